@@ -1,0 +1,107 @@
+"""A checkpoint: all entries of one model, whatever files they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
+from qinspect.inspector.errors import CannotRead, UnknownKey
+
+
+class Checkpoint:
+    """An opened model.
+
+    path: what the user named. kind: `safetensors`, `torch zip` or `torch legacy`. entries: name to Tensor or
+    Value, in file order. config: parsed config.json and its like, {} where there is none. metadata: the
+    safetensors `__metadata__` of all shards. notes: what is odd about the files, one sentence each.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        files: list[File],
+        entries: dict[str, Entry],
+        config: Mapping[str, Any],
+        metadata: Mapping[str, str],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.files = files
+        self.entries = entries
+        self.config = config
+        self.metadata = metadata
+        self.notes = notes
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries
+
+    def __getitem__(self, name: str) -> Entry:
+        """Raises UnknownKey with the nearest names."""
+        try:
+            return self.entries[name]
+        except KeyError:
+            pass
+        import difflib
+
+        last = name.rpartition(".")[2]
+        close = difflib.get_close_matches(name, self._names_like(last), n=3, cutoff=0.5)
+        raise UnknownKey(
+            "there is no entry of this name",
+            file=self.path,
+            key=name,
+            found=f"{len(self.entries)} others" + (f", the nearest {', '.join(close)}" if close else ""),
+            cure="`qinspect tree` lists the names.",
+        )
+
+    def _names_like(self, last: str) -> list[str]:
+        alike = [n for n in self.entries if last and last in n]
+        return (alike or list(self.entries))[:2000]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensors, in file order."""
+        return (e for e in self.entries.values() if isinstance(e, Tensor))
+
+    def tensor(self, name: str) -> Tensor | None:
+        """The tensor of this name; None where there is none or it is no tensor."""
+        entry = self.entries.get(name)
+        return entry if isinstance(entry, Tensor) else None
+
+    def scalar(self, name: str) -> float | None:
+        """The single number stored under `name`, be it a Python float or a one-element tensor; else None."""
+        entry = self.entries.get(name)
+        if isinstance(entry, Value):
+            v = entry.value
+            return float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None
+        if entry is not None and entry.n_elements == 1:
+            try:
+                return float(entry.read().reshape(-1)[0])
+            except CannotRead:
+                return None
+        return None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors, counting each tied tensor once."""
+        return sum({t.location: t.nbytes for t in self.tensors()}.values())
+
+    def tied(self) -> list[list[str]]:
+        """Groups of names that are the same stored tensor."""
+        groups: dict[tuple[object, ...], list[str]] = {}
+        for t in self.tensors():
+            if t.nbytes:
+                groups.setdefault(t.location, []).append(t.name)
+        return [names for names in groups.values() if len(names) > 1]
+
+    def changed_files(self) -> list[Path]:
+        """Files that were replaced, rewritten or removed since opening."""
+        return [f.path for f in self.files if f.changed()]
+
+    def close(self) -> None:
+        """Release all files."""
+        for f in self.files:
+            f.close()

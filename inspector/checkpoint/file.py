@@ -1,0 +1,81 @@
+"""One open file, read by position.
+
+`pread` rather than a memory map: a map of a file that is shortened while it is open ends the process with
+SIGBUS, and touched pages count as resident memory; a short read is one clear error, and a buffer is freed.
+docs/reading.md has the measurement.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
+
+
+class File:
+    """A read-only file with its size and identity at the time of opening. Safe to use from several threads."""
+
+    __slots__ = ("_fd", "identity", "path", "size")
+
+    def __init__(self, path: Path) -> None:
+        """Raises CannotOpen where the path cannot be opened for reading or is no regular file."""
+        self.path = path
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            status = os.fstat(self._fd)
+        except OSError as e:
+            raise CannotOpen(f"cannot be opened: {e.strerror}", file=path) from e
+        if not os.path.isfile(path):
+            os.close(self._fd)
+            self._fd = -1
+            raise CannotOpen("is not a regular file", file=path, cure="Give a checkpoint file or its folder.")
+        self.size = status.st_size
+        self.identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def read(self, offset: int, n: int) -> bytes:
+        """`n` bytes from `offset`.
+
+        Raises BrokenFile where the range was never inside the file, CannotRead where the file has since shrunk.
+        """
+        if offset < 0 or n < 0 or offset + n > self.size:
+            raise BrokenFile(
+                "a read beyond the end of the file was asked for",
+                file=self.path,
+                offset=offset,
+                expected=f"{n} bytes",
+                found=f"{max(0, self.size - offset)} bytes",
+            )
+        data = os.pread(self._fd, n, offset)
+        while len(data) < n:  # a signal, or a read over 2 GiB, may end early
+            more = os.pread(self._fd, n - len(data), offset + len(data))
+            if not more:
+                raise CannotRead(
+                    "the file became shorter while it was open",
+                    file=self.path,
+                    offset=offset + len(data),
+                    cure="Open it again once it is completely written.",
+                )
+            data += more
+        return data
+
+    def changed(self) -> bool:
+        """Whether the path no longer leads to the bytes that were opened."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return True
+        return self.identity != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def close(self) -> None:
+        """Release the descriptor. Reading afterwards fails."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"File({str(self.path)!r}, {self.size} bytes)"

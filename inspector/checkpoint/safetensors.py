@@ -1,0 +1,219 @@
+"""safetensors files: the header is validated in full before any of it is believed.
+
+Layout: 8 bytes little-endian header length, the JSON header, then the data that `data_offsets` point into,
+relative to the end of the header (https://github.com/huggingface/safetensors#format).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.tensor import Tensor
+from qinspect.inspector.errors import BrokenFile
+
+MAX_HEADER_BYTES = 100_000_000
+"""The format's own limit."""
+
+_MAX_DIMS = 64
+_MAX_ELEMENTS = 1 << 62
+Pairs = tuple[tuple[str, Any], ...]
+_DTYPES: dict[str, DType] = {name: DTYPES[ours] for name, ours in SAFETENSORS.items()}
+
+
+def looks_like_safetensors(head: bytes, size: int) -> bool:
+    """Whether the first bytes can be a safetensors header: a plausible length, then `{`."""
+    return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(size, MAX_HEADER_BYTES)
+
+
+def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of one file, in the order of their data, and its `__metadata__`.
+
+    Raises BrokenFile for a length beyond the file or the limit, JSON that is not as the format says, unknown
+    dtypes, offsets that leave the file, overlap or leave holes, and shapes that do not fit their bytes.
+    """
+    if file.size < 8:
+        raise BrokenFile(
+            "is too short to be a safetensors file",
+            file=file.path,
+            expected="at least 8 bytes",
+            found=f"{file.size}",
+            cure="Download or copy it again.",
+        )
+    length = int.from_bytes(file.read(0, 8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise BrokenFile(
+            "the header length is over the format's limit",
+            file=file.path,
+            offset=0,
+            expected=f"at most {MAX_HEADER_BYTES} bytes",
+            found=str(length),
+            cure="The file is no safetensors file, or damaged.",
+        )
+    if 8 + length > file.size:
+        raise BrokenFile(
+            "the header reaches beyond the end of the file",
+            file=file.path,
+            offset=0,
+            expected=f"a header of at most {file.size - 8} bytes",
+            found=f"{length} bytes",
+            cure="The file is truncated: download or copy it again.",
+        )
+    pairs = _parse_json(file, file.read(8, length))
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for name, fields in pairs:
+        if name == "__metadata__":
+            metadata = _metadata(file, fields)
+        elif name in tensors:
+            raise BrokenFile(
+                "the name occurs twice in the header",
+                file=file.path,
+                key=name,
+                expected="each tensor once",
+                cure="The writer is at fault: save the file again.",
+            )
+        else:
+            tensors[name] = _tensor(file, name, fields, 8 + length)
+    _check_layout(file, tensors, 8 + length)
+    return tensors, metadata
+
+
+def _parse_json(file: File, raw: bytes) -> Pairs:
+    """The header's top level as pairs: `object_pairs_hook=tuple` keeps repeated names and runs in C."""
+    try:
+        parsed = json.loads(raw.decode("utf-8"), object_pairs_hook=tuple, parse_constant=_no_constant)
+    except RecursionError as e:
+        raise BrokenFile("the header nests too deeply", file=file.path, offset=8, expected="two levels") from e
+    except ValueError as e:
+        raise BrokenFile(
+            f"the header is no JSON: {e}", file=file.path, offset=8, cure="The file is damaged: copy it again."
+        ) from e
+    if not isinstance(parsed, tuple):
+        raise BrokenFile("the header is no JSON object", file=file.path, offset=8, found=type(parsed).__name__)
+    return parsed
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _metadata(file: File, fields: object) -> dict[str, str]:
+    if not isinstance(fields, tuple):
+        raise BrokenFile(
+            "must be an object of strings", file=file.path, key="__metadata__", found=type(fields).__name__
+        )
+    for key, value in fields:
+        if not isinstance(value, str):
+            raise BrokenFile(
+                "must be an object of strings",
+                file=file.path,
+                key=f"__metadata__.{key}",
+                expected="a string",
+                found=type(value).__name__,
+            )
+    return dict(fields)
+
+
+def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
+    """One header entry, checked on its own."""
+    # The common case first: exactly the three fields, in the order that every writer uses.
+    match fields:
+        case (("dtype", str(dtype_name)), ("shape", list(shape)), ("data_offsets", [int(start), int(end)])):
+            pass
+        case _:
+            dtype_name, shape, start, end = _fields_in_any_order(file, name, fields)
+    dtype = _DTYPES.get(dtype_name)
+    if dtype is None:
+        raise BrokenFile(
+            "the dtype is unknown",
+            file=file.path,
+            key=name,
+            expected=f"one of {', '.join(SAFETENSORS)}",
+            found=dtype_name,
+        )
+    n = 1
+    for d in shape:
+        if type(d) is not int or d < 0:
+            raise BrokenFile("a dimension is no size", file=file.path, key=name, found=repr(d)[:80])
+        n *= d
+        if n > _MAX_ELEMENTS:
+            raise BrokenFile("the shape is larger than any file", file=file.path, key=name, found=str(shape)[:200])
+    if len(shape) > _MAX_DIMS:
+        raise BrokenFile("has too many dimensions", file=file.path, key=name, found=str(len(shape)))
+    if not 0 <= start <= end or data_start + end > file.size:
+        raise BrokenFile(
+            "the data offsets leave the file",
+            file=file.path,
+            key=name,
+            offset=data_start + max(0, start),
+            expected=f"0 <= start <= end <= {file.size - data_start}",
+            found=f"[{start}, {end}]",
+            cure="The file is truncated or damaged: copy it again.",
+        )
+    if n * dtype.bits != 8 * (end - start):
+        raise BrokenFile(
+            "shape and dtype do not fit the bytes",
+            file=file.path,
+            key=name,
+            offset=data_start + start,
+            expected=f"{dtype.nbytes(n)} bytes for {dtype_name} {shape}",
+            found=f"{end - start} bytes",
+        )
+    return Tensor(name, dtype, tuple(shape), None, file, data_start + start)
+
+
+def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, list[Any], int, int]:
+    if not isinstance(fields, tuple):
+        raise BrokenFile("the entry is no JSON object", file=file.path, key=name, found=type(fields).__name__)
+    named = dict(fields)
+    if len(named) != len(fields) or set(named) != {"dtype", "shape", "data_offsets"}:
+        raise BrokenFile(
+            "the entry has other fields than the format gives it",
+            file=file.path,
+            key=name,
+            expected="dtype, shape and data_offsets, once each",
+            found=", ".join(str(k) for k, _ in fields)[:200] or "none",
+        )
+    match named:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
+            return dtype, shape, start, end
+    raise BrokenFile(
+        "a field has the wrong type",
+        file=file.path,
+        key=name,
+        expected="dtype a string, shape a list of sizes, data_offsets two positions",
+        found=str(named)[:200],
+    )
+
+
+def _check_layout(file: File, tensors: dict[str, Tensor], data_start: int) -> None:
+    """Every byte of the data belongs to exactly one tensor, as the format demands."""
+    position = data_start
+    for t in sorted(tensors.values(), key=_by_position):
+        if t.offset != position:
+            overlap = t.offset < position
+            raise BrokenFile(
+                "the data overlaps another tensor's" if overlap else "a hole precedes the data",
+                file=file.path,
+                key=t.name,
+                offset=t.offset,
+                expected=f"offset {position}",
+                found=f"{t.offset}",
+                cure="The writer is at fault: save the file again.",
+            )
+        position += t.nbytes
+    if position != file.size:
+        raise BrokenFile(
+            "bytes after the last tensor belong to none",
+            file=file.path,
+            offset=position,
+            expected=f"a file of {position} bytes",
+            found=f"{file.size} bytes",
+        )
+
+
+def _by_position(t: Tensor) -> tuple[int, int]:
+    return t.offset, t.nbytes

@@ -1,0 +1,189 @@
+"""Handles on what a checkpoint stores: a tensor (read on demand) or a plain value."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from qinspect.inspector.checkpoint.dtypes import DType
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.errors import CannotRead
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+
+MAX_EXPANDED_BYTES = 1 << 30
+"""An expanded view (stride 0) may take this much more memory than its storage; beyond that it is not materialised."""
+
+
+class Tensor:
+    """A stored tensor: where it is and what shape it has. Nothing is read until `read` is called.
+
+    Treat as immutable (a plain slotted class because 120,000 of them are made at opening).
+
+    name: full key. dtype: element type. shape: logical shape, in elements. strides: in elements, None when
+    contiguous in C order. file: the file that holds it.
+    """
+
+    __slots__ = ("_start", "dtype", "file", "name", "shape", "strides")
+
+    def __init__(
+        self,
+        name: str,
+        dtype: DType,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...] | None,
+        file: File,
+        start: int,
+    ) -> None:
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+        self.strides = strides
+        self.file = file
+        self._start = start
+
+    @property
+    def n_elements(self) -> int:
+        """Number of elements; 1 for a 0-dimensional tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements, as if stored contiguously."""
+        return self.dtype.nbytes(self.n_elements)
+
+    @property
+    def offset(self) -> int:
+        """Byte position of the first element in `file`."""
+        return self._start
+
+    @property
+    def location(self) -> tuple[object, ...]:
+        """Equal for two tensors that are the same view of the same stored bytes (tied tensors)."""
+        return (id(self.file), self._start, self.dtype.name, self.shape, self.strides)
+
+    def span_bytes(self) -> int:
+        """Bytes in the file from the first element to the end of the last one."""
+        if self.strides is None or self.n_elements == 0:
+            return self.nbytes
+        last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        return self.dtype.nbytes(last + 1)
+
+    def read_bytes(self) -> bytes:
+        """The stored bytes that `span_bytes` counts, untouched."""
+        return self.file.read(self.offset, self.span_bytes())
+
+    def read(self) -> Array:
+        """All elements as a numpy array of this shape (ml_dtypes types for bf16, fp8, fp4).
+
+        Raises CannotRead where the dtype cannot be decoded or an expanded view would not fit in memory.
+        """
+        import numpy as np
+
+        if not self.dtype.numpy:
+            raise CannotRead(f"values of dtype {self.dtype.name} cannot be decoded", file=self.file.path, key=self.name)
+        span = self.span_bytes()
+        if self.nbytes > max(span + MAX_EXPANDED_BYTES, 4 * span):
+            raise CannotRead(
+                "the tensor is an expanded view that is too large to read",
+                file=self.file.path,
+                key=self.name,
+                expected=f"about {span} bytes, as stored",
+                found=f"shape {list(self.shape)} with strides {list(self.strides or ())}, {self.nbytes} bytes",
+            )
+        element = self.dtype.to_numpy()
+        raw = self.file.read(self.offset, span)
+        if self.dtype.packed:
+            return _unpack(raw, self.dtype.bits, self.n_elements).view(np.uint8).view(element).reshape(self.shape)
+        flat = np.frombuffer(raw, dtype=element)
+        if self.strides is None or self.n_elements == 0:
+            return flat.reshape(self.shape)
+        steps = tuple(s * element.itemsize for s in self.strides)
+        return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+
+    def read_range(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop` of a contiguous tensor in C order, as a flat array: for streaming.
+
+        Raises CannotRead for strided and sub-byte tensors.
+        """
+        import numpy as np
+
+        if self.strides is not None or self.dtype.packed or not self.dtype.numpy:
+            raise CannotRead("only contiguous whole-byte tensors can be read in parts", key=self.name)
+        width = self.dtype.bits // 8
+        return np.frombuffer(self.file.read(self.offset + start * width, (stop - start) * width), self.dtype.to_numpy())
+
+    def transposed(self) -> Tensor:
+        """A handle on the same bytes with the axes reversed."""
+        strides = self.strides
+        if strides is None:
+            steps = [1]
+            for d in reversed(self.shape[1:]):
+                steps.append(steps[-1] * d)
+            strides = tuple(reversed(steps)) if self.shape else ()
+        shape, strides = self.shape[::-1], strides[::-1]
+        expected, contiguous = 1, True
+        for d, s in zip(reversed(shape), reversed(strides), strict=True):
+            contiguous = contiguous and (d == 1 or s == expected)
+            expected *= d
+        return Tensor(self.name, self.dtype, shape, None if contiguous else strides, self.file, self.offset)
+
+    def read_rows(self, start: int, stop: int) -> Array:
+        """Rows `start` to `stop` of a matrix, reading little more than their bytes.
+
+        Contiguous rows are one read, a column-major matrix one read a column; anything else is read whole.
+        """
+        import numpy as np
+
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        if self.dtype.packed or len(self.shape) != 2 or stop <= start:
+            return self.read()[start:stop]
+        n_columns = self.shape[1]
+        if self.strides is None:
+            return self.read_range(start * n_columns, stop * n_columns).reshape(stop - start, n_columns)
+        if self.strides[0] != 1 or (start, stop) == (0, self.shape[0]):
+            return self.read()[start:stop]
+        element = self.dtype.to_numpy()
+        columns = np.empty((n_columns, stop - start), element)
+        for i in range(n_columns):
+            at = self.offset + (i * self.strides[1] + start) * element.itemsize
+            columns[i] = np.frombuffer(self.file.read(at, (stop - start) * element.itemsize), element)
+        return columns.T
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.name!r}, {self.dtype.name}, {list(self.shape)})"
+
+
+class Value:
+    """A stored value that is no tensor: a Python float, int, bool, string, None (real Quamba files hold many)."""
+
+    __slots__ = ("file", "name", "value")
+
+    def __init__(self, name: str, value: object, file: File) -> None:
+        self.name = name
+        self.value = value
+        self.file = file
+
+    @property
+    def kind(self) -> str:
+        """`python float`, `None`, ..."""
+        return "None" if self.value is None else f"python {type(self.value).__name__}"
+
+    def __repr__(self) -> str:
+        return f"Value({self.name!r}, {self.value!r})"
+
+
+Entry = Tensor | Value
+
+
+def _unpack(raw: bytes, bits: int, n: int) -> Array:
+    """`n` codes of `bits` bits from a little-endian bit stream, one per byte."""
+    import numpy as np
+
+    stream = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")[: n * bits].reshape(n, bits)
+    weights = (1 << np.arange(bits)).astype(np.uint8)
+    codes: Array = (stream * weights).sum(axis=1, dtype=np.uint8)
+    return codes

@@ -1,0 +1,136 @@
+"""torch.save files: the zip archives of torch >= 1.6, and what can be had of the pickles before them."""
+
+from __future__ import annotations
+
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
+from qinspect.inspector.checkpoint.tensor import Entry
+from qinspect.inspector.checkpoint.torch_objects import KNOWN, Storage, TorchTensor, entries_of, storage_from_id
+from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
+from qinspect.inspector.errors import BrokenFile, CannotOpen
+
+MAX_PICKLE_BYTES = 1 << 29
+"""Largest data.pkl that is walked: 60,000 tensors take 11 MB."""
+
+MAX_LEGACY_PICKLE_BYTES = 1 << 26
+"""How far into a legacy file its pickles may reach; the raw storages follow."""
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+
+
+def read_zip(file: File) -> dict[str, Entry]:
+    """Entries of a torch zip archive, in the order of the state_dict.
+
+    Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it names anything but
+    tensors, CannotOpen for TorchScript and for zip files that torch did not write.
+    """
+    directory = ZipDirectory(file)
+    pickles = [name for name in directory.members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise CannotOpen(
+            "is a zip archive, but not one that torch.save wrote",
+            file=file.path,
+            expected="one member data.pkl",
+            found=f"{len(pickles)} of {len(directory.members)} members",
+        )
+    root = pickles[0][: -len("data.pkl")]
+    if root + "constants.pkl" in directory.members:
+        raise CannotOpen(
+            "is a TorchScript program, not a checkpoint",
+            file=file.path,
+            cure="Load it with torch.jit.load and save its state_dict.",
+        )
+    order = root + "byteorder"
+    if order in directory.members and file.read(directory.locate(order), directory.members[order][0]) != b"little":
+        raise CannotOpen("was written on a big-endian machine", file=file.path, cure="Save it again on this one.")
+    size, _ = directory.members[pickles[0]]
+    if size > MAX_PICKLE_BYTES:
+        raise BrokenFile(
+            "the pickle is too large",
+            file=file.path,
+            key=pickles[0],
+            expected=f"<= {MAX_PICKLE_BYTES}",
+            found=f"{size}",
+        )
+    start = directory.locate(pickles[0])
+    storages: dict[str, Storage] = {}
+
+    def locate(key: str) -> int:
+        return directory.locate(f"{root}data/{key}")
+
+    def find(key: str) -> tuple[int, object]:
+        member = directory.members.get(f"{root}data/{key}")
+        if member is None:
+            raise BrokenFile(
+                "a storage is missing from the archive",
+                file=file.path,
+                key=f"{root}data/{key}",
+                cure="The file is damaged: copy it again.",
+            )
+        return member[0], locate
+
+    walker = PickleWalker(
+        file.read(start, size),
+        file.path,
+        KNOWN,
+        lambda pid: storage_from_id(pid, file, find, storages),  # type: ignore[arg-type]
+        start,
+    )
+    return entries_of(walker.load(), file, size)
+
+
+def read_legacy(file: File) -> dict[str, Entry]:
+    """Entries of a pre-1.6 torch.save file: pickles in a row, then the storages' raw bytes.
+
+    Raises CannotOpen, with what is and is not possible, where the file is another kind of pickle.
+    """
+    head = file.read(0, min(file.size, MAX_LEGACY_PICKLE_BYTES))
+    storages: dict[str, Storage] = {}
+    offsets: dict[str, int] = {}
+
+    def find(_: str) -> tuple[int, object]:
+        return file.size, offsets.__getitem__
+
+    walker = PickleWalker(head, file.path, KNOWN, lambda pid: storage_from_id(pid, file, find, storages))  # type: ignore[arg-type]
+    if walker.load() != _LEGACY_MAGIC or walker.load() != _LEGACY_PROTOCOL:
+        raise CannotOpen(
+            "is a pickle, but not one that torch.save wrote",
+            file=file.path,
+            expected="torch's magic number, or a zip archive",
+            cure="qinspect runs no pickle. Load it where you trust it and save its tensors as safetensors.",
+        )
+    system = walker.load()
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise CannotOpen("was written on a big-endian machine", file=file.path, cure="Save it again on this one.")
+    root = walker.load()
+    keys = walker.load()
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        raise BrokenFile("the list of storages does not match the pickle", file=file.path, offset=walker.position)
+    position = walker.position
+    for key in keys:
+        storage = storages[key]
+        n = int.from_bytes(file.read(position, 8), "little")
+        storage.nbytes = storage.dtype.nbytes(n)
+        offsets[key] = position + 8
+        position += 8 + storage.nbytes
+        if position > file.size:
+            raise BrokenFile(
+                "a storage reaches beyond the end of the file",
+                file=file.path,
+                key=f"storage {key}",
+                offset=offsets[key],
+                expected=f"{storage.nbytes} bytes",
+                found=f"{file.size - offsets[key]} bytes",
+                cure="The file is truncated: copy it again.",
+            )
+    entries = entries_of(root, file, walker.position)
+    _check_inside(file, entries)
+    return entries
+
+
+def _check_inside(file: File, entries: dict[str, Entry]) -> None:
+    """Every tensor lies inside its storage: legacy sizes are known only after the pickle was walked."""
+    for e in entries.values():
+        if isinstance(e, TorchTensor) and e._start + e.span_bytes() > e.storage.nbytes:
+            raise BrokenFile("a tensor is larger than its storage", file=file.path, key=e.name)

@@ -1,0 +1,262 @@
+"""What a torch pickle may name, and the handles we make of it instead of torch's objects.
+
+Sources of the shapes of these calls: torch/_utils.py (`_rebuild_*`) and torch/serialization.py
+(persistent ids) of torch 1.6 to 2.13.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qinspect.inspector.checkpoint.dtypes import DTYPES, TORCH_DTYPES, TORCH_STORAGES, DType
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.pickle_walker import Global, Record
+from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
+from qinspect.inspector.errors import BrokenFile
+
+MAX_DEPTH = 64
+"""Containers may nest this deep; real checkpoints nest 3."""
+_MAX_DIMS = 64
+
+
+class Storage:
+    """A torch storage: a run of bytes that several tensors may share.
+
+    locate: finds the offset of its first byte in the file, on first use (a zip member's header is read then).
+    """
+
+    __slots__ = ("_locate", "_offset", "dtype", "file", "key", "nbytes")
+
+    def __init__(self, key: str, dtype: DType, nbytes: int, file: File, locate: Callable[[str], int]) -> None:
+        self.key = key
+        self.dtype = dtype
+        self.nbytes = nbytes
+        self.file = file
+        self._locate = locate
+        self._offset = -1
+
+    @property
+    def offset(self) -> int:
+        """Byte position of the storage in its file."""
+        if self._offset < 0:
+            self._offset = self._locate(self.key)
+        return self._offset
+
+
+class TorchTensor(Tensor):
+    """A tensor in a torch storage; `_start` counts from the storage, not from the file."""
+
+    __slots__ = ("storage",)
+
+    def __init__(
+        self, storage: Storage, dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None, start: int
+    ) -> None:
+        super().__init__("", dtype, shape, strides, storage.file, start)
+        self.storage = storage
+
+    @property
+    def offset(self) -> int:
+        return self.storage.offset + self._start
+
+    @property
+    def location(self) -> tuple[object, ...]:
+        return (id(self.storage), self._start, self.dtype.name, self.shape, self.strides)
+
+
+def _tensor(storage: object, dtype: DType, offset: object, shape: object, strides: object) -> TorchTensor:
+    if not isinstance(storage, Storage):
+        raise TypeError("a tensor without a storage")
+    if isinstance(shape, Record) and shape.name == "torch.Size" and shape.args:
+        shape = shape.args[0]
+    if not (isinstance(shape, tuple) and isinstance(strides, tuple) and type(offset) is int and offset >= 0):
+        raise TypeError("a tensor's offset, shape or strides are of the wrong type")
+    if len(shape) != len(strides) or len(shape) > _MAX_DIMS:
+        raise ValueError("a tensor's shape and strides differ in length")
+    expected_stride = 1
+    contiguous = True
+    last = 0
+    empty = False
+    for d, s in zip(reversed(shape), reversed(strides), strict=True):
+        if type(d) is not int or type(s) is not int or d < 0 or s < 0:
+            raise ValueError("a dimension or stride is no size")
+        if d != 1 and s != expected_stride:
+            contiguous = False
+        expected_stride *= d
+        empty = empty or d == 0
+        last += (d - 1) * s if d else 0
+    needed = 0 if empty else offset + last + 1
+    if dtype.nbytes(needed) > storage.nbytes or math.prod(shape) > 1 << 62:
+        raise ValueError(
+            f"a tensor of shape {list(shape)[:8]}, strides {list(strides)[:8]} and offset {offset} needs "
+            f"{dtype.nbytes(needed)} bytes, its storage {storage.key!r} has {storage.nbytes}"
+        )
+    width = dtype.bits // 8
+    return TorchTensor(storage, dtype, shape, None if contiguous else strides, offset * width)
+
+
+def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TorchTensor:
+    if not isinstance(storage, Storage):
+        raise TypeError("a tensor without a storage")
+    return _tensor(storage, storage.dtype, offset, shape, strides)
+
+
+def _rebuild_tensor_v3(
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    _grad: object,
+    _hooks: object,
+    dtype: object,
+    *_: object,
+) -> TorchTensor:
+    if not isinstance(dtype, Global) or not dtype.name.startswith("torch."):
+        raise TypeError("a tensor without a dtype")
+    return _tensor(storage, TORCH_DTYPES[dtype.name[6:]], offset, shape, strides)
+
+
+def _rebuild_qtensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TorchTensor:
+    return _rebuild_tensor(storage, offset, shape, strides)
+
+
+def _same(data: object, *_: object) -> object:
+    return data
+
+
+def _ordered_dict(*args: object) -> dict[object, object]:
+    if not args:
+        return {}
+    (pairs,) = args
+    if not isinstance(pairs, list):
+        raise TypeError("an OrderedDict is made of something that is no list of pairs")
+    made: dict[object, object] = {}
+    for pair in pairs:
+        key, value = pair
+        if not isinstance(key, (str, int)):
+            raise TypeError("an OrderedDict key is no plain value")
+        made[key] = value
+    return made
+
+
+def _encode(text: object, encoding: object = "latin1") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise TypeError("bytes in an unknown encoding")
+    return text.encode("latin-1")
+
+
+KNOWN: Mapping[str, Global] = {
+    g.name: g
+    for g in (
+        Global("collections.OrderedDict", _ordered_dict),
+        Global("torch._utils._rebuild_tensor", _rebuild_tensor),
+        Global("torch._utils._rebuild_tensor_v2", _rebuild_tensor),
+        Global("torch._utils._rebuild_tensor_v3", _rebuild_tensor_v3),
+        Global("torch._utils._rebuild_qtensor", _rebuild_qtensor),
+        Global("torch._utils._rebuild_parameter", _same),
+        Global("torch._utils._rebuild_parameter_with_state", _same),
+        Global("torch.serialization._get_layout"),
+        Global("torch.storage.UntypedStorage"),
+        Global("torch.storage.TypedStorage"),
+        Global("torch.UntypedStorage"),
+        Global("torch.Size", lambda items=(): tuple(items)),
+        Global("torch.device"),
+        Global("torch.per_tensor_affine"),
+        Global("torch.per_channel_affine"),
+        Global("_codecs.encode", _encode),
+        *(Global(f"torch.{name}") for name in TORCH_STORAGES if name != "UntypedStorage"),
+        *(Global(f"torch.{name}") for name in TORCH_DTYPES),
+    )
+}
+"""Everything a checkpoint's pickle may name. Formats whose classes must be recorded (never run) add theirs."""
+
+
+def storage_from_id(
+    pid: object, file: File, find: Callable[[str], tuple[int, Callable[[str], int]]], made: dict[str, Storage]
+) -> Storage:
+    """The storage of a persistent id `("storage", class, key, location, n_elements, ...)`.
+
+    `find(key)` gives the bytes that are really there and how to locate them. Raises BrokenFile where the id is
+    malformed or claims more elements than are stored.
+    """
+    match pid:
+        case ("storage", Global(name=class_name), str(key), _, int(n), *_) if n >= 0:
+            pass
+        case _:
+            raise BrokenFile("a storage reference is malformed", file=file.path, found=str(pid)[:120])
+    storage = made.get(key)
+    dtype = DTYPES.get(TORCH_STORAGES.get(class_name.rpartition(".")[2], ""))
+    if dtype is None:
+        raise BrokenFile("the storage type is unknown", file=file.path, key=f"storage {key}", found=class_name)
+    if storage is None:
+        available, locate = find(key)
+        if dtype.nbytes(n) > available:
+            raise BrokenFile(
+                "a storage is shorter than the pickle says",
+                file=file.path,
+                key=f"storage {key}",
+                expected=f"{dtype.nbytes(n)} bytes",
+                found=f"{available} bytes",
+                cure="The file is truncated or damaged: copy it again.",
+            )
+        storage = made[key] = Storage(key, dtype, available, file, locate)
+    return storage
+
+
+def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
+    """The tree of containers that a pickle holds as a flat mapping, names joined by dots.
+
+    `limit` bounds the number of entries: more than the pickle has bytes means that containers are shared to
+    multiply (a "billion laughs" file). Raises BrokenFile for that, for depth over MAX_DEPTH, for a name that two
+    entries have, and where the root is no container.
+    """
+    if isinstance(root, TorchTensor):
+        root = {"tensor": root}
+    if not isinstance(root, (dict, list, tuple)):
+        raise BrokenFile(
+            "holds no dictionary of tensors",
+            file=file.path,
+            expected="a state_dict",
+            found=type(root).__name__,
+            cure="Save model.state_dict() rather than something else.",
+        )
+    entries: dict[str, Entry] = {}
+    todo: list[tuple[str, Any, int]] = [("", root, 0)]
+    while todo:
+        prefix, node, depth = todo.pop()
+        if isinstance(node, (dict, list, tuple)) and (node or not prefix):
+            if depth > MAX_DEPTH:
+                raise BrokenFile(
+                    "containers nest too deeply", file=file.path, key=prefix, expected=f"at most {MAX_DEPTH} levels"
+                )
+            items = node.items() if isinstance(node, dict) else enumerate(node)
+            children = [(f"{prefix}.{k}" if prefix else str(k), v, depth + 1) for k, v in items]
+            if len(entries) + len(todo) + len(children) > limit:
+                raise BrokenFile(
+                    "has more entries than its pickle has bytes",
+                    file=file.path,
+                    expected="each entry stored once",
+                    cure="The file is damaged or made to exhaust memory.",
+                )
+            todo.extend(reversed(children))
+            continue
+        if prefix in entries:
+            raise BrokenFile("two entries have the same name", file=file.path, key=prefix)
+        entries[prefix] = _entry(prefix, node, file)
+    return entries
+
+
+def _entry(name: str, node: object, file: File) -> Entry:
+    if isinstance(node, TorchTensor):
+        if node.name:  # the same object under a second key: tied
+            again = TorchTensor(node.storage, node.dtype, node.shape, node.strides, node._start)
+            again.name = name
+            return again
+        node.name = name
+        return node
+    if isinstance(node, Global):
+        return Value(name, node.name, file)
+    if isinstance(node, Record):
+        return Value(name, f"<{node.name}>", file)
+    return Value(name, node, file)

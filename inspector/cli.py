@@ -1,0 +1,330 @@
+"""The command line: `qinspect A B`, and a subcommand for each view. docs/cli.md is its contract.
+
+stdout is data, stderr is narration. Exit codes: 0 same (or done), 1 different (diff only), 2 error, 130 interrupted.
+No path through here imports textual, plotext or torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from cyclopts import App, CycloptsError, Parameter
+
+from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
+from qinspect.inspector.text import visible
+
+if TYPE_CHECKING:
+    from qinspect.inspector.compare import Comparison, ScalePair
+    from qinspect.inspector.formats import Format
+    from qinspect.inspector.table import Table
+
+app = App(
+    name="qinspect",
+    help="A measuring instrument for quantized checkpoints. `qinspect A B` compares two, `qinspect A` reports on one.",
+    help_flags=["--help", "-h"],
+    version_flags=["--version"],
+)
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
+Codes = Annotated[
+    bool | None,
+    Parameter(name="--codes", negative="--no-codes", help="Compare codes and other tensors (default: if under 8 GB)."),
+]
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Every error is one line on stderr, or one object with --json."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except QinspectError as e:
+        return _fail(e, "--json" in words)
+    except CycloptsError as e:
+        return _fail(UsageError(_one_line(str(e)), cure="`qinspect --help` lists the commands."), "--json" in words)
+    except BrokenPipeError:  # `qinspect ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("qinspect: interrupted", file=sys.stderr)
+        return 130
+    except MemoryError:
+        return _fail(
+            CannotRead("there is not enough memory", cure="Close other programs, or choose fewer keys."),
+            "--json" in words,
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fail(error: QinspectError, as_json: bool) -> int:
+    if as_json:
+        _print_json({"schema": "qinspect.error/1", "error": error.as_dict()})
+    print(f"qinspect: {error}", file=sys.stderr)
+    return 2
+
+
+def _print(text: str) -> None:
+    """Text to stdout whatever its encoding can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def _print_json(content: object) -> None:
+    json.dump(content, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _print_table(table: Table) -> None:
+    if sys.stdout.isatty():
+        table.print_rich(sys.stdout)
+    else:
+        _print(table.text(""))
+
+
+class _Meter:
+    """Progress on a terminal's stderr, from the first second on, at most ten lines a second, erased at the end."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.shown = False
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.start < 1 or now - self.last < 0.1 or not sys.stderr.isatty():
+            return
+        self.last = now
+        self.shown = True
+        rate = done / (now - self.start)
+        left = f", {(total - done) / rate:.0f} s left" if rate and total > done else ""
+        print(
+            f"\r\x1b[K{phase}: {100 * done // max(1, total)} %{left} (ctrl-c stops)",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def clear(self) -> None:
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _with_meter(work: Callable[[_Meter], T]) -> T:
+    meter = _Meter()
+    try:
+        return work(meter)
+    finally:
+        meter.clear()
+
+
+def _open(path: str) -> Format:
+    from qinspect.inspector.checkpoint import open_checkpoint
+    from qinspect.inspector.formats import format_of
+
+    return _with_meter(
+        lambda meter: format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
+    )
+
+
+@app.default
+def report(a: str, b: str | None = None, /, *, codes: Codes = None, as_json: AsJson = False) -> int:
+    """Report on one checkpoint, or on how B differs from A.
+
+    Parameters
+    ----------
+    a: a checkpoint: file, folder, *.index.json, or org/name in the local Hugging Face cache.
+    b: the checkpoint to compare with it.
+    """
+    if b is None:
+        return scales(a, as_json=as_json)
+    first = _open(a)
+    try:
+        second = _open(b)
+    except QinspectError as e:  # A is still worth seeing
+        if not as_json:
+            from qinspect.inspector.report import model_line
+
+            _print(model_line("A", first))
+            _print_table(_scales_table(first))
+            _print(f"B  cannot be compared: {e}")
+        return _fail(e, as_json)
+    comparison = _compare(first, second, codes)
+    changed = _rows(comparison, "changed", "forward")
+    _print_comparison(comparison, changed, as_json, all_weights=False)
+    return 0
+
+
+@app.command
+def diff(
+    a: str,
+    b: str,
+    /,
+    *,
+    only: Annotated[Literal["all", "changed"], Parameter(help="Rows to print.")] = "changed",
+    sort: Annotated[
+        Literal["forward", "diff"], Parameter(help="Forward order, or largest difference first.")
+    ] = "forward",
+    codes: Codes = None,
+    csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
+    markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
+    exit_zero: Annotated[bool, Parameter(name="--exit-zero", negative="", help="Exit 0 for differences too.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""
+    if csv + markdown + as_json > 1:
+        raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
+    comparison = _compare(_open(a), _open(b), codes)
+    rows = _rows(comparison, only, sort)
+    if csv or markdown:
+        from qinspect.inspector.report import scale_table
+
+        table = scale_table(rows)
+        sys.stdout.write(table.csv() if csv else table.markdown() + "\n")
+    else:
+        _print_comparison(comparison, rows, as_json, all_weights=only == "all")
+    return 0 if comparison.same or exit_zero else 1
+
+
+def _compare(a: Format, b: Format, codes: bool | None) -> Comparison:
+    from qinspect.inspector.compare import compare
+
+    return _with_meter(lambda meter: compare(a, b, codes, meter))
+
+
+def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
+    rows = [p for p in comparison.scales if only == "all" or not p.status.counts_as_same]
+    if sort == "diff":
+        rows.sort(key=lambda p: -abs(p.difference.largest) if p.difference else -float("inf"))
+    return rows
+
+
+def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_weights: bool) -> None:
+    from qinspect.inspector import payload
+    from qinspect.inspector.report import comparison_text, scale_table
+
+    if as_json:
+        weights = [w for w in c.weights if all_weights or not w.status.counts_as_same]
+        _print_json(payload.comparison(c, rows, weights))
+        return
+    if sys.stdout.isatty():
+        _print(comparison_text(c, None))
+        if rows:
+            print()
+            scale_table(rows).print_rich(sys.stdout)
+    else:
+        _print(comparison_text(c, scale_table(rows)))
+
+
+@app.command
+def tree(
+    a: str,
+    /,
+    *,
+    depth: Annotated[int | None, Parameter(help="Levels to print.")] = None,
+    expand: Annotated[bool, Parameter(negative="", help="Print repeated layers one by one.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """The layer tree: counts, parameters, bytes, dtypes."""
+    from qinspect.inspector import payload
+    from qinspect.inspector.report import model_line, tree_lines
+    from qinspect.inspector.tree import build_tree
+
+    fmt = _open(a)
+    root = build_tree(fmt.checkpoint.entries.values())
+    if as_json:
+        _print_json(payload.tree(fmt, root, depth))
+        return 0
+    _print(model_line("A", fmt))
+    for line in tree_lines(root, depth, expand):
+        _print(line)
+    return 0
+
+
+@app.command
+def scales(a: str, /, *, as_json: AsJson = False) -> int:
+    """Every scale: what it is a scale of, its value, where its copies are."""
+    from qinspect.inspector import payload
+    from qinspect.inspector.report import model_line
+
+    fmt = _open(a)
+    if as_json:
+        _print_json(payload.scales(fmt, _ranges(fmt)))
+        return 0
+    _print(model_line("A", fmt))
+    for note in (*fmt.checkpoint.notes, *fmt.notes()):
+        _print(f"   note: {visible(note)}")
+    _print_table(_scales_table(fmt))
+    return 0
+
+
+def _scales_table(fmt: Format) -> Table:
+    from qinspect.inspector.report import scales_table
+
+    return scales_table(fmt, _ranges(fmt))
+
+
+def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
+    """Minimum and maximum of each scale, or why it cannot be read."""
+    import numpy as np
+
+    found: dict[str, tuple[float, float] | str] = {}
+
+    def work(meter: _Meter) -> None:
+        records = fmt.scales()
+        for i, r in enumerate(records):
+            meter("reading scales", i, len(records))
+            try:
+                values = np.asarray(fmt.values(r), np.float64)
+                found[r.role] = (float(values.min()), float(values.max())) if values.size else "empty"
+            except QinspectError as e:
+                found[r.role] = str(e)
+
+    _with_meter(work)
+    return found
+
+
+@app.command
+def show(a: str, key: str, /, *, as_json: AsJson = False) -> int:
+    """One entry, by key or by role: metadata, values or summary, codes, dequantized statistics."""
+    from qinspect.inspector import payload
+    from qinspect.inspector.inspection import inspect_entry
+    from qinspect.inspector.report import inspection_text
+
+    fmt = _open(a)
+    found = inspect_entry(fmt, key)
+    if as_json:
+        _print_json(payload.inspection(fmt, found))
+    else:
+        _print(inspection_text(fmt, found))
+    return 0
+
+
+@app.command
+def dequantize(
+    a: str,
+    out: Path,
+    /,
+    *,
+    keys: Annotated[str | None, Parameter(help="Glob over weight names, such as '*in_proj*'.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Write quantized weights as float32 safetensors: [out, in], no padding."""
+    from qinspect.inspector.dequantize import write_dequantized
+    from qinspect.inspector.text import size
+
+    fmt = _open(a)
+    n, n_bytes = _with_meter(lambda meter: write_dequantized(fmt, out, keys, lambda d, t: meter("writing", d, t)))
+    if as_json:
+        _print_json({"schema": "qinspect.dequantize/1", "out": str(out), "tensors": n, "bytes": n_bytes})
+    else:
+        _print(f"{n} tensors, {size(n_bytes)} of float32, in {visible(str(out))}")
+    return 0

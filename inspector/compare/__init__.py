@@ -1,0 +1,83 @@
+"""Two checkpoints side by side: pairs by role, differences with a stated base, and a verdict with named rules.
+
+`compare` does all of it. Percentages are relative to A. What was not read is never called identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from qinspect.inspector.compare.pairing import pair_by_role
+from qinspect.inspector.compare.results import (
+    Comparison,
+    CopyProblem,
+    Difference,
+    Reason,
+    ScalePair,
+    Status,
+    Summary,
+    WeightPair,
+)
+from qinspect.inspector.compare.scales import check_copies, compare_scale
+from qinspect.inspector.compare.summary import summarise
+from qinspect.inspector.compare.verdict import Evidence, judge
+from qinspect.inspector.compare.weights import compare_weights, weight_bytes
+from qinspect.inspector.formats import Format
+
+CODES_LIMIT_BYTES = 8_000_000_000
+"""Codes and other tensors are compared without asking when A and B together hold less than this."""
+
+Progress = Callable[[str, int, int], None]
+"""progress(phase, done, total); raise in it to cancel."""
+
+
+def compare(a: Format, b: Format, codes: bool | None = None, progress: Progress | None = None) -> Comparison:
+    """Compare B with A.
+
+    codes: whether to read codes and unquantized tensors; None decides by size (CODES_LIMIT_BYTES). Headers and
+    scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
+    """
+    records_a = {r.role: r for r in a.scales()}
+    records_b = {r.role: r for r in b.scales()}
+    pairs = []
+    matched = pair_by_role(records_a, records_b)
+    for order, (role, ra, rb) in enumerate(matched):
+        if progress and order % 64 == 0:
+            progress("scales", order, len(matched))
+        pair = compare_scale(role, order, ra, rb, a, b)
+        if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
+            note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
+            pair = replace(pair, status=Status.SCHEME, note=note)
+        pairs.append(pair)
+    total = weight_bytes(a) + weight_bytes(b)
+    read = total < CODES_LIMIT_BYTES if codes is None else codes
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress:
+            progress("weights", done, total)
+
+    weights = compare_weights(a, b, read, tick)
+    copies = check_copies("A", a) + check_copies("B", b)
+    summary = summarise(pairs)
+    evidence = Evidence(a, b, pairs, weights, copies, summary, read, total)
+    headline, reasons = judge(evidence)
+    notes = tuple(f"{model}: {note}" for model, f in (("A", a), ("B", b)) for note in (*f.checkpoint.notes, *f.notes()))
+    return Comparison(a, b, tuple(pairs), weights, tuple(copies), summary, headline, reasons, notes, read, total)
+
+
+__all__ = [
+    "Comparison",
+    "CopyProblem",
+    "Difference",
+    "Progress",
+    "Reason",
+    "ScalePair",
+    "Status",
+    "Summary",
+    "WeightPair",
+    "compare",
+]

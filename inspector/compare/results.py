@@ -1,0 +1,180 @@
+"""What a comparison is made of: plain frozen data that reports and screens read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qinspect.inspector.formats import Format, ScaleRecord
+
+
+class Status(StrEnum):
+    """How two entries of the same role relate."""
+
+    IDENTICAL = "identical"
+    """Equal to the bit."""
+    EQUAL = "equal"
+    """The same numbers, stored in another dtype, or apart by the rounding of a folded factor."""
+    DIFFERENT = "different"
+    ONLY_A = "only in A"
+    ONLY_B = "only in B"
+    SHAPE = "shape mismatch"
+    SCHEME = "other scheme"
+    """Codes or scales of two kinds (4 and 8 bits, group and channel): not comparable number by number."""
+    PERMUTED = "other order"
+    """Heads or channels are in another order: equal indices are not the same cell."""
+    NOT_COMPARED = "not compared"
+    """Headers agree; the bytes were not read."""
+    BROKEN = "broken"
+    """Could not be read; the reason is with it."""
+
+    @property
+    def counts_as_same(self) -> bool:
+        """Whether it leaves exit code 0."""
+        return self in (Status.IDENTICAL, Status.EQUAL, Status.NOT_COMPARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How the numbers of one scale differ, B relative to A, in percent of A.
+
+    n: elements. n_changed, n_up, n_down: of them. largest: signed difference of the element that differs most; for a
+    scalar, the difference. where: its index in logical order (of the sorted values, if `sorted_cells`). a, b: its two
+    values. median, mean: of |difference| over all elements. log2_ratio: log2(b/a) of that element.
+    sorted_cells: cells are not the same sets in A and B, so both were sorted first.
+    n_undefined: elements where A is zero or either is not finite; they count as changed but have no percentage.
+    sampled: the median is of an even sample, the tensor being large.
+    """
+
+    n: int
+    n_changed: int
+    n_up: int
+    n_down: int
+    largest: float
+    where: tuple[int, ...]
+    a: float
+    b: float
+    median: float
+    mean: float
+    log2_ratio: float
+    sorted_cells: bool = False
+    n_undefined: int = 0
+    sampled: bool = False
+
+    @property
+    def direction(self) -> str:
+        """`up`, `down`, `mixed`, or `none`."""
+        if self.n_up and self.n_down:
+            return "mixed"
+        return "up" if self.n_up else "down" if self.n_down else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePair:
+    """One role in A and B. order: position in forward order."""
+
+    role: str
+    order: int
+    a: ScaleRecord | None
+    b: ScaleRecord | None
+    status: Status
+    difference: Difference | None = None
+    note: str = ""
+
+    @property
+    def record(self) -> ScaleRecord:
+        """A's record, or B's where A has none."""
+        record = self.a or self.b
+        assert record is not None
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPair:
+    """Codes, or an unquantized tensor, of one role. n: elements; n_changed: codes that differ, None if not counted."""
+
+    role: str
+    a: str | None
+    b: str | None
+    status: Status
+    n: int = 0
+    n_changed: int | None = None
+    quantized: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyProblem:
+    """A stored copy that does not agree with the scale it is a copy of. model: `A` or `B`."""
+
+    model: str
+    role: str
+    key: str
+    copy_key: str
+    relation: str
+    expected: float
+    found: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One rule that fired, and what it says."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Numbers over all paired scales; a point counts once, whatever copies it has. Percentages are of |difference|,
+    a scale tensor counting with its largest element; base A."""
+
+    n_pairs: int
+    n_same: int
+    n_different: int
+    n_incomparable: int
+    n_only_a: int
+    n_only_b: int
+    mean: float
+    median: float
+    largest: float
+    largest_role: str
+    first_role: str
+    n_up: int
+    n_down: int
+    n_mixed: int
+    histogram: tuple[tuple[str, int], ...]
+
+    @property
+    def sign_pattern(self) -> str:
+        """`all up`, `all down`, `mixed` or `none`."""
+        if not self.n_different:
+            return "none"
+        if self.n_mixed or (self.n_up and self.n_down):
+            return "mixed"
+        return "all up" if self.n_up else "all down" if self.n_down else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything a comparison found.
+
+    weights_compared: whether codes and other tensors were read. weight_bytes: how many bytes that is, A and B.
+    """
+
+    a: Format
+    b: Format
+    scales: tuple[ScalePair, ...]
+    weights: tuple[WeightPair, ...]
+    copies: tuple[CopyProblem, ...]
+    summary: Summary
+    headline: Reason
+    reasons: tuple[Reason, ...]
+    notes: tuple[str, ...]
+    weights_compared: bool
+    weight_bytes: int
+
+    @property
+    def same(self) -> bool:
+        """No difference at the level that was compared."""
+        return all(p.status.counts_as_same for p in self.scales) and all(p.status.counts_as_same for p in self.weights)

@@ -1,0 +1,49 @@
+"""Numbers over all scale pairs. A point counts once: its copies and derived values are never counted again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, median
+
+from qinspect.inspector.compare.results import ScalePair, Status, Summary
+
+_EDGES_PERCENT = (0.0, 0.0033, 0.01, 0.1, 1.0, 10.0, 100.0, math.inf)
+"""Bins of |difference|; the first ends at the measured repeat band."""
+
+
+def summarise(pairs: Sequence[ScalePair]) -> Summary:
+    """Count, mean, median, maximum, signs, first difference and histogram, of pairs in forward order."""
+    both = [p for p in pairs if p.a and p.b]
+    different = [p for p in both if p.status is Status.DIFFERENT]
+    comparable = [p for p in both if p.difference or p.status is Status.IDENTICAL]
+    magnitudes = [
+        abs(p.difference.largest) if p.status is Status.DIFFERENT and p.difference else 0.0 for p in comparable
+    ]
+    worst = max(different, key=lambda p: abs(p.difference.largest) if p.difference else 0.0, default=None)
+    directions = [p.difference.direction for p in different if p.difference]
+    return Summary(
+        n_pairs=len(both),
+        n_same=sum(p.status.counts_as_same for p in both),
+        n_different=len(different),
+        n_incomparable=len(both) - len(comparable),
+        n_only_a=sum(p.status is Status.ONLY_A for p in pairs),
+        n_only_b=sum(p.status is Status.ONLY_B for p in pairs),
+        mean=fmean(magnitudes) if magnitudes else 0.0,
+        median=median(magnitudes) if magnitudes else 0.0,
+        largest=worst.difference.largest if worst and worst.difference else 0.0,
+        largest_role=worst.role if worst else "",
+        first_role=different[0].role if different else "",
+        n_up=directions.count("up"),
+        n_down=directions.count("down"),
+        n_mixed=directions.count("mixed"),
+        histogram=_histogram(magnitudes),
+    )
+
+
+def _histogram(magnitudes: Sequence[float]) -> tuple[tuple[str, int], ...]:
+    bins = [("equal", sum(m == 0 for m in magnitudes))]
+    for low, high in zip(_EDGES_PERCENT, _EDGES_PERCENT[1:], strict=False):
+        label = f"<= {high:g} %" if low == 0 else f"> {low:g} %" if math.isinf(high) else f"{low:g} - {high:g} %"
+        bins.append((label, sum(low < m <= high for m in magnitudes)))
+    return tuple(bins)

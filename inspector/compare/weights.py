@@ -1,0 +1,183 @@
+"""Comparing codes and unquantized tensors: headers always, bytes when asked, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.pairing import pair_by_role
+from qinspect.inspector.compare.results import Status, WeightPair
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.inspection import row_blocks
+from qinspect.inspector.text import dims
+
+CHUNK_BYTES = 1 << 22
+BLOCK_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to."""
+
+    tensor: Tensor
+    weight: QuantizedWeight | None
+
+
+def weight_bytes(fmt: Format) -> int:
+    """Bytes of all codes and unquantized tensors, tied ones once."""
+    return sum({i.tensor.location: i.tensor.nbytes for i in _items(fmt).values()}.values())
+
+
+def _items(fmt: Format) -> dict[str, _Item]:
+    items = {}
+    for weight in fmt.weights():
+        if tensor := fmt.checkpoint.tensor(weight.codes_key):
+            items[weight.role] = _Item(tensor, weight)
+    for tensor in fmt.other_tensors():
+        items.setdefault(fmt.role_of(tensor.name), _Item(tensor, None))
+    return items
+
+
+def compare_weights(
+    format_a: Format, format_b: Format, read: bool, tick: Callable[[int], None]
+) -> tuple[WeightPair, ...]:
+    """All codes and unquantized tensors, by role. `read`: compare bytes, else headers only.
+
+    `tick(n)` is called with bytes compared; it may raise to cancel.
+    """
+    moved = _moved_layers(format_a, format_b)
+    pairs = []
+    for role, a, b in pair_by_role(_items(format_a), _items(format_b)):
+        pair = _headers(role, a, b)
+        if pair is None:
+            assert a is not None
+            assert b is not None
+            pair = _contents(role, a, b, format_a, format_b, moved, tick) if read else _agreeing(role, a, b)
+        pairs.append(pair)
+    return tuple(pairs)
+
+
+def _moved_layers(format_a: Format, format_b: Format) -> tuple[str, ...]:
+    """Role prefixes of the layers whose heads or channels are in another order in B."""
+    from qinspect.inspector.compare.scales import _same_cells
+
+    records_b = {r.role: r for r in format_b.scales() if r.cells}
+    moved = []
+    for a in format_a.scales():
+        b = records_b.get(a.role)
+        if a.cells and b and not _same_cells(a, b, format_a, format_b):
+            moved.append(a.role[: a.role.index(".mixer") + 1] if ".mixer" in a.role else a.role)
+    return tuple(dict.fromkeys(moved))
+
+
+def _headers(role: str, a: _Item | None, b: _Item | None) -> WeightPair | None:
+    """The pair, where headers alone decide it."""
+    if a is None or b is None:
+        only = a or b
+        assert only is not None
+        name = only.tensor.name
+        status = Status.ONLY_A if b is None else Status.ONLY_B
+        return WeightPair(
+            role, name if b is None else None, name if a is None else None, status, only.tensor.n_elements,
+            quantized=only.weight is not None,
+        )  # fmt: skip
+    quantized = a.weight is not None or b.weight is not None
+    shape_a, shape_b = _shape(a), _shape(b)
+    scheme_a, scheme_b = _scheme(a), _scheme(b)
+    if scheme_a != scheme_b:
+        return WeightPair(
+            role, a.tensor.name, b.tensor.name, Status.SCHEME, a.tensor.n_elements, quantized=quantized,
+            note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
+        )  # fmt: skip
+    if shape_a != shape_b:
+        return WeightPair(
+            role, a.tensor.name, b.tensor.name, Status.SHAPE, a.tensor.n_elements, quantized=quantized,
+            note=f"A {dims(shape_a)}; B {dims(shape_b)}",
+        )  # fmt: skip
+    return None
+
+
+def _shape(item: _Item) -> tuple[int, ...]:
+    return item.weight.shape if item.weight else item.tensor.shape
+
+
+def _scheme(item: _Item) -> str:
+    return f"{item.weight.bits}-bit {item.weight.scheme}" if item.weight else item.tensor.dtype.name
+
+
+def _agreeing(role: str, a: _Item, b: _Item) -> WeightPair:
+    n = int(np.prod(_shape(a), dtype=np.int64))
+    return WeightPair(role, a.tensor.name, b.tensor.name, Status.NOT_COMPARED, n, quantized=a.weight is not None)
+
+
+def _contents(
+    role: str,
+    a: _Item,
+    b: _Item,
+    format_a: Format,
+    format_b: Format,
+    moved: tuple[str, ...],
+    tick: Callable[[int], None],
+) -> WeightPair:
+    n = int(np.prod(_shape(a), dtype=np.int64))
+    names = (a.tensor.name, b.tensor.name)
+    quantized = a.weight is not None
+    try:
+        if _same_bytes(a.tensor, b.tensor, tick):
+            return WeightPair(role, *names, Status.IDENTICAL, n, 0, quantized)
+        layer = next((m for m in moved if role.startswith(m)), None)
+        if layer is not None:
+            return WeightPair(
+                role, *names, Status.PERMUTED, n, None, quantized, "heads or channels of the layer are in another order"
+            )
+        n_changed = _changed_codes(a, b, format_a, format_b) if quantized else _changed_elements(a.tensor, b.tensor)
+    except QinspectError as e:
+        return WeightPair(role, *names, Status.BROKEN, n, None, quantized, str(e))
+    status = Status.DIFFERENT if n_changed else Status.EQUAL
+    note = "" if n_changed else "same codes; padding or layout differ"
+    return WeightPair(role, *names, status, n, n_changed, quantized, note)
+
+
+def _same_bytes(a: Tensor, b: Tensor, tick: Callable[[int], None]) -> bool:
+    if a.dtype is not b.dtype or a.shape != b.shape or a.strides != b.strides:
+        return False
+    n = a.span_bytes()
+    for start in range(0, n, CHUNK_BYTES):
+        size = min(CHUNK_BYTES, n - start)
+        if a.file.read(a.offset + start, size) != b.file.read(b.offset + start, size):
+            return False
+        tick(2 * size)
+    return True
+
+
+def _changed_codes(a: _Item, b: _Item, format_a: Format, format_b: Format) -> int:
+    """Codes that differ, in blocks of rows."""
+    assert a.weight is not None
+    assert b.weight is not None
+    changed = 0
+    for start, stop in row_blocks(a.weight, BLOCK_ELEMENTS):
+        changed += int(np.count_nonzero(format_a.codes(a.weight, start, stop) != format_b.codes(b.weight, start, stop)))
+    return changed
+
+
+def _changed_elements(a: Tensor, b: Tensor) -> int:
+    """Elements whose bits differ."""
+    if a.strides is not None or b.strides is not None or a.dtype.packed:
+        return int(np.count_nonzero(_bits(a.read()) != _bits(b.read())))
+    changed = 0
+    for start in range(0, a.n_elements, BLOCK_ELEMENTS):
+        stop = min(start + BLOCK_ELEMENTS, a.n_elements)
+        changed += int(np.count_nonzero(_bits(a.read_range(start, stop)) != _bits(b.read_range(start, stop))))
+    return changed
+
+
+def _bits(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """The array's bit patterns as unsigned integers, so that -0 and NaN compare by their bits."""
+    width = x.dtype.itemsize
+    if width in (1, 2, 4, 8):
+        return np.ascontiguousarray(x).view(f"u{width}")
+    return x

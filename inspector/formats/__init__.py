@@ -1,0 +1,21 @@
+"""Quantization families: recognise, pair each scale with what it scales, dequantize.
+
+`format_of` gives the family of a checkpoint. A new family is one module here and one line in FAMILIES; families do
+not know each other.
+"""
+
+from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.formats.contract import Copy, Format, Kind, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.plain import PlainFormat
+from qinspect.inspector.formats.quamba import QuambaFormat
+
+FAMILIES: tuple[type[Format], ...] = (QuambaFormat, PlainFormat)
+"""In the order of asking: the first that recognises a checkpoint gets it. The plain one takes all."""
+
+
+def format_of(checkpoint: Checkpoint) -> Format:
+    """The family of `checkpoint`, bound to it."""
+    return next(family for family in FAMILIES if family.recognise(checkpoint) is not None)(checkpoint)
+
+
+__all__ = ["FAMILIES", "Copy", "Format", "Kind", "QuantizedWeight", "ScaleRecord", "format_of"]

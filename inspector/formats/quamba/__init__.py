@@ -1,0 +1,231 @@
+"""Quamba (Mamba1) and Quamba2 (Mamba2) checkpoints in every variant that the project saves.
+
+W8A8, W4A8, W4A16 and hybrid; head groups or plain; quantized embedding and lm_head or not. `layout` finds the
+modules, `points` says where each activation scale is stored, `parameters` where each weight scale is, `marlin` unpacks.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats.contract import CodeArray, FloatArray, Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.quamba.layout import Layer, find_layers, linear, linears_of, scheme_of, vocabulary
+from qinspect.inspector.formats.quamba.parameters import (
+    Parameter,
+    convolution_parameters,
+    embedding_parameter,
+    linear_parameter,
+    scan_parameters,
+)
+from qinspect.inspector.formats.quamba.points import OUTPUT_SCALES, cells_of, head_point, output_copies, points_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CLASS = re.compile(r"W[48]A(8|16|X)QMamba2?")
+
+
+class QuambaFormat(Format):
+    """One Quamba or Quamba2 checkpoint."""
+
+    family = "quamba"
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self.root, self.layers = find_layers(checkpoint)
+
+    @classmethod
+    def recognise(cls, checkpoint: Checkpoint) -> str | None:
+        modules = [
+            name[: -len(".in_proj.weight")]
+            for name, e in checkpoint.entries.items()
+            if name.endswith(".in_proj.weight") and ".mixer" in name
+        ]
+        schemes = {scheme_of(checkpoint, f"{m}.in_proj") for m in modules} - {None}
+        if not schemes:
+            return None
+        named = sorted(_class_names(checkpoint))
+        evidence = f"in_proj modules hold {'/'.join(sorted(map(str, schemes)))} codes and scales"
+        return f"config.json names {', '.join(named)}; {evidence}" if named else evidence
+
+    @cached_property
+    def _all(self) -> list[tuple[ScaleRecord | None, Parameter | None]]:
+        """Points and parameters in forward order."""
+        return list(self._in_forward_order())
+
+    def _in_forward_order(self) -> Iterator[tuple[ScaleRecord | None, Parameter | None]]:
+        c = self.checkpoint
+        if embedding := embedding_parameter(c, self.root):
+            yield None, embedding
+        for layer in self.layers:
+            yield from self._layer(layer)
+        if point := head_point(c, self.root):
+            yield point, None
+        if head := linear(c, "lm_head", vocabulary(c, self.root)):
+            yield None, linear_parameter(c, head, "lm_head", {}, {})
+
+    def _layer(self, layer: Layer) -> Iterator[tuple[ScaleRecord | None, Parameter | None]]:
+        c = self.checkpoint
+        points = dict(points_of(c, layer))
+        if "x_proj:output" in points:
+            point = points["x_proj:output"]
+            points["x_proj:output"] = replace(point, copies=point.copies + tuple(output_copies(c, layer)))
+        cells = cells_of(c, layer)
+        parameters = {
+            name: linear_parameter(c, found, f"{layer.role}.{name}", *_folds(layer, name), cells)
+            for name, found in linears_of(c, layer)
+        }
+        for name in ("in_proj:input", "in_proj"):
+            yield points.pop(name, None), parameters.pop(name, None)
+        for name in [n for n in points if n in _BEFORE_CONVOLUTION]:
+            yield points.pop(name), None
+        for parameter in convolution_parameters(c, layer):
+            yield None, parameter
+        for name in [n for n in points if n in _BEFORE_SCAN]:
+            yield points.pop(name), parameters.pop(name.partition(":")[0], None) if name == "x_proj:input" else None
+        yield None, parameters.pop("x_proj", None)
+        yield points.pop("x_proj:output", None), parameters.pop("dt_proj", None)
+        yield points.pop("dt_proj:output", None), None
+        for parameter in scan_parameters(c, layer):
+            yield None, parameter
+        for name in list(points):
+            yield points.pop(name), None
+        yield None, parameters.pop("out_proj", None)
+
+    @property
+    def description(self) -> str:
+        schemes: dict[str, int] = {}
+        for layer in self.layers:
+            scheme = scheme_of(self.checkpoint, f"{layer.mixer}.in_proj") or "fp16"
+            schemes[scheme] = schemes.get(scheme, 0) + 1
+        name = "Quamba2" if any(layer.mamba == 2 for layer in self.layers) else "Quamba"
+        how = (
+            next(iter(schemes)) if len(schemes) == 1 else "hybrid " + " + ".join(f"{n} {s}" for s, n in schemes.items())
+        )
+        n = len({layer.index for layer in self.layers})
+        extras = [f"{n} layer{'s' * (n != 1)}"]
+        if self.head_groups:
+            extras.append("head groups")
+        for module, key in (("embedding", f"{self.root}embedding.scales"), ("lm_head", None)):
+            if (key in self.checkpoint) if key else scheme_of(self.checkpoint, module) is not None:
+                extras.append(f"quantized {module}")
+        return f"{name} {how}, {', '.join(extras)}"
+
+    @property
+    def head_groups(self) -> bool:
+        """Whether activations are scaled per head group (--group_heads)."""
+        return any(f"{layer.mixer}.conv1d.x_head_group_range" in self.checkpoint for layer in self.layers)
+
+    def scales(self) -> tuple[ScaleRecord, ...]:
+        return self._scales
+
+    @cached_property
+    def _scales(self) -> tuple[ScaleRecord, ...]:
+        records: list[ScaleRecord] = []
+        for point, parameter in self._all:
+            records.extend([point] if point else [])
+            records.extend(parameter.scales if parameter else ())
+        return tuple(records)
+
+    @cached_property
+    def _parameters(self) -> dict[str, Parameter]:
+        return {p.weight.name: p for _, p in self._all if p}
+
+    @cached_property
+    def _owner(self) -> dict[str, Parameter]:
+        return {r.role: p for p in self._parameters.values() for r in p.scales}
+
+    def weights(self) -> tuple[QuantizedWeight, ...]:
+        return tuple(p.weight for p in self._parameters.values())
+
+    def values(self, record: ScaleRecord) -> FloatArray:
+        owner = self._owner.get(record.role)
+        try:
+            return super().values(record) if owner is None else owner.scale_values(record)
+        except (ValueError, IndexError) as e:
+            raise self._misfit(record.key, e) from e
+
+    def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> CodeArray:
+        try:
+            return self._parameters[weight.name].codes(start, _stop(weight, stop))
+        except (ValueError, IndexError) as e:
+            raise self._misfit(weight.codes_key, e) from e
+
+    def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
+        try:
+            with np.errstate(all="ignore"):  # NaN and Inf scales are the file's; lint and show report them
+                return self._parameters[weight.name].dequantize(start, _stop(weight, stop))
+        except (ValueError, IndexError) as e:
+            raise self._misfit(weight.codes_key, e) from e
+
+    def _misfit(self, key: str, reason: Exception) -> CannotDequantize:
+        return CannotDequantize(
+            f"codes and scales do not fit {self.description}: {reason}", file=self.checkpoint.path, key=key
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        notes = []
+        config = self.checkpoint.config
+        norm = config.get("norm_cfg", {}).get("norm") if isinstance(config.get("norm_cfg"), dict) else None
+        if norm == "QRMSNorm" and self.layers and f"{self.root}norm_f.output_scale" not in self.checkpoint:
+            notes.append(
+                "config.json says QRMSNorm, but norm_f is not quantized: Quamba writes this without "
+                "--quantize_lm_head and then cannot load it again"
+            )
+        if (
+            self.layers
+            and self.layers[0].mamba == 2
+            and not self.head_groups
+            and any(r.alpha_sensitive for r in self.scales())
+        ):
+            notes.append("per-tensor scales in a Mamba2 model (no --group_heads): Quamba's own loader refuses them")
+        return tuple(notes)
+
+    def other_tensors(self) -> list[Tensor]:
+        """Without the kernels' workspaces, which hold nothing."""
+        return [t for t in super().other_tensors() if not t.name.endswith(".workspace")]
+
+    def role_of(self, name: str) -> str:
+        for layer in self.layers:
+            for path, role in ((layer.mixer, layer.role), (layer.norm, f"layers.{layer.index}.norm")):
+                if name.startswith(path + "."):
+                    return role + name[len(path) :]
+        return super().role_of(name)
+
+
+_BEFORE_CONVOLUTION = (
+    "in_proj:output",
+    "z_act:input",
+    "x_conv_in:input",
+    "B_conv_in:input",
+    "C_conv_in:input",
+    "dt_act:input",
+)
+_BEFORE_SCAN = ("x_conv_out:input", "B_conv_out:input", "C_conv_out:input", "x_proj:input")
+
+
+def _folds(layer: Layer, name: str) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
+    """(output-scale entry per segment, rows per segment) of a linear layer with int8 outputs."""
+    outputs = OUTPUT_SCALES[layer.mamba].get(name, {})
+    return (
+        {segment: f"{layer.mixer}.{key}" for segment, key in outputs.items()},
+        layer.segments if layer.mamba == 2 else {},
+    )
+
+
+def _stop(weight: QuantizedWeight, stop: int | None) -> int:
+    return weight.shape[0] if stop is None else min(stop, weight.shape[0])
+
+
+def _class_names(checkpoint: Checkpoint) -> set[str]:
+    """Mixer classes that config.json names; in hybrid files the field is a list of objects."""
+    ssm = checkpoint.config.get("ssm_cfg")
+    field = ssm.get("layer") if isinstance(ssm, dict) else None
+    return {m[0] for m in _CLASS.finditer(str(field)[:100_000])} if field else set()

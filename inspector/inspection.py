@@ -1,0 +1,107 @@
+"""Everything about one entry: what it is, what it belongs to, what its numbers look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.statistics import Statistics, count_codes, describe
+
+CHUNK_ELEMENTS = 1 << 22
+SHOWN_VALUES = 64
+"""Tensors up to this size are shown value by value."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyValue:
+    """A copy of the scale: where, how related, the number stored there (None for a tensor)."""
+
+    key: str
+    relation: str
+    stored: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One entry.
+
+    entry: what is stored. scale: the record, if it is a scale (`logical`: its values then, unfolded, or None).
+    copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
+    statistics: of the stored numbers. values: all of them where they are few. codes: level to count.
+    dequantized: statistics of the weight's values.
+    """
+
+    key: str
+    entry: Entry
+    scale: ScaleRecord | None
+    copy_of: str
+    weight: QuantizedWeight | None
+    statistics: Statistics | None
+    values: NDArray[Any] | None
+    logical: Statistics | None
+    copies: tuple[CopyValue, ...]
+    codes: dict[int, int] | None
+    dequantized: Statistics | None
+    problem: str
+
+
+def inspect_entry(fmt: Format, name: str) -> Inspection:
+    """Look at the entry `name`, a key or a role. Raises UnknownKey where it is neither."""
+    records = {r.role: r for r in fmt.scales()}
+    weights = {w.role: w for w in fmt.weights()}
+    key = name
+    if name not in fmt.checkpoint:
+        if name in records:
+            key = records[name].key
+        elif name in weights:
+            key = weights[name].codes_key
+    entry = fmt.checkpoint[key]
+    scale = records.get(name) or next((r for r in records.values() if r.key == key), None)
+    copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
+    weight = next((w for w in weights.values() if w.codes_key == key), None)
+    statistics = values = logical = None
+    codes: dict[int, int] | None = None
+    dequantized = None
+    problem = ""
+    try:
+        if isinstance(entry, Tensor):
+            statistics = None if entry.dtype.numpy.startswith("complex") else describe(_chunks(entry), entry.n_elements)
+            values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
+        if scale and scale.folded:
+            unfolded = fmt.values(scale)
+            logical = describe([unfolded], unfolded.size)
+        if weight:
+            codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.bits)
+            n = weight.shape[0] * (weight.shape[1] if len(weight.shape) > 1 else 1)
+            dequantized = describe((fmt.dequantize(weight, *rows) for rows in row_blocks(weight)), n)
+    except CannotRead as e:
+        problem = str(e)
+    copies = tuple(CopyValue(c.key, c.relation, fmt.checkpoint.scalar(c.key)) for c in scale.copies) if scale else ()
+    return Inspection(
+        key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem
+    )
+
+
+def row_blocks(weight: QuantizedWeight, elements: int = CHUNK_ELEMENTS) -> Iterator[tuple[int, int]]:
+    """Row ranges of about `elements` elements that `Format.codes` and `Format.dequantize` can read one by one."""
+    width = 1
+    for d in weight.shape[1:]:
+        width *= d
+    rows = max(1, elements // max(1, width) // weight.row_step) * weight.row_step
+    n = weight.shape[0] if weight.shape else 1
+    for start in range(0, n, rows):
+        yield start, min(start + rows, n)
+
+
+def _chunks(tensor: Tensor) -> Iterator[NDArray[Any]]:
+    if tensor.strides is not None or tensor.dtype.packed:
+        yield tensor.read()
+        return
+    for start in range(0, tensor.n_elements, CHUNK_ELEMENTS):
+        yield tensor.read_range(start, min(start + CHUNK_ELEMENTS, tensor.n_elements))

@@ -1,0 +1,291 @@
+"""Comparisons, scales, trees and entries as text: the same answers that `--json` gives, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.compare import Comparison, Difference, ScalePair, Status, WeightPair
+from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.inspection import Inspection
+from qinspect.inspector.statistics import Statistics
+from qinspect.inspector.table import Column, Table
+from qinspect.inspector.text import count, dims, number, percent, share, size, visible
+from qinspect.inspector.tree import Node, runs
+
+_BAR = 40
+DIFF_COLUMNS = (
+    Column("scale"), Column("kind"), Column("alpha"), Column("A", True), Column("B", True),
+    Column("B vs A", True), Column("log2", True), Column("changed", True), Column("status"), Column("note"),
+)  # fmt: skip
+
+
+def model_line(label: str, fmt: Format) -> str:
+    """`A  path: format, entries, bytes, kind`."""
+    c = fmt.checkpoint
+    files = f"{len(c.files)} {c.kind} files" if len(c.files) > 1 else f"{c.kind} file"
+    return f"{label}  {visible(str(c.path))}\n   {fmt.description}; {count(len(c.entries))} entries, {size(c.nbytes)}, {files}"
+
+
+def comparison_text(c: Comparison, rows: Table | None) -> str:
+    """The report on two models; `rows` is the table of scales to show under it, None where nothing differs."""
+    parts = [model_line("A", c.a), model_line("B", c.b), ""]
+    parts += [f"VERDICT  {c.headline.text}", f"         rule: {c.headline.rule}"]
+    for r in c.reasons:
+        parts.append(f"  - {r.text} [{r.rule}]")
+    parts += ["", *_summary_lines(c)]
+    if rows is not None and rows.rows:
+        parts += [
+            "",
+            f"SCALES ({len(rows.rows)} rows; differences relative to A; a tensor shows its largest)",
+            rows.text(),
+        ]
+    if table := weight_table([w for w in c.weights if not w.status.counts_as_same]):
+        parts += ["", f"CODES AND OTHER TENSORS ({len(table.rows)} rows)", table.text()]
+    if c.copies:
+        parts += ["", "COPIES THAT DISAGREE", copies_table(c).text()]
+    if c.notes:
+        parts += ["", *(f"note, {visible(n)}" for n in c.notes)]
+    return "\n".join(parts)
+
+
+def _summary_lines(c: Comparison) -> Iterator[str]:
+    s = c.summary
+    yield (
+        f"SCALES   {s.n_pairs} in both: {s.n_same} same, {s.n_different} different, "
+        f"{s.n_pairs - s.n_same - s.n_different} not comparable cell by cell"
+        + (f"; {s.n_only_a} only in A" if s.n_only_a else "")
+        + (f"; {s.n_only_b} only in B" if s.n_only_b else "")
+    )
+    if s.n_different:
+        yield f"         |difference|, base A: mean {_magnitude(s.mean)}, median {_magnitude(s.median)}, max {_magnitude(s.largest)} at {visible(s.largest_role)}"
+        yield f"         signs: {s.sign_pattern} ({s.n_up} up, {s.n_down} down, {s.n_mixed} mixed within a tensor)"
+        yield f"         first difference in forward order: {visible(s.first_role)}"
+        top = max(n for _, n in s.histogram)
+        for label, n in s.histogram:
+            bar = "#" * max(1 if n else 0, round(_BAR * n / top))
+            yield f"         {label:>15} {n:>7}  {bar}".rstrip()
+    yield f"WEIGHTS  {_weights_line(c)}"
+
+
+def _magnitude(value: float) -> str:
+    return percent(abs(value)).lstrip("+")
+
+
+def _weights_line(c: Comparison) -> str:
+    if not c.weights_compared:
+        odd = sum(not w.status.counts_as_same for w in c.weights)
+        mismatch = f"; headers disagree for {odd}" if odd else ""
+        return f"weights: not compared ({size(c.weight_bytes)}){mismatch}; --codes reads them"
+    by_status: dict[Status, int] = {}
+    for w in c.weights:
+        by_status[w.status] = by_status.get(w.status, 0) + 1
+    listed = ", ".join(f"{n} {status}" for status, n in by_status.items())
+    return f"{len(c.weights)} code and other tensors ({size(c.weight_bytes)} in both): {listed or 'none'}"
+
+
+def scale_table(pairs: Sequence[ScalePair]) -> Table:
+    """Pairs as rows."""
+    return Table(DIFF_COLUMNS, [_pair_row(p) for p in pairs])
+
+
+def _pair_row(p: ScalePair) -> list[str]:
+    d = p.difference
+    alpha = "yes" if p.record.alpha_sensitive else ""
+    row = [p.role, str(p.record.kind), alpha]
+    if d is None:
+        return [*row, _presence(p.a), _presence(p.b), "", "", "", str(p.status), p.note]
+    log2 = f"{d.log2_ratio:+.4f}" if d.log2_ratio == d.log2_ratio else "n/a"
+    changed = "" if d.n == 1 else f"{count(d.n_changed)} of {count(d.n)}"
+    note = p.note
+    if d.n > 1:
+        place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {_magnitude(d.median)}, {d.direction}"
+        note = f"{place}; {note}" if note else place
+    if d.n_undefined:
+        note += f"; {d.n_undefined} without a percentage (A zero, or not finite)"
+    return [*row, number(d.a), number(d.b), _relative(d), log2, changed, str(p.status), note]
+
+
+def _relative(d: Difference) -> str:
+    return "n/a" if d.n_undefined == d.n_changed > 0 else percent(d.largest)
+
+
+def _presence(record: ScaleRecord | None) -> str:
+    return "-" if record is None else dims(record.shape)
+
+
+def weight_table(weights: Sequence[WeightPair]) -> Table | None:
+    """Codes and tensors as rows; None where there are none."""
+    columns = (Column("tensor"), Column("what"), Column("elements", True), Column("changed", True), Column("share", True),
+               Column("status"), Column("note"))  # fmt: skip
+    rows = [
+        [
+            w.role,
+            "codes" if w.quantized else "values",
+            count(w.n),
+            "" if w.n_changed is None else count(w.n_changed),
+            "" if w.n_changed is None else share(w.n_changed, w.n),
+            str(w.status),
+            w.note,
+        ]
+        for w in weights
+    ]
+    return Table(columns, rows) if rows else None
+
+
+def copies_table(c: Comparison) -> Table:
+    """Copies that disagree as rows."""
+    columns = (
+        Column("model"),
+        Column("scale"),
+        Column("copy"),
+        Column("relation"),
+        Column("expected", True),
+        Column("found", True),
+    )
+    return Table(
+        columns,
+        [[p.model, p.key, p.copy_key, p.relation, number(p.expected), number(p.found)] for p in c.copies],
+    )
+
+
+def scales_table(fmt: Format, ranges: dict[str, tuple[float, float] | str]) -> Table:
+    """`qinspect scales A`: one row per record."""
+    columns = (Column("scale"), Column("value", True), Column("granularity"), Column("dtype"), Column("shape"),
+               Column("alpha"), Column("is a scale of"), Column("copies", True), Column("key"))  # fmt: skip
+    rows = []
+    for r in fmt.scales():
+        found = ranges.get(r.role, "")
+        value = (
+            found
+            if isinstance(found, str)
+            else number(found[0])
+            if found[0] == found[1]
+            else f"{number(found[0])} .. {number(found[1])}"
+        )
+        alpha = {True: "yes", False: "no", None: "?"}[r.alpha_sensitive]
+        granularity = r.granularity + (f" {r.group_size}" if r.group_size else "")
+        rows.append([r.role, value, granularity, r.dtype, dims(r.shape), alpha, r.of, str(len(r.copies) or ""), r.key])
+    return Table(columns, rows)
+
+
+def tree_lines(node: Node, depth: int | None, expand: bool, level: int = 0) -> Iterator[str]:
+    """The tree, two spaces a level; repeated layers as one line unless `expand`."""
+    for run in runs(node) if not expand else ():
+        shown = run.nodes[0]
+        times = f" ({len(run.nodes)} alike)" if len(run.nodes) > 1 else ""
+        yield _tree_line(shown, f"{run.label}{times}", run.nodes, level)
+        if shown.children and (depth is None or level + 1 < depth):
+            yield from tree_lines(shown, depth, expand, level + 1)
+    for child in node.children.values() if expand else ():
+        yield _tree_line(child, child.name, (child,), level)
+        if child.children and (depth is None or level + 1 < depth):
+            yield from tree_lines(child, depth, expand, level + 1)
+
+
+def _tree_line(node: Node, label: str, together: Sequence[Node], level: int) -> str:
+    indent = "  " * level
+    name = f"{indent}{visible(label, 100)}"
+    if node.is_leaf and node.entry is not None:
+        return f"{name:<44} {_entry_text(node.entry)}"
+    total = sum(n.n_parameters for n in together)
+    dtypes = ", ".join(f"{d} x{n}" if n > 1 else d for d, n in node.dtypes.items())
+    each = " each" if len(together) > 1 else ""
+    return f"{name:<44} {count(node.n_entries)} entries{each}, {count(total)} parameters, {size(sum(n.nbytes for n in together))}  [{dtypes}]"
+
+
+def _entry_text(e: Entry) -> str:
+    if isinstance(e, Tensor):
+        strided = "" if e.strides is None else f", strides {list(e.strides)}"
+        return f"{e.dtype.name} {dims(e.shape)}{strided}, {size(e.nbytes)}"
+    return f"{e.kind}" + ("" if e.value is None else f" = {_value_text(e.value)}")
+
+
+def _value_text(value: object) -> str:
+    return number(value) if isinstance(value, (int, float)) else visible(str(value), 120)
+
+
+def inspection_text(fmt: Format, i: Inspection) -> str:
+    """`qinspect show A KEY`."""
+    e = i.entry
+    lines = [visible(i.key), f"  stored     {_entry_text(e)}", f"  file       {visible(str(e.file.path))}"]
+    if isinstance(e, Tensor):
+        lines[-1] += f", offset {e.offset}"
+    if i.scale:
+        lines += _scale_lines(i)
+    if i.copy_of:
+        lines.append(f"  copy of    {visible(i.copy_of)}")
+    if i.statistics:
+        lines += ["  STORED NUMBERS", *_statistics_lines(i.statistics)]
+    if i.values is not None and i.values.size > 1:
+        lines += ["  VALUES", *_indented(np.array2string(i.values.astype(np.float64), precision=6, max_line_width=110))]
+    if i.logical:
+        lines += ["  UNFOLDED SCALE (times the output scale divided into it)", *_statistics_lines(i.logical)]
+    if i.weight:
+        lines.append(
+            f"  codes of   {visible(i.weight.name)} {dims(i.weight.shape)}, {i.weight.bits} bits, {i.weight.scheme}"
+        )
+        lines.append(f"  scaled by  {', '.join(visible(r) for r in i.weight.scale_roles)}")
+    if i.codes:
+        lines += ["  CODES", *_code_lines(i.codes)]
+    if i.dequantized:
+        lines += ["  DEQUANTIZED", *_statistics_lines(i.dequantized)]
+    if i.problem:
+        lines.append(f"  problem    {i.problem}")
+    lines.append(f"  model      {fmt.description}")
+    return "\n".join(lines)
+
+
+def _scale_lines(i: Inspection) -> Iterator[str]:
+    r = i.scale
+    assert r is not None
+    yield f"  scale      {visible(r.role)}" + ("" if r.verified else "  (unverified: paired by name)")
+    yield f"  of         {visible(r.of)}"
+    group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
+    yield f"  formula    x ~ scale * q, {r.scheme}; {r.granularity}{group}"
+    if r.alpha_sensitive is not None:
+        yield f"  alpha      {'percentile_alpha makes it' if r.alpha_sensitive else 'percentile_alpha cannot reach it'}"
+    if r.folded:
+        yield f"  folded     divided by {', '.join(visible(k) for k in r.folded)}"
+    for c in i.copies:
+        value = "" if c.stored is None else f" = {number(c.stored)}"
+        yield f"  copy       {visible(c.key)}{value}  ({c.relation})"
+
+
+def _statistics_lines(s: Statistics) -> Iterator[str]:
+    yield (
+        f"    {count(s.n)} elements, {count(s.n_zero)} zero, {count(s.n_negative)} negative"
+        + (f", {count(s.n_nan)} NaN" if s.n_nan else "")
+        + (f", {count(s.n_inf)} Inf" if s.n_inf else "")
+    )
+    if s.percentiles:
+        yield f"    min {number(s.minimum)}, max {number(s.maximum)}, absmax {number(s.absmax)}, mean {number(s.mean)}, std {number(s.std)}"
+        if s.n > 1:
+            of = " (even sample)" if s.sampled else ""
+            yield f"    percentiles{of}: " + ", ".join(f"{p:g} %: {number(v)}" for p, v in s.percentiles)
+
+
+def _code_lines(codes: dict[int, int]) -> Iterator[str]:
+    total = sum(codes.values())
+    unused = sum(n == 0 for n in codes.values())
+    low, high = min(codes), max(codes)
+    yield (
+        f"    {len(codes)} levels, {unused} unused; at the ends {low}: {share(codes[low], total)}, "
+        f"{high}: {share(codes[high], total)}; zero {share(codes[0], total)}"
+    )
+    step = max(1, len(codes) // 32)
+    levels = list(codes)
+    bins = [
+        (levels[k], levels[min(k + step, len(levels)) - 1], sum(codes[v] for v in levels[k : k + step]))
+        for k in range(0, len(levels), step)
+    ]
+    top = max(n for *_, n in bins) or 1
+    for first, last, n in bins:
+        label = f"{first}" if first == last else f"{first}..{last}"
+        yield f"    {label:>10} {count(n):>12}  {'#' * max(1 if n else 0, round(_BAR * n / top))}".rstrip()
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.splitlines()]

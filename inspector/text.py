@@ -1,0 +1,106 @@
+"""Turning untrusted names and raw numbers into text that is safe and reads the same everywhere.
+
+Names come from files that may be hostile: an escape sequence, a newline or a right-to-left override must
+reach neither the terminal nor a log. Numbers follow one precision rule for the whole program.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+SIGNIFICANT_DIGITS = 6
+"""Digits of a scale as printed: a float32 carries about 7, and fp16-grid steps show at 4."""
+
+
+def visible(text: str, limit: int = 0) -> str:
+    """`text` with every control, format, surrogate and unassigned character written as an escape.
+
+    With `limit` > 0, longer text keeps its two ends and says how many characters are left out.
+    """
+    if limit and len(text) > limit:
+        half = max(8, limit // 2 - 12)
+        return f"{visible(text[:half])}...({len(text) - 2 * half} more)...{visible(text[-half:])}"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() and unicodedata.category(c) not in _HIDDEN_CATEGORIES else _escape(c) for c in text
+    )
+
+
+def _escape(c: str) -> str:
+    code = ord(c)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def number(value: float | int) -> str:
+    """A stored value: integers exactly, floats to `SIGNIFICANT_DIGITS`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**18 else f"an integer of {value.bit_length()} bits"
+    return f"{value:.{SIGNIFICANT_DIGITS}g}"
+
+
+def percent(value: float) -> str:
+    """A signed relative difference in percent: three significant digits, two decimals at most from 1 % up."""
+    if math.isnan(value):
+        return "n/a"
+    if math.isinf(value):
+        return "+inf %" if value > 0 else "-inf %"
+    magnitude = abs(value)
+    if magnitude == 0:
+        return "0 %"
+    if magnitude < 1e-4:
+        return f"{value:+.1e} %"
+    if magnitude < 1:
+        return f"{value:+.{min(6, 2 - math.floor(math.log10(magnitude)))}f} %"
+    return f"{value:+.2f} %" if magnitude < 1000 else f"{value:+,.0f} %"
+
+
+def share(part: int, whole: int) -> str:
+    """`part` of `whole` in percent, never rounded to 0 or 100 where it is neither."""
+    if whole == 0:
+        return "0 %"
+    ratio = 100.0 * part / whole
+    if part in (0, whole):
+        return f"{ratio:.0f} %"
+    if ratio < 0.01:
+        return "<0.01 %"
+    if ratio > 99.99:
+        return ">99.99 %"
+    return f"{ratio:.2f} %" if ratio < 10 or ratio > 90 else f"{ratio:.1f} %"
+
+
+def size(n_bytes: int) -> str:
+    """Bytes in decimal units, as file managers and model cards give them."""
+    value = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def count(n: int) -> str:
+    """A count with separators: 60,000."""
+    return f"{n:,}"
+
+
+def dims(shape: tuple[int, ...]) -> str:
+    """A shape: `[1, 4, 4]`, and `scalar` for no dimensions."""
+    return "scalar" if not shape else f"[{', '.join(map(str, shape))}]"
+
+
+_DIGITS = re.compile(r"([0-9]{1,18})")
+
+
+def natural_key(name: str) -> list[str | int]:
+    """Sort key that puts layer 2 before layer 10."""
+    parts: list[str | int] = list(_DIGITS.split(name))
+    parts[1::2] = map(int, parts[1::2])
+    return parts

@@ -1,0 +1,130 @@
+"""Names to a layer tree: counts, parameters, bytes and dtypes per node, repeated layers told as a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.text import natural_key
+
+
+class Node:
+    """One node of the tree.
+
+    name: last part of the path. path: full dotted path, "" for the root. children: by name, in natural order.
+    entry: what is stored under exactly this path; a node may have both an entry and children.
+    n_entries, n_parameters, nbytes, dtypes: of everything below and at the node; dtypes counts entries.
+    """
+
+    __slots__ = ("_signature", "children", "dtypes", "entry", "n_entries", "n_parameters", "name", "nbytes", "path")
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self.path = path
+        self.children: dict[str, Node] = {}
+        self.entry: Entry | None = None
+        self.n_entries = 0
+        self.n_parameters = 0
+        self.nbytes = 0
+        self.dtypes: dict[str, int] = {}
+        self._signature: int | None = None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nothing is below."""
+        return not self.children
+
+    @property
+    def signature(self) -> int:
+        """Equal for two subtrees of the same names, dtypes and shapes below their own name."""
+        if self._signature is None:
+            own = (self.entry.dtype.name, self.entry.shape) if isinstance(self.entry, Tensor) else self.entry is None
+            self._signature = hash((own, tuple((c.name, c.signature) for c in self.children.values())))
+        return self._signature
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below, in order."""
+        todo = [self]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo.extend(reversed(node.children.values()))
+
+    def __repr__(self) -> str:
+        return f"Node({self.path!r}, {self.n_entries} entries)"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Children of one node that stand together: one child, or numbered siblings of the same structure.
+
+    nodes: the children, at least one. label: `3`, or `0-23` for a sequence.
+    """
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def label(self) -> str:
+        first = self.nodes[0].name
+        return first if len(self.nodes) == 1 else f"{first}-{self.nodes[-1].name}"
+
+
+MAX_DEPTH = 200
+"""Names are cut into at most this many parts: one of 10,000 dots is one node, not 10,000 levels."""
+
+
+def build_tree(entries: Iterable[Entry]) -> Node:
+    """The tree of all entries. Linear in the number of entries; nothing is read."""
+    root = Node("", "")
+    for entry in entries:
+        node = root
+        is_tensor = isinstance(entry, Tensor)
+        parameters = entry.n_elements if is_tensor else 0
+        nbytes = entry.nbytes if is_tensor else 0
+        dtype = entry.dtype.name if is_tensor else entry.kind
+        parts = entry.name.split(".", MAX_DEPTH)
+        chain = [root]
+        for i, part in enumerate(parts):
+            child = node.children.get(part)
+            if child is None:
+                child = node.children[part] = Node(part, ".".join(parts[: i + 1]))
+            node = child
+            chain.append(node)
+        node.entry = entry
+        for n in chain:
+            n.n_entries += 1
+            n.n_parameters += parameters
+            n.nbytes += nbytes
+            n.dtypes[dtype] = n.dtypes.get(dtype, 0) + 1
+    for n in root.walk():
+        if len(n.children) > 1:
+            n.children = dict(sorted(n.children.items(), key=lambda item: natural_key(item[0])))
+    # Signatures from the leaves up, without recursion: deep names must not end in a stack overflow.
+    for n in reversed(list(root.walk())):
+        _ = n.signature
+    return root
+
+
+def runs(node: Node) -> list[Run]:
+    """The children of `node`, consecutive numbered siblings of equal structure grouped."""
+    grouped: list[Run] = []
+    pending: list[Node] = []
+    for child in node.children.values():
+        if pending and not _continues(pending[-1], child):
+            grouped.append(Run(tuple(pending)))
+            pending = []
+        pending.append(child)
+    if pending:
+        grouped.append(Run(tuple(pending)))
+    return grouped
+
+
+def _continues(before: Node, after: Node) -> bool:
+    both = before.name.isascii() and after.name.isascii() and before.name.isdigit() and after.name.isdigit()
+    return (
+        both
+        and len(after.name) < 18
+        and int(after.name) == int(before.name) + 1
+        and before.signature == after.signature
+    )

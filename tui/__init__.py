@@ -1,0 +1,1 @@
+"""The screen: reads from the inspector, posts messages, never blocks. Nothing is computed here."""
