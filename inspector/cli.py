@@ -7,7 +7,9 @@ No path through here imports textual, plotext or torch.
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
-
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.text import visible
 
@@ -29,6 +30,7 @@ app = App(
     help="A measuring instrument for quantized checkpoints. `qinspect A B` compares two, `qinspect A` reports on one.",
     help_flags=["--help", "-h"],
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # main says so, and gives the exit code
 )
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 Codes = Annotated[
@@ -41,36 +43,56 @@ T = TypeVar("T")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error is one line on stderr, or one object with --json."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _replace_closed_streams()
+    error: QinspectError
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except QinspectError as e:
-        return _fail(e, "--json" in words)
+        error = e
     except CycloptsError as e:
-        return _fail(UsageError(_one_line(str(e)), cure="`qinspect --help` lists the commands."), "--json" in words)
+        error = _usage_error(e)
     except BrokenPipeError:  # `qinspect ... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 0
+    except OSError as e:  # the disk that stdout goes to is full, or a file cannot be read any more
+        error = CannotRead(f"the system refused to read or write: {e.strerror or e}", file=e.filename)
+    except MemoryError:
+        error = CannotRead("there is not enough memory", cure="Close other programs, or choose fewer keys.")
     except KeyboardInterrupt:
         print("qinspect: interrupted", file=sys.stderr)
         return 130
-    except MemoryError:
-        return _fail(
-            CannotRead("there is not enough memory", cure="Close other programs, or choose fewer keys."),
-            "--json" in words,
-        )
-    return code if isinstance(code, int) else 0
+    else:
+        return code if isinstance(code, int) else 0
+    return _fail(error, "--json" in words)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _usage_error(error: CycloptsError) -> UsageError:
+    problem = " ".join(str(error).split()).rstrip(".")
+    return UsageError(problem, cure=None if problem.endswith("?") else "`qinspect --help` lists the commands.")
 
 
 def _fail(error: QinspectError, as_json: bool) -> int:
-    if as_json:
-        _print_json({"schema": "qinspect.error/1", "error": error.as_dict()})
     print(f"qinspect: {error}", file=sys.stderr)
+    try:
+        if as_json:
+            _print_json({"schema": "qinspect.error/1", "error": error.as_dict()})
+        sys.stdout.flush()
+    except OSError:  # stdout is what failed
+        _discard_stdout()
     return 2
+
+
+def _replace_closed_streams() -> None:
+    """Python sets a stream to None where the shell closed it (`>&-`): what goes there is dropped."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+
+
+def _discard_stdout() -> None:
+    """Let the interpreter's last flush go nowhere instead of failing once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print(text: str) -> None:
@@ -86,9 +108,9 @@ def _print_json(content: object) -> None:
 
 def _print_table(table: Table) -> None:
     if sys.stdout.isatty():
-        table.print_rich(sys.stdout)
+        table.without_empty().print_rich(sys.stdout)
     else:
-        _print(table.text(""))
+        _print(table.without_empty().text(""))
 
 
 class _Meter:
@@ -188,7 +210,7 @@ def diff(
         from qinspect.inspector.report import scale_table
 
         table = scale_table(rows)
-        sys.stdout.write(table.csv() if csv else table.markdown() + "\n")
+        _print(table.csv().removesuffix("\n") if csv else table.markdown())
     else:
         _print_comparison(comparison, rows, as_json, all_weights=only == "all")
     return 0 if comparison.same or exit_zero else 1
@@ -203,8 +225,15 @@ def _compare(a: Format, b: Format, codes: bool | None) -> Comparison:
 def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
     rows = [p for p in comparison.scales if only == "all" or not p.status.counts_as_same]
     if sort == "diff":
-        rows.sort(key=lambda p: -abs(p.difference.largest) if p.difference else -float("inf"))
+        rows.sort(key=_distance, reverse=True)
     return rows
+
+
+def _distance(p: ScalePair) -> float:
+    """How far apart the pair is, for sorting; what has no percentage but differs comes before all that have one."""
+    if p.difference is None:
+        return 0.0 if p.status.counts_as_same else math.inf
+    return math.inf if p.difference.n_undefined == p.difference.n_changed > 0 else abs(p.difference.largest)
 
 
 def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_weights: bool) -> None:
@@ -216,10 +245,10 @@ def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_w
         _print_json(payload.comparison(c, rows, weights))
         return
     if sys.stdout.isatty():
-        _print(comparison_text(c, None))
+        _print(comparison_text(c, None, shutil.get_terminal_size().columns))
         if rows:
             print()
-            scale_table(rows).print_rich(sys.stdout)
+            scale_table(rows).without_empty().print_rich(sys.stdout)
     else:
         _print(comparison_text(c, scale_table(rows)))
 
@@ -238,6 +267,8 @@ def tree(
     from qinspect.inspector.report import model_line, tree_lines
     from qinspect.inspector.tree import build_tree
 
+    if depth is not None and depth < 1:
+        raise UsageError("--depth must be at least 1", found=str(depth))
     fmt = _open(a)
     root = build_tree(fmt.checkpoint.entries.values())
     if as_json:

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-
 from qinspect.inspector.errors import CannotOpen, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
@@ -50,7 +49,7 @@ def write_dequantized(
     weights = select(fmt, pattern)
     if out.suffix != ".safetensors":
         raise CannotOpen("is no safetensors name", file=out, expected="a name ending in .safetensors")
-    if out.exists() and any(os.path.samefile(out, f.path) for f in fmt.checkpoint.files):
+    if any(_same_file(out, f.path) for f in fmt.checkpoint.files):
         raise CannotOpen("is the checkpoint that is read", file=out, cure="Write to another file.")
     header: dict[str, object] = {"__metadata__": {"format": "pt", "dequantized_from": fmt.description}}
     end = 0
@@ -84,6 +83,13 @@ def write_dequantized(
     finally:
         Path(temporary).unlink(missing_ok=True)
     return len(weights), end
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them does not exist, or cannot: writing says so
+        return False
 
 
 def _umask() -> int:

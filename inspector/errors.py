@@ -7,6 +7,9 @@ from pathlib import Path
 from qinspect.inspector.text import visible
 
 
+_MAX_QUOTED = 2000
+
+
 class QinspectError(Exception):
     """One problem with one input, in parts that a program can use and one sentence that a person can.
 
@@ -58,7 +61,7 @@ class QinspectError(Exception):
         return f"{', '.join(where)}: {sentence}" if where else sentence
 
     def as_dict(self) -> dict[str, str | int | None]:
-        """The same parts for `--json`."""
+        """The same parts for `--json`: names as they are in the file, what is quoted from it shortened."""
         return {
             "type": type(self).__name__,
             "message": str(self),
@@ -66,8 +69,8 @@ class QinspectError(Exception):
             "file": self.file,
             "key": self.key,
             "offset": self.offset,
-            "expected": self.expected,
-            "found": self.found,
+            "expected": None if self.expected is None else self.expected[:_MAX_QUOTED],
+            "found": None if self.found is None else self.found[:_MAX_QUOTED],
             "cure": self.cure,
         }
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
-
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
@@ -31,7 +30,8 @@ class CopyValue:
 class Inspection:
     """One entry.
 
-    entry: what is stored. scale: the record, if it is a scale (`logical`: its values then, unfolded, or None).
+    entry: what is stored. scale: the record, if it is a scale (logical: statistics of its values where they are not
+    what is stored: padding dropped, a folded factor taken out).
     copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
     statistics: of the stored numbers. values: all of them where they are few. codes: level to count.
     dequantized: statistics of the weight's values.
@@ -73,9 +73,10 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
         if isinstance(entry, Tensor):
             statistics = None if entry.dtype.numpy.startswith("complex") else describe(_chunks(entry), entry.n_elements)
             values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
-        if scale and scale.folded:
+        if scale:
             unfolded = fmt.values(scale)
-            logical = describe([unfolded], unfolded.size)
+            stored_as_is = not scale.folded and statistics is not None and statistics.n == unfolded.size
+            logical = None if stored_as_is or unfolded.size == 1 else describe([unfolded], unfolded.size)
         if weight:
             codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.bits)
             n = weight.shape[0] * (weight.shape[1] if len(weight.shape) > 1 else 1)

@@ -29,6 +29,10 @@ def scalar(value: object) -> Any:
     return str(value)[:1000] if not isinstance(value, int) else f"integer of {value.bit_length()} bits"
 
 
+def _number(value: float | None) -> float | None:
+    return None if value is None else finite(value)
+
+
 def checkpoint(fmt: Format) -> Json:
     """The model: path, kind, format, sizes, notes."""
     c: Checkpoint = fmt.checkpoint
@@ -242,7 +246,7 @@ def inspection(fmt: Format, i: Inspection) -> Json:
         "statistics": statistics(i.statistics),
         "scale": {
             **scale(i.scale),
-            "copies": [{"key": c.key, "relation": c.relation, "stored": c.stored} for c in i.copies],
+            "copies": [{"key": c.key, "relation": c.relation, "stored": _number(c.stored)} for c in i.copies],
             "unfolded": statistics(i.logical),
         }
         if i.scale

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare import Comparison, Difference, ScalePair, Status, WeightPair
 from qinspect.inspector.formats import Format, ScaleRecord
@@ -23,46 +23,57 @@ DIFF_COLUMNS = (
 
 
 def model_line(label: str, fmt: Format) -> str:
-    """`A  path: format, entries, bytes, kind`."""
+    """Two lines: `A  path`, and format, entries, bytes, kind."""
     c = fmt.checkpoint
     files = f"{len(c.files)} {c.kind} files" if len(c.files) > 1 else f"{c.kind} file"
-    return f"{label}  {visible(str(c.path))}\n   {fmt.description}; {count(len(c.entries))} entries, {size(c.nbytes)}, {files}"
+    contents = f"{count(len(c.entries))} entries, {size(c.nbytes)}, {files}"
+    return f"{label}  {visible(str(c.path))}\n   {visible(fmt.description, 200)}; {contents}"
 
 
-def comparison_text(c: Comparison, rows: Table | None) -> str:
-    """The report on two models; `rows` is the table of scales to show under it, None where nothing differs."""
+def comparison_text(c: Comparison, rows: Table | None, width: int = 100) -> str:
+    """The report on two models; `rows` is the table of scales to show under it, None to leave it to the caller."""
     parts = [model_line("A", c.a), model_line("B", c.b), ""]
-    parts += [f"VERDICT  {c.headline.text}", f"         rule: {c.headline.rule}"]
-    for r in c.reasons:
-        parts.append(f"  - {r.text} [{r.rule}]")
+    parts.append(_wrap("VERDICT  ", f"{c.headline.text} [{c.headline.rule}]", width))
+    parts += [_wrap("  - ", f"{r.text} [{r.rule}]", width) for r in c.reasons]
     parts += ["", *_summary_lines(c)]
     if rows is not None and rows.rows:
-        parts += [
-            "",
-            f"SCALES ({len(rows.rows)} rows; differences relative to A; a tensor shows its largest)",
-            rows.text(),
-        ]
+        heading = f"DIFFERENCES ({len(rows.rows)} scales; base A; of a tensor, its largest)"
+        parts += ["", heading, rows.without_empty().text()]
     if table := weight_table([w for w in c.weights if not w.status.counts_as_same]):
-        parts += ["", f"CODES AND OTHER TENSORS ({len(table.rows)} rows)", table.text()]
+        parts += ["", f"CODES AND OTHER TENSORS ({len(table.rows)})", table.without_empty().text()]
     if c.copies:
         parts += ["", "COPIES THAT DISAGREE", copies_table(c).text()]
     if c.notes:
-        parts += ["", *(f"note, {visible(n)}" for n in c.notes)]
+        parts += ["", *(_wrap("note, ", visible(n), width) for n in c.notes)]
     return "\n".join(parts)
+
+
+def _wrap(label: str, text: str, width: int) -> str:
+    """`text` folded at `width` columns behind a label; paths and names are never cut."""
+    folded = textwrap.fill(
+        text.replace(" %", "\N{NO-BREAK SPACE}%"),
+        width=max(40, width),
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return folded.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _summary_lines(c: Comparison) -> Iterator[str]:
     s = c.summary
-    yield (
-        f"SCALES   {s.n_pairs} in both: {s.n_same} same, {s.n_different} different, "
-        f"{s.n_pairs - s.n_same - s.n_different} not comparable cell by cell"
-        + (f"; {s.n_only_a} only in A" if s.n_only_a else "")
-        + (f"; {s.n_only_b} only in B" if s.n_only_b else "")
-    )
+    apart = s.n_pairs - s.n_same - s.n_different
+    counted = f"{s.n_pairs} in both: {s.n_same} same, {s.n_different} different"
+    counted += f", {apart} not comparable cell by cell" if apart else ""
+    counted += f"; {s.n_only_a} only in A" if s.n_only_a else ""
+    counted += f"; {s.n_only_b} only in B" if s.n_only_b else ""
+    yield f"SCALES   {counted}"
     if s.n_different:
-        yield f"         |difference|, base A: mean {_magnitude(s.mean)}, median {_magnitude(s.median)}, max {_magnitude(s.largest)} at {visible(s.largest_role)}"
+        average = f"mean {_magnitude(s.mean)}, median {_magnitude(s.median)} over all compared"
+        yield f"         |difference|, base A: {average}, max {_magnitude(s.largest)} at {visible(s.largest_role, 120)}"
         yield f"         signs: {s.sign_pattern} ({s.n_up} up, {s.n_down} down, {s.n_mixed} mixed within a tensor)"
-        yield f"         first difference in forward order: {visible(s.first_role)}"
+        yield f"         first in forward order: {visible(s.first_role, 120)}"
         top = max(n for _, n in s.histogram)
         for label, n in s.histogram:
             bar = "#" * max(1 if n else 0, round(_BAR * n / top))
@@ -83,7 +94,8 @@ def _weights_line(c: Comparison) -> str:
     for w in c.weights:
         by_status[w.status] = by_status.get(w.status, 0) + 1
     listed = ", ".join(f"{n} {status}" for status, n in by_status.items())
-    return f"{len(c.weights)} code and other tensors ({size(c.weight_bytes)} in both): {listed or 'none'}"
+    n_codes = sum(w.quantized for w in c.weights)
+    return f"{n_codes} code and {len(c.weights) - n_codes} other tensors ({size(c.weight_bytes)}): {listed or 'none'}"
 
 
 def scale_table(pairs: Sequence[ScalePair]) -> Table:
@@ -104,7 +116,8 @@ def _pair_row(p: ScalePair) -> list[str]:
         place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {_magnitude(d.median)}, {d.direction}"
         note = f"{place}; {note}" if note else place
     if d.n_undefined:
-        note += f"; {d.n_undefined} without a percentage (A zero, or not finite)"
+        undefined = f"{count(d.n_undefined)} without a percentage (A zero, or not finite)"
+        note = f"{note}; {undefined}" if note else undefined
     return [*row, number(d.a), number(d.b), _relative(d), log2, changed, str(p.status), note]
 
 
@@ -118,8 +131,15 @@ def _presence(record: ScaleRecord | None) -> str:
 
 def weight_table(weights: Sequence[WeightPair]) -> Table | None:
     """Codes and tensors as rows; None where there are none."""
-    columns = (Column("tensor"), Column("what"), Column("elements", True), Column("changed", True), Column("share", True),
-               Column("status"), Column("note"))  # fmt: skip
+    columns = (
+        Column("tensor"),
+        Column("what"),
+        Column("elements", True),
+        Column("changed", True),
+        Column("share", True),
+        Column("status"),
+        Column("note"),
+    )
     rows = [
         [
             w.role,
@@ -193,7 +213,9 @@ def _tree_line(node: Node, label: str, together: Sequence[Node], level: int) -> 
     total = sum(n.n_parameters for n in together)
     dtypes = ", ".join(f"{d} x{n}" if n > 1 else d for d, n in node.dtypes.items())
     each = " each" if len(together) > 1 else ""
-    return f"{name:<44} {count(node.n_entries)} entries{each}, {count(total)} parameters, {size(sum(n.nbytes for n in together))}  [{dtypes}]"
+    entries = f"{count(node.n_entries)} {'entry' if node.n_entries == 1 else 'entries'}{each}"
+    nbytes = size(sum(n.nbytes for n in together))
+    return f"{name:<44} {entries}, {count(total)} parameters, {nbytes}  [{dtypes}]"
 
 
 def _entry_text(e: Entry) -> str:
@@ -220,9 +242,13 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
     if i.statistics:
         lines += ["  STORED NUMBERS", *_statistics_lines(i.statistics)]
     if i.values is not None and i.values.size > 1:
-        lines += ["  VALUES", *_indented(np.array2string(i.values.astype(np.float64), precision=6, max_line_width=110))]
+        values = i.values if i.values.dtype.kind == "c" else i.values.astype(np.float64)
+        lines += ["  VALUES", *_indented(np.array2string(values, precision=6, max_line_width=110))]
     if i.logical:
-        lines += ["  UNFOLDED SCALE (times the output scale divided into it)", *_statistics_lines(i.logical)]
+        lines += [
+            "  SCALE, LOGICAL (padding dropped, order restored, folded output scale taken out)",
+            *_statistics_lines(i.logical),
+        ]
     if i.weight:
         lines.append(
             f"  codes of   {visible(i.weight.name)} {dims(i.weight.shape)}, {i.weight.bits} bits, {i.weight.scheme}"
@@ -261,7 +287,8 @@ def _statistics_lines(s: Statistics) -> Iterator[str]:
         + (f", {count(s.n_inf)} Inf" if s.n_inf else "")
     )
     if s.percentiles:
-        yield f"    min {number(s.minimum)}, max {number(s.maximum)}, absmax {number(s.absmax)}, mean {number(s.mean)}, std {number(s.std)}"
+        named = {"min": s.minimum, "max": s.maximum, "absmax": s.absmax, "mean": s.mean, "std": s.std}
+        yield "    " + ", ".join(f"{name} {number(value)}" for name, value in named.items())
         if s.n > 1:
             of = " (even sample)" if s.sampled else ""
             yield f"    percentiles{of}: " + ", ".join(f"{p:g} %: {number(v)}" for p, v in s.percentiles)

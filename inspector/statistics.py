@@ -57,10 +57,11 @@ def describe(chunks: Iterable[NDArray[Any]], n_total: int) -> Statistics:
         if not finite.size:
             continue
         low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-        chunk_mean = float(finite.mean())
-        delta = chunk_mean - mean
         together = n_finite + finite.size
-        m2 += float(((finite - chunk_mean) ** 2).sum()) + delta * delta * n_finite * finite.size / together
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of float64: the moments are not finite
+            chunk_mean = float(finite.mean())
+            delta = chunk_mean - mean
+            m2 += float(((finite - chunk_mean) ** 2).sum()) + delta * delta * n_finite * finite.size / together
         mean += delta * finite.size / together
         n_finite = together
         sample.append(finite[::step])
@@ -69,7 +70,8 @@ def describe(chunks: Iterable[NDArray[Any]], n_total: int) -> Statistics:
         return Statistics(
             n, n_nan, n_inf, n_zero, n_negative, nan_value, nan_value, nan_value, nan_value, nan_value, (), False
         )
-    points = np.percentile(np.concatenate(sample), PERCENTILES)
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = np.percentile(np.concatenate(sample), PERCENTILES)
     percentiles = tuple((p, float(v)) for p, v in zip(PERCENTILES, points, strict=True))
     return Statistics(
         n, n_nan, n_inf, n_zero, n_negative, low, high, max(abs(low), abs(high)), mean, math.sqrt(m2 / n_finite),

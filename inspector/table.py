@@ -26,6 +26,11 @@ class Table:
     columns: tuple[Column, ...]
     rows: Sequence[Sequence[str]]
 
+    def without_empty(self) -> Table:
+        """Only the columns in which some row has text, and the first: for people, whose screens are narrow."""
+        kept = [i for i in range(len(self.columns)) if i == 0 or any(row[i] for row in self.rows)]
+        return Table(tuple(self.columns[i] for i in kept), [[row[i] for i in kept] for row in self.rows])
+
     def text(self, indent: str = "  ") -> str:
         """Aligned columns, two spaces apart, no ruler lines: for pipes and logs."""
         rows = [[visible(cell, 200) for cell in row] for row in self.rows]
@@ -44,7 +49,7 @@ class Table:
         """A GitHub table."""
 
         def cell(text: str) -> str:
-            return visible(text, 200).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+            return visible(text, 200).translate(_MARKDOWN_ESCAPES).replace("](", "]\\(")
 
         lines = ["| " + " | ".join(c.name for c in self.columns) + " |"]
         lines.append("|" + "|".join("---:" if c.right else "---" for c in self.columns) + "|")
@@ -75,6 +80,9 @@ class Table:
         for row in self.rows:
             table.add_row(*(Text(visible(cell, 200)) for cell in row))
         Console(file=stream, highlight=False, emoji=False, markup=False).print(table)
+
+
+_MARKDOWN_ESCAPES = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "*": "\\*", "<": "&lt;", "&": "&amp;"})
 
 
 def _inert(cell: str, numeric: bool) -> str:

@@ -37,6 +37,18 @@ def _escape(c: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def brief(value: object) -> str:
+    """A parsed value for an error message. A container is only named: its text can be exponentially longer than the
+    file, or nest too deeply to be written."""
+    if isinstance(value, (str, bytes)):
+        return visible(repr(value[:80]))
+    if isinstance(value, int) and abs(value) >= 10**18:
+        return f"an integer of {value.bit_length()} bits"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else "")
+
+
 def number(value: float | int) -> str:
     """A stored value: integers exactly, floats to `SIGNIFICANT_DIGITS`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -78,12 +90,14 @@ def share(part: int, whole: int) -> str:
 
 def size(n_bytes: int) -> str:
     """Bytes in decimal units, as file managers and model cards give them."""
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
     value = float(n_bytes)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+    for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
-    raise AssertionError("unreachable")
+        if value < 999.5:  # 999.5 would round to 1000
+            return f"{value:.3g} {unit}"
+    return f"{value:,.0f} TB"
 
 
 def count(n: int) -> str:

@@ -66,6 +66,7 @@ class Run:
 
     @property
     def label(self) -> str:
+        """The child's name, or the first and last of the sequence."""
         first = self.nodes[0].name
         return first if len(self.nodes) == 1 else f"{first}-{self.nodes[-1].name}"
 
@@ -79,10 +80,10 @@ def build_tree(entries: Iterable[Entry]) -> Node:
     root = Node("", "")
     for entry in entries:
         node = root
-        is_tensor = isinstance(entry, Tensor)
-        parameters = entry.n_elements if is_tensor else 0
-        nbytes = entry.nbytes if is_tensor else 0
-        dtype = entry.dtype.name if is_tensor else entry.kind
+        if isinstance(entry, Tensor):
+            parameters, nbytes, dtype = entry.n_elements, entry.nbytes, entry.dtype.name
+        else:
+            parameters, nbytes, dtype = 0, 0, entry.kind
         parts = entry.name.split(".", MAX_DEPTH)
         chain = [root]
         for i, part in enumerate(parts):

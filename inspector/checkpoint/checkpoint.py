@@ -8,7 +8,11 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
-from qinspect.inspector.errors import CannotRead, UnknownKey
+from qinspect.inspector.errors import QinspectError, UnknownKey
+
+
+_MAX_NAME_COMPARED = 256
+"""Names longer than this are not offered as the nearest: difflib takes minutes over names of 10 kB."""
 
 
 class Checkpoint:
@@ -49,7 +53,7 @@ class Checkpoint:
         import difflib
 
         last = name.rpartition(".")[2]
-        close = difflib.get_close_matches(name, self._names_like(last), n=3, cutoff=0.5)
+        close = difflib.get_close_matches(name[:_MAX_NAME_COMPARED], self._names_like(last), n=3, cutoff=0.5)
         raise UnknownKey(
             "there is no entry of this name",
             file=self.path,
@@ -59,28 +63,31 @@ class Checkpoint:
         )
 
     def _names_like(self, last: str) -> list[str]:
-        alike = [n for n in self.entries if last and last in n]
-        return (alike or list(self.entries))[:2000]
+        short = [n for n in self.entries if len(n) <= _MAX_NAME_COMPARED]
+        return ([n for n in short if last and last in n] or short)[:2000]
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors, in file order."""
         return (e for e in self.entries.values() if isinstance(e, Tensor))
 
     def tensor(self, name: str) -> Tensor | None:
-        """The tensor of this name; None where there is none or it is no tensor."""
+        """The tensor of this name; None where there is none, it is no tensor, or its shape is far beyond its bytes."""
         entry = self.entries.get(name)
-        return entry if isinstance(entry, Tensor) else None
+        return entry if isinstance(entry, Tensor) and not entry.expanded else None
 
     def scalar(self, name: str) -> float | None:
         """The single number stored under `name`, be it a Python float or a one-element tensor; else None."""
         entry = self.entries.get(name)
         if isinstance(entry, Value):
             v = entry.value
-            return float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None
-        if entry is not None and entry.n_elements == 1:
+            try:
+                return float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else None
+            except OverflowError:  # an integer beyond the floats
+                return None
+        if entry is not None and entry.n_elements == 1 and not entry.dtype.is_complex:
             try:
                 return float(entry.read().reshape(-1)[0])
-            except CannotRead:
+            except QinspectError:
                 return None
         return None
 

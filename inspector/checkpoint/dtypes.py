@@ -6,7 +6,7 @@ numpy and ml_dtypes are imported when the first value is read, not when a header
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,11 @@ class DType:
         return self.name.startswith(("float", "bfloat"))
 
     @property
+    def is_complex(self) -> bool:
+        """Whether elements are complex numbers."""
+        return self.name.startswith("complex")
+
+    @property
     def is_integer(self) -> bool:
         """Whether elements are integers (bool is not)."""
         return self.name.startswith(("int", "uint", "qint", "quint"))
@@ -40,15 +45,16 @@ class DType:
         """Bytes that `n_elements` take, rounded up to whole bytes."""
         return (n_elements * self.bits + 7) // 8
 
-    def to_numpy(self) -> np.dtype:
+    def to_numpy(self) -> np.dtype[Any]:
         """The numpy dtype of one element in memory."""
         import numpy as np
 
         if hasattr(np, self.numpy):
-            return np.dtype(getattr(np, self.numpy))
+            return np.dtype(self.numpy.rstrip("_"))
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, self.numpy))
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.numpy))
+        return found
 
 
 _ALL = (

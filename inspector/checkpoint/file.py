@@ -8,6 +8,7 @@ docs/reading.md has the measurement.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
@@ -25,9 +26,9 @@ class File:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             status = os.fstat(self._fd)
-        except OSError as e:
-            raise CannotOpen(f"cannot be opened: {e.strerror}", file=path) from e
-        if not os.path.isfile(path):
+        except (OSError, ValueError) as e:  # ValueError: a name with NUL, or that cannot be encoded
+            raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=path) from e
+        if not stat.S_ISREG(status.st_mode):  # of what was opened: the path may lead elsewhere by now
             os.close(self._fd)
             self._fd = -1
             raise CannotOpen("is not a regular file", file=path, cure="Give a checkpoint file or its folder.")
@@ -47,9 +48,9 @@ class File:
                 expected=f"{n} bytes",
                 found=f"{max(0, self.size - offset)} bytes",
             )
-        data = os.pread(self._fd, n, offset)
+        data = self._pread(offset, n)
         while len(data) < n:  # a signal, or a read over 2 GiB, may end early
-            more = os.pread(self._fd, n - len(data), offset + len(data))
+            more = self._pread(offset + len(data), n - len(data))
             if not more:
                 raise CannotRead(
                     "the file became shorter while it was open",
@@ -59,6 +60,12 @@ class File:
                 )
             data += more
         return data
+
+    def _pread(self, offset: int, n: int) -> bytes:
+        try:
+            return os.pread(self._fd, n, offset)
+        except OSError as e:  # a bad disk, a network share that went away, a closed file
+            raise CannotRead(f"cannot be read: {e.strerror}", file=self.path, offset=offset) from e
 
     def changed(self) -> bool:
         """Whether the path no longer leads to the bytes that were opened."""

@@ -1,4 +1,4 @@
-"""From what the user typed to an opened checkpoint: a file, a folder, a sharded index, or a name in the local hub cache."""
+"""From what the user typed to an opened checkpoint: a file, a folder, a sharded index, or a name in the hub cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
                 "quantization_config.json", "quantization_map.json", "quanto_qmap.json")  # fmt: skip
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-MAX_JSON_BYTES = 1 << 28
+MAX_JSON_BYTES = 1 << 26
 Progress = Callable[[int, int], None]
 """Called with (files read, files in all) while a sharded checkpoint opens. May raise to cancel."""
 
@@ -33,17 +33,17 @@ def open_checkpoint(path: str | Path, progress: Progress | None = None) -> Check
     `path` is a file, a folder, an `*.index.json`, or `org/name` in the local Hugging Face cache.
     Raises CannotOpen, BrokenFile or UnsafePickle; never runs anything that the files contain.
     """
-    place = Path(path).expanduser()
     try:
+        place = Path(path).expanduser()
         if not place.exists():
             place = find_in_cache(str(path))
         if place.is_dir():
             return _open_folder(place, progress)
         if place.name.endswith(".index.json"):
             return _open_index(place, progress)
-    except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
+        return _open_files(place, [place], place.parent, progress)
+    except (OSError, ValueError, RuntimeError) as e:  # a name with NUL, a loop of links, no permission, no such ~user
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
-    return _open_files(place, [place], place.parent, progress)
 
 
 def _open_folder(folder: Path, progress: Progress | None) -> Checkpoint:
@@ -83,7 +83,7 @@ def _open_folder(folder: Path, progress: Progress | None) -> Checkpoint:
 
 def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
     """A sharded checkpoint. Raises BrokenFile for shards outside the folder or missing, and names in no shard."""
-    content = read_json(index)
+    content = read_json(index, unique=True)
     weight_map = content.get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise BrokenFile(
@@ -91,7 +91,12 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
             file=index,
             key="weight_map",
             expected="an object of tensor name to file name",
-            found=type(weight_map).__name__,
+            found=type(weight_map).__name__ if not isinstance(weight_map, dict) else "names that are no strings",
+            cure="Download the index again, or open the shards one by one.",
+        )
+    if not weight_map:
+        raise BrokenFile(
+            "names no tensor", file=index, key="weight_map", expected="at least one", cure="Download the index again."
         )
     folder = index.parent
     shards = []
@@ -171,24 +176,25 @@ def _open_files(path: Path, paths: list[Path], config_folder: Path, progress: Pr
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _read_one(file: File) -> tuple[str, Mapping[str, Entry] | dict[str, Entry], dict[str, str]]:
+def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
     """(kind, entries, metadata), told by the first bytes; the name decides only where they do not."""
     head = file.read(0, min(file.size, 16))
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")
     if head[:4] == b"PK\x03\x04" or head[:4] == b"PK\x05\x06":
         return "torch zip", read_zip(file), {}
-    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
-        return "torch legacy", read_legacy(file), {}
-    if file.path.suffix == ".safetensors" or looks_like_safetensors(head, file.size):
-        tensors, metadata = read_header(file)
-        return "safetensors", dict(tensors), metadata
     if head[:4] == b"GGUF":
         raise CannotOpen("is a GGUF file, which this version does not read yet", file=file.path)
-    if head.startswith(b"version https://git-l"):
+    if head.startswith(b"version https://"):
         raise CannotOpen(
             "is a Git LFS pointer, not the checkpoint", file=file.path, cure="Run `git lfs pull` in its repository."
         )
+    # Before the pickles: a header of 640 bytes begins as a pickle of protocol 2 does, 80 02.
+    if looks_like_safetensors(head, file.size) or (file.path.suffix == ".safetensors" and not _looks_like_pickle(head)):
+        tensors, metadata = read_header(file)
+        return "safetensors", dict(tensors), metadata
+    if _looks_like_pickle(head):
+        return "torch legacy", read_legacy(file), {}
     raise CannotOpen(
         "is no checkpoint",
         file=file.path,
@@ -196,6 +202,10 @@ def _read_one(file: File) -> tuple[str, Mapping[str, Entry] | dict[str, Entry], 
         expected="a safetensors header, a zip archive or a pickle",
         found=f"bytes {head[:8].hex(' ')}",
     )
+
+
+def _looks_like_pickle(head: bytes) -> bool:
+    return head[:1] == b"\x80" and head[1:2] <= b"\x05" and any(head[2:8])
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -218,15 +228,17 @@ def read_config(folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     return config, tuple(notes)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises BrokenFile where the file is anything else, or larger than MAX_JSON_BYTES."""
+def read_json(path: Path, unique: bool = False) -> dict[str, Any]:
+    """A JSON object. Raises BrokenFile where the file is anything else, or larger than MAX_JSON_BYTES; with `unique`
+    also where an object names a key twice."""
     file = File(path)
     try:
         if file.size > MAX_JSON_BYTES:
             raise BrokenFile(
                 "is too large", file=path, expected=f"at most {MAX_JSON_BYTES} bytes", found=f"{file.size}"
             )
-        content = json.loads(file.read(0, file.size).decode("utf-8-sig"))
+        hook = _unique if unique else None
+        content = json.loads(file.read(0, file.size).decode("utf-8-sig"), object_pairs_hook=hook)
     except RecursionError as e:
         raise BrokenFile("nests too deeply to be read", file=path) from e
     except ValueError as e:
@@ -236,3 +248,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BrokenFile("is no JSON object", file=path, found=type(content).__name__)
     return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        counts: dict[str, int] = {}
+        for key, _ in pairs:
+            counts[key] = counts.get(key, 0) + 1
+        raise ValueError(f"the key {max(counts, key=lambda k: counts[k])[:120]!r} occurs twice")
+    return made

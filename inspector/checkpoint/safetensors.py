@@ -11,14 +11,13 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.tensor import Tensor
+from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Tensor
 from qinspect.inspector.errors import BrokenFile
+from qinspect.inspector.text import brief
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 
-_MAX_DIMS = 64
-_MAX_ELEMENTS = 1 << 62
 Pairs = tuple[tuple[str, Any], ...]
 _DTYPES: dict[str, DType] = {name: DTYPES[ours] for name, ours in SAFETENSORS.items()}
 
@@ -63,22 +62,26 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     pairs = _parse_json(file, file.read(8, length))
     tensors: dict[str, Tensor] = {}
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] | None = None
     for name, fields in pairs:
+        if name in tensors or (name == "__metadata__" and metadata is not None):
+            raise _twice(file, name)
         if name == "__metadata__":
             metadata = _metadata(file, fields)
-        elif name in tensors:
-            raise BrokenFile(
-                "the name occurs twice in the header",
-                file=file.path,
-                key=name,
-                expected="each tensor once",
-                cure="The writer is at fault: save the file again.",
-            )
         else:
             tensors[name] = _tensor(file, name, fields, 8 + length)
     _check_layout(file, tensors, 8 + length)
-    return tensors, metadata
+    return tensors, metadata or {}
+
+
+def _twice(file: File, name: str) -> BrokenFile:
+    return BrokenFile(
+        "the name occurs twice in the header",
+        file=file.path,
+        key=name,
+        expected="each name once",
+        cure="The writer is at fault: save the file again.",
+    )
 
 
 def _parse_json(file: File, raw: bytes) -> Pairs:
@@ -114,7 +117,11 @@ def _metadata(file: File, fields: object) -> dict[str, str]:
                 expected="a string",
                 found=type(value).__name__,
             )
-    return dict(fields)
+    made = dict(fields)
+    if len(made) != len(fields):
+        seen: set[str] = set()
+        raise _twice(file, "__metadata__." + next(k for k, _ in fields if k in seen or seen.add(k)))
+    return made
 
 
 def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
@@ -134,23 +141,42 @@ def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
             expected=f"one of {', '.join(SAFETENSORS)}",
             found=dtype_name,
         )
-    n = 1
+    if len(shape) > MAX_DIMS:
+        raise BrokenFile(
+            "has too many dimensions", file=file.path, key=name, expected=f"at most {MAX_DIMS}", found=str(len(shape))
+        )
+    n = extent = 1
     for d in shape:
         if type(d) is not int or d < 0:
-            raise BrokenFile("a dimension is no size", file=file.path, key=name, found=repr(d)[:80])
+            raise BrokenFile(
+                "a dimension is no size", file=file.path, key=name, expected="integers from 0", found=brief(d)
+            )
         n *= d
-        if n > _MAX_ELEMENTS:
-            raise BrokenFile("the shape is larger than any file", file=file.path, key=name, found=str(shape)[:200])
-    if len(shape) > _MAX_DIMS:
-        raise BrokenFile("has too many dimensions", file=file.path, key=name, found=str(len(shape)))
-    if not 0 <= start <= end or data_start + end > file.size:
+        extent *= d or 1
+        if extent > MAX_ELEMENTS:
+            raise BrokenFile(
+                "the shape is larger than any file",
+                file=file.path,
+                key=name,
+                expected=f"at most {MAX_ELEMENTS} elements",
+                found=brief(extent),
+            )
+    if n == 0 and extent > MAX_EMPTY_ELEMENTS:
+        raise BrokenFile(
+            "the shape is implausible for a tensor without elements",
+            file=file.path,
+            key=name,
+            expected=f"other dimensions of at most {MAX_EMPTY_ELEMENTS} together",
+            found=str(shape),
+        )
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end or data_start + end > file.size:
         raise BrokenFile(
             "the data offsets leave the file",
             file=file.path,
             key=name,
-            offset=data_start + max(0, start),
+            offset=min(data_start + max(0, start), file.size),
             expected=f"0 <= start <= end <= {file.size - data_start}",
-            found=f"[{start}, {end}]",
+            found=f"[{brief(start)}, {brief(end)}]",
             cure="The file is truncated or damaged: copy it again.",
         )
     if n * dtype.bits != 8 * (end - start):
@@ -175,7 +201,7 @@ def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, li
             file=file.path,
             key=name,
             expected="dtype, shape and data_offsets, once each",
-            found=", ".join(str(k) for k, _ in fields)[:200] or "none",
+            found=", ".join(str(k)[:80] for k, _ in fields[:10]) or "none",
         )
     match named:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
@@ -185,7 +211,7 @@ def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, li
         file=file.path,
         key=name,
         expected="dtype a string, shape a list of sizes, data_offsets two positions",
-        found=str(named)[:200],
+        found=", ".join(f"{k} {brief(v)}" for k, v in named.items()),
     )
 
 

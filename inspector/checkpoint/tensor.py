@@ -10,12 +10,25 @@ from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import CannotRead
 
 if TYPE_CHECKING:
-    import numpy as np
+    from typing import Any
 
-    Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+    from numpy.typing import NDArray
 
-MAX_EXPANDED_BYTES = 1 << 30
-"""An expanded view (stride 0) may take this much more memory than its storage; beyond that it is not materialised."""
+    Array = NDArray[Any]
+    """Any: ml_dtypes' element types are no subclasses of numpy's."""
+
+MAX_EXPANDED_BYTES = 1 << 26
+"""An expanded view (stride 0) may take this much more memory than its storage; beyond that it is not materialised.
+Statistics need several times as much, and a file of 1 kB can ask for any size."""
+
+MAX_DIMS = 32
+"""numpy 1.26 has no arrays of more; real tensors have 5."""
+
+MAX_ELEMENTS = 1 << 56
+"""Larger shapes overflow numpy's sizes, even where one dimension is 0."""
+
+MAX_EMPTY_ELEMENTS = 1 << 24
+"""The product of the other dimensions of a tensor without elements: no bytes vouch for them, and loops run over them."""
 
 
 class Tensor:
@@ -72,9 +85,18 @@ class Tensor:
         last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         return self.dtype.nbytes(last + 1)
 
+    @property
+    def expanded(self) -> bool:
+        """Whether this is a view (stride 0) that is much larger than what is stored: its shape is not to be trusted."""
+        if self.strides is None:
+            return False
+        span = self.span_bytes()
+        return self.nbytes > max(span + MAX_EXPANDED_BYTES, 4 * span)
+
     def read_bytes(self) -> bytes:
         """The stored bytes that `span_bytes` counts, untouched."""
-        return self.file.read(self.offset, self.span_bytes())
+        span = self.span_bytes()
+        return self.file.read(self.offset, span) if span else b""  # an empty tensor may stand anywhere
 
     def read(self) -> Array:
         """All elements as a numpy array of this shape (ml_dtypes types for bf16, fp8, fp4).
@@ -85,24 +107,27 @@ class Tensor:
 
         if not self.dtype.numpy:
             raise CannotRead(f"values of dtype {self.dtype.name} cannot be decoded", file=self.file.path, key=self.name)
-        span = self.span_bytes()
-        if self.nbytes > max(span + MAX_EXPANDED_BYTES, 4 * span):
-            raise CannotRead(
-                "the tensor is an expanded view that is too large to read",
-                file=self.file.path,
-                key=self.name,
-                expected=f"about {span} bytes, as stored",
-                found=f"shape {list(self.shape)} with strides {list(self.strides or ())}, {self.nbytes} bytes",
-            )
+        self._check_expanded()
         element = self.dtype.to_numpy()
-        raw = self.file.read(self.offset, span)
+        raw = self.read_bytes()
         if self.dtype.packed:
             return _unpack(raw, self.dtype.bits, self.n_elements).view(np.uint8).view(element).reshape(self.shape)
         flat = np.frombuffer(raw, dtype=element)
         if self.strides is None or self.n_elements == 0:
             return flat.reshape(self.shape)
-        steps = tuple(s * element.itemsize for s in self.strides)
+        # The stride of a dimension of 1 is never taken, so nothing bounds it.
+        steps = tuple(s * element.itemsize if d != 1 else 0 for d, s in zip(self.shape, self.strides, strict=True))
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+
+    def _check_expanded(self) -> None:
+        if self.expanded:
+            raise CannotRead(
+                "the tensor is an expanded view that is too large to read",
+                file=self.file.path,
+                key=self.name,
+                expected=f"about {self.span_bytes()} bytes, as stored",
+                found=f"shape {list(self.shape)} with strides {list(self.strides or ())}, {self.nbytes} bytes",
+            )
 
     def read_range(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop` of a contiguous tensor in C order, as a flat array: for streaming.
@@ -139,6 +164,7 @@ class Tensor:
         import numpy as np
 
         start, stop, _ = slice(start, stop).indices(self.shape[0])
+        self._check_expanded()
         if self.dtype.packed or len(self.shape) != 2 or stop <= start:
             return self.read()[start:stop]
         n_columns = self.shape[1]

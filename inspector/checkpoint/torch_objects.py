@@ -58,10 +58,12 @@ class TorchTensor(Tensor):
 
     @property
     def offset(self) -> int:
+        """Byte position of the first element in the file."""
         return self.storage.offset + self._start
 
     @property
     def location(self) -> tuple[object, ...]:
+        """Equal for tied tensors: the same view of the same storage."""
         return (id(self.storage), self._start, self.dtype.name, self.shape, self.strides)
 
 

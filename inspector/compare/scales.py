@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-
 from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.compare.results import CopyProblem, Difference, ScalePair, Status
 from qinspect.inspector.errors import QinspectError
@@ -89,7 +88,7 @@ def _compare_numbers(
         if permuted:
             va, vb = np.sort(va, axis=None), np.sort(vb, axis=None)
         difference = _difference([(va, vb)], va.shape, permuted)
-    note = "heads or channels are in another order: sorted cells compared" if permuted else ""
+    note = "sorted before comparing" if permuted else ""
     if a.dtype != b.dtype:
         note = f"A {a.dtype}; B {b.dtype}" + (f"; {note}" if note else "")
     if not difference.n_changed:

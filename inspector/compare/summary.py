@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean, median
 
 from qinspect.inspector.compare.results import ScalePair, Status, Summary
@@ -43,7 +44,7 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
 
 def _histogram(magnitudes: Sequence[float]) -> tuple[tuple[str, int], ...]:
     bins = [("equal", sum(m == 0 for m in magnitudes))]
-    for low, high in zip(_EDGES_PERCENT, _EDGES_PERCENT[1:], strict=False):
+    for low, high in pairwise(_EDGES_PERCENT):
         label = f"<= {high:g} %" if low == 0 else f"> {low:g} %" if math.isinf(high) else f"{low:g} - {high:g} %"
         bins.append((label, sum(low < m <= high for m in magnitudes)))
     return tuple(bins)

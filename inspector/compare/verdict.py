@@ -7,10 +7,10 @@ points are the fingerprint of equal calibration data and weights.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from qinspect.inspector.compare.results import CopyProblem, Reason, ScalePair, Status, Summary, WeightPair
@@ -46,20 +46,30 @@ class Evidence:
             if p.a and p.b and p.a.kind is Kind.ACTIVATION and (p.a.alpha_sensitive is True) is alpha_sensitive
         ]
 
-    def weight_scales(self) -> list[ScalePair]:
-        """Pairs of weight scales."""
-        return [p for p in self.scales if p.a and p.b and p.a.kind is Kind.WEIGHT]
-
-    @property
+    @cached_property
     def changed_weights(self) -> list[WeightPair]:
         """Codes and tensors whose bytes differ."""
         return [w for w in self.weights if w.status is Status.DIFFERENT]
 
-    @property
+    def of_status(self, *statuses: Status) -> list[ScalePair | WeightPair]:
+        """Pairs of these statuses, scales first."""
+        pairs: list[ScalePair | WeightPair] = [*self.scales, *self.weights]
+        return [p for p in pairs if p.status in statuses]
+
+    @cached_property
     def structure(self) -> list[ScalePair | WeightPair]:
         """What cannot be compared number by number, or has no partner."""
-        odd = (Status.ONLY_A, Status.ONLY_B, Status.SHAPE, Status.SCHEME)
-        return [p for p in (*self.scales, *self.weights) if p.status in odd]
+        return self.of_status(Status.ONLY_A, Status.ONLY_B, Status.SHAPE, Status.SCHEME)
+
+    @cached_property
+    def broken(self) -> list[ScalePair | WeightPair]:
+        """What could not be read."""
+        return self.of_status(Status.BROKEN)
+
+    @cached_property
+    def moved(self) -> list[ScalePair | WeightPair]:
+        """What holds the same cells in another order."""
+        return self.of_status(Status.PERMUTED)
 
 
 def judge(evidence: Evidence) -> tuple[Reason, tuple[Reason, ...]]:
@@ -79,76 +89,52 @@ def claimed_alpha(path: Path) -> str | None:
 
 def _headline(e: Evidence) -> Reason:
     different = [p for p in e.scales if p.status is Status.DIFFERENT]
-    matched = [p for p in e.scales if p.a and p.b] or [w for w in e.weights if w.a and w.b]
+    matched = any(p.a and p.b for p in e.scales) or any(w.a and w.b for w in e.weights)
     if not matched and (e.scales or e.weights):
-        return Reason("no-common-roles", "These are two different models: no scale and no weight has a partner.")
-    if e.summary.n_different == 0 and not e.structure and not _broken(e) and not e.changed_weights and not _moved(e):
+        return Reason("no-common-roles", "These are two different models: no scale and no tensor has a partner.")
+    if _hand_edited(e):
+        return next(_copies_disagree(e))
+    if not (different or e.structure or e.broken or e.moved or e.changed_weights):
         return _nothing_differs(e)
-    if different and not e.structure:
-        sensitive, minmax = e.points(True), e.points(False)
-        changed = [p for p in sensitive if p.status is Status.DIFFERENT]
-        moved_minmax = [p for p in minmax if not p.status.counts_as_same]
-        if (
-            changed
-            and len(changed) == len([p for p in different if p.record.kind is Kind.ACTIVATION])
-            and not moved_minmax
-        ):
-            return _only_sensitive(e, changed, minmax)
     if e.structure:
         return _structure(e)
-    if _moved(e):
+    if e.moved:
         return _reordered(e)
+    inferred = next(_alpha(e), None)
+    if inferred and all(p.record.alpha_sensitive for p in different) and not e.changed_weights and not e.broken:
+        return inferred
     return _several(e, different)
 
 
 def _nothing_differs(e: Evidence) -> Reason:
+    if _same_files(e.a, e.b):
+        return Reason("same-file", "A and B are the same file: there is nothing to compare.")
     if not e.weights_compared:
         return Reason(
             "no-difference-read",
             f"No difference in headers and scales. Weights were not compared ({size(e.weight_bytes)}).",
         )
-    if _same_file(e.a.checkpoint.path, e.b.checkpoint.path):
-        return Reason("same-file", "A and B are the same file.")
     text = (
-        "Bit-identical everywhere: scales, codes and all other tensors. Either one is a copy of the other, or the "
+        "Identical everywhere: scales, codes and all other tensors. Either one is a copy of the other, or the "
         "second run loaded an existing directory instead of calibrating, or what was changed reaches no tensor."
     )
     return Reason("bit-identical", text)
-
-
-def _only_sensitive(e: Evidence, changed: list[ScalePair], minmax: list[ScalePair]) -> Reason:
-    directions = {p.difference.direction for p in changed if p.difference}
-    identical = sum(p.status is Status.IDENTICAL for p in minmax)
-    fingerprint = f"All {identical} min-max points are bit-identical, so the calibration data and the weights they saw are the same"
-    if not minmax:
-        fingerprint = (
-            "There is no min-max point to tell whether the data are the same, so alpha and data cannot be separated"
-        )
-    if len(directions) == 1 and directions <= {"up", "down"}:
-        up = directions == {"up"}
-        text = (
-            f"This is what a change of percentile_alpha looks like: only alpha-sensitive points differ "
-            f"({len(changed)}), and all go {'up' if up else 'down'} "
-            f"(B's alpha is the {'larger' if up else 'smaller'} one). {fingerprint}."
-        )
-        return Reason("alpha-signature", text)
-    up_n = sum(p.difference is not None and p.difference.direction == "up" for p in changed)
-    text = (
-        f"Only alpha-sensitive points differ, but with mixed signs ({up_n} up, {len(changed) - up_n} down or mixed). "
-        f"That cannot come from alpha alone: a quantile, and its moving average, is monotone in alpha. {fingerprint}, "
-        f"so another observer setting differs (sigma, sample order) or a file was edited."
-    )
-    return Reason("mixed-signs", text)
 
 
 def _structure(e: Evidence) -> Reason:
     counts: dict[Status, int] = {}
     for p in e.structure:
         counts[p.status] = counts.get(p.status, 0) + 1
-    listed = ", ".join(f"{n} {status}" for status, n in counts.items())
+    words = {
+        Status.SCHEME: "stored in another scheme",
+        Status.SHAPE: "of another shape",
+        Status.ONLY_A: "only in A",
+        Status.ONLY_B: "only in B",
+    }
+    listed = ", ".join(f"{n} {words[status]}" for status, n in counts.items())
     points = e.points(True) + e.points(False)
     same = sum(p.status.counts_as_same for p in points)
-    text = f"The two are built differently ({e.a.description} against {e.b.description}): {listed}."
+    text = f"The two are built differently (A {e.a.description}; B {e.b.description}): scales and tensors {listed}."
     if points:
         text += f" Of {len(points)} activation points in both, {same} are equal."
     return Reason("other-structure", text)
@@ -176,29 +162,70 @@ def _several(e: Evidence, different: list[ScalePair]) -> Reason:
         parts.append(f"{len(different)} of {s.n_pairs} scales differ ({s.sign_pattern}), by up to {percent(s.largest)}")
     if e.changed_weights:
         parts.append(f"{len(e.changed_weights)} weight tensors differ")
-    if moved := _moved(e):
-        parts.append(f"{len(moved)} tensors hold the same heads or channels in another order")
-    if broken := _broken(e):
-        parts.append(f"{len(broken)} could not be read")
-    return Reason("several-differences", "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + ".")
+    if e.broken:
+        parts.append(f"{len(e.broken)} could not be read")
+    text = "; ".join(parts)
+    return Reason("several-differences", text[:1].upper() + text[1:] + ".")
 
 
-def _broken(e: Evidence) -> list[ScalePair | WeightPair]:
-    return [p for p in (*e.scales, *e.weights) if p.status is Status.BROKEN]
+def _same_files(a: Format, b: Format) -> bool:
+    """Whether both are made of the same files, by device and inode (hard and symbolic links included)."""
 
+    def inodes(f: Format) -> set[tuple[int, ...]]:
+        return {file.identity[:2] for file in f.checkpoint.files}
 
-def _moved(e: Evidence) -> list[ScalePair | WeightPair]:
-    return [p for p in (*e.scales, *e.weights) if p.status is Status.PERMUTED]
-
-
-def _same_file(a: Path, b: Path) -> bool:
-    try:
-        return os.path.samefile(a, b)
-    except OSError:
-        return False
+    return inodes(a) == inodes(b)
 
 
 # --- supporting rules: each yields nothing where it does not apply ---
+
+
+def _alpha(e: Evidence) -> Iterator[Reason]:
+    """What the points say about percentile_alpha, where only points that it makes differ."""
+    sensitive, minmax = e.points(True), e.points(False)
+    changed = [p for p in sensitive if p.status is Status.DIFFERENT and p.difference]
+    if not changed or any(not p.status.counts_as_same for p in minmax):
+        return
+    if minmax:
+        fingerprint = (
+            f"All {len(minmax)} min-max points are identical (they sit on a float16 grid of about 0.05-0.1 %), the "
+            f"fingerprint of the same calibration data and weights"
+        )
+    else:
+        fingerprint = (
+            "There is no min-max point to tell whether the data are the same: alpha and data cannot be separated"
+        )
+    largest = max(abs(p.difference.largest) for p in changed if p.difference)
+    if largest <= REPEAT_BAND_PERCENT:
+        yield Reason(
+            "repeat-noise",
+            f"Only alpha-sensitive points differ ({len(changed)}), by at most {percent(largest)}: no more than a "
+            f"repeat of the same run does ({REPEAT_BAND_PERCENT} %). {fingerprint}.",
+        )
+        return
+    directions = {p.difference.direction for p in changed if p.difference}
+    if len(directions) == 1 and directions <= {"up", "down"}:
+        up = directions == {"up"}
+        yield Reason(
+            "alpha-signature",
+            f"This is what a change of percentile_alpha looks like: only alpha-sensitive points differ "
+            f"({len(changed)} of {len(sensitive)}), and all go {'up' if up else 'down'} (B's alpha is the "
+            f"{'larger' if up else 'smaller'} one). {fingerprint}.",
+        )
+        return
+    n_up = sum(p.difference is not None and p.difference.direction == "up" for p in changed)
+    yield Reason(
+        "mixed-signs",
+        f"Only alpha-sensitive points differ, but with mixed signs ({n_up} up, {len(changed) - n_up} not). That cannot "
+        f"come from alpha alone: a quantile, and its moving average, is monotone in alpha. {fingerprint}, so another "
+        f"observer setting differs (sigma, sample order), or a file was edited.",
+    )
+
+
+def _hand_edited(e: Evidence) -> bool:
+    """Copies disagree in one model and not in the same places of the other: no convention of a saver."""
+    places = [{(c.role, c.copy_key) for c in e.copies if c.model == model} for model in ("A", "B")]
+    return places[0] != places[1]
 
 
 def _copies_disagree(e: Evidence) -> Iterator[Reason]:
@@ -235,8 +262,13 @@ def _data_differ(e: Evidence) -> Iterator[Reason]:
         f"{len(minmax)} min-max points differ, by up to {percent(largest)}. percentile_alpha cannot reach them: the "
         f"calibration data, the weights or the arithmetic differ."
     )
+    if largest <= SAMPLES_BAND_PERCENT[1]:
+        text += " Other calibration samples move scales that far."
     if sensitive:
-        text += f" The {len(sensitive)} alpha-sensitive points that differ too may owe it to the same cause: alpha and data cannot be separated."
+        text += (
+            f" The {len(sensitive)} alpha-sensitive points that differ too may owe it to the same cause: alpha and "
+            f"data cannot be separated."
+        )
     yield Reason("data-differ", text)
 
 
@@ -270,7 +302,8 @@ def _claimed(e: Evidence) -> Iterator[Reason]:
     if against:
         yield Reason(
             "claim-contradicted",
-            f"{names}; then every alpha-sensitive scale must go {expected}, but {len(against)} of {len(differing)} do not.",
+            f"{names}; then every alpha-sensitive scale must go {expected}, but {len(against)} of {len(differing)} do "
+            f"not.",
         )
     else:
         yield Reason(
@@ -290,33 +323,38 @@ def _weights(e: Evidence) -> Iterator[Reason]:
     text = f"{len(changed)} weight tensors differ, first {visible(first.role, 120)}{how_many}."
     points = e.points(True) + e.points(False)
     if points and all(p.status.counts_as_same for p in points):
-        text += " All activation scales are equal: the difference is in the weights' quantizer (GPTQ, its data, its order) alone."
+        text += (
+            " All activation scales are equal: the difference is in the weights' quantizer alone (GPTQ, its data, its "
+            "order)."
+        )
     elif points and all(p.status.counts_as_same for p in e.points(False)):
         text += " An activation setting such as percentile_alpha cannot do this: something else differs too."
     yield Reason("weights-differ", text)
 
 
 def _bands(e: Evidence) -> Iterator[Reason]:
-    n = e.summary.n_pairs
-    different = [abs(p.difference.largest) for p in e.scales if p.status is Status.DIFFERENT and p.difference]
-    if not different or not e.points(False) + e.points(True):
+    points = e.points(False) + e.points(True)
+    apart = [abs(p.difference.largest) for p in points if p.status is Status.DIFFERENT and p.difference]
+    if not apart:
         return
     low, high = SAMPLES_BAND_PERCENT
-    over = sum(d > high for d in different)
-    repeat = sum(d <= REPEAT_BAND_PERCENT for d in different)
+    over = sum(d > high for d in apart)
+    repeat = sum(d <= REPEAT_BAND_PERCENT for d in apart)
     yield Reason(
         "noise-bands",
-        f"Measured bands ({BAND_ORIGIN}): repeating a run moves a scale by at most {REPEAT_BAND_PERCENT} %, other "
-        f"calibration samples by {low}-{high} %. Here {repeat} of {len(different)} differences are within the first, "
-        f"{over} beyond the second.",
+        f"Noise bands ({BAND_ORIGIN}): repeating a run moves a scale by at most {REPEAT_BAND_PERCENT} %, other "
+        f"calibration samples by {low}-{high} %. Of the {len(apart)} activation scales that differ here, {repeat} are "
+        f"within the first and {over} beyond the second.",
     )
-    significant = sum(d > SEED_SIGNIFICANT_PERCENT for d in different)
-    tiny = n - sum(d >= SEED_NOT_APPLIED_PERCENT for d in different)
+    n = len(points)
+    significant = sum(d > SEED_SIGNIFICANT_PERCENT for d in apart)
+    tiny = n - sum(d >= SEED_NOT_APPLIED_PERCENT for d in apart)
     yield Reason(
         "rule-of-thumb",
         f"Rule of thumb only (no measurement behind it): over {SEED_SIGNIFICANT_PERCENT:g} % is called significant - "
-        f"{significant} of {n} scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not applied - {tiny} of {n}.",
+        f"{significant} of {n} activation scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not applied - {tiny} of "
+        f"{n}.",
     )
 
 
-_SUPPORT = (_copies_disagree, _claimed, _alpha_unreachable, _permuted, _data_differ, _weights, _bands)
+_SUPPORT = (_copies_disagree, _alpha, _claimed, _alpha_unreachable, _permuted, _data_differ, _weights, _bands)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.pairing import pair_by_role
 from qinspect.inspector.compare.results import Status, WeightPair
@@ -132,7 +131,7 @@ def _contents(
         layer = next((m for m in moved if role.startswith(m)), None)
         if layer is not None:
             return WeightPair(
-                role, *names, Status.PERMUTED, n, None, quantized, "heads or channels of the layer are in another order"
+                role, *names, Status.PERMUTED, n, None, quantized, ""
             )
         n_changed = _changed_codes(a, b, format_a, format_b) if quantized else _changed_elements(a.tensor, b.tensor)
     except QinspectError as e:

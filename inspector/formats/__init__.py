@@ -5,6 +5,7 @@ not know each other.
 """
 
 from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Copy, Format, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.plain import PlainFormat
 from qinspect.inspector.formats.quamba import QuambaFormat
@@ -14,8 +15,15 @@ FAMILIES: tuple[type[Format], ...] = (QuambaFormat, PlainFormat)
 
 
 def format_of(checkpoint: Checkpoint) -> Format:
-    """The family of `checkpoint`, bound to it."""
-    return next(family for family in FAMILIES if family.recognise(checkpoint) is not None)(checkpoint)
+    """The family of `checkpoint`, bound to it. One that is recognised but too damaged to be understood becomes plain,
+    with a note."""
+    for family in FAMILIES:
+        if family.recognise(checkpoint) is not None:
+            try:
+                return family(checkpoint)
+            except CannotDequantize as e:
+                checkpoint.notes = (*checkpoint.notes, f"looks like {family.family}, but {e}")
+    raise AssertionError("the plain family takes every checkpoint")
 
 
 __all__ = ["FAMILIES", "Copy", "Format", "Kind", "QuantizedWeight", "ScaleRecord", "format_of"]

@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
 from qinspect.inspector.errors import CannotRead
 
 FloatArray = NDArray[Any]
 """Floating-point numbers; ml_dtypes' types (bfloat16, fp8) are not numpy's own `floating`."""
-CodeArray = NDArray[np.integer[Any]]
+CodeArray = NDArray[Any]
+"""Integers."""
 
 
 class Kind(StrEnum):

@@ -7,16 +7,22 @@ modules, `points` says where each activation scale is stored, `parameters` where
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import CodeArray, FloatArray, Format, QuantizedWeight, ScaleRecord
-from qinspect.inspector.formats.quamba.layout import Layer, find_layers, linear, linears_of, scheme_of, vocabulary
+from qinspect.inspector.formats.quamba.layout import (
+    Layer,
+    find_layers,
+    head_path,
+    linear,
+    linears_of,
+    scheme_of,
+    vocabulary,
+)
 from qinspect.inspector.formats.quamba.parameters import (
     Parameter,
     convolution_parameters,
@@ -24,7 +30,7 @@ from qinspect.inspector.formats.quamba.parameters import (
     linear_parameter,
     scan_parameters,
 )
-from qinspect.inspector.formats.quamba.points import OUTPUT_SCALES, cells_of, head_point, output_copies, points_of
+from qinspect.inspector.formats.quamba.points import OUTPUT_SCALES, cells_of, head_point, points_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,14 +38,30 @@ if TYPE_CHECKING:
 _CLASS = re.compile(r"W[48]A(8|16|X)QMamba2?")
 
 
+_FORWARD_ORDER = {
+    1: (
+        *("in_proj:input", "in_proj", "in_proj:output", "weight", "bias"),
+        *("x_proj:input", "x_proj", "x_proj:output", "dt_proj", "dt_proj:output"),
+        *("A_log", "D", "dt_bias", "ssm_state_act:input", "out_proj:input", "out_proj"),
+    ),
+    2: (
+        *("in_proj:input", "in_proj", "z_act:input", "x_conv_in:input", "B_conv_in:input", "C_conv_in:input"),
+        *("dt_act:input", "weight", "bias", "x_conv_out:input", "B_conv_out:input", "C_conv_out:input"),
+        *("A_log", "D", "ssm_state_act:input", "out_proj:input", "out_proj"),
+    ),
+}
+"""Points and parameters of one layer, by Mamba version; `weight` and `bias` are the convolution's."""
+
+
 class QuambaFormat(Format):
-    """One Quamba or Quamba2 checkpoint."""
+    """One Quamba or Quamba2 checkpoint. Raises CannotDequantize where a module that its layers need is missing."""
 
     family = "quamba"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         self.root, self.layers = find_layers(checkpoint)
+        self._all = tuple(self._in_forward_order())
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
@@ -55,49 +77,29 @@ class QuambaFormat(Format):
         evidence = f"in_proj modules hold {'/'.join(sorted(map(str, schemes)))} codes and scales"
         return f"config.json names {', '.join(named)}; {evidence}" if named else evidence
 
-    @cached_property
-    def _all(self) -> list[tuple[ScaleRecord | None, Parameter | None]]:
-        """Points and parameters in forward order."""
-        return list(self._in_forward_order())
-
-    def _in_forward_order(self) -> Iterator[tuple[ScaleRecord | None, Parameter | None]]:
+    def _in_forward_order(self) -> Iterator[ScaleRecord | Parameter]:
+        """Points and parameters of the whole model."""
         c = self.checkpoint
         if embedding := embedding_parameter(c, self.root):
-            yield None, embedding
+            yield embedding
         for layer in self.layers:
-            yield from self._layer(layer)
+            found = self._of_layer(layer)
+            yield from (found[name] for name in _FORWARD_ORDER[layer.mamba] if name in found)
         if point := head_point(c, self.root):
-            yield point, None
-        if head := linear(c, "lm_head", vocabulary(c, self.root)):
-            yield None, linear_parameter(c, head, "lm_head", {}, {})
+            yield point
+        if head := linear(c, head_path(self.root), vocabulary(c, self.root)):
+            yield linear_parameter(c, head, "lm_head", {}, {})
 
-    def _layer(self, layer: Layer) -> Iterator[tuple[ScaleRecord | None, Parameter | None]]:
+    def _of_layer(self, layer: Layer) -> dict[str, ScaleRecord | Parameter]:
+        """What one layer has, by the names of _FORWARD_ORDER."""
         c = self.checkpoint
-        points = dict(points_of(c, layer))
-        if "x_proj:output" in points:
-            point = points["x_proj:output"]
-            points["x_proj:output"] = replace(point, copies=point.copies + tuple(output_copies(c, layer)))
+        found: dict[str, ScaleRecord | Parameter] = dict(points_of(c, layer))
         cells = cells_of(c, layer)
-        parameters = {
-            name: linear_parameter(c, found, f"{layer.role}.{name}", *_folds(layer, name), cells)
-            for name, found in linears_of(c, layer)
-        }
-        for name in ("in_proj:input", "in_proj"):
-            yield points.pop(name, None), parameters.pop(name, None)
-        for name in [n for n in points if n in _BEFORE_CONVOLUTION]:
-            yield points.pop(name), None
-        for parameter in convolution_parameters(c, layer):
-            yield None, parameter
-        for name in [n for n in points if n in _BEFORE_SCAN]:
-            yield points.pop(name), parameters.pop(name.partition(":")[0], None) if name == "x_proj:input" else None
-        yield None, parameters.pop("x_proj", None)
-        yield points.pop("x_proj:output", None), parameters.pop("dt_proj", None)
-        yield points.pop("dt_proj:output", None), None
-        for parameter in scan_parameters(c, layer):
-            yield None, parameter
-        for name in list(points):
-            yield points.pop(name), None
-        yield None, parameters.pop("out_proj", None)
+        for name, module in linears_of(c, layer):
+            found[name] = linear_parameter(c, module, f"{layer.role}.{name}", *_folds(layer, name), cells)
+        for parameter in (*convolution_parameters(c, layer), *scan_parameters(c, layer)):
+            found[parameter.weight.role.rpartition(".")[2]] = parameter
+        return found
 
     @property
     def description(self) -> str:
@@ -113,9 +115,10 @@ class QuambaFormat(Format):
         extras = [f"{n} layer{'s' * (n != 1)}"]
         if self.head_groups:
             extras.append("head groups")
-        for module, key in (("embedding", f"{self.root}embedding.scales"), ("lm_head", None)):
-            if (key in self.checkpoint) if key else scheme_of(self.checkpoint, module) is not None:
-                extras.append(f"quantized {module}")
+        if f"{self.root}embedding.scales" in self.checkpoint:
+            extras.append("quantized embedding")
+        if scheme_of(self.checkpoint, head_path(self.root)):
+            extras.append("quantized lm_head")
         return f"{name} {how}, {', '.join(extras)}"
 
     @property
@@ -129,14 +132,13 @@ class QuambaFormat(Format):
     @cached_property
     def _scales(self) -> tuple[ScaleRecord, ...]:
         records: list[ScaleRecord] = []
-        for point, parameter in self._all:
-            records.extend([point] if point else [])
-            records.extend(parameter.scales if parameter else ())
+        for item in self._all:
+            records.extend(item.scales if isinstance(item, Parameter) else [item])
         return tuple(records)
 
     @cached_property
     def _parameters(self) -> dict[str, Parameter]:
-        return {p.weight.name: p for _, p in self._all if p}
+        return {p.weight.name: p for p in self._all if isinstance(p, Parameter)}
 
     @cached_property
     def _owner(self) -> dict[str, Parameter]:
@@ -198,17 +200,6 @@ class QuambaFormat(Format):
                 if name.startswith(path + "."):
                     return role + name[len(path) :]
         return super().role_of(name)
-
-
-_BEFORE_CONVOLUTION = (
-    "in_proj:output",
-    "z_act:input",
-    "x_conv_in:input",
-    "B_conv_in:input",
-    "C_conv_in:input",
-    "dt_act:input",
-)
-_BEFORE_SCAN = ("x_conv_out:input", "B_conv_out:input", "C_conv_out:input", "x_proj:input")
 
 
 def _folds(layer: Layer, name: str) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:

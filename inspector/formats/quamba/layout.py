@@ -157,3 +157,8 @@ def vocabulary(checkpoint: Checkpoint, root: str) -> int:
     if not isinstance(size, int) or not isinstance(multiple, int) or multiple < 1:
         return 0
     return -(-size // multiple) * multiple
+
+
+def head_path(root: str) -> str:
+    """Module path of lm_head: beside the backbone."""
+    return root.removesuffix("backbone.") + "lm_head"

@@ -9,7 +9,7 @@ Derived from the packers and checked against the values they packed; facts of th
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def unpack(words: NDArray[np.int32], kernel: str) -> NDArray[np.uint8]:
     return tiles.transpose(1, 2, 4, 0, 3).reshape(n_out, tile_rows * TILE)
 
 
-def unpermute_groups(scales: NDArray[np.generic]) -> NDArray[np.generic]:
+def unpermute_groups(scales: NDArray[Any]) -> NDArray[Any]:
     """Group scales [groups, out] as [out, groups]: undoes the 8 x 8 transpose inside each 64 columns."""
     groups, n_out = scales.shape
     return scales.reshape(groups, n_out // 64, 8, 8).transpose(0, 1, 3, 2).reshape(groups, n_out).T
@@ -70,7 +70,7 @@ def _channel_order() -> NDArray[np.intp]:
     return np.array([2 * i + j for i in range(4) for j in (0, 1, 8, 9, 16, 17, 24, 25)], np.intp)
 
 
-def unpermute_channels(scales: NDArray[np.generic]) -> NDArray[np.generic]:
+def unpermute_channels(scales: NDArray[Any]) -> NDArray[Any]:
     """Channel scales [1, out] as [out]: undoes the permutation inside each 32 columns."""
     blocks = scales.reshape(-1, 32)
     plain = np.empty_like(blocks)

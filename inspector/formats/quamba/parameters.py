@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
@@ -122,7 +121,7 @@ class W8Linear(FoldedLinear):
     def scale_values(self, record: ScaleRecord) -> FloatArray:
         scales = self._channel_scales()
         if not self.segments:
-            return scales[0]
+            return np.asarray(scales[0])
         return scales[[first for first, end in self.segments.values() if end > first]]
 
 
@@ -134,7 +133,8 @@ class W4Linear(FoldedLinear):
         first = start // marlin.BLOCK * marlin.BLOCK
         end = -(-stop // marlin.BLOCK) * marlin.BLOCK
         words = self.stored.transposed().read_rows(2 * first, 2 * end).T
-        return marlin.unpack(words, self.linear.scheme)[start - first : stop - first]
+        codes: CodeArray = marlin.unpack(words, self.linear.scheme)[start - first : stop - first]
+        return codes
 
     def codes(self, start: int, stop: int) -> CodeArray:
         return self._unpacked(start, stop).astype(np.int8) - np.int8(8)
@@ -142,7 +142,7 @@ class W4Linear(FoldedLinear):
     def _groups(self) -> FloatArray:
         """Stored group scales as [out, groups]."""
         stored = self._read("s_group" if self.linear.scheme == "W4A8" else "scale")
-        groups = marlin.unpermute_groups(stored).astype(np.float32)[: self.linear.n_out]
+        groups: FloatArray = marlin.unpermute_groups(stored).astype(np.float32)[: self.linear.n_out]
         if groups.shape[1] * marlin.GROUP_SIZE != self.linear.n_in:
             raise ValueError(f"{groups.shape[1]} groups of {marlin.GROUP_SIZE} do not make {self.linear.n_in} inputs")
         return groups
@@ -155,7 +155,8 @@ class W4Linear(FoldedLinear):
         steps = np.repeat(self._groups()[start:stop], marlin.GROUP_SIZE, axis=1)
         values = self.codes(start, stop).astype(np.float32) * steps
         if self.linear.scheme == "W4A8":
-            values = np.rint(values) * self._channels()[start:stop, None]
+            whole = np.rint(values) + np.float32(0)  # the kernel's int8 has no negative zero
+            values = whole * self._channels()[start:stop, None]
         return values
 
     def scale_values(self, record: ScaleRecord) -> FloatArray:
@@ -215,7 +216,7 @@ def linear_parameter(
     segments = segments if outputs else {}
     if linear.scheme == "W8A8":
         granularity = "per segment (z, x, B, C, dt)" if segments else "per-tensor"
-        records = (
+        records: tuple[ScaleRecord, ...] = (
             _weight_record(checkpoint, role, f"{path}.b", "int8", granularity, name, axis=0 if segments else None,
                            folded=folds if segments else ()),
         )  # fmt: skip

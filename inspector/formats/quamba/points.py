@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Value
 from qinspect.inspector.formats.contract import Copy, Kind, ScaleRecord, stored_form
-from qinspect.inspector.formats.quamba.layout import Layer, linear, scheme_of
+from qinspect.inspector.formats.quamba.layout import Layer, head_path, scheme_of
 
 PERCENTILE = "EMA of per-sample |x| quantiles at percentile_alpha"
 MINMAX = "running max of |x|"
@@ -30,11 +30,14 @@ class _Point:
     percentile: bool = False
 
 
+_GROUPED_DIMS = 3
+"""Per head group and channel group scales have [groups, 4, 4] and more; a percentile makes only one number."""
+
 _RANGES = tuple(f"{m}.x_{r}_group_range" for m in ("conv1d", "qchunk_scan") for r in ("head", "dim"))
 _MAMBA1 = (
     _Point("in_proj:output", ("conv1d.input_scale", "selective_scan.z_scale")),
     _Point("x_proj:input", ("conv1d.output_scale", "selective_scan.u_scale"), "x_proj", percentile=True),
-    _Point("x_proj:output", ("selective_scan.B_scale", "selective_scan.C_scale")),
+    _Point("x_proj:output", ("selective_scan.B_scale", "selective_scan.C_scale"), "dt_proj"),
     _Point("dt_proj:output", ("selective_scan.dt_scale",)),
     _Point("ssm_state_act:input", ("selective_scan.ssm_state_scale",), percentile=True),
     _Point("out_proj:input", ("had.x_H_scale",), "out_proj"),
@@ -108,15 +111,17 @@ def cells_of(checkpoint: Checkpoint, layer: Layer) -> tuple[str, ...]:
 
 def _linear_copies(checkpoint: Checkpoint, layer: Layer, name: str) -> list[Copy]:
     """Where the linear layer that reads a point stores its input scale, alone or in a product."""
-    path = f"{layer.mixer}.{name}"
+    output = OUTPUT_SCALES[layer.mamba].get(name, {}).get("")
+    return _input_copies(checkpoint, f"{layer.mixer}.{name}", f"{layer.mixer}.{output}" if output else "")
+
+
+def _input_copies(checkpoint: Checkpoint, path: str, s_out: str) -> list[Copy]:
+    """The input scale as the linear layer at `path` stores it. `s_out`: the output scale that it is divided by."""
     scheme = scheme_of(checkpoint, path)
-    outputs = OUTPUT_SCALES[layer.mamba].get(name, {})
-    folded = layer.mamba == 1 and "" in outputs
-    s_out = f"{layer.mixer}.{outputs['']}" if folded else ""
     copies = []
     if scheme == "W4A8":
         copies.append(Copy(f"{path}.input_scale", "input scale of the linear layer"))
-    elif scheme == "W8A8" and folded:
+    elif scheme == "W8A8" and s_out:
         copies.append(Copy(f"{path}.a", "a = s_in / s_out", times=(s_out,)))
         copies.append(Copy(f"{path}.alpha", "alpha = s_w * s_in / s_out", times=(s_out,), over=(f"{path}.b",)))
     elif scheme == "W8A8":
@@ -125,19 +130,9 @@ def _linear_copies(checkpoint: Checkpoint, layer: Layer, name: str) -> list[Copy
     return [c for c in copies if _is_scale(checkpoint, c.key)]
 
 
-def output_copies(checkpoint: Checkpoint, layer: Layer) -> list[Copy]:
-    """Mamba1: dt_proj reads x_proj's int8 output, so its input scale is x_proj's output scale once more."""
-    return _linear_copies(checkpoint, layer, "dt_proj") if layer.mamba == 1 else []
-
-
 def head_point(checkpoint: Checkpoint, root: str) -> ScaleRecord | None:
     """`lm_head:input`; absent where neither norm_f nor lm_head is quantized (whatever config.json says)."""
-    head = linear(checkpoint, "lm_head", 0)
-    copies = []
-    if head and head.scheme == "W4A8":
-        copies = [Copy("lm_head.input_scale", "input scale of the linear layer")]
-    elif head and head.scheme == "W8A8":
-        copies = [Copy("lm_head.a", "a = s_in"), Copy("lm_head.alpha", "alpha = s_w * s_in", over=("lm_head.b",))]
+    copies = _input_copies(checkpoint, head_path(root), "")
     return _record(checkpoint, "lm_head:input", [f"{root}norm_f.output_scale"], copies)
 
 
@@ -162,7 +157,7 @@ def _record(
     if first is None:
         return None
     dtype, shape = stored_form(checkpoint, first.key)
-    grouped = sum(d != 1 for d in shape) > 0 or len(shape) > 1
+    grouped = len(shape) >= _GROUPED_DIMS
     granularity = {0: "per-tensor", 1: "per SSD group", 3: "per head group and channel group"}.get(
         len(shape), "per head group, channel group and state"
     )
