@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
+from qinspect.inspector import __version__
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.text import visible
 
@@ -29,9 +30,14 @@ app = App(
     name="qinspect",
     help="A measuring instrument for quantized checkpoints. `qinspect A B` compares two, `qinspect A` reports on one.",
     help_flags=["--help", "-h"],
+    help_format="plaintext",  # Markdown would eat the asterisks of '*in_proj*'
+    version=__version__,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # main says so, and gives the exit code
 )
+_PLACES = "file, folder, *.index.json, or org/name in the local Hugging Face cache."
+ModelA = Annotated[str, Parameter(help=f"A checkpoint: {_PLACES}")]
+ModelB = Annotated[str, Parameter(help="The checkpoint to compare with it.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 Codes = Annotated[
     bool | None,
@@ -87,7 +93,7 @@ def _replace_closed_streams() -> None:
     """Python sets a stream to None where the shell closed it (`>&-`): what goes there is dropped."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
 def _discard_stdout() -> None:
@@ -158,14 +164,8 @@ def _open(path: str) -> Format:
 
 
 @app.default
-def report(a: str, b: str | None = None, /, *, codes: Codes = None, as_json: AsJson = False) -> int:
-    """Report on one checkpoint, or on how B differs from A.
-
-    Parameters
-    ----------
-    a: a checkpoint: file, folder, *.index.json, or org/name in the local Hugging Face cache.
-    b: the checkpoint to compare with it.
-    """
+def report(a: ModelA, b: ModelB | None = None, /, *, codes: Codes = None, as_json: AsJson = False) -> int:
+    """Report on one checkpoint, or on how B differs from A."""
     if b is None:
         return scales(a, as_json=as_json)
     first = _open(a)
@@ -187,8 +187,8 @@ def report(a: str, b: str | None = None, /, *, codes: Codes = None, as_json: AsJ
 
 @app.command
 def diff(
-    a: str,
-    b: str,
+    a: ModelA,
+    b: ModelB,
     /,
     *,
     only: Annotated[Literal["all", "changed"], Parameter(help="Rows to print.")] = "changed",
@@ -255,7 +255,7 @@ def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_w
 
 @app.command
 def tree(
-    a: str,
+    a: ModelA,
     /,
     *,
     depth: Annotated[int | None, Parameter(help="Levels to print.")] = None,
@@ -281,7 +281,7 @@ def tree(
 
 
 @app.command
-def scales(a: str, /, *, as_json: AsJson = False) -> int:
+def scales(a: ModelA, /, *, as_json: AsJson = False) -> int:
     """Every scale: what it is a scale of, its value, where its copies are."""
     from qinspect.inspector import payload
     from qinspect.inspector.report import model_line
@@ -324,7 +324,9 @@ def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
 
 
 @app.command
-def show(a: str, key: str, /, *, as_json: AsJson = False) -> int:
+def show(
+    a: ModelA, key: Annotated[str, Parameter(help="A stored key or a role.")], /, *, as_json: AsJson = False
+) -> int:
     """One entry, by key or by role: metadata, values or summary, codes, dequantized statistics."""
     from qinspect.inspector import payload
     from qinspect.inspector.inspection import inspect_entry
@@ -341,8 +343,8 @@ def show(a: str, key: str, /, *, as_json: AsJson = False) -> int:
 
 @app.command
 def dequantize(
-    a: str,
-    out: Path,
+    a: ModelA,
+    out: Annotated[Path, Parameter(help="The file to write, a name ending in .safetensors.")],
     /,
     *,
     keys: Annotated[str | None, Parameter(help="Glob over weight names, such as '*in_proj*'.")] = None,

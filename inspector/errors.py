@@ -6,7 +6,6 @@ from pathlib import Path
 
 from qinspect.inspector.text import visible
 
-
 _MAX_QUOTED = 2000
 
 

@@ -21,12 +21,14 @@ def finite(value: float) -> float | None:
 
 
 def scalar(value: object) -> Any:
-    """A stored Python value as JSON: numbers and strings as they are, anything else as text."""
+    """A stored Python value as JSON: strings, and numbers that JSON readers keep, as they are; the rest as text."""
     if isinstance(value, float):
         return finite(value)
     if value is None or isinstance(value, (bool, str)) or (isinstance(value, int) and abs(value) < 1 << 53):
         return value
-    return str(value)[:1000] if not isinstance(value, int) else f"integer of {value.bit_length()} bits"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"integer of {value.bit_length()} bits"
+    return str(value)[:1000]
 
 
 def _number(value: float | None) -> float | None:

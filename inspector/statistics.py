@@ -58,7 +58,7 @@ def describe(chunks: Iterable[NDArray[Any]], n_total: int) -> Statistics:
             continue
         low, high = min(low, float(finite.min())), max(high, float(finite.max()))
         together = n_finite + finite.size
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of float64: the moments are not finite
+        with np.errstate(over="ignore", invalid="ignore"):  # near the end of float64 the moments are not finite
             chunk_mean = float(finite.mean())
             delta = chunk_mean - mean
             m2 += float(((finite - chunk_mean) ** 2).sum()) + delta * delta * n_finite * finite.size / together

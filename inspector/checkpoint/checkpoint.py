@@ -10,7 +10,6 @@ from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.errors import QinspectError, UnknownKey
 
-
 _MAX_NAME_COMPARED = 256
 """Names longer than this are not offered as the nearest: difflib takes minutes over names of 10 kB."""
 

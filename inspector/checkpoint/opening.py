@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,6 +35,9 @@ def open_checkpoint(path: str | Path, progress: Progress | None = None) -> Check
     """
     try:
         place = Path(path).expanduser()
+    except RuntimeError as e:  # ~user, and there is no such user
+        raise CannotOpen(f"cannot be opened: {e}", file=str(path)) from e
+    try:
         if not place.exists():
             place = find_in_cache(str(path))
         if place.is_dir():
@@ -42,7 +45,7 @@ def open_checkpoint(path: str | Path, progress: Progress | None = None) -> Check
         if place.name.endswith(".index.json"):
             return _open_index(place, progress)
         return _open_files(place, [place], place.parent, progress)
-    except (OSError, ValueError, RuntimeError) as e:  # a name with NUL, a loop of links, no permission, no such ~user
+    except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
 
 

@@ -18,20 +18,28 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.errors import BrokenFile, UnsafePickle
+from qinspect.inspector.text import brief
 
 MAX_INTEGER_BYTES = 1024
 """A pickled integer may have this many bytes; storage keys and sizes need 8."""
 
 _KEY_TYPES = (str, int, float, bool, bytes, type(None))
 _MAX_TUPLE_KEY = 8
+_MAX_INTEGER_KEY = 1 << 63
+"""Larger integers with one hash value are easily made, and a dictionary of them takes quadratic time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A name that the pickle refers to and the table knows. `build` makes the result of calling it."""
+    """A name that the pickle refers to and the table knows. `build` makes the result of calling it.
+
+    copies: the result copies what it is given, so a pickle could multiply one large argument by calling again and
+    again; all such calls together may copy as many items as the pickle has bytes.
+    """
 
     name: str
     build: Callable[..., object] | None = None
+    copies: bool = False
 
 
 @dataclass(slots=True)
@@ -41,6 +49,13 @@ class Record:
     name: str
     args: tuple[object, ...] = ()
     state: object = field(default=None)
+
+
+def _is_plain_key(key: object) -> bool:
+    return isinstance(key, _KEY_TYPES) and not (isinstance(key, int) and abs(key) > _MAX_INTEGER_KEY)
+
+
+_COPY_AGAIN = "The file is damaged: copy it again."
 
 
 class PickleWalker:
@@ -66,6 +81,7 @@ class PickleWalker:
         self._known = known
         self._persistent = persistent
         self._base = base
+        self._copied = 0
         self.position = 0
 
     def load(self) -> Any:
@@ -77,9 +93,9 @@ class PickleWalker:
         try:
             return self._run()
         except (IndexError, struct.error, KeyError) as e:
-            raise self._broken("the pickle ends early or is damaged") from e
+            raise self._broken("the pickle ends early or is damaged, at or after this place", cure=_COPY_AGAIN) from e
         except (ValueError, TypeError, AttributeError, OverflowError) as e:
-            raise self._broken(f"the pickle makes no sense ({e})") from e
+            raise self._broken(f"the pickle makes no sense, at or after this place ({e})", cure=_COPY_AGAIN) from e
 
     def _broken(self, problem: str, **parts: Any) -> BrokenFile:
         return BrokenFile(problem, file=self._file, offset=self._base + self.position, **parts)
@@ -332,9 +348,13 @@ class PickleWalker:
 
     def _call(self, target: object, args: object) -> object:
         if not isinstance(target, Global) or not isinstance(args, tuple):
-            raise self._unsafe("the pickle calls something that is no known constructor", found=str(target)[:120])
+            raise self._unsafe("the pickle calls something that is no known constructor", found=brief(target))
         if target.build is None:
             return Record(target.name, args)
+        if target.copies:
+            self._copied += sum(len(a) for a in args if isinstance(a, (str, list, tuple)))
+            if self._copied > len(self._data):
+                raise self._unsafe("the pickle copies the same data again and again", found=target.name)
         return target.build(*args)
 
     def _set_items(self, target: object, items: list[Any]) -> None:
@@ -342,14 +362,23 @@ class PickleWalker:
             return  # an attribute table that nothing reads
         if not isinstance(target, dict) or len(items) % 2:
             raise self._broken("items are set on something that is no dictionary")
-        for key in items[::2]:
-            # A key may be a short tuple of plain values; hashing anything deeper could recurse without bound.
-            plain = isinstance(key, _KEY_TYPES) or (
-                isinstance(key, tuple) and len(key) <= _MAX_TUPLE_KEY and all(isinstance(k, _KEY_TYPES) for k in key)
-            )
-            if not plain:
-                raise self._unsafe("a dictionary key is no plain value", found=type(key).__name__)
-        target.update(zip(items[::2], items[1::2], strict=True))
+        keys = items[::2]
+        for i, key in enumerate(keys):
+            if isinstance(key, tuple):
+                keys[i] = self._tuple_key(key)
+            elif not _is_plain_key(key):
+                raise self._unsafe("a dictionary key is no plain value", found=brief(key))
+        target.update(zip(keys, items[1::2], strict=True))
+
+    def _tuple_key(self, key: tuple[object, ...]) -> str:
+        """A short tuple of plain values as the text it is shown as. Not kept as a tuple: hashing one that nests deeply
+        recurses without bound, and tuples of numbers with one hash value are easily made."""
+        if len(key) > _MAX_TUPLE_KEY or not all(map(_is_plain_key, key)):
+            raise self._unsafe("a dictionary key is no plain value", found=brief(key))
+        self._copied += sum(len(k) for k in key if isinstance(k, (str, bytes)))
+        if self._copied > len(self._data):
+            raise self._unsafe("the pickle copies the same data again and again", found="tuples as keys")
+        return repr(key)
 
     @staticmethod
     def _extend(target: object, items: list[Any]) -> None:

@@ -7,6 +7,7 @@ relative to the end of the header (https://github.com/huggingface/safetensors#fo
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
@@ -119,8 +120,8 @@ def _metadata(file: File, fields: object) -> dict[str, str]:
             )
     made = dict(fields)
     if len(made) != len(fields):
-        seen: set[str] = set()
-        raise _twice(file, "__metadata__." + next(k for k, _ in fields if k in seen or seen.add(k)))
+        keys = sorted(k for k, _ in fields)
+        raise _twice(file, "__metadata__." + next(k for k, after in pairwise(keys) if k == after))
     return made
 
 

@@ -28,7 +28,7 @@ MAX_ELEMENTS = 1 << 56
 """Larger shapes overflow numpy's sizes, even where one dimension is 0."""
 
 MAX_EMPTY_ELEMENTS = 1 << 24
-"""The product of the other dimensions of a tensor without elements: no bytes vouch for them, and loops run over them."""
+"""The product of the other dimensions of a tensor without elements: no bytes vouch for them, yet loops run over them."""
 
 
 class Tensor:

@@ -8,9 +8,10 @@ from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_objects import KNOWN, Storage, TorchTensor, entries_of, storage_from_id
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile, CannotOpen
+from qinspect.inspector.text import brief
 
-MAX_PICKLE_BYTES = 1 << 29
-"""Largest data.pkl that is walked: 60,000 tensors take 11 MB."""
+MAX_PICKLE_BYTES = 1 << 27
+"""Largest data.pkl that is walked: 60,000 tensors take 11 MB. An opcode of one byte can make an object of 100."""
 
 MAX_LEGACY_PICKLE_BYTES = 1 << 26
 """How far into a legacy file its pickles may reach; the raw storages follow."""
@@ -42,16 +43,26 @@ def read_zip(file: File) -> dict[str, Entry]:
             cure="Load it with torch.jit.load and save its state_dict.",
         )
     order = root + "byteorder"
-    if order in directory.members and file.read(directory.locate(order), directory.members[order][0]) != b"little":
-        raise CannotOpen("was written on a big-endian machine", file=file.path, cure="Save it again on this one.")
+    if order in directory.members:
+        n_order = min(16, directory.members[order][0])
+        if (found := file.read(directory.locate(order), n_order)) != b"little":
+            raise CannotOpen(
+                "was not written on a little-endian machine",
+                file=file.path,
+                key=order,
+                expected="little",
+                found=found.decode("latin-1"),
+                cure="Save it again on this one.",
+            )
     size, _ = directory.members[pickles[0]]
     if size > MAX_PICKLE_BYTES:
         raise BrokenFile(
             "the pickle is too large",
             file=file.path,
             key=pickles[0],
-            expected=f"<= {MAX_PICKLE_BYTES}",
+            expected=f"at most {MAX_PICKLE_BYTES} bytes",
             found=f"{size}",
+            cure="Save model.state_dict() alone.",
         )
     start = directory.locate(pickles[0])
     storages: dict[str, Storage] = {}
@@ -105,8 +116,19 @@ def read_legacy(file: File) -> dict[str, Entry]:
         raise CannotOpen("was written on a big-endian machine", file=file.path, cure="Save it again on this one.")
     root = walker.load()
     keys = walker.load()
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
-        raise BrokenFile("the list of storages does not match the pickle", file=file.path, offset=walker.position)
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(k, str) for k in keys)  # str() of what else may be there has no bound
+        or sorted(keys) != sorted(storages)
+    ):
+        raise BrokenFile(
+            "the list of storages does not match the pickle",
+            file=file.path,
+            offset=walker.position,
+            expected=f"the keys of {len(storages)} storages, once each",
+            found=brief(keys),
+            cure="The file is damaged: copy it again.",
+        )
     position = walker.position
     for key in keys:
         storage = storages[key]
@@ -132,5 +154,12 @@ def read_legacy(file: File) -> dict[str, Entry]:
 def _check_inside(file: File, entries: dict[str, Entry]) -> None:
     """Every tensor lies inside its storage: legacy sizes are known only after the pickle was walked."""
     for e in entries.values():
-        if isinstance(e, TorchTensor) and e._start + e.span_bytes() > e.storage.nbytes:
-            raise BrokenFile("a tensor is larger than its storage", file=file.path, key=e.name)
+        if isinstance(e, TorchTensor) and e.n_elements and e._start + e.span_bytes() > e.storage.nbytes:
+            raise BrokenFile(
+                "a tensor is larger than its storage",
+                file=file.path,
+                key=e.name,
+                expected=f"at most {e.storage.nbytes} bytes",
+                found=f"{e._start + e.span_bytes()} bytes",
+                cure="The file is damaged: copy it again.",
+            )

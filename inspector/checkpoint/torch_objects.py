@@ -6,19 +6,23 @@ Sources of the shapes of these calls: torch/_utils.py (`_rebuild_*`) and torch/s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from qinspect.inspector.checkpoint.dtypes import DTYPES, TORCH_DTYPES, TORCH_STORAGES, DType
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.pickle_walker import Global, Record
-from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
+from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Entry, Tensor, Value
 from qinspect.inspector.errors import BrokenFile
+from qinspect.inspector.text import brief
 
 MAX_DEPTH = 64
 """Containers may nest this deep; real checkpoints nest 3."""
-_MAX_DIMS = 64
+MAX_NAME_BYTES_PER_BYTE = 64
+"""Names together may be this much longer than the pickle: a long one over many short entries is repeated for each."""
+
+_SHARED_FACTOR = 16
+_SHARED_FREE = 10_000
 
 
 class Storage:
@@ -74,22 +78,26 @@ def _tensor(storage: object, dtype: DType, offset: object, shape: object, stride
         shape = shape.args[0]
     if not (isinstance(shape, tuple) and isinstance(strides, tuple) and type(offset) is int and offset >= 0):
         raise TypeError("a tensor's offset, shape or strides are of the wrong type")
-    if len(shape) != len(strides) or len(shape) > _MAX_DIMS:
-        raise ValueError("a tensor's shape and strides differ in length")
+    if len(shape) != len(strides) or len(shape) > MAX_DIMS:
+        raise ValueError(f"a tensor's shape and strides differ in length, or are over {MAX_DIMS} dimensions")
     expected_stride = 1
     contiguous = True
     last = 0
+    extent = 1
     empty = False
     for d, s in zip(reversed(shape), reversed(strides), strict=True):
-        if type(d) is not int or type(s) is not int or d < 0 or s < 0:
+        if type(d) is not int or type(s) is not int or not (0 <= d <= MAX_ELEMENTS and 0 <= s <= MAX_ELEMENTS):
             raise ValueError("a dimension or stride is no size")
+        extent *= d or 1
         if d != 1 and s != expected_stride:
             contiguous = False
         expected_stride *= d
         empty = empty or d == 0
         last += (d - 1) * s if d else 0
     needed = 0 if empty else offset + last + 1
-    if dtype.nbytes(needed) > storage.nbytes or math.prod(shape) > 1 << 62:
+    if extent > MAX_ELEMENTS or (empty and extent > MAX_EMPTY_ELEMENTS) or offset > MAX_ELEMENTS:
+        raise ValueError(f"a tensor's shape {list(shape)} or offset {brief(offset)} is larger than any file")
+    if dtype.nbytes(needed) > storage.nbytes:
         raise ValueError(
             f"a tensor of shape {list(shape)[:8]}, strides {list(strides)[:8]} and offset {offset} needs "
             f"{dtype.nbytes(needed)} bytes, its storage {storage.key!r} has {storage.nbytes}"
@@ -136,7 +144,7 @@ def _ordered_dict(*args: object) -> dict[object, object]:
     made: dict[object, object] = {}
     for pair in pairs:
         key, value = pair
-        if not isinstance(key, (str, int)):
+        if not isinstance(key, (str, int)) or (isinstance(key, int) and abs(key) >= 1 << 63):
             raise TypeError("an OrderedDict key is no plain value")
         made[key] = value
     return made
@@ -148,10 +156,16 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
     return text.encode("latin-1")
 
 
+def _size(items: object = ()) -> tuple[object, ...]:
+    if not isinstance(items, (tuple, list)):
+        raise TypeError("a torch.Size is made of something that is no list of sizes")
+    return tuple(items)
+
+
 KNOWN: Mapping[str, Global] = {
     g.name: g
     for g in (
-        Global("collections.OrderedDict", _ordered_dict),
+        Global("collections.OrderedDict", _ordered_dict, copies=True),
         Global("torch._utils._rebuild_tensor", _rebuild_tensor),
         Global("torch._utils._rebuild_tensor_v2", _rebuild_tensor),
         Global("torch._utils._rebuild_tensor_v3", _rebuild_tensor_v3),
@@ -162,11 +176,11 @@ KNOWN: Mapping[str, Global] = {
         Global("torch.storage.UntypedStorage"),
         Global("torch.storage.TypedStorage"),
         Global("torch.UntypedStorage"),
-        Global("torch.Size", lambda items=(): tuple(items)),
+        Global("torch.Size", _size, copies=True),
         Global("torch.device"),
         Global("torch.per_tensor_affine"),
         Global("torch.per_channel_affine"),
-        Global("_codecs.encode", _encode),
+        Global("_codecs.encode", _encode, copies=True),
         *(Global(f"torch.{name}") for name in TORCH_STORAGES if name != "UntypedStorage"),
         *(Global(f"torch.{name}") for name in TORCH_DTYPES),
     )
@@ -183,10 +197,23 @@ def storage_from_id(
     malformed or claims more elements than are stored.
     """
     match pid:
-        case ("storage", Global(name=class_name), str(key), _, int(n), *_) if n >= 0:
+        case ("storage", Global(name=class_name), str(key), _, int(n), *more) if 0 <= n <= MAX_ELEMENTS:
             pass
         case _:
-            raise BrokenFile("a storage reference is malformed", file=file.path, found=str(pid)[:120])
+            raise BrokenFile(
+                "a storage reference is malformed",
+                file=file.path,
+                expected="('storage', type, key, location, size)",
+                found=brief(pid),
+                cure="The file is damaged: copy it again.",
+            )
+    if any(m is not None for m in more):
+        raise BrokenFile(
+            "a storage is a view of another one, as torch before 0.4 wrote them",
+            file=file.path,
+            key=f"storage {key}",
+            cure="Load it with torch and save it again.",
+        )
     storage = made.get(key)
     dtype = DTYPES.get(TORCH_STORAGES.get(class_name.rpartition(".")[2], ""))
     if dtype is None:
@@ -203,15 +230,24 @@ def storage_from_id(
                 cure="The file is truncated or damaged: copy it again.",
             )
         storage = made[key] = Storage(key, dtype, available, file, locate)
+    elif storage.dtype is not dtype:
+        raise BrokenFile(
+            "one storage is used with two types",
+            file=file.path,
+            key=f"storage {key}",
+            expected=storage.dtype.name,
+            found=dtype.name,
+            cure="The file is damaged: copy it again.",
+        )
     return storage
 
 
 def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
     """The tree of containers that a pickle holds as a flat mapping, names joined by dots.
 
-    `limit` bounds the number of entries: more than the pickle has bytes means that containers are shared to
-    multiply (a "billion laughs" file). Raises BrokenFile for that, for depth over MAX_DEPTH, for a name that two
-    entries have, and where the root is no container.
+    `limit`, the bytes of the pickle, bounds the entries and their names. Raises BrokenFile where containers are
+    shared to multiply (a "billion laughs" file), for depth over MAX_DEPTH, for a name that two entries have, and
+    where the root is no container.
     """
     if isinstance(root, TorchTensor):
         root = {"tensor": root}
@@ -224,27 +260,49 @@ def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
             cure="Save model.state_dict() rather than something else.",
         )
     entries: dict[str, Entry] = {}
+    seen: set[int] = set()
+    n_distinct = n_characters = 0
     todo: list[tuple[str, Any, int]] = [("", root, 0)]
     while todo:
         prefix, node, depth = todo.pop()
         if isinstance(node, (dict, list, tuple)) and (node or not prefix):
             if depth > MAX_DEPTH:
                 raise BrokenFile(
-                    "containers nest too deeply", file=file.path, key=prefix, expected=f"at most {MAX_DEPTH} levels"
+                    "containers nest too deeply, or hold themselves",
+                    file=file.path,
+                    key=prefix,
+                    expected=f"at most {MAX_DEPTH} levels",
+                    cure="Save model.state_dict() alone.",
+                )
+            if id(node) not in seen:
+                seen.add(id(node))
+                n_distinct += len(node)
+            n = len(entries) + len(todo) + len(node)
+            keys = node if isinstance(node, dict) else ()
+            n_characters += len(prefix) * len(node) + sum(len(k) for k in keys if isinstance(k, (str, bytes)))
+            if n > min(limit, _SHARED_FACTOR * n_distinct + _SHARED_FREE) or (
+                n_characters > MAX_NAME_BYTES_PER_BYTE * limit
+            ):
+                raise BrokenFile(
+                    "its containers or names are shared to multiply",
+                    file=file.path,
+                    key=prefix or None,
+                    expected="each entry stored once",
+                    found=f"{n} entries or more, from a pickle of {limit} bytes",
+                    cure="The file is damaged or made to exhaust memory.",
                 )
             items = node.items() if isinstance(node, dict) else enumerate(node)
             children = [(f"{prefix}.{k}" if prefix else str(k), v, depth + 1) for k, v in items]
-            if len(entries) + len(todo) + len(children) > limit:
-                raise BrokenFile(
-                    "has more entries than its pickle has bytes",
-                    file=file.path,
-                    expected="each entry stored once",
-                    cure="The file is damaged or made to exhaust memory.",
-                )
             todo.extend(reversed(children))
             continue
         if prefix in entries:
-            raise BrokenFile("two entries have the same name", file=file.path, key=prefix)
+            raise BrokenFile(
+                "two entries have the same name",
+                file=file.path,
+                key=prefix,
+                expected="each name once",
+                cure="Rename one where the file was made: 'a.b' and {'a': {'b': ...}} are told by the same path.",
+            )
         entries[prefix] = _entry(prefix, node, file)
     return entries
 
@@ -261,4 +319,6 @@ def _entry(name: str, node: object, file: File) -> Entry:
         return Value(name, node.name, file)
     if isinstance(node, Record):
         return Value(name, f"<{node.name}>", file)
+    if isinstance(node, Storage):
+        return Value(name, f"<storage of {node.dtype.name}, {node.nbytes} bytes>", file)
     return Value(name, node, file)

@@ -7,23 +7,27 @@ complain about members that overlap. Layout: APPNOTE.TXT 6.3.10, sections 4.3.7,
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import BrokenFile
 
-MAX_DIRECTORY_BYTES = 1 << 30
+MAX_DIRECTORY_BYTES = 1 << 27
+"""60,000 tensors take 5 MB."""
+
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED = 0
+_COPY_AGAIN = "The file is damaged: copy it again."
 
 
 class ZipDirectory:
     """Members of an archive: name to (size, position of the local header)."""
 
-    __slots__ = ("file", "members")
+    __slots__ = ("_starts", "file", "members")
 
     def __init__(self, file: File) -> None:
         """Raises BrokenFile for a damaged directory, compressed, encrypted or overlapping members, and names that
@@ -31,6 +35,7 @@ class ZipDirectory:
         self.file = file
         n, size, start = self._find_directory()
         self.members = self._read_directory(n, file.read(start, size), start)
+        self._starts = [*sorted(position for _, position in self.members.values()), start]
 
     def _broken(self, problem: str, **parts: str | int | None) -> BrokenFile:
         return BrokenFile(problem, file=self.file.path, **parts)  # type: ignore[arg-type]
@@ -94,6 +99,7 @@ class ZipDirectory:
                     offset=position,
                     expected=f"an end before {directory_start}",
                     found=f"{size} bytes",
+                    cure=_COPY_AGAIN,
                 )
             members[name] = (size, position)
         self._check_overlaps(members)
@@ -127,9 +133,9 @@ class ZipDirectory:
                 cure="Do not unpack this file: it was made to overwrite others.",
             )
         if name in members:
-            raise self._broken("two members have the same name", key=name)
+            raise self._broken("two members have the same name", key=name, expected="each name once", cure=_COPY_AGAIN)
         if flags & 1:
-            raise self._broken("a member is encrypted", key=name)
+            raise self._broken("a member is encrypted", key=name, cure="Decrypt the archive first.")
         if method != _STORED or packed != size:
             raise self._broken(
                 "a member is compressed",
@@ -150,6 +156,7 @@ class ZipDirectory:
                     key=name,
                     offset=position,
                     expected=f"a start at or after {previous_end}, the end of {previous}",
+                    cure="Do not unpack this file: it may be made to exhaust memory.",
                 )
             previous_end = position + _LOCAL.size + size
             previous = name
@@ -159,9 +166,17 @@ class ZipDirectory:
         size, position = self.members[name]
         header = self.file.read(position, _LOCAL.size)
         mark, _, _, method, _, _, _, _, _, n_name, n_extra = _LOCAL.unpack(header)
-        start = position + _LOCAL.size + n_name + n_extra
-        if mark != b"PK\x03\x04" or method != _STORED or start + size > self.file.size:
-            raise self._broken("a member's local header is damaged", key=name, offset=position)
+        start: int = position + _LOCAL.size + n_name + n_extra
+        # How long the header is stands only in itself, so only now is known where the data ends.
+        end = self._starts[bisect_right(self._starts, position)]
+        if mark != b"PK\x03\x04" or method != _STORED or start + size > end:
+            raise self._broken(
+                "a member's local header is damaged, or its data overlaps what follows",
+                key=name,
+                offset=position,
+                expected=f"a stored member of {size} bytes that ends before {end}",
+                cure="The file is damaged: copy it again.",
+            )
         if self.file.read(position + _LOCAL.size, n_name).decode("utf-8", "replace") != name:
             raise self._broken("the local header has another name than the directory", key=name, offset=position)
         return start

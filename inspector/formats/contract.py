@@ -171,7 +171,12 @@ def read_numbers(checkpoint: Checkpoint, key: str) -> FloatArray:
     if isinstance(entry, Value):
         if isinstance(entry.value, bool) or not isinstance(entry.value, (int, float)):
             raise CannotRead("is no number", file=entry.file.path, key=key, found=repr(entry.value)[:80])
-        return np.asarray(entry.value, dtype=np.float64)
+        try:
+            return np.asarray(entry.value, dtype=np.float64)
+        except OverflowError as e:
+            raise CannotRead("is an integer beyond the range of floats", file=entry.file.path, key=key) from e
+    if entry.dtype.is_complex:
+        raise CannotRead("holds complex numbers", file=entry.file.path, key=key)
     return entry.read()
 
 

@@ -193,7 +193,7 @@ def hybrid_state(both: bool) -> State:
 def hybrid_config() -> dict[str, Any]:
     _, config = load_state("m2_w4a8_gh_pa0.9995")
     layers = [{"W4A8": "W4A8QMamba2"}, {"W4A16": "W4A16QMamba2"}]
-    return config | {"is_hybrid": True, "ssm_cfg": {"layer": layers}, "norm_cfg": {"norm": [{"W4A8": "QRMSNorm"}]}}
+    return dict(config) | {"is_hybrid": True, "ssm_cfg": {"layer": layers}, "norm_cfg": {"norm": [{"W4A8": "QRMSNorm"}]}}
 
 
 def test_hybrid_layers(tmp_path: Path) -> None:

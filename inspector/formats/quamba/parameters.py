@@ -153,7 +153,7 @@ class W4Linear(FoldedLinear):
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
         steps = np.repeat(self._groups()[start:stop], marlin.GROUP_SIZE, axis=1)
-        values = self.codes(start, stop).astype(np.float32) * steps
+        values: FloatArray = self.codes(start, stop).astype(np.float32) * steps
         if self.linear.scheme == "W4A8":
             whole = np.rint(values) + np.float32(0)  # the kernel's int8 has no negative zero
             values = whole * self._channels()[start:stop, None]
