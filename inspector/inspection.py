@@ -33,8 +33,8 @@ class Inspection:
     entry: what is stored. scale: the record, if it is a scale (logical: statistics of its values where they are not
     what is stored: padding dropped, a folded factor taken out).
     copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
-    statistics: of the stored numbers. values: all of them where they are few. codes: level to count.
-    dequantized: statistics of the weight's values.
+    statistics: of the stored numbers, None for packed codes and complex numbers. values: all of them where they are
+    few. codes: level to count. dequantized: statistics of the weight's values.
     """
 
     key: str
@@ -52,17 +52,20 @@ class Inspection:
 
 
 def inspect_entry(fmt: Format, name: str) -> Inspection:
-    """Look at the entry `name`, a key or a role. Raises UnknownKey where it is neither."""
+    """Look at the entry `name`: a key, the role of a point or weight, or `ROLE#scale` for the scale of a weight.
+
+    Raises UnknownKey where it is none of these.
+    """
     records = {r.role: r for r in fmt.scales()}
     weights = {w.role: w for w in fmt.weights()}
     key = name
     if name not in fmt.checkpoint:
-        if name in records:
-            key = records[name].key
-        elif name in weights:
+        if name in weights:
             key = weights[name].codes_key
+        elif found := records.get(name) or records.get(name.removesuffix("#scale")):
+            key = found.key
     entry = fmt.checkpoint[key]
-    scale = records.get(name) or next((r for r in records.values() if r.key == key), None)
+    scale = next((r for r in records.values() if r.key == key), None)
     copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
     weight = next((w for w in weights.values() if w.codes_key == key), None)
     statistics = values = logical = None
@@ -70,8 +73,9 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     dequantized = None
     problem = ""
     try:
-        if isinstance(entry, Tensor):
-            statistics = None if entry.dtype.numpy.startswith("complex") else describe(_chunks(entry), entry.n_elements)
+        packed = weight is not None and weight.bits < 8
+        if isinstance(entry, Tensor) and not packed and not entry.dtype.numpy.startswith("complex"):
+            statistics = describe(_chunks(entry), entry.n_elements)
             values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
         if scale:
             unfolded = fmt.values(scale)

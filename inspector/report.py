@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from qinspect.inspector.checkpoint import Entry, Tensor
@@ -178,13 +179,7 @@ def scales_table(fmt: Format, ranges: dict[str, tuple[float, float] | str]) -> T
     rows = []
     for r in fmt.scales():
         found = ranges.get(r.role, "")
-        value = (
-            found
-            if isinstance(found, str)
-            else number(found[0])
-            if found[0] == found[1]
-            else f"{number(found[0])} .. {number(found[1])}"
-        )
+        value = found if isinstance(found, str) else " .. ".join(dict.fromkeys(map(number, found)))
         alpha = {True: "yes", False: "no", None: "?"}[r.alpha_sensitive]
         granularity = r.granularity + (f" {r.group_size}" if r.group_size else "")
         rows.append([r.role, value, granularity, r.dtype, dims(r.shape), alpha, r.of, str(len(r.copies) or ""), r.key])
@@ -253,7 +248,8 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
         lines.append(
             f"  codes of   {visible(i.weight.name)} {dims(i.weight.shape)}, {i.weight.bits} bits, {i.weight.scheme}"
         )
-        lines.append(f"  scaled by  {', '.join(visible(r) for r in i.weight.scale_roles)}")
+        keys = {r.role: r.key for r in fmt.scales()}
+        lines += [f"  scaled by  {visible(keys[role])}" for role in i.weight.scale_roles]
     if i.codes:
         lines += ["  CODES", *_code_lines(i.codes)]
     if i.dequantized:
@@ -290,8 +286,10 @@ def _statistics_lines(s: Statistics) -> Iterator[str]:
         named = {"min": s.minimum, "max": s.maximum, "absmax": s.absmax, "mean": s.mean, "std": s.std}
         yield "    " + ", ".join(f"{name} {number(value)}" for name, value in named.items())
         if s.n > 1:
-            of = " (even sample)" if s.sampled else ""
-            yield f"    percentiles{of}: " + ", ".join(f"{p:g} %: {number(v)}" for p, v in s.percentiles)
+            yield f"    percentiles{' (of an even sample)' if s.sampled else ''}:"
+            cells = [f"{p:>6g} % {number(v):>12}" for p, v in s.percentiles]
+            half = -(-len(cells) // 2)
+            yield from (f"    {'   '.join(pair)}" for pair in zip_longest(cells[:half], cells[half:], fillvalue=""))
 
 
 def _code_lines(codes: dict[int, int]) -> Iterator[str]:
