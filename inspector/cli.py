@@ -277,6 +277,8 @@ def tree(
     _print(model_line("A", fmt))
     for line in tree_lines(root, depth, expand):
         _print(line)
+    for names in fmt.checkpoint.tied():
+        _print(f"tied: {' = '.join(visible(n, 120) for n in names)}")
     return 0
 
 
@@ -314,8 +316,9 @@ def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
         for i, r in enumerate(records):
             meter("reading scales", i, len(records))
             try:
-                values = np.asarray(fmt.values(r), np.float64)
-                found[r.role] = (float(values.min()), float(values.max())) if values.size else "empty"
+                with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
+                    values = np.asarray(fmt.values(r), np.float64)
+                    found[r.role] = (float(values.min()), float(values.max())) if values.size else "empty"
             except QinspectError as e:
                 found[r.role] = str(e)
 
@@ -325,7 +328,11 @@ def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
 
 @app.command
 def show(
-    a: ModelA, key: Annotated[str, Parameter(help="A stored key or a role.")], /, *, as_json: AsJson = False
+    a: ModelA,
+    key: Annotated[str, Parameter(help="A stored key, a role, or ROLE#scale.")],
+    /,
+    *,
+    as_json: AsJson = False,
 ) -> int:
     """One entry, by key or by role: metadata, values or summary, codes, dequantized statistics."""
     from qinspect.inspector import payload

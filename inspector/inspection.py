@@ -74,8 +74,8 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     problem = ""
     try:
         packed = weight is not None and weight.bits < 8
-        if isinstance(entry, Tensor) and not packed and not entry.dtype.numpy.startswith("complex"):
-            statistics = describe(_chunks(entry), entry.n_elements)
+        if isinstance(entry, Tensor) and not packed:
+            statistics = None if entry.dtype.is_complex else describe(_chunks(entry), entry.n_elements)
             values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
         if scale:
             unfolded = fmt.values(scale)

@@ -27,7 +27,8 @@ def model_line(label: str, fmt: Format) -> str:
     """Two lines: `A  path`, and format, entries, bytes, kind."""
     c = fmt.checkpoint
     files = f"{len(c.files)} {c.kind} files" if len(c.files) > 1 else f"{c.kind} file"
-    contents = f"{count(len(c.entries))} entries, {size(c.nbytes)}, {files}"
+    entries = f"{count(len(c.entries))} {'entry' if len(c.entries) == 1 else 'entries'}"
+    contents = f"{entries}, {size(c.nbytes)}, {files}"
     return f"{label}  {visible(str(c.path))}\n   {visible(fmt.description, 200)}; {contents}"
 
 

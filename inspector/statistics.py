@@ -35,6 +35,7 @@ class Statistics:
     sampled: bool
 
 
+@np.errstate(all="ignore")  # a signalling NaN or a number beyond float32 in the file is no event
 def describe(chunks: Iterable[NDArray[Any]], n_total: int) -> Statistics:
     """Statistics of the elements of all chunks, `n_total` in all. One chunk is in memory at a time.
 

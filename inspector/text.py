@@ -118,3 +118,17 @@ def natural_key(name: str) -> list[str | int]:
     parts: list[str | int] = list(_DIGITS.split(name))
     parts[1::2] = map(int, parts[1::2])
     return parts
+
+
+_ROOTS = ("module.", "model.", "backbone.", "transformer.", "language_model.", "_orig_mod.")
+
+
+def strip_root(name: str) -> str:
+    """`name` without the wrappers that savers put in front: `model.backbone.layers.0` is `layers.0`."""
+    while True:
+        for root in _ROOTS:
+            if name.startswith(root) and len(name) > len(root):
+                name = name[len(root) :]
+                break
+        else:
+            return name

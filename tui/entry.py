@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
+
+COMMANDS = frozenset({"tree", "scales", "diff", "show", "dequantize"})
+"""First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
+
+SCREEN_OPTIONS = frozenset({"--low-bandwidth"})
 
 
 def main() -> int:
-    """Run the command line and return its exit code. Until the screen exists, a terminal gets the report too."""
+    """Open the screen for `qinspect A [B]` on a terminal, else run the command line. Returns the exit code."""
+    words = sys.argv[1:]
+    if wants_screen(words) and is_terminal():
+        from qinspect.tui.start import run
+
+        paths = [w for w in words if w not in SCREEN_OPTIONS]
+        return run(paths[0], paths[1] if len(paths) > 1 else None, low_bandwidth="--low-bandwidth" in words)
     from qinspect.inspector.cli import main as run_command_line
 
-    return run_command_line(sys.argv[1:])
+    return run_command_line([w for w in words if w not in SCREEN_OPTIONS])
+
+
+def wants_screen(words: Sequence[str]) -> bool:
+    """Whether the words are one or two models and nothing that only the command line knows."""
+    paths = [w for w in words if w not in SCREEN_OPTIONS]
+    return 1 <= len(paths) <= 2 and paths[0] not in COMMANDS and not any(w.startswith("-") for w in paths)
+
+
+def is_terminal() -> bool:
+    """Whether a full-screen program can talk to a person here."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
                 n_characters > MAX_NAME_BYTES_PER_BYTE * limit
             ):
                 raise BrokenFile(
-                    "its containers or names are shared to multiply",
+                    "its containers or names are shared to multiply, or hold themselves",
                     file=file.path,
                     key=prefix or None,
                     expected="each entry stored once",

@@ -32,11 +32,18 @@ Progress = Callable[[str, int, int], None]
 """progress(phase, done, total); raise in it to cancel."""
 
 
-def compare(a: Format, b: Format, codes: bool | None = None, progress: Progress | None = None) -> Comparison:
+def compare(
+    a: Format,
+    b: Format,
+    codes: bool | None = None,
+    progress: Progress | None = None,
+    scales_ready: Callable[[list[ScalePair]], None] | None = None,
+) -> Comparison:
     """Compare B with A.
 
     codes: whether to read codes and unquantized tensors; None decides by size (CODES_LIMIT_BYTES). Headers and
     scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
+    scales_ready: called with all scale pairs before codes are read, for a screen that shows them meanwhile.
     """
     records_a = {r.role: r for r in a.scales()}
     records_b = {r.role: r for r in b.scales()}
@@ -50,8 +57,10 @@ def compare(a: Format, b: Format, codes: bool | None = None, progress: Progress 
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)
         pairs.append(pair)
+    if scales_ready:
+        scales_ready(pairs)
     total = weight_bytes(a) + weight_bytes(b)
-    read = total < CODES_LIMIT_BYTES if codes is None else codes
+    read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     done = 0
 
     def tick(n: int) -> None:

@@ -19,6 +19,8 @@ class Status(StrEnum):
     ONLY_A = "only in A"
     ONLY_B = "only in B"
     SHAPE = "shape mismatch"
+    DTYPE = "dtype mismatch"
+    """Stored in another element type; how many values differ is counted where they were read."""
     SCHEME = "other scheme"
     """Codes or scales of two kinds (4 and 8 bits, group and channel): not comparable number by number."""
     PERMUTED = "other order"
@@ -91,7 +93,8 @@ class ScalePair:
 
 @dataclass(frozen=True, slots=True)
 class WeightPair:
-    """Codes, or an unquantized tensor, of one role. n: elements; n_changed: codes that differ, None if not counted."""
+    """Codes, an unquantized tensor, or a plain value, of one role. n: elements; n_changed: codes (values) that differ,
+    None if not counted."""
 
     role: str
     a: str | None

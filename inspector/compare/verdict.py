@@ -59,7 +59,7 @@ class Evidence:
     @cached_property
     def structure(self) -> list[ScalePair | WeightPair]:
         """What cannot be compared number by number, or has no partner."""
-        return self.of_status(Status.ONLY_A, Status.ONLY_B, Status.SHAPE, Status.SCHEME)
+        return self.of_status(Status.ONLY_A, Status.ONLY_B, Status.SHAPE, Status.DTYPE, Status.SCHEME)
 
     @cached_property
     def broken(self) -> list[ScalePair | WeightPair]:
@@ -128,6 +128,7 @@ def _structure(e: Evidence) -> Reason:
     words = {
         Status.SCHEME: "stored in another scheme",
         Status.SHAPE: "of another shape",
+        Status.DTYPE: "of another dtype",
         Status.ONLY_A: "only in A",
         Status.ONLY_B: "only in B",
     }
@@ -352,8 +353,8 @@ def _bands(e: Evidence) -> Iterator[Reason]:
     yield Reason(
         "rule-of-thumb",
         f"Rule of thumb only (no measurement behind it): over {SEED_SIGNIFICANT_PERCENT:g} % is called significant - "
-        f"{significant} of {n} activation scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not applied - {tiny} of "
-        f"{n}.",
+        f"{significant} of {n} activation scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not applied - {tiny} "
+        f"of {n}.",
     )
 
 

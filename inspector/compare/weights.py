@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from qinspect.inspector.checkpoint import Tensor
+from numpy.typing import NDArray
+from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.compare.pairing import pair_by_role
 from qinspect.inspector.compare.results import Status, WeightPair
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
-from qinspect.inspector.text import dims
+from qinspect.inspector.text import dims, visible
 
+Array = NDArray[Any]
 CHUNK_BYTES = 1 << 22
 BLOCK_ELEMENTS = 1 << 22
 
@@ -57,7 +61,30 @@ def compare_weights(
             assert b is not None
             pair = _contents(role, a, b, format_a, format_b, moved, tick) if read else _agreeing(role, a, b)
         pairs.append(pair)
-    return tuple(pairs)
+    return (*pairs, *compare_plain_values(format_a, format_b))
+
+
+def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]:
+    """Entries that are neither tensors nor scales: strings, integers, flags. None counts as absent."""
+    pairs = []
+    for role, a, b in pair_by_role(_plain_values(format_a), _plain_values(format_b)):
+        names = (a.name if a else None, b.name if b else None)
+        if a is None or b is None:
+            pairs.append(WeightPair(role, *names, Status.ONLY_B if a is None else Status.ONLY_A, 1))
+            continue
+        same = repr(a.value) == repr(b.value)
+        note = "" if same else visible(f"A {a.value!r:.60}; B {b.value!r:.60}", 160)
+        pairs.append(
+            WeightPair(role, *names, Status.IDENTICAL if same else Status.DIFFERENT, 1, int(not same), note=note)
+        )
+    return pairs
+
+
+def _plain_values(fmt: Format) -> dict[str, Value]:
+    scales = {r.key for r in fmt.scales()} | {c.key for r in fmt.scales() for c in r.copies}
+    entries = fmt.checkpoint.entries.values()
+    found = [e for e in entries if isinstance(e, Value) and e.value is not None and e.name not in scales]
+    return {fmt.role_of(e.name): e for e in found}
 
 
 def _moved_layers(format_a: Format, format_b: Format) -> tuple[str, ...]:
@@ -87,7 +114,7 @@ def _headers(role: str, a: _Item | None, b: _Item | None) -> WeightPair | None:
     quantized = a.weight is not None or b.weight is not None
     shape_a, shape_b = _shape(a), _shape(b)
     scheme_a, scheme_b = _scheme(a), _scheme(b)
-    if scheme_a != scheme_b:
+    if quantized and scheme_a != scheme_b:
         return WeightPair(
             role, a.tensor.name, b.tensor.name, Status.SCHEME, a.tensor.n_elements, quantized=quantized,
             note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
@@ -109,8 +136,12 @@ def _scheme(item: _Item) -> str:
 
 
 def _agreeing(role: str, a: _Item, b: _Item) -> WeightPair:
-    n = int(np.prod(_shape(a), dtype=np.int64))
-    return WeightPair(role, a.tensor.name, b.tensor.name, Status.NOT_COMPARED, n, quantized=a.weight is not None)
+    """The pair, where headers agree (but for the dtype) and bytes are not read."""
+    n = math.prod(_shape(a))
+    names = (a.tensor.name, b.tensor.name)
+    if _scheme(a) != _scheme(b):
+        return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
+    return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
 
 
 def _contents(
@@ -122,18 +153,21 @@ def _contents(
     moved: tuple[str, ...],
     tick: Callable[[int], None],
 ) -> WeightPair:
-    n = int(np.prod(_shape(a), dtype=np.int64))
+    n = math.prod(_shape(a))
     names = (a.tensor.name, b.tensor.name)
     quantized = a.weight is not None
     try:
+        if _scheme(a) != _scheme(b):
+            changed = _changed_elements(a.tensor, b.tensor, _numbers)
+            return WeightPair(role, *names, Status.DTYPE, n, changed, note=f"A {_scheme(a)}; B {_scheme(b)}")
         if _same_bytes(a.tensor, b.tensor, tick):
             return WeightPair(role, *names, Status.IDENTICAL, n, 0, quantized)
         layer = next((m for m in moved if role.startswith(m)), None)
         if layer is not None:
-            return WeightPair(
-                role, *names, Status.PERMUTED, n, None, quantized, ""
-            )
-        n_changed = _changed_codes(a, b, format_a, format_b) if quantized else _changed_elements(a.tensor, b.tensor)
+            return WeightPair(role, *names, Status.PERMUTED, n, None, quantized, "")
+        n_changed = (
+            _changed_codes(a, b, format_a, format_b) if quantized else _changed_elements(a.tensor, b.tensor, _bits)
+        )
     except QinspectError as e:
         return WeightPair(role, *names, Status.BROKEN, n, None, quantized, str(e))
     status = Status.DIFFERENT if n_changed else Status.EQUAL
@@ -163,18 +197,22 @@ def _changed_codes(a: _Item, b: _Item, format_a: Format, format_b: Format) -> in
     return changed
 
 
-def _changed_elements(a: Tensor, b: Tensor) -> int:
-    """Elements whose bits differ."""
-    if a.strides is not None or b.strides is not None or a.dtype.packed:
-        return int(np.count_nonzero(_bits(a.read()) != _bits(b.read())))
+def _changed_elements(a: Tensor, b: Tensor, view: Callable[[Array], Array]) -> int:
+    """Elements that differ, as `view` shows them: their bits, or their numbers where the dtypes are not the same."""
+    if a.strides is not None or b.strides is not None or a.dtype.packed or b.dtype.packed:
+        return int(np.count_nonzero(view(a.read()) != view(b.read())))
     changed = 0
     for start in range(0, a.n_elements, BLOCK_ELEMENTS):
         stop = min(start + BLOCK_ELEMENTS, a.n_elements)
-        changed += int(np.count_nonzero(_bits(a.read_range(start, stop)) != _bits(b.read_range(start, stop))))
+        changed += int(np.count_nonzero(view(a.read_range(start, stop)) != view(b.read_range(start, stop))))
     return changed
 
 
-def _bits(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _numbers(x: Array) -> Array:
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def _bits(x: Array) -> Array:
     """The array's bit patterns as unsigned integers, so that -0 and NaN compare by their bits."""
     width = x.dtype.itemsize
     if width in (1, 2, 4, 8):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
 from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.text import strip_root
 
 FloatArray = NDArray[Any]
 """Floating-point numbers; ml_dtypes' types (bfloat16, fp8) are not numpy's own `floating`."""
@@ -184,17 +185,3 @@ def stored_form(checkpoint: Checkpoint, key: str) -> tuple[str, tuple[int, ...]]
     """(dtype, shape) of an entry as stored; a Python number has shape ()."""
     entry = checkpoint[key]
     return (entry.kind, ()) if isinstance(entry, Value) else (entry.dtype.name, entry.shape)
-
-
-_ROOTS = ("module.", "model.", "backbone.", "transformer.", "language_model.", "_orig_mod.")
-
-
-def strip_root(name: str) -> str:
-    """`name` without the wrappers that savers put in front: `model.backbone.layers.0` is `layers.0`."""
-    while True:
-        for root in _ROOTS:
-            if name.startswith(root) and len(name) > len(root):
-                name = name[len(root) :]
-                break
-        else:
-            return name

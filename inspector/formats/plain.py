@@ -17,9 +17,8 @@ from qinspect.inspector.formats.contract import (
     Kind,
     QuantizedWeight,
     ScaleRecord,
-    strip_root,
 )
-from qinspect.inspector.text import natural_key
+from qinspect.inspector.text import natural_key, strip_root
 
 _ACTIVATION_NAMES = ("input", "output", "activation", "k_scale", "v_scale", "q_scale", "prob")
 

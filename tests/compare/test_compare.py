@@ -292,13 +292,27 @@ def test_shape_mismatch_dtype_mismatch_and_missing(tmp_path: Path) -> None:
     statuses = {p.role: p.status for p in c.scales}
     assert statuses == {
         "l.shape_scale": Status.SHAPE,
-        "l.dtype_scale": Status.EQUAL,
+        "l.dtype_scale": Status.DTYPE,
         "l.value_scale": Status.DIFFERENT,
         "l.gone_scale": Status.ONLY_A,
         "l.new_scale": Status.ONLY_B,
     }
     assert difference_of(c, "l.value_scale").largest == 100
-    assert tensor_of(c, "l.weight").status is Status.SCHEME
+    weight = tensor_of(c, "l.weight")
+    assert (weight.status, weight.n_changed) == (Status.DTYPE, 0)
+    assert not c.same
+
+
+def test_plain_values_are_compared_too(tmp_path: Path) -> None:
+    def change(state: State) -> None:
+        state["step"] = 7
+        state["note"] = "b"
+
+    state, config = load_state("m1_w8a8_pa0.9995")
+    state |= {"step": 7, "note": "a", "only": True}
+    c = compared(save_state(tmp_path / "a", state, config), changed_copy(tmp_path, "m1_w8a8_pa0.9995", change))
+    found = {w.role: w.status for w in c.weights if w.role in ("step", "note", "only")}
+    assert found == {"step": Status.IDENTICAL, "note": Status.DIFFERENT, "only": Status.ONLY_A}
 
 
 def test_broken_numbers_are_differences_without_a_percentage(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ class QuambaFormat(Format):
     def weights(self) -> tuple[QuantizedWeight, ...]:
         return tuple(p.weight for p in self._parameters.values())
 
+    @np.errstate(all="ignore")
     def values(self, record: ScaleRecord) -> FloatArray:
         owner = self._owner.get(record.role)
         try:

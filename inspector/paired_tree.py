@@ -1,0 +1,162 @@
+"""One layer tree for two models: every module once, what is below it in A and in B, and what a comparison found there.
+
+Built without numpy, by modules: 60,000 tensors are some 20,000 modules, whose entries stay in plain dictionaries
+until a node is opened. Names meet without the wrappers that savers put in front (`strip_root`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.text import natural_key, strip_root
+
+
+class Badge:
+    """What a comparison found at and below one node. Scales count once, whatever copies they have.
+
+    n_scales: scales compared so far. n_different, n_only_a, n_only_b, n_odd, n_broken: of them (odd: not comparable
+    cell by cell). n_tensors_different: codes and other tensors that differ. largest: signed difference in percent
+    of A that is largest in magnitude, 0 where none differs.
+    """
+
+    __slots__ = (
+        "largest",
+        "n_broken",
+        "n_different",
+        "n_odd",
+        "n_only_a",
+        "n_only_b",
+        "n_scales",
+        "n_tensors_different",
+    )
+
+    def __init__(self) -> None:
+        self.n_scales = self.n_different = self.n_only_a = self.n_only_b = self.n_odd = self.n_broken = 0
+        self.n_tensors_different = 0
+        self.largest = 0.0
+
+    @property
+    def n_findings(self) -> int:
+        """Everything that is not the same."""
+        return self.n_different + self.n_only_a + self.n_only_b + self.n_odd + self.n_broken + self.n_tensors_different
+
+
+class PairedNode:
+    """A module, or an entry (a leaf), in A, in B, or in both.
+
+    name, path: without wrappers. parent: None for the root. modules, leaves: what is directly below, unsorted.
+    a, b: the entries of a leaf. n_a, n_b: entries below. parameters, nbytes: of A, or of B where A has none.
+    badge: None until something was compared below.
+    """
+
+    __slots__ = ("a", "b", "badge", "leaves", "modules", "n_a", "n_b", "name", "nbytes", "parameters", "parent", "path")
+
+    def __init__(self, name: str, path: str, parent: PairedNode | None) -> None:
+        self.name = name
+        self.path = path
+        self.parent = parent
+        self.modules: dict[str, PairedNode] = {}
+        self.leaves: dict[str, tuple[Entry | None, Entry | None]] = {}
+        self.a: Entry | None = None
+        self.b: Entry | None = None
+        self.n_a = self.n_b = self.parameters = self.nbytes = 0
+        self.badge: Badge | None = None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this is an entry."""
+        return not self.modules and not self.leaves
+
+    def children(self) -> list[PairedNode]:
+        """Modules and entries below, in natural order; nodes of entries are made now."""
+        made = list(self.modules.values())
+        for name, (a, b) in self.leaves.items():
+            leaf = PairedNode(name, f"{self.path}.{name}" if self.path else name, self)
+            leaf.a, leaf.b = a, b
+            leaf.n_a, leaf.n_b = int(a is not None), int(b is not None)
+            shown = a or b
+            if isinstance(shown, Tensor):
+                leaf.parameters, leaf.nbytes = shown.n_elements, shown.nbytes
+            made.append(leaf)
+        return sorted(made, key=lambda n: (natural_key(n.name), n.is_leaf))
+
+    def chain(self) -> Iterator[PairedNode]:
+        """This node and its ancestors, up to the root."""
+        node: PairedNode | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTree:
+    """root and all modules by path."""
+
+    root: PairedNode
+    modules: dict[str, PairedNode]
+
+    def module_of(self, path: str) -> PairedNode:
+        """The deepest module that holds `path`."""
+        while path and path not in self.modules:
+            path = path.rpartition(".")[0]
+        return self.modules[path]
+
+
+MAX_PARTS = 200
+"""A name of 10,000 dots is cut into this many parts."""
+
+
+def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = ()) -> PairedTree:
+    """The tree of both. Nothing is read."""
+    root = PairedNode("", "", None)
+    modules = {"": root}
+    for second, entries in enumerate((entries_a, entries_b)):
+        last_module, node = None, root
+        for entry in entries:
+            module, _, leaf = strip_root(entry.name).rpartition(".")
+            if module != last_module:
+                last_module = module
+                found = modules.get(module)
+                node = found if found is not None else _make_module(modules, module)
+            a, b = node.leaves.get(leaf, (None, None))
+            node.leaves[leaf] = (a, entry) if second else (entry, b)
+            if second:
+                node.n_b += 1
+            else:
+                node.n_a += 1
+            if (not second or a is None) and isinstance(entry, Tensor):
+                node.parameters += entry.n_elements
+                node.nbytes += entry.nbytes
+    for path in sorted(modules, key=_depth, reverse=True):
+        node = modules[path]
+        if node.parent is not None:
+            node.parent.n_a += node.n_a
+            node.parent.n_b += node.n_b
+            node.parent.parameters += node.parameters
+            node.parent.nbytes += node.nbytes
+    return PairedTree(root, modules)
+
+
+def _depth(path: str) -> int:
+    return 1 + path.count(".") if path else 0
+
+
+def _make_module(modules: dict[str, PairedNode], path: str) -> PairedNode:
+    """The node of `path` and those above it that do not exist yet."""
+    missing = []
+    while path not in modules:
+        if path.count(".") >= MAX_PARTS:
+            missing.append(path)
+            path = ".".join(path.split(".", MAX_PARTS)[:MAX_PARTS])
+            continue
+        missing.append(path)
+        path = path.rpartition(".")[0]
+    node = modules[path]
+    for child_path in reversed(missing):
+        name = child_path[len(node.path) + 1 :] if node.path else child_path
+        child = modules[child_path] = PairedNode(name, child_path, node)
+        node.modules[name] = child
+        node = child
+    return node

@@ -1,0 +1,112 @@
+"""The files that mutation tests damage: small ones made here, those of the repository, and QINSPECT_FIXTURES."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
+from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
+
+DATA = Path(__file__).parent / "data"
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
+MAX_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A checkpoint and the one file of it to damage. path: what is opened. target: what is damaged, `path` or in it."""
+
+    name: str
+    path: Path
+    target: Path
+
+    def place(self, folder: Path, damaged: bytes) -> Path:
+        """The checkpoint with the target replaced, under `folder`; returns what to open."""
+        if self.path.is_file():
+            folder.mkdir(exist_ok=True)
+            made = folder / f"damaged{self.path.suffix}"
+            made.write_bytes(damaged)
+            return made
+        made = folder / self.name.replace("/", "_")
+        if not made.is_dir():
+            shutil.copytree(self.path, made, copy_function=os.link if _same_device(self.path, folder) else shutil.copy)
+        (made / self.target.name).unlink()
+        (made / self.target.name).write_bytes(damaged)
+        return made
+
+
+def _same_device(a: Path, b: Path) -> bool:
+    b.mkdir(exist_ok=True)
+    return a.stat().st_dev == b.stat().st_dev
+
+
+def cases(made: Path) -> list[Case]:
+    """All cases; small ones are written to `made`."""
+    return [*small_cases(made), *repository_cases(), *larger_cases()]
+
+
+def small_cases(made: Path) -> list[Case]:
+    """Files of a few kB that hold every kind of thing: quick to damage thousands of times."""
+    made.mkdir(exist_ok=True)
+    small = made / "small"
+    small.mkdir(exist_ok=True)
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    data = b""
+    for name, ours in SAFETENSORS.items():
+        n = DTYPES[ours].nbytes(8)
+        header[f"layers.0.{name}.weight"] = entry(name, [2, 4], len(data), len(data) + n)
+        data += bytes(range(60, 60 + n))[:n] if n < 190 else bytes(n)
+    header["layers.0.F32.scale"] = entry("F32", [], len(data), len(data) + 4)
+    (small / "all.safetensors").write_bytes(safetensors_bytes(header, data + b"\x00\x00\x80?"))
+    base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
+    state = {
+        "a.weight": base, "a.weight_t": base.t(), "a.part": base[1:3, ::2], "a.scale": torch.tensor(0.25),
+        "b.scale": 0.5, "b.weight": torch.ones(3, 3, dtype=torch.bfloat16), "c.expanded": torch.ones(1, 3).expand(5, 3),
+        "c.none": None, "c.bool": torch.tensor([True, False]), "d": {"e": [1, 2.5, "text"], "f": (True, b"bytes")},
+        "g": torch.Size([1, 2]), "h": torch.zeros(4, dtype=torch.float8_e4m3fn), "i": torch.zeros(0, 5),
+        "j": torch.complex64, "k": 10**30,
+        "layers.0.mixer.in_proj.scale": torch.tensor([float("nan"), float("inf"), -1.0, 0.0]),
+    }  # fmt: skip
+    torch.save(state, small / "zip.bin")
+    torch.save({k: v for k, v in state.items() if k != "h"}, small / "legacy.bin", _use_new_zipfile_serialization=False)
+    torch_zip(small / "plain.pt", state_dict(w=tensor(), s=tensor((), ())), {"0": bytes(16)})
+    torch_legacy(small / "plain_legacy.pt", state_dict(w=tensor()), ["0"], b"\x04" + bytes(7) + bytes(16))
+    found = [Case(f"small/{p.name}", p, p) for p in sorted(small.iterdir())]
+    sharded = made / "sharded"
+    sharded.mkdir(exist_ok=True)
+    parts = {"a.weight": "one.safetensors", "a.scale": "two.safetensors"}
+    for name, file in parts.items():
+        (sharded / file).write_bytes(safetensors_bytes({name: entry("F32", [1], 0, 4)}, b"\x00\x00\x80?"))
+    index = sharded / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 8}, "weight_map": parts}))
+    config = sharded / "config.json"
+    config.write_text(json.dumps({"ssm_cfg": {"layer": "W8A8QMamba"}, "norm_cfg": {"norm": "QRMSNorm"}, "n": [1, 2]}))
+    return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config)]
+
+
+def repository_cases() -> list[Case]:
+    """Every checkpoint file and its config under tests/data."""
+    return list(_files(DATA))
+
+
+def larger_cases() -> list[Case]:
+    """The same of QINSPECT_FIXTURES; none where it is not set."""
+    where = os.environ.get("QINSPECT_FIXTURES")
+    return list(_files(Path(where))) if where else []
+
+
+def _files(root: Path) -> Iterator[Case]:
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if not path.is_file() or path.suffix not in SUFFIXES or path.stat().st_size > MAX_BYTES:
+            continue
+        if path.name == "config.json":
+            yield Case(name, path.parent, path)
+        elif path.suffix != ".json":
+            yield Case(name, path, path)

@@ -1,0 +1,68 @@
+"""What stays out of a process: the tool starts quickly, and reads a checkpoint without the library that wrote it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Quamba
+
+HEAVY = ("torch", "textual", "plotext", "transformers")
+LIST_MODULES = "import sys; sys.stderr.write(' '.join(sys.modules))"
+A, B = "m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"
+COMMANDS: tuple[tuple[str, ...], ...] = (
+    ("--help",),
+    ("--version",),
+    ("A",),
+    ("A", "B"),
+    ("diff", "A", "B", "--exit-zero"),
+    ("diff", "A", "B", "--csv", "--exit-zero"),
+    ("diff", "A", "B", "--markdown", "--exit-zero"),
+    ("diff", "A", "B", "--json", "--exit-zero"),
+    ("tree", "A"),
+    ("scales", "A", "--json"),
+    ("show", "A", "layers.0.mixer.in_proj.weight"),
+    ("dequantize", "A", "OUT"),
+)
+
+
+def imported_by(statement: str, *arguments: str | Path) -> set[str]:
+    """Top-level and dotted names of the modules in sys.modules after the statement ran in a process of its own."""
+    found = subprocess.run(
+        [sys.executable, "-c", f"{statement}\n{LIST_MODULES}", *arguments],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    return set(found.stderr.split())
+
+
+def test_the_entry_point_imports_neither_a_screen_nor_torch() -> None:
+    found = imported_by("import qinspect.tui.entry")
+    assert "qinspect.tui.entry" in found
+    assert found.isdisjoint(HEAVY)
+    assert "numpy" not in found
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_imports_a_screen_or_torch(words: Sequence[str], quamba: Quamba, tmp_path: Path) -> None:
+    places = {"A": quamba(A), "B": quamba(B), "OUT": tmp_path / "out.safetensors"}
+    run = "import sys; from qinspect.inspector.cli import main\nassert main(sys.argv[1:]) == 0"
+    found = imported_by(run, *(places.get(w, w) for w in words))
+    assert "qinspect.inspector.cli" in found
+    assert found.isdisjoint(HEAVY)
+
+
+def test_a_checkpoint_is_opened_without_numpy(quamba: Quamba) -> None:
+    found = imported_by(
+        "import sys; from qinspect.inspector.checkpoint import open_checkpoint\n"
+        "assert len(open_checkpoint(sys.argv[1]).entries) == 77",
+        quamba(A),
+    )
+    assert "qinspect.inspector.checkpoint" in found
+    assert found.isdisjoint((*HEAVY, "numpy", "ml_dtypes", "rich", "cyclopts"))

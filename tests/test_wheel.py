@@ -1,0 +1,119 @@
+"""What is built is what is in the source: every module imports from the installed wheel, every data file is in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+FOLDERS = ("inspector", "kernels", "tui")
+IGNORED = ("__pycache__",)
+
+# Run without `site`, so that no .pth file and no editable install is seen: the wheel's folder comes first, the folder
+# of the dependencies, which is only searched for names, comes last.
+IMPORT_ALL = """
+import importlib, json, sys
+wheel, dependencies, *names = sys.argv[1:]
+sys.path.insert(0, wheel)
+sys.path.append(dependencies)
+modules = [importlib.import_module(name) for name in names]
+files = {m.__name__: m.__file__ for m in modules}
+from importlib.metadata import entry_points, version
+scripts = {e.name: e.value for e in entry_points(group="console_scripts") if e.name == "qinspect"}
+print(json.dumps({"files": files, "version": version("qinspect"), "scripts": scripts}))
+"""
+
+
+def run(command: Sequence[str | Path], cwd: Path) -> str:
+    found = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
+def sources(root: Path) -> list[str]:
+    """Files below the source folders, as `inspector/cli.py`."""
+    files = [p.relative_to(root) for folder in FOLDERS for p in (root / folder).rglob("*") if p.is_file()]
+    return sorted(p.as_posix() for p in files if not set(p.parts) & set(IGNORED))
+
+
+def module_name(source: str) -> str:
+    return "qinspect." + source.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@pytest.fixture(scope="module")
+def copy(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source without tests, fixtures and what was built: nothing is written beside the original."""
+    root = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(source_root / name, root)
+    for folder in FOLDERS:
+        shutil.copytree(source_root / folder, root / folder, ignore=shutil.ignore_patterns(*IGNORED))
+    return root
+
+
+@pytest.fixture(scope="module")
+def wheel(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built with what is installed, without network."""
+    place = tmp_path_factory.mktemp("wheel")
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, copy], copy)
+    (made,) = place.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target"]
+    run([*pip, place, wheel], place)
+    return place
+
+
+def test_every_source_file_is_in_the_wheel_and_nothing_else(wheel: Path, copy: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    in_package = {n.removeprefix("qinspect/") for n in names if n.startswith("qinspect/")}
+    assert in_package == set(sources(copy))
+    assert {"inspector/cli.py", "inspector/py.typed", "kernels/py.typed", "tui/py.typed"} <= in_package
+    information = f"qinspect-{version('qinspect')}.dist-info/"
+    assert {n for n in names if not n.startswith(("qinspect/", information))} == set()
+    assert f"{information}licenses/LICENSE" in names
+
+
+def test_every_module_imports_from_the_wheel(installed: Path, copy: Path) -> None:
+    names = [module_name(s) for s in sources(copy) if s.endswith(".py")]
+    assert "qinspect.inspector.formats.quamba.marlin" in names
+    dependencies = sysconfig.get_paths()["purelib"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-W",
+        "error",
+        "-c",
+        IMPORT_ALL,
+        installed,
+        dependencies,
+        *names,
+    ]
+    found = json.loads(run(command, installed))
+    expected = {module_name(s): str(installed / "qinspect" / s) for s in sources(copy) if s.endswith(".py")}
+    assert found["files"] == expected
+    assert found["version"] == version("qinspect")
+    assert found["scripts"] == {"qinspect": "qinspect.tui.entry:main"}
+
+
+def test_the_installed_command_runs(installed: Path, source_root: Path) -> None:
+    code = (
+        "import sys\nsys.path.insert(0, sys.argv.pop(1))\nsys.path.append(sys.argv.pop(1))\n"
+        "import qinspect.tui.entry as entry\nassert entry.__file__.startswith(sys.path[0])\nsys.exit(entry.main())"
+    )
+    data = source_root / "tests" / "data" / "quamba" / "m1_w4a8" / "quamba-small-w4a8"
+    words: list[str | Path] = [installed, sysconfig.get_paths()["purelib"], "tree", data, "--depth", "1"]
+    assert "Quamba W4A8" in run([sys.executable, "-I", "-S", "-c", code, *words], installed)

@@ -1,0 +1,93 @@
+"""Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """name: also the binding's id in the config file. keys: the first is shown. label: for the hint bar, "" to leave it
+    out there. help: a sentence. group: heading in the help. where: `any`, or the pane that must have the focus."""
+
+    name: str
+    keys: tuple[str, ...]
+    label: str
+    help: str
+    group: str
+    where: str = "any"
+
+
+MOVE, FIND, VIEW, OUT = "Moving", "Finding", "Looking", "Taking along"
+ACTIONS = (
+    Action("down", ("j", "down"), "", "Next row.", MOVE),
+    Action("up", ("k", "up"), "", "Previous row.", MOVE),
+    Action("page_down", ("pagedown", "ctrl+d", "space"), "", "A page down.", MOVE),
+    Action("page_up", ("pageup", "ctrl+u"), "", "A page up.", MOVE),
+    Action("top", ("g", "home"), "", "First row.", MOVE),
+    Action("bottom", ("G", "end"), "", "Last row.", MOVE),
+    Action("open", ("enter",), "open", "Open or close a layer; on a scale, show its detail large.", MOVE),
+    Action("expand", ("l", "right"), "", "Open a layer, or go into it.", MOVE),
+    Action("collapse", ("h", "left"), "", "Close a layer, or go up.", MOVE),
+    Action("next_pane", ("tab",), "pane", "Next pane.", MOVE),
+    Action("previous_pane", ("shift+tab",), "", "Previous pane.", MOVE),
+    Action("pane_tree", ("1",), "", "The layer tree.", MOVE),
+    Action("pane_table", ("2",), "", "The scales.", MOVE),
+    Action("pane_detail", ("3",), "", "The detail.", MOVE),
+    Action("back", ("left_square_bracket", "backspace"), "", "Back to where you were.", MOVE),
+    Action("forward", ("right_square_bracket",), "", "Forward again.", MOVE),
+    Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),
+    Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND),
+    Action("largest_difference", ("M",), "largest", "The largest difference.", FIND),
+    Action("filter", ("slash",), "filter", "Filter the scales by name, status or kind; escape clears it.", FIND),
+    Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any scale or tensor.", FIND),
+    Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND),
+    Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),
+    Action("reverse", ("S",), "", "Reverse the order.", FIND),
+    Action("bookmark", ("b",), "", "Set or remove a bookmark on this scale.", FIND),
+    Action("next_bookmark", ("B",), "", "Next bookmark.", FIND),
+    Action("fold_all", ("minus",), "", "Close all layers.", VIEW),
+    Action("fold_one_more", ("plus", "equals_sign"), "", "Open one level more everywhere.", VIEW),
+    Action("view_detail", ("d",), "detail", "What this scale is a scale of, and where it is stored.", VIEW),
+    Action("view_histogram", ("i",), "hist", "Histogram of the scale, A over B.", VIEW),
+    Action("view_weight", ("w",), "weight", "Histogram of the dequantized weight.", VIEW),
+    Action("view_codes", ("o",), "codes", "Histogram of the integer codes.", VIEW),
+    Action("view_profile", ("r",), "profile", "A and B sorted side by side, and their ratio as a heat strip.", VIEW),
+    Action("view_values", ("v",), "values", "The values, side by side.", VIEW),
+    Action("log_scale", ("y",), "", "Histogram counts linear or logarithmic.", VIEW),
+    Action("log_axis", ("x",), "", "Histogram values linear or logarithmic.", VIEW),
+    Action("verdict", ("t",), "verdict", "The verdict with all its reasons.", VIEW),
+    Action("zoom", ("z",), "zoom", "One pane over the whole screen, or all again.", VIEW),
+    Action("theme", ("T",), "", "Next theme: dark, light, the terminal's own 16 colours.", VIEW),
+    Action("copy_row", ("Y",), "", "Copy the selected row (OSC 52).", OUT),
+    Action("copy_command", ("C",), "", "Copy the command line that prints this view.", OUT),
+    Action("export", ("e",), "export", "Save this view as SVG, CSV, JSON or Markdown.", OUT),
+    Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
+    Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
+)
+BY_NAME = {a.name: a for a in ACTIONS}
+
+
+def bindings() -> list[Binding]:
+    """Textual bindings of all actions; their ids are what the config file remaps."""
+    return [Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label)) for a in ACTIONS]
+
+
+_SHOWN = {
+    "slash": "/",
+    "question_mark": "?",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "minus": "-",
+    "plus": "+",
+    "equals_sign": "=",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+}
+
+
+def key_text(key: str) -> str:
+    """A key as people write it."""
+    return _SHOWN.get(key, key)

@@ -1,0 +1,79 @@
+"""The full-screen app: themes, remembered settings, signals, and what is left behind by a crash."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from textual.app import App
+
+from qinspect.tui import settings
+from qinspect.tui.glyphs import glyphs_for_locale
+from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.session import Session
+from qinspect.tui.theme import DARK, THEMES
+
+
+class QinspectApp(App[None]):
+    """Opens the compare screen on one or two models."""
+
+    CSS_PATH = "qinspect.tcss"
+    TITLE = "qinspect"
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(self, path_a: str, path_b: str | None = None, theme: str | None = None) -> None:
+        super().__init__()
+        self.session = Session(path_a, path_b)
+        self.remembered = settings.load_state()
+        self.crash_report: Path | None = None
+        names = [t.name for t in THEMES]
+        wanted = theme or self.remembered.theme
+        self._first_theme = wanted if wanted in names else DARK.name
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The variables that our themes add, for the moment before one is chosen."""
+        return dict(DARK.variables)
+
+    def on_mount(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = self._first_theme
+        problems = self._remap_keys()
+        screen = CompareScreen(self.session, glyphs_for_locale(), notice=problems)
+        screen.view = self.remembered.view
+        self.push_screen(screen)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _remap_keys(self) -> str:
+        """Bindings from the config file; returns what is wrong with it, "" where nothing is."""
+        try:
+            self.set_keymap(settings.load_keys())
+        except settings.BadConfig as e:
+            return str(e)
+        return ""
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        """The connection or the session went away: leave in order, so that the terminal is restored."""
+        self.call_later(self.exit, return_code=128 + number)
+
+    def on_unmount(self) -> None:
+        """Remember the view and the theme."""
+        for screen in self.screen_stack:
+            if isinstance(screen, CompareScreen):
+                settings.save_state(settings.State(theme=self.theme, view=screen.view))
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A bug in the program: leave a report, say where, restore the terminal."""
+        self.crash_report = settings.write_crash_report("".join(traceback.format_exception(error)))
+        super()._handle_exception(error)
+
+    def _print_error_renderables(self) -> None:
+        if self.crash_report is None:
+            super()._print_error_renderables()
+            return
+        self._exit_renderables.clear()
+        sys.stderr.write(f"qinspect: a bug in the program; the report is in {self.crash_report}\n")

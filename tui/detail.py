@@ -1,0 +1,86 @@
+"""The detail of one scale, as lines: what it is a scale of, formula, where it is stored in A and in B, its copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.results import CopyProblem, ScalePair
+from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.text import dims, number, percent, size, visible
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.rows import band, sign
+from qinspect.tui.widgets.lines import Piece
+
+Line = list[Piece]
+
+
+def detail_lines(
+    pair: ScalePair, a: Format | None, b: Format | None, problems: tuple[CopyProblem, ...], g: Glyphs
+) -> Iterator[Line]:
+    """Everything about one row."""
+    two = b is not None
+    mark, kind = sign(pair, two, g)
+    yield [(f"{mark} ", kind), (visible(pair.role, 160), "name"), (f"   {pair.status}" if two else "", kind)]
+    if pair.note:
+        yield [("  " + visible(pair.note, 200), "dim")]
+    yield []
+    r = pair.record
+    yield _field("of", visible(r.of, 200))
+    yield _field("formula", f"x ~ scale * q, {r.scheme}")
+    group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
+    yield _field("granularity", f"{r.granularity}{group}")
+    if r.alpha_sensitive is not None:
+        yield _field("alpha", "percentile_alpha makes it" if r.alpha_sensitive else "percentile_alpha cannot reach it")
+    if not r.verified:
+        yield _field("pairing", "by name alone: unverified")
+    yield from _difference_lines(pair)
+    for label, fmt, record in (("A", a, pair.a), ("B", b, pair.b)):
+        if fmt is not None and record is not None:
+            yield []
+            yield from _stored_lines(label, fmt, record, problems)
+
+
+def _field(name: str, text: str, kind: str = "") -> Line:
+    return [(f"  {name:<12}", "dim"), (text, kind)]
+
+
+def _difference_lines(pair: ScalePair) -> Iterator[Line]:
+    d = pair.difference
+    if d is None:
+        return
+    kind = {"up": "up", "down": "down"}.get(d.direction, "odd" if d.n_changed else "same")
+    at = f" at {list(d.where)}{' of the sorted cells' if d.sorted_cells else ''}" if d.n > 1 else ""
+    yield _field(
+        "B vs A", f"{percent(d.largest)}{at}   A {number(d.a)}   B {number(d.b)}   log2 {d.log2_ratio:+.4f}", kind
+    )
+    if d.n > 1:
+        yield _field("", f"{d.n_changed:,} of {d.n:,} changed: {d.n_up:,} up, {d.n_down:,} down")
+        sampled = " (of an even sample)" if d.sampled else ""
+        yield _field("", f"median {percent(d.median).lstrip('+')}{sampled}, mean {percent(d.mean).lstrip('+')}")
+    if text := band(pair):
+        yield _field("noise", f"{text}  (bands of Quamba-130m W8A8: repeat 0.0033 %, other samples 0.09-1.07 %)")
+
+
+def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyProblem, ...]) -> Iterator[Line]:
+    entry = fmt.checkpoint[r.key]
+    yield [(f"{label} ", "a" if label == "A" else "b"), (visible(r.key, 160), "")]
+    if isinstance(entry, Tensor):
+        yield _field("stored", f"{r.dtype} {dims(r.shape)}, {size(entry.nbytes)}, offset {entry.offset:,}")
+    else:
+        yield _field(
+            "stored", f"{entry.kind} = {number(entry.value) if isinstance(entry.value, (int, float)) else '?'}"
+        )
+    yield _field("file", visible(entry.file.path.name, 120))
+    for key in r.folded:
+        yield _field("folded", f"divided by {visible(key, 120)}")
+    wrong = {p.copy_key: p for p in problems if p.model == label and p.role == r.role}
+    for copy in r.copies:
+        problem = wrong.get(copy.key)
+        text = f"{visible(copy.key, 120)}  ({copy.relation})"
+        if problem:
+            yield _field(
+                "copy", f"{text}: expected {number(problem.expected)}, found {number(problem.found)}", "broken"
+            )
+        else:
+            yield _field("copy", f"{text}, agrees")

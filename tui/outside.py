@@ -1,0 +1,56 @@
+"""What leaves the screen: the clipboard, saved views."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.app import App
+
+if TYPE_CHECKING:
+    from qinspect.tui.screens.compare import CompareScreen
+
+MAX_CLIPBOARD_BYTES = 74_000
+"""Terminals drop longer OSC 52 sequences."""
+
+
+def osc52(text: str, tmux: bool) -> str:
+    """The sequence that puts `text` on the terminal's clipboard; wrapped where tmux would swallow it."""
+    data = base64.b64encode(text.encode()[:MAX_CLIPBOARD_BYTES]).decode()
+    sequence = f"\x1b]52;c;{data}\a"
+    return f"\x1bPtmux;{sequence.replace(chr(27), chr(27) * 2)}\x1b\\" if tmux else sequence
+
+
+def copy_to_terminal(app: App[None], text: str) -> None:
+    """Put `text` on the clipboard of the terminal in front of the user."""
+    app._clipboard = text
+    if app._driver is not None:
+        app._driver.write(osc52(text, tmux=bool(os.environ.get("TMUX"))))
+
+
+def write_view(kind: str, screen: CompareScreen) -> Path:
+    """Save what is shown as `qinspect-view.KIND` (numbered, nothing is overwritten). Raises OSError."""
+    from qinspect.inspector import payload
+    from qinspect.inspector.report import scale_table
+
+    pairs = screen.table.pairs
+    if kind == "svg":
+        content = screen.app.export_screenshot(title="qinspect")
+    elif kind == "json":
+        content = json.dumps([payload.scale_pair(p) for p in pairs], indent=1, allow_nan=False)
+    else:
+        table = scale_table(pairs)
+        content = table.csv() if kind == "csv" else table.markdown() + "\n"
+    n = 0
+    while True:
+        path = Path.cwd() / f"qinspect-view{f'-{n}' if n else ''}.{kind}"
+        try:
+            with path.open("x") as f:
+                f.write(content)
+        except FileExistsError:
+            n += 1
+            continue
+        return path

@@ -1,0 +1,125 @@
+"""Plots as text: a facade over plotext, and bars and heat maps of our own.
+
+plotext 5.3 rather than 6.1, by measurement: import 0.05 s against 0.22 s, a filled curve of 100 bins 11 ms in both; 6.x
+has another interface. Its figure is one global object, so every plot is built under one lock, and cached by what it
+shows.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from rich.style import Style
+from rich.text import Text
+
+from qinspect.inspector.histogram import Histogram
+from qinspect.inspector.text import number
+from qinspect.tui.look import Look, Rgb
+
+_LOCK = threading.Lock()
+_ASCII = str.maketrans(
+    {"┌": "+", "┐": "+", "└": "+", "┘": "+", "─": "-", "│": "|", "┤": "+", "├": "+", "┬": "+", "┴": "+", "┼": "+"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One series. filled: down to zero."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    color: Rgb | None
+    filled: bool
+
+
+Ticks = tuple[tuple[float, str], ...]
+
+
+@lru_cache(maxsize=64)
+def plot(
+    curves: tuple[Curve, ...], look: Look, x_ticks: Ticks, y_ticks: Ticks, cursor: float | None
+) -> tuple[Text, ...]:
+    """Lines of a plot. `cursor`: where to draw a vertical line."""
+    with _LOCK:
+        import plotext as plt
+
+        plt.clear_figure()
+        plt.theme("clear")
+        plt.plot_size(max(20, look.width), max(6, look.height))
+        for curve in curves:
+            marker = ("#" if curve.filled else "*") if look.plain else ("hd" if curve.filled else "braille")
+            plt.plot(curve.x, curve.y, color=curve.color or "default", marker=marker, fillx=curve.filled)
+        if cursor is not None:
+            plt.vline(cursor, color=look.mark or "default")
+        plt.xticks([at for at, _ in x_ticks], [label for _, label in x_ticks])
+        plt.yticks([at for at, _ in y_ticks], [label for _, label in y_ticks])
+        built: str = plt.build()
+    if look.plain:
+        built = built.translate(_ASCII)
+    lines = tuple(Text.from_ansi(line) for line in built.splitlines())
+    return lines if look.a else tuple(Text(line.plain) for line in lines)
+
+
+def histogram_lines(h: Histogram, look: Look, log_counts: bool, cursor: float | None) -> tuple[Text, ...]:
+    """A histogram, A filled, B as a line over it."""
+    middles = tuple((x + y) / 2 for x, y in pairwise(h.edges))
+    curves = [Curve(middles, _heights(h.a, log_counts), look.a, True)]
+    if h.b is not None:
+        curves.append(Curve(middles, _heights(h.b, log_counts), look.b, False))
+    top = max(max(c.y) for c in curves)
+    if log_counts:
+        y_ticks = [(math.log10(10**p + 1) if p else 0.0, f"1e{p}" if p else "0") for p in range(math.ceil(top) + 1)]
+    else:
+        y_ticks = [(top * i / 3, f"{top * i / 3:,.0f}") for i in range(4)]
+    low, high = h.edges[0], h.edges[-1]
+    at = [low + (high - low) * i / 4 for i in range(5)]
+    x_ticks = [(x, f"{10**x if h.logarithmic else x:.3g}") for x in at]
+    return plot(tuple(curves), look, tuple(x_ticks), tuple(y_ticks), cursor)
+
+
+def _heights(counts: Sequence[int], log_counts: bool) -> tuple[float, ...]:
+    return tuple(math.log10(c + 1) if log_counts else float(c) for c in counts)
+
+
+def profile_lines(a: Sequence[float], b: Sequence[float] | None, n: int, look: Look) -> tuple[Text, ...]:
+    """A's (and B's) values in ascending order; they stand for `n` values."""
+    curves = [Curve(tuple(range(len(a))), tuple(a), look.a, True)]
+    if b is not None:
+        curves.append(Curve(tuple(range(len(b))), tuple(b), look.b, False))
+    top = max(max(c.y, default=0.0) for c in curves)
+    last = max(1, len(a) - 1)
+    x_ticks = tuple((last * i / 4, f"{round((n - 1) * i / 4):,}") for i in range(5))
+    return plot(tuple(curves), look, x_ticks, tuple((top * i / 3, number(top * i / 3)) for i in range(4)), None)
+
+
+def heat_lines(rows: Sequence[Sequence[float]], look: Look) -> list[Text]:
+    """Numbers in -1..1 (NaN: none) as colours, two rows a line; as signs where there are no colours."""
+    lines = []
+    if look.a is None or look.plain:
+        signs = "=-.+#"  # far down, down, equal, up, far up
+        return [Text("".join(" " if math.isnan(x) else signs[round(2 * x) + 2] for x in row)) for row in rows]
+    for upper, lower in zip(rows[::2], [*rows[1::2], None][: (len(rows) + 1) // 2], strict=False):
+        line = Text()
+        for i, x in enumerate(upper):
+            below = None if lower is None else f"rgb{_css(diverging(lower[i]))}"
+            line.append("▀", Style.parse(f"rgb{_css(diverging(x))}" + (f" on {below}" if below else "")))
+        lines.append(line)
+    return lines
+
+
+def _css(color: Rgb) -> str:
+    return f"({color[0]},{color[1]},{color[2]})"
+
+
+def diverging(x: float) -> Rgb:
+    """Blue for -1, near black for 0, orange for +1: told apart with every kind of colour vision."""
+    if math.isnan(x):
+        return (70, 70, 70)
+    end = (90, 169, 230) if x < 0 else (242, 153, 74)
+    t = abs(x) ** 0.7
+    return (int(30 + (end[0] - 30) * t), int(34 + (end[1] - 34) * t), int(40 + (end[2] - 40) * t))

@@ -1,0 +1,167 @@
+"""The scales as rows of a table: cells, sort keys, filters. No widget in here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from qinspect.inspector.compare.results import ScalePair, Status
+from qinspect.inspector.text import number, percent, visible
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.widgets.lines import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """name; width in cells (0: what is left); right-aligned; least table width at which it is shown."""
+
+    name: str
+    width: int
+    right: bool = False
+    from_width: int = 0
+
+
+ONE_COLUMNS = (
+    ColumnSpec("scale", 0),
+    ColumnSpec("value", 24, True),
+    ColumnSpec("kind", 10, False, 76),
+    ColumnSpec("granularity", 26, False, 110),
+    ColumnSpec("copies", 6, True, 90),
+)
+TWO_COLUMNS = (
+    ColumnSpec("scale", 0),
+    ColumnSpec("A", 13, True, 68),
+    ColumnSpec("B", 13, True, 68),
+    ColumnSpec("B vs A", 12, True),
+    ColumnSpec("changed", 15, True, 112),
+    ColumnSpec("kind", 10, False, 96),
+    ColumnSpec("copies", 6, True, 128),
+    ColumnSpec("band", 14, False, 144),
+)
+
+Value = tuple[float, float] | str
+"""(minimum, maximum) of a scale, or why it cannot be read."""
+
+
+def layout(two: bool, width: int) -> list[tuple[ColumnSpec, int]]:
+    """The columns that fit and their widths; the first takes what is left."""
+    columns = [c for c in (TWO_COLUMNS if two else ONE_COLUMNS) if c.from_width <= width]
+    fixed = sum(c.width + 1 for c in columns)
+    return [(c, c.width or max(10, width - fixed - 2)) for c in columns]
+
+
+def value_text(value: Value | None) -> str:
+    """A scale's number, or its range."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return "unreadable"
+    low, high = value
+    return number(low) if low == high or math.isnan(low) else f"{low:.3g}..{high:.3g}"
+
+
+def sign(pair: ScalePair, two: bool, g: Glyphs) -> Piece:
+    """The status as one sign."""
+    if not two:
+        return (g.alpha if pair.record.alpha_sensitive else " ", "accent")
+    d = pair.difference
+    match pair.status:
+        case Status.IDENTICAL | Status.EQUAL:
+            return (g.same, "same")
+        case Status.DIFFERENT if d is not None and d.direction == "up":
+            return (g.up, "up")
+        case Status.DIFFERENT if d is not None and d.direction == "down":
+            return (g.down, "down")
+        case Status.DIFFERENT:
+            return (g.different[0], "odd")
+        case Status.ONLY_A:
+            return ("A", "odd")
+        case Status.ONLY_B:
+            return ("B", "odd")
+        case Status.BROKEN:
+            return (g.broken, "broken")
+    return (g.odd, "odd")
+
+
+def cell(pair: ScalePair, column: str, value: Value | None) -> str:
+    """The text of one cell. `value`: the scale's range in A (or B), once it was read."""
+    d = pair.difference
+    r = pair.record
+    match column:
+        case "scale":
+            return visible(pair.role, 160)
+        case "value":
+            return value_text(value)
+        case "A":
+            return "-" if pair.a is None else number(d.a) if d else value_text(value)
+        case "B":
+            return "-" if pair.b is None else number(d.b) if d else value_text(value)
+        case "B vs A":
+            if d is None:
+                return "" if pair.status is Status.IDENTICAL else str(pair.status)
+            return "n/a" if d.n_undefined == d.n_changed > 0 else percent(d.largest)
+        case "changed":
+            return f"{d.n_changed:,}/{d.n:,}" if d and d.n > 1 else ""
+        case "kind":
+            return str(r.kind)
+        case "granularity":
+            return r.granularity
+        case "copies":
+            return str(len(r.copies)) if r.copies else ""
+        case "band":
+            return band(pair)
+    return ""
+
+
+def band(pair: ScalePair) -> str:
+    """Where the difference lies among the measured noise bands (activation scales only)."""
+    from qinspect.inspector.compare.verdict import REPEAT_BAND_PERCENT, SAMPLES_BAND_PERCENT
+
+    d = pair.difference
+    if d is None or pair.status is not Status.DIFFERENT or str(pair.record.kind) != "activation":
+        return ""
+    size = abs(d.largest)
+    if size <= REPEAT_BAND_PERCENT:
+        return "repeat noise"
+    return "other samples" if size <= SAMPLES_BAND_PERCENT[1] else "beyond noise"
+
+
+SORTS: dict[str, Callable[[ScalePair], tuple[float | str, ...]]] = {
+    "forward": lambda p: (p.order,),
+    "difference": lambda p: (-abs(p.difference.largest) if p.difference else 1.0, p.order),
+    "name": lambda p: (p.role,),
+    "status": lambda p: (str(p.status), p.order),
+    "kind": lambda p: (str(p.record.kind), p.order),
+}
+
+
+@dataclass(slots=True)
+class Selection:
+    """Which rows, in which order. text: words that all occur in name, status or kind. under: a path in the tree."""
+
+    text: str = ""
+    only_changed: bool = False
+    under: str = ""
+    sort: str = "forward"
+    reverse: bool = False
+
+    def choose(self, pairs: Sequence[ScalePair], path_of: Callable[[ScalePair], str]) -> list[ScalePair]:
+        """The rows."""
+        words = self.text.lower().split()
+        chosen = []
+        for p in pairs:
+            if self.only_changed and p.status.counts_as_same:
+                continue
+            if self.under:
+                path = path_of(p)
+                if path != self.under and not path.startswith(self.under + "."):
+                    continue
+            if words:
+                hay = f"{p.role} {p.status} {p.record.kind} {p.record.granularity}".lower()
+                if not all(w in hay for w in words):
+                    continue
+            chosen.append(p)
+        if self.sort != "forward" or self.reverse:
+            chosen.sort(key=SORTS[self.sort], reverse=self.reverse)
+        return chosen

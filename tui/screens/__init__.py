@@ -1,0 +1,1 @@
+"""Screens: one family a file."""

@@ -1,0 +1,184 @@
+"""Opening and comparing, off the screen's thread. Results come back as messages; nothing here touches a widget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from qinspect.inspector.errors import QinspectError
+
+if TYPE_CHECKING:
+    from qinspect.inspector.checkpoint import Checkpoint
+    from qinspect.inspector.compare import Comparison, ScalePair
+    from qinspect.inspector.formats import Format
+    from qinspect.inspector.paired_tree import PairedTree
+    from qinspect.tui.look import Line
+    from qinspect.tui.rows import Value
+
+REPORT_EVERY_S = 0.1
+
+
+class Cancelled(Exception):
+    """The screen does not want the result any more."""
+
+
+class Progress(Message):
+    """phase: what is being done. done of total; total 0 where it is not known."""
+
+    def __init__(self, phase: str, done: int, total: int) -> None:
+        super().__init__()
+        self.phase = phase
+        self.done = done
+        self.total = total
+
+    def can_replace(self, message: Message) -> bool:
+        """The newest is enough."""
+        return isinstance(message, Progress)
+
+
+class Opened(Message):
+    """Headers are read and the tree is built."""
+
+    def __init__(self, tree: PairedTree) -> None:
+        super().__init__()
+        self.tree = tree
+
+
+class ScalesReady(Message):
+    """All scales are paired and compared (of one model: listed)."""
+
+    def __init__(self, pairs: list[ScalePair]) -> None:
+        super().__init__()
+        self.pairs = pairs
+
+
+class Compared(Message):
+    """The comparison is complete, codes included."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__()
+        self.comparison = comparison
+
+
+class Drawn(Message):
+    """A view is ready. It carries what was asked for: a late answer is dropped."""
+
+    def __init__(self, view: str, role: str, lines: list[Line]) -> None:
+        super().__init__()
+        self.view = view
+        self.role = role
+        self.lines = lines
+
+
+class Failed(Message):
+    """model: `A` or `B`, or "" where both were open. error: what to show in its place."""
+
+    def __init__(self, model: str, error: str) -> None:
+        super().__init__()
+        self.model = model
+        self.error = error
+
+
+@dataclass
+class Session:
+    """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread."""
+
+    path_a: str
+    path_b: str | None
+    a: Format | None = None
+    b: Format | None = None
+    checkpoint_a: Checkpoint | None = None
+    checkpoint_b: Checkpoint | None = None
+    comparison: Comparison | None = None
+    pairs: list[ScalePair] = field(default_factory=list)
+    error_a: str = ""
+    error_b: str = ""
+
+    @property
+    def two(self) -> bool:
+        """Whether there is a B that could be opened."""
+        return self.path_b is not None and not self.error_b
+
+    def run(self, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> None:
+        """Open, list, compare. Posts one message a step; returns early when cancelled."""
+        last = 0.0
+
+        def progress(phase: str, done: int, total: int) -> None:
+            nonlocal last
+            if cancelled():
+                raise Cancelled
+            now = time.monotonic()
+            if now - last > REPORT_EVERY_S:
+                last = now
+                post(Progress(phase, done, total))
+
+        try:
+            if self._open(post, progress):
+                self._compare(post, progress)
+        except Cancelled:
+            return
+        except QinspectError as e:
+            post(Failed("", str(e)))
+
+    def _open(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> bool:
+        """Whether A could be opened. A broken B leaves A usable."""
+        from qinspect.inspector.checkpoint import open_checkpoint
+        from qinspect.inspector.paired_tree import build_paired_tree
+
+        try:
+            self.checkpoint_a = open_checkpoint(self.path_a, lambda d, t: progress("opening A", d, t))
+        except QinspectError as e:
+            self.error_a = str(e)
+            post(Failed("A", self.error_a))
+            return False
+        if self.path_b is not None:
+            try:
+                self.checkpoint_b = open_checkpoint(self.path_b, lambda d, t: progress("opening B", d, t))
+            except QinspectError as e:
+                self.error_b = str(e)
+                post(Failed("B", self.error_b))
+        second = self.checkpoint_b.entries.values() if self.checkpoint_b else ()
+        post(Opened(build_paired_tree(self.checkpoint_a.entries.values(), second)))
+        return True
+
+    def _compare(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> None:
+        from qinspect.inspector.compare import ScalePair, Status, compare
+        from qinspect.inspector.formats import format_of
+
+        assert self.checkpoint_a is not None
+        progress("recognising the format", 0, 0)
+        self.a = format_of(self.checkpoint_a)
+        if self.checkpoint_b is None:
+            self.pairs = [ScalePair(r.role, i, r, None, Status.IDENTICAL) for i, r in enumerate(self.a.scales())]
+            post(ScalesReady(self.pairs))
+            return
+        self.b = format_of(self.checkpoint_b)
+
+        def ready(pairs: list[ScalePair]) -> None:
+            self.pairs = pairs
+            post(ScalesReady(pairs))
+
+        self.comparison = compare(self.a, self.b, None, progress, ready)
+        post(Compared(self.comparison))
+
+    def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Value]:
+        """The ranges of these scales in A (in B where A has none): for rows that are on the screen."""
+        import numpy as np
+
+        found: dict[str, Value] = {}
+        for p in pairs:
+            if cancelled():
+                break
+            fmt, record = (self.a, p.a) if p.a else (self.b, p.b)
+            if fmt is None or record is None:
+                continue
+            try:
+                values = np.asarray(fmt.values(record), np.float64)
+                found[p.role] = (float(values.min()), float(values.max())) if values.size else "empty"
+            except QinspectError as e:
+                found[p.role] = str(e)
+        return found

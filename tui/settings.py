@@ -1,0 +1,101 @@
+"""The user's config file, the remembered state, and crash reports: where they are and how they are read.
+
+The config file maps actions to keys: a table `[keys]` with lines such as `quit = "ctrl+x"`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from platformdirs import user_config_path, user_state_path
+
+from qinspect.tui.actions import BY_NAME
+
+VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
+
+
+class BadConfig(Exception):
+    """The config file cannot be used; the message says why and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered from one time to the next."""
+
+    theme: str = ""
+    view: str = "detail"
+
+
+def config_path() -> Path:
+    """`config.toml` in the user's config folder."""
+    return user_config_path("qinspect", appauthor=False) / "config.toml"
+
+
+def state_path() -> Path:
+    """`screen.json` in the user's state folder."""
+    return user_state_path("qinspect", appauthor=False) / "screen.json"
+
+
+def load_keys() -> dict[str, str]:
+    """Action name to keys, "" lists joined by commas. Raises BadConfig for an unreadable file or an unknown action."""
+    path = config_path()
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise BadConfig(f"{path}: {e}; the built-in keys are used") from e
+    keys = content.get("keys", {})
+    if not isinstance(keys, dict):
+        raise BadConfig(f"{path}: [keys] must be a table of action = key; the built-in keys are used")
+    made = {}
+    for name, value in keys.items():
+        if name not in BY_NAME:
+            raise BadConfig(f"{path}: there is no action {name!r}; `?` lists them")
+        made[name] = ",".join(value) if isinstance(value, list) else str(value)
+    return made
+
+
+def load_state() -> State:
+    """What was remembered; the default where there is nothing usable."""
+    try:
+        content = json.loads(state_path().read_text())
+        view = content.get("view")
+        return State(theme=str(content.get("theme", "")), view=view if view in VIEWS else "detail")
+    except (OSError, ValueError, AttributeError):
+        return State()
+
+
+def save_state(state: State) -> None:
+    """Remember; a folder that cannot be written is no reason to complain while leaving."""
+    try:
+        path = state_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".screen")
+        with os.fdopen(handle, "w") as f:
+            json.dump(asdict(state), f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        return
+
+
+def write_crash_report(text: str) -> Path | None:
+    """Save a traceback; None where nowhere can be written."""
+    name = f"qinspect-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    for folder in (state_path().parent, Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / name
+            path.write_text(text)
+        except OSError:
+            continue
+        return path
+    return None

@@ -1,0 +1,27 @@
+"""Setting up before Textual is imported: it reads its environment variables at import."""
+
+from __future__ import annotations
+
+import os
+
+
+def over_ssh() -> bool:
+    """Whether the terminal is at the other end of an SSH connection."""
+    return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
+
+
+def run(path_a: str, path_b: str | None, low_bandwidth: bool = False) -> int:
+    """Show the screen until the user leaves; returns the exit code.
+
+    Over SSH: fewer frames a second, no animation, no smooth scrolling. Colours stay what the terminal announces;
+    `low_bandwidth` takes the terminal's own sixteen, whose sequences are a third as long.
+    """
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    if over_ssh() or low_bandwidth:
+        os.environ.setdefault("TEXTUAL_FPS", "15")
+    from qinspect.tui.app import QinspectApp
+
+    app = QinspectApp(path_a, path_b, theme="qinspect-ansi" if low_bandwidth else None)
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,1 @@
+"""Widgets: one family a file, all by the line API."""

@@ -1,0 +1,44 @@
+"""One-line widgets: the models, the hint bar."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from textual.strip import Strip
+from textual.widget import Widget
+
+from qinspect.tui.actions import ACTIONS, key_text
+
+
+class HintBar(Widget):
+    """The keys that matter, and on the right what is going on. Not Textual's Footer: that repaints 17-26 KB whenever
+    the focus moves."""
+
+    def __init__(self) -> None:
+        super().__init__(id="hints")
+        self.status = ""
+
+    def say(self, text: str) -> None:
+        """Show `text` at the right end."""
+        if text != self.status:
+            self.status = text
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """The one line."""
+        style = self.rich_style
+        bold = style + self.app.console.get_style("bold")
+        room = self.size.width - len(self.status) - 2
+        segments = []
+        used = 0
+        for action in ACTIONS:
+            if not action.label:
+                continue
+            key = key_text(action.keys[0])
+            n = len(key) + len(action.label) + 3
+            if used + n > room:
+                break
+            segments += [Segment(key, bold), Segment(f" {action.label}  ", style)]
+            used += n
+        segments.append(Segment(" " * max(1, self.size.width - used - len(self.status)), style))
+        segments.append(Segment(self.status[: max(0, self.size.width - used - 1)], bold))
+        return Strip(segments).adjust_cell_length(self.size.width, style)

@@ -1,0 +1,155 @@
+"""Lists of any length by the line API: only visible rows are rendered, a cursor move repaints two lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+Piece = tuple[str, str]
+"""(text, component class): `("+3.2 %", "up")`."""
+
+
+class LineList(ScrollView, can_focus=True):
+    """A list with a cursor. Subclasses give `line(index, width)`; rows are identified by their index.
+
+    The arrow keys are actions of the screen, so this widget binds none.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "line", "cursor", "cursor-off", "header", "dim", "up", "down", "same", "odd", "broken", "name", "accent",
+    }  # fmt: skip
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+        def __init__(self, source: LineList, row: int) -> None:
+            super().__init__()
+            self.source = source
+            self.row = row
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the last of several moves matters."""
+            return isinstance(message, LineList.Moved) and message.source is self.source
+
+    class Chosen(Message):
+        """A row was clicked or opened."""
+
+        def __init__(self, source: LineList, row: int) -> None:
+            super().__init__()
+            self.source = source
+            self.row = row
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self.cursor = 0
+        self._n_rows = 0
+        self._cache: dict[tuple[int, bool, bool, int], Strip] = {}
+        self._styles: dict[str, Style] = {}
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self._n_rows
+
+    def line(self, row: int, width: int) -> Sequence[Piece]:
+        """The pieces of one row, at most `width` cells."""
+        raise NotImplementedError
+
+    def set_rows(self, n: int) -> None:
+        """There are `n` rows now, and their contents may have changed."""
+        self._n_rows = n
+        self.cursor = max(0, min(self.cursor, n - 1))
+        self._cache.clear()
+        self.virtual_size = Size(self.scrollable_content_region.width, n)
+        self.refresh()
+
+    def refresh_rows(self) -> None:
+        """Contents changed, the number of rows did not."""
+        self._cache.clear()
+        self.refresh()
+
+    def move_to(self, row: int, tell: bool = True) -> None:
+        """Put the cursor on `row`, scrolled into view."""
+        row = max(0, min(row, self._n_rows - 1))
+        before, self.cursor = self.cursor, row
+        if before != row:
+            for y in (before, row):
+                self.refresh_line(y)
+        self.scroll_to_region(
+            Region(0, row, 1, 1), animate=False, force=True, immediate=True, y_axis=True, x_axis=False
+        )
+        if tell:
+            self.post_message(self.Moved(self, row))
+
+    def move_by(self, rows: int) -> None:
+        """Move the cursor by `rows`."""
+        self.move_to(self.cursor + rows)
+
+    @property
+    def page(self) -> int:
+        """Rows that fit, less one."""
+        return max(1, self.scrollable_content_region.height - 1)
+
+    def piece_style(self, name: str) -> Style:
+        """The rich style of a component class, cached until the theme changes."""
+        style = self._styles.get(name)
+        if style is None:
+            style = self._styles[name] = self.get_component_rich_style(name, partial=name not in ("line", "cursor"))
+        return style
+
+    def notify_style_update(self) -> None:
+        """Theme or focus changed: forget what was rendered."""
+        super().notify_style_update()
+        self._styles.clear()
+        self._cache.clear()
+
+    def on_focus(self) -> None:
+        self._cache.clear()
+        self.refresh_line(self.cursor)
+
+    def on_blur(self) -> None:
+        self._cache.clear()
+        self.refresh_line(self.cursor)
+
+    def on_resize(self, _: events.Resize) -> None:
+        self._cache.clear()
+        self.virtual_size = Size(self.scrollable_content_region.width, self._n_rows)
+
+    def render_line(self, y: int) -> Strip:
+        """One visible line."""
+        row = y + self.scroll_offset.y
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if row >= self._n_rows:
+            return Strip.blank(width, base)
+        on = row == self.cursor
+        key = (row, on, self.has_focus, width)
+        strip = self._cache.get(key)
+        if strip is None:
+            if len(self._cache) > 2000:
+                self._cache.clear()
+            under = base + self.piece_style("cursor" if self.has_focus else "cursor-off") if on else base
+            segments = [
+                Segment(text, under + self.piece_style(name) if name else under) for text, name in self.line(row, width)
+            ]
+            strip = Strip(segments).adjust_cell_length(width, under)
+            self._cache[key] = strip
+        return strip
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y + self.scroll_offset.y
+        if 0 <= row < self._n_rows:
+            again = row == self.cursor
+            self.move_to(row)
+            if again:
+                self.post_message(self.Chosen(self, row))

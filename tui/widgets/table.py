@@ -1,0 +1,114 @@
+"""The scales, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from qinspect.inspector.compare.results import ScalePair
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.rows import Value, cell, layout, sign
+from qinspect.tui.widgets.lines import LineList, Piece
+
+
+class ScaleTable(LineList):
+    """Rows are scale pairs; values of visible rows are asked for when they are first drawn."""
+
+    class Wanted(Message):
+        """Values of these rows are on screen and not known yet."""
+
+        def __init__(self, pairs: list[ScalePair]) -> None:
+            super().__init__()
+            self.pairs = pairs
+
+    def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self.glyphs = glyphs
+        self.two = True
+        self.pairs: list[ScalePair] = []
+        self.values: dict[str, Value] = {}
+        self.bookmarks: set[str] = set()
+        self._asked: set[str] = set()
+        self._missing: list[ScalePair] = []
+
+    def show(self, pairs: list[ScalePair], two: bool) -> None:
+        """Show these rows, keeping the cursor on the same scale where it is still there."""
+        role = self.pair.role if self.pair else None
+        self.pairs, self.two = pairs, two
+        if role is not None:
+            self.cursor = next((i for i, p in enumerate(pairs) if p.role == role), 0)
+        self.set_rows(len(pairs))
+        if pairs:
+            self.move_to(self.cursor, tell=False)
+
+    @property
+    def pair(self) -> ScalePair | None:
+        """The row under the cursor."""
+        return self.pairs[self.cursor] if self.cursor < len(self.pairs) else None
+
+    def learn(self, values: dict[str, Value]) -> None:
+        """Values that were read."""
+        self.values.update(values)
+        self.refresh_rows()
+
+    def forget_values(self) -> None:
+        """The models changed."""
+        self.values.clear()
+        self._asked.clear()
+
+    def line(self, row: int, width: int) -> Sequence[Piece]:
+        p = self.pairs[row]
+        value = self.values.get(p.role)
+        if value is None and p.difference is None and p.role not in self._asked:
+            self._asked.add(p.role)
+            if not self._missing:
+                self.call_later(self._ask)
+            self._missing.append(p)
+        mark = sign(p, self.two, self.glyphs)
+        pieces: list[Piece] = [mark, (self.glyphs.bookmark if p.role in self.bookmarks else " ", "accent")]
+        for column, w in layout(self.two, width):
+            text = cell(p, column.name, value)
+            if len(text) > w:
+                text = self.glyphs.cut + text[-(w - 1) :] if column.name == "scale" else text[: w - 1] + self.glyphs.cut
+            kind = (
+                mark[1]
+                if column.name == "B vs A"
+                else "dim"
+                if column.name in ("kind", "granularity", "copies")
+                else ""
+            )
+            pieces.append((text.rjust(w) if column.right else text.ljust(w), kind))
+            pieces.append((" ", ""))
+        return pieces[:-1]
+
+    def _ask(self) -> None:
+        wanted, self._missing = self._missing, []
+        if wanted:
+            self.post_message(self.Wanted(wanted))
+
+
+class TableHeader(Widget):
+    """The columns' names over the table."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"header"}
+
+    def __init__(self, table: ScaleTable) -> None:
+        super().__init__(id="table-header")
+        self.table = table
+        self.sort = "forward"
+
+    def render_line(self, y: int) -> Strip:
+        """The one line."""
+        width = self.table.scrollable_content_region.width or self.size.width
+        text = "  "
+        for column, w in layout(self.table.two, width):
+            marked = {"difference": "B vs A", "name": "scale", "kind": "kind"}.get(self.sort) == column.name
+            name = f"{column.name}*" if marked else column.name
+            text += (name.rjust(w) if column.right else name.ljust(w)) + " "
+        style = self.rich_style
+        return Strip([Segment(text[:width].ljust(self.size.width), style)])

@@ -1,0 +1,177 @@
+"""The layer tree of both models, a badge per node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qinspect.inspector.paired_tree import Badge, PairedNode, PairedTree
+from qinspect.inspector.text import percent, visible
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.widgets.lines import LineList, Piece
+
+
+@dataclass(slots=True)
+class TreeRow:
+    """A visible node."""
+
+    node: PairedNode
+    depth: int
+    is_open: bool = False
+
+
+_SEQUENCES = ("layers", "blocks", "h")
+"""Nodes that hold the repeated layers: opened at the start."""
+
+
+class LayerTree(LineList):
+    """Nodes are made when their parent is opened; 60,000 entries cost what is visible."""
+
+    def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self.glyphs = glyphs
+        self.rows: list[TreeRow] = []
+        self.two = False
+
+    def show(self, tree: PairedTree, two: bool) -> None:
+        """Show a tree, opened as far as there is only one way to go."""
+        self.two = two
+        self.rows = [TreeRow(tree.root, 0)]
+        self.open_row(0)
+        row = 1
+        while row < len(self.rows) and len(self.rows) < 60:
+            if self.rows[row].node.name in _SEQUENCES or len(self.rows) == 2:
+                self.open_row(row)
+            row += 1
+        self.move_to(0)
+
+    @property
+    def node(self) -> PairedNode | None:
+        """The node under the cursor."""
+        return self.rows[self.cursor].node if self.rows else None
+
+    def open_row(self, row: int) -> None:
+        """Show what is below."""
+        r = self.rows[row]
+        if r.is_open or r.node.is_leaf:
+            return
+        r.is_open = True
+        self.rows[row + 1 : row + 1] = [TreeRow(child, r.depth + 1) for child in r.node.children()]
+        self.set_rows(len(self.rows))
+
+    def close_row(self, row: int) -> None:
+        """Hide what is below."""
+        r = self.rows[row]
+        if not r.is_open:
+            return
+        r.is_open = False
+        end = row + 1
+        while end < len(self.rows) and self.rows[end].depth > r.depth:
+            end += 1
+        if row < self.cursor < end:
+            self.cursor = row
+        elif self.cursor >= end:
+            self.cursor -= end - row - 1
+        del self.rows[row + 1 : end]
+        self.set_rows(len(self.rows))
+
+    def toggle(self) -> None:
+        """Open or close the node under the cursor."""
+        if self.rows:
+            self.close_row(self.cursor) if self.rows[self.cursor].is_open else self.open_row(self.cursor)
+
+    def go_in(self) -> None:
+        """Open, or step to the first child."""
+        if not self.rows:
+            return
+        r = self.rows[self.cursor]
+        if r.is_open:
+            self.move_by(1)
+        else:
+            self.open_row(self.cursor)
+
+    def go_out(self) -> None:
+        """Close, or step to the parent."""
+        if not self.rows:
+            return
+        r = self.rows[self.cursor]
+        if r.is_open:
+            self.close_row(self.cursor)
+            return
+        row = self.cursor
+        while row > 0 and self.rows[row].depth >= r.depth:
+            row -= 1
+        self.move_to(row)
+
+    def close_all(self) -> None:
+        """Close every node."""
+        for row in range(len(self.rows) - 1, 0, -1):
+            if row < len(self.rows) and self.rows[row].depth == 1:
+                self.close_row(row)
+        self.move_to(self.cursor)
+
+    def open_one_more(self) -> None:
+        """Open every visible closed node, while that stays a list one can scroll."""
+        for row in range(len(self.rows) - 1, -1, -1):
+            if len(self.rows) > 20_000:
+                break
+            before = len(self.rows)
+            self.open_row(row)
+            if row < self.cursor:
+                self.cursor += len(self.rows) - before
+        self.move_to(self.cursor)
+
+    def reveal(self, path: str) -> None:
+        """Open the way to `path` and put the cursor on it, or as near as the tree has it."""
+        row, prefix = 0, ""
+        while row < len(self.rows):
+            node = self.rows[row].node
+            here = node.path
+            if not here or path == here or path.startswith(here + "."):
+                prefix = here
+                if path == here:
+                    break
+                self.open_row(row)
+                row += 1
+                continue
+            row += 1
+        for i, r in enumerate(self.rows):
+            if r.node.path == prefix:
+                self.move_to(i)
+                return
+
+    def line(self, row: int, width: int) -> Sequence[Piece]:
+        r = self.rows[row]
+        g = self.glyphs
+        mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
+        badge, kind = self._badge(r.node)
+        name = visible(r.node.name, 80) if r.node.parent else "whole model"
+        room = width - len(badge) - 1
+        left = f"{'  ' * min(r.depth, 12)}{mark}{name}"
+        if len(left) > room:
+            left = left[: max(0, room - 1)] + g.cut
+        return [(left.ljust(room), "dim" if r.node.is_leaf and kind == "same" else ""), (" ", ""), (badge, kind)]
+
+    def _badge(self, node: PairedNode) -> Piece:
+        g = self.glyphs
+        if self.two and not node.n_b:
+            return (f"{g.only}A", "odd")
+        if self.two and not node.n_a:
+            return (f"{g.only}B", "odd")
+        badge = node.badge
+        if badge is None:
+            return ("", "dim")
+        if not badge.n_findings:
+            return (g.same if badge.n_scales and self.two else "", "same")
+        return _findings(badge, g)
+
+
+def _findings(badge: Badge, g: Glyphs) -> Piece:
+    if badge.n_broken:
+        return (f"{g.broken}{badge.n_broken}", "broken")
+    if badge.n_different:
+        kind = "up" if badge.largest > 0 else "down"
+        return (f"{g.different}{badge.n_different} {percent(badge.largest)}", kind)
+    if badge.n_tensors_different:
+        return (f"{g.different}{badge.n_tensors_different} codes", "odd")
+    return (f"{g.odd}{badge.n_only_a + badge.n_only_b + badge.n_odd}", "odd")
