@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Entry, Tensor
-from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.statistics import Statistics, count_codes, describe
 
@@ -64,6 +65,8 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
             key = weights[name].codes_key
         elif found := records.get(name) or records.get(name.removesuffix("#scale")):
             key = found.key
+    if key not in fmt.checkpoint:
+        raise _unknown(fmt, name, [*records, *weights])
     entry = fmt.checkpoint[key]
     scale = next((r for r in records.values() if r.key == key), None)
     copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
@@ -91,6 +94,18 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     return Inspection(
         key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem
     )
+
+
+def _unknown(fmt: Format, name: str, roles: list[str]) -> UnknownKey:
+    """For a name that is neither key nor role: the nearest of both."""
+    close = difflib.get_close_matches(name, roles, n=2, cutoff=0.6)
+    try:
+        fmt.checkpoint[name]
+    except UnknownKey as e:
+        if close:
+            e.found = f"{e.found or ''}; the nearest role {' or '.join(close)}".lstrip("; ")
+        return e
+    raise AssertionError("the caller looked already")
 
 
 def row_blocks(weight: QuantizedWeight, elements: int = CHUNK_ELEMENTS) -> Iterator[tuple[int, int]]:

@@ -279,7 +279,7 @@ def _scale_lines(i: Inspection) -> Iterator[str]:
 
 def _statistics_lines(s: Statistics) -> Iterator[str]:
     yield (
-        f"    {count(s.n)} elements, {count(s.n_zero)} zero, {count(s.n_negative)} negative"
+        f"    {count(s.n)} element{'s' * (s.n != 1)}, {count(s.n_zero)} zero, {count(s.n_negative)} negative"
         + (f", {count(s.n_nan)} NaN" if s.n_nan else "")
         + (f", {count(s.n_inf)} Inf" if s.n_inf else "")
     )

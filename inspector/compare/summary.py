@@ -18,9 +18,8 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
     both = [p for p in pairs if p.a and p.b]
     different = [p for p in both if p.status is Status.DIFFERENT]
     comparable = [p for p in both if p.difference or p.status is Status.IDENTICAL]
-    magnitudes = [
-        abs(p.difference.largest) if p.status is Status.DIFFERENT and p.difference else 0.0 for p in comparable
-    ]
+    all_magnitudes = [_magnitude(p) for p in comparable]
+    magnitudes = [m for m in all_magnitudes if m is not None]
     worst = max(different, key=lambda p: abs(p.difference.largest) if p.difference else 0.0, default=None)
     directions = [p.difference.direction for p in different if p.difference]
     return Summary(
@@ -38,8 +37,20 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
         n_up=directions.count("up"),
         n_down=directions.count("down"),
         n_mixed=directions.count("mixed"),
-        histogram=_histogram(magnitudes),
+        histogram=(*_histogram(magnitudes), *_without_percentage(len(all_magnitudes) - len(magnitudes))),
     )
+
+
+def _magnitude(pair: ScalePair) -> float | None:
+    """|difference| in percent; None where it differs and has no percentage (A zero, or not finite)."""
+    d = pair.difference
+    if d is None or pair.status is not Status.DIFFERENT:
+        return 0.0
+    return None if d.n_undefined == d.n_changed else abs(d.largest)
+
+
+def _without_percentage(n: int) -> tuple[tuple[str, int], ...]:
+    return (("no percentage", n),) if n else ()
 
 
 def _histogram(magnitudes: Sequence[float]) -> tuple[tuple[str, int], ...]:
