@@ -7,9 +7,17 @@ same answers as text and JSON (`report`, `cli`).
 What does not: anything of Textual, and - on the browse and compare path - torch or transformers.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 
-try:
-    __version__ = version("qinspect")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, found when asked for: importlib.metadata takes 20 ms to import."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("qinspect")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

@@ -120,15 +120,10 @@ def natural_key(name: str) -> list[str | int]:
     return parts
 
 
-_ROOTS = ("module.", "model.", "backbone.", "transformer.", "language_model.", "_orig_mod.")
+_ROOTS = re.compile(r"(?:(?:module|model|backbone|transformer|language_model|_orig_mod)\.)+(?=.)", re.DOTALL)
 
 
 def strip_root(name: str) -> str:
     """`name` without the wrappers that savers put in front: `model.backbone.layers.0` is `layers.0`."""
-    while True:
-        for root in _ROOTS:
-            if name.startswith(root) and len(name) > len(root):
-                name = name[len(root) :]
-                break
-        else:
-            return name
+    wrappers = _ROOTS.match(name)
+    return name[wrappers.end() :] if wrappers else name

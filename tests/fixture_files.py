@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
+
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
 
 DATA = Path(__file__).parent / "data"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from qinspect.inspector import payload
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.compare import compare

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair
-from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.text import dims, number, percent, size, visible
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.rows import band, sign
 from qinspect.tui.widgets.lines import Piece
+
+if TYPE_CHECKING:
+    from qinspect.inspector.formats import Format, ScaleRecord
 
 Line = list[Piece]
 

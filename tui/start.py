@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 
@@ -20,6 +21,8 @@ def run(path_a: str, path_b: str | None, low_bandwidth: bool = False) -> int:
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     if over_ssh() or low_bandwidth:
         os.environ.setdefault("TEXTUAL_FPS", "15")
+    # Opening makes hundreds of thousands of objects that live on: the collector would walk them again and again.
+    gc.set_threshold(200_000, 20, 50)
     from qinspect.tui.app import QinspectApp
 
     app = QinspectApp(path_a, path_b, theme="qinspect-ansi" if low_bandwidth else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Checkpoint:
                 return None
         return None
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of all tensors, counting each tied tensor once."""
         return sum({t.location: t.nbytes for t in self.tensors()}.values())

@@ -40,14 +40,7 @@ class File:
 
         Raises BrokenFile where the range was never inside the file, CannotRead where the file has since shrunk.
         """
-        if offset < 0 or n < 0 or offset + n > self.size:
-            raise BrokenFile(
-                "a read beyond the end of the file was asked for",
-                file=self.path,
-                offset=offset,
-                expected=f"{n} bytes",
-                found=f"{max(0, self.size - offset)} bytes",
-            )
+        self._check_range(offset, n)
         data = self._pread(offset, n)
         while len(data) < n:  # a signal, or a read over 2 GiB, may end early
             more = self._pread(offset + len(data), n - len(data))
@@ -61,11 +54,35 @@ class File:
             data += more
         return data
 
+    def read_into(self, offset: int, buffer: bytearray) -> None:
+        """Fill `buffer` from `offset`: `read`, without new memory for each. Raises as `read` does."""
+        self._check_range(offset, len(buffer))
+        try:
+            n = os.preadv(self._fd, (buffer,), offset)
+        except OSError as e:
+            raise self._unreadable(e, offset) from e
+        if n < len(buffer):
+            buffer[n:] = self.read(offset + n, len(buffer) - n)
+
+    def _check_range(self, offset: int, n: int) -> None:
+        if offset < 0 or n < 0 or offset + n > self.size:
+            raise BrokenFile(
+                "a read beyond the end of the file was asked for",
+                file=self.path,
+                offset=offset,
+                expected=f"{n} bytes",
+                found=f"{max(0, self.size - offset)} bytes",
+            )
+
     def _pread(self, offset: int, n: int) -> bytes:
         try:
             return os.pread(self._fd, n, offset)
-        except OSError as e:  # a bad disk, a network share that went away, a closed file
-            raise CannotRead(f"cannot be read: {e.strerror}", file=self.path, offset=offset) from e
+        except OSError as e:
+            raise self._unreadable(e, offset) from e
+
+    def _unreadable(self, e: OSError, offset: int) -> CannotRead:
+        """A bad disk, a network share that went away, a closed file."""
+        return CannotRead(f"cannot be read: {e.strerror}", file=self.path, offset=offset)
 
     def changed(self) -> bool:
         """Whether the path no longer leads to the bytes that were opened."""

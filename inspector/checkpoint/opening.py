@@ -102,7 +102,7 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
             "names no tensor", file=index, key="weight_map", expected="at least one", cure="Download the index again."
         )
     folder = index.parent
-    shards = []
+    shards: dict[str, Path] = {}
     for name in dict.fromkeys(weight_map.values()):
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or not pure.parts:
@@ -123,8 +123,8 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
                 expected=f"the file {name}",
                 cure=f"Download {name} into {folder}.",
             )
-        shards.append(shard)
-    checkpoint = _open_files(folder, shards, folder, progress)
+        shards[name] = shard
+    checkpoint = _open_files(folder, list(shards.values()), folder, progress)
     missing = [k for k in weight_map if k not in checkpoint.entries]
     if missing:
         raise BrokenFile(
@@ -135,7 +135,12 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
             found=f"{len(missing)} of {len(weight_map)} names missing",
             cure="Index and shards are of different versions: download all again.",
         )
-    wrong = [k for k, e in checkpoint.entries.items() if k in weight_map and e.file.path != folder / weight_map[k]]
+    wrong = [
+        k
+        for k, e in checkpoint.entries.items()
+        # `is` first: comparing two paths takes a microsecond, and there are as many as tensors.
+        if k in weight_map and e.file.path is not (named := shards[weight_map[k]]) and e.file.path != named
+    ]
     extra = sum(k not in weight_map for k in checkpoint.entries)
     notes = list(checkpoint.notes)
     if wrong:

@@ -28,7 +28,7 @@ MAX_ELEMENTS = 1 << 56
 """Larger shapes overflow numpy's sizes, even where one dimension is 0."""
 
 MAX_EMPTY_ELEMENTS = 1 << 24
-"""The product of the other dimensions of a tensor without elements: no bytes vouch for them, yet loops run over them."""
+"""The other dimensions of a tensor without elements, multiplied: no bytes vouch for them, yet loops run over them."""
 
 
 class Tensor:
@@ -66,7 +66,7 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements, as if stored contiguously."""
-        return self.dtype.nbytes(self.n_elements)
+        return (math.prod(self.shape) * self.dtype.bits + 7) // 8
 
     @property
     def offset(self) -> int:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
 from qinspect.inspector.checkpoint.tensor import Entry
-from qinspect.inspector.checkpoint.torch_objects import KNOWN, Storage, TorchTensor, entries_of, storage_from_id
+from qinspect.inspector.checkpoint.torch_objects import (
+    KNOWN,
+    Locate,
+    Storage,
+    TorchTensor,
+    entries_of,
+    storage_from_id,
+)
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile, CannotOpen
 from qinspect.inspector.text import brief
@@ -67,10 +74,10 @@ def read_zip(file: File) -> dict[str, Entry]:
     start = directory.locate(pickles[0])
     storages: dict[str, Storage] = {}
 
-    def locate(key: str) -> int:
-        return directory.locate(f"{root}data/{key}")
+    def locate(key: str, size: int, position: int) -> int:
+        return directory.locate_at(f"{root}data/{key}", size, position)
 
-    def find(key: str) -> tuple[int, object]:
+    def find(key: str) -> tuple[int, int, Locate]:
         member = directory.members.get(f"{root}data/{key}")
         if member is None:
             raise BrokenFile(
@@ -79,16 +86,18 @@ def read_zip(file: File) -> dict[str, Entry]:
                 key=f"{root}data/{key}",
                 cure="The file is damaged: copy it again.",
             )
-        return member[0], locate
+        return *member, locate
 
     walker = PickleWalker(
         file.read(start, size),
         file.path,
         KNOWN,
-        lambda pid: storage_from_id(pid, file, find, storages),  # type: ignore[arg-type]
+        lambda pid: storage_from_id(pid, file, find, storages),
         start,
     )
-    return entries_of(walker.load(), file, size)
+    entries = entries_of(walker.load(), file, size)
+    directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
+    return entries
 
 
 def read_legacy(file: File) -> dict[str, Entry]:
@@ -100,10 +109,10 @@ def read_legacy(file: File) -> dict[str, Entry]:
     storages: dict[str, Storage] = {}
     offsets: dict[str, int] = {}
 
-    def find(_: str) -> tuple[int, object]:
-        return file.size, offsets.__getitem__
+    def find(_: str) -> tuple[int, int, Locate]:
+        return file.size, 0, lambda key, _size, _position: offsets[key]
 
-    walker = PickleWalker(head, file.path, KNOWN, lambda pid: storage_from_id(pid, file, find, storages))  # type: ignore[arg-type]
+    walker = PickleWalker(head, file.path, KNOWN, lambda pid: storage_from_id(pid, file, find, storages))
     if walker.load() != _LEGACY_MAGIC or walker.load() != _LEGACY_PROTOCOL:
         raise CannotOpen(
             "is a pickle, but not one that torch.save wrote",

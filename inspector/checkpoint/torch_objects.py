@@ -25,27 +25,31 @@ _SHARED_FACTOR = 16
 _SHARED_FREE = 10_000
 
 
+Locate = Callable[[str, int, int], int]
+
+
 class Storage:
     """A torch storage: a run of bytes that several tensors may share.
 
-    locate: finds the offset of its first byte in the file, on first use (a zip member's header is read then).
+    place: where its header is. locate: finds, from key, nbytes and place, the offset of its first byte in the file, on
+    first use (a zip member's header is read then).
     """
 
     __slots__ = ("_locate", "_offset", "dtype", "file", "key", "nbytes")
 
-    def __init__(self, key: str, dtype: DType, nbytes: int, file: File, locate: Callable[[str], int]) -> None:
+    def __init__(self, key: str, dtype: DType, nbytes: int, file: File, place: int, locate: Locate) -> None:
         self.key = key
         self.dtype = dtype
         self.nbytes = nbytes
         self.file = file
         self._locate = locate
-        self._offset = -1
+        self._offset = ~place  # negative until it is located
 
     @property
     def offset(self) -> int:
         """Byte position of the storage in its file."""
         if self._offset < 0:
-            self._offset = self._locate(self.key)
+            self._offset = self._locate(self.key, self.nbytes, ~self._offset)
         return self._offset
 
 
@@ -189,11 +193,11 @@ KNOWN: Mapping[str, Global] = {
 
 
 def storage_from_id(
-    pid: object, file: File, find: Callable[[str], tuple[int, Callable[[str], int]]], made: dict[str, Storage]
+    pid: object, file: File, find: Callable[[str], tuple[int, int, Locate]], made: dict[str, Storage]
 ) -> Storage:
     """The storage of a persistent id `("storage", class, key, location, n_elements, ...)`.
 
-    `find(key)` gives the bytes that are really there and how to locate them. Raises BrokenFile where the id is
+    `find(key)` gives the number of bytes that are really there, their place and how to locate them. Raises BrokenFile where the id is
     malformed or claims more elements than are stored.
     """
     match pid:
@@ -219,7 +223,7 @@ def storage_from_id(
     if dtype is None:
         raise BrokenFile("the storage type is unknown", file=file.path, key=f"storage {key}", found=class_name)
     if storage is None:
-        available, locate = find(key)
+        available, place, locate = find(key)
         if dtype.nbytes(n) > available:
             raise BrokenFile(
                 "a storage is shorter than the pickle says",
@@ -229,7 +233,7 @@ def storage_from_id(
                 found=f"{available} bytes",
                 cure="The file is truncated or damaged: copy it again.",
             )
-        storage = made[key] = Storage(key, dtype, available, file, locate)
+        storage = made[key] = Storage(key, dtype, available, file, place, locate)
     elif storage.dtype is not dtype:
         raise BrokenFile(
             "one storage is used with two types",
@@ -260,6 +264,7 @@ def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
             cure="Save model.state_dict() rather than something else.",
         )
     entries: dict[str, Entry] = {}
+    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # a model has few: one object each saves 8 MB in 60,000 tensors
     seen: set[int] = set()
     n_distinct = n_characters = 0
     todo: list[tuple[str, Any, int]] = [("", root, 0)]
@@ -303,7 +308,9 @@ def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
                 expected="each name once",
                 cure="Rename one where the file was made: 'a.b' and {'a': {'b': ...}} are told by the same path.",
             )
-        entries[prefix] = _entry(prefix, node, file)
+        entry = entries[prefix] = _entry(prefix, node, file)
+        if isinstance(entry, Tensor):
+            entry.shape = shapes.setdefault(entry.shape, entry.shape)
     return entries
 
 

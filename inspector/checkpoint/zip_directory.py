@@ -7,6 +7,7 @@ complain about members that overlap. Layout: APPNOTE.TXT 6.3.10, sections 4.3.7,
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
 
 from qinspect.inspector.checkpoint.file import File
@@ -35,7 +36,7 @@ class ZipDirectory:
         self.file = file
         n, size, start = self._find_directory()
         self.members = self._read_directory(n, file.read(start, size), start)
-        self._starts = [*sorted(position for _, position in self.members.values()), start]
+        self._starts = array("Q", [*sorted(position for _, position in self.members.values()), start])
 
     def _broken(self, problem: str, **parts: str | int | None) -> BrokenFile:
         return BrokenFile(problem, file=self.file.path, **parts)  # type: ignore[arg-type]
@@ -149,7 +150,7 @@ class ZipDirectory:
         """No two members share bytes: overlapping members are how zip bombs without compression are made."""
         previous_end = 0
         previous = ""
-        for name, (size, position) in sorted(members.items(), key=lambda m: m[1][1]):
+        for name, (size, position) in sorted(members.items(), key=_position):
             if position < previous_end:
                 raise self._broken(
                     "two members overlap",
@@ -163,9 +164,12 @@ class ZipDirectory:
 
     def locate(self, name: str) -> int:
         """Position of the member's first byte: its local header is read and checked now."""
-        size, position = self.members[name]
-        header = self.file.read(position, _LOCAL.size)
-        mark, _, _, method, _, _, _, _, _, n_name, n_extra = _LOCAL.unpack(header)
+        return self.locate_at(name, *self.members[name])
+
+    def locate_at(self, name: str, size: int, position: int) -> int:
+        """`locate`, for who has kept the member's size and position."""
+        header = self.file.read(position, _LOCAL.size + len(name))  # in the file: the directory, behind, has the name too
+        mark, _, _, method, _, _, _, _, _, n_name, n_extra = _LOCAL.unpack_from(header)
         start: int = position + _LOCAL.size + n_name + n_extra
         # How long the header is stands only in itself, so only now is known where the data ends.
         end = self._starts[bisect_right(self._starts, position)]
@@ -177,6 +181,12 @@ class ZipDirectory:
                 expected=f"a stored member of {size} bytes that ends before {end}",
                 cure="The file is damaged: copy it again.",
             )
-        if self.file.read(position + _LOCAL.size, n_name).decode("utf-8", "replace") != name:
+        # Another length is another name, or one that is not ASCII.
+        found = header[_LOCAL.size :] if n_name == len(name) else self.file.read(position + _LOCAL.size, n_name)
+        if found.decode("utf-8", "replace") != name:
             raise self._broken("the local header has another name than the directory", key=name, offset=position)
         return start
+
+
+def _position(member: tuple[str, tuple[int, int]]) -> int:
+    return member[1][1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import pair_by_role
 from qinspect.inspector.compare.results import (
     Comparison,
@@ -22,7 +23,7 @@ from qinspect.inspector.compare.results import (
 from qinspect.inspector.compare.scales import check_copies, compare_scale
 from qinspect.inspector.compare.summary import summarise
 from qinspect.inspector.compare.verdict import Evidence, judge
-from qinspect.inspector.compare.weights import compare_weights, weight_bytes
+from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
 from qinspect.inspector.formats import Format
 
 CODES_LIMIT_BYTES = 8_000_000_000
@@ -47,19 +48,21 @@ def compare(
     """
     records_a = {r.role: r for r in a.scales()}
     records_b = {r.role: r for r in b.scales()}
+    equality = Equality(a, b)
     pairs = []
     matched = pair_by_role(records_a, records_b)
     for order, (role, ra, rb) in enumerate(matched):
         if progress and order % 64 == 0:
             progress("scales", order, len(matched))
-        pair = compare_scale(role, order, ra, rb, a, b)
+        pair = compare_scale(role, order, ra, rb, a, b, equality)
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)
         pairs.append(pair)
     if scales_ready:
         scales_ready(pairs)
-    total = weight_bytes(a) + weight_bytes(b)
+    items_a, items_b = weight_items(a), weight_items(b)
+    total = weight_bytes(items_a) + weight_bytes(items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     done = 0
 
@@ -69,7 +72,7 @@ def compare(
         if progress:
             progress("weights", done, total)
 
-    weights = compare_weights(a, b, read, tick)
+    weights = compare_weights(a, b, items_a, items_b, equality, read, tick)
     copies = check_copies("A", a) + check_copies("B", b)
     summary = summarise(pairs)
     evidence = Evidence(a, b, pairs, weights, copies, summary, read, total)

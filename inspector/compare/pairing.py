@@ -17,6 +17,8 @@ def pair_by_role(a: Mapping[str, T], b: Mapping[str, T]) -> list[tuple[str, T | 
     Roles that are equal pair first. What is left pairs when one prefix was replaced by another throughout, and when
     a hybrid layer's variant, `mixer[W4A8]`, stands against a layer with one mixer.
     """
+    if a.keys() == b.keys():  # two runs of one model
+        return [(role, item, b[role]) for role, item in a.items()]
     partner = {role: role for role in a if role in b}
     free_a = [role for role in a if role not in partner]
     free_b = [role for role in b if role not in a]

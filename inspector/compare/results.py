@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from qinspect.inspector.formats import Format, ScaleRecord
+if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
+    from qinspect.inspector.formats import Format, ScaleRecord
 
 
 class Status(StrEnum):

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from qinspect.inspector.checkpoint import Tensor, Value
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.results import CopyProblem, Difference, ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
@@ -20,9 +21,14 @@ SAMPLE_ELEMENTS = 1 << 20
 """Above this the median is of an even sample: everything else is exact at any size."""
 
 
-@np.errstate(all="ignore")  # a signalling NaN or a number beyond float32 in the file is no event
 def compare_scale(
-    role: str, order: int, a: ScaleRecord | None, b: ScaleRecord | None, format_a: Format, format_b: Format
+    role: str,
+    order: int,
+    a: ScaleRecord | None,
+    b: ScaleRecord | None,
+    format_a: Format,
+    format_b: Format,
+    equality: Equality,
 ) -> ScalePair:
     """Compare one role. A scale that cannot be read gives Status.BROKEN with the reason, not an exception."""
     if a is None or b is None:
@@ -30,35 +36,12 @@ def compare_scale(
     if a.scheme != b.scheme:
         return ScalePair(role, order, a, b, Status.SCHEME, note=f"A {a.scheme}; B {b.scheme}")
     try:
-        permuted = bool(a.cells or b.cells) and not _same_cells(a, b, format_a, format_b)
-        if not permuted and _same_bytes(a, b, format_a, format_b):
+        permuted = bool(a.cells or b.cells) and not equality.cells(a, b)
+        if not permuted and equality.scales(a, b):
             return ScalePair(role, order, a, b, Status.IDENTICAL)
         return _compare_numbers(role, order, a, b, format_a, format_b, permuted)
     except QinspectError as e:
         return ScalePair(role, order, a, b, Status.BROKEN, note=str(e))
-
-
-def _same_bytes(a: ScaleRecord, b: ScaleRecord, format_a: Format, format_b: Format) -> bool:
-    """Whether the stored entries, and what is folded into them, are equal to the bit."""
-    if a.dtype != b.dtype or a.shape != b.shape or len(a.folded) != len(b.folded):
-        return False
-    keys = zip((a.key, *a.folded), (b.key, *b.folded), strict=True)
-    return all(_equal_entries(format_a, ka, format_b, kb) for ka, kb in keys)
-
-
-def _equal_entries(format_a: Format, key_a: str, format_b: Format, key_b: str) -> bool:
-    ea, eb = format_a.checkpoint[key_a], format_b.checkpoint[key_b]
-    if isinstance(ea, Value) and isinstance(eb, Value):
-        return ea.kind == eb.kind and repr(ea.value) == repr(eb.value)
-    if isinstance(ea, Value) or isinstance(eb, Value):
-        return False
-    if ea.dtype is not eb.dtype or ea.shape != eb.shape or ea.strides != eb.strides:
-        return False
-    if ea.span_bytes() <= 8 * CHUNK_ELEMENTS:
-        return ea.read_bytes() == eb.read_bytes()
-    if ea.strides is not None:
-        return np.array_equal(ea.read(), eb.read())
-    return all(x.tobytes() == y.tobytes() for x, y in _chunks_of(ea, eb))
 
 
 def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -67,13 +50,7 @@ def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
         yield a.read_range(start, stop), b.read_range(start, stop)
 
 
-def _same_cells(a: ScaleRecord, b: ScaleRecord, format_a: Format, format_b: Format) -> bool:
-    """Whether equal indices mean the same cell: the entries that define cells are equal."""
-    if len(a.cells) != len(b.cells):
-        return False
-    return all(_equal_entries(format_a, ka, format_b, kb) for ka, kb in zip(a.cells, b.cells, strict=True))
-
-
+@np.errstate(all="ignore")  # a signalling NaN or a number beyond float32 in the file is no event
 def _compare_numbers(
     role: str, order: int, a: ScaleRecord, b: ScaleRecord, format_a: Format, format_b: Format, permuted: bool
 ) -> ScalePair:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Tensor, Value
+from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import pair_by_role
 from qinspect.inspector.compare.results import Status, WeightPair
 from qinspect.inspector.errors import QinspectError
@@ -18,48 +18,53 @@ from qinspect.inspector.inspection import row_blocks
 from qinspect.inspector.text import dims, visible
 
 Array = NDArray[Any]
-CHUNK_BYTES = 1 << 22
 BLOCK_ELEMENTS = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class Item(NamedTuple):
     """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to."""
 
     tensor: Tensor
     weight: QuantizedWeight | None
 
 
-def weight_bytes(fmt: Format) -> int:
+def weight_bytes(items: Mapping[str, Item]) -> int:
     """Bytes of all codes and unquantized tensors, tied ones once."""
-    return sum({i.tensor.location: i.tensor.nbytes for i in _items(fmt).values()}.values())
+    return sum({i.tensor.location: i.tensor.nbytes for i in items.values()}.values())
 
 
-def _items(fmt: Format) -> dict[str, _Item]:
+def weight_items(fmt: Format) -> dict[str, Item]:
+    """Codes and unquantized tensors by role."""
     items = {}
     for weight in fmt.weights():
         if tensor := fmt.checkpoint.tensor(weight.codes_key):
-            items[weight.role] = _Item(tensor, weight)
+            items[weight.role] = Item(tensor, weight)
     for tensor in fmt.other_tensors():
-        items.setdefault(fmt.role_of(tensor.name), _Item(tensor, None))
+        items.setdefault(fmt.role_of(tensor.name), Item(tensor, None))
     return items
 
 
 def compare_weights(
-    format_a: Format, format_b: Format, read: bool, tick: Callable[[int], None]
+    format_a: Format,
+    format_b: Format,
+    items_a: Mapping[str, Item],
+    items_b: Mapping[str, Item],
+    equality: Equality,
+    read: bool,
+    tick: Callable[[int], None],
 ) -> tuple[WeightPair, ...]:
-    """All codes and unquantized tensors, by role. `read`: compare bytes, else headers only.
+    """All codes and unquantized tensors, by role; the items are `weight_items` of the formats.
 
-    `tick(n)` is called with bytes compared; it may raise to cancel.
+    read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
-    moved = _moved_layers(format_a, format_b)
+    moved = _moved_layers(format_a, format_b, equality)
     pairs = []
-    for role, a, b in pair_by_role(_items(format_a), _items(format_b)):
+    for role, a, b in pair_by_role(items_a, items_b):
         pair = _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
-            pair = _contents(role, a, b, format_a, format_b, moved, tick) if read else _agreeing(role, a, b)
+            pair = _contents(role, a, b, format_a, format_b, moved, equality, tick) if read else _agreeing(role, a, b)
         pairs.append(pair)
     return (*pairs, *compare_plain_values(format_a, format_b))
 
@@ -87,20 +92,18 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     return {fmt.role_of(e.name): e for e in found}
 
 
-def _moved_layers(format_a: Format, format_b: Format) -> tuple[str, ...]:
+def _moved_layers(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
     """Role prefixes of the layers whose heads or channels are in another order in B."""
-    from qinspect.inspector.compare.scales import _same_cells
-
     records_b = {r.role: r for r in format_b.scales() if r.cells}
     moved = []
     for a in format_a.scales():
         b = records_b.get(a.role)
-        if a.cells and b and not _same_cells(a, b, format_a, format_b):
+        if a.cells and b and not equality.cells(a, b):
             moved.append(a.role[: a.role.index(".mixer") + 1] if ".mixer" in a.role else a.role)
     return tuple(dict.fromkeys(moved))
 
 
-def _headers(role: str, a: _Item | None, b: _Item | None) -> WeightPair | None:
+def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     """The pair, where headers alone decide it."""
     if a is None or b is None:
         only = a or b
@@ -127,15 +130,15 @@ def _headers(role: str, a: _Item | None, b: _Item | None) -> WeightPair | None:
     return None
 
 
-def _shape(item: _Item) -> tuple[int, ...]:
+def _shape(item: Item) -> tuple[int, ...]:
     return item.weight.shape if item.weight else item.tensor.shape
 
 
-def _scheme(item: _Item) -> str:
+def _scheme(item: Item) -> str:
     return f"{item.weight.bits}-bit {item.weight.scheme}" if item.weight else item.tensor.dtype.name
 
 
-def _agreeing(role: str, a: _Item, b: _Item) -> WeightPair:
+def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
     n = math.prod(_shape(a))
     names = (a.tensor.name, b.tensor.name)
@@ -146,11 +149,12 @@ def _agreeing(role: str, a: _Item, b: _Item) -> WeightPair:
 
 def _contents(
     role: str,
-    a: _Item,
-    b: _Item,
+    a: Item,
+    b: Item,
     format_a: Format,
     format_b: Format,
     moved: tuple[str, ...],
+    equality: Equality,
     tick: Callable[[int], None],
 ) -> WeightPair:
     n = math.prod(_shape(a))
@@ -160,7 +164,7 @@ def _contents(
         if _scheme(a) != _scheme(b):
             changed = _changed_elements(a.tensor, b.tensor, _numbers)
             return WeightPair(role, *names, Status.DTYPE, n, changed, note=f"A {_scheme(a)}; B {_scheme(b)}")
-        if _same_bytes(a.tensor, b.tensor, tick):
+        if equality.tensors(a.tensor, b.tensor, tick):
             return WeightPair(role, *names, Status.IDENTICAL, n, 0, quantized)
         layer = next((m for m in moved if role.startswith(m)), None)
         if layer is not None:
@@ -175,19 +179,7 @@ def _contents(
     return WeightPair(role, *names, status, n, n_changed, quantized, note)
 
 
-def _same_bytes(a: Tensor, b: Tensor, tick: Callable[[int], None]) -> bool:
-    if a.dtype is not b.dtype or a.shape != b.shape or a.strides != b.strides:
-        return False
-    n = a.span_bytes()
-    for start in range(0, n, CHUNK_BYTES):
-        size = min(CHUNK_BYTES, n - start)
-        if a.file.read(a.offset + start, size) != b.file.read(b.offset + start, size):
-            return False
-        tick(2 * size)
-    return True
-
-
-def _changed_codes(a: _Item, b: _Item, format_a: Format, format_b: Format) -> int:
+def _changed_codes(a: Item, b: Item, format_a: Format, format_b: Format) -> int:
     """Codes that differ, in blocks of rows."""
     assert a.weight is not None
     assert b.weight is not None

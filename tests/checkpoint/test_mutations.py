@@ -13,6 +13,7 @@ from hostile import survey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import mutate
+
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of

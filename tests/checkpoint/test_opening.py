@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hostile import assert_one_line, entry, floats, refused, safetensors_bytes
+
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnknownKey

@@ -23,6 +23,7 @@ from hostile import (
     text,
     torch_zip,
 )
+
 from qinspect.inspector.checkpoint import Value, open_checkpoint
 from qinspect.inspector.checkpoint.pickle_walker import Global, PickleWalker, Record
 from qinspect.inspector.checkpoint.torch_objects import KNOWN

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from hostile import entry, floats, opened, refused, safetensors_bytes, write_safetensors
+from safetensors.torch import save_file
+
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
 from qinspect.inspector.errors import BrokenFile
-from safetensors.torch import save_file
 
 TORCH_DTYPES = (
     torch.bool, torch.uint8, torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64,

@@ -28,6 +28,7 @@ from hostile import (
     torch_legacy,
     torch_zip,
 )
+
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value, open_checkpoint
 from qinspect.inspector.checkpoint.tensor import MAX_EXPANDED_BYTES
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead, QinspectError, UnsafePickle
@@ -50,7 +51,7 @@ def bits(t: torch.Tensor) -> bytes:
     """The elements in C order, as torch holds them."""
     made = torch.empty(t.shape, dtype=t.dtype)
     made.copy_(t)
-    return bytes(made.untyped_storage().tolist())
+    return bytes(torch.empty(0, dtype=torch.uint8).set_(made.untyped_storage()).tolist())
 
 
 def loaded(path: Path, saved: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hostile import assert_one_line, refused, state_dict, tensor, torch_zip, torch_zip_bytes
+
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory

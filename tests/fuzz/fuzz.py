@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fixture_files import Case, cases
 from hostile import survey
 from mutations import mutate
+
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -21,6 +21,7 @@ from qinspect.inspector.text import count, number, percent, size, strip_root, vi
 from qinspect.tui.actions import bindings
 from qinspect.tui.detail import detail_lines
 from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.labels import fit, short_paths
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.outside import copy_to_terminal, write_view
 from qinspect.tui.rows import SORTS, Selection
@@ -35,8 +36,15 @@ from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
 from qinspect.tui.widgets.tree import LayerTree
 
+if TYPE_CHECKING:
+    from qinspect.inspector.checkpoint import Checkpoint
+    from qinspect.inspector.formats import Format
+
 DETAIL_AFTER_S = 0.06
 """The cursor rests this long before anything is drawn for it."""
+
+WATCH_EVERY_S = 3.0
+"""How often the files' sizes and times are looked at."""
 
 PANES = ("tree", "table", "detail")
 
@@ -59,6 +67,7 @@ class CompareScreen(Screen[None]):
         self.history: list[str] = []
         self.history_at = -1
         self._timer_running = False
+        self._changed: list[Checkpoint] = []
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is opened here."""
@@ -90,6 +99,7 @@ class CompareScreen(Screen[None]):
         self.query_one("#verdict", Static).update(self.notice or "opening")
         self.set_focus(self.layers_tree)
         self.call_after_refresh(self.open_models)
+        self.set_interval(WATCH_EVERY_S, self._watch_files)
 
     # --- opening and comparing ---
 
@@ -101,25 +111,33 @@ class CompareScreen(Screen[None]):
 
     def _show_models(self) -> None:
         s = self.session
-        lines = []
-        for label, path, checkpoint, fmt, error in (
-            ("A", s.path_a, s.checkpoint_a, s.a, s.error_a),
-            ("B", s.path_b, s.checkpoint_b, s.b, s.error_b),
-        ):
-            if path is None:
-                continue
-            if error:
-                text = f"cannot be opened: {error}"
-            elif checkpoint is None:
-                text = visible(path)
-            else:
-                what = fmt.description if fmt else checkpoint.kind
-                text = f"{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
-                room = max(10, self.size.width - len(text) - 8)
-                shown = visible(path)
-                text = f"{shown if len(shown) <= room else self.glyphs.cut + shown[-room + 1 :]}  {text}"
-            lines.append(f"{label}  {text}")
-        self.query_one("#models", Static).update("\n".join(line[: max(20, self.size.width - 2)] for line in lines))
+        name_a, name_b = short_paths(s.path_a, s.path_b)
+        width = max(20, self.size.width - 5)
+        lines = [self._model_line("A", name_a, s.checkpoint_a, s.a, s.error_a, width)]
+        if s.path_b is not None:
+            lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
+        self.query_one("#models", Static).update("\n".join(lines))
+
+    def _model_line(
+        self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
+    ) -> str:
+        if error:
+            return f"{label}  {fit(name, f'cannot be opened: {error}', width, self.glyphs.cut)}"
+        if checkpoint is None:
+            return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
+        what = visible(fmt.description, 120) if fmt else checkpoint.kind
+        changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
+        rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
+        return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
+
+    def _watch_files(self) -> None:
+        """Say when a file was replaced or removed under us: what is shown is of the old one."""
+        found = [c for c in (self.session.checkpoint_a, self.session.checkpoint_b) if c and c.changed_files()]
+        if found != self._changed:
+            self._changed = found
+            self._show_models()
+            names = ", ".join(visible(p.name, 60) for c in found for p in c.changed_files())
+            self.hints.say(f"changed on disk: {names}" if names else "")
 
     @on(Progress)
     def _on_progress(self, event: Progress) -> None:
