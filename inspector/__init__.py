@@ -7,7 +7,6 @@ same answers as text and JSON (`report`, `cli`).
 What does not: anything of Textual, and - on the browse and compare path - torch or transformers.
 """
 
-
 __version__: str
 
 

@@ -26,12 +26,19 @@ if TYPE_CHECKING:
     from qinspect.inspector.formats import Format
     from qinspect.inspector.table import Table
 
+
+def _version() -> str:
+    from qinspect.inspector import __version__
+
+    return __version__
+
+
 app = App(
     name="qinspect",
     help="A measuring instrument for quantized checkpoints. `qinspect A B` compares two, `qinspect A` reports on one.",
     help_flags=["--help", "-h"],
     help_format="plaintext",  # Markdown would eat the asterisks of '*in_proj*'
-    version=lambda: _version(),
+    version=_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # main says so, and gives the exit code
 )
@@ -49,12 +56,6 @@ T = TypeVar("T")
 # Handles and records are made by the hundred thousand, none of them in a cycle: going over them again and again takes
 # a third of the time of opening a large checkpoint.
 _COLLECT_AFTER_ALLOCATIONS = 1_000_000
-
-
-def _version() -> str:
-    from qinspect.inspector import __version__
-
-    return __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:

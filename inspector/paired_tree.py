@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.text import natural_key, strip_root
 
 
@@ -81,6 +82,12 @@ class PairedNode:
                 leaf.parameters, leaf.nbytes = shown.n_elements, shown.nbytes
             made.append(leaf)
         return sorted(made, key=lambda n: (natural_key(n.name), n.is_leaf))
+
+    def make_badge(self) -> Badge:
+        """The badge, made if there is none."""
+        if self.badge is None:
+            self.badge = Badge()
+        return self.badge
 
     def chain(self) -> Iterator[PairedNode]:
         """This node and its ancestors, up to the root."""
@@ -160,3 +167,27 @@ def _make_module(modules: dict[str, PairedNode], path: str) -> PairedNode:
         node.modules[name] = child
         node = child
     return node
+
+
+def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
+    """Count each scale in the badges of its module and all above."""
+    for p in pairs:
+        d = p.difference
+        for node in tree.module_of(strip_root(p.record.key).rpartition(".")[0]).chain():
+            badge = node.make_badge()
+            badge.n_scales += 1
+            badge.n_different += p.status is Status.DIFFERENT
+            badge.n_only_a += p.status is Status.ONLY_A
+            badge.n_only_b += p.status is Status.ONLY_B
+            badge.n_broken += p.status is Status.BROKEN
+            badge.n_odd += p.status in (Status.SHAPE, Status.DTYPE, Status.SCHEME, Status.PERMUTED)
+            if d and p.status is Status.DIFFERENT and abs(d.largest) > abs(badge.largest):
+                badge.largest = d.largest
+
+
+def place_weights(tree: PairedTree, weights: Iterable[WeightPair]) -> None:
+    """Count codes and tensors that differ in the badges of their module and all above."""
+    for w in weights:
+        if w.status is Status.DIFFERENT:
+            for node in tree.module_of(strip_root(w.a or w.b or "").rpartition(".")[0]).chain():
+                node.make_badge().n_tensors_different += 1

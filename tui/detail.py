@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair
-from qinspect.inspector.text import dims, number, percent, size, visible
+from qinspect.inspector.paired_tree import PairedNode
+from qinspect.inspector.text import count, dims, number, percent, size, visible
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.rows import band, sign
 from qinspect.tui.widgets.lines import Piece
@@ -87,3 +88,18 @@ def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyP
             )
         else:
             yield _field("copy", f"{text}, agrees")
+
+
+def node_lines(node: PairedNode | None) -> list[str]:
+    """What a node of the tree holds, where it has no scale to show."""
+    if node is None:
+        return []
+    lines = [visible(node.path, 160), ""]
+    lines.append(f"  {count(node.n_a)} entries in A, {count(node.n_b)} in B")
+    lines.append(f"  {count(node.parameters)} parameters, {size(node.nbytes)}")
+    for label, entry in (("A", node.a), ("B", node.b)):
+        if isinstance(entry, Tensor):
+            lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
+        elif entry is not None:
+            lines.append(f"  {label}  {entry.kind}: {visible(str(entry.value), 200)}")
+    return lines

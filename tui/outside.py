@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 if TYPE_CHECKING:
-    from qinspect.tui.screens.compare import CompareScreen
+    from qinspect.tui.screens.base import CompareBase
 
 MAX_CLIPBOARD_BYTES = 74_000
 """Terminals drop longer OSC 52 sequences."""
@@ -31,7 +31,7 @@ def copy_to_terminal(app: App[None], text: str) -> None:
         app._driver.write(osc52(text, tmux=bool(os.environ.get("TMUX"))))
 
 
-def write_view(kind: str, screen: CompareScreen) -> Path:
+def write_view(kind: str, screen: CompareBase) -> Path:
     """Save what is shown as `qinspect-view.KIND` (numbered, nothing is overwritten). Raises OSError."""
     from qinspect.inspector import payload
     from qinspect.inspector.report import scale_table

@@ -3,7 +3,7 @@ the terminal's own sixteen for slow links and plain consoles."""
 
 from __future__ import annotations
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="qinspect-dark",
@@ -64,11 +64,12 @@ ANSI = Theme(
     dark=True,
     ansi=True,
     variables={
+        **BUILTIN_THEMES["ansi-dark"].variables,
         "up": "ansi_yellow",
         "down": "ansi_cyan",
         "dim": "ansi_bright_black",
-        "cursor": "ansi_blue",
-        "cursor-off": "ansi_bright_black",
+        "cursor": "ansi_default",
+        "cursor-off": "ansi_default",
         "mark": "ansi_yellow",
     },
 )

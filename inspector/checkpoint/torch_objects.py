@@ -197,8 +197,8 @@ def storage_from_id(
 ) -> Storage:
     """The storage of a persistent id `("storage", class, key, location, n_elements, ...)`.
 
-    `find(key)` gives the number of bytes that are really there, their place and how to locate them. Raises BrokenFile where the id is
-    malformed or claims more elements than are stored.
+    `find(key)` gives the number of bytes that are really there, their place and how to locate them. Raises BrokenFile
+    where the id is malformed or claims more elements than are stored.
     """
     match pid:
         case ("storage", Global(name=class_name), str(key), _, int(n), *more) if 0 <= n <= MAX_ELEMENTS:

@@ -168,7 +168,8 @@ class ZipDirectory:
 
     def locate_at(self, name: str, size: int, position: int) -> int:
         """`locate`, for who has kept the member's size and position."""
-        header = self.file.read(position, _LOCAL.size + len(name))  # in the file: the directory, behind, has the name too
+        # One read for header and name. It stays in the file: the directory, which comes later, holds the name too.
+        header = self.file.read(position, _LOCAL.size + len(name))
         mark, _, _, method, _, _, _, _, _, n_name, n_extra = _LOCAL.unpack_from(header)
         start: int = position + _LOCAL.size + n_name + n_extra
         # How long the header is stands only in itself, so only now is known where the data ends.

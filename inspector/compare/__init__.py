@@ -1,15 +1,15 @@
 """Two checkpoints side by side: pairs by role, differences with a stated base, and a verdict with named rules.
 
-`compare` does all of it. Percentages are relative to A. What was not read is never called identical.
+`compare` does all of it. Percentages are relative to A. What was not read is never called identical. The results are
+plain data; what makes them (and numpy) is imported when a comparison starts, because a screen is drawn before that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from qinspect.inspector.compare.equality import Equality
-from qinspect.inspector.compare.pairing import pair_by_role
 from qinspect.inspector.compare.results import (
     Comparison,
     CopyProblem,
@@ -20,11 +20,9 @@ from qinspect.inspector.compare.results import (
     Summary,
     WeightPair,
 )
-from qinspect.inspector.compare.scales import check_copies, compare_scale
-from qinspect.inspector.compare.summary import summarise
-from qinspect.inspector.compare.verdict import Evidence, judge
-from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
-from qinspect.inspector.formats import Format
+
+if TYPE_CHECKING:
+    from qinspect.inspector.formats import Format
 
 CODES_LIMIT_BYTES = 8_000_000_000
 """Codes and other tensors are compared without asking when A and B together hold less than this."""
@@ -46,6 +44,13 @@ def compare(
     scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
     scales_ready: called with all scale pairs before codes are read, for a screen that shows them meanwhile.
     """
+    from qinspect.inspector.compare.equality import Equality
+    from qinspect.inspector.compare.pairing import pair_by_role
+    from qinspect.inspector.compare.scales import check_copies, compare_scale
+    from qinspect.inspector.compare.summary import summarise
+    from qinspect.inspector.compare.verdict import Evidence, judge
+    from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
+
     records_a = {r.role: r for r in a.scales()}
     records_b = {r.role: r for r in b.scales()}
     equality = Equality(a, b)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import pair_by_role

@@ -196,11 +196,17 @@ class QuambaFormat(Format):
         return [t for t in super().other_tensors() if not t.name.endswith(".workspace")]
 
     def role_of(self, name: str) -> str:
-        for layer in self.layers:
-            for path, role in ((layer.mixer, layer.role), (layer.norm, f"layers.{layer.index}.norm")):
-                if name.startswith(path + "."):
-                    return role + name[len(path) :]
+        module = name
+        while "." in module:
+            module = module.rpartition(".")[0]
+            if role := self._module_roles.get(module):
+                return role + name[len(module) :]
         return super().role_of(name)
+
+    @cached_property
+    def _module_roles(self) -> dict[str, str]:
+        roles = {layer.norm: f"layers.{layer.index}.norm" for layer in self.layers}
+        return roles | {layer.mixer: layer.role for layer in self.layers}
 
 
 def _folds(layer: Layer, name: str) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:

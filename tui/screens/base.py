@@ -1,0 +1,290 @@
+"""What the compare screen is made of: panes, state, and what is shown of it. Actions are in the mixins beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.color import Color
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Input, Static
+from textual.worker import get_current_worker
+
+from qinspect.inspector.compare.results import ScalePair
+from qinspect.inspector.paired_tree import PairedTree
+from qinspect.inspector.text import count, size, strip_root, visible
+from qinspect.tui.actions import bindings
+from qinspect.tui.detail import detail_lines, node_lines
+from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.labels import fit, short_paths
+from qinspect.tui.look import Line, Look, Options
+from qinspect.tui.rows import Selection
+from qinspect.tui.session import Cancelled, Drawn, Progress, Session
+from qinspect.tui.widgets.bars import HintBar
+from qinspect.tui.widgets.lines import LineList
+from qinspect.tui.widgets.table import ScaleTable, TableHeader
+from qinspect.tui.widgets.text_pane import TextPane
+from qinspect.tui.widgets.tree import LayerTree
+
+if TYPE_CHECKING:
+    from qinspect.inspector.checkpoint import Checkpoint
+    from qinspect.inspector.formats import Format
+
+DETAIL_AFTER_S = 0.06
+"""The cursor rests this long before anything is drawn for it."""
+
+WATCH_EVERY_S = 3.0
+"""How often the files' sizes and times are looked at."""
+
+PANES = ("tree", "table", "detail")
+
+
+class CompareBase(Screen[None]):
+    """Panes and state."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings()  # type: ignore[assignment]
+    AUTO_FOCUS = ""
+
+    def __init__(self, session: Session, glyphs: Glyphs, notice: str = "") -> None:
+        super().__init__()
+        self.notice = notice
+        self.session = session
+        self.glyphs = glyphs
+        self.selection = Selection()
+        self.view = "detail"
+        self.options = Options()
+        self.zoomed = ""
+        self.history: list[str] = []
+        self.history_at = -1
+        self._timer_running = False
+        self._changed: list[Checkpoint] = []
+        self._then: Callable[[], None] = self.show_selected
+        self._again = False
+        self.paired: PairedTree | None = None
+
+    def compose(self) -> ComposeResult:
+        """Chrome only: nothing is opened here."""
+        yield Static(id="models", markup=False)
+        yield Static(id="verdict", markup=False)
+        with Horizontal(id="body"):
+            with Vertical(id="left"), Vertical(id="tree-box"):
+                yield Static("1 layers", id="tree-title", classes="title", markup=False)
+                yield LayerTree(self.glyphs, id="tree")
+            with Vertical(id="right"):
+                with Vertical(id="table-box"):
+                    yield Static("2 scales", id="table-title", classes="title", markup=False)
+                    table = ScaleTable(self.glyphs, id="table")
+                    table.two = self.session.path_b is not None
+                    yield TableHeader(table)
+                    yield table
+                with Vertical(id="detail-box"):
+                    yield Static("3 detail", id="detail-title", classes="title", markup=False)
+                    yield TextPane(id="detail")
+        yield Input(id="filter", placeholder="words in name, status or kind; escape clears", compact=True)
+        yield HintBar()
+
+    def on_mount(self) -> None:
+        self.layers_tree = self.query_one("#tree", LayerTree)
+        self.table = self.query_one("#table", ScaleTable)
+        self.detail = self.query_one("#detail", TextPane)
+        self.hints = self.query_one(HintBar)
+        self.show_models()
+        self.query_one("#verdict", Static).update(self.notice or "opening")
+        self.set_focus(self.layers_tree)
+        self.call_after_refresh(self.open_models)
+        self.set_interval(WATCH_EVERY_S, self._watch_files)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="session")
+    def open_models(self) -> None:
+        """Open and compare in a thread; results arrive as messages."""
+        worker = get_current_worker()
+        self.session.run(self.post_message, lambda: worker.is_cancelled)
+
+    def show_models(self) -> None:
+        s = self.session
+        name_a, name_b = short_paths(s.path_a, s.path_b)
+        width = max(20, self.size.width - 5)
+        lines = [self._model_line("A", name_a, s.checkpoint_a, s.a, s.error_a, width)]
+        if s.path_b is not None:
+            lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
+        self.query_one("#models", Static).update("\n".join(lines))
+
+    def _model_line(
+        self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
+    ) -> str:
+        if error:
+            return f"{label}  {fit(name, f'cannot be opened: {error}', width, self.glyphs.cut)}"
+        if checkpoint is None:
+            return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
+        what = visible(fmt.description, 120) if fmt else checkpoint.kind
+        changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
+        rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
+        return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
+
+    def _watch_files(self) -> None:
+        """Say when a file was replaced or removed under us: what is shown is of the old one."""
+        found = [c for c in (self.session.checkpoint_a, self.session.checkpoint_b) if c and c.changed_files()]
+        if found != self._changed:
+            self._changed = found
+            self.show_models()
+            names = ", ".join(visible(p.name, 60) for c in found for p in c.changed_files())
+            self.hints.say(f"changed on disk: {names}" if names else "")
+
+    def path_of(self, pair: ScalePair) -> str:
+        """Where a scale stands in the tree."""
+        return strip_root(pair.record.key)
+
+    def refill(self) -> None:
+        rows = self.selection.choose(self.session.pairs, self.path_of)
+        self.table.show(rows, self.session.two)
+        s = self.selection
+        parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
+        parts += [f"under {visible(s.under, 60)}"] if s.under else []
+        parts += [f"matching {visible(s.text, 30)!r}"] if s.text else []
+        parts += ["only changed"] if s.only_changed else []
+        parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
+        self.query_one("#table-title", Static).update(f" {self.glyphs.dot} ".join(parts))
+        header = self.query_one(TableHeader)
+        header.sort = s.sort
+        header.refresh()
+
+    def refill_and_show(self) -> None:
+        self.refill()
+        self.show_selected()
+
+    def after_rest(self, then: Callable[[], None]) -> None:
+        """Call `then` when the cursor has rested: a held key must not draw a detail for every row it passes."""
+        self._then = then
+        if self._timer_running:
+            self._again = True
+            return
+        self._timer_running, self._again = True, False
+        self.set_timer(DETAIL_AFTER_S, self._rested)
+
+    def _rested(self) -> None:
+        self._timer_running = False
+        if self._again:
+            self.after_rest(self._then)
+        else:
+            self._then()
+
+    def show_selected(self) -> None:
+        pair = self.table.pair
+        title = self.query_one("#detail-title", Static)
+        if pair is None:
+            title.update("3 detail")
+            self.detail.show(node_lines(self.layers_tree.node))
+            return
+        title.update(f"3 {self.view} {self.glyphs.dot} {visible(pair.role, 100)}")
+        self._remember(pair.role)
+        problems = self.session.comparison.copies if self.session.comparison else ()
+        if self.session.a is None:
+            return
+        if self.view == "detail":
+            self.detail.show(list(detail_lines(pair, self.session.a, self.session.b, problems, self.glyphs)))
+        else:
+            self.hints.say("drawing")
+            self._draw(self.view, pair, self._look(), self.options)
+
+    def _look(self) -> Look:
+        """The pane as a plot sees it."""
+        area = self.detail.scrollable_content_region
+        theme = self.app.current_theme
+        colors = None if theme.ansi or self.app.no_color else theme.variables
+        a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
+        return Look(max(20, area.width - 1), max(6, area.height - 2), a, b, mark, self.glyphs is ASCII)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="view")
+    def _draw(self, view: str, pair: ScalePair, look: Look, options: Options) -> None:
+        """Build a view in a thread. A late answer is dropped; an error is shown in the pane."""
+        from qinspect.tui.views import VIEWS
+
+        worker = get_current_worker()
+
+        def check(done: int, total: int) -> None:
+            if worker.is_cancelled:
+                raise Cancelled
+            self.post_message(Progress("drawing", done, total))
+
+        try:
+            lines: list[Line] = VIEWS[view](self.session, pair, look, options, check)
+        except Cancelled:
+            return
+        except Exception as e:  # whatever a view stumbles over is this pane's problem, not the program's
+            lines = [f"  {view} cannot be drawn: {visible(str(e), 400)}"]
+        self.post_message(Drawn(view, pair.role, lines))
+
+    @on(Drawn)
+    def _on_drawn(self, event: Drawn) -> None:
+        pair = self.table.pair
+        if pair is not None and pair.role == event.role and self.view == event.view:
+            self.hints.say("")
+            self.detail.show(event.lines)
+
+    def _remember(self, role: str) -> None:
+        if self.history_at >= 0 and self.history[self.history_at] == role:
+            return
+        del self.history[self.history_at + 1 :]
+        self.history.append(role)
+        del self.history[:-200]
+        self.history_at = len(self.history) - 1
+
+    def select(self, role: str) -> None:
+        """Put the cursor of the table on a scale, whatever is filtered away now."""
+        index = next((i for i, p in enumerate(self.table.pairs) if p.role == role), None)
+        if index is None:
+            self.selection.text, self.selection.under, self.selection.only_changed = "", "", False
+            self.refill()
+            index = next((i for i, p in enumerate(self.table.pairs) if p.role == role), None)
+        if index is not None:
+            self.table.move_to(index)
+
+    @property
+    def list_in_focus(self) -> LineList | None:
+        """The focused list, if it is one."""
+        return self.focused if isinstance(self.focused, LineList) else None
+
+    @property
+    def on_plot(self) -> bool:
+        """Whether left, right, plus and minus belong to a histogram's cursor and zoom."""
+        return self.focused is self.detail and self.view in ("histogram", "weight")
+
+    def zoom_pane(self, name: str) -> None:
+        self.zoomed = name
+        self.set_class(bool(name), "zoomed")
+        for pane in PANES:
+            self.query_one(f"#{pane}-box").set_class(bool(name) and pane != name, "hidden")
+        self.query_one("#left").set_class(name in ("table", "detail"), "hidden")
+        self.query_one("#right").set_class(name == "tree", "hidden")
+        if name:
+            self.query_one(f"#{name}-box").styles.height = "1fr"
+            self.set_focus(self.query_one(f"#{name}"))
+        else:
+            self.fit_panes()
+
+    def on_resize(self) -> None:
+        self.fit_panes()
+
+    def fit_panes(self) -> None:
+        """Panes by the size of the terminal."""
+        width, height = self.size
+        self.query_one("#left").styles.width = 30 if width < 100 else 38 if width < 160 else 56
+        if not self.zoomed:
+            self.query_one("#detail-box").styles.height = 7 if height < 30 else 15 if height < 50 else 24
+            self.query_one("#table-box").styles.height = "1fr"
+        self.show_models()
+
+    def on_descendant_focus(self) -> None:
+        for name in PANES:
+            active = self.focused is not None and self.focused.id == name
+            self.query_one(f"#{name}-title").set_class(active, "active")
+
+    def move_cursor(self, step: float) -> None:
+        at = (0.5 if self.options.cursor is None else self.options.cursor) + step
+        self.options = replace(self.options, cursor=min(1.0, max(0.0, at)))
+        self.after_rest(self.show_selected)

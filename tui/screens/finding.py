@@ -1,0 +1,117 @@
+"""Actions of the group Finding."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.widgets import Input
+
+from qinspect.inspector.compare.results import Status
+from qinspect.inspector.text import percent, strip_root
+from qinspect.tui.rows import SORTS
+from qinspect.tui.screens.base import CompareBase
+from qinspect.tui.screens.jump import JumpScreen
+
+
+class Finding(CompareBase):
+    """Differences, filter, jump, sort, bookmarks."""
+
+    def _step_difference(self, step: int) -> None:
+        """To the next (previous) scale in forward order that is not the same, from the selected one."""
+        found = [p for p in self.session.pairs if not p.status.counts_as_same] if self.session.two else []
+        if not found:
+            self.hints.say("no difference" if self.session.two else "one model: nothing to differ from")
+            return
+        here = self.table.pair.order if self.table.pair else -1
+        later = [p for p in found if (p.order > here if step > 0 else p.order < here)]
+        target = (later or found)[0 if step > 0 else -1]
+        self.select(target.role)
+        self.set_focus(self.table)
+
+    def action_next_difference(self) -> None:
+        self._step_difference(1)
+
+    def action_previous_difference(self) -> None:
+        self._step_difference(-1)
+
+    def action_largest_difference(self) -> None:
+        found = [p for p in self.session.pairs if p.difference and p.status is Status.DIFFERENT]
+        if not found:
+            self.hints.say("no difference")
+            return
+        worst = max(found, key=lambda p: abs(p.difference.largest) if p.difference else 0.0)
+        self.select(worst.role)
+        self.set_focus(self.table)
+        self.hints.say(f"largest: {percent(worst.difference.largest)}" if worst.difference else "")
+
+    def action_filter(self) -> None:
+        box = self.query_one("#filter", Input)
+        box.add_class("shown")
+        self.set_focus(box)
+
+    @on(Input.Changed, "#filter")
+    def _on_filter_changed(self, event: Input.Changed) -> None:
+        self.selection.text = event.value
+        self.after_rest(self.refill_and_show)
+
+    @on(Input.Submitted, "#filter")
+    def _on_filter_done(self) -> None:
+        self.query_one("#filter").remove_class("shown")
+        self.set_focus(self.table)
+
+    def key_escape(self) -> None:
+        """Leave the filter, then the zoom, then the selection of the tree."""
+        box = self.query_one("#filter", Input)
+        if box.has_class("shown") or self.selection.text:
+            box.value = ""
+            self.selection.text = ""
+            box.remove_class("shown")
+            self.set_focus(self.table)
+            self.refill_and_show()
+        elif self.zoomed:
+            self.zoom_pane("")
+
+    def action_jump(self) -> None:
+        names = [p.role for p in self.session.pairs]
+        known = set(names)
+        for checkpoint in (self.session.checkpoint_a, self.session.checkpoint_b):
+            for name in checkpoint.entries if checkpoint else ():
+                path = strip_root(name)
+                if path not in known:
+                    known.add(path)
+                    names.append(path)
+        self.app.push_screen(JumpScreen(names), self._jumped)
+
+    def _jumped(self, name: str | None) -> None:
+        if not name:
+            return
+        pair = next((p for p in self.session.pairs if p.role == name or self.path_of(p) == name), None)
+        if pair is not None:
+            self.select(pair.role)
+            self.set_focus(self.table)
+        else:
+            self.layers_tree.reveal(name)
+            self.set_focus(self.layers_tree)
+
+    def action_only_changed(self) -> None:
+        self.selection.only_changed = not self.selection.only_changed
+        self.refill_and_show()
+
+    def action_sort(self) -> None:
+        names = list(SORTS)
+        self.selection.sort = names[(names.index(self.selection.sort) + 1) % len(names)]
+        self.refill_and_show()
+
+    def action_reverse(self) -> None:
+        self.selection.reverse = not self.selection.reverse
+        self.refill_and_show()
+
+    def action_bookmark(self) -> None:
+        if pair := self.table.pair:
+            self.table.bookmarks ^= {pair.role}
+            self.table.refresh_rows()
+
+    def action_next_bookmark(self) -> None:
+        marked = [p for p in self.session.pairs if p.role in self.table.bookmarks]
+        if marked:
+            here = self.table.pair.order if self.table.pair else -1
+            self.select(next((p for p in marked if p.order > here), marked[0]).role)

@@ -1,0 +1,85 @@
+"""Actions of the group Looking."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import replace
+
+from textual.widgets import Static
+
+from qinspect.inspector.text import visible
+from qinspect.tui.screens.base import PANES, CompareBase
+from qinspect.tui.theme import THEMES
+
+
+class Looking(CompareBase):
+    """Views of the detail pane, folding, zoom, themes."""
+
+    def action_fold_all(self) -> None:
+        if self.on_plot:
+            self.zoom_axis(2)
+        else:
+            self.layers_tree.close_all()
+
+    def action_fold_one_more(self) -> None:
+        if self.on_plot:
+            self.zoom_axis(0.5)
+        else:
+            self.layers_tree.open_one_more()
+
+    def _look_at(self, view: str) -> None:
+        self.view = view
+        self.show_selected()
+
+    def action_view_detail(self) -> None:
+        self._look_at("detail")
+
+    def action_view_histogram(self) -> None:
+        self._look_at("histogram")
+
+    def action_view_weight(self) -> None:
+        self._look_at("weight")
+
+    def action_view_codes(self) -> None:
+        self._look_at("codes")
+
+    def action_view_profile(self) -> None:
+        self._look_at("profile")
+
+    def action_view_values(self) -> None:
+        self._look_at("values")
+
+    def action_log_scale(self) -> None:
+        self.options = replace(self.options, log_counts=not self.options.log_counts)
+        self.show_selected()
+
+    def action_log_axis(self) -> None:
+        self.options = replace(self.options, log_axis=not self.options.log_axis)
+        self.show_selected()
+
+    def zoom_axis(self, factor: float) -> None:
+        self.options = replace(self.options, zoom=min(1.0, max(1e-4, self.options.zoom * factor)))
+        self.after_rest(self.show_selected)
+
+    def action_verdict(self) -> None:
+        c = self.session.comparison
+        if c is None:
+            self.hints.say("no comparison yet" if self.session.two else "one model: no verdict")
+            return
+        width = max(40, self.detail.size.width - 4)
+        lines = textwrap.wrap(f"{c.headline.text} [{c.headline.rule}]", width)
+        for r in c.reasons:
+            lines += ["", *textwrap.wrap(f"- {r.text} [{r.rule}]", width, subsequent_indent="  ")]
+        lines += ["", *(visible(n) for n in c.notes)]
+        self.query_one("#detail-title", Static).update("3 verdict")
+        self.detail.show(lines)
+        self.set_focus(self.detail)
+
+    def action_zoom(self) -> None:
+        name = self.focused.id if self.focused and self.focused.id in PANES else "table"
+        self.zoom_pane("" if self.zoomed else name)
+
+    def action_theme(self) -> None:
+        names = [t.name for t in THEMES]
+        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
+        self.show_selected()

@@ -1,0 +1,59 @@
+"""Actions of the group Taking along."""
+
+from __future__ import annotations
+
+import shlex
+
+from qinspect.inspector.text import number, percent, visible
+from qinspect.tui.outside import copy_to_terminal, write_view
+from qinspect.tui.screens.base import CompareBase
+from qinspect.tui.screens.export import ExportScreen
+from qinspect.tui.screens.help import HelpScreen
+
+
+class Taking(CompareBase):
+    """Clipboard, saved views, help, leaving."""
+
+    def action_copy_row(self) -> None:
+        if pair := self.table.pair:
+            d = pair.difference
+            cells = [pair.role, *([number(d.a), number(d.b), percent(d.largest)] if d else []), str(pair.status)]
+            self._copy("\t".join(cells))
+
+    def action_copy_command(self) -> None:
+        self._copy(self.command_line())
+
+    def command_line(self) -> str:
+        """The command that prints what is selected, or the whole comparison."""
+        pair = self.table.pair
+        s = self.session
+        if self.focused is self.layers_tree or pair is None:
+            words = ["qinspect", "diff", s.path_a, s.path_b] if s.path_b else ["qinspect", "scales", s.path_a]
+            words += ["--only", "changed"] if s.path_b and self.selection.only_changed else []
+        else:
+            words = ["qinspect", "show", s.path_a if pair.a else s.path_b or "", pair.record.key]
+        return shlex.join(words)
+
+    def _copy(self, text: str) -> None:
+        """OSC 52, which reaches the local clipboard through SSH, and through tmux where it allows passthrough."""
+        copy_to_terminal(self.app, text)
+        self.hints.say(f"sent to the terminal's clipboard: {visible(text, 40)}")
+
+    def action_export(self) -> None:
+        self.app.push_screen(ExportScreen(), self._export)
+
+    def _export(self, kind: str | None) -> None:
+        if not kind:
+            return
+        try:
+            path = write_view(kind, self)
+        except OSError as e:
+            self.hints.say(f"not saved: {e.strerror}")
+        else:
+            self.hints.say(f"saved {path}")
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen())
+
+    def action_quit(self) -> None:
+        self.app.exit()
