@@ -25,7 +25,7 @@ from qinspect.tui.labels import fit, short_paths
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import Cancelled, Drawn, Progress, Session
-from qinspect.tui.widgets.bars import HintBar
+from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
@@ -59,6 +59,7 @@ class CompareBase(Screen[None]):
         self.view = "detail"
         self.options = Options()
         self.zoomed = ""
+        self.active = "tree"
         self.history: list[str] = []
         self.history_at = -1
         self._timer_running = False
@@ -73,17 +74,17 @@ class CompareBase(Screen[None]):
         yield Static(id="verdict", markup=False)
         with Horizontal(id="body"):
             with Vertical(id="left"), Vertical(id="tree-box"):
-                yield Static("1 layers", id="tree-title", classes="title", markup=False)
+                yield TitleLine("1 layers", id="tree-title")
                 yield LayerTree(self.glyphs, id="tree")
             with Vertical(id="right"):
                 with Vertical(id="table-box"):
-                    yield Static("2 scales", id="table-title", classes="title", markup=False)
+                    yield TitleLine("2 scales", id="table-title")
                     table = ScaleTable(self.glyphs, id="table")
                     table.two = self.session.path_b is not None
                     yield TableHeader(table)
                     yield table
                 with Vertical(id="detail-box"):
-                    yield Static("3 detail", id="detail-title", classes="title", markup=False)
+                    yield TitleLine("3 detail", id="detail-title")
                     yield TextPane(id="detail")
         yield Input(id="filter", placeholder="words in name, status or kind; escape clears", compact=True)
         yield HintBar()
@@ -95,7 +96,7 @@ class CompareBase(Screen[None]):
         self.hints = self.query_one(HintBar)
         self.show_models()
         self.query_one("#verdict", Static).update(self.notice or "opening")
-        self.set_focus(self.layers_tree)
+        self.activate("tree")
         self.call_after_refresh(self.open_models)
         self.set_interval(WATCH_EVERY_S, self._watch_files)
 
@@ -148,7 +149,7 @@ class CompareBase(Screen[None]):
         parts += [f"matching {visible(s.text, 30)!r}"] if s.text else []
         parts += ["only changed"] if s.only_changed else []
         parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
-        self.query_one("#table-title", Static).update(f" {self.glyphs.dot} ".join(parts))
+        self.query_one("#table-title", TitleLine).update(f" {self.glyphs.dot} ".join(parts))
         header = self.query_one(TableHeader)
         header.sort = s.sort
         header.refresh()
@@ -175,7 +176,7 @@ class CompareBase(Screen[None]):
 
     def show_selected(self) -> None:
         pair = self.table.pair
-        title = self.query_one("#detail-title", Static)
+        title = self.query_one("#detail-title", TitleLine)
         if pair is None:
             title.update("3 detail")
             self.detail.show(node_lines(self.layers_tree.node))
@@ -245,14 +246,14 @@ class CompareBase(Screen[None]):
             self.table.move_to(index)
 
     @property
-    def list_in_focus(self) -> LineList | None:
-        """The focused list, if it is one."""
-        return self.focused if isinstance(self.focused, LineList) else None
+    def active_list(self) -> LineList | None:
+        """The list that the moving keys move in; None in the detail."""
+        return {"tree": self.layers_tree, "table": self.table}.get(self.active)
 
     @property
     def on_plot(self) -> bool:
         """Whether left, right, plus and minus belong to a histogram's cursor and zoom."""
-        return self.focused is self.detail and self.view in ("histogram", "weight")
+        return self.active == "detail" and self.view in ("histogram", "weight")
 
     def zoom_pane(self, name: str) -> None:
         self.zoomed = name
@@ -263,7 +264,7 @@ class CompareBase(Screen[None]):
         self.query_one("#right").set_class(name == "tree", "hidden")
         if name:
             self.query_one(f"#{name}-box").styles.height = "1fr"
-            self.set_focus(self.query_one(f"#{name}"))
+            self.activate(name)
         else:
             self.fit_panes()
 
@@ -279,10 +280,18 @@ class CompareBase(Screen[None]):
             self.query_one("#table-box").styles.height = "1fr"
         self.show_models()
 
-    def on_descendant_focus(self) -> None:
-        for name in PANES:
-            active = self.focused is not None and self.focused.id == name
-            self.query_one(f"#{name}-title").set_class(active, "active")
+    def activate(self, name: str) -> None:
+        """Let the keys work in this pane.
+
+        Not Textual's focus: that repaints both panes whole (40 kB); this repaints their titles and cursor lines. Only
+        the filter has the focus while it is open.
+        """
+        self.active = name
+        self.set_focus(None)
+        for pane in PANES:
+            self.query_one(f"#{pane}-title").set_class(pane == name, "active")
+        self.layers_tree.set_active(name == "tree")
+        self.table.set_active(name == "table")
 
     def move_cursor(self, step: float) -> None:
         at = (0.5 if self.options.cursor is None else self.options.cursor) + step

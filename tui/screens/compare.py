@@ -87,6 +87,10 @@ class CompareScreen(Moving, Finding, Looking, Taking):
             self.refill()
         self.show_selected()
 
+    @on(LineList.Clicked)
+    def _on_clicked(self, event: LineList.Clicked) -> None:
+        self.activate("tree" if event.source is self.layers_tree else "table")
+
     @on(LineList.Chosen)
     def _on_chosen(self, event: LineList.Chosen) -> None:
         if event.source is self.layers_tree:

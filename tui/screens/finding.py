@@ -25,7 +25,7 @@ class Finding(CompareBase):
         later = [p for p in found if (p.order > here if step > 0 else p.order < here)]
         target = (later or found)[0 if step > 0 else -1]
         self.select(target.role)
-        self.set_focus(self.table)
+        self.activate("table")
 
     def action_next_difference(self) -> None:
         self._step_difference(1)
@@ -40,7 +40,7 @@ class Finding(CompareBase):
             return
         worst = max(found, key=lambda p: abs(p.difference.largest) if p.difference else 0.0)
         self.select(worst.role)
-        self.set_focus(self.table)
+        self.activate("table")
         self.hints.say(f"largest: {percent(worst.difference.largest)}" if worst.difference else "")
 
     def action_filter(self) -> None:
@@ -56,7 +56,7 @@ class Finding(CompareBase):
     @on(Input.Submitted, "#filter")
     def _on_filter_done(self) -> None:
         self.query_one("#filter").remove_class("shown")
-        self.set_focus(self.table)
+        self.activate("table")
 
     def key_escape(self) -> None:
         """Leave the filter, then the zoom, then the selection of the tree."""
@@ -65,7 +65,7 @@ class Finding(CompareBase):
             box.value = ""
             self.selection.text = ""
             box.remove_class("shown")
-            self.set_focus(self.table)
+            self.activate("table")
             self.refill_and_show()
         elif self.zoomed:
             self.zoom_pane("")
@@ -87,10 +87,10 @@ class Finding(CompareBase):
         pair = next((p for p in self.session.pairs if p.role == name or self.path_of(p) == name), None)
         if pair is not None:
             self.select(pair.role)
-            self.set_focus(self.table)
+            self.activate("table")
         else:
             self.layers_tree.reveal(name)
-            self.set_focus(self.layers_tree)
+            self.activate("tree")
 
     def action_only_changed(self) -> None:
         self.selection.only_changed = not self.selection.only_changed

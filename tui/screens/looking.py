@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from dataclasses import replace
 
-from textual.widgets import Static
-
 from qinspect.inspector.text import visible
-from qinspect.tui.screens.base import PANES, CompareBase
+from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.theme import THEMES
+from qinspect.tui.widgets.bars import TitleLine
 
 
 class Looking(CompareBase):
@@ -71,12 +70,12 @@ class Looking(CompareBase):
         for r in c.reasons:
             lines += ["", *textwrap.wrap(f"- {r.text} [{r.rule}]", width, subsequent_indent="  ")]
         lines += ["", *(visible(n) for n in c.notes)]
-        self.query_one("#detail-title", Static).update("3 verdict")
+        self.query_one("#detail-title", TitleLine).update("3 verdict")
         self.detail.show(lines)
-        self.set_focus(self.detail)
+        self.activate("detail")
 
     def action_zoom(self) -> None:
-        name = self.focused.id if self.focused and self.focused.id in PANES else "table"
+        name = self.active
         self.zoom_pane("" if self.zoomed else name)
 
     def action_theme(self) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from qinspect.tui.screens.base import PANES, CompareBase
-from qinspect.tui.widgets.text_pane import TextPane
 
 
 class Moving(CompareBase):
     """Rows, layers, panes, history."""
 
     def _move(self, rows: int) -> None:
-        if target := self.list_in_focus:
+        if target := self.active_list:
             target.move_by(rows)
-        elif isinstance(self.focused, TextPane):
+        elif self.active == "detail":
             self.detail.scroll_relative(y=rows, animate=False)
 
     def action_down(self) -> None:
@@ -22,10 +21,10 @@ class Moving(CompareBase):
         self._move(-1)
 
     def action_page_down(self) -> None:
-        self._move(self.list_in_focus.page if self.list_in_focus else self.detail.size.height)
+        self._move(self.active_list.page if self.active_list else self.detail.size.height)
 
     def action_page_up(self) -> None:
-        self._move(-(self.list_in_focus.page if self.list_in_focus else self.detail.size.height))
+        self._move(-(self.active_list.page if self.active_list else self.detail.size.height))
 
     def action_top(self) -> None:
         self._move(-(1 << 40))
@@ -34,37 +33,36 @@ class Moving(CompareBase):
         self._move(1 << 40)
 
     def action_open(self) -> None:
-        if self.focused is self.layers_tree:
+        if self.active == "tree":
             self.layers_tree.toggle()
         else:
             self.zoom_pane("" if self.zoomed == "detail" else "detail")
 
     def action_expand(self) -> None:
-        if self.focused is self.layers_tree:
+        if self.active == "tree":
             self.layers_tree.go_in()
         elif self.on_plot:
             self.move_cursor(0.01)
-        elif isinstance(self.focused, TextPane):
+        elif self.active == "detail":
             self.detail.scroll_relative(x=8, animate=False)
         else:
-            self.set_focus(self.detail)
+            self.activate("detail")
 
     def action_collapse(self) -> None:
-        if self.focused is self.layers_tree:
+        if self.active == "tree":
             self.layers_tree.go_out()
         elif self.on_plot:
             self.move_cursor(-0.01)
-        elif isinstance(self.focused, TextPane) and self.detail.scroll_offset.x:
+        elif self.active == "detail" and self.detail.scroll_offset.x:
             self.detail.scroll_relative(x=-8, animate=False)
         else:
-            self.set_focus(self.table if self.focused is self.detail else self.layers_tree)
+            self.activate("table" if self.active == "detail" else "tree")
 
     def _focus_pane(self, step: int) -> None:
-        current = self.focused.id if self.focused and self.focused.id in PANES else "tree"
-        name = PANES[(PANES.index(current) + step) % len(PANES)]
+        name = PANES[(PANES.index(self.active) + step) % len(PANES)]
         if self.zoomed:
             self.zoom_pane(name)
-        self.set_focus(self.query_one(f"#{name}"))
+        self.activate(name)
 
     def action_next_pane(self) -> None:
         self._focus_pane(1)
@@ -73,13 +71,13 @@ class Moving(CompareBase):
         self._focus_pane(-1)
 
     def action_pane_tree(self) -> None:
-        self.set_focus(self.layers_tree)
+        self.activate("tree")
 
     def action_pane_table(self) -> None:
-        self.set_focus(self.table)
+        self.activate("table")
 
     def action_pane_detail(self) -> None:
-        self.set_focus(self.detail)
+        self.activate("detail")
 
     def action_back(self) -> None:
         self._travel(-1)

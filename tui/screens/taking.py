@@ -27,7 +27,7 @@ class Taking(CompareBase):
         """The command that prints what is selected, or the whole comparison."""
         pair = self.table.pair
         s = self.session
-        if self.focused is self.layers_tree or pair is None:
+        if self.active == "tree" or pair is None:
             words = ["qinspect", "diff", s.path_a, s.path_b] if s.path_b else ["qinspect", "scales", s.path_a]
             words += ["--only", "changed"] if s.path_b and self.selection.only_changed else []
         else:

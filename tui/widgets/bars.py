@@ -1,4 +1,4 @@
-"""One-line widgets: the models, the hint bar."""
+"""One-line widgets: the hint bar, the titles of panes."""
 
 from __future__ import annotations
 
@@ -42,3 +42,23 @@ class HintBar(Widget):
         segments.append(Segment(" " * max(1, self.size.width - used - len(self.status)), style))
         segments.append(Segment(self.status[: max(0, self.size.width - used - 1)], bold))
         return Strip(segments).adjust_cell_length(self.size.width, style)
+
+
+class TitleLine(Widget):
+    """A pane's title. Not a Static: updating one lays the screen out anew, which repaints every scrollbar."""
+
+    def __init__(self, text: str, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, classes="title")
+        self.text = text
+
+    def update(self, text: str) -> None:
+        """Show another text."""
+        if text != self.text:
+            self.text = text
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """The one line."""
+        return Strip([Segment(self.text[: self.size.width], self.rich_style)]).adjust_cell_length(
+            self.size.width, self.rich_style
+        )

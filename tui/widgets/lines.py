@@ -18,7 +18,18 @@ Piece = tuple[str, str]
 """(text, component class): `("+3.2 %", "up")`."""
 
 
-class LineList(ScrollView, can_focus=True):
+def merged(pieces: Sequence[Piece]) -> list[Piece]:
+    """Neighbours of one style as one piece, blanks with whatever is before them: every change of style is 40 bytes."""
+    made: list[Piece] = []
+    for text, kind in pieces:
+        if made and (kind == made[-1][1] or text.isspace()):
+            made[-1] = (made[-1][0] + text, made[-1][1])
+        else:
+            made.append((text, kind))
+    return made
+
+
+class LineList(ScrollView, can_focus=False):
     """A list with a cursor. Subclasses give `line(index, width)`; rows are identified by their index.
 
     The arrow keys are actions of the screen, so this widget binds none.
@@ -41,6 +52,13 @@ class LineList(ScrollView, can_focus=True):
             """Only the last of several moves matters."""
             return isinstance(message, LineList.Moved) and message.source is self.source
 
+    class Clicked(Message):
+        """The mouse was here."""
+
+        def __init__(self, source: LineList) -> None:
+            super().__init__()
+            self.source = source
+
     class Chosen(Message):
         """A row was clicked or opened."""
 
@@ -52,6 +70,7 @@ class LineList(ScrollView, can_focus=True):
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.cursor = 0
+        self.active = False
         self._n_rows = 0
         self._cache: dict[tuple[int, bool, bool, int], Strip] = {}
         self._styles: dict[str, Style] = {}
@@ -64,6 +83,10 @@ class LineList(ScrollView, can_focus=True):
     def line(self, row: int, width: int) -> Sequence[Piece]:
         """The pieces of one row, at most `width` cells."""
         raise NotImplementedError
+
+    def refresh_line(self, y: int) -> None:
+        """Repaint one row, and not the scrollbar beside it."""
+        self.refresh(Region(0, y - self.scroll_offset.y, self.scrollable_content_region.width, 1))
 
     def set_rows(self, n: int) -> None:
         """There are `n` rows now, and their contents may have changed."""
@@ -78,22 +101,31 @@ class LineList(ScrollView, can_focus=True):
         self._cache.clear()
         self.refresh()
 
-    def move_to(self, row: int, tell: bool = True) -> None:
-        """Put the cursor on `row`, scrolled into view."""
+    def move_to(self, row: int, tell: bool = True, again: bool = True) -> None:
+        """Put the cursor on `row`, scrolled into view. again: say so even where it is there already."""
         row = max(0, min(row, self._n_rows - 1))
         before, self.cursor = self.cursor, row
+        if before == row and not again:
+            return
         if before != row:
             for y in (before, row):
                 self.refresh_line(y)
-        self.scroll_to_region(
-            Region(0, row, 1, 1), animate=False, force=True, immediate=True, y_axis=True, x_axis=False
-        )
+        self._scroll_into_view(row)
         if tell:
             self.post_message(self.Moved(self, row))
 
+    def _scroll_into_view(self, row: int) -> None:
+        """Scroll by a third of a page at a time: a scroll repaints the whole pane, which costs kilobytes over SSH."""
+        top, height = self.scroll_offset.y, max(1, self.scrollable_content_region.height)
+        if top <= row < top + height:
+            return
+        ahead = height // 3
+        target = row - height + 1 + ahead if row >= top + height else row - ahead
+        self.scroll_to(0, max(0, target), animate=False, force=True, immediate=True)
+
     def move_by(self, rows: int) -> None:
         """Move the cursor by `rows`."""
-        self.move_to(self.cursor + rows)
+        self.move_to(self.cursor + rows, again=False)
 
     @property
     def page(self) -> int:
@@ -108,18 +140,16 @@ class LineList(ScrollView, can_focus=True):
         return style
 
     def notify_style_update(self) -> None:
-        """Theme or focus changed: forget what was rendered."""
+        """The theme changed: forget what was rendered."""
         super().notify_style_update()
         self._styles.clear()
         self._cache.clear()
 
-    def on_focus(self) -> None:
-        self._cache.clear()
-        self.refresh_line(self.cursor)
-
-    def on_blur(self) -> None:
-        self._cache.clear()
-        self.refresh_line(self.cursor)
+    def set_active(self, active: bool) -> None:
+        """Whether the moving keys work here: the cursor line shows it."""
+        if active != self.active:
+            self.active = active
+            self.refresh_line(self.cursor)
 
     def on_resize(self, _: events.Resize) -> None:
         self._cache.clear()
@@ -133,20 +163,22 @@ class LineList(ScrollView, can_focus=True):
         if row >= self._n_rows:
             return Strip.blank(width, base)
         on = row == self.cursor
-        key = (row, on, self.has_focus, width)
+        key = (row, on, self.active, width)
         strip = self._cache.get(key)
         if strip is None:
             if len(self._cache) > 2000:
                 self._cache.clear()
-            under = base + self.piece_style("cursor" if self.has_focus else "cursor-off") if on else base
+            under = base + self.piece_style("cursor" if self.active else "cursor-off") if on else base
             segments = [
-                Segment(text, under + self.piece_style(name) if name else under) for text, name in self.line(row, width)
+                Segment(text, under + self.piece_style(name) if name else under)
+                for text, name in merged(self.line(row, width))
             ]
             strip = Strip(segments).adjust_cell_length(width, under)
             self._cache[key] = strip
         return strip
 
     def on_click(self, event: events.Click) -> None:
+        self.post_message(self.Clicked(self))
         row = event.y + self.scroll_offset.y
         if 0 <= row < self._n_rows:
             again = row == self.cursor

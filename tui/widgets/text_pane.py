@@ -9,14 +9,14 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from qinspect.tui.widgets.lines import Piece
+from qinspect.tui.widgets.lines import Piece, merged
 
 
-class TextPane(ScrollView, can_focus=True):
+class TextPane(ScrollView, can_focus=False):
     """Shows lines made of pieces, or of rich Text (never markup)."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -39,17 +39,40 @@ class TextPane(ScrollView, can_focus=True):
 
     def show(self, lines: Sequence[Sequence[Piece] | Text | str]) -> None:
         """Replace what is shown and scroll to its start."""
+        before, at = self._lines, self.scroll_offset
         self._lines = [[(line, "")] if isinstance(line, str) else line for line in lines]
-        self.virtual_size = Size(self._width(), len(self._lines))
+        size = self._content_size()
+        if at == (0, 0) and size == self.virtual_size:
+            self._refresh_changed(before)
+            return
+        self.virtual_size = size
         self.scroll_to(0, 0, animate=False, force=True, immediate=True)
         self.refresh()
 
-    def _width(self) -> int:
+    def _content_size(self) -> Size:
+        """What can be scrolled over. Rounded up where it is larger than the pane: as long as it stays the same, only
+        lines that changed are repainted."""
         longest = max((_length(line) for line in self._lines), default=0)
-        return max(self.scrollable_content_region.width, longest)
+        area = self.scrollable_content_region
+        width = area.width if longest <= area.width else -(-longest // 64) * 64
+        height = area.height if len(self._lines) <= area.height else -(-len(self._lines) // 32) * 32
+        return Size(width, height)
+
+    def refresh_line(self, y: int) -> None:
+        """Repaint one row, and not the scrollbar beside it."""
+        self.refresh(Region(0, y - self.scroll_offset.y, self.scrollable_content_region.width, 1))
+
+    def _refresh_changed(self, before: Sequence[Sequence[Piece] | Text]) -> None:
+        """Repaint only lines that are another text than `before`: over SSH every line is a hundred bytes and more."""
+        nothing: Sequence[Piece] = []
+        for row in range(min(self.size.height, max(len(before), len(self._lines)))):
+            old = before[row] if row < len(before) else nothing
+            new = self._lines[row] if row < len(self._lines) else nothing
+            if old != new:
+                self.refresh_line(row)
 
     def on_resize(self, _: events.Resize) -> None:
-        self.virtual_size = Size(self._width(), len(self._lines))
+        self.virtual_size = self._content_size()
 
     @property
     def plain(self) -> list[str]:
@@ -73,7 +96,7 @@ class TextPane(ScrollView, can_focus=True):
         else:
             segments = [
                 Segment(text, base + self.get_component_rich_style(kind, partial=True) if kind else base)
-                for text, kind in line
+                for text, kind in merged(line)
             ]
         x = self.scroll_offset.x
         return Strip(segments).crop_extend(x, x + width, base)
