@@ -122,10 +122,10 @@ def report(case: str, contestants: list[Contestant]) -> list[str]:
     """The table of one case and its aims."""
     ours = contestants[0]
     lines = [f"({case}) {CASES[case][1]}", f"{'':4}{'':34}{'s':>8} {'MB':>8} {'s / ours':>9} {'MB / ours':>9}"]
-    for c in contestants:
-        lines.append(
-            f"{'':4}{c.name:<34}{c.time:>8.3f} {c.memory:>8.0f} {c.time / ours.time:>9.2f} {c.memory / ours.memory:>9.2f}"
-        )
+    lines += [
+        f"    {c.name:<34}{c.time:>8.3f} {c.memory:>8.0f} {c.time / ours.time:>9.2f} {c.memory / ours.memory:>9.2f}"
+        for c in contestants
+    ]
     by_name = {c.name.partition(" (")[0]: c for c in reversed(contestants)}
     if case == "c":
         rival = by_name["load everything"]
@@ -147,7 +147,8 @@ def report(case: str, contestants: list[Contestant]) -> list[str]:
 
 def machine() -> str:
     """Cores, Python and kernel: what the numbers depend on."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, Linux {platform.release()}"
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {python}, Linux {platform.release()}"
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
+
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.text import visible
 

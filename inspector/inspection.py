@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
+
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord

@@ -124,6 +124,8 @@ def difference(d: Difference) -> Json:
         "b": finite(d.b),
         "sorted_cells": d.sorted_cells,
         "undefined": d.n_undefined,
+        "not_a_scale_a": d.n_bad_a,
+        "not_a_scale_b": d.n_bad_b,
         "median_sampled": d.sampled,
     }
 
@@ -174,6 +176,7 @@ def comparison(c: Comparison, pairs: list[ScalePair], weights: list[WeightPair])
             "pairs": s.n_pairs,
             "same": s.n_same,
             "different": s.n_different,
+            "other_order": s.n_reordered,
             "incomparable": s.n_incomparable,
             "only_a": s.n_only_a,
             "only_b": s.n_only_b,

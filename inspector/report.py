@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 import numpy as np
+
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare import Comparison, Difference, ScalePair, Status, WeightPair
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import count, dims, number, percent, share, size, visible
+from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size, visible
 from qinspect.inspector.tree import Node, runs
 
 _BAR = 40
@@ -65,26 +66,22 @@ def _wrap(label: str, text: str, width: int) -> str:
 
 def _summary_lines(c: Comparison) -> Iterator[str]:
     s = c.summary
-    apart = s.n_pairs - s.n_same - s.n_different
     counted = f"{s.n_pairs} in both: {s.n_same} same, {s.n_different} different"
-    counted += f", {apart} not comparable cell by cell" if apart else ""
+    counted += f", {s.n_reordered} the same in another order" if s.n_reordered else ""
+    counted += f", {s.n_incomparable} not comparable" if s.n_incomparable else ""
     counted += f"; {s.n_only_a} only in A" if s.n_only_a else ""
     counted += f"; {s.n_only_b} only in B" if s.n_only_b else ""
     yield f"SCALES   {counted}"
     if s.n_different:
-        average = f"mean {_magnitude(s.mean)}, median {_magnitude(s.median)} over all compared"
-        yield f"         |difference|, base A: {average}, max {_magnitude(s.largest)} at {visible(s.largest_role, 120)}"
+        average = f"mean {magnitude(s.mean)}, median {magnitude(s.median)} over all compared"
+        yield f"         |difference|, base A: {average}, max {magnitude(s.largest)} at {visible(s.largest_role, 120)}"
         yield f"         signs: {s.sign_pattern} ({s.n_up} up, {s.n_down} down, {s.n_mixed} mixed within a tensor)"
-        yield f"         first in forward order: {visible(s.first_role, 120)}"
+        yield f"         first in {c.a.ordered_by}: {visible(s.first_role, 120)}"
         top = max(n for _, n in s.histogram)
         for label, n in s.histogram:
             bar = "#" * max(1 if n else 0, round(_BAR * n / top))
             yield f"         {label:>15} {n:>7}  {bar}".rstrip()
     yield f"WEIGHTS  {_weights_line(c)}"
-
-
-def _magnitude(value: float) -> str:
-    return percent(abs(value)).lstrip("+")
 
 
 def _weights_line(c: Comparison) -> str:
@@ -115,7 +112,7 @@ def _pair_row(p: ScalePair) -> list[str]:
     changed = "" if d.n == 1 else f"{count(d.n_changed)} of {count(d.n)}"
     note = p.note
     if d.n > 1:
-        place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {_magnitude(d.median)}, {d.direction}"
+        place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {magnitude(d.median)}, {d.direction}"
         note = f"{place}; {note}" if note else place
     if d.n_undefined:
         undefined = f"{count(d.n_undefined)} without a percentage (A zero, or not finite)"

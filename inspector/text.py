@@ -74,6 +74,26 @@ def percent(value: float) -> str:
     return f"{value:+.2f} %" if magnitude < 1000 else f"{value:+,.0f} %"
 
 
+def magnitude(value: float) -> str:
+    """The size of a relative difference in percent, without a sign."""
+    return percent(abs(value)).lstrip("+")
+
+
+def digits(value: float) -> str:
+    """All digits that a float32 can have: for numbers that differ in the last one."""
+    return f"{value:.9g}"
+
+
+def some(n: int, one: str, many: str = "") -> str:
+    """`1 scale`, `2 scales`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def differ(n: int) -> str:
+    """The verb for `some(n, ...)`."""
+    return "differs" if n == 1 else "differ"
+
+
 def share(part: int, whole: int) -> str:
     """`part` of `whole` in percent, never rounded to 0 or 100 where it is neither."""
     if whole == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from textual.binding import Binding
+from textual.screen import Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,18 @@ BY_NAME = {a.name: a for a in ACTIONS}
 def bindings() -> list[Binding]:
     """Textual bindings of all actions; their ids are what the config file remaps."""
     return [Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label)) for a in ACTIONS]
+
+
+def keys_now(screen: Screen[None]) -> dict[str, list[str]]:
+    """Action name to the keys that are bound to it now, as the config file left them. No key: another action has it."""
+    bound = screen._bindings.copy()
+    bound.apply_keymap(screen.app._keymap)
+    found: dict[str, list[str]] = {a.name: [] for a in ACTIONS}
+    for key, several in bound.key_to_bindings.items():
+        for binding in several:
+            if binding.id in found:
+                found[binding.id].append(key)
+    return found
 
 
 _SHOWN = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 
 from textual.app import App
 
@@ -45,8 +45,9 @@ class QinspectApp(App[None]):
         screen = CompareScreen(self.session, glyphs_for_locale(), notice=problems)
         screen.view = self.remembered.view
         self.push_screen(screen)
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_signal, number)
 
     def _remap_keys(self) -> str:
         """Bindings from the config file; returns what is wrong with it, "" where nothing is."""
@@ -56,7 +57,7 @@ class QinspectApp(App[None]):
             return str(e)
         return ""
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int) -> None:
         """The connection or the session went away: leave in order, so that the terminal is restored."""
         self.call_later(self.exit, return_code=128 + number)
 

@@ -29,7 +29,7 @@ class Glyphs:
 
 
 ASCII = Glyphs(
-    opened="v", closed=">", different="!=", same="=", odd="~", broken="!", up="^", down="v", cut="~", bookmark="*",
+    opened="v", closed=">", different="!=", same="=", odd="~", broken="x", up="^", down="v", cut="~", bookmark="*",
     dot=".", vertical="|", alpha="a", blocks=" .:-=+*%#", half="#",
 )  # fmt: skip
 

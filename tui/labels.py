@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+from rich.cells import cell_len, set_cell_size
+
 from qinspect.inspector.text import visible
 
 
@@ -22,12 +24,21 @@ def short_paths(a: str, b: str | None) -> tuple[str, str]:
 
 def fit(name: str, rest: str, width: int, cut: str) -> str:
     """`name` and `rest` in `width` cells: `rest` gives way first, then the middle of the name."""
-    if len(name) + 2 + len(rest) <= width:
+    n = cell_len(name)
+    if n + 2 + cell_len(rest) <= width:
         return f"{name}  {rest}"
-    room = width - len(name) - 3
-    if room >= 12:
-        return f"{name}  {rest[:room]}{cut}"
-    if len(name) <= width:
+    if width - n - 2 > 12:
+        return f"{name}  {fill(rest, width - n - 2, cut)}"
+    if n <= width:
         return name
     half = (width - len(cut)) // 2
-    return name[: width - half - len(cut)] + cut + name[-half:]
+    return set_cell_size(name, width - half - len(cut)) + cut + set_cell_size(name[::-1], half)[::-1]
+
+
+def fill(text: str, width: int, cut: str, right: bool = False, keep_end: bool = False) -> str:
+    """`text` in exactly `width` cells: with spaces after it (before it, if `right`), or its end (start) cut away."""
+    n = len(text) if text.isascii() else cell_len(text)
+    if n <= width:
+        return " " * (width - n) + text if right else text + " " * (width - n)
+    room = max(0, width - len(cut))
+    return cut + set_cell_size(text[::-1], room)[::-1] if keep_end else set_cell_size(text, room) + cut

@@ -48,7 +48,7 @@ def write_view(kind: str, screen: CompareBase) -> Path:
     while True:
         path = Path.cwd() / f"qinspect-view{f'-{n}' if n else ''}.{kind}"
         try:
-            with path.open("x") as f:
+            with path.open("x", encoding="utf-8") as f:
                 f.write(content)
         except FileExistsError:
             n += 1

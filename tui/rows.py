@@ -43,6 +43,9 @@ TWO_COLUMNS = (
 Value = tuple[float, float] | str
 """(minimum, maximum) of a scale, or why it cannot be read."""
 
+Values = tuple[Value | None, Value | None]
+"""Of a scale in A and in B."""
+
 
 def layout(two: bool, width: int) -> list[tuple[ColumnSpec, int]]:
     """The columns that fit and their widths; the first takes what is left."""
@@ -84,19 +87,19 @@ def sign(pair: ScalePair, two: bool, g: Glyphs) -> Piece:
     return (g.odd, "odd")
 
 
-def cell(pair: ScalePair, column: str, value: Value | None) -> str:
-    """The text of one cell. `value`: the scale's range in A (or B), once it was read."""
+def cell(pair: ScalePair, column: str, values: Values) -> str:
+    """The text of one cell. `values`: the scale's ranges, once they were read."""
     d = pair.difference
     r = pair.record
     match column:
         case "scale":
             return visible(pair.role, 160)
         case "value":
-            return value_text(value)
+            return value_text(values[0])
         case "A":
-            return "-" if pair.a is None else number(d.a) if d else value_text(value)
+            return "-" if pair.a is None else number(d.a) if d else value_text(values[0])
         case "B":
-            return "-" if pair.b is None else number(d.b) if d else value_text(value)
+            return "-" if pair.b is None else number(d.b) if d else value_text(values[1])
         case "B vs A":
             if d is None:
                 return "" if pair.status is Status.IDENTICAL else str(pair.status)
@@ -116,7 +119,7 @@ def cell(pair: ScalePair, column: str, value: Value | None) -> str:
 
 def band(pair: ScalePair) -> str:
     """Where the difference lies among the measured noise bands (activation scales only)."""
-    from qinspect.inspector.compare.verdict import REPEAT_BAND_PERCENT, SAMPLES_BAND_PERCENT
+    from qinspect.inspector.compare.evidence import REPEAT_BAND_PERCENT, SAMPLES_BAND_PERCENT
 
     d = pair.difference
     if d is None or pair.status is not Status.DIFFERENT or str(pair.record.kind) != "activation":

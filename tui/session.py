@@ -14,12 +14,14 @@ from qinspect.inspector.errors import QinspectError
 if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint
     from qinspect.inspector.compare import Comparison, ScalePair
-    from qinspect.inspector.formats import Format
+    from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.paired_tree import PairedTree
     from qinspect.tui.look import Line
-    from qinspect.tui.rows import Value
+    from qinspect.tui.rows import Value, Values
 
 REPORT_EVERY_S = 0.1
+DRAWING = "drawing"
+"""The phase of a view that is being built."""
 
 
 class Cancelled(Exception):
@@ -165,20 +167,24 @@ class Session:
         self.comparison = compare(self.a, self.b, None, progress, ready)
         post(Compared(self.comparison))
 
-    def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Value]:
-        """The ranges of these scales in A (in B where A has none): for rows that are on the screen."""
-        import numpy as np
-
-        found: dict[str, Value] = {}
+    def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Values]:
+        """The ranges of these scales in A and in B: for rows that are on the screen."""
+        found: dict[str, Values] = {}
         for p in pairs:
             if cancelled():
                 break
-            fmt, record = (self.a, p.a) if p.a else (self.b, p.b)
-            if fmt is None or record is None:
-                continue
-            try:
-                values = np.asarray(fmt.values(record), np.float64)
-                found[p.role] = (float(values.min()), float(values.max())) if values.size else "empty"
-            except QinspectError as e:
-                found[p.role] = str(e)
+            a = _range(self.a, p.a)
+            found[p.role] = (a, a if a is not None and p.status.counts_as_same else _range(self.b, p.b))
         return found
+
+
+def _range(fmt: Format | None, record: ScaleRecord | None) -> Value | None:
+    import numpy as np
+
+    if fmt is None or record is None:
+        return None
+    try:
+        values = np.asarray(fmt.values(record), np.float64)
+    except QinspectError as e:
+        return str(e)
+    return (float(values.min()), float(values.max())) if values.size else "empty"

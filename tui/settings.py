@@ -46,7 +46,7 @@ def load_keys() -> dict[str, str]:
     """Action name to keys, "" lists joined by commas. Raises BadConfig for an unreadable file or an unknown action."""
     path = config_path()
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
@@ -58,7 +58,10 @@ def load_keys() -> dict[str, str]:
     for name, value in keys.items():
         if name not in BY_NAME:
             raise BadConfig(f"{path}: there is no action {name!r}; `?` lists them")
-        made[name] = ",".join(value) if isinstance(value, list) else str(value)
+        listed = value if isinstance(value, list) else [value]
+        if not listed or not all(isinstance(v, str) and v.strip() for v in listed):
+            raise BadConfig(f"{path}: {name} must be a key, or a list of keys; the built-in keys are used")
+        made[name] = ",".join(listed)
     return made
 
 

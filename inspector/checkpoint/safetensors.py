@@ -136,12 +136,7 @@ def _metadata(file: File, fields: object) -> dict[str, str]:
 
 def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
     """One header entry, checked on its own."""
-    # The common case first: exactly the three fields, in the order that every writer uses.
-    match fields:
-        case (("dtype", str(dtype_name)), ("shape", list(shape)), ("data_offsets", [int(start), int(end)])):
-            pass
-        case _:
-            dtype_name, shape, start, end = _fields_in_any_order(file, name, fields)
+    dtype_name, shape, start, end = _fields_in_order(fields) or _fields_in_any_order(file, name, fields)
     dtype = _DTYPES.get(dtype_name)
     if dtype is None:
         raise BrokenFile(
@@ -199,6 +194,19 @@ def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
             found=f"{end - start} bytes",
         )
     return Tensor(name, dtype, tuple(shape), None, file, data_start + start)
+
+
+def _fields_in_order(fields: object) -> tuple[str, list[Any], int, int] | None:
+    """The common case: exactly the three fields, in the order that every writer uses. `match` takes thrice the time."""
+    if type(fields) is not tuple or len(fields) != 3:
+        return None
+    (first, dtype), (second, shape), (third, offsets) = fields  # JSON objects are tuples of pairs here
+    if (first, second, third) != ("dtype", "shape", "data_offsets") or type(offsets) is not list or len(offsets) != 2:
+        return None
+    start, end = offsets
+    if type(dtype) is str and type(shape) is list and type(start) is int and type(end) is int:
+        return dtype, shape, start, end
+    return None
 
 
 def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, list[Any], int, int]:

@@ -44,11 +44,13 @@ def compare(
     scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
     scales_ready: called with all scale pairs before codes are read, for a screen that shows them meanwhile.
     """
+    from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
+    from qinspect.inspector.compare.evidence import Evidence
     from qinspect.inspector.compare.pairing import pair_by_role
-    from qinspect.inspector.compare.scales import check_copies, compare_scale
+    from qinspect.inspector.compare.scales import compare_scale
     from qinspect.inspector.compare.summary import summarise
-    from qinspect.inspector.compare.verdict import Evidence, judge
+    from qinspect.inspector.compare.verdict import judge
     from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
 
     records_a = {r.role: r for r in a.scales()}
@@ -78,7 +80,7 @@ def compare(
             progress("weights", done, total)
 
     weights = compare_weights(a, b, items_a, items_b, equality, read, tick)
-    copies = check_copies("A", a) + check_copies("B", b)
+    copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
     summary = summarise(pairs)
     evidence = Evidence(a, b, pairs, weights, copies, summary, read, total)
     headline, reasons = judge(evidence)

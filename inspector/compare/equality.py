@@ -27,7 +27,7 @@ class Equality:
         self._b = b.checkpoint
         self._buffer_a = bytearray()
         self._buffer_b = bytearray()
-        self._cells: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
+        self._moved: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
 
     def scales(self, a: ScaleRecord, b: ScaleRecord) -> bool:
         """Whether the stored entries, and what is folded into them, are equal."""
@@ -35,12 +35,28 @@ class Equality:
             return False
         return self._entries(a.key, b.key) and all(map(self._entries, a.folded, b.folded))
 
-    def cells(self, a: ScaleRecord, b: ScaleRecord) -> bool:
-        """Whether equal indices mean the same cell: the entries that define cells are equal."""
-        keys = (a.cells, b.cells)
-        if keys not in self._cells:  # the scales of a layer share them
-            self._cells[keys] = len(a.cells) == len(b.cells) and all(map(self._entries, a.cells, b.cells))
-        return self._cells[keys]
+    def reordered(self, a: ScaleRecord, b: ScaleRecord) -> bool:
+        """Whether equal indices are not the same cell: cells are cut differently, or were moved."""
+        cut = False
+        if a.cells and b.cells:
+            cut = len(a.cells) != len(b.cells) or not all(map(self._entries, a.cells, b.cells))
+        return cut or self.moved(a.witnesses, b.witnesses)
+
+    def moved(self, witnesses_a: tuple[str, ...], witnesses_b: tuple[str, ...]) -> bool:
+        """Whether one of these tensors holds the same values in another order. One whose values are others tells
+        nothing about the order."""
+        keys = (witnesses_a, witnesses_b)
+        if keys not in self._moved:  # the scales of a layer share them
+            self._moved[keys] = len(witnesses_a) == len(witnesses_b) and any(
+                map(self._permuted, witnesses_a, witnesses_b)
+            )
+        return self._moved[keys]
+
+    def _permuted(self, key_a: str, key_b: str) -> bool:
+        a, b = self._a[key_a], self._b[key_b]
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor) or self._entries(key_a, key_b):
+            return False
+        return a.dtype is b.dtype and a.shape == b.shape and sorted(a.read().tolist()) == sorted(b.read().tolist())
 
     def _entries(self, key_a: str, key_b: str) -> bool:
         """Raises UnknownKey, and what reading raises."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+_DIGITS = re.compile(r"\d+")
 _VARIANT = re.compile(r"\[[^\]]*\]")
 
 
@@ -52,7 +53,9 @@ def _pair_renamed(free_a: list[str], free_b: list[str], partner: dict[str, str])
     votes: Counter[tuple[str, str]] = Counter()
     for role in free_a:
         for suffix in _suffixes(role):  # longest first
-            if other := by_suffix.get(suffix):
+            other = by_suffix.get(suffix)
+            # A number in a name is a layer or an expert: another number is another layer, never a renaming.
+            if other and _numbers(role, suffix) == _numbers(other, suffix):
                 votes[role[: -len(suffix)], other[: -len(suffix)]] += 1
                 break
     if not votes:
@@ -70,6 +73,10 @@ def _pair_renamed(free_a: list[str], free_b: list[str], partner: dict[str, str])
     free_b[:] = [r for r in free_b if r in candidates]
 
 
+def _numbers(role: str, suffix: str) -> list[str]:
+    return _DIGITS.findall(role[: len(role) - len(suffix)])
+
+
 def _suffixes(role: str) -> list[str]:
     """The role and what is left of it without its first 1 to 4 parts, if at least two parts are."""
     parts = role.split(".")
@@ -77,13 +84,20 @@ def _suffixes(role: str) -> list[str]:
 
 
 def _pair_variants(free_a: list[str], free_b: list[str], partner: dict[str, str]) -> None:
-    plain_b: dict[str, str] = {}
-    for role in free_b:
-        plain_b.setdefault(_VARIANT.sub("", role), role)
-    for role in free_a:
-        other = plain_b.pop(_VARIANT.sub("", role), None)
-        if other:
-            partner[role] = other
+    """A hybrid layer's mixers against a layer with one: the variant that has most of its roles there takes them."""
+    for left, right, forward in ((free_a, free_b, True), (free_b, free_a, False)):
+        there = set(right)
+        variants: dict[str, list[str]] = {}
+        for role in left:
+            if match := _VARIANT.search(role):
+                variants.setdefault(role[: match.end()], []).append(role)
+        matches = {v: [r for r in roles if _VARIANT.sub("", r) in there] for v, roles in variants.items()}
+        for variant in sorted(variants, key=lambda v: -len(matches[v]) / len(variants[v])):
+            for role in matches[variant]:
+                other = _VARIANT.sub("", role)
+                if other in there:
+                    there.discard(other)
+                    partner[role if forward else other] = other if forward else role
     taken = set(partner.values())
     free_a[:] = [r for r in free_a if r not in partner]
     free_b[:] = [r for r in free_b if r not in taken]

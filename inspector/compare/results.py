@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -26,7 +27,9 @@ class Status(StrEnum):
     SCHEME = "other scheme"
     """Codes or scales of two kinds (4 and 8 bits, group and channel): not comparable number by number."""
     PERMUTED = "other order"
-    """Heads or channels are in another order: equal indices are not the same cell."""
+    """The same values with heads or channels in another order: equal indices are not the same cell."""
+    INCOMPARABLE = "not comparable"
+    """Of a layer whose heads or channels are in another order, and not the same values in that order."""
     NOT_COMPARED = "not compared"
     """Headers agree; the bytes were not read."""
     BROKEN = "broken"
@@ -46,7 +49,9 @@ class Difference:
     scalar, the difference. where: its index in logical order (of the sorted values, if `sorted_cells`). a, b: its two
     values. median, mean: of |difference| over all elements. log2_ratio: log2(b/a) of that element.
     sorted_cells: cells are not the same sets in A and B, so both were sorted first.
-    n_undefined: elements where A is zero or either is not finite; they count as changed but have no percentage.
+    n_undefined: elements where A is zero or either is not finite; they count as changed but have no percentage. Where
+    all that changed is so, `largest` is NaN. n_bad_a, n_bad_b: differing elements that no scale can be: not finite,
+    zero or negative.
     sampled: the median is of an even sample, the tensor being large.
     """
 
@@ -64,6 +69,8 @@ class Difference:
     sorted_cells: bool = False
     n_undefined: int = 0
     sampled: bool = False
+    n_bad_a: int = 0
+    n_bad_b: int = 0
 
     @property
     def direction(self) -> str:
@@ -110,7 +117,8 @@ class WeightPair:
 
 @dataclass(frozen=True, slots=True)
 class CopyProblem:
-    """A stored copy that does not agree with the scale it is a copy of. model: `A` or `B`."""
+    """A stored copy that does not agree with the scale it is a copy of, or that only the other model has (`found` is
+    NaN then). model: `A` or `B`."""
 
     model: str
     role: str
@@ -137,6 +145,7 @@ class Summary:
     n_pairs: int
     n_same: int
     n_different: int
+    n_reordered: int
     n_incomparable: int
     n_only_a: int
     n_only_b: int
@@ -181,5 +190,12 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """No difference at the level that was compared."""
-        return all(p.status.counts_as_same for p in self.scales) and all(p.status.counts_as_same for p in self.weights)
+        """No difference at the level that was compared. Copies that disagree in both alike are none."""
+        statuses = [p.status for p in self.scales] + [w.status for w in self.weights]
+        return all(s.counts_as_same for s in statuses) and not copies_differ(self.copies)
+
+
+def copies_differ(problems: Sequence[CopyProblem]) -> bool:
+    """Whether one model has a problem that the other does not have in the same place with the same number."""
+    places = [{(c.role, c.copy_key, repr(c.found)) for c in problems if c.model == m} for m in ("A", "B")]
+    return places[0] != places[1]

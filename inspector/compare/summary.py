@@ -9,6 +9,7 @@ from statistics import fmean, median
 
 from qinspect.inspector.compare.results import ScalePair, Status, Summary
 
+_INCOMPARABLE = (Status.SHAPE, Status.DTYPE, Status.SCHEME, Status.BROKEN)
 _EDGES_PERCENT = (0.0, 0.0033, 0.01, 0.1, 1.0, 10.0, 100.0, math.inf)
 """Bins of |difference|; the first ends at the measured repeat band."""
 
@@ -20,18 +21,19 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
     comparable = [p for p in both if p.difference or p.status is Status.IDENTICAL]
     all_magnitudes = [_magnitude(p) for p in comparable]
     magnitudes = [m for m in all_magnitudes if m is not None]
-    worst = max(different, key=lambda p: abs(p.difference.largest) if p.difference else 0.0, default=None)
+    worst = max(different, key=lambda p: _magnitude(p) or 0.0, default=None)
     directions = [p.difference.direction for p in different if p.difference]
     return Summary(
         n_pairs=len(both),
         n_same=sum(p.status.counts_as_same for p in both),
         n_different=len(different),
-        n_incomparable=len(both) - len(comparable),
+        n_reordered=sum(p.status is Status.PERMUTED for p in both),
+        n_incomparable=sum(p.status in _INCOMPARABLE for p in both),
         n_only_a=sum(p.status is Status.ONLY_A for p in pairs),
         n_only_b=sum(p.status is Status.ONLY_B for p in pairs),
         mean=fmean(magnitudes) if magnitudes else 0.0,
         median=median(magnitudes) if magnitudes else 0.0,
-        largest=worst.difference.largest if worst and worst.difference else 0.0,
+        largest=worst.difference.largest if worst and worst.difference and _magnitude(worst) else 0.0,
         largest_role=worst.role if worst else "",
         first_role=different[0].role if different else "",
         n_up=directions.count("up"),

@@ -16,6 +16,7 @@ from qinspect.inspector.compare.results import Status, WeightPair
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
+from qinspect.inspector.statistics import count_codes
 from qinspect.inspector.text import dims, visible
 
 Array = NDArray[Any]
@@ -58,7 +59,7 @@ def compare_weights(
 
     read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
-    moved = _moved_layers(format_a, format_b, equality)
+    moved = _moved_modules(format_a, format_b, equality)
     pairs = []
     for role, a, b in pair_by_role(items_a, items_b):
         pair = _headers(role, a, b)
@@ -93,15 +94,17 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     return {fmt.role_of(e.name): e for e in found}
 
 
-def _moved_layers(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
-    """Role prefixes of the layers whose heads or channels are in another order in B."""
-    records_b = {r.role: r for r in format_b.scales() if r.cells}
+def _moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
+    """Role prefixes of the modules whose heads or channels are in another order in B."""
+    witnesses_b = format_b.witnesses()
     moved = []
-    for a in format_a.scales():
-        b = records_b.get(a.role)
-        if a.cells and b and not equality.cells(a, b):
-            moved.append(a.role[: a.role.index(".mixer") + 1] if ".mixer" in a.role else a.role)
-    return tuple(dict.fromkeys(moved))
+    for prefix, keys in format_a.witnesses().items():
+        try:
+            if equality.moved(keys, witnesses_b.get(prefix, ())):
+                moved.append(prefix)
+        except QinspectError:
+            continue  # the tensor that cannot be read is reported on its own
+    return tuple(moved)
 
 
 def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
@@ -167,9 +170,9 @@ def _contents(
             return WeightPair(role, *names, Status.DTYPE, n, changed, note=f"A {_scheme(a)}; B {_scheme(b)}")
         if equality.tensors(a.tensor, b.tensor, tick):
             return WeightPair(role, *names, Status.IDENTICAL, n, 0, quantized)
-        layer = next((m for m in moved if role.startswith(m)), None)
-        if layer is not None:
-            return WeightPair(role, *names, Status.PERMUTED, n, None, quantized, "")
+        if any(role.startswith(m) for m in moved):
+            status = Status.PERMUTED if _same_values(a, b, format_a, format_b) else Status.INCOMPARABLE
+            return WeightPair(role, *names, status, n, None, quantized)
         n_changed = (
             _changed_codes(a, b, format_a, format_b) if quantized else _changed_elements(a.tensor, b.tensor, _bits)
         )
@@ -178,6 +181,17 @@ def _contents(
     status = Status.DIFFERENT if n_changed else Status.EQUAL
     note = "" if n_changed else "same codes; padding or layout differ"
     return WeightPair(role, *names, status, n, n_changed, quantized, note)
+
+
+def _same_values(a: Item, b: Item, format_a: Format, format_b: Format) -> bool:
+    """Whether both hold the same values, each as often, in whatever order."""
+    if a.weight is None or b.weight is None:
+        return np.array_equal(np.sort(_bits(a.tensor.read()), axis=None), np.sort(_bits(b.tensor.read()), axis=None))
+    counts = []
+    for fmt, weight in ((format_a, a.weight), (format_b, b.weight)):
+        blocks = (fmt.codes(weight, start, stop) for start, stop in row_blocks(weight, BLOCK_ELEMENTS))
+        counts.append(count_codes(blocks, weight.bits))
+    return counts[0] == counts[1]
 
 
 def _changed_codes(a: Item, b: Item, format_a: Format, format_b: Format) -> int:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.text import strip_root
@@ -63,7 +64,8 @@ class ScaleRecord:
     per-group, ... group_size along axis (of the [out, in] weight). dtype, shape: as stored.
     alpha_sensitive: whether a percentile makes it; None where the format cannot know.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
-    indices are not the same cell.
+    indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
+    holds the same values in another order, so do the cells.
     """
 
     role: str
@@ -79,6 +81,7 @@ class ScaleRecord:
     alpha_sensitive: bool | None = None
     copies: tuple[Copy, ...] = ()
     cells: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
 
     @property
@@ -109,11 +112,13 @@ class QuantizedWeight:
 class Format(ABC):
     """One quantization family, bound to one opened checkpoint.
 
-    Subclasses set `family` and implement the abstract methods. Nothing is read from tensors before `values`,
+    Subclasses set `family` (and `ordered_by`, where records are not in forward order) and implement the abstract
+    methods. Nothing is read from tensors before `values`,
     `codes` or `dequantize` asks for it.
     """
 
     family: ClassVar[str]
+    ordered_by: ClassVar[str] = "forward order"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -147,6 +152,11 @@ class Format(ABC):
     def values(self, record: ScaleRecord) -> FloatArray:
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar."""
         return read_numbers(self.checkpoint, record.key)
+
+    def witnesses(self) -> dict[str, tuple[str, ...]]:
+        """Role prefixes of modules whose heads or channels a saver may reorder, and the keys of tensors that were
+        reordered with them (as in ScaleRecord)."""
+        return {}
 
     def notes(self) -> tuple[str, ...]:
         """What is odd about this checkpoint for its family, one sentence each."""

@@ -28,6 +28,7 @@ class PlainFormat(Format):
     """Whatever no family claims."""
 
     family = "plain"
+    ordered_by = "the order of names"
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:

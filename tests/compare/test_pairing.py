@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qinspect.inspector.compare.pairing import pair_by_role
 
 names = st.lists(st.text("abc.", min_size=1, max_size=8), unique=True, max_size=30)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.compare.scales import check_copies
+from qinspect.inspector.compare.copies import check_copies
 from qinspect.inspector.formats import Format, Kind, format_of
 from qinspect.inspector.formats.quamba import QuambaFormat
 from quamba_files import (

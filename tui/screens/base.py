@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -21,7 +22,7 @@ from qinspect.inspector.text import count, size, strip_root, visible
 from qinspect.tui.actions import bindings
 from qinspect.tui.detail import detail_lines, node_lines
 from qinspect.tui.glyphs import ASCII, Glyphs
-from qinspect.tui.labels import fit, short_paths
+from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import Cancelled, Drawn, Progress, Session
@@ -62,9 +63,13 @@ class CompareBase(Screen[None]):
         self.active = "tree"
         self.history: list[str] = []
         self.history_at = -1
+        self.verdict_text = ""
+        self.verdict_in_detail = False
+        self.drawing = False
+        self._drawn_for: Look | None = None
         self._timer_running = False
         self._changed: list[Checkpoint] = []
-        self._then: Callable[[], None] = self.show_selected
+        self._then: dict[Callable[[], None], None] = {}
         self._again = False
         self.paired: PairedTree | None = None
 
@@ -95,7 +100,7 @@ class CompareBase(Screen[None]):
         self.detail = self.query_one("#detail", TextPane)
         self.hints = self.query_one(HintBar)
         self.show_models()
-        self.query_one("#verdict", Static).update(self.notice or "opening")
+        self.show_headline("opening")
         self.activate("tree")
         self.call_after_refresh(self.open_models)
         self.set_interval(WATCH_EVERY_S, self._watch_files)
@@ -113,7 +118,18 @@ class CompareBase(Screen[None]):
         lines = [self._model_line("A", name_a, s.checkpoint_a, s.a, s.error_a, width)]
         if s.path_b is not None:
             lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
+        if self.notice:
+            lines.append(fill(visible(self.notice), width + 3, self.glyphs.cut).rstrip())
         self.query_one("#models", Static).update("\n".join(lines))
+
+    def show_headline(self, text: str) -> None:
+        """The verdict, or why there is none, in at most three lines; `t` shows all of it."""
+        self.verdict_text = text
+        width = max(20, self.size.width - 2)
+        lines = textwrap.wrap(
+            text, width, max_lines=3, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
+        )
+        self.query_one("#verdict", Static).update("\n".join(lines))
 
     def _model_line(
         self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
@@ -160,7 +176,7 @@ class CompareBase(Screen[None]):
 
     def after_rest(self, then: Callable[[], None]) -> None:
         """Call `then` when the cursor has rested: a held key must not draw a detail for every row it passes."""
-        self._then = then
+        self._then[then] = None
         if self._timer_running:
             self._again = True
             return
@@ -170,11 +186,19 @@ class CompareBase(Screen[None]):
     def _rested(self) -> None:
         self._timer_running = False
         if self._again:
-            self.after_rest(self._then)
-        else:
-            self._then()
+            self._timer_running, self._again = True, False
+            self.set_timer(DETAIL_AFTER_S, self._rested)
+            return
+        waiting, self._then = self._then, {}
+        if len(waiting) > 1:
+            waiting.pop(self.show_selected, None)  # the others end with it
+        for then in waiting:
+            then()
 
     def show_selected(self) -> None:
+        self.verdict_in_detail = False
+        if self.drawing:
+            self._stop_drawing()
         pair = self.table.pair
         title = self.query_one("#detail-title", TitleLine)
         if pair is None:
@@ -189,8 +213,38 @@ class CompareBase(Screen[None]):
         if self.view == "detail":
             self.detail.show(list(detail_lines(pair, self.session.a, self.session.b, problems, self.glyphs)))
         else:
+            self.drawing = True
             self.hints.say("drawing")
-            self._draw(self.view, pair, self._look(), self.options)
+            self._drawn_for = self._look()
+            self._draw(self.view, pair, self._drawn_for, self.options)
+
+    def _stop_drawing(self) -> None:
+        self.drawing = False
+        self.workers.cancel_group(self, "view")
+        self.hints.say("")
+
+    def redraw(self) -> None:
+        """The pane has another size: plots and the verdict are made for its width."""
+        if self.verdict_in_detail:
+            self.show_verdict()
+        elif self.view != "detail" and self._drawn_for not in (None, self._look()):
+            self.show_selected()
+
+    def show_verdict(self) -> None:
+        """The headline with all reasons, in the detail pane."""
+        c = self.session.comparison
+        if c is None:
+            return
+        if self.drawing:
+            self._stop_drawing()
+        self.verdict_in_detail = True
+        width = max(20, self.detail.scrollable_content_region.width - 1)
+        reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
+        lines = []
+        for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(visible, c.notes)):
+            lines += [*textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False), ""]
+        self.query_one("#detail-title", TitleLine).update("3 verdict")
+        self.detail.show(lines)
 
     def _look(self) -> Look:
         """The pane as a plot sees it."""
@@ -223,7 +277,8 @@ class CompareBase(Screen[None]):
     @on(Drawn)
     def _on_drawn(self, event: Drawn) -> None:
         pair = self.table.pair
-        if pair is not None and pair.role == event.role and self.view == event.view:
+        if self.drawing and pair is not None and pair.role == event.role and self.view == event.view:
+            self.drawing = False
             self.hints.say("")
             self.detail.show(event.lines)
 
@@ -240,6 +295,8 @@ class CompareBase(Screen[None]):
         index = next((i for i, p in enumerate(self.table.pairs) if p.role == role), None)
         if index is None:
             self.selection.text, self.selection.under, self.selection.only_changed = "", "", False
+            with self.prevent(Input.Changed):
+                self.query_one("#filter", Input).value = ""
             self.refill()
             index = next((i for i, p in enumerate(self.table.pairs) if p.role == role), None)
         if index is not None:
@@ -265,8 +322,7 @@ class CompareBase(Screen[None]):
         if name:
             self.query_one(f"#{name}-box").styles.height = "1fr"
             self.activate(name)
-        else:
-            self.fit_panes()
+        self.fit_panes()
 
     def on_resize(self) -> None:
         self.fit_panes()
@@ -274,11 +330,14 @@ class CompareBase(Screen[None]):
     def fit_panes(self) -> None:
         """Panes by the size of the terminal."""
         width, height = self.size
-        self.query_one("#left").styles.width = 30 if width < 100 else 38 if width < 160 else 56
+        narrow = 30 if width < 100 else 38 if width < 160 else 56
+        self.query_one("#left").styles.width = "1fr" if self.zoomed == "tree" else narrow
         if not self.zoomed:
             self.query_one("#detail-box").styles.height = 7 if height < 30 else 15 if height < 50 else 24
             self.query_one("#table-box").styles.height = "1fr"
         self.show_models()
+        self.show_headline(self.verdict_text)
+        self.call_after_refresh(self.redraw)
 
     def activate(self, name: str) -> None:
         """Let the keys work in this pane.
@@ -286,6 +345,9 @@ class CompareBase(Screen[None]):
         Not Textual's focus: that repaints both panes whole (40 kB); this repaints their titles and cursor lines. Only
         the filter has the focus while it is open.
         """
+        if self.zoomed not in ("", name):
+            self.zoom_pane(name)
+            return
         self.active = name
         self.set_focus(None)
         for pane in PANES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual import on, work
-from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.results import ScalePair
@@ -13,9 +12,10 @@ from qinspect.tui.screens.finding import Finding
 from qinspect.tui.screens.looking import Looking
 from qinspect.tui.screens.moving import Moving
 from qinspect.tui.screens.taking import Taking
-from qinspect.tui.session import Compared, Failed, Opened, Progress, ScalesReady
+from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progress, ScalesReady
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable
+from qinspect.tui.widgets.text_pane import TextPane
 
 
 class CompareScreen(Moving, Finding, Looking, Taking):
@@ -23,6 +23,8 @@ class CompareScreen(Moving, Finding, Looking, Taking):
 
     @on(Progress)
     def _on_progress(self, event: Progress) -> None:
+        if event.phase == DRAWING and not self.drawing:
+            return
         share = f" {100 * event.done // event.total} %" if event.total else ""
         self.hints.say(f"{event.phase}{share}")
 
@@ -30,14 +32,14 @@ class CompareScreen(Moving, Finding, Looking, Taking):
     def _on_failed(self, event: Failed) -> None:
         self.show_models()
         if event.model != "B":
-            self.query_one("#verdict", Static).update(event.error)
+            self.show_headline(event.error)
         self.hints.say("")
 
     @on(Opened)
     def _on_opened(self, event: Opened) -> None:
         self.paired = event.tree
         self.show_models()
-        self.query_one("#verdict", Static).update("")
+        self.show_headline("")
         self.layers_tree.show(event.tree, self.session.two)
 
     @on(ScalesReady)
@@ -48,7 +50,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
             self.layers_tree.refresh_rows()
         self.refill()
         self.hints.say("" if not self.session.two else "comparing codes")
-        if event.pairs and self.history_at < 0:
+        if self.history_at < 0:
             self.show_selected()
 
     @on(Compared)
@@ -58,7 +60,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
             place_weights(self.paired, c.weights)
         self.layers_tree.refresh_rows()
         self.hints.say("" if c.weights_compared else f"weights: not compared ({size(c.weight_bytes)})")
-        self.query_one("#verdict", Static).update(c.headline.text)
+        self.show_headline(c.headline.text)
         self.show_selected()
 
     @on(ScaleTable.Wanted)
@@ -90,6 +92,10 @@ class CompareScreen(Moving, Finding, Looking, Taking):
     @on(LineList.Clicked)
     def _on_clicked(self, event: LineList.Clicked) -> None:
         self.activate("tree" if event.source is self.layers_tree else "table")
+
+    @on(TextPane.Clicked)
+    def _on_detail_clicked(self) -> None:
+        self.activate("detail")
 
     @on(LineList.Chosen)
     def _on_chosen(self, event: LineList.Chosen) -> None:

@@ -10,13 +10,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from qinspect.tui.actions import ACTIONS, Action, key_text
+from qinspect.tui.actions import ACTIONS, key_text
+from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.widgets.lines import Piece
 from qinspect.tui.widgets.text_pane import TextPane
-
-SIGNS = (
-    "▲ B larger   ▼ B smaller   = same   ≠ changed both ways   ≁ not comparable   A B only in that model   ✗ unreadable"
-)
 
 
 class HelpScreen(ModalScreen[None]):
@@ -29,6 +26,11 @@ class HelpScreen(ModalScreen[None]):
         Binding("pagedown,space", "scroll(15)", "page", show=False),
         Binding("pageup", "scroll(-15)", "page", show=False),
     ]
+
+    def __init__(self, glyphs: Glyphs, keys: dict[str, list[str]]) -> None:
+        super().__init__()
+        self.glyphs = glyphs
+        self.keys = keys
 
     def compose(self) -> ComposeResult:
         with Vertical(id="help-box"):
@@ -46,17 +48,22 @@ class HelpScreen(ModalScreen[None]):
             if action.group != group:
                 group = action.group
                 lines += [[], [(group, "accent")]]
-            keys = [key_text(k) for k in self.keys_of(action)]
+            keys = [key_text(k) for k in self.keys[action.name]]
             lines.append([(f"  {', '.join(keys):<18}", "name"), (action.help, "")])
-        return [*lines[1:], [], [("Signs", "accent")], [(f"  {SIGNS}", "")]]
-
-    def keys_of(self, action: Action) -> list[str]:
-        """The keys that are bound to it now, remapped ones included."""
-        below = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else self
-        found = [
-            key for key, bound in below._bindings.key_to_bindings.items() if any(b.id == action.name for b in bound)
-        ]
-        return found or list(action.keys)
+        g = self.glyphs
+        signs = (
+            (g.up, "B is larger"),
+            (g.down, "B is smaller"),
+            (g.same, "the same"),
+            (g.different[0], "changed both ways"),
+            (g.odd, "not comparable"),
+            ("A B", "only in that model"),
+            (g.broken, "unreadable"),
+            (g.bookmark, "bookmark"),
+        )
+        lines += [[], [("Signs", "accent")]]
+        lines += [[(f"  {sign:<18}", "name"), (meaning, "")] for sign, meaning in signs]
+        return lines[1:]
 
     def action_scroll(self, rows: int) -> None:
         """Scroll the list."""

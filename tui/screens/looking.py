@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
 
-from qinspect.inspector.text import visible
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.theme import THEMES
-from qinspect.tui.widgets.bars import TitleLine
 
 
 class Looking(CompareBase):
@@ -65,14 +62,8 @@ class Looking(CompareBase):
         if c is None:
             self.hints.say("no comparison yet" if self.session.two else "one model: no verdict")
             return
-        width = max(40, self.detail.size.width - 4)
-        lines = textwrap.wrap(f"{c.headline.text} [{c.headline.rule}]", width)
-        for r in c.reasons:
-            lines += ["", *textwrap.wrap(f"- {r.text} [{r.rule}]", width, subsequent_indent="  ")]
-        lines += ["", *(visible(n) for n in c.notes)]
-        self.query_one("#detail-title", TitleLine).update("3 verdict")
-        self.detail.show(lines)
         self.activate("detail")
+        self.show_verdict()
 
     def action_zoom(self) -> None:
         name = self.active

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from qinspect.inspector.text import number, percent, visible
+from qinspect.tui.actions import keys_now
 from qinspect.tui.outside import copy_to_terminal, write_view
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.export import ExportScreen
@@ -48,12 +49,12 @@ class Taking(CompareBase):
         try:
             path = write_view(kind, self)
         except OSError as e:
-            self.hints.say(f"not saved: {e.strerror}")
+            self.hints.say(f"not saved: {e.strerror or e}")
         else:
-            self.hints.say(f"saved {path}")
+            self.hints.say(f"saved {visible(str(path))}")
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen())
+        self.app.push_screen(HelpScreen(self.glyphs, keys_now(self)))
 
     def action_quit(self) -> None:
         self.app.exit()

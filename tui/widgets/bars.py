@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qinspect.tui.actions import ACTIONS, key_text
+from qinspect.tui.actions import ACTIONS, key_text, keys_now
+from qinspect.tui.labels import fill
 
 
 class HintBar(Widget):
@@ -27,20 +29,24 @@ class HintBar(Widget):
         """The one line."""
         style = self.rich_style
         bold = style + self.app.console.get_style("bold")
-        room = self.size.width - len(self.status) - 2
+        status = fill(self.status, min(cell_len(self.status), self.size.width - 2), "...", keep_end=True)
+        room = self.size.width - cell_len(status) - 2
+        keys = keys_now(self.screen)
         segments = []
         used = 0
         for action in ACTIONS:
             if not action.label:
                 continue
-            key = key_text(action.keys[0])
+            if not keys[action.name]:
+                continue
+            key = key_text(keys[action.name][0])
             n = len(key) + len(action.label) + 3
             if used + n > room:
                 break
             segments += [Segment(key, bold), Segment(f" {action.label}  ", style)]
             used += n
-        segments.append(Segment(" " * max(1, self.size.width - used - len(self.status)), style))
-        segments.append(Segment(self.status[: max(0, self.size.width - used - 1)], bold))
+        segments.append(Segment(" " * (self.size.width - used - cell_len(status)), style))
+        segments.append(Segment(status, bold))
         return Strip(segments).adjust_cell_length(self.size.width, style)
 
 

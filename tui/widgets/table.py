@@ -12,7 +12,8 @@ from textual.widget import Widget
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.rows import Value, cell, layout, sign
+from qinspect.tui.labels import fill
+from qinspect.tui.rows import Values, cell, layout, sign
 from qinspect.tui.widgets.lines import LineList, Piece
 
 
@@ -31,7 +32,7 @@ class ScaleTable(LineList):
         self.glyphs = glyphs
         self.two = True
         self.pairs: list[ScalePair] = []
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, Values] = {}
         self.bookmarks: set[str] = set()
         self._asked: set[str] = set()
         self._missing: list[ScalePair] = []
@@ -51,7 +52,7 @@ class ScaleTable(LineList):
         """The row under the cursor."""
         return self.pairs[self.cursor] if self.cursor < len(self.pairs) else None
 
-    def learn(self, values: dict[str, Value]) -> None:
+    def learn(self, values: dict[str, Values]) -> None:
         """Values that were read."""
         self.values.update(values)
         self.refresh_rows()
@@ -63,8 +64,8 @@ class ScaleTable(LineList):
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         p = self.pairs[row]
-        value = self.values.get(p.role)
-        if value is None and p.difference is None and p.role not in self._asked:
+        values = self.values.get(p.role)
+        if values is None and p.difference is None and p.role not in self._asked:
             self._asked.add(p.role)
             if not self._missing:
                 self.call_later(self._ask)
@@ -72,9 +73,8 @@ class ScaleTable(LineList):
         mark = sign(p, self.two, self.glyphs)
         pieces: list[Piece] = [mark, (self.glyphs.bookmark if p.role in self.bookmarks else " ", "accent")]
         for column, w in layout(self.two, width):
-            text = cell(p, column.name, value)
-            if len(text) > w:
-                text = self.glyphs.cut + text[-(w - 1) :] if column.name == "scale" else text[: w - 1] + self.glyphs.cut
+            text = cell(p, column.name, values or (None, None))
+            text = fill(text, w, self.glyphs.cut, right=column.right, keep_end=column.name == "scale")
             kind = (
                 mark[1]
                 if column.name == "B vs A"
@@ -82,7 +82,7 @@ class ScaleTable(LineList):
                 if column.name in ("kind", "granularity", "copies")
                 else ""
             )
-            pieces.append((text.rjust(w) if column.right else text.ljust(w), kind))
+            pieces.append((text, kind))
             pieces.append((" ", ""))
         return pieces[:-1]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -32,6 +34,9 @@ class TextPane(ScrollView, can_focus=False):
         "a",
         "b",
     }
+
+    class Clicked(Message):
+        """The mouse was here."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -74,6 +79,9 @@ class TextPane(ScrollView, can_focus=False):
     def on_resize(self, _: events.Resize) -> None:
         self.virtual_size = self._content_size()
 
+    def on_click(self) -> None:
+        self.post_message(self.Clicked())
+
     @property
     def plain(self) -> list[str]:
         """The lines as text, for export and tests."""
@@ -103,4 +111,4 @@ class TextPane(ScrollView, can_focus=False):
 
 
 def _length(line: Sequence[Piece] | Text) -> int:
-    return line.cell_len if isinstance(line, Text) else sum(len(text) for text, _ in line)
+    return line.cell_len if isinstance(line, Text) else sum(cell_len(text) for text, _ in line)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from qinspect.inspector.paired_tree import Badge, PairedNode, PairedTree
 from qinspect.inspector.text import percent, visible
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.labels import fill
 from qinspect.tui.widgets.lines import LineList, Piece
 
 
@@ -146,11 +147,8 @@ class LayerTree(LineList):
         mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
         badge, kind = self._badge(r.node)
         name = visible(r.node.name, 80) if r.node.parent else "whole model"
-        room = width - len(badge) - 1
-        left = f"{'  ' * min(r.depth, 12)}{mark}{name}"
-        if len(left) > room:
-            left = left[: max(0, room - 1)] + g.cut
-        return [(left.ljust(room), "dim" if r.node.is_leaf and kind == "same" else ""), (" ", ""), (badge, kind)]
+        left = fill(f"{'  ' * min(r.depth, 12)}{mark}{name}", width - len(badge) - 1, g.cut)
+        return [(left, "dim" if r.node.is_leaf and kind == "same" else ""), (" ", ""), (badge, kind)]
 
     def _badge(self, node: PairedNode) -> Piece:
         g = self.glyphs

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import CodeArray, FloatArray, Format, QuantizedWeight, ScaleRecord
@@ -20,6 +21,7 @@ from qinspect.inspector.formats.quamba.layout import (
     head_path,
     linear,
     linears_of,
+    parameter_role,
     scheme_of,
     vocabulary,
 )
@@ -30,7 +32,7 @@ from qinspect.inspector.formats.quamba.parameters import (
     linear_parameter,
     scan_parameters,
 )
-from qinspect.inspector.formats.quamba.points import OUTPUT_SCALES, cells_of, head_point, points_of
+from qinspect.inspector.formats.quamba.points import OUTPUT_SCALES, head_point, points_of, witnesses_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,18 +89,18 @@ class QuambaFormat(Format):
             yield from (found[name] for name in _FORWARD_ORDER[layer.mamba] if name in found)
         if point := head_point(c, self.root):
             yield point
-        if head := linear(c, head_path(self.root), vocabulary(c, self.root)):
+        if head := linear(c, head_path(c, self.root), vocabulary(c, self.root)):
             yield linear_parameter(c, head, "lm_head", {}, {})
 
     def _of_layer(self, layer: Layer) -> dict[str, ScaleRecord | Parameter]:
         """What one layer has, by the names of _FORWARD_ORDER."""
         c = self.checkpoint
         found: dict[str, ScaleRecord | Parameter] = dict(points_of(c, layer))
-        cells = cells_of(c, layer)
+        witnesses = witnesses_of(c, layer)
         for name, module in linears_of(c, layer):
-            found[name] = linear_parameter(c, module, f"{layer.role}.{name}", *_folds(layer, name), cells)
+            found[name] = linear_parameter(c, module, f"{layer.role}.{name}", *_folds(layer, name), witnesses)
         for parameter in (*convolution_parameters(c, layer), *scan_parameters(c, layer)):
-            found[parameter.weight.role.rpartition(".")[2]] = parameter
+            found[parameter.weight.name.rpartition(".")[2]] = parameter
         return found
 
     @property
@@ -117,7 +119,7 @@ class QuambaFormat(Format):
             extras.append("head groups")
         if f"{self.root}embedding.scales" in self.checkpoint:
             extras.append("quantized embedding")
-        if scheme_of(self.checkpoint, head_path(self.root)):
+        if scheme_of(self.checkpoint, head_path(self.checkpoint, self.root)):
             extras.append("quantized lm_head")
         return f"{name} {how}, {', '.join(extras)}"
 
@@ -173,6 +175,9 @@ class QuambaFormat(Format):
             f"codes and scales do not fit {self.description}: {reason}", file=self.checkpoint.path, key=key
         )
 
+    def witnesses(self) -> dict[str, tuple[str, ...]]:
+        return {f"{layer.role}.": witnesses_of(self.checkpoint, layer) for layer in self.layers}
+
     def notes(self) -> tuple[str, ...]:
         notes = []
         config = self.checkpoint.config
@@ -196,17 +201,11 @@ class QuambaFormat(Format):
         return [t for t in super().other_tensors() if not t.name.endswith(".workspace")]
 
     def role_of(self, name: str) -> str:
-        module = name
-        while "." in module:
-            module = module.rpartition(".")[0]
-            if role := self._module_roles.get(module):
-                return role + name[len(module) :]
+        for layer in self.layers:
+            for path, role in ((layer.mixer, layer.role), (layer.norm, f"layers.{layer.index}.norm")):
+                if name.startswith(path + "."):
+                    return role + parameter_role(layer, name[len(path) :])
         return super().role_of(name)
-
-    @cached_property
-    def _module_roles(self) -> dict[str, str]:
-        roles = {layer.norm: f"layers.{layer.index}.norm" for layer in self.layers}
-        return roles | {layer.mixer: layer.role for layer in self.layers}
 
 
 def _folds(layer: Layer, name: str) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:

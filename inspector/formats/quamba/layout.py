@@ -159,6 +159,17 @@ def vocabulary(checkpoint: Checkpoint, root: str) -> int:
     return -(-size // multiple) * multiple
 
 
-def head_path(root: str) -> str:
-    """Module path of lm_head: beside the backbone."""
-    return root.removesuffix("backbone.") + "lm_head"
+def head_path(checkpoint: Checkpoint, root: str) -> str:
+    """Module path of lm_head: beside the backbone, or at the top where the backbone was renamed."""
+    beside = root.removesuffix("backbone.") + "lm_head"
+    return beside if f"{beside}.weight" in checkpoint else "lm_head"
+
+
+def parameter_role(layer: Layer, leaf: str) -> str:
+    """`leaf` (with its dot) under the name that it has in an unquantized mixer: A_log, D and dt_bias are parameters of
+    the mixer, wherever the quantized scan keeps them."""
+    for module in (".qchunk_scan", ".selective_scan"):
+        leaf = leaf.removeprefix(module) if leaf.startswith(module + ".") else leaf
+    if layer.mamba == 1 and leaf in (".dt_bias", ".dt_proj_bias"):
+        return ".dt_proj.bias"
+    return leaf

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
@@ -24,7 +25,7 @@ from qinspect.inspector.formats.contract import (
     stored_form,
 )
 from qinspect.inspector.formats.quamba import marlin
-from qinspect.inspector.formats.quamba.layout import Layer, Linear
+from qinspect.inspector.formats.quamba.layout import Layer, Linear, parameter_role
 
 _EMBEDDING_ORDER = np.array([0, 2, 4, 6, 1, 3, 5, 7])
 """Which of its eight elements nibble p of a packed embedding word holds."""
@@ -184,11 +185,12 @@ class Embedding(Parameter):
 
 def _weight_record(checkpoint: Checkpoint, role: str, key: str, scheme: str, granularity: str, name: str,
                    group_size: int | None = None, axis: int | None = None,
-                   folded: tuple[str, ...] = (), cells: tuple[str, ...] = ()) -> ScaleRecord:  # fmt: skip
+                   folded: tuple[str, ...] = (), witnesses: tuple[str, ...] = ()) -> ScaleRecord:  # fmt: skip
     dtype, shape = stored_form(checkpoint, key)
     return ScaleRecord(
         role=role, key=key, kind=Kind.WEIGHT, of=f"weight {name}", scheme=scheme, granularity=granularity,
-        dtype=dtype, shape=shape, group_size=group_size, axis=axis, alpha_sensitive=False, folded=folded, cells=cells,
+        dtype=dtype, shape=shape, group_size=group_size, axis=axis, alpha_sensitive=False, folded=folded,
+        witnesses=witnesses,
     )  # fmt: skip
 
 
@@ -198,10 +200,10 @@ def linear_parameter(
     role: str,
     outputs: dict[str, str],
     segments: dict[str, tuple[int, int]],
-    cells: tuple[str, ...] = (),
+    witnesses: tuple[str, ...] = (),
 ) -> Parameter:
     """The weight of one linear layer. `outputs`: entry of the output scale per segment, {} where outputs are fp16.
-    `cells`: as in ScaleRecord, for layers whose channels may be permuted."""
+    `witnesses`: as in ScaleRecord, for layers whose channels may be permuted."""
     path, role = linear.path, f"{role}.weight"
     name = f"{path}.weight"
     tensor = checkpoint.tensor(name)
@@ -223,14 +225,14 @@ def linear_parameter(
     elif linear.scheme == "W4A16":
         records = (
             _weight_record(checkpoint, role, f"{path}.scale", "int4, group 128", "per-group", name, 128, 1,
-                           cells=cells),
+                           witnesses=witnesses),
         )  # fmt: skip
     else:
         records = (
             _weight_record(checkpoint, role, f"{path}.s_group", "int4 in int8, group 128, relative to the channel",
-                           "per-group", name, 128, 1, cells=cells),
+                           "per-group", name, 128, 1, witnesses=witnesses),
             _weight_record(checkpoint, f"{role}#channel", f"{path}.s_channel", "int8 of the two-level int4",
-                           "per-channel", name, axis=0, folded=folds, cells=cells),
+                           "per-channel", name, axis=0, folded=folds, witnesses=witnesses),
         )  # fmt: skip
     weight = QuantizedWeight(
         name, role, name, (linear.n_out, linear.n_in), linear.bits, linear.scheme, tuple(r.role for r in records),
@@ -274,13 +276,16 @@ def convolution_parameters(checkpoint: Checkpoint, layer: Layer) -> Iterator[Par
 def scan_parameters(checkpoint: Checkpoint, layer: Layer) -> Iterator[Parameter]:
     """The scan's A_log, D and (Mamba1) dt_bias."""
     module = "selective_scan" if layer.mamba == 1 else "qchunk_scan"
-    path, role = f"{layer.mixer}.{module}", f"{layer.role}.{module}"
+    path = f"{layer.mixer}.{module}"
     a_scale = "A_scale" if layer.mamba == 1 else "A_log_scale"
     for tensor, scale in (("A_log", a_scale), ("D", "D_scale"), ("dt_bias", "dt_bias_scale")):
         stored = checkpoint.tensor(f"{path}.{tensor}")
         n = stored.shape[0] if stored is not None and stored.shape else 0
         if found := _int8_parameter(
-            checkpoint, f"{path}.{tensor}", f"{role}.{tensor}", {"": (f"{path}.{scale}", (0, n))}
+            checkpoint,
+            f"{path}.{tensor}",
+            layer.role + parameter_role(layer, f".{tensor}"),
+            {"": (f"{path}.{scale}", (0, n))},
         ):
             yield found
 

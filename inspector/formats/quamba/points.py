@@ -93,20 +93,24 @@ def points_of(checkpoint: Checkpoint, layer: Layer) -> Iterator[tuple[str, Scale
             _linear_copies(checkpoint, layer, point.linear) if point.linear else [],
             percentile=point.percentile,
             cells=cells_of(checkpoint, layer) if point.percentile else (),
+            witnesses=witnesses_of(checkpoint, layer) if point.percentile else (),
         )
         if record:
             yield point.name, record
 
 
 def cells_of(checkpoint: Checkpoint, layer: Layer) -> tuple[str, ...]:
-    """Entries that say which heads and channels a cell covers: the group ranges, and - because the permutation of
-    heads and channels is not stored - the unquantized per-head and per-channel tensors that it moved. () without
-    head groups."""
-    found = [f"{layer.mixer}.{key}" for key in _RANGES if f"{layer.mixer}.{key}" in checkpoint]
-    if not found:
+    """Entries that say which heads and channels a grouped scale's cell covers; () without head groups."""
+    return tuple(f"{layer.mixer}.{key}" for key in _RANGES if f"{layer.mixer}.{key}" in checkpoint)
+
+
+def witnesses_of(checkpoint: Checkpoint, layer: Layer) -> tuple[str, ...]:
+    """Unquantized tensors with one value a head, and one a channel: the permutation of heads and channels is not
+    stored, but these were permuted with them."""
+    if layer.mamba == 1:
         return ()
-    witnesses = (f"{layer.mixer}.qchunk_scan.dt_bias", f"{layer.mixer}.norm.weight")
-    return (*found, *(key for key in witnesses if key in checkpoint))
+    keys = (f"{layer.mixer}.qchunk_scan.dt_bias", f"{layer.mixer}.dt_bias", f"{layer.mixer}.norm.weight")
+    return tuple(key for key in keys if checkpoint.tensor(key) is not None)
 
 
 def _linear_copies(checkpoint: Checkpoint, layer: Layer, name: str) -> list[Copy]:
@@ -132,7 +136,7 @@ def _input_copies(checkpoint: Checkpoint, path: str, s_out: str) -> list[Copy]:
 
 def head_point(checkpoint: Checkpoint, root: str) -> ScaleRecord | None:
     """`lm_head:input`; absent where neither norm_f nor lm_head is quantized (whatever config.json says)."""
-    copies = _input_copies(checkpoint, head_path(root), "")
+    copies = _input_copies(checkpoint, head_path(checkpoint, root), "")
     return _record(checkpoint, "lm_head:input", [f"{root}norm_f.output_scale"], copies)
 
 
@@ -151,6 +155,7 @@ def _record(
     more: list[Copy],
     percentile: bool = False,
     cells: tuple[str, ...] = (),
+    witnesses: tuple[str, ...] = (),
 ) -> ScaleRecord | None:
     copies = [Copy(key, "the same scale") for key in keys if _is_scale(checkpoint, key)] + more
     first = next((c for c in copies if c.exact), None)
@@ -175,4 +180,5 @@ def _record(
         alpha_sensitive=percentile and not grouped,
         copies=tuple(c for c in copies if c.key != first.key),
         cells=cells,
+        witnesses=witnesses if grouped else (),
     )

@@ -1,0 +1,72 @@
+"""What the verdict's rules look at, and the numbers that they cite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, Summary, WeightPair
+from qinspect.inspector.formats import Format, Kind
+
+REPEAT_BAND_PERCENT = 0.0033
+SAMPLES_BAND_PERCENT = (0.09, 1.07)
+BAND_ORIGIN = "measured on Quamba-130m W8A8, layers 0-2, 512 samples"
+SEED_SIGNIFICANT_PERCENT = 1.0
+SEED_NOT_APPLIED_PERCENT = 0.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at."""
+
+    a: Format
+    b: Format
+    scales: Sequence[ScalePair]
+    weights: Sequence[WeightPair]
+    copies: Sequence[CopyProblem]
+    summary: Summary
+    weights_compared: bool
+    weight_bytes: int
+
+    def points(self, alpha_sensitive: bool) -> list[ScalePair]:
+        """Activation points in both models that a percentile makes (or that none does)."""
+        return [
+            p
+            for p in self.scales
+            if p.a and p.b and p.a.kind is Kind.ACTIVATION and (p.a.alpha_sensitive is True) is alpha_sensitive
+        ]
+
+    @cached_property
+    def changed_weights(self) -> list[WeightPair]:
+        """Codes and tensors whose bytes differ."""
+        return [w for w in self.weights if w.status is Status.DIFFERENT]
+
+    def of_status(self, *statuses: Status) -> list[ScalePair | WeightPair]:
+        """Pairs of these statuses, scales first."""
+        pairs: list[ScalePair | WeightPair] = [*self.scales, *self.weights]
+        return [p for p in pairs if p.status in statuses]
+
+    @cached_property
+    def structure(self) -> list[ScalePair | WeightPair]:
+        """What cannot be compared number by number, or has no partner."""
+        return self.of_status(Status.ONLY_A, Status.ONLY_B, Status.SHAPE, Status.DTYPE, Status.SCHEME)
+
+    @cached_property
+    def broken(self) -> list[ScalePair | WeightPair]:
+        """What could not be read."""
+        return self.of_status(Status.BROKEN)
+
+    @cached_property
+    def moved(self) -> list[ScalePair | WeightPair]:
+        """What holds the same cells in another order."""
+        return self.of_status(Status.PERMUTED)
+
+
+def size_of(pair: ScalePair) -> float | None:
+    """|difference| in percent of A; 0 for equal ones, None where there is no percentage."""
+    d = pair.difference
+    if d is None:
+        return 0.0 if pair.status is Status.IDENTICAL else None
+    return None if math.isnan(d.largest) else abs(d.largest)

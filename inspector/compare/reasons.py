@@ -1,0 +1,299 @@
+"""The supporting rules: each yields nothing where it does not apply. docs/verdict.md says what they rest on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from qinspect.inspector.compare.copies import PRODUCT_TOLERANCE
+from qinspect.inspector.compare.evidence import (
+    BAND_ORIGIN,
+    REPEAT_BAND_PERCENT,
+    SAMPLES_BAND_PERCENT,
+    SEED_NOT_APPLIED_PERCENT,
+    SEED_SIGNIFICANT_PERCENT,
+    Evidence,
+    size_of,
+)
+from qinspect.inspector.compare.results import Reason, ScalePair, Status, copies_differ
+from qinspect.inspector.formats import Kind
+from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
+
+_ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|[01](?:\.\d+)?)(?![\d.])", re.IGNORECASE)
+
+
+def claimed_alpha(path: Path) -> str | None:
+    """The percentile_alpha that a directory name claims (`pa-0.9995`, `m1_w8a8_pa0.9995`), as written."""
+    for part in reversed(path.absolute().parts):
+        if found := _ALPHA_IN_NAME.search(part):
+            return found[1]
+    return None
+
+
+def alpha(e: Evidence) -> Iterator[Reason]:
+    """What the points say about percentile_alpha, where only points that it makes differ."""
+    sensitive, minmax = e.points(True), e.points(False)
+    changed = [p for p in sensitive if p.status is Status.DIFFERENT and p.difference]
+    roles = {p.role for p in changed}
+    weight_scales = [p for p in e.scales if p.status is Status.DIFFERENT and p.record.kind is Kind.WEIGHT]
+    if not changed or weight_scales or any(not p.status.counts_as_same for p in minmax):
+        return
+    if any(p.difference and (p.difference.n_bad_a or p.difference.n_bad_b) for p in changed):
+        return
+    if any(c.role in roles for c in e.copies):
+        return
+    if minmax:
+        fingerprint = (
+            f"All {len(minmax)} min-max points are identical (they sit on a float16 grid of about 0.05-0.1 %), the "
+            f"fingerprint of the same calibration data{'' if e.changed_weights else ' and weights'}"
+        )
+    else:
+        fingerprint = (
+            "There is no min-max point to tell whether the data are the same: alpha and data cannot be separated"
+        )
+    largest = max(abs(p.difference.largest) for p in changed if p.difference)
+    if largest <= REPEAT_BAND_PERCENT:
+        yield Reason(
+            "repeat-noise",
+            f"Only alpha-sensitive points differ ({len(changed)}), by at most {magnitude(largest)}: no more than a "
+            f"repeat of the same run does ({REPEAT_BAND_PERCENT} %). {fingerprint}.",
+        )
+        return
+    directions = {p.difference.direction for p in changed if p.difference}
+    if len(directions) == 1 and directions <= {"up", "down"}:
+        up = directions == {"up"}
+        few = " A change of alpha normally moves nearly all of them." if 2 * len(changed) < len(sensitive) else ""
+        yield Reason(
+            "alpha-signature",
+            f"This is what a change of percentile_alpha looks like: only alpha-sensitive points differ "
+            f"({len(changed)} of {len(sensitive)}), and all go {'up' if up else 'down'} (B's alpha is the "
+            f"{'larger' if up else 'smaller'} one).{few} {fingerprint}.",
+        )
+        return
+    n_up = sum(p.difference is not None and p.difference.direction == "up" for p in changed)
+    yield Reason(
+        "mixed-signs",
+        f"Only alpha-sensitive points differ, but with mixed signs ({n_up} up, {len(changed) - n_up} not). That cannot "
+        f"come from alpha alone: a quantile, and its moving average, is monotone in alpha. {fingerprint}, so another "
+        f"observer setting differs (sigma, sample order), or a file was edited.",
+    )
+
+
+def hand_edited(e: Evidence) -> bool:
+    """Copies disagree, and not alike in both models: no convention of a saver, and more than a last bit."""
+    apart = [c for c in e.copies if not abs(c.found - c.expected) <= PRODUCT_TOLERANCE * abs(c.expected)]
+    return copies_differ(apart)
+
+
+def bad_scales(e: Evidence) -> Iterator[Reason]:
+    """Numbers that no scale can be, in one model and not in the other."""
+    for model, other in (("A", "B"), ("B", "A")):
+        found = []
+        for p in e.scales:
+            if p.difference and p.record.kind is not Kind.UNVERIFIED:
+                bad = (p.difference.n_bad_a, p.difference.n_bad_b)
+                if bad[model == "B"] > bad[model == "A"]:
+                    found.append(p)
+        if found:
+            d = found[0].difference
+            value = number(d.b if model == "B" else d.a) if d else ""
+            yield Reason(
+                "broken-scale",
+                f"{model} has {some(len(found), 'scale')} with numbers that no scale can be (not finite, zero or "
+                f"negative), first {visible(found[0].role, 120)} = {value}; {other}'s are sound. {model} is "
+                f"broken or was edited.",
+            )
+
+
+def copies_disagree(e: Evidence) -> Iterator[Reason]:
+    """Stored copies of one scale that are other numbers, or are not there."""
+    for model in ("A", "B"):
+        missing = [c for c in e.copies if c.model == model and c.relation.startswith("missing")]
+        found = [c for c in e.copies if c.model == model and not c.relation.startswith("missing")]
+        if found:
+            c = found[0]
+            yield Reason(
+                "copies-disagree",
+                f"{model} has {some(len(found), 'stored copy', 'stored copies')} of scales with another number, "
+                f"first {visible(c.copy_key, 120)} ({c.relation}): {visible(c.key, 120)} makes it "
+                f"{digits(c.expected)}, found {digits(c.found)}. The saver writes both from one number: "
+                f"the file is corrupt, was edited, or cast.",
+            )
+        if missing:
+            yield Reason(
+                "copies-missing",
+                f"{model} lacks {some(len(missing), 'stored copy', 'stored copies')} that the other model has, first "
+                f"{visible(missing[0].copy_key, 120)}: an entry was dropped, or is None.",
+            )
+
+
+def _permuted(e: Evidence) -> Iterator[Reason]:
+    pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
+    if pairs:
+        layers = {p.role.partition(".mixer")[0] for p in pairs}
+        yield Reason(
+            "head-order-differs",
+            f"In {some(len(layers), 'layer')}, dt_bias and the gated norm hold the same values in another order, or "
+            f"the group ranges differ: equal indices are not the same cell, so {some(len(pairs), 'scale tensor')} were "
+            f"compared sorted, not cell by cell.",
+        )
+
+
+def _data_differ(e: Evidence) -> Iterator[Reason]:
+    minmax = [p for p in e.points(False) if size_of(p) is not None and p.status is Status.DIFFERENT]
+    if not minmax:
+        return
+    largest = max(size_of(p) or 0.0 for p in minmax)
+    sensitive = [p for p in e.points(True) if p.status is Status.DIFFERENT]
+    text = (
+        f"{some(len(minmax), 'min-max point')} {differ(len(minmax))}, by up to {magnitude(largest)}. percentile_alpha "
+        f"cannot reach them: the calibration data, the weights or the arithmetic differ."
+    )
+    if largest <= REPEAT_BAND_PERCENT:
+        text += " It is no more than a repeat of the same run does."
+    elif largest <= SAMPLES_BAND_PERCENT[1]:
+        text += " Other calibration samples move scales that far."
+    if sensitive:
+        text += (
+            f" The {len(sensitive)} alpha-sensitive points that differ too may owe it to the same cause: alpha and "
+            f"data cannot be separated."
+        )
+    yield Reason("data-differ", text)
+
+
+def _alpha_unreachable(e: Evidence) -> Iterator[Reason]:
+    if (
+        any(r.alpha_sensitive is not False for f in (e.a, e.b) for r in f.scales())
+        or not e.a.scales()
+        or not e.b.scales()
+    ):
+        return
+    calibrated = [any(r.kind is Kind.ACTIVATION for r in f.scales()) for f in (e.a, e.b)]
+    grouped = "with --group_heads Quamba2 makes all of them from running maxima and never reads the flag"
+    sixteen = "there are no activation scales (A16)"
+    if calibrated[0] == calibrated[1]:
+        why = grouped if calibrated[0] else sixteen
+    else:
+        why = f"in {'A' if calibrated[0] else 'B'} {grouped}; in {'B' if calibrated[0] else 'A'} {sixteen}"
+    yield Reason("alpha-is-dead", f"No scale in these files can depend on percentile_alpha: {why}.")
+
+
+def _claimed(e: Evidence) -> Iterator[Reason]:
+    a, b = claimed_alpha(e.a.checkpoint.path), claimed_alpha(e.b.checkpoint.path)
+    if a is None or b is None or float(a) == float(b):
+        return
+    sensitive = e.points(True)
+    differing = [p for p in sensitive if p.status is Status.DIFFERENT and p.difference]
+    names = f"The directory names claim percentile_alpha {a} and {b}"
+    if any(p.difference is None and p.status is not Status.IDENTICAL for p in sensitive):
+        return  # not all of them could be compared
+    known = [r for f in (e.a, e.b) for r in f.scales() if r.alpha_sensitive]
+    if not differing and len(known) == 2 * len(sensitive):
+        yield Reason(
+            "dead-parameter",
+            f"{names}, but no scale that it should reach differs: the setting did not take effect.",
+        )
+    if not differing:
+        return
+    expected = "up" if float(b) > float(a) else "down"
+    against = [p for p in differing if p.difference and p.difference.direction != expected]
+    if against:
+        yield Reason(
+            "claim-contradicted",
+            f"{names}; then every alpha-sensitive scale must go {expected}, but {len(against)} of {len(differing)} do "
+            f"not.",
+        )
+    else:
+        yield Reason(
+            "claim-agrees", f"{names}; all {len(differing)} alpha-sensitive differences go {expected}, as they must."
+        )
+
+
+def _weights(e: Evidence) -> Iterator[Reason]:
+    if not e.weights_compared:
+        yield Reason("weights-not-compared", f"weights: not compared ({size(e.weight_bytes)}). --codes reads them.")
+        return
+    quantized = [w for w in e.changed_weights if w.quantized]
+    others = [w for w in e.changed_weights if not w.quantized]
+    for found, what in ((quantized, "code tensor"), (others, "unquantized tensor or value")):
+        if not found:
+            continue
+        first = found[0]
+        part = f", {share(first.n_changed, first.n)} of its elements" if first.n_changed is not None else ""
+        many = what.replace("tensor", "tensors")
+        text = f"{some(len(found), what, many)} {differ(len(found))}, first {visible(first.role, 120)}{part}."
+        points = e.points(True) + e.points(False)
+        sensitive_only = points and all(p.status.counts_as_same for p in e.points(False))
+        if sensitive_only and any(p.status is Status.DIFFERENT for p in e.points(True)):
+            text += " An activation setting such as percentile_alpha cannot do this: something else differs too."
+        yield Reason("weights-differ", text)
+
+
+def _renamed(e: Evidence) -> Iterator[Reason]:
+    pairs = [p for p in e.scales if p.a and p.b and p.a.role != p.b.role]
+    if pairs:
+        a, b = pairs[0].a, pairs[0].b
+        assert a is not None
+        assert b is not None
+        yield Reason(
+            "renamed",
+            f"{some(len(pairs), 'scale')} were paired under another name, first A {visible(a.role, 100)} with B "
+            f"{visible(b.role, 100)}.",
+        )
+
+
+def _config(e: Evidence) -> Iterator[Reason]:
+    a, b = e.a.checkpoint.config, e.b.checkpoint.config
+    if not a or not b:
+        return
+    keys = sorted(k for k in a.keys() | b.keys() if a.get(k, ...) != b.get(k, ...))
+    if keys:
+        more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+        yield Reason("config-differs", f"config.json differs in {', '.join(visible(k, 60) for k in keys[:5])}{more}.")
+
+
+def _bands(e: Evidence) -> Iterator[Reason]:
+    compared = [p for p in e.points(False) + e.points(True) if p.difference or p.status is Status.IDENTICAL]
+    apart = [d for p in compared if p.status is Status.DIFFERENT and (d := size_of(p)) is not None]
+    if (
+        not apart
+        or next(bad_scales(e), None)
+        or any(isinstance(p, ScalePair) and p.status in (Status.ONLY_A, Status.ONLY_B) for p in e.structure)
+    ):
+        return  # bands are of one model against itself
+    low, high = SAMPLES_BAND_PERCENT
+    over = sum(d > high for d in apart)
+    repeat = sum(d <= REPEAT_BAND_PERCENT for d in apart)
+    yield Reason(
+        "noise-bands",
+        f"Noise bands ({BAND_ORIGIN}): repeating a run moves a scale by at most {REPEAT_BAND_PERCENT} %, other "
+        f"calibration samples by {low}-{high} %. Of {some(len(apart), 'activation scale')} that differ here, {repeat} "
+        f"are within the first and {over} beyond the second.",
+    )
+    reachable = [p for p in compared if p.record.alpha_sensitive] or compared
+    sizes = [size_of(p) or 0.0 for p in reachable]
+    significant = sum(d > SEED_SIGNIFICANT_PERCENT for d in sizes)
+    tiny = sum(d < SEED_NOT_APPLIED_PERCENT for d in sizes)
+    which = "alpha-sensitive " if reachable is not compared else ""
+    yield Reason(
+        "rule-of-thumb",
+        f"Rule of thumb only (no measurement behind it): over {SEED_SIGNIFICANT_PERCENT:g} % is called significant - "
+        f"{significant} of {len(sizes)} {which}activation scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not "
+        f"applied - {tiny} of {len(sizes)}.",
+    )
+
+
+REASONS = (
+    bad_scales,
+    copies_disagree,
+    alpha,
+    _claimed,
+    _data_differ,
+    _weights,
+    _permuted,
+    _renamed,
+    _config,
+    _bands,
+    _alpha_unreachable,
+)

@@ -1,0 +1,128 @@
+"""Driving the screen in tests: open it on a checkpoint, press keys, wait for a state. Nothing sleeps for a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from qinspect.tui.app import QinspectApp
+from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.widgets.bars import TitleLine
+
+PATIENCE_S = 30.0
+"""How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
+
+SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
+ALPHA_A = "m1_w8a8_pa0.9995/quamba-tiny-w8a8"
+ALPHA_B = "m1_w8a8_pa0.99999/quamba-tiny-w8a8"
+GROUPED = "m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8"
+PERMUTED = "m2_w4a8_gh_perm/quamba2-tiny-w4a8"
+
+
+CHARACTERS = {"space": " ", "full_stop": ".", "underscore": "_", "colon": ":", "slash": "/"}
+
+
+class Driver:
+    """An open screen. What tests look at has a name here."""
+
+    def __init__(self, app: QinspectApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def screen(self) -> CompareScreen:
+        """The compare screen, whatever lies over it."""
+        return next(s for s in self.app.screen_stack if isinstance(s, CompareScreen))
+
+    @property
+    def role(self) -> str:
+        """The selected scale, "" where there is none."""
+        pair = self.screen.table.pair
+        return pair.role if pair else ""
+
+    @property
+    def roles(self) -> list[str]:
+        """The scales in the table."""
+        return [p.role for p in self.screen.table.pairs]
+
+    @property
+    def tree_paths(self) -> list[str]:
+        """The nodes in the tree."""
+        return [r.node.path for r in self.screen.layers_tree.rows]
+
+    @property
+    def detail(self) -> str:
+        """The text of the detail pane, scrolled away or not."""
+        return "\n".join(self.screen.detail.plain)
+
+    def text_of(self, selector: str) -> str:
+        """What a line of text says."""
+        widget = self.screen.query_one(selector)
+        return str(widget.content) if isinstance(widget, Static) else widget.text if isinstance(widget, TitleLine) else ""
+
+    def rows(self) -> list[str]:
+        """Everything that is painted, a line each."""
+        strips = self.app.screen._compositor.render_strips()
+        return ["".join(segment.text for segment in strip) for strip in strips]
+
+    async def until(self, predicate: Callable[[], object], what: str = "") -> None:
+        """Wait for a state."""
+        end = asyncio.get_running_loop().time() + PATIENCE_S
+        while not predicate():
+            if self.app.crash_report is not None and self.app._exception is not None:
+                raise self.app._exception
+            assert asyncio.get_running_loop().time() < end, f"never came: {what or predicate}\n" + "\n".join(
+                self.rows()
+            )
+            await self.pilot.pause(0.001)
+
+    async def settle(self) -> None:
+        """Wait until no thread works, no timer is to come, and every message was taken."""
+
+        def quiet() -> bool:
+            return all(w.is_finished for w in self.app.workers) and not self.screen._timer_running
+
+        for _ in range(2):  # what a worker posted last may start another
+            await self.until(quiet, "an idle screen")
+            await self.pilot.pause(0)
+        await self.until(quiet, "an idle screen")
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, and wait for all that follows from them."""
+        await self.send(*keys)
+        await self.settle()
+
+    async def send(self, *keys: str) -> None:
+        """Press keys as fast as the screen takes them. (The pilot's own `press` waits 40 ms after every key.)"""
+        for key in keys:
+            taken = asyncio.Event()
+            character = key if len(key) == 1 else CHARACTERS.get(key)
+            self.app.post_message(events.Key(key, character))
+            self.app.call_later(taken.set)
+            await taken.wait()
+            await self.pilot.pause(0)
+
+    async def type(self, text: str) -> None:
+        """Press a key for every letter."""
+        names = {character: key for key, character in CHARACTERS.items()}
+        await self.press(*(names.get(c, c) for c in text))
+
+
+@asynccontextmanager
+async def open_app(
+    a: str | Path, b: str | Path | None = None, size: tuple[int, int] = MIDDLE, wait: bool = True
+) -> AsyncIterator[Driver]:
+    """The screen on one or two checkpoints; wait: until everything is opened and compared."""
+    app = QinspectApp(str(a), None if b is None else str(b))
+    async with app.run_test(size=size) as pilot:
+        driver = Driver(app, pilot)
+        await driver.until(lambda: isinstance(app.screen, CompareScreen), "the screen")
+        if wait:
+            await driver.settle()
+        yield driver

@@ -1,0 +1,43 @@
+"""What the screen's tests share: a home of their own for settings, and coroutines as tests."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = ("NO_COLOR", "COLORTERM", "TMUX", "SSH_CONNECTION", "SSH_TTY", "LC_ALL", "QINSPECT_ASCII")
+"""Variables that change what the screen shows."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    return True
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings are read from and written to a folder of this test; the locale is UTF-8, the terminal has colours."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.001)
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    return home
+
+
+@pytest.fixture(autouse=True)
+def in_fixtures(source_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder is the one of the fixtures, so that paths on the screen are the same everywhere."""
+    place = source_root / "tests" / "data" / "quamba"
+    monkeypatch.chdir(place)
+    return place

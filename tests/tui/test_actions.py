@@ -1,0 +1,550 @@
+"""Every action: it has a handler and keys of its own, and pressing a key does what the help says."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from pilots import ALPHA_A, ALPHA_B, Driver, open_app
+from textual.driver import Driver as TerminalDriver
+from textual.widgets import Input
+
+from qinspect.tui.actions import ACTIONS, BY_NAME, Action, bindings, key_text
+from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.screens.export import ExportScreen
+from qinspect.tui.screens.help import HelpScreen
+from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.theme import THEMES
+
+Check = Callable[[Driver, str], Awaitable[None]]
+CHECKS: dict[str, Check] = {}
+DIFFERENT = [
+    "layers.0.mixer.x_proj:input",
+    "layers.0.mixer.ssm_state_act:input",
+    "layers.1.mixer.x_proj:input",
+    "layers.1.mixer.ssm_state_act:input",
+]
+WITH_WEIGHT = "layers.0.mixer.in_proj.weight"
+
+
+def check(function: Check) -> Check:
+    """`check_open` is what `open` does: called with the app and one of the action's keys."""
+    CHECKS[function.__name__.removeprefix("check_")] = function
+    return function
+
+
+def test_every_action_has_a_handler_and_no_handler_is_unknown() -> None:
+    handlers = {
+        n.removeprefix("action_") for c in CompareScreen.__mro__[:6] for n in vars(c) if n.startswith("action_")
+    }
+    assert handlers >= set(BY_NAME)
+    own = {n for n in handlers if vars(CompareScreen).get(f"action_{n}") or n in BY_NAME}
+    assert own == set(BY_NAME)
+
+
+def test_no_key_is_bound_twice() -> None:
+    keys = Counter(key for a in ACTIONS for key in a.keys)
+    assert [k for k, n in keys.items() if n > 1] == []
+    assert len(BY_NAME) == len(ACTIONS)
+
+
+def test_a_binding_per_action_with_the_id_that_the_config_file_names() -> None:
+    assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings()] == [
+        (a.name, a.name, a.keys) for a in ACTIONS
+    ]
+    assert all(a.help.endswith(".") and len(a.help) < 66 for a in ACTIONS)
+    assert all(len(key_text(a.keys[0])) <= 9 for a in ACTIONS)
+
+
+def test_every_action_is_checked() -> None:
+    assert set(CHECKS) == set(BY_NAME)
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.name)
+async def test_an_action_does_what_its_help_says(
+    action: Action, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        active = d.app.screen.active_bindings
+        assert {active[key].binding.action for key in action.keys} == {action.name}
+        monkeypatch.chdir(tmp_path)
+        await CHECKS[action.name](d, action.keys[0])
+
+
+# --- moving ---
+
+
+async def in_table(d: Driver, row: int = 0) -> None:
+    d.screen.activate("table")
+    d.screen.table.move_to(row)
+    await d.settle()
+
+
+@check
+async def check_down(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert d.screen.layers_tree.cursor == 1
+    await d.press("k")
+    await in_table(d, 30)
+    await d.press(key, key, key)
+    assert d.screen.table.cursor == 31  # stops at the last row
+
+
+@check
+async def check_up(d: Driver, key: str) -> None:
+    await in_table(d, 2)
+    await d.press(key)
+    assert d.screen.table.cursor == 1
+    await d.press(key, key, key)
+    assert d.screen.table.cursor == 0
+
+
+@check
+async def check_page_down(d: Driver, key: str) -> None:
+    await in_table(d)
+    await d.press(key)
+    assert d.screen.table.cursor == d.screen.table.page > 5
+
+
+@check
+async def check_page_up(d: Driver, key: str) -> None:
+    await in_table(d, 31)
+    await d.press(key)
+    assert d.screen.table.cursor == 31 - d.screen.table.page
+
+
+@check
+async def check_top(d: Driver, key: str) -> None:
+    await in_table(d, 20)
+    await d.press(key)
+    assert (d.screen.table.cursor, d.screen.table.scroll_offset.y) == (0, 0)
+
+
+@check
+async def check_bottom(d: Driver, key: str) -> None:
+    await in_table(d)
+    await d.press(key)
+    assert d.screen.table.cursor == 31
+    assert any("layers.1.mixer.out_proj" in row for row in d.rows())
+
+
+@check
+async def check_open(d: Driver, key: str) -> None:
+    layers = d.tree_paths.index("layers")
+    d.screen.layers_tree.move_to(layers)
+    await d.press(key)
+    assert "layers.0" not in d.tree_paths
+    await d.press(key)
+    assert "layers.0" in d.tree_paths
+    await in_table(d)
+    await d.press(key)
+    assert d.screen.zoomed == "detail"
+    assert d.screen.detail.size.width > 110
+    await d.press(key)
+    assert d.screen.zoomed == ""
+
+
+@check
+async def check_expand(d: Driver, key: str) -> None:
+    d.screen.layers_tree.move_to(d.tree_paths.index("layers.0"))
+    await d.press(key)
+    assert "layers.0.mixer" in d.tree_paths
+    await d.press(key)
+    assert d.screen.layers_tree.node is not None
+    assert d.screen.layers_tree.node.path == "layers.0.mixer"
+    await in_table(d)
+    await d.press(key)
+    assert d.screen.active == "detail"
+
+
+@check
+async def check_collapse(d: Driver, key: str) -> None:
+    d.screen.layers_tree.move_to(d.tree_paths.index("layers.0"))
+    await d.press(key)
+    assert d.screen.layers_tree.node is not None
+    assert d.screen.layers_tree.node.path == "layers"
+    await d.press(key)
+    assert "layers.0" not in d.tree_paths
+    d.screen.activate("detail")
+    await d.press(key)
+    assert d.screen.active == "table"
+    await d.press(key)
+    assert d.screen.active == "tree"
+
+
+@check
+async def check_next_pane(d: Driver, key: str) -> None:
+    seen = []
+    for _ in range(3):
+        await d.press(key)
+        seen.append(d.screen.active)
+    assert seen == ["table", "detail", "tree"]
+
+
+@check
+async def check_previous_pane(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert d.screen.active == "detail"
+
+
+async def goes_to_pane(d: Driver, key: str, name: str, other: str) -> None:
+    d.screen.activate(other)
+    await d.press(key)
+    assert d.screen.active == name
+    assert d.screen.query_one(f"#{name}-title").has_class("active")
+    assert not d.screen.query_one(f"#{other}-title").has_class("active")
+    # With another pane over the whole screen, the key shows this one.
+    d.screen.zoom_pane(other)
+    await d.press(key)
+    assert d.screen.active == name
+    assert d.screen.query_one(f"#{name}").size.height > 3, "the pane with the keys is not on the screen"
+
+
+@check
+async def check_pane_tree(d: Driver, key: str) -> None:
+    await goes_to_pane(d, key, "tree", "table")
+
+
+@check
+async def check_pane_table(d: Driver, key: str) -> None:
+    await goes_to_pane(d, key, "table", "detail")
+
+
+@check
+async def check_pane_detail(d: Driver, key: str) -> None:
+    await goes_to_pane(d, key, "detail", "tree")
+
+
+@check
+async def check_back(d: Driver, key: str) -> None:
+    first = d.role
+    await d.press("n")
+    await d.press("n")
+    await d.press(key)
+    assert d.role == DIFFERENT[0]
+    await d.press(key, key, key)
+    assert d.role == first
+
+
+@check
+async def check_forward(d: Driver, key: str) -> None:
+    await d.press("n")
+    await d.press("n")
+    await d.press("left_square_bracket")
+    await d.press(key)
+    assert d.role == DIFFERENT[1]
+    await d.press(key)
+    assert d.role == DIFFERENT[1]
+
+
+# --- finding ---
+
+
+@check
+async def check_next_difference(d: Driver, key: str) -> None:
+    seen = []
+    for _ in range(5):
+        await d.press(key)
+        seen.append(d.role)
+    assert seen == [*DIFFERENT, DIFFERENT[0]]  # forward order, and round again
+    assert d.screen.active == "table"
+
+
+@check
+async def check_previous_difference(d: Driver, key: str) -> None:
+    seen = []
+    for _ in range(5):
+        await d.press(key)
+        seen.append(d.role)
+    assert seen == [*reversed(DIFFERENT), DIFFERENT[-1]]
+
+
+@check
+async def check_largest_difference(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert d.role == "layers.0.mixer.ssm_state_act:input"
+    assert "+139.67 %" in d.screen.hints.status
+
+
+@check
+async def check_filter(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.focused, Input)
+    await d.type("x_proj act")
+    assert d.roles == [f"layers.{i}.mixer.x_proj:{p}" for i in (0, 1) for p in ("input", "output")]
+    await d.press("enter")
+    assert d.app.focused is None
+    assert d.screen.active == "table"
+    assert not d.screen.query_one("#filter").has_class("shown")
+    assert len(d.roles) == 4
+    await d.press("escape")
+    assert len(d.roles) == 32
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, JumpScreen)
+    await d.type("1xprojin")
+    await d.press("enter")
+    assert not isinstance(d.app.screen, JumpScreen)
+    assert d.role == "layers.1.mixer.x_proj:input"
+    await d.press(key)
+    await d.type("norm_f.weight")
+    await d.press("enter")
+    assert d.screen.active == "tree"
+    assert d.screen.layers_tree.node is not None
+    assert d.screen.layers_tree.node.path == "norm_f.weight"
+    await d.press(key)
+    await d.press("escape")
+    assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
+async def check_only_changed(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert d.roles == DIFFERENT
+    assert "only changed" in d.text_of("#table-title")
+    await d.press(key)
+    assert len(d.roles) == 32
+
+
+@check
+async def check_sort(d: Driver, key: str) -> None:
+    await d.press("n")
+    here = d.role
+    forward = d.roles
+    await d.press(key)
+    assert d.roles[:4] == [DIFFERENT[1], DIFFERENT[0], DIFFERENT[3], DIFFERENT[2]]
+    assert "by difference" in d.text_of("#table-title")
+    assert d.role == here
+    seen = [d.screen.selection.sort]
+    for _ in range(4):
+        await d.press(key)
+        seen.append(d.screen.selection.sort)
+    assert seen == ["difference", "name", "status", "kind", "forward"]
+    assert d.roles == forward
+
+
+@check
+async def check_reverse(d: Driver, key: str) -> None:
+    forward = d.roles
+    await d.press(key)
+    assert d.roles == forward[::-1]
+    assert "reversed" in d.text_of("#table-title")
+
+
+@check
+async def check_bookmark(d: Driver, key: str) -> None:
+    await in_table(d)
+    await d.press(key)
+    assert d.screen.table.bookmarks == {d.role}
+    assert sum(d.screen.glyphs.bookmark in row for row in d.rows()) == 1
+    await d.press(key)
+    assert d.screen.table.bookmarks == set()
+
+
+@check
+async def check_next_bookmark(d: Driver, key: str) -> None:
+    for row in (3, 9):
+        await in_table(d, row)
+        await d.press("b")
+    marked = [d.roles[3], d.roles[9]]
+    await in_table(d)
+    seen = []
+    for _ in range(3):
+        await d.press(key)
+        seen.append(d.role)
+    assert seen == [*marked, marked[0]]
+
+
+# --- looking ---
+
+
+@check
+async def check_fold_all(d: Driver, key: str) -> None:
+    d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
+    await d.press(key)
+    assert d.tree_paths == ["", "embedding", "layers", "lm_head", "norm_f"]
+    assert d.screen.layers_tree.node is not None
+    assert d.screen.layers_tree.node.path == "layers"
+
+
+@check
+async def check_fold_one_more(d: Driver, key: str) -> None:
+    d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
+    await d.press(key)
+    assert {"layers.0.mixer", "layers.1.mixer", "norm_f.weight"} <= set(d.tree_paths)
+    assert d.screen.layers_tree.node is not None
+    assert d.screen.layers_tree.node.path == "layers.1"
+    d.screen.view = "weight"
+    d.screen.activate("detail")
+    n = len(d.tree_paths)
+    await d.press(key)
+    assert (d.screen.options.zoom, len(d.tree_paths)) == (0.5, n)  # on a histogram it zooms
+
+
+async def shows_view(d: Driver, key: str, name: str, *expected: str) -> None:
+    d.screen.select(WITH_WEIGHT)
+    await d.press("v" if name == "detail" else "d")
+    await d.press(key)
+    assert d.screen.view == name
+    assert d.text_of("#detail-title") == f"3 {name} {d.screen.glyphs.dot} {WITH_WEIGHT}"
+    assert d.screen.hints.status == ""
+    for text in expected:
+        assert text in d.detail
+
+
+@check
+async def check_view_detail(d: Driver, key: str) -> None:
+    await shows_view(d, key, "detail", "formula     x ~ scale * q", "backbone.layers.0.mixer.in_proj.b")
+
+
+@check
+async def check_view_histogram(d: Driver, key: str) -> None:
+    await shows_view(d, key, "histogram", "One number")
+
+
+@check
+async def check_view_weight(d: Driver, key: str) -> None:
+    await shows_view(d, key, "weight", "in_proj.weight [", "A filled, absmax", "B absmax")
+
+
+@check
+async def check_view_codes(d: Driver, key: str) -> None:
+    await shows_view(d, key, "codes", "A  256 levels", "B  256 levels", "  -128 ", "   127 ")
+
+
+@check
+async def check_view_profile(d: Driver, key: str) -> None:
+    await shows_view(d, key, "profile", "One number")
+
+
+@check
+async def check_view_values(d: Driver, key: str) -> None:
+    await shows_view(d, key, "values", "0 %")
+
+
+@check
+async def check_log_scale(d: Driver, key: str) -> None:
+    await shows_view(d, "w", "weight")
+    linear = d.detail
+    await d.press(key)
+    assert d.screen.options.log_counts
+    assert "1e3" in d.detail
+    await d.press(key)
+    assert d.detail == linear
+
+
+@check
+async def check_log_axis(d: Driver, key: str) -> None:
+    await shows_view(d, "w", "weight")
+    assert "left out" not in d.detail
+    await d.press(key)
+    assert d.screen.options.log_axis
+    assert "left out" in d.detail  # a logarithm has no place for half of the weights
+
+
+@check
+async def check_verdict(d: Driver, key: str) -> None:
+    await d.press(key)
+    c = d.screen.session.comparison
+    assert c is not None
+    flat = " ".join(d.detail.split())
+    for reason in (c.headline, *c.reasons):
+        assert f"{reason.text} [{reason.rule}]" in flat
+    assert all(note in flat for note in c.notes)
+    assert max(map(len, d.screen.detail.plain)) <= d.screen.detail.size.width
+    assert d.screen.active == "detail"
+
+
+@check
+async def check_zoom(d: Driver, key: str) -> None:
+    for name in ("tree", "table", "detail"):
+        d.screen.activate(name)
+        await d.press(key)
+        assert d.screen.zoomed == name
+        pane = d.screen.query_one(f"#{name}")
+        assert pane.size.width > 110
+        assert pane.size.height > 30
+        await d.press(key)
+        assert d.screen.zoomed == ""
+        assert pane.size.width < 110 or pane.size.height < 30
+    await d.press(key)
+    await d.press("escape")
+    assert d.screen.zoomed == ""
+
+
+@check
+async def check_theme(d: Driver, key: str) -> None:
+    seen = [d.app.theme]
+    for _ in range(3):
+        await d.press(key)
+        seen.append(d.app.theme)
+    assert seen == [t.name for t in THEMES] + [THEMES[0].name]
+
+
+# --- taking along ---
+
+
+def copied(d: Driver, written: list[str]) -> str:
+    (sequence,) = written
+    found = re.fullmatch(r"\x1b]52;c;([A-Za-z0-9+/=]*)\a", sequence)
+    assert found, sequence
+    return base64.b64decode(found[1]).decode()
+
+
+def record_writes(d: Driver) -> list[str]:
+    """What is written to the terminal from now on, by this program itself."""
+    driver = d.app._driver
+    assert isinstance(driver, TerminalDriver)
+    written: list[str] = []
+    driver.write = written.append  # type: ignore[method-assign]
+    return written
+
+
+@check
+async def check_copy_row(d: Driver, key: str) -> None:
+    await d.press("n")
+    written = record_writes(d)
+    await d.press(key)
+    assert copied(d, written) == "layers.0.mixer.x_proj:input\t0.0830309\t0.168991\t+103.53 %\tdifferent"
+    assert "clipboard" in d.screen.hints.status
+
+
+@check
+async def check_copy_command(d: Driver, key: str) -> None:
+    written = record_writes(d)
+    await d.press(key)
+    assert copied(d, written) == f"qinspect diff {ALPHA_A} {ALPHA_B}"
+    written.clear()
+    await d.press("n", key)
+    assert copied(d, written) == f"qinspect show {ALPHA_A} backbone.layers.0.mixer.conv1d.output_scale"
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, ExportScreen)
+    await d.press("c")
+    assert Path("qinspect-view.csv").read_text().count("\n") == 33
+    assert "qinspect-view.csv" in d.screen.hints.status
+
+
+@check
+async def check_help(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, HelpScreen)
+    await d.press("escape")
+    assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
+async def check_quit(d: Driver, key: str) -> None:
+    await d.send(key)
+    await d.until(lambda: d.app._exit)
+    assert d.app.return_code == 0

@@ -1,0 +1,314 @@
+"""The real program in a pseudo-terminal: what it writes, how it leaves, what it leaves behind."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from pilots import ALPHA_A, ALPHA_B, MIDDLE, PATIENCE_S, SMALL
+
+PROGRAM = ("-m", "qinspect.tui.entry")
+ATTACH = (
+    "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR)); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+"""Makes the terminal the controlling one of the new session, as a login does, and runs what follows."""
+
+ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
+MOUSE_OFF, PASTE_OFF = b"\x1b[?1000l", b"\x1b[?2004l"
+_SEQUENCES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[@-Z\\-_])")
+
+
+class Terminal:
+    """A process in a pseudo-terminal. `out` is everything that it wrote so far."""
+
+    def __init__(self, words: Sequence[str], size: tuple[int, int], env: Mapping[str, str]) -> None:
+        self.master, self.slave = pty.openpty()
+        self.resize(size)
+        self.before = termios.tcgetattr(self.slave)
+        self.out = b""
+        self.hung_up = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ATTACH, *words],
+            stdin=self.slave, stdout=self.slave, stderr=self.slave,
+            start_new_session=True, env={**os.environ, "TERM": "xterm-256color", **env},
+        )  # fmt: skip
+
+    def resize(self, size: tuple[int, int]) -> None:
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+
+    def send(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def _read(self, seconds: float) -> None:
+        if not self.hung_up and select.select([self.master], [], [], seconds)[0]:
+            self.out += os.read(self.master, 1 << 16)
+
+    def until(self, found: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not found():
+            assert time.monotonic() < end, f"never came: {what}\n{self.text[-3000:]}"
+            self._read(0.02)
+
+    def see(self, text: str, since: int = 0) -> None:
+        """Wait until it is on the screen: painted after byte `since` of the output."""
+        self.until(lambda: text in plain(self.out[since:]), text)
+
+    def press(self, keys: str, then: str) -> None:
+        """Type, and wait for a text that follows."""
+        since = len(self.out)
+        self.send(keys)
+        self.see(then, since)
+
+    def hang_up(self) -> None:
+        """The connection is lost."""
+        os.close(self.master)
+        self.hung_up = True
+
+    def leave(self) -> int:
+        """Wait for the end; returns the exit code."""
+        if self.hung_up:
+            return self.process.wait(PATIENCE_S)
+        self.until(lambda: self.process.poll() is not None, "the end of the process")
+        self._read(0)
+        return self.process.returncode
+
+    @property
+    def text(self) -> str:
+        """What was written, without sequences."""
+        return plain(self.out)
+
+    def assert_restored(self) -> None:
+        """The normal screen, a visible cursor, no mouse reports, no bracketed paste, and a terminal that echoes."""
+        at = self.out.rindex(ENTER_SCREEN)
+        for sequence in (LEAVE_SCREEN, SHOW_CURSOR, MOUSE_OFF, PASTE_OFF):
+            assert sequence in self.out[at:], sequence
+        assert termios.tcgetattr(self.slave) == self.before
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE_S)
+        if not self.hung_up:
+            os.close(self.master)
+        os.close(self.slave)
+
+
+def plain(out: bytes) -> str:
+    return _SEQUENCES.sub(b"", out).decode(errors="replace")
+
+
+Start = Callable[..., Terminal]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(*words, size, program, **environment): the program in a terminal."""
+    started: list[Terminal] = []
+
+    def run(*words: str, size: tuple[int, int] = SMALL, program: Sequence[str] = PROGRAM, **env: str) -> Terminal:
+        started.append(Terminal([*program, *words], size, env))
+        return started[-1]
+
+    yield run
+    for terminal in started:
+        terminal.close()
+
+
+VERDICT = "This is what a change of percentile_alpha looks like"
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["80x24", "120x40"])
+def test_open_look_around_and_leave(start: Start, size: tuple[int, int], own_home: Path) -> None:
+    t = start(ALPHA_A, ALPHA_B, size=size)
+    t.see(VERDICT)
+    t.press("n", "layers.0.mixer.x_proj:input")
+    t.press("w", "dequantized")
+    t.press("M", "largest: +139.67 %")
+    t.press("?", "Next difference in forward order.")
+    t.send("\x1b")
+    t.press("d", "noise")
+    maps = Path(f"/proc/{t.process.pid}/maps").read_text()
+    assert "numpy" in maps
+    assert "torch" not in maps
+    t.send("q")
+    assert t.leave() == 0
+    t.assert_restored()
+    assert json.loads((own_home / "state/qinspect/screen.json").read_text()) == {
+        "theme": "qinspect-dark",
+        "view": "detail",
+    }
+
+
+def test_the_installed_command_is_the_same_program(start: Start) -> None:
+    command = Path(sys.executable).with_name("qinspect")
+    if not command.exists():
+        pytest.skip("not installed with its script")
+    t = start(ALPHA_A, program=(str(command),))
+    t.see("whole model")
+    t.send("q")
+    assert t.leave() == 0
+    t.assert_restored()
+
+
+def test_a_resize_is_followed(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B)
+    t.see(VERDICT)
+    since = len(t.out)
+    t.resize((150, 50))
+    t.see("beyond noise", since)  # a column that only a wide table has
+    t.send("q")
+    assert t.leave() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_the_view_and_restores_the_terminal(start: Start, number: signal.Signals, own_home: Path) -> None:
+    t = start(ALPHA_A, ALPHA_B)
+    t.see(VERDICT)
+    t.press("n", "layers.0.mixer.x_proj:input")
+    t.press("o", "256 levels")
+    asked = time.monotonic()
+    t.process.send_signal(number)
+    assert t.leave() == 128 + number
+    assert time.monotonic() - asked < 2.5, "it waited for the next event"
+    t.assert_restored()
+    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["view"] == "codes"
+
+
+def test_a_lost_connection_ends_it_and_saves_the_view(start: Start, own_home: Path) -> None:
+    t = start(ALPHA_A, ALPHA_B)
+    t.see(VERDICT)
+    t.press("v", "0.0367")
+    t.hang_up()
+    assert t.leave() != 0
+    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["view"] == "values"
+    assert not list((own_home / "state/qinspect").glob("qinspect-crash-*"))
+
+
+def test_ctrl_c_does_not_kill_it(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B)
+    t.see(VERDICT)
+    t.send("\x03")
+    t.press("?", "Next difference in forward order.")
+    t.send("\x1b")
+    t.press("M", "largest: +139.67 %")
+    t.send("q")
+    assert t.leave() == 0
+
+
+def test_leaving_while_it_still_opens(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B)
+    t.until(lambda: ENTER_SCREEN in t.out, "the alternate screen")
+    t.send("q")
+    assert t.leave() == 0
+    t.assert_restored()
+
+
+def test_a_plain_locale_gets_ascii_only(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B, LANG="C", LC_ALL="", size=MIDDLE)
+    t.see(VERDICT)
+    t.press("n", "layers.0.mixer.x_proj:input")
+    t.press("w", "dequantized")
+    t.press("o", "256 levels")
+    t.press("r", "One number")
+    t.press("t", "Rule of thumb")
+    t.press("?", "Next difference in forward order.")
+    t.send("\x1b")
+    t.press("f", "letters of a scale")
+    t.send("\x1b")
+    t.press("e", "escape closes")
+    t.send("\x1b")
+    t.press("/", "words in name")
+    t.send("\x1b")
+    t.press("M", "largest: +139.67 %")
+    t.send("q")
+    assert t.leave() == 0
+    other = sorted({c for c in t.text if ord(c) > 0x7E})
+    assert other == []
+
+
+def test_no_color_is_heeded(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B, NO_COLOR="1", size=MIDDLE)
+    t.see(VERDICT)
+    t.press("n", "layers.0.mixer.x_proj:input")
+    t.press("w", "dequantized")
+    t.send("q")
+    assert t.leave() == 0
+    colours = {m for m in re.findall(rb"[34]8;2;(\d+;\d+;\d+)", t.out) if len(set(m.split(b";"))) > 1}
+    assert not colours, "not a grey"
+
+
+def test_low_bandwidth_takes_the_sixteen_colours_and_does_not_make_them_the_habit(start: Start, own_home: Path) -> None:
+    t = start(ALPHA_A, ALPHA_B, "--low-bandwidth")
+    t.see(VERDICT)
+    t.send("q")
+    assert t.leave() == 0
+    assert not re.search(rb"[34]8;[25];", t.out)
+    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["theme"] != "qinspect-ansi"
+
+
+def test_copying_goes_through_tmux(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B, TMUX="/tmp/tmux-0/default,1,0")
+    t.see(VERDICT)
+    t.press("Y", "clipboard")
+    t.send("q")
+    assert t.leave() == 0
+    assert re.search(rb"\x1bPtmux;\x1b\x1b\]52;c;[A-Za-z0-9+/=]+\x07\x1b\\", t.out)
+
+
+def test_a_crash_restores_the_terminal_and_says_where_its_report_is(start: Start, own_home: Path) -> None:
+    broken = (
+        "import sys; from qinspect.tui import entry; from qinspect.tui.screens.compare import CompareScreen\n"
+        "def fail(self): raise ValueError('a bug of this test')\n"
+        "CompareScreen.action_bookmark = fail\n"
+        "sys.exit(entry.main())"
+    )
+    t = start(ALPHA_A, ALPHA_B, program=("-c", broken))
+    t.see(VERDICT)
+    t.send("b")
+    assert t.leave() == 1
+    t.assert_restored()
+    (report,) = (own_home / "state/qinspect").glob("qinspect-crash-*.txt")
+    last = plain(t.out[t.out.rindex(LEAVE_SCREEN) :])
+    assert str(report) in last.replace("\r\n", "")
+    assert "Traceback" not in last
+    assert "ValueError: a bug of this test" in report.read_text()
+
+
+# --- where there is no screen ---
+
+
+def test_a_dumb_terminal_gets_the_report(start: Start) -> None:
+    t = start(ALPHA_A, ALPHA_B, TERM="dumb")
+    t.see("VERDICT")
+    assert t.leave() == 0
+    assert ENTER_SCREEN not in t.out
+    assert "DIFFERENCES" in t.text
+
+
+@pytest.mark.parametrize("piped", ["stdout", "stdin", "stderr"])
+def test_a_pipe_gets_the_report(start: Start, piped: str, tmp_path: Path) -> None:
+    """Also stderr: that is what the screen is painted on."""
+    away = {"stdout": "sys.stdout", "stdin": "sys.stdin", "stderr": "sys.stderr"}[piped]
+    code = (
+        f"import os, sys; f = os.open({str(tmp_path / 'file')!r}, os.O_RDWR | os.O_CREAT); os.dup2(f, {away}.fileno());"
+        "from qinspect.tui.entry import main; sys.exit(main())"
+    )
+    t = start(ALPHA_A, ALPHA_B, program=("-c", code))
+    assert t.leave() == 0
+    said = t.text + (tmp_path / "file").read_text()
+    assert ENTER_SCREEN not in t.out
+    assert "VERDICT" in said
