@@ -128,7 +128,7 @@ def _print_json(content: object) -> None:
 
 def _print_table(table: Table) -> None:
     if sys.stdout.isatty():
-        table.without_empty().print_rich(sys.stdout)
+        _print(table.without_empty().rich(shutil.get_terminal_size().columns))
     else:
         _print(table.without_empty().text(""))
 
@@ -258,13 +258,8 @@ def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_w
         weights = [w for w in c.weights if all_weights or not w.status.counts_as_same]
         _print_json(payload.comparison(c, rows, weights))
         return
-    if sys.stdout.isatty():
-        _print(comparison_text(c, None, shutil.get_terminal_size().columns))
-        if rows:
-            print()
-            scale_table(rows).without_empty().print_rich(sys.stdout)
-    else:
-        _print(comparison_text(c, scale_table(rows)))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    _print(comparison_text(c, scale_table(rows), width))
 
 
 @app.command

@@ -19,8 +19,9 @@ from qinspect.inspector.tree import Node, runs
 
 _BAR = 40
 DIFF_COLUMNS = (
-    Column("scale"), Column("kind"), Column("alpha"), Column("A", True), Column("B", True),
-    Column("B vs A", True), Column("log2", True), Column("changed", True), Column("status"), Column("note"),
+    Column("scale"), Column("kind", drop=5), Column("alpha", drop=4), Column("A", True), Column("B", True),
+    Column("B vs A", True), Column("log2", True, drop=6), Column("changed", True, drop=3), Column("status", drop=1),
+    Column("note", drop=7),
 )  # fmt: skip
 
 
@@ -33,19 +34,25 @@ def model_line(label: str, fmt: Format) -> str:
     return f"{label}  {visible(str(c.path))}\n   {visible(fmt.description, 200)}; {contents}"
 
 
-def comparison_text(c: Comparison, rows: Table | None, width: int = 100) -> str:
-    """The report on two models; `rows` is the table of scales to show under it, None to leave it to the caller."""
+def comparison_text(c: Comparison, rows: Table, terminal_width: int | None = None) -> str:
+    """The report on two models, with the table of scales `rows`. terminal_width: None for a pipe."""
+    width = terminal_width or 100
+
+    def shown(table: Table) -> str:
+        table = table.without_empty()
+        return table.rich(terminal_width) if terminal_width else table.text()
+
     parts = [model_line("A", c.a), model_line("B", c.b), ""]
     parts.append(_wrap("VERDICT  ", f"{c.headline.text} [{c.headline.rule}]", width))
     parts += [_wrap("  - ", f"{r.text} [{r.rule}]", width) for r in c.reasons]
     parts += ["", *_summary_lines(c)]
-    if rows is not None and rows.rows:
+    if rows.rows:
         heading = f"DIFFERENCES ({len(rows.rows)} scales; base A; of a tensor, its largest)"
-        parts += ["", heading, rows.without_empty().text()]
+        parts += ["", heading, shown(rows)]
     if table := weight_table([w for w in c.weights if not w.status.counts_as_same]):
-        parts += ["", f"CODES AND OTHER TENSORS ({len(table.rows)})", table.without_empty().text()]
+        parts += ["", f"CODES AND OTHER TENSORS ({len(table.rows)})", shown(table)]
     if c.copies:
-        parts += ["", "COPIES THAT DISAGREE", copies_table(c).text()]
+        parts += ["", "COPIES THAT DISAGREE", shown(copies_table(c))]
     if c.notes:
         parts += ["", *(_wrap("note, ", visible(n), width) for n in c.notes)]
     return "\n".join(parts)
@@ -74,7 +81,8 @@ def _summary_lines(c: Comparison) -> Iterator[str]:
     yield f"SCALES   {counted}"
     if s.n_different:
         average = f"mean {magnitude(s.mean)}, median {magnitude(s.median)} over all compared"
-        yield f"         |difference|, base A: {average}, max {magnitude(s.largest)} at {visible(s.largest_role, 120)}"
+        yield f"         |difference|, base A: {average}"
+        yield f"         largest {magnitude(s.largest)} at {visible(s.largest_role, 120)}"
         yield f"         signs: {s.sign_pattern} ({s.n_up} up, {s.n_down} down, {s.n_mixed} mixed within a tensor)"
         yield f"         first in {c.a.ordered_by}: {visible(s.first_role, 120)}"
         top = max(n for _, n in s.histogram)
@@ -132,12 +140,12 @@ def weight_table(weights: Sequence[WeightPair]) -> Table | None:
     """Codes and tensors as rows; None where there are none."""
     columns = (
         Column("tensor"),
-        Column("what"),
-        Column("elements", True),
-        Column("changed", True),
+        Column("what", drop=1),
+        Column("elements", True, drop=3),
+        Column("changed", True, drop=2),
         Column("share", True),
         Column("status"),
-        Column("note"),
+        Column("note", drop=4),
     )
     rows = [
         [
@@ -172,8 +180,11 @@ def copies_table(c: Comparison) -> Table:
 
 def scales_table(fmt: Format, ranges: dict[str, tuple[float, float] | str]) -> Table:
     """`qinspect scales A`: one row per record."""
-    columns = (Column("scale"), Column("value", True), Column("granularity"), Column("dtype"), Column("shape"),
-               Column("alpha"), Column("is a scale of"), Column("copies", True), Column("key"))  # fmt: skip
+    columns = (
+        *(Column("scale"), Column("value", True), Column("granularity", drop=2), Column("dtype", drop=3)),
+        *(Column("shape", drop=5), Column("alpha", drop=1), Column("is a scale of", drop=6)),
+        *(Column("copies", True, drop=4), Column("key", drop=7)),
+    )
     rows = []
     for r in fmt.scales():
         found = ranges.get(r.role, "")

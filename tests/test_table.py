@@ -84,11 +84,30 @@ def test_only_empty_columns_are_dropped_and_never_the_first(rows: Rows) -> None:
     assert [list(row) for row in kept.rows] == [[row[i] for i in expected] for row in rows]
 
 
-def test_a_terminal_sees_the_whole_table_whatever_its_width() -> None:
-    stream = io.StringIO()
-    name = "layers.0.mixer." + "q" * 150
-    Table(COLUMNS, [(name, "0.25", "\x1b[31m")]).print_rich(stream)
-    shown = stream.getvalue()
-    assert "".join(shown.split()).count("q") == 150
+@given(ROWS, st.integers(20, 200))
+def test_a_terminal_gets_a_table_that_fits_and_breaks_no_row(rows: Rows, width: int) -> None:
+    table = Table(COLUMNS, rows)
+    lines = table.fitted(width).text("").split("\n")
+    assert len(lines) == 1 + len(rows)
+    if all(len(visible(cell)) < 6 for row in rows for cell in row[1:]):
+        assert max(map(len, lines)) <= max(width, 60)
+
+
+def test_columns_are_left_out_by_their_turn_and_long_names_are_cut_in_the_middle() -> None:
+    columns = (Column("name"), Column("value", True), Column("first to go", drop=2), Column("then this", drop=1))
+    name = "layers.0.mixer." + "q" * 60 + ".weight"
+    table = Table(columns, [(name, "0.25", "x" * 30, "y" * 20)])
+    assert [c.name for c in table.fitted(200).columns] == [c.name for c in columns]
+    assert [c.name for c in table.fitted(120).columns] == ["name", "value", "then this"]
+    narrow = table.fitted(40)
+    assert [c.name for c in narrow.columns] == ["name", "value"]
+    cut = narrow.rows[0][0]
+    assert cut.startswith("layers.0")
+    assert cut.endswith(".weight")
+    assert ".." in cut
+
+
+def test_a_terminal_gets_no_escape_of_a_name() -> None:
+    shown = Table(COLUMNS, [("name", "0.25", "\x1b[31m")]).rich(80)
     assert "0.25" in shown
     assert "\x1b[31m" not in shown

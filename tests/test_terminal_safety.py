@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -207,11 +207,10 @@ def test_a_scale_that_cannot_be_read_is_a_row_and_not_the_end(cli: Cli, tmp_path
 
 
 def test_rich_tables_take_no_markup() -> None:
-    out = io.StringIO()
     table = Table((Column("name"), Column("n", True)), [[name, "1"] for name in HOSTILE_NAMES])
-    table.print_rich(out)
-    assert_clean(out.getvalue())
-    assert "[bold red]markup[/bold red]" in out.getvalue().replace("\n", "")
+    shown = re.sub("\x1b\\[[0-9;]*m", "", table.rich(200))  # rich's own bold of the header
+    assert_clean(shown)
+    assert "[bold red]markup[/bold red]" in shown
 
 
 def run(*words: str | Path, memory: int = 0) -> subprocess.CompletedProcess[bytes]:

@@ -8,6 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from rich.console import RenderableType
 from textual.app import App
 
 from qinspect.tui import settings
@@ -29,6 +30,7 @@ class QinspectApp(App[None]):
         self.session = Session(path_a, path_b)
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None
+        self._given_theme = theme
         names = [t.name for t in THEMES]
         wanted = theme or self.remembered.theme
         self._first_theme = wanted if wanted in names else DARK.name
@@ -61,11 +63,13 @@ class QinspectApp(App[None]):
         """The connection or the session went away: leave in order, so that the terminal is restored."""
         self.call_later(self.exit, return_code=128 + number)
 
-    def on_unmount(self) -> None:
-        """Remember the view and the theme."""
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""
         for screen in self.screen_stack:
             if isinstance(screen, CompareScreen):
-                settings.save_state(settings.State(theme=self.theme, view=screen.view))
+                chosen = self.remembered.theme if self.theme == self._given_theme else self.theme
+                settings.save_state(settings.State(theme=chosen, view=screen.view))
+        super().exit(result, return_code, message)
 
     def _handle_exception(self, error: Exception) -> None:
         """A bug in the program: leave a report, say where, restore the terminal."""

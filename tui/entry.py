@@ -32,8 +32,9 @@ def wants_screen(words: Sequence[str]) -> bool:
 
 
 def is_terminal() -> bool:
-    """Whether a full-screen program can talk to a person here."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+    """Whether a full-screen program can talk to a person here. Textual paints on stderr."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return all(s is not None and s.isatty() for s in streams) and os.environ.get("TERM") not in (None, "", "dumb")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def values(s: Session, pair: ScalePair, _look: Look, _: Options, check: Check) -
     for i in range(min(first.size, SHOWN_VALUES)):
         index = ", ".join(map(str, np.unravel_index(i, first.shape))) if first.shape else ""
         x = float(first.reshape(-1)[i])
-        line: list[Piece] = [(f"  [{index}]".ljust(18), "dim"), (f"{number(x):>14}", "")]
+        line: list[Piece] = [((f"  [{index}]" if index else "").ljust(18), "dim"), (f"{number(x):>14}", "")]
         if both and b is not None:
             y = float(b.reshape(-1)[i])
             change = 100 * (y - x) / abs(x) if x else float("nan")

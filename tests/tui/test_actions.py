@@ -56,7 +56,7 @@ def test_a_binding_per_action_with_the_id_that_the_config_file_names() -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings()] == [
         (a.name, a.name, a.keys) for a in ACTIONS
     ]
-    assert all(a.help.endswith(".") and len(a.help) < 66 for a in ACTIONS)
+    assert all(a.help.endswith(".") and len(a.help) <= 53 for a in ACTIONS)
     assert all(len(key_text(a.keys[0])) <= 9 for a in ACTIONS)
 
 

@@ -42,14 +42,15 @@ class HelpScreen(ModalScreen[None]):
 
     def lines(self) -> list[list[Piece]]:
         """One line an action, in groups."""
+        shown = {name: ", ".join(map(key_text, keys)) for name, keys in self.keys.items()}
+        width = max(map(len, shown.values())) + 1
         lines: list[list[Piece]] = []
         group = ""
         for action in ACTIONS:
             if action.group != group:
                 group = action.group
                 lines += [[], [(group, "accent")]]
-            keys = [key_text(k) for k in self.keys[action.name]]
-            lines.append([(f"  {', '.join(keys):<18}", "name"), (action.help, "")])
+            lines.append([(f"  {shown[action.name]:<{width}}", "name"), (action.help, "")])
         g = self.glyphs
         signs = (
             (g.up, "B is larger"),
@@ -62,7 +63,7 @@ class HelpScreen(ModalScreen[None]):
             (g.bookmark, "bookmark"),
         )
         lines += [[], [("Signs", "accent")]]
-        lines += [[(f"  {sign:<18}", "name"), (meaning, "")] for sign, meaning in signs]
+        lines += [[(f"  {sign:<{width}}", "name"), (meaning, "")] for sign, meaning in signs]
         return lines[1:]
 
     def action_scroll(self, rows: int) -> None:
