@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.text import visible
@@ -88,6 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _usage_error(error: CycloptsError) -> UsageError:
+    cure = "`qinspect --help` lists the commands."
+    if isinstance(error, UnusedCliTokensError):
+        more = ", ".join(map(repr, error.unused_tokens or ()))
+        return UsageError(f"more words than the command takes: {visible(more, 200)}", cure=cure)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        missing = error.argument.name.upper()
+        return UsageError(f"{missing} is missing", expected="a checkpoint or a key there", cure=cure)
     problem = " ".join(str(error).split()).rstrip(".")
     return UsageError(problem, cure=None if problem.endswith("?") else "`qinspect --help` lists the commands.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from textual.binding import Binding
 from textual.screen import Screen
@@ -76,7 +77,7 @@ def bindings() -> list[Binding]:
     return [Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label)) for a in ACTIONS]
 
 
-def keys_now(screen: Screen[None]) -> dict[str, list[str]]:
+def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
     """Action name to the keys that are bound to it now, as the config file left them. No key: another action has it."""
     bound = screen._bindings.copy()
     bound.apply_keymap(screen.app._keymap)

@@ -15,6 +15,7 @@ from qinspect.tui import settings
 from qinspect.tui.glyphs import glyphs_for_locale
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.session import Session
+from qinspect.tui.terminal import Terminal
 from qinspect.tui.theme import DARK, THEMES
 
 
@@ -26,7 +27,7 @@ class QinspectApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, path_a: str, path_b: str | None = None, theme: str | None = None) -> None:
-        super().__init__()
+        super().__init__(driver_class=Terminal)
         self.session = Session(path_a, path_b)
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
@@ -43,6 +44,23 @@ def detail_lines(
         if fmt is not None and record is not None:
             yield []
             yield from _stored_lines(label, fmt, record, problems)
+
+
+INDENT = 14
+
+
+def folded(lines: Iterable[Line], width: int) -> Iterator[Line]:
+    """Lines whose last piece is longer than `width` leaves room for are continued under it."""
+    for line in lines:
+        before = sum(len(text) for text, _ in line[:-1])
+        if not line or before + len(line[-1][0]) <= width or width - INDENT < 16:
+            yield line
+            continue
+        text, kind = line[-1]
+        first, *rest = textwrap.wrap(text, max(16, width - before), break_on_hyphens=False) or [""]
+        yield [*line[:-1], (first, kind)]
+        for more in textwrap.wrap(" ".join(rest), width - INDENT, break_on_hyphens=False):
+            yield [(" " * INDENT, ""), (more, kind)]
 
 
 def _field(name: str, text: str, kind: str = "") -> Line:

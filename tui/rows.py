@@ -31,8 +31,8 @@ ONE_COLUMNS = (
 )
 TWO_COLUMNS = (
     ColumnSpec("scale", 0),
-    ColumnSpec("A", 13, True, 68),
-    ColumnSpec("B", 13, True, 68),
+    ColumnSpec("A", 15, True, 68),
+    ColumnSpec("B", 15, True, 68),
     ColumnSpec("B vs A", 12, True),
     ColumnSpec("changed", 15, True, 112),
     ColumnSpec("kind", 10, False, 96),
@@ -61,7 +61,7 @@ def value_text(value: Value | None) -> str:
     if isinstance(value, str):
         return "unreadable"
     low, high = value
-    return number(low) if low == high or math.isnan(low) else f"{low:.3g}..{high:.3g}"
+    return number(low) if low == high or math.isnan(low) else f"{low:.2g}..{high:.2g}"
 
 
 def sign(pair: ScalePair, two: bool, g: Glyphs) -> Piece:

@@ -89,10 +89,11 @@ def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: C
     for level in levels:
         numbers = [counts.get(level) for _, counts in counted]
         n = numbers[0] or 0
-        mark = "saturated" if level in (levels[0], levels[-1]) and n else "unused" if n == 0 else ""
+        outer = (min(counted[0][1]), max(counted[0][1]))
+        mark = "saturated" if level in outer and n else "unused" if numbers[0] == 0 else ""
         line: list[Piece] = [
             (f"{level:>6} ", "dim"),
-            (f"{n:>12,} ", ""),
+            (f"{'' if numbers[0] is None else format(n, ','):>12} ", ""),
             (block * max(int(n > 0), round(room * n / top)), "a"),
         ]
         line.append((f" {mark}", "odd"))

@@ -20,7 +20,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.paired_tree import PairedTree
 from qinspect.inspector.text import count, size, strip_root, visible
 from qinspect.tui.actions import bindings
-from qinspect.tui.detail import detail_lines, node_lines
+from qinspect.tui.detail import detail_lines, folded, node_lines
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.look import Line, Look, Options
@@ -211,7 +211,8 @@ class CompareBase(Screen[None]):
         if self.session.a is None:
             return
         if self.view == "detail":
-            self.detail.show(list(detail_lines(pair, self.session.a, self.session.b, problems, self.glyphs)))
+            lines = detail_lines(pair, self.session.a, self.session.b, problems, self.glyphs)
+            self.detail.show(list(folded(lines, self.detail.scrollable_content_region.width)))
         else:
             self.drawing = True
             self.hints.say("drawing")

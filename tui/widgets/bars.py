@@ -32,19 +32,17 @@ class HintBar(Widget):
         status = fill(self.status, min(cell_len(self.status), self.size.width - 2), "...", keep_end=True)
         room = self.size.width - cell_len(status) - 2
         keys = keys_now(self.screen)
-        segments = []
-        used = 0
-        for action in ACTIONS:
-            if not action.label:
-                continue
-            if not keys[action.name]:
-                continue
-            key = key_text(keys[action.name][0])
-            n = len(key) + len(action.label) + 3
+        hints = [(key_text(keys[a.name][0]), a.label) for a in ACTIONS if a.label and keys[a.name]]
+        # However narrow it is, the last two stay: how to get help and how to leave.
+        shown, always = [], hints[-2:]
+        used = sum(len(key) + len(label) + 3 for key, label in always)
+        for key, label in hints[:-2]:
+            n = len(key) + len(label) + 3
             if used + n > room:
                 break
-            segments += [Segment(key, bold), Segment(f" {action.label}  ", style)]
+            shown.append((key, label))
             used += n
+        segments = [s for key, label in (*shown, *always) for s in (Segment(key, bold), Segment(f" {label}  ", style))]
         segments.append(Segment(" " * (self.size.width - used - cell_len(status)), style))
         segments.append(Segment(status, bold))
         return Strip(segments).adjust_cell_length(self.size.width, style)

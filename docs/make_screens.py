@@ -1,0 +1,49 @@
+"""Screenshots of the real program over the fixtures in the repository: `python docs/make_screens.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from qinspect.tui.app import QinspectApp
+
+HERE = Path(__file__).parent
+DATA = HERE.parent / "tests" / "data" / "quamba"
+ALPHA = ("m1_w8a8_pa0.9995/quamba-tiny-w8a8", "m1_w8a8_pa0.99999/quamba-tiny-w8a8")
+ORDER = ("m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8", "m2_w8a8_gh/quamba2-tiny-w8a8")
+SHOTS = (
+    ("compare", ALPHA, (120, 36), ("n", "d")),
+    ("weight", ALPHA, (120, 36), ("1", "j", "2", "j", "w")),
+    ("light", ORDER, (120, 36), ("T", "n", "o")),
+)
+"""(name, models, size, keys)."""
+
+
+async def shoot(name: str, models: tuple[str, str], size: tuple[int, int], keys: tuple[str, ...]) -> None:
+    """One SVG: the screen after the keys."""
+    app = QinspectApp(*models, theme="qinspect-dark")
+    async with app.run_test(size=size) as pilot:
+        while app.session.comparison is None:
+            await pilot.pause(0.02)
+        for key in keys:
+            await pilot.press(key)
+            await app.workers.wait_for_complete()
+            await pilot.pause(0.3)
+        (HERE / "screens" / f"{name}.svg").write_text(app.export_screenshot(title=f"qinspect {' '.join(models)}"))
+
+
+def main() -> None:
+    """All of SHOTS, with nothing of the user's own settings."""
+    os.chdir(DATA)
+    os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(HERE / "nowhere")
+    for shot in SHOTS:
+        asyncio.run(shoot(*shot))
+    (HERE / "nowhere" / "qinspect" / "screen.json").unlink(missing_ok=True)
+    for folder in (HERE / "nowhere" / "qinspect", HERE / "nowhere"):
+        if folder.exists():
+            folder.rmdir()
+
+
+if __name__ == "__main__":
+    main()
