@@ -51,11 +51,12 @@ class Opened(Message):
 
 
 class ScalesReady(Message):
-    """All scales are paired and compared (of one model: listed)."""
+    """Scales are paired and compared (of one model: listed): the first screenful, or all."""
 
-    def __init__(self, pairs: list[ScalePair]) -> None:
+    def __init__(self, pairs: list[ScalePair], complete: bool) -> None:
         super().__init__()
         self.pairs = pairs
+        self.complete = complete
 
 
 class Compared(Message):
@@ -156,13 +157,13 @@ class Session:
         self.a = format_of(self.checkpoint_a)
         if self.checkpoint_b is None:
             self.pairs = [ScalePair(r.role, i, r, None, Status.IDENTICAL) for i, r in enumerate(self.a.scales())]
-            post(ScalesReady(self.pairs))
+            post(ScalesReady(self.pairs, True))
             return
         self.b = format_of(self.checkpoint_b)
 
-        def ready(pairs: list[ScalePair]) -> None:
+        def ready(pairs: list[ScalePair], complete: bool) -> None:
             self.pairs = pairs
-            post(ScalesReady(pairs))
+            post(ScalesReady(pairs, complete))
 
         self.comparison = compare(self.a, self.b, None, progress, ready)
         post(Compared(self.comparison))

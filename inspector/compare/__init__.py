@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CODES_LIMIT_BYTES = 8_000_000_000
 """Codes and other tensors are compared without asking when A and B together hold less than this."""
 
+FIRST_SCREENFUL = 256
+"""Scale pairs that a screen gets before the rest is compared."""
+
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total); raise in it to cancel."""
 
@@ -36,13 +39,14 @@ def compare(
     b: Format,
     codes: bool | None = None,
     progress: Progress | None = None,
-    scales_ready: Callable[[list[ScalePair]], None] | None = None,
+    scales_ready: Callable[[list[ScalePair], bool], None] | None = None,
 ) -> Comparison:
     """Compare B with A.
 
     codes: whether to read codes and unquantized tensors; None decides by size (CODES_LIMIT_BYTES). Headers and
     scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
-    scales_ready: called with all scale pairs before codes are read, for a screen that shows them meanwhile.
+    scales_ready: called as scales_ready(pairs, complete) with the first screenful of scale pairs, and with all of them
+    before codes are read: for a screen that shows them meanwhile.
     """
     from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
@@ -66,8 +70,10 @@ def compare(
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)
         pairs.append(pair)
+        if scales_ready and len(pairs) == FIRST_SCREENFUL < len(matched):
+            scales_ready(list(pairs), False)
     if scales_ready:
-        scales_ready(pairs)
+        scales_ready(pairs, True)
     items_a, items_b = weight_items(a), weight_items(b)
     total = weight_bytes(items_a) + weight_bytes(items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes

@@ -32,14 +32,51 @@ MOUSE_OFF, PASTE_OFF = b"\x1b[?1000l", b"\x1b[?2004l"
 _SEQUENCES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[@-Z\\-_])")
 
 
+_TOKEN = re.compile(
+    r"\x1b\[([?<>=]?)([\d;]*)[ -/]*([@-~])|\x1b[P\]][^\x1b\x07]*(?:\x1b\\|\x07)|\x1b[@-_]|[\r\n]|[^\x1b\r\n]+"
+)
+
+
+class Screen:
+    """What a terminal shows: as much of one as the program needs (text, line ends, cursor positions, clearing)."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, dict[int, str]] = {}
+        self.x = self.y = 0
+
+    def feed(self, text: str) -> None:
+        for found in _TOKEN.finditer(text):
+            private, numbers, final = found.groups()
+            if final == "H":
+                self.y, self.x = ([int(n) - 1 for n in numbers.split(";")] + [0, 0])[:2] if numbers else (0, 0)
+            elif (final == "J" and not private) or (final == "h" and numbers == "1049"):
+                self.rows.clear()
+            elif found[0] in "\r\n":
+                self.x, self.y = (0, self.y) if found[0] == "\r" else (self.x, self.y + 1)
+            elif found[0][0] != "\x1b":
+                row = self.rows.setdefault(self.y, {})
+                for c in found[0]:
+                    row[self.x] = c
+                    self.x += 1
+
+    def __str__(self) -> str:
+        lines = []
+        for y in range(max(self.rows, default=-1) + 1):
+            row = self.rows.get(y, {})
+            lines.append("".join(row.get(x, " ") for x in range(max(row, default=-1) + 1)))
+        return "\n".join(lines)
+
+
 class Terminal:
-    """A process in a pseudo-terminal. `out` is everything that it wrote so far."""
+    """A process in a pseudo-terminal. `out` is everything that it wrote so far; `screen` what there is to see."""
 
     def __init__(self, words: Sequence[str], size: tuple[int, int], env: Mapping[str, str]) -> None:
         self.master, self.slave = pty.openpty()
         self.resize(size)
         self.before = termios.tcgetattr(self.slave)
         self.out = b""
+        self._screen = Screen()
+        self._shown = 0
         self.hung_up = False
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
@@ -61,18 +98,32 @@ class Terminal:
     def until(self, found: Callable[[], object], what: str) -> None:
         end = time.monotonic() + PATIENCE_S
         while not found():
-            assert time.monotonic() < end, f"never came: {what}\n{self.text[-3000:]}"
+            assert time.monotonic() < end, f"never came: {what}\n{self.screen}"
             self._read(0.02)
 
-    def see(self, text: str, since: int = 0) -> None:
-        """Wait until it is on the screen: painted after byte `since` of the output."""
-        self.until(lambda: text in plain(self.out[since:]), text)
+    @property
+    def screen(self) -> str:
+        end = max(self._shown, self.out.rfind(b"\x1b"))  # what follows may be cut in two
+        if self.process.poll() is not None:
+            end = len(self.out)
+        self._screen.feed(self.out[self._shown : end].decode(errors="replace"))
+        self._shown = end
+        return str(self._screen)
+
+    def see(self, text: str) -> None:
+        """Wait until it is on the screen."""
+        self.until(lambda: text in self.screen, text)
 
     def press(self, keys: str, then: str) -> None:
-        """Type, and wait for a text that follows."""
-        since = len(self.out)
+        """Type, and wait for a text."""
         self.send(keys)
-        self.see(then, since)
+        self.see(then)
+
+    def close_over(self, text: str) -> None:
+        """Press escape, and wait until what lay over the screen is gone."""
+        assert text in self.screen
+        self.send("\x1b")
+        self.until(lambda: text not in self.screen, f"the end of {text}")
 
     def hang_up(self) -> None:
         """The connection is lost."""
@@ -140,7 +191,7 @@ def test_open_look_around_and_leave(start: Start, size: tuple[int, int], own_hom
     t.press("w", "[44, 384]")
     t.press("M", "largest: +139.67 %")
     t.press("?", "Next row.")
-    t.press("\x1b", "whole model")
+    t.close_over("Next row.")
     t.press("d", "noise")
     maps = Path(f"/proc/{t.process.pid}/maps").read_text()
     assert "numpy" in maps
@@ -168,15 +219,17 @@ def test_the_installed_command_is_the_same_program(start: Start) -> None:
 def test_a_resize_is_followed(start: Start) -> None:
     t = start(ALPHA_A, ALPHA_B)
     t.see(VERDICT)
-    since = len(t.out)
+    assert "activation  " not in t.screen
     t.resize((150, 50))
-    t.see("activation", since)  # a column that only a wide table has
+    t.see("activation  ")  # a column that only a wide table has
     t.send("q")
     assert t.leave() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_the_view_and_restores_the_terminal(start: Start, number: signal.Signals, own_home: Path) -> None:
+def test_a_signal_saves_the_view_and_restores_the_terminal(
+    start: Start, number: signal.Signals, own_home: Path
+) -> None:
     t = start(ALPHA_A, ALPHA_B)
     t.see(VERDICT)
     t.press("n", "layers.0.mixer.x_proj:input")
@@ -204,7 +257,7 @@ def test_ctrl_c_does_not_kill_it(start: Start) -> None:
     t.see(VERDICT)
     t.send("\x03")
     t.press("?", "Next row.")
-    t.press("\x1b", "whole model")
+    t.close_over("Next row.")
     t.press("M", "largest: +139.67 %")
     t.send("q")
     assert t.leave() == 0
@@ -227,13 +280,13 @@ def test_a_plain_locale_gets_ascii_only(start: Start) -> None:
     t.press("r", "One number")
     t.press("t", "The directory names claim")
     t.press("?", "Next row.")
-    t.press("\x1b", "whole model")
+    t.close_over("Next row.")
     t.press("f", "letters of a scale")
-    t.press("\x1b", "whole model")
-    t.press("e", "escape closes")
-    t.press("\x1b", "whole model")
+    t.close_over("letters of a scale")
+    t.press("e", "Save to the current folder")
+    t.close_over("Save to the current folder")
     t.press("/", "words in name")
-    t.press("\x1b", "whole model")
+    t.close_over("words in name")
     t.press("M", "largest: +139.67 %")
     t.send("q")
     assert t.leave() == 0

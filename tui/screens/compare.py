@@ -45,11 +45,12 @@ class CompareScreen(Moving, Finding, Looking, Taking):
     @on(ScalesReady)
     def _on_scales(self, event: ScalesReady) -> None:
         self.show_models()
-        if self.session.two and self.paired:
+        if event.complete and self.session.two and self.paired:
             place_scales(self.paired, event.pairs)
             self.layers_tree.refresh_rows()
         self.refill()
-        self.hints.say("" if not self.session.two else "comparing codes")
+        if event.complete:
+            self.hints.say("" if not self.session.two else "comparing codes")
         if self.history_at < 0:
             self.show_selected()
 
