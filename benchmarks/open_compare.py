@@ -70,7 +70,7 @@ def run_once(contestant: Contestant, log: Path, timed: bool = True) -> None:
     ours = contestant.name.startswith(OURS)
     if process.returncode not in ((0, 1) if ours else (0,)):
         raise SystemExit(f"{contestant.name} failed:\n{printed[-2000:]}")
-    if found := re.search(r"(\d+) different," if ours else r"(\d+) differ", printed):
+    if found := re.search(r"(\d+) different\b" if ours else r"(\d+) differ", printed):
         contestant.differing = int(found[1])
     if timed:
         contestant.seconds.append(seconds)

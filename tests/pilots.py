@@ -64,7 +64,10 @@ class Driver:
     def text_of(self, selector: str) -> str:
         """What a line of text says."""
         widget = self.screen.query_one(selector)
-        return str(widget.content) if isinstance(widget, Static) else widget.text if isinstance(widget, TitleLine) else ""
+        if isinstance(widget, TitleLine):
+            return widget.text
+        assert isinstance(widget, Static)
+        return str(widget.content)
 
     def rows(self) -> list[str]:
         """Everything that is painted, a line each."""

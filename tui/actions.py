@@ -12,14 +12,13 @@ from textual.screen import Screen
 @dataclass(frozen=True, slots=True)
 class Action:
     """name: also the binding's id in the config file. keys: the first is shown. label: for the hint bar, "" to leave it
-    out there. help: a sentence. group: heading in the help. where: `any`, or the pane that must have the focus."""
+    out there. help: a sentence. group: heading in the help."""
 
     name: str
     keys: tuple[str, ...]
     label: str
     help: str
     group: str
-    where: str = "any"
 
 
 MOVE, FIND, VIEW, OUT = "Moving", "Finding", "Looking", "Taking along"
@@ -66,6 +65,7 @@ ACTIONS = (
     Action("copy_row", ("Y",), "", "Copy the selected row (OSC 52).", OUT),
     Action("copy_command", ("C",), "", "Copy the command line that prints this view.", OUT),
     Action("export", ("e",), "export", "Save this view as SVG, CSV, JSON or Markdown.", OUT),
+    Action("palette", ("colon",), "", "All actions by name: the command palette.", OUT),
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
     Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
 )
@@ -91,6 +91,7 @@ def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
 
 _SHOWN = {
     "slash": "/",
+    "colon": ":",
     "question_mark": "?",
     "left_square_bracket": "[",
     "right_square_bracket": "]",

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from textual.app import App
 
 from qinspect.tui import settings
-from qinspect.tui.glyphs import glyphs_for_locale
+from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.session import Session
 from qinspect.tui.terminal import Terminal
@@ -45,7 +45,9 @@ class QinspectApp(App[None]):
             self.register_theme(theme)
         self.theme = self._first_theme
         problems = self._remap_keys()
-        screen = CompareScreen(self.session, glyphs_for_locale(), notice=problems)
+        glyphs = glyphs_for_locale()
+        screen = CompareScreen(self.session, glyphs, notice=problems)
+        screen.set_class(glyphs is ASCII, "plain")
         screen.view = self.remembered.view
         self.push_screen(screen)
         loop = asyncio.get_running_loop()

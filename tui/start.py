@@ -24,7 +24,11 @@ def run(path_a: str, path_b: str | None, low_bandwidth: bool = False) -> int:
     # Opening makes hundreds of thousands of objects that live on: the collector would walk them again and again.
     gc.set_threshold(200_000, 20, 50)
     from qinspect.tui.app import QinspectApp
+    from qinspect.tui.glyphs import ASCII, glyphs_for_locale
+    from qinspect.tui.widgets.bars import use_plain_scrollbars
 
+    if glyphs_for_locale() is ASCII:
+        use_plain_scrollbars()
     app = QinspectApp(path_a, path_b, theme="qinspect-ansi" if low_bandwidth else None)
     app.run()
     return app.return_code or 0

@@ -192,7 +192,7 @@ def test_open_look_around_and_leave(start: Start, size: tuple[int, int], own_hom
     t.press("M", "largest: +139.67 %")
     t.press("?", "Next row.")
     t.close_over("Next row.")
-    t.press("d", "noise")
+    t.press("d", "   of  ")
     maps = Path(f"/proc/{t.process.pid}/maps").read_text()
     assert "numpy" in maps
     assert "torch" not in maps

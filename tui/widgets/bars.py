@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -66,3 +69,15 @@ class TitleLine(Widget):
         return Strip([Segment(self.text[: self.size.width], self.rich_style)]).adjust_cell_length(
             self.size.width, self.rich_style
         )
+
+
+class PlainScrollBar(ScrollBarRender):
+    """A scrollbar of whole cells, which are spaces on a colour."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
+
+
+def use_plain_scrollbars() -> None:
+    """In all of this process: for a locale that has no block characters."""
+    ScrollBar.renderer = PlainScrollBar
