@@ -49,6 +49,7 @@ def plot(
         import plotext as plt
 
         plt.clear_figure()
+        plt.limit_size(False, False)  # not by what it takes for the terminal
         plt.theme("clear")
         plt.plot_size(max(20, look.width), max(6, look.height))
         for curve in curves:

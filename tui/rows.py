@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.compare.results import ScalePair, Status
@@ -130,13 +130,42 @@ def band(pair: ScalePair) -> str:
     return "other samples" if size <= SAMPLES_BAND_PERCENT[1] else "beyond noise"
 
 
-SORTS: dict[str, Callable[[ScalePair], tuple[float | str, ...]]] = {
-    "forward": lambda p: (p.order,),
-    "difference": lambda p: (-abs(p.difference.largest) if p.difference else 1.0, p.order),
-    "name": lambda p: (p.role,),
-    "status": lambda p: (str(p.status), p.order),
-    "kind": lambda p: (str(p.record.kind), p.order),
-}
+def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
+    """The number a row shows for A (or B), minus infinity where it is not known (yet)."""
+    if pair.difference is not None:
+        return pair.difference.b if of_b else pair.difference.a
+    known = values.get(pair.role, (None, None))[int(of_b)]
+    return known[1] if isinstance(known, tuple) else -math.inf
+
+
+SORTS = ("forward", "difference", "A", "B", "name", "status", "kind")
+"""Orders of the table; the first is the data's own."""
+
+
+def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], tuple[float | str, ...]]:
+    """The key function of an order, largest first where it is a number."""
+
+    def key(p: ScalePair) -> tuple[float | str, ...]:
+        match order:
+            case "difference":
+                return (-(size_of(p) or 0.0) if p.difference else 1.0, p.order)
+            case "A" | "B":
+                return (-_stored(p, values, order == "B"), p.order)
+            case "name":
+                return (p.role,)
+            case "status":
+                return (str(p.status), p.order)
+            case "kind":
+                return (str(p.record.kind), p.order)
+        return (p.order,)
+
+    return key
+
+
+def size_of(pair: ScalePair) -> float | None:
+    """|difference| in percent, None where there is none."""
+    d = pair.difference
+    return None if d is None or math.isnan(d.largest) else abs(d.largest)
 
 
 @dataclass(slots=True)
@@ -149,8 +178,10 @@ class Selection:
     sort: str = "forward"
     reverse: bool = False
 
-    def choose(self, pairs: Sequence[ScalePair], path_of: Callable[[ScalePair], str]) -> list[ScalePair]:
-        """The rows."""
+    def choose(
+        self, pairs: Sequence[ScalePair], path_of: Callable[[ScalePair], str], values: Mapping[str, Values]
+    ) -> list[ScalePair]:
+        """The rows. values: what is known of numbers that do not differ, to sort by."""
         words = self.text.lower().split()
         chosen = []
         for p in pairs:
@@ -166,5 +197,5 @@ class Selection:
                     continue
             chosen.append(p)
         if self.sort != "forward" or self.reverse:
-            chosen.sort(key=SORTS[self.sort], reverse=self.reverse)
+            chosen.sort(key=sort_key(self.sort, values), reverse=self.reverse)
         return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.text import visible
+from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint
@@ -126,6 +129,9 @@ class Session:
             return
         except QinspectError as e:
             post(Failed("", str(e)))
+        except Exception as e:  # a bug; the tree, and what was compared so far, stay usable
+            report = write_crash_report(traceback.format_exc())
+            post(Failed("", f"a bug in the program ({type(e).__name__}); the report is in {visible(str(report))}"))
 
     def _open(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> bool:
         """Whether A could be opened. A broken B leaves A usable."""

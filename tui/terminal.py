@@ -1,4 +1,4 @@
-"""Textual's Linux driver, made to bear a terminal that goes away: a lost connection must end the program, not hang it."""
+"""Textual's Linux driver, made to bear a terminal that goes away: a lost connection must end the program."""
 
 from __future__ import annotations
 

@@ -536,6 +536,20 @@ async def check_export(d: Driver, key: str) -> None:
 
 
 @check
+async def check_palette(d: Driver, key: str) -> None:
+    await d.press(key)
+    await d.type("largest")
+    await d.press("enter")
+    assert d.role == DIFFERENT[1]
+    await d.press(key)
+    await d.type("histogram of the deq")
+    await d.press("enter")
+    assert d.screen.view == "weight"
+    await d.press(key, "escape")
+    assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
 async def check_help(d: Driver, key: str) -> None:
     await d.press(key)
     assert isinstance(d.app.screen, HelpScreen)

@@ -157,7 +157,7 @@ class CompareBase(Screen[None]):
         return strip_root(pair.record.key)
 
     def refill(self) -> None:
-        rows = self.selection.choose(self.session.pairs, self.path_of)
+        rows = self.selection.choose(self.session.pairs, self.path_of, self.table.values)
         self.table.show(rows, self.session.two)
         s = self.selection
         parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
@@ -338,7 +338,6 @@ class CompareBase(Screen[None]):
             self.query_one("#table-box").styles.height = "1fr"
         self.show_models()
         self.show_headline(self.verdict_text)
-        self.call_after_refresh(self.redraw)
 
     def activate(self, name: str) -> None:
         """Let the keys work in this pane.

@@ -98,6 +98,10 @@ class CompareScreen(Moving, Finding, Looking, Taking):
     def _on_detail_clicked(self) -> None:
         self.activate("detail")
 
+    @on(TextPane.Resized)
+    def _on_detail_resized(self) -> None:
+        self.redraw()
+
     @on(LineList.Chosen)
     def _on_chosen(self, event: LineList.Chosen) -> None:
         if event.source is self.layers_tree:

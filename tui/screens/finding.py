@@ -6,8 +6,9 @@ from textual import on
 from textual.widgets import Input
 
 from qinspect.inspector.compare.results import Status
-from qinspect.inspector.text import percent, strip_root
+from qinspect.inspector.text import percent, strip_root, visible
 from qinspect.tui.rows import SORTS
+from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.jump import JumpScreen
 
@@ -92,12 +93,28 @@ class Finding(CompareBase):
             self.layers_tree.reveal(name)
             self.activate("tree")
 
+    def action_go_to_index(self) -> None:
+        """Show the values from an index on."""
+        if self.view != "values":
+            self.view = "values"
+            self.show_selected()
+        self.app.push_screen(AskScreen("index, such as 17 or 3,17"), self._go_to)
+
+    def _go_to(self, text: str | None) -> None:
+        wanted = "[" + ", ".join((text or "").replace(",", " ").split()) + "]"
+        row = next((i for i, line in enumerate(self.detail.plain) if line.split("]")[0].strip() + "]" == wanted), None)
+        if row is None:
+            self.hints.say(f"there is no index {visible(text, 20)}" if text else "")
+            return
+        self.activate("detail")
+        self.detail.scroll_to(0, row, animate=False, force=True, immediate=True)
+
     def action_only_changed(self) -> None:
         self.selection.only_changed = not self.selection.only_changed
         self.refill_and_show()
 
     def action_sort(self) -> None:
-        names = list(SORTS)
+        names = SORTS
         self.selection.sort = names[(names.index(self.selection.sort) + 1) % len(names)]
         self.refill_and_show()
 

@@ -7,6 +7,7 @@ import shlex
 from qinspect.inspector.text import number, percent, visible
 from qinspect.tui.actions import ACTIONS, Action, key_text, keys_now
 from qinspect.tui.outside import copy_to_terminal, write_view
+from qinspect.tui.rows import cell
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
@@ -21,6 +22,16 @@ class Taking(CompareBase):
             d = pair.difference
             cells = [pair.role, *([number(d.a), number(d.b), percent(d.largest)] if d else []), str(pair.status)]
             self._copy("\t".join(cells))
+
+    def action_copy_key(self) -> None:
+        if pair := self.table.pair:
+            self._copy(pair.record.key)
+
+    def action_copy_value(self) -> None:
+        if pair := self.table.pair:
+            d = pair.difference
+            known = self.table.values.get(pair.role, (None, None))
+            self._copy(f"{d.a!r}\t{d.b!r}" if d else cell(pair, "value", known))
 
     def action_copy_command(self) -> None:
         self._copy(self.command_line())

@@ -154,6 +154,7 @@ class LineList(ScrollView, can_focus=False):
     def on_resize(self, _: events.Resize) -> None:
         self._cache.clear()
         self.virtual_size = Size(self.scrollable_content_region.width, self._n_rows)
+        self._scroll_into_view(self.cursor)
 
     def render_line(self, y: int) -> Strip:
         """One visible line."""

@@ -107,7 +107,7 @@ class TableHeader(Widget):
         width = self.table.scrollable_content_region.width or self.size.width
         text = "  "
         for column, w in layout(self.table.two, width):
-            marked = {"difference": "B vs A", "name": "scale", "kind": "kind"}.get(self.sort) == column.name
+            marked = {"difference": "B vs A", "name": "scale"}.get(self.sort, self.sort) == column.name
             name = f"{column.name}*" if marked else column.name
             text += (name.rjust(w) if column.right else name.ljust(w)) + " "
         style = self.rich_style

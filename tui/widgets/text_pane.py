@@ -38,6 +38,9 @@ class TextPane(ScrollView, can_focus=False):
     class Clicked(Message):
         """The mouse was here."""
 
+    class Resized(Message):
+        """The pane has another size."""
+
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._lines: list[Sequence[Piece] | Text] = []
@@ -78,6 +81,7 @@ class TextPane(ScrollView, can_focus=False):
 
     def on_resize(self, _: events.Resize) -> None:
         self.virtual_size = self._content_size()
+        self.post_message(self.Resized())
 
     def on_click(self) -> None:
         self.post_message(self.Clicked())

@@ -1,0 +1,564 @@
+"""The compare screen as a person meets it: what is opened, what is broken, what changes while one looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, open_app
+from quamba_files import load_state, save_state
+from rich.cells import cell_len
+from test_terminal_safety import HOSTILE_NAMES
+
+from qinspect.tui import views
+from qinspect.tui.screens.base import CompareBase
+from qinspect.tui.screens.help import HelpScreen
+from qinspect.tui.session import Drawn
+from qinspect.tui.theme import ANSI
+from qinspect.tui.widgets.lines import LineList
+
+if TYPE_CHECKING:
+    from conftest import Plain
+
+FOUR_BITS = "m1_w4a8/quamba-small-w4a8"
+PAIRS = (
+    (ALPHA_A, ALPHA_B),
+    (GROUPED, PERMUTED),
+    (ALPHA_A, FOUR_BITS),
+    (FOUR_BITS, GROUPED),
+    ("m2_w4a16/quamba2-tiny-w4a16", "m2_w8a8_gh/quamba2-tiny-w8a8"),
+)
+KEYS_OF_VIEWS = "diworv"
+
+
+def assert_no_controls(rows: list[str]) -> None:
+    """Nothing that a terminal obeys, nothing that hides or reorders text."""
+    for row in rows:
+        bad = [c for c in row if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")]
+        assert not bad, f"{bad!r} in {row!r}"
+
+
+# --- opening ---
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p[0].split('/')[0]} {p[1].split('/')[0]}")
+async def test_every_view_of_every_kind_of_scale(pair: tuple[str, str]) -> None:
+    async with open_app(*pair) as d:
+        kinds = {(p.status, p.record.kind, len(p.record.shape), bool(p.a)): p.role for p in d.screen.session.pairs}
+        for role in list(kinds.values())[:12]:
+            d.screen.select(role)
+            for view in views.VIEWS:
+                d.screen.view = view
+                d.screen.show_selected()
+                await d.settle()
+                assert "cannot be drawn" not in d.detail, (role, view, d.detail)
+                assert d.screen.hints.status == ""
+        for row in range(len(d.tree_paths)):
+            d.screen.layers_tree.move_to(row)
+        await d.press("plus", "plus", "G", "t", "d")
+        assert_no_controls(d.rows())
+
+
+async def test_both_columns_show_their_own_model_where_cells_cannot_be_compared() -> None:
+    async with open_app(ALPHA_A, FOUR_BITS, LARGE) as d:
+        found = 0
+        for pair in d.screen.session.pairs:
+            if pair.a and pair.b and pair.difference is None and not pair.status.counts_as_same:
+                d.screen.select(pair.role)
+                await d.settle()
+                own, other = d.screen.table.values[pair.role]
+                for fmt, record, shown in ((d.screen.session.a, pair.a, own), (d.screen.session.b, pair.b, other)):
+                    assert fmt is not None
+                    x = np.asarray(fmt.values(record), np.float64)
+                    assert shown == (x.min(), x.max())
+                found += own != other
+        assert found
+
+
+async def test_a_broken_b_opens_a_and_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"\xff" * 64)
+    async with open_app(ALPHA_A, broken) as d:
+        first, second = d.text_of("#models").splitlines()
+        assert "77 entries" in first
+        assert second.startswith("B  ")
+        assert (
+            "cannot be opened: " in d.screen.session.error_b or d.screen.session.error_b in second or "cannot" in second
+        )
+        assert len(d.roles) == 32
+        assert not d.screen.table.two
+        assert any(("value" in row and "granularity" in row) or "kind" in row for row in d.rows())
+        await d.press("n")
+        assert "one model" in d.screen.hints.status
+        await d.press("t")
+        assert "one model" in d.screen.hints.status
+
+
+async def test_a_broken_a_says_why_and_leaves(tmp_path: Path) -> None:
+    async with open_app(tmp_path / "nowhere", ALPHA_B) as d:
+        assert "no such file or folder" in d.text_of("#verdict")
+        await d.press("j", "k", "enter", "n", "M", "t", "w", "z", "c", "s", "f", "escape", "C", "Y", "q")
+        assert d.app.return_code == 0
+
+
+async def test_one_model_is_the_same_screen_without_b() -> None:
+    async with open_app(ALPHA_A) as d:
+        assert d.text_of("#models").count("\n") == 0
+        assert len(d.roles) == 32
+        header = next(row for row in d.rows() if "scale" in row and "value" in row)
+        assert "B" not in header.split("scale")[1]
+        assert any("0.0354614" in row for row in d.rows())
+        assert not any(sign in row for row in d.rows() for sign in "≠▲▼")
+        await d.press("2", "C")
+        assert d.screen.command_line() == f"qinspect show {ALPHA_A} backbone.layers.0.mixer.in_proj.a" or "show" in (
+            d.screen.command_line()
+        )
+        for key in KEYS_OF_VIEWS:
+            await d.press(key)
+            assert "cannot be drawn" not in d.detail
+
+
+async def test_a_model_without_scales_shows_its_tree(plain: Plain) -> None:
+    path = plain("plain.safetensors", {"w": np.ones((4, 4), np.float32), "m.b": np.zeros(3, np.float16)})
+    for second in (None, path):
+        async with open_app(path, second) as d:
+            assert d.tree_paths[0] == ""
+            assert d.roles == []
+            assert "2 entries in A" in d.detail
+            await d.press("j", "2", "n", "M", "w", "i", "Y", "b", "B", "d", "3", "left_square_bracket", "s", "c")
+
+
+async def test_a_bug_in_the_comparison_leaves_the_tree_and_a_report(
+    monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a bug of this test")
+
+    monkeypatch.setattr("qinspect.inspector.compare.compare", fail)
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        (report,) = (own_home / "state/qinspect").glob("qinspect-crash-*.txt")
+        assert "a bug of this test" in report.read_text()
+        said = d.text_of("#verdict").replace("\n", "")
+        assert "ZeroDivisionError" in said
+        assert "layers.0" in d.tree_paths
+
+
+async def test_a_view_that_raises_shows_its_error_in_its_own_pane(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("\x1b[31mdrawn\x1b[0m [bold]by a test")
+
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        monkeypatch.setitem(views.VIEWS, "codes", fail)
+        await d.press("o")
+        assert d.detail == "  codes cannot be drawn: \\x1b[31mdrawn\\x1b[0m [bold]by a test"
+        assert d.screen.hints.status == ""
+        await d.press("d", "n")
+        assert "formula" in d.detail
+
+
+async def test_leaving_while_codes_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qinspect.inspector import compare as package
+
+    comparing, go_on = threading.Event(), threading.Event()
+    real = package.compare
+
+    def slow(a: Any, b: Any, weights: Any, progress: Any, ready: Any) -> Any:
+        def blocked(phase: str, done: int, total: int) -> None:
+            comparing.set()
+            assert go_on.wait(20)
+            progress(phase, done, total)
+
+        return real(a, b, weights, blocked, ready)
+
+    monkeypatch.setattr(package, "compare", slow)
+    async with open_app(ALPHA_A, ALPHA_B, wait=False) as d:
+        await d.until(comparing.is_set)
+        await d.send("j", "2", "j")  # it stays usable
+        await d.send("q")
+        assert d.app.return_code == 0
+        go_on.set()
+
+
+def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from qinspect.tui.app import QinspectApp\n"
+        "from qinspect.tui.screens.compare import CompareScreen\n"
+        "seen = {}\n"
+        "real = CompareScreen.open_models\n"
+        "def open_models(self):\n"
+        "    seen['modules'] = set(sys.modules)\n"
+        "    seen['painted'] = [''.join(s.text for s in strip) for strip in self._compositor.render_strips()]\n"
+        "    return real(self)\n"
+        "CompareScreen.open_models = open_models\n"
+        "async def main():\n"
+        f"    async with QinspectApp({ALPHA_A!r}, {ALPHA_B!r}).run_test(size=(80, 24)) as pilot:\n"
+        "        while 'modules' not in seen:\n"
+        "            await pilot.pause()\n"
+        "asyncio.run(main())\n"
+        "assert any('1 layers' in row for row in seen['painted'])\n"
+        "assert any('quit' in row for row in seen['painted'])\n"
+        "heavy = {'numpy', 'ml_dtypes', 'plotext', 'torch', 'transformers', 'cyclopts'}\n"
+        "assert not heavy & seen['modules'], heavy & seen['modules']\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- files that change ---
+
+
+@pytest.mark.parametrize("what", ["changes", "vanishes"])
+async def test_a_file_that_changes_under_us_is_noticed(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qinspect.tui.screens.base.WATCH_EVERY_S", 0.01)
+    state, config = load_state("m1_w8a8_pa0.9995")
+    folder = save_state(tmp_path / "model", state, config)
+    async with open_app(ALPHA_A, folder) as d:
+        assert "CHANGED" not in d.text_of("#models")
+        (weights,) = folder.glob("*.bin")
+        if what == "changes":
+            save_state(folder, {**state, "new": state["lm_head.weight"]}, config)
+        else:
+            weights.unlink()
+        await d.until(lambda: "CHANGED ON DISK" in d.text_of("#models").splitlines()[1])
+        assert "CHANGED" not in d.text_of("#models").splitlines()[0]
+        assert d.screen.hints.status == f"changed on disk: {weights.name}"
+        await d.press("2", "G", *KEYS_OF_VIEWS, "t")
+        if what == "vanishes":
+            await d.press("M", "w")
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x60"])
+async def test_no_name_reaches_the_terminal_raw(
+    size: tuple[int, int], tmp_path: Path, plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {name: np.full((2, 3), i + 1, np.float32) for i, name in enumerate(HOSTILE_NAMES) if name}
+    a = plain("a\x1b[31m[red].safetensors", tensors)
+    b = plain("b\u202e.safetensors", {n: x * 2 for n, x in tensors.items()})
+    monkeypatch.chdir(tmp_path)
+    async with open_app(a.name, b.name, size) as d:
+        assert d.roles
+        await d.press("plus", "plus", "plus")
+        for pane in "123":
+            await d.press(pane, "z", "g")
+            for _ in range(4):
+                assert_no_controls(d.rows())
+                await d.press("pagedown")
+            await d.press("z")
+        await d.press("2", "g")
+        for _ in d.roles:
+            for key in "dv":
+                await d.press(key)
+                assert_no_controls(d.rows())
+            await d.press("j")
+        await d.press("f")
+        assert_no_controls(d.rows())
+        assert any("[bold red]markup[/bold red].scale" in row for row in d.rows()) or size == SMALL
+        await d.press("escape")
+        await d.press("Y")
+        assert_no_controls(d.rows())
+        await d.press("e", "m")
+        assert_no_controls(Path("qinspect-view.md").read_text().splitlines())
+
+
+async def test_the_folder_of_an_export_is_no_way_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.getcwd()
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        (tmp_path / "\x1b[31m").mkdir()
+        monkeypatch.chdir(tmp_path / "\x1b[31m")
+        await d.press("e", "s")
+        assert_no_controls(d.rows())
+        assert list(Path.cwd().iterdir()) == [Path.cwd() / "qinspect-view.svg"]
+        monkeypatch.chdir(here)
+
+
+async def test_wide_letters_do_not_shift_the_columns(plain: Plain) -> None:
+    names = [f"layers.0.{n}.scale" for n in ("plain", "中文的名字", "n\u00e4me", "e\u0301")]
+    a = plain("中文.safetensors", {n: np.array([1.0], np.float32) for n in names})
+    b = plain("b.safetensors", {n: np.array([2.0], np.float32) for n in names})
+    for size in (SMALL, MIDDLE):
+        async with open_app(a, b, size) as d:
+            await d.press("plus", "plus", "plus")
+            rows = d.rows()
+            assert {cell_len(row) for row in rows} == {size[0]}
+            ends = {cell_len(row[: row.index("+100.00 %") + 9]) for row in rows if "+100.00 %" in row and "scale" in row}
+            assert len(ends) <= 2  # of the table, and of the detail
+
+
+# --- shape ---
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
+async def test_every_line_is_as_wide_as_the_terminal_and_columns_meet_their_names(size: tuple[int, int]) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, size) as d:
+        rows = d.rows()
+        assert len(rows) == size[1]
+        assert {cell_len(row) for row in rows} == {size[0]}
+        header = next(row for row in rows if "B vs A" in row and "scale" in row)
+        row = next(row for row in rows if "▲" in row and "x_proj:input" in row and "+103.53 %" in row)
+        assert header.index("B vs A") + len("B vs A") == row.index("+103.53 %") + len("+103.53 %")
+        assert rows[-1].rstrip().endswith("quit")
+        for text in (d.text_of("#models"), d.text_of("#verdict")):
+            assert max(map(len, text.splitlines())) <= size[0] - 2
+        await d.press("question_mark")
+        help_rows = d.rows()
+        help_screen = d.app.screen
+        assert isinstance(help_screen, HelpScreen)
+        assert max(map(len, d.app.screen.query_one("#help").plain)) <= d.app.screen.query_one("#help").size.width  # type: ignore[attr-defined]
+        assert any("Next row." in row for row in help_rows)
+
+
+async def test_a_long_verdict_is_cut_with_a_sign_and_t_shows_it() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, SMALL) as d:
+        lines = d.text_of("#verdict").splitlines()
+        assert len(lines) <= 3
+        assert lines[-1].endswith("… (t: all)")
+        await d.pilot.resize_terminal(*LARGE)
+        await d.settle()
+        assert "t: all" not in d.text_of("#verdict")
+
+
+async def test_a_resize_keeps_the_cursor_in_sight() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, LARGE) as d:
+        await d.press("2", "G", "k")
+        role = d.role
+        for size in (SMALL, (100, 30), (60, 16), LARGE, SMALL):
+            await d.pilot.resize_terminal(*size)
+            await d.settle()
+            assert d.role == role
+            table = d.screen.table
+            top = table.scroll_offset.y
+            assert top <= table.cursor < top + table.scrollable_content_region.height, size
+
+
+async def test_a_plot_follows_the_size_of_its_pane() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, MIDDLE) as d:
+        await d.press("n", "w")
+        small = max(map(len, d.screen.detail.plain))
+        await d.press("3", "z")
+        zoomed = max(map(len, d.screen.detail.plain))
+        assert zoomed > small + 20
+        await d.press("z")
+        assert max(map(len, d.screen.detail.plain)) == small
+        await d.pilot.resize_terminal(*LARGE)
+        await d.settle()
+        assert max(map(len, d.screen.detail.plain)) > small + 20
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (20, 5), (30, 8), (400, 120)], ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_a_terminal_of_any_size(size: tuple[int, int]) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, size) as d:
+        for key in (
+            *"nwrovi",
+            "t",
+            "z",
+            "z",
+            "1",
+            "z",
+            "escape",
+            "slash",
+            "escape",
+            "question_mark",
+            "escape",
+            "f",
+            "escape",
+        ):
+            await d.press(key)
+        assert d.screen.session.comparison is not None
+
+
+# --- hands faster than the screen ---
+
+
+async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.2)  # all keys come within the rest
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.press("slash", *"ssm", "enter", "j")
+        assert all("ssm" in role for role in d.roles)
+        assert d.roles
+
+
+async def test_a_move_in_the_tree_and_a_jump_in_the_table_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.2)
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
+        await d.press("2", "j")
+        assert d.screen.selection.under == "layers.1"
+        assert all(role.startswith("layers.1.") for role in d.roles)
+
+
+async def test_another_view_while_one_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing, go_on = threading.Event(), threading.Event()
+
+    def slow(s: Any, pair: Any, look: Any, options: Any, check: Any) -> list[str]:
+        check(1, 2)
+        drawing.set()
+        assert go_on.wait(20)
+        return ["late"]
+
+    monkeypatch.setitem(views.VIEWS, "weight", slow)
+    for key, expected in (("d", "formula"), ("t", "[alpha-signature]")):
+        drawing.clear(), go_on.clear()
+        async with open_app(ALPHA_A, ALPHA_B) as d:
+            await d.send("w")
+            await d.until(drawing.is_set)
+            await d.until(lambda d=d: d.screen.hints.status.startswith("drawing"))
+            await d.send(key)
+            go_on.set()
+            await d.settle()
+            assert expected in d.detail
+            assert d.screen.hints.status == ""
+
+
+async def test_a_late_answer_is_dropped() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.press("w")
+        before = d.detail
+        d.screen.post_message(Drawn("weight", "another scale", ["late"]))
+        d.screen.post_message(Drawn("codes", d.role, ["late"]))
+        await d.settle()
+        assert d.detail == before
+
+
+# --- the mouse ---
+
+
+def line_of(d: Any, selector: str, text: str) -> tuple[int, int]:
+    """Where in a list a text stands."""
+    widget = d.screen.query_one(selector, LineList)
+    for y in range(widget.size.height):
+        if text in "".join(s.text for s in widget.render_line(y)):
+            return (3, y)
+    raise AssertionError(text)
+
+
+async def test_a_click_selects_and_a_second_one_opens() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.pilot.click("#table", offset=line_of(d, "#table", "x_proj:input"))
+        await d.settle()
+        assert d.role == "layers.0.mixer.x_proj:input"
+        assert d.screen.active == "table"
+        assert d.screen.zoomed == ""
+        await d.pilot.click("#tree", offset=line_of(d, "#tree", " 1 "))
+        await d.settle()
+        assert d.screen.active == "tree"
+        assert d.screen.selection.under == "layers.1"
+        await d.pilot.click("#tree", offset=line_of(d, "#tree", " 1 "))
+        await d.settle()
+        assert "layers.1.mixer" in d.tree_paths
+        await d.pilot.click("#detail", offset=(3, 3))
+        await d.settle()
+        assert d.screen.active == "detail"
+
+
+# --- config, themes, what is remembered ---
+
+
+async def test_remapped_keys_work_and_are_shown(own_home: Path) -> None:
+    config = own_home / "config/qinspect/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[keys]\nnext_difference = "f8"\nview_weight = ["W", "f9"]\nquit = "j"\n')
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.press("n", "w")
+        assert (d.screen.active, d.screen.view) == ("tree", "detail")
+        await d.press("f8")
+        assert d.role == "layers.0.mixer.x_proj:input"
+        await d.press("W")
+        assert d.screen.view == "weight"
+        assert "f8 next diff" in d.rows()[-1]
+        assert "W weight" in d.rows()[-1] or "weight" not in d.rows()[-1]
+        await d.press("question_mark")
+        lines = d.app.screen.query_one("#help").plain  # type: ignore[attr-defined]
+        found = {line.strip().split("  ")[-1].strip(): line.split("  ")[1].strip() for line in lines if "  " in line}
+        assert found["Next difference in forward order."] == "f8"
+        assert found["Histogram of the dequantized weight."] == "W, f9"
+        assert found["Next row."] == "down"  # `j` was taken for another action
+        await d.press("escape")
+        await d.send("j")
+        await d.until(lambda: d.app._exit)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[keys]\nfly = "x"\n', "no action 'fly'"),
+        ("[keys\n", "the built-in keys are used"),
+        ("keys = 3\n", "must be a table"),
+        ("[keys]\nquit = 3\n", "quit must be a key"),
+        ("[keys]\nquit = [1]\n", "quit must be a key"),
+        ('[keys]\nquit = ""\n', "quit must be a key"),
+    ],
+    ids=["unknown", "syntax", "no table", "number", "list of numbers", "empty"],
+)
+async def test_a_bad_config_file_is_said_and_stays_said(content: str, words: str, own_home: Path) -> None:
+    config = own_home / "config/qinspect/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(content)
+    async with open_app(ALPHA_A, ALPHA_B, (300, 40)) as d:
+        assert words in d.text_of("#models").splitlines()[-1]
+        await d.press("n")
+        assert d.role == "layers.0.mixer.x_proj:input"
+
+
+async def test_theme_and_view_are_remembered(own_home: Path) -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.press("T", "T", "v", "q")
+    saved = json.loads((own_home / "state/qinspect/screen.json").read_text())
+    assert saved == {"theme": ANSI.name, "view": "values"}
+    async with open_app(ALPHA_A) as d:
+        assert (d.app.theme, d.screen.view) == (ANSI.name, "values")
+        assert "0.0354614" in d.detail
+
+
+async def test_what_is_remembered_of_another_version_is_no_harm(own_home: Path) -> None:
+    path = own_home / "state/qinspect/screen.json"
+    path.parent.mkdir(parents=True)
+    for content in ('{"theme": "mauve", "view": "smell"}', "[]", "nonsense", ""):
+        path.write_text(content)
+        async with open_app(ALPHA_A) as d:
+            assert (d.app.theme, d.screen.view) == ("qinspect-dark", "detail")
+
+
+@pytest.mark.parametrize("variables", [{"LANG": "C"}, {"LC_ALL": "POSIX"}, {"QINSPECT_ASCII": "1"}], ids=str)
+async def test_a_plain_locale_has_signs_of_ascii(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    async with open_app(GROUPED, PERMUTED) as d:
+        await d.press("plus")
+        for view in KEYS_OF_VIEWS:
+            await d.press(view)
+            assert d.detail.isascii()
+        g = d.screen.glyphs
+        signs = [g.up, g.down, g.same, g.different[0], g.odd, g.broken, "A", "B"]
+        assert "".join(signs).isascii()
+        assert len(set(signs)) == len(signs)
+
+
+async def test_no_color_has_no_colours_in_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with open_app(GROUPED, PERMUTED) as d:
+        assert d.app.no_color
+        look = d.screen._look()
+        assert (look.a, look.b, look.mark) == (None, None, None)
+        for view in "wr":
+            await d.press("2", view)
+            assert d.detail
+
+
+def test_the_screen_is_made_of_rooms() -> None:
+    """What a mixin calls is in the base: no action needs another's room."""
+    assert {"select", "activate", "show_selected", "refill"} <= set(vars(CompareBase))
