@@ -5,7 +5,8 @@
 (a) two 100 GB safetensors models of 60,000 tensors in 20 shards, 20,000 of them scales; (b) the same as torch zips;
 (c) two Quamba2-2.7B W8A8 checkpoints. (a) and (b) come in two granularities, see open_compare_inputs.py. Files are
 sparse: a full run takes 7 GB of disk at a time. Every contestant is a process: seconds from its start to its exit,
-memory is its peak resident set. Contestants take turns; one round before the first warms the page cache for all.
+memory is its peak resident set. Contestants take turns, after one untimed round. Before each of them the page cache is
+warmed in the same way, since some leave more of other things in it than others.
 """
 
 from __future__ import annotations
@@ -107,10 +108,12 @@ def measure(case: str, work: Path, fraction: float, repeat: int) -> list[Contest
     listed = str(work / f"{kind}.reads")
     contestants = contestants_of(case, str(folder / "A"), str(folder / "B"), listed)
     subprocess.run([*RIVALS, "trace", listed, *contestants[0].command[1:]], check=True, stdout=subprocess.DEVNULL)
+    warm = [*RIVALS, "read_all", str(folder)] if case == "c" else [*RIVALS, "pread", listed]
     log = work / "output.txt"
     for turn in range(repeat + 1):
         print(f"({case}) {f'run {turn} of {repeat}' if turn else 'warming up'}", file=sys.stderr)
         for c in contestants:
+            subprocess.run(warm, check=True)
             run_once(c, log, timed=turn > 0)
     answers = {c.differing for c in contestants} - {None}
     if len(answers) != 1:

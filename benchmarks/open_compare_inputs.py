@@ -16,6 +16,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def linear_names(first: int, n: int) -> Iterator[str]:
 def tensors_of(first: int, n: int, granularity: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """name -> (dtype, shape) of `n` linear layers."""
     scales = (OUT_FEATURES, IN_FEATURES // GROUP if granularity == "group" else 1)
-    tensors = {}
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     for module in linear_names(first, n):
         tensors[f"{module}.weight"] = ("I32", (OUT_FEATURES, IN_FEATURES // 8))
         tensors[f"{module}.weight_scale"] = ("F16", scales)
@@ -132,7 +133,7 @@ def write_bin(path: Path, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> di
         state = OrderedDict((name, torch.empty(shape, dtype=dtypes[dtype])) for name, (dtype, shape) in tensors.items())
         with torch.serialization.skip_data(materialize_fake_tensors=True):
             torch.save(state, path)
-    reader = torch._C.PyTorchFileReader(str(path))
+    reader: Any = torch._C.PyTorchFileReader(str(path))  # its stubs lack the method
     # torch.save numbers storages in the order of the state_dict.
     return {name: reader.get_record_offset(f"data/{i}") for i, name in enumerate(tensors)}
 
@@ -165,8 +166,12 @@ def write_quamba_pair(folder: Path, fraction: float) -> None:
         place.mkdir()
         if model == "B":
             for layer in range(0, n_layers, 8):
-                state[f"backbone.layers.{layer}.mixer.norm.z_scale"] *= 1.001
-                state[f"backbone.layers.{layer}.mixer.qchunk_scan.dt_scale"] *= 1.001
+                mixer = f"backbone.layers.{layer}.mixer"
+                state[f"{mixer}.qchunk_scan.ssm_state_scale"] *= 1.001
+                state[f"{mixer}.had.x_H_scale"] *= 1.001
+                a, b = state[f"{mixer}.out_proj.a"], state[f"{mixer}.out_proj.b"]
+                a[:] = state[f"{mixer}.had.x_H_scale"]  # a copy, and the next one holds it too
+                state[f"{mixer}.out_proj.alpha"] = float(a * b)
         torch.save(state, place / "pytorch_model.bin")
         (place / "config.json").write_text(json.dumps(config))
 
@@ -184,10 +189,11 @@ def quamba_state(rng, n_layers: int) -> OrderedDict:  # type: ignore[no-untyped-
     def number() -> float:
         return float(scale())
 
-    def linear(path: str, n_in: int, n_out: int, per_channel: bool) -> dict[str, object]:
-        made = {f"{path}.weight": codes(n_out, n_in).t(), f"{path}.a": scale(1, 1)}
+    def linear(path: str, n_in: int, n_out: int, s_in: str, per_channel: bool = False) -> dict[str, object]:
+        made = {f"{path}.weight": codes(n_out, n_in).t(), f"{path}.a": torch.tensor([[state[s_in]]])}
         made[f"{path}.b"] = scale(1, n_out if per_channel else 1)
-        return made if per_channel else {**made, f"{path}.alpha": number()}
+        alpha = {} if per_channel else {f"{path}.alpha": float(made[f"{path}.a"] * made[f"{path}.b"])}
+        return {**made, **alpha}
 
     state: OrderedDict[str, object] = OrderedDict()
     state["backbone.embedding.weight"] = codes(VOCABULARY, D_MODEL)
@@ -203,7 +209,7 @@ def quamba_state(rng, n_layers: int) -> OrderedDict:  # type: ignore[no-untyped-
         conv, scan = f"{mixer}.conv1d", f"{mixer}.qchunk_scan"
         state[f"{norm}.weight"] = scale(D_MODEL).half()
         state[f"{norm}.output_scale"] = number()
-        state.update(linear(f"{mixer}.in_proj", D_MODEL, D_INNER + D_CONV + N_HEADS, True))
+        state.update(linear(f"{mixer}.in_proj", D_MODEL, D_INNER + D_CONV + N_HEADS, f"{norm}.output_scale", True))
         state[f"{conv}.weight"], state[f"{conv}.bias"] = codes(D_CONV, 4), codes(D_CONV)
         state.update({f"{conv}.{name}": value.clone() for name, value in ranges.items()})
         state[f"{conv}.x_out_scales"] = scale(*groups)
@@ -221,9 +227,9 @@ def quamba_state(rng, n_layers: int) -> OrderedDict:  # type: ignore[no-untyped-
         state[f"{mixer}.norm.weight"] = scale(D_INNER).half()
         state[f"{mixer}.norm.z_scale"], state[f"{mixer}.norm.output_scale"] = number(), None
         state[f"{mixer}.had.x_H_scale"] = number()
-        state.update(linear(f"{mixer}.out_proj", D_INNER, D_MODEL, False))
+        state.update(linear(f"{mixer}.out_proj", D_INNER, D_MODEL, f"{mixer}.had.x_H_scale"))
     state["backbone.norm_f.weight"], state["backbone.norm_f.output_scale"] = scale(D_MODEL).half(), number()
-    state.update(linear("lm_head", D_MODEL, VOCABULARY, False))
+    state.update(linear("lm_head", D_MODEL, VOCABULARY, "backbone.norm_f.output_scale"))
     return state
 
 
@@ -233,7 +239,8 @@ def main() -> None:
     if kind == "quamba":
         write_quamba_pair(folder, fraction)
     else:
-        write_big_pair(folder, *kind.split("-"), fraction)
+        container, granularity = kind.split("-")
+        write_big_pair(folder, container, granularity, fraction)
     os.sync()  # no write-back while others are timed
 
 

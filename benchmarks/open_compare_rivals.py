@@ -26,7 +26,7 @@ def trace(out: str, *command: str) -> None:
         reads[os.readlink(f"/proc/self/fd/{fd}"), offset, sum(len(b) for b in buffers)] = None
         return preadv(fd, buffers, offset)
 
-    os.pread, os.preadv = traced_pread, traced_preadv
+    os.pread, os.preadv = traced_pread, traced_preadv  # type: ignore[assignment]
     from qinspect.inspector.cli import main
 
     if main(command) not in (0, 1):
@@ -52,6 +52,15 @@ def pread(listed: str) -> None:
         os.pread(fds[reads[i]], reads[i + 2], reads[i + 1])
 
 
+def read_all(folder: str) -> None:
+    """Read every file under a folder, to have it in the page cache."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(place, name), "rb", buffering=0) as f:
+                while f.read(1 << 20):
+                    pass
+
+
 def safe_open(a: str, b: str, framework: str) -> None:
     """The lazy script for safetensors: open all shards, loop over keys containing 'scale'."""
     from contextlib import ExitStack
@@ -60,7 +69,7 @@ def safe_open(a: str, b: str, framework: str) -> None:
     if framework == "pt":
         from torch import equal
     else:
-        from numpy import array_equal as equal
+        from numpy import array_equal as equal  # type: ignore[assignment]
     from safetensors import safe_open
 
     with ExitStack() as stack:
@@ -93,4 +102,5 @@ def torch_load(a: str, b: str, how: str) -> None:
 
 
 if __name__ == "__main__":
-    {"trace": trace, "pread": pread, "safe_open": safe_open, "torch_load": torch_load}[sys.argv[1]](*sys.argv[2:])
+    scripts = {f.__name__: f for f in (trace, pread, read_all, safe_open, torch_load)}
+    scripts[sys.argv[1]](*sys.argv[2:])

@@ -26,6 +26,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -170,7 +171,7 @@ def small_pair(folder: Path) -> tuple[str, str]:
     """400 tensors, 194 MB each: 40 layers of 4 weights with scales and biases; B's scales differ a little."""
     rng = np.random.default_rng(0)
     for name, factor in (("A", 1.0), ("B", 1.002)):
-        tensors = {}
+        tensors: dict[str, Any] = {}
         for layer in range(40):
             for module in ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj"):
                 key = f"model.layers.{layer}.{module}"

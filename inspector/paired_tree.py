@@ -18,8 +18,8 @@ class Badge:
     """What a comparison found at and below one node. Scales count once, whatever copies they have.
 
     n_scales: scales compared so far. n_different, n_only_a, n_only_b, n_odd, n_broken: of them (odd: not comparable
-    cell by cell). n_tensors_different: codes and other tensors that differ. largest: signed difference in percent
-    of A that is largest in magnitude, 0 where none differs.
+    cell by cell; broken: codes and other tensors too). n_tensors_different: codes and other tensors that differ.
+    largest: signed difference in percent of A that is largest in magnitude, 0 where none differs.
     """
 
     __slots__ = (
@@ -119,6 +119,7 @@ def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = (
     """The tree of both. Nothing is read."""
     root = PairedNode("", "", None)
     modules = {"": root}
+    moved: dict[str, str] = {}
     for second, entries in enumerate((entries_a, entries_b)):
         last_module, node = None, root
         for entry in entries:
@@ -127,7 +128,13 @@ def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = (
                 last_module = module
                 found = modules.get(module)
                 node = found if found is not None else _make_module(modules, module)
+            leaf = moved.get(entry.name, leaf)
             a, b = node.leaves.get(leaf, (None, None))
+            while (taken := b if second else a) is not None:  # one model has both `w` and `model.w`
+                moved[taken.name] = leaf
+                leaf = entry.name if leaf != entry.name else leaf + "'"
+                moved[entry.name] = leaf
+                a, b = node.leaves.get(leaf, (None, None))
             node.leaves[leaf] = (a, entry) if second else (entry, b)
             if second:
                 node.n_b += 1
@@ -169,6 +176,9 @@ def _make_module(modules: dict[str, PairedNode], path: str) -> PairedNode:
     return node
 
 
+_COUNTED_APART = (Status.DIFFERENT, Status.ONLY_A, Status.ONLY_B, Status.BROKEN)
+
+
 def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
     """Count each scale in the badges of its module and all above."""
     for p in pairs:
@@ -180,14 +190,16 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
             badge.n_only_a += p.status is Status.ONLY_A
             badge.n_only_b += p.status is Status.ONLY_B
             badge.n_broken += p.status is Status.BROKEN
-            badge.n_odd += p.status in (Status.SHAPE, Status.DTYPE, Status.SCHEME, Status.PERMUTED)
+            badge.n_odd += not p.status.counts_as_same and p.status not in _COUNTED_APART
             if d and p.status is Status.DIFFERENT and abs(d.largest) > abs(badge.largest):
                 badge.largest = d.largest
 
 
 def place_weights(tree: PairedTree, weights: Iterable[WeightPair]) -> None:
-    """Count codes and tensors that differ in the badges of their module and all above."""
+    """Count codes and tensors that differ, or cannot be read, in the badges of their module and all above."""
     for w in weights:
-        if w.status is Status.DIFFERENT:
+        if w.status in (Status.DIFFERENT, Status.BROKEN):
             for node in tree.module_of(strip_root(w.a or w.b or "").rpartition(".")[0]).chain():
-                node.make_badge().n_tensors_different += 1
+                badge = node.make_badge()
+                badge.n_tensors_different += w.status is Status.DIFFERENT
+                badge.n_broken += w.status is Status.BROKEN

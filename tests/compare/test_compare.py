@@ -393,7 +393,7 @@ def test_copies_that_disagree_otherwise_in_each_model(tmp_path: Path) -> None:
         state, config = load_state("m1_w8a8_pa0.9995")
         state["backbone.layers.0.mixer.selective_scan.u_scale"] *= factor
         paths.append(save_state(tmp_path / str(factor), state, config))
-    c = compared(*paths)
+    c = compared(paths[0], paths[1])
     assert c.headline.rule == "copies-disagree"
     assert not c.same
     assert compared(paths[0], paths[0]).same  # alike in both: a convention, not a difference

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import Kind, format_of
-from safetensors.torch import save_file
 
 
 def test_scales_are_paired_by_name_and_unverified(tmp_path: Path) -> None:

@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.compare.copies import check_copies
-from qinspect.inspector.formats import Format, Kind, format_of
-from qinspect.inspector.formats.quamba import QuambaFormat
 from quamba_files import (
     DATA,
     State,
@@ -27,6 +23,11 @@ from quamba_files import (
 )
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
+
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.compare.copies import check_copies
+from qinspect.inspector.formats import Format, Kind, format_of
+from qinspect.inspector.formats.quamba import QuambaFormat
 
 NAMES = sorted(p.name for p in DATA.iterdir())
 FOLD_TOLERANCE = 1e-6
@@ -193,7 +194,8 @@ def hybrid_state(both: bool) -> State:
 def hybrid_config() -> dict[str, Any]:
     _, config = load_state("m2_w4a8_gh_pa0.9995")
     layers = [{"W4A8": "W4A8QMamba2"}, {"W4A16": "W4A16QMamba2"}]
-    return dict(config) | {"is_hybrid": True, "ssm_cfg": {"layer": layers}, "norm_cfg": {"norm": [{"W4A8": "QRMSNorm"}]}}
+    norms = [{"W4A8": "QRMSNorm"}]
+    return dict(config) | {"is_hybrid": True, "ssm_cfg": {"layer": layers}, "norm_cfg": {"norm": norms}}
 
 
 def test_hybrid_layers(tmp_path: Path) -> None:

@@ -201,11 +201,19 @@ class QuambaFormat(Format):
         return [t for t in super().other_tensors() if not t.name.endswith(".workspace")]
 
     def role_of(self, name: str) -> str:
-        for layer in self.layers:
-            for path, role in ((layer.mixer, layer.role), (layer.norm, f"layers.{layer.index}.norm")):
-                if name.startswith(path + "."):
-                    return role + parameter_role(layer, name[len(path) :])
+        module = name
+        while "." in module:
+            module = module.rpartition(".")[0]
+            if found := self._modules.get(module):
+                layer, role = found
+                return role + parameter_role(layer, name[len(module) :])
         return super().role_of(name)
+
+    @cached_property
+    def _modules(self) -> dict[str, tuple[Layer, str]]:
+        """Mixers and norms by path, each with its layer and role."""
+        norms = {layer.norm: (layer, f"layers.{layer.index}.norm") for layer in self.layers}
+        return norms | {layer.mixer: (layer, layer.role) for layer in self.layers}
 
 
 def _folds(layer: Layer, name: str) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
