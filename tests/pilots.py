@@ -15,7 +15,7 @@ from qinspect.tui.app import QinspectApp
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.widgets.bars import TitleLine
 
-PATIENCE_S = 8.0
+PATIENCE_S = 30.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
@@ -25,7 +25,7 @@ GROUPED = "m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8"
 PERMUTED = "m2_w4a8_gh_perm/quamba2-tiny-w4a8"
 
 
-CHARACTERS = {"space": " ", "full_stop": ".", "underscore": "_", "colon": ":", "slash": "/"}
+CHARACTERS = {"space": " ", "full_stop": ".", "underscore": "_", "colon": ":", "slash": "/", "comma": ","}
 
 
 class Driver:
@@ -86,12 +86,14 @@ class Driver:
             await self.pilot.pause(0.001)
 
     async def settle(self) -> None:
-        """Wait until no thread works, no timer is to come, and every message was taken."""
+        """Wait until no thread works, no timer is to come, every message was taken, and the layout is made."""
 
         def quiet() -> bool:
-            return all(w.is_finished for w in self.app.workers) and not self.screen._timer_running
+            shown = self.app.screen
+            to_come = shown._layout_required or shown._layout_widgets or self.screen._timer_running
+            return all(w.is_finished for w in self.app.workers) and not to_come
 
-        for _ in range(2):  # what a worker posted last may start another
+        for _ in range(2):  # what a worker posted last may start another, and change the layout
             await self.until(quiet, "an idle screen")
             await self.pilot.pause(0)
         await self.until(quiet, "an idle screen")

@@ -49,6 +49,12 @@ def test_the_entry_point_imports_neither_a_screen_nor_torch() -> None:
     assert "numpy" not in found
 
 
+def test_the_screen_is_imported_without_what_only_its_models_need() -> None:
+    found = imported_by("import qinspect.tui.app, qinspect.tui.terminal")
+    assert {"qinspect.tui.app", "textual"} <= found
+    assert found.isdisjoint({"torch", "transformers", "numpy", "ml_dtypes", "plotext", "cyclopts"})
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_imports_a_screen_or_torch(words: Sequence[str], quamba: Quamba, tmp_path: Path) -> None:
     places = {"A": quamba(A), "B": quamba(B), "OUT": tmp_path / "out.safetensors"}

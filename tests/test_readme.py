@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from qinspect.inspector.cli import main
 from quamba_files import DATA
+
+from qinspect.inspector.cli import main
 
 README = Path(__file__).parent.parent / "README.md"
 SESSIONS = re.findall(r"^```\n\$ qinspect ([^\n;]*)([^\n]*)\n(.*?)\n```", README.read_text(), re.MULTILINE | re.DOTALL)

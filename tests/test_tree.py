@@ -6,10 +6,11 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quamba_files import folder_of
+
 from qinspect.inspector.checkpoint import Entry, Value, open_checkpoint
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.tree import MAX_DEPTH, build_tree, runs
-from quamba_files import folder_of
 
 HERE = File(Path(__file__))
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 from rich.style import Style
 from rich.text import Text
@@ -40,6 +41,11 @@ class Curve:
 Ticks = tuple[tuple[float, str], ...]
 
 
+def _in_order(data: Iterable[Any]) -> list[Any]:
+    """For plotext's own, which goes through a set: which of two ticks in one cell is seen changed from run to run."""
+    return list(dict.fromkeys(data))
+
+
 @lru_cache(maxsize=64)
 def plot(
     curves: tuple[Curve, ...], look: Look, x_ticks: Ticks, y_ticks: Ticks, cursor: float | None
@@ -47,7 +53,9 @@ def plot(
     """Lines of a plot. `cursor`: where to draw a vertical line."""
     with _LOCK:
         import plotext as plt
+        from plotext import _utility
 
+        _utility.no_duplicates = _in_order
         plt.clear_figure()
         plt.limit_size(False, False)  # not by what it takes for the terminal
         plt.theme("clear")
@@ -63,6 +71,8 @@ def plot(
     if look.plain:
         built = built.translate(_ASCII)
     lines = tuple(Text.from_ansi(line) for line in built.splitlines())
+    for line in lines:
+        line.truncate(max(20, look.width))  # the line of the ticks is a cell longer
     return lines if look.a else tuple(Text(line.plain) for line in lines)
 
 

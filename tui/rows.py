@@ -122,7 +122,12 @@ def band(pair: ScalePair) -> str:
     from qinspect.inspector.compare.evidence import REPEAT_BAND_PERCENT, SAMPLES_BAND_PERCENT
 
     d = pair.difference
-    if d is None or pair.status is not Status.DIFFERENT or str(pair.record.kind) != "activation":
+    if (
+        d is None
+        or math.isnan(d.largest)
+        or pair.status is not Status.DIFFERENT
+        or str(pair.record.kind) != "activation"
+    ):
         return ""
     size = abs(d.largest)
     if size <= REPEAT_BAND_PERCENT:
@@ -140,6 +145,9 @@ def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
 
 SORTS = ("forward", "difference", "A", "B", "name", "status", "kind")
 """Orders of the table; the first is the data's own."""
+
+BY_VALUE = ("A", "B")
+"""Of them, those that need every value."""
 
 
 def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], tuple[float | str, ...]]:

@@ -71,12 +71,11 @@ class Compared(Message):
 
 
 class Drawn(Message):
-    """A view is ready. It carries what was asked for: a late answer is dropped."""
+    """A view is ready. number: of the request; only the answer to the last one is shown."""
 
-    def __init__(self, view: str, role: str, lines: list[Line]) -> None:
+    def __init__(self, number: int, lines: list[Line]) -> None:
         super().__init__()
-        self.view = view
-        self.role = role
+        self.number = number
         self.lines = lines
 
 

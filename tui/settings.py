@@ -92,13 +92,14 @@ def save_state(state: State) -> None:
 
 def write_crash_report(text: str) -> Path | None:
     """Save a traceback; None where nowhere can be written."""
-    name = f"qinspect-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    name = f"qinspect-crash-{time.strftime('%Y%m%d-%H%M%S')}-"
     for folder in (state_path().parent, Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / name
-            path.write_text(text)
+            handle, path = tempfile.mkstemp(dir=folder, prefix=name, suffix=".txt")  # never another's file
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as f:
+                f.write(text)
         except OSError:
             continue
-        return path
+        return Path(path)
     return None

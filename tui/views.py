@@ -62,7 +62,8 @@ def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check:
     lines = _draw(lambda zoom: histogram(streams[0], second, _bins(look), o.log_axis, zoom), look, o)
     w = wa or wb
     assert w is not None
-    return [f"  {w.role} {list(w.shape)}, dequantized", *lines]
+    heading = f"  {w.role} {list(w.shape)}"
+    return [f"{heading}, dequantized" if len(heading) + 13 <= look.width else heading, *lines]
 
 
 def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:

@@ -14,6 +14,8 @@ from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
 from qinspect.tui.actions import ACTIONS, BY_NAME, Action, bindings, key_text
+from qinspect.tui.rows import SORTS
+from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
@@ -323,10 +325,10 @@ async def check_sort(d: Driver, key: str) -> None:
     assert "by difference" in d.text_of("#table-title")
     assert d.role == here
     seen = [d.screen.selection.sort]
-    for _ in range(4):
+    while d.screen.selection.sort != "forward":
         await d.press(key)
         seen.append(d.screen.selection.sort)
-    assert seen == ["difference", "name", "status", "kind", "forward"]
+    assert seen == [*SORTS[1:], SORTS[0]]
     assert d.roles == forward
 
 
@@ -360,6 +362,18 @@ async def check_next_bookmark(d: Driver, key: str) -> None:
         await d.press(key)
         seen.append(d.role)
     assert seen == [*marked, marked[0]]
+
+
+@check
+async def check_go_to_index(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, AskScreen)
+    await d.type("99")
+    await d.press("enter")
+    assert d.screen.view == "values"
+    assert d.screen.hints.status == "there is no index 99"
+    await d.press(key, "escape")
+    assert isinstance(d.app.screen, CompareScreen)
 
 
 # --- looking ---
@@ -503,7 +517,7 @@ def record_writes(d: Driver) -> list[str]:
     driver = d.app._driver
     assert isinstance(driver, TerminalDriver)
     written: list[str] = []
-    driver.write = written.append  # type: ignore[method-assign]
+    driver.write = written.append  # type: ignore[method-assign, assignment]
     return written
 
 
@@ -514,6 +528,22 @@ async def check_copy_row(d: Driver, key: str) -> None:
     await d.press(key)
     assert copied(d, written) == "layers.0.mixer.x_proj:input\t0.0830309\t0.168991\t+103.53 %\tdifferent"
     assert "clipboard" in d.screen.hints.status
+
+
+@check
+async def check_copy_key(d: Driver, key: str) -> None:
+    await d.press("n")
+    written = record_writes(d)
+    await d.press(key)
+    assert copied(d, written) == "backbone.layers.0.mixer.conv1d.output_scale"
+
+
+@check
+async def check_copy_value(d: Driver, key: str) -> None:
+    await d.press("n")
+    written = record_writes(d)
+    await d.press(key)
+    assert [f"{float(x):.6g}" for x in copied(d, written).split("\t")] == ["0.0830309", "0.168991"]
 
 
 @check

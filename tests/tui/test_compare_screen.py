@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, open_app
+from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 from quamba_files import load_state, save_state
 from rich.cells import cell_len
 from test_terminal_safety import HOSTILE_NAMES
@@ -295,7 +296,9 @@ async def test_wide_letters_do_not_shift_the_columns(plain: Plain) -> None:
             await d.press("plus", "plus", "plus")
             rows = d.rows()
             assert {cell_len(row) for row in rows} == {size[0]}
-            ends = {cell_len(row[: row.index("+100.00 %") + 9]) for row in rows if "+100.00 %" in row and "scale" in row}
+            ends = {
+                cell_len(row[: row.index("+100.00 %") + 9]) for row in rows if "+100.00 %" in row and "scale" in row
+            }
             assert len(ends) <= 2  # of the table, and of the detail
 
 
@@ -345,6 +348,17 @@ async def test_a_resize_keeps_the_cursor_in_sight() -> None:
             assert top <= table.cursor < top + table.scrollable_content_region.height, size
 
 
+async def test_a_detail_is_folded_for_the_size_of_its_pane() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, SMALL) as d:
+        await d.press("n")
+        assert max(map(len, d.screen.detail.plain)) <= d.screen.detail.scrollable_content_region.width
+        narrow = len(d.screen.detail.plain)
+        await d.press("3", "z")
+        assert len(d.screen.detail.plain) < narrow
+        await d.press("z")
+        assert len(d.screen.detail.plain) == narrow
+
+
 async def test_a_plot_follows_the_size_of_its_pane() -> None:
     async with open_app(ALPHA_A, ALPHA_B, MIDDLE) as d:
         await d.press("n", "w")
@@ -359,7 +373,7 @@ async def test_a_plot_follows_the_size_of_its_pane() -> None:
         assert max(map(len, d.screen.detail.plain)) > small + 20
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 3), (20, 5), (30, 8), (400, 120)], ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (20, 5), (30, 8), (300, 90)], ids=lambda s: f"{s[0]}x{s[1]}")
 async def test_a_terminal_of_any_size(size: tuple[int, int]) -> None:
     async with open_app(ALPHA_A, ALPHA_B, size) as d:
         for key in (
@@ -401,6 +415,10 @@ async def test_a_move_in_the_tree_and_a_jump_in_the_table_at_once(monkeypatch: p
         assert all(role.startswith("layers.1.") for role in d.roles)
 
 
+def says_drawing(d: Driver) -> bool:
+    return d.screen.hints.status.startswith("drawing")
+
+
 async def test_another_view_while_one_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawing, go_on = threading.Event(), threading.Event()
 
@@ -412,11 +430,12 @@ async def test_another_view_while_one_is_drawn(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setitem(views.VIEWS, "weight", slow)
     for key, expected in (("d", "formula"), ("t", "[alpha-signature]")):
-        drawing.clear(), go_on.clear()
+        drawing.clear()
+        go_on.clear()
         async with open_app(ALPHA_A, ALPHA_B) as d:
             await d.send("w")
             await d.until(drawing.is_set)
-            await d.until(lambda d=d: d.screen.hints.status.startswith("drawing"))
+            await d.until(partial(says_drawing, d))
             await d.send(key)
             go_on.set()
             await d.settle()
@@ -428,16 +447,34 @@ async def test_a_late_answer_is_dropped() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("w")
         before = d.detail
-        d.screen.post_message(Drawn("weight", "another scale", ["late"]))
-        d.screen.post_message(Drawn("codes", d.role, ["late"]))
+        d.screen.drawing = True
+        d.screen.post_message(Drawn(d.screen._request - 1, ["late"]))
         await d.settle()
         assert d.detail == before
+
+
+async def test_of_two_requests_the_second_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first answer is on its way when the second is asked for."""
+
+    def echo(s: Any, pair: Any, look: Any, options: Any, check: Any) -> list[str]:
+        return [f"cursor {options.cursor}"]
+
+    monkeypatch.setitem(views.VIEWS, "weight", echo)
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.press("w", "3")
+        for _ in range(20):
+            d.screen.move_cursor(0.01)
+            d.screen.show_selected()
+            d.screen.move_cursor(0.01)
+            d.screen.show_selected()
+            await d.settle()
+            assert d.detail == f"cursor {d.screen.options.cursor}"
 
 
 # --- the mouse ---
 
 
-def line_of(d: Any, selector: str, text: str) -> tuple[int, int]:
+def line_of(d: Driver, selector: str, text: str) -> tuple[int, int]:
     """Where in a list a text stands."""
     widget = d.screen.query_one(selector, LineList)
     for y in range(widget.size.height):

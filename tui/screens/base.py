@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +26,7 @@ from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.rows import Selection
-from qinspect.tui.session import Cancelled, Drawn, Progress, Session
+from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
@@ -67,6 +68,7 @@ class CompareBase(Screen[None]):
         self.verdict_in_detail = False
         self.drawing = False
         self._drawn_for: Look | None = None
+        self._request = 0
         self._timer_running = False
         self._changed: list[Checkpoint] = []
         self._then: dict[Callable[[], None], None] = {}
@@ -181,13 +183,17 @@ class CompareBase(Screen[None]):
             self._again = True
             return
         self._timer_running, self._again = True, False
-        self.set_timer(DETAIL_AFTER_S, self._rested)
+        self._start_rest()
+
+    def _start_rest(self) -> None:
+        # Not `set_timer`: Textual's timer never fires if the process is held up while it starts.
+        asyncio.get_running_loop().call_later(DETAIL_AFTER_S, self.call_later, self._rested)
 
     def _rested(self) -> None:
         self._timer_running = False
         if self._again:
             self._timer_running, self._again = True, False
-            self.set_timer(DETAIL_AFTER_S, self._rested)
+            self._start_rest()
             return
         waiting, self._then = self._then, {}
         if len(waiting) > 1:
@@ -210,25 +216,26 @@ class CompareBase(Screen[None]):
         problems = self.session.comparison.copies if self.session.comparison else ()
         if self.session.a is None:
             return
+        self._drawn_for = self._look()
         if self.view == "detail":
             lines = detail_lines(pair, self.session.a, self.session.b, problems, self.glyphs)
-            self.detail.show(list(folded(lines, self.detail.scrollable_content_region.width)))
+            self.detail.show(list(folded(lines, self._drawn_for.width)))
         else:
             self.drawing = True
-            self.hints.say("drawing")
-            self._drawn_for = self._look()
-            self._draw(self.view, pair, self._drawn_for, self.options)
+            self.hints.work(DRAWING)
+            self._request += 1
+            self._draw(self._request, self.view, pair, self._drawn_for, self.options)
 
     def _stop_drawing(self) -> None:
         self.drawing = False
         self.workers.cancel_group(self, "view")
-        self.hints.say("")
+        self.hints.work("")
 
     def redraw(self) -> None:
-        """The pane has another size: plots and the verdict are made for its width."""
+        """The pane has another size: what it shows is made for its width."""
         if self.verdict_in_detail:
             self.show_verdict()
-        elif self.view != "detail" and self._drawn_for not in (None, self._look()):
+        elif self._drawn_for not in (None, self._look()):
             self.show_selected()
 
     def show_verdict(self) -> None:
@@ -249,14 +256,14 @@ class CompareBase(Screen[None]):
 
     def _look(self) -> Look:
         """The pane as a plot sees it."""
-        area = self.detail.scrollable_content_region
+        area = self.detail.content_region
         theme = self.app.current_theme
         colors = None if theme.ansi or self.app.no_color else theme.variables
         a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, area.height - 2), a, b, mark, self.glyphs is ASCII)
+        return Look(max(20, area.width - 1), max(6, area.height - 3), a, b, mark, self.glyphs is ASCII)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="view")
-    def _draw(self, view: str, pair: ScalePair, look: Look, options: Options) -> None:
+    def _draw(self, number: int, view: str, pair: ScalePair, look: Look, options: Options) -> None:
         """Build a view in a thread. A late answer is dropped; an error is shown in the pane."""
         from qinspect.tui.views import VIEWS
 
@@ -265,7 +272,7 @@ class CompareBase(Screen[None]):
         def check(done: int, total: int) -> None:
             if worker.is_cancelled:
                 raise Cancelled
-            self.post_message(Progress("drawing", done, total))
+            self.post_message(Progress(DRAWING, done, total))
 
         try:
             lines: list[Line] = VIEWS[view](self.session, pair, look, options, check)
@@ -273,14 +280,13 @@ class CompareBase(Screen[None]):
             return
         except Exception as e:  # whatever a view stumbles over is this pane's problem, not the program's
             lines = [f"  {view} cannot be drawn: {visible(str(e), 400)}"]
-        self.post_message(Drawn(view, pair.role, lines))
+        self.post_message(Drawn(number, lines))
 
     @on(Drawn)
     def _on_drawn(self, event: Drawn) -> None:
-        pair = self.table.pair
-        if self.drawing and pair is not None and pair.role == event.role and self.view == event.view:
+        if self.drawing and event.number == self._request:
             self.drawing = False
-            self.hints.say("")
+            self.hints.work("")
             self.detail.show(event.lines)
 
     def _remember(self, role: str) -> None:

@@ -8,6 +8,7 @@ from textual.worker import get_current_worker
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.paired_tree import place_scales, place_weights
 from qinspect.inspector.text import size
+from qinspect.tui.rows import BY_VALUE, Values
 from qinspect.tui.screens.finding import Finding
 from qinspect.tui.screens.looking import Looking
 from qinspect.tui.screens.moving import Moving
@@ -26,20 +27,21 @@ class CompareScreen(Moving, Finding, Looking, Taking):
         if event.phase == DRAWING and not self.drawing:
             return
         share = f" {100 * event.done // event.total} %" if event.total else ""
-        self.hints.say(f"{event.phase}{share}")
+        self.hints.work(f"{event.phase}{share}")
 
     @on(Failed)
     def _on_failed(self, event: Failed) -> None:
         self.show_models()
         if event.model != "B":
             self.show_headline(event.error)
-        self.hints.say("")
+        self.hints.work("")
 
     @on(Opened)
     def _on_opened(self, event: Opened) -> None:
         self.paired = event.tree
         self.show_models()
-        self.show_headline("")
+        error = self.session.error_b
+        self.show_headline(f"B cannot be opened: {error}" if error else "")
         self.layers_tree.show(event.tree, self.session.two)
 
     @on(ScalesReady)
@@ -50,7 +52,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
             self.layers_tree.refresh_rows()
         self.refill()
         if event.complete:
-            self.hints.say("" if not self.session.two else "comparing codes")
+            self.hints.work("" if not self.session.two else "comparing codes")
         if self.history_at < 0:
             self.show_selected()
 
@@ -60,6 +62,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
         if self.paired:
             place_weights(self.paired, c.weights)
         self.layers_tree.refresh_rows()
+        self.hints.work("")
         self.hints.say("" if c.weights_compared else f"weights: not compared ({size(c.weight_bytes)})")
         self.show_headline(c.headline.text)
         self.show_selected()
@@ -73,7 +76,12 @@ class CompareScreen(Moving, Finding, Looking, Taking):
         worker = get_current_worker()
         values = self.session.read_values(pairs, lambda: worker.is_cancelled)
         if not worker.is_cancelled:
-            self.app.call_from_thread(self.table.learn, values)
+            self.app.call_from_thread(self._learn, values)
+
+    def _learn(self, values: dict[str, Values]) -> None:
+        self.table.learn(values)
+        if self.selection.sort in BY_VALUE:
+            self.refill()
 
     @on(LineList.Moved)
     def _on_moved(self, event: LineList.Moved) -> None:

@@ -7,7 +7,7 @@ from textual.widgets import Input
 
 from qinspect.inspector.compare.results import Status
 from qinspect.inspector.text import percent, strip_root, visible
-from qinspect.tui.rows import SORTS
+from qinspect.tui.rows import BY_VALUE, SORTS
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.jump import JumpScreen
@@ -116,6 +116,8 @@ class Finding(CompareBase):
     def action_sort(self) -> None:
         names = SORTS
         self.selection.sort = names[(names.index(self.selection.sort) + 1) % len(names)]
+        if self.selection.sort in BY_VALUE:
+            self.table.ask_for(self.session.pairs)
         self.refill_and_show()
 
     def action_reverse(self) -> None:

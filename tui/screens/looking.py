@@ -25,6 +25,7 @@ class Looking(CompareBase):
 
     def _look_at(self, view: str) -> None:
         self.view = view
+        self.hints.say("")
         self.show_selected()
 
     def action_view_detail(self) -> None:

@@ -9,6 +9,7 @@ class Moving(CompareBase):
     """Rows, layers, panes, history."""
 
     def _move(self, rows: int) -> None:
+        self.hints.say("")
         if target := self.active_list:
             target.move_by(rows)
         elif self.active == "detail":

@@ -20,25 +20,37 @@ class HintBar(Widget):
 
     def __init__(self) -> None:
         super().__init__(id="hints")
-        self.status = ""
+        self._said = self._doing = ""
+
+    @property
+    def status(self) -> str:
+        """What stands at the right end."""
+        return self._doing or self._said
 
     def say(self, text: str) -> None:
-        """Show `text` at the right end."""
-        if text != self.status:
-            self.status = text
+        """Show `text` at the right end, until something else is said."""
+        if text != self._said:
+            self._said = text
+            self.refresh()
+
+    def work(self, text: str) -> None:
+        """What is being done: shown over what was said for as long as it lasts, "" at its end."""
+        if text != self._doing:
+            self._doing = text
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """The one line."""
         style = self.rich_style
         bold = style + self.app.console.get_style("bold")
-        status = fill(self.status, min(cell_len(self.status), self.size.width - 2), "...", keep_end=True)
-        room = self.size.width - cell_len(status) - 2
         keys = keys_now(self.screen)
         hints = [(key_text(keys[a.name][0]), a.label) for a in ACTIONS if a.label and keys[a.name]]
         # However narrow it is, the last two stay: how to get help and how to leave.
         shown, always = [], hints[-2:]
         used = sum(len(key) + len(label) + 3 for key, label in always)
+        most = max(0, self.size.width - used - 1)
+        status = self.status if cell_len(self.status) <= most else fill(self.status, most, "...", keep_end=True)
+        room = self.size.width - cell_len(status) - 2
         for key, label in hints[:-2]:
             n = len(key) + len(label) + 3
             if used + n > room:

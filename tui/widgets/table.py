@@ -86,6 +86,13 @@ class ScaleTable(LineList):
             pieces.append((" ", ""))
         return pieces[:-1]
 
+    def ask_for(self, pairs: Sequence[ScalePair]) -> None:
+        """Ask for the values of rows that were not on the screen yet: they are to be sorted."""
+        wanted = [p for p in pairs if p.difference is None and p.role not in self._asked]
+        self._asked.update(p.role for p in wanted)
+        if wanted:
+            self.post_message(self.Wanted(wanted))
+
     def _ask(self) -> None:
         wanted, self._missing = self._missing, []
         if wanted:

@@ -1,0 +1,230 @@
+"""Rows of the table and lines of the header: cells, signs, columns, filters and orders; names cut to their room."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from qinspect.inspector.compare import ScalePair, Status
+from qinspect.inspector.compare.results import Difference
+from qinspect.inspector.formats import Kind, ScaleRecord
+from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.labels import fill, fit, short_paths
+from qinspect.tui.rows import ONE_COLUMNS, SORTS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, value_text
+from qinspect.tui.screens.jump import rank
+from qinspect.tui.widgets.lines import Piece
+
+UNREAD: Values = (None, None)
+
+
+def difference(largest: float, up: int = 1, down: int = 0, undefined: int = 0, n: int = 1) -> Difference:
+    return Difference(n, up + down, up, down, largest, (), 1.0, 2.0, 1.0, 1.0, 1.0, n_undefined=undefined)
+
+
+def pair(
+    role: str, order: int = 0, status: Status = Status.IDENTICAL, found: Difference | None = None,
+    kind: Kind = Kind.ACTIVATION,
+) -> ScalePair:  # fmt: skip
+    record = ScaleRecord(
+        role, f"model.{role}", kind, "a point", "int8", "per-tensor", "float32", (), alpha_sensitive=True
+    )
+    a = None if status is Status.ONLY_B else record
+    return ScalePair(role, order, a, None if status is Status.ONLY_A else record, status, found)
+
+
+# --- columns ---
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_columns_fill_a_table_of_any_width(two: bool) -> None:
+    for width in range(30, 260):
+        columns = layout(two, width)
+        assert columns[0][0].name == "scale"
+        total = 2 + sum(w + 1 for _, w in columns) - 1
+        assert total == width - 1 or columns[0][1] == 10, (width, total)
+        assert {c.name for c, _ in columns} >= ({"B vs A"} if two else {"value"})
+
+
+def test_a_wide_table_has_every_column() -> None:
+    assert [c for c, _ in layout(True, 200)] == list(TWO_COLUMNS)
+    assert [c for c, _ in layout(False, 200)] == list(ONE_COLUMNS)
+
+
+# --- cells ---
+
+
+def test_cells_of_a_difference() -> None:
+    p = pair("x", status=Status.DIFFERENT, found=difference(100.0))
+    assert [cell(p, c, UNREAD) for c in ("A", "B", "B vs A", "changed", "kind")] == [
+        "1",
+        "2",
+        "+100.00 %",
+        "",
+        "activation",
+    ]
+    many = pair("x", status=Status.DIFFERENT, found=difference(100.0, n=2000))
+    assert cell(many, "changed", UNREAD) == "1/2,000"
+
+
+def test_cells_without_a_partner() -> None:
+    p = pair("x", status=Status.ONLY_B)
+    assert [cell(p, c, (None, (1.0, 2.0))) for c in ("A", "B", "B vs A")] == ["-", "1..2", "only in B"]
+    p = pair("x", status=Status.ONLY_A)
+    assert [cell(p, c, ((3.0, 3.0), None)) for c in ("A", "B", "B vs A")] == ["3", "-", "only in A"]
+
+
+def test_each_model_has_its_own_value_where_nothing_is_compared() -> None:
+    p = pair("x", status=Status.SCHEME)
+    assert [cell(p, c, ((1.0, 1.0), (2.0, 4.0))) for c in ("A", "B", "B vs A")] == ["1", "2..4", "other scheme"]
+
+
+def test_a_difference_without_a_percentage() -> None:
+    p = pair("x", status=Status.DIFFERENT, found=difference(math.nan, undefined=1))
+    assert cell(p, "B vs A", UNREAD) == "n/a"
+    assert band(p) == ""
+
+
+def test_values() -> None:
+    assert value_text(None) == ""
+    assert value_text("truncated") == "unreadable"
+    assert value_text((0.5, 0.5)) == "0.5"
+    assert value_text((math.nan, math.nan)) == "nan"
+    for low, high in itertools.combinations((-1e-38, -3.4e38, 0.0, 1e-45, 0.0123456, 3.4e38, math.inf), 2):
+        assert len(value_text((min(low, high), max(low, high)))) <= 24
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [(0.001, "repeat noise"), (-0.5, "other samples"), (50.0, "beyond noise"), (-99.0, "beyond noise")],
+)
+def test_bands(largest: float, expected: str) -> None:
+    assert band(pair("x", status=Status.DIFFERENT, found=difference(largest))) == expected
+    assert band(pair("x", status=Status.DIFFERENT, found=difference(largest), kind=Kind.WEIGHT)) == ""
+
+
+@pytest.mark.parametrize("g", [Glyphs(), ASCII], ids=["unicode", "ascii"])
+def test_every_meaning_has_a_sign_of_one_cell(g: Glyphs) -> None:
+    shown: dict[str, Piece] = {
+        "up": sign(pair("x", status=Status.DIFFERENT, found=difference(1.0)), True, g),
+        "down": sign(pair("x", status=Status.DIFFERENT, found=difference(-1.0, 0, 1)), True, g),
+        "mixed": sign(pair("x", status=Status.DIFFERENT, found=difference(-1.0, 1, 1)), True, g),
+        **{s: sign(pair("x", status=s), True, g) for s in (Status.IDENTICAL, Status.ONLY_A, Status.ONLY_B)},
+        **{s: sign(pair("x", status=s), True, g) for s in (Status.BROKEN, Status.SCHEME)},
+    }
+    signs = [text for text, _ in shown.values()]
+    assert all(cell_len(s) == 1 for s in signs)
+    assert len(set(signs)) == len(signs)
+    assert all(
+        cell_len(getattr(g, n)) == 1 for n in ("opened", "closed", "cut", "bookmark", "dot", "vertical", "alpha")
+    )
+
+
+# --- orders and filters ---
+
+PAIRS = [
+    pair("layers.0.b", 0, Status.DIFFERENT, difference(5.0)),
+    pair("layers.0.a", 1),
+    pair("layers.1.b", 2, Status.DIFFERENT, difference(-50.0, 0, 1)),
+    pair("layers.10.w", 3, Status.ONLY_A, kind=Kind.WEIGHT),
+    pair("layers.10.v", 4, Status.DIFFERENT, difference(math.nan, undefined=1)),
+]
+
+
+def roles(selection: Selection, values: dict[str, Values] | None = None) -> list[str]:
+    return [p.role for p in selection.choose(PAIRS, lambda p: p.role, values or {})]
+
+
+def test_all_rows_in_forward_order() -> None:
+    assert roles(Selection()) == [p.role for p in PAIRS]
+    assert roles(Selection(reverse=True)) == [p.role for p in PAIRS][::-1]
+
+
+def test_the_largest_difference_first_and_the_nameless_last() -> None:
+    found = roles(Selection(sort="difference"))
+    assert found[:2] == ["layers.1.b", "layers.0.b"]
+    assert set(found) == {p.role for p in PAIRS}
+
+
+@given(st.permutations(range(len(PAIRS))), st.sampled_from(SORTS), st.booleans())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_an_order_is_one_whatever_stands_where(places: list[int], sort: str, reverse: bool) -> None:
+    """Also with NaN among the differences, which compares with nothing."""
+    selection = Selection(sort=sort, reverse=reverse)
+    chosen = selection.choose([PAIRS[i] for i in places], lambda p: p.role, {})
+    expected = selection.choose(PAIRS, lambda p: p.role, {})
+    if sort != "forward" or reverse:
+        assert [p.role for p in chosen] == [p.role for p in expected]
+
+
+def test_filters() -> None:
+    assert roles(Selection(text="layers.1")) == ["layers.1.b", "layers.10.w", "layers.10.v"]
+    assert roles(Selection(text="ONLY in")) == ["layers.10.w"]
+    assert roles(Selection(text="b different")) == ["layers.0.b", "layers.1.b"]
+    assert roles(Selection(text="weight")) == ["layers.10.w"]
+    assert roles(Selection(text="nothing of this name")) == []
+    assert roles(Selection(only_changed=True)) == [p.role for p in PAIRS if p.status is not Status.IDENTICAL]
+    assert roles(Selection(under="layers.1")) == ["layers.1.b"]
+    assert roles(Selection(under="layers.0.a")) == ["layers.0.a"]
+    assert roles(Selection(under="layers.0", only_changed=True, text="b")) == ["layers.0.b"]
+
+
+# --- names and their room ---
+
+LETTERS = st.text(st.sampled_from("ab/.中\u0301é"), max_size=60)
+
+
+@given(LETTERS, st.integers(1, 40), st.booleans(), st.booleans())
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_a_cell_is_exactly_as_wide_as_its_column(text: str, width: int, right: bool, keep_end: bool) -> None:
+    filled = fill(text, width, "…", right, keep_end)
+    assert cell_len(filled) == width
+    if cell_len(text) <= width:
+        assert filled.strip(" ") == text.strip(" ")
+    else:
+        assert "…" in filled
+
+
+@given(LETTERS, LETTERS, st.integers(20, 200))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_a_name_and_what_follows_fit(name: str, rest: str, width: int) -> None:
+    line = fit(name, rest, width, "…")
+    assert cell_len(line) <= width
+    if cell_len(name) <= width:
+        assert line.startswith(name)
+
+
+def test_what_tells_two_paths_apart_stays() -> None:
+    assert short_paths("runs/x/a/model", "runs/x/b/model") == ("a/model", "b/model")
+    assert short_paths("a", "b") == ("a", "b")
+    assert short_paths("runs/a", "runs/a/b") == ("a", "a/b")
+    assert short_paths("same", "same") == ("same", "same")
+    assert short_paths("one/of\x1b[31m", None) == ("one/of\\x1b[31m", "")
+
+
+# --- the fuzzy jump ---
+
+
+def test_jump_ranks_the_tight_and_the_late_first() -> None:
+    names = ["layers.0.mixer.x_proj:input", "layers.1.mixer.x_proj:input", "layers.1.mixer.in_proj:input", "norm"]
+    assert rank("1 x_proj", names)[0] == "layers.1.mixer.x_proj:input"
+    assert rank("1xpi", names)[0] == "layers.1.mixer.x_proj:input"
+    assert rank("", names) == names
+    assert rank("zzz", names) == []
+    assert rank("NORM", names)[0] == "norm"
+    assert len(rank("", [str(i) for i in range(1000)])) == 200
+
+
+@given(st.lists(st.text("abc.1", max_size=8), max_size=20, unique=True), st.text("abc.1", max_size=4))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_jump_finds_every_name_with_the_letters_in_order(names: list[str], query: str) -> None:
+    def has(name: str) -> bool:
+        letters: Iterator[str] = iter(name)
+        return all(c in letters for c in query)
+
+    assert sorted(rank(query, names)) == sorted(n for n in names if has(n))

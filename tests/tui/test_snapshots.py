@@ -1,0 +1,107 @@
+"""Pictures of the screen, compared with stored ones. They were looked at; look again when one changes.
+
+QINSPECT_UPDATE_SNAPSHOTS=1 writes them anew. A failed comparison leaves the new picture beside the test's other files
+and says where.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
+
+from qinspect.tui.theme import ANSI, DARK, LIGHT
+
+STORED = Path(__file__).parent / "snapshots"
+Steps = Callable[[Driver], Awaitable[None]]
+
+
+def keys(*names: str) -> Steps:
+    async def press(d: Driver) -> None:
+        await d.press(*names)
+
+    return press
+
+
+def themed(name: str) -> Steps:
+    async def choose(d: Driver) -> None:
+        await d.press("n")
+        while d.app.theme != name:
+            await d.press("T")
+
+    return choose
+
+
+def at_scale(role: str, *names: str) -> Steps:
+    async def go(d: Driver) -> None:
+        d.screen.select(role)
+        await d.press("2", *names)
+
+    return go
+
+
+PAIR = (ALPHA_A, ALPHA_B)
+TURNED = (GROUPED, PERMUTED)
+PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
+    "compare-80x24": (PAIR, SMALL, keys("n")),
+    "compare-120x40": (PAIR, MIDDLE, themed(DARK.name)),
+    "compare-200x60": (PAIR, LARGE, keys("n", "n")),
+    "compare-light": (PAIR, MIDDLE, themed(LIGHT.name)),
+    "compare-ansi": (PAIR, MIDDLE, themed(ANSI.name)),
+    "one-model": ((ALPHA_A, None), MIDDLE, keys("2", "j")),
+    "broken-b": ((ALPHA_A, "nowhere/quamba-tiny-w8a8"), MIDDLE, keys()),
+    "help-80x24": (PAIR, SMALL, keys("question_mark")),
+    "histogram": (PAIR, MIDDLE, at_scale("layers.0.mixer.x_proj.weight", "w", "3", "l")),
+    "histogram-80x24": (PAIR, SMALL, at_scale("layers.0.mixer.x_proj.weight", "w")),
+    "codes": (PAIR, MIDDLE, at_scale("layers.0.mixer.x_proj.weight", "o")),
+    "profile": (TURNED, MIDDLE, at_scale("layers.0.mixer.in_proj.weight", "r", "3", "z")),
+    "verdict-80x24": (PAIR, SMALL, keys("t", "z")),
+    "only-changed": (PAIR, MIDDLE, keys("c", "s", "2", "b")),
+}
+
+
+def normalized(svg: str) -> str:
+    """Without what depends on the run: the identifier that rich makes of the content."""
+    return re.sub(r"terminal-\d+", "terminal", svg).replace("\u00a0", " ")
+
+
+def text_of(svg: str) -> str:
+    """The letters in a picture, for the message of a failure."""
+    rows: dict[str, list[str]] = {}
+    for y, text in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
+        rows.setdefault(y, []).append(text.replace("&#160;", " "))
+    return "\n".join("".join(parts) for parts in rows.values())
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_the_screen_looks_as_it_did(name: str, tmp_path: Path) -> None:
+    (a, b), size, steps = PICTURES[name]
+    async with open_app(a, b, size) as d:
+        await steps(d)
+        made = normalized(d.app.export_screenshot(title="qinspect"))
+    stored = STORED / f"{name}.svg"
+    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
+        STORED.mkdir(exist_ok=True)
+        stored.write_text(made, encoding="utf-8")
+        return
+    assert stored.exists(), f"there is no {stored.name}: QINSPECT_UPDATE_SNAPSHOTS=1 makes it"
+    if made != (expected := stored.read_text(encoding="utf-8")):
+        new = tmp_path / stored.name
+        new.write_text(made, encoding="utf-8")
+        assert text_of(made) == text_of(expected), f"the new picture is {new}"
+        raise AssertionError(f"the same text in other colours or places: {new}")
+
+
+def test_no_picture_is_left_over() -> None:
+    assert {p.stem for p in STORED.glob("*.svg")} == set(PICTURES)
+
+
+def test_no_picture_knows_where_it_was_made(source_root: Path) -> None:
+    for path in STORED.glob("*.svg"):
+        content = path.read_text(encoding="utf-8")
+        assert str(source_root) not in content
+        assert str(Path.home()) + "/" not in content

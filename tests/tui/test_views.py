@@ -1,0 +1,331 @@
+"""What the views draw: against numpy on the dequantized weights, and against the codes themselves."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pilots import ALPHA_A, ALPHA_B, GROUPED, PERMUTED, open_app
+from rich.text import Text
+
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.compare import ScalePair
+from qinspect.inspector.formats import format_of
+from qinspect.inspector.histogram import code_counts, histogram, weight_chunks
+from qinspect.tui.look import Line, Look, Options
+from qinspect.tui.plot import diverging, heat_lines, histogram_lines
+from qinspect.tui.session import Session
+from qinspect.tui.views import VIEWS, weight_of
+
+LOOK = Look(100, 20, (1, 2, 3), (4, 5, 6), (7, 8, 9))
+FOUR_BITS = "m1_w4a8/quamba-small-w4a8"
+TENSOR_SCALE = "layers.0.mixer.x_proj.weight"
+
+
+def no_check(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def text(lines: list[Line]) -> str:
+    return "\n".join(
+        x if isinstance(x, str) else x.plain if isinstance(x, Text) else "".join(t for t, _ in x) for x in lines
+    )
+
+
+def compared(a: str, b: str | None = None) -> Session:
+    session = Session(a, b)
+    session.run(lambda message: None, lambda: False)
+    assert session.pairs
+    return session
+
+
+@pytest.fixture(scope="module")
+def sessions(request: pytest.FixtureRequest) -> dict[str, Session]:
+    root = request.config.rootpath / "tests" / "data" / "quamba"
+    return {
+        "alpha": compared(str(root / ALPHA_A), str(root / ALPHA_B)),
+        "permuted": compared(str(root / GROUPED), str(root / PERMUTED)),
+        "four": compared(str(root / FOUR_BITS)),
+        "mixed": compared(str(root / ALPHA_A), str(root / FOUR_BITS)),
+    }
+
+
+def grouped(session: Session) -> ScalePair:
+    """A scale of many values, in both models."""
+    return next(p for p in session.pairs if p.a and p.b and len(p.a.shape) == 2 and min(p.a.shape) > 1)
+
+
+def pair_of(session: Session, role: str) -> ScalePair:
+    return next(p for p in session.pairs if p.role == role)
+
+
+# --- the numbers ---
+
+
+@pytest.mark.parametrize("name", [ALPHA_A, FOUR_BITS, GROUPED])
+def test_counts_of_a_weight_are_numpys(name: str) -> None:
+    fmt = format_of(open_checkpoint(name))
+    for weight in fmt.weights():
+        x = np.asarray(fmt.dequantize(weight), np.float32).reshape(-1)
+        h = histogram(weight_chunks(fmt, weight, no_check), None, 64, False)
+        counts, edges = np.histogram(x, bins=np.linspace(float(x.min()), float(x.max()), 65))
+        assert h.a == tuple(counts.tolist())
+        assert sum(h.a) == x.size
+        np.testing.assert_allclose(h.edges, edges)
+        assert h.absmax_a == np.abs(x).max()
+        assert h.n_left_out == 0
+
+        logs = np.log10(x[x > 0].astype(np.float32))
+        h = histogram(weight_chunks(fmt, weight, no_check), None, 64, True)
+        assert sum(h.a) == logs.size
+        if logs.size:
+            bins = np.linspace(float(logs.min()), float(logs.max()), 65)
+            assert h.a == tuple(np.histogram(logs, bins=bins)[0].tolist())
+        assert h.n_left_out == int((x <= 0).sum())
+
+        low, high = float(x.min()) * 0.1, float(x.max()) * 0.5
+        h = histogram(weight_chunks(fmt, weight, no_check), None, 64, False, (low, high))
+        assert sum(h.a) == int(((x >= np.float32(low)) & (x <= np.float32(high))).sum())
+
+
+@pytest.mark.parametrize("name", [ALPHA_A, FOUR_BITS, GROUPED])
+def test_counts_of_codes_are_numpys(name: str) -> None:
+    fmt = format_of(open_checkpoint(name))
+    for weight in fmt.weights():
+        levels, counts = np.unique(np.asarray(fmt.codes(weight), np.int64), return_counts=True)
+        expected = dict.fromkeys(range(-(1 << weight.bits - 1), 1 << weight.bits - 1), 0)
+        expected.update(zip(levels.tolist(), counts.tolist(), strict=True))
+        assert code_counts(fmt, weight, no_check) == expected
+
+
+def test_two_streams_have_the_same_bins() -> None:
+    a, b = np.arange(10, dtype=np.float32), np.arange(5, 25, dtype=np.float32)
+    h = histogram(lambda: [a[:4], a[4:]], lambda: [b], 24, False)
+    assert (h.edges[0], h.edges[-1]) == (0.0, 24.0)
+    assert h.b is not None
+    assert (sum(h.a), sum(h.b)) == (10, 20)
+    assert (h.absmax_a, h.absmax_b) == (9.0, 24.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [0.0],
+        [1.0] * 9,
+        [math.nan] * 3,
+        [math.inf, -math.inf],
+        [math.nan, 1.0, math.inf],
+        [-1.0, 0.0],
+        [3e38, -3e38],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_numbers_that_cannot_be_drawn_are_counted(values: list[float], logarithmic: bool) -> None:
+    x = np.array(values, np.float32)
+    h = histogram(lambda: [x], lambda: [x], 20, logarithmic)
+    usable = np.isfinite(x) & ((x > 0) | (not logarithmic))
+    assert sum(h.a) == int(usable.sum())
+    assert h.n_left_out == 2 * int((~usable).sum())
+    assert all(map(math.isfinite, h.edges))
+    for log_counts in (False, True):
+        assert histogram_lines(h, LOOK, log_counts, None)
+
+
+# --- the pictures ---
+
+
+def test_a_weight_belongs_to_its_scale_and_to_the_points_of_its_layer(sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    found = {p.role: w.role for p in s.pairs if (w := weight_of(s.a, p))}
+    assert found["layers.0.mixer.x_proj.weight"] == "layers.0.mixer.x_proj.weight"
+    assert found["layers.0.mixer.x_proj:input"] == "layers.0.mixer.x_proj.weight"
+    assert found["layers.0.mixer.x_proj:output"] == "layers.0.mixer.x_proj.weight"
+    assert "layers.0.mixer.ssm_state_act:input" not in found
+
+
+@pytest.mark.parametrize("which", ["alpha", "permuted", "four", "mixed"])
+def test_every_view_of_every_kind_of_scale_is_drawn(which: str, sessions: dict[str, Session]) -> None:
+    s = sessions[which]
+    kinds = {(p.status, p.record.kind, p.record.shape, p.a is None, weight_of(s.a, p) is None): p for p in s.pairs}
+    for pair in kinds.values():
+        for name, view in VIEWS.items():
+            for options in (Options(), Options(log_counts=True, log_axis=True, cursor=0.9, zoom=0.25)):
+                lines = view(s, pair, LOOK, options, no_check)
+                assert lines
+                if name not in ("codes", "values"):
+                    assert len(lines) <= 2 * LOOK.height + 4
+
+
+@pytest.mark.parametrize("width", [20, 47, 80, 199])
+def test_plots_are_as_large_as_their_pane(width: int, sessions: dict[str, Session]) -> None:
+    look = replace(LOOK, width=width, height=12)
+    for name in ("weight", "profile", "histogram"):
+        s = sessions["permuted"]
+        lines = VIEWS[name](s, grouped(s), look, Options(), no_check)
+        plots = [x for x in lines if isinstance(x, Text)]
+        assert plots
+        assert max(x.cell_len for x in plots) <= width
+
+
+def test_a_weight_over_the_other_model(sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    shown = text(VIEWS["weight"](s, pair_of(s, TENSOR_SCALE), LOOK, Options(), no_check))
+    assert shown.splitlines()[0].startswith("  layers.0.mixer.x_proj.weight [44, 384], dequantized")
+    assert s.a is not None
+    weight = weight_of(s.a, pair_of(s, TENSOR_SCALE))
+    assert weight is not None
+    absmax = float(np.abs(s.a.dequantize(weight)).max())
+    assert f"A filled, absmax {absmax:.6g}   B absmax {absmax:.6g}" in shown
+
+
+def test_the_cursor_reads_out_the_share_below(sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    pair = pair_of(s, TENSOR_SCALE)
+    assert s.a is not None
+    weight = weight_of(s.a, pair)
+    assert weight is not None
+    x = np.asarray(s.a.dequantize(weight), np.float32)
+    for at in (0.0, 0.25, 0.5, 0.9, 1.0):
+        last = text(VIEWS["weight"](s, pair, LOOK, Options(cursor=at), no_check)).splitlines()[-1]
+        found = re.fullmatch(r"  cursor (\S+)   A: ([\d.<>]+) % below   B: ([\d.<>]+) % below", last)
+        assert found, last
+        value = float(x.min()) + (float(x.max()) - float(x.min())) * at
+        assert float(found[1]) == pytest.approx(value, rel=1e-4)
+        assert float(found[2].strip("<>")) == pytest.approx(100 * float((x <= value).mean()), abs=1.5)
+        assert found[2] == found[3]
+
+
+def test_zoom_looks_into_the_upper_tail(sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    pair = pair_of(s, TENSOR_SCALE)
+
+    def axis(options: Options) -> list[float]:
+        lines = text(VIEWS["weight"](s, pair, LOOK, options, no_check)).splitlines()
+        return [float(x) for x in next(x for x in lines if re.fullmatch(r"[\s\d.e-]+", x) and x.strip()).split()]
+
+    whole, tail = axis(Options()), axis(Options(zoom=0.25))
+    assert tail[-1] == whole[-1]
+    assert tail[0] == pytest.approx(whole[-1] - (whole[-1] - whole[0]) / 4, rel=0.02)
+
+
+def test_codes_say_levels_unused_and_saturated(sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    pair = pair_of(s, TENSOR_SCALE)
+    assert s.a is not None
+    weight = weight_of(s.a, pair)
+    assert weight is not None
+    counts = code_counts(s.a, weight, no_check)
+    lines = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
+    unused = sum(n == 0 for n in counts.values())
+    assert lines[0].startswith(f"  A  256 levels, {unused} unused; saturated -128:")
+    assert len(lines) == 3 + 256
+    for line in lines[3:]:
+        level, n = line.split()[:2]
+        assert counts[int(level)] == int(n.replace(",", ""))
+    assert lines[-1].endswith("saturated") == bool(counts[127])
+    assert sum("unused" in line for line in lines[3:]) == unused
+
+
+def test_four_bits_against_eight(sessions: dict[str, Session]) -> None:
+    s = sessions["mixed"]
+    pair = next(p for p in s.pairs if p.a and p.b and (w := weight_of(s.b, p)) and w.bits == 4 and weight_of(s.a, p))
+    lines = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
+    assert "256 levels" in lines[0]
+    assert "16 levels" in lines[1]
+    assert any("not in B" in line for line in lines)
+    assert any(re.search(r"B [\d,]+$", line) for line in lines)
+
+
+def test_values_are_those_of_both_models(sessions: dict[str, Session]) -> None:
+    s = sessions["permuted"]
+    pair = grouped(s)
+    assert s.a is not None
+    assert s.b is not None
+    assert pair.a is not None
+    assert pair.b is not None
+    a, b = np.asarray(s.a.values(pair.a)), np.asarray(s.b.values(pair.b))
+    lines = text(VIEWS["values"](s, pair, LOOK, Options(), no_check)).splitlines()
+    assert len(lines) == a.size
+    for index, line in zip(np.ndindex(a.shape), lines, strict=True):
+        shown = line.split("]")[1].split()
+        assert line.split("]")[0].strip() == "[" + ", ".join(map(str, index))
+        assert float(shown[0]) == pytest.approx(float(a[index]), rel=1e-5)
+        if a.shape == b.shape:
+            assert float(shown[1]) == pytest.approx(float(b[index]), rel=1e-5)
+
+
+def test_a_profile_is_sorted_and_has_a_heat_map(sessions: dict[str, Session]) -> None:
+    s = sessions["permuted"]
+    pair = grouped(s)
+    shown = text(VIEWS["profile"](s, pair, LOOK, Options(), no_check))
+    assert "B/A per cell" in shown
+    assert "▀" in shown
+
+
+def test_heat_maps_have_signs_where_there_are_no_colours() -> None:
+    rows = [[-1.0, -0.5, 0.0, 0.5, 1.0, math.nan]]
+    assert [x.plain for x in heat_lines(rows, replace(LOOK, a=None))] == ["=-.+# "]
+    assert [x.plain for x in heat_lines(rows, LOOK)] == ["▀" * 6]
+    assert len(heat_lines([[0.0]] * 7, LOOK)) == 4
+
+
+def test_colours_of_a_heat_map_tell_up_from_down() -> None:
+    down, zero, up = diverging(-1), diverging(0), diverging(1)
+    assert down[2] > down[0]
+    assert up[0] > up[2]
+    assert max(zero) < 60
+
+
+def test_drawing_can_be_cancelled(sessions: dict[str, Session]) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise Stop
+
+    s = sessions["alpha"]
+    for name in ("weight", "codes"):
+        with pytest.raises(Stop):
+            VIEWS[name](s, pair_of(s, TENSOR_SCALE), LOOK, Options(), stop)
+
+
+async def test_the_cursor_and_the_zoom_of_a_histogram_by_keys() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        d.screen.select(TENSOR_SCALE)
+        await d.press("w", "3", "l")
+        assert d.screen.options.cursor == pytest.approx(0.51)
+        assert "% below" in d.detail
+        await d.press("h", "h")
+        assert d.screen.options.cursor == pytest.approx(0.49)
+        await d.press("plus", "plus", "minus")
+        assert d.screen.options.zoom == 0.5
+        await d.press("minus", "minus", "minus")
+        assert d.screen.options.zoom == 1.0
+        assert "layers.0.mixer" not in d.tree_paths  # the tree was left alone
+
+
+async def test_an_index_of_the_values_is_found() -> None:
+    async with open_app(GROUPED, PERMUTED) as d:
+        d.screen.select("layers.0.mixer.in_proj.weight")
+        for typed, expected in (("700,1", "[700, 1]"), ("5 0", "[5, 0]")):
+            await d.press("number_sign")
+            await d.type(typed)
+            await d.press("enter")
+            top = "".join(s.text for s in d.screen.detail.render_line(0))
+            assert top.split("]")[0].strip() + "]" == expected
+            assert d.screen.active == "detail"
+
+
+async def test_sorted_by_a_models_values_the_largest_is_first() -> None:
+    """Also of rows that were never on the screen, whose values are not known before."""
+    async with open_app(ALPHA_A, ALPHA_B, (120, 24)) as d:
+        while d.screen.selection.sort != "A":
+            await d.press("s")
+        assert d.screen.session.a is not None
+        found = [float(np.max(d.screen.session.a.values(p.a))) for p in d.screen.table.pairs if p.a]
+        assert found == sorted(found, reverse=True)
