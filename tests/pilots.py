@@ -89,6 +89,8 @@ class Driver:
         """Wait until no thread works, no timer is to come, every message was taken, and the layout is made."""
 
         def quiet() -> bool:
+            if self.app._exit:
+                return True
             shown = self.app.screen
             to_come = shown._layout_required or shown._layout_widgets or self.screen._timer_running
             return all(w.is_finished for w in self.app.workers) and not to_come
