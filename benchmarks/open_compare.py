@@ -5,8 +5,8 @@
 (a) two 100 GB safetensors models of 60,000 tensors in 20 shards, 20,000 of them scales; (b) the same as torch zips;
 (c) two Quamba2-2.7B W8A8 checkpoints. (a) and (b) come in two granularities, see open_compare_inputs.py. Files are
 sparse: a full run takes 7 GB of disk at a time. Every contestant is a process: seconds from its start to its exit,
-memory is its peak resident set. Contestants take turns, after one untimed round. Before each of them the page cache is
-warmed in the same way, since some leave more of other things in it than others.
+memory is its peak resident set. Contestants take turns. Before each of them the page cache is warmed in the same way,
+since reading ahead or mapping a sparse file fills it with pages of holes and drives out what the next one needs.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Contestant:
         return max(self.megabytes)
 
 
-def run_once(contestant: Contestant, log: Path, timed: bool = True) -> None:
+def run_once(contestant: Contestant, log: Path) -> None:
     """Run the command to its end. Raises SystemExit where it fails.
 
     On exec Linux hands the peak of the forking process down, so this process must stay small: it imports no numpy.
@@ -73,9 +73,8 @@ def run_once(contestant: Contestant, log: Path, timed: bool = True) -> None:
         raise SystemExit(f"{contestant.name} failed:\n{printed[-2000:]}")
     if found := re.search(r"(\d+) different\b" if ours else r"(\d+) differ", printed):
         contestant.differing = int(found[1])
-    if timed:
-        contestant.seconds.append(seconds)
-        contestant.megabytes.append(usage.ru_maxrss * 1024 / 1e6)
+    contestant.seconds.append(seconds)
+    contestant.megabytes.append(usage.ru_maxrss * 1024 / 1e6)
 
 
 def contestants_of(case: str, a: str, b: str, listed: str) -> list[Contestant]:
@@ -108,13 +107,13 @@ def measure(case: str, work: Path, fraction: float, repeat: int) -> list[Contest
     listed = str(work / f"{kind}.reads")
     contestants = contestants_of(case, str(folder / "A"), str(folder / "B"), listed)
     subprocess.run([*RIVALS, "trace", listed, *contestants[0].command[1:]], check=True, stdout=subprocess.DEVNULL)
-    warm = [*RIVALS, "read_all", str(folder)] if case == "c" else [*RIVALS, "pread", listed]
+    warm = [*RIVALS, "read_all", str(folder)] if case == "c" else [*RIVALS, "warm", listed]
     log = work / "output.txt"
-    for turn in range(repeat + 1):
-        print(f"({case}) {f'run {turn} of {repeat}' if turn else 'warming up'}", file=sys.stderr)
+    for turn in range(repeat):
+        print(f"({case}) run {turn + 1} of {repeat}", file=sys.stderr)
         for c in contestants:
             subprocess.run(warm, check=True)
-            run_once(c, log, timed=turn > 0)
+            run_once(c, log)
     answers = {c.differing for c in contestants} - {None}
     if len(answers) != 1:
         raise SystemExit(f"({case}) the contestants disagree: {[(c.name, c.differing) for c in contestants]}")

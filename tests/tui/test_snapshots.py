@@ -44,6 +44,13 @@ def at_scale(role: str, *names: str) -> Steps:
     return go
 
 
+def painted(text: str) -> Steps:
+    async def wait(d: Driver) -> None:
+        await d.until(lambda: text in "".join(d.rows()[:6]), text)
+
+    return wait
+
+
 PAIR = (ALPHA_A, ALPHA_B)
 TURNED = (GROUPED, PERMUTED)
 PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
@@ -53,7 +60,7 @@ PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
     "compare-light": (PAIR, MIDDLE, themed(LIGHT.name)),
     "compare-ansi": (PAIR, MIDDLE, themed(ANSI.name)),
     "one-model": ((ALPHA_A, None), MIDDLE, keys("2", "j")),
-    "broken-b": ((ALPHA_A, "nowhere/quamba-tiny-w8a8"), MIDDLE, keys()),
+    "broken-b": ((ALPHA_A, "nowhere/quamba-tiny-w8a8"), MIDDLE, painted("hf download")),
     "help-80x24": (PAIR, SMALL, keys("question_mark")),
     "histogram": (PAIR, MIDDLE, at_scale("layers.0.mixer.x_proj.weight", "w", "3", "l")),
     "histogram-80x24": (PAIR, SMALL, at_scale("layers.0.mixer.x_proj.weight", "w")),
