@@ -28,7 +28,7 @@ from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
-from qinspect.tui.widgets.lines import LineList
+from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
 from qinspect.tui.widgets.tree import LayerTree
@@ -246,7 +246,7 @@ class CompareBase(Screen[None]):
         if self.drawing:
             self._stop_drawing()
         self.verdict_in_detail = True
-        width = max(20, self.detail.scrollable_content_region.width - 1)
+        width = max(20, text_width(self.detail))
         reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
         lines = []
         for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(visible, c.notes)):

@@ -29,6 +29,12 @@ def merged(pieces: Sequence[Piece]) -> list[Piece]:
     return made
 
 
+def text_width(pane: ScrollView) -> int:
+    """Cells in a line. The scrollbar's place is always kept free: a line, and the header over it, are as long before
+    the scrollbar comes as after."""
+    return max(0, pane.content_region.width - pane.styles.scrollbar_size_vertical)
+
+
 class LineList(ScrollView, can_focus=False):
     """A list with a cursor. Subclasses give `line(index, width)`; rows are identified by their index.
 
@@ -86,14 +92,14 @@ class LineList(ScrollView, can_focus=False):
 
     def refresh_line(self, y: int) -> None:
         """Repaint one row, and not the scrollbar beside it."""
-        self.refresh(Region(0, y - self.scroll_offset.y, self.scrollable_content_region.width, 1))
+        self.refresh(Region(0, y - self.scroll_offset.y, text_width(self), 1))
 
     def set_rows(self, n: int) -> None:
         """There are `n` rows now, and their contents may have changed."""
         self._n_rows = n
         self.cursor = max(0, min(self.cursor, n - 1))
         self._cache.clear()
-        self.virtual_size = Size(self.scrollable_content_region.width, n)
+        self.virtual_size = Size(text_width(self), n)
         self.refresh()
 
     def refresh_rows(self) -> None:
@@ -153,13 +159,13 @@ class LineList(ScrollView, can_focus=False):
 
     def on_resize(self, _: events.Resize) -> None:
         self._cache.clear()
-        self.virtual_size = Size(self.scrollable_content_region.width, self._n_rows)
+        self.virtual_size = Size(text_width(self), self._n_rows)
         self._scroll_into_view(self.cursor)
 
     def render_line(self, y: int) -> Strip:
         """One visible line."""
         row = y + self.scroll_offset.y
-        width = self.scrollable_content_region.width
+        width = text_width(self)
         base = self.rich_style
         if row >= self._n_rows:
             return Strip.blank(width, base)

@@ -14,7 +14,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.rows import Values, cell, layout, sign
-from qinspect.tui.widgets.lines import LineList, Piece
+from qinspect.tui.widgets.lines import LineList, Piece, text_width
 
 
 class ScaleTable(LineList):
@@ -111,7 +111,7 @@ class TableHeader(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The one line."""
-        width = self.table.scrollable_content_region.width or self.size.width
+        width = text_width(self.table) or self.size.width
         text = "  "
         for column, w in layout(self.table.two, width):
             marked = {"difference": "B vs A", "name": "scale"}.get(self.sort, self.sort) == column.name

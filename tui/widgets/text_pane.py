@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from qinspect.tui.widgets.lines import Piece, merged
+from qinspect.tui.widgets.lines import Piece, merged, text_width
 
 
 class TextPane(ScrollView, can_focus=False):
@@ -61,14 +61,14 @@ class TextPane(ScrollView, can_focus=False):
         """What can be scrolled over. Rounded up where it is larger than the pane: as long as it stays the same, only
         lines that changed are repainted."""
         longest = max((_length(line) for line in self._lines), default=0)
-        area = self.scrollable_content_region
-        width = area.width if longest <= area.width else -(-longest // 64) * 64
-        height = area.height if len(self._lines) <= area.height else -(-len(self._lines) // 32) * 32
+        room, height = text_width(self), self.scrollable_content_region.height
+        width = room if longest <= room else -(-longest // 64) * 64
+        height = height if len(self._lines) <= height else -(-len(self._lines) // 32) * 32
         return Size(width, height)
 
     def refresh_line(self, y: int) -> None:
         """Repaint one row, and not the scrollbar beside it."""
-        self.refresh(Region(0, y - self.scroll_offset.y, self.scrollable_content_region.width, 1))
+        self.refresh(Region(0, y - self.scroll_offset.y, text_width(self), 1))
 
     def _refresh_changed(self, before: Sequence[Sequence[Piece] | Text]) -> None:
         """Repaint only lines that are another text than `before`: over SSH every line is a hundred bytes and more."""
@@ -94,7 +94,7 @@ class TextPane(ScrollView, can_focus=False):
     def render_line(self, y: int) -> Strip:
         """One visible line."""
         row = y + self.scroll_offset.y
-        width = self.scrollable_content_region.width
+        width = text_width(self)
         base = self.rich_style
         if row >= len(self._lines):
             return Strip.blank(width, base)
