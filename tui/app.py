@@ -16,7 +16,7 @@ from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.session import Session
 from qinspect.tui.terminal import Terminal
-from qinspect.tui.theme import DARK, THEMES
+from qinspect.tui.theme import ANSI, DARK, THEMES
 
 
 class QinspectApp(App[None]):
@@ -32,6 +32,7 @@ class QinspectApp(App[None]):
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None
         self._given_theme = theme
+        self._said_slow = False
         names = [t.name for t in THEMES]
         wanted = theme or self.remembered.theme
         self._first_theme = wanted if wanted in names else DARK.name
@@ -65,6 +66,17 @@ class QinspectApp(App[None]):
     def _on_signal(self, number: int) -> None:
         """The connection or the session went away: leave in order, so that the terminal is restored."""
         self.call_later(self.exit, return_code=128 + number)
+
+    def on_slow_terminal(self) -> None:
+        """Writes back up: offer what helps, once."""
+        if not self._said_slow and self.theme != ANSI.name:
+            self._said_slow = True
+            self.notify("This connection is slow. 16 colours need fewer bytes: T, or start with --low-bandwidth.")
+
+    def repaint(self) -> None:
+        """Write the whole screen again: another program wrote over it."""
+        if isinstance(self._driver, Terminal):
+            self._driver.repaint()
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""

@@ -1,33 +1,62 @@
-"""Textual's Linux driver, made to bear a terminal that goes away: a lost connection must end the program."""
+"""Textual's Linux driver, made for slow and mortal connections: it writes only what changed, never makes the program
+wait for the terminal, and ends the program when the terminal goes away."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+import time
+from collections.abc import Callable
 from typing import IO, Any
 
+from textual import events
 from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+from qinspect.tui.frames import Frames
+
+_SYNC_START, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
+_OTHER_SCREEN = "\x1b[?1049"
+_SLOW_S = 0.5
+"""A write that takes longer than this has filled the connection's buffers."""
 
 
-class Forgiving:
-    """A stream whose reader may be gone. A write that fails must not end the writer's thread: the rest of the program
-    waits for it."""
+class Output:
+    """The stream of the writer's thread.
 
-    def __init__(self, stream: IO[str]) -> None:
+    A write that fails must not end that thread, the rest of the program waits for it. FRAME stands for "whatever is
+    painted by then": while the terminal is slow, frames that nobody would see are never made.
+    """
+
+    FRAME = "\x1b[frame"
+
+    def __init__(self, stream: IO[str], frames: Frames, on_slow: Callable[[], None]) -> None:
         self._stream = stream
+        self._frames = frames
+        self._on_slow = on_slow
+        self.frame_is_queued = False
+        self.synchronized = False
 
     def write(self, text: str) -> int:
         """Write, if somebody listens."""
+        if text == self.FRAME:
+            self.frame_is_queued = False
+            text = self._frames.take()
+            if text and self.synchronized:
+                text = f"{_SYNC_START}{text}{_SYNC_END}"
+        start = time.monotonic()
         try:
-            return self._stream.write(text)
+            if text:
+                self._stream.write(text)
+                self._stream.flush()
         except OSError:
             return len(text)
+        if time.monotonic() - start > _SLOW_S:
+            self._on_slow()
+        return len(text)
 
     def flush(self) -> None:
-        """Flush, if somebody listens."""
-        try:
-            self._stream.flush()
-        except OSError:
-            return
+        """Nothing is left over by `write`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -38,7 +67,51 @@ class Terminal(LinuxDriver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._file: Any = Forgiving(self._file)
+        self._frames = Frames()
+        self._output = Output(self._file, self._frames, self._say_slow)
+        self._file: Any = self._output
+
+    def write(self, data: str) -> None:
+        """Paint, or pass on what is not painting."""
+        if data in (_SYNC_START, _SYNC_END):
+            self._output.synchronized = True
+        elif self._frames.put(data):
+            self._queue_frame()
+        else:
+            if _OTHER_SCREEN in data:
+                self._frames.forget()
+            super().write(data)
+
+    def _queue_frame(self) -> None:
+        if not self._output.frame_is_queued:
+            self._output.frame_is_queued = True
+            super().write(Output.FRAME)
+
+    def start_application_mode(self) -> None:
+        """Take the terminal, and listen to its changes of size before Textual does."""
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        textuals = signal.getsignal(signal.SIGWINCH)
+
+        def on_resize(number: int, frame: Any) -> None:
+            self._frames.forget(shutil.get_terminal_size())
+            if callable(textuals):
+                textuals(number, frame)
+
+        signal.signal(signal.SIGWINCH, on_resize)
+
+    def process_message(self, message: Message) -> None:
+        """A message from the terminal; its size may come so too."""
+        if isinstance(message, events.Resize):
+            self._frames.forget((message.size.width, message.size.height))
+        super().process_message(message)
+
+    def repaint(self) -> None:
+        """Write everything again, after another program wrote on this terminal."""
+        self._frames.forget()
+        self._queue_frame()
+
+    def _say_slow(self) -> None:
+        self._app.call_later(self._app.on_slow_terminal)  # type: ignore[attr-defined]
 
     def _sigcont_application(self, *signal_and_frame: Any) -> None:
         """Resume, if there was a suspension: with SIGHUP the kernel sends SIGCONT too, and a second start of the

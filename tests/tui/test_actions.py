@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from pilots import ALPHA_A, ALPHA_B, Driver, open_app
@@ -500,6 +501,14 @@ async def check_theme(d: Driver, key: str) -> None:
         await d.press(key)
         seen.append(d.app.theme)
     assert seen == [t.name for t in THEMES] + [THEMES[0].name]
+
+
+@check
+async def check_repaint(d: Driver, key: str) -> None:
+    """What it does to a real terminal is tested on one."""
+    with patch.object(d.app, "repaint") as repaint:
+        await d.press(key)
+    repaint.assert_called_once_with()
 
 
 # --- taking along ---

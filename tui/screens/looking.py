@@ -74,3 +74,6 @@ class Looking(CompareBase):
         names = [t.name for t in THEMES]
         self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
         self.show_selected()
+
+    def action_repaint(self) -> None:
+        self.app.repaint()  # type: ignore[attr-defined]
