@@ -1,7 +1,7 @@
 """One layer tree for two models: every module once, what is below it in A and in B, and what a comparison found there.
 
-Built without numpy, by modules: 60,000 tensors are some 20,000 modules, whose entries stay in plain dictionaries
-until a node is opened. Names meet without the wrappers that savers put in front (`strip_root`).
+Built without numpy, by modules: 60,000 tensors are some 20,000 modules, whose entries stay in plain lists until a node
+is opened. Names meet without the wrappers that savers put in front (`strip_root`).
 """
 
 from __future__ import annotations
@@ -47,19 +47,23 @@ class Badge:
 class PairedNode:
     """A module, or an entry (a leaf), in A, in B, or in both.
 
-    name, path: without wrappers. parent: None for the root. modules, leaves: what is directly below, unsorted.
-    a, b: the entries of a leaf. n_a, n_b: entries below. parameters, nbytes: of A, or of B where A has none.
+    name, path: without wrappers. parent: None for the root. modules, entries_a, entries_b: what is directly below,
+    unsorted. a, b: the entries of a leaf. n_a, n_b: entries below. parameters, nbytes: of A, or of B where A has none.
     badge: None until something was compared below.
     """
 
-    __slots__ = ("a", "b", "badge", "leaves", "modules", "n_a", "n_b", "name", "nbytes", "parameters", "parent", "path")
+    __slots__ = (
+        "a", "b", "badge", "entries_a", "entries_b", "modules", "n_a", "n_b", "name", "nbytes", "parameters", "parent",
+        "path",
+    )  # fmt: skip
 
     def __init__(self, name: str, path: str, parent: PairedNode | None) -> None:
         self.name = name
         self.path = path
         self.parent = parent
-        self.modules: dict[str, PairedNode] = {}
-        self.leaves: dict[str, tuple[Entry | None, Entry | None]] = {}
+        self.modules: dict[str, PairedNode] | None = None  # an empty dict or list in each of 30,000 nodes is 5 MB
+        self.entries_a: list[Entry] | None = None
+        self.entries_b: list[Entry] | None = None
         self.a: Entry | None = None
         self.b: Entry | None = None
         self.n_a = self.n_b = self.parameters = self.nbytes = 0
@@ -68,12 +72,12 @@ class PairedNode:
     @property
     def is_leaf(self) -> bool:
         """Whether this is an entry."""
-        return not self.modules and not self.leaves
+        return not (self.modules or self.entries_a or self.entries_b)
 
     def children(self) -> list[PairedNode]:
         """Modules and entries below, in natural order; nodes of entries are made now."""
-        made = list(self.modules.values())
-        for name, (a, b) in self.leaves.items():
+        made = list((self.modules or {}).values())
+        for name, (a, b) in _paired_entries(self.entries_a or (), self.entries_b or ()).items():
             leaf = PairedNode(name, f"{self.path}.{name}" if self.path else name, self)
             leaf.a, leaf.b = a, b
             leaf.n_a, leaf.n_b = int(a is not None), int(b is not None)
@@ -119,38 +123,66 @@ def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = (
     """The tree of both. Nothing is read."""
     root = PairedNode("", "", None)
     modules = {"": root}
-    moved: dict[str, str] = {}
-    for second, entries in enumerate((entries_a, entries_b)):
-        last_module, node = None, root
-        for entry in entries:
-            module, _, leaf = strip_root(entry.name).rpartition(".")
-            if module != last_module:
-                last_module = module
-                found = modules.get(module)
-                node = found if found is not None else _make_module(modules, module)
-            leaf = moved.get(entry.name, leaf)
-            a, b = node.leaves.get(leaf, (None, None))
-            while (taken := b if second else a) is not None:  # one model has both `w` and `model.w`
-                moved[taken.name] = leaf
-                leaf = entry.name if leaf != entry.name else leaf + "'"
-                moved[entry.name] = leaf
-                a, b = node.leaves.get(leaf, (None, None))
-            node.leaves[leaf] = (a, entry) if second else (entry, b)
-            if second:
-                node.n_b += 1
-            else:
-                node.n_a += 1
-            if (not second or a is None) and isinstance(entry, Tensor):
-                node.parameters += entry.n_elements
-                node.nbytes += entry.nbytes
+    for node, entry in _with_modules(entries_a, modules):
+        if node.entries_a is None:
+            node.entries_a = []
+        node.entries_a.append(entry)
+    for node, entry in _with_modules(entries_b, modules):
+        if node.entries_b is None:
+            node.entries_b = []
+        node.entries_b.append(entry)
     for path in sorted(modules, key=_depth, reverse=True):
         node = modules[path]
+        _count(node)
         if node.parent is not None:
             node.parent.n_a += node.n_a
             node.parent.n_b += node.n_b
             node.parent.parameters += node.parameters
             node.parent.nbytes += node.nbytes
     return PairedTree(root, modules)
+
+
+def _with_modules(entries: Iterable[Entry], modules: dict[str, PairedNode]) -> Iterator[tuple[PairedNode, Entry]]:
+    """Entries with the nodes of their modules, which are made where they are missing."""
+    last_module, node = None, modules[""]
+    for entry in entries:
+        module = strip_root(entry.name).rpartition(".")[0]
+        if module != last_module:
+            last_module = module
+            found = modules.get(module)
+            node = found if found is not None else _make_module(modules, module)
+        yield node, entry
+
+
+def _count(node: PairedNode) -> None:
+    """Add the entries directly below."""
+    a, b = node.entries_a or [], node.entries_b or []
+    node.n_a += len(a)
+    node.n_b += len(b)
+    counted = a
+    if [e.name for e in a] != [e.name for e in b]:
+        counted = [shown for pair in _paired_entries(a, b).values() if (shown := pair[0] or pair[1])]
+    for entry in counted:
+        if isinstance(entry, Tensor):
+            node.parameters += entry.n_elements
+            node.nbytes += entry.nbytes
+
+
+def _paired_entries(a: Iterable[Entry], b: Iterable[Entry]) -> dict[str, tuple[Entry | None, Entry | None]]:
+    """The entries directly below one module, by the name that a leaf gets."""
+    leaves: dict[str, tuple[Entry | None, Entry | None]] = {}
+    moved: dict[str, str] = {}
+    for second, entries in enumerate((a, b)):
+        for entry in entries:
+            leaf = moved.get(entry.name) or strip_root(entry.name).rpartition(".")[2]
+            pair = leaves.get(leaf, (None, None))
+            while (taken := pair[second]) is not None:  # one model has both `w` and `model.w`
+                moved[taken.name] = leaf
+                leaf = entry.name if leaf != entry.name else leaf + "'"
+                moved[entry.name] = leaf
+                pair = leaves.get(leaf, (None, None))
+            leaves[leaf] = (pair[0], entry) if second else (entry, pair[1])
+    return leaves
 
 
 def _depth(path: str) -> int:
@@ -171,6 +203,8 @@ def _make_module(modules: dict[str, PairedNode], path: str) -> PairedNode:
     for child_path in reversed(missing):
         name = child_path[len(node.path) + 1 :] if node.path else child_path
         child = modules[child_path] = PairedNode(name, child_path, node)
+        if node.modules is None:
+            node.modules = {}
         node.modules[name] = child
         node = child
     return node

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import unicodedata
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -130,20 +131,26 @@ def dims(shape: tuple[int, ...]) -> str:
     return "scalar" if not shape else f"[{', '.join(map(str, shape))}]"
 
 
-_DIGITS = re.compile(r"([0-9]{1,18})")
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
-def natural_key(name: str) -> list[str | int]:
-    """Sort key that puts layer 2 before layer 10."""
-    parts: list[str | int] = list(_DIGITS.split(name))
-    parts[1::2] = map(int, parts[1::2])
-    return parts
+def natural_key(name: str) -> str:
+    """Sort key that puts layer 2 before layer 10: numbers of one length, before every letter.
+
+    One string: a list of parts takes 700 bytes a name.
+    """
+    return _DIGITS.sub(_padded, name)
+
+
+def _padded(number: re.Match[str]) -> str:
+    return f"\0{number[0]:0>18}"
 
 
 _ROOTS = re.compile(r"(?:(?:module|model|backbone|transformer|language_model|_orig_mod)\.)+(?=.)", re.DOTALL)
 
 
 def strip_root(name: str) -> str:
-    """`name` without the wrappers that savers put in front: `model.backbone.layers.0` is `layers.0`."""
+    """`name` without the wrappers that savers put in front: `model.backbone.layers.0` is `layers.0`. Interned: the same
+    60,000 roles come from A, from B and from the tree."""
     wrappers = _ROOTS.match(name)
-    return name[wrappers.end() :] if wrappers else name
+    return sys.intern(name[wrappers.end() :]) if wrappers else name

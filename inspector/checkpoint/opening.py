@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -101,6 +102,8 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
         raise BrokenFile(
             "names no tensor", file=index, key="weight_map", expected="at least one", cure="Download the index again."
         )
+    weight_map = {sys.intern(name): shard for name, shard in weight_map.items()}  # one string with the headers' names
+    del content
     folder = index.parent
     shards: dict[str, Path] = {}
     for name in dict.fromkeys(weight_map.values()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -72,7 +73,8 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
         if name == "__metadata__":
             metadata = _metadata(file, fields)
         else:
-            tensor = tensors[name] = _tensor(file, name, fields, 8 + length)
+            key = sys.intern(name)  # the index and the other model have the same names: one string for all
+            tensor = tensors[key] = _tensor(file, key, fields, 8 + length)
             tensor.shape = shapes.setdefault(tensor.shape, tensor.shape)
     _check_layout(file, tensors, 8 + length)
     return tensors, metadata or {}

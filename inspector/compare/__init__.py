@@ -22,6 +22,7 @@ from qinspect.inspector.compare.results import (
 )
 
 if TYPE_CHECKING:
+    from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.formats import Format
 
 CODES_LIMIT_BYTES = 8_000_000_000
@@ -51,29 +52,12 @@ def compare(
     from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.compare.evidence import Evidence
-    from qinspect.inspector.compare.pairing import pair_by_role
-    from qinspect.inspector.compare.scales import compare_scale
     from qinspect.inspector.compare.summary import summarise
     from qinspect.inspector.compare.verdict import judge
     from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
 
-    records_a = {r.role: r for r in a.scales()}
-    records_b = {r.role: r for r in b.scales()}
     equality = Equality(a, b)
-    pairs = []
-    matched = pair_by_role(records_a, records_b)
-    for order, (role, ra, rb) in enumerate(matched):
-        if progress and order % 64 == 0:
-            progress("scales", order, len(matched))
-        pair = compare_scale(role, order, ra, rb, a, b, equality)
-        if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
-            note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
-            pair = replace(pair, status=Status.SCHEME, note=note)
-        pairs.append(pair)
-        if scales_ready and len(pairs) == FIRST_SCREENFUL < len(matched):
-            scales_ready(list(pairs), False)
-    if scales_ready:
-        scales_ready(pairs, True)
+    pairs = _compare_scales(a, b, equality, progress, scales_ready)
     items_a, items_b = weight_items(a), weight_items(b)
     total = weight_bytes(items_a) + weight_bytes(items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
@@ -92,6 +76,35 @@ def compare(
     headline, reasons = judge(evidence)
     notes = tuple(f"{model}: {note}" for model, f in (("A", a), ("B", b)) for note in (*f.checkpoint.notes, *f.notes()))
     return Comparison(a, b, tuple(pairs), weights, tuple(copies), summary, headline, reasons, notes, read, total)
+
+
+def _compare_scales(
+    a: Format,
+    b: Format,
+    equality: Equality,
+    progress: Progress | None,
+    scales_ready: Callable[[list[ScalePair], bool], None] | None,
+) -> list[ScalePair]:
+    from qinspect.inspector.compare.pairing import pair_by_role
+    from qinspect.inspector.compare.scales import compare_scale
+
+    records_a = {r.role: r for r in a.scales()}
+    records_b = {r.role: r for r in b.scales()}
+    pairs: list[ScalePair] = []
+    matched = pair_by_role(records_a, records_b)
+    for order, (role, ra, rb) in enumerate(matched):
+        if progress and order % 64 == 0:
+            progress("scales", order, len(matched))
+        pair = compare_scale(role, order, ra, rb, a, b, equality)
+        if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
+            note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
+            pair = replace(pair, status=Status.SCHEME, note=note)
+        pairs.append(pair)
+        if scales_ready and len(pairs) == FIRST_SCREENFUL < len(matched):
+            scales_ready(list(pairs), False)
+    if scales_ready:
+        scales_ready(pairs, True)
+    return pairs
 
 
 __all__ = [

@@ -88,10 +88,11 @@ def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]
 
 
 def _plain_values(fmt: Format) -> dict[str, Value]:
+    found = [e for e in fmt.checkpoint.entries.values() if isinstance(e, Value) and e.value is not None]
+    if not found:
+        return {}
     scales = {r.key for r in fmt.scales()} | {c.key for r in fmt.scales() for c in r.copies}
-    entries = fmt.checkpoint.entries.values()
-    found = [e for e in entries if isinstance(e, Value) and e.value is not None and e.name not in scales]
-    return {fmt.role_of(e.name): e for e in found}
+    return {fmt.role_of(e.name): e for e in found if e.name not in scales}
 
 
 def _moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:

@@ -164,8 +164,9 @@ class Format(ABC):
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""
-        taken = {r.key for r in self.scales()} | {w.codes_key for w in self.weights()}
-        taken |= {c.key for r in self.scales() for c in r.copies}
+        taken = {r.key for r in self.scales()}
+        taken.update(w.codes_key for w in self.weights())
+        taken.update(c.key for r in self.scales() for c in r.copies)
         return [t for t in self.checkpoint.tensors() if t.name not in taken]
 
     def role_of(self, name: str) -> str:
