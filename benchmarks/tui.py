@@ -1,11 +1,12 @@
 """How the screen behaves through a pseudo-terminal: time to first paint and to rows, bytes and time per key, memory.
 
-    python benchmarks/tui.py [--only small,large] [--peers SAFE_VIEW SFT] [--workdir DIR]
+    python benchmarks/tui.py [--only small,file,large] [--peers SAFE_VIEW SFT] [--workdir DIR]
 
-small: one 400-tensor pair. large: the 60,000-tensor pair of open_compare.py (100 GB each, sparse). Each program gets
-the same terminal (160x48, truecolor) and the same script of keys where it has the action. The time of a key is from
-its being written to the last byte before 60 ms of silence; the first byte is timed apart. Peers are optional: paths
-of installed `safe-view` and `sft` programs.
+small: a pair of 400 tensors, 194 MB each. file: a pair of 60,000 small tensors, one file each. large: the sharded
+60,000-tensor pair of open_compare.py (100 GB each, sparse), for us alone: the peers open single files. They open one
+model, we two. Each program gets the same terminal (160x48, truecolor) and the same script of keys where it has the
+action. The time of a key is from its being written to the last byte before 60 ms of silence; the first byte is timed
+apart. Peers are optional: paths of installed `safe-view` and `sft` programs.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ OUR_KEYS: Keys = [
     ("filter, one letter", b"x", 1),
     ("leave the filter", b"\x1b", 1),
 ]
-PEER_KEYS: Keys = [("cursor down", b"j", 20), ("cursor down (arrow)", b"\x1b[B", 10), ("page down", b"\x1b[6~", 5)]
+PEER_KEYS: Keys = [
+    ("cursor down", b"\x1b[B", 10),
+    ("page down", b"\x1b[6~", 3),
+    ("filter, one letter", b"/", 1),
+    ("filter, one letter", b"e", 1),
+]
+PEER_ARGUMENTS = {"sft": ["browse"]}
 
 
 @dataclass
@@ -90,9 +97,12 @@ class Terminal:
 
     def wait_for(self, text: bytes, timeout: float) -> bool:
         end = time.perf_counter() + timeout
-        while text not in self.output and time.perf_counter() < end:
+        while text not in self.output and time.perf_counter() < end and self.is_running():
             self.read(0.02)
         return text in self.output
+
+    def is_running(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def settle(self, quiet: float = 0.5, timeout: float = 60) -> None:
         """Until nothing was written for `quiet` seconds."""
@@ -100,19 +110,19 @@ class Terminal:
         while time.perf_counter() < end and self.read(quiet):
             pass
 
-    def press(self, key: bytes) -> tuple[float, float, int]:
-        """(seconds to the first byte, to the last, bytes). No byte within 2 s counts as 2 s."""
+    def press(self, key: bytes, patience: float = 2.0) -> tuple[float, float, int]:
+        """(seconds to the first byte, to the last, bytes). No byte within `patience` seconds counts as that long."""
         start = time.perf_counter()
         os.write(self.fd, key)
         first = last = 0.0
         n = 0
-        data = self.read(2.0)
+        data = self.read(patience)
         while data:
             last = time.perf_counter() - start
             first = first or last
             n += len(data)
             data = self.read(QUIET_S)
-        return first or 2.0, last or 2.0, n
+        return first or patience, last or patience, n
 
     def usage(self) -> tuple[float, float]:
         """(CPU seconds, peak resident MB) so far."""
@@ -128,7 +138,9 @@ class Terminal:
         os.close(self.fd)
 
 
-def measure(argv: list[str], marks: list[tuple[str, bytes]], keys: Keys, patience: float) -> list[str]:
+def measure(
+    argv: list[str], marks: list[tuple[str, bytes]], keys: Keys, patience: float, key_patience: float = 2.0
+) -> list[str]:
     """Lines of the report on one program."""
     terminal = Terminal(argv)
     start = time.perf_counter()
@@ -139,6 +151,8 @@ def measure(argv: list[str], marks: list[tuple[str, bytes]], keys: Keys, patienc
     lines.append(f"  {'first byte':34} {time.perf_counter() - start:7.2f} s")
     for name, text in marks:
         found = terminal.wait_for(text, patience)
+        if not terminal.is_running():
+            raise SystemExit(f"{argv} ended: {terminal.output[-500:].decode(errors='replace')}")
         cpu, peak = terminal.usage()
         took = f"{time.perf_counter() - start:7.2f} s" if found else f"not in {patience:.0f} s"
         lines.append(f"  {name:34} {took}   {cpu:5.2f} s CPU   {peak:6.0f} MB peak")
@@ -148,13 +162,13 @@ def measure(argv: list[str], marks: list[tuple[str, bytes]], keys: Keys, patienc
     terminal.settle()
     lines.append(f"  {'start-up output':34} {len(terminal.output) / 1000:7.1f} kB")
     for action, key, times in keys:
-        samples = [terminal.press(key) for _ in range(times)]
-        firsts, lasts, sizes = ([s[i] for s in samples] for i in range(3))
-        worst = quantiles(firsts, n=20)[-1] if len(firsts) > 1 else firsts[0]
-        lines.append(
-            f"  {action:34} first byte {1000 * median(firsts):6.0f} ms (p95 {1000 * worst:.0f}), "
-            f"all {1000 * median(lasts):6.0f} ms, {median(sizes) / 1000:7.2f} kB"
-        )
+        samples: list[tuple[float, float, int]] = []
+        while len(samples) < times:
+            sample = terminal.press(key, key_patience)
+            if not sample[2]:
+                break  # the end of a list, or stuck
+            samples.append(sample)
+        lines.append(f"  {action:34} {_in_words(samples, times, key_patience)}")
     terminal.settle()
     before = len(terminal.output)
     end = time.perf_counter() + 5
@@ -165,6 +179,19 @@ def measure(argv: list[str], marks: list[tuple[str, bytes]], keys: Keys, patienc
     lines.append(f"  {'in all':34} {cpu:7.2f} s CPU, {peak:.0f} MB peak")
     terminal.stop()
     return lines
+
+
+def _in_words(samples: list[tuple[float, float, int]], times: int, patience: float) -> str:
+    """What a key took. Where the last press gave no byte, a list may have ended."""
+    if not samples:
+        return f"no byte in {patience:.0f} s"
+    firsts, lasts, sizes = ([s[i] for s in samples] for i in range(3))
+    worst = quantiles(firsts, n=20)[-1] if len(firsts) > 1 else firsts[0]
+    silent = "" if len(samples) == times else f", nothing after {len(samples)} presses"
+    return (
+        f"first byte {1000 * median(firsts):6.0f} ms (p95 {1000 * worst:.0f}), "
+        f"all {1000 * median(lasts):6.0f} ms, {median(sizes) / 1000:7.2f} kB{silent}"
+    )
 
 
 def small_pair(folder: Path) -> tuple[str, str]:
@@ -182,6 +209,20 @@ def small_pair(folder: Path) -> tuple[str, str]:
     return str(folder / "A"), str(folder / "B")
 
 
+def file_pair(folder: Path) -> tuple[str, str]:
+    """60,000 tensors of 160 bytes in one file each; every 20th scale of B is 0.2 % larger."""
+    for name, factor in (("A", 1.0), ("B", 1.002)):
+        tensors: dict[str, Any] = {}
+        for i in range(30_000):
+            key = f"model.layers.{i // 300}.mlp.experts.{i // 3 % 100}.{('up', 'gate', 'down')[i % 3]}_proj"
+            scale = np.arange(1, 41, dtype=np.float32)
+            tensors[f"{key}.weight"] = np.full((4, 40), i % 100, dtype=np.int8)
+            tensors[f"{key}.weight_scale"] = scale * np.float32(factor if i % 20 == 0 else 1.0)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / name / "model.safetensors")
+    return str(folder / "A"), str(folder / "B")
+
+
 def large_pair(folder: Path) -> tuple[str, str]:
     inputs = Path(__file__).with_name("open_compare_inputs.py")
     if not (folder / "B").exists():
@@ -189,33 +230,36 @@ def large_pair(folder: Path) -> tuple[str, str]:
     return str(folder / "A"), str(folder / "B")
 
 
+CASES = {
+    "small": (small_pair, "small", b"differ"),
+    "file": (file_pair, "file", b"differ"),
+    "large": (large_pair, "safetensors-channel", b"not compared"),
+}
+"""name: (maker, folder, words of the verdict)."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--workdir", type=Path)
-    parser.add_argument("--only", default="small,large")
+    parser.add_argument("--only", default="small,file,large")
     parser.add_argument("--peers", nargs="*", default=[], help="paths of safe-view and sft")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds until a program counts as stuck")
     options = parser.parse_args()
     ours = str(Path(sys.executable).with_name("qinspect"))
-    print(
-        f"{platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores, terminal {COLUMNS}x{LINES}"
-    )
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, terminal {COLUMNS}x{LINES}")
     with tempfile.TemporaryDirectory() as temporary:
         work = options.workdir or Path(temporary)
-        for case, make in (("small", small_pair), ("large", large_pair)):
-            if case not in options.only.split(","):
-                continue
-            a, b = make(work / ("small" if case == "small" else "safetensors-channel"))
+        for case in options.only.split(","):
+            make, folder, verdict = CASES[case]
+            a, b = make(work / folder)
             print(f"\n{case}: qinspect A B")
-            verdict = b"differ" if case == "small" else b"not compared"
             marks = [("both trees", b"whole model"), ("rows", b"weight_scale"), ("verdict", verdict)]
             print("\n".join(measure([ours, a, b], marks, OUR_KEYS, options.patience)), flush=True)
-            for peer in options.peers:
+            for peer in options.peers if case != "large" else ():
                 name = Path(peer).name
-                target = f"{a}/model.safetensors" if case == "small" else a
-                argv = [peer, "view", target] if name == "sft" else [peer, target]
                 print(f"\n{case}: {name} A")
-                lines = measure(argv, [("rows", b"weight_scale")], PEER_KEYS, options.patience)
+                argv = [peer, *PEER_ARGUMENTS.get(name, ()), f"{a}/model.safetensors"]
+                lines = measure(argv, [("rows", b"weight")], PEER_KEYS, options.patience, 40)
                 print("\n".join(lines), flush=True)
 
 

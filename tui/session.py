@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from qinspect.inspector.text import visible
 from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
-    from qinspect.inspector.checkpoint import Checkpoint
+    from qinspect.inspector.checkpoint import Checkpoint, Entry
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.paired_tree import PairedTree
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
     from qinspect.tui.rows import Value, Values
 
 REPORT_EVERY_S = 0.1
+FILL_EVERY_S = 0.5
+"""The tree is built anew this often while the files of a sharded model arrive."""
 DRAWING = "drawing"
 """The phase of a view that is being built."""
 
 
 class Cancelled(Exception):
     """The screen does not want the result any more."""
+
+
+class CodesSkipped(Exception):
+    """The user does not want to wait for the codes."""
 
 
 class Progress(Message):
@@ -46,11 +52,12 @@ class Progress(Message):
 
 
 class Opened(Message):
-    """Headers are read and the tree is built."""
+    """Headers are read and the tree is built: of all files, or of those that were read so far."""
 
-    def __init__(self, tree: PairedTree) -> None:
+    def __init__(self, tree: PairedTree, complete: bool) -> None:
         super().__init__()
         self.tree = tree
+        self.complete = complete
 
 
 class ScalesReady(Message):
@@ -90,7 +97,10 @@ class Failed(Message):
 
 @dataclass
 class Session:
-    """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread."""
+    """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread.
+
+    skip_codes: set it to end a long comparison of codes; scales are compared all the same.
+    """
 
     path_a: str
     path_b: str | None
@@ -102,6 +112,7 @@ class Session:
     pairs: list[ScalePair] = field(default_factory=list)
     error_a: str = ""
     error_b: str = ""
+    skip_codes: bool = False
 
     @property
     def two(self) -> bool:
@@ -137,20 +148,31 @@ class Session:
         from qinspect.inspector.checkpoint import open_checkpoint
         from qinspect.inspector.paired_tree import build_paired_tree
 
+        last = time.monotonic()
+        first: Iterable[Entry] = ()
+
+        def arrived(entries: Mapping[str, Entry]) -> None:
+            nonlocal last
+            if time.monotonic() - last >= FILL_EVERY_S:
+                both = (first, entries.values()) if first else (entries.values(),)
+                post(Opened(build_paired_tree(*both), complete=False))
+                last = time.monotonic()
+
         try:
-            self.checkpoint_a = open_checkpoint(self.path_a, lambda d, t: progress("opening A", d, t))
+            self.checkpoint_a = open_checkpoint(self.path_a, lambda d, t: progress("opening A", d, t), arrived)
         except QinspectError as e:
             self.error_a = str(e)
             post(Failed("A", self.error_a))
             return False
+        first = self.checkpoint_a.entries.values()
         if self.path_b is not None:
             try:
-                self.checkpoint_b = open_checkpoint(self.path_b, lambda d, t: progress("opening B", d, t))
+                self.checkpoint_b = open_checkpoint(self.path_b, lambda d, t: progress("opening B", d, t), arrived)
             except QinspectError as e:
                 self.error_b = str(e)
                 post(Failed("B", self.error_b))
         second = self.checkpoint_b.entries.values() if self.checkpoint_b else ()
-        post(Opened(build_paired_tree(self.checkpoint_a.entries.values(), second)))
+        post(Opened(build_paired_tree(first, second), complete=True))
         return True
 
     def _compare(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> None:
@@ -170,7 +192,15 @@ class Session:
             self.pairs = pairs
             post(ScalesReady(pairs, complete))
 
-        self.comparison = compare(self.a, self.b, None, progress, ready)
+        def skippable(phase: str, done: int, total: int) -> None:
+            if self.skip_codes and phase == "weights":
+                raise CodesSkipped
+            progress(phase, done, total)
+
+        try:
+            self.comparison = compare(self.a, self.b, None, skippable, ready)
+        except CodesSkipped:
+            self.comparison = compare(self.a, self.b, False, progress, None)
         post(Compared(self.comparison))
 
     def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Values]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +28,11 @@ Progress = Callable[[int, int], None]
 """Called with (files read, files in all) while a sharded checkpoint opens. May raise to cancel."""
 
 
-def open_checkpoint(path: str | Path, progress: Progress | None = None) -> Checkpoint:
+Arrived = Callable[[Mapping[str, Entry]], None]
+"""Called with all entries so far after each file of a sharded checkpoint but the last: for a screen that fills."""
+
+
+def open_checkpoint(path: str | Path, progress: Progress | None = None, arrived: Arrived | None = None) -> Checkpoint:
     """Open a checkpoint, reading headers only.
 
     `path` is a file, a folder, an `*.index.json`, or `org/name` in the local Hugging Face cache.
@@ -42,36 +46,36 @@ def open_checkpoint(path: str | Path, progress: Progress | None = None) -> Check
         if not place.exists():
             place = find_in_cache(str(path))
         if place.is_dir():
-            return _open_folder(place, progress)
+            return _open_folder(place, progress, arrived)
         if place.name.endswith(".index.json"):
-            return _open_index(place, progress)
-        return _open_files(place, [place], place.parent, progress)
+            return _open_index(place, progress, arrived)
+        return _open_files(place, [place], place.parent, progress, arrived)
     except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
 
 
-def _open_folder(folder: Path, progress: Progress | None) -> Checkpoint:
+def _open_folder(folder: Path, progress: Progress | None, arrived: Arrived | None) -> Checkpoint:
     for name in INDEX_FILES:
         if (folder / name).is_file():
-            return _open_index(folder / name, progress)
+            return _open_index(folder / name, progress, arrived)
     for name in WEIGHT_FILES:
         if (folder / name).is_file():
-            return _open_files(folder, [folder / name], folder, progress)
+            return _open_files(folder, [folder / name], folder, progress, arrived)
     found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file())
     safetensors = [p for p in found if p.suffix == ".safetensors"]
     index = sorted(p for p in folder.iterdir() if p.name.endswith(".index.json") and p.is_file())
     if len(index) == 1:
-        return _open_index(index[0], progress)
+        return _open_index(index[0], progress, arrived)
     if safetensors:
-        return _open_files(folder, safetensors, folder, progress)
+        return _open_files(folder, safetensors, folder, progress, arrived)
     if len(found) == 1:
-        return _open_files(folder, found, folder, progress)
+        return _open_files(folder, found, folder, progress, arrived)
     if not found:
         inside = [
             p for p in folder.iterdir() if p.is_dir() and any((p / n).is_file() for n in WEIGHT_FILES + INDEX_FILES)
         ]
         if len(inside) == 1:
-            return _open_folder(inside[0], progress)
+            return _open_folder(inside[0], progress, arrived)
         hint = f"Did you mean {inside[0]}?" if inside else "Give the folder that the model was saved to."
         raise CannotOpen(
             "holds no checkpoint", file=folder, expected=f"a file ending in {', '.join(SUFFIXES)}", cure=hint
@@ -85,7 +89,7 @@ def _open_folder(folder: Path, progress: Progress | None) -> Checkpoint:
     )
 
 
-def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
+def _open_index(index: Path, progress: Progress | None, arrived: Arrived | None) -> Checkpoint:
     """A sharded checkpoint. Raises BrokenFile for shards outside the folder or missing, and names in no shard."""
     content = read_json(index, unique=True)
     weight_map = content.get("weight_map")
@@ -127,7 +131,7 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
                 cure=f"Download {name} into {folder}.",
             )
         shards[name] = shard
-    checkpoint = _open_files(folder, list(shards.values()), folder, progress)
+    checkpoint = _open_files(folder, list(shards.values()), folder, progress, arrived)
     missing = [k for k in weight_map if k not in checkpoint.entries]
     if missing:
         raise BrokenFile(
@@ -154,7 +158,9 @@ def _open_index(index: Path, progress: Progress | None) -> Checkpoint:
     return checkpoint
 
 
-def _open_files(path: Path, paths: list[Path], config_folder: Path, progress: Progress | None) -> Checkpoint:
+def _open_files(
+    path: Path, paths: list[Path], config_folder: Path, progress: Progress | None, arrived: Arrived | None
+) -> Checkpoint:
     entries: dict[str, Entry] = {}
     metadata: dict[str, str] = {}
     files: list[File] = []
@@ -162,6 +168,8 @@ def _open_files(path: Path, paths: list[Path], config_folder: Path, progress: Pr
     for done, p in enumerate(paths):
         if progress:
             progress(done, len(paths))
+        if arrived and entries:
+            arrived(entries)
         file = File(p)
         files.append(file)
         kind, found, more = _read_one(file)

@@ -17,14 +17,17 @@ import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 from quamba_files import load_state, save_state
 from rich.cells import cell_len
+from safetensors.numpy import save_file
 from test_terminal_safety import HOSTILE_NAMES
 
 from qinspect.tui import views
 from qinspect.tui.screens.base import CompareBase
+from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.session import Drawn
+from qinspect.tui.session import Drawn, Opened
 from qinspect.tui.theme import ANSI
 from qinspect.tui.widgets.lines import LineList
+from qinspect.tui.widgets.table import ScaleTable
 
 if TYPE_CHECKING:
     from conftest import Plain
@@ -186,6 +189,81 @@ async def test_leaving_while_codes_are_compared(monkeypatch: pytest.MonkeyPatch)
         await d.send("q")
         assert d.app.return_code == 0
         go_on.set()
+
+
+async def test_escape_ends_a_long_comparison_of_codes_and_scales_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qinspect.inspector import compare as package
+
+    comparing, go_on = threading.Event(), threading.Event()
+    real = package.compare
+
+    def slow(a: Any, b: Any, weights: Any, progress: Any, ready: Any) -> Any:
+        def blocked(phase: str, done: int, total: int) -> None:
+            if phase == "weights":
+                progress(phase, done, total)
+                comparing.set()
+                assert go_on.wait(20)
+            progress(phase, done, total)
+
+        return real(a, b, weights, blocked, ready)
+
+    monkeypatch.setattr(package, "compare", slow)
+    monkeypatch.setattr("qinspect.tui.session.REPORT_EVERY_S", 0.0)
+    async with open_app(ALPHA_A, ALPHA_B, wait=False) as d:
+        await d.until(comparing.is_set)
+        await d.until(lambda: "esc skips them" in d.screen.hints.status)
+        await d.send("escape")
+        go_on.set()
+        await d.settle()
+        assert d.screen.session.comparison is not None
+        assert not d.screen.session.comparison.weights_compared
+        assert "weights: not compared" in d.screen.hints.status
+        await d.press("M")
+        assert "139.67 %" in d.screen.hints.status
+
+
+async def test_a_row_that_raises_shows_its_error_and_the_rest_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ScaleTable.line
+
+    def fail(table: ScaleTable, row: int, width: int) -> Any:
+        if row == 1:
+            raise ZeroDivisionError("\x1b[31ma bug")
+        return real(table, row, width)
+
+    monkeypatch.setattr(ScaleTable, "line", fail)
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        painted = "\n".join(d.rows())
+        assert "this row cannot be shown: ZeroDivisionError: \\x1b[31ma bug" in painted
+        assert "layers.0.mixer.in_proj:output" in painted
+        await d.press("2", "j", "j")
+        assert d.role == "layers.0.mixer.in_proj:output"
+
+
+async def test_the_tree_fills_as_files_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was opened or closed by then stays so."""
+    monkeypatch.setattr("qinspect.tui.session.FILL_EVERY_S", 0.0)
+    for i in range(4):
+        save_file(
+            {f"model.layers.{i}.proj.{k}": np.ones(2, np.float32) for k in ("weight", "weight_scale")},
+            tmp_path / f"model-{i}.safetensors",
+        )
+    seen: list[tuple[int, bool]] = []
+    opened_at_the_second = "layers.0"
+
+    def on_opened(screen: CompareScreen, event: Opened) -> None:
+        seen.append((event.tree.root.n_a, event.complete))
+        real(screen, event)
+        if len(seen) == 2:
+            screen.layers_tree.reveal(opened_at_the_second)
+            screen.layers_tree.toggle()
+
+    real = CompareScreen._on_opened
+    monkeypatch.setitem(CompareScreen._decorated_handlers, Opened, [(on_opened, {})])
+    async with open_app(tmp_path) as d:
+        assert seen == [(2, False), (4, False), (6, False), (8, True)]
+        assert d.tree_paths == ["", "layers", "layers.0", "layers.0.proj", "layers.1", "layers.2", "layers.3"]
+        assert d.screen.layers_tree.node is not None
+        assert d.screen.layers_tree.node.path == opened_at_the_second
 
 
 def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:

@@ -18,6 +18,8 @@ from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable
 from qinspect.tui.widgets.text_pane import TextPane
 
+COMPARING_CODES = "comparing codes (esc skips them)"
+
 
 class CompareScreen(Moving, Finding, Looking, Taking):
     """Everything about A and B, or about A: what the session and the lists have to say."""
@@ -27,7 +29,8 @@ class CompareScreen(Moving, Finding, Looking, Taking):
         if event.phase == DRAWING and not self.drawing:
             return
         share = f" {100 * event.done // event.total} %" if event.total else ""
-        self.hints.work(f"{event.phase}{share}")
+        phase = COMPARING_CODES if event.phase == "weights" else event.phase
+        self.hints.work(f"{phase}{share}")
 
     @on(Failed)
     def _on_failed(self, event: Failed) -> None:
@@ -42,7 +45,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
         self.show_models()
         error = self.session.error_b
         self.show_headline(f"B cannot be opened: {error}" if error else "")
-        self.layers_tree.show(event.tree, self.session.two)
+        self.layers_tree.show(event.tree, self.session.two and event.complete)
 
     @on(ScalesReady)
     def _on_scales(self, event: ScalesReady) -> None:
@@ -52,7 +55,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
             self.layers_tree.refresh_rows()
         self.refill()
         if event.complete:
-            self.hints.work("" if not self.session.two else "comparing codes")
+            self.hints.work("" if not self.session.two else COMPARING_CODES)
         if self.history_at < 0:
             self.show_selected()
 

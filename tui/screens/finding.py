@@ -60,7 +60,7 @@ class Finding(CompareBase):
         self.activate("table")
 
     def key_escape(self) -> None:
-        """Leave the filter, then the zoom, then the selection of the tree."""
+        """Leave the filter, then the zoom, then a long comparison of codes."""
         box = self.query_one("#filter", Input)
         if box.has_class("shown") or self.selection.text:
             box.value = ""
@@ -70,6 +70,8 @@ class Finding(CompareBase):
             self.refill_and_show()
         elif self.zoomed:
             self.zoom_pane("")
+        elif self.session.two and self.session.comparison is None:
+            self.session.skip_codes = True
 
     def action_jump(self) -> None:
         names = [p.role for p in self.session.pairs]

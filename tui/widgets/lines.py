@@ -14,6 +14,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from qinspect.inspector.text import visible
+
 Piece = tuple[str, str]
 """(text, component class): `("+3.2 %", "up")`."""
 
@@ -178,11 +180,18 @@ class LineList(ScrollView, can_focus=False):
             under = base + self.piece_style("cursor" if self.active else "cursor-off") if on else base
             segments = [
                 Segment(text, under + self.piece_style(name) if name else under)
-                for text, name in merged(self.line(row, width))
+                for text, name in merged(self._safe_line(row, width))
             ]
             strip = Strip(segments).adjust_cell_length(width, under)
             self._cache[key] = strip
         return strip
+
+    def _safe_line(self, row: int, width: int) -> Sequence[Piece]:
+        """One row's pieces; an error in a row is shown in that row, the rest works."""
+        try:
+            return self.line(row, width)
+        except Exception as e:
+            return [(visible(f"this row cannot be shown: {type(e).__name__}: {e}", width), "broken")]
 
     def on_click(self, event: events.Click) -> None:
         self.post_message(self.Clicked(self))

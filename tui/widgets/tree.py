@@ -35,16 +35,20 @@ class LayerTree(LineList):
         self.two = False
 
     def show(self, tree: PairedTree, two: bool) -> None:
-        """Show a tree, opened as far as there is only one way to go."""
+        """Show a tree, opened as far as there is only one way to go; a tree that grew, as the old one was left."""
         self.two = two
+        before = {r.node.path: r.is_open for r in self.rows}
+        at = self.node.path if self.node else ""
         self.rows = [TreeRow(tree.root, 0)]
         self.open_row(0)
         row = 1
-        while row < len(self.rows) and len(self.rows) < 60:
-            if self.rows[row].node.name in _SEQUENCES or len(self.rows) == 2:
+        while row < len(self.rows):
+            node = self.rows[row].node
+            only_way = node.name in _SEQUENCES or len(self.rows) == 2
+            if before.get(node.path, only_way and len(self.rows) < 60):
                 self.open_row(row)
             row += 1
-        self.move_to(0)
+        self.move_to(next((i for i, r in enumerate(self.rows) if r.node.path == at), 0))
 
     @property
     def node(self) -> PairedNode | None:
