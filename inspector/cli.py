@@ -84,7 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     else:
         return code if isinstance(code, int) else 0
-    return _fail(error, "--json" in words)
+    return _fail(error, "--json" in _own_words(words))
+
+
+def _own_words(words: Sequence[str]) -> Sequence[str]:
+    """Words before `--`: what follows is the command of a run."""
+    return words[: words.index("--")] if "--" in words else words
 
 
 def _usage_error(error: CycloptsError) -> UsageError:
@@ -384,3 +389,8 @@ def dequantize(
     else:
         _print(f"{n} tensors, {size(n_bytes)} of float32, in {visible(str(out))}")
     return 0
+
+
+# Named by their place, so that what runs need is imported for runs only.
+app.command("qinspect.inspector.runs.commands:run", name="run")
+app.command("qinspect.inspector.runs.commands:app", name="runs")

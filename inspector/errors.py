@@ -100,3 +100,23 @@ class CannotDequantize(QinspectError):
 
 class UsageError(QinspectError):
     """The command line asks for something that does not exist."""
+
+
+class CannotStartRun(QinspectError):
+    """A run was not started: a missing program, a folder that cannot be written. Nothing is left behind."""
+
+
+class UnknownRun(QinspectError):
+    """There is no run of this id or name, or more than one."""
+
+
+class RunIsLive(QinspectError):
+    """Asked for what only a run that has ended allows."""
+
+
+class RunIsNotLive(QinspectError):
+    """Asked for what only a run that goes on allows."""
+
+
+class CannotSignal(QinspectError):
+    """The processes of a run cannot be reached, or do not go."""

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = frozenset({"tree", "scales", "diff", "show", "dequantize"})
+COMMANDS = frozenset({"tree", "scales", "diff", "show", "dequantize", "run", "runs"})
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 
 SCREEN_OPTIONS = frozenset({"--low-bandwidth"})
@@ -22,7 +22,8 @@ def main() -> int:
         return run(paths[0], paths[1] if len(paths) > 1 else None, low_bandwidth="--low-bandwidth" in words)
     from qinspect.inspector.cli import main as run_command_line
 
-    return run_command_line([w for w in words if w not in SCREEN_OPTIONS])
+    end = words.index("--") if "--" in words else len(words)  # what follows is the command of a run
+    return run_command_line([*(w for w in words[:end] if w not in SCREEN_OPTIONS), *words[end:]])
 
 
 def wants_screen(words: Sequence[str]) -> bool:

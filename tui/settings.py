@@ -13,8 +13,9 @@ import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from platformdirs import user_config_path, user_state_path
+from platformdirs import user_config_path
 
+from qinspect.inspector.places import state_folder
 from qinspect.tui.actions import BY_NAME
 
 VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
@@ -39,7 +40,7 @@ def config_path() -> Path:
 
 def state_path() -> Path:
     """`screen.json` in the user's state folder."""
-    return user_state_path("qinspect", appauthor=False) / "screen.json"
+    return state_folder() / "screen.json"
 
 
 def load_keys() -> dict[str, str]:

@@ -1,0 +1,211 @@
+"""The process that watches one run: `python -m qinspect.inspector.runs.supervisor FOLDER`.
+
+It has a session of its own and no terminal. The command writes into the log by itself, so that the death of this
+process costs events and the exit code, never the command or its output. Its first line on stdout says whether the
+command was started; whoever launched it waits for that line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from qinspect.inspector.runs import folder as files
+from qinspect.inspector.runs.ending import ending_of, kill_group
+from qinspect.inspector.runs.identity import ProcessId, group_members, identify
+from qinspect.inspector.runs.journal import Journal
+from qinspect.inspector.runs.result import CancelRequest, Result, cancel_from_dict
+from qinspect.inspector.runs.tail import LogTail
+from qinspect.inspector.runs.throttle import Item, Throttle
+from qinspect.inspector.runs.watch import GpuWatch
+
+TICK_S = 0.5
+HEARTBEAT_S = 5.0
+_READ_S_PER_TICK = 0.4
+_DRAIN_S = 20.0
+"""Longest time that the rest of the log is read for when the command has ended."""
+_RESERVE_BYTES = 16 << 10
+_RESULT_TRIES, _RESULT_RETRY_S = 120, 5.0
+_WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
+
+
+class Supervisor:
+    """One run from its start to its result."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal: Journal | None = None
+        self.tail = LogTail(folder / files.LOG)
+        self.throttle = Throttle()
+        self.gpus = GpuWatch()
+        self.started = time.time()
+        self.killed = False
+        self.cancel: CancelRequest | None = None
+        self._signal_on_request = False
+        self._beat = 0.0
+        self._me = identify(os.getpid())
+
+    def run(self, argv: list[str], cwd: str) -> None:
+        """Start the command, watch it, write how it ended. Raises OSError where it could not be started."""
+        self.journal = Journal(self.folder / files.EVENTS)
+        (self.folder / files.RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
+        (self.folder / files.HEARTBEAT).write_text(f"{time.time():.0f}\n")
+        self._record(None)
+        command = _start(argv, cwd, self.folder / files.LOG)
+        try:
+            self._record(identify(command.pid))
+        except OSError:
+            os.killpg(command.pid, signal.SIGKILL)  # one that nobody could find again must not live
+            command.wait()
+            raise
+        self.started = time.time()
+        self._write("start", {"pid": command.pid})
+        _say({"started": command.pid})
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        while command.poll() is None:
+            self._wait(TICK_S)
+            self._tick(command.pid)
+        self._end(command)
+
+    def _record(self, command: ProcessId | None) -> None:
+        content: dict[str, Any] = {"supervisor": self._me.as_dict() if self._me else None, "command": None}
+        if command is not None:
+            content |= {"command": command.as_dict(), "pgid": command.pid}
+        files.write_json(self.folder / files.PROCESS, content)
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep, or until the command ends or somebody sends a signal."""
+        found = signal.sigtimedwait(_WATCHED, seconds)
+        if found is not None and found.si_signo != signal.SIGCHLD and self.cancel is None:
+            who = f"process {found.si_pid} of user {found.si_uid}"
+            self.cancel = CancelRequest(f"{who} (through the supervisor)", time.time(), 10.0)
+            with contextlib.suppress(OSError):
+                files.create_json(self.folder / files.CANCEL, self.cancel.as_dict())
+            self._signal_on_request = True
+
+    def _tick(self, pgid: int) -> None:
+        now = time.monotonic()
+        if now - self._beat >= HEARTBEAT_S:
+            self._beat = now
+            with contextlib.suppress(OSError):  # its time is what counts, and needs no room on the disk
+                os.utime(self.folder / files.HEARTBEAT)
+        self._write_all(self.tail.read(_READ_S_PER_TICK), now)
+        for item in (*self.throttle.due(now), *self.gpus.due(now)):
+            self._write(*item)
+        self._enforce_cancel(pgid)
+
+    def _enforce_cancel(self, pgid: int) -> None:
+        """Send SIGKILL when the grace is over. SIGTERM was sent by who asked, unless that one asked us."""
+        if self.cancel is None:
+            with contextlib.suppress(Exception):
+                self.cancel = cancel_from_dict(files.read_json(self.folder / files.CANCEL))
+        if self.cancel is None:
+            return
+        if self._signal_on_request:
+            self._signal_on_request = False
+            kill_group(pgid, signal.SIGTERM)
+        if time.time() - self.cancel.time >= self.cancel.grace_s:
+            self.killed = kill_group(pgid, signal.SIGKILL) or self.killed
+
+    def _write_all(self, items: Iterable[Item], now: float) -> None:
+        for kind, fields in items:
+            for item in self.throttle.add(kind, fields, now):
+                self._write(*item)
+
+    def _write(self, kind: str, fields: dict[str, Any]) -> None:
+        if self.journal is not None:
+            self.journal.append(kind, fields)
+
+    def _end(self, command: subprocess.Popen[bytes]) -> None:
+        ended = time.time()
+        self._enforce_cancel(command.pid)
+        # children that outlive their cancelled parent get the rest of the grace
+        while self.cancel is not None and group_members(command.pid):
+            self._wait(TICK_S)
+            self._tick(command.pid)
+        now = time.monotonic()
+        self._write_all(self.tail.read(_DRAIN_S), now)
+        skipped = self.tail.backlog()
+        self._write_all(self.tail.close(), now)
+        for item in self.throttle.close():
+            self._write(*item)
+        if skipped:
+            self._write("warning", {"text": f"the last {skipped:,} bytes of the log were not looked at for events"})
+        result = ending_of(command.returncode, self.cancel, self.killed, self.started, ended, self.tail)
+        self._write("end", {"outcome": str(result.outcome), "exit_code": result.exit_code, "signal": result.signal})
+        _write_result(self.folder, result, self.journal)
+        if self.journal is not None:
+            self.journal.close()
+
+
+def _write_result(folder: Path, result: Result, journal: Journal | None) -> None:
+    """Write result.json; on a full disk into the room of the reserve, else again and again for some minutes."""
+    content = result.as_dict()
+    if journal is not None and journal.lost:
+        note = f"{journal.lost:,} events could not be written: {journal.problem}; the log may lack lines too"
+        content["notes"] = [*content["notes"], note]
+    for i in range(_RESULT_TRIES):
+        try:
+            files.create_json(folder / files.RESULT, content)
+            break
+        except OSError as e:
+            (folder / files.RESERVE).unlink(missing_ok=True)
+            if not folder.is_dir():
+                return
+            if i == 1:
+                sys.stderr.write(
+                    f"{folder / files.RESULT}: cannot be written: {e.strerror}. Free space on this disk.\n"
+                )
+            if i:
+                time.sleep(_RESULT_RETRY_S)
+    with contextlib.suppress(OSError):
+        (folder / files.RESERVE).unlink(missing_ok=True)
+
+
+def _start(argv: list[str], cwd: str, log: Path) -> subprocess.Popen[bytes]:
+    """The command, in a session of its own, writing to the end of the log. Raises OSError."""
+    # O_APPEND: several processes of the run write whole lines one after another, also after somebody truncates the file
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True)
+    finally:
+        os.close(fd)
+
+
+def _say(content: dict[str, Any]) -> None:
+    """One line to whoever launched us, who may be gone; nothing more is ever said there."""
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps(content).encode() + b"\n")
+    os.dup2(2, 1)
+
+
+def main(argv: list[str]) -> int:
+    """Watch the run of a folder. Returns the exit code of the supervisor: 0, or 1 where nothing was started."""
+    folder = Path(argv[0])
+    if os.fork():  # whoever launched us is not to be our parent: it would have to wait for us
+        os._exit(0)
+    # a handler and not SIG_IGN, which the command would inherit
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    spec = files.read_json(folder / files.SPEC) or {}
+    words, cwd = spec.get("argv"), spec.get("cwd")
+    if not isinstance(words, list) or not words or not isinstance(cwd, str):
+        _say({"problem": "spec.json is missing or broken", "file": str(folder / files.SPEC)})
+        return 1
+    try:
+        Supervisor(folder).run([str(w) for w in words], cwd)
+    except OSError as e:
+        _say({"problem": e.strerror or str(e), "errno": e.errno, "file": e.filename and os.fsdecode(e.filename)})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

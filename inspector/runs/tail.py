@@ -1,0 +1,109 @@
+"""The log as it grows, fed to the parser. Whatever the parser does, the run goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qinspect.inspector.runs.throttle import Item
+
+if TYPE_CHECKING:
+    from qinspect.inspector.logs import LogEvent
+
+_CHUNK_BYTES = 256 << 10
+_MAX_FAILURES = 5
+"""After so many errors the parser is not asked again."""
+_LAST_LINE_BYTES = 8 << 10
+
+
+class LogTail:
+    """Reads what was appended to the log since the last time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.offset = 0
+        self.last_error: str | None = None
+        self._failures = 0
+        self._parser: Any = self._new_parser()
+        self._pending: list[Item] = []
+
+    def read(self, seconds: float) -> Iterator[Item]:
+        """Events in what the log has got, for at most so many seconds of work."""
+        end = time.monotonic() + seconds
+        try:
+            with self._path.open("rb") as f:
+                if f.seek(0, 2) < self.offset:
+                    self.offset = 0
+                    yield "warning", {"text": "the log became shorter: it is read from its start again"}
+                f.seek(self.offset)
+                while data := f.read(_CHUNK_BYTES):
+                    self.offset += len(data)
+                    yield from self._feed(data)
+                    if time.monotonic() > end:
+                        return
+        except OSError as e:
+            self._fail(e)
+        yield from self._take_pending()
+
+    def backlog(self) -> int:
+        """Bytes of the log that were not read yet."""
+        try:
+            return max(0, self._path.stat().st_size - self.offset)
+        except OSError:
+            return 0
+
+    def close(self) -> Iterator[Item]:
+        """Events that only the end of the log completes."""
+        yield from self._ask(lambda: self._parser.close())  # noqa: PLW0108 - there may be no parser to take it from
+        yield from self._take_pending()
+
+    def last_line(self) -> str:
+        """The last line of the log that has text, as text; "" for none."""
+        try:
+            with self._path.open("rb") as f:
+                f.seek(max(0, f.seek(0, 2) - _LAST_LINE_BYTES))
+                lines = f.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+
+    def _feed(self, data: bytes) -> Iterator[Item]:
+        yield from self._ask(lambda: self._parser.feed(data))
+        yield from self._take_pending()
+
+    def _ask(self, work: Any) -> Iterator[Item]:
+        if self._parser is None:
+            return
+        try:
+            for event in work():
+                yield self._item(event)
+        except Exception as e:  # a mistake in a pattern must not end the watch over a run
+            self._fail(e)
+
+    def _item(self, event: LogEvent) -> Item:
+        fields = {**event.fields, "line": event.line, "offset": event.offset}
+        if event.kind == "error":
+            self.last_error = str(event.fields.get("text", ""))[:2000] or self.last_error
+        return event.kind, fields
+
+    def _fail(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            text = f"the log could not be understood here: {type(error).__name__}: {error}"[:500]
+            self._pending.append(("warning", {"text": text}))
+        self._parser = self._new_parser() if self._failures < _MAX_FAILURES else None
+
+    def _take_pending(self) -> Iterator[Item]:
+        taken, self._pending = self._pending, []
+        yield from taken
+
+    def _new_parser(self) -> Any:
+        try:
+            from qinspect.inspector.logs import LogParser
+
+            return LogParser()
+        except Exception as e:  # the user's own patterns may be what is wrong
+            self._pending = [("warning", {"text": f"logs are not understood: {type(e).__name__}: {e}"[:500]})]
+            return None
