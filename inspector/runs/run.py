@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from qinspect.inspector.runs.journal import RunEvent, read_events
 from qinspect.inspector.runs.launch import launch
 from qinspect.inspector.runs.logind import here
 from qinspect.inspector.runs.spec import RunSpec, spec_from_dict
-from qinspect.inspector.runs.state import RunState, state_of
+from qinspect.inspector.runs.state import RunState, read_processes, state_of
+
+_SUPERVISOR_LEAVES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,11 @@ class Run:
             raise RunIsLive(
                 f"the run {self.id} is {now.state}", file=self.folder, cure=f"qinspect runs cancel {self.id}"
             )
+        _wait_for_supervisor(self.folder)
+        gone = self.folder.with_name(f".{self.id}")  # at once out of the list, also where deleting is stopped half-way
         try:
-            shutil.rmtree(self.folder)
+            self.folder.rename(gone)
+            shutil.rmtree(gone)
         except OSError as e:
             raise CannotRead(f"the run's folder cannot be deleted: {e.strerror or e}", file=e.filename) from e
 
@@ -110,6 +116,14 @@ def find(text: str) -> Run:
             ids = ", ".join(r.id for r in matches[-5:])
             raise UnknownRun(f"{len(matches)} runs are called {text}", found=ids, cure="Give one of the ids.")
     raise UnknownRun(f"no run is called {text}", cure="`qinspect runs` lists them.")
+
+
+def _wait_for_supervisor(folder: Path) -> None:
+    """A supervisor lives a moment longer than its run, and has files open."""
+    processes = read_processes(folder)
+    end = time.monotonic() + _SUPERVISOR_LEAVES_S
+    while processes and processes.supervisor and processes.supervisor.is_alive() and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def _open(folder: Path) -> Run | None:
