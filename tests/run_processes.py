@@ -1,4 +1,4 @@
-"""Runs of real processes in tests: started, waited for by their state, and gone at the end. Nothing sleeps for a time."""
+"""Runs of real processes in tests: started, waited for by their state, gone at the end. Nothing sleeps for a time."""
 
 from __future__ import annotations
 

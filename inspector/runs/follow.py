@@ -84,7 +84,7 @@ class TerminalText:
         self._live = live
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._rest = ""
-        self._painted = False
+        self._painted: str | None = None
 
     def __call__(self, data: bytes, final: bool = False) -> None:
         """Show more of the log."""
@@ -103,19 +103,18 @@ class TerminalText:
         self(b"", final=True)
         if self._rest:
             self._write(f"{self._erase()}{_harmless(self._rest)}\n")
-        elif self._painted:
-            self._write("\n")
-        self._rest, self._painted = "", False
+        self._rest, self._painted = "", None
 
     def _paint(self, text: str) -> None:
         # letters may be two cells wide, and a line that wraps cannot be erased
         room = self._width - 1 if text.isascii() else (self._width - 1) // 2
-        self._write(_ERASE_LINE + text[:room])
-        self._painted = True
+        if text[:room] != self._painted:
+            self._write(_ERASE_LINE + text[:room])
+            self._painted = text[:room]
 
     def _erase(self) -> str:
-        painted, self._painted = self._painted, False
-        return _ERASE_LINE if painted else ""
+        painted, self._painted = self._painted, None
+        return "" if painted is None else _ERASE_LINE
 
 
 def _harmless(line: str) -> str:

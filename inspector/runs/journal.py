@@ -60,10 +60,10 @@ def read_events(path: Path, from_offset: int = 0) -> tuple[list[RunEvent], int]:
     return events, from_offset + end
 
 
-def read_all_events(path: Path) -> list[RunEvent]:
-    """Every event of a journal."""
+def read_all_events(path: Path, from_offset: int = 0) -> list[RunEvent]:
+    """Every event of a journal from a byte offset on."""
     events: list[RunEvent] = []
-    offset = 0
+    offset = from_offset
     while True:
         more, following = read_events(path, offset)
         events += more
@@ -78,7 +78,7 @@ def read_last_events(path: Path, n_bytes: int = 64 << 10) -> list[RunEvent]:
         size = path.stat().st_size
     except OSError:
         return []
-    return read_events(path, max(0, size - n_bytes))[0]
+    return read_all_events(path, max(0, size - n_bytes))
 
 
 def missing(events: Sequence[RunEvent]) -> int:

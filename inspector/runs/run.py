@@ -90,7 +90,7 @@ def list_runs() -> list[Run]:
     """All runs, the oldest first. A folder without a spec that can be read is none."""
     found = []
     try:
-        folders = sorted(p for p in files.runs_folder().iterdir() if not p.name.startswith("."))
+        folders = [p for p in files.runs_folder().iterdir() if not p.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as e:
@@ -99,7 +99,7 @@ def list_runs() -> list[Run]:
         run = _open(folder)
         if run is not None:
             found.append(run)
-    return found
+    return sorted(found, key=lambda r: (r.spec.created, r.id))
 
 
 def find(text: str) -> Run:

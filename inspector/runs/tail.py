@@ -26,8 +26,8 @@ class LogTail:
         self.offset = 0
         self.last_error: str | None = None
         self._failures = 0
-        self._parser: Any = self._new_parser()
         self._pending: list[Item] = []
+        self._parser: Any = self._new_parser()
 
     def read(self, seconds: float) -> Iterator[Item]:
         """Events in what the log has got, for at most so many seconds of work."""

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,9 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def fill(disk: Path) -> Path:
     """A file that takes all that is left."""
     path = disk / "filler"
-    with path.open("ab", buffering=0) as f:
-        try:
-            while True:
-                f.write(bytes(4096))
-        except OSError as e:
-            assert e.errno == errno.ENOSPC
+    with path.open("ab", buffering=0) as f, pytest.raises(OSError, match="No space left"):
+        while True:
+            f.write(bytes(4096))
     return path
 
 
@@ -139,7 +137,7 @@ def test_a_result_that_never_fits_is_said_once_and_given_up(
 
     waits: list[float] = []
     monkeypatch.setattr(files, "create_json", full)
-    monkeypatch.setattr(supervisor.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     supervisor._write_result(tmp_path, Result(Outcome.FINISHED, 1.0), None)
     assert 60 < sum(waits) < 3600
     (line,) = capsys.readouterr().err.splitlines()
