@@ -21,10 +21,11 @@ class LogEvent:
 
 
 class LogParser:
-    """Fed with the bytes of a log in pieces of any size, gives the events in them."""
+    """Fed with the bytes of a log in pieces of any size, gives the events in them. argv: the command that prints it."""
 
-    def __init__(self, patterns: Sequence[Any] | None = None) -> None:
+    def __init__(self, patterns: Any = None, argv: Sequence[str] = ()) -> None:
         self.patterns = patterns
+        self.argv = argv
 
     def feed(self, data: bytes) -> list[LogEvent]:
         """Events that `data` completes."""

@@ -40,10 +40,12 @@ _WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 class Supervisor:
     """One run from its start to its result."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, argv: list[str], cwd: str) -> None:
         self.folder = folder
+        self.argv = argv
+        self.cwd = cwd
         self.journal: Journal | None = None
-        self.tail = LogTail(folder / files.LOG)
+        self.tail = LogTail(folder / files.LOG, argv)
         self.throttle = Throttle()
         self.gpus = GpuWatch()
         self.started = time.time()
@@ -53,13 +55,13 @@ class Supervisor:
         self._beat = 0.0
         self._me = identify(os.getpid())
 
-    def run(self, argv: list[str], cwd: str) -> None:
+    def run(self) -> None:
         """Start the command, watch it, write how it ended. Raises OSError where it could not be started."""
         self.journal = Journal(self.folder / files.EVENTS)
         (self.folder / files.RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
         (self.folder / files.HEARTBEAT).write_text(f"{time.time():.0f}\n")
         self._record(None)
-        command = _start(argv, cwd, self.folder / files.LOG)
+        command = _start(self.argv, self.cwd, self.folder / files.LOG)
         try:
             self._record(identify(command.pid))
         except OSError:
@@ -200,7 +202,7 @@ def main(argv: list[str]) -> int:
         _say({"problem": "spec.json is missing or broken", "file": str(folder / files.SPEC)})
         return 1
     try:
-        Supervisor(folder).run([str(w) for w in words], cwd)
+        Supervisor(folder, [str(w) for w in words], cwd).run()
     except OSError as e:
         _say({"problem": e.strerror or str(e), "errno": e.errno, "file": e.filename and os.fsdecode(e.filename)})
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,9 @@ _LAST_LINE_BYTES = 8 << 10
 class LogTail:
     """Reads what was appended to the log since the last time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, argv: Sequence[str] = ()) -> None:
         self._path = path
+        self._argv = tuple(argv)
         self.offset = 0
         self.last_error: str | None = None
         self._failures = 0
@@ -103,7 +104,7 @@ class LogTail:
         try:
             from qinspect.inspector.logs import LogParser
 
-            return LogParser()
+            return LogParser(argv=self._argv)
         except Exception as e:  # the user's own patterns may be what is wrong
             self._pending = [("warning", {"text": f"logs are not understood: {type(e).__name__}: {e}"[:500]})]
             return None

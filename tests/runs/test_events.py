@@ -18,7 +18,7 @@ class Words:
 
     made = 0
 
-    def __init__(self, patterns: object = None) -> None:
+    def __init__(self, patterns: object = None, argv: object = ()) -> None:
         Words.made += 1
         self._rest = b""
 
@@ -93,7 +93,7 @@ def test_a_mistake_of_the_parser_is_said_once_and_survived(tmp_path: Path, parse
 
 
 def test_a_parser_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> Any:
+    def refuse(**_: object) -> Any:
         raise ValueError("pattern 3")
 
     monkeypatch.setattr(logs, "LogParser", refuse)
