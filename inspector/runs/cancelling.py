@@ -17,6 +17,7 @@ from qinspect.inspector.runs.identity import group_members, host_name
 from qinspect.inspector.runs.journal import Journal
 from qinspect.inspector.runs.result import CancelRequest, Outcome, Result, cancel_from_dict, cancelled_by
 from qinspect.inspector.runs.state import Processes, RunState, left_over, read_processes
+from qinspect.inspector.runs.tail import last_line
 
 DEFAULT_GRACE_S = 10.0
 _LOOK_EVERY_S = 0.05
@@ -107,7 +108,10 @@ def _wait_for_result(
     if now.result is not None or state().result is not None:
         return state()
     note = "its supervisor was gone: the exit code is not known"
-    result = Result(Outcome.CANCELLED, time.time(), cancelled_by=cancelled_by(request, killed), notes=(note,))
+    said = last_line(folder / files.LOG) or None
+    result = Result(
+        Outcome.CANCELLED, time.time(), last_line=said, cancelled_by=cancelled_by(request, killed), notes=(note,)
+    )
     try:
         files.create_json(folder / files.RESULT, result.as_dict())
     except OSError:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from qinspect.inspector.runs.result import CancelRequest, Outcome, Result, cancelled_by, signal_name
-
-if TYPE_CHECKING:
-    from qinspect.inspector.runs.tail import LogTail
+from qinspect.inspector.runs.tail import LogTail, last_line
 
 
 def kill_group(pgid: int, number: int) -> bool:
@@ -38,7 +35,7 @@ def ending_of(
         ended=ended,
         duration_s=max(0.0, ended - started),
         last_error=tail.last_error,
-        last_line=tail.last_line() or None,
+        last_line=last_line(tail.path) or None,
         cancelled_by=cancelled_by(cancel, killed) if cancel else None,
         notes=tuple(notes),
     )

@@ -22,7 +22,7 @@ class LogTail:
     """Reads what was appended to the log since the last time."""
 
     def __init__(self, path: Path, argv: Sequence[str] = ()) -> None:
-        self._path = path
+        self.path = path
         self._argv = tuple(argv)
         self.offset = 0
         self.last_error: str | None = None
@@ -34,7 +34,7 @@ class LogTail:
         """Events in what the log has got, for at most so many seconds of work."""
         end = time.monotonic() + seconds
         try:
-            with self._path.open("rb") as f:
+            with self.path.open("rb") as f:
                 if f.seek(0, 2) < self.offset:
                     self.offset = 0
                     yield "warning", {"text": "the log became shorter: it is read from its start again"}
@@ -51,7 +51,7 @@ class LogTail:
     def backlog(self) -> int:
         """Bytes of the log that were not read yet."""
         try:
-            return max(0, self._path.stat().st_size - self.offset)
+            return max(0, self.path.stat().st_size - self.offset)
         except OSError:
             return 0
 
@@ -59,16 +59,6 @@ class LogTail:
         """Events that only the end of the log completes."""
         yield from self._ask(lambda: self._parser.close())  # noqa: PLW0108 - there may be no parser to take it from
         yield from self._take_pending()
-
-    def last_line(self) -> str:
-        """The last line of the log that has text, as text; "" for none."""
-        try:
-            with self._path.open("rb") as f:
-                f.seek(max(0, f.seek(0, 2) - _LAST_LINE_BYTES))
-                lines = f.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
-        except OSError:
-            return ""
-        return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
 
     def _feed(self, data: bytes) -> Iterator[Item]:
         yield from self._ask(lambda: self._parser.feed(data))
@@ -108,3 +98,14 @@ class LogTail:
         except Exception as e:  # the user's own patterns may be what is wrong
             self._pending = [("warning", {"text": f"logs are not understood: {type(e).__name__}: {e}"[:500]})]
             return None
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that has text; "" for none."""
+    try:
+        with log.open("rb") as f:
+            f.seek(max(0, f.seek(0, 2) - _LAST_LINE_BYTES))
+            lines = f.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")

@@ -135,6 +135,7 @@ def test_cancel_without_a_supervisor_records_the_end() -> None:
     assert found.result.cancelled_by is not None
     assert str(os.getpid()) in found.result.cancelled_by
     assert "SIGTERM, then SIGKILL" in found.result.cancelled_by
+    assert found.result.last_line == "ready"
     assert "supervisor was gone" in found.result.notes[0]
     assert kinds(run) == ["start", "end"]
     assert [e.seq for e in run.events()[0]] == [1, 2]
