@@ -126,6 +126,8 @@ def rm(*run_names: RunName, as_json: AsJson = False) -> int:
     if not run_names:
         raise UsageError("RUN is missing", expected="a run to delete", cure="`qinspect runs` lists them.")
     found = list({r.id: r for r in map(find, run_names)}.values())
+    for each in found:  # all or none
+        each.refuse_if_live()
     for each in found:
         each.remove()
     if as_json:

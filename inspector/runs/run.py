@@ -58,13 +58,16 @@ class Run:
         """
         return cancel_run(self.folder, self.state, self.spec.host, grace_s)
 
+    def refuse_if_live(self) -> None:
+        """Raises RunIsLive while it goes on."""
+        state = self.state().state
+        if state.is_live:
+            cure = f"`qinspect runs cancel {self.id}` ends it."
+            raise RunIsLive(f"the run {self.id} is {state}", file=self.folder, cure=cure)
+
     def remove(self) -> None:
         """Delete its folder, log and all. Raises RunIsLive while it goes on, CannotRead where it cannot be deleted."""
-        now = self.state()
-        if now.state.is_live:
-            raise RunIsLive(
-                f"the run {self.id} is {now.state}", file=self.folder, cure=f"qinspect runs cancel {self.id}"
-            )
+        self.refuse_if_live()
         _wait_for_supervisor(self.folder)
         gone = self.folder.with_name(f".{self.id}")  # at once out of the list, also where deleting is stopped half-way
         try:

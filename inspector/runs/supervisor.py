@@ -136,6 +136,8 @@ class Supervisor:
         now = time.monotonic()
         self._write_all(self.tail.read(_DRAIN_S), now)
         skipped = self.tail.backlog()
+        for item in self.throttle.close():  # what the end of the log says comes after what the log said
+            self._write(*item)
         self._write_all(self.tail.close(), now)
         for item in self.throttle.close():
             self._write(*item)

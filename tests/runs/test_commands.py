@@ -69,7 +69,7 @@ def test_a_run_from_start_to_removal(cli: Cli, tmp_path: Path) -> None:
     assert cli("runs", "logs", "job") == (0, "one\n", "")
     code, out, err = cli("runs", "rm", "job")
     assert (code, out) == (2, "")
-    assert err == f"qinspect: {run.folder}: the run {run.id} is running. qinspect runs cancel {run.id}\n"
+    assert err == f"qinspect: {run.folder}: the run {run.id} is running. `qinspect runs cancel {run.id}` ends it.\n"
     (tmp_path / "go").touch()
     ended(run)
     shown = cli("runs", "show", "job")[1]
