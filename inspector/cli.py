@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _replace_closed_streams()
     error: QinspectError
     try:
+        _refuse_unseparated(words)
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except QinspectError as e:
@@ -85,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return code if isinstance(code, int) else 0
     return _fail(error, "--json" in _own_words(words))
+
+
+def _refuse_unseparated(words: Sequence[str]) -> None:
+    """Without `--`, `qinspect run main.py --name x` would take an option of the command for its own."""
+    if words[:1] == ["run"] and len(words) > 1 and "--" not in words and not {"--help", "-h", "--version"} & set(words):
+        raise UsageError("the command of a run stands after --", cure="qinspect run [options] -- CMD ...")
 
 
 def _own_words(words: Sequence[str]) -> Sequence[str]:

@@ -21,7 +21,7 @@ from qinspect.inspector.runs.tail import last_line
 
 DEFAULT_GRACE_S = 10.0
 _LOOK_EVERY_S = 0.05
-_SUPERVISOR_PATIENCE_S = 15.0
+_SUPERVISOR_PATIENCE_S = 30.0
 """How long a live supervisor may take for the result when the processes are gone: it reads the rest of the log."""
 _KILL_PATIENCE_S = 15.0
 """How long processes may take to go after SIGKILL: one that waits for a disk or a GPU goes late."""
@@ -40,9 +40,9 @@ def cancel_run(folder: Path, state: Callable[[], RunState], host: str, grace_s: 
     if host != host_name():
         raise CannotSignal(f"the run {folder.name} is on host {host}", file=folder, cure="Cancel it there.")
     processes = read_processes(folder) or Processes()
-    request = _request(folder, grace_s)
     if not _ours(folder, processes):
         raise CannotSignal(f"the run {folder.name} has no process yet", file=folder, cure="Try again.")
+    request = _request(folder, grace_s)
     if not kill_group(processes.pgid, signal.SIGTERM) and group_members(processes.pgid):
         raise CannotSignal("its processes are another user's", file=folder, cure="Ask them, or root.")
     killed = _see_it_end(processes.pgid, request.time + request.grace_s)
@@ -107,7 +107,8 @@ def _wait_for_result(
         time.sleep(_LOOK_EVERY_S)
     if now.result is not None or state().result is not None:
         return state()
-    note = "its supervisor was gone: the exit code is not known"
+    what = "gave no answer" if _watched(processes) else "was gone"
+    note = f"its supervisor {what}: the exit code is not known"
     said = last_line(folder / files.LOG) or None
     result = Result(
         Outcome.CANCELLED, time.time(), last_line=said, cancelled_by=cancelled_by(request, killed), notes=(note,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -24,6 +25,9 @@ RESERVE = "reserve"
 
 RUN_VARIABLE = "QINSPECT_RUN_ID"
 """Variable in the command's environment that holds the id of its run, the folder's name: children inherit it."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+"""What file systems without hard links answer (FAT, some network and user-space ones)."""
 
 _MAX_JSON_BYTES = 16 << 20
 """A file of ours larger than this is not one that we wrote."""
@@ -51,6 +55,12 @@ def create_json(path: Path, content: object) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except OSError as e:
+        if e.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            return False
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -22,6 +23,7 @@ from qinspect.inspector.runs.spec import RunSpec
 
 START_PATIENCE_S = 60.0
 """How long a start may take: a Python from a cold network disk."""
+_FORK_PATIENCE_S = 5.0
 _ELSEWHERE = f"Set {STATE_VARIABLE} to a folder on another disk, or"
 
 
@@ -33,7 +35,7 @@ def launch(spec: RunSpec) -> Path:
         answer = _start_supervisor(folder, spec, logind.here().prefix)
         if "started" not in answer:
             raise _cannot_start(answer, spec, folder)
-    except BaseException:
+    except CannotStartRun:  # not ctrl-c: then the supervisor is already at it, and needs the folder
         if not _command_lives(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -64,27 +66,33 @@ def _write_spec(folder: Path, spec: RunSpec) -> None:
 
 
 def _start_supervisor(folder: Path, spec: RunSpec, prefix: tuple[str, ...]) -> dict[str, Any]:
-    """The supervisor's first line. Its environment is the command's."""
+    """The supervisor's first line. It is told the variables of the run, which are not its own: a PYTHONHOME for the
+    command would break it. They do not go through a file, for there may be secrets among them."""
     # -P: a file named like a module of ours in the current folder must not be imported
     command = [*prefix, sys.executable, "-P", "-m", "qinspect.inspector.runs.supervisor", str(folder)]
-    environment = {"PYTHONUNBUFFERED": "1", **os.environ, **spec.env, files.RUN_VARIABLE: folder.name}
     try:
         with (folder / files.SUPERVISOR_LOG).open("ab") as log:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd="/",  # it must not keep a disk busy
-                env=environment,
                 start_new_session=True,
             )
     except OSError as e:
         raise _cannot_write(e, folder) from e
+    assert process.stdin is not None
     assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as stream:
+        stream.write(json.dumps(spec.env).encode())
     with process.stdout as stream:
         line = _first_line(stream.fileno())
-    process.wait()  # it forked: this one ended at once
+    try:
+        process.wait(_FORK_PATIENCE_S)  # it forked: this one ended at once
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     try:
         answer = json.loads(line)
     except ValueError:

@@ -40,10 +40,11 @@ _WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 class Supervisor:
     """One run from its start to its result."""
 
-    def __init__(self, folder: Path, argv: list[str], cwd: str) -> None:
+    def __init__(self, folder: Path, argv: list[str], cwd: str, env: dict[str, str]) -> None:
         self.folder = folder
         self.argv = argv
         self.cwd = cwd
+        self.env = {"PYTHONUNBUFFERED": "1", **os.environ, **env, files.RUN_VARIABLE: folder.name}
         self.journal: Journal | None = None
         self.tail = LogTail(folder / files.LOG, argv)
         self.throttle = Throttle()
@@ -61,7 +62,7 @@ class Supervisor:
         (self.folder / files.RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
         (self.folder / files.HEARTBEAT).write_text(f"{time.time():.0f}\n")
         self._record(None)
-        command = _start(self.argv, self.cwd, self.folder / files.LOG)
+        command = _start(self.argv, self.cwd, self.env, self.folder / files.LOG)
         try:
             self._record(identify(command.pid))
         except OSError:
@@ -174,14 +175,24 @@ def _write_result(folder: Path, result: Result, journal: Journal | None) -> None
         (folder / files.RESERVE).unlink(missing_ok=True)
 
 
-def _start(argv: list[str], cwd: str, log: Path) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], cwd: str, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     """The command, in a session of its own, writing to the end of the log. Raises OSError."""
     # O_APPEND: several processes of the run write whole lines one after another, also after somebody truncates the file
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        return subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True)
+        return subprocess.Popen(
+            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True
+        )
     finally:
         os.close(fd)
+
+
+def _told_variables() -> dict[str, str]:
+    """Variables of this run, which whoever launched us wrote to our stdin."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(sys.stdin.buffer.read())
+        return {str(k): str(v) for k, v in content.items()}
+    return {}
 
 
 def _say(content: dict[str, Any]) -> None:
@@ -204,7 +215,7 @@ def main(argv: list[str]) -> int:
         _say({"problem": "spec.json is missing or broken", "file": str(folder / files.SPEC)})
         return 1
     try:
-        Supervisor(folder, [str(w) for w in words], cwd).run()
+        Supervisor(folder, [str(w) for w in words], cwd, _told_variables()).run()
     except OSError as e:
         _say({"problem": e.strerror or str(e), "errno": e.errno, "file": e.filename and os.fsdecode(e.filename)})
         return 1

@@ -109,7 +109,8 @@ def test_the_schema_lists_every_state(source_root: Path) -> None:
         (("run", "--env", "A", "--", "true"), "--env needs NAME=VALUE; found A"),
         (("run", "--cwd", "/no/such", "--", "true"), "no folder; found /no/such"),
         (("run", "--", "no-such-program", "--json"), "no-such-program: there is no such program"),
-        (("run", "ls", "--bogus"), "Unknown option"),
+        (("run", "ls", "--name", "x"), "the command of a run stands after --. qinspect run [options] -- CMD"),
+        (("run", "--bogus", "--", "ls"), "Unknown option: --bogus"),
         (("runs", "show"), "RUN is missing"),
         (("runs", "show", "x"), "no run is called x"),
         (("runs", "rm"), "RUN is missing"),
@@ -159,6 +160,23 @@ def test_ctrl_c_ends_the_following_and_not_the_run(tmp_path: Path) -> None:
     assert f"stopped following; run {run.id} goes on" in said
     assert run.state().state is State.RUNNING
     assert run.cancel().state is State.CANCELLED
+
+
+def test_a_terminal_that_is_closed_leaves_the_run(tmp_path: Path) -> None:
+    words = [QINSPECT, "run", "-f", "--name", "job", "--", "/bin/sh", "-c", f"echo one; {WAIT_FOR_FILE}; echo two"]
+    ours, theirs = pty.openpty()
+    follower = subprocess.Popen(["setsid", "--ctty", *words], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"one\r\n" not in shown:
+        shown += os.read(ours, 4096)
+    os.close(ours)  # the connection is lost
+    assert follower.wait() != 0
+    run = find("job")
+    assert run.state().state is State.RUNNING
+    (tmp_path / "go").touch()
+    assert ended(run).state is State.FINISHED
+    assert run.log_path.read_text() == "one\ntwo\n"
 
 
 def test_raw_bytes_into_a_pipe_and_harmless_text_on_a_terminal() -> None:

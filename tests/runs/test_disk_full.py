@@ -158,3 +158,17 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypa
             write(path, {"new": 2})
     assert files.read_json(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_system_without_hard_links_still_has_one_first_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "x.json"
+    assert files.create_json(path, {"first": 1})
+    assert not files.create_json(path, {"second": 2})
+    assert files.read_json(path) == {"first": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

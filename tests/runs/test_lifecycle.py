@@ -147,6 +147,8 @@ def test_cancel_when_the_supervisor_stands_still(monkeypatch: pytest.MonkeyPatch
     os.kill(supervisor_pid(run), signal.SIGSTOP)
     found = run.cancel()
     assert found.state is State.CANCELLED
+    assert found.result is not None
+    assert "gave no answer" in found.result.notes[0]
     os.kill(supervisor_pid(run), signal.SIGCONT)
     who = identify(supervisor_pid(run))
     until(lambda: who is None or not who.is_alive(), "the supervisor's end")

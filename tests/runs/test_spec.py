@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from run_processes import begin, ended
 
-from qinspect.inspector.runs import RunSpec, compare_specs, make_spec
+from qinspect.inspector.errors import CannotStartRun
+from qinspect.inspector.runs import RunSpec, State, compare_specs, make_spec
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.spec import NOT_STORED, is_secret, spec_from_dict
 
@@ -42,6 +43,14 @@ def test_secrets_reach_the_command_and_not_the_disk() -> None:
         if path.name in (files.SPEC, files.LOG, files.EVENTS, files.RESULT):
             assert path.stat().st_mode & 0o077 == 0
     assert run.folder.stat().st_mode & 0o077 == 0
+
+
+def test_variables_of_the_command_are_not_the_supervisors() -> None:
+    run = begin("/bin/sh", "-c", "echo $PYTHONHOME", env={"PYTHONHOME": "/no/python", "PATH": "/no/programs"})
+    assert ended(run).state is State.FINISHED
+    assert run.log_path.read_text() == "/no/python\n"
+    with pytest.raises(CannotStartRun, match="expected a program in PATH"):
+        begin("ls", env={"PATH": "/no/programs"})
 
 
 def test_which_names_are_secrets() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_processes import WAIT_FOR_FILE, command_pid, edit, ended, kill, reopened, shell, supervisor_pid
 
-from qinspect.inspector.errors import RunIsNotLive, UnknownRun
+from qinspect.inspector.errors import CannotSignal, RunIsNotLive, UnknownRun
 from qinspect.inspector.runs import Run, State, find, list_runs, make_spec
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.identity import ProcessId, from_dict, identify
@@ -135,3 +135,12 @@ def test_no_folder_is_no_runs(own_runs: Path) -> None:
     own_runs.parent.mkdir()
     own_runs.write_text("a file")
     assert list_runs() == []
+
+
+def test_a_run_without_a_process_yet_is_not_cancelled_and_not_marked(own_runs: Path) -> None:
+    folder = own_runs / "20000101-000000-abcd"
+    folder.mkdir(parents=True)
+    files.write_json(folder / files.SPEC, make_spec(["true"]).as_dict())
+    with pytest.raises(CannotSignal, match="no process yet"):
+        list_runs()[0].cancel()
+    assert [p.name for p in folder.iterdir()] == [files.SPEC]

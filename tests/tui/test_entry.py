@@ -70,6 +70,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (("a", "b", "--json"), ("line", "a", "b", "--json")),
         (("tree", "a"), ("line", "tree", "a")),
         (("tree", "a", "--low-bandwidth"), ("line", "tree", "a")),
+        (("run", "--", "a", "--low-bandwidth"), ("line", "run", "--", "a", "--low-bandwidth")),
         ((), ("line",)),
     ],
 )
