@@ -141,7 +141,10 @@ def _cannot_start(answer: dict[str, Any], spec: RunSpec, folder: Path) -> Cannot
     if where == spec.cwd:
         return CannotStartRun(f"the working folder: {answer.get('problem')}", file=spec.cwd, cure="Give another --cwd.")
     path = Path(spec.cwd, program) if "/" in program else None
-    if code == errno.ENOENT:
+    # a folder in PATH that may not be entered makes "no such program" look like "not allowed"
+    search = spec.env.get("PATH", os.environ.get("PATH"))
+    nowhere = code == errno.EACCES and path is None and shutil.which(program, os.F_OK, search) is None
+    if code == errno.ENOENT or nowhere:
         if path is not None and path.exists():
             cure = "Its first line names an interpreter that is not installed: start it with one that is."
             return CannotStartRun("its interpreter does not exist", file=path, cure=cure)

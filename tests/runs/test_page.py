@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,7 @@ def test_the_session_is_what_is_printed(
     (tmp_path / "main.py").write_text("import time\ntime.sleep(600)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # the page says `python`
     monkeypatch.setattr("qinspect.inspector.runs.run.sample", lambda: GpuSample(0, ()))
     commands = re.findall(
         r"^\$ qinspect (run .*|runs diff .*|runs cancel .*|runs rm .*)\n((?:(?!\$|```).*\n)*)", page, re.M

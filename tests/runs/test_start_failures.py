@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ def test_a_missing_program(tmp_path: Path) -> None:
     )
     line = refused("./missing", cwd=tmp_path)
     assert line.startswith(f"{tmp_path}/missing: there is no such program")
+
+
+def test_a_missing_program_where_a_folder_of_path_may_not_be_entered() -> None:
+    answer = {"problem": "Permission denied", "errno": errno.EACCES, "file": "no-such-program"}
+    error = launch._cannot_start(answer, make_spec(["no-such-program"]), Path("/none"))
+    assert "there is no such program" in str(error)
+    assert "chmod" in str(launch._cannot_start(answer, make_spec(["ls"]), Path("/none")))
 
 
 def test_a_file_that_is_no_program(tmp_path: Path) -> None:
