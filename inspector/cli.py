@@ -399,5 +399,12 @@ def dequantize(
 
 
 # Named by their place, so that what runs need is imported for runs only.
-app.command("qinspect.inspector.runs.commands:run", name="run")
-app.command("qinspect.inspector.runs.commands:app", name="runs")
+_RUN_HELP = (
+    "Start a command that outlives this terminal. Exit code 0: started, 2: not; with -f, 1 unless it finished well."
+)
+app.command(
+    "qinspect.inspector.runs.commands:run", name="run", help=_RUN_HELP, usage="Usage: qinspect run [OPTIONS] -- CMD ..."
+)
+app.command(
+    "qinspect.inspector.runs.commands:app", name="runs", help="List the runs; show, follow, cancel, remove one."
+)

@@ -484,9 +484,10 @@ def test_a_first_word_that_is_a_command_is_the_command(
 
 def test_version_and_help(cli: Cli) -> None:
     assert cli.text("--version") == f"{version('qinspect')}\n"
-    assert cli.text("tree", "--version") == f"{version('qinspect')}\n"
+    for words in (("tree",), ("run",), ("runs",), ("runs", "show")):
+        assert cli.text(*words, "--version") == f"{version('qinspect')}\n"
     out = cli.text("--help")
-    for command in ("tree", "scales", "diff", "show", "dequantize", "--version"):
+    for command in ("tree", "scales", "diff", "show", "dequantize", "run", "runs", "--version"):
         assert command in out
     assert cli.text("-h") == out
     assert "*in_proj*" in cli.text("dequantize", "--help")

@@ -21,7 +21,14 @@ from qinspect.inspector.text import visible
 LINES_BEFORE_FOLLOWING = 100
 """Lines of the log that `runs logs -f` starts with: catching up with a gigabyte helps nobody."""
 
-app = App(name="runs", help="Runs: commands that outlive the terminal. Without a word, list them.", version_flags=[])
+
+def _version() -> str:
+    from qinspect.inspector import __version__
+
+    return __version__
+
+
+app = App(name="runs", version=_version)
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 Follow = Annotated[
     bool,
