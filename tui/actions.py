@@ -42,7 +42,7 @@ ACTIONS = (
     Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),
     Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND),
     Action("largest_difference", ("M",), "largest", "The largest difference.", FIND),
-    Action("filter", ("slash",), "filter", "Filter by name, status or kind; escape clears it.", FIND),
+    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; escape clears it.", FIND),
     Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any scale or tensor.", FIND),
     Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND),
     Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),

@@ -102,6 +102,8 @@ class Session:
     pairs: list[ScalePair] = field(default_factory=list)
     error_a: str = ""
     error_b: str = ""
+    _schemes: dict[str, str] = field(default_factory=dict)
+    _schemes_of: tuple[Format | None, Format | None] = (None, None)
 
     @property
     def two(self) -> bool:
@@ -172,6 +174,19 @@ class Session:
 
         self.comparison = compare(self.a, self.b, None, progress, ready)
         post(Compared(self.comparison))
+
+    def weight_schemes(self) -> dict[str, str]:
+        """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its
+        scales. Made when it is first asked for, and anew when B has become known."""
+        known = (self.a, self.b)
+        if known != self._schemes_of:
+            self._schemes_of, self._schemes = known, {}
+            for fmt in known:
+                for weight in fmt.weights() if fmt else ():
+                    for role in weight.scale_roles:
+                        before = self._schemes.get(role, weight.scheme)
+                        self._schemes[role] = before if before == weight.scheme else f"{before} {weight.scheme}"
+        return self._schemes
 
     def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Values]:
         """The ranges of these scales in A and in B: for rows that are on the screen."""

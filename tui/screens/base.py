@@ -22,6 +22,7 @@ from qinspect.inspector.paired_tree import PairedTree
 from qinspect.inspector.text import count, size, strip_root, visible
 from qinspect.tui.actions import bindings
 from qinspect.tui.detail import detail_lines, folded, node_lines
+from qinspect.tui.filters import HINT
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.look import Line, Look, Options
@@ -93,7 +94,7 @@ class CompareBase(Screen[None]):
                 with Vertical(id="detail-box"):
                     yield TitleLine("3 detail", id="detail-title")
                     yield TextPane(id="detail")
-        yield Input(id="filter", placeholder="words in name, status or kind; escape clears", compact=True)
+        yield Input(id="filter", placeholder=HINT, compact=True)
         yield HintBar()
 
     def on_mount(self) -> None:
@@ -159,7 +160,8 @@ class CompareBase(Screen[None]):
         return strip_root(pair.record.key)
 
     def refill(self) -> None:
-        rows = self.selection.choose(self.session.pairs, self.path_of, self.table.values)
+        schemes = self.session.weight_schemes() if self.selection.text else {}
+        rows = self.selection.choose(self.session.pairs, self.path_of, self.table.values, schemes)
         self.table.show(rows, self.session.two)
         s = self.selection
         parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
