@@ -1,69 +1,22 @@
-"""The other views of the detail pane: histograms, codes, profile, values. Built in a thread; each returns lines."""
+"""The other views of the detail pane: codes, profile, values; histograms are next door. Built in a thread; each returns
+lines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
-from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.histogram import Chunks, Histogram, code_counts, histogram, weight_chunks
+from qinspect.inspector.histogram import code_counts
 from qinspect.inspector.text import number, percent, share
+from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
 from qinspect.tui.look import Line, Look, Options
-from qinspect.tui.plot import heat_lines, histogram_lines, profile_lines
+from qinspect.tui.plot import heat_lines, profile_lines
 from qinspect.tui.session import Session
 from qinspect.tui.widgets.lines import Piece
 
-Check = Callable[[int, int], None]
 SHOWN_VALUES = 20_000
-
-
-def weight_of(fmt: Format | None, pair: ScalePair) -> QuantizedWeight | None:
-    """The weight that a scale belongs to: its own, or for an observation point that of the layer it stands at."""
-    if fmt is None:
-        return None
-    weights = fmt.weights()
-    role = pair.role.partition("#")[0]
-    own = next((w for w in weights if pair.role in w.scale_roles or w.role == role), None)
-    if own or ":" not in role:
-        return own
-    module = role.rpartition(":")[0]
-    return next((w for w in weights if w.role == f"{module}.weight"), None)
-
-
-def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
-    """Of the scale's own values, A over B."""
-    a, b = _values(s, pair)
-    first = a if a is not None else b
-    if first is None or first.size < 2:
-        return ["  One number: there is no distribution to draw.", "", "  w shows the weight of this layer."]
-
-    def stream(x: np.ndarray | None) -> Chunks | None:
-        return None if x is None else lambda: [x]
-
-    left, right = (stream(a), stream(b)) if a is not None else (stream(b), None)
-    assert left is not None
-    check(0, 1)
-    return _draw(lambda zoom: histogram(left, right, _bins(look), o.log_axis, zoom), look, o)
-
-
-def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
-    """Of the dequantized weight, A over B."""
-    wa = weight_of(s.a, pair) if pair.a else None
-    wb = weight_of(s.b, pair) if pair.b else None
-    if wa is None and wb is None:
-        return ["  No quantized weight belongs to this scale."]
-    streams: list[Chunks] = []
-    for fmt, weight in ((s.a, wa), (s.b, wb)):
-        if fmt is not None and weight is not None:
-            streams.append(weight_chunks(fmt, weight, check))
-    second = streams[1] if len(streams) > 1 else None
-    lines = _draw(lambda zoom: histogram(streams[0], second, _bins(look), o.log_axis, zoom), look, o)
-    w = wa or wb
-    assert w is not None
-    heading = f"  {w.role} {list(w.shape)}"
-    return [f"{heading}, dequantized" if len(heading) + 13 <= look.width else heading, *lines]
 
 
 def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
@@ -112,11 +65,15 @@ def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -
         return ["  One number: there is no profile to draw."]
     check(0, 1)
     n = look.width * 2
-    lines: list[Line] = [
-        *profile_lines(_thin(first, n), _thin(b, n) if a is not None and b is not None else None, first.size, look)
-    ]
+    other = _thin(b, n) if a is not None and b is not None else None
     if a is None or b is None or a.shape != b.shape:
-        return lines
+        return list(profile_lines(_thin(first, n), other, first.size, look, look.height))
+    heat = _heat_map(a, b, look)
+    return [*profile_lines(_thin(first, n), other, first.size, look, look.height - len(heat)), *heat]
+
+
+def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
+    """B/A cell by cell, with a heading: at most half of the pane."""
     with np.errstate(all="ignore"):
         ratio = np.log2(b.astype(np.float64) / a.astype(np.float64))
     grid = ratio.reshape(-1, ratio.shape[-1]) if ratio.ndim > 1 else ratio.reshape(1, -1)
@@ -125,13 +82,10 @@ def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -
     finite = np.abs(grid[np.isfinite(grid)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     edge = percent(100 * (2**limit - 1)) if finite.size and finite.max() > 0 else "0 %"
-    lines += [
-        "",
-        f"  B/A per cell, {grid.shape[0]} x {grid.shape[1]}: darkest equal, brightest {edge} (or its inverse)",
-    ]
-    cells = _shrink(grid / limit, max(2, look.height * 2), max(8, look.width - 2))
-    lines += heat_lines(cells, look)
-    return lines
+    heading = f"  B/A per cell, {grid.shape[0]} x {grid.shape[1]}: darkest equal, brightest {edge} (or its inverse)"
+    # Half a line a row where there are colours: `heat_lines` draws two rows a line.
+    rows = max(2, look.height // 2 - 2) * (1 if look.a is None or look.plain else 2)
+    return ["", heading, *heat_lines(_shrink(grid / limit, rows, max(8, look.width - 2)), look)]
 
 
 def values(s: Session, pair: ScalePair, _look: Look, _: Options, check: Check) -> list[Line]:
@@ -174,38 +128,6 @@ def _values(s: Session, pair: ScalePair) -> tuple[np.ndarray | None, np.ndarray 
     for fmt, record in ((s.a, pair.a), (s.b, pair.b)):
         found.append(None if fmt is None or record is None else np.asarray(fmt.values(record), np.float64))
     return found[0], found[1]
-
-
-def _bins(look: Look) -> int:
-    """Two bins a cell, as the plot's marks have two dots."""
-    return max(16, 2 * (look.width - 12))
-
-
-def _draw(make: Callable[[tuple[float, float] | None], Histogram], look: Look, o: Options) -> list[Line]:
-    h = make(None)
-    if o.zoom < 1:
-        low, high = h.edges[0], h.edges[-1]
-        h = make((high - (high - low) * o.zoom, high))
-    cursor = None if o.cursor is None else h.edges[0] + (h.edges[-1] - h.edges[0]) * o.cursor
-    lines: list[Line] = [*histogram_lines(h, look, o.log_counts, cursor)]
-    b = f"   B absmax {number(h.absmax_b)}" if h.b is not None else ""
-    lines.append(
-        f"  A filled, absmax {number(h.absmax_a)}{b}" + (f"   {h.n_left_out:,} left out" if h.n_left_out else "")
-    )
-    if cursor is not None:
-        lines.append(_read_out(h, cursor))
-    return lines
-
-
-def _read_out(h: Histogram, cursor: float) -> str:
-    """What share of A and B lies below the cursor."""
-    value = 10**cursor if h.logarithmic else cursor
-    parts = [f"  cursor {number(value)}"]
-    for label, counts in (("A", h.a), ("B", h.b)):
-        if counts is not None:
-            below = sum(c for c, edge in zip(counts, h.edges[1:], strict=True) if edge <= cursor)
-            parts.append(f"{label}: {share(below, sum(counts))} below")
-    return "   ".join(parts)
 
 
 def _thin(x: np.ndarray, n: int) -> Sequence[float]:

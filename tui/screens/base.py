@@ -262,7 +262,7 @@ class CompareBase(Screen[None]):
         theme = self.app.current_theme
         colors = None if theme.ansi or self.app.no_color else theme.variables
         a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, area.height - 3), a, b, mark, self.glyphs is ASCII)
+        return Look(max(20, area.width - 1), max(6, area.height), a, b, mark, self.glyphs is ASCII)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="view")
     def _draw(self, number: int, view: str, pair: ScalePair, look: Look, options: Options) -> None:
