@@ -13,6 +13,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.histogram import Chunks, Histogram, histogram, weight_chunks
 from qinspect.inspector.text import number, share
+from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL, Marks, mark_lines, merged_marks
 from qinspect.tui.plot import MIN_HEIGHT, canvas_of, histogram_lines, with_cursor
@@ -107,10 +108,12 @@ def _draw(
         [Marks(one.label, (*_ends(h, i, named), *_clips(one.clip, h.logarithmic))) for i, one in enumerate(series)]
     )
     cursor = None if o.cursor is None else h.edges[0] + (h.edges[-1] - h.edges[0]) * o.cursor
-    below = _folded(_legend(h, series, named), look.width)
+    below: list[Line] = [*side_by_side(_legend(h, series, named), look.width)]
     if cursor is not None:
-        below += _folded(_read_out(h, [one.label for one in series], cursor), look.width)
+        below += side_by_side(_read_out(h, [one.label for one in series], cursor), look.width)
     height = look.height - len(heading) - len(marks) - 1 - len(below)
+    if height < MIN_HEIGHT:  # what it is a histogram of stands in the pane's title too
+        heading, height = [], height + len(heading)
     plotted = histogram_lines(h, look, max(MIN_HEIGHT, height), o.log_counts)
     canvas = canvas_of(plotted, h.edges[0], h.edges[-1])
     if canvas is None:
@@ -161,20 +164,19 @@ def _legend(h: Histogram, series: Sequence[Series], named: tuple[str, ...]) -> l
 def _signs(rows: Sequence[Sequence[Piece]], named: tuple[str, ...]) -> str:
     """What the signs in the rows of marks mean."""
     used = {c for row in rows for c in row[-1][0]}
-    several = (named[0], "max" if "max" in named else "clip")
     meanings = (
         (END, ", ".join(named)),
         (CLIP_LOW, "clip"),
         (CLIP_HIGH, "clip"),
-        (SEVERAL, " and ".join(several)),
-        (BEFORE, "off the axis"),
-        (AFTER, "off the axis"),
+        (SEVERAL, "both"),
+        (BEFORE, "off axis"),
+        (AFTER, "off axis"),
     )
     found: dict[str, list[str]] = {}
     for sign, meaning in meanings:
         if sign in used:
             found.setdefault(meaning, []).append(sign)
-    return "  " + "   ".join(f"{' '.join(signs)} {meaning}" for meaning, signs in found.items())
+    return "  " + "  ".join(f"{' '.join(signs)} {meaning}" for meaning, signs in found.items())
 
 
 def _read_out(h: Histogram, labels: Sequence[str], cursor: float) -> list[str]:
@@ -190,17 +192,6 @@ def _read_out(h: Histogram, labels: Sequence[str], cursor: float) -> list[str]:
 def _value(at: float, logarithmic: bool) -> float:
     """What stands at a place on the axis. A logarithm and back is exact to the float32 that was counted."""
     return float(np.float32(10**at)) if logarithmic and math.isfinite(at) else at
-
-
-def _folded(parts: Sequence[str], width: int) -> list[Line]:
-    """Parts side by side, on as many lines as they need."""
-    lines: list[str] = []
-    for part in parts:
-        if lines and len(lines[-1]) + 3 + len(part) <= width:
-            lines[-1] += f"   {part}"
-        else:
-            lines.append(f"  {part}")
-    return list(lines)
 
 
 def _bins(look: Look) -> int:

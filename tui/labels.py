@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from rich.cells import cell_len, set_cell_size
@@ -33,6 +34,17 @@ def fit(name: str, rest: str, width: int, cut: str) -> str:
         return name
     half = (width - len(cut)) // 2
     return set_cell_size(name, width - half - len(cut)) + cut + set_cell_size(name[::-1], half)[::-1]
+
+
+def side_by_side(parts: Sequence[str], width: int) -> list[str]:
+    """Parts beside each other, indented, on as many lines as they need."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + 3 + cell_len(part) <= width:
+            lines[-1] += f"   {part}"
+        else:
+            lines.append(f"  {part}")
+    return lines
 
 
 def fill(text: str, width: int, cut: str, right: bool = False, keep_end: bool = False) -> str:

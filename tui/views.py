@@ -11,6 +11,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.histogram import code_counts
 from qinspect.inspector.text import number, percent, share
 from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
+from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import heat_lines, profile_lines
 from qinspect.tui.session import Session
@@ -82,10 +83,11 @@ def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
     finite = np.abs(grid[np.isfinite(grid)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     edge = percent(100 * (2**limit - 1)) if finite.size and finite.max() > 0 else "0 %"
-    heading = f"  B/A per cell, {grid.shape[0]} x {grid.shape[1]}: darkest equal, brightest {edge} (or its inverse)"
+    parts = (f"B/A per cell, {grid.shape[0]} x {grid.shape[1]}", "darkest equal", f"brightest {edge} or its inverse")
+    heading = side_by_side(parts, look.width)
     # Half a line a row where there are colours: `heat_lines` draws two rows a line.
     rows = max(2, look.height // 2 - 2) * (1 if look.a is None or look.plain else 2)
-    return ["", heading, *heat_lines(_shrink(grid / limit, rows, max(8, look.width - 2)), look)]
+    return ["", *heading, *heat_lines(_shrink(grid / limit, rows, max(8, look.width - 2)), look)]
 
 
 def values(s: Session, pair: ScalePair, _look: Look, _: Options, check: Check) -> list[Line]:

@@ -44,6 +44,12 @@ DETAIL_AFTER_S = 0.06
 WATCH_EVERY_S = 3.0
 """How often the files' sizes and times are looked at."""
 
+SMALL_HEIGHT = 30
+"""Lines of a terminal under which a plot has to take its room from the verdict and the table."""
+
+SMALL_TABLE = 5
+"""Lines of the table there: its title, its header, and the scales around the cursor."""
+
 PANES = ("tree", "table", "detail")
 
 
@@ -69,6 +75,7 @@ class CompareBase(Screen[None]):
         self.verdict_in_detail = False
         self.drawing = False
         self._drawn_for: Look | None = None
+        self._fitted_for = self.view
         self._request = 0
         self._timer_running = False
         self._changed: list[Checkpoint] = []
@@ -126,11 +133,12 @@ class CompareBase(Screen[None]):
         self.query_one("#models", Static).update("\n".join(lines))
 
     def show_headline(self, text: str) -> None:
-        """The verdict, or why there is none, in at most three lines; `t` shows all of it."""
+        """The verdict, or why there is none, in a few lines; `t` shows all of it."""
         self.verdict_text = text
         width = max(20, self.size.width - 2)
+        most = 1 if self.view != "detail" and self.size.height < SMALL_HEIGHT else 3
         lines = textwrap.wrap(
-            text, width, max_lines=3, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
+            text, width, max_lines=most, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
         )
         self.query_one("#verdict", Static).update("\n".join(lines))
 
@@ -213,6 +221,8 @@ class CompareBase(Screen[None]):
             title.update("3 detail")
             self.detail.show(node_lines(self.layers_tree.node))
             return
+        if (self._fitted_for == "detail") != (self.view == "detail"):
+            self.fit_panes()
         title.update(f"3 {self.view} {self.glyphs.dot} {visible(pair.role, 100)}")
         self._remember(pair.role)
         problems = self.session.comparison.copies if self.session.comparison else ()
@@ -257,12 +267,13 @@ class CompareBase(Screen[None]):
         self.detail.show(lines)
 
     def _look(self) -> Look:
-        """The pane as a plot sees it."""
+        """The pane as a plot sees it. Its height is the one that was given to it: the layout may follow later."""
         area = self.detail.content_region
+        height = area.height if self.zoomed else self._detail_height(self.size.height) - 1
         theme = self.app.current_theme
         colors = None if theme.ansi or self.app.no_color else theme.variables
         a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, area.height), a, b, mark, self.glyphs is ASCII)
+        return Look(max(20, area.width - 1), max(6, height), a, b, mark, self.glyphs is ASCII)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="view")
     def _draw(self, number: int, view: str, pair: ScalePair, look: Look, options: Options) -> None:
@@ -341,11 +352,22 @@ class CompareBase(Screen[None]):
         width, height = self.size
         narrow = 30 if width < 100 else 38 if width < 160 else 56
         self.query_one("#left").styles.width = "1fr" if self.zoomed == "tree" else narrow
+        self._fitted_for = self.view
         if not self.zoomed:
-            self.query_one("#detail-box").styles.height = 7 if height < 30 else 15 if height < 50 else 24
+            self.query_one("#detail-box").styles.height = self._detail_height(height)
             self.query_one("#table-box").styles.height = "1fr"
         self.show_models()
         self.show_headline(self.verdict_text)
+
+    def _detail_height(self, height: int) -> int:
+        """Lines of the detail pane and its title. It depends on the view alone, so that nothing jumps from scale to
+        scale: a plot needs room for axes and legend, and gets it from the table and the verdict."""
+        if self.view == "detail":
+            return 7 if height < SMALL_HEIGHT else 15 if height < 50 else 24
+        if height < SMALL_HEIGHT:
+            chrome = 3 + (self.session.path_b is not None) + bool(self.notice)  # models, a line of verdict, hints
+            return max(7, min(19, height - chrome - SMALL_TABLE))
+        return 19 if height < 50 else 28
 
     def activate(self, name: str) -> None:
         """Let the keys work in this pane.
