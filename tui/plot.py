@@ -117,16 +117,23 @@ def _heights(counts: Sequence[int], log_counts: bool) -> tuple[float, ...]:
     return tuple(math.log10(c + 1) if log_counts else float(c) for c in counts)
 
 
-def profile_lines(a: Sequence[float], b: Sequence[float] | None, n: int, look: Look, height: int) -> tuple[Text, ...]:
-    """A's (and B's) values in ascending order; they stand for `n` values."""
-    curves = [Curve(tuple(range(len(a))), tuple(a), look.a, True)]
+def profile_lines(
+    a: Sequence[float], b: Sequence[float] | None, n: int | None, look: Look, height: int
+) -> tuple[Text, ...]:
+    """A's (and B's) values in ascending order; they stand for `n` values, or for two numbers of them if None."""
+    curves = [Curve(_along(len(a)), tuple(a), look.a, True)]
     if b is not None:
-        curves.append(Curve(tuple(range(len(b))), tuple(b), look.b, False))
+        curves.append(Curve(_along(len(b)), tuple(b), look.b, False))
+    low = min(min(c.y, default=0.0) for c in curves)
     top = max(max(c.y, default=0.0) for c in curves)
-    last = max(1, len(a) - 1)
-    x_ticks = tuple((last * i / 4, f"{round((n - 1) * i / 4):,}") for i in range(5))
-    y_ticks = tuple((top * i / 3, number(top * i / 3)) for i in range(4))
-    return plot(tuple(curves), look, height, (0, last), x_ticks, y_ticks)
+    x_ticks = tuple((i / 4, f"{25 * i} %" if n is None else f"{round((n - 1) * i / 4):,}") for i in range(5))
+    y_ticks = tuple((y, number(y)) for y in (low + (top - low) * i / 3 for i in range(4)))
+    return plot(tuple(curves), look, height, (0.0, 1.0), x_ticks, y_ticks)
+
+
+def _along(n: int) -> tuple[float, ...]:
+    """Places of `n` points from 0 to 1."""
+    return tuple(i / (n - 1) for i in range(n)) if n > 1 else (0.0,)
 
 
 def heat_lines(rows: Sequence[Sequence[float]], look: Look) -> list[Text]:

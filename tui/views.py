@@ -4,12 +4,13 @@ lines."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.histogram import code_counts
-from qinspect.inspector.text import number, percent, share
+from qinspect.inspector.text import dims, number, percent, share
 from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
@@ -20,57 +21,91 @@ from qinspect.tui.widgets.lines import Piece
 SHOWN_VALUES = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """How often every level occurs in the codes of A's, or B's, weight."""
+
+    label: str
+    shape: tuple[int, ...]
+    counts: dict[int, int]
+
+    @property
+    def total(self) -> int:
+        """Number of codes."""
+        return sum(self.counts.values())
+
+    def share(self, level: int) -> float:
+        """Part of the codes that have this level."""
+        return self.counts.get(level, 0) / max(1, self.total)
+
+
 def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
-    """Of the integer codes: every level, unused and saturated ones marked."""
-    counted: list[tuple[str, dict[int, int]]] = []
+    """Of the integer codes: every level, unused and saturated ones marked. Bars are shares of the model's own codes, so
+    that tensors of two sizes can be compared; B has a bar of its own wherever its count is another."""
+    counted: list[Codes] = []
     for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
         weight = weight_of(fmt, pair) if record else None
         if fmt is not None and weight is not None:
-            counted.append((label, code_counts(fmt, weight, check)))
+            counted.append(Codes(label, weight.shape, code_counts(fmt, weight, check)))
     if not counted:
         return ["  No integer codes belong to this scale."]
     lines: list[Line] = []
-    for label, counts in counted:
-        total = sum(counts.values())
-        unused = sum(n == 0 for n in counts.values())
-        low, high = min(counts), max(counts)
-        ends = f"saturated {low}: {share(counts[low], total)}, {high}: {share(counts[high], total)}"
-        lines.append(f"  {label}  {len(counts)} levels, {unused} unused; {ends}; zero {share(counts[0], total)}")
+    for one in counted:
+        low, high = min(one.counts), max(one.counts)
+        parts = (
+            f"{one.label} {dims(one.shape)}, {len(one.counts)} levels",
+            f"{sum(n == 0 for n in one.counts.values())} unused",
+            f"saturated {low}: {share(one.counts[low], one.total)}, {high}: {share(one.counts[high], one.total)}",
+            f"zero {share(one.counts[0], one.total)}",
+        )
+        lines += side_by_side(parts, look.width)
     lines.append("")
-    levels = sorted({level for _, counts in counted for level in counts})
-    top = max(n for _, counts in counted for n in counts.values()) or 1
-    room = max(8, look.width - 36)
-    block = "#" if look.plain else "█"
-    for level in levels:
-        numbers = [counts.get(level) for _, counts in counted]
-        n = numbers[0] or 0
-        outer = (min(counted[0][1]), max(counted[0][1]))
-        mark = "saturated" if level in outer and n else "unused" if numbers[0] == 0 else ""
-        line: list[Piece] = [
-            (f"{level:>6} ", "dim"),
-            (f"{'' if numbers[0] is None else format(n, ','):>12} ", ""),
-            (block * max(int(n > 0), round(room * n / top)), "a"),
-        ]
-        line.append((f" {mark}", "odd"))
-        if len(numbers) > 1 and numbers[1] != numbers[0]:
-            line.append((f"  B {numbers[1]:,}" if numbers[1] is not None else "  not in B", "b"))
-        lines.append(line)
+    top = max(one.share(level) for one in counted for level in one.counts) or 1.0
+    for level in sorted({level for one in counted for level in one.counts}):
+        first, *others = counted
+        lines.append(_bar(f"{level:>6}", first, level, top, look))
+        for other in others:
+            if (other.shape, other.counts.get(level)) != (first.shape, first.counts.get(level)):
+                lines.append(_bar("", other, level, top, look))
     return lines
 
 
+def _bar(name: str, codes: Codes, level: int, top: float, look: Look) -> Line:
+    """One level of one model."""
+    n = codes.counts.get(level)
+    outer = level in (min(codes.counts), max(codes.counts))
+    mark = "not there" if n is None else "unused" if n == 0 else "saturated" if outer else ""
+    room = max(8, look.width - 34)
+    return [
+        (f"{name:<6} {codes.label} ", "dim"),
+        (f"{'' if n is None else format(n, ','):>12} ", ""),
+        (("#" if look.plain else "█") * max(int(bool(n)), round(room * codes.share(level) / top)), codes.label.lower()),
+        (f" {mark}", "odd"),
+    ]
+
+
+def _shapes(a: np.ndarray, b: np.ndarray) -> list[str]:
+    return [f"A {dims(a.shape)}", f"B {dims(b.shape)}", "other shapes"]
+
+
 def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
-    """A and B sorted side by side, and B/A cell by cell as a heat map."""
+    """A and B sorted side by side, and B/A cell by cell as a heat map. Of two shapes, each along the share of its own
+    values, and without the map."""
     a, b = _values(s, pair)
-    first = a if a is not None else b
-    if first is None or first.size < 2:
+    if all(x is None or x.size < 2 for x in (a, b)):
         return ["  One number: there is no profile to draw."]
     check(0, 1)
     n = look.width * 2
-    other = _thin(b, n) if a is not None and b is not None else None
-    if a is None or b is None or a.shape != b.shape:
-        return list(profile_lines(_thin(first, n), other, first.size, look, look.height))
+    if a is None or b is None:
+        first = a if a is not None else b
+        assert first is not None
+        return list(profile_lines(_thin(first, n), None, first.size, look, look.height))
+    curves = _thin(a, n), _thin(b, n)
+    if a.shape != b.shape:
+        heading = side_by_side((*_shapes(a, b), "each along its own values"), look.width)
+        return [*heading, *profile_lines(*curves, None, look, look.height - len(heading))]
     heat = _heat_map(a, b, look)
-    return [*profile_lines(_thin(first, n), other, first.size, look, look.height - len(heat)), *heat]
+    return [*profile_lines(*curves, a.size, look, look.height - len(heat)), *heat]
 
 
 def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
@@ -90,20 +125,20 @@ def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
     return ["", *heading, *heat_lines(_shrink(grid / limit, rows, max(8, look.width - 2)), look)]
 
 
-def values(s: Session, pair: ScalePair, _look: Look, _: Options, check: Check) -> list[Line]:
-    """Index, A, B, difference, one a line."""
+def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
+    """Index, A, B, difference, one a line. Of two shapes, each with its own index."""
     a, b = _values(s, pair)
     first = a if a is not None else b
     if first is None:
         return []
     check(0, 1)
-    both = a is not None and b is not None and a.shape == b.shape
+    if a is not None and b is not None and a.shape != b.shape:
+        return _values_of_two_shapes(a, b, look)
     lines: list[Line] = []
     for i in range(min(first.size, SHOWN_VALUES)):
-        index = ", ".join(map(str, np.unravel_index(i, first.shape))) if first.shape else ""
         x = float(first.reshape(-1)[i])
-        line: list[Piece] = [((f"  [{index}]" if index else "").ljust(18), "dim"), (f"{number(x):>14}", "")]
-        if both and b is not None:
+        line = _value(first, i)
+        if a is not None and b is not None:
             y = float(b.reshape(-1)[i])
             change = 100 * (y - x) / abs(x) if x else float("nan")
             line += [
@@ -111,9 +146,26 @@ def values(s: Session, pair: ScalePair, _look: Look, _: Options, check: Check) -
                 (f"{percent(change):>14}", "up" if y > x else "down" if y < x else "same"),
             ]
         lines.append(line)
-    if first.size > SHOWN_VALUES:
-        lines.append(f"  ... {first.size - SHOWN_VALUES:,} more: `qinspect show` and `dequantize` give all")
-    return lines
+    return lines + _left_out(first.size)
+
+
+def _value(x: np.ndarray, i: int) -> list[Piece]:
+    """Index and value; blank where there is none."""
+    if i >= x.size:
+        return [("", "dim"), ("".rjust(32), "")]
+    index = ", ".join(map(str, np.unravel_index(i, x.shape))) if x.shape else ""
+    return [((f"  [{index}]" if index else "").ljust(18), "dim"), (f"{number(float(x.reshape(-1)[i])):>14}", "")]
+
+
+def _values_of_two_shapes(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
+    n = max(a.size, b.size)
+    rows: list[Line] = [[*_value(a, i), *_value(b, i)] for i in range(min(n, SHOWN_VALUES))]
+    return [*side_by_side((*_shapes(a, b), "each by its own index"), look.width), *rows, *_left_out(n)]
+
+
+def _left_out(n: int) -> list[Line]:
+    more = n - SHOWN_VALUES
+    return [f"  ... {more:,} more: `qinspect show` and `dequantize` give all"] if more > 0 else []
 
 
 VIEWS = {

@@ -435,7 +435,7 @@ async def check_view_weight(d: Driver, key: str) -> None:
 
 @check
 async def check_view_codes(d: Driver, key: str) -> None:
-    await shows_view(d, key, "codes", "A  256 levels", "B  256 levels", "  -128 ", "   127 ")
+    await shows_view(d, key, "codes", ", 256 levels", "  B [", "  -128 ", "   127 ")
 
 
 @check

@@ -15,6 +15,7 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import ScalePair
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.histogram import code_counts, histogram, weight_chunks
+from qinspect.inspector.text import dims
 from qinspect.tui.histograms import clip_of, weight_of
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import diverging, heat_lines, histogram_lines
@@ -23,6 +24,7 @@ from qinspect.tui.views import VIEWS
 
 LOOK = Look(100, 20, (1, 2, 3), (4, 5, 6), (7, 8, 9))
 FOUR_BITS = "m1_w4a8/quamba-small-w4a8"
+HEADS, NO_HEADS = "m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8", "m2_w8a8_pa0.9995/quamba2-tiny-w8a8"
 TENSOR_SCALE = "layers.0.mixer.x_proj.weight"
 
 
@@ -50,6 +52,7 @@ def sessions(request: pytest.FixtureRequest) -> dict[str, Session]:
         "alpha": compared(str(root / ALPHA_A), str(root / ALPHA_B)),
         "permuted": compared(str(root / GROUPED), str(root / PERMUTED)),
         "four": compared(str(root / FOUR_BITS)),
+        "heads": compared(str(root / HEADS), str(root / NO_HEADS)),
         "mixed": compared(str(root / ALPHA_A), str(root / FOUR_BITS)),
     }
 
@@ -346,10 +349,10 @@ def test_codes_say_levels_unused_and_saturated(sessions: dict[str, Session]) -> 
     counts = code_counts(s.a, weight, no_check)
     lines = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
     unused = sum(n == 0 for n in counts.values())
-    assert lines[0].startswith(f"  A  256 levels, {unused} unused; saturated -128:")
+    assert lines[0].startswith(f"  A [44, 384], 256 levels   {unused} unused   saturated -128:")
     assert len(lines) == 3 + 256
     for line in lines[3:]:
-        level, n = line.split()[:2]
+        level, _, n = line.split()[:3]
         assert counts[int(level)] == int(n.replace(",", ""))
     assert lines[-1].endswith("saturated") == bool(counts[127])
     assert sum("unused" in line for line in lines[3:]) == unused
@@ -361,8 +364,72 @@ def test_four_bits_against_eight(sessions: dict[str, Session]) -> None:
     lines = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
     assert "256 levels" in lines[0]
     assert "16 levels" in lines[1]
-    assert any("not in B" in line for line in lines)
-    assert any(re.search(r"B [\d,]+$", line) for line in lines)
+    bars = [line for line in lines if re.match(r" *-?\d* +[AB] (?!\[)", line)]
+    assert sum(" A " in bar for bar in bars) == sum(" B " in bar for bar in bars) == 256
+    assert sum("not there" in bar for bar in bars) == 256 - 16
+
+
+def of_two_shapes(s: Session) -> ScalePair:
+    """A scale of many values, of another shape in B."""
+    (a, b) = (s.a, s.b)
+    assert a is not None
+    assert b is not None
+    return next(
+        p for p in s.pairs
+        if p.a and p.b and np.size(a.values(p.a)) > 1 and np.shape(a.values(p.a)) != np.shape(b.values(p.b))
+    )  # fmt: skip
+
+
+def test_codes_of_another_shape_are_drawn_as_shares_with_both_shapes(sessions: dict[str, Session]) -> None:
+    s = sessions["mixed"]
+    pair = pair_of(s, "layers.0.mixer.dt_proj.weight")
+    for fmt, label in ((s.a, "A"), (s.b, "B")):
+        weight = weight_of(fmt, pair)
+        assert fmt is not None
+        assert weight is not None
+        counts = code_counts(fmt, weight, no_check)
+        shown = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
+        assert any(line.startswith(f"  {label} {list(weight.shape)}, 256 levels") for line in shown)
+        found = [line for line in shown if re.match(rf" *-?\d* +{label} (?!\[)", line)]
+        assert [int(line.split(f" {label} ")[1].split()[0].replace(",", "")) for line in found] == list(counts.values())
+        longest = max(line.count("█") for line in shown)
+        most = max(range(256), key=lambda i: found[i].count("█"))
+        assert found[most].count("█") > longest // 3  # neither is flat beside the other, however many codes it has
+
+
+def test_values_of_another_shape_have_their_own_index(sessions: dict[str, Session]) -> None:
+    s = sessions["heads"]
+    pair = of_two_shapes(s)
+    assert s.a is not None
+    assert s.b is not None
+    assert pair.a is not None
+    assert pair.b is not None
+    a, b = np.asarray(s.a.values(pair.a)), np.asarray(s.b.values(pair.b))
+    heading, *rows = text(VIEWS["values"](s, pair, LOOK, Options(), no_check)).splitlines()
+    assert heading.startswith(f"  A {dims(a.shape)}   B {dims(b.shape)}   other shapes")
+    assert len(rows) == max(a.size, b.size)
+    for x, at in ((a, 0), (b, 1)):
+        cells = [re.findall(r"\[([\d, ]+)\] +(\S+)", row) for row in rows[: x.size]]
+        for index, row in zip(np.ndindex(x.shape), cells, strict=True):
+            where, value = row[min(at, len(row) - 1)]
+            assert where == ", ".join(map(str, index))
+            assert float(value) == pytest.approx(float(x[index]), rel=1e-5)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["unicode", "ascii"])
+def test_a_profile_of_another_shape_has_both_curves_and_says_both_shapes(
+    plain: bool, sessions: dict[str, Session]
+) -> None:
+    s = sessions["heads"]
+    lines = VIEWS["profile"](s, of_two_shapes(s), replace(LOOK, plain=plain), Options(), no_check)
+    shown = text(lines)
+    assert re.match(r"  A \S+.*   B \S+.*   other shapes", shown)
+    assert "100 %" in shown
+    assert "B/A" not in shown
+    plotted = "".join(x.plain for x in lines if isinstance(x, Text))
+    assert ("#" if plain else "█") in plotted
+    assert re.search(r"\*" if plain else "[\u2801-\u28ff]", plotted)
+    assert len(lines) == LOOK.height
 
 
 def test_values_are_those_of_both_models(sessions: dict[str, Session]) -> None:
