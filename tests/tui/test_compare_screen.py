@@ -107,7 +107,7 @@ async def test_a_broken_a_says_why_and_leaves(tmp_path: Path) -> None:
     async with open_app(tmp_path / "nowhere", ALPHA_B) as d:
         assert "no such file or folder" in d.text_of("#verdict")
         await d.press("j", "k", "enter", "n", "M", "t", "w", "z", "c", "s", "f", "escape", "C", "Y", "q")
-        assert d.app.return_code == 0
+        assert d.app.return_code == 2
 
 
 async def test_one_model_is_the_same_screen_without_b() -> None:

@@ -13,6 +13,9 @@ from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
 
+CANNOT_OPEN = 2
+"""Exit code where A, or B, cannot be opened: the command line's."""
+
 
 class Taking(CompareBase):
     """Clipboard, saved views, help, leaving."""
@@ -79,4 +82,4 @@ class Taking(CompareBase):
         self.app.push_screen(HelpScreen(self.glyphs, keys_now(self)))
 
     def action_quit(self) -> None:
-        self.app.exit()
+        self.app.exit(return_code=CANNOT_OPEN if self.session.error_a or self.session.error_b else 0)
