@@ -87,7 +87,7 @@ def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
     bound.apply_keymap(screen.app._keymap)
     found: dict[str, list[str]] = {a.name: [] for a in ACTIONS}
     for key, several in bound.key_to_bindings.items():
-        for binding in several:
+        for binding in several[:1]:  # of two on one key, the first has it
             if binding.id in found:
                 found[binding.id].append(key)
     return found

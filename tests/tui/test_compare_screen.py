@@ -20,6 +20,7 @@ from rich.cells import cell_len
 from test_terminal_safety import HOSTILE_NAMES
 
 from qinspect.tui import views
+from qinspect.tui.actions import keys_now
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.session import Drawn
@@ -549,6 +550,27 @@ async def test_a_bad_config_file_is_said_and_stays_said(content: str, words: str
         assert words in d.text_of("#models").splitlines()[-1]
         await d.press("n")
         assert d.role == "layers.0.mixer.x_proj:input"
+
+
+@pytest.mark.parametrize("first", ["quit", "next_difference"])
+@pytest.mark.parametrize("key", ["f8", "slash"])
+async def test_two_actions_on_one_key_are_said_and_one_has_it(first: str, key: str, own_home: Path) -> None:
+    config = own_home / "config/qinspect/config.toml"
+    config.parent.mkdir(parents=True)
+    lines = ['quit = "f8"', 'next_difference = ["f8", "f9"]', 'largest_difference = "f7"']
+    lines = [line.replace("f8", key) for line in (lines if first == "quit" else lines[::-1])]
+    config.write_text("[keys]\n" + "\n".join(lines))
+    async with open_app(ALPHA_A, ALPHA_B, (300, 40)) as d:
+        said = d.text_of("#models").splitlines()[-1]
+        names = "quit and next_difference" if first == "quit" else "next_difference and quit"
+        shown = {"slash": "/"}.get(key, key)
+        assert said == f"{config}: {names} have one key, {shown}: it does next_difference"
+        await d.press(key)
+        assert d.role == "layers.0.mixer.x_proj:input"
+        await d.press("f9")
+        assert d.role == "layers.0.mixer.ssm_state_act:input"
+        assert not d.app._exit
+        assert keys_now(d.screen)["quit"] == []
 
 
 async def test_theme_and_view_are_remembered(own_home: Path) -> None:
