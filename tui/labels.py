@@ -7,20 +7,20 @@ from pathlib import PurePath
 
 from rich.cells import cell_len, set_cell_size
 
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 
 
 def short_paths(a: str, b: str | None) -> tuple[str, str]:
     """Both paths from the first part on in which they differ; whole where there is one, or no difference."""
     if b is None:
-        return visible(a), ""
+        return shown(a), ""
     parts_a, parts_b = PurePath(a).parts, PurePath(b).parts
     same = 0
     while same < min(len(parts_a), len(parts_b)) - 1 and parts_a[same] == parts_b[same]:
         same += 1
     if parts_a == parts_b:
-        return visible(a), visible(b)
-    return visible(str(PurePath(*parts_a[same:]))), visible(str(PurePath(*parts_b[same:])))
+        return shown(a), shown(b)
+    return shown(str(PurePath(*parts_a[same:]))), shown(str(PurePath(*parts_b[same:])))
 
 
 def fit(name: str, rest: str, width: int, cut: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import number, percent, visible
+from qinspect.inspector.text import number, percent
 from qinspect.tui.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
 
 
@@ -94,7 +95,7 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
     r = pair.record
     match column:
         case "scale":
-            return visible(pair.role, 160)
+            return shown(pair.role, 160)
         case "value":
             return value_text(values[0])
         case "A":

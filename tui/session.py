@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Session:
             post(Failed("", str(e)))
         except Exception as e:  # a bug; the tree, and what was compared so far, stay usable
             report = write_crash_report(traceback.format_exc())
-            post(Failed("", f"a bug in the program ({type(e).__name__}); the report is in {visible(str(report))}"))
+            post(Failed("", f"a bug in the program ({type(e).__name__}); the report is in {shown(str(report))}"))
 
     def _open(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> bool:
         """Whether A could be opened. A broken B leaves A usable."""

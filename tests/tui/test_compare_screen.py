@@ -18,6 +18,7 @@ from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Dr
 from quamba_files import load_state, save_state
 from rich.cells import cell_len
 from test_terminal_safety import HOSTILE_NAMES
+from textual.scrollbar import ScrollBar
 
 from qinspect.tui import views
 from qinspect.tui.actions import keys_now
@@ -25,6 +26,7 @@ from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.session import Drawn
 from qinspect.tui.theme import ANSI
+from qinspect.tui.widgets.bars import PlainScrollBar
 from qinspect.tui.widgets.lines import LineList
 
 if TYPE_CHECKING:
@@ -605,6 +607,46 @@ async def test_a_plain_locale_has_signs_of_ascii(variables: dict[str, str], monk
         signs = [g.up, g.down, g.same, g.different[0], g.odd, g.broken, "A", "B"]
         assert "".join(signs).isascii()
         assert len(set(signs)) == len(signs)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x60"])
+async def test_a_plain_locale_shows_every_name_in_ascii(
+    size: tuple[int, int], plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QINSPECT_ASCII", "1")
+    monkeypatch.setattr(ScrollBar, "renderer", PlainScrollBar)  # as the program does before it opens the screen
+    names = [f"layers.0.{n}.scale" for n in ("n\u00e4me", "\u4e2d\u6587", "\U00010400", "plain")]
+    names += ["layers.0.\u00fcscale", *(f"layers.1.{i}.\u00e9_scale" for i in range(40))]
+    a = plain("m\u00f6del.safetensors", {n: np.arange(1, 5, dtype=np.float32) for n in names})
+    b = plain("b.safetensors", {n: np.arange(2, 6, dtype=np.float32) for n in names[:-1]})
+    monkeypatch.chdir(tmp_path)
+
+    async def look() -> None:
+        rows = d.rows()
+        assert not [row for row in rows if not row.isascii()]
+        assert {len(row) for row in rows} == {size[0]}
+        assert d.detail.isascii()
+
+    for second in (b.name, None, "n\u00f6where.safetensors"):
+        async with open_app(a.name, second, size) as d:
+            assert "A  m\\u00f6del.safetensors" in d.text_of("#models")
+            await d.press("plus", "plus", "plus", "2", "g")
+            assert any("n\\u00e4me" in row for row in d.rows())
+            for _ in range(4):
+                for key in "divwort":
+                    await d.press(key)
+                    await look()
+                await d.press("2", "j")
+            for key in "123":
+                await d.press(key, "z", "G")
+                await look()
+                await d.press("z")
+            for key in ("question_mark", "f", "colon", "e"):
+                await d.press(key)
+                await look()
+                await d.press("escape")
+            await d.press("K")
+            await look()
 
 
 async def test_no_color_has_no_colours_in_plots(monkeypatch: pytest.MonkeyPatch) -> None:

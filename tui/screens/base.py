@@ -19,13 +19,14 @@ from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.paired_tree import PairedTree
-from qinspect.inspector.text import count, size, strip_root, visible
+from qinspect.inspector.text import count, size, strip_root
 from qinspect.tui.actions import bindings
 from qinspect.tui.detail import detail_lines, folded, node_lines
 from qinspect.tui.filters import HINT
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.look import Line, Look, Options
+from qinspect.tui.names import in_locale, shown
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
@@ -129,12 +130,12 @@ class CompareBase(Screen[None]):
         if s.path_b is not None:
             lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
         if self.notice:
-            lines.append(fill(visible(self.notice), width + 3, self.glyphs.cut).rstrip())
+            lines.append(fill(shown(self.notice), width + 3, self.glyphs.cut).rstrip())
         self.query_one("#models", Static).update("\n".join(lines))
 
     def show_headline(self, text: str) -> None:
         """The verdict, or why there is none, in a few lines; `t` shows all of it."""
-        self.verdict_text = text
+        self.verdict_text = text = in_locale(text)
         width = max(20, self.size.width - 2)
         most = 1 if self.view != "detail" and self.size.height < SMALL_HEIGHT else 3
         lines = textwrap.wrap(
@@ -146,10 +147,11 @@ class CompareBase(Screen[None]):
         self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
     ) -> str:
         if error:
+            error = in_locale(error)
             return f"{label}  {fit(name, f'cannot be opened: {error}', width, self.glyphs.cut)}"
         if checkpoint is None:
             return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
-        what = visible(fmt.description, 120) if fmt else checkpoint.kind
+        what = shown(fmt.description, 120) if fmt else checkpoint.kind
         changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
         rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
         return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
@@ -160,7 +162,7 @@ class CompareBase(Screen[None]):
         if found != self._changed:
             self._changed = found
             self.show_models()
-            names = ", ".join(visible(p.name, 60) for c in found for p in c.changed_files())
+            names = ", ".join(shown(p.name, 60) for c in found for p in c.changed_files())
             self.hints.say(f"changed on disk: {names}" if names else "")
 
     def path_of(self, pair: ScalePair) -> str:
@@ -173,8 +175,8 @@ class CompareBase(Screen[None]):
         self.table.show(rows, self.session.two)
         s = self.selection
         parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
-        parts += [f"under {visible(s.under, 60)}"] if s.under else []
-        parts += [f"matching {visible(s.text, 30)!r}"] if s.text else []
+        parts += [f"under {shown(s.under, 60)}"] if s.under else []
+        parts += [f"matching {shown(s.text, 30)!r}"] if s.text else []
         parts += ["only changed"] if s.only_changed else []
         parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
         self.query_one("#table-title", TitleLine).update(f" {self.glyphs.dot} ".join(parts))
@@ -223,7 +225,7 @@ class CompareBase(Screen[None]):
             return
         if (self._fitted_for == "detail") != (self.view == "detail"):
             self.fit_panes()
-        title.update(f"3 {self.view} {self.glyphs.dot} {visible(pair.role, 100)}")
+        title.update(f"3 {self.view} {self.glyphs.dot} {shown(pair.role, 100)}")
         self._remember(pair.role)
         problems = self.session.comparison.copies if self.session.comparison else ()
         if self.session.a is None:
@@ -261,8 +263,8 @@ class CompareBase(Screen[None]):
         width = max(20, text_width(self.detail))
         reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
         lines = []
-        for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(visible, c.notes)):
-            lines += [*textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False), ""]
+        for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(shown, c.notes)):
+            lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]
         self.query_one("#detail-title", TitleLine).update("3 verdict")
         self.detail.show(lines)
 
@@ -292,7 +294,7 @@ class CompareBase(Screen[None]):
         except Cancelled:
             return
         except Exception as e:  # whatever a view stumbles over is this pane's problem, not the program's
-            lines = [f"  {view} cannot be drawn: {visible(str(e), 400)}"]
+            lines = [f"  {view} cannot be drawn: {shown(str(e), 400)}"]
         self.post_message(Drawn(number, lines))
 
     @on(Drawn)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.paired_tree import Badge, Finding, PairedNode, PairedTree
-from qinspect.inspector.text import percent, share, visible
+from qinspect.inspector.text import percent, share
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
 
 
@@ -149,7 +150,7 @@ class LayerTree(LineList):
         g = self.glyphs
         mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
         badge, kind = self._badge(r.node)
-        name = visible(r.node.name, 80) if r.node.parent else "whole model"
+        name = shown(r.node.name, 80) if r.node.parent else "whole model"
         left = fill(f"{'  ' * min(r.depth, 12)}{mark}{name}", width - len(badge) - 1, g.cut)
         return [(left, "dim" if r.node.is_leaf and kind == "same" else ""), (" ", ""), (badge, kind)]
 
