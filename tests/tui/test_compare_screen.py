@@ -130,6 +130,20 @@ async def test_one_model_is_the_same_screen_without_b() -> None:
             assert "cannot be drawn" not in d.detail
 
 
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
+async def test_one_model_has_no_empty_line_for_a_verdict(size: tuple[int, int]) -> None:
+    async with open_app(ALPHA_A, None, size) as d:
+        assert d.rows()[1].startswith(" 1 layers")
+        await d.press("w", "z", "z", "d")
+        assert d.rows()[1].startswith(" 1 layers")
+        await d.pilot.resize_terminal(100, 30)
+        await d.settle()
+        assert d.rows()[1].startswith(" 1 layers")
+    async with open_app(ALPHA_A, "nowhere.safetensors", size) as d:
+        assert "nowhere" in d.text_of("#verdict")
+        assert d.screen.query_one("#verdict").display
+
+
 async def test_a_model_without_scales_shows_its_tree(plain: Plain) -> None:
     path = plain("plain.safetensors", {"w": np.ones((4, 4), np.float32), "m.b": np.zeros(3, np.float16)})
     for second in (None, path):

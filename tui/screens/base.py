@@ -141,7 +141,9 @@ class CompareBase(Screen[None]):
         lines = textwrap.wrap(
             text, width, max_lines=most, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
         )
-        self.query_one("#verdict", Static).update("\n".join(lines))
+        verdict = self.query_one("#verdict", Static)
+        verdict.update("\n".join(lines))
+        verdict.set_class(not lines and not self.session.two, "hidden")  # one model: nothing will come in its place
 
     def _model_line(
         self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
