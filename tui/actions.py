@@ -42,7 +42,7 @@ ACTIONS = (
     Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),
     Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND),
     Action("largest_difference", ("M",), "largest", "The largest difference.", FIND),
-    Action("filter", ("slash",), "filter", "Filter by name, status or kind; escape clears it.", FIND),
+    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; escape clears it.", FIND),
     Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any scale or tensor.", FIND),
     Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND),
     Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),
@@ -87,7 +87,7 @@ def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
     bound.apply_keymap(screen.app._keymap)
     found: dict[str, list[str]] = {a.name: [] for a in ACTIONS}
     for key, several in bound.key_to_bindings.items():
-        for binding in several:
+        for binding in several[:1]:  # of two on one key, the first has it
             if binding.id in found:
                 found[binding.id].append(key)
     return found

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import number, percent, visible
+from qinspect.inspector.text import number, percent
+from qinspect.tui.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
 
 
@@ -93,7 +95,7 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
     r = pair.record
     match column:
         case "scale":
-            return visible(pair.role, 160)
+            return shown(pair.role, 160)
         case "value":
             return value_text(values[0])
         case "A":
@@ -178,7 +180,7 @@ def size_of(pair: ScalePair) -> float | None:
 
 @dataclass(slots=True)
 class Selection:
-    """Which rows, in which order. text: words that all occur in name, status or kind. under: a path in the tree."""
+    """Which rows, in which order. text: what is typed into the filter. under: a path in the tree."""
 
     text: str = ""
     only_changed: bool = False
@@ -187,10 +189,14 @@ class Selection:
     reverse: bool = False
 
     def choose(
-        self, pairs: Sequence[ScalePair], path_of: Callable[[ScalePair], str], values: Mapping[str, Values]
+        self,
+        pairs: Sequence[ScalePair],
+        path_of: Callable[[ScalePair], str],
+        values: Mapping[str, Values],
+        schemes: Schemes,
     ) -> list[ScalePair]:
         """The rows. values: what is known of numbers that do not differ, to sort by."""
-        words = self.text.lower().split()
+        matches = matcher(self.text, schemes)
         chosen = []
         for p in pairs:
             if self.only_changed and p.status.counts_as_same:
@@ -199,10 +205,8 @@ class Selection:
                 path = path_of(p)
                 if path != self.under and not path.startswith(self.under + "."):
                     continue
-            if words:
-                hay = f"{p.role} {p.status} {p.record.kind} {p.record.granularity}".lower()
-                if not all(w in hay for w in words):
-                    continue
+            if matches and not matches(p):
+                continue
             chosen.append(p)
         if self.sort != "forward" or self.reverse:
             chosen.sort(key=sort_key(self.sort, values), reverse=self.reverse)

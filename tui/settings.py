@@ -10,13 +10,15 @@ import os
 import tempfile
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from platformdirs import user_config_path
+from textual.keys import _character_to_key
 
 from qinspect.inspector.places import state_folder
-from qinspect.tui.actions import BY_NAME
+from qinspect.tui.actions import BY_NAME, key_text
 
 VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
 
@@ -64,6 +66,28 @@ def load_keys() -> dict[str, str]:
             raise BadConfig(f"{path}: {name} must be a key, or a list of keys; the built-in keys are used")
         made[name] = ",".join(listed)
     return made
+
+
+def clashing_keys(keys: Mapping[str, str]) -> str:
+    """What is wrong where the config file maps two actions to one key, "" where it does not: only one can have it."""
+    actions: dict[str, list[str]] = {}
+    for name, listed in keys.items():
+        for key in dict.fromkeys(map(_one_spelling, listed.split(","))):
+            actions.setdefault(key, []).append(name)
+    order = list(BY_NAME)
+    found = []
+    for key, names in actions.items():
+        if len(names) > 1:
+            *others, last = names
+            winner = min(names, key=order.index)
+            found.append(f"{', '.join(others)} and {last} have one key, {key_text(key)}: it does {winner}")
+    return f"{config_path()}: {'; '.join(found)}" if found else ""
+
+
+def _one_spelling(key: str) -> str:
+    """`/` and `slash` are one key."""
+    key = key.strip()
+    return _character_to_key(key) if len(key) == 1 else key
 
 
 def load_state() -> State:

@@ -286,6 +286,10 @@ async def check_filter(d: Driver, key: str) -> None:
     assert len(d.roles) == 4
     await d.press("escape")
     assert len(d.roles) == 32
+    await d.press(key)
+    await d.type("format:w8a8 role:weight name:in_proj")
+    assert d.roles == [f"layers.{i}.mixer.in_proj.weight" for i in (0, 1)]
+    await d.press("escape")
 
 
 @check
@@ -431,7 +435,7 @@ async def check_view_weight(d: Driver, key: str) -> None:
 
 @check
 async def check_view_codes(d: Driver, key: str) -> None:
-    await shows_view(d, key, "codes", "A  256 levels", "B  256 levels", "  -128 ", "   127 ")
+    await shows_view(d, key, "codes", ", 256 levels", "  B [", "  -128 ", "   127 ")
 
 
 @check

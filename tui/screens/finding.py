@@ -6,7 +6,8 @@ from textual import on
 from textual.widgets import Input
 
 from qinspect.inspector.compare.results import Status
-from qinspect.inspector.text import percent, strip_root, visible
+from qinspect.inspector.text import percent, strip_root
+from qinspect.tui.names import shown
 from qinspect.tui.rows import BY_VALUE, SORTS
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
@@ -106,7 +107,7 @@ class Finding(CompareBase):
         wanted = "[" + ", ".join((text or "").replace(",", " ").split()) + "]"
         row = next((i for i, line in enumerate(self.detail.plain) if line.split("]")[0].strip() + "]" == wanted), None)
         if row is None:
-            self.hints.say(f"there is no index {visible(text, 20)}" if text else "")
+            self.hints.say(f"there is no index {shown(text, 20)}" if text else "")
             return
         self.activate("detail")
         self.detail.scroll_to(0, row, animate=False, force=True, immediate=True)

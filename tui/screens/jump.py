@@ -12,7 +12,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
-from qinspect.inspector.text import visible
+from qinspect.tui.glyphs import glyphs_for_locale
+from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
 
 SHOWN = 200
@@ -50,8 +52,7 @@ class Found(LineList):
         self.can_focus = False
 
     def line(self, row: int, width: int) -> list[Piece]:
-        text = visible(self.names[row], 200)
-        return [(f" {text if len(text) < width else '…' + text[-width + 3 :]}", "")]
+        return [(" " + fill(shown(self.names[row], 200), width - 1, glyphs_for_locale().cut, keep_end=True), "")]
 
 
 class JumpScreen(ModalScreen[str]):
