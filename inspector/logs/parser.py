@@ -199,8 +199,7 @@ class LogParser:
         block = self._block
         if block is not None:
             if block.add(text, bool(header.level or header.time)):
-                if self._say_block():  # what goes on, if anything, began in this line
-                    self._block_at = at
+                self._say_block(at)
                 return
             self._end_block()
         if self._starts_block(text, at):
@@ -219,7 +218,7 @@ class LogParser:
                 block = JsonBlock()
                 self._begin(block, at)
                 block.add(text, headed=False)
-                self._say_block()
+                self._say_block(at)
                 return True
         if "Warning: " in text:
             found = WarningBlock.STARTS.match(text[:MAX_TEXT_CHARACTERS])
@@ -231,23 +230,23 @@ class LogParser:
         self._block, self._block_at = block, at
         return True
 
-    def _say_block(self) -> bool:
-        """Say what the block has to say, and forget it if it is done. Whether there was anything."""
+    def _say_block(self, at: tuple[int, int]) -> None:
+        """Say what the block has to say, and forget it if it is done. at: its last line, on which anything after the
+        first thing said began."""
         block = self._block
         if block is None:
-            return False
-        said = bool(block.events)
+            return
         for kind, fields in block.events:
             self._say(kind, fields, self._block_at)
+            self._block_at = at
         block.events.clear()
         if block.done:
             self._block = None
-        return said
 
     def _end_block(self) -> None:
         if self._block is not None:
             self._block.finish()
-            self._say_block()
+            self._say_block(self._block_at)
 
     def _message(self, message: str, header: Header, at: tuple[int, int]) -> None:
         found = self._patterns.match(message)
