@@ -291,7 +291,8 @@ class LogFile:
             made.append(LogLine(offset, data.removesuffix(b"\r"), None if number is None else number + len(made), cut))
 
         while at < source.size and len(made) < n:
-            data = _read(source.fd, min(_WINDOW_BYTES, source.size - at), at)
+            wanted = min(_WINDOW_BYTES, source.size - at)
+            data = _read(source.fd, wanted, at)
             start = 0
             while len(made) < n and (end := data.find(b"\n", start)) >= 0:
                 add(at + start, data[start:end])
@@ -303,8 +304,9 @@ class LogFile:
                 add(at, data[:MAX_LINE_BYTES], end - at - MAX_LINE_BYTES)
                 at = end + 1
                 continue
-            if at + len(data) >= source.size and start < len(data):
-                add(at + start, data[start:])
+            if len(data) < wanted or at + len(data) >= source.size:  # the end, or cut meanwhile
+                if start < len(data):
+                    add(at + start, data[start:])
                 break
             at += start
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,6 @@ PARTS = st.sampled_from([b"\x1b", b"\x1b[", b"\x1b]", b"\x1bP", b"m", b";", b"38
 def test_nothing_that_acts_is_left(line: bytes) -> None:
     runs = clean(line)
     assert all(text for text, _ in runs)
-    assert all(a[1] != b[1] for a, b in zip(runs, runs[1:], strict=False))
+    assert all(a[1] != b[1] for a, b in pairwise(runs))
     for c in plain(line):
         assert unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

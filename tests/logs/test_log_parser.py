@@ -25,7 +25,7 @@ PIECES = st.sampled_from(
         b"\x1b",
         b"\x00",
         b"\xff\xfe",
-        "é–█".encode(),
+        "é█".encode(),
         b"2024-01-02 03:04:05,678 WARNING  [main.py:18] careful\n",
         b"[rank0]: Traceback (most recent call last):\n",
         b"Traceback (most recent call last):\n",
