@@ -177,9 +177,10 @@ def files(megabytes: int, repeat: int, folder: Path) -> None:
         if name == "nothing":
             continue
         seconds = statistics.median(s for s, _ in measured[name])
-        memory = max(m for _, m in measured[name]) - (base if name in names else 0)
+        # Of the tools, the peak is that of the process that started them, see above.
+        memory = f"{max(0, max(m for _, m in measured[name]) - base):.1f}" if name in names else ""
         speed = "" if name in ("open", "middle", "tail -n 50") else f"{path.stat().st_size / 1e9 / seconds:.2f}"
-        print(f"    {names.get(name, name):<40}{seconds:>10.4f}{speed:>8}{max(0, memory):>8.1f}")
+        print(f"    {names.get(name, name):<40}{seconds:>10.4f}{speed:>8}{memory:>8}")
 
 
 def main() -> None:

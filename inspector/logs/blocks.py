@@ -183,6 +183,8 @@ def _cells(text: str) -> list[str]:
 class JsonBlock:
     """JSON objects over one or many lines, one after another without anything between: what results are appended as."""
 
+    # What a line inside an object can begin with. Anything else, an error above all, ends what only looked like one.
+    _LINE = re.compile(r'\s*(?:["{},:\-0-9\]]|\[(?!\w)|(?:true|false|null|NaN|Infinity)\b)')
     _TOKENS = re.compile(r'[{}\[\]"]|\\.')
 
     def __init__(self) -> None:
@@ -198,7 +200,7 @@ class JsonBlock:
         return text.startswith("{") and (text.rstrip() == "{" or text[1:].lstrip()[:1] in ('"', "}"))
 
     def add(self, text: str, headed: bool) -> bool:
-        if headed and not self._in_string:
+        if headed or not self._LINE.match(text):
             return False
         self._size += len(text) + 1
         if self._size > MAX_JSON_CHARACTERS:

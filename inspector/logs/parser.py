@@ -46,7 +46,7 @@ class LogParser:
         self._events: list[LogEvent] = []
         self._parts: list[bytes] = []
         self._held = 0
-        self._position = self._part_offset = 0
+        self._position = self._part_offset = self._line_offset = 0
         self._line = 1
         self._line_has_text = False
         self._block: Block | None = None
@@ -60,12 +60,11 @@ class LogParser:
         self.cut_bytes = 0
         for name, value in requested_by(argv).items():
             self._say("setting", {"name": name, "value": value, "role": "requested", "pattern": "command"}, (0, 0))
-        self._early, self._events = self._events, []
 
     @property
     def n_lines(self) -> int:
         """Lines begun so far."""
-        return self._line - (0 if self._line_has_text or self._held else 1)
+        return self._line - (0 if self._position > self._line_offset else 1)
 
     def feed(self, data: bytes) -> list[LogEvent]:
         """Take the next bytes; returns the events that are certain now. The list is the caller's."""
@@ -105,7 +104,7 @@ class LogParser:
         return self._bar_fields(bar) if bar else None
 
     def _drain(self) -> list[LogEvent]:
-        events, self._events, self._early = [*self._early, *self._events], [], []
+        events, self._events = self._events, []
         return events
 
     # --- bytes to lines and parts ---
@@ -159,7 +158,7 @@ class LogParser:
         self._line_has_text = False
         self._line += 1
         self._position += 1
-        self._part_offset = self._position
+        self._part_offset = self._line_offset = self._position
 
     # --- bars ---
 

@@ -72,6 +72,9 @@ def test_chunks_do_not_matter(data: bytes, cuts: list[int]) -> None:
 @given(LOGS)
 def test_events_are_json_and_say_where_they_are(data: bytes) -> None:
     n_lines = data.count(b"\n") + 1
+    parser = LogParser(builtin_patterns())
+    parser.feed(data)
+    assert parser.n_lines == n_lines - (not data or data.endswith(b"\n"))
     for event in events(data):
         assert event.kind in KINDS
         json.dumps(event.fields, allow_nan=False)
@@ -292,6 +295,11 @@ def test_metrics_of_a_trainer_are_a_point() -> None:
 def test_objects_without_anything_between() -> None:
     found = events(b'{\n "a": 1\n}{\n "b": "}{"\n}{"c": NaN}\ntext\n')
     assert [(e.fields["json"], e.line) for e in found] == [({"a": 1}, 1), ({"b": "}{"}, 3), ({"c": "nan"}, 5)]
+
+
+def test_what_only_looks_like_an_object_hides_nothing() -> None:
+    for line in (b"Killed\n", CHAINED, b"ERROR: no\n", b"[rank0]: ValueError: x\nERROR: y\n"):
+        assert len(only("error", b'config = \n{\n  "a": [\n' + line)) == 1
 
 
 def test_a_command_says_what_was_asked_for() -> None:
