@@ -408,3 +408,28 @@ app.command(
 app.command(
     "qinspect.inspector.runs.commands:app", name="runs", help="List the runs; show, follow, cancel, remove one."
 )
+
+
+@app.command
+def logs(
+    file: Annotated[str, Parameter(help="A log; - is stdin.", allow_leading_hyphen=True)],
+    /,
+    *,
+    level: Annotated[
+        Literal["info", "warning", "error"], Parameter(help="What to print besides conclusions: from this level on.")
+    ] = "info",
+    points: Annotated[bool, Parameter(name="--points", negative="", help="Print all rows of points.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."""
+    from qinspect.inspector.logs import report as log_report
+    from qinspect.inspector.logs.summary import summarize
+
+    found = _with_meter(lambda meter: summarize(file, None, lambda d, t: meter("reading", d, t)))
+    for problem in found.problems:
+        print(f"qinspect: {problem}", file=sys.stderr)
+    if as_json:
+        _print_json(log_report.payload(found))
+    else:
+        _print(log_report.text(found, shown=level, all_points=points))
+    return 0

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOW, HIGH = "m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"
 PERCENTILE_POINTS = [f"layers.{i}.mixer.{point}:input" for i in (0, 1) for point in ("x_proj", "ssm_state_act")]
 DIFF_COLUMNS = ["scale", "kind", "alpha", "A", "B", "B vs A", "log2", "changed", "status", "note"]
-SCHEMAS = ("tree", "scales", "diff", "show", "dequantize", "error", "run", "runs", "runs_diff", "removed")
+SCHEMAS = ("tree", "scales", "diff", "show", "dequantize", "logs", "error", "run", "runs", "runs_diff", "removed")
 AWKWARD = {"a|b\\|c.scale": [1.0], "é.scale": [1.0], "=1+1.scale": [0.0, 4.0], "x\n\x1b[31m.scale": [1.0]}
 """Names that break a table, an encoding, a spreadsheet and a terminal."""
 AWKWARD_CHANGED = {"a|b\\|c.scale": [2.0], "é.scale": [0.5], "=1+1.scale": [3.0, 4.0], "x\n\x1b[31m.scale": [9.0]}
@@ -136,6 +136,7 @@ def test_examples_print_what_the_page_says(
 ) -> None:
     shutil.copytree(source_root / "tests" / "data" / "quamba" / LOW, tmp_path / LOW)
     shutil.copytree(source_root / "tests" / "data" / "quamba" / HIGH, tmp_path / HIGH)
+    shutil.copy(source_root / "tests" / "data" / "logs" / "se_mamba1_w8a8_pa1_again.log", tmp_path)
     monkeypatch.chdir(tmp_path)
     found, out, err = cli(*shlex.split(words))
     assert (out + err, found) == (printed, int(code))

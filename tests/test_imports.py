@@ -29,6 +29,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("scales", "A", "--json"),
     ("show", "A", "layers.0.mixer.in_proj.weight"),
     ("dequantize", "A", "OUT"),
+    ("logs", "LOG"),
 )
 
 
@@ -57,7 +58,8 @@ def test_the_screen_is_imported_without_what_only_its_models_need() -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_imports_a_screen_or_torch(words: Sequence[str], quamba: Quamba, tmp_path: Path) -> None:
-    places = {"A": quamba(A), "B": quamba(B), "OUT": tmp_path / "out.safetensors"}
+    log = Path(__file__).parent / "data" / "logs" / "quamba_mamba2_w4a8_again.log"
+    places = {"A": quamba(A), "B": quamba(B), "OUT": tmp_path / "out.safetensors", "LOG": log}
     run = "import sys; from qinspect.inspector.cli import main\nassert main(sys.argv[1:]) == 0"
     found = imported_by(run, *(places.get(w, w) for w in words))
     assert "qinspect.inspector.cli" in found

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from platformdirs import user_config_path
 from textual.keys import _character_to_key
 
+from qinspect.inspector.config import config_path
 from qinspect.inspector.places import state_folder
 from qinspect.tui.actions import BY_NAME, key_text
 
@@ -33,11 +33,6 @@ class State:
 
     theme: str = ""
     view: str = "detail"
-
-
-def config_path() -> Path:
-    """`config.toml` in the user's config folder."""
-    return user_config_path("qinspect", appauthor=False) / "config.toml"
 
 
 def state_path() -> Path:

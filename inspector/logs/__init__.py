@@ -1,37 +1,34 @@
-"""What programs print, understood: a parser that turns the bytes of a log into events.
+"""Understanding logs: what a run printed, as events, settings and conclusions; and fast reading of huge log files.
 
-This is the shape that `runs` builds on; the parser itself finds nothing yet.
+`LogParser` takes bytes as they come and never raises. `summarize` reads a whole log. `LogFile` shows any part of a log
+of any size. What lines mean is data: patterns.toml and the user's config file. No Textual, no torch, no numpy.
 """
 
-from __future__ import annotations
+from qinspect.inspector.logs.conclusions import Note, Setting
+from qinspect.inspector.logs.escapes import PLAIN, Style, clean, plain
+from qinspect.inspector.logs.event import KINDS, Kind, Level, LogEvent
+from qinspect.inspector.logs.file import Growth, LogFile, LogLine
+from qinspect.inspector.logs.parser import LogParser
+from qinspect.inspector.logs.patterns import Patterns, load_patterns
+from qinspect.inspector.logs.summary import LogSummary, summarize
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-
-@dataclass(frozen=True, slots=True)
-class LogEvent:
-    """Something that a log says. line: its number from 1; offset: the byte in the file that it starts at."""
-
-    kind: str
-    fields: dict[str, Any]
-    line: int
-    offset: int
-
-
-class LogParser:
-    """Fed with the bytes of a log in pieces of any size, gives the events in them. argv: the command that prints it."""
-
-    def __init__(self, patterns: Any = None, argv: Sequence[str] = ()) -> None:
-        self.patterns = patterns
-        self.argv = argv
-
-    def feed(self, data: bytes) -> list[LogEvent]:
-        """Events that `data` completes."""
-        del data
-        return []
-
-    def close(self) -> list[LogEvent]:
-        """Events that only the end of the log completes."""
-        return []
+__all__ = [
+    "KINDS",
+    "PLAIN",
+    "Growth",
+    "Kind",
+    "Level",
+    "LogEvent",
+    "LogFile",
+    "LogLine",
+    "LogParser",
+    "LogSummary",
+    "Note",
+    "Patterns",
+    "Setting",
+    "Style",
+    "clean",
+    "load_patterns",
+    "plain",
+    "summarize",
+]

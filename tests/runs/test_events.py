@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from qinspect.inspector import logs
-from qinspect.inspector.logs import LogEvent
+from qinspect.inspector.logs import Kind, LogEvent
 from qinspect.inspector.runs.tail import LogTail, last_line
 from qinspect.inspector.runs.throttle import BURST, EVENTS_PER_S, PROGRESS_EVERY_S, Item, Throttle
 
@@ -34,7 +34,7 @@ class Words:
         kind, _, text = line.partition(" ")
         if kind == "boom":
             raise RuntimeError("a mistake")
-        return LogEvent(kind, {"text": text}, 1, 0)
+        return LogEvent(cast("Kind", kind), {"text": text}, 1, 0)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from pilots import ALPHA_A, ALPHA_B, open_app
 
+from qinspect.inspector.config import config_path
 from qinspect.tui import settings
 from qinspect.tui.actions import ACTIONS
 from qinspect.tui.outside import MAX_CLIPBOARD_BYTES, osc52
@@ -28,7 +29,7 @@ def config(own_home: Path) -> Path:
 
 
 def test_files_are_where_the_platform_has_them(own_home: Path) -> None:
-    assert settings.config_path() == own_home / "config/qinspect/config.toml"
+    assert config_path() == own_home / "config/qinspect/config.toml"
     assert settings.state_path() == own_home / "state/qinspect/screen.json"
 
 

@@ -1,0 +1,191 @@
+"""A whole log at a glance: phases, settings, points, warnings, errors, tables, results, conclusions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from qinspect.inspector.errors import CannotOpen
+from qinspect.inspector.logs.conclusions import Note, Setting
+from qinspect.inspector.logs.event import LogEvent
+from qinspect.inspector.logs.header import seconds_between
+from qinspect.inspector.logs.parser import LogParser
+from qinspect.inspector.logs.patterns import Patterns, load_patterns
+
+CHUNK_BYTES = 1 << 20
+MAX_PHASES = 2_000
+MAX_POINTS = 100_000
+MAX_MESSAGES = 1_000
+MAX_TABLES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A phase: where it begins, when (ISO, "" where the log has no times), how long until the next one with a time
+    (None for the last), its bar's last state (fields of a progress event) or None."""
+
+    name: str
+    text: str
+    line: int
+    time: str = ""
+    seconds: float | None = None
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """One row of a table of points."""
+
+    line: int
+    fields: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Message:
+    """A warning or error with the number of times it came."""
+
+    text: str
+    fields: dict[str, Any]
+    line: int
+    last_line: int
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedTable:
+    """A table that the log shows."""
+
+    line: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class LogSummary:
+    """What a log says. left_out counts what came after the bounds above. cut_bytes: parts of lines beyond 64 kB."""
+
+    path: str
+    n_bytes: int = 0
+    n_lines: int = 0
+    cut_bytes: int = 0
+    left_out: int = 0
+    phases: list[Phase] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
+    points: dict[str, list[PointRow]] = field(default_factory=dict)
+    warnings: list[Message] = field(default_factory=list)
+    errors: list[Message] = field(default_factory=list)
+    tables: list[PrintedTable] = field(default_factory=list)
+    results: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    problems: tuple[str, ...] = ()
+
+
+class Summary:
+    """Builds a LogSummary from events as they come."""
+
+    def __init__(self, path: str) -> None:
+        self.made = LogSummary(path)
+        self._n_points = 0
+        self._seen: dict[tuple[str, str], Message] = {}
+
+    def add(self, event: LogEvent) -> None:
+        """Take one event."""
+        made, fields = self.made, event.fields
+        if event.kind == "phase":
+            if self._room(made.phases, MAX_PHASES):
+                made.phases.append(Phase(fields["name"], fields["text"], event.line, fields.get("time", "")))
+        elif event.kind == "progress":
+            if made.phases:
+                made.phases[-1] = replace(made.phases[-1], progress=fields)
+        elif event.kind == "point":
+            if self._n_points < MAX_POINTS:
+                made.points.setdefault(fields["name"], []).append(PointRow(event.line, fields["fields"]))
+                self._n_points += 1
+            else:
+                made.left_out += 1
+        elif event.kind == "warning":
+            self._message(made.warnings, event)
+        elif event.kind == "error":
+            self._message(made.errors, event)
+        elif event.kind == "table" and self._room(made.tables, MAX_TABLES):
+            made.tables.append(PrintedTable(event.line, tuple(fields["columns"]), tuple(map(tuple, fields["rows"]))))
+        elif event.kind == "result" and self._room(made.results, MAX_TABLES):
+            made.results.append((event.line, fields["json"]))
+        elif event.kind == "note" and self._room(made.notes, MAX_MESSAGES):
+            made.notes.append(Note(fields["text"], fields["rule"], tuple(fields["lines"])))
+
+    def finish(self, parser: LogParser, n_bytes: int) -> LogSummary:
+        """Close the parser and return the summary. n_bytes: length of the log."""
+        for event in parser.close():
+            self.add(event)
+        made = self.made
+        made.n_bytes, made.n_lines, made.cut_bytes = n_bytes, parser.n_lines, parser.cut_bytes
+        made.settings = parser.settings()
+        timed = [i for i, p in enumerate(made.phases) if p.time]
+        for i, after in pairwise(timed):
+            seconds = seconds_between(made.phases[i].time, made.phases[after].time)
+            made.phases[i] = replace(made.phases[i], seconds=seconds)
+        return made
+
+    def _room(self, items: Sequence[object], limit: int) -> bool:
+        if len(items) < limit:
+            return True
+        self.made.left_out += 1
+        return False
+
+    def _message(self, messages: list[Message], event: LogEvent) -> None:
+        key = (event.kind, event.fields["text"])
+        before = self._seen.get(key)
+        if before:
+            before.count += 1
+            before.last_line = event.line
+        elif self._room(messages, MAX_MESSAGES):
+            self._seen[key] = Message(event.fields["text"], event.fields, event.line, event.line)
+            messages.append(self._seen[key])
+
+
+def summarize(
+    path: str | Path,
+    patterns: Patterns | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> LogSummary:
+    """Read a log from beginning to end; `-` is stdin. on_progress is told bytes read and bytes in all.
+
+    Raises CannotOpen where it cannot be read.
+    """
+    if str(path) == "-":
+        return summarize_stream(sys.stdin.buffer, "-", 0, patterns, on_progress)
+    try:
+        with Path(path).open("rb") as stream:
+            total = Path(path).stat().st_size
+            return summarize_stream(stream, str(path), total, patterns, on_progress)
+    except FileNotFoundError:
+        raise CannotOpen("no such file", file=path) from None
+    except IsADirectoryError:
+        raise CannotOpen("a folder, not a log", file=path, cure="Name a file in it.") from None
+    except OSError as e:
+        raise CannotOpen(f"cannot be read: {e.strerror or e}", file=path) from e
+
+
+def summarize_stream(
+    stream: BinaryIO,
+    name: str,
+    total: int,
+    patterns: Patterns | None,
+    on_progress: Callable[[int, int], None],
+) -> LogSummary:
+    """The same for anything that bytes can be read from. total: bytes expected, for on_progress."""
+    patterns = load_patterns() if patterns is None else patterns
+    parser, summary, done = LogParser(patterns), Summary(name), 0
+    while data := stream.read(CHUNK_BYTES):
+        for event in parser.feed(data):
+            summary.add(event)
+        done += len(data)
+        on_progress(done, max(total, done))
+    made = summary.finish(parser, done)
+    made.problems = patterns.problems
+    return made
