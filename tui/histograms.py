@@ -6,12 +6,14 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.histogram import Chunks, Histogram, histogram, weight_chunks
+from qinspect.inspector.scale_values import scale_blocks
 from qinspect.inspector.text import number, share
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
@@ -65,12 +67,12 @@ def clip_of(fmt: Format, weight: QuantizedWeight) -> tuple[float, float] | None:
 def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
     """Of the scale's own values, A over B."""
     series = []
+    largest = 0
     for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
         if fmt is not None and record is not None:
-            values = np.asarray(fmt.values(record), np.float64)
-            series.append(Series(label, lambda values=values: [values]))  # type: ignore[misc]
-    check(0, 1)
-    if not series or all(x.size < 2 for one in series for x in one.chunks()):
+            series.append(Series(label, partial(scale_blocks, fmt, record, check)))
+            largest = max(largest, math.prod(record.shape))
+    if largest < 2:
         return ["  One number: there is no distribution to draw.", "", "  w shows the weight of this layer."]
     return _draw([], series, ("min", "max"), look, o)
 

@@ -230,12 +230,11 @@ class Session:
 
 
 def _range(fmt: Format | None, record: ScaleRecord | None) -> Value | None:
-    import numpy as np
+    from qinspect.inspector.scale_values import scale_range
 
     if fmt is None or record is None:
         return None
     try:
-        values = np.asarray(fmt.values(record), np.float64)
+        return scale_range(fmt, record) or "empty"
     except QinspectError as e:
         return str(e)
-    return (float(values.min()), float(values.max())) if values.size else "empty"

@@ -3,6 +3,7 @@ lines."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.histogram import code_counts
+from qinspect.inspector.scale_values import first_values, scale_sample
 from qinspect.inspector.text import dims, number, percent, share
 from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
 from qinspect.tui.labels import side_by_side
@@ -19,6 +21,8 @@ from qinspect.tui.session import Session
 from qinspect.tui.widgets.lines import Piece
 
 SHOWN_VALUES = 20_000
+PROFILE_VALUES = 1 << 24
+"""A profile sorts this many values at most, evenly taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,17 @@ def _bar(name: str, codes: Codes, level: int, top: float, look: Look) -> Line:
     ]
 
 
-def _shapes(a: np.ndarray, b: np.ndarray) -> list[str]:
-    return [f"A {dims(a.shape)}", f"B {dims(b.shape)}", "other shapes"]
+def _shapes(a: tuple[int, ...], b: tuple[int, ...]) -> list[str]:
+    return [f"A {dims(a)}", f"B {dims(b)}", "other shapes"]
 
 
 def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
     """A and B sorted side by side, and B/A cell by cell as a heat map. Of two shapes, each along the share of its own
     values, and without the map."""
-    a, b = _values(s, pair)
+    (a, step), (b, _step) = (
+        scale_sample(fmt, record, PROFILE_VALUES, check) if fmt and record else (None, 1)
+        for fmt, record in ((s.a, pair.a), (s.b, pair.b))
+    )
     if all(x is None or x.size < 2 for x in (a, b)):
         return ["  One number: there is no profile to draw."]
     check(0, 1)
@@ -102,7 +109,10 @@ def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -
         return list(profile_lines(_thin(first, n), None, first.size, look, look.height))
     curves = _thin(a, n), _thin(b, n)
     if a.shape != b.shape:
-        heading = side_by_side((*_shapes(a, b), "each along its own values"), look.width)
+        heading = side_by_side((*_shapes(a.shape, b.shape), "each along its own values"), look.width)
+        return [*heading, *profile_lines(*curves, None, look, look.height - len(heading))]
+    if step > 1:
+        heading = side_by_side((f"every {step:,}th value", "no map of cells: too many"), look.width)
         return [*heading, *profile_lines(*curves, None, look, look.height - len(heading))]
     heat = _heat_map(a, b, look)
     return [*profile_lines(*curves, a.size, look, look.height - len(heat)), *heat]
@@ -127,40 +137,49 @@ def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
 
 def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
     """Index, A, B, difference, one a line. Of two shapes, each with its own index."""
-    a, b = _values(s, pair)
-    first = a if a is not None else b
+    check(0, 1)
+    a, b = (
+        first_values(fmt, record, SHOWN_VALUES) if fmt and record else None
+        for fmt, record in ((s.a, pair.a), (s.b, pair.b))
+    )
+    first = a or b
     if first is None:
         return []
-    check(0, 1)
-    if a is not None and b is not None and a.shape != b.shape:
+    if a and b and a[1] != b[1]:
         return _values_of_two_shapes(a, b, look)
+    size = math.prod(first[1])
     lines: list[Line] = []
-    for i in range(min(first.size, SHOWN_VALUES)):
-        x = float(first.reshape(-1)[i])
+    for i in range(min(size, SHOWN_VALUES)):
+        x = float(first[0][i])
         line = _value(first, i)
-        if a is not None and b is not None:
-            y = float(b.reshape(-1)[i])
+        if a and b:
+            y = float(b[0][i])
             change = 100 * (y - x) / abs(x) if x else float("nan")
             line += [
                 (f"{number(y):>14}", ""),
                 (f"{percent(change):>14}", "up" if y > x else "down" if y < x else "same"),
             ]
         lines.append(line)
-    return lines + _left_out(first.size)
+    return lines + _left_out(size)
 
 
-def _value(x: np.ndarray, i: int) -> list[Piece]:
+Shaped = tuple[np.ndarray, tuple[int, ...]]
+"""(first values, flat; shape of all)."""
+
+
+def _value(x: Shaped, i: int) -> list[Piece]:
     """Index and value; blank where there is none."""
-    if i >= x.size:
+    values, shape = x
+    if i >= values.size:
         return [("", "dim"), ("".rjust(32), "")]
-    index = ", ".join(map(str, np.unravel_index(i, x.shape))) if x.shape else ""
-    return [((f"  [{index}]" if index else "").ljust(18), "dim"), (f"{number(float(x.reshape(-1)[i])):>14}", "")]
+    index = ", ".join(map(str, np.unravel_index(i, shape))) if shape else ""
+    return [((f"  [{index}]" if index else "").ljust(18), "dim"), (f"{number(float(values[i])):>14}", "")]
 
 
-def _values_of_two_shapes(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
-    n = max(a.size, b.size)
+def _values_of_two_shapes(a: Shaped, b: Shaped, look: Look) -> list[Line]:
+    n = max(math.prod(a[1]), math.prod(b[1]))
     rows: list[Line] = [[*_value(a, i), *_value(b, i)] for i in range(min(n, SHOWN_VALUES))]
-    return [*side_by_side((*_shapes(a, b), "each by its own index"), look.width), *rows, *_left_out(n)]
+    return [*side_by_side((*_shapes(a[1], b[1]), "each by its own index"), look.width), *rows, *_left_out(n)]
 
 
 def _left_out(n: int) -> list[Line]:
@@ -175,13 +194,6 @@ VIEWS = {
     "profile": profile,
     "values": values,
 }
-
-
-def _values(s: Session, pair: ScalePair) -> tuple[np.ndarray | None, np.ndarray | None]:
-    found = []
-    for fmt, record in ((s.a, pair.a), (s.b, pair.b)):
-        found.append(None if fmt is None or record is None else np.asarray(fmt.values(record), np.float64))
-    return found[0], found[1]
 
 
 def _thin(x: np.ndarray, n: int) -> Sequence[float]:
