@@ -83,6 +83,7 @@ class CompareBase(Screen[None]):
         self._then: dict[Callable[[], None], None] = {}
         self._again = False
         self.paired: PairedTree | None = None
+        self._paths: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is opened here."""
@@ -169,7 +170,10 @@ class CompareBase(Screen[None]):
 
     def path_of(self, pair: ScalePair) -> str:
         """Where a scale stands in the tree."""
-        return strip_root(pair.record.key)
+        path = self._paths.get(pair.role)
+        if path is None:
+            path = self._paths[pair.role] = strip_root(pair.record.key)
+        return path
 
     def refill(self) -> None:
         schemes = self.session.weight_schemes() if self.selection.text else {}

@@ -46,9 +46,13 @@ class Finding(CompareBase):
         self.hints.say(f"largest: {percent(worst.difference.largest)}" if worst.difference else "")
 
     def action_filter(self) -> None:
-        box = self.query_one("#filter", Input)
-        box.add_class("shown")
-        self.set_focus(box)
+        self._show_filter(True)
+        self.set_focus(self.query_one("#filter", Input))
+
+    def _show_filter(self, on: bool) -> None:
+        """In the place of the hints: another line would move everything else."""
+        self.query_one("#filter").set_class(on, "shown")
+        self.hints.display = not on
 
     @on(Input.Changed, "#filter")
     def _on_filter_changed(self, event: Input.Changed) -> None:
@@ -57,7 +61,7 @@ class Finding(CompareBase):
 
     @on(Input.Submitted, "#filter")
     def _on_filter_done(self) -> None:
-        self.query_one("#filter").remove_class("shown")
+        self._show_filter(False)
         self.activate("table")
 
     def key_escape(self) -> None:
@@ -66,7 +70,7 @@ class Finding(CompareBase):
         if box.has_class("shown") or self.selection.text:
             box.value = ""
             self.selection.text = ""
-            box.remove_class("shown")
+            self._show_filter(False)
             self.activate("table")
             self.refill_and_show()
         elif self.zoomed:
