@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from textual.binding import Binding
@@ -106,6 +107,22 @@ _SHOWN = {
     "pagedown": "pgdn",
     "pageup": "pgup",
 }
+
+
+IN_README = ("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette")
+"""Actions that a newcomer needs besides those of the hint bar."""
+
+
+def key_table() -> str:
+    """The README's key table, two actions a line: those of the hint bar and of IN_README, in the order of the help."""
+    cells = [
+        f"{' '.join(f'`{key_text(key)}`' for key in a.keys)} | {a.help.rstrip('.')}"
+        for a in ACTIONS
+        if a.label or a.name in IN_README
+    ]
+    half = (len(cells) + 1) // 2
+    pairs = zip_longest(cells[:half], cells[half:], fillvalue=" | ")
+    return "\n".join(["| key | does | key | does |", "|---|---|---|---|", *(f"| {a} | {b} |" for a, b in pairs)])
 
 
 def key_text(key: str) -> str:
