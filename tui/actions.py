@@ -78,8 +78,15 @@ BY_NAME = {a.name: a for a in ACTIONS}
 
 
 def bindings() -> list[Binding]:
-    """Textual bindings of all actions; their ids are what the config file remaps."""
-    return [Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label)) for a in ACTIONS]
+    """Textual bindings of all actions; their ids are what the config file remaps.
+
+    With priority, so that a key is served before the next one is looked at: over a slow line `/` and the letters after
+    it arrive together, and without it the letters would be commands.
+    """
+    return [
+        Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label), priority=True)
+        for a in ACTIONS
+    ]
 
 
 def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:

@@ -282,7 +282,7 @@ async def check_filter(d: Driver, key: str) -> None:
     await d.press("enter")
     assert d.app.focused is None
     assert d.screen.active == "table"
-    assert not d.screen.query_one("#filter").has_class("shown")
+    assert not d.screen.query_one("#filter").display
     assert len(d.roles) == 4
     await d.press("escape")
     assert len(d.roles) == 32

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
+from pilots import ALPHA_A, ALPHA_B, CHARACTERS, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 from quamba_files import load_state, save_state
 from rich.cells import cell_len
 from safetensors.numpy import save_file
 from test_terminal_safety import HOSTILE_NAMES
+from textual import events
 from textual.scrollbar import ScrollBar
 
 from qinspect.tui import views
@@ -491,6 +492,28 @@ async def test_a_terminal_of_any_size(size: tuple[int, int]) -> None:
 
 
 # --- hands faster than the screen ---
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "n_scales"),
+    [
+        ("/ x p r o j enter j j", "xproj", 0),
+        ("/ d t enter o", "dt", 6),
+        ("/ d t escape j o", "", 32),
+        ("/ d t enter / A _ l enter o", "A_l", 2),
+    ],
+)
+async def test_keys_that_come_in_one_burst_go_where_they_belong(keys: str, text: str, n_scales: int) -> None:
+    """Over a slow line they do: what follows an enter is no letter of the filter."""
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        for key in keys.replace("/", "slash").split():
+            d.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: d.screen.selection.text == text)
+        await d.settle()
+        assert d.screen.selection.text == text
+        assert len(d.roles) == n_scales
+        if keys.endswith("o"):
+            assert d.screen.view == "codes"
 
 
 async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
@@ -57,7 +57,11 @@ PANES = ("tree", "table", "detail")
 class CompareBase(Screen[None]):
     """Panes and state."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings()  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "keep_filter", show=False, priority=True),
+        Binding("escape", "drop_filter", show=False, priority=True),
+        *bindings(),
+    ]
     AUTO_FOCUS = ""
 
     def __init__(self, session: Session, glyphs: Glyphs, notice: str = "") -> None:

@@ -17,6 +17,8 @@ from qinspect.tui.screens.jump import JumpScreen
 class Finding(CompareBase):
     """Differences, filter, jump, sort, bookmarks."""
 
+    _filter_dropped = False
+
     def _step_difference(self, step: int) -> None:
         """To the next (previous) scale in forward order that is not the same, from the selected one."""
         found = [p for p in self.session.pairs if not p.status.counts_as_same] if self.session.two else []
@@ -46,33 +48,45 @@ class Finding(CompareBase):
         self.hints.say(f"largest: {percent(worst.difference.largest)}" if worst.difference else "")
 
     def action_filter(self) -> None:
+        self._filter_dropped = False
         self._show_filter(True)
         self.set_focus(self.query_one("#filter", Input))
 
     def _show_filter(self, on: bool) -> None:
         """In the place of the hints: another line would move everything else."""
-        self.query_one("#filter").set_class(on, "shown")
+        self.query_one("#filter").display = on
         self.hints.display = not on
 
     @on(Input.Changed, "#filter")
     def _on_filter_changed(self, event: Input.Changed) -> None:
+        if self._filter_dropped:
+            with self.prevent(Input.Changed):
+                event.input.value = ""  # a letter that was typed before the escape and arrives after it
+            return
         self.selection.text = event.value
         self.after_rest(self.refill_and_show)
 
-    @on(Input.Submitted, "#filter")
-    def _on_filter_done(self) -> None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While the filter is open keys are its letters, but for its own enter and escape."""
+        return self.query_one("#filter").display is (action in ("keep_filter", "drop_filter"))
+
+    def action_keep_filter(self) -> None:
         self._show_filter(False)
         self.activate("table")
 
-    def key_escape(self) -> None:
-        """Leave the filter, then the zoom, then a long comparison of codes."""
+    def action_drop_filter(self) -> None:
         box = self.query_one("#filter", Input)
-        if box.has_class("shown") or self.selection.text:
-            box.value = ""
-            self.selection.text = ""
-            self._show_filter(False)
-            self.activate("table")
-            self.refill_and_show()
+        self._filter_dropped = True
+        box.value = ""
+        self.selection.text = ""
+        self._show_filter(False)
+        self.activate("table")
+        self.refill_and_show()
+
+    def key_escape(self) -> None:
+        """Drop the filter, then the zoom, then a long comparison of codes."""
+        if self.selection.text:
+            self.action_drop_filter()
         elif self.zoomed:
             self.zoom_pane("")
         elif self.session.two and self.session.comparison is None:
