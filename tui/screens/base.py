@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.color import Color
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
@@ -30,6 +30,7 @@ from qinspect.tui.names import in_locale, shown
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
+from qinspect.tui.widgets.filter_input import FilterInput
 from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
@@ -57,11 +58,7 @@ PANES = ("tree", "table", "detail")
 class CompareBase(Screen[None]):
     """Panes and state."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "keep_filter", show=False, priority=True),
-        Binding("escape", "drop_filter", show=False, priority=True),
-        *bindings(),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings()  # type: ignore[assignment]
     AUTO_FOCUS = ""
 
     def __init__(self, session: Session, glyphs: Glyphs, notice: str = "") -> None:
@@ -107,7 +104,7 @@ class CompareBase(Screen[None]):
                 with Vertical(id="detail-box"):
                     yield TitleLine("3 detail", id="detail-title")
                     yield TextPane(id="detail")
-        yield Input(id="filter", placeholder=HINT, compact=True)
+        yield FilterInput(id="filter", placeholder=HINT, compact=True)
         yield HintBar()
 
     def on_mount(self) -> None:
