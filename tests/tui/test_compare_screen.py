@@ -516,6 +516,13 @@ async def test_keys_that_come_in_one_burst_go_where_they_belong(keys: str, text:
             assert d.screen.view == "codes"
 
 
+async def test_a_jump_that_is_typed_faster_than_names_are_ranked() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        for key in ("f", "A", "_", "l", "o", "g", "enter"):
+            d.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: d.role == "layers.0.mixer.A_log")
+
+
 async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.2)  # all keys come within the rest
     async with open_app(ALPHA_A, ALPHA_B) as d:

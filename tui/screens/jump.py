@@ -69,6 +69,7 @@ class JumpScreen(ModalScreen[str]):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
+        self._shown_for = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="jump-box"):
@@ -98,16 +99,19 @@ class JumpScreen(ModalScreen[str]):
 
     def _show_for(self, query: str, names: list[str]) -> None:
         if self.is_mounted and self.query_one(Input).value == query:  # a late answer is dropped
+            self._shown_for = query
             self._show(names)
 
     @on(Input.Submitted)
-    def _on_submitted(self) -> None:
-        found = self.query_one(Found)
-        self.dismiss(found.names[found.cursor] if found.names else "")
+    def _on_submitted(self, event: Input.Submitted) -> None:
+        if event.value != self._shown_for:  # typed faster than ranked
+            self._show(rank(event.value, self.names))
+        self._choose()
 
     @on(LineList.Chosen)
-    def _on_chosen(self) -> None:
-        self._on_submitted()
+    def _choose(self) -> None:
+        found = self.query_one(Found)
+        self.dismiss(found.names[found.cursor] if found.names else "")
 
     def action_move(self, rows: int) -> None:
         """Move the choice."""
