@@ -145,10 +145,14 @@ def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
     return known[1] if isinstance(known, tuple) else -math.inf
 
 
-SORTS = ("forward", "difference", "A", "B", "name", "status", "kind")
-"""Orders of the table; the first is the data's own."""
+def sorts(two: bool) -> tuple[str, ...]:
+    """Orders of the table: the data's own, then by a column, and by status."""
+    if two:
+        return ("forward", "B vs A", "A", "B", "scale", "status", "kind", "changed", "copies", "band")
+    return ("forward", "value", "scale", "kind", "granularity", "copies")
 
-BY_VALUE = ("A", "B")
+
+BY_VALUE = ("A", "B", "value")
 """Of them, those that need every value."""
 
 
@@ -157,19 +161,30 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
 
     def key(p: ScalePair) -> tuple[float | str, ...]:
         match order:
-            case "difference":
+            case "B vs A":
                 return (-(size_of(p) or 0.0) if p.difference else 1.0, p.order)
-            case "A" | "B":
+            case "A" | "B" | "value":
                 return (-_stored(p, values, order == "B"), p.order)
-            case "name":
+            case "scale":
                 return (p.role,)
             case "status":
                 return (str(p.status), p.order)
             case "kind":
                 return (str(p.record.kind), p.order)
+            case "granularity":
+                return (p.record.granularity, p.order)
+            case "copies":
+                return (-len(p.record.copies), p.order)
+            case "changed":
+                return (-p.difference.n_changed if p.difference else 0, p.order)
+            case "band":
+                return (-_BANDS.index(band(p)), p.order)
         return (p.order,)
 
     return key
+
+
+_BANDS = ("", "repeat noise", "other samples", "beyond noise")
 
 
 def size_of(pair: ScalePair) -> float | None:

@@ -15,7 +15,7 @@ from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
 from qinspect.tui.actions import ACTIONS, BY_NAME, Action, bindings, key_text
-from qinspect.tui.rows import SORTS
+from qinspect.tui.rows import sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.export import ExportScreen
@@ -327,13 +327,13 @@ async def check_sort(d: Driver, key: str) -> None:
     forward = d.roles
     await d.press(key)
     assert d.roles[:4] == [DIFFERENT[1], DIFFERENT[0], DIFFERENT[3], DIFFERENT[2]]
-    assert "by difference" in d.text_of("#table-title")
+    assert "by B vs A" in d.text_of("#table-title")
     assert d.role == here
     seen = [d.screen.selection.sort]
     while d.screen.selection.sort != "forward":
         await d.press(key)
         seen.append(d.screen.selection.sort)
-    assert seen == [*SORTS[1:], SORTS[0]]
+    assert seen == [*sorts(True)[1:], "forward"]
     assert d.roles == forward
 
 

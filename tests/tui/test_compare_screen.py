@@ -608,6 +608,24 @@ def line_of(d: Driver, selector: str, text: str) -> tuple[int, int]:
     raise AssertionError(text)
 
 
+async def test_a_click_on_a_column_sorts_by_it_and_a_second_one_reverses() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        header = next(row for row in d.rows() if "B vs A" in row)
+        x = header.index("B vs A") + 2 - d.screen.table.region.x
+        await d.pilot.click("#table-header", offset=(x, 0))
+        await d.settle()
+        assert "by B vs A" in d.text_of("#table-title")
+        assert d.roles[0] == "layers.0.mixer.ssm_state_act:input"
+        assert "B vs A*" in "\n".join(d.rows())
+        await d.pilot.click("#table-header", offset=(x, 0))
+        await d.settle()
+        assert d.screen.selection.reverse
+        assert d.roles[-1] == "layers.0.mixer.ssm_state_act:input"
+        await d.pilot.click("#table-header", offset=(6, 0))
+        await d.settle()
+        assert d.screen.selection.sort == "scale"
+
+
 async def test_a_click_selects_and_a_second_one_opens() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.pilot.click("#table", offset=line_of(d, "#table", "x_proj:input"))

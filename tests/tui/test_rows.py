@@ -17,7 +17,7 @@ from qinspect.inspector.compare.results import Difference
 from qinspect.inspector.formats import Kind, ScaleRecord
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
-from qinspect.tui.rows import ONE_COLUMNS, SORTS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, value_text
+from qinspect.tui.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, sorts, value_text
 from qinspect.tui.screens.jump import rank
 from qinspect.tui.widgets.lines import Piece
 
@@ -149,12 +149,12 @@ def test_all_rows_in_forward_order() -> None:
 
 
 def test_the_largest_difference_first_and_the_nameless_last() -> None:
-    found = roles(Selection(sort="difference"))
+    found = roles(Selection(sort="B vs A"))
     assert found[:2] == ["layers.1.b", "layers.0.b"]
     assert set(found) == {p.role for p in PAIRS}
 
 
-@given(st.permutations(range(len(PAIRS))), st.sampled_from(SORTS), st.booleans())
+@given(st.permutations(range(len(PAIRS))), st.sampled_from([*sorts(True), *sorts(False)]), st.booleans())
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_an_order_is_one_whatever_stands_where(places: list[int], sort: str, reverse: bool) -> None:
     """Also with NaN among the differences, which compares with nothing."""

@@ -8,10 +8,11 @@ from textual.widgets import Input
 from qinspect.inspector.compare.results import Status
 from qinspect.inspector.text import percent, strip_root
 from qinspect.tui.names import shown
-from qinspect.tui.rows import BY_VALUE, SORTS
+from qinspect.tui.rows import BY_VALUE, sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.widgets.table import TableHeader
 
 
 class Finding(CompareBase):
@@ -135,11 +136,22 @@ class Finding(CompareBase):
         self.refill_and_show()
 
     def action_sort(self) -> None:
-        names = SORTS
-        self.selection.sort = names[(names.index(self.selection.sort) + 1) % len(names)]
-        if self.selection.sort in BY_VALUE:
+        names = sorts(self.session.two)
+        at = names.index(self.selection.sort) if self.selection.sort in names else -1
+        self._sort_by(names[(at + 1) % len(names)])
+
+    def _sort_by(self, name: str) -> None:
+        self.selection.sort = name
+        if name in BY_VALUE:
             self.table.ask_for(self.session.pairs)
         self.refill_and_show()
+
+    @on(TableHeader.Clicked)
+    def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
+        if event.column == self.selection.sort:
+            self.action_reverse()
+        else:
+            self._sort_by(event.column)
 
     def action_reverse(self) -> None:
         self.selection.reverse = not self.selection.reverse
