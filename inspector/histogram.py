@@ -23,10 +23,10 @@ Check = Callable[[int, int], None]
 class Histogram:
     """Counts of finite values.
 
-    edges: [bins + 1], of the values, or of log10(value) where `logarithmic`. a, b: counts per bin; b None for one
+    edges: [bins + 1], of the values, or of log10(|value|) where `logarithmic`. a, b: counts per bin; b None for one
     model. absmax_a, absmax_b: largest magnitude. range_a, range_b: smallest and largest on the axis, the first larger
     than the second where there is none. n_left_out: values that have no place (not finite; on a logarithmic
-    axis, zero and negative ones).
+    axis, zeros).
     """
 
     edges: tuple[float, ...]
@@ -88,7 +88,7 @@ def histogram(
 def _usable(chunk: Array, logarithmic: bool) -> Array:
     x = np.asarray(chunk, np.float32).reshape(-1)
     x = x[np.isfinite(x)]
-    return np.log10(x[x > 0]) if logarithmic else x
+    return np.log10(np.abs(x[x != 0])) if logarithmic else x
 
 
 @np.errstate(all="ignore")

@@ -20,7 +20,8 @@ class Badge:
     n_scales: scales compared so far. n_different: of them. n_tensors_different: codes and other tensors that differ.
     n_only_a, n_only_b, n_odd, n_broken: of all together (odd: not comparable cell by cell, as another shape is).
     n_copies: stored copies of scales that are not the same; the scale itself may stand elsewhere, and counts there.
-    largest: signed difference in percent of A that is largest in magnitude, 0 where none differs.
+    largest: signed difference in percent of A that is largest in magnitude, 0 where none differs. n_undefined: scales
+    with a difference that has no percentage: NaN, infinity, or a zero in A.
     """
 
     __slots__ = (
@@ -33,11 +34,12 @@ class Badge:
         "n_only_b",
         "n_scales",
         "n_tensors_different",
+        "n_undefined",
     )
 
     def __init__(self) -> None:
         self.n_scales = self.n_different = self.n_only_a = self.n_only_b = self.n_odd = self.n_broken = 0
-        self.n_tensors_different = self.n_copies = 0
+        self.n_tensors_different = self.n_copies = self.n_undefined = 0
         self.largest = 0.0
 
     @property
@@ -243,6 +245,7 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
             badge.n_scales += 1
             badge.n_different += p.status is Status.DIFFERENT
             _count(badge, p.status)
+            badge.n_undefined += d is not None and p.status is Status.DIFFERENT and d.n_undefined > 0
             if d and p.status is Status.DIFFERENT and abs(d.largest) > abs(badge.largest):
                 badge.largest = d.largest
         if not p.status.counts_as_same:

@@ -6,6 +6,7 @@ gigabytes a scale: it is streamed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,13 +44,19 @@ def scale_blocks(fmt: Format, record: ScaleRecord, check: Check | None = None) -
         yield tensor.read_range(start, min(start + CHUNK_ELEMENTS, tensor.n_elements))
 
 
-def scale_range(fmt: Format, record: ScaleRecord) -> tuple[float, float] | None:
-    """(minimum, maximum), None for a scale without elements; NaN where one is in it. Raises CannotRead."""
-    ends = [(x.min(), x.max()) for x in scale_blocks(fmt, record) if x.size]
-    if not ends:
+def scale_range(fmt: Format, record: ScaleRecord) -> tuple[float, float, int] | None:
+    """(minimum, maximum, how many values are not finite); the ends are of the finite ones, NaN where there are none.
+    None for a scale without elements. Raises CannotRead."""
+    low, high, n, n_bad = math.inf, -math.inf, 0, 0
+    for block in scale_blocks(fmt, record):
+        finite = block[np.isfinite(block)]
+        n += block.size
+        n_bad += block.size - finite.size
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if not n:
         return None
-    lows, highs = np.asarray(ends, np.float64).T
-    return float(lows.min()), float(highs.max())
+    return (low, high, n_bad) if low <= high else (math.nan, math.nan, n_bad)
 
 
 def scale_sample(fmt: Format, record: ScaleRecord, n: int, check: Check | None = None) -> tuple[FloatArray, int]:

@@ -64,6 +64,7 @@ ACTIONS = (
     Action("verdict", ("t",), "verdict", "The verdict with all its reasons.", VIEW),
     Action("zoom", ("z",), "zoom", "One pane over the whole screen, or all again.", VIEW),
     Action("theme", ("T",), "", "Next theme: dark, light, the terminal's 16 colours.", VIEW),
+    Action("reload", ("ctrl+r",), "", "Open both models anew.", VIEW),
     Action("repaint", ("ctrl+l",), "", "Paint the screen anew.", VIEW),
     Action("copy_key", ("K",), "", "Copy the stored key of the selected scale.", OUT),
     Action("copy_value", ("V",), "", "Copy its value in A and B.", OUT),

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 from rich.console import RenderableType
+from textual import events
 from textual.app import App
 
 from qinspect.tui import settings
@@ -17,6 +18,7 @@ from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.session import Session
 from qinspect.tui.terminal import Terminal
 from qinspect.tui.theme import ANSI, DARK, THEMES
+from qinspect.tui.widgets.bars import HintBar
 
 
 class QinspectApp(App[None]):
@@ -48,7 +50,7 @@ class QinspectApp(App[None]):
         problems = self._remap_keys()
         glyphs = glyphs_for_locale()
         screen = CompareScreen(self.session, glyphs, notice=problems)
-        screen.set_class(glyphs is ASCII, "plain")
+        self.set_class(glyphs is ASCII, "plain")
         screen.view = self.remembered.view
         self.push_screen(screen)
         loop = asyncio.get_running_loop()
@@ -63,6 +65,13 @@ class QinspectApp(App[None]):
             return str(e)
         self.set_keymap(keys)
         return settings.clashing_keys(keys)
+
+    async def on_event(self, event: events.Event) -> None:
+        """A key ends what the last one had to say."""
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            for hints in self.screen.query(HintBar):
+                hints.fade()
+        await super().on_event(event)
 
     def _on_signal(self, number: int) -> None:
         """The connection or the session went away: leave in order, so that the terminal is restored."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
@@ -27,10 +29,12 @@ def detail_lines(
     """Everything about one row."""
     two = b is not None
     mark, kind = sign(pair, two, g)
-    yield [(f"{mark} ", kind), (shown(pair.role, 160), "name"), (f"   {pair.status}" if two else "", kind)]
+    said = two and pair.difference is None  # else the next line says more
+    yield [(f"{mark} ", kind), (shown(pair.role, 160), "name"), (f"   {pair.status}" if said else "", kind)]
     if pair.note:
         yield [("  " + shown(pair.note, 200), "dim")]
-    yield []
+    differences = _difference_lines(pair)
+    yield from islice(differences, 1)
     r = pair.record
     yield _field("of", shown(r.of, 200))
     yield _field("formula", f"x ~ scale * q, {shown(r.scheme, 80)}")
@@ -40,7 +44,7 @@ def detail_lines(
         yield _field("alpha", "percentile_alpha makes it" if r.alpha_sensitive else "percentile_alpha cannot reach it")
     if not r.verified:
         yield _field("pairing", "by name alone: unverified")
-    yield from _difference_lines(pair)
+    yield from differences
     for label, fmt, record in (("A", a, pair.a), ("B", b, pair.b)):
         if fmt is not None and record is not None:
             yield []
@@ -58,6 +62,10 @@ def folded(lines: Iterable[Line], width: int) -> Iterator[Line]:
             yield line
             continue
         text, kind = line[-1]
+        if width - before < 16:
+            yield line[:-1]
+            yield [(" " * INDENT, ""), (text.strip(), kind)]
+            continue
         first, *rest = textwrap.wrap(text, max(16, width - before), break_on_hyphens=False) or [""]
         yield [*line[:-1], (first, kind)]
         for more in textwrap.wrap(" ".join(rest), width - INDENT, break_on_hyphens=False):
@@ -69,18 +77,19 @@ def _field(name: str, text: str, kind: str = "") -> Line:
 
 
 def _difference_lines(pair: ScalePair) -> Iterator[Line]:
+    """The largest difference, then what else is known of it."""
     d = pair.difference
     if d is None:
         return
     kind = {"up": "up", "down": "down"}.get(d.direction, "odd" if d.n_changed else "same")
     at = f" at {list(d.where)}{' of the sorted cells' if d.sorted_cells else ''}" if d.n > 1 else ""
-    yield _field(
-        "B vs A", f"{percent(d.largest)}{at}   A {number(d.a)}   B {number(d.b)}   log2 {d.log2_ratio:+.4f}", kind
-    )
+    yield _field("B vs A", f"{percent(d.largest)}{at}   A {number(d.a)}   B {number(d.b)}", kind)
     if d.n > 1:
         yield _field("", f"{d.n_changed:,} of {d.n:,} changed: {d.n_up:,} up, {d.n_down:,} down")
         sampled = " (of an even sample)" if d.sampled else ""
         yield _field("", f"median {percent(d.median).lstrip('+')}{sampled}, mean {percent(d.mean).lstrip('+')}")
+    if not math.isnan(d.log2_ratio):
+        yield _field("log2 B/A", f"{d.log2_ratio:+.4f}")
     if text := band(pair):
         yield _field("noise", f"{text}  (bands of Quamba-130m W8A8: repeat 0.0033 %, other samples 0.09-1.07 %)")
 
@@ -114,7 +123,7 @@ def node_lines(node: PairedNode | None) -> list[str]:
     if node is None:
         return []
     lines = [shown(node.path, 160), ""]
-    lines.append(f"  {count(node.n_a)} entries in A, {count(node.n_b)} in B")
+    lines.append(f"  {count(node.n_a)} {'entry' if node.n_a == 1 else 'entries'} in A, {count(node.n_b)} in B")
     lines.append(f"  {count(node.parameters)} parameters, {size(node.nbytes)}")
     for label, entry in (("A", node.a), ("B", node.b)):
         if isinstance(entry, Tensor):

@@ -73,7 +73,9 @@ def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: 
             series.append(Series(label, partial(scale_blocks, fmt, record, check)))
             largest = max(largest, math.prod(record.shape))
     if largest < 2:
-        return ["  One number: there is no distribution to draw.", "", "  w shows the weight of this layer."]
+        from qinspect.tui.layers_view import layer_lines
+
+        return layer_lines(s, pair, look)
     return _draw([], series, ("min", "max"), look, o)
 
 
@@ -160,7 +162,11 @@ def _legend(h: Histogram, series: Sequence[Series], named: tuple[str, ...]) -> l
     if len(clips) == 2 and clips[0][1] == clips[1][1]:
         clips = [("A, B", clips[0][1])]
     parts += [f"clip {label} {number(clip[0])}..{number(clip[1])}" for label, clip in clips if clip]
-    return parts + ([f"{h.n_left_out:,} left out"] if h.n_left_out else [])
+    if h.logarithmic:
+        parts.append("axis: log10 |x|")
+    if h.n_left_out:
+        parts.append(f"{h.n_left_out:,} left out: {'zero, or ' if h.logarithmic else ''}not finite")
+    return parts
 
 
 def _signs(rows: Sequence[Sequence[Piece]], named: tuple[str, ...]) -> str:

@@ -18,6 +18,8 @@ def short_paths(a: str, b: str | None) -> tuple[str, str]:
     same = 0
     while same < min(len(parts_a), len(parts_b)) - 1 and parts_a[same] == parts_b[same]:
         same += 1
+    if same == 1 and parts_a[0] == "/":
+        same = 0
     if parts_a == parts_b:
         return shown(a), shown(b)
     return shown(str(PurePath(*parts_a[same:]))), shown(str(PurePath(*parts_b[same:])))

@@ -26,7 +26,7 @@ class ColumnSpec:
 
 ONE_COLUMNS = (
     ColumnSpec("scale", 0),
-    ColumnSpec("value", 24, True),
+    ColumnSpec("value", 17, True),
     ColumnSpec("kind", 10, False, 76),
     ColumnSpec("granularity", 26, False, 110),
     ColumnSpec("copies", 6, True, 90),
@@ -42,8 +42,9 @@ TWO_COLUMNS = (
     ColumnSpec("band", 14, False, 144),
 )
 
-Value = tuple[float, float] | str
-"""(minimum, maximum) of a scale, or why it cannot be read."""
+Value = tuple[float, float, int] | str
+"""(minimum, maximum, how many are not finite) of a scale, or why it cannot be read. The ends are those of the finite
+values; NaN where there are none."""
 
 Values = tuple[Value | None, Value | None]
 """Of a scale in A and in B."""
@@ -62,8 +63,9 @@ def value_text(value: Value | None) -> str:
         return ""
     if isinstance(value, str):
         return "unreadable"
-    low, high = value
-    return number(low) if low == high or math.isnan(low) else f"{low:.2g}..{high:.2g}"
+    low, high, n_bad = value
+    text = number(low) if low == high or math.isnan(low) else f"{low:.2g}..{high:.2g}"
+    return f"{text} !{n_bad}" if n_bad and not math.isnan(low) else text
 
 
 def sign(pair: ScalePair, two: bool, g: Glyphs) -> Piece:
@@ -188,9 +190,11 @@ _BANDS = ("", "repeat noise", "other samples", "beyond noise")
 
 
 def size_of(pair: ScalePair) -> float | None:
-    """|difference| in percent, None where there is none."""
+    """|difference| in percent: infinite where a number became none, None where nothing was compared."""
     d = pair.difference
-    return None if d is None or math.isnan(d.largest) else abs(d.largest)
+    if d is None:
+        return None
+    return math.inf if d.n_undefined else abs(d.largest)
 
 
 @dataclass(slots=True)

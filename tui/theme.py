@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from textual.theme import BUILTIN_THEMES, Theme
 
+# With 256 colours rich takes greys only for what is nearly grey (saturation under 15 %); other dark colours become
+# black, and the panes' titles with them.
 DARK = Theme(
     name="qinspect-dark",
     primary="#5aa9e6",
@@ -14,16 +16,16 @@ DARK = Theme(
     error="#ff6b6b",
     success="#7bc8a4",
     foreground="#d8dee6",
-    background="#12161c",
-    surface="#12161c",
-    panel="#1d242d",
+    background="#131518",
+    surface="#131518",
+    panel="#22272d",
     dark=True,
     variables={
         "up": "#f2994a",
         "down": "#5aa9e6",
         "dim": "#75818f",
         "cursor": "#2c4257",
-        "cursor-off": "#232b35",
+        "cursor-off": "#30363d",
         "mark": "#f2c14e",
     },
 )

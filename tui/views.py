@@ -103,19 +103,26 @@ def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -
         return ["  One number: there is no profile to draw."]
     check(0, 1)
     n = look.width * 2
+    bad = [
+        f"{label}: {k:,} of {x.size:,} not finite"
+        for label, x in (("A", a), ("B", b))
+        if x is not None and (k := _not_finite(x))
+    ]
     if a is None or b is None:
         first = a if a is not None else b
         assert first is not None
-        return list(profile_lines(_thin(first, n), None, first.size, look, look.height))
+        heading = side_by_side(bad, look.width)
+        return [*heading, *profile_lines(_thin(first, n), None, first.size, look, look.height - len(heading))]
     curves = _thin(a, n), _thin(b, n)
     if a.shape != b.shape:
-        heading = side_by_side((*_shapes(a.shape, b.shape), "each along its own values"), look.width)
+        heading = side_by_side((*_shapes(a.shape, b.shape), "each along its own values", *bad), look.width)
         return [*heading, *profile_lines(*curves, None, look, look.height - len(heading))]
     if step > 1:
-        heading = side_by_side((f"every {step:,}th value", "no map of cells: too many"), look.width)
+        heading = side_by_side((f"every {step:,}th value", "no map of cells: too many", *bad), look.width)
         return [*heading, *profile_lines(*curves, None, look, look.height - len(heading))]
     heat = _heat_map(a, b, look)
-    return [*profile_lines(*curves, a.size, look, look.height - len(heat)), *heat]
+    heading = side_by_side(bad, look.width)
+    return [*heading, *profile_lines(*curves, a.size, look, look.height - len(heat) - len(heading)), *heat]
 
 
 def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
@@ -148,7 +155,8 @@ def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) ->
     if a and b and a[1] != b[1]:
         return _values_of_two_shapes(a, b, look)
     size = math.prod(first[1])
-    lines: list[Line] = []
+    names = ("A", "B", "B vs A") if a and b else ("A",) if a else ("B",)
+    lines: list[Line] = [[("  index".ljust(18) + "".join(f"{name:>14}" for name in names), "header")]]
     for i in range(min(size, SHOWN_VALUES)):
         x = float(first[0][i])
         line = _value(first, i)
@@ -196,9 +204,15 @@ VIEWS = {
 }
 
 
+def _not_finite(x: np.ndarray) -> int:
+    return x.size - int(np.count_nonzero(np.isfinite(x)))
+
+
 def _thin(x: np.ndarray, n: int) -> Sequence[float]:
-    """Sorted values, at most `n`, evenly taken."""
-    ordered = np.sort(x, axis=None)
+    """The finite values, sorted, at most `n`, evenly taken; none: one zero."""
+    ordered = np.sort(x[np.isfinite(x)], axis=None)
+    if not ordered.size:
+        return [0.0]
     at = np.linspace(0, ordered.size - 1, min(n, ordered.size)).round().astype(np.int64)
     return [float(v) for v in ordered[at]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -505,6 +506,17 @@ async def check_theme(d: Driver, key: str) -> None:
         await d.press(key)
         seen.append(d.app.theme)
     assert seen == [t.name for t in THEMES] + [THEMES[0].name]
+
+
+@check
+async def check_reload(d: Driver, key: str) -> None:
+    await d.press("n")
+    here, before = d.role, d.screen.session
+    with contextlib.chdir(Path(__file__).parents[1] / "data" / "quamba"):  # the models were named from there
+        await d.press(key)
+    assert d.screen.session is not before
+    assert d.screen.session.comparison is not None
+    assert d.role == here
 
 
 @check

@@ -63,7 +63,7 @@ async def test_values_of_a_weight_that_differ(plain: Plain) -> None:
     async with open_app(a, b) as d:
         found = await badges(d)
         assert (found["m.w"], found["m.v"], found["n.u"]) == ("≠ 7.00 % values", "=", "only B")
-        assert found["m"] == "≠1 codes"
+        assert found["m"] == "≠1 tensors"
         assert found["n"] == "only B"
 
 

@@ -75,14 +75,14 @@ def test_cells_of_a_difference() -> None:
 
 def test_cells_without_a_partner() -> None:
     p = pair("x", status=Status.ONLY_B)
-    assert [cell(p, c, (None, (1.0, 2.0))) for c in ("A", "B", "B vs A")] == ["-", "1..2", "only in B"]
+    assert [cell(p, c, (None, (1.0, 2.0, 0))) for c in ("A", "B", "B vs A")] == ["-", "1..2", "only in B"]
     p = pair("x", status=Status.ONLY_A)
-    assert [cell(p, c, ((3.0, 3.0), None)) for c in ("A", "B", "B vs A")] == ["3", "-", "only in A"]
+    assert [cell(p, c, ((3.0, 3.0, 0), None)) for c in ("A", "B", "B vs A")] == ["3", "-", "only in A"]
 
 
 def test_each_model_has_its_own_value_where_nothing_is_compared() -> None:
     p = pair("x", status=Status.SCHEME)
-    assert [cell(p, c, ((1.0, 1.0), (2.0, 4.0))) for c in ("A", "B", "B vs A")] == ["1", "2..4", "other scheme"]
+    assert [cell(p, c, ((1.0, 1.0, 0), (2.0, 4.0, 0))) for c in ("A", "B", "B vs A")] == ["1", "2..4", "other scheme"]
 
 
 def test_a_difference_without_a_percentage() -> None:
@@ -94,10 +94,11 @@ def test_a_difference_without_a_percentage() -> None:
 def test_values() -> None:
     assert value_text(None) == ""
     assert value_text("truncated") == "unreadable"
-    assert value_text((0.5, 0.5)) == "0.5"
-    assert value_text((math.nan, math.nan)) == "nan"
+    assert value_text((0.5, 0.5, 0)) == "0.5"
+    assert value_text((math.nan, math.nan, 1)) == "nan"
+    assert value_text((0.25, 0.5, 3)) == "0.25..0.5 !3"
     for low, high in itertools.combinations((-1e-38, -3.4e38, 0.0, 1e-45, 0.0123456, 3.4e38, math.inf), 2):
-        assert len(value_text((min(low, high), max(low, high)))) <= 24
+        assert len(value_text((min(low, high), max(low, high), 0))) <= 24
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_all_rows_in_forward_order() -> None:
 
 def test_the_largest_difference_first_and_the_nameless_last() -> None:
     found = roles(Selection(sort="B vs A"))
-    assert found[:2] == ["layers.1.b", "layers.0.b"]
+    assert found[:3] == ["layers.10.v", "layers.1.b", "layers.0.b"], "what is no number any more is the worst"
     assert set(found) == {p.role for p in PAIRS}
 
 

@@ -53,6 +53,8 @@ SMALL_TABLE = 5
 """Lines of the table there: its title, its header, and the scales around the cursor."""
 
 PANES = ("tree", "table", "detail")
+TWO_MODELS = frozenset({"next_difference", "previous_difference", "largest_difference", "only_changed"})
+"""Actions that need a B."""
 
 
 class CompareBase(Screen[None]):
@@ -133,7 +135,9 @@ class CompareBase(Screen[None]):
             lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
         if self.notice:
             lines.append(fill(shown(self.notice), width + 3, self.glyphs.cut).rstrip())
-        self.query_one("#models", Static).update("\n".join(lines))
+        models = self.query_one("#models", Static)
+        models.update("\n".join(lines))
+        models.styles.height = len(lines)
 
     def show_headline(self, text: str) -> None:
         """The verdict, or why there is none, in a few lines; `t` shows all of it."""
@@ -145,6 +149,7 @@ class CompareBase(Screen[None]):
         )
         verdict = self.query_one("#verdict", Static)
         verdict.update("\n".join(lines))
+        verdict.styles.height = max(1, len(lines))  # said, not measured: a height that follows later is a jump
         verdict.set_class(not lines and not self.session.two, "hidden")  # one model: nothing will come in its place
 
     def _model_line(
@@ -157,6 +162,8 @@ class CompareBase(Screen[None]):
             return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
         what = shown(fmt.description, 120) if fmt else checkpoint.kind
         changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
+        if changed and not all(p.exists() for p in checkpoint.changed_files()):
+            changed = "GONE FROM DISK, "
         rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
         return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
 
@@ -166,8 +173,8 @@ class CompareBase(Screen[None]):
         if found != self._changed:
             self._changed = found
             self.show_models()
-            names = ", ".join(shown(p.name, 60) for c in found for p in c.changed_files())
-            self.hints.say(f"changed on disk: {names}" if names else "")
+            letters = [k for k, c in (("A", self.session.checkpoint_a), ("B", self.session.checkpoint_b)) if c in found]
+            self.hints.say(f"{' and '.join(letters)} changed on disk: ctrl+r opens again" if found else "")
 
     def path_of(self, pair: ScalePair) -> str:
         """Where a scale stands in the tree."""
@@ -230,6 +237,7 @@ class CompareBase(Screen[None]):
             title.update("3 detail")
             self.detail.show(node_lines(self.layers_tree.node))
             return
+        self.fit_hints()
         if (self._fitted_for == "detail") != (self.view == "detail"):
             self.fit_panes()
         title.update(f"3 {self.view} {self.glyphs.dot} {shown(pair.role, 100)}")
@@ -260,17 +268,18 @@ class CompareBase(Screen[None]):
             self.show_selected()
 
     def show_verdict(self) -> None:
-        """The headline with all reasons, in the detail pane."""
+        """The headline with all reasons, or why there is none, in the detail pane."""
         c = self.session.comparison
-        if c is None:
-            return
         if self.drawing:
             self._stop_drawing()
         self.verdict_in_detail = True
         width = max(20, text_width(self.detail))
-        reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
+        texts = [self.verdict_text]
+        if c is not None:
+            reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
+            texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(shown, c.notes)]
         lines = []
-        for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(shown, c.notes)):
+        for text in texts:
             lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]
         self.query_one("#detail-title", TitleLine).update("3 verdict")
         self.detail.show(lines)
@@ -393,6 +402,16 @@ class CompareBase(Screen[None]):
             self.query_one(f"#{pane}-title").set_class(pane == name, "active")
         self.layers_tree.set_active(name == "tree")
         self.table.set_active(name == "table")
+        self.fit_hints()
+
+    def fit_hints(self) -> None:
+        """The keys that matter here: those of a plot, and none that find nothing."""
+        first: tuple[tuple[str, str], ...] = ()
+        if self.on_plot:
+            first = (("h l", "cursor"), ("+ -", "tail"), ("x y", "log"))
+        elif self.view in ("histogram", "weight"):
+            first = (("x y", "log"),)
+        self.hints.show_for(first, frozenset() if self.session.two else TWO_MODELS)
 
     def move_cursor(self, step: float) -> None:
         at = (0.5 if self.options.cursor is None else self.options.cursor) + step

@@ -8,7 +8,7 @@ from textual.widgets import Input
 from qinspect.inspector.compare.results import Status
 from qinspect.inspector.text import percent, strip_root
 from qinspect.tui.names import shown
-from qinspect.tui.rows import BY_VALUE, sorts
+from qinspect.tui.rows import BY_VALUE, size_of, sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.jump import JumpScreen
@@ -39,14 +39,17 @@ class Finding(CompareBase):
         self._step_difference(-1)
 
     def action_largest_difference(self) -> None:
-        found = [p for p in self.session.pairs if p.difference and p.status is Status.DIFFERENT]
+        found = [p for p in self.session.pairs if size_of(p) is not None and p.status is Status.DIFFERENT]
         if not found:
             self.hints.say("no difference")
             return
-        worst = max(found, key=lambda p: abs(p.difference.largest) if p.difference else 0.0)
+        worst = max(found, key=lambda p: size_of(p) or 0.0)
         self.select(worst.role)
         self.activate("table")
-        self.hints.say(f"largest: {percent(worst.difference.largest)}" if worst.difference else "")
+        d = worst.difference
+        if d is not None:
+            undefined = "n/a, for NaN, infinity or a zero in A"
+            self.hints.say(f"largest: {undefined if d.n_undefined else percent(d.largest)}")
 
     def action_filter(self) -> None:
         self._filter_dropped = False

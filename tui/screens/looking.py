@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qinspect.tui.screens.base import CompareBase
+from qinspect.tui.session import Session
 from qinspect.tui.theme import THEMES
 
 
@@ -59,8 +60,7 @@ class Looking(CompareBase):
         self.after_rest(self.show_selected)
 
     def action_verdict(self) -> None:
-        c = self.session.comparison
-        if c is None:
+        if not self.verdict_text:
             self.hints.say("no comparison yet" if self.session.two else "one model: no verdict")
             return
         self.activate("detail")
@@ -74,6 +74,17 @@ class Looking(CompareBase):
         names = [t.name for t in THEMES]
         self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
         self.show_selected()
+
+    def action_reload(self) -> None:
+        """As if the program were started again; the view, the filter and the place in the table stay."""
+        self.session = Session(self.session.path_a, self.session.path_b)
+        self.app.session = self.session  # type: ignore[attr-defined]
+        self._changed = []
+        self._paths.clear()
+        self.table.forget_values()
+        self.show_headline("opening")
+        self.show_models()
+        self.open_models()
 
     def action_repaint(self) -> None:
         self.app.repaint()  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qinspect.tui.actions import ACTIONS, key_text, keys_now
+from qinspect.tui.actions import ACTIONS, Action, key_text, keys_now
 from qinspect.tui.labels import fill
 from qinspect.tui.names import in_locale
 
@@ -22,6 +22,17 @@ class HintBar(Widget):
     def __init__(self) -> None:
         super().__init__(id="hints")
         self._said = self._doing = ""
+        self.first: tuple[tuple[str, str], ...] = ()
+        self.hidden: frozenset[str] = frozenset()
+
+    def show_for(self, first: tuple[tuple[str, str], ...], hidden: frozenset[str]) -> None:
+        """first: (key, label) of what works just here. hidden: actions that do nothing just here."""
+        if (first, hidden) != (self.first, self.hidden):
+            self.first, self.hidden = first, hidden
+            self.refresh()
+
+    def _is_shown(self, action: Action, keys: dict[str, list[str]]) -> bool:
+        return bool(action.label and keys[action.name]) and action.name not in self.hidden
 
     @property
     def status(self) -> str:
@@ -34,6 +45,10 @@ class HintBar(Widget):
             self._said = text
             self.refresh()
 
+    def fade(self) -> None:
+        """What was said is gone with the next key: it takes the room of the hints."""
+        self.say("")
+
     def work(self, text: str) -> None:
         """What is being done: shown over what was said for as long as it lasts, "" at its end."""
         if text != self._doing:
@@ -45,12 +60,12 @@ class HintBar(Widget):
         style = self.rich_style
         bold = style + self.app.console.get_style("bold")
         keys = keys_now(self.screen)
-        hints = [(key_text(keys[a.name][0]), a.label) for a in ACTIONS if a.label and keys[a.name]]
+        hints = [*self.first, *((key_text(keys[a.name][0]), a.label) for a in ACTIONS if self._is_shown(a, keys))]
         # However narrow it is, the last two stay: how to get help and how to leave.
         shown, always = [], hints[-2:]
         used = sum(len(key) + len(label) + 3 for key, label in always)
         most = max(0, self.size.width - used - 1)
-        status = self.status if cell_len(self.status) <= most else fill(self.status, most, "...", keep_end=True)
+        status = self.status if cell_len(self.status) <= most else fill(self.status, most, "...")
         room = self.size.width - cell_len(status) - 2
         for key, label in hints[:-2]:
             n = len(key) + len(label) + 3

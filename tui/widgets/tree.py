@@ -216,6 +216,8 @@ def _found(finding: Finding, leaf: PairedNode, g: Glyphs) -> Piece:
             if d is None or _is_copy(finding, leaf):
                 # A copy is another number, a quotient or a reciprocal: that it differs is known, by how much is not.
                 return (g.different, "odd")
+            if d.n_undefined:
+                return (f"{g.different} n/a", "broken")
             return (f"{g.different} {percent(d.largest)}", {"up": "up", "down": "down"}.get(d.direction, "odd"))
     return (f"{g.odd} {_WORDS.get(finding.status, '')}".rstrip(), "odd")
 
@@ -223,9 +225,11 @@ def _found(finding: Finding, leaf: PairedNode, g: Glyphs) -> Piece:
 def _findings(badge: Badge, g: Glyphs) -> Piece:
     if badge.n_broken:
         return (f"{g.broken}{badge.n_broken}", "broken")
+    if badge.n_undefined:
+        return (f"{g.different}{badge.n_different} n/a", "broken")
     if badge.n_different:
         kind = "up" if badge.largest > 0 else "down"
         return (f"{g.different}{badge.n_different} {percent(badge.largest)}", kind)
     if badge.n_tensors_different:
-        return (f"{g.different}{badge.n_tensors_different} codes", "odd")
+        return (f"{g.different}{badge.n_tensors_different} tensors", "odd")
     return (f"{g.odd}{badge.n_only_a + badge.n_only_b + badge.n_odd}", "odd")
