@@ -10,7 +10,7 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qinspect.tui.actions import ACTIONS, key_text, keys_now
+from qinspect.tui.actions import actions_of, key_text, keys_now
 from qinspect.tui.labels import fill
 
 
@@ -44,7 +44,7 @@ class HintBar(Widget):
         style = self.rich_style
         bold = style + self.app.console.get_style("bold")
         keys = keys_now(self.screen)
-        hints = [(key_text(keys[a.name][0]), a.label) for a in ACTIONS if a.label and keys[a.name]]
+        hints = [(key_text(keys[a.name][0]), a.label) for a in actions_of(self.screen) if a.label and keys[a.name]]
         # However narrow it is, the last two stay: how to get help and how to leave.
         shown, always = [], hints[-2:]
         used = sum(len(key) + len(label) + 3 for key, label in always)
