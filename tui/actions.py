@@ -1,7 +1,7 @@
 """Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it.
 
-`ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's. What both have is one object in both tables, so that
-one line of the config file remaps it in both.
+`ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's. What both have has one name, so that one line of
+the config file remaps it in both.
 """
 
 from __future__ import annotations

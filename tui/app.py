@@ -48,7 +48,7 @@ class QinspectApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._first_theme
-        problems = self._remap_keys()
+        problems = self._read_config()
         if self.has_models:
             glyphs = glyphs_for_locale()
             screen = CompareScreen(self.session, glyphs, notice=problems)
@@ -71,10 +71,20 @@ class QinspectApp(App[None]):
         screen.set_class(glyphs is ASCII, "plain")
         self.push_screen(screen)
 
-    def _remap_keys(self) -> str:
-        """Bindings from the config file; returns what is wrong with it, "" where nothing is."""
+    def open_model(self, path: str) -> None:
+        """What a run made, over the runs; its `q` leads back to them."""
+        from qinspect.tui.screens.output import OutputScreen
+
+        glyphs = glyphs_for_locale()
+        screen = OutputScreen(Session(path, None), glyphs)
+        screen.set_class(glyphs is ASCII, "plain")
+        self.push_screen(screen)
+
+    def _read_config(self) -> str:
+        """Bindings and notifications from the config file; returns what is wrong with it, "" where nothing is."""
         try:
             self.set_keymap(settings.load_keys())
+            self.runs.notify = settings.load_notify()
         except settings.BadConfig as e:
             return str(e)
         return ""

@@ -19,7 +19,8 @@ def main() -> int:
         from qinspect.tui.start import run
 
         paths = [w for w in words if w not in SCREEN_OPTIONS]
-        return run(*(*paths, None, None)[:2], low_bandwidth="--low-bandwidth" in words)
+        a, b = (*paths, None, None)[:2]
+        return run(a, b, low_bandwidth="--low-bandwidth" in words)
     from qinspect.inspector.cli import main as run_command_line
 
     end = words.index("--") if "--" in words else len(words)  # what follows is the command of a run

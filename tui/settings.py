@@ -1,6 +1,7 @@
 """The user's config file, the remembered state, and crash reports: where they are and how they are read.
 
-The config file maps actions to keys: a table `[keys]` with lines such as `quit = "ctrl+x"`.
+The config file maps actions to keys: a table `[keys]` with lines such as `quit = "ctrl+x"`. `[runs] notify` says how a
+run's end is announced besides on the screen.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from qinspect.inspector.config import config_path
 from qinspect.inspector.places import state_folder
@@ -37,15 +39,32 @@ def state_path() -> Path:
     return state_folder() / "screen.json"
 
 
-def load_keys() -> dict[str, str]:
-    """Action name to keys, "" lists joined by commas. Raises BadConfig for an unreadable file or an unknown action."""
+NOTIFY = ("none", "bell", "osc9")
+
+
+def _content(consequence: str) -> dict[str, Any]:
+    """The config file, {} where there is none. Raises BadConfig where it cannot be read."""
     path = config_path()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise BadConfig(f"{path}: {e}; the built-in keys are used") from e
+        raise BadConfig(f"{path}: {e}; {consequence}") from e
+
+
+def load_notify() -> str:
+    """How a run's end is announced besides on the screen, one of NOTIFY. Raises BadConfig for anything else."""
+    table = _content("nothing is announced").get("runs", {})
+    how = table.get("notify", "none") if isinstance(table, dict) else None
+    if how not in NOTIFY:
+        raise BadConfig(f"{config_path()}: [runs] notify must be one of {', '.join(NOTIFY)}; nothing is announced")
+    return str(how)
+
+
+def load_keys() -> dict[str, str]:
+    """Action name to keys, "" lists joined by commas. Raises BadConfig for an unreadable file or an unknown action."""
+    path, content = config_path(), _content("the built-in keys are used")
     keys = content.get("keys", {})
     if not isinstance(keys, dict):
         raise BadConfig(f"{path}: [keys] must be a table of action = key; the built-in keys are used")

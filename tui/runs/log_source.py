@@ -88,6 +88,23 @@ class LogSource:
             changed = changed or self._scan.offset != before
         return changed
 
+    def find(self, text: str, first: int, direction: int, cancelled: Cancelled) -> tuple[int | None, bool]:
+        """The nearest line from `first` on that is shown and holds `text`, once around; and whether it came around."""
+        number = self._find_shown(text, max(0, first) if direction > 0 else first, direction, cancelled)
+        if number is not None or cancelled():
+            return number, False
+        last = (self.file.n_lines or 1) - 1
+        return self._find_shown(text, 0 if direction > 0 else last, direction, cancelled), True
+
+    def _find_shown(self, text: str, first: int, direction: int, cancelled: Cancelled) -> int | None:
+        number: int | None = first
+        while number is not None and number >= 0:
+            number = self.file.search(text, number, direction, cancelled)
+            if number is None or self.shows(number):
+                return number
+            number += direction
+        return None
+
     def look_at_end(self) -> None:
         """While the lines are being counted the end may grow: read it again."""
         self.file.grow()

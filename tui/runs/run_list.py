@@ -74,19 +74,19 @@ def percent_text(seen: Seen) -> str:
 
 
 def run_line(seen: Seen, width: int, g: Glyphs, now: float) -> list[Piece]:
-    """Sign and state, name, progress, phase, time left, age: what is right of the name gives way first."""
+    """Sign and state, name, phase or command, bar, percent, time left (of a run that ended: taken), time since its
+    start: phase and bar give way first."""
     live = seen.state.state.is_live
-    left = seconds_left(seen) if live else None
-    took = duration_s(seen)
-    room = width - 13
-    tail: list[Piece] = [(f"{short_time(now - seen.run.spec.created):>7}", "dim")]
-    room -= 7
-    if room >= 26:
-        tail.insert(0, (f"{short_time(took) if took is not None and not live else '':>7}", ""))
-        room -= 7
-    tail.insert(0, (f"{'-' + short_time(left) if left is not None else '':>8}", "accent"))
-    tail.insert(0, (f"{percent_text(seen) if live else '':>6}", ""))
-    room -= 14
+    left, took = seconds_left(seen), duration_s(seen)
+    time_text = "" if took is None else short_time(took)
+    if live:
+        time_text = "" if left is None else f"-{short_time(left)}"
+    tail: list[Piece] = [
+        (f"{percent_text(seen) if live else '':>6}", ""),
+        (f"{time_text:>8}", "accent" if live else ""),
+        (f"{short_time(now - seen.run.spec.created):>7}", "dim"),
+    ]
+    room = width - 13 - 21
     part = share_done(seen)
     if room >= 16 + _BAR + 1:
         tail.insert(0, (f" {bar(part, _BAR, g) if live and part is not None else ' ' * _BAR}", "down"))

@@ -12,6 +12,7 @@ from textual.app import App
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.places import state_folder
+from qinspect.tui.outside import announce
 
 if TYPE_CHECKING:
     from qinspect.tui.runs.watch import Looked, RunWatch
@@ -43,6 +44,8 @@ class RunsService:
         self.looked: Looked | None = None
         self.problem = ""
         self.listeners: list[Listener] = []
+        self.notify = "none"
+        """How the end of a run is announced besides on the screen: see settings.NOTIFY."""
         self.shown = False
         """Whether the runs screen is on top."""
         self._watch: RunWatch | None = None
@@ -100,6 +103,10 @@ class RunsService:
         self.looked, self.problem = looked, problem
         for listener in tuple(self.listeners):
             listener(looked)
+        if looked.ended and self.notify != "none":
+            from qinspect.tui.runs.run_list import outcome_line
+
+            announce(self.app, self.notify, ", ".join(map(outcome_line, looked.ended)))
         if self._again:
             self._again = False
             self._look()

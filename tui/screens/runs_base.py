@@ -23,6 +23,7 @@ from qinspect.inspector.text import some, visible
 from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.runs.feed import Feed
+from qinspect.tui.runs.lists import EventsList
 from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.resting import Resting
 from qinspect.tui.runs.run_list import RunList, outcome_line
@@ -31,7 +32,6 @@ from qinspect.tui.start import over_ssh
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.log import LogView
-from qinspect.tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
     from qinspect.tui.runs.watch import Looked
@@ -58,6 +58,7 @@ class RunsBase(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings(RUN_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = RUN_ACTIONS
+    events_list: EventsList
 
     def __init__(
         self, service: RunsService, glyphs: Glyphs, is_root: bool = False, choose: str = "", notice: str = ""
@@ -97,8 +98,7 @@ class RunsBase(Screen[None]):
 
     def compose_views(self) -> ComposeResult:
         """What the keys of the views show, one at a time."""
-        yield LogView(id="log")
-        yield TextPane(id="spec")
+        raise NotImplementedError
 
     def on_mount(self) -> None:
         self.list = self.query_one("#runs", RunList)

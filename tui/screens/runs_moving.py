@@ -5,12 +5,14 @@ from __future__ import annotations
 from qinspect.tui.actions import RUN_ACTIONS, key_text, keys_now
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
-from qinspect.tui.screens.runs_base import PANES, RunsBase
+from qinspect.tui.screens.runs_base import PANES
+from qinspect.tui.screens.runs_doing import RunsDoing
+from qinspect.tui.screens.runs_looking import RunsLooking
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.text_pane import TextPane
 
 
-class RunsMoving(RunsBase):
+class RunsMoving(RunsLooking, RunsDoing):
     """Rows, panes, leaving."""
 
     def _move(self, rows: int) -> None:
@@ -129,5 +131,5 @@ class RunsMoving(RunsBase):
             self.dismiss()
 
     def action_close_runs(self) -> None:
-        if not self.is_root:
+        if not self.end_search() and not self.is_root:
             self.dismiss()

@@ -15,9 +15,11 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qinspect.inspector.logs import LogLine, clean
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.logs import LogLine, clean, plain
 from qinspect.inspector.logs import Style as LogStyle
 from qinspect.inspector.logs.escapes import last_overwrite
+from qinspect.inspector.text import visible
 from qinspect.tui.runs.log_source import LogSource
 
 _MAX_WRAPPED = 100
@@ -103,7 +105,13 @@ class LogView(Widget, can_focus=False):
             return []
         if source is None:
             style = self.rich_style + self.get_component_rich_style("dim", partial=True)
-            return [Strip([Segment(f" {self.problem}", style)])] if self.problem else []
+            return [Strip([Segment(f" {visible(self.problem)}", style)])] if self.problem else []
+        try:
+            return self._visible_strips(source, height)
+        except (QinspectError, OSError) as e:  # a file system that went away
+            return [Strip([Segment(f" {visible(str(e))}", self.rich_style)])]
+
+    def _visible_strips(self, source: LogSource, height: int) -> list[Strip]:
         n = source.n_rows
         if self.follows:
             self._go_to_end(n, height)
@@ -225,6 +233,12 @@ class LogView(Widget, can_focus=False):
         if not (self.top <= row < self.top + height and not self.wraps):
             self.top, self.sub = max(0, row - height // 3), 0
         self.update()
+
+    def text_of_mark(self) -> str:
+        """The line that was found, "" where there is none."""
+        if self.source is None or self.mark is None or not self.source.shows(self.mark):
+            return ""
+        return "".join(plain(line.data) for line in self.source.rows(self.source.row_of(self.mark), 1))
 
     def go_to_top(self) -> None:
         self.follow(False)
