@@ -75,7 +75,7 @@ def load_keys() -> dict[str, str]:
         listed = value if isinstance(value, list) else [value]
         if not listed or not all(isinstance(v, str) and v.strip() for v in listed):
             raise BadConfig(f"{path}: {name} must be a key, or a list of keys; the built-in keys are used")
-        made[name] = ",".join(listed)
+        made[name] = ",".join(v if len(v) == 1 else v.lower() for v in listed)  # F3 and Ctrl+X, as people write them
     return made
 
 

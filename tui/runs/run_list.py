@@ -23,6 +23,8 @@ _KINDS = {
     State.LOST: "broken",
 }
 _BAR = 12
+_NARROW = 46
+"""Below this width, as beside the models, only what matters most is shown."""
 
 
 def sign(seen: Seen, g: Glyphs) -> Piece:
@@ -73,10 +75,26 @@ def percent_text(seen: Seen) -> str:
     return "" if done is None else f"{done:,g}"
 
 
+def _narrow_line(seen: Seen, width: int, g: Glyphs) -> list[Piece]:
+    """Sign, name, then percent and time left, or how it ended."""
+    mark = sign(seen, g)
+    live, left, took = seen.state.state.is_live, seconds_left(seen), duration_s(seen)
+    if live:
+        tail = f"{percent_text(seen):>6} {'' if left is None else '-' + short_time(left):>7}"
+        word = f"{state_word(seen)} " if width >= 34 else ""
+    else:
+        tail, word = f"{'' if took is None else short_time(took):>7}", f"{state_word(seen)} "
+    room = max(1, width - 3 - len(tail) - len(word))
+    name = fill(visible(seen.run.spec.name, 200), room, g.cut)
+    return [mark, (f" {word}", mark[1]), (name, "name" if live else ""), (" ", ""), (tail, "accent" if live else "dim")]
+
+
 def run_line(seen: Seen, width: int, g: Glyphs, now: float) -> list[Piece]:
     """Sign and state, name, phase or command, bar, percent, time left (of a run that ended: taken), time since its
     start: phase and bar give way first."""
     live = seen.state.state.is_live
+    if width < _NARROW:
+        return _narrow_line(seen, width, g)
     left, took = seconds_left(seen), duration_s(seen)
     time_text = "" if took is None else short_time(took)
     if live:

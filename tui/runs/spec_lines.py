@@ -29,7 +29,7 @@ def spec_lines(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
     lines: list[Line] = []
     facts = [
         ("state", f"{state.state}{f': {state.reason}' if state.reason else ''}"),
-        ("took", duration(took) if took is not None else ""),
+        ("took", duration(took) if took is not None and not state.state.is_live else ""),
         ("started", clock(spec.created)),
         ("exit code", "" if not result or result.exit_code is None else str(result.exit_code)),
         ("signal", (result.signal or "") if result else ""),

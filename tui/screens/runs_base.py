@@ -40,6 +40,7 @@ READ_EVERY_S, READ_EVERY_SSH_S = 0.2, 0.4
 """How often the log of a live run is read: what is painted costs bytes."""
 VIEWS = ("log", "points", "spec", "events", "gpus")
 PANES = ("list", "view")
+NO_RUN = "no run yet: s starts one"
 WIDE = 110
 """From this width on the list stands beside the run, not over it."""
 
@@ -80,6 +81,18 @@ class RunsBase(Screen[None]):
         self._reading = False
         self._all_read = False
         self._timer: Timer | None = None
+        self._left = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is being taken away: its widgets may be gone while messages still come."""
+        return self._left or self.app._exit or not self.is_attached
+
+    def leave(self) -> None:
+        """Back to what was there before."""
+        self._left = True
+        self.service.shown = False
+        self.dismiss()
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is looked at here."""
@@ -105,7 +118,6 @@ class RunsBase(Screen[None]):
         self.log_view = self.query_one("#log", LogView)
         self.hints = self.query_one(HintBar)
         self.hints.say(visible(self.notice))
-        self.log_view.problem = "no run is chosen"
         self.fit_panes()
         self.show_view("log")
         self.activate("list")
@@ -130,6 +142,8 @@ class RunsBase(Screen[None]):
 
     def on_looked(self, looked: Looked) -> None:
         """The runs as they are now."""
+        if self.is_closed:
+            return
         self.list.show(looked.runs)
         if self.choose_first:
             self.list.choose(self.choose_first)
@@ -140,7 +154,7 @@ class RunsBase(Screen[None]):
         if looked.ended:
             self.hints.say(", ".join(map(outcome_line, looked.ended)))
         before, now = self.shown, self.list.seen
-        if (before.run.id if before else None) != (now.run.id if now else None):
+        if (before.run.id if before else None) != (now.run.id if now else None) or now is None:
             self.show_run()
         else:
             self.shown = now
@@ -153,12 +167,14 @@ class RunsBase(Screen[None]):
 
     def show_run(self) -> None:
         """What is right of the list is of the run under the cursor now."""
+        if self.is_closed:
+            return
         seen = self.list.seen
         if seen and self.shown and seen.run.id == self.shown.run.id and self.feed:
             return
         self.close_run()
         self.shown = seen
-        problem = "no run yet: s starts one"
+        problem = NO_RUN
         if seen:
             self.feed = Feed(seen.run)
             problem = self._open_log(seen)
@@ -180,6 +196,7 @@ class RunsBase(Screen[None]):
         self.workers.cancel_group(self, "read")
         if self.source:
             self.source.let_go()
+        self.log_view.source = None
         self.source = self.feed = self.shown = None
         self._all_read = False
         self._reading = False
@@ -195,7 +212,7 @@ class RunsBase(Screen[None]):
             self._timer.resume()
 
     def _tick(self) -> None:
-        if self.feed is None or (self._all_read and not self.is_live):
+        if self.is_closed or self.feed is None or (self._all_read and not self.is_live):
             if self._timer:
                 self._timer.pause()  # nothing can come: nothing wakes up for it
             return
@@ -229,7 +246,7 @@ class RunsBase(Screen[None]):
 
     def on_read_done(self, event: ReadDone) -> None:
         """What was read: paint it."""
-        if event.feed is not self.feed:
+        if self.is_closed or event.feed is not self.feed:
             return  # of a run that is not shown any more
         self._reading = False
         self._all_read = not self.is_live and not event.events and not event.changed

@@ -101,6 +101,8 @@ class RunsDoing(RunsBase):
 
     @on(Done)
     def _on_done(self, event: Done) -> None:
+        if self.is_closed:
+            return
         self.hints.work("")
         self.hints.say(visible(event.text, 300))
         if event.gone and self.shown and self.shown.run.id == event.gone:

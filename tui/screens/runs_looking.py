@@ -96,6 +96,8 @@ class RunsLooking(RunsBase):
             self.fill_view()
 
     def on_looked(self, looked: Looked) -> None:
+        if self.is_closed:
+            return
         before = self.shown.state.state if self.shown else None
         super().on_looked(looked)
         if self.view == "spec" and self.shown and self.shown.state.state != before:
@@ -219,7 +221,7 @@ class RunsLooking(RunsBase):
 
     @on(Found)
     def _on_found(self, event: Found) -> None:
-        if event.request != self._request or not self.searching or self.source is None:
+        if self.is_closed or event.request != self._request or not self.searching or self.source is None:
             return
         self.searching = False
         self.hints.work("")
@@ -253,7 +255,7 @@ class RunsLooking(RunsBase):
 
     def _sample_when_due(self) -> None:
         """Gently, in a thread, and only while somebody looks."""
-        if self._sampling or not self.is_current:
+        if self._sampling or self.is_closed or not self.is_current:
             return
         has_gpus = self.gpu_sample is None or self.gpu_sample.gpus
         every = GPU_NONE_S if not has_gpus else GPU_LIVE_S if self.service.n_live else GPU_IDLE_S
@@ -271,6 +273,8 @@ class RunsLooking(RunsBase):
         self._sampling = False
         self._sampled_at = time.monotonic()
         self.gpu_sample = event.sample
+        if self.is_closed:
+            return
         self.show_gpus()
 
     def show_gpus(self) -> None:

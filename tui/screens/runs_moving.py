@@ -128,8 +128,8 @@ class RunsMoving(RunsLooking, RunsDoing):
         if self.is_root:
             self.app.exit()
         else:
-            self.dismiss()
+            self.leave()
 
     def action_close_runs(self) -> None:
         if not self.end_search() and not self.is_root:
-            self.dismiss()
+            self.leave()

@@ -44,8 +44,14 @@ class WithRuns(Moving):
     def on_screen_resume(self) -> None:
         self._service.shown = False
 
+    @property
+    def _is_closed(self) -> bool:
+        return self.app._exit or not self.is_attached
+
     def _on_looked(self, looked: Looked) -> None:
         """Show runs that go on, and those that ended since this screen was opened."""
+        if self._is_closed:
+            return
         self._ended_here |= {s.run.id for s in looked.ended}
         shown = tuple(s for s in looked.runs if s.state.state.is_live or s.run.id in self._ended_here)
         if looked.ended:
@@ -56,6 +62,8 @@ class WithRuns(Moving):
             self.call_later(self._show_pane, shown)
 
     async def _show_pane(self, shown: tuple[Seen, ...]) -> None:
+        if self._is_closed:
+            return
         if self.runs_list is None:
             from qinspect.tui.runs.run_list import RunList
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable
 from typing import ClassVar
@@ -104,12 +105,18 @@ class LogView(Widget, can_focus=False):
         if height <= 0:
             return []
         if source is None:
-            style = self.rich_style + self.get_component_rich_style("dim", partial=True)
-            return [Strip([Segment(f" {visible(self.problem)}", style)])] if self.problem else []
+            return self._message(self.problem, "dim")
         try:
             return self._visible_strips(source, height)
         except (QinspectError, OSError) as e:  # a file system that went away
-            return [Strip([Segment(f" {visible(str(e))}", self.rich_style)])]
+            return self._message(str(e), "")
+
+    def _message(self, text: str, kind: str) -> list[Strip]:
+        """A sentence instead of lines."""
+        style = self.rich_style
+        style += self.get_component_rich_style(kind, partial=True) if kind else Style.null()
+        parts = textwrap.wrap(visible(text, 2000), max(10, self.size.width - 2))
+        return [Strip([Segment(f" {part}", style)]) for part in parts]
 
     def _visible_strips(self, source: LogSource, height: int) -> list[Strip]:
         n = source.n_rows
@@ -169,13 +176,14 @@ class LogView(Widget, can_focus=False):
         cells = width * _MAX_WRAPPED if self.wraps else self.x + width
         data = last_overwrite(self.source.data(line))
         limit = 4096 + 8 * cells
-        left_out = line.cut + max(0, len(data) - limit)
         base = self.rich_style
         if marked:
             base += self.get_component_rich_style("marked", partial=False)
-        segments = self._segments(data[:limit], base, cells + width)
-        if left_out and self.wraps:
-            segments.append(Segment(f" ({left_out:,} bytes more)", base + Style(italic=True)))
+        note = f" (a line of {len(line.data) + line.cut:,} bytes)"
+        segments = self._segments(data[:limit], base, cells - len(note) if self.wraps else cells + width)
+        shown = sum(len(s.text) for s in segments)
+        if self.wraps and (line.cut or len(data) > limit or shown >= cells - len(note)):
+            segments.append(Segment(note, base + Style(italic=True)))
         whole = Strip(segments)
         if not self.wraps:
             parts = [whole.crop_extend(self.x, self.x + width, base)]
