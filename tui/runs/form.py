@@ -52,8 +52,11 @@ class FieldInput(Input):
     def __init__(self, of: Field, value: str) -> None:
         hint = " or ".join(of.values) + " (space)" if of.values else of.range_text
         text = ", ".join(filter(None, (hint, of.help)))
-        super().__init__(value, placeholder=visible(text, 200), compact=True, id=f"field-{_safe(of.name)}")
+        super().__init__(
+            value, placeholder=visible(text, 200), compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}"
+        )
         self.of = of
+        self.cursor_position = len(value)
 
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "space" and self.of.values:

@@ -79,9 +79,11 @@ class LogSource:
             self._tail = self.file.tail(_TAIL_LINES)
         changed = growth in (Growth.GROWN, Growth.REPLACED)
         if (changed or self.total is None) and self.file.build_index(cancelled, on_progress):
-            if self.total is None and self._tail:
-                self.shift = self.file.line_at(self._tail[0].offset)
-            self.total, changed = self.file.n_lines or 0, True
+            counted = self.file.n_lines
+            if counted is not None:  # else it grew meanwhile: the next look counts the rest
+                if self.total is None and self._tail:
+                    self.shift = self.file.line_at(self._tail[0].offset)
+                self.total, changed = counted, True
         if self.levels is not Levels.ALL and self._scan.offset < self.file.size:
             before = self._scan.offset
             self._scan.scan(self.file.size, cancelled)

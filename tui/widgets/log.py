@@ -59,6 +59,7 @@ class LogView(Widget, can_focus=False):
         """The number of the line that was found."""
         self.top = self.sub = self.x = 0
         self._seen_rows = 0
+        self._at_first = False
         self._painted: list[Strip] = []
         self._made: dict[tuple[object, ...], list[Strip]] = {}
 
@@ -79,7 +80,7 @@ class LogView(Widget, can_focus=False):
 
     def moved_by(self, rows: int) -> None:
         """The rows have other numbers now."""
-        self.top += rows
+        self.top = 0 if self._at_first else self.top + rows
         self._seen_rows += rows
 
     def forget(self) -> None:
@@ -231,7 +232,7 @@ class LogView(Widget, can_focus=False):
         """Follow the end, or stay."""
         if not on and self.follows and self.source:
             self._seen_rows = self.source.n_rows
-        self.follows = on
+        self.follows, self._at_first = on, False
         self.update()
 
     def go_to(self, row: int) -> None:
@@ -249,8 +250,9 @@ class LogView(Widget, can_focus=False):
         return "".join(plain(line.data) for line in self.source.rows(self.source.row_of(self.mark), 1))
 
     def go_to_top(self) -> None:
+        """The first line, also where it is only known later how many there are before the last ones."""
         self.follow(False)
-        self.top = self.sub = 0
+        self.top, self.sub, self._at_first = 0, 0, True
         self.update()
 
     def scroll_rows(self, rows: int) -> None:
