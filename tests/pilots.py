@@ -26,7 +26,15 @@ GROUPED = "m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8"
 PERMUTED = "m2_w4a8_gh_perm/quamba2-tiny-w4a8"
 
 
-CHARACTERS = {"space": " ", "full_stop": ".", "underscore": "_", "colon": ":", "slash": "/", "comma": ","}
+CHARACTERS = {
+    "space": " ",
+    "full_stop": ".",
+    "underscore": "_",
+    "colon": ":",
+    "slash": "/",
+    "comma": ",",
+    "apostrophe": "'",
+}
 
 
 class Driver:

@@ -111,7 +111,9 @@ def test_hostile_logs_never_reach_the_terminal_raw(start: Start, tmp_path: Path)
     assert b"\x1b]0;" not in painted
     assert b"\x1b]8;" not in painted
     assert b"\x00" not in painted
-    assert set(re.findall(rb"\x1b\][^\x07]*\x07", painted)) <= {b"\x1b]22;default\x07"}, "a pointer's shape is Textual's"
+    assert set(re.findall(rb"\x1b\][^\x07]*\x07", painted)) <= {b"\x1b]22;default\x07"}, (
+        "a pointer's shape is Textual's"
+    )
     assert b"\x07" not in painted.replace(b"\x1b]22;default\x07", b"")
     assert b"\xff" not in painted
     assert "\u202e".encode() not in painted

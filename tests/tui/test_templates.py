@@ -80,6 +80,7 @@ def test_a_value_is_one_word_whatever_is_in_it() -> None:
     assert made.argv({"a": "", "b": "1"}) == ["run", "x=1"]
 
 
+HEAD = "[[run_template]]\nname = 'a'\nwords = ['x']\n"
 USER = """
 [[run_template]]
 name = "mine"
@@ -117,13 +118,11 @@ def test_the_users_templates_come_first_and_replace(tmp_path: Path) -> None:
         ("[[run_template]]\nname = 'a'\nwords = ['x']\n[[run_template.field]]\nname = 'f'\ntype = 'z'", "type must be"),
         ("[[run_template]]\nname = 'a'\nwords = ['x']\n[[run_template.field]]\nname = 'f'\nmin = 'z'", "min must be"),
         (
-            "[[run_template]]\nname = 'a'\nwords = ['x']\n[[run_template.field]]\nname = 'f'\ntype = 'integer'\n"
-            "default = 'x'",
+            HEAD + "[[run_template.field]]\nname = 'f'\ntype = 'integer'\ndefault = 'x'",
             "the default must be a whole number",
         ),
         (
-            "[[run_template]]\nname = 'a'\nwords = ['x']\n"
-            "[[run_template.field]]\nname = 'f'\n[[run_template.field]]\nname = 'f'",
+            HEAD + "[[run_template.field]]\nname = 'f'\n[[run_template.field]]\nname = 'f'",
             "two fields have one name",
         ),
         ("not toml", "only the built-in templates"),

@@ -23,6 +23,7 @@ _KINDS = {
     State.LOST: "broken",
 }
 _BAR = 12
+clock_now = time.time
 _NARROW = 46
 """Below this width, as beside the models, only what matters most is shown."""
 
@@ -129,13 +130,13 @@ class RunList(LineList):
         self.chosen = ""
         """The id of the run under the cursor."""
         self._painted: dict[int, Sequence[Piece]] = {}
-        self._now = time.time()
+        self._now = clock_now()
 
     def show(self, runs: tuple[Seen, ...]) -> None:
         """Show these runs; only lines that changed are painted."""
         many = len(runs) != len(self.runs)
         self.runs = runs
-        self._now = time.time()
+        self._now = clock_now()
         at = next((i for i, s in enumerate(runs) if s.run.id == self.chosen), None)
         if many:
             self.cursor = at if at is not None else min(self.cursor, max(0, len(runs) - 1))

@@ -318,6 +318,7 @@ class RunsBase(Screen[None]):
         left, right = self.query_one("#runs-left"), self.query_one("#runs-right")
         body = self.query_one("#runs-body")
         wide = width >= WIDE
+        self.set_class(wide and not self.zoomed, "wide")
         left.set_class(self.zoomed and self.active == "view", "hidden")
         right.set_class(self.zoomed and self.active == "list", "hidden")
         body.styles.layout = "horizontal" if wide else "vertical"
