@@ -16,18 +16,20 @@ ALPHA = ("m1_w8a8_pa0.9995/quamba-tiny-w8a8", "m1_w8a8_pa0.99999/quamba-tiny-w8a
 ORDER = ("m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8", "m2_w8a8_gh/quamba2-tiny-w8a8")
 SHOTS = (
     ("compare", ALPHA, (120, 36), ("n", "d")),
-    ("weight", ALPHA, (120, 36), ("1", "j", "2", "j", "w")),
+    ("weight", ALPHA, (120, 36), ("2", *"jjjjjj", "w", "3", *"llllllll")),
     ("light", ORDER, (120, 36), ("T", "n", "o")),
 )
 """(name, models, size, keys)."""
+OPENED_WITHIN_S = 60
 
 
 async def shoot(name: str, models: tuple[str, str], size: tuple[int, int], keys: tuple[str, ...]) -> None:
     """One SVG: the screen after the keys."""
     app = QinspectApp(*models, theme="qinspect-dark")
     async with app.run_test(size=size) as pilot:
-        while app.session.comparison is None:
-            await pilot.pause(0.02)
+        async with asyncio.timeout(OPENED_WITHIN_S):  # a comparison that failed never comes
+            while app.session.comparison is None:
+                await pilot.pause(0.02)
         for key in keys:
             await pilot.press(key)
             await app.workers.wait_for_complete()

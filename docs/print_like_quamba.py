@@ -1,6 +1,6 @@
 """Prints what Quamba's main.py prints while it calibrates, at its pace: for trying the runs without a GPU.
 
-    qinspect run --name try -- python docs/print_like_quamba.py MODEL --quantize --percentile_alpha 0.9995
+qinspect run --name try -- python docs/print_like_quamba.py MODEL --quantize --percentile_alpha 0.9995
 """
 
 from __future__ import annotations

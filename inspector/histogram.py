@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ class Histogram:
     """Counts of finite values.
 
     edges: [bins + 1], of the values, or of log10(value) where `logarithmic`. a, b: counts per bin; b None for one
-    model. absmax_a, absmax_b: largest magnitude. n_left_out: values that have no place (not finite; on a logarithmic
+    model. absmax_a, absmax_b: largest magnitude. range_a, range_b: smallest and largest on the axis, the first larger
+    than the second where there is none. n_left_out: values that have no place (not finite; on a logarithmic
     axis, zero and negative ones).
     """
 
@@ -33,23 +34,36 @@ class Histogram:
     b: tuple[int, ...] | None
     absmax_a: float
     absmax_b: float
+    range_a: tuple[float, float]
+    range_b: tuple[float, float]
     n_left_out: int
     logarithmic: bool
 
 
 Chunks = Callable[[], Iterable[Array]]
+REACH = 4
+"""An axis grows at an end by at most its length through this."""
 
 
 def histogram(
-    a: Chunks, b: Chunks | None, bins: int, logarithmic: bool, zoom: tuple[float, float] | None = None
+    a: Chunks,
+    b: Chunks | None,
+    bins: int,
+    logarithmic: bool,
+    zoom: tuple[float, float] | None = None,
+    reach: Sequence[float] = (),
 ) -> Histogram:
     """Histogram of one or two streams on common bins. Each stream is read twice: for its range, then for its counts.
 
-    zoom: (low, high) of the axis, to look into a tail; default all values.
+    zoom: (low, high) of the axis, to look into a tail; default all values. reach: places that the axis shall show too,
+    where that makes it no more than a quarter longer at an end.
     """
     ranges = [_range(chunks(), logarithmic) for chunks in (a, b) if chunks]
     low = min(r[0] for r in ranges)
     high = max(r[1] for r in ranges)
+    spare = (high - low) / REACH if low < high else 0.0
+    low = min([low, *(at for at in reach if low - spare <= at < low)])
+    high = max([high, *(at for at in reach if high < at <= high + spare)])
     if zoom:
         low, high = zoom
     if not low < high:
@@ -64,6 +78,8 @@ def histogram(
         tuple(counts[1].tolist()) if len(counts) > 1 else None,
         ranges[0][2],
         ranges[1][2] if len(ranges) > 1 else math.nan,
+        ranges[0][:2],
+        ranges[-1][:2],
         sum(r[3] for r in ranges),
         logarithmic,
     )

@@ -7,24 +7,26 @@ is opened. Names meet without the wrappers that savers put in front (`strip_root
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qinspect.inspector.checkpoint import Entry, Tensor
-from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
+from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.text import natural_key, strip_root
 
 
 class Badge:
     """What a comparison found at and below one node. Scales count once, whatever copies they have.
 
-    n_scales: scales compared so far. n_different, n_only_a, n_only_b, n_odd, n_broken: of them (odd: not comparable
-    cell by cell; broken: codes and other tensors too). n_tensors_different: codes and other tensors that differ.
+    n_scales: scales compared so far. n_different: of them. n_tensors_different: codes and other tensors that differ.
+    n_only_a, n_only_b, n_odd, n_broken: of all together (odd: not comparable cell by cell, as another shape is).
+    n_copies: stored copies of scales that are not the same; the scale itself may stand elsewhere, and counts there.
     largest: signed difference in percent of A that is largest in magnitude, 0 where none differs.
     """
 
     __slots__ = (
         "largest",
         "n_broken",
+        "n_copies",
         "n_different",
         "n_odd",
         "n_only_a",
@@ -35,7 +37,7 @@ class Badge:
 
     def __init__(self) -> None:
         self.n_scales = self.n_different = self.n_only_a = self.n_only_b = self.n_odd = self.n_broken = 0
-        self.n_tensors_different = 0
+        self.n_tensors_different = self.n_copies = 0
         self.largest = 0.0
 
     @property
@@ -101,12 +103,23 @@ class PairedNode:
             node = node.parent
 
 
-@dataclass(frozen=True, slots=True)
+Finding = ScalePair | WeightPair | CopyProblem
+
+
+@dataclass(slots=True)
 class PairedTree:
-    """root and all modules by path."""
+    """root and all modules by path. findings: what is not the same, or was not compared, by the name of its entry in A
+    and in B, a scale's copies too. compared: whether all was placed, so that an entry without a finding is the same."""
 
     root: PairedNode
     modules: dict[str, PairedNode]
+    findings: dict[str, Finding] = field(default_factory=dict)
+    compared: bool = False
+
+    def finding(self, leaf: PairedNode) -> Finding | None:
+        """What was found of an entry; None where it is the same, or not known yet."""
+        names = (e.name for e in (leaf.a, leaf.b) if e is not None)
+        return next((self.findings[name] for name in names if name in self.findings), None)
 
     def module_of(self, path: str) -> PairedNode:
         """The deepest module that holds `path`."""
@@ -133,7 +146,7 @@ def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = (
         node.entries_b.append(entry)
     for path in sorted(modules, key=_depth, reverse=True):
         node = modules[path]
-        _count(node)
+        _count_entries(node)
         if node.parent is not None:
             node.parent.n_a += node.n_a
             node.parent.n_b += node.n_b
@@ -154,7 +167,7 @@ def _with_modules(entries: Iterable[Entry], modules: dict[str, PairedNode]) -> I
         yield node, entry
 
 
-def _count(node: PairedNode) -> None:
+def _count_entries(node: PairedNode) -> None:
     """Add the entries directly below."""
     a, b = node.entries_a or [], node.entries_b or []
     node.n_a += len(a)
@@ -213,27 +226,51 @@ def _make_module(modules: dict[str, PairedNode], path: str) -> PairedNode:
 _COUNTED_APART = (Status.DIFFERENT, Status.ONLY_A, Status.ONLY_B, Status.BROKEN)
 
 
+def _count(badge: Badge, status: Status) -> None:
+    """What scales, codes and other tensors have in common."""
+    badge.n_only_a += status is Status.ONLY_A
+    badge.n_only_b += status is Status.ONLY_B
+    badge.n_broken += status is Status.BROKEN
+    badge.n_odd += not status.counts_as_same and status not in _COUNTED_APART
+
+
 def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
-    """Count each scale in the badges of its module and all above."""
+    """Count each scale in the badges of its module and all above, and find it and its copies by their names."""
     for p in pairs:
         d = p.difference
         for node in tree.module_of(strip_root(p.record.key).rpartition(".")[0]).chain():
             badge = node.make_badge()
             badge.n_scales += 1
             badge.n_different += p.status is Status.DIFFERENT
-            badge.n_only_a += p.status is Status.ONLY_A
-            badge.n_only_b += p.status is Status.ONLY_B
-            badge.n_broken += p.status is Status.BROKEN
-            badge.n_odd += not p.status.counts_as_same and p.status not in _COUNTED_APART
+            _count(badge, p.status)
             if d and p.status is Status.DIFFERENT and abs(d.largest) > abs(badge.largest):
                 badge.largest = d.largest
+        if not p.status.counts_as_same:
+            for record in (p.a, p.b):
+                if record:
+                    tree.findings[record.key] = p
+                    for copy in record.copies:
+                        if tree.findings.setdefault(copy.key, p) is p:
+                            for node in tree.module_of(strip_root(copy.key).rpartition(".")[0]).chain():
+                                node.make_badge().n_copies += 1
 
 
-def place_weights(tree: PairedTree, weights: Iterable[WeightPair]) -> None:
-    """Count codes and tensors that differ, or cannot be read, in the badges of their module and all above."""
+def place_weights(tree: PairedTree, weights: Iterable[WeightPair], copies: Iterable[CopyProblem] = ()) -> None:
+    """Count codes and tensors that are not the same in the badges of their module and all above, and find them by their
+    names; copies that do not agree are found only. After this the tree is complete."""
     for w in weights:
-        if w.status in (Status.DIFFERENT, Status.BROKEN):
+        if w.status in (Status.IDENTICAL, Status.EQUAL):
+            continue
+        for name in (w.a, w.b):
+            if name is not None:
+                tree.findings[name] = w
+        if w.status is not Status.NOT_COMPARED:
             for node in tree.module_of(strip_root(w.a or w.b or "").rpartition(".")[0]).chain():
                 badge = node.make_badge()
                 badge.n_tensors_different += w.status is Status.DIFFERENT
-                badge.n_broken += w.status is Status.BROKEN
+                _count(badge, w.status)
+    for copy in copies:
+        tree.findings[copy.copy_key] = copy
+        for node in tree.module_of(strip_root(copy.copy_key).rpartition(".")[0]).chain():
+            node.make_badge().n_copies += 1
+    tree.compared = True

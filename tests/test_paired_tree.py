@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from quamba_files import folder_of
 from qinspect.inspector.checkpoint import Entry, Tensor, Value, open_checkpoint
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.compare import ScalePair, Status, compare
-from qinspect.inspector.compare.results import Difference, WeightPair
-from qinspect.inspector.formats import Kind, ScaleRecord, format_of
+from qinspect.inspector.compare.results import CopyProblem, Difference, WeightPair
+from qinspect.inspector.formats import Copy, Kind, ScaleRecord, format_of
 from qinspect.inspector.paired_tree import (
     MAX_PARTS,
     PairedNode,
@@ -209,6 +210,51 @@ def test_weights_that_differ_are_counted_beside_scales() -> None:
     assert badges == {"": 2, "m": 2, "m.x": 1, "m.y": 1, "n": 0}
     assert tree.root.badge is not None
     assert (tree.root.badge.n_broken, tree.root.badge.n_findings) == (1, 3)
+
+
+def test_weights_of_one_model_alone_or_of_another_shape_count_all_the_way_up() -> None:
+    odd = [
+        s for s in STATUSES if s in (Status.SHAPE, Status.DTYPE, Status.SCHEME, Status.PERMUTED, Status.INCOMPARABLE)
+    ]
+    for status in STATUSES:
+        tree = build_paired_tree(values(["m.x.w", "n.w"]), values(["m.x.w", "n.w"]))
+        a = None if status is Status.ONLY_B else "m.x.w"
+        b = None if status is Status.ONLY_A else "m.x.w"
+        assert not tree.compared
+        place_weights(tree, [WeightPair("r", a, b, status, 4), WeightPair("r2", "n.w", "n.w", Status.IDENTICAL)])
+        assert tree.compared
+        assert tree.modules["n"].badge is None
+        for path in ("", "m", "m.x"):
+            badge = tree.modules[path].badge
+            if status.counts_as_same:
+                assert badge is None
+                continue
+            assert badge is not None
+            assert badge.n_findings == 1
+            assert (badge.n_only_a, badge.n_only_b) == (status is Status.ONLY_A, status is Status.ONLY_B)
+            assert (badge.n_odd, badge.n_broken) == (status in odd, status is Status.BROKEN)
+        leaf = next(n for n in tree.modules["m.x"].children())
+        found = tree.finding(leaf)
+        assert (found is None) == (status in (Status.IDENTICAL, Status.EQUAL))
+
+
+def test_an_entry_is_found_by_its_name_in_either_model_and_so_is_a_copy() -> None:
+    tree = build_paired_tree(values(["m.s", "m.copy", "n.copy"]), values(["model.m.s", "m.t"]))
+    record = ScaleRecord(
+        "s", "m.s", Kind.WEIGHT, "a weight", "int8", "per-tensor", "float32", (),
+        copies=(Copy("m.copy", "the same"), Copy("n.copy", "the same")),
+    )  # fmt: skip
+    other = replace(record, key="m.t", copies=())
+    found = ScalePair("s", 0, record, other, Status.SCHEME)
+    problem = CopyProblem("A", "s", "m.s", "n.copy", "the same", 1.0, 2.0)
+    place_scales(tree, [found])
+    place_weights(tree, [], [problem])
+    by_name = {n.path: tree.finding(n) for n in walk(tree.root) if n.is_leaf}
+    assert by_name == {"m.s": found, "m.copy": found, "n.copy": problem, "m.t": found}
+    assert tree.modules["m"].badge is not None
+    assert (tree.modules["m"].badge.n_findings, tree.modules["m"].badge.n_copies) == (1, 1)
+    assert tree.modules["n"].badge is not None
+    assert tree.modules["n"].badge.n_findings == 0
 
 
 def test_badges_of_a_real_pair_are_those_of_the_comparison() -> None:

@@ -7,6 +7,7 @@ the config file remaps it in both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from textual.binding import Binding
@@ -47,7 +48,7 @@ ACTIONS = (
     Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),
     Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND),
     Action("largest_difference", ("M",), "largest", "The largest difference.", FIND),
-    Action("filter", ("slash",), "filter", "Filter by name, status or kind; escape clears it.", FIND),
+    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; escape clears it.", FIND),
     Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any scale or tensor.", FIND),
     Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND),
     Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),
@@ -125,8 +126,15 @@ def actions_of(screen: Screen[Any]) -> tuple[Action, ...]:
 
 
 def bindings(actions: tuple[Action, ...] = ACTIONS) -> list[Binding]:
-    """Textual bindings of all actions; their ids are what the config file remaps."""
-    return [Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label)) for a in actions]
+    """Textual bindings of all actions; their ids are what the config file remaps.
+
+    With priority, so that a key is served before the next one is looked at: over a slow line `/` and the letters after
+    it arrive together, and without it the letters would be commands.
+    """
+    return [
+        Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label), priority=True)
+        for a in actions
+    ]
 
 
 def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
@@ -135,7 +143,7 @@ def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
     bound.apply_keymap(screen.app._keymap)
     found: dict[str, list[str]] = {a.name: [] for a in actions_of(screen)}
     for key, several in bound.key_to_bindings.items():
-        for binding in several:
+        for binding in several[:1]:  # of two on one key, the first has it
             if binding.id in found:
                 found[binding.id].append(key)
     return found
@@ -154,6 +162,24 @@ _SHOWN = {
     "pagedown": "pgdn",
     "pageup": "pgup",
 }
+
+
+IN_README = ("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette")
+"""Actions that a newcomer needs besides those of the hint bar."""
+RUNS_IN_README = ("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "open_output")
+"""The same for the runs screen."""
+
+
+def key_table(actions: tuple[Action, ...] = ACTIONS, more: tuple[str, ...] = IN_README) -> str:
+    """The README's key table, two actions a line: those of the hint bar and of `more`, in the order of the help."""
+    cells = [
+        f"{' '.join(f'`{key_text(key)}`' for key in a.keys)} | {a.help.rstrip('.')}"
+        for a in actions
+        if a.label or a.name in more
+    ]
+    half = (len(cells) + 1) // 2
+    pairs = zip_longest(cells[:half], cells[half:], fillvalue=" | ")
+    return "\n".join(["| key | does | key | does |", "|---|---|---|---|", *(f"| {a} | {b} |" for a, b in pairs)])
 
 
 def key_text(key: str) -> str:

@@ -83,11 +83,12 @@ class QinspectApp(App[None]):
     def _read_config(self) -> str:
         """Bindings and notifications from the config file; returns what is wrong with it, "" where nothing is."""
         try:
-            self.set_keymap(settings.load_keys())
+            keys = settings.load_keys()
             self.runs.notify = settings.load_notify()
         except settings.BadConfig as e:
             return str(e)
-        return ""
+        self.set_keymap(keys)
+        return settings.clashing_keys(keys)
 
     def _on_signal(self, number: int) -> None:
         """The connection or the session went away: leave in order, so that the terminal is restored."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair
 from qinspect.inspector.paired_tree import PairedNode
-from qinspect.inspector.text import count, dims, number, percent, size, visible
+from qinspect.inspector.text import count, dims, number, percent, size
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.names import shown
 from qinspect.tui.rows import band, sign
 from qinspect.tui.widgets.lines import Piece
 
@@ -26,13 +27,13 @@ def detail_lines(
     """Everything about one row."""
     two = b is not None
     mark, kind = sign(pair, two, g)
-    yield [(f"{mark} ", kind), (visible(pair.role, 160), "name"), (f"   {pair.status}" if two else "", kind)]
+    yield [(f"{mark} ", kind), (shown(pair.role, 160), "name"), (f"   {pair.status}" if two else "", kind)]
     if pair.note:
-        yield [("  " + visible(pair.note, 200), "dim")]
+        yield [("  " + shown(pair.note, 200), "dim")]
     yield []
     r = pair.record
-    yield _field("of", visible(r.of, 200))
-    yield _field("formula", f"x ~ scale * q, {r.scheme}")
+    yield _field("of", shown(r.of, 200))
+    yield _field("formula", f"x ~ scale * q, {shown(r.scheme, 80)}")
     group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
     yield _field("granularity", f"{r.granularity}{group}")
     if r.alpha_sensitive is not None:
@@ -86,20 +87,20 @@ def _difference_lines(pair: ScalePair) -> Iterator[Line]:
 
 def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyProblem, ...]) -> Iterator[Line]:
     entry = fmt.checkpoint[r.key]
-    yield [(f"{label} ", "a" if label == "A" else "b"), (visible(r.key, 160), "")]
+    yield [(f"{label} ", "a" if label == "A" else "b"), (shown(r.key, 160), "")]
     if isinstance(entry, Tensor):
         yield _field("stored", f"{r.dtype} {dims(r.shape)}, {size(entry.nbytes)}, offset {entry.offset:,}")
     else:
         yield _field(
             "stored", f"{entry.kind} = {number(entry.value) if isinstance(entry.value, (int, float)) else '?'}"
         )
-    yield _field("file", visible(entry.file.path.name, 120))
+    yield _field("file", shown(entry.file.path.name, 120))
     for key in r.folded:
-        yield _field("folded", f"divided by {visible(key, 120)}")
+        yield _field("folded", f"divided by {shown(key, 120)}")
     wrong = {p.copy_key: p for p in problems if p.model == label and p.role == r.role}
     for copy in r.copies:
         problem = wrong.get(copy.key)
-        text = f"{visible(copy.key, 120)}  ({copy.relation})"
+        text = f"{shown(copy.key, 120)}  ({copy.relation})"
         if problem:
             yield _field(
                 "copy", f"{text}: expected {number(problem.expected)}, found {number(problem.found)}", "broken"
@@ -112,12 +113,12 @@ def node_lines(node: PairedNode | None) -> list[str]:
     """What a node of the tree holds, where it has no scale to show."""
     if node is None:
         return []
-    lines = [visible(node.path, 160), ""]
+    lines = [shown(node.path, 160), ""]
     lines.append(f"  {count(node.n_a)} entries in A, {count(node.n_b)} in B")
     lines.append(f"  {count(node.parameters)} parameters, {size(node.nbytes)}")
     for label, entry in (("A", node.a), ("B", node.b)):
         if isinstance(entry, Tensor):
             lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
         elif entry is not None:
-            lines.append(f"  {label}  {entry.kind}: {visible(str(entry.value), 200)}")
+            lines.append(f"  {label}  {entry.kind}: {shown(str(entry.value), 200)}")
     return lines

@@ -24,6 +24,8 @@ _BRIDGE = 8
 Style = tuple[str, str, str]
 """(attributes, foreground, background) as parameters of SGR, "" for the terminal's own."""
 PLAIN: Style = ("", "", "")
+_SEEN_ON_BLANKS = frozenset({"4", "7", "9", "21", "53"})
+"""Attributes that a blank shows: underline, reverse, strike, double underline, overline."""
 
 
 @lru_cache(maxsize=4096)
@@ -145,7 +147,9 @@ class Frames:
             for match in tokens:
                 kind = match.lastgroup
                 if kind == "text":
-                    column = self._wanted.put(row, column, match["text"], style)
+                    text = match["text"]
+                    blank = text.isspace() and _SEEN_ON_BLANKS.isdisjoint(style[0].split(";"))
+                    column = self._wanted.put(row, column, text, ("", "", style[2]) if blank else style)
                     self._dirty.add(row)
                 elif kind == "style":
                     style = parse_style(match["style"])
@@ -190,8 +194,11 @@ class Frames:
                 stop = at + 1
                 while stop < end and styles[stop] == here:
                     stop += 1
+                text = "".join(letters[at:stop])
+                if not here[0] and not style[0] and text.isspace():
+                    here = ("", style[1], here[2])  # a blank looks the same in every foreground
                 parts.append(change_style(style, here))
-                parts.append("".join(letters[at:stop]))
+                parts.append(text)
                 style, at = here, stop
         self._shown.letters[row], self._shown.styles[row] = letters.copy(), styles.copy()
         return style

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from rich.cells import cell_len, set_cell_size
 
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 
 
 def short_paths(a: str, b: str | None) -> tuple[str, str]:
     """Both paths from the first part on in which they differ; whole where there is one, or no difference."""
     if b is None:
-        return visible(a), ""
+        return shown(a), ""
     parts_a, parts_b = PurePath(a).parts, PurePath(b).parts
     same = 0
     while same < min(len(parts_a), len(parts_b)) - 1 and parts_a[same] == parts_b[same]:
         same += 1
     if parts_a == parts_b:
-        return visible(a), visible(b)
-    return visible(str(PurePath(*parts_a[same:]))), visible(str(PurePath(*parts_b[same:])))
+        return shown(a), shown(b)
+    return shown(str(PurePath(*parts_a[same:]))), shown(str(PurePath(*parts_b[same:])))
 
 
 def fit(name: str, rest: str, width: int, cut: str) -> str:
@@ -33,6 +34,17 @@ def fit(name: str, rest: str, width: int, cut: str) -> str:
         return name
     half = (width - len(cut)) // 2
     return set_cell_size(name, width - half - len(cut)) + cut + set_cell_size(name[::-1], half)[::-1]
+
+
+def side_by_side(parts: Sequence[str], width: int) -> list[str]:
+    """Parts beside each other, indented, on as many lines as they need."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + 3 + cell_len(part) <= width:
+            lines[-1] += f"   {part}"
+        else:
+            lines.append(f"  {part}")
+    return lines
 
 
 def fill(text: str, width: int, cut: str, right: bool = False, keep_end: bool = False) -> str:

@@ -14,7 +14,7 @@ Line = list[Piece] | Text | str
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Size in cells, colours of A, B and of marks (None: none), whether only ASCII shows."""
+    """Size of the pane in cells, colours of A, B and of marks (None: none), whether only ASCII shows."""
 
     width: int
     height: int

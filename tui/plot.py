@@ -21,6 +21,10 @@ from rich.text import Text
 from qinspect.inspector.histogram import Histogram
 from qinspect.inspector.text import number
 from qinspect.tui.look import Look, Rgb
+from qinspect.tui.marks import Canvas
+
+MIN_HEIGHT = 6
+"""Lines: less is no plot, with two axes and a line of ticks among them."""
 
 _LOCK = threading.Lock()
 _ASCII = str.maketrans(
@@ -48,9 +52,9 @@ def _in_order(data: Iterable[Any]) -> list[Any]:
 
 @lru_cache(maxsize=64)
 def plot(
-    curves: tuple[Curve, ...], look: Look, x_ticks: Ticks, y_ticks: Ticks, cursor: float | None
+    curves: tuple[Curve, ...], look: Look, height: int, axis: tuple[float, float], x_ticks: Ticks, y_ticks: Ticks
 ) -> tuple[Text, ...]:
-    """Lines of a plot. `cursor`: where to draw a vertical line."""
+    """Lines of a plot: `height` of them, `look.width` wide. axis: ends of the horizontal one."""
     with _LOCK:
         import plotext as plt
         from plotext import _utility
@@ -59,12 +63,11 @@ def plot(
         plt.clear_figure()
         plt.limit_size(False, False)  # not by what it takes for the terminal
         plt.theme("clear")
-        plt.plot_size(max(20, look.width), max(6, look.height))
+        plt.plot_size(max(20, look.width), max(MIN_HEIGHT, height))
         for curve in curves:
             marker = ("#" if curve.filled else "*") if look.plain else ("hd" if curve.filled else "braille")
             plt.plot(curve.x, curve.y, color=curve.color or "default", marker=marker, fillx=curve.filled)
-        if cursor is not None:
-            plt.vline(cursor, color=look.mark or "default")
+        plt.xlim(*axis)
         plt.xticks([at for at, _ in x_ticks], [label for _, label in x_ticks])
         plt.yticks([at for at, _ in y_ticks], [label for _, label in y_ticks])
         built: str = plt.build()
@@ -76,7 +79,24 @@ def plot(
     return lines if look.a else tuple(Text(line.plain) for line in lines)
 
 
-def histogram_lines(h: Histogram, look: Look, log_counts: bool, cursor: float | None) -> tuple[Text, ...]:
+def canvas_of(lines: Sequence[Text], low: float, high: float) -> Canvas | None:
+    """Where a plot has its points, from its axis line; None where it has no room for one."""
+    axis = lines[-2].plain if len(lines) >= 3 else ""
+    left = next((axis.index(c) for c in "\N{BOX DRAWINGS LIGHT UP AND RIGHT}+" if c in axis), -1)
+    right = max(axis.rfind(c) for c in "\N{BOX DRAWINGS LIGHT UP AND LEFT}+")
+    return Canvas(left + 1, right - left - 1, low, high) if 0 <= left < right - 1 else None
+
+
+def with_cursor(lines: Sequence[Text], canvas: Canvas, at: float, look: Look) -> tuple[Text, ...]:
+    """A vertical line over the points. Not plotext's own: that one is under them, and a filled curve hides it."""
+    column = canvas.left + min(canvas.width - 1, max(0, canvas.column(at)))
+    sign = "|" if look.plain else "│"
+    bar = Text(sign, Style(color=None if look.mark is None else f"rgb{_css(look.mark)}", bold=True))
+    inner = (line[:column] + bar + line[column + 1 :] for line in lines[1:-2])
+    return (lines[0], *inner, *lines[-2:])
+
+
+def histogram_lines(h: Histogram, look: Look, height: int, log_counts: bool) -> tuple[Text, ...]:
     """A histogram, A filled, B as a line over it."""
     middles = tuple((x + y) / 2 for x, y in pairwise(h.edges))
     curves = [Curve(middles, _heights(h.a, log_counts), look.a, True)]
@@ -90,22 +110,30 @@ def histogram_lines(h: Histogram, look: Look, log_counts: bool, cursor: float | 
     low, high = h.edges[0], h.edges[-1]
     at = [low + (high - low) * i / 4 for i in range(5)]
     x_ticks = [(x, f"{10**x if h.logarithmic else x:.3g}") for x in at]
-    return plot(tuple(curves), look, tuple(x_ticks), tuple(y_ticks), cursor)
+    return plot(tuple(curves), look, height, (low, high), tuple(x_ticks), tuple(y_ticks))
 
 
 def _heights(counts: Sequence[int], log_counts: bool) -> tuple[float, ...]:
     return tuple(math.log10(c + 1) if log_counts else float(c) for c in counts)
 
 
-def profile_lines(a: Sequence[float], b: Sequence[float] | None, n: int, look: Look) -> tuple[Text, ...]:
-    """A's (and B's) values in ascending order; they stand for `n` values."""
-    curves = [Curve(tuple(range(len(a))), tuple(a), look.a, True)]
+def profile_lines(
+    a: Sequence[float], b: Sequence[float] | None, n: int | None, look: Look, height: int
+) -> tuple[Text, ...]:
+    """A's (and B's) values in ascending order; they stand for `n` values, or for two numbers of them if None."""
+    curves = [Curve(_along(len(a)), tuple(a), look.a, True)]
     if b is not None:
-        curves.append(Curve(tuple(range(len(b))), tuple(b), look.b, False))
+        curves.append(Curve(_along(len(b)), tuple(b), look.b, False))
+    low = min(min(c.y, default=0.0) for c in curves)
     top = max(max(c.y, default=0.0) for c in curves)
-    last = max(1, len(a) - 1)
-    x_ticks = tuple((last * i / 4, f"{round((n - 1) * i / 4):,}") for i in range(5))
-    return plot(tuple(curves), look, x_ticks, tuple((top * i / 3, number(top * i / 3)) for i in range(4)), None)
+    x_ticks = tuple((i / 4, f"{25 * i} %" if n is None else f"{round((n - 1) * i / 4):,}") for i in range(5))
+    y_ticks = tuple((y, number(y)) for y in (low + (top - low) * i / 3 for i in range(4)))
+    return plot(tuple(curves), look, height, (0.0, 1.0), x_ticks, y_ticks)
+
+
+def _along(n: int) -> tuple[float, ...]:
+    """Places of `n` points from 0 to 1."""
+    return tuple(i / (n - 1) for i in range(n)) if n > 1 else (0.0,)
 
 
 def heat_lines(rows: Sequence[Sequence[float]], look: Look) -> list[Text]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import number, percent, visible
+from qinspect.inspector.text import number, percent
+from qinspect.tui.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
 
 
@@ -93,7 +95,7 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
     r = pair.record
     match column:
         case "scale":
-            return visible(pair.role, 160)
+            return shown(pair.role, 160)
         case "value":
             return value_text(values[0])
         case "A":
@@ -143,10 +145,14 @@ def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
     return known[1] if isinstance(known, tuple) else -math.inf
 
 
-SORTS = ("forward", "difference", "A", "B", "name", "status", "kind")
-"""Orders of the table; the first is the data's own."""
+def sorts(two: bool) -> tuple[str, ...]:
+    """Orders of the table: the data's own, then by a column, and by status."""
+    if two:
+        return ("forward", "B vs A", "A", "B", "scale", "status", "kind", "changed", "copies", "band")
+    return ("forward", "value", "scale", "kind", "granularity", "copies")
 
-BY_VALUE = ("A", "B")
+
+BY_VALUE = ("A", "B", "value")
 """Of them, those that need every value."""
 
 
@@ -155,19 +161,30 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
 
     def key(p: ScalePair) -> tuple[float | str, ...]:
         match order:
-            case "difference":
+            case "B vs A":
                 return (-(size_of(p) or 0.0) if p.difference else 1.0, p.order)
-            case "A" | "B":
+            case "A" | "B" | "value":
                 return (-_stored(p, values, order == "B"), p.order)
-            case "name":
+            case "scale":
                 return (p.role,)
             case "status":
                 return (str(p.status), p.order)
             case "kind":
                 return (str(p.record.kind), p.order)
+            case "granularity":
+                return (p.record.granularity, p.order)
+            case "copies":
+                return (-len(p.record.copies), p.order)
+            case "changed":
+                return (-p.difference.n_changed if p.difference else 0, p.order)
+            case "band":
+                return (-_BANDS.index(band(p)), p.order)
         return (p.order,)
 
     return key
+
+
+_BANDS = ("", "repeat noise", "other samples", "beyond noise")
 
 
 def size_of(pair: ScalePair) -> float | None:
@@ -178,7 +195,7 @@ def size_of(pair: ScalePair) -> float | None:
 
 @dataclass(slots=True)
 class Selection:
-    """Which rows, in which order. text: words that all occur in name, status or kind. under: a path in the tree."""
+    """Which rows, in which order. text: what is typed into the filter. under: a path in the tree."""
 
     text: str = ""
     only_changed: bool = False
@@ -187,10 +204,14 @@ class Selection:
     reverse: bool = False
 
     def choose(
-        self, pairs: Sequence[ScalePair], path_of: Callable[[ScalePair], str], values: Mapping[str, Values]
+        self,
+        pairs: Sequence[ScalePair],
+        path_of: Callable[[ScalePair], str],
+        values: Mapping[str, Values],
+        schemes: Schemes,
     ) -> list[ScalePair]:
         """The rows. values: what is known of numbers that do not differ, to sort by."""
-        words = self.text.lower().split()
+        matches = matcher(self.text, schemes)
         chosen = []
         for p in pairs:
             if self.only_changed and p.status.counts_as_same:
@@ -199,10 +220,8 @@ class Selection:
                 path = path_of(p)
                 if path != self.under and not path.startswith(self.under + "."):
                     continue
-            if words:
-                hay = f"{p.role} {p.status} {p.record.kind} {p.record.granularity}".lower()
-                if not all(w in hay for w in words):
-                    continue
+            if matches and not matches(p):
+                continue
             chosen.append(p)
         if self.sort != "forward" or self.reverse:
             chosen.sort(key=sort_key(self.sort, values), reverse=self.reverse)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ class Session:
     error_a: str = ""
     error_b: str = ""
     skip_codes: bool = False
+    _schemes: dict[str, str] = field(default_factory=dict)
+    _schemes_of: tuple[Format | None, Format | None] = (None, None)
 
     @property
     def two(self) -> bool:
@@ -141,7 +143,7 @@ class Session:
             post(Failed("", str(e)))
         except Exception as e:  # a bug; the tree, and what was compared so far, stay usable
             report = write_crash_report(traceback.format_exc())
-            post(Failed("", f"a bug in the program ({type(e).__name__}); the report is in {visible(str(report))}"))
+            post(Failed("", f"a bug in the program ({type(e).__name__}); the report is in {shown(str(report))}"))
 
     def _open(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> bool:
         """Whether A could be opened. A broken B leaves A usable."""
@@ -203,6 +205,19 @@ class Session:
             self.comparison = compare(self.a, self.b, False, progress, None)
         post(Compared(self.comparison))
 
+    def weight_schemes(self) -> dict[str, str]:
+        """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its
+        scales. Made when it is first asked for, and anew when B has become known."""
+        known = (self.a, self.b)
+        if known != self._schemes_of:
+            self._schemes_of, self._schemes = known, {}
+            for fmt in known:
+                for weight in fmt.weights() if fmt else ():
+                    for role in weight.scale_roles:
+                        before = self._schemes.get(role, weight.scheme)
+                        self._schemes[role] = before if before == weight.scheme else f"{before} {weight.scheme}"
+        return self._schemes
+
     def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Values]:
         """The ranges of these scales in A and in B: for rows that are on the screen."""
         found: dict[str, Values] = {}
@@ -215,12 +230,11 @@ class Session:
 
 
 def _range(fmt: Format | None, record: ScaleRecord | None) -> Value | None:
-    import numpy as np
+    from qinspect.inspector.scale_values import scale_range
 
     if fmt is None or record is None:
         return None
     try:
-        values = np.asarray(fmt.values(record), np.float64)
+        return scale_range(fmt, record) or "empty"
     except QinspectError as e:
         return str(e)
-    return (float(values.min()), float(values.max())) if values.size else "empty"

@@ -11,13 +11,16 @@ import os
 import tempfile
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from textual.keys import _character_to_key
+
 from qinspect.inspector.config import config_path
 from qinspect.inspector.places import state_folder
-from qinspect.tui.actions import BY_NAME
+from qinspect.tui.actions import ACTIONS, BY_NAME, RUN_ACTIONS, key_text
 
 VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
 
@@ -77,6 +80,29 @@ def load_keys() -> dict[str, str]:
             raise BadConfig(f"{path}: {name} must be a key, or a list of keys; the built-in keys are used")
         made[name] = ",".join(v if len(v) == 1 else v.lower() for v in listed)  # F3 and Ctrl+X, as people write them
     return made
+
+
+def clashing_keys(keys: Mapping[str, str]) -> str:
+    """What is wrong where the config file maps two actions to one key, "" where it does not: only one can have it."""
+    actions: dict[str, list[str]] = {}
+    for name, listed in keys.items():
+        for key in dict.fromkeys(map(_one_spelling, listed.split(","))):
+            actions.setdefault(key, []).append(name)
+    found: dict[str, None] = {}
+    for key, everywhere in actions.items():
+        for screen in (ACTIONS, RUN_ACTIONS):
+            names = [a.name for a in screen if a.name in everywhere]
+            if len(names) < 2:
+                continue
+            *others, last = sorted(names, key=everywhere.index)
+            found[f"{', '.join(others)} and {last} have one key, {key_text(key)}: it does {names[0]}"] = None
+    return f"{config_path()}: {'; '.join(found)}" if found else ""
+
+
+def _one_spelling(key: str) -> str:
+    """`/` and `slash` are one key."""
+    key = key.strip()
+    return _character_to_key(key) if len(key) == 1 else key
 
 
 def load_state() -> State:

@@ -3,13 +3,17 @@ wait for the terminal, and ends the program when the terminal goes away."""
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import signal
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from typing import IO, Any
 
-from textual import events
+from textual import constants, events
+from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
@@ -17,6 +21,8 @@ from qinspect.tui.frames import Frames
 
 _SYNC_START, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 _OTHER_SCREEN = "\x1b[?1049"
+_IDLE_S = 0.1
+"""How often the input thread looks whether it is to end."""
 _SLOW_S = 0.5
 """A write that takes longer than this has filled the connection's buffers."""
 
@@ -120,8 +126,29 @@ class Terminal(LinuxDriver):
             super()._sigcont_application(*signal_and_frame)
 
     def run_input_thread(self) -> None:
-        """Read keys; leave when the terminal cannot be read any more."""
+        """Read keys; leave when the terminal cannot be read any more.
+
+        Textual looks ten times a second whether an escape was the key or the start of a sequence. Here the first look
+        is after ESCAPE_DELAY: escape closes things, and a tenth of a second is felt.
+        """
         try:
-            super().run_input_thread()
+            self._read_keys()
         except OSError:
             self._app.call_later(self._app.exit, return_code=128 + signal.SIGHUP)
+
+    def _read_keys(self) -> None:
+        parser = XTermParser(self._debug)
+        decode = getincrementaldecoder("utf-8")(errors="replace").decode
+        timeout = _IDLE_S
+        while not self.exit_event.is_set():
+            ready, _, _ = select.select([self.fileno], [], [], timeout)
+            if ready:
+                data = os.read(self.fileno, 4096)
+                if not data:
+                    raise OSError("the terminal is gone")
+                text = decode(data)
+                for message in parser.feed(text) if text else ():
+                    self.process_message(message)
+            timeout = constants.ESCAPE_DELAY if ready else _IDLE_S
+            for message in parser.tick():
+                self.process_message(message)

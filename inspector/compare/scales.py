@@ -13,6 +13,7 @@ from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.contract import FloatArray
+from qinspect.inspector.scale_values import large_tensor
 
 FOLD_TOLERANCE = 1e-6
 """Relative rounding of a scale that was divided by an output scale and multiplied back, both in float32."""
@@ -91,8 +92,5 @@ def _large_plain_pair(
     a: ScaleRecord, b: ScaleRecord, format_a: Format, format_b: Format
 ) -> tuple[Tensor, Tensor] | None:
     """The two tensors, where they are so large that they must be read in parts, and can be."""
-    ta, tb = format_a.checkpoint.tensor(a.key), format_b.checkpoint.tensor(b.key)
-    if ta is None or tb is None or ta.shape != tb.shape or a.folded or b.folded or ta.n_elements <= SAMPLE_ELEMENTS:
-        return None
-    readable = not (ta.strides or tb.strides or ta.dtype.packed or tb.dtype.packed)
-    return (ta, tb) if readable and a.verified is b.verified is False else None
+    ta, tb = large_tensor(format_a, a, SAMPLE_ELEMENTS), large_tensor(format_b, b, SAMPLE_ELEMENTS)
+    return (ta, tb) if ta and tb and ta.shape == tb.shape else None

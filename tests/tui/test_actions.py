@@ -15,7 +15,7 @@ from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
 from qinspect.tui.actions import ACTIONS, RUN_ACTIONS, Action, bindings, key_text
-from qinspect.tui.rows import SORTS
+from qinspect.tui.rows import sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.export import ExportScreen
@@ -285,10 +285,14 @@ async def check_filter(d: Driver, key: str) -> None:
     await d.press("enter")
     assert d.app.focused is None
     assert d.screen.active == "table"
-    assert not d.screen.query_one("#filter").has_class("shown")
+    assert not d.screen.query_one("#filter").display
     assert len(d.roles) == 4
     await d.press("escape")
     assert len(d.roles) == 32
+    await d.press(key)
+    await d.type("format:w8a8 role:weight name:in_proj")
+    assert d.roles == [f"layers.{i}.mixer.in_proj.weight" for i in (0, 1)]
+    await d.press("escape")
 
 
 @check
@@ -326,13 +330,13 @@ async def check_sort(d: Driver, key: str) -> None:
     forward = d.roles
     await d.press(key)
     assert d.roles[:4] == [DIFFERENT[1], DIFFERENT[0], DIFFERENT[3], DIFFERENT[2]]
-    assert "by difference" in d.text_of("#table-title")
+    assert "by B vs A" in d.text_of("#table-title")
     assert d.role == here
     seen = [d.screen.selection.sort]
     while d.screen.selection.sort != "forward":
         await d.press(key)
         seen.append(d.screen.selection.sort)
-    assert seen == [*SORTS[1:], SORTS[0]]
+    assert seen == [*sorts(True)[1:], "forward"]
     assert d.roles == forward
 
 
@@ -434,7 +438,7 @@ async def check_view_weight(d: Driver, key: str) -> None:
 
 @check
 async def check_view_codes(d: Driver, key: str) -> None:
-    await shows_view(d, key, "codes", "A  256 levels", "B  256 levels", "  -128 ", "   127 ")
+    await shows_view(d, key, "codes", ", 256 levels", "  B [", "  -128 ", "   127 ")
 
 
 @check

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
+from pilots import ALPHA_A, ALPHA_B, CHARACTERS, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 from quamba_files import load_state, save_state
 from rich.cells import cell_len
 from safetensors.numpy import save_file
 from test_terminal_safety import HOSTILE_NAMES
+from textual import events
+from textual.scrollbar import ScrollBar
 
 from qinspect.tui import views
+from qinspect.tui.actions import keys_now
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.session import Drawn, Opened
 from qinspect.tui.theme import ANSI
+from qinspect.tui.widgets.bars import PlainScrollBar
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable
 
@@ -110,7 +114,7 @@ async def test_a_broken_a_says_why_and_leaves(tmp_path: Path) -> None:
     async with open_app(tmp_path / "nowhere", ALPHA_B) as d:
         assert "no such file or folder" in d.text_of("#verdict")
         await d.press("j", "k", "enter", "n", "M", "t", "w", "z", "c", "s", "f", "escape", "C", "Y", "q")
-        assert d.app.return_code == 0
+        assert d.app.return_code == 2
 
 
 async def test_one_model_is_the_same_screen_without_b() -> None:
@@ -128,6 +132,20 @@ async def test_one_model_is_the_same_screen_without_b() -> None:
         for key in KEYS_OF_VIEWS:
             await d.press(key)
             assert "cannot be drawn" not in d.detail
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
+async def test_one_model_has_no_empty_line_for_a_verdict(size: tuple[int, int]) -> None:
+    async with open_app(ALPHA_A, None, size) as d:
+        assert d.rows()[1].startswith(" 1 layers")
+        await d.press("w", "z", "z", "d")
+        assert d.rows()[1].startswith(" 1 layers")
+        await d.pilot.resize_terminal(100, 30)
+        await d.settle()
+        assert d.rows()[1].startswith(" 1 layers")
+    async with open_app(ALPHA_A, "nowhere.safetensors", size) as d:
+        assert "nowhere" in d.text_of("#verdict")
+        assert d.screen.query_one("#verdict").display
 
 
 async def test_a_model_without_scales_shows_its_tree(plain: Plain) -> None:
@@ -476,6 +494,35 @@ async def test_a_terminal_of_any_size(size: tuple[int, int]) -> None:
 # --- hands faster than the screen ---
 
 
+@pytest.mark.parametrize(
+    ("keys", "text", "n_scales"),
+    [
+        ("/ x p r o j enter j j", "xproj", 0),
+        ("/ d t enter o", "dt", 6),
+        ("/ d t escape j o", "", 32),
+        ("/ d t enter / A _ l enter o", "A_l", 2),
+    ],
+)
+async def test_keys_that_come_in_one_burst_go_where_they_belong(keys: str, text: str, n_scales: int) -> None:
+    """Over a slow line they do: what follows an enter is no letter of the filter."""
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        for key in keys.replace("/", "slash").split():
+            d.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: d.screen.selection.text == text)
+        await d.settle()
+        assert d.screen.selection.text == text
+        assert len(d.roles) == n_scales
+        if keys.endswith("o"):
+            assert d.screen.view == "codes"
+
+
+async def test_a_jump_that_is_typed_faster_than_names_are_ranked() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        for key in ("f", "A", "_", "l", "o", "g", "enter"):
+            d.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
+        await d.until(lambda: d.role == "layers.0.mixer.A_log")
+
+
 async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.2)  # all keys come within the rest
     async with open_app(ALPHA_A, ALPHA_B) as d:
@@ -561,6 +608,24 @@ def line_of(d: Driver, selector: str, text: str) -> tuple[int, int]:
     raise AssertionError(text)
 
 
+async def test_a_click_on_a_column_sorts_by_it_and_a_second_one_reverses() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        header = next(row for row in d.rows() if "B vs A" in row)
+        x = header.index("B vs A") + 2 - d.screen.table.region.x
+        await d.pilot.click("#table-header", offset=(x, 0))
+        await d.settle()
+        assert "by B vs A" in d.text_of("#table-title")
+        assert d.roles[0] == "layers.0.mixer.ssm_state_act:input"
+        assert "B vs A*" in "\n".join(d.rows())
+        await d.pilot.click("#table-header", offset=(x, 0))
+        await d.settle()
+        assert d.screen.selection.reverse
+        assert d.roles[-1] == "layers.0.mixer.ssm_state_act:input"
+        await d.pilot.click("#table-header", offset=(6, 0))
+        await d.settle()
+        assert d.screen.selection.sort == "scale"
+
+
 async def test_a_click_selects_and_a_second_one_opens() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.pilot.click("#table", offset=line_of(d, "#table", "x_proj:input"))
@@ -629,6 +694,27 @@ async def test_a_bad_config_file_is_said_and_stays_said(content: str, words: str
         assert d.role == "layers.0.mixer.x_proj:input"
 
 
+@pytest.mark.parametrize("first", ["quit", "next_difference"])
+@pytest.mark.parametrize("key", ["f8", "slash"])
+async def test_two_actions_on_one_key_are_said_and_one_has_it(first: str, key: str, own_home: Path) -> None:
+    config = own_home / "config/qinspect/config.toml"
+    config.parent.mkdir(parents=True)
+    lines = ['quit = "f8"', 'next_difference = ["f8", "f9"]', 'largest_difference = "f7"']
+    lines = [line.replace("f8", key) for line in (lines if first == "quit" else lines[::-1])]
+    config.write_text("[keys]\n" + "\n".join(lines))
+    async with open_app(ALPHA_A, ALPHA_B, (300, 40)) as d:
+        said = d.text_of("#models").splitlines()[-1]
+        names = "quit and next_difference" if first == "quit" else "next_difference and quit"
+        shown = {"slash": "/"}.get(key, key)
+        assert said == f"{config}: {names} have one key, {shown}: it does next_difference"
+        await d.press(key)
+        assert d.role == "layers.0.mixer.x_proj:input"
+        await d.press("f9")
+        assert d.role == "layers.0.mixer.ssm_state_act:input"
+        assert not d.app._exit
+        assert keys_now(d.screen)["quit"] == []
+
+
 async def test_theme_and_view_are_remembered(own_home: Path) -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("T", "T", "v", "q")
@@ -661,6 +747,46 @@ async def test_a_plain_locale_has_signs_of_ascii(variables: dict[str, str], monk
         signs = [g.up, g.down, g.same, g.different[0], g.odd, g.broken, "A", "B"]
         assert "".join(signs).isascii()
         assert len(set(signs)) == len(signs)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "200x60"])
+async def test_a_plain_locale_shows_every_name_in_ascii(
+    size: tuple[int, int], plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QINSPECT_ASCII", "1")
+    monkeypatch.setattr(ScrollBar, "renderer", PlainScrollBar)  # as the program does before it opens the screen
+    names = [f"layers.0.{n}.scale" for n in ("n\u00e4me", "\u4e2d\u6587", "\U00010400", "plain")]
+    names += ["layers.0.\u00fcscale", *(f"layers.1.{i}.\u00e9_scale" for i in range(40))]
+    a = plain("m\u00f6del.safetensors", {n: np.arange(1, 5, dtype=np.float32) for n in names})
+    b = plain("b.safetensors", {n: np.arange(2, 6, dtype=np.float32) for n in names[:-1]})
+    monkeypatch.chdir(tmp_path)
+
+    async def look() -> None:
+        rows = d.rows()
+        assert not [row for row in rows if not row.isascii()]
+        assert {len(row) for row in rows} == {size[0]}
+        assert d.detail.isascii()
+
+    for second in (b.name, None, "n\u00f6where.safetensors"):
+        async with open_app(a.name, second, size) as d:
+            assert "A  m\\u00f6del.safetensors" in d.text_of("#models")
+            await d.press("plus", "plus", "plus", "2", "g")
+            assert any("n\\u00e4me" in row for row in d.rows())
+            for _ in range(4):
+                for key in "divwort":
+                    await d.press(key)
+                    await look()
+                await d.press("2", "j")
+            for key in "123":
+                await d.press(key, "z", "G")
+                await look()
+                await d.press("z")
+            for key in ("question_mark", "f", "colon", "e"):
+                await d.press(key)
+                await look()
+                await d.press("escape")
+            await d.press("K")
+            await look()
 
 
 async def test_no_color_has_no_colours_in_plots(monkeypatch: pytest.MonkeyPatch) -> None:

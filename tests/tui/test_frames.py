@@ -46,8 +46,15 @@ class Emulator:
 
     @property
     def cells(self) -> list[list[pyte.screens.Char]]:
+        """What is to be seen: the foreground and the weight of a blank are not."""
         s = self.screen
-        return [[s.buffer[y][x] for x in range(s.columns)] for y in range(s.lines)]
+        return [[_seen(s.buffer[y][x]) for x in range(s.columns)] for y in range(s.lines)]
+
+
+def _seen(cell: pyte.screens.Char) -> pyte.screens.Char:
+    if cell.data == " " and not (cell.reverse or cell.underscore or cell.strikethrough):
+        return pyte.screens.Char(" ", bg=cell.bg)
+    return cell
 
 
 @given(PAINTINGS)

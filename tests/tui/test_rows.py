@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from qinspect.inspector.compare.results import Difference
 from qinspect.inspector.formats import Kind, ScaleRecord
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
-from qinspect.tui.rows import ONE_COLUMNS, SORTS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, value_text
+from qinspect.tui.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, sorts, value_text
 from qinspect.tui.screens.jump import rank
 from qinspect.tui.widgets.lines import Piece
 
@@ -127,6 +128,8 @@ def test_every_meaning_has_a_sign_of_one_cell(g: Glyphs) -> None:
 
 # --- orders and filters ---
 
+SCHEMES = {"layers.10.w": "W4A8"}
+
 PAIRS = [
     pair("layers.0.b", 0, Status.DIFFERENT, difference(5.0)),
     pair("layers.0.a", 1),
@@ -137,7 +140,7 @@ PAIRS = [
 
 
 def roles(selection: Selection, values: dict[str, Values] | None = None) -> list[str]:
-    return [p.role for p in selection.choose(PAIRS, lambda p: p.role, values or {})]
+    return [p.role for p in selection.choose(PAIRS, lambda p: p.role, values or {}, SCHEMES)]
 
 
 def test_all_rows_in_forward_order() -> None:
@@ -146,18 +149,18 @@ def test_all_rows_in_forward_order() -> None:
 
 
 def test_the_largest_difference_first_and_the_nameless_last() -> None:
-    found = roles(Selection(sort="difference"))
+    found = roles(Selection(sort="B vs A"))
     assert found[:2] == ["layers.1.b", "layers.0.b"]
     assert set(found) == {p.role for p in PAIRS}
 
 
-@given(st.permutations(range(len(PAIRS))), st.sampled_from(SORTS), st.booleans())
+@given(st.permutations(range(len(PAIRS))), st.sampled_from([*sorts(True), *sorts(False)]), st.booleans())
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_an_order_is_one_whatever_stands_where(places: list[int], sort: str, reverse: bool) -> None:
     """Also with NaN among the differences, which compares with nothing."""
     selection = Selection(sort=sort, reverse=reverse)
-    chosen = selection.choose([PAIRS[i] for i in places], lambda p: p.role, {})
-    expected = selection.choose(PAIRS, lambda p: p.role, {})
+    chosen = selection.choose([PAIRS[i] for i in places], lambda p: p.role, {}, {})
+    expected = selection.choose(PAIRS, lambda p: p.role, {}, {})
     if sort != "forward" or reverse:
         assert [p.role for p in chosen] == [p.role for p in expected]
 
@@ -172,6 +175,39 @@ def test_filters() -> None:
     assert roles(Selection(under="layers.1")) == ["layers.1.b"]
     assert roles(Selection(under="layers.0.a")) == ["layers.0.a"]
     assert roles(Selection(under="layers.0", only_changed=True, text="b")) == ["layers.0.b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("w4a8", ["layers.10.w"]),
+        ("format:W4A8", ["layers.10.w"]),
+        ("format:per-channel", ["both"]),  # of B's record: A's is per tensor
+        ("per-channel", ["both"]),
+        ("FLOAT8", ["both"]),
+        ("dtype:float8", ["both"]),
+        ("dtype:float8 dtype:float32", ["both"]),
+        ("format:float8", []),
+        ("dtype:per-channel", []),
+        ("role:weight", ["layers.10.w", "both"]),
+        ("role:point status:only", ["layers.10.w"]),
+        ("status:different name:layers.0", ["layers.0.b"]),
+        ("status:only", ["layers.10.w"]),
+        ("status:layers", []),
+        ("name:x_proj:input", ["x_proj:input"]),
+        ("x_proj:input", ["x_proj:input"]),  # no key of ours: plain text
+        ("proj:input", ["x_proj:input"]),
+        ("color:red", []),
+        ("name: status:", None),  # still being typed
+        ("  ", None),
+    ],
+)  # fmt: skip
+def test_filters_by_format_and_by_key(text: str, expected: list[str] | None) -> None:
+    record = ScaleRecord("both", "both", Kind.WEIGHT, "a weight", "int8", "per-tensor", "float32", ())
+    other = replace(record, granularity="per-channel", dtype="float8_e4m3fn")
+    pairs = [*PAIRS, ScalePair("both", 5, record, other, Status.SCHEME), pair("x_proj:input", 6)]
+    found = [p.role for p in Selection(text=text).choose(pairs, lambda p: p.role, {}, SCHEMES)]
+    assert found == ([p.role for p in pairs] if expected is None else expected)
 
 
 # --- names and their room ---

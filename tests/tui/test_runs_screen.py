@@ -533,7 +533,7 @@ async def test_a_run_is_seen_from_its_start_to_its_end(size: tuple[int, int], tm
         assert "exit code 3" in d.painted
         assert ended(run).state == "failed"
         await d.until(lambda: d.runs._all_read, "all of it read")
-        await d.until(lambda: d.runs._timer is not None and not d.runs._timer._active.is_set(), "no more reading")
+        await d.until(lambda: d.runs._next_look is None, "no more reading")
 
 
 async def test_runs_over_the_models_and_back(tmp_path: Path) -> None:

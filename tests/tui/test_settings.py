@@ -18,7 +18,7 @@ from qinspect.inspector.config import config_path
 from qinspect.tui import settings
 from qinspect.tui.actions import ACTIONS
 from qinspect.tui.outside import MAX_CLIPBOARD_BYTES, osc52
-from qinspect.tui.settings import BadConfig, State, load_keys, load_state, save_state, write_crash_report
+from qinspect.tui.settings import BadConfig, State, clashing_keys, load_keys, load_state, save_state, write_crash_report
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ def test_a_key_and_a_list_of_keys(config: Path) -> None:
 def test_every_action_can_be_named(config: Path) -> None:
     config.write_text("[keys]\n" + "".join(f'{a.name} = "f{i + 20}"\n' for i, a in enumerate(ACTIONS)))
     assert set(load_keys()) == {a.name for a in ACTIONS}
+
+
+def test_one_key_in_two_spellings_is_one_key(config: Path) -> None:
+    assert clashing_keys({"quit": "slash", "help": "f2,/"}).endswith(": quit and help have one key, /: it does help")
+    assert clashing_keys({"quit": "x,x", "help": "f2"}) == ""
+    assert clashing_keys({}) == ""
+    said = clashing_keys({"up": "a,b", "down": "a", "top": "a", "bottom": "b"})
+    assert said == (
+        f"{config}: up, down and top have one key, a: it does down; up and bottom have one key, b: it does up"
+    )
 
 
 @pytest.mark.parametrize(

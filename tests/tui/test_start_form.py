@@ -112,6 +112,8 @@ async def test_a_template_with_choices_and_ranges() -> None:
         await fill(d, "w_bits", "5")
         assert "one of 4, 8" in said(d, "problem-w-5f-bits")
         await d.press("backspace", "space")
+        assert form_of(d).values["w_bits"] == "16"
+        await d.press("space")
         assert form_of(d).values["w_bits"] == "4"
         await fill(d, "percentile_alpha", "2")
         assert said(d, "problem-percentile-5f-alpha") == "above 0, at most 1"

@@ -205,6 +205,20 @@ def test_open_look_around_and_leave(start: Start, size: tuple[int, int], own_hom
     }
 
 
+@pytest.mark.parametrize("second", [(), (ALPHA_B,)], ids=["A", "A B"])
+def test_a_model_that_cannot_be_opened_is_exit_code_2_as_on_the_command_line(
+    second: tuple[str, ...], start: Start
+) -> None:
+    words = ("./nowhere", *second)
+    t = start(*words)
+    t.see("no such file or folder")
+    t.send("q")
+    assert t.leave() == 2
+    t.assert_restored()
+    line = subprocess.run([sys.executable, *PROGRAM, *words], capture_output=True, check=False, timeout=PATIENCE_S)
+    assert line.returncode == 2
+
+
 def test_the_installed_command_is_the_same_program(start: Start) -> None:
     command = Path(sys.executable).with_name("qinspect")
     if not command.exists():
@@ -317,8 +331,8 @@ def test_a_plain_locale_gets_ascii_only(start: Start) -> None:
     t.close_over("letters of a scale")
     t.press("e", "Save to the current folder")
     t.close_over("Save to the current folder")
-    t.press("/", "words in name")
-    t.close_over("words in name")
+    t.press("/", "words, or name:")
+    t.close_over("words, or name:")
     t.press("M", "largest: +139.67 %")
     t.send("q")
     assert t.leave() == 0

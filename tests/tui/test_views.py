@@ -15,13 +15,16 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import ScalePair
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.histogram import code_counts, histogram, weight_chunks
+from qinspect.inspector.text import dims
+from qinspect.tui.histograms import clip_of, weight_of
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import diverging, heat_lines, histogram_lines
 from qinspect.tui.session import Session
-from qinspect.tui.views import VIEWS, weight_of
+from qinspect.tui.views import VIEWS
 
 LOOK = Look(100, 20, (1, 2, 3), (4, 5, 6), (7, 8, 9))
 FOUR_BITS = "m1_w4a8/quamba-small-w4a8"
+HEADS, NO_HEADS = "m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8", "m2_w8a8_pa0.9995/quamba2-tiny-w8a8"
 TENSOR_SCALE = "layers.0.mixer.x_proj.weight"
 
 
@@ -49,6 +52,7 @@ def sessions(request: pytest.FixtureRequest) -> dict[str, Session]:
         "alpha": compared(str(root / ALPHA_A), str(root / ALPHA_B)),
         "permuted": compared(str(root / GROUPED), str(root / PERMUTED)),
         "four": compared(str(root / FOUR_BITS)),
+        "heads": compared(str(root / HEADS), str(root / NO_HEADS)),
         "mixed": compared(str(root / ALPHA_A), str(root / FOUR_BITS)),
     }
 
@@ -133,7 +137,7 @@ def test_numbers_that_cannot_be_drawn_are_counted(values: list[float], logarithm
     assert h.n_left_out == 2 * int((~usable).sum())
     assert all(map(math.isfinite, h.edges))
     for log_counts in (False, True):
-        assert histogram_lines(h, LOOK, log_counts, None)
+        assert histogram_lines(h, LOOK, LOOK.height, log_counts)
 
 
 # --- the pictures ---
@@ -158,7 +162,7 @@ def test_every_view_of_every_kind_of_scale_is_drawn(which: str, sessions: dict[s
                 lines = view(s, pair, LOOK, options, no_check)
                 assert lines
                 if name not in ("codes", "values"):
-                    assert len(lines) <= 2 * LOOK.height + 4
+                    assert len(lines) <= LOOK.height, (name, text(lines))
 
 
 @pytest.mark.parametrize("width", [20, 47, 80, 199])
@@ -181,6 +185,127 @@ def test_a_weight_over_the_other_model(sessions: dict[str, Session]) -> None:
     assert weight is not None
     absmax = float(np.abs(s.a.dequantize(weight)).max())
     assert f"A filled, absmax {absmax:.6g}   B absmax {absmax:.6g}" in shown
+    low, high = clip_of(s.a, weight) or (math.nan, math.nan)
+    assert f"clip A, B {low:.6g}..{high:.6g}" in shown
+
+
+# --- marks under the axis ---
+
+
+def marks_of(lines: list[Line]) -> tuple[dict[str, str], str]:
+    """Cells from the axis' first to its last, by label, and the axis."""
+    shown = text(lines).splitlines()
+    at = max(i for i, line in enumerate(shown) if re.fullmatch(r" *[└+][┬─+-]+[┘+]", line))
+    left = next(i for i, c in enumerate(shown[at]) if c in "└+") + 1
+    found: dict[str, str] = {}
+    for line in shown[at + 2 :]:
+        label = line[:left].strip()
+        if label not in ("A", "B", "AB") or line[left - 1] not in " B":
+            break
+        found[label] = line[left:].ljust(len(shown[at]) - left - 1)
+    return found, shown[at][left:-1]
+
+
+def column(at: float, low: float, high: float, width: int) -> int:
+    return math.floor(0.5 + (width - 1) * (at - low) / (high - low))
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["unicode", "ascii"])
+@pytest.mark.parametrize("options", [Options(), Options(log_counts=True), Options(log_axis=True)], ids=str)
+def test_absmax_and_clip_are_marked(options: Options, plain: bool, sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    pair = pair_of(s, TENSOR_SCALE)
+    assert s.a is not None
+    weight = weight_of(s.a, pair)
+    assert weight is not None
+    x = np.asarray(s.a.dequantize(weight), np.float64)
+    (scale,) = (float(np.asarray(s.a.values(r)).reshape(())) for r in s.a.scales() if r.role == TENSOR_SCALE)
+    low, high = -128 * scale, 127 * scale
+    assert clip_of(s.a, weight) == (low, high)
+    lines = VIEWS["weight"](s, pair, replace(LOOK, plain=plain), options, no_check)
+    found, axis = marks_of(lines)
+    assert set(found) == {"AB"}  # both models have this weight
+    cells = found["AB"]
+    if options.log_axis:
+        first = math.log10(float(x[x > 0].min()))
+        at = column(math.log10(float(np.abs(x).max())), first, math.log10(high), len(axis))
+        assert cells[at] in "^#"
+        assert cells[-1] in "]#"
+        assert set(cells) <= set(" ^]#")
+    else:
+        end = float(x.min()) if -x.min() > x.max() else float(x.max())
+        assert cells[column(end, low, high, len(axis))] in "^#"
+        assert (cells[0], cells[-1]) in {("[", "]"), ("#", "]"), ("[", "#")}
+        assert len(cells.replace(" ", "")) <= 3
+    legend = text(lines).splitlines()[-2]
+    assert all(sign in legend for sign in set(cells) - {" "})
+    assert legend.isascii()
+
+
+def test_marks_off_the_axis_are_signs_at_its_end(sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    found, axis = marks_of(VIEWS["weight"](s, pair_of(s, TENSOR_SCALE), LOOK, Options(zoom=0.25), no_check))
+    assert found["AB"].strip() == "<" + " " * (len(axis) - 2) + "]"
+
+
+def test_two_models_have_marks_of_their_own(sessions: dict[str, Session]) -> None:
+    s = sessions["mixed"]
+    pair = next(p for p in s.pairs if p.a and p.b and p.role.endswith("dt_proj.weight"))
+    lines = VIEWS["weight"](s, pair, LOOK, Options(), no_check)
+    found, _ = marks_of(lines)
+    assert list(found) == ["A", "B"]
+    assert found["A"] != found["B"]
+    assert "clip A -" in text(lines)
+    assert "clip B -" in text(lines)
+
+
+@pytest.mark.parametrize("log_axis", [False, True])
+def test_ends_of_a_scale_are_marked(log_axis: bool, sessions: dict[str, Session]) -> None:
+    s = sessions["permuted"]
+    pair = grouped(s)
+    lines = VIEWS["histogram"](s, pair, LOOK, Options(log_axis=log_axis), no_check)
+    found, _ = marks_of(lines)
+    cells = next(iter(found.values()))
+    assert (cells[0], cells[-1]) == ("^", "^")
+    assert "^ min, max" in text(lines)
+    assert s.a is not None
+    assert pair.a is not None
+    x = np.asarray(s.a.values(pair.a), np.float64)
+    assert f"A filled, {x.min():.6g}..{x.max():.6g}" in text(lines)
+
+
+def test_a_scale_per_group_has_no_clip_limit(sessions: dict[str, Session]) -> None:
+    s = sessions["permuted"]
+    pair = grouped(s)
+    assert s.a is not None
+    weight = weight_of(s.a, pair)
+    assert weight is not None
+    assert clip_of(s.a, weight) is None
+    assert "clip" not in text(VIEWS["weight"](s, pair, LOOK, Options(), no_check))
+
+
+def test_a_scale_of_b_alone_is_called_b(sessions: dict[str, Session]) -> None:
+    s = sessions["mixed"]
+    pair = next(p for p in s.pairs if p.b and not p.a and math.prod(p.b.shape) > 1)
+    lines = VIEWS["histogram"](s, pair, LOOK, Options(), no_check)
+    assert list(marks_of(lines)[0]) == ["B"]
+    assert "  B filled, " in text(lines)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["unicode", "ascii"])
+def test_the_cursor_is_seen_over_a_filled_curve(plain: bool, sessions: dict[str, Session]) -> None:
+    s = sessions["alpha"]
+    look = replace(LOOK, plain=plain)
+    lines = VIEWS["weight"](s, pair_of(s, TENSOR_SCALE), look, Options(cursor=0.5), no_check)
+    plotted = [x for x in lines if isinstance(x, Text)]
+    left = min(plotted[-2].plain.index(c) for c in "└+" if c in plotted[-2].plain) + 1
+    width = len(plotted[-2].plain) - left - 1
+    at = left + column(0.5, 0, 1, width)
+    assert len(plotted) > 8
+    for line in plotted[1:-2]:
+        assert line.plain[at] == ("|" if plain else "│")
+        assert any(span.start <= at < span.end and "rgb(7,8,9)" in str(span.style) for span in line.spans)
+    assert plotted[-3].plain[at - 1] in "#█"  # in the middle of the filling
 
 
 def test_the_cursor_reads_out_the_share_below(sessions: dict[str, Session]) -> None:
@@ -190,11 +315,13 @@ def test_the_cursor_reads_out_the_share_below(sessions: dict[str, Session]) -> N
     weight = weight_of(s.a, pair)
     assert weight is not None
     x = np.asarray(s.a.dequantize(weight), np.float32)
+    low, high = clip_of(s.a, weight) or (math.nan, math.nan)  # which the axis shows too
+    assert low < x.min() < x.max() < high
     for at in (0.0, 0.25, 0.5, 0.9, 1.0):
         last = text(VIEWS["weight"](s, pair, LOOK, Options(cursor=at), no_check)).splitlines()[-1]
-        found = re.fullmatch(r"  cursor (\S+)   A: ([\d.<>]+) % below   B: ([\d.<>]+) % below", last)
+        found = re.fullmatch(r"  cursor (\S+)   below: A ([\d.<>]+) %, B ([\d.<>]+) %", last)
         assert found, last
-        value = float(x.min()) + (float(x.max()) - float(x.min())) * at
+        value = low + (high - low) * at
         assert float(found[1]) == pytest.approx(value, rel=1e-4)
         assert float(found[2].strip("<>")) == pytest.approx(100 * float((x <= value).mean()), abs=1.5)
         assert found[2] == found[3]
@@ -222,10 +349,10 @@ def test_codes_say_levels_unused_and_saturated(sessions: dict[str, Session]) -> 
     counts = code_counts(s.a, weight, no_check)
     lines = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
     unused = sum(n == 0 for n in counts.values())
-    assert lines[0].startswith(f"  A  256 levels, {unused} unused; saturated -128:")
+    assert lines[0].startswith(f"  A [44, 384], 256 levels   {unused} unused   saturated -128:")
     assert len(lines) == 3 + 256
     for line in lines[3:]:
-        level, n = line.split()[:2]
+        level, _, n = line.split()[:3]
         assert counts[int(level)] == int(n.replace(",", ""))
     assert lines[-1].endswith("saturated") == bool(counts[127])
     assert sum("unused" in line for line in lines[3:]) == unused
@@ -237,8 +364,72 @@ def test_four_bits_against_eight(sessions: dict[str, Session]) -> None:
     lines = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
     assert "256 levels" in lines[0]
     assert "16 levels" in lines[1]
-    assert any("not in B" in line for line in lines)
-    assert any(re.search(r"B [\d,]+$", line) for line in lines)
+    bars = [line for line in lines if re.match(r" *-?\d* +[AB] (?!\[)", line)]
+    assert sum(" A " in bar for bar in bars) == sum(" B " in bar for bar in bars) == 256
+    assert sum("not there" in bar for bar in bars) == 256 - 16
+
+
+def of_two_shapes(s: Session) -> ScalePair:
+    """A scale of many values, of another shape in B."""
+    (a, b) = (s.a, s.b)
+    assert a is not None
+    assert b is not None
+    return next(
+        p for p in s.pairs
+        if p.a and p.b and np.size(a.values(p.a)) > 1 and np.shape(a.values(p.a)) != np.shape(b.values(p.b))
+    )  # fmt: skip
+
+
+def test_codes_of_another_shape_are_drawn_as_shares_with_both_shapes(sessions: dict[str, Session]) -> None:
+    s = sessions["mixed"]
+    pair = pair_of(s, "layers.0.mixer.dt_proj.weight")
+    for fmt, label in ((s.a, "A"), (s.b, "B")):
+        weight = weight_of(fmt, pair)
+        assert fmt is not None
+        assert weight is not None
+        counts = code_counts(fmt, weight, no_check)
+        shown = text(VIEWS["codes"](s, pair, LOOK, Options(), no_check)).splitlines()
+        assert any(line.startswith(f"  {label} {list(weight.shape)}, 256 levels") for line in shown)
+        found = [line for line in shown if re.match(rf" *-?\d* +{label} (?!\[)", line)]
+        assert [int(line.split(f" {label} ")[1].split()[0].replace(",", "")) for line in found] == list(counts.values())
+        longest = max(line.count("█") for line in shown)
+        most = max(range(256), key=lambda i: found[i].count("█"))
+        assert found[most].count("█") > longest // 3  # neither is flat beside the other, however many codes it has
+
+
+def test_values_of_another_shape_have_their_own_index(sessions: dict[str, Session]) -> None:
+    s = sessions["heads"]
+    pair = of_two_shapes(s)
+    assert s.a is not None
+    assert s.b is not None
+    assert pair.a is not None
+    assert pair.b is not None
+    a, b = np.asarray(s.a.values(pair.a)), np.asarray(s.b.values(pair.b))
+    heading, *rows = text(VIEWS["values"](s, pair, LOOK, Options(), no_check)).splitlines()
+    assert heading.startswith(f"  A {dims(a.shape)}   B {dims(b.shape)}   other shapes")
+    assert len(rows) == max(a.size, b.size)
+    for x, at in ((a, 0), (b, 1)):
+        cells = [re.findall(r"\[([\d, ]+)\] +(\S+)", row) for row in rows[: x.size]]
+        for index, row in zip(np.ndindex(x.shape), cells, strict=True):
+            where, value = row[min(at, len(row) - 1)]
+            assert where == ", ".join(map(str, index))
+            assert float(value) == pytest.approx(float(x[index]), rel=1e-5)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["unicode", "ascii"])
+def test_a_profile_of_another_shape_has_both_curves_and_says_both_shapes(
+    plain: bool, sessions: dict[str, Session]
+) -> None:
+    s = sessions["heads"]
+    lines = VIEWS["profile"](s, of_two_shapes(s), replace(LOOK, plain=plain), Options(), no_check)
+    shown = text(lines)
+    assert re.match(r"  A \S+.*   B \S+.*   other shapes", shown)
+    assert "100 %" in shown
+    assert "B/A" not in shown
+    plotted = "".join(x.plain for x in lines if isinstance(x, Text))
+    assert ("#" if plain else "█") in plotted
+    assert re.search(r"\*" if plain else "[\u2801-\u28ff]", plotted)
+    assert len(lines) == LOOK.height
 
 
 def test_values_are_those_of_both_models(sessions: dict[str, Session]) -> None:
@@ -299,7 +490,8 @@ async def test_the_cursor_and_the_zoom_of_a_histogram_by_keys() -> None:
         d.screen.select(TENSOR_SCALE)
         await d.press("w", "3", "l")
         assert d.screen.options.cursor == pytest.approx(0.51)
-        assert "% below" in d.detail
+        assert "cursor 0.00" in d.detail
+        assert "below: A 5" in d.detail
         await d.press("h", "h")
         assert d.screen.options.cursor == pytest.approx(0.49)
         await d.press("plus", "plus", "minus")

@@ -19,7 +19,7 @@ from textual.widgets import Input, Static
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start
 from qinspect.inspector.runs.spec import is_secret
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
 
 _OWN = (
@@ -53,7 +53,7 @@ class FieldInput(Input):
         hint = " or ".join(of.values) + " (space)" if of.values else of.range_text
         text = ", ".join(filter(None, (hint, of.help)))
         super().__init__(
-            value, placeholder=visible(text, 200), compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}"
+            value, placeholder=shown(text, 200), compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}"
         )
         self.of = of
         self.cursor_position = len(value)
@@ -144,7 +144,7 @@ class StartScreen(ModalScreen[str]):
         for f in self.fields:
             default = str(Path.cwd()) if f.name == "cwd" and not self.template.cwd else f.default
             value = self.filled.get(f.name, self.template.cwd if f.name == "cwd" and self.template.cwd else default)
-            label = Static(f"{visible(f.name, 24)}{' *' if f.required else ''}", classes="label", markup=False)
+            label = Static(f"{shown(f.name, 24)}{' *' if f.required else ''}", classes="label", markup=False)
             given = FieldInput(f, value)
             given.cursor_blink = False
             problem = Static("", classes="problem hidden", id=f"problem-{_safe(f.name)}", markup=False)
@@ -152,7 +152,7 @@ class StartScreen(ModalScreen[str]):
         await box.mount(*rows)
         n = f"{self.at + 1} of {len(self.templates)}"
         self.query_one("#start-title", Static).update(
-            visible(f"Start a run: {self.template.name} ({n}). {self.template.help}", 300)
+            shown(f"Start a run: {self.template.name} ({n}). {self.template.help}", 300)
         )
         self.set_focus(self.inputs[0])
         self.show_command()
@@ -197,16 +197,16 @@ class StartScreen(ModalScreen[str]):
         """The command as it would be started now, and what is wrong at each field that was filled in."""
         values = self.values
         argv = self.template.argv(values)
-        self.query_one("#start-command", Static).update(f"$ {visible(shlex.join(argv), 2000)}")
+        self.query_one("#start-command", Static).update(f"$ {shown(shlex.join(argv), 2000)}")
         problems = self._problems()
         for f in self.fields:
             text = problems.get(f.name, "")
-            shown = bool(text) and bool(values.get(f.name))  # what is still empty is marked with its star
-            self._show_problem(f.name, text if shown else "")
+            # what is still empty is marked with its star
+            self._show_problem(f.name, text if values.get(f.name) else "")
 
     def _show_problem(self, name: str, text: str) -> None:
         at = self.query_one(f"#problem-{_safe(name)}", Static)
-        at.update(visible(text, 200))
+        at.update(shown(text, 200))
         at.set_class(not text, "hidden")
 
     def _problems(self) -> dict[str, str]:
@@ -294,7 +294,7 @@ class StartScreen(ModalScreen[str]):
 
     def _say(self, lines: list[str]) -> None:
         self.said = lines
-        self.query_one("#start-said", Static).update("\n".join(visible(line, 400) for line in lines))
+        self.query_one("#start-said", Static).update("\n".join(shown(line, 400) for line in lines))
 
 
 def _safe(name: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from qinspect.inspector.runs import RunSpec
 from qinspect.inspector.runs.before import VISIBLE, devices
 from qinspect.inspector.runs.gpus import Gpu, GpuSample
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import some
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
 
 
@@ -38,7 +39,7 @@ def gpu_line(sample: GpuSample | None, spec: RunSpec | None, width: int) -> str:
     if sample is None:
         return "GPU"
     if not sample.gpus:
-        return f"GPU n/a: {visible(sample.reason, 200)}"
+        return f"GPU n/a: {shown(sample.reason, 200)}"
     ordered = of_run(sample.gpus, spec)
     made = short_gpu(ordered[0]) + _processes(ordered[0])
     for i, g in enumerate(ordered[1:], 1):
@@ -60,7 +61,7 @@ def _processes(g: Gpu) -> str:
         return ""
     first = g.processes[0]
     more = f" +{len(g.processes) - 1}" if len(g.processes) > 1 else ""
-    return f"  {visible(first.name, 20) or 'pid'} {first.pid}{more}"
+    return f"  {shown(first.name, 20) or 'pid'} {first.pid}{more}"
 
 
 def gpu_lines(sample: GpuSample | None, spec: RunSpec | None) -> list[list[Piece]]:
@@ -68,19 +69,19 @@ def gpu_lines(sample: GpuSample | None, spec: RunSpec | None) -> list[list[Piece
     if sample is None:
         return [[("asking the driver", "dim")]]
     if not sample.gpus:
-        return [[("n/a: ", "name"), (visible(sample.reason, 500), "")]]
+        return [[("n/a: ", "name"), (shown(sample.reason, 500), "")]]
     lines: list[list[Piece]] = []
     for g in of_run(sample.gpus, spec):
         limit = f" of {g.power_limit_w:.0f} W" if g.power_limit_w else ""
         lines += [
-            [(f"GPU {g.index}  ", "name"), (visible(g.name, 60), "accent"), (f"  {visible(g.uuid, 50)}", "dim")],
+            [(f"GPU {g.index}  ", "name"), (shown(g.name, 60), "accent"), (f"  {shown(g.uuid, 50)}", "dim")],
             [(f"  {short_gpu(g).partition('  ')[2]}{limit}", "")],
         ]
         if not g.processes:
             lines.append([("  no process", "dim")])
         for p in g.processes:
             used = "n/a" if p.memory_bytes is None else f"{p.memory_bytes / 1e9:.2f} GB"
-            lines.append([(f"  {p.pid:>8}  {used:>9}  ", ""), (visible(p.name, 60), "")])
+            lines.append([(f"  {p.pid:>8}  {used:>9}  ", ""), (shown(p.name, 60), "")])
         lines.append([])
     lines.append([(f"{some(len(sample.gpus), 'GPU')} of this host", "dim")])
     return lines

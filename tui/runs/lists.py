@@ -8,9 +8,10 @@ from typing import Any
 
 from qinspect.inspector.runs import RunEvent
 from qinspect.inspector.runs.show import clock, number_of, progress_text
-from qinspect.inspector.text import number, visible
+from qinspect.inspector.text import number
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.runs.feed import Feed, Point
 from qinspect.tui.widgets.lines import LineList, Piece
 
@@ -19,14 +20,14 @@ _MAX_OCCURRENCES = 200
 
 def sparkline(values: Sequence[float], width: int, g: Glyphs) -> str:
     """The last values, a cell each, from the smallest to the largest."""
-    shown = list(values)[-width:] if width > 0 else []
-    if not shown:
+    last = list(values)[-width:] if width > 0 else []
+    if not last:
         return ""
-    low, high = min(shown), max(shown)
+    low, high = min(last), max(last)
     steps = g.blocks[1:]
     if high <= low:
-        return steps[len(steps) // 2] * len(shown)
-    return "".join(steps[min(len(steps) - 1, int((v - low) / (high - low) * len(steps)))] for v in shown)
+        return steps[len(steps) // 2] * len(last)
+    return "".join(steps[min(len(steps) - 1, int((v - low) / (high - low) * len(steps)))] for v in last)
 
 
 def fields_text(fields: Mapping[str, Any]) -> str:
@@ -65,16 +66,16 @@ class PointsList(LineList):
         if event is not None:
             fields = event.fields.get("fields")
             text = fields_text(fields if isinstance(fields, Mapping) else {})
-            return [(f"  {i:>5}  ", "dim"), (fill(visible(text, 500), max(1, width - 9), self.glyphs.cut), "")]
+            return [(f"  {i:>5}  ", "dim"), (fill(shown(text, 500), max(1, width - 9), self.glyphs.cut), "")]
         name_width = max(10, min(44, width // 3))
-        pieces: list[Piece] = [(fill(visible(point.name, 200), name_width, self.glyphs.cut), "name")]
-        shown = point.shown_field
-        values = list(point.values.get(shown, ()))
+        pieces: list[Piece] = [(fill(shown(point.name, 200), name_width, self.glyphs.cut), "name")]
+        key = point.shown_field
+        values = list(point.values.get(key, ()))
         spark_width = max(0, min(len(values), width // 4)) if len(values) > 1 else 0
         latest = f" {point.n:>4}x  " if point.n > 1 else "        "
-        text = fields_text({shown: point.latest[shown]} if shown in point.latest and spark_width else point.latest)
+        text = fields_text({key: point.latest[key]} if key in point.latest and spark_width else point.latest)
         room = width - name_width - len(latest) - spark_width - 1
-        pieces += [(latest, "dim"), (fill(visible(text, 500), max(1, room), self.glyphs.cut), "")]
+        pieces += [(latest, "dim"), (fill(shown(text, 500), max(1, room), self.glyphs.cut), "")]
         return [*pieces, (" ", ""), (sparkline(values, spark_width, self.glyphs), "accent")]
 
 
@@ -135,9 +136,9 @@ class EventsList(LineList):
     def line(self, row: int, width: int) -> Sequence[Piece]:
         event = self.events[row]
         kind = _EVENT_KINDS.get(event.kind, "")
-        text = fill(visible(event_text(event), 1000), max(1, width - 18), self.glyphs.cut)
+        text = fill(shown(event_text(event), 1000), max(1, width - 18), self.glyphs.cut)
         return [
             (f"{clock(event.time)[11:]:<9}", "dim"),
-            (fill(visible(event.kind, 8), 9, ""), kind or "dim"),
+            (fill(shown(event.kind, 8), 9, ""), kind or "dim"),
             (text, kind if kind in ("broken", "odd", "name", "accent") else ""),
         ]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from qinspect.inspector.runs import State
 from qinspect.inspector.runs.show import Seen, duration, duration_s, number_of
-from qinspect.inspector.text import visible
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.runs.watch import state_word
 from qinspect.tui.widgets.lines import LineList, Piece
 
@@ -86,7 +86,7 @@ def _narrow_line(seen: Seen, width: int, g: Glyphs) -> list[Piece]:
     else:
         tail, word = f"{'' if took is None else short_time(took):>7}", f"{state_word(seen)} "
     room = max(1, width - 3 - len(tail) - len(word))
-    name = fill(visible(seen.run.spec.name, 200), room, g.cut)
+    name = fill(shown(seen.run.spec.name, 200), room, g.cut)
     return [mark, (f" {word}", mark[1]), (name, "name" if live else ""), (" ", ""), (tail, "accent" if live else "dim")]
 
 
@@ -111,12 +111,12 @@ def run_line(seen: Seen, width: int, g: Glyphs, now: float) -> list[Piece]:
         tail.insert(0, (f" {bar(part, _BAR, g) if live and part is not None else ' ' * _BAR}", "down"))
         room -= _BAR + 1
     if room >= 42:
-        phase = visible(str(seen.phase.fields.get("name", "")), 60) if seen.phase and live else ""
-        command = phase or visible(seen.run.spec.command, 200)
+        phase = shown(str(seen.phase.fields.get("name", "")), 60) if seen.phase and live else ""
+        command = phase or shown(seen.run.spec.command, 200)
         tail.insert(0, (" " + fill(command, room - 25, g.cut), "" if phase else "dim"))
         room = 24
     mark = sign(seen, g)
-    name = fill(visible(seen.run.spec.name, 200), max(1, room), g.cut)
+    name = fill(shown(seen.run.spec.name, 200), max(1, room), g.cut)
     return [mark, (f" {state_word(seen):<10} ", mark[1]), (name, "name" if live else ""), *tail]
 
 
@@ -183,7 +183,7 @@ def outcome_line(seen: Seen) -> str:
     """`quantize finished after 25.9 s`, `failed after 3.0 s, exit code 1`: for the hint bar."""
     result = seen.state.result
     took = duration_s(seen)
-    parts = f"{visible(seen.run.spec.name, 60)} {seen.state.state}"
+    parts = f"{shown(seen.run.spec.name, 60)} {seen.state.state}"
     parts += f" after {duration(took)}" if took is not None else ""
     if result and result.exit_code:
         parts += f", exit code {result.exit_code}"

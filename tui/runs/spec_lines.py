@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qinspect.inspector.runs import compare_specs
 from qinspect.inspector.runs.show import Seen, clock, duration, duration_s
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
 
 Line = list[Piece]
@@ -45,15 +45,15 @@ def spec_lines(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
     ]
     for name, text in facts:
         if text:
-            lines += _fact(name, visible(text, 4000), width)
+            lines += _fact(name, shown(text, 4000), width)
     lines += [[], [("Command", "accent")], *_command_lines(spec.argv, width)]
     variables = [*spec.as_dict()["env"].items()]
     if variables:
         lines += [[], [("Variables set for it", "accent")]]
-        lines += [line for k, v in variables for line in _fact(visible(k, 60), visible(str(v), 2000), width)]
+        lines += [line for k, v in variables for line in _fact(shown(k, 60), shown(str(v), 2000), width)]
     if spec.inherited:
         lines += [[], [("Inherited", "accent")]]
-        lines += [line for k, v in spec.inherited.items() for line in _fact(visible(k, 60), visible(v, 2000), width)]
+        lines += [line for k, v in spec.inherited.items() for line in _fact(shown(k, 60), shown(v, 2000), width)]
     return lines + _changes(seen, runs, width)
 
 
@@ -70,7 +70,7 @@ def _command_lines(argv: Sequence[str], width: int) -> list[Line]:
     for word in argv:
         if word.startswith("-") and len(word) > 1:
             groups.append([])
-        groups[-1].append(visible(word, 2000))
+        groups[-1].append(shown(word, 2000))
     made: list[Line] = []
     for i, group in enumerate(g for g in groups if g):
         text = " ".join(group)
@@ -88,9 +88,9 @@ def _changes(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
     if not changes:
         return [*lines, [("  nothing: the same command in the same surroundings", "")]]
     for field, old, new in changes:
-        lines += _fact(f"  {visible(field, 60)}", f"{_side(old)} -> {_side(new)}", width)
+        lines += _fact(f"  {shown(field, 60)}", f"{_side(old)} -> {_side(new)}", width)
     return lines
 
 
 def _side(text: str | None) -> str:
-    return "(not there)" if text is None else visible(text, 500) or "(empty)"
+    return "(not there)" if text is None else shown(text, 500) or "(empty)"

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 
 TYPES = ("text", "path", "integer", "number", "flag")
 YES, NO = "yes", "no"
@@ -134,7 +134,7 @@ def load_templates(config: Path | None = None) -> tuple[list[Template], list[str
             try:
                 template = _template(table)
             except (TypeError, ValueError) as e:
-                problems.append(visible(f"{source}: [[run_template]]: {e}", 300))
+                problems.append(shown(f"{source}: [[run_template]]: {e}", 300))
                 continue
             made.setdefault(template.name, template)
     return list(made.values()), problems
@@ -148,11 +148,11 @@ def _user_tables(config: Path | None, problems: list[str]) -> Sequence[Any]:
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        problems.append(visible(f"{config}: {e}; only the built-in templates are there", 300))
+        problems.append(shown(f"{config}: {e}; only the built-in templates are there", 300))
         return ()
     tables = content.get("run_template", [])
     if not isinstance(tables, list):
-        problems.append(visible(f"{config}: run_template must be written [[run_template]]", 300))
+        problems.append(shown(f"{config}: run_template must be written [[run_template]]", 300))
         return ()
     return tables
 

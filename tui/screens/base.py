@@ -19,15 +19,18 @@ from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.paired_tree import PairedTree
-from qinspect.inspector.text import count, size, strip_root, visible
+from qinspect.inspector.text import count, size, strip_root
 from qinspect.tui.actions import bindings
 from qinspect.tui.detail import detail_lines, folded, node_lines
+from qinspect.tui.filters import HINT
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.look import Line, Look, Options
+from qinspect.tui.names import in_locale, shown
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
+from qinspect.tui.widgets.filter_input import FilterInput
 from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
@@ -42,6 +45,12 @@ DETAIL_AFTER_S = 0.06
 
 WATCH_EVERY_S = 3.0
 """How often the files' sizes and times are looked at."""
+
+SMALL_HEIGHT = 30
+"""Lines of a terminal under which a plot has to take its room from the verdict and the table."""
+
+SMALL_TABLE = 5
+"""Lines of the table there: its title, its header, and the scales around the cursor."""
 
 PANES = ("tree", "table", "detail")
 
@@ -68,12 +77,14 @@ class CompareBase(Screen[None]):
         self.verdict_in_detail = False
         self.drawing = False
         self._drawn_for: Look | None = None
+        self._fitted_for = self.view
         self._request = 0
         self._timer_running = False
         self._changed: list[Checkpoint] = []
         self._then: dict[Callable[[], None], None] = {}
         self._again = False
         self.paired: PairedTree | None = None
+        self._paths: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is opened here."""
@@ -93,7 +104,7 @@ class CompareBase(Screen[None]):
                 with Vertical(id="detail-box"):
                     yield TitleLine("3 detail", id="detail-title")
                     yield TextPane(id="detail")
-        yield Input(id="filter", placeholder="words in name, status or kind; escape clears", compact=True)
+        yield FilterInput(id="filter", placeholder=HINT, compact=True)
         yield HintBar()
 
     def on_mount(self) -> None:
@@ -121,26 +132,30 @@ class CompareBase(Screen[None]):
         if s.path_b is not None:
             lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
         if self.notice:
-            lines.append(fill(visible(self.notice), width + 3, self.glyphs.cut).rstrip())
+            lines.append(fill(shown(self.notice), width + 3, self.glyphs.cut).rstrip())
         self.query_one("#models", Static).update("\n".join(lines))
 
     def show_headline(self, text: str) -> None:
-        """The verdict, or why there is none, in at most three lines; `t` shows all of it."""
-        self.verdict_text = text
+        """The verdict, or why there is none, in a few lines; `t` shows all of it."""
+        self.verdict_text = text = in_locale(text)
         width = max(20, self.size.width - 2)
+        most = 1 if self.view != "detail" and self.size.height < SMALL_HEIGHT else 3
         lines = textwrap.wrap(
-            text, width, max_lines=3, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
+            text, width, max_lines=most, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
         )
-        self.query_one("#verdict", Static).update("\n".join(lines))
+        verdict = self.query_one("#verdict", Static)
+        verdict.update("\n".join(lines))
+        verdict.set_class(not lines and not self.session.two, "hidden")  # one model: nothing will come in its place
 
     def _model_line(
         self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
     ) -> str:
         if error:
+            error = in_locale(error)
             return f"{label}  {fit(name, f'cannot be opened: {error}', width, self.glyphs.cut)}"
         if checkpoint is None:
             return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
-        what = visible(fmt.description, 120) if fmt else checkpoint.kind
+        what = shown(fmt.description, 120) if fmt else checkpoint.kind
         changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
         rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
         return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
@@ -151,20 +166,24 @@ class CompareBase(Screen[None]):
         if found != self._changed:
             self._changed = found
             self.show_models()
-            names = ", ".join(visible(p.name, 60) for c in found for p in c.changed_files())
+            names = ", ".join(shown(p.name, 60) for c in found for p in c.changed_files())
             self.hints.say(f"changed on disk: {names}" if names else "")
 
     def path_of(self, pair: ScalePair) -> str:
         """Where a scale stands in the tree."""
-        return strip_root(pair.record.key)
+        path = self._paths.get(pair.role)
+        if path is None:
+            path = self._paths[pair.role] = strip_root(pair.record.key)
+        return path
 
     def refill(self) -> None:
-        rows = self.selection.choose(self.session.pairs, self.path_of, self.table.values)
+        schemes = self.session.weight_schemes() if self.selection.text else {}
+        rows = self.selection.choose(self.session.pairs, self.path_of, self.table.values, schemes)
         self.table.show(rows, self.session.two)
         s = self.selection
         parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
-        parts += [f"under {visible(s.under, 60)}"] if s.under else []
-        parts += [f"matching {visible(s.text, 30)!r}"] if s.text else []
+        parts += [f"under {shown(s.under, 60)}"] if s.under else []
+        parts += [f"matching {shown(s.text, 30)!r}"] if s.text else []
         parts += ["only changed"] if s.only_changed else []
         parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
         self.query_one("#table-title", TitleLine).update(f" {self.glyphs.dot} ".join(parts))
@@ -211,7 +230,9 @@ class CompareBase(Screen[None]):
             title.update("3 detail")
             self.detail.show(node_lines(self.layers_tree.node))
             return
-        title.update(f"3 {self.view} {self.glyphs.dot} {visible(pair.role, 100)}")
+        if (self._fitted_for == "detail") != (self.view == "detail"):
+            self.fit_panes()
+        title.update(f"3 {self.view} {self.glyphs.dot} {shown(pair.role, 100)}")
         self._remember(pair.role)
         problems = self.session.comparison.copies if self.session.comparison else ()
         if self.session.a is None:
@@ -249,18 +270,19 @@ class CompareBase(Screen[None]):
         width = max(20, text_width(self.detail))
         reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
         lines = []
-        for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(visible, c.notes)):
-            lines += [*textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False), ""]
+        for text in (f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(shown, c.notes)):
+            lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]
         self.query_one("#detail-title", TitleLine).update("3 verdict")
         self.detail.show(lines)
 
     def _look(self) -> Look:
-        """The pane as a plot sees it."""
+        """The pane as a plot sees it. Its height is the one that was given to it: the layout may follow later."""
         area = self.detail.content_region
+        height = area.height if self.zoomed else self._detail_height(self.size.height) - 1
         theme = self.app.current_theme
         colors = None if theme.ansi or self.app.no_color else theme.variables
         a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, area.height - 3), a, b, mark, self.glyphs is ASCII)
+        return Look(max(20, area.width - 1), max(6, height), a, b, mark, self.glyphs is ASCII)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="view")
     def _draw(self, number: int, view: str, pair: ScalePair, look: Look, options: Options) -> None:
@@ -279,7 +301,7 @@ class CompareBase(Screen[None]):
         except Cancelled:
             return
         except Exception as e:  # whatever a view stumbles over is this pane's problem, not the program's
-            lines = [f"  {view} cannot be drawn: {visible(str(e), 400)}"]
+            lines = [f"  {view} cannot be drawn: {shown(str(e), 400)}"]
         self.post_message(Drawn(number, lines))
 
     @on(Drawn)
@@ -339,11 +361,22 @@ class CompareBase(Screen[None]):
         width, height = self.size
         narrow = 30 if width < 100 else 38 if width < 160 else 56
         self.query_one("#left").styles.width = "1fr" if self.zoomed == "tree" else narrow
+        self._fitted_for = self.view
         if not self.zoomed:
-            self.query_one("#detail-box").styles.height = 7 if height < 30 else 15 if height < 50 else 24
+            self.query_one("#detail-box").styles.height = self._detail_height(height)
             self.query_one("#table-box").styles.height = "1fr"
         self.show_models()
         self.show_headline(self.verdict_text)
+
+    def _detail_height(self, height: int) -> int:
+        """Lines of the detail pane and its title. It depends on the view alone, so that nothing jumps from scale to
+        scale: a plot needs room for axes and legend, and gets it from the table and the verdict."""
+        if self.view == "detail":
+            return 7 if height < SMALL_HEIGHT else 15 if height < 50 else 24
+        if height < SMALL_HEIGHT:
+            chrome = 3 + (self.session.path_b is not None) + bool(self.notice)  # models, a line of verdict, hints
+            return max(7, min(19, height - chrome - SMALL_TABLE))
+        return 19 if height < 50 else 28
 
     def activate(self, name: str) -> None:
         """Let the keys work in this pane.

@@ -63,7 +63,7 @@ class CompareScreen(WithRuns, Finding, Looking, Taking):
     def _on_compared(self, event: Compared) -> None:
         c = event.comparison
         if self.paired:
-            place_weights(self.paired, c.weights)
+            place_weights(self.paired, c.weights, c.copies)
         self.layers_tree.refresh_rows()
         self.hints.work("")
         self.hints.say("" if c.weights_compared else f"weights: not compared ({size(c.weight_bytes)})")

@@ -6,15 +6,19 @@ from textual import on
 from textual.widgets import Input
 
 from qinspect.inspector.compare.results import Status
-from qinspect.inspector.text import percent, strip_root, visible
-from qinspect.tui.rows import BY_VALUE, SORTS
+from qinspect.inspector.text import percent, strip_root
+from qinspect.tui.names import shown
+from qinspect.tui.rows import BY_VALUE, sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.widgets.table import TableHeader
 
 
 class Finding(CompareBase):
     """Differences, filter, jump, sort, bookmarks."""
+
+    _filter_dropped = False
 
     def _step_difference(self, step: int) -> None:
         """To the next (previous) scale in forward order that is not the same, from the selected one."""
@@ -45,29 +49,45 @@ class Finding(CompareBase):
         self.hints.say(f"largest: {percent(worst.difference.largest)}" if worst.difference else "")
 
     def action_filter(self) -> None:
-        box = self.query_one("#filter", Input)
-        box.add_class("shown")
-        self.set_focus(box)
+        self._filter_dropped = False
+        self._show_filter(True)
+        self.set_focus(self.query_one("#filter", Input))
+
+    def _show_filter(self, on: bool) -> None:
+        """In the place of the hints: another line would move everything else."""
+        self.query_one("#filter").display = on
+        self.hints.display = not on
 
     @on(Input.Changed, "#filter")
     def _on_filter_changed(self, event: Input.Changed) -> None:
+        if self._filter_dropped:
+            with self.prevent(Input.Changed):
+                event.input.value = ""  # a letter that was typed before the escape and arrives after it
+            return
         self.selection.text = event.value
         self.after_rest(self.refill_and_show)
 
-    @on(Input.Submitted, "#filter")
-    def _on_filter_done(self) -> None:
-        self.query_one("#filter").remove_class("shown")
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While the filter is open keys are its letters, but for its own enter and escape."""
+        return self.query_one("#filter").display is (action in ("keep_filter", "drop_filter"))
+
+    def action_keep_filter(self) -> None:
+        self._show_filter(False)
         self.activate("table")
 
-    def key_escape(self) -> None:
-        """Leave the filter, then the zoom, then a long comparison of codes."""
+    def action_drop_filter(self) -> None:
         box = self.query_one("#filter", Input)
-        if box.has_class("shown") or self.selection.text:
-            box.value = ""
-            self.selection.text = ""
-            box.remove_class("shown")
-            self.activate("table")
-            self.refill_and_show()
+        self._filter_dropped = True
+        box.value = ""
+        self.selection.text = ""
+        self._show_filter(False)
+        self.activate("table")
+        self.refill_and_show()
+
+    def key_escape(self) -> None:
+        """Drop the filter, then the zoom, then a long comparison of codes."""
+        if self.selection.text:
+            self.action_drop_filter()
         elif self.zoomed:
             self.zoom_pane("")
         elif self.session.two and self.session.comparison is None:
@@ -106,7 +126,7 @@ class Finding(CompareBase):
         wanted = "[" + ", ".join((text or "").replace(",", " ").split()) + "]"
         row = next((i for i, line in enumerate(self.detail.plain) if line.split("]")[0].strip() + "]" == wanted), None)
         if row is None:
-            self.hints.say(f"there is no index {visible(text, 20)}" if text else "")
+            self.hints.say(f"there is no index {shown(text, 20)}" if text else "")
             return
         self.activate("detail")
         self.detail.scroll_to(0, row, animate=False, force=True, immediate=True)
@@ -116,11 +136,22 @@ class Finding(CompareBase):
         self.refill_and_show()
 
     def action_sort(self) -> None:
-        names = SORTS
-        self.selection.sort = names[(names.index(self.selection.sort) + 1) % len(names)]
-        if self.selection.sort in BY_VALUE:
+        names = sorts(self.session.two)
+        at = names.index(self.selection.sort) if self.selection.sort in names else -1
+        self._sort_by(names[(at + 1) % len(names)])
+
+    def _sort_by(self, name: str) -> None:
+        self.selection.sort = name
+        if name in BY_VALUE:
             self.table.ask_for(self.session.pairs)
         self.refill_and_show()
+
+    @on(TableHeader.Clicked)
+    def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
+        if event.column == self.selection.sort:
+            self.action_reverse()
+        else:
+            self._sort_by(event.column)
 
     def action_reverse(self) -> None:
         self.selection.reverse = not self.selection.reverse

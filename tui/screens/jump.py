@@ -12,7 +12,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
-from qinspect.inspector.text import visible
+from qinspect.tui.glyphs import glyphs_for_locale
+from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
 
 SHOWN = 200
@@ -50,8 +52,7 @@ class Found(LineList):
         self.can_focus = False
 
     def line(self, row: int, width: int) -> list[Piece]:
-        text = visible(self.names[row], 200)
-        return [(f" {text if len(text) < width else '…' + text[-width + 3 :]}", "")]
+        return [(" " + fill(shown(self.names[row], 200), width - 1, glyphs_for_locale().cut, keep_end=True), "")]
 
 
 class JumpScreen(ModalScreen[str]):
@@ -68,6 +69,7 @@ class JumpScreen(ModalScreen[str]):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.names = names
+        self._shown_for = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="jump-box"):
@@ -97,16 +99,19 @@ class JumpScreen(ModalScreen[str]):
 
     def _show_for(self, query: str, names: list[str]) -> None:
         if self.is_mounted and self.query_one(Input).value == query:  # a late answer is dropped
+            self._shown_for = query
             self._show(names)
 
     @on(Input.Submitted)
-    def _on_submitted(self) -> None:
-        found = self.query_one(Found)
-        self.dismiss(found.names[found.cursor] if found.names else "")
+    def _on_submitted(self, event: Input.Submitted) -> None:
+        if event.value != self._shown_for:  # typed faster than ranked
+            self._show(rank(event.value, self.names))
+        self._choose()
 
     @on(LineList.Chosen)
-    def _on_chosen(self) -> None:
-        self._on_submitted()
+    def _choose(self) -> None:
+        found = self.query_one(Found)
+        self.dismiss(found.names[found.cursor] if found.names else "")
 
     def action_move(self, rows: int) -> None:
         """Move the choice."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual import on
 
 from qinspect.inspector.runs.show import duration, duration_s, progress_text
-from qinspect.inspector.text import visible
 from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.runs.log_source import Levels
 from qinspect.tui.runs.run_list import sign
 from qinspect.tui.screens.runs_moving import RunsMoving
@@ -46,15 +46,15 @@ class RunsScreen(RunsMoving):
             return
         result, live, g = seen.state.result, seen.state.state.is_live, self.glyphs
         took = duration_s(seen)
-        parts = [f"{sign(seen, g)[0]} {visible(seen.run.spec.name, 80)}", str(seen.state.state)]
+        parts = [f"{sign(seen, g)[0]} {shown(seen.run.spec.name, 80)}", str(seen.state.state)]
         parts += [duration(took)] if took is not None else []
         parts += [f"exit code {result.exit_code}"] if result and result.exit_code is not None else []
         parts += [result.signal] if result and result.signal else []
         parts += [progress_text(seen.progress.fields)] if live and seen.progress else []
         title.update(f" {g.dot} ".join(parts))
-        phase = visible(str(seen.phase.fields.get("name", "")), 80) if seen.phase else ""
+        phase = shown(str(seen.phase.fields.get("name", "")), 80) if seen.phase else ""
         said = seen.state.reason or (result.last_error or result.cancelled_by or "" if result else phase)
-        text = visible(said or seen.run.spec.command, 2000)
+        text = shown(said or seen.run.spec.command, 2000)
         more.update(fill(text, max(1, self.size.width - 2), g.cut).rstrip())
 
     def show_view_title(self) -> None:
@@ -73,5 +73,5 @@ class RunsScreen(RunsMoving):
             if self.source.levels is not Levels.ALL:
                 parts.append(f"{self.source.levels.value}: {self.source.n_rows:,}")
             if log.text:
-                parts.append(f"find {visible(log.text, 30)!r}")
+                parts.append(f"find {shown(log.text, 30)!r}")
         self.query_one("#view-title", TitleLine).update(f"2 {f' {self.glyphs.dot} '.join(parts)}")

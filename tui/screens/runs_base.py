@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,17 +12,16 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.timer import Timer
-from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.logs import LogLine
 from qinspect.inspector.runs import RunEvent
 from qinspect.inspector.runs.show import Seen
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import some
 from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.names import shown
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.lists import EventsList
 from qinspect.tui.runs.log_source import LogSource
@@ -30,6 +30,7 @@ from qinspect.tui.runs.run_list import RunList, outcome_line
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.start import over_ssh
 from qinspect.tui.widgets.bars import HintBar, TitleLine
+from qinspect.tui.widgets.filter_input import FindInput
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.log import LogView
 
@@ -80,7 +81,7 @@ class RunsBase(Screen[None]):
         self.resting = Resting(self, self.show_run)
         self._reading = False
         self._all_read = False
-        self._timer: Timer | None = None
+        self._next_look: asyncio.TimerHandle | None = None
         self._left = False
 
     @property
@@ -106,7 +107,7 @@ class RunsBase(Screen[None]):
                 yield TitleLine("2 log", id="view-title")
                 yield from self.compose_views()
         yield TitleLine("GPU", id="gpu-line")
-        yield Input(id="find", placeholder="a text in the log; enter finds it, escape closes", compact=True)
+        yield FindInput(id="find", placeholder="a text in the log; enter finds it, escape closes", compact=True)
         yield HintBar()
 
     def compose_views(self) -> ComposeResult:
@@ -117,18 +118,18 @@ class RunsBase(Screen[None]):
         self.list = self.query_one("#runs", RunList)
         self.log_view = self.query_one("#log", LogView)
         self.hints = self.query_one(HintBar)
-        self.hints.say(visible(self.notice))
+        self.hints.say(shown(self.notice))
         self.fit_panes()
         self.show_view("log")
         self.activate("list")
         self.service.listeners.append(self.on_looked)
-        every = READ_EVERY_SSH_S if over_ssh() else READ_EVERY_S
-        self._timer = self.set_interval(every, self._tick, pause=True)
 
     def on_unmount(self) -> None:
         if self.on_looked in self.service.listeners:
             self.service.listeners.remove(self.on_looked)
         self.resting.stop()
+        if self._next_look:
+            self._next_look.cancel()
         self.close_run()
 
     def on_screen_resume(self) -> None:
@@ -150,7 +151,7 @@ class RunsBase(Screen[None]):
             self.choose_first = ""
         n, live = len(looked.runs), looked.n_live
         text = self.service.problem or f"1 {some(n, 'run')}{f', {live} live' if live else ''}"
-        self.query_one("#list-title", TitleLine).update(visible(text))
+        self.query_one("#list-title", TitleLine).update(shown(text))
         if looked.ended:
             self.hints.say(", ".join(map(outcome_line, looked.ended)))
         before, now = self.shown, self.list.seen
@@ -208,15 +209,20 @@ class RunsBase(Screen[None]):
 
     def _wake(self) -> None:
         """Read soon, and go on reading while there is something to come."""
-        if self._timer and not self._all_read and self.shown:
-            self._timer.resume()
+        if self._next_look is None and not self.is_closed and self.shown and not self._all_read:
+            # Not `set_interval`: a timer that pauses is left pending when the program ends.
+            every = READ_EVERY_SSH_S if over_ssh() else READ_EVERY_S
+            self._next_look = asyncio.get_running_loop().call_later(every, self.call_later, self._tick)
 
     def _tick(self) -> None:
+        self._next_look = None
         if self.is_closed or self.feed is None or (self._all_read and not self.is_live):
-            if self._timer:
-                self._timer.pause()  # nothing can come: nothing wakes up for it
-            return
-        if not self.is_current:
+            return  # nothing can come: nothing wakes up for it
+        self._look_at_log()
+        self._wake()
+
+    def _look_at_log(self) -> None:
+        if not self.is_current or self.feed is None:
             return
         if self._reading:
             if self.source and self.source.total is None and self.log_view.follows:
@@ -253,7 +259,7 @@ class RunsBase(Screen[None]):
         if event.events:
             self.feed.add(event.events)
         if event.problem:
-            self.hints.say(visible(event.problem, 200))
+            self.hints.say(shown(event.problem, 200))
         source = self.source
         if source and event.changed:
             if source.shift:

@@ -11,7 +11,7 @@ from qinspect.inspector.config import config_path
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import Run
 from qinspect.inspector.runs.show import Seen, outcome_text
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.form import Filled, StartScreen, filled_from
@@ -57,11 +57,11 @@ class RunsDoing(RunsBase):
             self.hints.say("only a run that goes on can be cancelled")
             return
         run = seen.run
-        question = f"Cancel {visible(run.spec.name, 40)} ({run.id})? SIGTERM to its processes, SIGKILL after 10 s."
+        question = f"Cancel {shown(run.spec.name, 40)} ({run.id})? SIGTERM to its processes, SIGKILL after 10 s."
 
         def answer(yes: bool | None) -> None:
             if yes:
-                self.hints.work(f"cancelling {visible(run.spec.name, 40)}")
+                self.hints.work(f"cancelling {shown(run.spec.name, 40)}")
                 self._cancel(run)
 
         self.app.push_screen(ConfirmScreen(question), answer)
@@ -87,7 +87,7 @@ class RunsDoing(RunsBase):
             if yes:
                 self._remove(run)
 
-        question = f"Remove {visible(run.spec.name, 40)} ({run.id}), its log and its folder?"
+        question = f"Remove {shown(run.spec.name, 40)} ({run.id}), its log and its folder?"
         self.app.push_screen(ConfirmScreen(question), answer)
 
     @work(thread=True, exit_on_error=False, group="remove")
@@ -97,14 +97,14 @@ class RunsDoing(RunsBase):
         except (QinspectError, OSError) as e:
             self.post_message(Done(str(e)))
         else:
-            self.post_message(Done(f"removed {visible(run.spec.name, 40)}", run.id))
+            self.post_message(Done(f"removed {shown(run.spec.name, 40)}", run.id))
 
     @on(Done)
     def _on_done(self, event: Done) -> None:
         if self.is_closed:
             return
         self.hints.work("")
-        self.hints.say(visible(event.text, 300))
+        self.hints.say(shown(event.text, 300))
         if event.gone and self.shown and self.shown.run.id == event.gone:
             self.close_run()
         self.service.look_now()
@@ -130,7 +130,7 @@ class RunsDoing(RunsBase):
 
     def _copy(self, text: str) -> None:
         copy_to_terminal(self.app, text)
-        self.hints.say(f"sent to the terminal's clipboard: {visible(text, 40)}")
+        self.hints.say(f"sent to the terminal's clipboard: {shown(text, 40)}")
 
     def action_open_output(self) -> None:
         place = output_of(self.shown, self.feed) if self.shown else None

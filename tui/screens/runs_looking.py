@@ -9,18 +9,18 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs.gpus import GpuSample, GpuSampler
-from qinspect.inspector.text import visible
+from qinspect.tui.names import shown
 from qinspect.tui.runs.gpu_lines import gpu_line, gpu_lines
 from qinspect.tui.runs.lists import EventsList, PointsList
 from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.spec_lines import spec_lines
 from qinspect.tui.screens.runs_base import RunsBase
 from qinspect.tui.widgets.bars import TitleLine
+from qinspect.tui.widgets.filter_input import FindInput
 from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.log import LogView
 from qinspect.tui.widgets.text_pane import TextPane
@@ -166,23 +166,31 @@ class RunsLooking(RunsBase):
     def action_find(self) -> None:
         if not self._to_log():
             return
-        box = self.query_one("#find", Input)
+        box = self.query_one("#find", FindInput)
         box.cursor_blink = False
-        box.add_class("shown")
+        self._show_find(True)
         self.set_focus(box)
 
-    @on(Input.Submitted, "#find")
-    def _on_find(self, event: Input.Submitted) -> None:
-        self._close_find()
-        self.log_view.text = event.value
-        self.log_view.forget()
+    def _show_find(self, on: bool) -> None:
+        """In the place of the hints: another line would move everything else."""
+        self.query_one("#find").display = on
+        self.hints.display = not on
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While a text is typed keys are its letters, but for its own enter and escape."""
+        return self.query_one("#find").display is (action in ("keep_find", "drop_find"))
+
+    def action_keep_find(self) -> None:
+        self._show_find(False)
         self.activate("view")
-        if event.value:
-            log = self.log_view
+        log = self.log_view
+        log.text = self.query_one("#find", FindInput).value
+        log.forget()
+        if log.text:
             self._search(-1 if log.follows else 1, from_here=True)
 
-    def _close_find(self) -> None:
-        self.query_one("#find", Input).remove_class("shown")
+    def action_drop_find(self) -> None:
+        self._show_find(False)
         self.set_focus(None)
 
     def action_next_match(self) -> None:
@@ -204,7 +212,7 @@ class RunsLooking(RunsBase):
             first = source.number_of(log.top + (log.page if direction < 0 else 0))
         self._request += 1
         self.searching = True
-        self.hints.work(f"looking for {visible(log.text, 30)!r} (esc ends it)")
+        self.hints.work(f"looking for {shown(log.text, 30)!r} (esc ends it)")
         self._search_in_thread(self._request, source.hold(), log.text, first, direction)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="search")
@@ -226,7 +234,7 @@ class RunsLooking(RunsBase):
         self.searching = False
         self.hints.work("")
         if event.number is None:
-            self.hints.say(event.problem or f"not found: {visible(self.log_view.text, 30)!r}")
+            self.hints.say(event.problem or f"not found: {shown(self.log_view.text, 30)!r}")
             return
         self.hints.say("from the other end" if event.wrapped else "")
         self.log_view.mark = event.number
@@ -237,9 +245,7 @@ class RunsLooking(RunsBase):
 
     def end_search(self) -> bool:
         """Escape: whether there was anything to end."""
-        if self.query_one("#find", Input).has_class("shown"):
-            self._close_find()
-        elif self.searching:
+        if self.searching:
             self.searching = False
             self.workers.cancel_group(self, "search")
             self.hints.work("")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shlex
 
-from qinspect.inspector.text import number, percent, visible
+from qinspect.inspector.text import number, percent
 from qinspect.tui.actions import ACTIONS, Action, key_text, keys_now
+from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal, write_view
 from qinspect.tui.rows import cell
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
+
+CANNOT_OPEN = 2
+"""Exit code where A, or B, cannot be opened: the command line's."""
 
 
 class Taking(CompareBase):
@@ -50,7 +54,7 @@ class Taking(CompareBase):
     def _copy(self, text: str) -> None:
         """OSC 52, which reaches the local clipboard through SSH, and through tmux where it allows passthrough."""
         copy_to_terminal(self.app, text)
-        self.hints.say(f"sent to the terminal's clipboard: {visible(text, 40)}")
+        self.hints.say(f"sent to the terminal's clipboard: {shown(text, 40)}")
 
     def action_export(self) -> None:
         self.app.push_screen(ExportScreen(), self._export)
@@ -63,7 +67,7 @@ class Taking(CompareBase):
         except OSError as e:
             self.hints.say(f"not saved: {e.strerror or e}")
         else:
-            self.hints.say(f"saved {visible(str(path))}")
+            self.hints.say(f"saved {shown(str(path))}")
 
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
@@ -79,4 +83,4 @@ class Taking(CompareBase):
         self.app.push_screen(HelpScreen(self.glyphs, keys_now(self)))
 
     def action_quit(self) -> None:
-        self.app.exit()
+        self.app.exit(return_code=CANNOT_OPEN if self.session.error_a or self.session.error_b else 0)

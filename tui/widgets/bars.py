@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from qinspect.tui.actions import actions_of, key_text, keys_now
 from qinspect.tui.labels import fill
+from qinspect.tui.names import in_locale
 
 
 class HintBar(Widget):
@@ -25,7 +26,7 @@ class HintBar(Widget):
     @property
     def status(self) -> str:
         """What stands at the right end."""
-        return self._doing or self._said
+        return in_locale(self._doing or self._said)
 
     def say(self, text: str) -> None:
         """Show `text` at the right end, until something else is said."""

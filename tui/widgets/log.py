@@ -20,7 +20,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.logs import LogLine, clean, plain
 from qinspect.inspector.logs import Style as LogStyle
 from qinspect.inspector.logs.escapes import last_overwrite
-from qinspect.inspector.text import visible
+from qinspect.tui.names import in_locale, shown
 from qinspect.tui.runs.log_source import LogSource
 
 _MAX_WRAPPED = 100
@@ -116,7 +116,7 @@ class LogView(Widget, can_focus=False):
         """A sentence instead of lines."""
         style = self.rich_style
         style += self.get_component_rich_style(kind, partial=True) if kind else Style.null()
-        parts = textwrap.wrap(visible(text, 2000), max(10, self.size.width - 2))
+        parts = textwrap.wrap(shown(text, 2000), max(10, self.size.width - 2))
         return [Strip([Segment(f" {part}", style)]) for part in parts]
 
     def _visible_strips(self, source: LogSource, height: int) -> list[Strip]:
@@ -196,9 +196,9 @@ class LogView(Widget, can_focus=False):
     def _segments(self, data: bytes, base: Style, most: int) -> list[Segment]:
         segments: list[Segment] = []
         for text, style in clean(data):
-            shown = text[:most]
-            most -= len(shown)
-            segments.append(Segment(shown, base + _rich(style) if style != _PLAIN else base))
+            part = in_locale(text[:most])[:most]
+            most -= len(part)
+            segments.append(Segment(part, base + _rich(style) if style != _PLAIN else base))
             if most <= 0:
                 break
         return self._with_found(segments) if self.text else segments

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
+from textual import events
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -104,6 +105,13 @@ class TableHeader(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"header"}
 
+    class Clicked(Message):
+        """A column's name was clicked."""
+
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
+
     def __init__(self, table: ScaleTable) -> None:
         super().__init__(id="table-header")
         self.table = table
@@ -114,8 +122,15 @@ class TableHeader(Widget):
         width = text_width(self.table) or self.size.width
         text = "  "
         for column, w in layout(self.table.two, width):
-            marked = {"difference": "B vs A", "name": "scale"}.get(self.sort, self.sort) == column.name
-            name = f"{column.name}*" if marked else column.name
+            name = f"{column.name}*" if column.name == self.sort else column.name
             text += (name.rjust(w) if column.right else name.ljust(w)) + " "
         style = self.rich_style
         return Strip([Segment(text[:width].ljust(self.size.width), style)])
+
+    def on_click(self, event: events.Click) -> None:
+        end = 2
+        for column, w in layout(self.table.two, text_width(self.table)):
+            end += w + 1
+            if event.x < end:
+                self.post_message(self.Clicked(column.name))
+                return

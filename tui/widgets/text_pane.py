@@ -15,6 +15,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from qinspect.tui.glyphs import ASCII, glyphs_for_locale
+from qinspect.tui.names import in_locale
 from qinspect.tui.widgets.lines import Piece, merged, text_width
 
 
@@ -49,6 +51,11 @@ class TextPane(ScrollView, can_focus=False):
         """Replace what is shown and scroll to its start."""
         before, at = self._lines, self.scroll_offset
         self._lines = [[(line, "")] if isinstance(line, str) else line for line in lines]
+        if glyphs_for_locale() is ASCII:  # of messages: names and plots are ASCII already
+            pieces = (
+                line if isinstance(line, Text) else [(in_locale(t), kind) for t, kind in line] for line in self._lines
+            )
+            self._lines = list(pieces)
         size = self._content_size()
         if at == (0, 0) and size == self.virtual_size:
             self._refresh_changed(before)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qinspect.inspector.paired_tree import Badge, PairedNode, PairedTree
-from qinspect.inspector.text import percent, visible
+from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
+from qinspect.inspector.paired_tree import Badge, Finding, PairedNode, PairedTree
+from qinspect.inspector.text import percent, share
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
 
 
@@ -33,12 +35,14 @@ class LayerTree(LineList):
         self.glyphs = glyphs
         self.rows: list[TreeRow] = []
         self.two = False
+        self._tree: PairedTree | None = None
 
     def show(self, tree: PairedTree, two: bool) -> None:
         """Show a tree, opened as far as there is only one way to go; a tree that grew, as the old one was left."""
         self.two = two
         before = {r.node.path: r.is_open for r in self.rows}
         at = self.node.path if self.node else ""
+        self._tree = tree
         self.rows = [TreeRow(tree.root, 0)]
         self.open_row(0)
         row = 1
@@ -150,22 +154,70 @@ class LayerTree(LineList):
         g = self.glyphs
         mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
         badge, kind = self._badge(r.node)
-        name = visible(r.node.name, 80) if r.node.parent else "whole model"
+        name = shown(r.node.name, 80) if r.node.parent else "whole model"
         left = fill(f"{'  ' * min(r.depth, 12)}{mark}{name}", width - len(badge) - 1, g.cut)
         return [(left, "dim" if r.node.is_leaf and kind == "same" else ""), (" ", ""), (badge, kind)]
 
     def _badge(self, node: PairedNode) -> Piece:
         g = self.glyphs
-        if self.two and not node.n_b:
+        if self._tree is None or not self.two:
+            return ("", "dim")
+        finding = self._tree.finding(node) if node.is_leaf else None
+        if finding is not None and not (_is_copy(finding, node) and node.n_a != node.n_b):
+            return _found(finding, node, g)
+        if not node.n_b:
             return (f"{g.only}A", "odd")
-        if self.two and not node.n_a:
+        if not node.n_a:
             return (f"{g.only}B", "odd")
+        if node.is_leaf:
+            return (g.same if self._tree.compared else "", "same")
         badge = node.badge
         if badge is None:
             return ("", "dim")
+        if not badge.n_findings and badge.n_copies:
+            return (f"{g.different} copies", "odd")
         if not badge.n_findings:
-            return (g.same if badge.n_scales and self.two else "", "same")
+            return (g.same if badge.n_scales else "", "same")
         return _findings(badge, g)
+
+
+_WORDS = {
+    Status.SHAPE: "shape",
+    Status.DTYPE: "dtype",
+    Status.SCHEME: "scheme",
+    Status.PERMUTED: "order",
+    Status.INCOMPARABLE: "order",
+}
+"""In what two entries differ that cannot be compared value by value."""
+
+
+def _is_copy(finding: Finding, leaf: PairedNode) -> bool:
+    """Whether an entry is a copy of the scale that something was found of."""
+    keys = {r.key for r in (finding.a, finding.b) if r} if isinstance(finding, ScalePair) else set()
+    return bool(keys) and not any(e.name in keys for e in (leaf.a, leaf.b) if e)
+
+
+def _found(finding: Finding, leaf: PairedNode, g: Glyphs) -> Piece:
+    """What was found of one entry."""
+    if isinstance(finding, CopyProblem):
+        return (f"{g.broken} copy", "broken")
+    match finding.status:
+        case Status.BROKEN:
+            return (g.broken, "broken")
+        case Status.NOT_COMPARED:
+            return ("", "dim")
+        case Status.ONLY_A | Status.ONLY_B:
+            return (f"{g.only}{'A' if finding.status is Status.ONLY_A else 'B'}", "odd")
+        case Status.DIFFERENT if isinstance(finding, WeightPair):
+            what = "codes" if finding.quantized else "values"
+            return (f"{g.different} {share(finding.n_changed or 0, finding.n)} {what}", "odd")
+        case Status.DIFFERENT if not isinstance(finding, WeightPair):
+            d = finding.difference
+            if d is None or _is_copy(finding, leaf):
+                # A copy is another number, a quotient or a reciprocal: that it differs is known, by how much is not.
+                return (g.different, "odd")
+            return (f"{g.different} {percent(d.largest)}", {"up": "up", "down": "down"}.get(d.direction, "odd"))
+    return (f"{g.odd} {_WORDS.get(finding.status, '')}".rstrip(), "odd")
 
 
 def _findings(badge: Badge, g: Glyphs) -> Piece:

@@ -1,0 +1,76 @@
+"""The values of a scale, read whole where that is cheap and in parts where it is not.
+
+Scale tensors of real models hold a few million numbers at most. A file that no family claims may call a tensor of
+gigabytes a scale: it is streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.formats import Format, ScaleRecord
+
+FloatArray = NDArray[Any]
+Check = Callable[[int, int], None]
+"""check(done, total), called between blocks; raise in it to cancel."""
+
+CHUNK_ELEMENTS = 1 << 20
+
+
+def large_tensor(fmt: Format, record: ScaleRecord, above: int = CHUNK_ELEMENTS) -> Tensor | None:
+    """The stored tensor, where it has more than `above` elements, its values are those of the scale, and it can be
+    read in parts."""
+    tensor = fmt.checkpoint.tensor(record.key)
+    if tensor is None or tensor.n_elements <= above or record.folded or record.verified:
+        return None
+    return None if tensor.strides or tensor.dtype.packed or tensor.dtype.is_complex else tensor
+
+
+def scale_blocks(fmt: Format, record: ScaleRecord, check: Check | None = None) -> Iterator[FloatArray]:
+    """All values in C order: one array of the scale's shape, or flat pieces of a large one. Raises CannotRead."""
+    tensor = large_tensor(fmt, record)
+    if tensor is None:
+        yield fmt.values(record)
+        return
+    for start in range(0, tensor.n_elements, CHUNK_ELEMENTS):
+        if check:
+            check(start, tensor.n_elements)
+        yield tensor.read_range(start, min(start + CHUNK_ELEMENTS, tensor.n_elements))
+
+
+def scale_range(fmt: Format, record: ScaleRecord) -> tuple[float, float] | None:
+    """(minimum, maximum), None for a scale without elements; NaN where one is in it. Raises CannotRead."""
+    ends = [(x.min(), x.max()) for x in scale_blocks(fmt, record) if x.size]
+    if not ends:
+        return None
+    lows, highs = np.asarray(ends, np.float64).T
+    return float(lows.min()), float(highs.max())
+
+
+def scale_sample(fmt: Format, record: ScaleRecord, n: int, check: Check | None = None) -> tuple[FloatArray, int]:
+    """(values, step): every step-th value of a large scale in C order, at most about `n`, flat; of others all, in
+    their shape, and 1. float64."""
+    tensor = large_tensor(fmt, record, n)
+    if tensor is None:
+        return np.asarray(fmt.values(record), np.float64), 1
+    step = -(-tensor.n_elements // n)
+    parts = []
+    at = 0
+    for block in scale_blocks(fmt, record, check):
+        parts.append(np.asarray(block[-at % step :: step], np.float64))
+        at += block.size
+    return np.concatenate(parts), step
+
+
+def first_values(fmt: Format, record: ScaleRecord, n: int) -> tuple[FloatArray, tuple[int, ...]]:
+    """(the first values in C order, flat, as float64; the shape of the whole scale). A large one gives `n`."""
+    tensor = large_tensor(fmt, record, n)
+    if tensor is not None:
+        return np.asarray(tensor.read_range(0, n), np.float64), tensor.shape
+    values = np.asarray(fmt.values(record), np.float64)
+    return values.reshape(-1), values.shape

@@ -1,0 +1,201 @@
+"""Histograms of a scale and of the weight that it belongs to, A over B, with what matters marked under the axis."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from qinspect.inspector.compare.results import ScalePair
+from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.histogram import Chunks, Histogram, histogram, weight_chunks
+from qinspect.inspector.scale_values import scale_blocks
+from qinspect.inspector.text import number, share
+from qinspect.tui.labels import side_by_side
+from qinspect.tui.look import Line, Look, Options
+from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL, Marks, mark_lines, merged_marks
+from qinspect.tui.plot import MIN_HEIGHT, canvas_of, histogram_lines, with_cursor
+from qinspect.tui.session import Session
+from qinspect.tui.widgets.lines import Piece
+
+Check = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One curve. label: `A` or `B`. clip: smallest and largest value that its codes can stand for, where that is one
+    pair of numbers for the whole tensor."""
+
+    label: str
+    chunks: Chunks
+    clip: tuple[float, float] | None = None
+
+
+def weight_of(fmt: Format | None, pair: ScalePair) -> QuantizedWeight | None:
+    """The weight that a scale belongs to: its own, or for an observation point that of the layer it stands at."""
+    if fmt is None:
+        return None
+    weights = fmt.weights()
+    role = pair.role.partition("#")[0]
+    own = next((w for w in weights if pair.role in w.scale_roles or w.role == role), None)
+    if own or ":" not in role:
+        return own
+    module = role.rpartition(":")[0]
+    return next((w for w in weights if w.role == f"{module}.weight"), None)
+
+
+_INTEGERS = re.compile(r"int(\d{1,2})(?:, symmetric)?")
+
+
+def clip_of(fmt: Format, weight: QuantizedWeight) -> tuple[float, float] | None:
+    """The values that the lowest and the highest code stand for; None where rows or groups have scales of their own."""
+    if len(weight.scale_roles) != 1:
+        return None
+    record = next((r for r in fmt.scales() if r.role == weight.scale_roles[0]), None)
+    integers = _INTEGERS.fullmatch(record.scheme) if record else None
+    if record is None or integers is None or math.prod(record.shape) != 1:
+        return None
+    scale = float(np.asarray(fmt.values(record), np.float64).reshape(()))
+    half = 1 << int(integers[1]) - 1
+    return (-half * scale, (half - 1) * scale)
+
+
+def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
+    """Of the scale's own values, A over B."""
+    series = []
+    largest = 0
+    for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
+        if fmt is not None and record is not None:
+            series.append(Series(label, partial(scale_blocks, fmt, record, check)))
+            largest = max(largest, math.prod(record.shape))
+    if largest < 2:
+        return ["  One number: there is no distribution to draw.", "", "  w shows the weight of this layer."]
+    return _draw([], series, ("min", "max"), look, o)
+
+
+def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
+    """Of the dequantized weight, A over B."""
+    series = []
+    heading = ""
+    for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
+        weight = weight_of(fmt, pair) if record else None
+        if fmt is not None and weight is not None:
+            series.append(Series(label, weight_chunks(fmt, weight, check), clip_of(fmt, weight)))
+            heading = heading or f"  {weight.role} {list(weight.shape)}"
+    if not series:
+        return ["  No quantized weight belongs to this scale."]
+    heading = f"{heading}, dequantized" if len(heading) + 13 <= look.width else heading
+    return _draw([heading], series, ("absmax",), look, o)
+
+
+def _draw(
+    heading: Sequence[Line], series: Sequence[Series], named: tuple[str, ...], look: Look, o: Options
+) -> list[Line]:
+    """heading, the plot, its marks and its legend: as many lines as `look` has. named: what is marked besides clip."""
+
+    def make(zoom: tuple[float, float] | None) -> Histogram:
+        second = series[1].chunks if len(series) > 1 else None
+        reach = [at for one in series for at, _ in _clips(one.clip, o.log_axis)]
+        return histogram(series[0].chunks, second, _bins(look), o.log_axis, zoom, reach)
+
+    h = make(None)
+    if o.zoom < 1:
+        low, high = h.edges[0], h.edges[-1]
+        h = make((high - (high - low) * o.zoom, high))
+    marks = merged_marks(
+        [Marks(one.label, (*_ends(h, i, named), *_clips(one.clip, h.logarithmic))) for i, one in enumerate(series)]
+    )
+    cursor = None if o.cursor is None else h.edges[0] + (h.edges[-1] - h.edges[0]) * o.cursor
+    below: list[Line] = [*side_by_side(_legend(h, series, named), look.width)]
+    if cursor is not None:
+        below += side_by_side(_read_out(h, [one.label for one in series], cursor), look.width)
+    height = look.height - len(heading) - len(marks) - 1 - len(below)
+    if height < MIN_HEIGHT:  # what it is a histogram of stands in the pane's title too
+        heading, height = [], height + len(heading)
+    plotted = histogram_lines(h, look, max(MIN_HEIGHT, height), o.log_counts)
+    canvas = canvas_of(plotted, h.edges[0], h.edges[-1])
+    if canvas is None:
+        return [*heading, *plotted, *below]
+    if cursor is not None:
+        plotted = with_cursor(plotted, canvas, cursor, look)
+    rows = mark_lines(marks, canvas)
+    return [*heading, *plotted, *rows, _signs(rows, named), *below]
+
+
+def _ends(h: Histogram, i: int, named: tuple[str, ...]) -> list[tuple[float, str]]:
+    """Where the smallest and largest value, or the one of largest magnitude, of series `i` is."""
+    low, high = (h.range_a, h.range_b)[i]
+    absmax = (h.absmax_a, h.absmax_b)[i]
+    if named == ("min", "max"):
+        return [(low, END), (high, END)]
+    if h.logarithmic:
+        return [(math.log10(absmax), END)] if absmax > 0 else []
+    return [(low if -low > high else high, END)]
+
+
+def _clips(clip: tuple[float, float] | None, logarithmic: bool) -> list[tuple[float, str]]:
+    if clip is None:
+        return []
+    low, high = sorted(clip)  # a scale may be negative, in a broken file
+    if not logarithmic:
+        return [(low, CLIP_LOW), (high, CLIP_HIGH)]
+    return [(math.log10(high), CLIP_HIGH)] if high > 0 else []
+
+
+def _legend(h: Histogram, series: Sequence[Series], named: tuple[str, ...]) -> list[str]:
+    """Numbers of what is marked."""
+    parts = []
+    for i, one in enumerate(series):
+        how = " filled," if i == 0 else ""
+        if named == ("min", "max"):
+            ends = (_value(x, h.logarithmic) for x in (h.range_a, h.range_b)[i])
+            parts.append(f"{one.label}{how} {'..'.join(map(number, ends))}")
+        else:
+            parts.append(f"{one.label}{how} absmax {number((h.absmax_a, h.absmax_b)[i])}")
+    clips = [(one.label, one.clip) for one in series if one.clip]
+    if len(clips) == 2 and clips[0][1] == clips[1][1]:
+        clips = [("A, B", clips[0][1])]
+    parts += [f"clip {label} {number(clip[0])}..{number(clip[1])}" for label, clip in clips if clip]
+    return parts + ([f"{h.n_left_out:,} left out"] if h.n_left_out else [])
+
+
+def _signs(rows: Sequence[Sequence[Piece]], named: tuple[str, ...]) -> str:
+    """What the signs in the rows of marks mean."""
+    used = {c for row in rows for c in row[-1][0]}
+    meanings = (
+        (END, ", ".join(named)),
+        (CLIP_LOW, "clip"),
+        (CLIP_HIGH, "clip"),
+        (SEVERAL, "both"),
+        (BEFORE, "off axis"),
+        (AFTER, "off axis"),
+    )
+    found: dict[str, list[str]] = {}
+    for sign, meaning in meanings:
+        if sign in used:
+            found.setdefault(meaning, []).append(sign)
+    return "  " + "  ".join(f"{' '.join(signs)} {meaning}" for meaning, signs in found.items())
+
+
+def _read_out(h: Histogram, labels: Sequence[str], cursor: float) -> list[str]:
+    """What share of A and B lies below the cursor."""
+    shares = []
+    for label, counts in zip(labels, (h.a, h.b), strict=False):
+        if counts is not None:
+            below = sum(c for c, edge in zip(counts, h.edges[1:], strict=True) if edge <= cursor)
+            shares.append(f"{label} {share(below, sum(counts))}")
+    return [f"cursor {number(_value(cursor, h.logarithmic))}", f"below: {', '.join(shares)}"]
+
+
+def _value(at: float, logarithmic: bool) -> float:
+    """What stands at a place on the axis. A logarithm and back is exact to the float32 that was counted."""
+    return float(np.float32(10**at)) if logarithmic and math.isfinite(at) else at
+
+
+def _bins(look: Look) -> int:
+    """Two bins a cell, as the plot's marks have two dots."""
+    return max(16, 2 * (look.width - 12))
