@@ -21,6 +21,7 @@ from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.screens.runs import RunsScreen
 from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]
@@ -513,9 +514,9 @@ async def check_theme(d: Driver, key: str) -> None:
 @check
 async def check_runs(d: Driver, key: str) -> None:
     await d.press(key)
-    assert d.app.screen is d.runs
+    assert isinstance(d.app.screen, RunsScreen)
     await d.press("escape")
-    assert d.app.screen is d.screen
+    assert isinstance(d.app.screen, CompareScreen)
 
 
 @check

@@ -74,7 +74,7 @@ def check(function: Check) -> Check:
 def test_every_action_has_a_handler_and_a_check() -> None:
     ours = [c for c in RunsScreen.__mro__ if c.__module__.startswith("qinspect.")]
     handlers = {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
-    assert handlers == {a.name for a in RUN_ACTIONS} == set(CHECKS)
+    assert handlers - {"keep_find", "drop_find"} == {a.name for a in RUN_ACTIONS} == set(CHECKS)
 
 
 @pytest.mark.parametrize("action", RUN_ACTIONS, ids=lambda a: a.name)

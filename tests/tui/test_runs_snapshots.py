@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pictures import normalized, text_of
 from pilots import LARGE, MIDDLE, SMALL, Driver, open_app
 from still_runs import stand_still
-from test_snapshots import normalized, text_of
 
 from qinspect.tui.theme import ANSI, LIGHT
 

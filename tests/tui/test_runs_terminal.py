@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pilots import ALPHA_A, MIDDLE, SMALL
 from run_processes import WAIT_FOR_FILE, shell, until
-from test_terminal import ENTER_SCREEN, LEAVE_SCREEN, PROGRAM, Start, Terminal, plain
+from terminals import ENTER_SCREEN, LEAVE_SCREEN, PROGRAM, Start, Terminal, plain
 
 from qinspect.inspector.runs import State, list_runs
 
@@ -152,7 +152,8 @@ def test_ascii_only_where_the_locale_is_plain(start: Start, tmp_path: Path) -> N
     t.press("s", "Start a run")
     t.close_over("Start a run")
     t.press("x", "SIGKILL after 10 s")
-    t.press("n", "[gpus]")
+    t.send("n")
+    t.until(lambda: "SIGKILL" not in t.screen, "no question any more")
     t.send("q")
     assert t.leave() == 0
     assert sorted({c for c in t.text if ord(c) > 0x7E}) == []

@@ -15,8 +15,8 @@ class ConfirmScreen(ModalScreen[bool]):
     """Dismissed with True for y; every other way out is a no."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "dismiss(True)", "yes"),
-        Binding("n,escape,q", "dismiss(False)", "no"),
+        Binding("y", "dismiss(True)", "yes", priority=True),
+        Binding("n,escape,q", "dismiss(False)", "no", priority=True),
     ]
 
     def __init__(self, question: str) -> None:
