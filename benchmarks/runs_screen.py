@@ -120,7 +120,7 @@ def keys_in_a_flood(work: Path, rate: int, repeat: int) -> None:
     label = f"{rate:,} lines/s" if rate else "as fast as it can"
     try:
         t = Terminal(state)
-        t.until(lambda shown: "of the run" in shown)
+        t.until(lambda shown: " - step " in shown)
         row(f"{label}: follows, bytes/s", f"{t.rate(5):,.0f}")
         times = []
         for _ in range(repeat):

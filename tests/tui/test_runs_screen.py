@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
 from textual.widgets import Input
 
+from qinspect.inspector.logs import LogLine
 from qinspect.inspector.runs import Run, list_runs
 from qinspect.tui import start
 from qinspect.tui.actions import RUN_ACTIONS, key_text
+from qinspect.tui.runs.feed import written_time
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.help import HelpScreen
@@ -615,6 +618,13 @@ async def test_a_lost_run_says_why() -> None:
     async with open_app() as d:
         await d.until(lambda: "the host was rebooted while it ran" in d.painted, "why")
         assert "lost" in d.rows()[1]
+
+
+def test_the_time_of_a_line_that_nobody_saw_come_is_what_it_says() -> None:
+    wanted = datetime(2026, 11, 22, 7, 18, 45, 608000).timestamp()  # noqa: DTZ001 - of this host, as loggers write it
+    assert written_time(LogLine(0, b"2026-11-22:07:18:45,608 INFO     [m.py:1] text")) == wanted
+    assert written_time(LogLine(0, b"no time here")) is None
+    assert written_time(LogLine(0, b"\x00\xff 2026")) is None
 
 
 async def test_leaving_while_everything_works(tmp_path: Path) -> None:

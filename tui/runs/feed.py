@@ -6,9 +6,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from qinspect.inspector.logs import LogLine
+from qinspect.inspector.logs import LogLine, plain
+from qinspect.inspector.logs.header import iso_time
+from qinspect.inspector.logs.patterns import builtin_patterns
 from qinspect.inspector.runs import Run, RunEvent
 from qinspect.inspector.runs.show import number_of
 
@@ -17,6 +20,7 @@ MAX_EVENTS = 20_000
 MAX_VALUES = 400
 """Values of a point that are kept: a sparkline is not wider."""
 MAX_MOMENTS = 50_000
+_HEAD_BYTES = 512
 
 
 @dataclass(slots=True)
@@ -100,11 +104,20 @@ class Feed:
             self._moments.append((n_lines, now))
 
     def time_of(self, line: LogLine) -> float | None:
-        """When a line came, as far as the journal knows it, or as somebody looked on."""
+        """When a line came: as the journal knows it, as this screen saw it, or as the line itself says."""
         if line.number is None:
-            return None
+            return written_time(line)
         known = self._line_times.get(line.number)
         if known is not None:
             return known
         at = bisect_right(self._moments, line.number, key=lambda m: m[0])
-        return self._moments[at][1] if 0 < at < len(self._moments) else None
+        return self._moments[at][1] if 0 < at < len(self._moments) else written_time(line)
+
+
+def written_time(line: LogLine) -> float | None:
+    """The time that a logger wrote before its message, in the time of this host unless it names a zone."""
+    text = plain(line.data[:_HEAD_BYTES])
+    try:
+        return datetime.fromisoformat(iso_time(builtin_patterns().header(text).time)).timestamp()
+    except (ValueError, OverflowError, OSError):  # none
+        return None

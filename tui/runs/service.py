@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import App
 
-from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.places import state_folder
 from qinspect.tui.outside import announce
 
@@ -94,8 +93,8 @@ class RunsService:
         problem = ""
         try:
             looked = self._watch.look()
-        except (QinspectError, OSError) as e:
-            looked, problem = Looked(), str(e)
+        except Exception as e:  # whatever it is: the next look is to come
+            looked, problem = Looked(), str(e) or type(e).__name__
         self.app.call_later(self._learn, looked, problem)
 
     def _learn(self, looked: Looked, problem: str) -> None:

@@ -155,7 +155,9 @@ class RunsBase(Screen[None]):
         if looked.ended:
             self.hints.say(", ".join(map(outcome_line, looked.ended)))
         before, now = self.shown, self.list.seen
-        if (before.run.id if before else None) != (now.run.id if now else None) or now is None:
+        if (before.run.id if before else None) != (now.run.id if now else None) or (
+            now is None and self.log_view.problem != NO_RUN
+        ):
             self.show_run()
         else:
             self.shown = now
@@ -243,8 +245,8 @@ class RunsBase(Screen[None]):
             events = feed.read()
             if source:
                 changed = source.refresh(lambda: worker.is_cancelled)
-        except (QinspectError, OSError) as e:
-            problem = str(e)
+        except Exception as e:  # whatever it is: the next look is to come
+            problem = str(e) or type(e).__name__
         finally:
             if source:
                 source.let_go()

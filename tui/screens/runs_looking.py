@@ -11,7 +11,6 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.worker import get_current_worker
 
-from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs.gpus import GpuSample, GpuSampler
 from qinspect.tui.names import shown
 from qinspect.tui.runs.gpu_lines import gpu_line, gpu_lines
@@ -221,8 +220,8 @@ class RunsLooking(RunsBase):
         try:
             number, wrapped = source.find(text, first, direction, lambda: worker.is_cancelled)
             answer = Found(request, number, wrapped)
-        except (QinspectError, OSError) as e:
-            answer = Found(request, None, False, str(e))
+        except Exception as e:  # whatever it is: the search has an end
+            answer = Found(request, None, False, str(e) or type(e).__name__)
         finally:
             source.let_go()
         self.post_message(answer)
