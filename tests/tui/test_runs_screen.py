@@ -639,6 +639,15 @@ async def test_leaving_while_everything_works(tmp_path: Path) -> None:
         assert d.app.crash_report is None
 
 
+async def test_each_screen_listens_once_and_opens_its_models_once() -> None:
+    async with open_app(ALPHA_A) as d:
+        assert len(d.app.runs.listeners) == 1
+        await d.press("R")
+        assert len(d.app.runs.listeners) == 2
+        await d.press("q")
+        assert len(d.app.runs.listeners) == 1
+
+
 async def test_the_palette_of_the_runs_knows_no_differences(tmp_path: Path) -> None:
     async with open_app() as d:
         await d.press("colon")

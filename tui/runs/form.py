@@ -58,15 +58,13 @@ class FieldInput(Input):
         self.of = of
         self.cursor_position = len(value)
 
-    async def _on_key(self, event: events.Key) -> None:
+    async def _on_key(self, event: events.Key) -> None:  # before that of Input, which Textual calls itself
         if event.key == "space" and self.of.values:
             event.stop()
             event.prevent_default()
             at = self.of.values.index(self.value) + 1 if self.value in self.of.values else 0
             self.value = self.of.values[at % len(self.of.values)]
             self.cursor_position = len(self.value)
-            return
-        await super()._on_key(event)
 
 
 class Checked(Message):

@@ -57,7 +57,7 @@ class RunsLooking(RunsBase):
         yield EventsList(self.glyphs, id="events")
         yield TextPane(id="gpus")
 
-    def on_mount(self) -> None:
+    def on_mount(self) -> None:  # before that of the base class, which Textual calls itself
         self.points_list = self.query_one("#points", PointsList)
         self.events_list = self.query_one("#events", EventsList)
         self.gpu_sample: GpuSample | None = None
@@ -67,7 +67,6 @@ class RunsLooking(RunsBase):
         self._sampled_at = -1e9
         self._request = 0
         self._gpu_timer: Timer = self.set_interval(1.0, self._sample_when_due)
-        super().on_mount()
 
     # --- views ---
 

@@ -27,8 +27,7 @@ class WithRuns(Moving):
 
     runs_list: RunList | None = None
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def on_mount(self) -> None:  # Textual calls that of every base class itself
         self._ended_here: set[str] = set()
         self._service.listeners.append(self._on_looked)
 
