@@ -1,0 +1,148 @@
+"""The GPU body of the exact counts: torch tensors on a CUDA device in, torch tensors out.
+
+Everything runs on torch's current stream and nothing waits for the device. torch is imported by whoever has a tensor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qinspect.kernels.nvrtc import CudaKernel
+
+if TYPE_CHECKING:
+    import torch
+
+THREADS = 1024
+FULL_BINS, HALF_BINS = 32_768, 16_384
+SMALL_TABLES = "QINSPECT_SMALL_TABLES"
+"""Environment variable that forces the body for cards with less than 128 KiB of shared memory a block."""
+
+MIN_PIECE = 1 << 14
+"""Elements that a block counts at least: clearing and adding up a table takes as long as reading some 10,000."""
+
+MAX_ITEM = 1 << 24
+"""Elements of an item of a segmented launch: a block takes about a millisecond for them."""
+
+STAGED_BYTES = 1 << 16
+"""A copy of at most this much ordinary memory to the device waits for nothing: the driver takes it along."""
+
+
+@lru_cache(maxsize=64)
+def _kernel(name: str, device: int, parts: int, bins: int) -> CudaKernel:
+    source = Path(__file__).with_name("counts.cu").read_text(encoding="utf-8")
+    defines = {"PARTS": parts, "BINS": bins, "THREADS": THREADS}
+    return CudaKernel(source, name, defines, device, shared_bytes=4 * bins)
+
+
+@lru_cache(maxsize=64)
+def _shape(device: int, signed: bool, small: bool) -> tuple[int, int, int]:
+    """(bins a block, parts of a table, multiprocessors)."""
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    room = getattr(properties, "shared_memory_per_block_optin", 0) or properties.shared_memory_per_block
+    bins = HALF_BINS if small or room < 4 * FULL_BINS else FULL_BINS
+    return bins, (65_536 if signed else 32_768) // bins, properties.multi_processor_count
+
+
+def _launch_shape(x: torch.Tensor, signed: bool) -> tuple[int, int, int]:
+    return _shape(x.device.index, signed, bool(os.environ.get(SMALL_TABLES)))
+
+
+def _out(x: torch.Tensor, out: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor:
+    import torch
+
+    if out is None:
+        return torch.zeros(shape, dtype=torch.int64, device=x.device)
+    if out.shape != shape or out.dtype != torch.int64 or out.device != x.device or not out.is_contiguous():
+        raise ValueError(f"out must be a contiguous int64 tensor of shape {list(shape)} on {x.device}")
+    return out
+
+
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """The same elements in one piece of memory: `x` itself where it is, in whatever order, else a copy."""
+    if x.is_contiguous():
+        return x
+    order = sorted(range(x.dim()), key=lambda i: -x.stride()[i])
+    turned = x.permute(order)
+    return turned if turned.is_contiguous() else x.contiguous()
+
+
+def cuda_counts(x: torch.Tensor, out: torch.Tensor | None, signed: bool) -> torch.Tensor:
+    """Counts of the bit patterns of `x` (bfloat16 or float16, any shape): int64 [65,536], or [32,768] without the sign.
+    Adds to `out` where it is given."""
+    bins, parts, n_sm = _launch_shape(x, signed)
+    counts = _out(x, out, (parts * bins,))
+    n = x.numel()
+    if n == 0:
+        return counts
+    dense = x if x.is_contiguous() else _dense(x)
+    pieces = max(1, min(n_sm // parts, -(-n // MIN_PIECE)))
+    _launch(
+        "count_one_segment", dense.device, parts, bins, pieces,
+        np.uint64(dense.data_ptr()), np.uint64(n), np.uint64(counts.data_ptr()), np.uint32(parts * bins - 1),
+    )  # fmt: skip
+    return counts
+
+
+def cuda_segmented_counts(segments: Sequence[torch.Tensor], out: torch.Tensor | None, signed: bool) -> torch.Tensor:
+    """Counts of each segment in one launch: int64 [segments, 65,536 or 32,768]. All on one device."""
+    import torch
+
+    first = segments[0]
+    bins, parts, n_sm = _launch_shape(first, signed)
+    counts = _out(first, out, (len(segments), parts * bins))
+    dense = [x if x.is_contiguous() else _dense(x) for x in segments]
+    items = items_of([x.data_ptr() for x in dense], [x.numel() for x in dense], n_sm // parts)
+    if not len(items):
+        return counts
+    table = torch.from_numpy(items.view(np.int64))
+    if items.nbytes > STAGED_BYTES:
+        table = table.pin_memory()
+    table = table.to(first.device, non_blocking=True)  # torch keeps it until the stream is past it
+    blocks = min(n_sm // parts, len(items))
+    _launch(
+        "count_segments", first.device, parts, bins, blocks,
+        np.uint64(table.data_ptr()), np.uint64(len(items)), np.uint64(counts.data_ptr()), np.uint32(parts * bins - 1),
+    )  # fmt: skip
+    return counts
+
+
+def _launch(name: str, device: torch.device, parts: int, bins: int, pieces: int, *arguments: Any) -> None:
+    """On torch's current stream of the device."""
+    import torch
+
+    index = device.index
+    stream = torch.cuda.current_stream(device).cuda_stream
+    kernel = _kernel(name, index, parts, bins)
+    if torch.cuda.current_device() == index:
+        kernel(stream, pieces * parts, THREADS, *arguments)
+        return
+    with torch.cuda.device(device):
+        kernel(stream, pieces * parts, THREADS, *arguments)
+
+
+def items_of(addresses: Sequence[int], lengths: Sequence[int], n_blocks: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Segments (address in bytes, elements of 2 bytes) cut into items (address, elements, segment): uint64 [items, 3].
+
+    Pieces of about one size, so that the blocks end together: about two a block, neither so small that their tables
+    take longer than their data nor so large that one block works alone.
+    """
+    n = np.asarray(lengths, np.int64)
+    piece = min(MAX_ITEM, max(MIN_PIECE, -(-int(n.sum()) // (2 * max(1, n_blocks)))))
+    pieces = -(-n // piece)
+    size = (-(-n // np.maximum(pieces, 1)) + 63) // 64 * 64  # whole lines of 128 bytes
+    segment = np.repeat(np.arange(len(n)), pieces)
+    at = (np.arange(len(segment)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * size[segment]
+    left = n[segment] - at
+    items = np.empty((len(segment), 3), np.uint64)
+    items[:, 0] = np.asarray(addresses, np.uint64)[segment] + (2 * at).astype(np.uint64)
+    items[:, 1] = np.minimum(size[segment], np.maximum(left, 0))
+    items[:, 2] = segment
+    return items[left > 0]
