@@ -173,7 +173,7 @@ def test_nothing_is_written_while_nothing_happens(start: Start) -> None:
         before = len(started.out)
         for _ in range(50):
             started._read(0.02)
-        assert len(started.out) - before < 400, "ages may be written, nothing else"
+        assert len(started.out) - before < 60, "a minute of its age may be written, nothing else"
         started.send("q")
         assert started.leave() == 0
     finally:

@@ -61,6 +61,16 @@ def short_time(seconds: float) -> str:
     return f"{whole // 86400}d"
 
 
+def age(seconds: float, live: bool) -> str:
+    """How long ago a run was started: of one that ended without its seconds, which would be painted again and again."""
+    if live:
+        return short_time(seconds)
+    minutes = int(max(0.0, seconds) // 60)
+    if minutes < 60:
+        return f"{minutes}m" if minutes else "<1m"
+    return f"{minutes // 60}h" if minutes < 48 * 60 else f"{minutes // 1440}d"
+
+
 def bar(part: float, width: int, g: Glyphs) -> str:
     """A progress bar in `width` cells."""
     full = round(part * width)
@@ -103,7 +113,7 @@ def run_line(seen: Seen, width: int, g: Glyphs, now: float) -> list[Piece]:
     tail: list[Piece] = [
         (f"{percent_text(seen) if live else '':>6}", ""),
         (f"{time_text:>8}", "accent" if live else ""),
-        (f"{short_time(now - seen.run.spec.created):>7}", "dim"),
+        (f"{age(now - seen.run.spec.created, live):>7}", "dim"),
     ]
     room = width - 13 - 21
     part = share_done(seen)
