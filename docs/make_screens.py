@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from qinspect.tui.app import QinspectApp
@@ -35,12 +37,36 @@ async def shoot(name: str, models: tuple[str, str], size: tuple[int, int], keys:
         (HERE / "screens" / f"{name}.svg").write_text(app.export_screenshot(title=f"qinspect {' '.join(models)}"))
 
 
+async def shoot_runs() -> None:
+    """Two runs that print a log of Quamba's, one of them up to now."""
+    from qinspect.inspector.runs import make_spec, start
+
+    folder = Path(tempfile.mkdtemp())
+    for name, alpha in (("pa0.9995", "0.9995"), ("pa0.99999", "0.99999")):
+        script = folder / "main.py"
+        script.write_text((HERE / "print_like_quamba.py").read_text())
+        words = ["python3", "main.py", "state-spaces/mamba-130m", "--quantize", "--percentile_alpha", alpha]
+        run = start(make_spec(words, name=name, cwd=folder, env={"SAMPLES": "512" if name == "pa0.99999" else "16"}))
+        while name == "pa0.9995" and run.state().state.is_live:
+            await asyncio.sleep(0.1)
+    app = QinspectApp(None, theme="qinspect-dark")
+    async with app.run_test(size=(120, 30)) as pilot:
+        while app.runs.looked is None or not any(s.progress for s in app.runs.looked.runs if s.state.state.is_live):
+            await pilot.pause(0.05)
+        await pilot.pause(4)
+        (HERE / "screens" / "runs.svg").write_text(app.export_screenshot(title="qinspect"))
+    run.cancel(grace_s=1)
+    shutil.rmtree(folder)
+
+
 def main() -> None:
     """All of SHOTS, with nothing of the user's own settings."""
     os.chdir(DATA)
     os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(HERE / "nowhere")
     for shot in SHOTS:
         asyncio.run(shoot(*shot))
+    asyncio.run(shoot_runs())
+    shutil.rmtree(HERE / "nowhere" / "qinspect" / "runs")
     (HERE / "nowhere" / "qinspect" / "screen.json").unlink(missing_ok=True)
     for folder in (HERE / "nowhere" / "qinspect", HERE / "nowhere"):
         if folder.exists():

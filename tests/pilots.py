@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from qinspect.tui.app import QinspectApp
 from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.screens.runs import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
 
 PATIENCE_S = 30.0
@@ -25,7 +26,15 @@ GROUPED = "m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8"
 PERMUTED = "m2_w4a8_gh_perm/quamba2-tiny-w4a8"
 
 
-CHARACTERS = {"space": " ", "full_stop": ".", "underscore": "_", "colon": ":", "slash": "/", "comma": ","}
+CHARACTERS = {
+    "space": " ",
+    "full_stop": ".",
+    "underscore": "_",
+    "colon": ":",
+    "slash": "/",
+    "comma": ",",
+    "apostrophe": "'",
+}
 
 
 class Driver:
@@ -39,6 +48,16 @@ class Driver:
     def screen(self) -> CompareScreen:
         """The compare screen, whatever lies over it."""
         return next(s for s in self.app.screen_stack if isinstance(s, CompareScreen))
+
+    @property
+    def runs(self) -> RunsScreen:
+        """The runs screen, whatever lies over it."""
+        return next(s for s in self.app.screen_stack if isinstance(s, RunsScreen))
+
+    @property
+    def painted(self) -> str:
+        """Everything that is painted."""
+        return "\n".join(self.rows())
 
     @property
     def role(self) -> str:
@@ -92,7 +111,7 @@ class Driver:
             if self.app._exit:
                 return True
             shown = self.app.screen
-            to_come = shown._layout_required or shown._layout_widgets or self.screen._timer_running
+            to_come = shown._layout_required or shown._layout_widgets or any(map(_waits, self.app.screen_stack))
             return all(w.is_finished for w in self.app.workers) and not to_come
 
         for _ in range(2):  # what a worker posted last may start another, and change the layout
@@ -121,15 +140,22 @@ class Driver:
         await self.press(*(names.get(c, c) for c in text))
 
 
+def _waits(screen: object) -> bool:
+    """Whether a cursor has to rest there."""
+    if isinstance(screen, RunsScreen):
+        return screen.resting.waits
+    return isinstance(screen, CompareScreen) and screen._timer_running
+
+
 @asynccontextmanager
 async def open_app(
-    a: str | Path, b: str | Path | None = None, size: tuple[int, int] = MIDDLE, wait: bool = True
+    a: str | Path | None = None, b: str | Path | None = None, size: tuple[int, int] = MIDDLE, wait: bool = True
 ) -> AsyncIterator[Driver]:
-    """The screen on one or two checkpoints; wait: until everything is opened and compared."""
-    app = QinspectApp(str(a), None if b is None else str(b))
+    """The screen on one or two checkpoints, on the runs without; wait: until everything is opened and compared."""
+    app = QinspectApp(None if a is None else str(a), None if b is None else str(b))
     async with app.run_test(size=size) as pilot:
         driver = Driver(app, pilot)
-        await driver.until(lambda: isinstance(app.screen, CompareScreen), "the screen")
+        await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen), "the screen")
         if wait:
             await driver.settle()
         yield driver

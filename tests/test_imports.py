@@ -54,6 +54,7 @@ def test_the_screen_is_imported_without_what_only_its_models_need() -> None:
     found = imported_by("import qinspect.tui.app, qinspect.tui.terminal")
     assert {"qinspect.tui.app", "textual"} <= found
     assert found.isdisjoint({"torch", "transformers", "numpy", "ml_dtypes", "plotext", "cyclopts"})
+    assert found.isdisjoint({"psutil", "pynvml", "qinspect.inspector.runs", "qinspect.inspector.logs"})
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -1,4 +1,8 @@
-"""Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it."""
+"""Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it.
+
+`ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's. What both have has one name, so that one line of
+the config file remaps it in both.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,7 @@ ACTIONS = (
     Action("pane_tree", ("1",), "", "The layer tree.", MOVE),
     Action("pane_table", ("2",), "", "The scales.", MOVE),
     Action("pane_detail", ("3",), "", "The detail.", MOVE),
+    Action("pane_runs", ("4",), "", "The runs that go on, or ended just now.", MOVE),
     Action("back", ("left_square_bracket", "backspace"), "", "Back to where you were.", MOVE),
     Action("forward", ("right_square_bracket",), "", "Forward again.", MOVE),
     Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),
@@ -66,6 +71,7 @@ ACTIONS = (
     Action("theme", ("T",), "", "Next theme: dark, light, the terminal's 16 colours.", VIEW),
     Action("reload", ("ctrl+r",), "", "Open both models anew.", VIEW),
     Action("repaint", ("ctrl+l",), "", "Paint the screen anew.", VIEW),
+    Action("runs", ("R",), "runs", "The runs: start, watch, cancel them.", VIEW),
     Action("copy_key", ("K",), "", "Copy the stored key of the selected scale.", OUT),
     Action("copy_value", ("V",), "", "Copy its value in A and B.", OUT),
     Action("copy_row", ("Y",), "", "Copy the selected row (OSC 52).", OUT),
@@ -75,10 +81,52 @@ ACTIONS = (
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
     Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
 )
-BY_NAME = {a.name: a for a in ACTIONS}
+_SHARED = {a.name: a for a in ACTIONS}
+RUNS, LOG, CHOOSE = "Runs", "In the log", "What is shown"
+RUN_ACTIONS = (
+    *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
+    Action("scroll_left", ("h", "left"), "", "Scroll to the left where lines do not wrap.", MOVE),
+    Action("scroll_right", ("l", "right"), "", "Scroll to the right where lines do not wrap.", MOVE),
+    Action("show_run", ("enter",), "", "From the list into what is shown of the run.", MOVE),
+    *(_SHARED[n] for n in ("next_pane", "previous_pane")),
+    Action("pane_list", ("1",), "", "The list of runs.", MOVE),
+    Action("pane_view", ("2",), "", "What is shown of the run.", MOVE),
+    Action("next_run", ("J",), "", "Next run, from any pane.", MOVE),
+    Action("previous_run", ("K",), "", "Previous run, from any pane.", MOVE),
+    Action("start_run", ("s",), "start", "Start a run: a command, or a template.", RUNS),
+    Action("cancel_run", ("x",), "cancel", "Cancel the run; asks first.", RUNS),
+    Action("remove_run", ("D",), "", "Remove a run that ended: its log and its folder.", RUNS),
+    Action("again", ("r",), "", "Start it again: the form, filled in as it was.", RUNS),
+    Action("view_log", ("o",), "log", "What the command printed.", CHOOSE),
+    Action("view_points", ("p",), "points", "Points that the log names, and how they went.", CHOOSE),
+    Action("view_spec", ("c",), "spec", "Command, folder, variables; what changed since.", CHOOSE),
+    Action("view_events", ("e",), "events", "What was understood of the log, event by event.", CHOOSE),
+    Action("view_gpus", ("u",), "gpus", "All GPUs with their processes.", CHOOSE),
+    Action("find", ("slash",), "find", "Find a text in the log; escape ends the search.", LOG),
+    Action("next_match", ("n",), "", "Next match.", LOG),
+    Action("previous_match", ("N",), "", "Previous match.", LOG),
+    Action("follow", ("f",), "", "Follow the end of the log, or stay here.", LOG),
+    Action("level", ("v",), "level", "All lines, warnings and errors, errors only.", LOG),
+    Action("wrap", ("w",), "", "Long lines wrap, or go on to the right.", LOG),
+    Action("timestamps", ("t",), "", "When each line came, as far as is known.", LOG),
+    *(_SHARED[n] for n in ("zoom", "theme", "repaint")),
+    Action("copy_command", ("C",), "", "Copy the command line of the run.", OUT),
+    Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT),
+    Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
+    _SHARED["palette"],
+    Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT),
+    _SHARED["help"],
+    Action("quit", ("q", "ctrl+q"), "back", "Back to the models; leave where there are none.", OUT),
+)
+BY_NAME = {a.name: a for a in (*RUN_ACTIONS, *ACTIONS)}
 
 
-def bindings() -> list[Binding]:
+def actions_of(screen: Screen[Any]) -> tuple[Action, ...]:
+    """The actions that a screen has."""
+    return getattr(screen, "actions", ACTIONS)
+
+
+def bindings(actions: tuple[Action, ...] = ACTIONS) -> list[Binding]:
     """Textual bindings of all actions; their ids are what the config file remaps.
 
     With priority, so that a key is served before the next one is looked at: over a slow line `/` and the letters after
@@ -86,7 +134,7 @@ def bindings() -> list[Binding]:
     """
     return [
         Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label), priority=True)
-        for a in ACTIONS
+        for a in actions
     ]
 
 
@@ -94,7 +142,7 @@ def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:
     """Action name to the keys that are bound to it now, as the config file left them. No key: another action has it."""
     bound = screen._bindings.copy()
     bound.apply_keymap(screen.app._keymap)
-    found: dict[str, list[str]] = {a.name: [] for a in ACTIONS}
+    found: dict[str, list[str]] = {a.name: [] for a in actions_of(screen)}
     for key, several in bound.key_to_bindings.items():
         for binding in several[:1]:  # of two on one key, the first has it
             if binding.id in found:
@@ -119,14 +167,16 @@ _SHOWN = {
 
 IN_README = ("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette")
 """Actions that a newcomer needs besides those of the hint bar."""
+RUNS_IN_README = ("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "open_output")
+"""The same for the runs screen."""
 
 
-def key_table() -> str:
-    """The README's key table, two actions a line: those of the hint bar and of IN_README, in the order of the help."""
+def key_table(actions: tuple[Action, ...] = ACTIONS, more: tuple[str, ...] = IN_README) -> str:
+    """The README's key table, two actions a line: those of the hint bar and of `more`, in the order of the help."""
     cells = [
         f"{' '.join(f'`{key_text(key)}`' for key in a.keys)} | {a.help.rstrip('.')}"
-        for a in ACTIONS
-        if a.label or a.name in IN_README
+        for a in actions
+        if a.label or a.name in more
     ]
     half = (len(cells) + 1) // 2
     pairs = zip_longest(cells[:half], cells[half:], fillvalue=" | ")

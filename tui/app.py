@@ -14,6 +14,7 @@ from textual.app import App
 
 from qinspect.tui import settings
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
+from qinspect.tui.runs.service import RunsService
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.session import Session
 from qinspect.tui.terminal import Terminal
@@ -22,15 +23,17 @@ from qinspect.tui.widgets.bars import HintBar
 
 
 class QinspectApp(App[None]):
-    """Opens the compare screen on one or two models."""
+    """Opens the compare screen on one or two models; the runs screen without any."""
 
     CSS_PATH = "qinspect.tcss"
     TITLE = "qinspect"
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, path_a: str, path_b: str | None = None, theme: str | None = None) -> None:
+    def __init__(self, path_a: str | None, path_b: str | None = None, theme: str | None = None) -> None:
         super().__init__(driver_class=Terminal)
-        self.session = Session(path_a, path_b)
+        self.session = Session(path_a or "", path_b)
+        self.has_models = path_a is not None
+        self.runs = RunsService(self)
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None
         self._given_theme = theme
@@ -47,20 +50,41 @@ class QinspectApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._first_theme
-        problems = self._remap_keys()
-        glyphs = glyphs_for_locale()
-        screen = CompareScreen(self.session, glyphs, notice=problems)
-        self.set_class(glyphs is ASCII, "plain")
-        screen.view = self.remembered.view
-        self.push_screen(screen)
+        problems = self._read_config()
+        self.set_class(glyphs_for_locale() is ASCII, "plain")
+        if self.has_models:
+            glyphs = glyphs_for_locale()
+            screen = CompareScreen(self.session, glyphs, notice=problems)
+            screen.view = self.remembered.view
+            self.push_screen(screen)
+            self.runs.start()
+        else:
+            self.show_runs(is_root=True, notice=problems)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
 
-    def _remap_keys(self) -> str:
-        """Bindings from the config file; returns what is wrong with it, "" where nothing is."""
+    def show_runs(self, choose: str = "", is_root: bool = False, notice: str = "") -> None:
+        """The runs screen, with the cursor on one of them. Imported now: most who compare models never open it."""
+        from qinspect.tui.screens.runs import RunsScreen
+
+        glyphs = glyphs_for_locale()
+        screen = RunsScreen(self.runs, glyphs, is_root, choose, notice)
+        self.push_screen(screen)
+
+    def open_model(self, path: str) -> None:
+        """What a run made, over the runs; its `q` leads back to them."""
+        from qinspect.tui.screens.output import OutputScreen
+
+        glyphs = glyphs_for_locale()
+        screen = OutputScreen(Session(path, None), glyphs)
+        self.push_screen(screen)
+
+    def _read_config(self) -> str:
+        """Bindings and notifications from the config file; returns what is wrong with it, "" where nothing is."""
         try:
             keys = settings.load_keys()
+            self.runs.notify = settings.load_notify()
         except settings.BadConfig as e:
             return str(e)
         self.set_keymap(keys)
@@ -90,10 +114,10 @@ class QinspectApp(App[None]):
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""
-        for screen in self.screen_stack:
-            if isinstance(screen, CompareScreen):
-                chosen = self.remembered.theme if self.theme == self._given_theme else self.theme
-                settings.save_state(settings.State(theme=chosen, view=screen.view))
+        chosen = self.remembered.theme if self.theme == self._given_theme else self.theme
+        compare = next((s for s in self.screen_stack if isinstance(s, CompareScreen)), None)
+        settings.save_state(settings.State(theme=chosen, view=compare.view if compare else self.remembered.view))
+        self.runs.stop()
         super().exit(result, return_code, message)
 
     def _handle_exception(self, error: Exception) -> None:

@@ -13,13 +13,14 @@ SCREEN_OPTIONS = frozenset({"--low-bandwidth"})
 
 
 def main() -> int:
-    """Open the screen for `qinspect A [B]` on a terminal, else run the command line. Returns the exit code."""
+    """Open the screen for `qinspect [A [B]]` on a terminal, else run the command line. Returns the exit code."""
     words = sys.argv[1:]
     if wants_screen(words) and is_terminal():
         from qinspect.tui.start import run
 
         paths = [w for w in words if w not in SCREEN_OPTIONS]
-        return run(paths[0], paths[1] if len(paths) > 1 else None, low_bandwidth="--low-bandwidth" in words)
+        a, b = (*paths, None, None)[:2]
+        return run(a, b, low_bandwidth="--low-bandwidth" in words)
     from qinspect.inspector.cli import main as run_command_line
 
     end = words.index("--") if "--" in words else len(words)  # what follows is the command of a run
@@ -27,9 +28,9 @@ def main() -> int:
 
 
 def wants_screen(words: Sequence[str]) -> bool:
-    """Whether the words are one or two models and nothing that only the command line knows."""
+    """Whether the words are at most two models, none for the runs, and nothing that only the command line knows."""
     paths = [w for w in words if w not in SCREEN_OPTIONS]
-    return 1 <= len(paths) <= 2 and paths[0] not in COMMANDS and not any(w.startswith("-") for w in paths)
+    return len(paths) <= 2 and COMMANDS.isdisjoint(paths[:1]) and not any(w.startswith("-") for w in paths)
 
 
 def is_terminal() -> bool:

@@ -26,11 +26,18 @@ class Glyphs:
     alpha: str = "\N{GREEK SMALL LETTER ALPHA}"
     blocks: str = " ▁▂▃▄▅▆▇█"
     half: str = "▀"
+    live: str = "●"
+    done: str = "✓"
+    stopped: str = "■"
+    lost: str = "?"
+    bar: str = "█"
+    bar_rest: str = "░"
 
 
 ASCII = Glyphs(
     opened="v", closed=">", different="!=", same="=", odd="~", broken="x", up="^", down="v", cut="~", bookmark="*",
     dot=".", vertical="|", alpha="a", blocks=" .:-=+*%#", half="#",
+    live="*", done="+", stopped="-", lost="?", bar="#", bar_rest=".",
 )  # fmt: skip
 
 

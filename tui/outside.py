@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from textual.app import App
 
+from qinspect.inspector.text import visible
+
 if TYPE_CHECKING:
     from qinspect.tui.screens.base import CompareBase
 
@@ -22,6 +24,22 @@ def osc52(text: str, tmux: bool) -> str:
     data = base64.b64encode(text.encode()[:MAX_CLIPBOARD_BYTES]).decode()
     sequence = f"\x1b]52;c;{data}\a"
     return f"\x1bPtmux;{sequence.replace(chr(27), chr(27) * 2)}\x1b\\" if tmux else sequence
+
+
+def osc9(text: str, tmux: bool) -> str:
+    """The sequence by which a terminal notifies its user; wrapped where tmux would swallow it."""
+    sequence = f"\x1b]9;{visible(text, 200)}\a"
+    return f"\x1bPtmux;{sequence.replace(chr(27), chr(27) * 2)}\x1b\\" if tmux else sequence
+
+
+def announce(app: App[None], how: str, text: str) -> None:
+    """Ring, or notify, as the config file says."""
+    if app._driver is None:
+        return
+    if how == "bell":
+        app._driver.write("\a")
+    elif how == "osc9":
+        app._driver.write(osc9(text, tmux=bool(os.environ.get("TMUX"))))
 
 
 def copy_to_terminal(app: App[None], text: str) -> None:

@@ -1,6 +1,7 @@
 """The user's config file, the remembered state, and crash reports: where they are and how they are read.
 
-The config file maps actions to keys: a table `[keys]` with lines such as `quit = "ctrl+x"`.
+The config file maps actions to keys: a table `[keys]` with lines such as `quit = "ctrl+x"`. `[runs] notify` says how a
+run's end is announced besides on the screen.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from textual.keys import _character_to_key
 
 from qinspect.inspector.config import config_path
 from qinspect.inspector.places import state_folder
-from qinspect.tui.actions import BY_NAME, key_text
+from qinspect.tui.actions import ACTIONS, BY_NAME, RUN_ACTIONS, key_text
 
 VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
 
@@ -40,15 +42,32 @@ def state_path() -> Path:
     return state_folder() / "screen.json"
 
 
-def load_keys() -> dict[str, str]:
-    """Action name to keys, "" lists joined by commas. Raises BadConfig for an unreadable file or an unknown action."""
+NOTIFY = ("none", "bell", "osc9")
+
+
+def _content(consequence: str) -> dict[str, Any]:
+    """The config file, {} where there is none. Raises BadConfig where it cannot be read."""
     path = config_path()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise BadConfig(f"{path}: {e}; the built-in keys are used") from e
+        raise BadConfig(f"{path}: {e}; {consequence}") from e
+
+
+def load_notify() -> str:
+    """How a run's end is announced besides on the screen, one of NOTIFY. Raises BadConfig for anything else."""
+    table = _content("nothing is announced").get("runs", {})
+    how = table.get("notify", "none") if isinstance(table, dict) else None
+    if how not in NOTIFY:
+        raise BadConfig(f"{config_path()}: [runs] notify must be one of {', '.join(NOTIFY)}; nothing is announced")
+    return str(how)
+
+
+def load_keys() -> dict[str, str]:
+    """Action name to keys, "" lists joined by commas. Raises BadConfig for an unreadable file or an unknown action."""
+    path, content = config_path(), _content("the built-in keys are used")
     keys = content.get("keys", {})
     if not isinstance(keys, dict):
         raise BadConfig(f"{path}: [keys] must be a table of action = key; the built-in keys are used")
@@ -59,7 +78,7 @@ def load_keys() -> dict[str, str]:
         listed = value if isinstance(value, list) else [value]
         if not listed or not all(isinstance(v, str) and v.strip() for v in listed):
             raise BadConfig(f"{path}: {name} must be a key, or a list of keys; the built-in keys are used")
-        made[name] = ",".join(listed)
+        made[name] = ",".join(v if len(v) == 1 else v.lower() for v in listed)  # F3 and Ctrl+X, as people write them
     return made
 
 
@@ -69,13 +88,14 @@ def clashing_keys(keys: Mapping[str, str]) -> str:
     for name, listed in keys.items():
         for key in dict.fromkeys(map(_one_spelling, listed.split(","))):
             actions.setdefault(key, []).append(name)
-    order = list(BY_NAME)
-    found = []
-    for key, names in actions.items():
-        if len(names) > 1:
-            *others, last = names
-            winner = min(names, key=order.index)
-            found.append(f"{', '.join(others)} and {last} have one key, {key_text(key)}: it does {winner}")
+    found: dict[str, None] = {}
+    for key, everywhere in actions.items():
+        for screen in (ACTIONS, RUN_ACTIONS):
+            names = [a.name for a in screen if a.name in everywhere]
+            if len(names) < 2:
+                continue
+            *others, last = sorted(names, key=everywhere.index)
+            found[f"{', '.join(others)} and {last} have one key, {key_text(key)}: it does {names[0]}"] = None
     return f"{config_path()}: {'; '.join(found)}" if found else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -12,8 +13,8 @@ def over_ssh() -> bool:
     return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
 
 
-def run(path_a: str, path_b: str | None, low_bandwidth: bool = False) -> int:
-    """Show the screen until the user leaves; returns the exit code.
+def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False) -> int:
+    """Show the screen until the user leaves; returns the exit code. Without models: the runs screen.
 
     Over SSH: fewer frames a second, no animation, no smooth scrolling. Colours stay what the terminal announces;
     `low_bandwidth` takes the terminal's own sixteen, whose sequences are a third as long.
@@ -36,4 +37,26 @@ def run(path_a: str, path_b: str | None, low_bandwidth: bool = False) -> int:
         use_plain_scrollbars()
     app = QinspectApp(path_a, path_b, theme="qinspect-ansi" if low_bandwidth else None)
     app.run()
-    return app.return_code or 0
+    code = app.return_code or 0
+    if code < 128:  # else the terminal may be gone
+        say_what_goes_on()
+    return code
+
+
+def say_what_goes_on() -> None:
+    """Leaving kills no run: say so, on the screen that is back now."""
+    from qinspect.tui.runs.service import any_runs
+
+    if not any_runs():
+        return
+    from qinspect.inspector.errors import QinspectError
+    from qinspect.inspector.runs import list_runs
+
+    try:
+        live = [r for r in list_runs() if r.state().state.is_live]
+    except (QinspectError, OSError):
+        return
+    if live:
+        goes = "1 run goes on" if len(live) == 1 else f"{len(live):,} runs go on"
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"qinspect: {goes}. `qinspect runs` lists them, `qinspect` shows them.\n")

@@ -242,6 +242,11 @@ class LogFile:
             found[0] = LogLine(first.offset, first.data, None, first.cut + start, True)
         return found
 
+    def end_of(self, line: LogLine, n: int) -> bytes:
+        """The last n bytes of a line of which not all was given: of a progress bar, they are what it shows."""
+        end = line.offset + len(line.data) + line.cut
+        return _read(self._source.fd, min(n, end), max(0, end - n))
+
     def line_at(self, offset: int) -> int:
         """The number of the line that the byte at `offset` is in. The index must reach it."""
         source = self._source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +90,11 @@ def check_before_start(spec: RunSpec) -> list[str]:
     return warnings_for(spec, others, sample(), here())
 
 
-def list_runs() -> list[Run]:
-    """All runs, the oldest first. A folder without a spec that can be read is none."""
+def list_runs(known: Mapping[str, Run] | None = None) -> list[Run]:
+    """All runs, the oldest first. A folder without a spec that can be read is none.
+
+    known: runs listed before, by id: a spec never changes, so who asks again and again need not have it read again.
+    """
     found = []
     try:
         folders = [p for p in files.runs_folder().iterdir() if not p.name.startswith(".")]
@@ -99,7 +103,7 @@ def list_runs() -> list[Run]:
     except OSError as e:
         raise CannotRead(f"cannot be read: {e.strerror or e}", file=files.runs_folder()) from e
     for folder in folders:
-        run = _open(folder)
+        run = (known or {}).get(folder.name) or _open(folder)
         if run is not None:
             found.append(run)
     return sorted(found, key=lambda r: (r.spec.created, r.id))

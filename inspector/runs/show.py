@@ -145,7 +145,7 @@ def changes_table(changes: Sequence[tuple[str, str | None, str | None]]) -> Tabl
 
 def progress_text(fields: Json) -> str:
     """`412/1,000 batch, 41 %, 3.2/s, 3 min 04 s left`, as far as it is known."""
-    done, total, rate = (_number(fields.get(k)) for k in ("done", "total", "rate"))
+    done, total, rate = (number_of(fields.get(k)) for k in ("done", "total", "rate"))
     if done is None:
         return ""
     unit = f" {fields['unit']}" if isinstance(fields.get("unit"), str) and fields["unit"] else ""
@@ -205,14 +205,15 @@ def _progress_json(fields: Json) -> Json:
     name, unit = fields.get("name"), fields.get("unit")
     return {
         "name": name if isinstance(name, str) else None,
-        "done": _number(fields.get("done")),
-        "total": _number(fields.get("total")),
+        "done": number_of(fields.get("done")),
+        "total": number_of(fields.get("total")),
         "unit": unit if isinstance(unit, str) else None,
-        "rate": _number(fields.get("rate")),
+        "rate": number_of(fields.get("rate")),
     }
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
+    """A field of an event where it is a number: events hold what programs printed."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from run_processes import kill_all
 
-ENVIRONMENT = ("NO_COLOR", "COLORTERM", "TMUX", "SSH_CONNECTION", "SSH_TTY", "LC_ALL", "QINSPECT_ASCII")
+ENVIRONMENT = (
+    "QINSPECT_STATE_DIR", "NO_COLOR", "COLORTERM", "TMUX", "SSH_CONNECTION", "SSH_TTY", "LC_ALL", "QINSPECT_ASCII",
+)  # fmt: skip
 """Variables that change what the screen shows."""
 
 
@@ -23,8 +27,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings are read from and written to a folder of this test; the locale is UTF-8, the terminal has colours."""
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Settings and runs are in a folder of this test, whose runs end with it; UTF-8, colours."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
@@ -32,7 +36,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", "C.UTF-8")
-    return home
+    yield home
+    if (home / "state" / "qinspect" / "runs").exists():
+        kill_all()
 
 
 @pytest.fixture(autouse=True)

@@ -15,17 +15,19 @@ from pilots import ALPHA_A, ALPHA_B, Driver, open_app
 from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
-from qinspect.tui.actions import ACTIONS, BY_NAME, Action, bindings, key_text
+from qinspect.tui.actions import ACTIONS, RUN_ACTIONS, Action, bindings, key_text
 from qinspect.tui.rows import sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.screens.runs import RunsScreen
 from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
+NAMES = {a.name for a in ACTIONS}
 DIFFERENT = [
     "layers.0.mixer.x_proj:input",
     "layers.0.mixer.ssm_state_act:input",
@@ -43,29 +45,31 @@ def check(function: Check) -> Check:
 
 def test_every_action_has_a_handler_and_no_handler_is_unknown() -> None:
     handlers = {
-        n.removeprefix("action_") for c in CompareScreen.__mro__[:6] for n in vars(c) if n.startswith("action_")
+        n.removeprefix("action_") for c in CompareScreen.__mro__[:7] for n in vars(c) if n.startswith("action_")
     }
-    assert handlers >= set(BY_NAME)
-    own = {n for n in handlers if vars(CompareScreen).get(f"action_{n}") or n in BY_NAME}
-    assert own == set(BY_NAME)
+    assert handlers >= NAMES
+    own = {n for n in handlers if vars(CompareScreen).get(f"action_{n}") or n in NAMES}
+    assert own == NAMES
 
 
-def test_no_key_is_bound_twice() -> None:
-    keys = Counter(key for a in ACTIONS for key in a.keys)
+@pytest.mark.parametrize("actions", [ACTIONS, RUN_ACTIONS], ids=["models", "runs"])
+def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
+    keys = Counter(key for a in actions for key in a.keys)
     assert [k for k, n in keys.items() if n > 1] == []
-    assert len(BY_NAME) == len(ACTIONS)
+    assert len({a.name for a in actions}) == len(actions)
 
 
-def test_a_binding_per_action_with_the_id_that_the_config_file_names() -> None:
-    assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings()] == [
-        (a.name, a.name, a.keys) for a in ACTIONS
+@pytest.mark.parametrize("actions", [ACTIONS, RUN_ACTIONS], ids=["models", "runs"])
+def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
+    assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
+        (a.name, a.name, a.keys) for a in actions
     ]
-    assert all(a.help.endswith(".") and len(a.help) <= 53 for a in ACTIONS)
-    assert all(len(key_text(a.keys[0])) <= 9 for a in ACTIONS)
+    assert all(a.help.endswith(".") and len(a.help) <= 53 for a in actions)
+    assert all(len(key_text(a.keys[0])) <= 9 for a in actions)
 
 
 def test_every_action_is_checked() -> None:
-    assert set(CHECKS) == set(BY_NAME)
+    assert set(CHECKS) == NAMES
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.name)
@@ -517,6 +521,22 @@ async def check_reload(d: Driver, key: str) -> None:
     assert d.screen.session is not before
     assert d.screen.session.comparison is not None
     assert d.role == here
+
+
+@check
+async def check_runs(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, RunsScreen)
+    await d.press("escape")
+    assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
+async def check_pane_runs(d: Driver, key: str) -> None:
+    """Where there are runs is tested with the runs."""
+    await d.press(key)
+    assert d.screen.active == "tree"
+    assert "no run goes on" in d.screen.hints.status
 
 
 @check

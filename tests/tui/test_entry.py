@@ -20,7 +20,7 @@ def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((), False),
+        ((), True),
         (("a",), True),
         (("a", "b"), True),
         (("a", "b", "c"), False),
@@ -35,7 +35,7 @@ def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixtu
         (("a", "b", "--no-codes"), False),
         (("a", "b", "--low-bandwidth"), True),
         (("--low-bandwidth", "a"), True),
-        (("--low-bandwidth",), False),
+        (("--low-bandwidth",), True),
         (("--low-bandwidth", "tree", "a"), False),
     ],
     ids=str,
@@ -48,7 +48,7 @@ def test_what_wants_a_screen(words: tuple[str, ...], expected: bool) -> None:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
 
-    def screen(a: str, b: str | None, low_bandwidth: bool) -> int:
+    def screen(a: str | None, b: str | None, low_bandwidth: bool) -> int:
         found.append(("screen", a, b, low_bandwidth))
         return 7
 
@@ -71,7 +71,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (("tree", "a"), ("line", "tree", "a")),
         (("tree", "a", "--low-bandwidth"), ("line", "tree", "a")),
         (("run", "--", "a", "--low-bandwidth"), ("line", "run", "--", "a", "--low-bandwidth")),
-        ((), ("line",)),
+        ((), ("screen", None, None, False)),
+        (("--low-bandwidth",), ("screen", None, None, True)),
     ],
 )
 def test_where_the_words_go(

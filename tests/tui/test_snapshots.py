@@ -7,11 +7,11 @@ and says where.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from pictures import normalized, text_of
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 
 from qinspect.tui.theme import ANSI, DARK, LIGHT
@@ -69,19 +69,6 @@ PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
     "verdict-80x24": (PAIR, SMALL, keys("t", "z")),
     "only-changed": (PAIR, MIDDLE, keys("c", "s", "2", "b")),
 }
-
-
-def normalized(svg: str) -> str:
-    """Without what depends on the run: the identifier that rich makes of the content."""
-    return re.sub(r"terminal-\d+", "terminal", svg).replace("\u00a0", " ")
-
-
-def text_of(svg: str) -> str:
-    """The letters in a picture, for the message of a failure."""
-    rows: dict[str, list[str]] = {}
-    for y, text in re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>([^<]*)</text>', svg):
-        rows.setdefault(y, []).append(text.replace("&#160;", " "))
-    return "\n".join("".join(parts) for parts in rows.values())
 
 
 @pytest.mark.parametrize("name", PICTURES)

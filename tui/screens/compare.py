@@ -11,7 +11,7 @@ from qinspect.inspector.text import size
 from qinspect.tui.rows import BY_VALUE, Values
 from qinspect.tui.screens.finding import Finding
 from qinspect.tui.screens.looking import Looking
-from qinspect.tui.screens.moving import Moving
+from qinspect.tui.screens.runs_pane import WithRuns
 from qinspect.tui.screens.taking import Taking
 from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progress, ScalesReady
 from qinspect.tui.widgets.lines import LineList
@@ -21,7 +21,7 @@ from qinspect.tui.widgets.text_pane import TextPane
 COMPARING_CODES = "comparing codes (esc skips them)"
 
 
-class CompareScreen(Moving, Finding, Looking, Taking):
+class CompareScreen(WithRuns, Finding, Looking, Taking):
     """Everything about A and B, or about A: what the session and the lists have to say."""
 
     @on(Progress)
@@ -90,7 +90,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
     def _on_moved(self, event: LineList.Moved) -> None:
         if event.source is self.layers_tree:
             self.after_rest(self._follow_tree)
-        else:
+        elif event.source is self.table:
             self.after_rest(self.show_selected)
 
     def _follow_tree(self) -> None:
@@ -103,7 +103,7 @@ class CompareScreen(Moving, Finding, Looking, Taking):
 
     @on(LineList.Clicked)
     def _on_clicked(self, event: LineList.Clicked) -> None:
-        self.activate("tree" if event.source is self.layers_tree else "table")
+        self.activate(self.pane_of(event.source))
 
     @on(TextPane.Clicked)
     def _on_detail_clicked(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,10 +11,24 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from qinspect.tui.actions import ACTIONS, key_text
+from qinspect.tui.actions import ACTIONS, Action, key_text
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.widgets.lines import Piece
 from qinspect.tui.widgets.text_pane import TextPane
+
+
+def compare_signs(g: Glyphs) -> tuple[tuple[str, str], ...]:
+    """What the compare screen's signs mean."""
+    return (
+        (g.up, "B is larger"),
+        (g.down, "B is smaller"),
+        (g.same, "the same"),
+        (g.different[0], "changed both ways"),
+        (g.odd, "not comparable"),
+        ("A B", "only in that model"),
+        (g.broken, "unreadable"),
+        (g.bookmark, "bookmark"),
+    )
 
 
 class HelpScreen(ModalScreen[None]):
@@ -27,10 +42,17 @@ class HelpScreen(ModalScreen[None]):
         Binding("pageup", "scroll(-15)", "page", show=False),
     ]
 
-    def __init__(self, glyphs: Glyphs, keys: dict[str, list[str]]) -> None:
+    def __init__(
+        self,
+        glyphs: Glyphs,
+        keys: dict[str, list[str]],
+        actions: Sequence[Action] = ACTIONS,
+        signs: Sequence[tuple[str, str]] | None = None,
+    ) -> None:
         super().__init__()
-        self.glyphs = glyphs
         self.keys = keys
+        self.actions = actions
+        self.signs = compare_signs(glyphs) if signs is None else signs
 
     def compose(self) -> ComposeResult:
         with Vertical(id="help-box"):
@@ -46,24 +68,13 @@ class HelpScreen(ModalScreen[None]):
         width = max(map(len, shown.values())) + 1
         lines: list[list[Piece]] = []
         group = ""
-        for action in ACTIONS:
+        for action in self.actions:
             if action.group != group:
                 group = action.group
                 lines += [[], [(group, "accent")]]
             lines.append([(f"  {shown[action.name]:<{width}}", "name"), (action.help, "")])
-        g = self.glyphs
-        signs = (
-            (g.up, "B is larger"),
-            (g.down, "B is smaller"),
-            (g.same, "the same"),
-            (g.different[0], "changed both ways"),
-            (g.odd, "not comparable"),
-            ("A B", "only in that model"),
-            (g.broken, "unreadable"),
-            (g.bookmark, "bookmark"),
-        )
         lines += [[], [("Signs", "accent")]]
-        lines += [[(f"  {sign:<{width}}", "name"), (meaning, "")] for sign, meaning in signs]
+        lines += [[(f"  {sign:<{width}}", "name"), (meaning, "")] for sign, meaning in self.signs]
         return lines[1:]
 
     def action_scroll(self, rows: int) -> None:

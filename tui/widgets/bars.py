@@ -10,7 +10,7 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qinspect.tui.actions import ACTIONS, Action, key_text, keys_now
+from qinspect.tui.actions import Action, actions_of, key_text, keys_now
 from qinspect.tui.labels import fill
 from qinspect.tui.names import in_locale
 
@@ -60,7 +60,8 @@ class HintBar(Widget):
         style = self.rich_style
         bold = style + self.app.console.get_style("bold")
         keys = keys_now(self.screen)
-        hints = [*self.first, *((key_text(keys[a.name][0]), a.label) for a in ACTIONS if self._is_shown(a, keys))]
+        known = actions_of(self.screen)
+        hints = [*self.first, *((key_text(keys[a.name][0]), a.label) for a in known if self._is_shown(a, keys))]
         # However narrow it is, the last two stay: how to get help and how to leave.
         shown, always = [], hints[-2:]
         used = sum(len(key) + len(label) + 3 for key, label in always)

@@ -1,4 +1,4 @@
-"""The line in which a filter is typed."""
+"""The lines in which a filter, or a text to find, is typed."""
 
 from __future__ import annotations
 
@@ -14,4 +14,13 @@ class FilterInput(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "screen.keep_filter", show=False, priority=True),
         Binding("escape", "screen.drop_filter", show=False, priority=True),
+    ]
+
+
+class FindInput(Input):
+    """The same for a text that is looked for in a log."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "screen.keep_find", show=False, priority=True),
+        Binding("escape", "screen.drop_find", show=False, priority=True),
     ]

@@ -1,0 +1,80 @@
+"""Pictures of the runs screen, of runs that stand still. See test_snapshots.py for how they are written anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pictures import normalized, text_of
+from pilots import LARGE, MIDDLE, SMALL, Driver, open_app
+from still_runs import stand_still
+
+from qinspect.tui.theme import ANSI, LIGHT
+
+STORED = Path(__file__).parent / "snapshots" / "runs"
+PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...], str]] = {
+    "runs-80x24": (SMALL, (), ""),
+    "runs-120x40": (MIDDLE, (), ""),
+    "runs-200x60": (LARGE, ("2", "w", "t"), ""),
+    "runs-light": (MIDDLE, ("p", "2"), LIGHT.name),
+    "runs-ansi": (MIDDLE, ("e", "2"), ANSI.name),
+    "runs-failed-80x24": (SMALL, ("j",), ""),
+    "runs-gpus": (MIDDLE, ("u",), ""),
+    "runs-help-80x24": (SMALL, ("question_mark",), ""),
+    "runs-found": (MIDDLE, ("2", "slash", *"w_max", "enter"), ""),
+    "start-80x24": (SMALL, ("s", "ctrl+n", "m", "down", "down", "down", "5"), ""),
+    "start-120x40": (MIDDLE, ("s", *"echo", "space", "apostrophe", "x"), ""),
+}
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        stand_still(tmp_path, patch)
+        patch.chdir("/")  # the form shows it
+        yield
+    time.tzset()
+
+
+async def press_all(d: Driver, names: tuple[str, ...]) -> None:
+    for name in names:
+        await d.press(name)
+        await d.until(lambda: not d.runs.searching, "the search")
+    await d.settle()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_the_screen_looks_as_it_did(name: str, tmp_path: Path, still: None) -> None:
+    size, names, theme = PICTURES[name]
+    async with open_app(size=size) as d:
+        if theme:
+            d.app.theme = theme
+        await d.until(lambda: d.runs.gpu_sample is not None, "the GPUs")
+        await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_events == 10, "the journal")
+        await d.until(lambda: d.runs.source is not None and d.runs.source.total is not None, "the log")
+        await press_all(d, names)
+        await d.until(lambda: d.runs.source is None or d.runs.source.total is not None, "the log")
+        await d.settle()
+        made = normalized(d.app.export_screenshot(title="qinspect"))
+    stored = STORED / f"{name}.svg"
+    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
+        STORED.mkdir(exist_ok=True)
+        stored.write_text(made, encoding="utf-8")
+        return
+    assert stored.exists(), f"there is no {stored.name}: QINSPECT_UPDATE_SNAPSHOTS=1 makes it"
+    if made != (expected := stored.read_text(encoding="utf-8")):
+        new = tmp_path / stored.name
+        new.write_text(made, encoding="utf-8")
+        assert text_of(made) == text_of(expected), f"the new picture is {new}"
+        raise AssertionError(f"the same text in other colours or places: {new}")
+
+
+def test_no_picture_is_left_over_and_none_knows_where_it_was_made(source_root: Path) -> None:
+    assert {p.stem for p in STORED.glob("*.svg")} == set(PICTURES)
+    for path in STORED.glob("*.svg"):
+        content = path.read_text(encoding="utf-8")
+        assert str(source_root) not in content
+        assert "/tmp/" not in content

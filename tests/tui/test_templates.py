@@ -1,0 +1,144 @@
+"""Templates of the start form: those that ship, those of the user, and the commands that come of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qinspect.tui.runs.templates import Field, Template, load_templates, parse_variables
+
+
+def template(name: str) -> Template:
+    return next(t for t in load_templates()[0] if t.name == name)
+
+
+def test_what_ships_is_whole() -> None:
+    templates, problems = load_templates()
+    assert [t.name for t in templates] == ["command", "Quamba", "lm_eval"]
+    assert problems == []
+    assert all(t.help for t in templates)
+
+
+def test_quamba() -> None:
+    quamba = template("Quamba")
+    values = {f.name: f.default for f in quamba.fields}
+    assert quamba.problems(values) == {"model": "model is needed"}
+    values |= {"model": "state-spaces/mamba-130m", "percentile_alpha": "0.9995", "pretrained_dir": "out", "w_bits": "4"}
+    assert quamba.problems(values) == {}
+    assert quamba.argv(values) == [
+        "python", "main.py", "state-spaces/mamba-130m", "--pretrained_dir", "out", "--quantize", "--w_bits", "4",
+        "--a_bits", "8", "--percentile_alpha", "0.9995", "--verbose",
+    ]  # fmt: skip
+
+
+def test_lm_eval() -> None:
+    lm_eval = template("lm_eval")
+    values = {f.name: f.default for f in lm_eval.fields} | {"model": "a b", "limit": "100"}
+    assert lm_eval.argv(values) == [
+        "lm_eval", "--model", "hf", "--model_args", "pretrained=a b", "--tasks", "lambada_openai",
+        "--batch_size", "auto", "--limit", "100",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", ""), ("0.9995", ""), ("1", ""), ("1e-3", ""),
+        ("0", "above 0, at most 1"), ("1.5", "above 0, at most 1"), ("-1", "above 0, at most 1"),
+        ("x", "a number"), ("nan", "a number that is finite"), ("inf", "a number that is finite"),
+    ],
+)  # fmt: skip
+def test_a_number_with_a_range(value: str, problem: str) -> None:
+    alpha = next(f for f in template("Quamba").fields if f.name == "percentile_alpha")
+    assert alpha.problem(value) == problem
+
+
+def test_choices_integers_and_needed_ones() -> None:
+    assert Field("f", type="flag").problem("maybe") == "one of no, yes"
+    assert Field("f", choices=("4", "8")).problem("5") == "one of 4, 8"
+    assert Field("f", type="integer", min=1).problem("1.5") == "a whole number"
+    assert Field("f", type="integer", min=1).problem("0") == "at least 1"
+    assert Field("f", required=True).problem("") == "f is needed"
+    assert Field("f").problem("a\0b") != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("", "command is needed"), ("   ", "command is needed"), ("echo 'a", "no closing quotation"), ("echo 'a b'", "")],
+)
+def test_a_plain_command_is_read_as_a_shell_reads_it(text: str, problem: str) -> None:
+    plain = template("command")
+    assert plain.problems({"command": text}).get("command", "") == problem
+    if not problem:
+        assert plain.argv({"command": text}) == ["echo", "a b"]
+
+
+def test_a_value_is_one_word_whatever_is_in_it() -> None:
+    made = Template("t", words=("run", "{a}", "x={b}"), fields=(Field("a"), Field("b")))
+    assert made.argv({"a": "{b} $(rm) 'q", "b": "two words"}) == ["run", "{b} $(rm) 'q", "x=two words"]
+    assert made.argv({"a": "", "b": "1"}) == ["run", "x=1"]
+
+
+HEAD = "[[run_template]]\nname = 'a'\nwords = ['x']\n"
+USER = """
+[[run_template]]
+name = "mine"
+words = ["make", "{target}"]
+cwd = "/"
+[[run_template.field]]
+name = "target"
+required = true
+[[run_template]]
+name = "Quamba"
+words = ["quamba.sh"]
+"""
+
+
+def test_the_users_templates_come_first_and_replace(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(USER)
+    templates, problems = load_templates(config)
+    assert [t.name for t in templates] == ["command", "mine", "Quamba", "lm_eval"]
+    assert problems == []
+    assert templates[1].cwd == "/"
+    assert templates[2].argv({}) == ["quamba.sh"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run_template = 3", "must be written [[run_template]]"),
+        ("run_template = [3]", "must be a table"),
+        ("[[run_template]]\nwords = ['x']", "has no name"),
+        ("[[run_template]]\nname = 'a'", "a: has no words"),
+        ("[[run_template]]\nname = 'a'\nwords = 'x'", "words must be a list"),
+        ("[[run_template]]\nname = 'a'\nwords = ['x']\nfield = 3", "written [[run_template.field]]"),
+        ("[[run_template]]\nname = 'a'\nwords = ['x']\n[[run_template.field]]\nname = ''", "a field has no name"),
+        ("[[run_template]]\nname = 'a'\nwords = ['x']\n[[run_template.field]]\nname = 'f'\ntype = 'z'", "type must be"),
+        ("[[run_template]]\nname = 'a'\nwords = ['x']\n[[run_template.field]]\nname = 'f'\nmin = 'z'", "min must be"),
+        (
+            HEAD + "[[run_template.field]]\nname = 'f'\ntype = 'integer'\ndefault = 'x'",
+            "the default must be a whole number",
+        ),
+        (
+            HEAD + "[[run_template.field]]\nname = 'f'\n[[run_template.field]]\nname = 'f'",
+            "two fields have one name",
+        ),
+        ("not toml", "only the built-in templates"),
+    ],
+)
+def test_what_is_wrong_with_the_users_is_said_and_the_others_are_there(text: str, said: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(text)
+    templates, problems = load_templates(config)
+    assert [t.name for t in templates] == ["command", "Quamba", "lm_eval"]
+    (problem,) = problems
+    assert said in problem
+
+
+def test_variables() -> None:
+    assert parse_variables("A=1 B='two words' C=") == {"A": "1", "B": "two words", "C": ""}
+    for wrong in ("A", "=1", "A='"):
+        with pytest.raises(ValueError, match=r"NAME=VALUE|quotation"):
+            parse_variables(wrong)

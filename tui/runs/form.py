@@ -1,0 +1,300 @@
+"""The form that starts a run: a template's fields, where it runs, and the command that comes of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start
+from qinspect.inspector.runs.spec import is_secret
+from qinspect.tui.names import shown
+from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
+
+_OWN = (
+    Field("name", "how the run is called; empty: after its program"),
+    Field("cwd", "the folder it runs in", type="path"),
+    Field("variables", "others, as NAME=VALUE NAME='two words'"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What the form begins with."""
+
+    template: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def filled_from(spec: RunSpec) -> Filled:
+    """The form as it would have made this run. Values that were not stored are left out."""
+    given = {k: v for k, v in spec.env.items() if not is_secret(k)}
+    cuda = given.pop("CUDA_VISIBLE_DEVICES", "")
+    variables = " ".join(f"{k}={shlex.quote(v)}" for k, v in given.items())
+    values = {COMMAND.name: spec.command, "name": spec.name, "cwd": spec.cwd, "variables": variables}
+    return Filled("", {**values, "CUDA_VISIBLE_DEVICES": cuda})
+
+
+class FieldInput(Input):
+    """One field. Where all values are known, space goes from one to the next."""
+
+    def __init__(self, of: Field, value: str) -> None:
+        hint = " or ".join(of.values) + " (space)" if of.values else of.range_text
+        text = ", ".join(filter(None, (hint, of.help)))
+        super().__init__(
+            value, placeholder=shown(text, 200), compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}"
+        )
+        self.of = of
+        self.cursor_position = len(value)
+
+    async def _on_key(self, event: events.Key) -> None:  # before that of Input, which Textual calls itself
+        if event.key == "space" and self.of.values:
+            event.stop()
+            event.prevent_default()
+            at = self.of.values.index(self.value) + 1 if self.value in self.of.values else 0
+            self.value = self.of.values[at % len(self.of.values)]
+            self.cursor_position = len(self.value)
+
+
+class Checked(Message):
+    """What is to be said before the run is started; or why it cannot be."""
+
+    def __init__(self, spec: RunSpec | None, said: list[str], problem: str = "") -> None:
+        super().__init__()
+        self.spec, self.said, self.problem = spec, said, problem
+
+
+class Started(Message):
+    """The run was started, or could not be."""
+
+    def __init__(self, run_id: str, problem: str = "") -> None:
+        super().__init__()
+        self.run_id, self.problem = run_id, problem
+
+
+class StartScreen(ModalScreen[str]):
+    """Dismissed with the id of the run that was started, or with ""."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss('')", "close", priority=True),
+        Binding("down,tab", "step(1)", "next field", priority=True),
+        Binding("up,shift+tab", "step(-1)", "previous field", priority=True),
+        Binding("ctrl+n", "template(1)", "next template", priority=True),
+        Binding("ctrl+p", "template(-1)", "previous template", priority=True),
+        Binding("pagedown", "step(8)", "page", priority=True),
+        Binding("pageup", "step(-8)", "page", priority=True),
+    ]
+    AUTO_FOCUS = ""
+
+    def __init__(self, templates: list[Template], filled: Filled, problems: list[str]) -> None:
+        super().__init__()
+        self.templates = templates
+        self.at = next((i for i, t in enumerate(templates) if t.name == filled.template), 0)
+        self.filled = dict(filled.values)
+        self.problems = problems
+        self.said: list[str] = []
+        self._confirmed: tuple[str, ...] | None = None
+        self._working = False
+
+    @property
+    def template(self) -> Template:
+        """The one that is filled in."""
+        return self.templates[self.at]
+
+    @property
+    def fields(self) -> list[Field]:
+        """All that is asked for."""
+        variables = [Field(v, "the GPUs that it may see: 0, or 0,1" if "CUDA" in v else "") for v in self._variables]
+        return [*self.template.fields, _OWN[0], _OWN[1], *variables, _OWN[2]]
+
+    @property
+    def _variables(self) -> tuple[str, ...]:
+        return self.template.variables
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="start-box"):
+            yield Static(id="start-title", markup=False)
+            yield VerticalScroll(id="start-fields", can_focus=False)
+            yield Static(id="start-command", markup=False)
+            yield Static(id="start-said", markup=False)
+            yield Static(
+                "enter starts it  down next field  ctrl+n next template  escape closes", classes="title", markup=False
+            )
+
+    async def on_mount(self) -> None:
+        await self._show_fields()
+
+    async def _show_fields(self) -> None:
+        box = self.query_one("#start-fields")
+        await box.remove_children()
+        rows = []
+        for f in self.fields:
+            default = str(Path.cwd()) if f.name == "cwd" and not self.template.cwd else f.default
+            value = self.filled.get(f.name, self.template.cwd if f.name == "cwd" and self.template.cwd else default)
+            label = Static(f"{shown(f.name, 24)}{' *' if f.required else ''}", classes="label", markup=False)
+            given = FieldInput(f, value)
+            given.cursor_blink = False
+            problem = Static("", classes="problem hidden", id=f"problem-{_safe(f.name)}", markup=False)
+            rows.append(Vertical(Horizontal(label, given, classes="row"), problem, classes="field"))
+        await box.mount(*rows)
+        n = f"{self.at + 1} of {len(self.templates)}"
+        self.query_one("#start-title", Static).update(
+            shown(f"Start a run: {self.template.name} ({n}). {self.template.help}", 300)
+        )
+        self.set_focus(self.inputs[0])
+        self.show_command()
+        if self.problems:
+            self.query_one("#start-said", Static).update("\n".join(self.problems[:2]))
+
+    @property
+    def inputs(self) -> list[FieldInput]:
+        """From top to bottom."""
+        return list(self.query(FieldInput))
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Field name to what is in it."""
+        return {i.of.name: i.value for i in self.inputs}
+
+    def action_step(self, n: int) -> None:
+        """To another field."""
+        inputs = self.inputs
+        at = inputs.index(self.focused) if isinstance(self.focused, FieldInput) else 0
+        to = (at + n) % len(inputs) if abs(n) == 1 else max(0, min(len(inputs) - 1, at + n))
+        self.set_focus(inputs[to])
+
+    async def action_template(self, n: int) -> None:
+        """Another template; what both ask for is kept."""
+        self.filled.update(
+            {k: v for k, v in self.values.items() if k in ("name", "cwd", "variables", *self._variables)}
+        )
+        self.at = (self.at + n) % len(self.templates)
+        self._confirmed = None
+        self._say([])
+        await self._show_fields()
+
+    # --- what comes of it ---
+
+    @on(Input.Changed)
+    def _on_changed(self) -> None:
+        self._confirmed = None
+        self.show_command()
+
+    def show_command(self) -> None:
+        """The command as it would be started now, and what is wrong at each field that was filled in."""
+        values = self.values
+        argv = self.template.argv(values)
+        self.query_one("#start-command", Static).update(f"$ {shown(shlex.join(argv), 2000)}")
+        problems = self._problems()
+        for f in self.fields:
+            text = problems.get(f.name, "")
+            # what is still empty is marked with its star
+            self._show_problem(f.name, text if values.get(f.name) else "")
+
+    def _show_problem(self, name: str, text: str) -> None:
+        at = self.query_one(f"#problem-{_safe(name)}", Static)
+        at.update(shown(text, 200))
+        at.set_class(not text, "hidden")
+
+    def _problems(self) -> dict[str, str]:
+        values = self.values
+        found = self.template.problems(values)
+        try:
+            parse_variables(values.get("variables", ""))
+        except ValueError as e:
+            found["variables"] = str(e)
+        cwd = values.get("cwd", "").strip()
+        if cwd and not Path(cwd).expanduser().is_dir():
+            found["cwd"] = "there is no such folder"
+        return found
+
+    @on(Input.Submitted)
+    def _on_submitted(self) -> None:
+        if self._working:
+            return
+        problems = self._problems()
+        for name, text in problems.items():
+            self._show_problem(name, text)
+        if problems:
+            self.set_focus(next(i for i in self.inputs if i.of.name in problems))
+            return
+        self._working = True
+        values = self.values
+        env = {v: values[v].strip() for v in self._variables if values.get(v, "").strip()}
+        env |= parse_variables(values.get("variables", ""))
+        argv = self.template.argv(values)
+        cwd = values.get("cwd", "").strip() or None
+        if self._confirmed == tuple(argv):
+            self._start(argv, values["name"], env, cwd)
+        else:
+            self._say(["looking at what else runs"])
+            self._check(argv, values["name"], env, cwd)
+
+    @work(thread=True, exit_on_error=False, group="start")
+    def _check(self, argv: list[str], name: str, env: dict[str, str], cwd: str | None) -> None:
+        try:
+            spec = make_spec(argv, name=name, env=env, cwd=cwd)
+            said = check_before_start(spec)
+        except (QinspectError, OSError) as e:
+            self.post_message(Checked(None, [], str(e)))
+            return
+        self.post_message(Checked(spec, said))
+
+    @on(Checked)
+    def _on_checked(self, event: Checked) -> None:
+        self._working = False
+        if event.spec is None:
+            self._say([event.problem])
+        elif event.said:
+            self._confirmed = event.spec.argv
+            self._say([*event.said, "enter once more starts it all the same"])
+        else:
+            self._working = True
+            self._start_spec(event.spec)
+
+    @work(thread=True, exit_on_error=False, group="start")
+    def _start(self, argv: list[str], name: str, env: dict[str, str], cwd: str | None) -> None:
+        try:
+            self._start_now(make_spec(argv, name=name, env=env, cwd=cwd))
+        except (QinspectError, OSError) as e:
+            self.post_message(Started("", str(e)))
+
+    @work(thread=True, exit_on_error=False, group="start")
+    def _start_spec(self, spec: RunSpec) -> None:
+        self._start_now(spec)
+
+    def _start_now(self, spec: RunSpec) -> None:
+        try:
+            run = start(spec)
+        except (QinspectError, OSError) as e:
+            self.post_message(Started("", str(e)))
+        else:
+            self.post_message(Started(run.id))
+
+    @on(Started)
+    def _on_started(self, event: Started) -> None:
+        self._working = False
+        if event.run_id:
+            self.dismiss(event.run_id)
+        else:
+            self._say([event.problem])
+
+    def _say(self, lines: list[str]) -> None:
+        self.said = lines
+        self.query_one("#start-said", Static).update("\n".join(shown(line, 400) for line in lines))
+
+
+def _safe(name: str) -> str:
+    """A name as an identifier of a widget: names of the user's fields may be anything."""
+    return "".join(c if c.isascii() and c.isalnum() else f"-{ord(c):x}-" for c in name)

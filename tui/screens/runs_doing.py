@@ -1,0 +1,158 @@
+"""What one does to runs: start, cancel, remove, copy, open what one made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual import on, work
+from textual.message import Message
+
+from qinspect.inspector.config import config_path
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.runs import Run
+from qinspect.inspector.runs.show import Seen, outcome_text
+from qinspect.tui.names import shown
+from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.runs.feed import Feed
+from qinspect.tui.runs.form import Filled, StartScreen, filled_from
+from qinspect.tui.runs.lists import event_text
+from qinspect.tui.runs.templates import load_templates
+from qinspect.tui.screens.confirm import ConfirmScreen
+from qinspect.tui.screens.runs_base import RunsBase
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json", "*.pt", "*.pth")
+
+
+class Done(Message):
+    """Something was done to a run, or could not be."""
+
+    def __init__(self, text: str, gone: str = "") -> None:
+        super().__init__()
+        self.text, self.gone = text, gone
+
+
+class RunsDoing(RunsBase):
+    """Actions that change something."""
+
+    def action_start_run(self) -> None:
+        self._open_form(Filled())
+
+    def action_again(self) -> None:
+        if self.shown:
+            self._open_form(filled_from(self.shown.run.spec))
+
+    def _open_form(self, filled: Filled) -> None:
+        templates, problems = load_templates(config_path())
+        self.app.push_screen(StartScreen(templates, filled, problems), self._on_form)
+
+    def _on_form(self, run_id: str | None) -> None:
+        if run_id:
+            self.choose_first = run_id
+            self.hints.say("started")
+            self.service.look_now()
+
+    def action_cancel_run(self) -> None:
+        seen = self.list.seen
+        if seen is None or not seen.state.state.is_live:
+            self.hints.say("only a run that goes on can be cancelled")
+            return
+        run = seen.run
+        question = f"Cancel {shown(run.spec.name, 40)} ({run.id})? SIGTERM to its processes, SIGKILL after 10 s."
+
+        def answer(yes: bool | None) -> None:
+            if yes:
+                self.hints.work(f"cancelling {shown(run.spec.name, 40)}")
+                self._cancel(run)
+
+        self.app.push_screen(ConfirmScreen(question), answer)
+
+    @work(thread=True, exit_on_error=False, group="cancel")
+    def _cancel(self, run: Run) -> None:
+        try:
+            text = outcome_text(run, run.cancel())
+        except (QinspectError, OSError) as e:
+            text = str(e)
+        self.post_message(Done(text))
+
+    def action_remove_run(self) -> None:
+        seen = self.list.seen
+        if seen is None:
+            return
+        if seen.state.state.is_live:
+            self.hints.say("it goes on: x cancels it first")
+            return
+        run = seen.run
+
+        def answer(yes: bool | None) -> None:
+            if yes:
+                self._remove(run)
+
+        question = f"Remove {shown(run.spec.name, 40)} ({run.id}), its log and its folder?"
+        self.app.push_screen(ConfirmScreen(question), answer)
+
+    @work(thread=True, exit_on_error=False, group="remove")
+    def _remove(self, run: Run) -> None:
+        try:
+            run.remove()
+        except (QinspectError, OSError) as e:
+            self.post_message(Done(str(e)))
+        else:
+            self.post_message(Done(f"removed {shown(run.spec.name, 40)}", run.id))
+
+    @on(Done)
+    def _on_done(self, event: Done) -> None:
+        if self.is_closed:
+            return
+        self.hints.work("")
+        self.hints.say(shown(event.text, 300))
+        if event.gone and self.shown and self.shown.run.id == event.gone:
+            self.close_run()
+        self.service.look_now()
+
+    # --- taking along ---
+
+    def action_copy_command(self) -> None:
+        if self.shown:
+            self._copy(self.shown.run.spec.command)
+
+    def action_copy_line(self) -> None:
+        text = ""
+        if self.active == "view" and self.view == "log":
+            text = self.log_view.text_of_mark()
+        elif self.active == "view" and self.view == "events" and self.events_list.event:
+            text = event_text(self.events_list.event)
+        elif self.shown:
+            text = f"{self.shown.run.id}\t{self.shown.run.spec.name}\t{self.shown.state.state}"
+        if text:
+            self._copy(text)
+        else:
+            self.hints.say("no line is marked: / finds one")
+
+    def _copy(self, text: str) -> None:
+        copy_to_terminal(self.app, text)
+        self.hints.say(f"sent to the terminal's clipboard: {shown(text, 40)}")
+
+    def action_open_output(self) -> None:
+        place = output_of(self.shown, self.feed) if self.shown else None
+        if place is None:
+            self.hints.say("no folder with a model is known of this run")
+        else:
+            self.app.open_model(str(place))  # type: ignore[attr-defined]
+
+
+def output_of(seen: Seen, feed: Feed | None) -> Path | None:
+    """Where the run stored a model: what its log says, else a folder that its command names."""
+    said = [
+        groups["path"]
+        for event in (reversed(feed.events) if feed else ())
+        if isinstance(groups := event.fields.get("groups"), dict) and isinstance(groups.get("path"), str)
+    ]
+    words = [w.partition("=")[2] or w for w in reversed(seen.run.spec.argv[1:])]
+    for text in (*said, *words):
+        try:
+            place = Path(seen.run.spec.cwd, text).expanduser()
+            if place.is_dir() and any(next(place.glob(pattern), None) for pattern in _WEIGHTS):
+                return place
+        except (OSError, ValueError):
+            continue
+    return None

@@ -1,0 +1,135 @@
+"""The runs screen's moving keys."""
+
+from __future__ import annotations
+
+from qinspect.tui.actions import RUN_ACTIONS, key_text, keys_now
+from qinspect.tui.screens.help import HelpScreen
+from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.screens.runs_base import PANES
+from qinspect.tui.screens.runs_doing import RunsDoing
+from qinspect.tui.screens.runs_looking import RunsLooking
+from qinspect.tui.theme import THEMES
+from qinspect.tui.widgets.text_pane import TextPane
+
+
+class RunsMoving(RunsLooking, RunsDoing):
+    """Rows, panes, leaving."""
+
+    def _move(self, rows: int) -> None:
+        self.hints.say("")
+        if target := self.active_list:
+            target.move_by(rows)
+        elif self.view == "log":
+            self.log_view.scroll_rows(rows)
+        else:
+            self.query_one(f"#{self.view}", TextPane).scroll_relative(y=rows, animate=False)
+
+    @property
+    def _page(self) -> int:
+        target = self.active_list
+        return target.page if target else self.log_view.page if self.view == "log" else max(1, self.size.height // 2)
+
+    def action_down(self) -> None:
+        self._move(1)
+
+    def action_up(self) -> None:
+        self._move(-1)
+
+    def action_page_down(self) -> None:
+        self._move(self._page)
+
+    def action_page_up(self) -> None:
+        self._move(-self._page)
+
+    @property
+    def _in_log(self) -> bool:
+        return self.active == "view" and self.view == "log"
+
+    def action_top(self) -> None:
+        if self._in_log:
+            self.log_view.go_to_top()
+        else:
+            self._move(-(1 << 40))
+
+    def action_bottom(self) -> None:
+        if self._in_log:
+            self.log_view.follow()
+        else:
+            self._move(1 << 40)
+
+    def action_scroll_left(self) -> None:
+        self._scroll_columns(-8)
+
+    def action_scroll_right(self) -> None:
+        self._scroll_columns(8)
+
+    def _scroll_columns(self, columns: int) -> None:
+        if self.view == "log":
+            self.log_view.scroll_columns(columns)
+        elif self.active == "view" and not self.active_list:
+            self.query_one(f"#{self.view}", TextPane).scroll_relative(x=columns, animate=False)
+
+    def action_show_run(self) -> None:
+        if self.active == "list":
+            self.activate("view")
+        else:
+            self.action_zoom()
+
+    def action_next_pane(self) -> None:
+        self.activate(PANES[(PANES.index(self.active) + 1) % len(PANES)])
+
+    def action_previous_pane(self) -> None:
+        self.action_next_pane()
+
+    def action_pane_list(self) -> None:
+        self.activate("list")
+
+    def action_pane_view(self) -> None:
+        self.activate("view")
+
+    def action_next_run(self) -> None:
+        self.list.move_by(1)
+
+    def action_previous_run(self) -> None:
+        self.list.move_by(-1)
+
+    def action_zoom(self) -> None:
+        self.zoomed = not self.zoomed
+        self.fit_panes()
+
+    def action_theme(self) -> None:
+        names = [t.name for t in THEMES]
+        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
+
+    def action_repaint(self) -> None:
+        self.app.repaint()  # type: ignore[attr-defined]
+
+    def action_help(self) -> None:
+        g = self.glyphs
+        signs = (
+            (g.live, "goes on"), (g.done, "finished"), (g.broken, "failed"), (g.stopped, "cancelled"),
+            (g.lost, "lost: killed without a trace, or the host was rebooted"),
+        )  # fmt: skip
+        self.app.push_screen(HelpScreen(g, keys_now(self), RUN_ACTIONS, signs))
+
+    def action_palette(self) -> None:
+        """Every action, found by its name or its sentence."""
+        keys = keys_now(self)
+        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in RUN_ACTIONS}
+
+        def run(line: str | None) -> None:
+            action = lines.get(line or "")
+            if action is not None:
+                self.call_later(self.run_action, action.name)
+
+        self.app.push_screen(JumpScreen(list(lines)), run)
+
+    def action_quit(self) -> None:
+        if self.is_root:
+            self.app.exit()
+        else:
+            self.leave()
+
+    def action_close_runs(self) -> None:
+        if not self.end_search() and not self.is_root:
+            self.leave()
