@@ -116,10 +116,16 @@ class Terminal:
         self.see(then)
 
     def close_over(self, text: str) -> None:
-        """Press escape, and wait until what lay over the screen is gone."""
+        """Press escape, and wait until what lay over the screen is gone, and nothing more comes: half a frame in which
+        a box moves shows none either."""
         assert text in self.screen
         self.send("\x1b")
-        self.until(lambda: text not in self.screen, f"the end of {text}")
+        self.until(lambda: text not in self.screen and self._is_quiet(), f"the end of {text}")
+
+    def _is_quiet(self) -> bool:
+        before = len(self.out)
+        self._read(0.2)
+        return len(self.out) == before
 
     def hang_up(self) -> None:
         """The connection is lost."""

@@ -151,6 +151,7 @@ def test_ascii_only_where_the_locale_is_plain(start: Start, tmp_path: Path) -> N
     t.close_over("In the log")
     t.press("s", "Start a run")
     t.close_over("Start a run")
+    t.see("2 log points spec")
     t.press("x", "SIGKILL after 10 s")
     t.send("n")
     t.until(lambda: "SIGKILL" not in t.screen, "no question any more")
