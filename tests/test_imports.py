@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from conftest import Quamba
 
 HEAVY = ("torch", "textual", "plotext", "transformers")
+DISTRIBUTIONS = ("qinspect.kernels", "qinspect.inspector.distribution", "qinspect.inspector.observers")
 LIST_MODULES = "import sys; sys.stderr.write(' '.join(sys.modules))"
 A, B = "m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"
 COMMANDS: tuple[tuple[str, ...], ...] = (
@@ -65,6 +66,7 @@ def test_no_command_imports_a_screen_or_torch(words: Sequence[str], quamba: Quam
     found = imported_by(run, *(places.get(w, w) for w in words))
     assert "qinspect.inspector.cli" in found
     assert found.isdisjoint(HEAVY)
+    assert not {m for m in found if m.startswith(DISTRIBUTIONS)}
 
 
 def test_a_checkpoint_is_opened_without_numpy(quamba: Quamba) -> None:
@@ -75,3 +77,13 @@ def test_a_checkpoint_is_opened_without_numpy(quamba: Quamba) -> None:
     )
     assert "qinspect.inspector.checkpoint" in found
     assert found.isdisjoint((*HEAVY, "numpy", "ml_dtypes", "rich", "cyclopts"))
+
+
+def test_distributions_are_computed_without_torch() -> None:
+    found = imported_by(
+        "import numpy as np\nfrom qinspect.inspector.distribution import MagnitudeTable\n"
+        "from qinspect.inspector.observers import quamba_percentile\n"
+        "quamba_percentile(0.5).scale([MagnitudeTable.of(np.ones(3, np.float16))])"
+    )
+    assert "qinspect.kernels.counts" in found
+    assert found.isdisjoint((*HEAVY, "rich", "cyclopts", "numba"))

@@ -1,0 +1,249 @@
+"""How a scale comes out of distributions: a statistic of each sample, a reducer over samples, a map to the scale.
+
+Observers are replayed from stored tables, at any setting, without the model: what a rule gives is what the observer
+would have given on the same samples in the same order, to the bit where the arithmetic here is the observer's. Every
+rule prints itself in one notation, `statistic ∘ reducer ∘ map`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.distribution import (
+    AlphaInterval,
+    Bounds,
+    MagnitudeTable,
+    Rank,
+    Rounding,
+    entropy_optimal_scale,
+    merge,
+    mse_optimal_scale,
+    solve_alpha,
+    solve_alpha_between,
+)
+from qinspect.inspector.distribution.quantile import Floats
+from qinspect.inspector.distribution.table import with_room
+
+Arithmetic = Literal["float32", "float16", "bfloat16"]
+"""The dtype an observer computes in: min-max observers keep that of the activation, so scales sit on its grid."""
+
+Tables = Sequence[MagnitudeTable]
+"""One table a sample, in the order in which the observer saw them."""
+
+ROOM_ULPS = 4
+"""How far from monotone in alpha a float32 moving average of quantiles can be, in float32 steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absmax:
+    """The largest |x|, at least `floor`."""
+
+    floor: float = 0.0
+
+    def __call__(self, table: MagnitudeTable) -> Floats:
+        """float32 scalar. Raises ValueError for a table without values."""
+        if not table.n:
+            raise ValueError("there is no largest of no values")
+        return np.asarray(np.maximum(np.float32(table.absmax), np.float32(self.floor)))
+
+    def __str__(self) -> str:
+        return f"absmax(|x|, clamp {_short(self.floor)})" if self.floor else "absmax(|x|)"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """The alpha-quantile of |x|, linearly interpolated."""
+
+    alpha: float
+    rank: Rank = "float32"
+
+    def __call__(self, table: MagnitudeTable) -> Floats:
+        """float32 scalar. Raises ValueError for a table that is empty or not exact."""
+        return table.quantile(self.alpha, self.rank).astype(np.float32)
+
+    def __str__(self) -> str:
+        return f"quantile(|x|, {self.alpha!r}, linear{'' if self.rank == 'float32' else f', {self.rank} rank'})"
+
+
+@dataclass(frozen=True, slots=True)
+class MseOptimal:
+    """The range of least mean squared error."""
+
+    bits: int = 8
+    rounding: Rounding = "half-even"
+
+    def __call__(self, table: MagnitudeTable) -> Floats:
+        """float32 scalar, nan where there is no value but 0."""
+        return np.asarray(mse_optimal_scale(table, self.bits, self.rounding).w_max, np.float32)
+
+    def __str__(self) -> str:
+        return f"mse(|x|, {self.bits} bits, {self.rounding})"
+
+
+@dataclass(frozen=True, slots=True)
+class EntropyOptimal:
+    """The range of least Kullback-Leibler divergence."""
+
+    bits: int = 8
+    bins: int = 2048
+
+    def __call__(self, table: MagnitudeTable) -> Floats:
+        """float32 scalar, nan where there is no value but 0."""
+        return np.asarray(entropy_optimal_scale(table, self.bits, self.bins).w_max, np.float32)
+
+    def __str__(self) -> str:
+        return f"entropy(|x|, {self.bits} bits, {self.bins} bins)"
+
+
+Statistic = Absmax | Quantile | MseOptimal | EntropyOptimal
+
+
+@dataclass(frozen=True, slots=True)
+class Ema:
+    """w + sigma (w_i - w) in float32, from the first sample on: not a maximum, even of maxima."""
+
+    sigma: float = 0.01
+
+    def __call__(self, values: Sequence[Floats]) -> Floats:
+        """Over float32 scalars or arrays of one shape."""
+        w = values[0]
+        for value in values[1:]:
+            w = w + np.float32(self.sigma) * (value - w)
+        return w
+
+    def __str__(self) -> str:
+        return f"ema {self.sigma:g}"
+
+
+Reducer = Ema | Literal["max", "mean", "pooled"]
+"""`pooled`: the statistic is of all samples together, no reducer follows it."""
+
+
+def _reduce(reducer: Reducer, values: Sequence[Floats]) -> Floats:
+    if isinstance(reducer, Ema):
+        return reducer(values)
+    stacked = np.stack(values)
+    reduced: Floats = stacked.max(axis=0) if reducer == "max" else stacked.mean(axis=0, dtype=np.float64)
+    return reduced.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A symmetric scale: w_max of the samples, divided by 2^(bits-1) - 1, at least `clamp`.
+
+    arithmetic: the dtype of w_max and of the division; the result is float32 and then clamped.
+    """
+
+    statistic: Statistic
+    reducer: Reducer
+    bits: int = 8
+    clamp: float = 1e-6
+    arithmetic: Arithmetic = "float32"
+
+    def w_max(self, samples: Tables) -> float:
+        """The range that the samples give. Raises ValueError where there is no sample, or one without an answer."""
+        return float(self._range(samples, self.statistic))
+
+    def scale(self, samples: Tables) -> float:
+        """The scale that the samples give, a float32. Raises as `w_max` does."""
+        return float(self._scale(self._range(samples, self.statistic)))
+
+    def scale_bounds(self, samples: Tables) -> Bounds:
+        """The least and the greatest that the scale can be; twice the same where the tables are exact.
+
+        Raises ValueError for tables that are not exact and a statistic that is not monotone in the values.
+        """
+        low = [t.lower for t in samples]
+        if all(t.exact for t in samples):
+            return Bounds(*[np.asarray(self.scale(samples), np.float32)] * 2)
+        if not isinstance(self.statistic, Absmax | Quantile):
+            raise ValueError(f"{self.statistic} of a table that is not exact has no bounds")
+        return Bounds(*(np.asarray(self.scale(tables), np.float32) for tables in (low, [t.upper for t in samples])))
+
+    def scales_at(self, samples: Tables, alphas: NDArray[Any]) -> Floats:
+        """float32[A]: the scale at each alpha instead of the rule's own. Raises ValueError unless it has one."""
+        return self._at(samples)(alphas)
+
+    def alpha_of(self, samples: Tables, scale: float, tolerance: float = 0.0) -> AlphaInterval | None:
+        """The alphas with which the rule gives `scale`, give or take `tolerance` (relative) and `ROOM_ULPS`. None where
+        no alpha from 0 to 1 reaches it. Raises ValueError unless the rule is of a quantile."""
+        low, high = with_room(scale, tolerance, ROOM_ULPS)
+        if all(t.exact for t in samples):
+            return solve_alpha(self._at(samples), low, high)
+        at_lower, at_upper = self._at([t.lower for t in samples]), self._at([t.upper for t in samples])
+        return solve_alpha_between(at_lower, at_upper, low, high)
+
+    def _at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
+        if not isinstance(self.statistic, Quantile):
+            raise ValueError(f"{self.statistic} has no alpha")
+        rank = self.statistic.rank
+        pooled = [merge(samples)] if self.reducer == "pooled" else samples
+        return lambda alphas: self._scale(self._range(pooled, lambda t: t.quantile(alphas, rank).astype(np.float32)))
+
+    def _range(self, samples: Tables, statistic: Callable[[MagnitudeTable], Floats]) -> Floats:
+        if not samples:
+            raise ValueError("an observer that has seen nothing has no scale")
+        if self.reducer == "pooled":
+            return self._rounded(statistic(samples[0] if len(samples) == 1 else merge(samples)))
+        return self._rounded(_reduce(self.reducer, [self._rounded(statistic(t)) for t in samples]))
+
+    def _scale(self, w_max: Floats) -> Floats:
+        step = self._rounded(np.float32(w_max) / np.float32((1 << (self.bits - 1)) - 1))
+        # np.maximum, as torch's clamp, lets a nan through
+        return np.maximum(step, np.float32(self.clamp))
+
+    def _rounded(self, value: Any) -> Floats:
+        if self.arithmetic == "float32":
+            return np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):
+            return np.asarray(value, np.float32).astype(_dtype(self.arithmetic)).astype(np.float32)
+
+    def __str__(self) -> str:
+        where = "" if self.arithmetic == "float32" else f" in {self.arithmetic}"
+        clamp = f", clamp {_short(self.clamp)}" if self.clamp else ""
+        return f"{self.statistic} ∘ {self.reducer} ∘ map(w_max/{(1 << (self.bits - 1)) - 1}{where}{clamp})"
+
+
+def quamba_percentile(alpha: float, sigma: float = 0.01) -> Rule:
+    """Quamba's PerTensorPercentileObserver: a moving average of per-sample quantiles, in float32."""
+    return Rule(Quantile(alpha), Ema(sigma))
+
+
+def quamba_absmax(arithmetic: Arithmetic) -> Rule:
+    """Quamba's PerTensorMinmaxObserver and, on the tables of a group, its grouped ones: a running maximum, at least
+    1e-5, in the dtype of the activation."""
+    return Rule(Absmax(1e-5), "max", arithmetic=arithmetic)
+
+
+def grouped(rule: Rule, groups: Sequence[Tables]) -> NDArray[np.float32]:
+    """float32[G]: the rule on each group by itself. groups[g]: the tables of group g, one a sample."""
+    return np.array([rule.scale(samples) for samples in groups], np.float32)
+
+
+def group_tables(x: Any, n_groups: int, dtype: str | None = None) -> list[MagnitudeTable]:
+    """A table for each of `n_groups` equal blocks of the last axis of one sample.
+
+    x, dtype: as MagnitudeTable.of takes them. Raises ValueError where the axis does not divide.
+    """
+    array = np.asarray(x)
+    if not array.ndim or n_groups < 1 or array.shape[-1] % n_groups:
+        raise ValueError(f"the last axis of {array.shape} does not divide into {n_groups} groups")
+    return [MagnitudeTable.of(block, dtype) for block in np.split(array, n_groups, axis=-1)]
+
+
+def _short(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def _dtype(arithmetic: Arithmetic) -> np.dtype[Any]:
+    if arithmetic == "float16":
+        return np.dtype(np.float16)
+    import ml_dtypes
+
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found

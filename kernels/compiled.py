@@ -1,0 +1,83 @@
+"""The C body of a kernel: compiled by the machine's own compiler at first use, kept, and done without where it cannot.
+
+Measured against the alternatives (docs/distributions.md): numba is as fast but weighs 208 MB and takes 0.3 s to import;
+a compiled wheel would need a compiler, or one wheel a platform, at installation. Compiling takes 0.2 s, once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from qinspect.kernels.nvrtc import cache_folder
+
+FLAGS = ("-O3", "-shared", "-fPIC", "-std=c11")
+"""No -march: one home directory may serve machines of several kinds."""
+COMPILERS = ("cc", "gcc", "clang")
+COMPILE_SECONDS = 60
+
+
+@cache
+def library(source: str) -> ctypes.CDLL | None:
+    """The compiled `source` (a file beside this one), None where it cannot be had: no Linux, no compiler, no room."""
+    if sys.platform != "linux":  # on macOS, asking for a missing `cc` opens a window
+        return None
+    text = (Path(__file__).parent / source).read_bytes()
+    identity = hashlib.sha256(b"\0".join([text, *map(str.encode, FLAGS), platform.machine().encode()])).hexdigest()
+    name = f"{Path(source).stem}-{identity[:32]}.so"
+    try:
+        folder = _private_folder()
+        if folder is None:
+            with tempfile.TemporaryDirectory(prefix="qinspect-") as passing:  # loaded code outlives its file
+                return _load(Path(passing) / name, text)
+        return _load(folder / name, text)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _load(path: Path, text: bytes) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:  # not there yet, or damaged: made again
+        return ctypes.CDLL(str(path)) if _compile(path, text) else None
+
+
+def _compile(path: Path, text: bytes) -> bool:
+    """Whether `path` is now the compiled text; False where there is no compiler."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        return False
+    handle, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        subprocess.run(
+            [compiler, *FLAGS, "-x", "c", "-", "-o", made],
+            input=text, check=True, timeout=COMPILE_SECONDS, capture_output=True,
+        )  # fmt: skip
+        with open(made, "rb") as f:
+            os.fsync(f.fileno())  # a library cut short by a crash would end the process that loads it
+        os.replace(made, path)  # several processes may compile at once: each leaves a whole file
+    finally:
+        Path(made).unlink(missing_ok=True)
+    return True
+
+
+def _private_folder() -> Path | None:
+    """Where compiled code is kept. None unless it is ours and nobody else may write there: what is in it is run."""
+    folder = cache_folder() / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError:
+        return None
+    ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return folder if ours and os.access(folder, os.W_OK | os.X_OK) else None
