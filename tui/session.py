@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from qinspect.tui.rows import Value, Values
 
 REPORT_EVERY_S = 0.1
-FILL_EVERY_S = 0.5
-"""The tree is built anew this often while the files of a sharded model arrive."""
+FILL_EVERY_S = 2.0
+"""The tree is built anew this often while the files of a sharded model arrive. 60,000 tensors from a local disk are all
+there before; a network's disk takes longer, and then half a second of building does not count."""
 DRAWING = "drawing"
 """The phase of a view that is being built."""
 

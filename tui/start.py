@@ -26,7 +26,7 @@ def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False) -> 
     # Opening makes hundreds of thousands of objects that live on: the collector would walk them again and again.
     gc.set_threshold(200_000, 20, 50)
     # A key takes the interpreter's lock a dozen times; while a plot is made in a thread, each time waits this long.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.002)
     # Textual waits this many milliseconds after an escape for the rest of a sequence; terminals send those in one go.
     os.environ.setdefault("ESCDELAY", "50" if over_ssh() else "20")
     from qinspect.tui.app import QinspectApp
