@@ -17,7 +17,7 @@ from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
 class File:
     """A read-only file with its size and identity at the time of opening. Safe to use from several threads."""
 
-    __slots__ = ("_fd", "identity", "path", "size")
+    __slots__ = ("_absolute", "_fd", "identity", "path", "size")
 
     def __init__(self, path: Path) -> None:
         """Raises CannotOpen where the path cannot be opened for reading or is no regular file."""
@@ -34,6 +34,7 @@ class File:
             raise CannotOpen("is not a regular file", file=path, cure="Give a checkpoint file or its folder.")
         self.size = status.st_size
         self.identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self._absolute = os.path.abspath(path)  # the working folder may be another one when we look again
 
     def read(self, offset: int, n: int) -> bytes:
         """`n` bytes from `offset`.
@@ -87,10 +88,14 @@ class File:
     def changed(self) -> bool:
         """Whether the path no longer leads to the bytes that were opened."""
         try:
-            status = os.stat(self.path)
+            status = os.stat(self._absolute)
         except OSError:
             return True
         return self.identity != (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def gone(self) -> bool:
+        """Whether nothing is at the path any more."""
+        return not os.path.exists(self._absolute)
 
     def close(self) -> None:
         """Release the descriptor. Reading afterwards fails."""

@@ -162,7 +162,7 @@ class CompareBase(Screen[None]):
             return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
         what = shown(fmt.description, 120) if fmt else checkpoint.kind
         changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
-        if changed and not all(p.exists() for p in checkpoint.changed_files()):
+        if changed and any(f.gone() for f in checkpoint.files):
             changed = "GONE FROM DISK, "
         rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
         return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
