@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pictures import normalized, text_of
+from pictures import assert_looks_as_stored, normalized
 from pilots import LARGE, MIDDLE, SMALL, Driver, open_app
 from still_runs import stand_still
 
@@ -59,17 +58,7 @@ async def test_the_screen_looks_as_it_did(name: str, tmp_path: Path, still: None
         await d.until(lambda: d.runs.source is None or d.runs.source.total is not None, "the log")
         await d.settle()
         made = normalized(d.app.export_screenshot(title="qinspect"))
-    stored = STORED / f"{name}.svg"
-    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
-        STORED.mkdir(exist_ok=True)
-        stored.write_text(made, encoding="utf-8")
-        return
-    assert stored.exists(), f"there is no {stored.name}: QINSPECT_UPDATE_SNAPSHOTS=1 makes it"
-    if made != (expected := stored.read_text(encoding="utf-8")):
-        new = tmp_path / stored.name
-        new.write_text(made, encoding="utf-8")
-        assert text_of(made) == text_of(expected), f"the new picture is {new}"
-        raise AssertionError(f"the same text in other colours or places: {new}")
+    assert_looks_as_stored(made, STORED / f"{name}.svg", tmp_path)
 
 
 def test_no_picture_is_left_over_and_none_knows_where_it_was_made(source_root: Path) -> None:

@@ -6,12 +6,11 @@ and says where.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from pictures import normalized, text_of
+from pictures import assert_looks_as_stored, normalized
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 
 from qinspect.tui.theme import ANSI, DARK, LIGHT
@@ -77,17 +76,7 @@ async def test_the_screen_looks_as_it_did(name: str, tmp_path: Path) -> None:
     async with open_app(a, b, size) as d:
         await steps(d)
         made = normalized(d.app.export_screenshot(title="qinspect"))
-    stored = STORED / f"{name}.svg"
-    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
-        STORED.mkdir(exist_ok=True)
-        stored.write_text(made, encoding="utf-8")
-        return
-    assert stored.exists(), f"there is no {stored.name}: QINSPECT_UPDATE_SNAPSHOTS=1 makes it"
-    if made != (expected := stored.read_text(encoding="utf-8")):
-        new = tmp_path / stored.name
-        new.write_text(made, encoding="utf-8")
-        assert text_of(made) == text_of(expected), f"the new picture is {new}"
-        raise AssertionError(f"the same text in other colours or places: {new}")
+    assert_looks_as_stored(made, STORED / f"{name}.svg", tmp_path)
 
 
 def test_no_picture_is_left_over() -> None:
