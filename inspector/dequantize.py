@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
+from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
+from qinspect.inspector.whole_file import replacing
 
 Progress = Callable[[int, int], None]
 
@@ -58,15 +58,9 @@ def write_dequantized(
         n = 4 * int(np.prod(w.shape, dtype=np.int64))
         header[w.name] = {"dtype": "F32", "shape": list(w.shape), "data_offsets": [end, end + n]}
         end += n
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-    except OSError as e:
-        raise CannotOpen(f"cannot be written: {e.strerror}", file=out) from e
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(len(raw).to_bytes(8, "little") + raw)
+        with replacing(out) as f:
+            f.write(header_bytes(header))
             done = 0
             for w in weights:
                 for start, stop in row_blocks(w):
@@ -75,14 +69,9 @@ def write_dequantized(
                     done += block.nbytes
                     if progress:
                         progress(done, end)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, out)
+            os.fchmod(f.fileno(), 0o666 & ~_umask())
     except OSError as e:
         raise CannotOpen(f"cannot be written: {e.strerror}", file=out) from e
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return len(weights), end
 
 

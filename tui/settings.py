@@ -20,6 +20,7 @@ from textual.keys import _character_to_key
 
 from qinspect.inspector.config import config_path
 from qinspect.inspector.places import state_folder
+from qinspect.inspector.whole_file import replacing
 from qinspect.tui.actions import ACTIONS, BY_NAME, RUN_ACTIONS, key_text
 
 VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
@@ -120,12 +121,8 @@ def save_state(state: State) -> None:
     try:
         path = state_path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".screen")
-        with os.fdopen(handle, "w") as f:
-            json.dump(asdict(state), f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as f:
+            f.write(json.dumps(asdict(state)).encode())
     except OSError:
         return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -78,6 +79,13 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensor.shape = shapes.setdefault(tensor.shape, tensor.shape)
     _check_layout(file, tensors, 8 + length)
     return tensors, metadata or {}
+
+
+def header_bytes(header: Mapping[str, object]) -> bytes:
+    """What a safetensors file begins with: the length, and the header as JSON padded to 8 bytes."""
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    return len(raw).to_bytes(8, "little") + raw
 
 
 def _twice(file: File, name: str) -> BrokenFile:

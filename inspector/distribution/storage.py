@@ -8,20 +8,19 @@ Point i has `point.<i>.index`, int64[1 + samples, fields] (packing.FIELDS; the f
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.safetensors import read_header
+from qinspect.inspector.checkpoint.safetensors import header_bytes, read_header
 from qinspect.inspector.checkpoint.tensor import Tensor
 from qinspect.inspector.distribution.packing import FIELDS, Damaged, Packed, pack, unpack
 from qinspect.inspector.distribution.table import MagnitudeTable, merge
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey
 from qinspect.inspector.text import brief
+from qinspect.inspector.whole_file import replacing
 
 FORMAT = "qinspect-distributions"
 VERSION = 1
@@ -68,27 +67,16 @@ def _header(indices: Sequence[bytes], blobs: Sequence[bytes], metadata: Mapping[
     for i, blob in enumerate(blobs):
         header[_tables_key(i)] = {"dtype": "U8", "shape": [len(blob)], "data_offsets": [end, end + len(blob)]}
         end += len(blob)
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    return len(raw).to_bytes(8, "little") + raw
+    return header_bytes(header)
 
 
 def _write(path: Path, header: bytes, parts: Sequence[bytes]) -> int:
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as e:
-        raise CannotOpen(f"cannot be written: {e.strerror}", file=path) from e
-    try:
-        with os.fdopen(handle, "wb") as f:
+        with replacing(path) as f:
             f.write(header)
             f.writelines(parts)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
     except OSError as e:
         raise CannotOpen(f"cannot be written: {e.strerror}", file=path) from e
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return len(header) + sum(map(len, parts))
 
 
