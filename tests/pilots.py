@@ -111,7 +111,8 @@ class Driver:
             if self.app._exit:
                 return True
             shown = self.app.screen
-            to_come = shown._layout_required or shown._layout_widgets or any(map(_waits, self.app.screen_stack))
+            waits = any(isinstance(s, CompareScreen | RunsScreen) and s.waits for s in self.app.screen_stack)
+            to_come = shown._layout_required or shown._layout_widgets or waits
             return all(w.is_finished for w in self.app.workers) and not to_come
 
         for _ in range(2):  # what a worker posted last may start another, and change the layout
@@ -138,13 +139,6 @@ class Driver:
         """Press a key for every letter."""
         names = {character: key for key, character in CHARACTERS.items()}
         await self.press(*(names.get(c, c) for c in text))
-
-
-def _waits(screen: object) -> bool:
-    """Whether a cursor has to rest there."""
-    if isinstance(screen, RunsScreen):
-        return screen.resting.waits
-    return isinstance(screen, CompareScreen) and screen._timer_running
 
 
 @asynccontextmanager

@@ -526,7 +526,7 @@ async def test_a_jump_that_is_typed_faster_than_names_are_ranked() -> None:
 
 
 async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.2)  # all keys come within the rest
+    monkeypatch.setattr("qinspect.tui.screens.base.REST_S", 0.2)  # all keys come within the rest
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("slash", *"ssm", "enter", "j")
         assert all("ssm" in role for role in d.roles)
@@ -534,7 +534,7 @@ async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_move_in_the_tree_and_a_jump_in_the_table_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinspect.tui.screens.base.DETAIL_AFTER_S", 0.2)
+    monkeypatch.setattr("qinspect.tui.screens.base.REST_S", 0.2)
     async with open_app(ALPHA_A, ALPHA_B) as d:
         d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
         await d.press("2", "j")

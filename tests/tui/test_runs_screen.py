@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
@@ -42,7 +43,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S", "BESIDE_LIVE_S", "BESIDE_IDLE_S"):
         monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
     monkeypatch.setattr("qinspect.tui.screens.runs_base.READ_EVERY_S", 0.02)
-    monkeypatch.setattr("qinspect.tui.runs.resting.REST_S", 0.001)
+    monkeypatch.setattr("qinspect.tui.screens.runs_base.REST_S", 0.001)
 
 
 def numbered(tmp_path: Path, name: str = "numbered") -> Run:
@@ -77,7 +78,7 @@ def check(function: Check) -> Check:
 def test_every_action_has_a_handler_and_a_check() -> None:
     ours = [c for c in RunsScreen.__mro__ if c.__module__.startswith("qinspect.")]
     handlers = {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
-    assert handlers - {"keep_find", "drop_find"} == {a.name for a in RUN_ACTIONS} == set(CHECKS)
+    assert handlers - {"keep_text", "drop_text"} == {a.name for a in RUN_ACTIONS} == set(CHECKS)
 
 
 @pytest.mark.parametrize("action", RUN_ACTIONS, ids=lambda a: a.name)
@@ -90,6 +91,18 @@ async def test_an_action_does_what_its_help_says(action: object, tmp_path: Path)
         active = d.app.screen.active_bindings
         assert {active[key].binding.action for key in keys} == {name}
         await CHECKS[name](d, keys[0])
+
+
+async def test_nothing_begins_once_the_screen_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = numbered(tmp_path)
+    began: list[object] = []
+    async with open_app() as d:
+        await shown(d, run)
+        app = d.app
+    monkeypatch.setattr(app, "run_worker", lambda work, **_: began.append(work))
+    await asyncio.sleep(0.1)  # several looks' time
+    assert not began
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 # --- moving ---
@@ -536,7 +549,7 @@ async def test_a_run_is_seen_from_its_start_to_its_end(size: tuple[int, int], tm
         assert "exit code 3" in d.painted
         assert ended(run).state == "failed"
         await d.until(lambda: d.runs._all_read, "all of it read")
-        await d.until(lambda: d.runs._next_look is None, "no more reading")
+        await d.until(lambda: not d.runs._next_look.comes, "no more reading")
 
 
 async def test_runs_over_the_models_and_back(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ there are none. Nothing of `inspector.runs` is imported before there is somethin
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from textual.app import App
 
 from qinspect.inspector.places import state_folder
+from qinspect.tui.later import Later
 from qinspect.tui.outside import announce
 
 if TYPE_CHECKING:
@@ -48,21 +48,21 @@ class RunsService:
         self.shown = False
         """Whether the runs screen is on top."""
         self._watch: RunWatch | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._looking = self._again = False
+        self._next_look = Later(app, self._look)
+        self._looking = self._again = self._stopped = False
 
     def start(self, after_s: float = FIRST_LOOK_S) -> None:
         """Begin to look."""
-        self._schedule(after_s)
+        self._next_look.ask(after_s)
 
     def stop(self) -> None:
         """Look no more."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None
+        self._stopped = True
+        self._next_look.stop()
 
     def look_now(self) -> None:
         """Something happened: do not wait for the next look."""
+        self._next_look.stop()
         if self._looking:
             self._again = True
         else:
@@ -73,15 +73,11 @@ class RunsService:
         """Runs that go on, as of the last look."""
         return self.looked.n_live if self.looked else 0
 
-    def _schedule(self, seconds: float) -> None:
-        self.stop()
-        # Not `set_timer`: Textual's timer never fires if the process is held up while it starts.
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
-
     def _look(self) -> None:
-        self._timer = None
+        if self._stopped:
+            return
         if self._watch is None and not self.shown and not any_runs():
-            self._schedule(BESIDE_IDLE_S)
+            self._next_look.ask(BESIDE_IDLE_S)
             return
         self._looking = True
         self.app.run_worker(self._look_in_thread, thread=True, exit_on_error=False, group="runs")
@@ -110,5 +106,6 @@ class RunsService:
             self._again = False
             self._look()
             return
-        live, idle = (LIVE_S, IDLE_S) if self.shown else (BESIDE_LIVE_S, BESIDE_IDLE_S)
-        self._schedule(live if looked.n_live else idle)
+        if not self._stopped:
+            live, idle = (LIVE_S, IDLE_S) if self.shown else (BESIDE_LIVE_S, BESIDE_IDLE_S)
+            self._next_look.ask(live if looked.n_live else idle)

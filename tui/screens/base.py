@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,23 +24,22 @@ from qinspect.tui.detail import detail_lines, folded, node_lines
 from qinspect.tui.filters import HINT
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
+from qinspect.tui.later import REST_S, Later
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.names import in_locale, shown
 from qinspect.tui.rows import Selection
 from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
-from qinspect.tui.widgets.filter_input import FilterInput
 from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
 from qinspect.tui.widgets.tree import LayerTree
+from qinspect.tui.widgets.typed_line import TypedLine
 
 if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint
     from qinspect.inspector.formats import Format
 
-DETAIL_AFTER_S = 0.06
-"""The cursor rests this long before anything is drawn for it."""
 
 WATCH_EVERY_S = 3.0
 """How often the files' sizes and times are looked at."""
@@ -81,10 +79,9 @@ class CompareBase(Screen[None]):
         self._drawn_for: Look | None = None
         self._fitted_for = self.view
         self._request = 0
-        self._timer_running = False
         self._changed: list[Checkpoint] = []
         self._then: dict[Callable[[], None], None] = {}
-        self._again = False
+        self._rested = Later(self, self._do_then)
         self.paired: PairedTree | None = None
         self._paths: dict[str, str] = {}
 
@@ -106,7 +103,7 @@ class CompareBase(Screen[None]):
                 with Vertical(id="detail-box"):
                     yield TitleLine("3 detail", id="detail-title")
                     yield TextPane(id="detail")
-        yield FilterInput(id="filter", placeholder=HINT, compact=True)
+        yield TypedLine(id="filter", placeholder=HINT, compact=True)
         yield HintBar()
 
     def on_mount(self) -> None:
@@ -205,22 +202,14 @@ class CompareBase(Screen[None]):
     def after_rest(self, then: Callable[[], None]) -> None:
         """Call `then` when the cursor has rested: a held key must not draw a detail for every row it passes."""
         self._then[then] = None
-        if self._timer_running:
-            self._again = True
-            return
-        self._timer_running, self._again = True, False
-        self._start_rest()
+        self._rested.ask(REST_S)
 
-    def _start_rest(self) -> None:
-        # Not `set_timer`: Textual's timer never fires if the process is held up while it starts.
-        asyncio.get_running_loop().call_later(DETAIL_AFTER_S, self.call_later, self._rested)
+    @property
+    def waits(self) -> bool:
+        """Whether the cursor has to rest before what it is on is shown."""
+        return self._rested.comes
 
-    def _rested(self) -> None:
-        self._timer_running = False
-        if self._again:
-            self._timer_running, self._again = True, False
-            self._start_rest()
-            return
+    def _do_then(self) -> None:
         waiting, self._then = self._then, {}
         if len(waiting) > 1:
             waiting.pop(self.show_selected, None)  # the others end with it

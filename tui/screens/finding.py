@@ -13,6 +13,7 @@ from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.widgets.table import TableHeader
+from qinspect.tui.widgets.typed_line import TypedLine
 
 
 class Finding(CompareBase):
@@ -53,13 +54,7 @@ class Finding(CompareBase):
 
     def action_filter(self) -> None:
         self._filter_dropped = False
-        self._show_filter(True)
-        self.set_focus(self.query_one("#filter", Input))
-
-    def _show_filter(self, on: bool) -> None:
-        """In the place of the hints: another line would move everything else."""
-        self.query_one("#filter").display = on
-        self.hints.display = not on
+        self.query_one("#filter", TypedLine).open()
 
     @on(Input.Changed, "#filter")
     def _on_filter_changed(self, event: Input.Changed) -> None:
@@ -72,25 +67,25 @@ class Finding(CompareBase):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While the filter is open keys are its letters, but for its own enter and escape."""
-        return self.query_one("#filter").display is (action in ("keep_filter", "drop_filter"))
+        return self.query_one("#filter", TypedLine).allows(action)
 
-    def action_keep_filter(self) -> None:
-        self._show_filter(False)
+    def action_keep_text(self) -> None:
+        self.query_one("#filter", TypedLine).close()
         self.activate("table")
 
-    def action_drop_filter(self) -> None:
-        box = self.query_one("#filter", Input)
+    def action_drop_text(self) -> None:
+        box = self.query_one("#filter", TypedLine)
         self._filter_dropped = True
         box.value = ""
         self.selection.text = ""
-        self._show_filter(False)
+        box.close()
         self.activate("table")
         self.refill_and_show()
 
     def key_escape(self) -> None:
         """Drop the filter, then the zoom, then a long comparison of codes."""
         if self.selection.text:
-            self.action_drop_filter()
+            self.action_drop_text()
         elif self.zoomed:
             self.zoom_pane("")
         elif self.session.two and self.session.comparison is None:

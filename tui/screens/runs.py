@@ -22,7 +22,7 @@ class RunsScreen(RunsMoving):
     @on(LineList.Moved)
     def _on_moved(self, event: LineList.Moved) -> None:
         if event.source is self.list:
-            self.resting.ask()
+            self.when_rested()
 
     @on(LineList.Clicked)
     def _on_clicked(self, event: LineList.Clicked) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,18 +20,18 @@ from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import some
 from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.later import REST_S, Later
 from qinspect.tui.names import shown
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.lists import EventsList
 from qinspect.tui.runs.log_source import LogSource
-from qinspect.tui.runs.resting import Resting
 from qinspect.tui.runs.run_list import RunList, outcome_line
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.start import over_ssh
 from qinspect.tui.widgets.bars import HintBar, TitleLine
-from qinspect.tui.widgets.filter_input import FindInput
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.log import LogView
+from qinspect.tui.widgets.typed_line import TypedLine
 
 if TYPE_CHECKING:
     from qinspect.tui.runs.watch import Looked
@@ -78,10 +77,10 @@ class RunsBase(Screen[None]):
         """The run on the right."""
         self.feed: Feed | None = None
         self.source: LogSource | None = None
-        self.resting = Resting(self, self.show_run)
+        self._rested = Later(self, self.show_run)
         self._reading = False
         self._all_read = False
-        self._next_look: asyncio.TimerHandle | None = None
+        self._next_look = Later(self, self._tick)
         self._left = False
 
     @property
@@ -107,7 +106,7 @@ class RunsBase(Screen[None]):
                 yield TitleLine("2 log", id="view-title")
                 yield from self.compose_views()
         yield TitleLine("GPU", id="gpu-line")
-        yield FindInput(id="find", placeholder="a text in the log; enter finds it, escape closes", compact=True)
+        yield TypedLine(id="find", placeholder="a text in the log; enter finds it, escape closes", compact=True)
         yield HintBar()
 
     def compose_views(self) -> ComposeResult:
@@ -127,9 +126,8 @@ class RunsBase(Screen[None]):
     def on_unmount(self) -> None:
         if self.on_looked in self.service.listeners:
             self.service.listeners.remove(self.on_looked)
-        self.resting.stop()
-        if self._next_look:
-            self._next_look.cancel()
+        self._rested.stop()
+        self._next_look.stop()
         self.close_run()
 
     def on_screen_resume(self) -> None:
@@ -194,6 +192,15 @@ class RunsBase(Screen[None]):
             return str(e)
         return ""
 
+    def when_rested(self) -> None:
+        """Show the run that the cursor is on, once it rests."""
+        self._rested.ask(REST_S)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cursor has to rest before what it is on is shown."""
+        return self._rested.comes
+
     def close_run(self) -> None:
         """Nothing is read for it any more."""
         self.workers.cancel_group(self, "read")
@@ -211,13 +218,10 @@ class RunsBase(Screen[None]):
 
     def _wake(self) -> None:
         """Read soon, and go on reading while there is something to come."""
-        if self._next_look is None and not self.is_closed and self.shown and not self._all_read:
-            # Not `set_interval`: a timer that pauses is left pending when the program ends.
-            every = READ_EVERY_SSH_S if over_ssh() else READ_EVERY_S
-            self._next_look = asyncio.get_running_loop().call_later(every, self.call_later, self._tick)
+        if not self._next_look.comes and not self.is_closed and self.shown and not self._all_read:
+            self._next_look.ask(READ_EVERY_SSH_S if over_ssh() else READ_EVERY_S)
 
     def _tick(self) -> None:
-        self._next_look = None
         if self.is_closed or self.feed is None or (self._all_read and not self.is_live):
             return  # nothing can come: nothing wakes up for it
         self._look_at_log()

@@ -19,10 +19,10 @@ from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.spec_lines import spec_lines
 from qinspect.tui.screens.runs_base import RunsBase
 from qinspect.tui.widgets.bars import TitleLine
-from qinspect.tui.widgets.filter_input import FindInput
 from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.log import LogView
 from qinspect.tui.widgets.text_pane import TextPane
+from qinspect.tui.widgets.typed_line import TypedLine
 
 if TYPE_CHECKING:
     from qinspect.tui.runs.watch import Looked
@@ -164,31 +164,26 @@ class RunsLooking(RunsBase):
     def action_find(self) -> None:
         if not self._to_log():
             return
-        box = self.query_one("#find", FindInput)
+        box = self.query_one("#find", TypedLine)
         box.cursor_blink = False
-        self._show_find(True)
-        self.set_focus(box)
-
-    def _show_find(self, on: bool) -> None:
-        """In the place of the hints: another line would move everything else."""
-        self.query_one("#find").display = on
-        self.hints.display = not on
+        box.open()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While a text is typed keys are its letters, but for its own enter and escape."""
-        return self.query_one("#find").display is (action in ("keep_find", "drop_find"))
+        return self.query_one("#find", TypedLine).allows(action)
 
-    def action_keep_find(self) -> None:
-        self._show_find(False)
+    def action_keep_text(self) -> None:
+        box = self.query_one("#find", TypedLine)
+        box.close()
         self.activate("view")
         log = self.log_view
-        log.text = self.query_one("#find", FindInput).value
+        log.text = box.value
         log.forget()
         if log.text:
             self._search(-1 if log.follows else 1, from_here=True)
 
-    def action_drop_find(self) -> None:
-        self._show_find(False)
+    def action_drop_text(self) -> None:
+        self.query_one("#find", TypedLine).close()
         self.set_focus(None)
 
     def action_next_match(self) -> None:
