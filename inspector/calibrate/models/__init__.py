@@ -1,0 +1,5 @@
+"""Forwards with named observation points.
+
+mamba.py Mamba and Mamba2, written out so that what happens inside a mixer can be observed. scan.py their recurrences.
+numerics.py where values are stored in 16 bits. rotation.py Hadamard rotations folded into weights.
+"""

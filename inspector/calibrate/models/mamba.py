@@ -1,0 +1,267 @@
+"""Mamba and Mamba2 language models, written out: every place that Quamba observes has its name here.
+
+A forward of its own, because the usual ones keep what happens inside a mixer to themselves (a convolution whose weight is
+used directly never calls a hook). Keys are those of state-spaces checkpoints, which Hugging Face's differ from in the
+embedding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qinspect.inspector.calibrate.models.numerics import Numerics
+from qinspect.inspector.calibrate.models.rotation import rotate
+from qinspect.inspector.calibrate.models.scan import chunked_scan, selective_scan
+
+Probe = Callable[[str, Tensor], None]
+"""Told of each observation point: its name, and the tensor as it is stored, [batch, positions, ...]."""
+
+
+@dataclass(frozen=True, slots=True)
+class MambaConfig:
+    """n_norm_groups: blocks that the gated norm normalises by themselves. rotated: the residual stream and the input of
+    out_proj are in Hadamard space (rotation.py)."""
+
+    version: int
+    d_model: int
+    n_layers: int
+    vocab_size: int
+    d_inner: int
+    d_state: int
+    d_conv: int = 4
+    head_dim: int = 64
+    n_groups: int = 1
+    chunk: int = 64
+    dt_rank: int = 0
+    n_norm_groups: int = 1
+    eps: float = 1e-5
+    residual_in_fp32: bool = True
+    dt_limit: tuple[float, float] = (0.0, float("inf"))
+    bias: bool = False
+    conv_bias: bool = True
+    rotated: bool = False
+
+    @property
+    def n_heads(self) -> int:
+        """Heads of a Mamba2 mixer."""
+        return self.d_inner // self.head_dim
+
+    @property
+    def d_bc(self) -> int:
+        """Width of B and of C."""
+        return self.n_groups * self.d_state if self.version == 2 else self.d_state
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight in float32, of each of `n_groups` blocks of the last axis by itself."""
+
+    def __init__(self, width: int, eps: float, n_groups: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps, self.n_groups = eps, n_groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32, of x's shape."""
+        blocks = x.float().unflatten(-1, (self.n_groups, -1))
+        normed = blocks * torch.rsqrt(blocks.square().mean(-1, keepdim=True) + self.eps)
+        return normed.flatten(-2) * self.weight.float()
+
+
+class Mixer(nn.Module):
+    """What Mamba and Mamba2 share. Parameters have the names of state-spaces checkpoints."""
+
+    def __init__(self, config: MambaConfig, numerics: Numerics, d_projected: int, d_convolved: int) -> None:
+        super().__init__()
+        self.config, self.numerics = config, numerics
+        self.in_proj = nn.Linear(config.d_model, d_projected, bias=config.bias)
+        self.conv1d = nn.Conv1d(d_convolved, d_convolved, config.d_conv, groups=d_convolved, bias=config.conv_bias)
+        self.out_proj = nn.Linear(config.d_inner, config.d_model, bias=config.bias)
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """Causal depthwise convolution and SiLU, [B, L, D] -> [B, L, D], stored."""
+        padded = F.pad(x.mT, (self.config.d_conv - 1, 0))
+        return self.numerics.stored(F.silu(self.conv1d(self.numerics.computed(padded)).float()).mT)
+
+    def projected(self, linear: nn.Linear, x: Tensor) -> Tensor:
+        """linear(x), stored."""
+        return self.numerics.stored(linear(self.numerics.computed(x)))
+
+    def mixed(self, y: Tensor, observe: Probe) -> Tensor:
+        """out_proj of what the mixer made, in Hadamard space where the weights are."""
+        y = self.numerics.stored(rotate(y) if self.config.rotated else y)
+        observe("out_proj:input", y)
+        out = self.projected(self.out_proj, y)
+        observe("out_proj:output", out)
+        return out
+
+
+class Mamba2Mixer(Mixer):
+    """in_proj -> z, x, B, C, dt; convolution and SiLU of x, B, C; scan over heads; gated norm; out_proj."""
+
+    def __init__(self, config: MambaConfig, numerics: Numerics) -> None:
+        d_convolved = config.d_inner + 2 * config.d_bc
+        super().__init__(config, numerics, config.d_inner + d_convolved + config.n_heads, d_convolved)
+        self.dt_bias = nn.Parameter(torch.zeros(config.n_heads))
+        self.A_log = nn.Parameter(torch.zeros(config.n_heads))
+        self.D = nn.Parameter(torch.ones(config.n_heads))
+        self.norm = RMSNorm(config.d_inner, config.eps, config.n_norm_groups)
+
+    def forward(self, u: Tensor, observe: Probe) -> Tensor:
+        """u: stored[B, L, d_model] -> stored[B, L, d_model]."""
+        c, stored = self.config, self.numerics.stored
+        observe("in_proj:input", u)
+        widths = (c.d_inner, c.d_inner + 2 * c.d_bc, c.n_heads)
+        z, convolved, dt = self.projected(self.in_proj, u).split(widths, -1)
+        parts = (c.d_inner, c.d_bc, c.d_bc)
+        if observe is not unobserved:
+            observe("in_proj:output", torch.cat([z, convolved, dt], -1))
+            for name, part in zip("xBC", convolved.split(parts, -1), strict=True):
+                observe(f"{name}_conv_in:input", part)
+        x, b, c_ = self.convolved(convolved).split(parts, -1)
+        for name, part in (("x_conv_out", x), ("B_conv_out", b), ("C_conv_out", c_), ("dt_act", dt), ("z_act", z)):
+            observe(f"{name}:input", part)
+        step = F.softplus(dt.float() + self.dt_bias.float()).clamp(*c.dt_limit)
+        heads = x.float().unflatten(-1, (c.n_heads, c.head_dim))
+        groups = (t.float().unflatten(-1, (c.n_groups, c.d_state)) for t in (b, c_))
+        y, state = chunked_scan(heads, step, -torch.exp(self.A_log.float()), *groups, c.chunk)
+        y = stored((y + heads * self.D.float()[:, None]).flatten(-2))
+        observe("ssm_state_act:input", stored(state))
+        observe("ssd_out_act:input", y)
+        gated = self.norm(y.float() * F.silu(z.float()))
+        return self.mixed(stored(gated), observe)
+
+
+class MambaMixer(Mixer):
+    """in_proj -> x, z; convolution and SiLU of x; x_proj -> dt, B, C; dt_proj; scan over channels; gate; out_proj."""
+
+    def __init__(self, config: MambaConfig, numerics: Numerics) -> None:
+        super().__init__(config, numerics, 2 * config.d_inner, config.d_inner)
+        self.x_proj = nn.Linear(config.d_inner, config.dt_rank + 2 * config.d_state, bias=False)
+        self.dt_proj = nn.Linear(config.dt_rank, config.d_inner)
+        self.A_log = nn.Parameter(torch.zeros(config.d_inner, config.d_state))
+        self.D = nn.Parameter(torch.ones(config.d_inner))
+
+    def forward(self, u: Tensor, observe: Probe) -> Tensor:
+        """u: stored[B, L, d_model] -> stored[B, L, d_model]."""
+        c, stored, computed = self.config, self.numerics.stored, self.numerics.computed
+        observe("in_proj:input", u)
+        projected = self.projected(self.in_proj, u)
+        observe("in_proj:output", projected)
+        x, z = projected.chunk(2, -1)
+        x = self.convolved(x)
+        observe("x_proj:input", x)
+        selected = self.projected(self.x_proj, x)
+        observe("x_proj:output", selected)
+        dt, b, c_ = selected.split((c.dt_rank, c.d_state, c.d_state), -1)
+        observe("dt_proj:input", dt)
+        dt = stored(F.linear(computed(dt), self.dt_proj.weight))  # its bias is added in float32, by the scan
+        observe("dt_proj:output", dt)
+        step = F.softplus(dt.float() + self.dt_proj.bias.float())
+        y, state = selective_scan(x.float(), step, -torch.exp(self.A_log.float()), b.float(), c_.float())
+        observe("ssm_state_act:input", stored(state))
+        y = (y + x.float() * self.D.float()) * F.silu(z.float())
+        return self.mixed(stored(y), observe)
+
+
+def unobserved(_name: str, _x: Tensor) -> None:
+    """The probe that sees nothing."""
+
+
+class Block(nn.Module):
+    """A norm and a mixer; the residual stream goes by."""
+
+    def __init__(self, config: MambaConfig, numerics: Numerics) -> None:
+        super().__init__()
+        self.norm = RMSNorm(config.d_model, config.eps)
+        self.mixer = (Mamba2Mixer if config.version == 2 else MambaMixer)(config, numerics)
+
+
+class Backbone(nn.Module):
+    """The embedding, blocks and the last norm."""
+
+    def __init__(self, config: MambaConfig, numerics: Numerics) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.layers = nn.ModuleList(Block(config, numerics) for _ in range(config.n_layers))
+        self.norm_f = RMSNorm(config.d_model, config.eps)
+
+
+class MambaLM(nn.Module):
+    """Token ids to logits, with observation points `layers.3.mixer.x_conv_out:input` and so on."""
+
+    def __init__(self, config: MambaConfig, numerics: Numerics) -> None:
+        super().__init__()
+        self.config, self.numerics = config, numerics
+        self.backbone = Backbone(config, numerics)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+    def forward(self, ids: Tensor, observe: Probe = unobserved) -> Tensor:
+        """ids: int64[B, L] -> logits, stored[B, L, vocabulary]."""
+        stored = self.numerics.stored
+        hidden = stored(self.backbone.embedding(ids))
+        kept = torch.float32 if self.config.residual_in_fp32 else self.numerics.store
+        residual = torch.zeros_like(hidden, dtype=kept)
+        for i, block in enumerate(self.backbone.layers):
+            residual = (residual + hidden).to(kept)
+            hidden = block.mixer(stored(block.norm(residual)), _within(observe, f"layers.{i}.mixer."))
+        residual = (residual + hidden).to(kept)
+        hidden = stored(self.backbone.norm_f(residual))
+        observe("lm_head:input", hidden)
+        logits = stored(self.lm_head(self.numerics.computed(hidden)))
+        observe("lm_head:output", logits)
+        return logits
+
+
+def _within(observe: Probe, prefix: str) -> Probe:
+    if observe is unobserved:
+        return observe
+    return lambda name, x: observe(prefix + name, x)
+
+
+def config_of(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> MambaConfig:
+    """From a config.json of state-spaces or Hugging Face layout, and the shapes of its checkpoint (state-spaces keys).
+
+    Raises KeyError for an absent entry; the caller names the file.
+    """
+    mixer = "backbone.layers.0.mixer."
+    version = 2 if mixer + "dt_bias" in shapes else 1
+    vocab_size, d_model = shapes["backbone.embedding.weight"]
+    d_inner = shapes[mixer + "out_proj.weight"][1]
+    d_conv = shapes[mixer + "conv1d.weight"][-1]
+    shared = {
+        "version": version,
+        "d_model": d_model,
+        "n_layers": sum(k.endswith(".mixer.A_log") for k in shapes),
+        "vocab_size": vocab_size,
+        "d_inner": d_inner,
+        "d_conv": d_conv,
+        "eps": float(config.get("layer_norm_epsilon") or 1e-5),
+        "residual_in_fp32": bool(config.get("residual_in_fp32", True)),
+        "bias": mixer + "in_proj.bias" in shapes,
+        "conv_bias": mixer + "conv1d.bias" in shapes,
+        "rotated": config.get("rotation") == "hadamard",
+    }
+    if version == 1:
+        d_state = shapes[mixer + "A_log"][1]
+        return MambaConfig(**shared, d_state=d_state, dt_rank=shapes[mixer + "dt_proj.weight"][1])
+    n_heads = shapes[mixer + "A_log"][0]
+    d_bc = (shapes[mixer + "conv1d.weight"][0] - d_inner) // 2
+    is_huggingface = "n_groups" in config
+    ssm = config if is_huggingface else config.get("ssm_cfg") or {}
+    n_groups = int(ssm.get("n_groups" if is_huggingface else "ngroups", 1))
+    low, high = config.get("time_step_limit") or ssm.get("dt_limit") or (0.0, float("inf"))
+    return MambaConfig(
+        **shared,
+        d_state=d_bc // n_groups,
+        head_dim=d_inner // n_heads,
+        n_groups=n_groups,
+        # Hugging Face normalises all channels together, state-spaces each group by itself
+        n_norm_groups=1 if is_huggingface else n_groups,
+        dt_limit=(float(low), float(high)),
+    )
