@@ -409,6 +409,11 @@ app.command(
     "qinspect.inspector.runs.commands:app", name="runs", help="List the runs; show, follow, cancel, remove one."
 )
 
+app.command(
+    "qinspect.inspector.calibrate.commands:calibrate", name="calibrate",
+    help="Record the distributions of a model's activations; make scales of them for any alpha.",
+)  # fmt: skip
+
 
 @app.command
 def logs(

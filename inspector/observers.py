@@ -153,6 +153,11 @@ class Rule:
         """The scale that the samples give, a float32. Raises as `w_max` does."""
         return float(self._scale(self._range(samples, self.statistic)))
 
+    def scale_of_range(self, w_max: float) -> float:
+        """The scale of a range that is known already, floored and rounded as the statistic is."""
+        floor = self.statistic.floor if isinstance(self.statistic, Absmax) else 0.0
+        return float(self._scale(self._rounded(max(w_max, floor))))
+
     def scale_bounds(self, samples: Tables) -> Bounds:
         """The least and the greatest that the scale can be; twice the same where the tables are exact.
 

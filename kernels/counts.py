@@ -94,7 +94,7 @@ def _is_cuda(x: object) -> bool:
 def _checked_tensor(x: Any) -> Any:
     if x.element_size() != 2:
         raise TypeError(f"counts are of 16-bit elements, not of {x.dtype}")
-    return x.detach()
+    return x.detach() if x.requires_grad else x
 
 
 def _as_numpy(x: Any) -> NDArray[Any]:

@@ -69,6 +69,8 @@ def _dense(x: torch.Tensor) -> torch.Tensor:
     """The same elements in one piece of memory: `x` itself where it is, in whatever order, else a copy."""
     if x.is_contiguous():
         return x
+    if x.dim() > 1 and x.mT.is_contiguous():
+        return x.mT
     order = sorted(range(x.dim()), key=lambda i: -x.stride()[i])
     turned = x.permute(order)
     return turned if turned.is_contiguous() else x.contiguous()
@@ -93,25 +95,41 @@ def cuda_counts(x: torch.Tensor, out: torch.Tensor | None, signed: bool) -> torc
 
 def cuda_segmented_counts(segments: Sequence[torch.Tensor], out: torch.Tensor | None, signed: bool) -> torch.Tensor:
     """Counts of each segment in one launch: int64 [segments, 65,536 or 32,768]. All on one device."""
-    import torch
+    return SegmentPlan(segments, signed).count(out)
 
-    first = segments[0]
-    bins, parts, n_sm = _launch_shape(first, signed)
-    counts = _out(first, out, (len(segments), parts * bins))
-    dense = [x if x.is_contiguous() else _dense(x) for x in segments]
-    items = items_of([x.data_ptr() for x in dense], [x.numel() for x in dense], n_sm // parts)
-    if not len(items):
+
+class SegmentPlan:
+    """Segments that are counted again and again where they are: tensors that keep their place, as those of a CUDA graph
+    do. What a launch needs is on the device already."""
+
+    def __init__(self, segments: Sequence[torch.Tensor], signed: bool = False) -> None:
+        """segments: 2-byte elements, on one device, dense in memory in some order of their axes; others are copied once,
+        and a later count sees the copy."""
+        import torch
+
+        first = segments[0]
+        bins, self._parts, n_sm = _launch_shape(first, signed)
+        self._bins, self._device = bins, first.device
+        self._dense = [x if x.is_contiguous() else _dense(x) for x in segments]
+        lengths = [x.numel() for x in self._dense]
+        items = items_of([x.data_ptr() for x in self._dense], lengths, n_sm // self._parts)
+        self._n_items = len(items)
+        self._blocks = min(n_sm // self._parts, len(items))
+        table = torch.from_numpy(items.view(np.int64))
+        if items.nbytes > STAGED_BYTES:
+            table = table.pin_memory()
+        self._table = table.to(first.device, non_blocking=True)  # torch keeps it until the stream is past it
+
+    def count(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Add what the segments hold now to `out`, as `segmented_magnitude_counts` does."""
+        counts = _out(self._dense[0], out, (len(self._dense), self._parts * self._bins))
+        if self._n_items:
+            _launch(
+                "count_segments", self._device, self._parts, self._bins, self._blocks,
+                np.uint64(self._table.data_ptr()), np.uint64(self._n_items), np.uint64(counts.data_ptr()),
+                np.uint32(self._parts * self._bins - 1),
+            )  # fmt: skip
         return counts
-    table = torch.from_numpy(items.view(np.int64))
-    if items.nbytes > STAGED_BYTES:
-        table = table.pin_memory()
-    table = table.to(first.device, non_blocking=True)  # torch keeps it until the stream is past it
-    blocks = min(n_sm // parts, len(items))
-    _launch(
-        "count_segments", first.device, parts, bins, blocks,
-        np.uint64(table.data_ptr()), np.uint64(len(items)), np.uint64(counts.data_ptr()), np.uint32(parts * bins - 1),
-    )  # fmt: skip
-    return counts
 
 
 def _launch(name: str, device: torch.device, parts: int, bins: int, pieces: int, *arguments: Any) -> None:

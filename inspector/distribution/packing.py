@@ -37,6 +37,11 @@ class Packed:
     payload: bytes
     fields: tuple[int, ...]
 
+    def at(self, offset: int) -> Packed:
+        """The same table standing elsewhere."""
+        fields = (offset, *self.fields[1:])
+        return Packed(self.payload, (*fields[:_CRC], checksum(self.payload, fields), *fields[_CRC + 1 :]))
+
 
 FIELDS = (
     "offset",

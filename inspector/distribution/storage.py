@@ -1,14 +1,16 @@
 """Distributions in a file: for every observation point the pooled table and one table a sample.
 
 A safetensors file. `__metadata__` has `format`, `version`, `points` (a JSON list of names) and what the writer adds.
-Point i has `point.<i>.index`, int64[1 + samples, fields] (packing.FIELDS; the first row is the pooled table), and
-`point.<i>.tables`, the bytes that the rows point into. A reader takes the header, then what it is asked for.
+Point i has `point.<i>.index`, int64[1 + samples, fields] (packing.FIELDS; the first row is the pooled table, and the only
+one where samples are not kept apart), and `point.<i>.tables`, the bytes that the rows point into. A reader takes the
+header, then what it is asked for.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,31 +29,51 @@ VERSION = 1
 _OWN_KEYS = frozenset({"format", "version", "points"})
 
 
+@dataclass(frozen=True, slots=True)
+class PointTables:
+    """What is stored of a point: all samples together, and each by itself, in order, where they are kept apart."""
+
+    pooled: MagnitudeTable
+    samples: Sequence[MagnitudeTable | Packed] = ()
+
+
 def write_distributions(
     path: Path, points: Mapping[str, Sequence[MagnitudeTable]], metadata: Mapping[str, str] | None = None
 ) -> int:
     """Write the tables of each point, one a sample in order, and their sum. Returns the bytes written.
 
+    Raises ValueError for a point without samples; otherwise as `write_points`.
+    """
+    return write_points(path, ((name, PointTables(merge(t), t)) for name, t in points.items()), metadata)
+
+
+def write_points(
+    path: Path, points: Iterable[tuple[str, PointTables]], metadata: Mapping[str, str] | None = None
+) -> int:
+    """Write the tables of each point, which are asked for one after another. Returns the bytes written.
+
     The file appears whole or not at all. metadata: anything that says what was run. Raises CannotOpen where the file
-    cannot be written, ValueError for a point without samples and for metadata under a name of the format's own.
+    cannot be written, ValueError for metadata under a name of the format's own.
     """
     if taken := _OWN_KEYS & set(metadata or {}):
         raise ValueError(f"metadata of the format's own: {', '.join(sorted(taken))}")
+    names: list[str] = []
     indices: list[bytes] = []
     blobs: list[bytes] = []
-    for tables in points.values():
-        index, blob = _pack_all([merge(tables), *tables])
+    for name, tables in points:
+        index, blob = _pack_all([tables.pooled, *tables.samples])
+        names.append(name)
         indices.append(index)
         blobs.append(blob)
-    own = {"format": FORMAT, "version": str(VERSION), "points": json.dumps(list(points))}
+    own = {"format": FORMAT, "version": str(VERSION), "points": json.dumps(names)}
     return _write(path, _header(indices, blobs, {**(metadata or {}), **own}), [*indices, *blobs])
 
 
-def _pack_all(tables: Iterable[MagnitudeTable]) -> tuple[bytes, bytes]:
+def _pack_all(tables: Iterable[MagnitudeTable | Packed]) -> tuple[bytes, bytes]:
     rows: list[Packed] = []
     offset = 0
     for table in tables:
-        rows.append(pack(table, offset))
+        rows.append(table.at(offset) if isinstance(table, Packed) else pack(table, offset))
         offset += len(rows[-1].payload)
     return np.array([r.fields for r in rows], "<i8").tobytes(), b"".join(r.payload for r in rows)
 
@@ -120,8 +142,13 @@ class DistributionFile:
         """One table a sample, in order. Raises as `pooled` does."""
         return self._read(point, slice(1, None))
 
+    def packed_samples(self, point: str) -> list[Packed]:
+        """The bytes of the tables of samples, checked, for another file. Raises as `pooled` does."""
+        return [packed for packed, _ in self._read_packed(point, slice(1, None))]
+
     def n_samples(self, point: str) -> int:
-        """How many samples a point has. Raises UnknownKey for another name."""
+        """How many samples a point keeps apart: 0 where only their sum was stored. Raises UnknownKey for another
+        name."""
         return self._index(self._number(point)).shape[0] - 1
 
     def close(self) -> None:
@@ -154,11 +181,14 @@ class DistributionFile:
 
     def _index(self, i: int) -> Tensor:
         index = self._tensors[_index_key(i)]
-        if index.dtype.name != "int64" or len(index.shape) != 2 or index.shape[1] != len(FIELDS) or index.shape[0] < 2:
+        if index.dtype.name != "int64" or len(index.shape) != 2 or index.shape[1] != len(FIELDS) or index.shape[0] < 1:
             raise self._broken(f"must be int64[1 + samples, {len(FIELDS)}]", _index_key(i))
         return index
 
     def _read(self, point: str, rows: slice) -> list[MagnitudeTable]:
+        return [table for _, table in self._read_packed(point, rows)]
+
+    def _read_packed(self, point: str, rows: slice) -> list[tuple[Packed, MagnitudeTable]]:
         i = self._number(point)
         tensor, blob = self._index(i), self._tensors[_tables_key(i)]
         index = np.frombuffer(self._file.read(tensor.offset, tensor.nbytes), "<i8").reshape(tensor.shape)
@@ -171,7 +201,8 @@ class DistributionFile:
         for fields in index[rows].tolist():
             start = blob.offset + fields[0]
             try:
-                found.append(unpack(self._file.read(start, fields[1]), tuple(fields)))
+                packed = Packed(self._file.read(start, fields[1]), tuple(fields))
+                found.append((packed, unpack(packed.payload, packed.fields)))
             except Damaged as e:
                 raise self._broken(str(e), _tables_key(i), start) from e
         return found

@@ -84,9 +84,9 @@ class Mixer(nn.Module):
         self.out_proj = nn.Linear(config.d_inner, config.d_model, bias=config.bias)
 
     def convolved(self, x: Tensor) -> Tensor:
-        """Causal depthwise convolution and SiLU, [B, L, D] -> [B, L, D], stored."""
-        padded = F.pad(x.mT, (self.config.d_conv - 1, 0))
-        return self.numerics.stored(F.silu(self.conv1d(self.numerics.computed(padded)).float()).mT)
+        """Causal depthwise convolution and SiLU, [B, L, D] -> [B, L, D], stored once, as a fused kernel does."""
+        padded = F.pad(x.mT.to(self.conv1d.weight.dtype), (self.config.d_conv - 1, 0))
+        return self.numerics.stored(F.silu(self.conv1d(padded).float()).mT)
 
     def projected(self, linear: nn.Linear, x: Tensor) -> Tensor:
         """linear(x), stored."""
@@ -117,14 +117,17 @@ class Mamba2Mixer(Mixer):
         c, stored = self.config, self.numerics.stored
         observe("in_proj:input", u)
         widths = (c.d_inner, c.d_inner + 2 * c.d_bc, c.n_heads)
-        z, convolved, dt = self.projected(self.in_proj, u).split(widths, -1)
         parts = (c.d_inner, c.d_bc, c.d_bc)
+        projected = self.projected(self.in_proj, u)
         if observe is not unobserved:
-            observe("in_proj:output", torch.cat([z, convolved, dt], -1))
-            for name, part in zip("xBC", convolved.split(parts, -1), strict=True):
-                observe(f"{name}_conv_in:input", part)
+            observe("in_proj:output", projected)
+            # channels first, so that each part is one piece of memory: a copy for all instead of one for each
+            part_of = projected.mT.contiguous().split((c.d_inner, *parts, c.n_heads), -2)
+            for name, part in zip(("z_act", "x_conv_in", "B_conv_in", "C_conv_in", "dt_act"), part_of, strict=True):
+                observe(f"{name}:input", part.mT)
+        z, convolved, dt = projected.split(widths, -1)
         x, b, c_ = self.convolved(convolved).split(parts, -1)
-        for name, part in (("x_conv_out", x), ("B_conv_out", b), ("C_conv_out", c_), ("dt_act", dt), ("z_act", z)):
+        for name, part in (("x_conv_out", x), ("B_conv_out", b), ("C_conv_out", c_)):
             observe(f"{name}:input", part)
         step = F.softplus(dt.float() + self.dt_bias.float()).clamp(*c.dt_limit)
         heads = x.float().unflatten(-1, (c.n_heads, c.head_dim))
@@ -263,5 +266,10 @@ def config_of(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) 
         n_groups=n_groups,
         # Hugging Face normalises all channels together, state-spaces each group by itself
         n_norm_groups=1 if is_huggingface else n_groups,
-        dt_limit=(float(low), float(high)),
+        dt_limit=(_number(low), _number(high)),
     )
+
+
+def _number(value: Any) -> float:
+    """transformers writes infinity, which JSON lacks, as an object with its name."""
+    return float(value["__float__"] if isinstance(value, Mapping) else value)

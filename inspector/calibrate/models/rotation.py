@@ -10,29 +10,31 @@ from torch import Tensor
 
 def rotate(x: Tensor) -> Tensor:
     """x H^T of the last axis, H the normalised Hadamard matrix of its width, in float32; of x's dtype."""
-    h = hadamard(x.shape[-1]).to(x.device)
-    return (x.float() @ h.mT).to(x.dtype)
+    return (x.float() @ hadamard(x.shape[-1], x.device).mT).to(x.dtype)
 
 
-def hadamard(width: int) -> Tensor:
+def hadamard(width: int, device: torch.device | str = "cpu") -> Tensor:
     """float32[width, width], orthogonal, all entries +-1/sqrt(width).
 
     The matrix of the odd part first, then Sylvester's. Widths 2^k, 12 2^k (whose matrix is Quamba's) and 20 2^k (which
     is one of several, Quamba's may be another). Raises ValueError for others.
     """
-    found = _CACHE.get(width)
-    if found is None:
+    place = torch.device(device)
+    found = _CACHE.get((width, place))
+    if found is None and place.type != "cpu":
+        found = _CACHE[width, place] = hadamard(width).to(place)
+    elif found is None:
         order = next((n for n in (12, 20) if width % n == 0 and _is_power_of_2(width // n)), 1)
         if order == 1 and not _is_power_of_2(width):
             raise ValueError(f"there is no Hadamard matrix of width {width} here, only of 2^k, 12 2^k and 20 2^k")
         found = {1: torch.ones(1, 1), 12: _paley_2(5), 20: _paley_1(19)}[order]
         while found.shape[0] < width:
             found = torch.kron(found, torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
-        found = _CACHE[width] = found / math.sqrt(width)
+        found = _CACHE[width, place] = found / math.sqrt(width)
     return found
 
 
-_CACHE: dict[int, Tensor] = {}
+_CACHE: dict[tuple[int, torch.device], Tensor] = {}
 
 
 def _is_power_of_2(n: int) -> bool:

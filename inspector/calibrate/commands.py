@@ -1,0 +1,129 @@
+"""`qinspect calibrate`. docs/cli.md is its contract, docs/calibration.md says how it works. No torch in here: a
+calibration is a run, a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from qinspect.inspector.calibrate.settings import Settings
+from qinspect.inspector.errors import UsageError
+from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
+
+CALIBRATION = "calibration"
+"""The folder of a calibration's files in the folder of its run."""
+
+_Alpha = Annotated[
+    list[float] | None,
+    Parameter(name="--alpha", negative="", help="Quantile of percentile rules (default 0.9995); as often as needed."),
+]
+
+
+def calibrate(
+    model: Annotated[str, Parameter(help="A float16, bfloat16 or float32 model: a folder or file.")] = "",
+    /,
+    *,
+    recipe: Annotated[
+        Literal["quamba", "quamba-group-heads", "percentile", "minmax"] | None,
+        Parameter(help="Which rule makes which scale (default: quamba for Mamba, percentile for others)."),
+    ] = None,
+    alpha: _Alpha = None,
+    data: Annotated[
+        str, Parameter(help="Text, JSONL, parquet, token ids as JSON, or a dataset's name (default: built-in text).")
+    ] = "",
+    samples: Annotated[int, Parameter(help="Samples to calibrate with.")] = 512,
+    seq_len: Annotated[int, Parameter(help="Tokens of a sample at most.")] = 512,
+    seed: Annotated[int, Parameter(help="Of --shuffle.")] = 0,
+    shuffle: Annotated[bool, Parameter(negative="", help="Take samples in a seeded random order.")] = False,
+    device: Annotated[str, Parameter(help="cuda, cuda:1, cpu, auto (default: cuda where there is one).")] = "",
+    dtype: Annotated[
+        Literal["float16", "bfloat16", "float32"] | None, Parameter(help="What to store (default: the model's own).")
+    ] = None,
+    batch: Annotated[int, Parameter(help="Samples of equal length that share a forward.")] = 1,
+    per_sample: Annotated[
+        list[str] | None,
+        Parameter(name="--per-sample", negative="", help="Points (a glob) that keep a table of each sample."),
+    ] = None,
+    out: Annotated[str, Parameter(help="Folder to write quantized checkpoints to, one for each alpha.")] = "",
+    weights: Annotated[
+        list[Literal["w8a8", "w4a8"]] | None,
+        Parameter(name="--weights", negative="", help="Weights of the checkpoints (default w8a8)."),
+    ] = None,
+    name: Annotated[str, Parameter(help="What to call the run.")] = "",
+    resume: Annotated[
+        str, Parameter(help="A calibration that ended early: the same again, without what is done.")
+    ] = "",
+    follow: Annotated[
+        bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
+    ] = False,
+    here: Annotated[bool, Parameter(negative="", help="Calibrate in this process, not in a run of its own.")] = False,
+    state: Annotated[str, Parameter(help="Folder for the tables (default: the run's).")] = "",
+) -> int:
+    """Record the distribution of every observation point of a model, and make scales out of it for any alpha."""
+    if resume:
+        return _resume(resume, name, follow)
+    if not model:
+        raise UsageError("MODEL is missing", expected="a model there", cure="`qinspect calibrate --help` says more.")
+    settings = Settings(
+        model=str(Path(model).absolute()) if Path(model).exists() else model,
+        recipe=recipe or "",
+        alphas=tuple(alpha or (0.9995,)),
+        data=str(Path(data).absolute()) if data and Path(data).exists() else data,
+        samples=samples,
+        seq_len=seq_len,
+        seed=seed,
+        shuffle=shuffle,
+        device=device,
+        dtype=dtype or "",
+        batch=batch,
+        per_sample=tuple(per_sample or ()),
+        out=str(Path(out).absolute()) if out else "",
+        weights=tuple(weights or ("w8a8",)),
+    )
+    settings.check()
+    if here:
+        return _work(settings, state)
+    from qinspect.inspector.runs import commands as runs
+
+    words = [*settings.words(), *(["--state", str(Path(state).absolute())] if state else [])]
+    command = [sys.executable, "-P", "-m", "qinspect.inspector", "calibrate", *words, "--here"]
+    return runs.run(*command, name=name or f"calibrate {Path(model).name}", follow_log=follow)
+
+
+def _resume(name_or_id: str, name: str, follow: bool) -> int:
+    """The command of an earlier run once more, on the files that it left."""
+    from qinspect.inspector.runs import commands as runs
+    from qinspect.inspector.runs import find
+
+    before = find(name_or_id)
+    command = list(before.spec.argv)
+    if "calibrate" not in command or "--here" not in command:
+        raise UsageError("is no calibration", file=before.folder, found=before.spec.command)
+    if "--state" not in command:
+        command += ["--state", str(before.folder / CALIBRATION)]
+    return runs.run(*command, name=name or before.spec.name, cwd=before.spec.cwd, follow_log=follow)
+
+
+def _work(settings: Settings, state: str) -> int:
+    """In this process, which is that of a run or the user's own."""
+    # threads that spin while they wait make a forward eight times as slow where others want the cores too;
+    # read when torch is imported
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from qinspect.inspector.calibrate.records import begin_log
+    from qinspect.inspector.calibrate.work import calibrate as work
+
+    begin_log()
+    work(settings, state_folder(settings, state))
+    return 0
+
+
+def state_folder(settings: Settings, state: str = "") -> Path:
+    """Where the files of a calibration are: what was asked for, else in the run's folder, else here."""
+    if state:
+        return Path(state)
+    run = os.environ.get(RUN_VARIABLE)
+    return runs_folder() / run / CALIBRATION if run else Path(f"{Path(settings.model).name}-{CALIBRATION}")

@@ -1,0 +1,151 @@
+"""What a calibration writes for those who watch it and those who come after: JSON files in its folder, and its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qinspect.inspector.calibrate.points import Point
+from qinspect.inspector.calibrate.recipes import applied
+from qinspect.inspector.calibrate.scales import PointResult
+from qinspect.inspector.distribution import MagnitudeTable
+from qinspect.inspector.observers import Ema, Quantile
+from qinspect.inspector.whole_file import replacing
+
+RESULT = "calibration.json"
+LIVE = "points.json"
+LIVE_EVERY_S = 0.5
+_BAR = 10
+
+log = logging.getLogger("qinspect")
+
+
+def begin_log() -> None:
+    """Log to stderr as Quamba's programs do, down to DEBUG: that is where observers report."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s", "%Y-%m-%d:%H:%M:%S")
+    )
+    handler.formatter.default_msec_format = "%s,%03d"  # type: ignore[union-attr]
+    log.handlers[:] = [handler]
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+
+
+def log_observers(found: Sequence[PointResult], alpha: float) -> int:
+    """One line for each percentile observer, in the words that Quamba's have. Returns how many there are."""
+    n = 0
+    for r in found:
+        if r.applied.alpha is not None:
+            n += 1
+            log.debug(
+                "PerTensorPercentileObserver: percentile_alpha=%.5f, w_max=%.6f, clip_ratio=1.0 point=%s",
+                r.applied.alpha, r.w_max, r.point.name,
+            )  # fmt: skip
+    log.log(logging.INFO if n else logging.WARNING, "%d percentile observers used alpha %g", n, alpha)
+    return n
+
+
+class Bar:
+    """A progress bar in the form of tqdm's, on stderr, at most some times a second."""
+
+    def __init__(self, name: str, every_s: float = 0.25) -> None:
+        self.name, self.every_s = name, every_s
+        self._start = self._shown = time.monotonic()
+        self._first: int | None = None
+
+    def show(self, done: int, total: int) -> None:
+        """Done so far; what was done before the first call costs no time."""
+        now = time.monotonic()
+        self._first = done if self._first is None else self._first
+        if done not in (self._first, total) and now - self._shown < self.every_s:
+            return
+        self._shown = now
+        seconds, new = now - self._start, done - self._first
+        rate = new / seconds if seconds > 0 and new else 0.0
+        left = _clock((total - done) / rate) if rate else "?"
+        full = done * _BAR // max(total, 1)
+        bar = "█" * full + " " * (_BAR - full)
+        speed = f"{rate:.2f}it/s" if rate else "?it/s"
+        percent = 100 * done // max(total, 1)
+        sys.stderr.write(f"\r{self.name}: {percent:3}%|{bar}| {done}/{total} [{_clock(seconds)}<{left}, {speed}]")
+        if done >= total:
+            sys.stderr.write("\n")
+        sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes:02}:{s:02}"
+
+
+class LivePoints:
+    """points.json while samples come in: what each point's w_max and scale are so far.
+
+    Only points that keep a table a sample move before a shard is done; `pooled` brings the others.
+    """
+
+    def __init__(self, folder: Path, points: Sequence[Point], recipe: str, alpha: float) -> None:
+        self.path, self.alpha = folder / LIVE, alpha
+        self._points = {p.name: (p, applied(recipe, p, alpha)) for p in points}
+        self._w_max: dict[str, float] = {}
+        self._n = 0
+        self._written = 0.0
+
+    def sample(self, tables: dict[str, MagnitudeTable]) -> None:
+        """The next sample's tables."""
+        self._n += 1
+        for name, table in tables.items():
+            rule = self._points[name][1].rule
+            if isinstance(rule.statistic, Quantile) and isinstance(rule.reducer, Ema):
+                bounds = table.quantile_bounds(rule.statistic.alpha, rule.statistic.rank)
+                value = float(bounds.high)
+                before = self._w_max.get(name, value)
+                self._w_max[name] = before + rule.reducer.sigma * (value - before)
+        if time.monotonic() - self._written > LIVE_EVERY_S:
+            self.write()
+
+    def pooled(self, tables: dict[str, MagnitudeTable]) -> None:
+        """A shard's pooled tables."""
+        for name, table in tables.items():
+            rule = self._points[name][1].rule
+            if isinstance(rule.reducer, Ema):
+                continue
+            value = table.absmax
+            if isinstance(rule.statistic, Quantile):
+                value = float(table.quantile_bounds(rule.statistic.alpha, rule.statistic.rank).high)
+            self._w_max[name] = max(self._w_max.get(name, 0.0), value)
+        self.write()
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        self._written = time.monotonic()
+        rows = []
+        for name, (point, used) in self._points.items():
+            w_max = self._w_max.get(name)
+            scale = None if w_max is None else used.rule.scale_of_range(w_max)
+            row = {"point": name, "dtype": point.dtype, "rule": str(used.rule), "alpha": used.alpha}
+            rows.append(row | {"w_max": w_max, "scale": scale})
+        write_json(self.path, {"samples": self._n, "alpha": self.alpha, "points": rows})
+
+
+def write_json(path: Path, content: object) -> None:
+    """Whole or not at all."""
+    with replacing(path) as f:
+        f.write(json.dumps(_finite(content), indent=1, allow_nan=False).encode() + b"\n")
+
+
+def _finite(content: Any) -> Any:
+    """JSON has no number for nan and infinities: they are texts."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)
+    if isinstance(content, dict):
+        return {k: _finite(v) for k, v in content.items()}
+    return [_finite(v) for v in content] if isinstance(content, list | tuple) else content

@@ -1,0 +1,76 @@
+"""What a calibration was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from qinspect.inspector.errors import UsageError
+
+RECIPES = ("quamba", "quamba-group-heads", "percentile", "minmax")
+SCHEMES = ("w8a8", "w4a8")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One calibration.
+
+    model: a checkpoint's path. recipe: of RECIPES, "" for the model's own. alphas: what percentile rules use, one
+    checkpoint each. data: as data.load_samples takes it, "" for the text that comes with the program. batch: samples
+    of equal length that share a forward. per_sample: globs of points that keep a table a sample besides those whose
+    rule needs it. weights: schemes of the checkpoints.
+    """
+
+    model: str
+    recipe: str = ""
+    alphas: tuple[float, ...] = (0.9995,)
+    data: str = ""
+    samples: int = 512
+    seq_len: int = 512
+    seed: int = 0
+    shuffle: bool = False
+    device: str = ""
+    dtype: str = ""
+    batch: int = 1
+    per_sample: tuple[str, ...] = ()
+    out: str = ""
+    weights: tuple[str, ...] = ("w8a8",)
+
+    def check(self) -> None:
+        """Raises UsageError for a value that no calibration can have."""
+        for name, value in (("samples", self.samples), ("seq-len", self.seq_len), ("batch", self.batch)):
+            if value < 1:
+                raise UsageError(f"--{name} must be at least 1", found=str(value))
+        for alpha in self.alphas:
+            if not 0 <= alpha <= 1:
+                raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
+        if len(set(self.alphas)) < len(self.alphas):
+            raise UsageError("an --alpha is given twice", found=", ".join(map(str, self.alphas)))
+        if self.seed < 0:
+            raise UsageError("--seed must be at least 0", found=str(self.seed))
+
+    def words(self) -> list[str]:
+        """The command line of these settings, without those that are as they are by default."""
+        made = [self.model]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            option = "--" + {"alphas": "alpha"}.get(field.name, field.name.replace("_", "-"))
+            if value is True:
+                made.append(option)
+            else:
+                made += [w for v in (value if isinstance(value, tuple) else (value,)) for w in (option, str(v))]
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        made = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in made.items()}
+
+
+def fingerprint(parts: dict[str, Any]) -> str:
+    """sha256 of what decides every table: where it is equal, stored tables may be used again."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
