@@ -354,3 +354,8 @@ _LOGS_HELP = (
     "What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."
 )
 app.command("qinspect.inspector.logs.cli:logs", name="logs", help=_LOGS_HELP)
+app.command(
+    "qinspect.inspector.verify.cli:verify",
+    name="verify",
+    help="Check an observer on known or saved activations: quantile, scale, clipped, error at each alpha.",
+)
