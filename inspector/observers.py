@@ -112,8 +112,9 @@ class Ema:
     def __call__(self, values: Sequence[Floats]) -> Floats:
         """Over float32 scalars or arrays of one shape."""
         w = values[0]
-        for value in values[1:]:
-            w = w + np.float32(self.sigma) * (value - w)
+        with np.errstate(invalid="ignore"):  # inf - inf: nan, as in torch
+            for value in values[1:]:
+                w = w + np.float32(self.sigma) * (value - w)
         return w
 
     def __str__(self) -> str:

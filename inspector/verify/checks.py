@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.observers import ROOM_ULPS, Ema, Rule
 from qinspect.inspector.text import digits, number, some
-from qinspect.inspector.verify.sweep import Inliers, Row, Sweep, n_beyond, n_clipped, one_batch_rule, sweep
+from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick, n_beyond, n_clipped, one_batch_rule, sweep
 
 EXAMPLE = (*range(1, 100), 500)
 """The worked example: a hundred values, of which one is an outlier."""
@@ -58,7 +58,8 @@ def finite(pooled: MagnitudeTable) -> Check:
     if bad:
         text = (
             f"{pooled.n_nan:,} NaN and {pooled.n_inf:,} infinite of {some(pooled.n, 'value')}: one NaN makes every "
-            "quantile NaN and an infinity those it touches, in torch too, and an average never forgets either"
+            "quantile NaN and an infinity those it touches, in torch too, and an average never forgets either. Ranges "
+            "are not checked"
         )
     return Check("finite", not bad, text, {"values": pooled.n, "nan": pooled.n_nan, "infinite": pooled.n_inf})
 
@@ -157,7 +158,7 @@ def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rul
 def worked_example() -> tuple[tuple[ExampleRow, ...], Check]:
     """[1 ... 99, 500] at 8 bits by both ranks, against the numbers that are known of it."""
     table = MagnitudeTable.of(np.array(EXAMPLE, np.float32))
-    found = sweep("one-batch", one_batch_rule(8), [table], table, Inliers.of(table, 0.99), list(EXAMPLE_RANKS))
+    found = sweep("one-batch", one_batch_rule(8), [table], list(EXAMPLE_RANKS), Yardstick(table, 0.99))
     rows, wrong = [], []
     for row in found.rows:
         w32 = np.float32(table.quantile(row.alpha, "float32"))

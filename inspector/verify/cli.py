@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,7 +22,6 @@ from qinspect.inspector.verify.activations import (
     synthetic,
 )
 from qinspect.inspector.verify.checks import (
-    Check,
     average_clips,
     counted_as_sorted,
     finite,
@@ -33,7 +31,7 @@ from qinspect.inspector.verify.checks import (
 )
 from qinspect.inspector.verify.report import Verification
 from qinspect.inspector.verify.saved import read_saved, tensors_of
-from qinspect.inspector.verify.sweep import TORCH_LIMIT, Inliers, ema_rule, one_batch_rule, rank_for, sweep
+from qinspect.inspector.verify.sweep import TORCH_LIMIT, Yardstick, ema_rule, one_batch_rule, rank_for, sweep
 
 ALPHAS = (0.99, 0.999, 0.9995, 0.9999, 0.99999, 1.0)
 MAX_SYNTHETIC_SAMPLES = 4096
@@ -171,25 +169,20 @@ def _verification(
     with_example: bool,
 ) -> Verification:
     pooled = found.pooled
-    # A NaN has no place among the ranks: inliers and errors are of the other values.
-    numbers = replace(pooled, n_nan=0)
-    inliers = Inliers.of(numbers, inlier_share)
+    yardstick = Yardstick(pooled, inlier_share)
     rank = rank_for(found.tables)
     ema, one_batch = ema_rule(bits, rank), one_batch_rule(bits)
     sweeps = (
-        sweep("ema", ema, found.tables, numbers, inliers, alphas),
-        sweep("one-batch", one_batch, [pooled], numbers, inliers, alphas),
+        sweep("ema", ema, found.tables, alphas, yardstick),
+        sweep("one-batch", one_batch, [pooled], alphas, yardstick),
     )
     example, example_check = worked_example() if with_example else (None, None)
-    checks: list[Check] = [
-        finite(pooled),
-        counted_as_sorted(found.first, _exact(count, found), alphas),
-        *(monotone(s) for s in sweeps),
-        whole_range(pooled, one_batch),
-        average_clips(found.tables, pooled, ema),
-        *([example_check] if example_check else []),
-    ]
-    return Verification(found, bits, where, inliers, sweeps, example, tuple(checks), _notes(found, rank))
+    checks = [finite(pooled), counted_as_sorted(found.first, _exact(count, found), alphas)]
+    if checks[0].passed:
+        checks += [monotone(s) for s in sweeps]
+        checks += [whole_range(pooled, one_batch), average_clips(found.tables, pooled, ema)]
+    checks += [example_check] if example_check else []
+    return Verification(found, bits, where, yardstick, sweeps, example, tuple(checks), _notes(found, rank))
 
 
 def _exact(count: Count, found: Activations) -> MagnitudeTable:

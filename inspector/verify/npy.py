@@ -26,8 +26,11 @@ RAW16 = DType("raw 16 bits", 16, "uint16")
 
 
 def open_npy(path: Path) -> Tensor:
-    """The array of a .npy file as a handle; nothing but the header is read. Raises BrokenFile where the header is
-    damaged or names more bytes than there are, CannotRead for elements that are no plain little-endian numbers."""
+    """The array of a .npy file as a handle without a name; only the header is read.
+
+    Raises BrokenFile where the header is damaged or names more bytes than there are, CannotRead for elements that are
+    no plain little-endian numbers.
+    """
     file = File(path)
     shape, fortran, dtype, start = _header(file)
     if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
@@ -43,14 +46,16 @@ def open_npy(path: Path) -> Tensor:
         )  # fmt: skip
     element = RAW16 if dtype.kind == "V" and dtype.itemsize == 2 else DTYPES.get(dtype.name)
     if element is None:
-        raise CannotRead("has elements that are no numbers", file=path, found=f"elements {brief(str(dtype))}")
+        raise CannotRead(
+            "has elements that are no numbers", file=path, found=f"elements {brief(str(dtype))}", expected="floats"
+        )
     n = 1
     for d in shape:
         n *= max(d, 1)
     if len(shape) > MAX_DIMS or n > MAX_ELEMENTS or any(d < 0 for d in shape):
         raise BrokenFile("the shape is impossible", file=path, found=brief(str(shape)), cure=_SAVE_AGAIN)
     strides = tuple(int(np.prod(shape[:i], dtype=np.int64)) for i in range(len(shape))) if fortran else None
-    tensor = Tensor(path.name, element, shape, strides if len(shape) > 1 else None, file, start)
+    tensor = Tensor("", element, shape, strides if len(shape) > 1 else None, file, start)
     if start + tensor.nbytes > file.size:
         raise BrokenFile(
             "the file ends within the array", file=path, offset=start,
@@ -76,6 +81,6 @@ def _header(file: File) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError, tokenize.TokenError) as e:
         raise BrokenFile(
             "the header is damaged", file=file.path, offset=0, expected="a .npy header of version 1.0 or 2.0",
-            found=brief(" ".join(str(e).split())) if str(e) else type(e).__name__, cure=_SAVE_AGAIN,
+            found=brief(e.args[0]) if e.args else type(e).__name__, cure=_SAVE_AGAIN,
         ) from e  # fmt: skip
     return tuple(int(d) for d in shape), bool(fortran), dtype, stream.tell()

@@ -19,8 +19,8 @@ _ASCII = str.maketrans("┌┐└┘─│┤├┬┴┼", "++++-|+++++")
 
 
 def plot_lines(pooled: MagnitudeTable, sweeps: Sequence[Sweep], width: int, color: bool, plain: bool) -> list[str]:
-    """A histogram of |x|, both axes logarithmic, with a line at w_max of the first and last alpha of each sweep; none
-    where there is nothing to draw. plain: in ASCII."""
+    """A histogram of |x|, both axes logarithmic, with a line at each w_max; none where there is nothing to draw.
+    plain: in ASCII."""
     bins = max(MIN_WIDTH, width) - 12
     top = pooled.largest
     if not top > 0:

@@ -8,27 +8,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qinspect.inspector.distribution import Bounds, MagnitudeTable
+from qinspect.inspector.distribution import Bounds
 from qinspect.inspector.distribution.quantization import q_max
 from qinspect.inspector.printing import PIPE_WIDTH
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, visible
 from qinspect.inspector.verify.activations import Activations
 from qinspect.inspector.verify.checks import EXAMPLE, Check, ExampleRow
-from qinspect.inspector.verify.sweep import Inliers, Row, Sweep
+from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick
 
 Json = dict[str, Any]
-_HEADINGS = {
-    "ema": "EACH SAMPLE, AVERAGED: Quamba's rule, with torch's rank",
-    "one-batch": "ALL SAMPLES AS ONE BATCH: with numpy's rank",
-}
+_HEADINGS = {"ema": "EACH SAMPLE, AVERAGED: Quamba's rule", "one-batch": "ALL SAMPLES AS ONE BATCH"}
+_RANKS = {"float32": "torch's rank", "float64": "numpy's rank"}
 _COLUMNS = (
     *(Column("alpha", True), Column("w_max", True), Column("scale", True), Column("beyond", True, drop=1)),
     *(Column("clipped", True), Column("coverage", True)),
     *(Column("mse inliers", True), Column("mse all", True)),
 )
 _EXAMPLE_COLUMNS = (
-    *(Column("alpha", True), Column("float64 rank", True), Column("float32 rank", True), Column("scale", True)),
+    *(Column("alpha", True), Column("numpy", True), Column("torch", True), Column("scale", True)),
     *(Column("beyond", True), Column("clipped", True), Column("mse inliers", True), Column("mse all", True)),
 )
 
@@ -40,7 +38,7 @@ class Verification:
     activations: Activations
     bits: int
     device: str
-    inliers: Inliers
+    yardstick: Yardstick
     sweeps: tuple[Sweep, ...]
     example: tuple[ExampleRow, ...] | None
     checks: tuple[Check, ...]
@@ -57,11 +55,14 @@ def text(v: Verification, width: int | None, plot: Sequence[str] = ()) -> str:
     lines = [*_head(v, width or PIPE_WIDTH), ""]
     lines += [*plot, ""] if plot else []
     for s in v.sweeps:
-        n = v.activations.pooled.n - v.activations.pooled.n_nan
-        lines += _titled(_HEADINGS[s.name], s.notation, Table(_COLUMNS, [_cells(r, n) for r in s.rows]), width)
+        n = v.yardstick.values.n
+        lines += _titled(
+            f"{_HEADINGS[s.name]}, {_RANKS[s.rank]}", s.notation, Table(_COLUMNS, [_cells(r, n) for r in s.rows]), width
+        )
+        lines += [*_least(s.rows, width), ""]
     if v.example is not None:
-        heading = "WORKED EXAMPLE: [1 ... 99, 500], 8 bits, numpy's and torch's rank"
-        lines += _titled(heading, "", Table(_EXAMPLE_COLUMNS, [_example_cells(r) for r in v.example]), width)
+        heading = "WORKED EXAMPLE: [1 ... 99, 500], 8 bits; w_max by numpy's rank and by torch's"
+        lines += [*_titled(heading, "", Table(_EXAMPLE_COLUMNS, [_example_cells(r) for r in v.example]), width), ""]
     lines.append("CHECKS")
     for c in v.checks:
         label = "  pass  " if c.passed else "  FAIL  "
@@ -78,8 +79,8 @@ def _head(v: Verification, width: int) -> Iterator[str]:
     yield from _folded(
         "largest |x|  ", f"{number(pooled.absmax)}; {v.bits} bits, codes -{q_max(v.bits)} ... {q_max(v.bits)}", width
     )
-    n = v.inliers.table.n
-    which = f"|x| <= {number(v.inliers.limit)}, the {v.inliers.share:g}-quantile of all values: {n:,} of {pooled.n:,}"
+    y = v.yardstick
+    which = f"|x| <= {number(y.limit)}, the {y.share:g}-quantile of all values: {y.n_inliers:,} of {pooled.n:,}"
     yield from _folded("inliers      ", which, width)
     for note in v.notes:
         yield from _folded("note         ", note, width)
@@ -90,7 +91,16 @@ def _titled(heading: str, notation: str, table: Table, width: int | None) -> Ite
     if notation:
         yield from _folded("  ", notation, width or PIPE_WIDTH)
     yield table.rich(width) if width else table.text()
-    yield ""
+
+
+def _least(rows: Sequence[Row], width: int | None) -> list[str]:
+    """Where the error is least: the first such alpha."""
+    inliers = min((r for r in rows if r.mse_inliers is not None), key=lambda r: r.mse_inliers or 0.0, default=None)
+    whole = min((r for r in rows if r.mse is not None), key=lambda r: r.mse or 0.0, default=None)
+    if inliers is None or whole is None or len(rows) < 2:
+        return []
+    best = f"least error of the inliers at alpha {inliers.alpha!r}, of all values at alpha {whole.alpha!r}"
+    return _folded("  ", best, width or PIPE_WIDTH)
 
 
 def _folded(label: str, content: str, width: int) -> list[str]:
@@ -171,8 +181,15 @@ def payload(v: Verification) -> Json:
         },
         "bits": v.bits,
         "device": v.device,
-        "inliers": {"quantile": v.inliers.share, "limit": _finite(v.inliers.limit), "values": v.inliers.table.n},
-        "sweeps": [{"name": s.name, "rule": s.notation, "rows": [_row(r, a.pooled) for r in s.rows]} for s in v.sweeps],
+        "inliers": {
+            "quantile": v.yardstick.share,
+            "limit": _finite(v.yardstick.limit),
+            "values": v.yardstick.n_inliers,
+        },
+        "sweeps": [
+            {"name": s.name, "rule": s.notation, "rows": [_row(r, v.yardstick.values.n) for r in s.rows]}
+            for s in v.sweeps
+        ],
         "worked_example": None if v.example is None else [_example(e) for e in v.example],
         "checks": [{"name": c.name, "passed": c.passed, "text": c.text, "numbers": dict(c.numbers)} for c in v.checks],
         "passed": v.passed,
@@ -180,8 +197,7 @@ def payload(v: Verification) -> Json:
     }
 
 
-def _row(r: Row, pooled: MagnitudeTable) -> Json:
-    n = pooled.n - pooled.n_nan
+def _row(r: Row, n: int) -> Json:
     return {
         "alpha": r.alpha,
         "w_max": _finite(r.w_max.low),

@@ -42,12 +42,15 @@ def tensors_of(path: str, key: str | None) -> list[Tensor]:
         raise CannotOpen("is an .npz archive", file=path, expected="one array", cure="Save it with numpy.save.")
     checkpoint = open_checkpoint(path)
     found = _chosen(checkpoint, key)
-    if key is None and len(found) != 1:
+    if not found:
+        raise CannotOpen("holds no tensor", file=path, expected="a saved activation")
+    if key is None and len(found) > 1:
+        found.sort(key=lambda t: natural_key(t.name))
         names = ", ".join(visible(t.name, 60) for t in found[:_LISTED])
         more = f", and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
         raise UnknownKey(
             "no key was given", file=path, expected="a file with one tensor, or --key",
-            found=f"{some(len(found), 'tensor')}{': ' if found else ''}{names}{more}",
+            found=f"{some(len(found), 'tensor')}: {names}{more}",
             cure="`--key NAME` takes one; `--key 'PATTERN*'` takes those that match as samples, in order.",
         )  # fmt: skip
     return found
@@ -97,12 +100,12 @@ def read_saved(
     empty = next((t for t in tensors if t.n_elements == 0), None)
     if empty is not None:
         raise CannotRead(
-            "has no values", file=path, key=empty.name, expected="at least one value a sample",
-            found=f"shape {dims(empty.shape)}",
+            "has no values", file=path, key=empty.name or None, expected="at least one value a sample",
+            found=f"shape {dims(empty.shape)}", cure="A hook that never ran leaves such a file: save again.",
         )  # fmt: skip
     if n_samples > MAX_SAMPLES:
         raise CannotRead(
-            "has too many samples", file=path, key=tensors[0].name, expected=f"at most {MAX_SAMPLES:,}",
+            "has too many samples", file=path, key=tensors[0].name or None, expected=f"at most {MAX_SAMPLES:,}",
             found=f"{n_samples:,}", cure="`--one-sample` takes all values as one.",
         )  # fmt: skip
     parts = _samples_of(tensors[0]) if by_axis else map(_chunks, tensors)
@@ -120,7 +123,7 @@ def read_saved(
             tables.append(table_of(chain([head], floats), count))
     dtypes = dict.fromkeys(t.dtype.name for t in tensors)
     n_values = sum(t.n_elements for t in tensors)
-    keys = tuple(t.name for t in tensors) if tensors[0].file.path.suffix != ".npy" else ()
+    keys = tuple(t.name for t in tensors if t.name)
     named = "" if not keys else f", {visible(keys[0], 60)}" + (f" .. {visible(keys[-1], 60)}" if keys[1:] else "")
     shape = f" {dims(tensors[0].shape)}" if len(tensors) == 1 else ""
     return Activations(
@@ -140,16 +143,19 @@ def read_saved(
 
 
 def _notes(dtypes: dict[str, None]) -> tuple[str, ...]:
-    return ("float64 values are rounded to float32 first, as an observer does",) if "float64" in dtypes else ()
+    return (
+        ("float64 values are rounded to float32 first, as an observer does; beyond 3.4e38 that is infinity",)
+        if "float64" in dtypes
+        else ()
+    )
 
 
 def _as_floats(path: str, tensor: Tensor, raw: str | None) -> Tensor:
     """The tensor, or the same bytes as `raw` where its elements may be that. Raises CannotRead for anything else."""
-    d = tensor.dtype
-    key = tensor.name
+    d, key = tensor.dtype, tensor.name or None
     if d is RAW16 or d.name in ("uint16", "int16"):
         if raw in ("float16", "bfloat16"):
-            return Tensor(key, DTYPES[raw], tensor.shape, tensor.strides, tensor.file, tensor.offset)
+            return Tensor(tensor.name, DTYPES[raw], tensor.shape, tensor.strides, tensor.file, tensor.offset)
         cure = "If the bits are bfloat16, `--dtype bfloat16` says so."
     elif d.name in FLOATS or d.name.startswith("float8"):
         if raw in (None, d.name):

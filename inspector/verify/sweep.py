@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.distribution import Bounds, MagnitudeTable, Rank, beyond, coverage, mse
+from qinspect.inspector.distribution import Bounds, MagnitudeTable, Rank, beyond, coverage
 from qinspect.inspector.distribution.quantile import Floats
+from qinspect.inspector.distribution.quantization import SquaredError, q_max
 from qinspect.inspector.observers import Ema, Quantile, Rule
 
 TORCH_LIMIT = 1 << 24
@@ -44,27 +45,43 @@ class Sweep:
     rows: tuple[Row, ...]
 
     @property
+    def rank(self) -> Rank:
+        """How its quantiles are ranked."""
+        assert isinstance(self.rule.statistic, Quantile)
+        return self.rule.statistic.rank
+
+    @property
     def notation(self) -> str:
         """The rule, with `alpha` for the alpha."""
         return str(self.rule).replace(f"(|x|, {ANY!r},", "(|x|, alpha,")
 
 
-@dataclass(frozen=True, slots=True)
-class Inliers:
-    """The values up to the `share`-quantile of all values together: a yardstick that does not move with alpha."""
+class Yardstick:
+    """What a scale is measured on: all values but NaN, and of these the inliers, up to the `share`-quantile of all.
+    That limit does not move with alpha. limit, n_inliers: of the inliers."""
 
-    share: float
-    limit: float
-    table: MagnitudeTable
+    def __init__(self, pooled: MagnitudeTable, share: float) -> None:
+        self.values = replace(pooled, n_nan=0)
+        self.share = share
+        self.limit = float(self.values.quantile_bounds(share, "float64").high) if self.values.n else math.nan
+        self._end = int(np.searchsorted(pooled.middle, self.limit, "right"))
+        self.n_inliers = int(pooled.cumulative[self._end - 1]) if self._end else 0
+        self._error = SquaredError(pooled)
 
-    @classmethod
-    def of(cls, pooled: MagnitudeTable, share: float) -> Inliers:
-        """Those of all values together."""
-        limit = float(pooled.quantile_bounds(share, "float64").high)
-        k = int(np.searchsorted(pooled.middle, limit, "right"))
-        kept = pooled.upper.magnitudes if not pooled.exact else pooled.magnitudes
-        cut = replace(pooled, magnitudes=kept[:k], counts=pooled.counts[:k], n_inf=0, n_nan=0, dropped_bits=0)
-        return cls(share, limit, cut)
+    def n_beyond(self, w_max: float) -> int:
+        """Values with |x| > w_max."""
+        return n_beyond(self.values, w_max)
+
+    def n_clipped(self, scale: float, bits: int) -> int:
+        """Values whose code saturates."""
+        return n_clipped(self.values, scale, bits)
+
+    def errors(self, scale: float, bits: int) -> tuple[float, float]:
+        """Mean squared error of the inliers, and of all finite values."""
+        limit = q_max(bits)
+        inside = self._error.sum(scale, limit, "half-even", 0, self._end)
+        outside = self._error.sum(scale, limit, "half-even", self._end)
+        return inside / max(self.n_inliers, 1), (inside + outside) / max(self.values.n_finite, 1)
 
 
 def ema_rule(bits: int, rank: Rank = "float32") -> Rule:
@@ -86,15 +103,14 @@ def sweep(
     name: str,
     rule: Rule,
     samples: Sequence[MagnitudeTable],
-    pooled: MagnitudeTable,
-    inliers: Inliers,
     alphas: Sequence[float],
+    yardstick: Yardstick,
 ) -> Sweep:
-    """The rule at each alpha instead of its own. pooled: the values that each scale is measured on."""
+    """The rule at each alpha instead of its own, measured on the yardstick."""
     at = np.array(alphas)
     w_max, scale = Bounds(*_at_ends(rule.w_max_at, samples, at)), Bounds(*_at_ends(rule.scales_at, samples, at))
     ends = zip(alphas, *w_max, *scale, strict=True)
-    rows = tuple(_row(a, Bounds(w, x), Bounds(s, t), rule.bits, pooled, inliers) for a, w, x, s, t in ends)
+    rows = tuple(_row(a, Bounds(w, x), Bounds(s, t), rule.bits, yardstick) for a, w, x, s, t in ends)
     return Sweep(name, rule, rows)
 
 
@@ -110,19 +126,12 @@ def _at_ends(
     return function([t.lower for t in samples], alphas), function([t.upper for t in samples], alphas)
 
 
-def _row(alpha: float, w_max: Bounds, scale: Bounds, bits: int, pooled: MagnitudeTable, inliers: Inliers) -> Row:
+def _row(alpha: float, w_max: Bounds, scale: Bounds, bits: int, yardstick: Yardstick) -> Row:
     s, w = float(scale.high), float(w_max.high)
     if not (math.isfinite(s) and math.isfinite(w)):
         return Row(alpha, w_max, scale, None, None, None, None)
-    return Row(
-        alpha,
-        w_max,
-        scale,
-        beyond=n_beyond(pooled, w),
-        clipped=n_clipped(pooled, s, bits),
-        mse_inliers=float(mse(inliers.table, s, bits)),
-        mse=float(mse(pooled, s, bits)),
-    )
+    of_inliers, of_all = yardstick.errors(s, bits)
+    return Row(alpha, w_max, scale, yardstick.n_beyond(w), yardstick.n_clipped(s, bits), of_inliers, of_all)
 
 
 def n_beyond(table: MagnitudeTable, w_max: float) -> int:
