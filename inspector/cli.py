@@ -354,8 +354,8 @@ _LOGS_HELP = (
     "What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."
 )
 app.command("qinspect.inspector.logs.cli:logs", name="logs", help=_LOGS_HELP)
-app.command(
-    "qinspect.inspector.verify.cli:verify",
-    name="verify",
-    help="Check an observer on known or saved activations: quantile, scale, clipped, error at each alpha.",
+_VERIFY_HELP = (
+    "Check an observer on known or saved activations: quantile, scale, clipped share and error at each alpha. "
+    "Exit code 0: all checks passed, 1: one failed, 2: error."
 )
+app.command("qinspect.inspector.verify.cli:verify", name="verify", help=_VERIFY_HELP)

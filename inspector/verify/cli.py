@@ -128,7 +128,7 @@ def _refuse_misplaced(
 
 def _counter(device: str, n_values: int) -> tuple[Count, str]:
     if device == "cpu":
-        return count_on_cpu(n_values), "the CPU"
+        return count_on_cpu(n_values), "CPU"
     from qinspect.inspector.verify.device import count_on_cuda
 
     return count_on_cuda()

@@ -74,7 +74,7 @@ def text(v: Verification, width: int | None, plot: Sequence[str] = ()) -> str:
 
 def _head(v: Verification, width: int) -> Iterator[str]:
     a, pooled = v.activations, v.activations.pooled
-    yield from _folded("activations  ", f"{a.title}, {a.dtype}; counted on {v.device}", width)
+    yield from _folded("activations  ", f"{a.title}, {a.dtype}; counted on the {v.device}", width)
     yield from _folded("             ", a.recipe, width)
     yield from _folded(
         "largest |x|  ", f"{number(pooled.absmax)}; {v.bits} bits, codes -{q_max(v.bits)} ... {q_max(v.bits)}", width
