@@ -18,7 +18,7 @@ from qinspect.inspector.verify.checks import EXAMPLE, Check, ExampleRow
 from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick
 
 Json = dict[str, Any]
-_HEADINGS = {"ema": "EACH SAMPLE, AVERAGED: Quamba's rule", "one-batch": "ALL SAMPLES AS ONE BATCH"}
+_HEADINGS = {"ema": "EACH SAMPLE, AVERAGED: Quamba's rule,", "one-batch": "ALL SAMPLES AS ONE BATCH:"}
 _RANKS = {"float32": "torch's rank", "float64": "numpy's rank"}
 _COLUMNS = (
     *(Column("alpha", True), Column("w_max", True), Column("scale", True), Column("beyond", True, drop=1)),
@@ -57,7 +57,7 @@ def text(v: Verification, width: int | None, plot: Sequence[str] = ()) -> str:
     for s in v.sweeps:
         n = v.yardstick.values.n
         lines += _titled(
-            f"{_HEADINGS[s.name]}, {_RANKS[s.rank]}", s.notation, Table(_COLUMNS, [_cells(r, n) for r in s.rows]), width
+            f"{_HEADINGS[s.name]} {_RANKS[s.rank]}", s.notation, Table(_COLUMNS, [_cells(r, n) for r in s.rows]), width
         )
         lines += [*_least(s.rows, width), ""]
     if v.example is not None:
