@@ -55,4 +55,5 @@ def plot_lines(pooled: MagnitudeTable, sweeps: Sequence[Sweep], width: int, colo
     if plain:
         built = built.translate(_ASCII)
     below = f", {h.n_zero + h.n_below:,} below {number(float(h.edges[0]))}" if h.n_zero + h.n_below else ""
-    return [f"COUNTS OF |x|{below}; w_max at each alpha: {', '.join(marks)}", *built.rstrip("\n").splitlines()]
+    heading = f"COUNTS OF |x|{below}; w_max at each alpha: {', '.join(marks)}"
+    return [heading, *(line.rstrip() for line in built.splitlines())]
