@@ -16,6 +16,8 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from hostile import assert_clean
+from safetensors.numpy import save_file
 from terminals import Terminal, plain
 
 from qinspect.inspector.cli import main
@@ -107,6 +109,16 @@ def test_a_value_that_is_not_finite_is_exit_code_1(odd: float, verify: Verify, t
     assert "FAIL" in text
     assert "1 of 2 checks failed" in text
     assert "n/a" in text
+
+
+def test_a_name_cannot_reach_the_terminal(verify: Verify, tmp_path: Path) -> None:
+    path, odd = tmp_path / "x.safetensors", "call\n\x1b[31m\u202e.0"
+    save_file({odd: np.ones((2, 3), np.float32)}, path)
+    assert verify.json(path)["activations"]["keys"] == [odd]
+    assert_clean(verify.text(path))
+    save_file({odd: np.ones(2, np.float32), "b": np.ones(2, np.float32)}, path)
+    assert_clean(verify.error(path))
+    assert_clean(verify.error(path, "--key", "call\x1b[31m"))
 
 
 def test_an_error_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
