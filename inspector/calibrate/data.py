@@ -7,10 +7,10 @@ ids of one document: nothing is packed together, a short document stays short, o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,11 @@ from qinspect.inspector.calibrate.documents import (
     no_tokenizer,
     open_documents,
 )
-from qinspect.inspector.calibrate.tokens import Tokenizer
+from qinspect.inspector.calibrate.tokens import ByteTokenizer, Tokenizer, load_tokenizer
 from qinspect.inspector.errors import BrokenFile, UsageError
 from qinspect.inspector.text import brief, some
+
+__all__ = ["ByteTokenizer", "Samples", "Tokenizer", "load_samples", "load_tokenizer"]
 
 Ids = NDArray[np.int64]
 PERMUTATION = "numpy.random.default_rng(seed).permutation(documents): PCG64"
@@ -79,33 +81,6 @@ class Samples:
         }
 
 
-class Batch(NamedTuple):
-    """One forward. ids: int64[B, L], right-padded. mask: bool[B, L], False where padding is: such positions enter no
-    table. samples: their numbers."""
-
-    ids: Ids
-    mask: NDArray[np.bool_]
-    samples: tuple[int, ...]
-
-
-def batches(samples: Samples, size: int = 1, pad_id: int = 0) -> Iterator[Batch]:
-    """`size` neighbours a forward, in order, as long as the longest of them; the last batch may be smaller.
-
-    With more than one the composition is part of what was run: an observer that averages over forwards sees other ones.
-    Raises ValueError for a size below 1.
-    """
-    if size < 1:
-        raise ValueError(f"a batch has at least one sample, not {size}")
-    for start in range(0, len(samples.ids), size):
-        chosen = samples.ids[start : start + size]
-        ids = np.full((len(chosen), max(s.size for s in chosen)), pad_id, np.int64)
-        mask = np.zeros(ids.shape, np.bool_)
-        for row, sample in enumerate(chosen):
-            ids[row, : sample.size] = sample
-            mask[row, : sample.size] = True
-        yield Batch(ids, mask, tuple(range(start, start + len(chosen))))
-
-
 def load_samples(
     source: str | Path,
     tokenizer: Tokenizer | None,
@@ -113,13 +88,13 @@ def load_samples(
     seq_len: int = 512,
     seed: int = 42,
     shuffle: bool = False,
-    field: str = "text",
     vocab_size: int | None = None,
+    field: str = "text",
 ) -> Samples:
     """The first `n_samples` documents that have ids: as they come, or of a permutation by `seed` (PERMUTATION).
 
-    source: as `open_documents` takes it. field: where JSON lines, parquet and data sets have the text. vocab_size: of
-    the model; a file of ids may name its own. As they come, no more of the source is read than is needed.
+    source: as `open_documents` takes it. vocab_size: of the model; a file of ids may name its own. field: where JSON
+    lines, parquet and data sets have the text. As they come, no more of the source is read than is needed.
 
     Raises UsageError for numbers below 1, CannotOpen for a source that is not there or needs what is not installed,
     BrokenFile for one that is damaged, has ids outside the vocabulary, or no sample at all.

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
+from qinspect.inspector.checkpoint.hub import find_in_cache
 from qinspect.inspector.errors import BrokenFile, CannotOpen
 
 
@@ -71,7 +72,11 @@ class FileTokenizer:
             raise ValueError(str(e)) from e
 
 
-def tokenizer_of(model: Path) -> Tokenizer | None:
-    """That of a model's folder; None where it has none. Raises as FileTokenizer does."""
-    path = model / "tokenizer.json"
+def load_tokenizer(model: Path) -> Tokenizer | None:
+    """That of a model: a folder, a file in one, or a name in the local Hugging Face cache. None where it has none.
+
+    Raises as FileTokenizer does, and CannotOpen for a model that is not there.
+    """
+    place = model if model.exists() else find_in_cache(str(model))
+    path = (place if place.is_dir() else place.parent) / "tokenizer.json"
     return FileTokenizer(path) if path.is_file() else None

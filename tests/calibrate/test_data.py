@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from pyarrow import Table, parquet
 
 from qinspect.inspector.calibrate import documents as documents_module
-from qinspect.inspector.calibrate.data import Samples, batches, load_samples
-from qinspect.inspector.calibrate.tokens import ByteTokenizer, tokenizer_of
+from qinspect.inspector.calibrate.data import ByteTokenizer, Samples, load_samples, load_tokenizer
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UsageError
 
 TEXTS = ["one", "", "two two", "drei", "four four four", "   ", "sechs"]
@@ -328,7 +327,7 @@ def test_a_package_that_is_not_installed_is_named(name: str, tmp_path: Path, mon
         "zstandard": lambda: load(jsonl_zst(tmp_path, TEXTS)),
         "pyarrow": lambda: load(in_parquet(tmp_path, TEXTS)),
         "datasets": lambda: load("monology/pile-uncopyrighted"),
-        "tokenizers": lambda: tokenizer_of(tmp_path),
+        "tokenizers": lambda: load_tokenizer(tmp_path),
     }
     with pytest.raises(CannotOpen, match=rf"`{name}`, which is not installed.*qinspect\[calibrate\]"):
         work[name]()
@@ -413,7 +412,9 @@ def test_bytes_are_the_texts_own(text: str) -> None:
 
 
 def test_a_model_without_a_tokenizer_has_none(tmp_path: Path) -> None:
-    assert tokenizer_of(tmp_path) is None
+    assert load_tokenizer(tmp_path) is None
+    with pytest.raises(CannotOpen):
+        load_tokenizer(tmp_path / "none")
 
 
 def test_the_models_tokenizer_without_its_truncation(tmp_path: Path) -> None:
@@ -424,7 +425,7 @@ def test_the_models_tokenizer_without_its_truncation(tmp_path: Path) -> None:
     made.enable_padding(length=8)
     path = tmp_path / "tokenizer.json"
     made.save(str(path))
-    tokenizer = tokenizer_of(tmp_path)
+    tokenizer = load_tokenizer(path)
     assert tokenizer is not None
     assert tokenizer.encode("one two two x") == [1, 2, 2, 0]
     samples = load_samples(jsonl(tmp_path, ["one two", "two"]), tokenizer)
@@ -433,7 +434,7 @@ def test_the_models_tokenizer_without_its_truncation(tmp_path: Path) -> None:
     assert samples.describe()["tokenizer"] == {"name": "tokenizer.json", "sha256": sha256}
     path.write_text("{}")
     with pytest.raises(BrokenFile, match="is no tokenizer"):
-        tokenizer_of(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_text_that_a_tokenizer_refuses_is_one_error(tmp_path: Path) -> None:
@@ -443,31 +444,3 @@ def test_text_that_a_tokenizer_refuses_is_one_error(tmp_path: Path) -> None:
 
     with pytest.raises(BrokenFile, match="a text cannot be tokenized by bytes: no"):
         load_samples(jsonl(tmp_path, TEXTS), Refusing())
-
-
-# --- batches ---
-
-
-def test_a_sample_is_a_forward_by_default(tmp_path: Path) -> None:
-    samples = load(jsonl(tmp_path, TEXTS))
-    found = list(batches(samples))
-    assert [b.ids.shape[0] for b in found] == [1] * len(samples.ids)
-    assert all(b.mask.all() for b in found)
-    assert [b.ids[0].tolist() for b in found] == [ids.tolist() for ids in samples.ids]
-
-
-@given(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=9), st.integers(1, 5))
-def test_what_the_mask_leaves_is_every_id_once(texts: list[str], size: int) -> None:
-    samples = load(_file("batch.json", json.dumps([list(t.encode()) for t in texts]).encode()))
-    found = list(batches(samples, size, pad_id=999))
-    assert np.concatenate([b.ids[b.mask] for b in found]).tolist() == np.concatenate(samples.ids).tolist()
-    assert [i for b in found for i in b.samples] == list(range(len(texts)))
-    for b in found:
-        assert (b.ids[~b.mask] == 999).all()
-        assert b.mask.any(axis=0).all()
-        assert not (np.diff(b.mask.astype(int), axis=1) > 0).any()  # padding is behind
-
-
-def test_a_batch_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a batch has at least one sample"):
-        next(batches(load(jsonl(tmp_path, TEXTS)), 0))
