@@ -13,7 +13,7 @@ from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
-from qinspect.inspector.whole_file import replacing
+from qinspect.inspector.whole_file import replacing, umask
 
 Progress = Callable[[int, int], None]
 
@@ -69,7 +69,7 @@ def write_dequantized(
                     done += block.nbytes
                     if progress:
                         progress(done, end)
-            os.fchmod(f.fileno(), 0o666 & ~_umask())
+            os.fchmod(f.fileno(), 0o666 & ~umask())
     except OSError as e:
         raise CannotOpen(f"cannot be written: {e.strerror}", file=out) from e
     return len(weights), end
@@ -80,9 +80,3 @@ def _same_file(a: Path, b: Path) -> bool:
         return os.path.samefile(a, b)
     except OSError:  # one of them does not exist, or cannot: writing says so
         return False
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -98,6 +98,10 @@ class CannotDequantize(QinspectError):
     """The stored codes and scales do not fit the format they were recognised as."""
 
 
+class CannotQuantize(QinspectError):
+    """A weight cannot become codes and scales: it is no matrix, or not finite."""
+
+
 class UsageError(QinspectError):
     """The command line asks for something that does not exist."""
 

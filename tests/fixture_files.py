@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
 
+from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance, write_checkpoint
+from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
 
 DATA = Path(__file__).parent / "data"
@@ -88,7 +91,21 @@ def small_cases(made: Path) -> list[Case]:
     index.write_text(json.dumps({"metadata": {"total_size": 8}, "weight_map": parts}))
     config = sharded / "config.json"
     config.write_text(json.dumps({"ssm_cfg": {"layer": "W8A8QMamba"}, "norm_cfg": {"norm": "QRMSNorm"}, "n": [1, 2]}))
-    return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config)]
+    native = [Case(f"{name}/{p.name}", p.parent, p) for name in ("native4", "native8") for p in _native(made / name)]
+    return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native]
+
+
+def _native(folder: Path) -> tuple[Path, ...]:
+    """A checkpoint of qinspect's own, of 4 or 8 bits as its name ends. Returns the weights and the config."""
+    weights = WeightScheme(4 if folder.name.endswith("4") else 8, group_size=4)
+    values = np.arange(15, dtype=np.float32).reshape(3, 5) - 7
+    points = {
+        "layers.0.mixer.in_proj:input": PointScale(0.5, "absmax(|x|)", False),
+        "layers.0.mixer.x_conv_out:input": PointScale(np.ones(2), "quantile(|x|, 0.99)", True),
+    }
+    tensors = {"backbone.layers.0.mixer.in_proj.weight": values, "backbone.layers.0.norm.weight": values[0]}
+    provenance = Provenance({"alpha": 0.99}, {"alpha": 0.99}, {"order": [0, 1]}, {"numpy": "2"})
+    return write_checkpoint(folder, tensors, list(tensors)[:1], points, {"n_layer": 1}, provenance, weights)
 
 
 def repository_cases() -> list[Case]:

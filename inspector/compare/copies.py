@@ -71,8 +71,11 @@ def _check(model: str, fmt: Format, record: ScaleRecord, value: FloatArray, copy
 
 
 def missing_copies(a: Format, b: Format) -> list[CopyProblem]:
-    """Exact copies that one model stores and the other, for the same role, does not: dropped, or None."""
-    problems = []
+    """Exact copies that one model stores and the other, for the same role, does not: dropped, or None. Another family
+    stores other copies, or none."""
+    problems: list[CopyProblem] = []
+    if a.family != b.family:
+        return problems
     records = ({r.role: r for r in a.scales()}, {r.role: r for r in b.scales()})
     for role, ra in records[0].items():
         rb = records[1].get(role)

@@ -7,10 +7,11 @@ not know each other.
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Copy, Format, Kind, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.native import NativeFormat
 from qinspect.inspector.formats.plain import PlainFormat
 from qinspect.inspector.formats.quamba import QuambaFormat
 
-FAMILIES: tuple[type[Format], ...] = (QuambaFormat, PlainFormat)
+FAMILIES: tuple[type[Format], ...] = (NativeFormat, QuambaFormat, PlainFormat)
 """In the order of asking: the first that recognises a checkpoint gets it. The plain one takes all."""
 
 

@@ -20,7 +20,8 @@ from qinspect.inspector.formats import Format, format_of
 
 SMALL = (
     "small/all.safetensors", "small/legacy.bin", "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin",
-    "sharded/index", "sharded/config",
+    "sharded/index", "sharded/config", "native4/model.safetensors", "native4/config.json",
+    "native8/model.safetensors", "native8/config.json",
 )  # fmt: skip
 REPOSITORY = {c.name: c for c in repository_cases()}
 LARGER = {c.name: c for c in larger_cases()}
@@ -76,7 +77,9 @@ def test_larger_files(folder: Path, name: str, seed: int) -> None:
 def test_the_damage_is_of_both_kinds(small: dict[str, Case], folder: Path) -> None:
     """Otherwise the tests above would be looking at nothing."""
     for name in SMALL:
-        assert {damage(small[name], seed, folder) for seed in range(60)} == {True, False} or name == "sharded/config"
+        assert {damage(small[name], seed, folder) for seed in range(60)} == {True, False} or name.endswith(
+            ("sharded/config", "config.json")
+        )
 
 
 def test_undamaged_files_open(small: dict[str, Case], folder: Path) -> None:
