@@ -14,17 +14,18 @@ import gc
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qinspect.inspector.calibrate.counting import Counter
+from qinspect.inspector.calibrate.counting import Counter, Pending
 from qinspect.inspector.calibrate.engine import apart_of, find_points
 from qinspect.inspector.calibrate.graphs import Graph
-from qinspect.inspector.calibrate.models.mamba import MambaConfig, MambaLM, unobserved
+from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaConfig, MambaLM, unobserved
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.distribution.packing import pack
 from qinspect.inspector.observers import quamba_percentile
@@ -47,15 +48,16 @@ class RandomMamba:
         torch.manual_seed(0)
         with self.device:
             self._lm = MambaLM(config, Numerics(torch.float16, torch.float16)).half()
-        for block in self._lm.backbone.layers:
-            block.mixer.conv1d.float()
-            torch.nn.init.uniform_(block.mixer.A_log, 0, 2.7)
-            torch.nn.init.uniform_(block.mixer.dt_bias, -6, -2)
+        for block in self._lm.backbone.blocks:
+            mixer = cast(Mamba2Mixer, block.mixer)
+            mixer.conv1d.float()
+            torch.nn.init.uniform_(mixer.A_log, 0, 2.7)
+            torch.nn.init.uniform_(mixer.dt_bias, -6, -2)
         self._lm.requires_grad_(False)
 
     def forward(self, ids: Tensor, observe: Any) -> Tensor:
         with torch.inference_mode():
-            return self._lm(ids, observe)
+            return cast(Tensor, self._lm(ids, observe))
 
 
 class RandomLlama:
@@ -75,7 +77,7 @@ class RandomLlama:
             num_key_value_heads=8, vocab_size=128_256, tie_word_embeddings=True, dtype="bfloat16",
         )  # fmt: skip
         with torch.device("cuda"):
-            made = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+            made = transformers.LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type, no-untyped-call]
         with tempfile.TemporaryDirectory() as folder:
             made.save_pretrained(folder)
             del made
@@ -96,6 +98,11 @@ def milliseconds(f: Callable[[], object], n: int) -> float:
         torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 1e3 * median(times)
+
+
+def packed_bytes(pending: Pending) -> int:
+    """Bytes that the tables of a sample are stored in."""
+    return sum(len(pack(table, 0).payload) for table in pending().values())
 
 
 def measure(name: str, model: Any, n: int, length: int) -> None:
@@ -129,9 +136,7 @@ def measure(name: str, model: Any, n: int, length: int) -> None:
 
         eager = milliseconds(counted, n)
         quantile = milliseconds(quantiles, n)
-        plain_graph = Graph(model, (1, length), observed=False)
-        graphed_plain = milliseconds(lambda: plain_graph.run(samples[:1]), n)
-        del plain_graph
+        graphed_plain = milliseconds(partial(Graph(model, (1, length), observed=False).run, samples[:1]), n)
         graph = Graph(model, (1, length))
 
         def graphed() -> Any:
@@ -142,13 +147,12 @@ def measure(name: str, model: Any, n: int, length: int) -> None:
         # as a calibration runs: packing in threads while the next forward goes on
         with ThreadPoolExecutor(4) as packers:
             start = time.perf_counter()
-            jobs = [packers.submit(lambda p=p: sum(len(pack(t, 0).payload) for t in p().values()))
-                    for _ in range(n) for p in graphed()]  # fmt: skip
+            jobs = [packers.submit(packed_bytes, p) for _ in range(n) for p in graphed()]
             torch.cuda.synchronize()
             forwards = time.perf_counter() - start
             n_bytes = sum(job.result() for job in jobs)
             everything = time.perf_counter() - start
-        tables = [p() for p in graphed()][0]
+        tables = graphed()[0]()
         start = time.perf_counter()
         for table in tables.values():
             pack(table, 0)
@@ -181,9 +185,8 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--sizes", default="130m,370m,1.3b,2.7b,llama-1b")
     args = parser.parse_args()
-    print(
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}; samples of 1 x {args.length}, medians of {args.samples}"
-    )
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print(f"samples of 1 x {args.length}, medians of {args.samples}")
     for name in args.sizes.split(","):
         model: Any = RandomLlama() if name == "llama-1b" else RandomMamba(*SIZES[name])
         measure(name, model, args.samples, args.length)

@@ -103,8 +103,8 @@ class SegmentPlan:
     do. What a launch needs is on the device already."""
 
     def __init__(self, segments: Sequence[torch.Tensor], signed: bool = False) -> None:
-        """segments: 2-byte elements, on one device, dense in memory in some order of their axes; others are copied once,
-        and a later count sees the copy."""
+        """segments: 2-byte elements, on one device, dense in memory in some order of their axes; others are copied
+        once, and a later count sees the copy."""
         import torch
 
         first = segments[0]

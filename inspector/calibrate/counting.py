@@ -195,7 +195,7 @@ def _fetch(rows: Tensor) -> Callable[[], NDArray[np.int32]]:
         return narrow.numpy
     host = torch.empty(narrow.shape, dtype=torch.int32, pin_memory=True)
     host.copy_(narrow, non_blocking=True)
-    there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    there = torch.cuda.Event()
     there.record()
 
     def fetched() -> NDArray[np.int32]:

@@ -45,11 +45,11 @@ class Timing:
 class Progress:
     """What a calibration tells while it goes on."""
 
-    n_done: Callable[[int, int], None] = lambda done, total: None
-    say: Callable[[str], None] = lambda text: None
-    sample: Callable[[SampleTables], None] = lambda tables: None
+    n_done: Callable[[int, int], None] = lambda _done, _total: None
+    say: Callable[[str], None] = lambda _text: None
+    sample: Callable[[SampleTables], None] = lambda _tables: None
     """The tables of a sample, in the order of samples."""
-    shard: Callable[[SampleTables], None] = lambda tables: None
+    shard: Callable[[SampleTables], None] = lambda _tables: None
     """The pooled tables of a shard that is done."""
     timing: Timing = field(default_factory=Timing)
 
@@ -102,7 +102,6 @@ class Pass:
         self,
         model: ProbedModel,
         points: Sequence[Point],
-        recipe: str,
         apart: frozenset[str],
         grouped: GroupedAbsmax,
         progress: Progress,

@@ -56,7 +56,7 @@ def _of_tables(point: Point, recipe: str, alpha: float, file: DistributionFile) 
     used = applied(recipe, point, alpha)
     tables = file.samples(point.name) if used.per_sample else [file.pooled(point.name)]
     if all(t.exact for t in tables):
-        return PointResult(point, used, used.rule.w_max(tables), np.float32(used.rule.scale(tables)).reshape(()))
+        return PointResult(point, used, used.rule.w_max(tables), np.array(used.rule.scale(tables), np.float32))
     upper = [t.upper for t in tables]
     return PointResult(
         point, used, used.rule.w_max(upper), used.rule.scale_bounds(tables).high.reshape(()), exact=False

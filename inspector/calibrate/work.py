@@ -6,6 +6,7 @@ import ctypes
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def model_hash(model: ProbedModel) -> str:
     digest = sha256()
     for name, w in sorted(model.weights().items()):
         digest.update(f"{name} {w.dtype} {tuple(w.shape)}\n".encode())
-        digest.update(memoryview(as_numpy(w).reshape(-1).view(np.uint8)))
+        digest.update(as_numpy(w).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -208,7 +209,7 @@ def _run(
     groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
     head = model.mamba if isinstance(model, MambaModel) else None
     grouped = GroupedAbsmax(groupings, head.n_groups if head else 1, head.head_dim if head else 1)
-    Pass(model, points, settings.recipe, apart, grouped, progress, settings.batch).run(samples.ids, shards)
+    Pass(model, points, apart, grouped, progress, settings.batch).run(samples.ids, shards)
     timing = progress.timing
     return {"samples": timing.samples, "forward_s": timing.forward, "packing_s": timing.packing}
 
@@ -223,7 +224,7 @@ def _store(
     found: Sequence[PointResult],
 ) -> Path:
     weights = model.weights()
-    tensors = {k: Deferred(tuple(w.shape), _numpy_dtype(w.dtype), lambda w=w: as_numpy(w)) for k, w in weights.items()}
+    tensors = {k: Deferred(tuple(w.shape), _numpy_dtype(w.dtype), partial(as_numpy, w)) for k, w in weights.items()}
     scales = {r.point.name: PointScale(r.scale, str(r.applied.rule), r.applied.alpha is not None) for r in found}
     effective = {r.point.name: r.applied.alpha for r in found}
     provenance = Provenance(

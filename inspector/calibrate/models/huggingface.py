@@ -42,7 +42,7 @@ class HuggingFaceModel:
         except (OSError, ValueError, ImportError, KeyError, RuntimeError) as e:
             raise CannotOpen(f"transformers cannot load it: {' '.join(str(e).split())}", file=path) from e
         if not spread:
-            self._model.to(device)
+            self._model.to(device)  # type: ignore[arg-type]
         self._model.requires_grad_(False).eval()
         first = next(self._model.parameters())
         self.device, self.dtype = first.device, str(first.dtype).removeprefix("torch.")

@@ -26,8 +26,11 @@ CONVOLVED = "conv1d."
 
 
 class ProbedModel(Protocol):
-    """A model that shows its observation points. is_spread: over several devices. dtype: what it stores, of DTYPES. prefix: what names of points have in
-    front of them in a checkpoint. linears: keys of the weights that a quantization replaces."""
+    """A model that shows its observation points.
+
+    is_spread: over several devices. dtype: what it stores, of DTYPES. prefix: what names of points have in front of
+    them in a checkpoint. linears: keys of the weights that a quantization replaces.
+    """
 
     path: str
     dtype: str

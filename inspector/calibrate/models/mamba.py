@@ -1,19 +1,19 @@
 """Mamba and Mamba2 language models, written out: every place that Quamba observes has its name here.
 
-A forward of its own, because the usual ones keep what happens inside a mixer to themselves (a convolution whose weight is
-used directly never calls a hook). Keys are those of state-spaces checkpoints, which Hugging Face's differ from in the
-embedding alone.
+A forward of its own, because the usual ones keep what happens inside a mixer to themselves (a convolution whose weight
+is used directly never calls a hook). Keys are those of state-spaces checkpoints, which Hugging Face's differ from in
+the embedding alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.calibrate.models.rotation import rotate
@@ -85,8 +85,8 @@ class Mixer(nn.Module):
 
     def convolved(self, x: Tensor) -> Tensor:
         """Causal depthwise convolution and SiLU, [B, L, D] -> [B, L, D], stored once, as a fused kernel does."""
-        padded = F.pad(x.mT.to(self.conv1d.weight.dtype), (self.config.d_conv - 1, 0))
-        return self.numerics.stored(F.silu(self.conv1d(padded).float()).mT)
+        padded = functional.pad(x.mT.to(self.conv1d.weight.dtype), (self.config.d_conv - 1, 0))
+        return self.numerics.stored(functional.silu(self.conv1d(padded).float()).mT)
 
     def projected(self, linear: nn.Linear, x: Tensor) -> Tensor:
         """linear(x), stored."""
@@ -129,14 +129,14 @@ class Mamba2Mixer(Mixer):
         x, b, c_ = self.convolved(convolved).split(parts, -1)
         for name, part in (("x_conv_out", x), ("B_conv_out", b), ("C_conv_out", c_)):
             observe(f"{name}:input", part)
-        step = F.softplus(dt.float() + self.dt_bias.float()).clamp(*c.dt_limit)
+        step = functional.softplus(dt.float() + self.dt_bias.float()).clamp(*c.dt_limit)
         heads = x.float().unflatten(-1, (c.n_heads, c.head_dim))
-        groups = (t.float().unflatten(-1, (c.n_groups, c.d_state)) for t in (b, c_))
-        y, state = chunked_scan(heads, step, -torch.exp(self.A_log.float()), *groups, c.chunk)
+        b, c_ = (t.float().unflatten(-1, (c.n_groups, c.d_state)) for t in (b, c_))
+        y, state = chunked_scan(heads, step, -torch.exp(self.A_log.float()), b, c_, c.chunk)
         y = stored((y + heads * self.D.float()[:, None]).flatten(-2))
         observe("ssm_state_act:input", stored(state))
         observe("ssd_out_act:input", y)
-        gated = self.norm(y.float() * F.silu(z.float()))
+        gated = self.norm(y.float() * functional.silu(z.float()))
         return self.mixed(stored(gated), observe)
 
 
@@ -163,12 +163,12 @@ class MambaMixer(Mixer):
         observe("x_proj:output", selected)
         dt, b, c_ = selected.split((c.dt_rank, c.d_state, c.d_state), -1)
         observe("dt_proj:input", dt)
-        dt = stored(F.linear(computed(dt), self.dt_proj.weight))  # its bias is added in float32, by the scan
+        dt = stored(functional.linear(computed(dt), self.dt_proj.weight))  # its bias is added in float32, by the scan
         observe("dt_proj:output", dt)
-        step = F.softplus(dt.float() + self.dt_proj.bias.float())
+        step = functional.softplus(dt.float() + self.dt_proj.bias.float())
         y, state = selective_scan(x.float(), step, -torch.exp(self.A_log.float()), b.float(), c_.float())
         observe("ssm_state_act:input", stored(state))
-        y = (y + x.float() * self.D.float()) * F.silu(z.float())
+        y = (y + x.float() * self.D.float()) * functional.silu(z.float())
         return self.mixed(stored(y), observe)
 
 
@@ -182,7 +182,7 @@ class Block(nn.Module):
     def __init__(self, config: MambaConfig, numerics: Numerics) -> None:
         super().__init__()
         self.norm = RMSNorm(config.d_model, config.eps)
-        self.mixer = (Mamba2Mixer if config.version == 2 else MambaMixer)(config, numerics)
+        self.mixer: Mixer = (Mamba2Mixer if config.version == 2 else MambaMixer)(config, numerics)
 
 
 class Backbone(nn.Module):
@@ -193,6 +193,11 @@ class Backbone(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList(Block(config, numerics) for _ in range(config.n_layers))
         self.norm_f = RMSNorm(config.d_model, config.eps)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, in order."""
+        return cast("list[Block]", list(self.layers))
 
 
 class MambaLM(nn.Module):
@@ -210,7 +215,7 @@ class MambaLM(nn.Module):
         hidden = stored(self.backbone.embedding(ids))
         kept = torch.float32 if self.config.residual_in_fp32 else self.numerics.store
         residual = torch.zeros_like(hidden, dtype=kept)
-        for i, block in enumerate(self.backbone.layers):
+        for i, block in enumerate(self.backbone.blocks):
             residual = (residual + hidden).to(kept)
             hidden = block.mixer(stored(block.norm(residual)), _within(observe, f"layers.{i}.mixer."))
         residual = (residual + hidden).to(kept)
@@ -237,7 +242,7 @@ def config_of(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) 
     vocab_size, d_model = shapes["backbone.embedding.weight"]
     d_inner = shapes[mixer + "out_proj.weight"][1]
     d_conv = shapes[mixer + "conv1d.weight"][-1]
-    shared = {
+    shared: dict[str, Any] = {
         "version": version,
         "d_model": d_model,
         "n_layers": sum(k.endswith(".mixer.A_log") for k in shapes),

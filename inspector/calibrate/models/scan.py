@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
@@ -18,7 +18,7 @@ def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: 
     n_groups = b.shape[2]
     per_group = n_heads // n_groups
     # a step of length 0 neither decays the state nor adds to it
-    x, dt, b, c = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, -length % chunk)) for t in (x, dt, b, c))
+    x, dt, b, c = (functional.pad(t, (0, 0) * (t.ndim - 2) + (0, -length % chunk)) for t in (x, dt, b, c))
     n_chunks = x.shape[1] // chunk
     x = (x * dt[..., None]).view(n_batch, n_chunks, chunk, n_groups, per_group, head_dim)
     decay = (dt * a).view(n_batch, n_chunks, chunk, n_groups, per_group).permute(0, 1, 3, 4, 2)
