@@ -7,19 +7,17 @@ No path through here imports textual, plotext or torch.
 from __future__ import annotations
 
 import gc
-import json
 import math
 import os
-import shutil
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
+from qinspect.inspector.printing import AsJson, Meter, print_json, print_table, print_text, terminal_width, with_meter
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
@@ -46,12 +44,10 @@ app = App(
 _PLACES = "file, folder, *.index.json, or org/name in the local Hugging Face cache."
 ModelA = Annotated[str, Parameter(help=f"A checkpoint: {_PLACES}")]
 ModelB = Annotated[str, Parameter(help="The checkpoint to compare with it.")]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 Codes = Annotated[
     bool | None,
     Parameter(name="--codes", negative="--no-codes", help="Compare codes and other tensors (default: if under 8 GB)."),
 ]
-T = TypeVar("T")
 
 
 # Handles and records are made by the hundred thousand, none of them in a cycle: going over them again and again takes
@@ -115,7 +111,7 @@ def _fail(error: QinspectError, as_json: bool) -> int:
     print(f"qinspect: {error}", file=sys.stderr)
     try:
         if as_json:
-            _print_json({"schema": "qinspect.error/1", "error": error.as_dict()})
+            print_json({"schema": "qinspect.error/1", "error": error.as_dict()})
         sys.stdout.flush()
     except OSError:  # stdout is what failed
         _discard_stdout()
@@ -134,64 +130,11 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _print(text: str) -> None:
-    """Text to stdout whatever its encoding can show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-
-
-def _print_json(content: object) -> None:
-    json.dump(content, sys.stdout, indent=1, allow_nan=False)
-    sys.stdout.write("\n")
-
-
-def _print_table(table: Table) -> None:
-    if sys.stdout.isatty():
-        _print(table.without_empty().rich(shutil.get_terminal_size().columns))
-    else:
-        _print(table.without_empty().text(""))
-
-
-class _Meter:
-    """Progress on a terminal's stderr, from the first second on, at most ten lines a second, erased at the end."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
-        self.shown = False
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.start < 1 or now - self.last < 0.1 or not sys.stderr.isatty():
-            return
-        self.last = now
-        self.shown = True
-        rate = done / (now - self.start)
-        left = f", {(total - done) / rate:.0f} s left" if rate and total > done else ""
-        print(
-            f"\r\x1b[K{phase}: {100 * done // max(1, total)} %{left} (ctrl-c stops)",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def clear(self) -> None:
-        if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def _with_meter(work: Callable[[_Meter], T]) -> T:
-    meter = _Meter()
-    try:
-        return work(meter)
-    finally:
-        meter.clear()
-
-
 def _open(path: str) -> Format:
     from qinspect.inspector.checkpoint import open_checkpoint
     from qinspect.inspector.formats import format_of
 
-    return _with_meter(
+    return with_meter(
         lambda meter: format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
     )
 
@@ -208,9 +151,9 @@ def report(a: ModelA, b: ModelB | None = None, /, *, codes: Codes = None, as_jso
         if not as_json:
             from qinspect.inspector.report import model_line
 
-            _print(model_line("A", first))
-            _print_table(_scales_table(first))
-            _print(f"B  cannot be compared: {e}")
+            print_text(model_line("A", first))
+            print_table(_scales_table(first))
+            print_text(f"B  cannot be compared: {e}")
         return _fail(e, as_json)
     comparison = _compare(first, second, codes)
     changed = _rows(comparison, "changed", "forward")
@@ -243,7 +186,7 @@ def diff(
         from qinspect.inspector.report import scale_table
 
         table = scale_table(rows)
-        _print(table.csv().removesuffix("\n") if csv else table.markdown())
+        print_text(table.csv().removesuffix("\n") if csv else table.markdown())
     else:
         _print_comparison(comparison, rows, as_json, all_weights=only == "all")
     return 0 if comparison.same or exit_zero else 1
@@ -252,7 +195,7 @@ def diff(
 def _compare(a: Format, b: Format, codes: bool | None) -> Comparison:
     from qinspect.inspector.compare import compare
 
-    return _with_meter(lambda meter: compare(a, b, codes, meter))
+    return with_meter(lambda meter: compare(a, b, codes, meter))
 
 
 def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
@@ -275,10 +218,9 @@ def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_w
 
     if as_json:
         weights = [w for w in c.weights if all_weights or not w.status.counts_as_same]
-        _print_json(payload.comparison(c, rows, weights))
+        print_json(payload.comparison(c, rows, weights))
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    _print(comparison_text(c, scale_table(rows), width))
+    print_text(comparison_text(c, scale_table(rows), terminal_width()))
 
 
 @app.command
@@ -300,13 +242,13 @@ def tree(
     fmt = _open(a)
     root = build_tree(fmt.checkpoint.entries.values())
     if as_json:
-        _print_json(payload.tree(fmt, root, depth))
+        print_json(payload.tree(fmt, root, depth))
         return 0
-    _print(model_line("A", fmt))
+    print_text(model_line("A", fmt))
     for line in tree_lines(root, depth, expand):
-        _print(line)
+        print_text(line)
     for names in fmt.checkpoint.tied():
-        _print(f"tied: {' = '.join(visible(n, 120) for n in names)}")
+        print_text(f"tied: {' = '.join(visible(n, 120) for n in names)}")
     return 0
 
 
@@ -318,12 +260,12 @@ def scales(a: ModelA, /, *, as_json: AsJson = False) -> int:
 
     fmt = _open(a)
     if as_json:
-        _print_json(payload.scales(fmt, _ranges(fmt)))
+        print_json(payload.scales(fmt, _ranges(fmt)))
         return 0
-    _print(model_line("A", fmt))
+    print_text(model_line("A", fmt))
     for note in (*fmt.checkpoint.notes, *fmt.notes()):
-        _print(f"   note: {visible(note)}")
-    _print_table(_scales_table(fmt))
+        print_text(f"   note: {visible(note)}")
+    print_table(_scales_table(fmt))
     return 0
 
 
@@ -339,7 +281,7 @@ def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
 
     found: dict[str, tuple[float, float] | str] = {}
 
-    def work(meter: _Meter) -> None:
+    def work(meter: Meter) -> None:
         records = fmt.scales()
         for i, r in enumerate(records):
             meter("reading scales", i, len(records))
@@ -350,7 +292,7 @@ def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
             except QinspectError as e:
                 found[r.role] = str(e)
 
-    _with_meter(work)
+    with_meter(work)
     return found
 
 
@@ -370,9 +312,9 @@ def show(
     fmt = _open(a)
     found = inspect_entry(fmt, key)
     if as_json:
-        _print_json(payload.inspection(fmt, found))
+        print_json(payload.inspection(fmt, found))
     else:
-        _print(inspection_text(fmt, found))
+        print_text(inspection_text(fmt, found))
     return 0
 
 
@@ -390,15 +332,15 @@ def dequantize(
     from qinspect.inspector.text import size
 
     fmt = _open(a)
-    n, n_bytes = _with_meter(lambda meter: write_dequantized(fmt, out, keys, lambda d, t: meter("writing", d, t)))
+    n, n_bytes = with_meter(lambda meter: write_dequantized(fmt, out, keys, lambda d, t: meter("writing", d, t)))
     if as_json:
-        _print_json({"schema": "qinspect.dequantize/1", "out": str(out), "tensors": n, "bytes": n_bytes})
+        print_json({"schema": "qinspect.dequantize/1", "out": str(out), "tensors": n, "bytes": n_bytes})
     else:
-        _print(f"{n} tensors, {size(n_bytes)} of float32, in {visible(str(out))}")
+        print_text(f"{n} tensors, {size(n_bytes)} of float32, in {visible(str(out))}")
     return 0
 
 
-# Named by their place, so that what runs need is imported for runs only.
+# Named by their place, so that what a command needs is imported for it only.
 _RUN_HELP = (
     "Start a command that outlives this terminal. Exit code 0: started, 2: not; with -f, 1 unless it finished well."
 )
@@ -408,33 +350,16 @@ app.command(
 app.command(
     "qinspect.inspector.runs.commands:app", name="runs", help="List the runs; show, follow, cancel, remove one."
 )
-
+_LOGS_HELP = (
+    "What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."
+)
+app.command("qinspect.inspector.logs.cli:logs", name="logs", help=_LOGS_HELP)
+_VERIFY_HELP = (
+    "Check an observer on known or saved activations: quantile, scale, clipped share and error at each alpha. "
+    "Exit code 0: all checks passed, 1: one failed, 2: error."
+)
+app.command("qinspect.inspector.verify.cli:verify", name="verify", help=_VERIFY_HELP)
 app.command(
     "qinspect.inspector.calibrate.commands:calibrate", name="calibrate",
     help="Record the distributions of a model's activations; make scales of them for any alpha.",
 )  # fmt: skip
-
-
-@app.command
-def logs(
-    file: Annotated[str, Parameter(help="A log; - is stdin.", allow_leading_hyphen=True)],
-    /,
-    *,
-    level: Annotated[
-        Literal["info", "warning", "error"], Parameter(help="What to print besides conclusions: from this level on.")
-    ] = "info",
-    points: Annotated[bool, Parameter(name="--points", negative="", help="Print all rows of points.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."""
-    from qinspect.inspector.logs import report as log_report
-    from qinspect.inspector.logs.summary import summarize
-
-    found = _with_meter(lambda meter: summarize(file, None, lambda d, t: meter("reading", d, t)))
-    for problem in found.problems:
-        print(f"qinspect: {problem}", file=sys.stderr)
-    if as_json:
-        _print_json(log_report.payload(found))
-    else:
-        _print(log_report.text(found, shown=level, all_points=points))
-    return 0

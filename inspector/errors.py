@@ -106,6 +106,10 @@ class UsageError(QinspectError):
     """The command line asks for something that does not exist."""
 
 
+class NoDevice(QinspectError):
+    """A GPU was asked for, and there is none, or what it takes to use it is missing."""
+
+
 class CannotStartRun(QinspectError):
     """A run was not started: a missing program, a folder that cannot be written. Nothing is left behind."""
 

@@ -112,8 +112,9 @@ class Ema:
     def __call__(self, values: Sequence[Floats]) -> Floats:
         """Over float32 scalars or arrays of one shape."""
         w = values[0]
-        for value in values[1:]:
-            w = w + np.float32(self.sigma) * (value - w)
+        with np.errstate(invalid="ignore"):  # inf - inf: nan, as in torch
+            for value in values[1:]:
+                w = w + np.float32(self.sigma) * (value - w)
         return w
 
     def __str__(self) -> str:
@@ -170,8 +171,12 @@ class Rule:
             raise ValueError(f"{self.statistic} of a table that is not exact has no bounds")
         return Bounds(*(np.asarray(self.scale(tables), np.float32) for tables in (low, [t.upper for t in samples])))
 
+    def w_max_at(self, samples: Tables, alphas: NDArray[Any]) -> Floats:
+        """float32[A]: the range at each alpha instead of the rule's own. Raises ValueError unless it has one."""
+        return self._ranges_at(samples)(alphas)
+
     def scales_at(self, samples: Tables, alphas: NDArray[Any]) -> Floats:
-        """float32[A]: the scale at each alpha instead of the rule's own. Raises ValueError unless it has one."""
+        """float32[A]: the scale at each alpha, as `w_max_at`."""
         return self._at(samples)(alphas)
 
     def alpha_of(self, samples: Tables, scale: float, tolerance: float = 0.0) -> AlphaInterval | None:
@@ -184,11 +189,15 @@ class Rule:
         return solve_alpha_between(at_lower, at_upper, low, high)
 
     def _at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
+        ranges = self._ranges_at(samples)
+        return lambda alphas: self._scale(ranges(alphas))
+
+    def _ranges_at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
         if not isinstance(self.statistic, Quantile):
             raise ValueError(f"{self.statistic} has no alpha")
         rank = self.statistic.rank
-        pooled = [merge(samples)] if self.reducer == "pooled" else samples
-        return lambda alphas: self._scale(self._range(pooled, lambda t: t.quantile(alphas, rank).astype(np.float32)))
+        pooled = [merge(samples)] if self.reducer == "pooled" and len(samples) > 1 else samples
+        return lambda alphas: self._range(pooled, lambda t: t.quantile(alphas, rank).astype(np.float32))
 
     def _range(self, samples: Tables, statistic: Callable[[MagnitudeTable], Floats]) -> Floats:
         if not samples:

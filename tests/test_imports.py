@@ -31,6 +31,9 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("show", "A", "layers.0.mixer.in_proj.weight"),
     ("dequantize", "A", "OUT"),
     ("logs", "LOG"),
+    ("verify", "--samples", "2"),
+    ("verify", "--samples", "2", "--json"),
+    ("verify", "ACTIVATION", "--key", "x_bf16.*"),
 )
 
 
@@ -61,12 +64,14 @@ def test_the_screen_is_imported_without_what_only_its_models_need() -> None:
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_imports_a_screen_or_torch(words: Sequence[str], quamba: Quamba, tmp_path: Path) -> None:
     log = Path(__file__).parent / "data" / "logs" / "quamba_mamba2_w4a8_again.log"
-    places = {"A": quamba(A), "B": quamba(B), "OUT": tmp_path / "out.safetensors", "LOG": log}
+    activation = Path(__file__).parent / "data" / "observers" / "streams.safetensors"
+    out = tmp_path / "out.safetensors"
+    places = {"A": quamba(A), "B": quamba(B), "OUT": out, "LOG": log, "ACTIVATION": activation}
     run = "import sys; from qinspect.inspector.cli import main\nassert main(sys.argv[1:]) == 0"
     found = imported_by(run, *(places.get(w, w) for w in words))
     assert "qinspect.inspector.cli" in found
     assert found.isdisjoint(HEAVY)
-    assert not {m for m in found if m.startswith(DISTRIBUTIONS)}
+    assert bool({m for m in found if m.startswith(DISTRIBUTIONS)}) == (words[0] == "verify")
 
 
 def test_a_checkpoint_is_opened_without_numpy(quamba: Quamba) -> None:

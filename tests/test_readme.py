@@ -18,7 +18,7 @@ SESSIONS = re.findall(r"^```\n\$ qinspect ([^\n;]*)([^\n]*)\n(.*?)\n```", README
 
 
 def test_the_readme_has_sessions() -> None:
-    assert len(SESSIONS) == 3
+    assert len(SESSIONS) == 4
 
 
 @pytest.mark.parametrize(("arguments", "rest", "printed"), SESSIONS)

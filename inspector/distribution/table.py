@@ -49,10 +49,10 @@ class MagnitudeTable:
     dropped_bits: int = 0
 
     @classmethod
-    def of(cls, x: Any, dtype: str | None = None) -> MagnitudeTable:
+    def of(cls, x: Any, dtype: str | None = None, exact_up_to: int = single.EXACT_ELEMENTS) -> MagnitudeTable:
         """Count an array of float16, bfloat16 or float32, or raw 16-bit patterns whose `dtype` is named.
 
-        float32 is exact where all values are upcast from 16 bits, and up to single.EXACT_ELEMENTS; beyond, a value is
+        float32 is exact where all values are upcast from 16 bits, and up to `exact_up_to` of them; beyond, a value is
         known to 2^-11 of itself. Raises TypeError for other elements.
         """
         array = np.asarray(x)
@@ -65,7 +65,7 @@ class MagnitudeTable:
         narrowed = single.narrow(flat)
         if narrowed is not None:
             return cls.from_signed_counts(signed_counts(narrowed), narrowed.dtype.name)
-        exact = flat.size <= single.EXACT_ELEMENTS
+        exact = flat.size <= exact_up_to
         patterns, counts = single.exact_counts(flat) if exact else single.bounded_counts(flat)
         finite = flat[np.isfinite(flat)]
         extreme = _with_sign(float(finite.max(initial=-math.inf)), float(finite.min(initial=math.inf)))

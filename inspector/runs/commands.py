@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from typing import Annotated
@@ -10,12 +9,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.printing import AsJson, narrate, print_json, print_table, print_text, write
 from qinspect.inspector.runs import Run, State, check_before_start, compare_specs, find, list_runs, make_spec, start
 from qinspect.inspector.runs import show as shown
 from qinspect.inspector.runs.cancelling import DEFAULT_GRACE_S
 from qinspect.inspector.runs.folder import runs_folder
 from qinspect.inspector.runs.follow import TerminalText, copy_log, follow, offset_of_last_lines
-from qinspect.inspector.table import Table
 from qinspect.inspector.text import visible
 
 LINES_BEFORE_FOLLOWING = 100
@@ -29,7 +28,6 @@ def _version() -> str:
 
 
 app = App(name="runs", version=_version)
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 Follow = Annotated[
     bool,
     Parameter(name=["--follow", "-f"], negative="", help="Print the log until the run ends; ctrl-c only stops it."),
@@ -53,19 +51,19 @@ def run(
     warnings = check_before_start(spec)
     started = start(spec)
     if as_json:
-        _print_json({"schema": "qinspect.run/1", "run": shown.run_json(shown.look(started)), "warnings": warnings})
+        print_json({"schema": "qinspect.run/1", "run": shown.run_json(shown.look(started)), "warnings": warnings})
         return 0
     for warning in warnings:
-        _narrate(f"warning: {warning}")
+        narrate(f"warning: {warning}")
     if not follow_log:
-        _print(shown.started_text(started))
+        print_text(shown.started_text(started))
         return 0
-    _narrate(f"run {started.id} has started; ctrl-c stops the following, not the run")
+    narrate(f"run {started.id} has started; ctrl-c stops the following, not the run")
     code = _follow(started, 0)
     if code:
         return code
     state = started.state()
-    _narrate(shown.outcome_text(started, state))
+    narrate(shown.outcome_text(started, state))
     return 0 if state.state is State.FINISHED else 1
 
 
@@ -75,11 +73,11 @@ def list_all(*, as_json: AsJson = False) -> int:
     rows = [shown.look(r) for r in list_runs()]
     if as_json:
         folder = str(runs_folder())
-        _print_json({"schema": "qinspect.runs/1", "folder": folder, "runs": [shown.run_json(s) for s in rows]})
+        print_json({"schema": "qinspect.runs/1", "folder": folder, "runs": [shown.run_json(s) for s in rows]})
     elif rows:
-        _print_table(shown.runs_table(rows))
+        print_table(shown.runs_table(rows))
     else:
-        _print("no runs: `qinspect run -- CMD ...` starts one")
+        print_text("no runs: `qinspect run -- CMD ...` starts one")
     return 0
 
 
@@ -123,7 +121,7 @@ def cancel(
     if as_json:
         _print_run(found, as_json)
     else:
-        _print(shown.outcome_text(found, state))
+        print_text(shown.outcome_text(found, state))
     return 0
 
 
@@ -138,9 +136,9 @@ def rm(*run_names: RunName, as_json: AsJson = False) -> int:
     for each in found:
         each.remove()
     if as_json:
-        _print_json({"schema": "qinspect.removed/1", "removed": [r.id for r in found]})
+        print_json({"schema": "qinspect.removed/1", "removed": [r.id for r in found]})
     else:
-        _print("\n".join(f"removed {r.id} ({visible(r.spec.name, 120)})" for r in found))
+        print_text("\n".join(f"removed {r.id} ({visible(r.spec.name, 120)})" for r in found))
     return 0
 
 
@@ -157,12 +155,12 @@ def diff(
     changes = compare_specs(first.spec, second.spec)
     if as_json:
         rows = [{"field": field, "a": x, "b": y} for field, x, y in changes]
-        _print_json({"schema": "qinspect.runs_diff/1", "a": first.id, "b": second.id, "changes": rows})
+        print_json({"schema": "qinspect.runs_diff/1", "a": first.id, "b": second.id, "changes": rows})
     elif changes:
-        _print(f"A  {first.id}  {visible(first.spec.name, 120)}\nB  {second.id}  {visible(second.spec.name, 120)}")
-        _print_table(shown.changes_table(changes))
+        print_text(f"A  {first.id}  {visible(first.spec.name, 120)}\nB  {second.id}  {visible(second.spec.name, 120)}")
+        print_table(shown.changes_table(changes))
     else:
-        _print("nothing changed: command, variables, folder and commit are the same")
+        print_text("nothing changed: command, variables, folder and commit are the same")
     return 0
 
 
@@ -176,7 +174,7 @@ def _variable(text: str) -> tuple[str, str]:
 def _follow(found: Run, offset: int, only_now: bool = False) -> int:
     """Print the log from an offset on. Returns 130 where ctrl-c ended that, else 0."""
     terminal = sys.stdout.isatty()
-    text = TerminalText(_write, shutil.get_terminal_size().columns, live=not only_now)
+    text = TerminalText(_write_now, shutil.get_terminal_size().columns, live=not only_now)
 
     def raw(data: bytes) -> None:
         sys.stdout.buffer.write(data)
@@ -190,7 +188,7 @@ def _follow(found: Run, offset: int, only_now: bool = False) -> int:
             follow(found, offset, text if terminal else raw)
     except KeyboardInterrupt:
         text.close()
-        _narrate(f"stopped following; run {found.id} goes on" if found.state().state.is_live else "interrupted")
+        narrate(f"stopped following; run {found.id} goes on" if found.state().state.is_live else "interrupted")
         return 130
     text.close()
     return 0
@@ -199,30 +197,11 @@ def _follow(found: Run, offset: int, only_now: bool = False) -> int:
 def _print_run(found: Run, as_json: bool) -> None:
     seen = shown.look(found)
     if as_json:
-        _print_json({"schema": "qinspect.run/1", "run": shown.run_json(seen), "warnings": []})
+        print_json({"schema": "qinspect.run/1", "run": shown.run_json(seen), "warnings": []})
     else:
-        _print(shown.run_text(seen))
+        print_text(shown.run_text(seen))
 
 
-def _write(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+def _write_now(text: str) -> None:
+    write(text)
     sys.stdout.flush()
-
-
-def _print(text: str) -> None:
-    _write(f"{text}\n")
-
-
-def _print_table(table: Table) -> None:
-    full = table.without_empty()
-    _print(full.rich(shutil.get_terminal_size().columns) if sys.stdout.isatty() else full.text(""))
-
-
-def _print_json(content: object) -> None:
-    json.dump(content, sys.stdout, indent=1, allow_nan=False)
-    sys.stdout.write("\n")
-
-
-def _narrate(text: str) -> None:
-    print(f"qinspect: {visible(text)}", file=sys.stderr, flush=True)

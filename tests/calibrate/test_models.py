@@ -18,7 +18,7 @@ from qinspect.inspector.calibrate.engine import find_points
 from qinspect.inspector.calibrate.models.load import open_model
 from qinspect.inspector.calibrate.models.mamba import MambaLM, config_of, unobserved
 from qinspect.inspector.calibrate.models.numerics import Numerics
-from qinspect.inspector.calibrate.models.rotation import hadamard
+from qinspect.inspector.calibrate.models.rotation import hadamard, rotate
 from qinspect.inspector.calibrate.models.scan import chunked_scan, selective_scan
 from qinspect.inspector.calibrate.recipes import applied
 from qinspect.inspector.distribution import MagnitudeTable
@@ -154,3 +154,9 @@ def test_scales_are_those_of_quambas_own_calibration(source_root: Path, name: st
     assert set(points) == set(compared)
     assert max(map(abs, compared.values())) < 0.002
     assert sum(abs(c) < 1e-4 for c in compared.values()) >= 0.7 * len(compared)
+
+
+@pytest.mark.parametrize("width", [1, 2, 12, 20, 64, 192, 640])
+def test_rotate_is_the_product_with_the_matrix(width: int) -> None:
+    x = torch.randn(3, 2, width)
+    assert torch.allclose(rotate(x), x @ hadamard(width).mT, atol=1e-5)

@@ -9,8 +9,16 @@ from torch import Tensor
 
 
 def rotate(x: Tensor) -> Tensor:
-    """x H^T of the last axis, H the normalised Hadamard matrix of its width, in float32; of x's dtype."""
-    return (x.float() @ hadamard(x.shape[-1], x.device).mT).to(x.dtype)
+    """x H^T of the last axis, H the normalised Hadamard matrix of its width, in float32; of x's dtype.
+
+    H is a Kronecker product of H and of Sylvester's matrix, so two small products do what a large one would:
+    width (width / s + s) multiplications for a width^2.
+    """
+    width = x.shape[-1]
+    inner = min(32, width // _odd_order(width))
+    outer = hadamard(width // inner, x.device)
+    rows = x.float().unflatten(-1, (-1, inner)) @ hadamard(inner, x.device).mT
+    return (outer @ rows).flatten(-2).to(x.dtype)
 
 
 def hadamard(width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -24,9 +32,7 @@ def hadamard(width: int, device: torch.device | str = "cpu") -> Tensor:
     if found is None and place.type != "cpu":
         found = _CACHE[width, place] = hadamard(width).to(place)
     elif found is None:
-        order = next((n for n in (12, 20) if width % n == 0 and _is_power_of_2(width // n)), 1)
-        if order == 1 and not _is_power_of_2(width):
-            raise ValueError(f"there is no Hadamard matrix of width {width} here, only of 2^k, 12 2^k and 20 2^k")
+        order = _odd_order(width)
         found = {1: torch.ones(1, 1), 12: _paley_2(5), 20: _paley_1(19)}[order]
         while found.shape[0] < width:
             found = torch.kron(found, torch.tensor([[1.0, 1.0], [1.0, -1.0]]))
@@ -35,6 +41,14 @@ def hadamard(width: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 _CACHE: dict[tuple[int, torch.device], Tensor] = {}
+
+
+def _odd_order(width: int) -> int:
+    """The order of the matrix that Sylvester's construction goes on from: 1, 12 or 20."""
+    order = next((n for n in (12, 20) if width % n == 0 and _is_power_of_2(width // n)), 1)
+    if not _is_power_of_2(width // order):
+        raise ValueError(f"there is no Hadamard matrix of width {width} here, only of 2^k, 12 2^k and 20 2^k")
+    return order
 
 
 def _is_power_of_2(n: int) -> bool:
