@@ -32,6 +32,9 @@ HASHED_BYTES = 1 << 28
 TEXT_BLOCK_CHARACTERS = 1 << 20
 MAX_LINE_BYTES = 1 << 28
 MAX_IDS_BYTES = 1 << 30
+MAX_WINDOW_BYTES = 1 << 31
+"""As `zstd --long=31` compresses; the library's own limit is 2^27."""
+
 _LINES = (".jsonl", ".ndjson")
 _PACKED = (".zst", ".gz")
 _FILES = (*_LINES, *_PACKED, ".json", ".parquet", ".txt", ".text", ".md")
@@ -420,7 +423,7 @@ class _Zstandard(io.RawIOBase):
                 raise EOFError("the file ends within a frame")
             return False
         if self._frame is None:
-            self._frame = self._package.ZstdDecompressor().decompressobj()
+            self._frame = self._package.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
         try:
             self._content = memoryview(self._frame.decompress(packed))
         except self._package.ZstdError as e:

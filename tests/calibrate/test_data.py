@@ -133,6 +133,14 @@ def test_the_hash_is_of_the_ids_in_order_and_of_where_they_are_cut(tmp_path: Pat
     assert samples.sha256 == load(in_parquet(tmp_path, ["ab", "", "c"])).sha256
 
 
+@pytest.mark.parametrize("window_log", [20, 28])
+def test_zstandard_with_a_long_window_is_read(window_log: int, tmp_path: Path) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
+    packing = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    (tmp_path / "x.jsonl.zst").write_bytes(packing.compress(lines(TEXTS)) + packing.flush())
+    assert len(load(tmp_path / "x.jsonl.zst").ids) == 6
+
+
 # --- text ---
 
 
@@ -184,7 +192,7 @@ def test_text_that_is_none_is_one_error(tmp_path: Path) -> None:
 # --- streaming ---
 
 
-def test_a_large_file_is_read_no_further_than_needed(tmp_path: Path) -> None:
+def test_a_large_file_is_read_no_further_than_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = jsonl(tmp_path, ["text"] * 600)
     with path.open("r+b") as f:
         f.truncate(10_000_000_000)  # sparse: zeros to the end
@@ -192,6 +200,7 @@ def test_a_large_file_is_read_no_further_than_needed(tmp_path: Path) -> None:
     assert (len(samples.ids), samples.n_seen) == (512, 512)
     source = samples.describe()["source"]
     assert (source["bytes"], source["sha256_of_bytes"]) == (10_000_000_000, 1 << 28)
+    monkeypatch.setattr(documents_module, "MAX_LINE_BYTES", 1 << 20)
     with pytest.raises(BrokenFile, match="line 601 is too long"):
         load(path, 601)
 
