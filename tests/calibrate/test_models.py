@@ -112,7 +112,7 @@ def test_a_width_without_a_matrix() -> None:
 
 
 def base(source_root: Path, name: str) -> Path:
-    (found,) = (source_root / "tests" / "data" / "quamba" / name).iterdir()
+    (found,) = (source_root / "tests" / "data" / "models" / name).iterdir()
     return found
 
 
@@ -133,9 +133,9 @@ def test_scales_are_those_of_quambas_own_calibration(source_root: Path, name: st
     """Both round to float16 wherever the other does, but for the sums inside a product, which add up in another order,
     and the weights, which Quamba rotates after the calibration and we before it. That moves a value by a float16 step
     now and then: a maximum by at most two steps (0.2 %), a quantile, which averages, by less."""
-    data = source_root / "tests" / "data" / "quamba"
-    samples = json.loads((data / "calibration_tokens.json").read_text())["samples"]
-    expected = json.loads((data / quantized / "expected_scales.json").read_text())
+    data = source_root / "tests" / "data"
+    samples = json.loads((data / "models" / "calibration_tokens.json").read_text())["samples"]
+    expected = json.loads((data / "quamba" / quantized / "expected_scales.json").read_text())
     model = open_model(str(base(source_root, name)), True, CPU)
     tables: dict[str, list[MagnitudeTable]] = {}
     for ids in samples:
