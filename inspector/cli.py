@@ -162,6 +162,19 @@ def report(a: ModelA, b: ModelB | None = None, /, *, codes: Codes = None, as_jso
 
 
 @app.command
+def demo(
+    *,
+    prepare: Annotated[bool, Parameter(negative="", help="Make the two checkpoints and print nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Calibrate a small model that comes with the program, and compare what two alphas make of it."""
+    from qinspect.inspector.demo.prepare import prepared
+
+    a, b = prepared()
+    return 0 if prepare else report(str(a), str(b), as_json=as_json)
+
+
+@app.command
 def diff(
     a: ModelA,
     b: ModelB,

@@ -6,25 +6,35 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = frozenset({"tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate"})
+COMMANDS = frozenset({"tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "demo"})
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 
 SCREEN_OPTIONS = frozenset({"--low-bandwidth"})
 
 
 def main() -> int:
-    """Open the screen for `qinspect [A [B]]` on a terminal, else run the command line. Returns the exit code."""
+    """Open the screen for `qinspect [A [B]]` and `qinspect demo` on a terminal, else run the command line. Returns the
+    exit code."""
     words = sys.argv[1:]
+    paths = [w for w in words if w not in SCREEN_OPTIONS]
+    low_bandwidth = "--low-bandwidth" in words
     if wants_screen(words) and is_terminal():
-        from qinspect.tui.start import run
-
-        paths = [w for w in words if w not in SCREEN_OPTIONS]
-        a, b = (*paths, None, None)[:2]
-        return run(a, b, low_bandwidth="--low-bandwidth" in words)
+        return _screen(paths, low_bandwidth)
     from qinspect.inspector.cli import main as run_command_line
 
+    if paths == ["demo"] and is_terminal():
+        from qinspect.inspector.demo.prepare import prepared
+
+        return run_command_line(["demo", "--prepare"]) or _screen([str(p) for p in prepared()], low_bandwidth)
     end = words.index("--") if "--" in words else len(words)  # what follows is the command of a run
     return run_command_line([*(w for w in words[:end] if w not in SCREEN_OPTIONS), *words[end:]])
+
+
+def _screen(paths: Sequence[str], low_bandwidth: bool) -> int:
+    from qinspect.tui.start import run
+
+    a, b = (*paths, None, None)[:2]
+    return run(a, b, low_bandwidth=low_bandwidth)
 
 
 def wants_screen(words: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.settings import Settings
+from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 
@@ -24,7 +25,9 @@ _Alpha = Annotated[
 
 
 def calibrate(
-    model: Annotated[str, Parameter(help="A float16, bfloat16 or float32 model: a folder or file.")] = "",
+    model: Annotated[
+        str, Parameter(help="A float16, bfloat16 or float32 model: a folder or file; demo: the one that comes along.")
+    ] = "",
     /,
     *,
     recipe: Annotated[
@@ -68,6 +71,8 @@ def calibrate(
         return _resume(resume, name, follow)
     if not model:
         raise UsageError("MODEL is missing", expected="a model there", cure="`qinspect calibrate --help` says more.")
+    if model == "demo" and not Path(model).exists():
+        model = str(DEMO_MODEL)
     settings = Settings(
         model=str(Path(model).absolute()) if Path(model).exists() else model,
         recipe=recipe or "",

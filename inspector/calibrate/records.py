@@ -96,7 +96,7 @@ class LivePoints:
         self.path, self.alpha = folder / LIVE, alpha
         self._points = {p.name: (p, applied(recipe, p, alpha)) for p in points}
         self._w_max: dict[str, float] = {}
-        self._n = 0
+        self._n = self._n_shards = 0
         self._written = 0.0
 
     def sample(self, tables: dict[str, MagnitudeTable]) -> None:
@@ -122,7 +122,16 @@ class LivePoints:
             if isinstance(rule.statistic, Quantile):
                 value = float(table.quantile_bounds(rule.statistic.alpha, rule.statistic.rank).high)
             self._w_max[name] = max(self._w_max.get(name, 0.0), value)
+        self._n_shards += 1
+        if self._n_shards & (self._n_shards - 1) == 0:  # after 1, 2, 4, 8 ...: a log is no place for every one
+            self._log()
         self.write()
+
+    def _log(self) -> None:
+        """A line for each point: the journal keeps them, and the screen draws how they went."""
+        for name, w_max in self._w_max.items():
+            scale = self._points[name][1].rule.scale_of_range(w_max)
+            log.debug("running point %s: w_max=%.6g, scale=%.6g, samples=%d", name, w_max, scale, self._n)
 
     def write(self) -> None:
         """Bring the file up to date."""

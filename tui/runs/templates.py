@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,10 @@ from typing import Any
 
 from qinspect.tui.names import shown
 
-TYPES = ("text", "path", "integer", "number", "flag")
+TYPES = ("text", "path", "integer", "number", "numbers", "flag")
 YES, NO = "yes", "no"
+OURSELVES = "{qinspect}"
+"""A word of a template that stands for the program's own command line."""
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -47,8 +50,11 @@ class Field:
             return "a NUL can be in no command"
         if self.values and value not in self.values:
             return f"one of {', '.join(self.values)}"
-        if self.type not in ("integer", "number"):
+        if self.type not in ("integer", "number", "numbers"):
             return ""
+        if self.type == "numbers" and "," in value:
+            each = replace(self, type="number", required=True)
+            return next((p for v in value.split(",") if (p := each.problem(v.strip()))), "")
         try:
             number = int(value) if self.type == "integer" else float(value)
         except ValueError:
@@ -108,13 +114,19 @@ class Template:
         argv: list[str] = []
         for word in self.words:
             filled = _PLACE.sub(lambda found: given.get(found[1], found[0]), word)
-            if filled or not word:
+            if word == OURSELVES:
+                argv += [sys.executable, "-P", "-m", "qinspect.inspector"]
+            elif filled or not word:
                 argv.append(filled)
         for f in self.fields:
             value = given[f.name]
             if not f.option or not value or (f.type == "flag" and value != YES):
                 continue
-            argv += [f.option] if f.type == "flag" else [f.option, value]
+            if f.type == "flag":
+                argv.append(f.option)
+                continue
+            for each in value.split(",") if f.type == "numbers" else (value,):
+                argv += [f.option, each.strip()]
         return argv
 
 
