@@ -19,6 +19,7 @@ from qinspect.inspector.observers import Ema, Quantile
 from qinspect.inspector.whole_file import replacing
 
 RESULT = "calibration.json"
+SCHEMA = "qinspect.calibration/1"
 LIVE = "points.json"
 LIVE_EVERY_S = 0.5
 _BAR = 10

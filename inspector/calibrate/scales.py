@@ -30,7 +30,9 @@ class PointResult:
         """For JSON."""
         return {
             "point": self.point.name,
+            "key": self.point.key,
             "dtype": self.point.dtype,
+            "shape": list(self.point.shape),
             "rotated": self.point.rotated,
             "rule": str(self.applied.rule),
             "alpha": self.applied.alpha,

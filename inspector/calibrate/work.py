@@ -20,7 +20,7 @@ from qinspect.inspector.calibrate.grouped import GroupedAbsmax
 from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import applied, default_recipe, reach, rotates
-from qinspect.inspector.calibrate.records import RESULT, Bar, LivePoints, log, log_observers, write_json
+from qinspect.inspector.calibrate.records import RESULT, SCHEMA, Bar, LivePoints, log, log_observers, write_json
 from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.calibrate.scales import PointResult, results
 from qinspect.inspector.calibrate.settings import Settings, fingerprint
@@ -31,7 +31,6 @@ from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import UsageError
 
 SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}
-SCHEMA = "qinspect.calibration/1"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's malloc.h."""
 
