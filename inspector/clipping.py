@@ -154,11 +154,8 @@ class Gauge:
             raise ValueError(f"{rule.statistic} has no alpha")
         self.point, self.rule = point, rule
         self.table = point.pooled if point.pooled.magnitudes.size <= MAX_MAGNITUDES else point.pooled.coarse()
+        self._error = SquaredError(self.table)
         self._ranges = dict(zip(alphas, self._ranges_at(alphas), strict=True)) if alphas else {}
-
-    @cached_property
-    def _error(self) -> SquaredError:
-        return SquaredError(self.table)
 
     @cached_property
     def _signal(self) -> float:
@@ -194,18 +191,21 @@ class Gauge:
         w_max = self.range_at(alpha)
         if not (math.isfinite(w_max.middle) and w_max.middle > 0):
             return Reading(bits, w_max, math.nan)
-        scale = float(self.rule_at(alpha, bits).scale_of(np.float32(w_max.middle)))  # type: ignore[arg-type]
+        scale = float(self.rule_at(alpha, bits).scale_of(np.asarray(w_max.middle, np.float32)))
         return self.at_scale(scale, bits, w_max)
 
     def at_scale(self, scale: float, bits: int, w_max: Span | None = None) -> Reading:
-        """What a scale does; its range is scale * q_max unless given."""
+        """What a scale does; its range is scale * q_max unless given. For one thread: `curve` may run in another."""
+        return self._measured(self._error, scale, bits, w_max)
+
+    def _measured(self, error: SquaredError, scale: float, bits: int, w_max: Span | None = None) -> Reading:
         step = float(np.float32(scale))
         if not (math.isfinite(step) and step > 0):
             return Reading(bits, w_max or NOTHING, math.nan)
         limit = q_max(bits)
         w_max = w_max or Span(*[step * limit] * 2)
         used = code_usage(self.table, step, bits)
-        mse = self._mse(step, limit)
+        mse = self._mse(error, step, limit)
         return Reading(
             bits, w_max, step,
             beyond=self._over(lambda t: float(beyond(t, w_max.middle))),
@@ -223,11 +223,11 @@ class Gauge:
             return Span(*[ask(self.table)] * 2)
         return Span(*sorted((ask(self.table.lower), ask(self.table.upper))))
 
-    def _mse(self, scale: float, limit: int) -> Span:
+    def _mse(self, error: SquaredError, scale: float, limit: int) -> Span:
         n = self.table.n_finite
         if not n:
             return NOTHING
-        mean = self._error.sum(scale, limit, "half-even") / n
+        mean = error.sum(scale, limit, "half-even") / n
         if self.table.exact:
             return Span(mean, mean)
         root = math.sqrt(mean)
@@ -236,12 +236,14 @@ class Gauge:
     def _decibels(self, mse: float) -> float:
         if mse == 0:
             return math.inf if self._signal > 0 else math.nan
-        return 10 * math.log10(self._signal / mse) if self._signal > 0 else -math.inf
+        ratio = self._signal / mse
+        return 10 * math.log10(ratio) if ratio > 0 else -math.inf
 
     def curve(self, bits: int, check: Check) -> ErrorCurve:
         """The error over all scales worth looking at, the best of them, and what the stored ones do."""
         limit, largest = q_max(bits), self.table.largest
-        marked = tuple(self.at_scale(m.w_max[1] / limit, bits) for m in self.point.markers)
+        error = SquaredError(self.table)  # of its own: it computes in place, and the cursor moves meanwhile
+        marked = tuple(self._measured(error, m.w_max[1] / limit, bits) for m in self.point.markers)
         if not largest > 0:
             none = tuple(None for _ in marked)
             return ErrorCurve(bits, np.zeros(0, np.float32), np.zeros(0), None, None, marked, none)
@@ -252,10 +254,10 @@ class Gauge:
         for i, scale in enumerate(scales.tolist()):
             if not i % 16:
                 check(i, scales.size)
-            found[i] = self._decibels(self._mse(scale, limit).middle)
+            found[i] = self._decibels(self._mse(error, scale, limit).middle)
         check(scales.size, scales.size)
-        refined = self.at_scale(mse_optimal_scale(self.table, bits).scale, bits)
-        on_curve = self.at_scale(float(scales[int(found.argmax())]), bits)
+        refined = self._measured(error, mse_optimal_scale(self.table, bits).scale, bits)
+        on_curve = self._measured(error, float(scales[int(found.argmax())]), bits)
         best = min((r for r in (refined, on_curve, *marked) if r.is_scale), key=lambda r: r.mse.middle)
         alphas = tuple(self._alpha_of(r) for r in (best, *marked))
         return ErrorCurve(bits, scales, found, best, alphas[0], marked, alphas[1:])

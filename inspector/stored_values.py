@@ -49,7 +49,7 @@ class StoredValues:
     def what(self) -> str:
         """A phrase for people."""
         if self.weight is not None:
-            return f"{self.weight.bits} bits, dequantized"
+            return f"{self.weight.bits}-bit dequantized"
         return f"{self.tensor.dtype.name}, as stored" if self.tensor is not None else ""
 
     def blocks(self) -> Iterator[Array]:

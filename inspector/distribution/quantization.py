@@ -130,11 +130,11 @@ class SquaredError:
         stop = self.m.size if stop is None else stop
         first = min(max(start, int(np.searchsorted(self.m, 0.49 * float(s)))), stop)  # codes before it are 0
         codes, error = self._codes[first:stop], self._error[first:stop]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # a code * scale beyond float32 is infinite for libraries too
             np.divide(self.m[first:stop], s, out=codes)
-        round_codes(codes, rounding)
-        np.minimum(codes, np.float32(limit), out=codes)
-        codes *= s
+            round_codes(codes, rounding)
+            np.minimum(codes, np.float32(limit), out=codes)
+            codes *= s
         np.subtract(self.m64[first:stop], codes, out=error)
         error *= error
         error *= self.weights[first:stop]

@@ -27,7 +27,11 @@ from qinspect.tui.names import shown
 
 GUTTER = 9
 BEST = "*"
-MIN_ROWS = 3
+_ROUNDING = 1e-9
+"""A magnitude may not fall off the axis by its logarithm's last digit."""
+MIN_ROWS = 4
+_SHORTER = ((True, True, True), (True, False, True), (True, False, False), (False, False, False))
+"""Whether the words under the table, the ends of many scales and the best ones are shown: as many as have room."""
 CURVE_DECIBELS = 40.0
 """Of the error's curve this much is shown, from the best downwards."""
 
@@ -47,7 +51,7 @@ class Layout:
     def __init__(self, chart: Chart, asked: Shown, look: Look, glyphs: Glyphs) -> None:
         self.chart, self.asked, self.look, self.glyphs = chart, asked, look, glyphs
         self.axis = axis_of(chart.series, asked.octaves, max(8, look.width - GUTTER))
-        self.with_best = self.with_more = True
+        self.with_words = self.with_ranges = self.with_best = True
         self._marks = self._mark_lines()
         self.histogram_rows, self.curve_rows = self._heights()
         self._top = self._heading()
@@ -55,14 +59,14 @@ class Layout:
         self._errors, self._error_labels = self._curve()
 
     def _heights(self) -> tuple[int, int]:
-        """Lines of both plots. On a small screen the words and the best scales make room."""
-        for self.with_more, self.with_best in ((True, True), (False, True), (False, False)):
+        """Lines of both plots. On a small screen some of the numbers make room."""
+        for self.with_words, self.with_ranges, self.with_best in _SHORTER:
             fixed = len(self._heading()) + len(self._numbers(1.0)) + 2 + len(self._marks)
             room = self.look.height - fixed
-            if room >= 2 * MIN_ROWS + 1:
+            if room >= 2 * MIN_ROWS:
                 break
         room = max(room, 2)
-        return room - room * 45 // 100, room * 45 // 100
+        return room - (room - 1) * 45 // 100 - 1, (room - 1) * 45 // 100 + 1
 
     # --- what does not depend on alpha ---
 
@@ -74,6 +78,8 @@ class Layout:
             below = self._below(series)
             parts += [f"{count(below)} left of the axis"] if below else []
             parts += [series.shape] if series.shape else []
+            while len(parts) > 2 and len(dot.join(parts)) > self.look.width:
+                parts.pop()
             lines.append([(fill(dot.join(parts), self.look.width, self.glyphs.cut).rstrip(), "")])
         return lines + [
             [(fill(shown(note), self.look.width, self.glyphs.cut).rstrip(), "odd")] for note in self.chart.notes
@@ -97,7 +103,8 @@ class Layout:
         top = max((int(c.max()) for c in counts), default=0) or 1
         heights = [np.log1p(c) / math.log1p(top) if self.asked.log_counts else c / top for c in counts]
         made = drawing.area(heights[0], heights[1] if len(heights) > 1 else None, rows, self.look)
-        return made, _labels(rows, f"{top:,}", "log count" if self.asked.log_counts else "count", "0")
+        text = f"{top:,}" if len(f"{top:,}") < GUTTER else f"{top:.3g}"
+        return made, _labels(rows, text, "n (log)" if self.asked.log_counts else "n", "0")
 
     def _curve(self) -> tuple[drawing.Rows, list[str]]:
         rows = self.curve_rows
@@ -105,8 +112,9 @@ class Layout:
         if self.axis is None or not any(c is not None and c.scales.size for c in curves):
             return [[(" ", "")] * (self.axis.width if self.axis else 1) for _ in range(rows)], [" " * GUTTER] * rows
         values = [_decibels_along(c, self.axis) for c in curves]
-        top = max((float(v[np.isfinite(v)].max()) for v in values if np.isfinite(v).any()), default=0.0)
-        low = max(top - CURVE_DECIBELS, min(float(np.nanmin(v)) for v in values if np.isfinite(v).any()))
+        known = np.concatenate([v[np.isfinite(v)] for v in values])
+        top = float(known.max()) if known.size else 0.0
+        low = max(top - CURVE_DECIBELS, float(known.min())) if known.size else 0.0
         span = max(top - low, 1e-9)
         heights = [np.nan_to_num(np.clip((v - low) / span, 0.01, 1.0), nan=0.0, posinf=1.0) for v in values]
         made = drawing.area(heights[0], heights[1] if len(heights) > 1 else None, rows, self.look)
@@ -141,12 +149,8 @@ class Layout:
             return [*self._top, "", f"   {why}: there is nothing to draw", "", *numbers]
         plain, look = self.look.plain, self.look
         counts, errors = self._counts, self._errors
-        for i, series in enumerate(self.chart.series):
-            w_max = series.gauge.range_at(alpha).middle
-            if not 0 < w_max < math.inf:
-                continue
-            sign = ("|:" if plain else "│┊")[i]
-            column = self.axis.column_of(w_max)
+        columns = [self.axis.column_of(s.gauge.range_at(alpha).middle) for s in self.chart.series]
+        for sign, column in reversed([*zip("|:" if plain else "│┊", columns, strict=False)]):  # A's over B's
             counts = drawing.with_line(counts, column, sign, look)
             errors = drawing.with_line(errors, column, sign, look)
         return [
@@ -169,10 +173,10 @@ class Layout:
         for series in self.chart.series:
             found = readings.rows_of(series, alpha, bits, self.with_best)
             rows += found
-            words += readings.more_lines(found[0], width) if self.with_more else []
+            words += readings.more_lines(found[0], width) if self.with_words else []
             words += readings.interval_lines(found[0], width)
-            ranges = (readings.stored_line(series, marker, bits) for marker in series.gauge.point.markers)
-            words += [[(line, "dim")] for line in ranges if line and self.with_more]
+            ranges = (readings.stored_line(series, marker) for marker in series.gauge.point.markers)
+            words += [[(line, "dim")] for line in ranges if line and self.with_ranges]
         return [
             [(fill(rule, width, self.glyphs.cut).rstrip(), "accent")],
             *readings.table_lines(rows, bits, width),
@@ -191,7 +195,9 @@ def axis_of(series: Sequence[Series], octaves: float, width: int) -> Axis | None
     high = max([high, *(at for at in marks if high < at <= high + 1)])
     low = min(math.log2(float(t.middle[t.middle > 0][0])) for t in tables)
     low = max(low, high - octaves)
-    return Axis(GUTTER, width, low, high) if low < high else Axis(GUTTER, width, high - 0.5, high + 0.5)
+    if low == high:
+        low, high = high - 0.5, high + 0.5
+    return Axis(GUTTER, width, low - _ROUNDING, high + _ROUNDING)
 
 
 def span_of(series: Sequence[Series]) -> float:
@@ -207,18 +213,18 @@ def _decibels_along(curve: ErrorCurve | None, axis: Axis) -> NDArray[np.float64]
         return found
     at = np.log2(curve.scales.astype(np.float64) * q_max(curve.bits))
     middles = axis.low + (np.arange(axis.width) + 0.5) * (axis.high - axis.low) / axis.width
-    found = np.interp(middles, at, curve.sqnr_db, left=np.nan, right=np.nan)
+    finite = np.isfinite(curve.sqnr_db)
+    if finite.any():
+        found = np.interp(middles, at[finite], curve.sqnr_db[finite], left=np.nan, right=np.nan)
     inside = (at >= axis.low) & (at <= axis.high)
-    columns = np.minimum(
-        ((at[inside] - axis.low) / (axis.high - axis.low) * axis.width).astype(np.int64), axis.width - 1
-    )
-    np.fmax.at(found, columns, curve.sqnr_db[inside])
+    columns = ((at[inside] - axis.low) / (axis.high - axis.low) * axis.width).astype(np.int64)
+    np.fmax.at(found, np.minimum(columns, axis.width - 1), curve.sqnr_db[inside])
     return found
 
 
 def _labels(rows: int, top: str, middle: str, bottom: str) -> list[str]:
     """Text in front of a plot's rows."""
-    texts = [""] * rows
+    texts = [""] * rows  # each shorter than the gutter
     texts[-1] = bottom
     if rows > 2:
         texts[1] = middle

@@ -17,7 +17,8 @@ from qinspect.tui.look import Line
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One scale. kind: `cursor`, `best` or `stored`. alpha: as it is shown. loss: decibels below the best."""
+    """One scale. kind: `cursor`, `best`, `stored`, or `range`: that of a scale stored for codes of other bits. alpha:
+    as it is shown. loss: decibels below the best."""
 
     label: str
     kind: str
@@ -87,7 +88,8 @@ def rows_of(series: Series, alpha: float, bits: int, with_best: bool = True) -> 
         rows.append(Row(series.label, "best", _alpha(curve.best_alpha, curve.best, series.gauge), curve.best, 0.0))
     for marker, reading, alphas in zip(series.gauge.point.markers, curve.markers, curve.marker_alphas, strict=True):
         told = _alpha(alphas, reading, series.gauge) if marker.is_one else "median"
-        rows.append(Row(series.label, "stored", told, reading, curve.below_best(reading)))
+        kind = "stored" if marker.bits == bits else "range"
+        rows.append(Row(series.label, kind, told, reading, curve.below_best(reading)))
     return rows
 
 
@@ -142,24 +144,20 @@ def interval_lines(row: Row, width: int) -> list[Line]:
     return [[(line[2:], "dim")] for line in side_by_side(parts, width + 2)]
 
 
-def stored_line(series: Series, marker: Marker, bits: int) -> str:
-    """The range of many scales, "" for one."""
+def stored_line(series: Series, marker: Marker) -> str:
+    """The ends of many scales, "" for one."""
     if marker.is_one:
         return ""
-    low, middle, high = (w / ((1 << bits - 1) - 1) for w in marker.w_max)
-    return f"{series.label:<2} stored scales {number(low)} .. median {number(middle)} .. {number(high)}"
+    low, middle, high = map(number, (marker.low, marker.middle, marker.high))
+    return f"{series.label:<2} stored {marker.bits}-bit scales {low} .. median {middle} .. {high}"
 
 
 def heading(series: Series) -> list[str]:
     """What was counted: of what, how many, how exactly."""
     t = series.gauge.table
-    known = "exact" if t.exact else f"to 2^-{23 - t.dropped_bits}"
-    parts = [
-        f"{series.label:<2} {series.what}",
-        f"{count(t.n)} values",
-        f"{count(t.magnitudes.size)} magnitudes, {known}",
-    ]
+    known = "exact magnitudes" if t.exact else f"magnitudes to 2^-{23 - t.dropped_bits}"
+    parts = [f"{count(t.n)} values", f"{count(t.magnitudes.size)} {known}"]
     parts += [f"{count(t.n_nan)} NaN: no quantile"] if t.n_nan else []
     parts += [f"{count(t.n_inf)} infinite"] if t.n_inf else []
     parts.append(f"{count(t.n_zero)} zero" if t.n_zero else "no zero")
-    return parts
+    return [f"{series.label:<2} {series.what}", ", ".join(parts)]

@@ -93,7 +93,7 @@ class DistributionScreen(Screen[None]):
     # --- counting ---
 
     def _load_now(self) -> None:
-        if self.is_running and self.is_attached:
+        if self.is_running and self.is_attached and not self.app._exit:  # else nobody will see it
             self._request += 1
             self.hints.work("counting")
             self._load(self._request, self.name_shown, self.pane.asked.bits if self._bits_chosen else 0)
