@@ -546,7 +546,7 @@ def test_all_of_it_has_room(size: tuple[int, int], colors: bool, plain: bool) ->
 @pytest.mark.parametrize("width", [10, 68, 190])
 def test_ticks_stand_at_their_numbers_and_apart(low: float, width: int) -> None:
     axis = Axis(9, width, low, 1.0)
-    line = "".join(text for text, _ in axis.tick_line("|x|", 1.0, plain=False))
+    (line,) = written_lines([axis.tick_line("|x|", 1.0, plain=False)])
     assert len(line) == 9 + width
     for found in re.finditer(r"┴([\de.+-]+)", line):
         assert found.start() - 9 == axis.column_of(float(found[1]))

@@ -55,8 +55,8 @@ class Layout:
         self._marks = self._mark_lines()
         self.histogram_rows, self.curve_rows = self._heights()
         self._top = self._heading()
-        self._counts, self._count_labels = self._histogram()
-        self._errors, self._error_labels = self._curve()
+        self._counts, self._count_labels = self._histogram() if chart.series else ([], [])
+        self._errors, self._error_labels = self._curve() if chart.series else ([], [])
 
     def _heights(self) -> tuple[int, int]:
         """Lines of both plots. On a small screen some of the numbers make room."""
