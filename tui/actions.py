@@ -113,6 +113,8 @@ RUN_ACTIONS = (
     *(_SHARED[n] for n in ("zoom", "theme", "repaint")),
     Action("copy_command", ("C",), "", "Copy the command line of the run.", OUT),
     Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT),
+    Action("distribution", ("a",), "alpha", "A calibration: magnitudes, alpha, clipping, error.", CHOOSE),
+    Action("compare_outputs", ("d",), "diff", "Compare two models of the run, or its one with A.", OUT),
     Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
     _SHARED["palette"],
     Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT),
