@@ -120,9 +120,10 @@ class Terminal:
         a box moves shows none either."""
         assert text in self.screen
         self.send("\x1b")
-        self.until(lambda: text not in self.screen and self._is_quiet(), f"the end of {text}")
+        self.until(lambda: text not in self.screen and self.is_quiet(), f"the end of {text}")
 
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether nothing was written for a moment."""
         before = len(self.out)
         self._read(0.2)
         return len(self.out) == before

@@ -145,6 +145,7 @@ class StartScreen(ModalScreen[str]):
             label = Static(f"{shown(f.name, 24)}{' *' if f.required else ''}", classes="label", markup=False)
             given = FieldInput(f, value)
             given.cursor_blink = False
+            given.cursor_position = len(value)  # one goes on typing
             problem = Static("", classes="problem hidden", id=f"problem-{_safe(f.name)}", markup=False)
             rows.append(Vertical(Horizontal(label, given, classes="row"), problem, classes="field"))
         await box.mount(*rows)
