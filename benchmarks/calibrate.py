@@ -132,7 +132,7 @@ def measure(name: str, model: Any, n: int, length: int) -> None:
 
         def counted() -> Any:
             model.forward(ids, counter.observe)
-            return [p() for p in counter.finish(1)]
+            return [p() for p in counter.finish()]
 
         eager = milliseconds(counted, n)
         quantile = milliseconds(quantiles, n)
@@ -141,7 +141,7 @@ def measure(name: str, model: Any, n: int, length: int) -> None:
 
         def graphed() -> Any:
             counter.count_again(graph.run(samples[:1]))
-            return counter.finish(1)
+            return counter.finish()
 
         fetched = milliseconds(lambda: [p() for p in graphed()], n)
         # as a calibration runs: packing in threads while the next forward goes on

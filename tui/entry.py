@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = frozenset({"tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "demo"})
+COMMANDS = frozenset(
+    {"tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "demo"}
+)
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 
 SCREEN_OPTIONS = frozenset({"--low-bandwidth"})

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.calibrate.rounding import WeightScheme, pack_nibbles, quantize_rows
+from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotQuantize
@@ -114,6 +115,31 @@ def check_target(folder: Path) -> None:
             )  # fmt: skip
     except (OSError, ValueError) as e:
         raise CannotOpen(f"cannot be written: {getattr(e, 'strerror', None) or e}", file=folder) from e
+
+
+def check_same(folder: Path, activation_scales: Mapping[str, PointScale], provenance: Provenance) -> None:
+    """Raises CannotOpen unless the checkpoint in `folder` has this provenance and these scales of its points."""
+    checkpoint = open_checkpoint(folder)
+    try:
+        config = checkpoint.config
+        same = config.get("provenance") == json.loads(json.dumps(asdict(provenance)))
+        points = config.get("quantization_config", {}).get("activations", {}).get("points", []) if same else []
+        same = same and len(points) == len(activation_scales) and all(
+            _has(checkpoint, entry["key"], np.asarray(scale.values, np.float32))
+            for entry, scale in zip(points, activation_scales.values(), strict=True)
+        )  # fmt: skip
+    finally:
+        checkpoint.close()
+    if not same:
+        raise CannotOpen(
+            "is there already, with other numbers", file=folder, expected="no folder of this name",
+            found="a checkpoint of another calibration", cure="Name another one, or remove it.",
+        )  # fmt: skip
+
+
+def _has(checkpoint: Checkpoint, key: str, values: Array) -> bool:
+    tensor = checkpoint.tensor(key)
+    return tensor is not None and np.array_equal(tensor.read(), values, equal_nan=True)
 
 
 def write_checkpoint(

@@ -68,6 +68,8 @@ def calibrate(
 ) -> int:
     """Record the distribution of every observation point of a model, and make scales out of it for any alpha."""
     if resume:
+        if model:
+            raise UsageError("--resume takes model and settings from the run", found=model)
         return _resume(resume, name, follow)
     if not model:
         raise UsageError("MODEL is missing", expected="a model there", cure="`qinspect calibrate --help` says more.")
@@ -108,6 +110,9 @@ def _resume(name_or_id: str, name: str, follow: bool) -> int:
     command = list(before.spec.argv)
     if "calibrate" not in command or "--here" not in command:
         raise UsageError("is no calibration", file=before.folder, found=before.spec.command)
+    if before.state().state.is_live:
+        cure = f"`qinspect runs logs -f {before.id}` follows it."
+        raise UsageError("the calibration goes on", file=before.folder, cure=cure)
     if "--state" not in command:
         command += ["--state", str(before.folder / CALIBRATION)]
     return runs.run(*command, name=name or before.spec.name, cwd=before.spec.cwd, follow_log=follow)
