@@ -7,6 +7,7 @@ sorted, no time is written, and the arithmetic is exact (rounding.py). Tensors a
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -100,6 +101,9 @@ class _Item(NamedTuple):
 def check_target(folder: Path) -> None:
     """Raises CannotOpen where a checkpoint cannot be written to `folder`: ask before the model runs."""
     try:
+        parent = folder.absolute().parent
+        if parent.is_dir() and not os.access(parent, os.W_OK | os.X_OK):
+            raise CannotOpen("cannot be written: its folder is read-only for you", file=folder)
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             return
         if folder.is_symlink() or folder.exists():
@@ -108,9 +112,9 @@ def check_target(folder: Path) -> None:
                 found="a link" if folder.is_symlink() else "a folder with files" if folder.is_dir() else "a file",
                 cure="Name another one, or remove it.",
             )  # fmt: skip
-        if not folder.absolute().parent.is_dir():
+        if not parent.is_dir():
             raise CannotOpen(
-                "lies in no folder", file=folder, expected=f"the folder {folder.absolute().parent}",
+                "lies in no folder", file=folder, expected=f"the folder {parent}",
                 cure="Make it, or name another place.",
             )  # fmt: skip
     except (OSError, ValueError) as e:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.calibrate.records import write_json
+from qinspect.inspector.calibrate.shards import SHARDS
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.text import brief
 
@@ -49,8 +50,10 @@ def keep_to(folder: Path, decides: Mapping[str, Any]) -> None:
         raise CannotOpen(f"cannot be read: {e}", file=path, cure="Name another folder with --state.") from e
     before = before if isinstance(before, dict) else {}
     differing = [name for name in decides if before.get(name) != decides[name]]
-    if differing:
-        name = differing[0]
+    if differing and not any((folder / SHARDS).glob("*")):  # it failed before it had anything
+        write_json(path, decides)
+    elif differing:
+        name = next((n for n in differing if not isinstance(decides[n], dict | list)), differing[0])
         raise CannotOpen(
             f"holds another calibration: it differs in {', '.join(differing)}", file=folder, key=name,
             expected=brief(decides[name]), found=brief(before.get(name)),

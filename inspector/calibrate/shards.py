@@ -17,6 +17,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.whole_file import replacing
 
 SHARD_SAMPLES = 32
+SHARDS = "shards"
 TABLES = "distributions.safetensors"
 GROUPED = "grouped.safetensors"
 _FINGERPRINT = "fingerprint"
@@ -37,7 +38,7 @@ class Shards:
 
     def path(self, stretch: tuple[int, int]) -> Path:
         """The file of a stretch."""
-        return self.folder / "shards" / f"{stretch[0]:06}-{stretch[1]:06}.safetensors"
+        return self.folder / SHARDS / f"{stretch[0]:06}-{stretch[1]:06}.safetensors"
 
     def missing(self) -> list[tuple[int, int]]:
         """Stretches without a whole shard of this calibration."""

@@ -15,6 +15,7 @@ from qinspect.inspector.calibrate.models.mamba import MambaConfig, MambaLM, Prob
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError, UsageError
+from qinspect.inspector.formats import PlainFormat, format_of
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 COMPUTED = ("in_proj.", "out_proj.", "x_proj.", "dt_proj.weight", "lm_head.", "embedding.")
@@ -116,6 +117,10 @@ def open_model(path: str, rotated: bool, device: torch.device, dtype: str = "") 
     try:
         if is_mamba(checkpoint):
             return MambaModel(path, checkpoint, rotated, device, dtype)
+        if not isinstance(found := format_of(checkpoint), PlainFormat):
+            raise CannotOpen(
+                "is quantized already", file=path, found=found.family, cure="Calibrate the model that it was made from."
+            )
     finally:
         checkpoint.close()
     if rotated:
