@@ -44,7 +44,7 @@ def _calibrate(out: Path) -> None:
 
     command = [
         sys.executable, "-P", "-m", "qinspect.inspector", "calibrate", str(MODEL), "--out", str(out),
-        "--samples", str(SAMPLES), "--device", "cpu", *(word for alpha in ALPHAS for word in ("--alpha", alpha)), "--here",
+        "--samples", str(SAMPLES), "--device", "cpu", *(w for alpha in ALPHAS for w in ("--alpha", alpha)), "--here",
     ]  # fmt: skip
     run = next((r for r in list_runs() if r.spec.argv == tuple(command) and r.state().state.is_live), None)
     if run is None:
