@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers as t
+import transformers
 
 VOCABULARY = 300
+t: Any = transformers  # some of its classes are typed, some are not
 _WIDE: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": VOCABULARY}
 
 KINDS: dict[str, Callable[[], Any]] = {

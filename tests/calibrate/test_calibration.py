@@ -152,8 +152,8 @@ def test_the_same_again_is_the_same_to_the_bit(twice: tuple[Path, Path, dict[str
 
 def test_two_alphas_differ_where_alpha_reaches(twice: tuple[Path, Path, dict[str, Any]]) -> None:
     a, _, _ = twice
-    models = [format_of(open_checkpoint(a / "out" / f"pa-{alpha}-w8a8")) for alpha in ("0.99", "0.99999")]
-    comparison = compare(*models)
+    low, high = (format_of(open_checkpoint(a / "out" / f"pa-{alpha}-w8a8")) for alpha in ("0.99", "0.99999"))
+    comparison = compare(low, high)
     changed = {p.role for p in comparison.scales if p.status.value != "identical"}
     assert {role.rsplit(".", 1)[-1] for role in changed} == {"x_conv_out:input", "ssm_state_act:input"}
     assert len(changed) == 16

@@ -25,9 +25,13 @@ class Toy:
     """A model with what makes observing hard: a point that it overwrites, one for long samples only, one whose size
     does not depend on the length."""
 
-    path, dtype, device, vocab_size = "toy", "float16", torch.device("cpu"), 50
+    path, dtype, vocab_size = "toy", "float16", 50
+    device = torch.device("cpu")
     is_mamba = is_spread = rotated = False
-    linears, may_show, max_length, unquantized = (), ("late:input",), None, ""
+    linears: tuple[str, ...] = ()
+    may_show: tuple[str, ...] = ("late:input",)
+    max_length: int | None = None
+    unquantized = ""
 
     def __init__(self) -> None:
         torch.manual_seed(3)
@@ -165,20 +169,20 @@ def test_grouped_absmax_is_a_plain_loop(grouping: Any) -> None:
             observer.observe("s", s)
         observer.observe("other", x * math.inf)
     found = observer.arrays()
-    x = torch.cat(tensors).abs().float().numpy()
+    values = torch.cat(tensors).abs().float().numpy()
     if grouping == "groups":
         half = n_heads * head_dim // 2
-        assert found["x"].tolist() == [x[..., :half].max(), x[..., half:].max()]
+        assert found["x"].tolist() == [values[..., :half].max(), values[..., half:].max()]
         return
     expected = np.zeros((n_groups, 4, 4))
     of_state = np.zeros((n_groups, 4, 4, n_state))
-    s = torch.cat(states).abs().float().numpy()
+    of_states = torch.cat(states).abs().float().numpy()
     for head in range(n_heads):
         group, block = head // 4, head % 4  # 4 heads a group: one a block
         for channel in range(head_dim):
             cell = (group, block, channel // 3)
-            expected[cell] = max(expected[cell], x[..., head * head_dim + channel].max())
-            of_state[cell] = np.maximum(of_state[cell], s[:, head, channel].max(0))
+            expected[cell] = max(expected[cell], values[..., head * head_dim + channel].max())
+            of_state[cell] = np.maximum(of_state[cell], of_states[:, head, channel].max(0))
     assert np.array_equal(found["x"], expected)
     assert np.array_equal(found["s"], of_state)
 
