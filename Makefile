@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DATA := tests/data/quamba
-DEMO := $(DATA)/m1_w8a8_pa0.9995/quamba-tiny-w8a8 $(DATA)/m1_w8a8_pa0.99999/quamba-tiny-w8a8
 
 .PHONY: demo test lint types clean
 
@@ -16,9 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/qinspect diff --exit-zero $(DEMO)
-	@echo
-	@echo "The same on a full screen: $(BIN)/qinspect $(DEMO)"
+	$(BIN)/qinspect demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2

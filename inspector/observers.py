@@ -152,12 +152,12 @@ class Rule:
 
     def scale(self, samples: Tables) -> float:
         """The scale that the samples give, a float32. Raises as `w_max` does."""
-        return float(self._scale(self._range(samples, self.statistic)))
+        return float(self.scale_of(self._range(samples, self.statistic)))
 
     def scale_of_range(self, w_max: float) -> float:
         """The scale of a range that is known already, floored and rounded as the statistic is."""
         floor = self.statistic.floor if isinstance(self.statistic, Absmax) else 0.0
-        return float(self._scale(self._rounded(max(w_max, floor))))
+        return float(self.scale_of(self._rounded(max(w_max, floor))))
 
     def scale_bounds(self, samples: Tables) -> Bounds:
         """The least and the greatest that the scale can be; twice the same where the tables are exact.
@@ -171,28 +171,28 @@ class Rule:
             raise ValueError(f"{self.statistic} of a table that is not exact has no bounds")
         return Bounds(*(np.asarray(self.scale(tables), np.float32) for tables in (low, [t.upper for t in samples])))
 
-    def w_max_at(self, samples: Tables, alphas: NDArray[Any]) -> Floats:
-        """float32[A]: the range at each alpha instead of the rule's own. Raises ValueError unless it has one."""
-        return self._ranges_at(samples)(alphas)
-
     def scales_at(self, samples: Tables, alphas: NDArray[Any]) -> Floats:
-        """float32[A]: the scale at each alpha, as `w_max_at`."""
-        return self._at(samples)(alphas)
+        """float32[A]: the scale at each alpha instead of the rule's own. Raises ValueError unless it has one."""
+        return self.scale_of(self.w_max_at(samples, alphas))
+
+    def w_max_at(self, samples: Tables, alphas: NDArray[Any]) -> Floats:
+        """float32[A]: the range at each alpha. Raises ValueError as `scales_at` does."""
+        return self._range_at(samples)(alphas)
 
     def alpha_of(self, samples: Tables, scale: float, tolerance: float = 0.0) -> AlphaInterval | None:
         """The alphas with which the rule gives `scale`, give or take `tolerance` (relative) and `ROOM_ULPS`. None where
         no alpha from 0 to 1 reaches it. Raises ValueError unless the rule is of a quantile."""
         low, high = with_room(scale, tolerance, ROOM_ULPS)
         if all(t.exact for t in samples):
-            return solve_alpha(self._at(samples), low, high)
-        at_lower, at_upper = self._at([t.lower for t in samples]), self._at([t.upper for t in samples])
+            return solve_alpha(self._scale_at(samples), low, high)
+        at_lower, at_upper = self._scale_at([t.lower for t in samples]), self._scale_at([t.upper for t in samples])
         return solve_alpha_between(at_lower, at_upper, low, high)
 
-    def _at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
-        ranges = self._ranges_at(samples)
-        return lambda alphas: self._scale(ranges(alphas))
+    def _scale_at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
+        range_at = self._range_at(samples)
+        return lambda alphas: self.scale_of(range_at(alphas))
 
-    def _ranges_at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
+    def _range_at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
         if not isinstance(self.statistic, Quantile):
             raise ValueError(f"{self.statistic} has no alpha")
         rank = self.statistic.rank
@@ -206,7 +206,8 @@ class Rule:
             return self._rounded(statistic(samples[0] if len(samples) == 1 else merge(samples)))
         return self._rounded(_reduce(self.reducer, [self._rounded(statistic(t)) for t in samples]))
 
-    def _scale(self, w_max: Floats) -> Floats:
+    def scale_of(self, w_max: Floats) -> Floats:
+        """The scale that a range gives."""
         step = self._rounded(np.float32(w_max) / np.float32((1 << (self.bits - 1)) - 1))
         # np.maximum, as torch's clamp, lets a nan through
         return np.maximum(step, np.float32(self.clamp))

@@ -111,7 +111,7 @@ class Driver:
             if self.app._exit:
                 return True
             shown = self.app.screen
-            waits = any(isinstance(s, CompareScreen | RunsScreen) and s.waits for s in self.app.screen_stack)
+            waits = any(getattr(s, "waits", False) for s in self.app.screen_stack)
             to_come = shown._layout_required or shown._layout_widgets or waits
             return all(w.is_finished for w in self.app.workers) and not to_come
 

@@ -1,7 +1,7 @@
 """Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it.
 
-`ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's. What both have has one name, so that one line of
-the config file remaps it in both.
+`ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
+distribution. What several have has one name, so that one line of the config file remaps it in all.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ ACTIONS = (
     Action("view_codes", ("o",), "codes", "Histogram of the integer codes.", VIEW),
     Action("view_profile", ("r",), "profile", "A and B sorted, and their ratio as a heat map.", VIEW),
     Action("view_values", ("v",), "values", "The values, side by side.", VIEW),
+    Action("distribution", ("a",), "alpha", "Magnitudes of the weight: alpha, clipping, error.", VIEW),
     Action("log_scale", ("y",), "", "Histogram counts linear or logarithmic.", VIEW),
     Action("log_axis", ("x",), "", "Histogram values linear or logarithmic.", VIEW),
     Action("verdict", ("t",), "verdict", "The verdict with all its reasons.", VIEW),
@@ -112,13 +113,39 @@ RUN_ACTIONS = (
     *(_SHARED[n] for n in ("zoom", "theme", "repaint")),
     Action("copy_command", ("C",), "", "Copy the command line of the run.", OUT),
     Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT),
+    Action("distribution", ("a",), "alpha", "A calibration: magnitudes, alpha, clipping, error.", CHOOSE),
+    Action("compare_outputs", ("d",), "diff", "Compare two models of the run, or its one with A.", OUT),
     Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
     _SHARED["palette"],
     Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT),
     _SHARED["help"],
     Action("quit", ("q", "ctrl+q"), "back", "Back to the models; leave where there are none.", OUT),
 )
-BY_NAME = {a.name: a for a in (*RUN_ACTIONS, *ACTIONS)}
+ALPHA = "The cursor over alpha"
+DISTRIBUTION_ACTIONS = (
+    Action("alpha_down", ("h", "left"), "", "A step down: nine steps a decade of what is cut off.", ALPHA),
+    Action("alpha_up", ("l", "right"), "alpha", "A step up.", ALPHA),
+    Action("alpha_decade_down", ("H", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
+    Action("alpha_decade_up", ("L", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
+    Action("alpha_first", ("g", "home"), "", "Alpha 0: the smallest magnitude.", ALPHA),
+    Action("alpha_last", ("G", "end"), "", "Alpha 1: the largest magnitude.", ALPHA),
+    Action("type_alpha", ("a", "slash"), "type it", "Type an alpha.", ALPHA),
+    Action("alpha_best", ("o",), "optimum", "The nearest step to the scale of least error.", ALPHA),
+    Action("bits", ("b",), "bits", "Codes of 8, 4, 5 or 6 bits.", VIEW),
+    Action("zoom_in", ("plus", "equals_sign"), "zoom", "Less of the axis: its right end, larger.", VIEW),
+    Action("zoom_out", ("minus",), "", "More of the axis.", VIEW),
+    _SHARED["log_scale"],
+    Action("next_point", ("j", "down", "n"), "next", "The next weight.", MOVE),
+    Action("previous_point", ("k", "up", "N"), "", "The previous weight.", MOVE),
+    *(_SHARED[n] for n in ("theme", "repaint")),
+    Action("copy_row", ("Y",), "", "Copy the numbers at the cursor (OSC 52).", OUT),
+    _SHARED["palette"],
+    Action("close", ("escape",), "", "Back to where you were.", OUT),
+    _SHARED["help"],
+    Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
+)
+ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS)
+BY_NAME = {a.name: a for actions in reversed(ALL_ACTIONS) for a in actions}
 
 
 def actions_of(screen: Screen[Any]) -> tuple[Action, ...]:

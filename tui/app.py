@@ -72,12 +72,12 @@ class QinspectApp(App[None]):
         screen = RunsScreen(self.runs, glyphs, is_root, choose, notice)
         self.push_screen(screen)
 
-    def open_model(self, path: str) -> None:
-        """What a run made, over the runs; its `q` leads back to them."""
+    def open_model(self, path: str, other: str | None = None) -> None:
+        """What a run made, one or two models, over the runs; `q` leads back to them."""
         from qinspect.tui.screens.output import OutputScreen
 
         glyphs = glyphs_for_locale()
-        screen = OutputScreen(Session(path, None), glyphs)
+        screen = OutputScreen(Session(path, other), glyphs)
         self.push_screen(screen)
 
     def _read_config(self) -> str:

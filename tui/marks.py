@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from qinspect.tui.widgets.lines import Piece
 
@@ -21,6 +22,18 @@ class Marks:
 
     label: str
     at: tuple[tuple[float, str], ...]
+
+
+class Ruler(Protocol):
+    """Anything along which marks stand: cells before it, its own cells, and the cell of a value."""
+
+    @property
+    def left(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def column(self, at: float) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ def merged_marks(marks: Sequence[Marks]) -> list[Marks]:
     return list(marks)
 
 
-def mark_lines(marks: Sequence[Marks], canvas: Canvas) -> list[list[Piece]]:
+def mark_lines(marks: Sequence[Marks], canvas: Ruler) -> list[list[Piece]]:
     """A line each."""
     kinds = {"A": "a", "B": "b"}
     return [
@@ -56,7 +69,7 @@ def mark_lines(marks: Sequence[Marks], canvas: Canvas) -> list[list[Piece]]:
     ]
 
 
-def _cells(at: Iterable[tuple[float, str]], canvas: Canvas) -> str:
+def _cells(at: Iterable[tuple[float, str]], canvas: Ruler) -> str:
     cells = [" "] * canvas.width
     beyond: list[int] = []
     for value, sign in at:

@@ -21,7 +21,7 @@ from textual.keys import _character_to_key
 from qinspect.inspector.config import config_path
 from qinspect.inspector.places import state_folder
 from qinspect.inspector.whole_file import replacing
-from qinspect.tui.actions import ACTIONS, BY_NAME, RUN_ACTIONS, key_text
+from qinspect.tui.actions import ALL_ACTIONS, BY_NAME, key_text
 
 VIEWS = ("detail", "histogram", "weight", "codes", "profile", "values")
 
@@ -91,7 +91,7 @@ def clashing_keys(keys: Mapping[str, str]) -> str:
             actions.setdefault(key, []).append(name)
     found: dict[str, None] = {}
     for key, everywhere in actions.items():
-        for screen in (ACTIONS, RUN_ACTIONS):
+        for screen in ALL_ACTIONS:
             names = [a.name for a in screen if a.name in everywhere]
             if len(names) < 2:
                 continue

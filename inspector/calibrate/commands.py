@@ -4,7 +4,6 @@ calibration is a run, a process of its own."""
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -98,10 +97,10 @@ def calibrate(
     if here:
         return _work(settings, state)
     from qinspect.inspector.runs import commands as runs
+    from qinspect.inspector.runs import ourselves
 
     words = [*settings.words(), *(["--state", str(Path(state).absolute())] if state else [])]
-    command = [sys.executable, "-P", "-m", "qinspect.inspector", "calibrate", *words, "--here"]
-    return runs.run(*command, name=name or f"calibrate {Path(model).name}", follow_log=follow)
+    return runs.run(*ourselves("calibrate", *words, "--here"), name=name, follow_log=follow)
 
 
 def _resume(name_or_id: str, name: str, follow: bool) -> int:

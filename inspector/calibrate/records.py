@@ -21,6 +21,7 @@ from qinspect.inspector.observers import Ema, Quantile
 from qinspect.inspector.whole_file import replacing
 
 RESULT = "calibration.json"
+SCHEMA = "qinspect.calibration/1"
 LIVE = "points.json"
 LIVE_EVERY_S = 0.5
 _BAR = 10
@@ -157,7 +158,8 @@ class LivePoints:
 
     def _log(self) -> None:
         """A line for each point: the journal keeps them, and the screen draws how they went."""
-        for name, w_max in self._w_max.items():
+        for name in (n for n in self._points if n in self._w_max):
+            w_max = self._w_max[name]
             scale = self._points[name][1].rule.scale_of_range(w_max)
             log.debug("running point %s: w_max=%.6g, scale=%.6g, samples=%d", name, w_max, scale, self._n)
 

@@ -31,7 +31,7 @@ from qinspect.inspector.calibrate.grouped import GroupedAbsmax
 from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, no_room, open_model
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import Grouping, applied, default_recipe, reach, rotates, short
-from qinspect.inspector.calibrate.records import RESULT, Bar, LivePoints, log, log_observers, write_json
+from qinspect.inspector.calibrate.records import RESULT, SCHEMA, Bar, LivePoints, log, log_observers, write_json
 from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.calibrate.scales import PointResult, results
 from qinspect.inspector.calibrate.settings import Settings, fingerprint
@@ -42,7 +42,6 @@ from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import UsageError
 
 SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}
-SCHEMA = "qinspect.calibration/1"
 PROBE_TOKENS = 16
 """Of the first sample, to find the points with."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -6,7 +6,6 @@ No torch in here: the calibration is a run. docs/calibration.md shows what can b
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -39,14 +38,14 @@ def _folder() -> Path:
 
 
 def _calibrate(out: Path) -> None:
-    from qinspect.inspector.runs import Outcome, find, list_runs, make_spec, start
+    from qinspect.inspector.runs import Outcome, find, list_runs, make_spec, ourselves, start
     from qinspect.inspector.runs.show import look
 
-    command = [
-        sys.executable, "-P", "-m", "qinspect.inspector", "calibrate", str(MODEL), "--out", str(out),
-        "--samples", str(SAMPLES), "--device", "cpu", *(w for alpha in ALPHAS for w in ("--alpha", alpha)), "--here",
-    ]  # fmt: skip
-    run = next((r for r in list_runs() if r.spec.argv == tuple(command) and r.state().state.is_live), None)
+    command = ourselves(
+        "calibrate", str(MODEL), "--out", str(out), "--samples", str(SAMPLES), "--device", "cpu",
+        *(word for alpha in ALPHAS for word in ("--alpha", alpha)), "--here",
+    )  # fmt: skip
+    run = next((r for r in list_runs() if r.spec.argv == command and r.state().state.is_live), None)
     if run is None:
         shutil.rmtree(out, ignore_errors=True)  # what a demo that was cut short left
         out.parent.mkdir(parents=True, exist_ok=True)

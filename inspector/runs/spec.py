@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,6 +39,7 @@ NOT_STORED = "(not stored)"
 """What spec.json holds in place of a secret."""
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|(?:^|_)(?:KEY|PWD|PAT)(?:_|$)|APIKEY", re.IGNORECASE)
+_OURSELVES = ("-P", "-m", "qinspect.inspector")
 _GIT_TIMEOUT_S = 3.0
 
 
@@ -65,7 +67,7 @@ class RunSpec:
     @property
     def command(self) -> str:
         """The command as one would type it."""
-        return shlex.join(self.argv)
+        return typed(self.argv)
 
     def variable(self, name: str) -> str | None:
         """What the command sees of one of the stored variables."""
@@ -77,6 +79,19 @@ class RunSpec:
         made["argv"] = list(self.argv)
         made["env"] = {k: NOT_STORED if is_secret(k) else v for k, v in self.env.items()}
         return made
+
+
+def ourselves(*words: str) -> tuple[str, ...]:
+    """A command of this very program, whatever is in PATH."""
+    # -P: a file named like a module of ours in the current folder must not be imported
+    return (sys.executable, *_OURSELVES, *words)
+
+
+def typed(argv: Sequence[str]) -> str:
+    """A command as one would type it in a shell: this program by its name."""
+    words = tuple(argv)
+    is_ours = words[1 : 1 + len(_OURSELVES)] == _OURSELVES
+    return shlex.join(("qinspect", *words[1 + len(_OURSELVES) :]) if is_ours else words)
 
 
 def make_spec(
@@ -184,6 +199,9 @@ def _words_by_name(argv: Sequence[str]) -> dict[str, str]:
 
 def _default_name(argv: Sequence[str]) -> str:
     """The script where an interpreter runs one, the module after -m, else the program."""
+    if tuple(argv[1 : 1 + len(_OURSELVES)]) == _OURSELVES:
+        command, *others = argv[1 + len(_OURSELVES) :] or ("qinspect",)
+        return " ".join([command, *(Path(word).name for word in others[:1])])
     program = Path(argv[0]).name
     if re.match(r"(python[0-9.]*|bash|sh)$", program):
         for i, word in enumerate(argv[1:], 1):

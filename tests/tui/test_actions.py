@@ -15,10 +15,11 @@ from pilots import ALPHA_A, ALPHA_B, Driver, open_app
 from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
-from qinspect.tui.actions import ACTIONS, RUN_ACTIONS, Action, bindings, key_text
+from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, Action, bindings, key_text
 from qinspect.tui.rows import sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.screens.distribution import DistributionScreen
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
@@ -52,14 +53,14 @@ def test_every_action_has_a_handler_and_no_handler_is_unknown() -> None:
     assert own == NAMES
 
 
-@pytest.mark.parametrize("actions", [ACTIONS, RUN_ACTIONS], ids=["models", "runs"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution"])
 def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
     keys = Counter(key for a in actions for key in a.keys)
     assert [k for k, n in keys.items() if n > 1] == []
     assert len({a.name for a in actions}) == len(actions)
 
 
-@pytest.mark.parametrize("actions", [ACTIONS, RUN_ACTIONS], ids=["models", "runs"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution"])
 def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
         (a.name, a.name, a.keys) for a in actions
@@ -451,6 +452,20 @@ async def check_view_profile(d: Driver, key: str) -> None:
 @check
 async def check_view_values(d: Driver, key: str) -> None:
     await shows_view(d, key, "values", "0 %")
+
+
+@check
+async def check_distribution(d: Driver, key: str) -> None:
+    d.screen.select(WITH_WEIGHT)
+    await d.press("2", key)
+    assert isinstance(d.app.screen, DistributionScreen)
+    assert f"exact |x| {d.screen.glyphs.dot} {WITH_WEIGHT}" in d.painted
+    await d.press("escape")
+    assert isinstance(d.app.screen, CompareScreen)
+    d.screen.select(DIFFERENT[0])
+    await d.press(key)
+    assert isinstance(d.app.screen, CompareScreen)
+    assert d.screen.hints.status == "a checkpoint holds no activations; a run's tables do"
 
 
 @check

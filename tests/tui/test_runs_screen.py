@@ -15,13 +15,15 @@ from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
 from textual.widgets import Input
 
+from qinspect.inspector.calibrate.stored import open_calibration
 from qinspect.inspector.logs import LogLine
-from qinspect.inspector.runs import Run, list_runs
+from qinspect.inspector.runs import Run, State, list_runs, ourselves
 from qinspect.tui import start
 from qinspect.tui.actions import RUN_ACTIONS, key_text
 from qinspect.tui.runs.feed import written_time
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.confirm import ConfirmScreen
+from qinspect.tui.screens.distribution import DistributionScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.screens.runs import RunsScreen
@@ -496,6 +498,18 @@ async def check_open_output(d: Driver, key: str) -> None:
 
 
 @check
+async def check_distribution(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "is no calibration of ours" in d.runs.hints.status
+
+
+@check
+async def check_compare_outputs(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "no folder with a model" in d.runs.hints.status
+
+
+@check
 async def check_palette(d: Driver, key: str) -> None:
     await d.press(key)
     assert isinstance(d.app.screen, JumpScreen)
@@ -729,3 +743,40 @@ async def test_the_find_line_takes_letters_that_are_keys(tmp_path: Path) -> None
         assert d.app.screen is d.runs
         assert run.state().state.is_live
         assert os.path.exists(run.folder)
+
+
+async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: Path) -> None:
+    words = ("--samples", "6", "--seq-len", "24", "--device", "cpu", "--out", str(tmp_path / "out"))
+    alphas = ("--alpha", "0.9", "--alpha", "0.999")
+    run = begin(*ourselves("calibrate", "demo", *words, *alphas, "--here"), cwd=tmp_path, name="ours")
+    async with open_app() as d:
+        await d.until(lambda: d.runs.shown is not None and d.runs.shown.state.state is State.FINISHED, "its end")
+        feed = d.runs.feed
+        assert feed is not None
+        points = {p.name.removeprefix("running "): p.latest["w_max"] for p in feed.points.values() if p.is_named}
+        calibration = open_calibration(run)
+        assert points.keys() >= calibration.points.keys()
+        largest = calibration.pooled("layers.0.mixer.z_act:input").largest
+        assert points["layers.0.mixer.z_act:input"] == pytest.approx(largest, rel=1e-5)
+
+        await d.press("a")
+        screen = d.app.screen
+        assert isinstance(screen, DistributionScreen)
+        await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.series[0].curves, "its curve")
+        name = "layers.0.mixer.x_conv_out:input"
+        assert screen.name_shown == name
+        stored = [r.scales[name] for r in calibration.results]
+        assert screen.pane.chart is not None
+        assert [m.middle for m in screen.pane.chart.series[0].gauge.point.markers] == stored
+        assert "A alpha 0.9, B alpha 0.999" in d.painted
+        await d.press("j")
+        await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
+        await d.press("escape")
+        calibration.close()
+
+        await d.press("d")
+        await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")
+        await d.until(lambda: "Hadamard rotation" in d.painted, "what they are")
+        assert (d.screen.session.path_a, d.screen.session.path_b) == tuple(map(str, calibration.checkpoints))
+        await d.press("q")
+        assert d.app.screen is d.runs

@@ -24,7 +24,8 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...], str]] = {
     "runs-gpus": (MIDDLE, ("u",), ""),
     "runs-help-80x24": (SMALL, ("question_mark",), ""),
     "runs-found": (MIDDLE, ("2", "slash", *"w_max", "enter"), ""),
-    "start-80x24": (SMALL, ("s", "ctrl+n", "m", "down", "down", "down", "5"), ""),
+    "start-80x24": (SMALL, ("s", "ctrl+n", "ctrl+n", "m", "down", "down", "down", "5"), ""),
+    "calibrate-80x24": (SMALL, ("s", "ctrl+n", "down"), ""),
     "start-120x40": (MIDDLE, ("s", *"echo", "space", "apostrophe", "x"), ""),
 }
 

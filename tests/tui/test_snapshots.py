@@ -51,6 +51,8 @@ def painted(text: str) -> Steps:
 
 
 PAIR = (ALPHA_A, ALPHA_B)
+X_PROJ = "layers.0.mixer.x_proj.weight"
+FOUR_BITS, WIDER = "m1_w4a8/quamba-small-w4a8", "m2_w8a8_gh/quamba2-tiny-w8a8"
 TURNED = (GROUPED, PERMUTED)
 PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
     "compare-80x24": (PAIR, SMALL, keys("n")),
@@ -63,6 +65,9 @@ PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
     "help-80x24": (PAIR, SMALL, keys("question_mark")),
     "histogram": (PAIR, MIDDLE, at_scale("layers.0.mixer.x_proj.weight", "w", "3", "l")),
     "histogram-80x24": (PAIR, SMALL, at_scale("layers.0.mixer.x_proj.weight", "w")),
+    "distribution-80x24": (PAIR, SMALL, at_scale(X_PROJ, "a", "b", "H", "H", "H")),
+    "distribution": ((GROUPED, WIDER), MIDDLE, at_scale("layers.0.mixer.in_proj.weight", "a", "H", "H", "H")),
+    "distribution-200x60": ((ALPHA_A, FOUR_BITS), LARGE, at_scale(X_PROJ, "a", "b", "H", "H")),
     "codes": (PAIR, MIDDLE, at_scale("layers.0.mixer.x_proj.weight", "o")),
     "profile": (TURNED, MIDDLE, at_scale("layers.0.mixer.in_proj.weight", "r", "3", "z")),
     "verdict-80x24": (PAIR, SMALL, keys("t", "z")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,24 @@ async def test_a_template_with_choices_and_ranges() -> None:
             "$ python main.py m --quantize --w_bits 4 --a_bits 8 --percentile_alpha 0.9995 --group_heads --verbose"
         )
         await d.press("ctrl+p")
+        assert form_of(d).template.name == "calibrate"
+        await d.press("ctrl+p")
         assert form_of(d).template.name == "command"
+
+
+async def test_a_calibration_of_ours_has_defaults_that_work() -> None:
+    async with open_app() as d:
+        await open_form(d, "calibrate")
+        words = "calibrate demo --here --alpha 0.9995 --alpha 0.99999 --samples 128 --seq-len 512"
+        assert said(d, "start-command") == f"$ qinspect {words}"
+        argv = form_of(d).template.argv(form_of(d).values)
+        assert argv == [sys.executable, "-P", "-m", "qinspect.inspector", *words.split()]
+        await fill(d, "alphas", "")
+        await d.type(", 2")
+        assert said(d, "problem-alphas") == "at least 0, at most 1"
+        await d.press("backspace")
+        await d.type("x")
+        assert said(d, "problem-alphas") == "a number"
 
 
 async def test_warnings_are_shown_before_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,11 @@ class Point:
                 self.values.setdefault(key, deque(maxlen=MAX_VALUES)).append(number)
 
     @property
+    def is_named(self) -> bool:
+        """Whether its events have a text that tells it from others of its kind."""
+        return any(isinstance(v, str) for v in self.latest.values())
+
+    @property
     def shown_field(self) -> str:
         """The numeric field that moves most, relative to its size: settings stay as they are."""
         best, most = "", -1.0

@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start
+from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start, typed
 from qinspect.inspector.runs.spec import is_secret
 from qinspect.tui.names import shown
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
@@ -195,7 +195,7 @@ class StartScreen(ModalScreen[str]):
         """The command as it would be started now, and what is wrong at each field that was filled in."""
         values = self.values
         argv = self.template.argv(values)
-        self.query_one("#start-command", Static).update(f"$ {shown(shlex.join(argv), 2000)}")
+        self.query_one("#start-command", Static).update(f"$ {shown(typed(argv), 2000)}")
         problems = self._problems()
         for f in self.fields:
             text = problems.get(f.name, "")

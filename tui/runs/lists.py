@@ -67,13 +67,14 @@ class PointsList(LineList):
             fields = event.fields.get("fields")
             text = fields_text(fields if isinstance(fields, Mapping) else {})
             return [(f"  {i:>5}  ", "dim"), (fill(shown(text, 500), max(1, width - 9), self.glyphs.cut), "")]
-        name_width = max(10, min(44, width // 3))
+        name_width = max(10, min(52, width // 2 if point.is_named else width // 3))
         pieces: list[Piece] = [(fill(shown(point.name, 200), name_width, self.glyphs.cut), "name")]
         key = point.shown_field
         values = list(point.values.get(key, ()))
         spark_width = max(0, min(len(values), width // 4)) if len(values) > 1 else 0
         latest = f" {point.n:>4}x  " if point.n > 1 else "        "
-        text = fields_text({key: point.latest[key]} if key in point.latest and spark_width else point.latest)
+        fields = {k: v for k, v in point.latest.items() if not isinstance(v, str)}  # texts are in its name
+        text = fields_text({key: fields[key]} if key in fields and spark_width else fields)
         room = width - name_width - len(latest) - spark_width - 1
         pieces += [(latest, "dim"), (fill(shown(text, 500), max(1, room), self.glyphs.cut), "")]
         return [*pieces, (" ", ""), (sparkline(values, spark_width, self.glyphs), "accent")]

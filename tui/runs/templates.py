@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from qinspect.inspector.runs.spec import ourselves
 from qinspect.tui.names import shown
 
 TYPES = ("text", "path", "integer", "number", "numbers", "flag")
@@ -115,7 +115,7 @@ class Template:
         for word in self.words:
             filled = _PLACE.sub(lambda found: given.get(found[1], found[0]), word)
             if word == OURSELVES:
-                argv += [sys.executable, "-P", "-m", "qinspect.inspector"]
+                argv += ourselves()
             elif filled or not word:
                 argv.append(filled)
         for f in self.fields:

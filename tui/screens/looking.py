@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.session import Session
 from qinspect.tui.theme import THEMES
 
+if TYPE_CHECKING:
+    from qinspect.tui.distribution.weights import WeightSource
+
 
 class Looking(CompareBase):
     """Views of the detail pane, folding, zoom, themes."""
+
+    _weights: WeightSource | None = None
+    """What was counted of this session's weights."""
 
     def action_fold_all(self) -> None:
         if self.on_plot:
@@ -46,6 +53,27 @@ class Looking(CompareBase):
 
     def action_view_values(self) -> None:
         self._look_at("values")
+
+    def action_distribution(self) -> None:
+        """The exact distribution of the tensor under the cursor. Imported now: it needs numpy."""
+        if self.session.a is None:
+            return
+        from qinspect.tui.distribution.weights import WeightSource, role_of_node, role_of_pair
+        from qinspect.tui.screens.distribution import DistributionScreen
+
+        node, pair = self.layers_tree.node, self.table.pair
+        if self.active == "tree" and node is not None and node.is_leaf:
+            role, why = role_of_node(self.session, node)
+        elif pair is not None:
+            role, why = role_of_pair(self.session, pair)
+        else:
+            role, why = "", "choose a tensor, or a weight's scale"
+        if not role:
+            self.hints.say(why)
+            return
+        if self._weights is None or self._weights.session is not self.session:
+            self._weights = WeightSource(self.session)
+        self.app.push_screen(DistributionScreen(self._weights, role, self.glyphs))
 
     def action_log_scale(self) -> None:
         self.options = replace(self.options, log_counts=not self.options.log_counts)

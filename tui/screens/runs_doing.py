@@ -132,12 +132,56 @@ class RunsDoing(RunsBase):
         copy_to_terminal(self.app, text)
         self.hints.say(f"sent to the terminal's clipboard: {shown(text, 40)}")
 
+    def action_distribution(self) -> None:
+        """The distributions that a calibration recorded. Imported now: they need numpy."""
+        if self.shown is None:
+            return
+        from qinspect.inspector.calibrate.stored import open_calibration
+        from qinspect.tui.distribution.run_points import RunSource
+        from qinspect.tui.screens.distribution import DistributionScreen
+
+        try:
+            source = RunSource(open_calibration(self.shown.run))
+        except QinspectError as e:
+            self.hints.say(shown(str(e), 300))
+            return
+        self.app.push_screen(DistributionScreen(source, source.first(), self.glyphs))
+
+    def action_compare_outputs(self) -> None:
+        """The first and the last of the models that the run made; one alone beside the model that is open."""
+        if self.shown is None:
+            return
+        made = outputs_of(self.shown, self.feed)
+        if len(made) < 2 and self.app.has_models:  # type: ignore[attr-defined]
+            made = [Path(self.app.session.path_a), *made]  # type: ignore[attr-defined]
+        if len(made) < 2:
+            self.hints.say(
+                "the run made one model: O opens it" if made else "no folder with a model is known of this run"
+            )
+        else:
+            self.app.open_model(str(made[0]), str(made[-1]))  # type: ignore[attr-defined]
+
     def action_open_output(self) -> None:
         place = output_of(self.shown, self.feed) if self.shown else None
         if place is None:
             self.hints.say("no folder with a model is known of this run")
         else:
             self.app.open_model(str(place))  # type: ignore[attr-defined]
+
+
+def outputs_of(seen: Seen, feed: Feed | None) -> list[Path]:
+    """All models that the run is known to have made: a calibration's checkpoints, else what its log says."""
+    from qinspect.inspector.calibrate.stored import calibration_folder, open_calibration
+
+    if calibration_folder(seen.run) is not None:
+        try:
+            calibration = open_calibration(seen.run)
+        except QinspectError:
+            return []
+        calibration.close()
+        return list(calibration.checkpoints)
+    place = output_of(seen, feed)
+    return [place] if place else []
 
 
 def output_of(seen: Seen, feed: Feed | None) -> Path | None:

@@ -1,0 +1,146 @@
+"""A calibration that was made: its points, tables, rules and scales, read from its folder. No torch in here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.calibrate.commands import CALIBRATION
+from qinspect.inspector.calibrate.points import Point
+from qinspect.inspector.calibrate.recipes import Applied, applied
+from qinspect.inspector.calibrate.records import RESULT, SCHEMA
+from qinspect.inspector.calibrate.settings import RECIPES
+from qinspect.inspector.calibrate.shards import TABLES
+from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
+from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey
+from qinspect.inspector.text import brief
+
+if TYPE_CHECKING:
+    from qinspect.inspector.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class AlphaResult:
+    """What one alpha gave. scales: float32 of each point, a scalar or one a group. checkpoints: folders written."""
+
+    alpha: float
+    scales: Mapping[str, NDArray[np.float32]]
+    checkpoints: tuple[Path, ...]
+
+
+class Calibration:
+    """An opened calibration. Opening reads calibration.json and a header; tables are read when they are asked for.
+
+    recipe. points: by name, in forward order. results: of each alpha, in the order asked for. record: all of
+    calibration.json.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CannotOpen where there is no finished calibration, BrokenFile where it is damaged."""
+        self.folder = folder
+        self.path = folder / RESULT
+        self.record = _read(self.path)
+        try:
+            self.recipe = str(self.record["settings"]["recipe"])
+            self.results = tuple(_result(r) for r in self.record["alphas"])
+            self.points = {p.name: p for p in map(_point, self.record["alphas"][0]["points"])}
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
+            raise self._broken(f"does not hold what it should: {e!r}") from e
+        if self.recipe not in RECIPES:
+            raise self._broken("names no recipe", "settings.recipe", self.recipe)
+        self._file = DistributionFile(folder / TABLES)
+        if missing := sorted(self.points.keys() - set(self._file.points)):
+            self._file.close()
+            raise self._broken("has points without tables", "alphas[0].points", missing[0])
+
+    def applied(self, name: str, alpha: float) -> Applied:
+        """The recipe's rule at a point. Raises UnknownKey for another name."""
+        return applied(self.recipe, self._point(name), alpha)
+
+    def tables(self, name: str) -> list[MagnitudeTable]:
+        """What the point's rule takes: a table of each sample in order, or the pooled one where no more was kept.
+        Raises UnknownKey for another name, BrokenFile where the tables are damaged."""
+        self._point(name)
+        return self._file.samples(name) or [self._file.pooled(name)]
+
+    def pooled(self, name: str) -> MagnitudeTable:
+        """All samples of a point together. Raises as `tables` does."""
+        self._point(name)
+        return self._file.pooled(name)
+
+    def keeps_samples(self, name: str) -> bool:
+        """Whether the point has a table of each sample."""
+        return self._file.n_samples(name) > 0
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """All that were written and are still there, in the order of alphas."""
+        return tuple(c for r in self.results for c in r.checkpoints if c.exists())
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+    def _point(self, name: str) -> Point:
+        found = self.points.get(name)
+        if found is None:
+            raise UnknownKey("there is no observation point of this name", file=self.path, key=name)
+        return found
+
+    def _broken(self, problem: str, key: str | None = None, found: object = None) -> BrokenFile:
+        return BrokenFile(
+            problem, file=self.path, key=key, found=None if found is None else brief(found),
+            cure="Calibrate again: the samples that are done are used again.",
+        )  # fmt: skip
+
+
+def calibration_folder(run: Run) -> Path | None:
+    """Where the files of a calibration run are, None for another run."""
+    words = run.spec.argv
+    if "calibrate" not in words:
+        return None
+    if "--state" in words[:-1]:
+        return Path(run.spec.cwd) / words[words.index("--state") + 1]
+    return run.folder / CALIBRATION
+
+
+def open_calibration(run: Run) -> Calibration:
+    """The calibration of a run. Raises CannotOpen for a run that is none, and as Calibration does."""
+    folder = calibration_folder(run)
+    if folder is None:
+        raise CannotOpen(
+            "is no calibration of ours", file=run.folder, expected="a run of `qinspect calibrate`",
+            found=run.spec.command, cure="`qinspect calibrate MODEL` makes one.",
+        )  # fmt: skip
+    return Calibration(folder)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as e:
+        cure = "A calibration that ended early goes on with `qinspect calibrate --resume RUN`."
+        raise CannotOpen("there is no finished calibration", file=path, cure=cure) from e
+    except OSError as e:
+        raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e
+    except (ValueError, RecursionError) as e:
+        raise BrokenFile("is no JSON", file=path) from e
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else content
+        raise CannotOpen("is of another kind or version", file=path, expected=SCHEMA, found=brief(found))
+    return content
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return Point(str(row["point"]), str(row["dtype"]), bool(row["rotated"]))
+
+
+def _result(row: Mapping[str, Any]) -> AlphaResult:
+    scales = {str(p["point"]): np.asarray(p["scale"], np.float32) for p in row["points"]}
+    return AlphaResult(float(row["alpha"]), scales, tuple(Path(str(c)) for c in row["checkpoints"]))

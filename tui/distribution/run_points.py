@@ -1,0 +1,80 @@
+"""The observation points of a calibration: the tables that the run kept, and the scales that it made."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+
+from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.clipping import Gauge, Marker, Point
+from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.text import number, some
+from qinspect.tui.distribution.alphas import STEPS
+from qinspect.tui.distribution.source import Chart, Check, Series
+
+KEPT = 4
+"""Points whose tables are kept: one of 512 samples takes some 60 MB."""
+LABELS = "ABCDEFGH"
+
+
+class RunSource:
+    """Points by name, in forward order."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self.calibration = calibration
+        self.names = tuple(calibration.points)
+        self._kept: OrderedDict[str, Chart] = OrderedDict()
+
+    def first(self) -> str:
+        """The point to begin with: the first one that alpha reaches, else the first."""
+        alpha = self.calibration.results[0].alpha
+        reached = (n for n in self.names if self.calibration.applied(n, alpha).alpha is not None)
+        return next(reached, self.names[0])
+
+    def load(self, name: str, bits: int, check: Check) -> Chart:
+        """Read from the run's file, or as it was kept."""
+        chart = self._kept.get(name) or self._read(name, check)
+        chart.draw_curves(bits or chart.bits, check)
+        self._kept[name] = chart
+        self._kept.move_to_end(name)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return chart
+
+    def beside(self, name: str, steps: int) -> str:
+        """The next one in forward order."""
+        return self.names[min(len(self.names) - 1, max(0, self.names.index(name) + steps))]
+
+    def _read(self, name: str, check: Check) -> Chart:
+        check("reading tables", 0, 1)
+        calibration, notes = self.calibration, []
+        alpha = calibration.results[0].alpha
+        used = calibration.applied(name, alpha)
+        samples, pooled = calibration.tables(name), calibration.pooled(name)
+        rule = used.rule
+        if not isinstance(rule.statistic, Quantile):
+            rule = Rule(Quantile(alpha, "float64"), "pooled")
+            notes.append(f"its scale is made by {used.rule}: alpha reaches nothing here")
+            samples = [pooled]
+        if calibration.points[name].rotated:
+            notes.append("in rotated (Hadamard) space")
+        if len(calibration.results) > len(LABELS):
+            notes.append(f"of {some(len(calibration.results), 'alpha')} the first {len(LABELS)} are marked")
+        markers = []
+        for label, result in zip(LABELS, calibration.results, strict=False):
+            scales = result.scales[name]
+            low, middle, high = float(scales.min()), float(np.median(scales)), float(scales.max())
+            markers.append(Marker(label, low, middle, high, used.rule.bits))
+        if len(calibration.results) > 1:
+            told = ", ".join(
+                f"{m.label} alpha {number(r.alpha)}" for m, r in zip(markers, calibration.results, strict=False)
+            )
+            notes.append(f"scales of the run: {told}")
+        point = Point(name, samples, pooled, tuple(markers), used.rule.bits)
+        what = (
+            f"activations of {some(len(samples), 'sample')}"
+            if calibration.keeps_samples(name)
+            else "activations, pooled"
+        )
+        return Chart(name, (Series("A", what, Gauge(point, rule, STEPS)),), tuple(notes))

@@ -1,0 +1,55 @@
+"""What can be looked at: points by name, with their tables, from a checkpoint or from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from qinspect.inspector.clipping import ErrorCurve, Gauge
+
+Check = Callable[[str, int, int], None]
+"""check(what is done, done, total), called between pieces; raises where nobody waits any more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One distribution of a point. label: `A`, `B`, or `AB` where both are the same. what: a phrase for people. shape:
+    of the tensor, "" for what has none."""
+
+    label: str
+    what: str
+    gauge: Gauge
+    shape: str = ""
+    curves: dict[int, ErrorCurve] = field(default_factory=dict)
+    """By bits: those that were computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A point as it is shown. series: one, or A's and B's. notes: what else is to be said, a line each."""
+
+    name: str
+    series: tuple[Series, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bits(self) -> int:
+        """Of the codes that it is looked at with first."""
+        return self.series[0].gauge.point.bits if self.series else 8
+
+    def draw_curves(self, bits: int, check: Check) -> None:
+        """Compute the curves for `bits` that there are not yet."""
+        for series in self.series:
+            if bits not in series.curves:
+                series.curves[bits] = series.gauge.curve(bits, lambda done, total: check("errors", done, total))
+
+
+class Source(Protocol):
+    """Where points come from. `load` is called in a thread."""
+
+    def load(self, name: str, bits: int, check: Check) -> Chart:
+        """A point with its curves for `bits`, for its own where that is 0."""
+
+    def beside(self, name: str, steps: int) -> str:
+        """The name of the point so many places further on; the last one, the first one, at the ends."""

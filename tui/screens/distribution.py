@@ -1,0 +1,262 @@
+"""A point's exact distribution on a screen of its own: alpha, clipping, error. Where the point comes from, its source
+knows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.color import Color
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import get_current_worker
+
+from qinspect.inspector.text import number
+from qinspect.tui.actions import DISTRIBUTION_ACTIONS, Action, bindings, key_text, keys_now
+from qinspect.tui.distribution.alphas import STEPS, parsed
+from qinspect.tui.distribution.pane import DistributionPane
+from qinspect.tui.distribution.source import Chart, Source
+from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.labels import fill
+from qinspect.tui.later import REST_S, Later
+from qinspect.tui.look import Look
+from qinspect.tui.names import shown
+from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.screens.ask import AskScreen
+from qinspect.tui.screens.help import HelpScreen
+from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.session import Cancelled, Progress
+from qinspect.tui.theme import THEMES
+from qinspect.tui.widgets.bars import HintBar, TitleLine
+from qinspect.tui.widgets.text_pane import TextPane
+
+BITS = (8, 4, 5, 6)
+
+
+class Loaded(Message):
+    """A point is counted. number: of the request; only the answer to the last one is shown."""
+
+    def __init__(self, number: int, chart: Chart | None, problem: str) -> None:
+        super().__init__()
+        self.number, self.chart, self.problem = number, chart, problem
+
+
+class DistributionScreen(Screen[None]):
+    """One point, and a cursor over alpha."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings(DISTRIBUTION_ACTIONS)  # type: ignore[assignment]
+    AUTO_FOCUS = ""
+    actions = DISTRIBUTION_ACTIONS
+
+    def __init__(self, source: Source, name: str, glyphs: Glyphs) -> None:
+        super().__init__()
+        self.source = source
+        self.name_shown = name
+        self.glyphs = glyphs
+        self._bits_chosen = False
+        self._request = 0
+        self._rested = Later(self, self._load_now)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a point is to be counted once the cursor has rested."""
+        return self._rested.comes
+
+    def compose(self) -> ComposeResult:
+        """Chrome only: nothing is counted here."""
+        yield TitleLine("", id="distribution-title")
+        yield DistributionPane(self.glyphs, id="distribution")
+        yield HintBar()
+
+    def on_mount(self) -> None:
+        self.pane = self.query_one(DistributionPane)
+        self.hints = self.query_one(HintBar)
+        self.query_one(TitleLine).add_class("active")
+        self._show_title()
+        self.call_after_refresh(self._load_now)
+
+    def _show_title(self) -> None:
+        self.query_one(TitleLine).update(f"exact |x| {self.glyphs.dot} {shown(self.name_shown, 160)}")
+
+    def _look(self) -> Look:
+        """The pane as a plot sees it."""
+        area = self.pane.content_region
+        theme = self.app.current_theme
+        colors = None if theme.ansi or self.app.no_color else theme.variables
+        a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
+        return Look(max(20, area.width - 1), max(6, area.height), a, b, mark, self.glyphs is ASCII)
+
+    # --- counting ---
+
+    def _load_now(self) -> None:
+        if self.is_running and self.is_attached and not self.app._exit:  # else nobody will see it
+            self._request += 1
+            self.hints.work("counting")
+            self._load(self._request, self.name_shown, self.pane.asked.bits if self._bits_chosen else 0)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="distribution")
+    def _load(self, number: int, name: str, bits: int) -> None:
+        """Count a point, and the error of its scales, in a thread."""
+        worker = get_current_worker()
+
+        def check(phase: str, done: int, total: int) -> None:
+            if worker.is_cancelled:
+                raise Cancelled
+            self.post_message(Progress(phase, done, total))
+
+        chart, problem = None, ""
+        try:
+            chart = self.source.load(name, bits, check)
+        except Cancelled:
+            return
+        except Exception as e:  # whatever a file has in store is this screen's problem, not the program's
+            problem = f"{name} cannot be counted: {e}"
+        self.post_message(Loaded(number, chart, problem))
+
+    @on(Progress)
+    def _on_progress(self, event: Progress) -> None:
+        event.stop()
+        if self.pane.chart is None or self.pane.chart.name != self.name_shown or event.phase == "errors":
+            share = f" {100 * event.done // event.total} %" if event.total else ""
+            self.hints.work(f"{event.phase}{share}")
+
+    @on(Loaded)
+    def _on_loaded(self, event: Loaded) -> None:
+        if event.number != self._request:
+            return
+        self.hints.work("")
+        if event.chart is None:
+            self.pane.chart = None
+            self.pane.show([fill(shown(event.problem, 400), self._look().width, self.glyphs.cut).rstrip()])
+            return
+        if not self._bits_chosen:
+            self.pane.asked = replace(self.pane.asked, bits=event.chart.bits)
+        self.pane.show_chart(event.chart, self._look())
+
+    @on(TextPane.Resized)
+    def _on_resized(self) -> None:
+        self.pane.lay_out(self._look())
+
+    # --- the cursor ---
+
+    def action_alpha_down(self) -> None:
+        self.pane.move_by(-1)
+
+    def action_alpha_up(self) -> None:
+        self.pane.move_by(1)
+
+    def action_alpha_decade_down(self) -> None:
+        self.pane.move_by(-9)
+
+    def action_alpha_decade_up(self) -> None:
+        self.pane.move_by(9)
+
+    def action_alpha_first(self) -> None:
+        self.pane.move_to(STEPS[0])
+
+    def action_alpha_last(self) -> None:
+        self.pane.move_to(STEPS[-1])
+
+    def action_type_alpha(self) -> None:
+        self.app.push_screen(AskScreen("alpha, such as 0.9995"), self._typed)
+
+    def _typed(self, text: str | None) -> None:
+        alpha = parsed(text or "")
+        if alpha is not None:
+            self.pane.move_to(alpha)
+        elif text:
+            self.hints.say(f"an alpha is a number from 0 to 1, not {shown(text, 20)}")
+
+    def action_alpha_best(self) -> None:
+        best = self.pane.best_alpha()
+        if best is None:
+            self.hints.say("no alpha makes the scale of least error")
+        else:
+            self.pane.move_to(best)
+
+    # --- what is shown ---
+
+    def action_bits(self) -> None:
+        self._bits_chosen = True
+        bits = self.pane.asked.bits
+        after = BITS[(BITS.index(bits) + 1) % len(BITS)] if bits in BITS else BITS[0]
+        self.pane.ask(replace(self.pane.asked, bits=after), self._look())
+        self._load_now()
+
+    def action_zoom_in(self) -> None:
+        self.pane.zoom(0.5, self._look())
+
+    def action_zoom_out(self) -> None:
+        self.pane.zoom(2.0, self._look())
+
+    def action_log_scale(self) -> None:
+        self.pane.ask(replace(self.pane.asked, log_counts=not self.pane.asked.log_counts), self._look())
+
+    def action_next_point(self) -> None:
+        self._go(1)
+
+    def action_previous_point(self) -> None:
+        self._go(-1)
+
+    def _go(self, steps: int) -> None:
+        name = self.source.beside(self.name_shown, steps)
+        if name != self.name_shown:
+            self.name_shown = name
+            self._show_title()
+            self.workers.cancel_group(self, "distribution")
+            self._rested.ask(REST_S)
+
+    def action_theme(self) -> None:
+        names = [t.name for t in THEMES]
+        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
+        self.pane.lay_out(self._look())
+
+    def action_repaint(self) -> None:
+        self.app.repaint()  # type: ignore[attr-defined]
+
+    # --- taking along, leaving ---
+
+    def action_copy_row(self) -> None:
+        """Tab-separated: name, model, alpha, bits, w_max, scale, share beyond, coverage, mse, the rule."""
+        chart, bits, alpha = self.pane.chart, self.pane.asked.bits, self.pane.alpha
+        lines = []
+        for series in chart.series if chart else ():
+            r = series.gauge.at(alpha, bits)
+            numbers = (alpha, bits, r.w_max.middle, r.scale, r.beyond.middle, r.coverage.middle, r.mse.middle)
+            told = ["" if math.isnan(x) else repr(x) for x in numbers]
+            lines.append("\t".join([self.name_shown, series.label, *told, str(series.gauge.rule_at(alpha, bits))]))
+        if lines:
+            copy_to_terminal(self.app, "\n".join(lines))
+            self.hints.say(f"sent to the terminal's clipboard: alpha {number(alpha)}")
+
+    def action_palette(self) -> None:
+        """Every action, found by its name or its sentence."""
+        keys = keys_now(self)
+        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in self.actions}
+        self.app.push_screen(JumpScreen(list(lines)), lambda line: self._run_action(lines.get(line or "")))
+
+    def _run_action(self, action: Action | None) -> None:
+        if action is not None:
+            self.call_later(self.run_action, action.name)
+
+    def action_help(self) -> None:
+        signs = (
+            ("A B", "a stored scale; of many the median"),
+            ("[ ]", "the least and the greatest of many"),
+            ("*", "the scale of least error"),
+            ("#", "more than one of these in a cell"),
+            ("< >", "left or right of the axis"),
+            ("~", "the middle of an interval"),
+        )
+        self.app.push_screen(HelpScreen(self.glyphs, keys_now(self), self.actions, signs))
+
+    def action_close(self) -> None:
+        self._rested.stop()
+        self.dismiss()
+
+    def action_quit(self) -> None:
+        self.action_close()
