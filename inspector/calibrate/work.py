@@ -27,7 +27,7 @@ from qinspect.inspector.calibrate.checkpoint import (
 from qinspect.inspector.calibrate.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 from qinspect.inspector.calibrate.engine import Pass, Progress, apart_of, find_points, forecast_bytes
 from qinspect.inspector.calibrate.folder import keep_to, locked
-from qinspect.inspector.calibrate.grouped import GroupedAbsmax
+from qinspect.inspector.calibrate.grouped import BLOCKS, GroupedAbsmax
 from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, no_room, open_model
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import Grouping, applied, default_recipe, reach, rotates, short
@@ -40,6 +40,7 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.text import some
 
 SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}
 PROBE_TOKENS = 16
@@ -83,11 +84,13 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
     effective = replace(settings, dtype=model.dtype, device=str(model.device), samples=len(samples.ids))
     log.info("Effective: %s, group_heads=%s", effective.said(), settings.recipe == "quamba-group-heads")
     points = find_points(model, samples.ids[0][:PROBE_TOKENS])
+    groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
+    if "heads" in groupings.values():
+        _check_heads(model)
     apart = apart_of(points, settings.recipe, settings.per_sample)
     warnings = _announce(settings, points, apart, samples, model)
     decides = _deciding(settings, samples, points, apart, model)
     keep_to(state, decides)
-    groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
     shards = Shards(state, fingerprint(decides), len(samples.ids), grouped=any(groupings.values()))
     made = _run(settings, model, samples, points, apart, groupings, shards, state)
     order = [p.name for p in points]
@@ -182,6 +185,22 @@ def _samples(settings: Settings, model: ProbedModel) -> Samples:
             found=f"{longest} tokens", cure=f"Choose --seq-len {model.max_length}.",
         )  # fmt: skip
     return samples
+
+
+def _check_heads(model: ProbedModel) -> None:
+    """Raises UsageError for a model whose heads and channels cannot be put into groups."""
+    mamba = model.mamba if isinstance(model, MambaModel) else None
+    if mamba is None or mamba.version != 2:
+        raise UsageError(
+            "has no heads to group", file=model.path, expected="a Mamba2 model for --recipe quamba-group-heads",
+            cure="Choose --recipe quamba.",
+        )  # fmt: skip
+    if mamba.n_heads % (mamba.n_groups * BLOCKS) or mamba.head_dim % BLOCKS:
+        raise UsageError(
+            "its heads cannot be grouped", file=model.path, cure="Choose --recipe quamba.",
+            expected=f"heads of each group, and channels of each head, in multiples of {BLOCKS}",
+            found=f"{mamba.n_heads} heads of {mamba.head_dim} in {some(mamba.n_groups, 'group')}",
+        )  # fmt: skip
 
 
 def _announce(

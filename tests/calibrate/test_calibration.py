@@ -14,6 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+import transformers
 from small_models import saved_ids, saved_model
 from torch import Tensor, nn
 
@@ -130,6 +131,29 @@ def test_group_heads_are_observed_in_float32_and_alpha_reaches_nothing(
     stored = open_checkpoint(settings.out).tensor("backbone.layers.3.mixer.x_conv_out:input")
     assert stored is not None
     assert stored.read().shape == (1, 4, 4)
+
+
+def test_heads_that_cannot_be_grouped(tmp_path: Path, source_root: Path) -> None:
+    (path,) = (source_root / "tests" / "data" / "models" / "base_mamba1").iterdir()
+    ids = saved_ids(tmp_path / "ids.json", [8])
+    settings = Settings(str(path), recipe="quamba-group-heads", data=str(ids), device="cpu")
+    with pytest.raises(UsageError, match=r"has no heads to group; expected a Mamba2 model.*--recipe quamba\."):
+        calibrate(settings, tmp_path / "state")
+    odd = tmp_path / "odd"
+    config = transformers.Mamba2Config(
+        num_heads=2,
+        head_dim=32,
+        hidden_size=32,
+        expand=2,
+        n_groups=1,
+        state_size=8,
+        num_hidden_layers=1,
+        vocab_size=300,
+    )
+    any_class: Any = transformers.Mamba2ForCausalLM
+    any_class(config).half().save_pretrained(odd)
+    with pytest.raises(UsageError, match=r"its heads cannot be grouped.*found 2 heads of 32 in 1 group"):
+        calibrate(replace(settings, model=str(odd)), tmp_path / "state")
 
 
 def test_pooled_percentiles_are_numpys_of_all_values(tmp_path: Path) -> None:
@@ -330,8 +354,6 @@ def test_batches_are_the_same_to_rounding_and_nothing_is_padded(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ["llama", "bert", "albert"])
 def test_points_of_transformers_models_are_what_their_layers_get(tmp_path: Path, kind: str) -> None:
-    import transformers
-
     path = saved_model(tmp_path / "model", kind)
     ids = saved_ids(tmp_path / "ids.json", [12, 7, 1])
     settings = Settings(str(path), data=str(ids), device="cpu", per_sample=("*",), out=str(tmp_path / "out"))
