@@ -36,9 +36,10 @@ SIZES = {"130m": (768, 24), "370m": (1024, 48), "780m": (1536, 48), "1.3b": (204
 class RandomMamba:
     """A Mamba2 of a given size in float16, in Hadamard space, as the recipe quamba has it."""
 
-    is_mamba, rotated, prefix, is_spread, dtype = True, True, "backbone.", False, "float16"
+    is_mamba, rotated, is_spread, dtype, path, may_show = True, True, False, "float16", "random", ()
 
     def __init__(self, width: int, n_layers: int) -> None:
+        self.overwritten: set[str] = set()
         self.device = torch.device("cuda")
         self.vocab_size = 50_288
         config = MambaConfig(
@@ -63,7 +64,7 @@ class RandomMamba:
 class RandomLlama:
     """A Llama of the shape of 3.2's 1B, in bfloat16, with hooks."""
 
-    is_mamba, rotated, prefix, is_spread, dtype = False, False, "", False, "bfloat16"
+    is_mamba, rotated, is_spread, dtype, path = False, False, False, "bfloat16", "random"
 
     def __init__(self) -> None:
         import tempfile
@@ -83,7 +84,7 @@ class RandomLlama:
             del made
             self._model = HuggingFaceModel(folder, torch.device("cuda"))
         self.device, self.vocab_size = self._model.device, 128_256
-        self.forward = self._model.forward
+        self.forward, self.may_show, self.overwritten = self._model.forward, (), self._model.overwritten
 
 
 def milliseconds(f: Callable[[], object], n: int) -> float:
@@ -132,7 +133,7 @@ def measure(name: str, model: Any, n: int, length: int) -> None:
 
         def counted() -> Any:
             model.forward(ids, counter.observe)
-            return [p() for p in counter.finish(1)]
+            return [p() for p in counter.finish()]
 
         eager = milliseconds(counted, n)
         quantile = milliseconds(quantiles, n)
@@ -141,7 +142,7 @@ def measure(name: str, model: Any, n: int, length: int) -> None:
 
         def graphed() -> Any:
             counter.count_again(graph.run(samples[:1]))
-            return counter.finish(1)
+            return counter.finish()
 
         fetched = milliseconds(lambda: [p() for p in graphed()], n)
         # as a calibration runs: packing in threads while the next forward goes on

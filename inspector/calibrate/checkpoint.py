@@ -7,6 +7,7 @@ sorted, no time is written, and the arithmetic is exact (rounding.py). Tensors a
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.calibrate.rounding import WeightScheme, pack_nibbles, quantize_rows
+from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotQuantize
@@ -99,6 +101,9 @@ class _Item(NamedTuple):
 def check_target(folder: Path) -> None:
     """Raises CannotOpen where a checkpoint cannot be written to `folder`: ask before the model runs."""
     try:
+        parent = folder.absolute().parent
+        if parent.is_dir() and not os.access(parent, os.W_OK | os.X_OK):
+            raise CannotOpen("cannot be written: its folder is read-only for you", file=folder)
         if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
             return
         if folder.is_symlink() or folder.exists():
@@ -107,13 +112,38 @@ def check_target(folder: Path) -> None:
                 found="a link" if folder.is_symlink() else "a folder with files" if folder.is_dir() else "a file",
                 cure="Name another one, or remove it.",
             )  # fmt: skip
-        if not folder.absolute().parent.is_dir():
+        if not parent.is_dir():
             raise CannotOpen(
-                "lies in no folder", file=folder, expected=f"the folder {folder.absolute().parent}",
+                "lies in no folder", file=folder, expected=f"the folder {parent}",
                 cure="Make it, or name another place.",
             )  # fmt: skip
     except (OSError, ValueError) as e:
         raise CannotOpen(f"cannot be written: {getattr(e, 'strerror', None) or e}", file=folder) from e
+
+
+def check_same(folder: Path, activation_scales: Mapping[str, PointScale], provenance: Provenance) -> None:
+    """Raises CannotOpen unless the checkpoint in `folder` has this provenance and these scales of its points."""
+    checkpoint = open_checkpoint(folder)
+    try:
+        config = checkpoint.config
+        same = config.get("provenance") == json.loads(json.dumps(asdict(provenance)))
+        points = config.get("quantization_config", {}).get("activations", {}).get("points", []) if same else []
+        same = same and len(points) == len(activation_scales) and all(
+            _has(checkpoint, entry["key"], np.asarray(scale.values, np.float32))
+            for entry, scale in zip(points, activation_scales.values(), strict=True)
+        )  # fmt: skip
+    finally:
+        checkpoint.close()
+    if not same:
+        raise CannotOpen(
+            "is there already, with other numbers", file=folder, expected="no folder of this name",
+            found="a checkpoint of another calibration", cure="Name another one, or remove it.",
+        )  # fmt: skip
+
+
+def _has(checkpoint: Checkpoint, key: str, values: Array) -> bool:
+    tensor = checkpoint.tensor(key)
+    return tensor is not None and np.array_equal(tensor.read(), values, equal_nan=True)
 
 
 def write_checkpoint(

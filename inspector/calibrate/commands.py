@@ -66,14 +66,12 @@ def calibrate(
     state: Annotated[str, Parameter(help="Folder for the tables (default: the run's).")] = "",
 ) -> int:
     """Record the distribution of every observation point of a model, and make scales out of it for any alpha."""
-    if resume:
-        return _resume(resume, name, follow)
-    if not model:
+    if not (model or resume):
         raise UsageError("MODEL is missing", expected="a model there", cure="`qinspect calibrate --help` says more.")
     if model == "demo" and not Path(model).exists():
         model = str(DEMO_MODEL)
     settings = Settings(
-        model=str(Path(model).absolute()) if Path(model).exists() else model,
+        model=str(Path(model).absolute()) if model and Path(model).exists() else model,
         recipe=recipe or "",
         alphas=tuple(alpha or (0.9995,)),
         data=str(Path(data).absolute()) if data and Path(data).exists() else data,
@@ -88,6 +86,13 @@ def calibrate(
         out=str(Path(out).absolute()) if out else "",
         weights=tuple(weights or ("w8a8",)),
     )
+    if resume:
+        if settings != Settings("") or here or state:
+            found = " ".join(
+                [*settings.words(), *(["--here"] if here else []), *(["--state"] if state else [])]
+            ).strip()
+            raise UsageError("--resume takes model and settings from the run", found=found)
+        return _resume(resume, name, follow)
     settings.check()
     if here:
         return _work(settings, state)
@@ -107,6 +112,9 @@ def _resume(name_or_id: str, name: str, follow: bool) -> int:
     command = list(before.spec.argv)
     if "calibrate" not in command or "--here" not in command:
         raise UsageError("is no calibration", file=before.folder, found=before.spec.command)
+    if before.state().state.is_live:
+        cure = f"`qinspect runs logs -f {before.id}` follows it."
+        raise UsageError("the calibration goes on", file=before.folder, cure=cure)
     if "--state" not in command:
         command += ["--state", str(before.folder / CALIBRATION)]
     return runs.run(*command, name=name or before.spec.name, cwd=before.spec.cwd, follow_log=follow)

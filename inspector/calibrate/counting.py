@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qinspect.inspector.distribution import MagnitudeTable, merge
+from qinspect.inspector.errors import CannotRead
 from qinspect.kernels import N_MAGNITUDES, magnitude_counts, segmented_magnitude_counts
 
 if TYPE_CHECKING:
     from qinspect.kernels.cuda_counts import SegmentPlan
 
 SampleTables = dict[str, MagnitudeTable]
+Shown = Sequence[tuple[str, Tensor]]
+"""Names of points and what they showed, in the order of a forward. A name comes again where a module runs again."""
 Pending = Callable[[], SampleTables]
 """Gives the tables of one sample, once the device has made them. May be called in another thread."""
 
@@ -42,7 +45,8 @@ class Counter:
     """Counts what forwards show: pooled over samples, and of each sample for the points in `apart`.
 
     dtypes: name to dtype of every point. Points in 16 bits are counted on their device, those in float32 on the host,
-    where a table can hold them. Nothing here waits for the device but `pooled` and what `finish` returns.
+    where a table can hold them. Nothing here waits for a GPU but float32 points, `pooled` and what `finish` returns.
+    What the CPU shows is counted at once: there are no launches to save.
     """
 
     def __init__(self, dtypes: Mapping[str, str], apart: frozenset[str]) -> None:
@@ -51,55 +55,66 @@ class Counter:
         """Bytes of activations that may be held before they are counted; None: all of a forward."""
         self.on_host = False
         """Bring tensors to the host and count them there: the last resort of a full card."""
-        self._held: dict[str, Tensor] = {}
+        self.n_batch = 1
+        """Samples of each forward to come."""
+        self._held: list[tuple[str, Tensor]] = []
         self._n_held = 0
         self._rows: dict[torch.device, dict[str, int]] = {}
         self._pooled: dict[torch.device, Tensor] = {}
         self._plans: dict[int, list[_Plan]] = {}
         self._sample: list[tuple[list[tuple[str, int]], Tensor]] = []
-        self._float32: list[SampleTables] = [{}]
+        self._float32: list[tuple[str, int, MagnitudeTable]] = []
         self._pooled_float32: SampleTables = {}
 
     def reset(self) -> None:
         """Forget everything counted so far."""
         for table in self._pooled.values():
             table.zero_()
-        self._held, self._n_held, self._sample = {}, 0, []
-        self._float32, self._pooled_float32 = [{}], {}
+        self._held, self._n_held, self._sample = [], 0, []
+        self._float32, self._pooled_float32 = [], {}
 
     def observe(self, name: str, x: Tensor) -> None:
-        """The probe of a forward: x is [batch, ...]."""
-        if self.dtypes.get(name) is None:
+        """The probe of a forward: x is [batch, ...], or what the samples of a batch were made into."""
+        if name not in self.dtypes or not x.numel():
             return
-        self._held[name] = x.cpu() if self.on_host else x
+        if self.on_host or x.device.type == "cpu":
+            self._count([(name, x.cpu())])
+            return
+        self._held.append((name, x))
         if self.hold_bytes is not None:
             self._n_held += x.numel() * x.element_size()
             if self._n_held >= self.hold_bytes:
                 self._count_held()
 
-    def count_again(self, observed: dict[str, Tensor]) -> None:
-        """Count tensors that keep their place on a GPU: the same dictionary, with other contents, again and again."""
-        plans = self._plans.get(id(observed))
+    def count_again(self, shown: Shown) -> None:
+        """Count tensors that keep their place on a GPU: the same sequence, with other contents, again and again."""
+        plans = self._plans.get(id(shown))
         if plans is None:
-            by_device: dict[torch.device, dict[str, Tensor]] = {}
-            for name, x in observed.items():
-                if name in self.dtypes:
-                    by_device.setdefault(x.device, {})[name] = x
-            plans = self._plans[id(observed)] = [self._plan(d, tensors) for d, tensors in by_device.items()]
+            in_place, _ = self._parted(shown)
+            plans = self._plans[id(shown)] = [self._plan(d, tensors) for d, tensors in in_place.items()]
+        for name, x in shown:
+            if self.dtypes.get(name) == "float32":
+                self._count_float32(name, x)
         for plan in plans:
             self._add(plan.device, plan.targets, plan.owners, plan.count())
+
+    def move_to_host(self) -> None:
+        """Count on the host from here on, and give the device's tables back. What was counted is forgotten."""
+        self.on_host = True
+        self._pooled, self._rows, self._plans = {}, {}, {}
+        self.reset()
 
     def forget_plans(self) -> None:
         """The tensors that were counted in their place are going."""
         self._plans = {}
 
-    def finish(self, n_batch: int = 1) -> list[Pending]:
+    def finish(self) -> list[Pending]:
         """A forward of `n_batch` samples is over: what gives the tables of each."""
         self._count_held()
         fetched = [(owners, _fetch(rows)) for owners, rows in self._sample]
         float32 = self._float32
-        self._sample, self._float32 = [], [{}]
-        return [_pending(b, fetched, float32, self.dtypes) for b in range(n_batch)]
+        self._sample, self._float32 = [], []
+        return [_pending(b, fetched, float32, self.dtypes) for b in range(self.n_batch)]
 
     def pooled(self) -> SampleTables:
         """The tables of all samples since the last reset."""
@@ -112,30 +127,54 @@ class Counter:
         return {name: made[name] for name in self.dtypes if name in made}
 
     def _count_held(self) -> None:
-        held, self._held, self._n_held = self._held, {}, 0
-        by_device: dict[torch.device, dict[str, Tensor]] = {}
-        for name, x in held.items():
-            if self.dtypes[name] == "float32":
-                self._count_float32(name, x)
-            else:
-                by_device.setdefault(x.device, {})[name] = x
-        for device, tensors in by_device.items():
-            self._count_on(device, tensors)
+        held, self._held, self._n_held = self._held, [], 0
+        self._count(held)
 
-    def _count_on(self, device: torch.device, tensors: dict[str, Tensor]) -> None:
-        if device.type == "cpu":
-            pooled = self._pooled_on(device, tensors)
-            for n in tensors:  # without launches to save, no scratch
-                if n not in self.apart:
-                    magnitude_counts(tensors[n], out=pooled[self._rows[device][n]].numpy())
-            owners = [(n, b) for n in tensors if n in self.apart for b in range(tensors[n].shape[0])]
-            if owners:
-                parts = [tensors[n][b] for n, b in owners]
-                counts = torch.from_numpy(segmented_magnitude_counts(parts))
-                self._add(device, [self._rows[device][n] for n, _ in owners], owners, counts)
-            return
-        plan = self._plan(device, tensors)
-        self._add(device, plan.targets, plan.owners, plan.count())
+    def _count(self, shown: Shown) -> None:
+        by_device, float32 = self._parted(shown)
+        for name, x in float32:
+            self._count_float32(name, x)
+        for device, tensors in by_device.items():
+            if device.type == "cpu":
+                self._count_on_cpu(tensors)
+            else:
+                plan = self._plan(device, tensors)
+                self._add(plan.device, plan.targets, plan.owners, plan.count())
+
+    def _parted(self, shown: Shown) -> tuple[dict[torch.device, list[tuple[str, Tensor]]], list[tuple[str, Tensor]]]:
+        """Those in 16 bits by device, and those in float32. What is no point of ours is left out."""
+        by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
+        float32: list[tuple[str, Tensor]] = []
+        for name, x in shown:
+            if self.dtypes.get(name) == "float32":
+                float32.append((name, x))
+            elif name in self.dtypes:
+                by_device.setdefault(x.device, []).append((name, x))
+        return by_device, float32
+
+    def _of_samples(self, name: str, x: Tensor) -> list[Tensor]:
+        """What each sample of a forward has in x. Raises CannotRead where that cannot be told."""
+        if self.n_batch == 1:
+            return [x]
+        if x.ndim < 3 or x.shape[0] != self.n_batch:  # [rows, width]: rows of all samples together, or one a sample
+            raise CannotRead(
+                "no table of each sample can be made of it: its first axis is not that of samples", key=name,
+                expected=f"[{self.n_batch}, positions, ...]", found=str(list(x.shape)),
+                cure="Leave out --batch, or this point from --per-sample.",
+            )  # fmt: skip
+        return list(x)
+
+    def _count_on_cpu(self, tensors: Shown) -> None:
+        pooled = self._pooled_on(torch.device("cpu"), (name for name, _ in tensors))
+        rows = self._rows[torch.device("cpu")]
+        for name, x in tensors:
+            if name not in self.apart:
+                magnitude_counts(x, out=pooled[rows[name]].numpy())
+                continue
+            parts = self._of_samples(name, x)
+            counts = torch.from_numpy(segmented_magnitude_counts(parts))
+            owners = [(name, b) for b in range(len(parts))]
+            self._add(torch.device("cpu"), [rows[name]] * len(parts), owners, counts)
 
     def _pooled_on(self, device: torch.device, names: Iterable[str]) -> Tensor:
         """The pooled tables of a device, with a row for each of these names."""
@@ -150,15 +189,16 @@ class Counter:
             pooled = self._pooled[device] = grown
         return pooled
 
-    def _plan(self, device: torch.device, tensors: dict[str, Tensor]) -> _Plan:
+    def _plan(self, device: torch.device, tensors: Shown) -> _Plan:
         from qinspect.kernels.cuda_counts import SegmentPlan
 
-        self._pooled_on(device, tensors)
+        self._pooled_on(device, (name for name, _ in tensors))
         rows = self._rows[device]
-        together = [n for n in tensors if n not in self.apart]
-        owners = [(n, b) for n in tensors if n in self.apart for b in range(tensors[n].shape[0])]
-        segments = SegmentPlan([tensors[n] for n in together] + [tensors[n][b] for n, b in owners])
-        return _Plan(device, segments, [rows[n] for n in together] + [rows[n] for n, _ in owners], owners)
+        together = [(n, x) for n, x in tensors if n not in self.apart]
+        apart = [(n, b, part) for n, x in tensors if n in self.apart for b, part in enumerate(self._of_samples(n, x))]
+        segments = SegmentPlan([x for _, x in together] + [part for _, _, part in apart])
+        targets = [rows[n] for n, _ in together] + [rows[n] for n, _, _ in apart]
+        return _Plan(device, segments, targets, [(n, b) for n, b, _ in apart])
 
     def _add(self, device: torch.device, targets: list[int], owners: list[tuple[str, int]], counts: Tensor) -> None:
         """Rows of samples come last; all rows go into the pooled tables too."""
@@ -167,13 +207,10 @@ class Counter:
             self._sample.append((owners, counts[len(counts) - len(owners) :]))
 
     def _count_float32(self, name: str, x: Tensor) -> None:
-        array = x.detach().cpu().float().numpy()
-        tables = [MagnitudeTable.of(sample) for sample in array]
-        while len(self._float32) < len(tables):
-            self._float32.append({})
+        parts = self._of_samples(name, x) if name in self.apart else [x]
+        tables = [MagnitudeTable.of(part.detach().cpu().float().numpy()) for part in parts]
         if name in self.apart:
-            for b, table in enumerate(tables):
-                self._float32[b][name] = table
+            self._float32 += [(name, b, table) for b, table in enumerate(tables)]
         before = self._pooled_float32.get(name)
         self._pooled_float32[name] = merge([*([before] if before else []), *tables])
 
@@ -209,16 +246,19 @@ def _fetch(rows: Tensor) -> Callable[[], NDArray[np.int32]]:
 def _pending(
     b: int,
     fetched: Sequence[tuple[list[tuple[str, int]], Callable[[], NDArray[np.int32]]]],
-    float32: Sequence[SampleTables],
+    float32: Sequence[tuple[str, int, MagnitudeTable]],
     dtypes: Mapping[str, str],
 ) -> Pending:
     def tables() -> SampleTables:
-        made = dict(float32[b]) if b < len(float32) else {}
+        made: dict[str, list[MagnitudeTable]] = {}
+        for name, sample, table in float32:
+            if sample == b:
+                made.setdefault(name, []).append(table)
         for owners, counts_of in fetched:
             counts = counts_of()
             for row, (name, sample) in zip(counts, owners, strict=True):
                 if sample == b:
-                    made[name] = MagnitudeTable.from_counts(row, dtypes[name])
-        return {name: made[name] for name in dtypes if name in made}
+                    made.setdefault(name, []).append(MagnitudeTable.from_counts(row, dtypes[name]))
+        return {name: made[name][0] if len(made[name]) == 1 else merge(made[name]) for name in dtypes if name in made}
 
     return tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as CountOf
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,18 +17,24 @@ from torch import Tensor
 from qinspect.inspector.calibrate.counting import Counter, Pending, SampleTables
 from qinspect.inspector.calibrate.graphs import Graphs
 from qinspect.inspector.calibrate.grouped import GroupedAbsmax
-from qinspect.inspector.calibrate.models.load import ProbedModel
+from qinspect.inspector.calibrate.models.load import ProbedModel, forward, no_room
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import applied
 from qinspect.inspector.calibrate.shards import Shards
 from qinspect.inspector.distribution.packing import Packed, pack
-from qinspect.inspector.errors import CannotRead
 
 Ids = Sequence[NDArray[np.int64]]
 HOLD_BYTES_WHEN_SHORT = 64 << 20
 """Activations held before they are counted, once a forward's did not fit beside the model."""
-BYTES_A_TABLE = {"float16": (6_600, 14_200), "bfloat16": (1_600, 2_700), "float32": (40_000, 400_000)}
-"""What a stored table of a sample takes: of 0.1 and of 2.6 million values (docs/distributions.md)."""
+MEASURED_VALUES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+BYTES_A_TABLE = {
+    "float16": (123, 743, 2738, 5941, 10900, 15618),
+    "bfloat16": (99, 349, 742, 1457, 2068, 2901),
+    "float32": (323, 2391, 18879, 18879, 18879, 18879),
+}
+"""What a stored table of so many gaussian values takes."""
+BYTES_OF_ROW = 88
+"""What the index has of it."""
 MAX_QUEUED = 8
 """Samples whose tables are being packed while forwards go on."""
 
@@ -51,20 +58,36 @@ class Progress:
     """The tables of a sample, in the order of samples."""
     shard: Callable[[SampleTables], None] = lambda _tables: None
     """The pooled tables of a shard that is done."""
+    restart: Callable[[], None] = lambda: None
+    """The samples since the last shard come once more."""
     timing: Timing = field(default_factory=Timing)
 
 
 def find_points(model: ProbedModel, ids: NDArray[np.int64]) -> list[Point]:
-    """The observation points of a model, found by one forward on a few tokens, in its order."""
-    found: dict[str, Point] = {}
+    """The observation points of a model in its order, found by a forward on a few tokens and one on half of them; then
+    those that it shows only for some tokens. Finds out too which the model overwrites."""
+    whole, half = _sizes(model, ids), _sizes(model, ids[: max(len(ids) // 2, 1)])
+    made = []
+    for name, (dtype, n) in whole.items():
+        n_new = len(ids) - max(len(ids) // 2, 1)
+        n_token = (n - half.get(name, (dtype, 0))[1]) / n_new if n_new else n / len(ids)
+        made.append(Point(name, dtype, model.rotated and is_rotated(name), n_token, n - n_token * len(ids)))
+    return made + [Point(name, model.dtype, False) for name in model.may_show if name not in whole]
+
+
+def _sizes(model: ProbedModel, ids: NDArray[np.int64]) -> dict[str, tuple[str, int]]:
+    """Dtype and number of values of each point of a forward."""
+    found: dict[str, tuple[str, int]] = {}
+    shown: list[tuple[str, Tensor, Tensor]] = []
 
     def observe(name: str, x: Tensor) -> None:
-        dtype = str(x.dtype).removeprefix("torch.")
-        key = model.prefix + name if name.startswith("layers.") else name
-        found[name] = Point(name, dtype, tuple(x.shape[1:]), model.rotated and is_rotated(name), key)
+        found[name] = (str(x.dtype).removeprefix("torch."), found.get(name, ("", 0))[1] + x.numel())
+        shown.append((name, x, x.clone()))
 
-    model.forward(torch.from_numpy(ids[None, :]).to(model.device), observe)
-    return list(found.values())
+    forward(model, ids[None, :], observe)
+    model.overwritten |= {n for n, x, before in shown if not torch.equal(x.isnan(), before.isnan())
+                          or not torch.equal(x.nan_to_num(), before.nan_to_num())}  # fmt: skip
+    return found
 
 
 def is_rotated(name: str) -> bool:
@@ -79,20 +102,25 @@ def apart_of(points: Sequence[Point], recipe: str, globs: Sequence[str]) -> froz
     )
 
 
-def forecast_bytes(points: Sequence[Point], apart: frozenset[str], n_samples: int, seq_len: int) -> int:
-    """About what the tables of samples will take on disk: a sum over points, between the measured sizes."""
+def forecast_bytes(points: Sequence[Point], apart: frozenset[str], lengths: Sequence[int], samples_a_shard: int) -> int:
+    """About what a calibration on samples of these lengths takes on disk: tables of samples twice, in a shard and
+    joined, and those of all samples together in every shard and once more."""
     total = 0.0
     for p in points:
+        of_length = {n: p.n_values(n) for n in set(lengths)}
         if p.name in apart:
-            least, most = BYTES_A_TABLE[p.dtype]
-            n = float(np.prod(p.shape)) * (seq_len / p.shape[0] if len(p.shape) == 2 else 1)
-            share = np.clip(np.log(max(n, 1) / 98_304) / np.log(2_600_000 / 98_304), 0, 1)
-            total += (
-                (least + share * (most - least)) * min(1.0, n / 98_304)
-                if n < 98_304
-                else least + share * (most - least)
-            )
-    return int(total * n_samples)
+            total += 2 * sum(times * _bytes_of(p.dtype, of_length[n]) for n, times in CountOf(lengths).items())
+        n_mean = sum(of_length[n] for n in lengths) / len(lengths)
+        n_shards = -(-len(lengths) // samples_a_shard)
+        total += n_shards * _bytes_of(p.dtype, n_mean * min(samples_a_shard, len(lengths)))
+        total += _bytes_of(p.dtype, n_mean * len(lengths))
+    return round(total)
+
+
+def _bytes_of(dtype: str, n: float) -> float:
+    """Of a table of n values, between the measured sizes: a power of n; few values have no more entries than values."""
+    sizes = BYTES_A_TABLE[dtype]
+    return float(np.exp(np.interp(np.log(max(n, 1)), np.log(MEASURED_VALUES), np.log(sizes)))) + BYTES_OF_ROW
 
 
 class Pass:
@@ -127,7 +155,7 @@ class Pass:
                 while True:
                     try:
                         self._stretch(ids, stretch, shards, packers, done)
-                    except torch.cuda.OutOfMemoryError as e:
+                    except torch.OutOfMemoryError as e:
                         self._make_room(e)
                         continue
                     break
@@ -138,6 +166,7 @@ class Pass:
     ) -> None:
         self.counter.reset()
         self.grouped.reset()
+        self.progress.restart()
         queued: list[Future[tuple[SampleTables, dict[str, Packed]]]] = []
         samples: dict[str, list[Packed]] = {}
         taken = 0
@@ -165,14 +194,15 @@ class Pass:
         self.progress.shard(pooled)
 
     def _forward(self, ids: NDArray[np.int64]) -> list[Pending]:
+        self.counter.n_batch = len(ids)
         graph = self._graphs.of(ids.shape) if self._graphs else None
         if graph is not None:
-            for name, x in graph.run(ids).items():
+            for name, x in graph.run(ids):
                 self.grouped.observe(name, x)
-            self.counter.count_again(graph.observed)
+            self.counter.count_again(graph.shown)
         else:
-            self.model.forward(torch.from_numpy(ids).to(self.model.device), self._observe)
-        return self.counter.finish(len(ids))
+            forward(self.model, ids, self._observe)
+        return self.counter.finish()
 
     def _observe(self, name: str, x: Tensor) -> None:
         self.counter.observe(name, x)
@@ -188,10 +218,7 @@ class Pass:
     def _make_room(self, error: Exception) -> None:
         """Do with less memory. Never with other batches: what a forward holds together is part of the result."""
         if not self._levels:
-            raise CannotRead(
-                f"the device has too little memory for the model and one forward: {str(error).split('.')[0]}",
-                file=self.model.path, cure="Choose a smaller --seq-len, a free GPU, or --device auto or cpu.",
-            ) from error  # fmt: skip
+            raise no_room(self.model.path, error) from error
         what, act = self._levels.pop(0)
         self.progress.say(f"the device ran out of memory: from here on {what}; results stay the same")
         act()
@@ -205,7 +232,7 @@ class Pass:
         self.counter.hold_bytes = HOLD_BYTES_WHEN_SHORT
 
     def _count_on_host(self) -> None:
-        self.counter.on_host = True
+        self.counter.move_to_host()
 
 
 def batches(ids: Ids, stretch: tuple[int, int], batch: int) -> list[list[int]]:

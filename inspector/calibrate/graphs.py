@@ -19,21 +19,24 @@ MAX_GRAPHS = 4
 
 
 class Graph:
-    """The forward of one shape of ids. observed: the tensors of every point, which stay where they are."""
+    """The forward of one shape of ids. shown: the tensors of every point, which stay where they are."""
 
     def __init__(self, model: ProbedModel, shape: tuple[int, ...], observed: bool = True) -> None:
         """observed: False leaves the points out. Raises RuntimeError for a model that does what a graph cannot."""
-        self.observed: dict[str, Tensor] = {}
+        self.shown: list[tuple[str, Tensor]] = []
         self._ids = torch.zeros(shape, dtype=torch.int64, device=model.device)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            model.forward(self._ids, self.observed.__setitem__ if observed else unobserved)
+            model.forward(self._ids, self._show if observed else unobserved)
 
-    def run(self, ids: NDArray[np.int64]) -> dict[str, Tensor]:
+    def _show(self, name: str, x: Tensor) -> None:
+        self.shown.append((name, x))
+
+    def run(self, ids: NDArray[np.int64]) -> list[tuple[str, Tensor]]:
         """What the points hold for these ids, once the stream is there."""
         self._ids.copy_(torch.from_numpy(ids), non_blocking=True)
         self._graph.replay()
-        return self.observed
+        return self.shown
 
 
 class Graphs:

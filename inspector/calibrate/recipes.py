@@ -53,7 +53,9 @@ def applied(recipe: str, point: Point, alpha: float) -> Applied:
     if recipe == "quamba-group-heads":
         if name not in GROUPED_POINTS:
             return absmax
-        return Applied(absmax.rule, None, "groups" if name[0] in "BC" else "heads")
+        if name[0] in "BC":
+            return Applied(absmax.rule, None, "groups")
+        return Applied(quamba_absmax("float32"), None, "heads")  # Quamba's observers over heads take float32
     if recipe == "percentile":
         is_linear_input = name.endswith(":input")
         return Applied(Rule(Quantile(alpha, "float64"), "pooled"), alpha) if is_linear_input else absmax
@@ -62,10 +64,15 @@ def applied(recipe: str, point: Point, alpha: float) -> Applied:
     raise ValueError(f"there is no recipe {recipe}")
 
 
+def short(alpha: float) -> str:
+    """An alpha in as few digits as tell it from every other: a name of two would be taken for one."""
+    return f"{alpha:g}" if float(f"{alpha:g}") == alpha else repr(alpha)
+
+
 def reach(recipe: str, points: Sequence[Point], alpha: float) -> tuple[int, str]:
     """How many points an alpha reaches, and a sentence about it: a warning where it reaches none."""
     n = sum(applied(recipe, p, alpha).alpha is not None for p in points)
     if n:
-        return n, f"alpha {alpha:g} reached {n} of {len(points)} points"
+        return n, f"alpha {short(alpha)} reached {n} of {len(points)} points"
     why = {"quamba-group-heads": "group heads use min-max", "minmax": "min-max has none"}.get(recipe, "no rule has one")
-    return 0, f"alpha {alpha:g} reached 0 of {len(points)} points: {why}"
+    return 0, f"alpha {short(alpha)} reached 0 of {len(points)} points: {why}"

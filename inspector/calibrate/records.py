@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TextIO
+
+import numpy as np
 
 from qinspect.inspector.calibrate.points import Point
-from qinspect.inspector.calibrate.recipes import applied
+from qinspect.inspector.calibrate.recipes import applied, short
 from qinspect.inspector.calibrate.scales import PointResult
-from qinspect.inspector.distribution import MagnitudeTable
+from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Ema, Quantile
 from qinspect.inspector.whole_file import replacing
 
@@ -29,14 +31,20 @@ log = logging.getLogger("qinspect")
 
 def begin_log() -> None:
     """Log to stderr as Quamba's programs do, down to DEBUG: that is where observers report."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s", "%Y-%m-%d:%H:%M:%S")
-    )
-    handler.formatter.default_msec_format = "%s,%03d"  # type: ignore[union-attr]
+    handler = _BelowBars(sys.stderr)
+    line = "%(asctime)s,%(msecs)03d %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s"
+    handler.setFormatter(logging.Formatter(line, "%Y-%m-%d:%H:%M:%S"))
     log.handlers[:] = [handler]
     log.setLevel(logging.DEBUG)
     log.propagate = False
+
+
+class _BelowBars(logging.StreamHandler[TextIO]):
+    """A record begins a line of its own, also where a bar stands."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        Bar.end_line()
+        super().emit(record)
 
 
 def log_observers(found: Sequence[PointResult], alpha: float) -> int:
@@ -45,21 +53,32 @@ def log_observers(found: Sequence[PointResult], alpha: float) -> int:
     for r in found:
         if r.applied.alpha is not None:
             n += 1
+            # five digits as in Quamba, but where another alpha would have the same
+            used = f"{r.applied.alpha:.5f}" if round(r.applied.alpha, 5) == r.applied.alpha else repr(r.applied.alpha)
             log.debug(
-                "PerTensorPercentileObserver: percentile_alpha=%.5f, w_max=%.6f, clip_ratio=1.0 point=%s",
-                r.applied.alpha, r.w_max, r.point.name,
+                "PerTensorPercentileObserver: percentile_alpha=%s, w_max=%.6f, clip_ratio=1.0 point=%s",
+                used, r.w_max, r.point.name,
             )  # fmt: skip
-    log.log(logging.INFO if n else logging.WARNING, "%d percentile observers used alpha %g", n, alpha)
+    log.log(logging.INFO if n else logging.WARNING, "%d percentile observers used alpha %s", n, short(alpha))
     return n
 
 
 class Bar:
-    """A progress bar in the form of tqdm's, on stderr, at most some times a second."""
+    """A progress bar in the form of tqdm's, on stderr, at most some times a second. stands: it is the last line."""
+
+    stands: ClassVar[bool] = False
 
     def __init__(self, name: str, every_s: float = 0.25) -> None:
         self.name, self.every_s = name, every_s
         self._start = self._shown = time.monotonic()
         self._first: int | None = None
+
+    @staticmethod
+    def end_line() -> None:
+        """What is written next begins a line."""
+        if Bar.stands:
+            sys.stderr.write("\n")
+            Bar.stands = False
 
     def show(self, done: int, total: int) -> None:
         """Done so far; what was done before the first call costs no time."""
@@ -76,6 +95,7 @@ class Bar:
         speed = f"{rate:.2f}it/s" if rate else "?it/s"
         percent = 100 * done // max(total, 1)
         sys.stderr.write(f"\r{self.name}: {percent:3}%|{bar}| {done}/{total} [{_clock(seconds)}<{left}, {speed}]")
+        Bar.stands = done < total
         if done >= total:
             sys.stderr.write("\n")
         sys.stderr.flush()
@@ -90,22 +110,28 @@ def _clock(seconds: float) -> str:
 class LivePoints:
     """points.json while samples come in: what each point's w_max and scale are so far.
 
-    Only points that keep a table a sample move before a shard is done; `pooled` brings the others.
+    Only points with a rule for samples move before a shard is done; `pooled` brings the others.
     """
 
     def __init__(self, folder: Path, points: Sequence[Point], recipe: str, alpha: float) -> None:
         self.path, self.alpha = folder / LIVE, alpha
         self._points = {p.name: (p, applied(recipe, p, alpha)) for p in points}
         self._w_max: dict[str, float] = {}
+        self._pooled: dict[str, MagnitudeTable] = {}
         self._n = self._n_shards = 0
+        self._kept: tuple[int, dict[str, float]] = (0, {})
         self._written = 0.0
+
+    def restart(self) -> None:
+        """The samples since the last shard come once more."""
+        self._n, self._w_max = self._kept[0], dict(self._kept[1])
 
     def sample(self, tables: dict[str, MagnitudeTable]) -> None:
         """The next sample's tables."""
         self._n += 1
         for name, table in tables.items():
             rule = self._points[name][1].rule
-            if isinstance(rule.statistic, Quantile) and isinstance(rule.reducer, Ema):
+            if isinstance(rule.statistic, Quantile) and isinstance(rule.reducer, Ema) and table.n:
                 bounds = table.quantile_bounds(rule.statistic.alpha, rule.statistic.rank)
                 value = float(bounds.high)
                 before = self._w_max.get(name, value)
@@ -119,10 +145,12 @@ class LivePoints:
             rule = self._points[name][1].rule
             if isinstance(rule.reducer, Ema):
                 continue
-            value = table.absmax
             if isinstance(rule.statistic, Quantile):
-                value = float(table.quantile_bounds(rule.statistic.alpha, rule.statistic.rank).high)
-            self._w_max[name] = max(self._w_max.get(name, 0.0), value)
+                whole = self._pooled[name] = merge([self._pooled[name], table]) if name in self._pooled else table
+                self._w_max[name] = float(whole.quantile_bounds(rule.statistic.alpha, rule.statistic.rank).high)
+            else:
+                self._w_max[name] = float(np.maximum(self._w_max.get(name, 0.0), table.absmax))
+        self._kept = self._n, dict(self._w_max)
         self._n_shards += 1
         if self._n_shards & (self._n_shards - 1) == 0:  # after 1, 2, 4, 8 ...: a log is no place for every one
             self._log()

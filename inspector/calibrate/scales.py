@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,34 +11,39 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import Applied, applied
-from qinspect.inspector.distribution import DistributionFile
+from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.observers import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class PointResult:
     """What a point got. scale: float32, a scalar, or one a group. w_max: the range it stands for, of the largest group.
-    exact: whether the tables are; otherwise the scale is the upper bound of what it can be."""
+    exact: whether the tables are; otherwise the scale is the upper bound of what it can be. n_values, n_not_finite:
+    what the point saw. n_samples: those that have a table here, 0 where none was kept."""
 
     point: Point
     applied: Applied
     w_max: float
     scale: NDArray[np.float32]
     exact: bool = True
+    n_values: int = 0
+    n_not_finite: int = 0
+    n_samples: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "point": self.point.name,
-            "key": self.point.key,
             "dtype": self.point.dtype,
-            "shape": list(self.point.shape),
             "rotated": self.point.rotated,
             "rule": str(self.applied.rule),
             "alpha": self.applied.alpha,
             "w_max": self.w_max,
             "scale": self.scale.tolist(),
             "exact": self.exact,
+            "values": self.n_values,
+            "not_finite": self.n_not_finite,
+            "sample_tables": self.n_samples,
         }
 
 
@@ -49,14 +54,30 @@ def results(
     file: DistributionFile,
     grouped: Mapping[str, NDArray[np.float32]],
 ) -> list[PointResult]:
-    """The scale of every point, in the order of the points."""
-    return [_of_groups(p, recipe, alpha, grouped[p.name]) if p.name in grouped else _of_tables(p, recipe, alpha, file)
-            for p in points]  # fmt: skip
+    """The scale of every point that saw a value, in the order of the points."""
+    made = []
+    seen = frozenset(file.points)
+    for point in points:
+        if point.name in seen:
+            pooled = file.pooled(point.name)
+            largest = grouped.get(point.name)
+            found = _of_tables(point, recipe, alpha, file, pooled) if largest is None else _of_groups(
+                point, recipe, alpha, largest
+            )  # fmt: skip
+            made.append(
+                replace(
+                    found,
+                    n_values=pooled.n,
+                    n_not_finite=pooled.n_inf + pooled.n_nan,
+                    n_samples=file.n_samples(point.name),
+                )
+            )
+    return made
 
 
-def _of_tables(point: Point, recipe: str, alpha: float, file: DistributionFile) -> PointResult:
+def _of_tables(point: Point, recipe: str, alpha: float, file: DistributionFile, pooled: MagnitudeTable) -> PointResult:
     used = applied(recipe, point, alpha)
-    tables = file.samples(point.name) if used.per_sample else [file.pooled(point.name)]
+    tables = file.samples(point.name) if used.per_sample else [pooled]
     if all(t.exact for t in tables):
         return PointResult(point, used, used.rule.w_max(tables), np.array(used.rule.scale(tables), np.float32))
     upper = [t.upper for t in tables]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -48,6 +49,10 @@ class Settings:
                 raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
         if len(set(self.alphas)) < len(self.alphas):
             raise UsageError("an --alpha is given twice", found=", ".join(map(str, self.alphas)))
+        if len(set(self.weights)) < len(self.weights):
+            raise UsageError("a scheme of --weights is given twice", found=", ".join(self.weights))
+        if self.device and not re.fullmatch(r"cpu|auto|cuda(:\d{1,4})?", self.device):
+            raise UsageError("there is no such --device", expected="cpu, cuda, cuda:1, auto", found=self.device)
         if self.seed < 0:
             raise UsageError("--seed must be at least 0", found=str(self.seed))
 
@@ -64,6 +69,14 @@ class Settings:
             else:
                 made += [w for v in (value if isinstance(value, tuple) else (value,)) for w in (option, str(v))]
         return made
+
+    def said(self) -> str:
+        """For the log: what was asked for, in the names that Quamba has for it where it has one."""
+        asked = {
+            "recipe": self.recipe, "dtype": self.dtype, "device": self.device, "calib_data_num": self.samples,
+            "calib_seqlen": self.seq_len, "batch": self.batch, "seed": self.seed, "shuffle": self.shuffle,
+        }  # fmt: skip
+        return ", ".join(f"{name}={value}" for name, value in asked.items() if value != "")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -138,8 +138,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _point(row: Mapping[str, Any]) -> Point:
-    shape = tuple(int(n) for n in row["shape"])
-    return Point(str(row["point"]), str(row["dtype"]), shape, bool(row["rotated"]), str(row["key"]))
+    return Point(str(row["point"]), str(row["dtype"]), bool(row["rotated"]))
 
 
 def _result(row: Mapping[str, Any]) -> AlphaResult:

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from qinspect.inspector.calibrate.checkpoint import Deferred, PointScale, Provenance, check_target, write_checkpoint
+from qinspect.inspector.calibrate.checkpoint import (
+    Deferred,
+    PointScale,
+    Provenance,
+    check_same,
+    check_target,
+    write_checkpoint,
+)
 from qinspect.inspector.calibrate.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 from qinspect.inspector.calibrate.engine import Pass, Progress, apart_of, find_points, forecast_bytes
-from qinspect.inspector.calibrate.grouped import GroupedAbsmax
-from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
+from qinspect.inspector.calibrate.folder import keep_to, locked
+from qinspect.inspector.calibrate.grouped import BLOCKS, GroupedAbsmax
+from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, no_room, open_model
 from qinspect.inspector.calibrate.points import Point
-from qinspect.inspector.calibrate.recipes import applied, default_recipe, reach, rotates
+from qinspect.inspector.calibrate.recipes import Grouping, applied, default_recipe, reach, rotates, short
 from qinspect.inspector.calibrate.records import RESULT, SCHEMA, Bar, LivePoints, log, log_observers, write_json
 from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.calibrate.scales import PointResult, results
 from qinspect.inspector.calibrate.settings import Settings, fingerprint
-from qinspect.inspector.calibrate.shards import SHARD_SAMPLES, Shards, grouped_absmax
+from qinspect.inspector.calibrate.shards import SHARD_SAMPLES, Shards
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.text import some
 
 SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}
+PROBE_TOKENS = 16
+"""Of the first sample, to find the points with."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's malloc.h."""
 
@@ -38,50 +52,81 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def calibrate(settings: Settings, state: Path) -> dict[str, Any]:
     """Run or resume a calibration whose files are in `state`. Returns what calibration.json says.
 
-    Raises QinspectError for settings that do not fit the model, data or device.
+    Raises QinspectError for settings that do not fit the model, data or device, and for a folder that another
+    calibration uses or has filled.
     """
-    settings = _resolved(settings)
-    targets = _targets(settings)
-    if len(targets) > 1:
-        Path(settings.out).mkdir(parents=True, exist_ok=True)
-    for target in targets:
-        check_target(target)
+    requested, settings = settings, _resolved(settings)
+    for target, scheme in _targets(settings):
+        if not _is_like(target, _asked(requested, settings, target, scheme)):
+            if len(_targets(settings)) > 1:
+                Path(settings.out).mkdir(parents=True, exist_ok=True)
+            check_target(target)
     state.mkdir(parents=True, exist_ok=True)
+    with locked(state):
+        try:
+            return _calibrate(requested, settings, state)
+        except torch.OutOfMemoryError as e:
+            raise no_room(settings.model, e) from e
+        finally:
+            Bar.end_line()
+
+
+def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str, Any]:
     log.info("Creating Model:%s", settings.model)
-    device = torch.device(settings.device)
-    if device.type == "cpu":
+    one = f", percentile_alpha={short(settings.alphas[0])}" if len(settings.alphas) == 1 else ""
+    log.info("Requested: %s%s", requested.said(), one)
+    device: Any = settings.device if settings.device == "auto" else torch.device(settings.device)
+    if str(device) == "cpu":
         _keep_memory()
     model = open_model(settings.model, rotates(settings.recipe), device, settings.dtype)
     samples = _samples(settings, model)
-    log.info("Calibrate with %s", settings.data or "the text that comes with the program")
-    points = find_points(model, samples.ids[0][:16])
+    log.info("Calibrate with %s", samples.source.get("file") or samples.source.get("name"))
+    effective = replace(settings, dtype=model.dtype, device=str(model.device), samples=len(samples.ids))
+    log.info("Effective: %s, group_heads=%s", effective.said(), settings.recipe == "quamba-group-heads")
+    points = find_points(model, samples.ids[0][:PROBE_TOKENS])
+    groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
+    if "heads" in groupings.values():
+        _check_heads(model)
     apart = apart_of(points, settings.recipe, settings.per_sample)
-    warnings = _announce(settings, points, apart, samples)
+    warnings = _announce(settings, points, apart, samples, model)
     decides = _deciding(settings, samples, points, apart, model)
-    shards = Shards(state, fingerprint(decides), len(samples.ids))
-    made = _run(settings, model, samples, points, apart, shards, state)
-    path = shards.join({"settings": fingerprint(decides), "samples": str(len(samples.ids)), "recipe": settings.recipe})
+    keep_to(state, decides)
+    shards = Shards(state, fingerprint(decides), len(samples.ids), grouped=any(groupings.values()))
+    made = _run(settings, model, samples, points, apart, groupings, shards, state)
+    order = [p.name for p in points]
+    metadata = {"settings": fingerprint(decides), "samples": str(len(samples.ids)), "recipe": settings.recipe}
+    path = shards.join(order, metadata)
     log.info("The distributions are stored at %s", path)
-    file, grouped = DistributionFile(path), grouped_absmax(state)
+    file = DistributionFile(path)
     record: dict[str, Any] = {
         "schema": SCHEMA,
+        "requested": requested.as_dict(),
         "settings": settings.as_dict(),
         "data": samples.describe(),
         "decides": decides,
-        "versions": versions(),
+        "versions": versions(model.device),
         "timing": made,
         "warnings": warnings,
         "alphas": [],
     }
     try:
         for alpha in settings.alphas:
-            found = results(points, settings.recipe, alpha, file, grouped)
+            found = results(points, settings.recipe, alpha, file, shards.largest())
+            if alpha == settings.alphas[0]:
+                warnings += _warn_of(found, points)
             log_observers(found, alpha)
-            stored = [str(_store(t, settings, alpha, s, model, samples, found)) for t, s in _of_alpha(settings, alpha)]
-            record["alphas"].append({"alpha": alpha, "points": [r.as_dict() for r in found], "checkpoints": stored})
+            stored = [
+                str(_store(t, requested, settings, s, model, samples, found, decides["model"]))
+                for t, s in _of_alpha(settings, alpha)
+            ]
+            n, _ = reach(settings.recipe, [r.point for r in found], alpha)
+            record["alphas"].append(
+                {"alpha": alpha, "reached": n, "points": [r.as_dict() for r in found], "checkpoints": stored}
+            )
     finally:
         file.close()
     write_json(state / RESULT, record)
+    log.info("Saving result to %s", state / RESULT)
     return record
 
 
@@ -89,21 +134,30 @@ def _resolved(settings: Settings) -> Settings:
     """With what was left open decided, so that the record says it."""
     checkpoint = open_checkpoint(settings.model)
     try:
-        recipe = settings.recipe or default_recipe(is_mamba(checkpoint))
-        if rotates(recipe) and not is_mamba(checkpoint):
-            cure = "Choose --recipe percentile or minmax."
-            raise UsageError(f"the recipe {recipe} is for Mamba models", file=settings.model, cure=cure)
+        mamba = is_mamba(checkpoint)
     finally:
         checkpoint.close()
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    recipe = settings.recipe or default_recipe(mamba)
+    if rotates(recipe) and not mamba:
+        cure = "Choose --recipe percentile or minmax."
+        raise UsageError(f"the recipe {recipe} is for Mamba models", file=settings.model, cure=cure)
+    n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = settings.device or ("cuda" if n else "cpu")
+    if device == "auto" and (mamba or not n):  # only transformers' models are spread
+        device = "cuda" if n else "cpu"
+    if device.startswith("cuda") and not n:
         cure = "Choose --device cpu, or install a torch that fits the driver."
         raise UsageError("torch sees no CUDA device", found=f"--device {device}", cure=cure)
+    if int(device.partition(":")[2] or 0) >= max(n, 1):
+        raise UsageError("there is no such GPU", expected=f"cuda:0 to cuda:{n - 1}", found=device)
+    if device == "auto" and find_spec("accelerate") is None:
+        cure = "Install the calibration extra: pip install 'qinspect[calibrate]'."
+        raise UsageError("spreading a model needs the package `accelerate`", file=settings.model, cure=cure)
     return replace(settings, recipe=recipe, device=device)
 
 
-def _targets(settings: Settings) -> list[Path]:
-    return [target for alpha in settings.alphas for target, _ in _of_alpha(settings, alpha)]
+def _targets(settings: Settings) -> list[tuple[Path, str]]:
+    return [target for alpha in settings.alphas for target in _of_alpha(settings, alpha)]
 
 
 def _of_alpha(settings: Settings, alpha: float) -> list[tuple[Path, str]]:
@@ -113,7 +167,7 @@ def _of_alpha(settings: Settings, alpha: float) -> list[tuple[Path, str]]:
     out = Path(settings.out)
     if len(settings.alphas) * len(settings.weights) == 1:
         return [(out, settings.weights[0])]
-    return [(out / f"pa-{alpha:g}-{scheme}", scheme) for scheme in settings.weights]
+    return [(out / f"pa-{short(alpha)}-{scheme}", scheme) for scheme in settings.weights]
 
 
 def _samples(settings: Settings, model: ProbedModel) -> Samples:
@@ -121,18 +175,49 @@ def _samples(settings: Settings, model: ProbedModel) -> Samples:
     if tokenizer is None and model.vocab_size == 256:
         tokenizer = ByteTokenizer()
     source = settings.data or str(HELD_OUT_TEXT)
-    return load_samples(
+    samples = load_samples(
         source, tokenizer, settings.samples, settings.seq_len, settings.seed, settings.shuffle, model.vocab_size
     )
+    longest = max(ids.size for ids in samples.ids)
+    if model.max_length is not None and longest > model.max_length:
+        raise UsageError(
+            "a sample is longer than the model", file=settings.model, expected=f"at most {model.max_length} tokens",
+            found=f"{longest} tokens", cure=f"Choose --seq-len {model.max_length}.",
+        )  # fmt: skip
+    return samples
 
 
-def _announce(settings: Settings, points: Sequence[Point], apart: frozenset[str], samples: Samples) -> list[str]:
+def _check_heads(model: ProbedModel) -> None:
+    """Raises UsageError for a model whose heads and channels cannot be put into groups."""
+    mamba = model.mamba if isinstance(model, MambaModel) else None
+    if mamba is None or mamba.version != 2:
+        raise UsageError(
+            "has no heads to group", file=model.path, expected="a Mamba2 model for --recipe quamba-group-heads",
+            cure="Choose --recipe quamba.",
+        )  # fmt: skip
+    if mamba.n_heads % (mamba.n_groups * BLOCKS) or mamba.head_dim % BLOCKS:
+        raise UsageError(
+            "its heads cannot be grouped", file=model.path, cure="Choose --recipe quamba.",
+            expected=f"heads of each group, and channels of each head, in multiples of {BLOCKS}",
+            found=f"{mamba.n_heads} heads of {mamba.head_dim} in {some(mamba.n_groups, 'group')}",
+        )  # fmt: skip
+
+
+def _announce(
+    settings: Settings, points: Sequence[Point], apart: frozenset[str], samples: Samples, model: ProbedModel
+) -> list[str]:
     """Say what is going to happen; returns what the result must warn of."""
     warnings = list(samples.warnings)
-    n_bytes = forecast_bytes(points, apart, len(samples.ids), settings.seq_len)
+    warnings += [f"--per-sample {glob} names no observation point" for glob in settings.per_sample
+                 if not any(fnmatchcase(p.name, glob) for p in points)]  # fmt: skip
+    if model.unquantized:
+        kept = ": a checkpoint keeps them as they are" if settings.out else ""
+        warnings.append(f"{model.unquantized}{kept}")
+    n_bytes = forecast_bytes(points, apart, [ids.size for ids in samples.ids], SHARD_SAMPLES)
     log.info(
-        "%d observation points; %d keep a table of each sample: about %.0f MB", len(points), len(apart), n_bytes / 1e6
-    )
+        "%d observation points; %d keep a table of each sample: about %.1f MB with the shards",
+        len(points), len(apart), n_bytes / 1e6,
+    )  # fmt: skip
     rotated = [p.name for p in points if p.rotated]
     if rotated:
         log.info("%d points are in rotated (Hadamard) space: %s ...", len(rotated), rotated[0])
@@ -149,6 +234,21 @@ def _announce(settings: Settings, points: Sequence[Point], apart: frozenset[str]
     return warnings
 
 
+def _warn_of(found: Sequence[PointResult], points: Sequence[Point]) -> list[str]:
+    """What only the end shows: points without a value, and with values that are no numbers."""
+    seen = {r.point.name for r in found}
+    unseen = [p.name for p in points if p.name not in seen]
+    broken = [r.point.name for r in found if r.n_not_finite]
+    warnings = []
+    if unseen:
+        warnings.append(f"{len(unseen)} of {len(points)} points saw no value and have no scale: {unseen[0]} ...")
+    if broken:
+        warnings.append(f"{len(broken)} of {len(points)} points saw infinite values or NaN: {broken[0]} ...")
+    for text in warnings:
+        log.warning("%s", text)
+    return warnings
+
+
 def _deciding(
     settings: Settings, samples: Samples, points: Sequence[Point], apart: frozenset[str], model: ProbedModel
 ) -> dict[str, Any]:
@@ -157,7 +257,8 @@ def _deciding(
         "model": model_hash(model),
         "rotated": model.rotated,
         "dtype": model.dtype,
-        "device": model.device.type,
+        "device": device_name(model.device),
+        "torch": torch.__version__,
         "recipe_points": {p.name: applied(settings.recipe, p, 0.5).grouping for p in points},
         "apart": sorted(apart),
         "data": samples.sha256,
@@ -195,17 +296,22 @@ def _run(
     samples: Samples,
     points: Sequence[Point],
     apart: frozenset[str],
+    groupings: Mapping[str, Grouping],
     shards: Shards,
     state: Path,
 ) -> dict[str, float]:
     live = LivePoints(state, points, settings.recipe, settings.alphas[0])
+    for of_samples, pooled in shards.stored():
+        for tables in of_samples:
+            live.sample(tables)
+        live.pooled(pooled)
     live.write()
     bar = Bar("calibration")
     log.info("Run calibration")
     progress = Progress(
-        n_done=bar.show, say=lambda text: log.warning("%s", text), sample=live.sample, shard=live.pooled
-    )
-    groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
+        n_done=bar.show, say=lambda text: log.warning("%s", text), sample=live.sample, shard=live.pooled,
+        restart=live.restart,
+    )  # fmt: skip
     head = model.mamba if isinstance(model, MambaModel) else None
     grouped = GroupedAbsmax(groupings, head.n_groups if head else 1, head.head_dim if head else 1)
     Pass(model, points, apart, grouped, progress, settings.batch).run(samples.ids, shards)
@@ -213,25 +319,49 @@ def _run(
     return {"samples": timing.samples, "forward_s": timing.forward, "packing_s": timing.packing}
 
 
+def _asked(requested: Settings, settings: Settings, target: Path, scheme: str) -> dict[str, Any]:
+    """What a checkpoint says was asked for: where the user keeps the files is nobody else's business."""
+    (alpha,) = {a for a in settings.alphas if (target, scheme) in _of_alpha(settings, a)}
+    names = {"model": Path(requested.model).name, "data": Path(requested.data).name if requested.data else ""}
+    asked = {**requested.as_dict(), **names, "alphas": [alpha], "weights": [scheme]}
+    return {k: v for k, v in asked.items() if k != "out"}
+
+
+def _is_like(target: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is there already that says that it was made with these settings."""
+    try:
+        config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+        return bool(config["provenance"]["requested"] == asked)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _store(
     target: Path,
+    requested: Settings,
     settings: Settings,
-    alpha: float,
     scheme: str,
     model: ProbedModel,
     samples: Samples,
     found: Sequence[PointResult],
+    weights_hash: str,
 ) -> Path:
     weights = model.weights()
     tensors = {k: Deferred(tuple(w.shape), _numpy_dtype(w.dtype), partial(as_numpy, w)) for k, w in weights.items()}
     scales = {r.point.name: PointScale(r.scale, str(r.applied.rule), r.applied.alpha is not None) for r in found}
-    effective = {r.point.name: r.applied.alpha for r in found}
-    provenance = Provenance(
-        requested={**settings.as_dict(), "out": "", "alphas": [alpha]},
-        effective={"recipe": settings.recipe, "alpha": effective, "device": model.device.type, "dtype": model.dtype},
-        data=samples.describe(),
-        versions=versions(),
-    )
+    effective = {
+        "recipe": settings.recipe,
+        "alpha": {r.point.name: r.applied.alpha for r in found},
+        "device": device_name(model.device),
+        "dtype": model.dtype,
+        "model_sha256": weights_hash,
+    }
+    asked = _asked(requested, settings, target, scheme)
+    provenance = Provenance(asked, effective, samples.describe(), versions(model.device))
+    if _is_like(target, asked):  # a calibration that was killed had got so far
+        check_same(target, scales, provenance)
+        log.info("The quantized model is stored at %s already", target)
+        return target
     write_checkpoint(target, tensors, model.linears, scales, model.config(), provenance, SCHEMES[scheme])
     log.info("The quantized model is stored at %s", target)
     return target
@@ -241,7 +371,12 @@ def _numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
     return as_numpy(torch.empty(0, dtype=dtype)).dtype
 
 
-def versions() -> Mapping[str, str]:
+def device_name(device: torch.device) -> str:
+    """`cpu`, or what a GPU calls itself: another kind rounds in another way."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def versions(device: torch.device) -> Mapping[str, str]:
     """What takes part in every number."""
     from importlib.metadata import PackageNotFoundError, version
 
@@ -251,7 +386,7 @@ def versions() -> Mapping[str, str]:
             made[name] = version(name)
         except PackageNotFoundError:
             continue
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         made["cuda"] = str(torch.version.cuda)
-        made["gpu"] = torch.cuda.get_device_name()
+        made["gpu"] = device_name(device)
     return made

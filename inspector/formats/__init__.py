@@ -27,4 +27,4 @@ def format_of(checkpoint: Checkpoint) -> Format:
     raise AssertionError("the plain family takes every checkpoint")
 
 
-__all__ = ["FAMILIES", "Copy", "Format", "Kind", "QuantizedWeight", "ScaleRecord", "format_of"]
+__all__ = ["FAMILIES", "Copy", "Format", "Kind", "PlainFormat", "QuantizedWeight", "ScaleRecord", "format_of"]

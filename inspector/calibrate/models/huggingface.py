@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ class HuggingFaceModel:
 
     is_mamba = False
     rotated = False
-    prefix = ""
 
     def __init__(self, path: str, device: torch.device | str, dtype: str = "") -> None:
         try:
@@ -30,36 +29,60 @@ class HuggingFaceModel:
             cure = "Install the calibration extra: pip install 'qinspect[calibrate]'."
             raise UsageError("transformers is needed for this model", file=path, cure=cure) from e
         self.path = path
-        self.is_spread = spread = str(device) == "auto"
+        self.is_spread = str(device) == "auto"
+        self.overwritten: set[str] = set()
         given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        if spread:
-            given["device_map"] = "auto"
         try:
-            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-            names = getattr(config, "architectures", None) or [""]
-            kind = transformers.AutoModelForCausalLM if names[0].endswith("ForCausalLM") else transformers.AutoModel
-            self._model = kind.from_pretrained(path, dtype=dtype or "auto", **given)
-        except (OSError, ValueError, ImportError, KeyError, RuntimeError) as e:
+            config = transformers.AutoConfig.from_pretrained(path, **given)
+            if getattr(config, "quantization_config", None) is not None:
+                raise CannotOpen("is quantized already", file=path, cure="Calibrate the model that it was made from.")
+            more = {"device_map": "auto"} if self.is_spread else {}
+            made, info = _class_of(config).from_pretrained(
+                path, dtype=dtype or "auto", output_loading_info=True, **given, **more
+            )
+        except (CannotOpen, torch.OutOfMemoryError):
+            raise
+        except Exception as e:  # the library's, its backends', the files' parsers'
             raise CannotOpen(f"transformers cannot load it: {' '.join(str(e).split())}", file=path) from e
-        if not spread:
-            self._model.to(device)  # type: ignore[arg-type]
+        if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
+            raise CannotOpen("has not all weights of its architecture", file=path, key=missing[0])
+        self._model: Any = made if self.is_spread else made.to(device)
         self._model.requires_grad_(False).eval()
+        if any(p.is_meta for p in self._model.parameters()):
+            cure = "Choose --device cpu, or more GPUs."
+            raise UsageError("the model does not fit on the GPUs that are free", file=path, cure=cure)
         first = next(self._model.parameters())
         self.device, self.dtype = first.device, str(first.dtype).removeprefix("torch.")
-        self.vocab_size = int(config.vocab_size)
-        modules = dict(self._model.named_modules())
-        linears = {n: m for n, m in modules.items() if isinstance(m, nn.Linear | nn.Conv1d | transformers.Conv1D)}
-        self.linears = tuple(f"{n}.weight" for n, m in linears.items() if isinstance(m, nn.Linear) and n != "lm_head")
+        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+        self.vocab_size = _size_of_vocabulary(text, self._model)
+        found = getattr(text, "max_position_embeddings", None)
+        self.max_length = found if isinstance(found, int) and found > 0 else None
+        head = self._model.get_output_embeddings()
+        kinds = (nn.Linear, nn.Conv1d, transformers.Conv1D)
+        modules = {n: m for n, m in self._model.named_modules() if isinstance(m, kinds)}
+        linears = [n for n, m in modules.items() if isinstance(m, nn.Linear) and m is not head]
+        self.linears = tuple(f"{n}.weight" for n in linears)
+        self.may_show = tuple(f"{n}:{suffix}" for n in modules for suffix in ("input", "output"))
+        self.unquantized = self._beside(modules, head)
         self._observe: Probe = unobserved
-        for name, module in linears.items():
-            module.register_forward_hook(self._hook(name))
+        for name, module in modules.items():
+            module.register_forward_hook(self._hook(name), with_kwargs=True)
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def show(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _beside(self, modules: Mapping[str, nn.Module], head: nn.Module | None) -> str:
+        """Weights of products that are in no linear layer, in words: experts in one tensor, GPT-2's layers."""
+        owned = {id(m.weight) for m in modules.values() if isinstance(m, nn.Linear) or m is head}
+        owned |= {id(m.weight) for m in self._model.modules() if isinstance(m, nn.Embedding)}
+        beside = [n for n, p in self._model.named_parameters() if p.ndim > 1 and id(p) not in owned]
+        return f"{len(beside)} weights are not those of linear layers: {beside[0]}" if beside else ""
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
+        def show(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
             if self._observe is not unobserved:
-                for suffix, x in (("input", inputs[0] if inputs else None), ("output", output)):
+                given = [x for x in (*inputs, *named.values()) if isinstance(x, Tensor)]
+                for suffix, x in (("input", given[0] if given else None), ("output", output)):
+                    point = f"{name}:{suffix}"
                     if isinstance(x, Tensor) and x.is_floating_point():
-                        self._observe(f"{name}:{suffix}", x)
+                        self._observe(point, x.clone() if point in self.overwritten else x)
 
         return show
 
@@ -79,10 +102,35 @@ class HuggingFaceModel:
         return {"use_cache": False} if getattr(self._model.config, "use_cache", None) is not None else {}
 
     def weights(self) -> dict[str, Tensor]:
-        """transformers' keys."""
-        return dict(self._model.state_dict())
+        """transformers' keys. A tensor that several modules share is there once, under the first of its names that is
+        to be quantized, else under its first name."""
+        made: dict[str, Tensor] = {}
+        owners: dict[tuple[Any, ...], str] = {}
+        chosen = frozenset(self.linears)
+        for name, w in sorted(self._model.state_dict().items(), key=lambda item: item[0] not in chosen):
+            place = (w.data_ptr(), w.dtype, tuple(w.shape), w.stride())
+            if not w.numel() or place not in owners or name in chosen:
+                made[name] = w
+                owners.setdefault(place, name)
+        return made
 
     def config(self) -> dict[str, Any]:
         """As transformers would save it."""
         found: dict[str, Any] = self._model.config.to_diff_dict()
         return found
+
+
+def _class_of(config: Any) -> Any:
+    """The class that the weights were saved from: another of the same family would have parts with random weights."""
+    import transformers
+
+    names = getattr(config, "architectures", None) or [""]
+    found = getattr(transformers, names[0], None)
+    if found is not None and hasattr(found, "from_pretrained"):
+        return found
+    return transformers.AutoModelForCausalLM if names[0].endswith("ForCausalLM") else transformers.AutoModel
+
+
+def _size_of_vocabulary(config: Any, model: Any) -> int:
+    found = getattr(config, "vocab_size", None)
+    return int(found) if isinstance(found, int) else int(model.get_input_embeddings().weight.shape[0])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +14,8 @@ from qinspect.inspector.calibrate.models.folding import fold_and_rotate
 from qinspect.inspector.calibrate.models.mamba import MambaConfig, MambaLM, Probe, config_of
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
-from qinspect.inspector.errors import CannotOpen, UsageError
+from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError, UsageError
+from qinspect.inspector.formats import PlainFormat, format_of
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 COMPUTED = ("in_proj.", "out_proj.", "x_proj.", "dt_proj.weight", "lm_head.", "embedding.")
@@ -28,8 +27,10 @@ CONVOLVED = "conv1d."
 class ProbedModel(Protocol):
     """A model that shows its observation points.
 
-    is_spread: over several devices. dtype: what it stores, of DTYPES. prefix: what names of points have in front of
-    them in a checkpoint. linears: keys of the weights that a quantization replaces.
+    is_spread: over several devices. dtype: what it stores, of DTYPES. linears: keys of the weights that a quantization
+    replaces. may_show: names of points that a forward shows only for some tokens. overwritten: points whose tensors the
+    model writes into after it has shown them: copies are shown of these. max_length: positions that it has, None for
+    any number. unquantized: what else it multiplies with, in words, and a checkpoint keeps as it is.
     """
 
     path: str
@@ -39,8 +40,11 @@ class ProbedModel(Protocol):
     is_mamba: bool
     is_spread: bool
     rotated: bool
-    prefix: str
     linears: tuple[str, ...]
+    may_show: tuple[str, ...]
+    overwritten: set[str]
+    max_length: int | None
+    unquantized: str
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         """ids: int64[batch, length] on `device` -> logits or hidden states. Never waits for the device."""
@@ -73,8 +77,34 @@ def as_numpy(x: Tensor) -> NDArray[Any]:
     return found
 
 
+def forward(model: ProbedModel, ids: NDArray[np.int64], observe: Probe) -> Tensor:
+    """A forward of ids, int64[batch, length]. Raises CannotRead for one that fails, torch.OutOfMemoryError as torch."""
+    try:
+        return model.forward(torch.from_numpy(ids).to(model.device), observe)
+    except (QinspectError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:  # whatever a model of anybody's does
+        said = " ".join(str(e).split())
+        if "can't allocate memory" in said:  # torch's allocator on the CPU
+            raise no_room(model.path, said) from e
+        raise CannotRead(
+            f"the model fails on {ids.shape[0]} x {ids.shape[1]} tokens: {type(e).__name__}: {said}", file=model.path,
+            cure="Is it a causal language model or an encoder that takes token ids alone?",
+        ) from e  # fmt: skip
+
+
+def no_room(path: str, said: object) -> CannotRead:
+    """Neither for the model nor for a single forward."""
+    return CannotRead(
+        f"the device has too little memory for the model and one forward: {str(said).split('.')[0]}", file=path,
+        cure="Choose a smaller --seq-len or --batch, a free GPU, or --device auto or cpu.",
+    )  # fmt: skip
+
+
 def is_mamba(checkpoint: Checkpoint) -> bool:
-    """Whether its mixers are Mamba's or Mamba2's."""
+    """Whether its mixers are Mamba's or Mamba2's. Falcon's have the same names and norms without weights in between."""
+    if checkpoint.config.get("model_type") == "falcon_mamba":
+        return False
     return any(name.endswith(".mixer.A_log") for name in checkpoint.entries)
 
 
@@ -87,6 +117,10 @@ def open_model(path: str, rotated: bool, device: torch.device, dtype: str = "") 
     try:
         if is_mamba(checkpoint):
             return MambaModel(path, checkpoint, rotated, device, dtype)
+        if not isinstance(found := format_of(checkpoint), PlainFormat):
+            raise CannotOpen(
+                "is quantized already", file=path, found=found.family, cure="Calibrate the model that it was made from."
+            )
     finally:
         checkpoint.close()
     if rotated:
@@ -101,10 +135,13 @@ class MambaModel:
 
     is_mamba = True
     is_spread = False
-    prefix = "backbone."
+    may_show: tuple[str, ...] = ()
+    max_length: int | None = None
+    unquantized = ""
 
     def __init__(self, path: str, checkpoint: Checkpoint, rotated: bool, device: torch.device, dtype: str) -> None:
         self.path, self.device, self.rotated = path, device, rotated
+        self.overwritten: set[str] = set()
         weights = {_state_spaces(t.name): as_torch(t.read()).to(device) for t in checkpoint.tensors()}
         embedding = "backbone.embedding.weight"
         for name in (embedding, "backbone.norm_f.weight"):
@@ -120,6 +157,11 @@ class MambaModel:
         self.dtype = dtype or str(weights[embedding].dtype).removeprefix("torch.")
         numerics = Numerics.on(device, DTYPES[self.dtype])
         self._config = checkpoint.config
+        if self._config.get("hidden_act", "silu") not in ("silu", "swish"):
+            raise CannotOpen(
+                "has another activation than Mamba's", file=path, key="hidden_act", expected="silu",
+                found=str(self._config["hidden_act"]),
+            )  # fmt: skip
         try:
             made = config_of(self._config, {k: tuple(w.shape) for k, w in weights.items()})
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as e:
@@ -134,9 +176,14 @@ class MambaModel:
         computed = {k: w.to(_compute_dtype(k, numerics) or w.dtype) for k, w in self._stored.items()}
         with torch.device("meta"):
             self._lm = MambaLM(made, numerics)
-        problem = self._lm.load_state_dict(computed, strict=False, assign=True)
+        try:
+            problem = self._lm.load_state_dict(computed, strict=False, assign=True)
+        except RuntimeError as e:
+            raise CannotOpen(f"is a Mamba model of an unknown layout: {' '.join(str(e).split())}", file=path) from e
         if problem.missing_keys:
             raise CannotOpen("is no whole Mamba model", file=path, key=problem.missing_keys[0], expected="this tensor")
+        if problem.unexpected_keys:  # a forward that leaves out a part is another model's
+            raise CannotOpen("has a part that no Mamba model has here", file=path, key=problem.unexpected_keys[0])
         self._lm.requires_grad_(False)
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
@@ -172,11 +219,3 @@ def _compute_dtype(name: str, numerics: Numerics) -> torch.dtype | None:
     if CONVOLVED in name:
         return torch.float32
     return numerics.compute if any(part in name for part in COMPUTED) else None
-
-
-def read_json_config(path: str) -> dict[str, Any]:
-    """config.json beside a model, {} where there is none."""
-    place = Path(path)
-    file = (place if place.is_dir() else place.parent) / "config.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
-    return found if isinstance(found, dict) else {}
