@@ -2,14 +2,15 @@
 
     python tests/drive_calibration.py [--model DIR] [--samples N] [--seq-len N] [--device cuda] [--mamba2 WIDTH LAYERS]
 
-Prints what was on the screen at each step, and how long it took. Without --model, the small model that comes along; with
---mamba2 one of random weights is made, 2560 64 for the size of Mamba2-2.7B.
+Prints what was on the screen at each step, and how long it took. Without --model, the small model that comes along;
+with --mamba2 one of random weights is made, on random tokens: 2560 64 for the size of Mamba2-2.7B.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import re
 import signal
 import tempfile
@@ -20,10 +21,11 @@ import terminals
 from terminals import PROGRAM, Terminal
 
 SIZE = (120, 40)
+VOCABULARY = 50_288
 NEXT_TEMPLATE, DOWN, EMPTY = "\x0e", "\x1b[B", "\x15"
 
 
-def drive(model: str, samples: int, seq_len: int, device: str, folder: Path) -> dict[str, str]:
+def drive(model: str, samples: int, seq_len: int, device: str, folder: Path, data: str = "") -> dict[str, str]:
     """What the screen showed at each step, by the step's name. Raises AssertionError where something does not come."""
     env = {"QINSPECT_STATE_DIR": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config"), "LANG": "C.UTF-8"}
     seen: dict[str, str] = {}
@@ -32,7 +34,8 @@ def drive(model: str, samples: int, seq_len: int, device: str, folder: Path) -> 
         first.see("no run yet: s starts one")
         first.press("s", "Start a run: command")
         first.press(NEXT_TEMPLATE, "Start a run: calibrate")
-        for way, text in ((0, model), (3, str(folder / "out")), (3, str(samples)), (1, str(seq_len)), (1, device)):
+        filled = (0, model), (3, str(folder / "out")), (2, data), (1, str(samples)), (1, str(seq_len)), (1, device)
+        for way, text in filled:
             first.send(way * DOWN + EMPTY)
             first.until(first.is_quiet, "an empty field")
             first.send(text)
@@ -53,12 +56,15 @@ def drive(model: str, samples: int, seq_len: int, device: str, folder: Path) -> 
         seen["after the screen was killed"] = second.screen
         second.see("finished")
         second.press("p", "running layers.0")
+        second.until(second.is_quiet, "a whole frame")
         seen["its points"] = second.screen
         second.press("a", "A  stored")
+        second.until(second.is_quiet, "a whole frame")
         seen["a distribution"] = second.screen
         second.close_over("exact |x|")
         second.press("d", "alpha-sensitive")
         second.see("whole model")
+        second.until(second.is_quiet, "a whole frame")
         seen["its two checkpoints"] = second.screen
         second.send("q")
         second.until(lambda: "finished" in second.screen, "the runs")
@@ -83,7 +89,7 @@ def random_mamba2(folder: Path, width: int, n_layers: int) -> Path:
     from qinspect.inspector.calibrate.models.numerics import Numerics
 
     config = MambaConfig(
-        version=2, d_model=width, n_layers=n_layers, vocab_size=50_288, d_inner=2 * width, d_state=128, chunk=256
+        version=2, d_model=width, n_layers=n_layers, vocab_size=VOCABULARY, d_inner=2 * width, d_state=128, chunk=256
     )
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
@@ -103,7 +109,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--mamba2", type=int, nargs=2)
-    parser.add_argument("--data", type=Path)
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--device", default="cpu")
@@ -112,14 +117,19 @@ def main() -> None:
     terminals.PATIENCE_S = args.patience
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = str(random_mamba2(folder / "model", *args.mamba2)) if args.mamba2 else args.model
+        model, data = args.model, ""
+        if args.mamba2:
+            model, data = str(random_mamba2(folder / "model", *args.mamba2)), str(folder / "ids.json")
+            ids = [[random.randrange(VOCABULARY) for _ in range(args.seq_len)] for _ in range(args.samples)]
+            Path(data).write_text(json.dumps({"vocab": VOCABULARY, "samples": ids}))
         start = time.monotonic()
-        seen = drive(model, args.samples, args.seq_len, args.device, folder)
+        seen = drive(model, args.samples, args.seq_len, args.device, folder, data)
         for step, screen in seen.items():
             print(f"--- {step}\n{screen}")
         print(f"--- {time.monotonic() - start:.1f} s in all")
         for log in sorted((folder / "state" / "runs").glob("*/log")):
-            print("".join(f"{line}\n" for line in log.read_text().splitlines() if " DEBUG " not in line))
+            lines = log.read_text().splitlines()
+            print("".join(f"{line}\n" for line in lines if " DEBUG " not in line and "it/s" not in line))
 
 
 if __name__ == "__main__":

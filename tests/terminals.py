@@ -14,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from pilots import PATIENCE_S
+from pilots import PATIENCE_S as PATIENCE_S
 
 PROGRAM = ("-m", "qinspect.tui.entry")
 ATTACH = (

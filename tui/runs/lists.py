@@ -65,7 +65,8 @@ class PointsList(LineList):
         point, event, i = self.rows[row]
         if event is not None:
             fields = event.fields.get("fields")
-            text = fields_text(fields if isinstance(fields, Mapping) else {})
+            found = fields if isinstance(fields, Mapping) else {}
+            text = fields_text({k: v for k, v in found.items() if not isinstance(v, str)} or found)
             return [(f"  {i:>5}  ", "dim"), (fill(shown(text, 500), max(1, width - 9), self.glyphs.cut), "")]
         name_width = max(10, min(52, width // 2 if point.is_named else width // 3))
         pieces: list[Piece] = [(fill(shown(point.name, 200), name_width, self.glyphs.cut), "name")]
