@@ -138,7 +138,8 @@ class Pass:
         self.model, self.progress, self.batch = model, progress, batch
         self.counter = Counter({p.name: p.dtype for p in points}, apart)
         self.grouped = grouped
-        self._graphs = Graphs(model) if Graphs.can_help(model) else None
+        self._graphs: Graphs | None = None
+        self._may_graph = Graphs.can_help(model)
         self._levels: list[tuple[str, Callable[[], None]]] = [
             ("forwards are not kept as CUDA graphs", self._drop_graphs),
             ("fewer activations are held before they are counted", self._hold_less),
@@ -150,6 +151,9 @@ class Pass:
         missing = shards.missing()
         done = len(ids) - sum(b - a for a, b in missing)
         self.progress.n_done(done, len(ids))
+        if self._may_graph:
+            every = (together for stretch in shards.stretches for together in batches(ids, stretch, self.batch))
+            self._graphs = Graphs(self.model, ((len(numbers), len(ids[numbers[0]])) for numbers in every))
         with torch.inference_mode(), ThreadPoolExecutor(max_workers=4, thread_name_prefix="pack") as packers:
             for stretch in missing:
                 while True:
@@ -225,7 +229,7 @@ class Pass:
         torch.cuda.empty_cache()
 
     def _drop_graphs(self) -> None:
-        self._graphs = None
+        self._graphs, self._may_graph = None, False
         self.counter.forget_plans()
 
     def _hold_less(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -12,8 +14,10 @@ from torch import Tensor
 from qinspect.inspector.calibrate.models.load import ProbedModel
 from qinspect.inspector.calibrate.models.mamba import unobserved
 
-WORTH_AFTER = 2
-"""Samples of one length before its graph is made: these also warm up what a capture must not do."""
+WORTH_FROM = 4
+"""Forwards of one shape in a calibration from which on its graph is made."""
+WARM_UPS = 2
+"""Forwards before a capture, which must not do what a first one does."""
 MAX_GRAPHS = 4
 """Each holds all activations of a forward."""
 
@@ -25,8 +29,11 @@ class Graph:
         """observed: False leaves the points out. Raises RuntimeError for a model that does what a graph cannot."""
         self.shown: list[tuple[str, Tensor]] = []
         self._ids = torch.zeros(shape, dtype=torch.int64, device=model.device)
+        for _ in range(WARM_UPS):
+            model.forward(self._ids, unobserved)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with warnings.catch_warnings(), torch.cuda.graph(self._graph):
+            warnings.simplefilter("ignore")  # what a failed capture is warned of is said by its error
             model.forward(self._ids, self._show if observed else unobserved)
 
     def _show(self, name: str, x: Tensor) -> None:
@@ -40,11 +47,17 @@ class Graph:
 
 
 class Graphs:
-    """A graph for each length that comes again."""
+    """A graph for each of the shapes that come most often.
 
-    def __init__(self, model: ProbedModel) -> None:
+    Which these are depends on the samples alone, not on those that are left to do: a product of a graph may round
+    otherwise than that of a single launch, and a calibration that is resumed must give what an undisturbed one gives.
+    """
+
+    def __init__(self, model: ProbedModel, shapes: Iterable[tuple[int, ...]]) -> None:
+        """shapes: of every forward of the calibration."""
         self._model = model
-        self._seen: Counter[tuple[int, ...]] = Counter()
+        often = Counter(shapes).most_common(MAX_GRAPHS)
+        self._worth = {shape for shape, n in often if n >= WORTH_FROM}
         self._made: dict[tuple[int, ...], Graph | None] = {}
 
     @staticmethod
@@ -53,14 +66,13 @@ class Graphs:
         return model.device.type == "cuda" and model.dtype != "float32" and not model.is_spread
 
     def of(self, shape: tuple[int, ...]) -> Graph | None:
-        """The graph of a shape, None where there is none (yet)."""
-        self._seen[shape] += 1
+        """The graph of a shape, None where there is none."""
+        if shape not in self._worth:
+            return None
         if shape not in self._made:
-            if self._seen[shape] <= WORTH_AFTER or len(self._made) >= MAX_GRAPHS:
-                return None
             try:
                 self._made[shape] = Graph(self._model, shape)
-            except torch.cuda.OutOfMemoryError:
+            except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
                 torch.cuda.synchronize()
