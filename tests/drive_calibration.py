@@ -41,7 +41,10 @@ def drive(model: str, samples: int, seq_len: int, device: str, folder: Path, dat
             first.send(text)
         first.until(lambda: f"--device {device}" in _flat(first.screen), "the command")
         seen["the form"] = first.screen
-        first.press("\r", "running")
+        first.send("\r")
+        first.until(lambda: "running" in first.screen or "enter once more" in first.screen, "the run, or a warning")
+        if "enter once more" in first.screen:
+            first.press("\r", "running")
         first.see("Run calibration")
         first.until(lambda: re.search(r"[1-9]\d*/\d+ it", first.screen), "its progress")
         seen["its log"] = first.screen
@@ -92,13 +95,13 @@ def random_mamba2(folder: Path, width: int, n_layers: int) -> Path:
         version=2, d_model=width, n_layers=n_layers, vocab_size=VOCABULARY, d_inner=2 * width, d_state=128, chunk=256
     )
     torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        lm = MambaLM(config, Numerics(torch.float16, torch.float16)).half()
-        for block in lm.backbone.blocks:
-            torch.nn.init.uniform_(block.mixer.get_parameter("A_log"), 0, 2.7)
-            torch.nn.init.uniform_(block.mixer.get_parameter("dt_bias"), -6, -2)
+    # on the CPU: a GPU that this process holds would be one in use, of which the form warns
+    lm = MambaLM(config, Numerics(torch.float16, torch.float16)).half()
+    for block in lm.backbone.blocks:
+        torch.nn.init.uniform_(block.mixer.get_parameter("A_log"), 0, 2.7)
+        torch.nn.init.uniform_(block.mixer.get_parameter("dt_bias"), -6, -2)
     folder.mkdir(parents=True)
-    save_file({k: v.contiguous().cpu() for k, v in lm.state_dict().items()}, folder / "model.safetensors")
+    save_file({k: v.contiguous() for k, v in lm.state_dict().items()}, folder / "model.safetensors")
     ssm = {"layer": "Mamba2", "d_state": 128, "headdim": 64, "ngroups": 1}
     (folder / "config.json").write_text(json.dumps({"d_model": width, "n_layer": n_layers, "ssm_cfg": ssm}))
     return folder

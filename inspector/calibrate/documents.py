@@ -218,7 +218,7 @@ class Parquet(FileDocuments):
         try:
             with parquet.ParquetFile(self.path) as file:
                 yield file
-        except (pyarrow.ArrowException, OSError) as e:
+        except (pyarrow.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError) as e:
             raise BrokenFile(f"cannot be read as parquet: {e}", file=self.path, cure="Copy it again.") from e
 
 
