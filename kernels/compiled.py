@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
-from qinspect.kernels.nvrtc import cache_folder
+from qinspect.kernels.cache import private_folder, put
 
 FLAGS = ("-O3", "-shared", "-fPIC", "-std=c11")
 """No -march: one home directory may serve machines of several kinds."""
@@ -35,7 +33,7 @@ def library(source: str) -> ctypes.CDLL | None:
     identity = hashlib.sha256(b"\0".join([text, *map(str.encode, FLAGS), platform.machine().encode()])).hexdigest()
     name = f"{Path(source).stem}-{identity[:32]}.so"
     try:
-        folder = _private_folder()
+        folder = private_folder("kernels")
         if folder is None:
             with tempfile.TemporaryDirectory(prefix="qinspect-") as passing:  # loaded code outlives its file
                 return _load(Path(passing) / name, text)
@@ -56,28 +54,11 @@ def _compile(path: Path, text: bytes) -> bool:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return False
-    handle, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
+    with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as passing:
+        made = Path(passing) / "made.so"
         subprocess.run(
-            [compiler, *FLAGS, "-x", "c", "-", "-o", made],
+            [compiler, *FLAGS, "-x", "c", "-", "-o", str(made)],
             input=text, check=True, timeout=COMPILE_SECONDS, capture_output=True,
         )  # fmt: skip
-        with open(made, "rb") as f:
-            os.fsync(f.fileno())  # a library cut short by a crash would end the process that loads it
-        os.replace(made, path)  # several processes may compile at once: each leaves a whole file
-    finally:
-        Path(made).unlink(missing_ok=True)
+        put(path, made.read_bytes())
     return True
-
-
-def _private_folder() -> Path | None:
-    """Where compiled code is kept. None unless it is ours and nobody else may write there: what is in it is run."""
-    folder = cache_folder() / "kernels"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError:
-        return None
-    ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return folder if ours and os.access(folder, os.W_OK | os.X_OK) else None

@@ -5,14 +5,15 @@ Through cuda-core (NVRTC and the driver): no compiler is installed, and any arch
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from qinspect.kernels.cache import private_folder, put
 
 
 class NoCuda(RuntimeError):
@@ -29,20 +30,11 @@ def _cuda() -> Any:
         raise NoCuda(f"the CUDA kernels need the package cuda-core ({e}): pip install 'qinspect[cuda]'") from e
 
 
-def cache_folder() -> Path:
-    """Where cubins are kept: QINSPECT_CACHE_DIR, or the user's cache folder."""
-    if given := os.environ.get("QINSPECT_CACHE_DIR"):
-        return Path(given)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("qinspect")
-
-
 def cubin_of(source: str, defines: Mapping[str, int], arch: str) -> bytes:
     """The machine code of `source` for `arch`, such as `sm_90`: from the disk, or compiled and put there.
 
     The key is a hash of source, defines, architecture and compiler, so nothing has to be invalidated. A folder that
-    cannot be written costs a compilation a process, no more.
+    cannot be written, or that others can write to, costs a compilation a process, no more.
     """
     core = _cuda()
     nvrtc = import_module("cuda.bindings.nvrtc")
@@ -50,25 +42,27 @@ def cubin_of(source: str, defines: Mapping[str, int], arch: str) -> bytes:
     _, *version = nvrtc.nvrtcVersion()
     options = sorted(defines.items())
     key = hashlib.sha256(repr((source, options, arch, version)).encode()).hexdigest()[:32]
-    path = cache_folder() / "cubin" / f"{key}.{arch}.cubin"
-    try:
-        return path.read_bytes()
-    except OSError:
-        pass
+    folder = private_folder("cubin")
+    path = folder / f"{key}.{arch}.cubin" if folder else None
+    if path and (kept := _kept(path)):
+        return kept
     compiled = core.Program(
         source,
         code_type="c++",
         options=core.ProgramOptions(std="c++17", arch=arch, define_macro=[(k, str(v)) for k, v in options] or None),
     ).compile("cubin")
     code = bytes(compiled.code)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
-            temporary.write(code)
-        Path(temporary.name).replace(path)
-    except OSError:
-        pass
+    if path:
+        with contextlib.suppress(OSError):
+            put(path, code)
     return code
+
+
+def _kept(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 class CudaKernel:
