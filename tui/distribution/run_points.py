@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import numpy as np
 
 from qinspect.inspector.calibrate.stored import Calibration
@@ -11,7 +9,7 @@ from qinspect.inspector.clipping import Gauge, Marker, Point
 from qinspect.inspector.observers import Quantile, Rule
 from qinspect.inspector.text import number, some
 from qinspect.tui.distribution.alphas import STEPS
-from qinspect.tui.distribution.source import Chart, Check, Series
+from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
 
 KEPT = 4
 """Points whose tables are kept: one of 512 samples takes some 60 MB."""
@@ -24,7 +22,7 @@ class RunSource:
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
         self.names = tuple(calibration.points)
-        self._kept: OrderedDict[str, Chart] = OrderedDict()
+        self._kept = KeptCharts(KEPT)
 
     def first(self) -> str:
         """The point to begin with: the first one that alpha reaches, else the first."""
@@ -34,13 +32,7 @@ class RunSource:
 
     def load(self, name: str, bits: int, check: Check) -> Chart:
         """Read from the run's file, or as it was kept."""
-        chart = self._kept.get(name) or self._read(name, check)
-        chart.draw_curves(bits or chart.bits, check)
-        self._kept[name] = chart
-        self._kept.move_to_end(name)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return chart
+        return self._kept.get(name, bits, check, self._read)
 
     def beside(self, name: str, steps: int) -> str:
         """The next one in forward order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -43,6 +44,24 @@ class Chart:
         for series in self.series:
             if bits not in series.curves:
                 series.curves[bits] = series.gauge.curve(bits, lambda done, total: check("errors", done, total))
+
+
+class KeptCharts:
+    """The charts that were looked at last, with the curves that they have so far. For one thread at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[str, Chart] = OrderedDict()
+
+    def get(self, name: str, bits: int, check: Check, make: Callable[[str, Check], Chart]) -> Chart:
+        """As it was kept, else made; with its curves for `bits`, for its own where that is 0."""
+        chart = self._kept.get(name) or make(name, check)
+        chart.draw_curves(bits or chart.bits, check)
+        self._kept[name] = chart
+        self._kept.move_to_end(name)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return chart
 
 
 class Source(Protocol):

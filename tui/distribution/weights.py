@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from qinspect.inspector.observers import Quantile, Rule
 from qinspect.inspector.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.inspector.text import dims, natural_key, strip_root
 from qinspect.tui.distribution.alphas import STEPS
-from qinspect.tui.distribution.source import Chart, Check, Series
+from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
 from qinspect.tui.histograms import weight_of
 
 if TYPE_CHECKING:
@@ -39,17 +38,11 @@ class WeightSource:
         self._formats = [(label, fmt) for label, fmt in (("A", session.a), ("B", session.b)) if fmt]
         self._values: dict[str, dict[str, StoredValues]] = {}
         self._names: list[str] = []
-        self._kept: OrderedDict[str, Chart] = OrderedDict()
+        self._kept = KeptCharts(KEPT)
 
     def load(self, name: str, bits: int, check: Check) -> Chart:
         """Counted, or as it was kept."""
-        chart = self._kept.get(name) or self._count(name, check)
-        chart.draw_curves(bits or chart.bits, check)
-        self._kept[name] = chart
-        self._kept.move_to_end(name)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return chart
+        return self._kept.get(name, bits, check, self._count)
 
     def beside(self, name: str, steps: int) -> str:
         """The next one by name."""
