@@ -10,12 +10,19 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.settings import Settings
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 
 CALIBRATION = "calibration"
 """The folder of a calibration's files in the folder of its run."""
+
+
+def _text(help: str) -> Parameter:  # noqa: A002 - cyclopts' name
+    """A text that is empty where nothing is said: no default worth showing."""
+    return Parameter(help=help, show_default=False)
+
 
 _Alpha = Annotated[
     list[float] | None,
@@ -25,7 +32,8 @@ _Alpha = Annotated[
 
 def calibrate(
     model: Annotated[
-        str, Parameter(help="A float16, bfloat16 or float32 model: a folder or file; demo: the one that comes along.")
+        str,
+        _text("A float16, bfloat16 or float32 model: a folder or file; demo: the one that comes along."),
     ] = "",
     /,
     *,
@@ -35,13 +43,14 @@ def calibrate(
     ] = None,
     alpha: _Alpha = None,
     data: Annotated[
-        str, Parameter(help="Text, JSONL, parquet, token ids as JSON, or a dataset's name (default: built-in text).")
+        str,
+        _text("Text, JSONL, parquet, token ids as JSON, or a dataset's name (default: built-in text)."),
     ] = "",
     samples: Annotated[int, Parameter(help="Samples to calibrate with.")] = 512,
     seq_len: Annotated[int, Parameter(help="Tokens of a sample at most.")] = 512,
     seed: Annotated[int, Parameter(help="Of --shuffle.")] = 0,
     shuffle: Annotated[bool, Parameter(negative="", help="Take samples in a seeded random order.")] = False,
-    device: Annotated[str, Parameter(help="cuda, cuda:1, cpu, auto (default: cuda where there is one).")] = "",
+    device: Annotated[str, _text("cuda, cuda:1, cpu, auto (default: cuda where there is one).")] = "",
     dtype: Annotated[
         Literal["float16", "bfloat16", "float32"] | None, Parameter(help="What to store (default: the model's own).")
     ] = None,
@@ -50,20 +59,18 @@ def calibrate(
         list[str] | None,
         Parameter(name="--per-sample", negative="", help="Points (a glob) that keep a table of each sample."),
     ] = None,
-    out: Annotated[str, Parameter(help="Folder to write quantized checkpoints to, one for each alpha.")] = "",
+    out: Annotated[str, _text("Folder to write quantized checkpoints to, one for each alpha.")] = "",
     weights: Annotated[
         list[Literal["w8a8", "w4a8"]] | None,
         Parameter(name="--weights", negative="", help="Weights of the checkpoints (default w8a8)."),
     ] = None,
-    name: Annotated[str, Parameter(help="What to call the run.")] = "",
-    resume: Annotated[
-        str, Parameter(help="A calibration that ended early: the same again, without what is done.")
-    ] = "",
+    name: Annotated[str, _text("What to call the run.")] = "",
+    resume: Annotated[str, _text("A calibration that ended early: the same again, without what is done.")] = "",
     follow: Annotated[
         bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
     ] = False,
     here: Annotated[bool, Parameter(negative="", help="Calibrate in this process, not in a run of its own.")] = False,
-    state: Annotated[str, Parameter(help="Folder for the tables (default: the run's).")] = "",
+    state: Annotated[str, _text("Folder for the tables (default: the run's).")] = "",
 ) -> int:
     """Record the distribution of every observation point of a model, and make scales out of it for any alpha."""
     if not (model or resume):
@@ -96,6 +103,7 @@ def calibrate(
     settings.check()
     if here:
         return _work(settings, state)
+    open_checkpoint(settings.model).close()  # a run that fails at once is a detour to the same sentence
     from qinspect.inspector.runs import commands as runs
     from qinspect.inspector.runs import ourselves
 
