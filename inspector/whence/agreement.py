@@ -22,6 +22,13 @@ class Interval:
         return self.low <= alpha <= self.high
 
 
+def hull(a: Interval | None, b: Interval | None) -> Interval | None:
+    """From the least to the greatest of both."""
+    if a is None or b is None:
+        return a or b
+    return Interval(min(a.low, b.low), max(a.high, b.high))
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """interval: what the most points share, None where no point has an interval. n_points: how many were asked.

@@ -13,7 +13,7 @@ from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
 from qinspect.inspector.observers import Absmax, Rule, quamba_absmax
-from qinspect.inspector.whence.agreement import Agreement, Interval, agree
+from qinspect.inspector.whence.agreement import Agreement, Interval, agree, hull
 from qinspect.inspector.whence.candidates import CANDIDATES, Candidate
 from qinspect.inspector.whence.spread import Draws, Spread
 
@@ -93,6 +93,11 @@ class Reference:
         """To the bit, as float32."""
         return bool(np.float32(self.stored) == np.float32(self.expected))
 
+    @property
+    def apart(self) -> float:
+        """Relative difference from the run, without sign."""
+        return abs(self.stored / self.expected - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Unasked:
@@ -143,8 +148,8 @@ class _Asked:
 
 
 def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None) -> Findings:
-    """Ask every scale of the checkpoint. Raises UnknownKey where none of its points is of the run, BrokenFile where
-    tables are damaged."""
+    """Ask every scale of the checkpoint. Raises UnknownKey where more than a third of its points are not of the run,
+    BrokenFile where tables are damaged."""
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
     asked, references, unasked = _sorted_out(calibration, fmt, records)
     fits: dict[str, dict[str, Fit]] = {}
@@ -173,7 +178,7 @@ def _sorted_out(
     references: list[Reference] = []
     unasked: dict[str, list[str]] = {}
     known = [r for r in records if r.role in calibration.points]
-    if 2 * len(known) < len(records):
+    if 3 * len(known) < 2 * len(records):
         stranger = next(r for r in records if r.role not in calibration.points)
         raise UnknownKey(
             f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
@@ -270,7 +275,7 @@ def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: li
             fit = by_rule.get(r.candidate.name)
             if fit is not None:
                 order, data = spread.of_order(r.candidate, a.w_max), spread.of_data(r.candidate, a.w_max)
-                by_rule[r.candidate.name] = Fit(fit.within, order, data)
+                by_rule[r.candidate.name] = Fit(fit.within, order, hull(order, data))
     found = []
     for r in rules:
         of_rule = {a.record.role: fits[a.record.role].get(r.candidate.name) for a in apart}

@@ -6,7 +6,8 @@ scale is in either tail of its draws. Draws come out of the stored tables of sam
 order: permutations of the samples that are there. Exact: every order is as likely as another.
 data: as many samples from the population that these are a sample of, in random order. Samples are drawn with
 replacement, out of samples drawn with replacement (the scale's own chance, and that of our samples); each quantile is
-moved by a kernel of Silverman's width in the logarithm, for the largest of a few samples is not the largest there is.
+moved in the logarithm by a heavy-tailed kernel of Silverman's width, for the largest of a few samples is not the
+largest there is.
 It takes samples as independent and of one kind, and the other calibration as large as ours: a text of another kind, or
 far fewer samples, is not covered.
 
@@ -30,6 +31,8 @@ from qinspect.inspector.whence.candidates import Candidate
 COVERAGE = 0.95
 """Of the interval that all points share: each point's own is made so wide that one of them misses in 5 % at most."""
 DRAWS = 4000
+KERNEL_FREEDOM = 4
+"""Degrees of freedom of the kernel: with the normal one, 91-93 % were covered where 95 % should be."""
 _LEAST = 1e-30
 """In place of a quantile of 0, which has no logarithm."""
 
@@ -53,7 +56,7 @@ class Draws:
         self.orders = rng.permuted(np.tile(np.arange(n), (DRAWS, 1)), axis=1)
         ours = rng.integers(0, n, (DRAWS, n))
         self.samples = np.take_along_axis(ours, rng.integers(0, n, (DRAWS, n)), axis=1)
-        self.noise = rng.standard_normal((DRAWS, n)) * 1.06 * n**-0.2
+        self.noise = rng.standard_t(KERNEL_FREEDOM, (DRAWS, n)) * 1.06 * n**-0.2
 
     def weights(self, index: NDArray[np.int64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[draws, n]: what each sample weighs in each draw. weight: of each place, [n] or [draws, n]."""

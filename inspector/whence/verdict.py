@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qinspect.inspector.text import some
+from qinspect.inspector.text import magnitude, some
 from qinspect.inspector.whence.agreement import Agreement, Interval
 from qinspect.inspector.whence.findings import TOLERANCES, Findings, RuleFinding
 from qinspect.inspector.whence.spread import COVERAGE
@@ -75,6 +75,7 @@ def _fits(f: Findings, best: list[RuleFinding], evidence: tuple[str, ...]) -> Ve
         text = f"Several rules give {_all(n)} {off(TOLERANCES[level])}: {each}.{one}"
         cure = "Choose by how the checkpoint was made, or ask a run of more and longer samples."
         wide = any(is_wide(_interval(r.within[level])) for r in best)
+        text += _WIDE if wide else ""
         return Verdict("ambiguous", text, names, interval, TOLERANCES[level], wide, evidence, cure)
     text = f"alpha {bounds(interval)}: the rule {names} gives {_all(n)} {off(TOLERANCES[level])}."
     wide = is_wide(interval)
@@ -165,7 +166,9 @@ def _evidence(f: Findings) -> list[str]:
             f"{equal} of {_scales(len(f.references))} that no alpha reaches equal the largest |x| of the run to the bit"
         )
         means = {True: "model and data are the same", False: "model or data differ"}[bool(f.same_data)]
-        said.append(f"{of}: {means}.")
+        apart = [r.apart for r in f.references if not r.equal]
+        largest = f"; the largest difference is {magnitude(100 * max(apart))}" if apart else ""
+        said.append(f"{of}{largest}: {means}.")
     elif f.points:
         said.append("No scale without alpha is there to say whether the data are the same.")
     if f.points:
