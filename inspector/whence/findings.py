@@ -136,6 +136,7 @@ class _Asked:
     stored: float
     bits: int
     tables: tuple[MagnitudeTable, ...]
+    pooled: MagnitudeTable
     kept_apart: bool
 
     @property
@@ -203,11 +204,9 @@ def _sorted_out(
             references.append(Reference(r.role, stored, _min_max(calibration, r.role, _bits(r)).scale(
                 [calibration.pooled(r.role)])))  # fmt: skip
         else:
-            asked.append(
-                _Asked(
-                    r, stored, _bits(r), tuple(calibration.tables(r.role)), calibration.keeps_samples(r.role)
-                )
-            )  # fmt: skip
+            tables = tuple(calibration.tables(r.role))
+            pooled, kept_apart = calibration.pooled(r.role), calibration.keeps_samples(r.role)
+            asked.append(_Asked(r, stored, _bits(r), tables, pooled, kept_apart))
     return asked, references, unasked
 
 
@@ -242,7 +241,8 @@ def _bits(record: ScaleRecord) -> int:
 
 
 def _fit(candidate: Candidate, asked: _Asked) -> Fit:
-    found = (candidate.alphas(asked.tables, asked.stored, asked.bits, t) for t in TOLERANCES)
+    tables = (asked.pooled,) if candidate.is_pooled else asked.tables
+    found = (candidate.alphas(tables, asked.stored, asked.bits, t) for t in TOLERANCES)
     return Fit(tuple(None if i is None else Interval(i.low, i.high) for i in found))
 
 

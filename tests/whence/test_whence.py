@@ -142,7 +142,7 @@ def test_one_sample_cannot_tell_rules_apart(tmp_path: Path) -> None:
 
 def test_an_interval_that_says_nothing_is_called_too_wide(tmp_path: Path) -> None:
     """Nearly all values are alike, so nearly all alphas are."""
-    seen = {name(p): [np.repeat(np.float16([1 + p, 9]), [990, 10]) for _ in range(4)] for p in range(3)}
+    seen = {name(p): [np.repeat(np.array([1 + p, 9], np.float16), [990, 10]) for _ in range(4)] for p in range(3)}
     v = verdict_of(whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, 0.7))))
     assert v.interval is not None
     assert v.interval.low <= 0.01
