@@ -376,3 +376,5 @@ app.command(
     "qinspect.inspector.calibrate.commands:calibrate", name="calibrate",
     help="Record the distributions of a model's activations; make scales of them for any alpha.",
 )  # fmt: skip
+_WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
+app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)

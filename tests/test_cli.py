@@ -36,6 +36,7 @@ DIFF_COLUMNS = ["scale", "kind", "alpha", "A", "B", "B vs A", "log2", "changed",
 SCHEMAS = (
     *("tree", "scales", "diff", "show", "dequantize", "logs", "error", "run", "runs", "runs_diff", "removed"),
     "verify",
+    "whence",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scale": [1.0], "é.scale": [1.0], "=1+1.scale": [0.0, 4.0], "x\n\x1b[31m.scale": [1.0]}
