@@ -13,6 +13,11 @@ REST_S = 0.06
 """What a cursor rests before what it is on is shown: a held key must not open all that it passes."""
 
 
+def is_going(screen: Screen[Any]) -> bool:
+    """Whether a screen, or the program, is being taken away: its widgets may be gone while messages still come."""
+    return screen.app._exit or not screen.app.is_running or not screen.is_attached
+
+
 class Later:
     """At most one call to come. It ends with its owner: what fires while the program is leaving must begin nothing.
 
@@ -49,4 +54,5 @@ class Later:
     def _call(self, handle: asyncio.TimerHandle) -> None:
         if handle is self._handle:  # else it was stopped, or asked for anew, since it fired
             self._handle = None
-            self._then()
+            if self._owner.app.is_running:
+                self._then()

@@ -107,6 +107,17 @@ async def test_nothing_begins_once_the_screen_has_gone(tmp_path: Path, monkeypat
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_a_look_that_ends_while_the_program_leaves_touches_nothing(tmp_path: Path) -> None:
+    run = numbered(tmp_path)
+    async with open_app() as d:
+        await shown(d, run)
+        service = d.app.runs
+        assert service.looked is not None
+        d.app._running = False  # as the first thing that leaving does
+        await d.runs.query_one("#list-title").remove()
+        service._learn(service.looked, "")
+
+
 # --- moving ---
 
 

@@ -95,6 +95,8 @@ class RunsService:
 
     def _learn(self, looked: Looked, problem: str) -> None:
         self._looking = False
+        if not self.app.is_running:
+            return  # the listeners' widgets are going
         self.looked, self.problem = looked, problem
         for listener in tuple(self.listeners):
             listener(looked)

@@ -22,7 +22,7 @@ from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill
-from qinspect.tui.later import REST_S, Later
+from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
@@ -93,7 +93,7 @@ class DistributionScreen(Screen[None]):
     # --- counting ---
 
     def _load_now(self) -> None:
-        if self.is_running and self.is_attached and not self.app._exit:  # else nobody will see it
+        if not is_going(self):  # else nobody will see it
             self._request += 1
             self.hints.work("counting")
             self._load(self._request, self.name_shown, self.pane.asked.bits if self._bits_chosen else 0)

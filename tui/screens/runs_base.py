@@ -20,7 +20,7 @@ from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import some
 from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.later import REST_S, Later
+from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.lists import EventsList
@@ -85,8 +85,8 @@ class RunsBase(Screen[None]):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is being taken away: its widgets may be gone while messages still come."""
-        return self._left or self.app._exit or not self.is_attached
+        """Whether it is left, or being taken away."""
+        return self._left or is_going(self)
 
     def leave(self) -> None:
         """Back to what was there before."""

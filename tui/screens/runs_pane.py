@@ -8,6 +8,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from qinspect.inspector.text import some
+from qinspect.tui.later import is_going
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.screens.base import PANES
 from qinspect.tui.screens.moving import Moving
@@ -43,13 +44,9 @@ class WithRuns(Moving):
     def on_screen_resume(self) -> None:
         self._service.shown = False
 
-    @property
-    def _is_closed(self) -> bool:
-        return self.app._exit or not self.is_attached
-
     def _on_looked(self, looked: Looked) -> None:
         """Show runs that go on, and those that ended since this screen was opened."""
-        if self._is_closed:
+        if is_going(self):
             return
         self._ended_here |= {s.run.id for s in looked.ended}
         shown = tuple(s for s in looked.runs if s.state.state.is_live or s.run.id in self._ended_here)
@@ -61,7 +58,7 @@ class WithRuns(Moving):
             self.call_later(self._show_pane, shown)
 
     async def _show_pane(self, shown: tuple[Seen, ...]) -> None:
-        if self._is_closed:
+        if is_going(self):
             return
         if self.runs_list is None:
             from qinspect.tui.runs.run_list import RunList
