@@ -16,7 +16,7 @@ from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.runs import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)

@@ -16,7 +16,7 @@ from qinspect.inspector.runs import Run, RunState, State, list_runs, make_spec, 
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.identity import identify
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 T = TypeVar("T")
