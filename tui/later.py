@@ -15,7 +15,8 @@ REST_S = 0.06
 
 def is_going(screen: Screen[Any]) -> bool:
     """Whether a screen, or the program, is being taken away: its widgets may be gone while messages still come."""
-    return screen.app._exit or not screen.app.is_running or not screen.is_attached
+    # In this order: a screen that was taken away may have no app to ask
+    return not screen.is_attached or not screen.app.is_running
 
 
 class Later:

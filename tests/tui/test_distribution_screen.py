@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
 from rich.text import Text
 from safetensors.torch import save_file
 
@@ -107,8 +107,7 @@ def ticks(d: Driver) -> list[float]:
 
 
 def test_every_action_has_a_handler_and_a_check() -> None:
-    handlers = {n.removeprefix("action_") for n in vars(DistributionScreen) if n.startswith("action_")}
-    assert handlers == {a.name for a in DISTRIBUTION_ACTIONS} == set(CHECKS)
+    assert handlers(DistributionScreen) == {a.name for a in DISTRIBUTION_ACTIONS} == set(CHECKS)
 
 
 @pytest.mark.parametrize("action", DISTRIBUTION_ACTIONS, ids=lambda a: a.name)
