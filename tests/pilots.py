@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from textual import events
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Static
 
 from qinspect.tui.app import QinspectApp
@@ -35,6 +37,12 @@ CHARACTERS = {
     "comma": ",",
     "apostrophe": "'",
 }
+
+
+def handlers(screen: type[Screen[Any]]) -> set[str]:
+    """The names of the actions that a screen handles by itself, not by Textual."""
+    ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.")]
+    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
 
 
 class Driver:

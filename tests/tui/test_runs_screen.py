@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
 from textual.widgets import Input
 
@@ -78,9 +78,7 @@ def check(function: Check) -> Check:
 
 
 def test_every_action_has_a_handler_and_a_check() -> None:
-    ours = [c for c in RunsScreen.__mro__ if c.__module__.startswith("qinspect.")]
-    handlers = {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
-    assert handlers - {"keep_text", "drop_text"} == {a.name for a in RUN_ACTIONS} == set(CHECKS)
+    assert handlers(RunsScreen) - {"keep_text", "drop_text"} == {a.name for a in RUN_ACTIONS} == set(CHECKS)
 
 
 @pytest.mark.parametrize("action", RUN_ACTIONS, ids=lambda a: a.name)

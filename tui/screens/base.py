@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.color import Color
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
@@ -28,6 +27,7 @@ from qinspect.tui.later import REST_S, Later
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.names import in_locale, shown
 from qinspect.tui.rows import Selection
+from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList, text_width
@@ -55,7 +55,7 @@ TWO_MODELS = frozenset({"next_difference", "previous_difference", "largest_diffe
 """Actions that need a B."""
 
 
-class CompareBase(Screen[None]):
+class CompareBase(ActionScreen):
     """Panes and state."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()  # type: ignore[assignment]

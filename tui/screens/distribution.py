@@ -12,11 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.color import Color
 from textual.message import Message
-from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from qinspect.inspector.text import number
-from qinspect.tui.actions import DISTRIBUTION_ACTIONS, Action, bindings, key_text, keys_now
+from qinspect.tui.actions import DISTRIBUTION_ACTIONS, bindings, keys_now
 from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
@@ -26,11 +25,10 @@ from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.session import Cancelled, Progress
-from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.text_pane import TextPane
 
@@ -45,7 +43,7 @@ class Loaded(Message):
         self.number, self.chart, self.problem = number, chart, problem
 
 
-class DistributionScreen(Screen[None]):
+class DistributionScreen(ActionScreen):
     """One point, and a cursor over alpha."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(DISTRIBUTION_ACTIONS)  # type: ignore[assignment]
@@ -210,13 +208,8 @@ class DistributionScreen(Screen[None]):
             self.workers.cancel_group(self, "distribution")
             self._rested.ask(REST_S)
 
-    def action_theme(self) -> None:
-        names = [t.name for t in THEMES]
-        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
+    def theme_changed(self) -> None:
         self.pane.lay_out(self._look())
-
-    def action_repaint(self) -> None:
-        self.app.repaint()  # type: ignore[attr-defined]
 
     # --- taking along, leaving ---
 
@@ -232,16 +225,6 @@ class DistributionScreen(Screen[None]):
         if lines:
             copy_to_terminal(self.app, "\n".join(lines))
             self.hints.say(f"sent to the terminal's clipboard: alpha {number(alpha)}")
-
-    def action_palette(self) -> None:
-        """Every action, found by its name or its sentence."""
-        keys = keys_now(self)
-        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in self.actions}
-        self.app.push_screen(JumpScreen(list(lines)), lambda line: self._run_action(lines.get(line or "")))
-
-    def _run_action(self, action: Action | None) -> None:
-        if action is not None:
-            self.call_later(self.run_action, action.name)
 
     def action_help(self) -> None:
         signs = (

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.session import Session
-from qinspect.tui.theme import THEMES
 
 if TYPE_CHECKING:
     from qinspect.tui.distribution.weights import WeightSource
@@ -98,9 +97,7 @@ class Looking(CompareBase):
         name = self.active
         self.zoom_pane("" if self.zoomed else name)
 
-    def action_theme(self) -> None:
-        names = [t.name for t in THEMES]
-        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
+    def theme_changed(self) -> None:
         self.show_selected()
 
     def action_reload(self) -> None:
@@ -113,6 +110,3 @@ class Looking(CompareBase):
         self.show_headline("opening")
         self.show_models()
         self.open_models()
-
-    def action_repaint(self) -> None:
-        self.app.repaint()  # type: ignore[attr-defined]

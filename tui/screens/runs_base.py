@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from qinspect.inspector.errors import QinspectError
@@ -27,6 +26,7 @@ from qinspect.tui.runs.lists import EventsList
 from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.run_list import RunList, outcome_line
 from qinspect.tui.runs.service import RunsService
+from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.start import over_ssh
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
@@ -53,7 +53,7 @@ class ReadDone(Message):
         self.feed, self.events, self.changed, self.problem = feed, events, changed, problem
 
 
-class RunsBase(Screen[None]):
+class RunsBase(ActionScreen):
     """Panes and state."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(RUN_ACTIONS)  # type: ignore[assignment]

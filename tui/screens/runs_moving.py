@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from qinspect.tui.actions import RUN_ACTIONS, key_text, keys_now
+from qinspect.tui.actions import RUN_ACTIONS, keys_now
 from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.screens.runs_base import PANES
 from qinspect.tui.screens.runs_doing import RunsDoing
 from qinspect.tui.screens.runs_looking import RunsLooking
-from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.text_pane import TextPane
 
 
@@ -97,13 +95,6 @@ class RunsMoving(RunsLooking, RunsDoing):
         self.zoomed = not self.zoomed
         self.fit_panes()
 
-    def action_theme(self) -> None:
-        names = [t.name for t in THEMES]
-        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
-
-    def action_repaint(self) -> None:
-        self.app.repaint()  # type: ignore[attr-defined]
-
     def action_help(self) -> None:
         g = self.glyphs
         signs = (
@@ -111,18 +102,6 @@ class RunsMoving(RunsLooking, RunsDoing):
             (g.lost, "lost: killed without a trace, or the host was rebooted"),
         )  # fmt: skip
         self.app.push_screen(HelpScreen(g, keys_now(self), RUN_ACTIONS, signs))
-
-    def action_palette(self) -> None:
-        """Every action, found by its name or its sentence."""
-        keys = keys_now(self)
-        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in RUN_ACTIONS}
-
-        def run(line: str | None) -> None:
-            action = lines.get(line or "")
-            if action is not None:
-                self.call_later(self.run_action, action.name)
-
-        self.app.push_screen(JumpScreen(list(lines)), run)
 
     def action_quit(self) -> None:
         if self.is_root:

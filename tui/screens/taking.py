@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 
 from qinspect.inspector.text import number, percent
-from qinspect.tui.actions import ACTIONS, Action, key_text, keys_now
+from qinspect.tui.actions import keys_now
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal, write_view
 from qinspect.tui.rows import cell
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.export import ExportScreen
 from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.jump import JumpScreen
 
 CANNOT_OPEN = 2
 """Exit code where A, or B, cannot be opened: the command line's."""
@@ -68,16 +67,6 @@ class Taking(CompareBase):
             self.hints.say(f"not saved: {e.strerror or e}")
         else:
             self.hints.say(f"saved {shown(str(path))}")
-
-    def action_palette(self) -> None:
-        """Every action, found by its name or its sentence."""
-        keys = keys_now(self)
-        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in ACTIONS}
-        self.app.push_screen(JumpScreen(list(lines)), lambda line: self._run_action(lines.get(line or "")))
-
-    def _run_action(self, action: Action | None) -> None:
-        if action is not None:
-            self.call_later(self.run_action, action.name)
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.glyphs, keys_now(self)))

@@ -1,0 +1,36 @@
+"""What every full screen with a table of actions has: its palette, the theme, a fresh painting."""
+
+from __future__ import annotations
+
+from textual.screen import Screen
+
+from qinspect.tui.actions import actions_of, key_text, keys_now
+from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.theme import THEMES
+
+
+class ActionScreen(Screen[None]):
+    """A screen whose keys are the actions of a table."""
+
+    def action_palette(self) -> None:
+        """Every action, found by its name or its sentence."""
+        keys, actions = keys_now(self), actions_of(self)
+        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in actions}
+
+        def run(line: str | None) -> None:
+            action = lines.get(line or "")
+            if action is not None:
+                self.call_later(self.run_action, action.name)
+
+        self.app.push_screen(JumpScreen(list(lines)), run)
+
+    def action_theme(self) -> None:
+        names = [t.name for t in THEMES]
+        self.app.theme = names[(names.index(self.app.theme) + 1) % len(names)]
+        self.theme_changed()
+
+    def theme_changed(self) -> None:
+        """Draw anew what has colours of its own."""
+
+    def action_repaint(self) -> None:
+        self.app.repaint()  # type: ignore[attr-defined]
