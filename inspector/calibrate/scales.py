@@ -50,34 +50,28 @@ class PointResult:
 def results(
     points: Sequence[Point],
     recipe: str,
-    alpha: float,
+    alphas: Sequence[float],
     file: DistributionFile,
     grouped: Mapping[str, NDArray[np.float32]],
-) -> list[PointResult]:
-    """The scale of every point that saw a value, in the order of the points."""
-    made = []
+) -> list[list[PointResult]]:
+    """For each alpha the scale of every point that saw a value, in the order of the points. The tables of a point are
+    read once for all alphas."""
+    made: list[list[PointResult]] = [[] for _ in alphas]
     seen = frozenset(file.points)
-    for point in points:
-        if point.name in seen:
-            pooled = file.pooled(point.name)
-            largest = grouped.get(point.name)
-            found = _of_tables(point, recipe, alpha, file, pooled) if largest is None else _of_groups(
-                point, recipe, alpha, largest
-            )  # fmt: skip
-            made.append(
-                replace(
-                    found,
-                    n_values=pooled.n,
-                    n_not_finite=pooled.n_inf + pooled.n_nan,
-                    n_samples=file.n_samples(point.name),
-                )
-            )
+    for point in (p for p in points if p.name in seen):
+        pooled = file.pooled(point.name)
+        largest = grouped.get(point.name)
+        n_not_finite, n_samples = pooled.n_inf + pooled.n_nan, file.n_samples(point.name)
+        per_sample = largest is None and applied(recipe, point, 0.5).per_sample
+        tables = file.samples(point.name) if per_sample else [pooled]
+        for of_alpha, alpha in zip(made, alphas, strict=True):
+            used = applied(recipe, point, alpha)
+            found = _of_tables(point, used, tables) if largest is None else _of_groups(point, used, largest)
+            of_alpha.append(replace(found, n_values=pooled.n, n_not_finite=n_not_finite, n_samples=n_samples))
     return made
 
 
-def _of_tables(point: Point, recipe: str, alpha: float, file: DistributionFile, pooled: MagnitudeTable) -> PointResult:
-    used = applied(recipe, point, alpha)
-    tables = file.samples(point.name) if used.per_sample else [pooled]
+def _of_tables(point: Point, used: Applied, tables: Sequence[MagnitudeTable]) -> PointResult:
     if all(t.exact for t in tables):
         return PointResult(point, used, used.rule.w_max(tables), np.array(used.rule.scale(tables), np.float32))
     upper = [t.upper for t in tables]
@@ -86,8 +80,7 @@ def _of_tables(point: Point, recipe: str, alpha: float, file: DistributionFile, 
     )
 
 
-def _of_groups(point: Point, recipe: str, alpha: float, largest: NDArray[np.float32]) -> PointResult:
-    used = applied(recipe, point, alpha)
+def _of_groups(point: Point, used: Applied, largest: NDArray[np.float32]) -> PointResult:
     scale = scales_of_absmax(used.rule, largest)
     return PointResult(point, used, float(largest.max()), scale)
 

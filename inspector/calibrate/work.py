@@ -89,7 +89,7 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
         _check_heads(model)
     apart = apart_of(points, settings.recipe, settings.per_sample)
     warnings = _announce(settings, points, apart, samples, model)
-    decides = _deciding(settings, samples, points, apart, model)
+    decides = _deciding(settings, samples, groupings, apart, model)
     keep_to(state, decides)
     shards = Shards(state, fingerprint(decides), len(samples.ids), grouped=any(groupings.values()))
     made = _run(settings, model, samples, points, apart, groupings, shards, state)
@@ -110,10 +110,9 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
         "alphas": [],
     }
     try:
-        for alpha in settings.alphas:
-            found = results(points, settings.recipe, alpha, file, shards.largest())
-            if alpha == settings.alphas[0]:
-                warnings += _warn_of(found, points)
+        of_alphas = results(points, settings.recipe, settings.alphas, file, shards.largest())
+        warnings += _warn_of(of_alphas[0], points)
+        for alpha, found in zip(settings.alphas, of_alphas, strict=True):
             log_observers(found, alpha)
             stored = [
                 str(_store(t, requested, settings, s, model, samples, found, decides["model"]))
@@ -250,7 +249,7 @@ def _warn_of(found: Sequence[PointResult], points: Sequence[Point]) -> list[str]
 
 
 def _deciding(
-    settings: Settings, samples: Samples, points: Sequence[Point], apart: frozenset[str], model: ProbedModel
+    settings: Settings, samples: Samples, groupings: Mapping[str, Grouping], apart: frozenset[str], model: ProbedModel
 ) -> dict[str, Any]:
     """What decides every table. Not the alphas: one pass answers for all."""
     return {
@@ -259,7 +258,7 @@ def _deciding(
         "dtype": model.dtype,
         "device": device_name(model.device),
         "torch": torch.__version__,
-        "recipe_points": {p.name: applied(settings.recipe, p, 0.5).grouping for p in points},
+        "recipe_points": groupings,
         "apart": sorted(apart),
         "data": samples.sha256,
         "samples": len(samples.ids),
