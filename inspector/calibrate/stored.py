@@ -18,11 +18,14 @@ from qinspect.inspector.calibrate.records import RESULT, SCHEMA
 from qinspect.inspector.calibrate.settings import RECIPES
 from qinspect.inspector.calibrate.shards import TABLES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
-from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey
+from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
 from qinspect.inspector.text import brief
 
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run
+
+RUN_HELP = "A calibration: the id or name of its run, or the folder that calibration.json is in."
+"""What `calibration_named` takes, for a command's help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,24 @@ def open_calibration(run: Run) -> Calibration:
             found=run.spec.command, cure="`qinspect calibrate MODEL` makes one.",
         )  # fmt: skip
     return Calibration(folder)
+
+
+def calibration_named(name: str) -> Calibration:
+    """The calibration that a user names: a folder (what is a folder here is no run), or the id or name of a run.
+
+    Raises UnknownRun for a name that is neither, and as `open_calibration` does.
+    """
+    from qinspect.inspector.runs import find
+
+    folder = Path(name)
+    if folder.is_dir():
+        inner = folder / CALIBRATION
+        return Calibration(inner if not (folder / RESULT).exists() and (inner / RESULT).exists() else folder)
+    try:
+        return open_calibration(find(name))
+    except UnknownRun as e:
+        e.expected = "a run, or a folder with calibration.json"
+        raise
 
 
 def _read(path: Path) -> dict[str, Any]:
