@@ -25,10 +25,19 @@ VOCABULARY = 50_288
 NEXT_TEMPLATE, DOWN, EMPTY = "\x0e", "\x1b[B", "\x15"
 
 
-def drive(model: str, samples: int, seq_len: int, device: str, folder: Path, data: str = "") -> dict[str, str]:
-    """What the screen showed at each step, by the step's name. Raises AssertionError where something does not come."""
+def drive(
+    model: str,
+    samples: int,
+    seq_len: int,
+    device: str,
+    folder: Path,
+    data: str = "",
+    seen: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """What the screen showed at each step, by the step's name, also in `seen` as it comes. Raises AssertionError where
+    something does not come."""
     env = {"QINSPECT_STATE_DIR": str(folder / "state"), "XDG_CONFIG_HOME": str(folder / "config"), "LANG": "C.UTF-8"}
-    seen: dict[str, str] = {}
+    seen = {} if seen is None else seen
     first = Terminal([*PROGRAM], SIZE, env)
     try:
         first.see("no run yet: s starts one")
@@ -126,13 +135,21 @@ def main() -> None:
             ids = [[random.randrange(VOCABULARY) for _ in range(args.seq_len)] for _ in range(args.samples)]
             Path(data).write_text(json.dumps({"vocab": VOCABULARY, "samples": ids}))
         start = time.monotonic()
-        seen = drive(model, args.samples, args.seq_len, args.device, folder, data)
-        for step, screen in seen.items():
-            print(f"--- {step}\n{screen}")
-        print(f"--- {time.monotonic() - start:.1f} s in all")
-        for log in sorted((folder / "state" / "runs").glob("*/log")):
-            lines = log.read_text().splitlines()
-            print("".join(f"{line}\n" for line in lines if " DEBUG " not in line and "it/s" not in line))
+        seen: dict[str, str] = {}
+        try:
+            drive(model, args.samples, args.seq_len, args.device, folder, data, seen)
+        finally:
+            report(seen, time.monotonic() - start, folder)
+
+
+def report(seen: dict[str, str], seconds: float, folder: Path) -> None:
+    """Print the screens, and the log but for what repeats in it."""
+    for step, screen in seen.items():
+        print(f"--- {step}\n{screen}")
+    print(f"--- {seconds:.1f} s in all")
+    for log in sorted((folder / "state" / "runs").glob("*/log")):
+        lines = log.read_text().splitlines()
+        print("".join(f"{line}\n" for line in lines if " DEBUG " not in line and "it/s" not in line))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from qinspect.inspector.calibrate.scales import PointResult
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Ema, Quantile
 from qinspect.inspector.whole_file import replacing
+
+T = TypeVar("T")
 
 RESULT = "calibration.json"
 SCHEMA = "qinspect.calibration/1"
@@ -64,12 +66,13 @@ def log_observers(found: Sequence[PointResult], alpha: float) -> int:
 
 
 class Bar:
-    """A progress bar in the form of tqdm's, on stderr, at most some times a second. stands: it is the last line."""
+    """A progress bar in the form of tqdm's, on stderr, at most some times a second, and not at all for what takes less
+    than `after_s`. stands: it is the last line."""
 
     stands: ClassVar[bool] = False
 
-    def __init__(self, name: str, every_s: float = 0.25) -> None:
-        self.name, self.every_s = name, every_s
+    def __init__(self, name: str, every_s: float = 0.25, after_s: float = 0.0) -> None:
+        self.name, self.every_s, self.after_s = name, every_s, after_s
         self._start = self._shown = time.monotonic()
         self._first: int | None = None
 
@@ -80,10 +83,19 @@ class Bar:
             sys.stderr.write("\n")
             Bar.stands = False
 
+    def over(self, items: Sequence[T]) -> Iterator[T]:
+        """The items, one after another."""
+        for done, item in enumerate(items):
+            self.show(done, len(items))
+            yield item
+        self.show(len(items), len(items))
+
     def show(self, done: int, total: int) -> None:
         """Done so far; what was done before the first call costs no time."""
         now = time.monotonic()
         self._first = done if self._first is None else self._first
+        if now - self._start < self.after_s:
+            return
         if done not in (self._first, total) and now - self._shown < self.every_s:
             return
         self._shown = now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +48,7 @@ class PointResult:
 
 
 def results(
-    points: Sequence[Point],
+    points: Iterable[Point],
     recipe: str,
     alphas: Sequence[float],
     file: DistributionFile,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ class Shards:
         points = ((name, PointTables(table, samples.get(name, []))) for name, table in pooled.items())
         write_points(path, points, {_FINGERPRINT: self.fingerprint, "samples": f"{stretch[0]}-{stretch[1]}"})
 
-    def join(self, order: Sequence[str], metadata: Mapping[str, str]) -> Path:
+    def join(self, order: Iterable[str], metadata: Mapping[str, str]) -> Path:
         """All shards as one file, its samples in order, its points in that of `order`. Returns its path."""
         files = [DistributionFile(self.path(s)) for s in self.stretches]
         try:
@@ -132,7 +132,7 @@ class Shards:
             return None
 
 
-def _joined(files: Sequence[DistributionFile], order: Sequence[str]) -> Iterator[tuple[str, PointTables]]:
+def _joined(files: Sequence[DistributionFile], order: Iterable[str]) -> Iterator[tuple[str, PointTables]]:
     there = [frozenset(f.points) for f in files]
     for name in order:
         having = [f for f, names in zip(files, there, strict=True) if name in names]

@@ -10,11 +10,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qinspect.inspector.calibrate.checkpoint import (
     Deferred,
@@ -95,7 +97,7 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
     made = _run(settings, model, samples, points, apart, groupings, shards, state)
     order = [p.name for p in points]
     metadata = {"settings": fingerprint(decides), "samples": str(len(samples.ids)), "recipe": settings.recipe}
-    path = shards.join(order, metadata)
+    path = shards.join(Bar("joining shards", after_s=1).over(order), metadata)
     log.info("The distributions are stored at %s", path)
     file = DistributionFile(path)
     record: dict[str, Any] = {
@@ -110,7 +112,8 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
         "alphas": [],
     }
     try:
-        of_alphas = results(points, settings.recipe, settings.alphas, file, shards.largest())
+        each = Bar("scales", after_s=1).over(points)
+        of_alphas = results(each, settings.recipe, settings.alphas, file, shards.largest())
         warnings += _warn_of(of_alphas[0], points)
         for alpha, found in zip(settings.alphas, of_alphas, strict=True):
             log_observers(found, alpha)
@@ -346,7 +349,13 @@ def _store(
     weights_hash: str,
 ) -> Path:
     weights = model.weights()
-    tensors = {k: Deferred(tuple(w.shape), _numpy_dtype(w.dtype), partial(as_numpy, w)) for k, w in weights.items()}
+    bar, read = Bar(f"checkpoint {target.name}", after_s=1), count(1)
+
+    def as_array(w: torch.Tensor) -> NDArray[Any]:
+        bar.show(next(read), len(weights))
+        return as_numpy(w)
+
+    tensors = {k: Deferred(tuple(w.shape), _numpy_dtype(w.dtype), partial(as_array, w)) for k, w in weights.items()}
     scales = {r.point.name: PointScale(r.scale, str(r.applied.rule), r.applied.alpha is not None) for r in found}
     effective = {
         "recipe": settings.recipe,

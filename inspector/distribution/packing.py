@@ -59,7 +59,7 @@ FIELDS = (
 """Columns of an index row. offset, bytes: of the payload among those of its point. crc32: `checksum`. encoding: RAW
 or DEFLATED. entries: magnitudes. count_bytes: byte planes of a count. dtype: index in DTYPES. signed_absmax: the bit
 pattern of the float32."""
-_CRC = FIELDS.index("crc32")
+_SIZE, _CRC = FIELDS.index("bytes"), FIELDS.index("crc32")
 
 
 def pack(table: MagnitudeTable, offset: int) -> Packed:
@@ -85,12 +85,19 @@ def checksum(payload: bytes, fields: tuple[int, ...]) -> int:
     return zlib.crc32(others.tobytes(), zlib.crc32(payload))
 
 
-def unpack(payload: bytes, fields: tuple[int, ...]) -> MagnitudeTable:
+def checked(packed: Packed) -> Packed:
+    """The same. Raises Damaged unless it has the size and the checksum that it says."""
+    fields = packed.fields
+    if len(packed.payload) != fields[_SIZE] or checksum(packed.payload, fields) != fields[_CRC]:
+        raise Damaged("the checksum of a table does not fit it")
+    return packed
+
+
+def unpack(packed: Packed) -> MagnitudeTable:
     """The table that `pack` packed. Raises Damaged for anything else; takes no more memory than the payload can stand
     for."""
-    _, n_bytes, crc, encoding, k, count_bytes, dtype_index, dropped, n_inf, n_nan, extreme = fields
-    if len(payload) != n_bytes or checksum(payload, fields) != crc:
-        raise Damaged("the checksum of a table does not fit it")
+    payload, fields = checked(packed).payload, packed.fields
+    _, _, _, encoding, k, count_bytes, dtype_index, dropped, n_inf, n_nan, extreme = fields
     if not 0 <= dtype_index < len(DTYPES) or encoding not in (RAW, DEFLATED) or not 1 <= count_bytes <= 8:
         raise Damaged("a table is of an unknown kind")
     dtype = DTYPES[dtype_index]

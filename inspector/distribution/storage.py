@@ -9,20 +9,23 @@ the header, then what it is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.safetensors import header_bytes, read_header
 from qinspect.inspector.checkpoint.tensor import Tensor
-from qinspect.inspector.distribution.packing import FIELDS, Damaged, Packed, pack, unpack
+from qinspect.inspector.distribution.packing import FIELDS, Damaged, Packed, checked, pack, unpack
 from qinspect.inspector.distribution.table import MagnitudeTable, merge
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey
 from qinspect.inspector.text import brief
 from qinspect.inspector.whole_file import replacing
+
+T = TypeVar("T")
 
 FORMAT = "qinspect-distributions"
 VERSION = 1
@@ -143,8 +146,8 @@ class DistributionFile:
         return self._read(point, slice(1, None))
 
     def packed_samples(self, point: str) -> list[Packed]:
-        """The bytes of the tables of samples, checked, for another file. Raises as `pooled` does."""
-        return [packed for packed, _ in self._read_packed(point, slice(1, None))]
+        """The bytes of the tables of samples, whose checksums fit them, for another file. Raises as `pooled` does."""
+        return self._taken(point, slice(1, None), checked)
 
     def n_samples(self, point: str) -> int:
         """How many samples a point keeps apart: 0 where only their sum was stored. Raises UnknownKey for another
@@ -186,9 +189,9 @@ class DistributionFile:
         return index
 
     def _read(self, point: str, rows: slice) -> list[MagnitudeTable]:
-        return [table for _, table in self._read_packed(point, rows)]
+        return self._taken(point, rows, unpack)
 
-    def _read_packed(self, point: str, rows: slice) -> list[tuple[Packed, MagnitudeTable]]:
+    def _taken(self, point: str, rows: slice, take: Callable[[Packed], T]) -> list[T]:
         i = self._number(point)
         tensor, blob = self._index(i), self._tensors[_tables_key(i)]
         index = np.frombuffer(self._file.read(tensor.offset, tensor.nbytes), "<i8").reshape(tensor.shape)
@@ -201,8 +204,7 @@ class DistributionFile:
         for fields in index[rows].tolist():
             start = blob.offset + fields[0]
             try:
-                packed = Packed(self._file.read(start, fields[1]), tuple(fields))
-                found.append((packed, unpack(packed.payload, packed.fields)))
+                found.append(take(Packed(self._file.read(start, fields[1]), tuple(fields))))
             except Damaged as e:
                 raise self._broken(str(e), _tables_key(i), start) from e
         return found

@@ -74,7 +74,7 @@ def test_memory_that_runs_out_in_a_capture(tmp_path: Path, monkeypatch: pytest.M
         forward = model.forward
 
         def hungry(x: Any, observe: Any) -> Any:
-            if greedy and torch.cuda.is_current_stream_capturing():
+            if greedy and torch.cuda.graphs.is_current_stream_capturing():
                 torch.empty(1 << 45, device="cuda")
             return forward(x, observe)
 

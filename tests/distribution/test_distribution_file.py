@@ -17,7 +17,7 @@ from mutations import mutate
 from safetensors.numpy import load_file, save_file
 
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable, merge, write_distributions
-from qinspect.inspector.distribution.packing import FIELDS, Damaged, checksum, pack, unpack
+from qinspect.inspector.distribution.packing import FIELDS, Damaged, Packed, checksum, pack, unpack
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnknownKey
 
 POINT = "layers.0.mixer.x_conv_out:input"
@@ -58,15 +58,14 @@ def test_what_is_written_is_read(written: Path) -> None:
 @given(data=st.data())
 def test_any_table_is_packed_and_unpacked(dtype: str, data: st.DataObject) -> None:
     table = MagnitudeTable.of(data.draw(patterns(dtype, finite=False, min_size=0)))
-    packed = pack(table, 0)
-    assert same(unpack(packed.payload, packed.fields), table)
+    assert same(unpack(pack(table, 0)), table)
 
 
 def test_large_counts_are_kept() -> None:
     counts = np.zeros(32768, np.int64)
     counts[[0, 7, 31743]] = 2**60, 1, 2**33
     packed = pack(MagnitudeTable.from_counts(counts, "float16"), 0)
-    assert unpack(packed.payload, packed.fields).counts.tolist() == [2**60, 1, 2**33]
+    assert unpack(packed).counts.tolist() == [2**60, 1, 2**33]
 
 
 def test_a_sample_takes_less_than_a_tenth_of_its_dense_table() -> None:
@@ -153,10 +152,10 @@ def test_payloads_that_lie_are_damaged() -> None:
         wrong = MagnitudeTable("float32", np.array(x, np.float32), np.array([1, 1]), signed_absmax=1.0)
         packed = pack(wrong, 0)
         with pytest.raises(Damaged, match="do not ascend"):
-            unpack(packed.payload, packed.fields)
+            unpack(packed)
     for problem, (payload, fields) in cases.items():
         with pytest.raises(Damaged, match=problem):
-            unpack(payload, fields)
+            unpack(Packed(payload, fields))
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
