@@ -32,10 +32,26 @@ class Graph:
         self._ids = torch.zeros(shape, dtype=torch.int64, device=model.device)
         for _ in range(WARM_UPS):
             model.forward(self._ids, unobserved)
+        try:
+            with _unnoticed():
+                self._capture(model, observed)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # it looked at values: told of the capture, it may do without
+            self._capture(model, observed)
+
+    def _capture(self, model: ProbedModel, observed: bool) -> None:
+        self.shown.clear()
         self._graph = torch.cuda.CUDAGraph()
-        with warnings.catch_warnings(), _unnoticed(), torch.cuda.graph(self._graph):
-            warnings.simplefilter("ignore")  # what a failed capture is warned of is said by its error
-            model.forward(self._ids, self._show if observed else unobserved)
+        stream = torch.cuda.current_stream()
+        try:
+            with warnings.catch_warnings(), torch.cuda.graph(self._graph):
+                warnings.simplefilter("ignore")  # what a failed capture is warned of is said by its error
+                model.forward(self._ids, self._show if observed else unobserved)
+        except RuntimeError:
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
+            torch.cuda.synchronize()
+            raise
 
     def _show(self, name: str, x: Tensor) -> None:
         self.shown.append((name, x))
@@ -50,8 +66,7 @@ class Graph:
 @contextmanager
 def _unnoticed() -> Iterator[None]:
     """A model that asks is told that it is not captured: transformers would give attention an explicit mask then, and
-    so another kernel, which rounds otherwise than that of a single launch. What cannot be captured fails all the same.
-    """
+    so another kernel, which rounds otherwise than that of a single launch."""
     asked = torch.cuda.is_current_stream_capturing
     torch.cuda.is_current_stream_capturing = lambda: False
     try:
@@ -89,6 +104,5 @@ class Graphs:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
-                torch.cuda.synchronize()
                 self._made[shape] = None
         return self._made[shape]
