@@ -315,8 +315,14 @@ async def check_view_points(d: Driver, key: str) -> None:
     await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_points == 3, "the points")
     await d.press(key)
     assert "[points 3]" in title(d)
-    assert re.search(r"observer +3x +w_max=16\.0331 +█▁[▆▇█]", d.painted)
+    assert re.search(r"observer +3x +w_max=16\.0331 .*█▁[▆▇█]", d.painted)
     assert "w_max=2.27266" in d.painted
+    d.runs.activate("view")
+    await d.press("enter")
+    assert "w_max=2.27266" not in d.painted
+    assert "w_max=16.0331" in d.painted
+    await d.press("enter")
+    assert [i for _, _, i in d.runs.points_list.rows] == [0, 1, 2, 3]
 
 
 @check
@@ -780,8 +786,17 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert "A alpha 0.9, B alpha 0.999" in d.painted
         await d.press("j")
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
-        await d.press("escape")
+        await d.press("escape", "p")
         calibration.close()
+
+        rows = d.runs.points_list.rows
+        at = next(i for i, (point, *_) in enumerate(rows) if point.name.endswith("layers.1.mixer.z_act:input"))
+        d.runs.points_list.move_to(at)
+        await d.press("a")
+        chosen = d.app.screen
+        assert isinstance(chosen, DistributionScreen)
+        assert chosen.name_shown == "layers.1.mixer.z_act:input"
+        await d.press("escape", "o")
 
         await d.press("d")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")

@@ -43,23 +43,39 @@ def _value(value: Any) -> str:
 
 
 class PointsList(LineList):
-    """A row a point; below one that came more than once, its occurrences."""
+    """A row a point; below one that came more than once, its occurrences. Those of a point with a name of its own are
+    folded: its row has the last one, and how it went."""
 
     def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.glyphs = glyphs
         self.rows: list[tuple[Point, RunEvent | None, int]] = []
+        self._turned: set[str] = set()
+        self._feed: Feed | None = None
 
     def show(self, feed: Feed | None) -> None:
         """Show what is known now."""
-        self.rows = []
+        self._feed, self.rows = feed, []
         for point in feed.points.values() if feed else ():
             self.rows.append((point, None, 0))
-            if point.n > 1:
+            if point.n > 1 and point.is_named == (point.name in self._turned):
                 first = point.n - len(point.occurrences)
                 listed = list(enumerate(point.occurrences, first + 1))[-_MAX_OCCURRENCES:]
                 self.rows += [(point, event, i) for i, event in listed]
         self.set_rows(len(self.rows))
+
+    @property
+    def point(self) -> Point | None:
+        """The one under the cursor, or that the occurrence there is of."""
+        return self.rows[self.cursor][0] if self.cursor < len(self.rows) else None
+
+    def turn(self) -> None:
+        """Fold or unfold the occurrences of the point under the cursor, and stay on it."""
+        if self.point is not None:
+            name = self.point.name
+            self._turned ^= {name}
+            self.show(self._feed)
+            self.move_to(next(i for i, row in enumerate(self.rows) if row[0].name == name), tell=False)
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         point, event, i = self.rows[row]
@@ -75,7 +91,7 @@ class PointsList(LineList):
         spark_width = max(0, min(len(values), width // 4)) if len(values) > 1 else 0
         latest = f" {point.n:>4}x  " if point.n > 1 else "        "
         fields = {k: v for k, v in point.latest.items() if not isinstance(v, str)}  # texts are in its name
-        text = fields_text({key: fields[key]} if key in fields and spark_width else fields)
+        text = fields_text({key: fields[key], **fields} if key in fields else fields)
         room = width - name_width - len(latest) - spark_width - 1
         pieces += [(latest, "dim"), (fill(shown(text, 500), max(1, room), self.glyphs.cut), "")]
         return [*pieces, (" ", ""), (sparkline(values, spark_width, self.glyphs), "accent")]

@@ -15,7 +15,7 @@ from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.form import Filled, StartScreen, filled_from
-from qinspect.tui.runs.lists import event_text
+from qinspect.tui.runs.lists import PointsList, event_text
 from qinspect.tui.runs.templates import load_templates
 from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.runs_base import RunsBase
@@ -133,7 +133,7 @@ class RunsDoing(RunsBase):
         self.hints.say(f"sent to the terminal's clipboard: {shown(text, 40)}")
 
     def action_distribution(self) -> None:
-        """The distributions that a calibration recorded. Imported now: they need numpy."""
+        """The distributions that a calibration recorded, from the chosen point on. Imported now: they need numpy."""
         if self.shown is None:
             return
         from qinspect.inspector.calibrate.stored import open_calibration
@@ -145,7 +145,10 @@ class RunsDoing(RunsBase):
         except QinspectError as e:
             self.hints.say(shown(str(e), 300))
             return
-        self.app.push_screen(DistributionScreen(source, source.first(), self.glyphs))
+        point = self.query_one("#points", PointsList).point if self.view == "points" else None
+        chosen = point.name.rpartition(" ")[2] if point else ""
+        name = chosen if chosen in source.names else source.first()
+        self.app.push_screen(DistributionScreen(source, name, self.glyphs))
 
     def action_compare_outputs(self) -> None:
         """The first and the last of the models that the run made; one alone beside the model that is open."""

@@ -70,6 +70,8 @@ class RunsMoving(RunsLooking, RunsDoing):
     def action_show_run(self) -> None:
         if self.active == "list":
             self.activate("view")
+        elif self.view == "points":
+            self.points_list.turn()
         else:
             self.action_zoom()
 
