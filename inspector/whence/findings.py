@@ -12,10 +12,11 @@ from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
+from qinspect.inspector.noise.draws import Draws
 from qinspect.inspector.observers import Absmax, Rule, quamba_absmax
 from qinspect.inspector.whence.agreement import Agreement, Interval, agree, hull
 from qinspect.inspector.whence.candidates import CANDIDATES, Candidate
-from qinspect.inspector.whence.spread import Draws, Spread
+from qinspect.inspector.whence.spread import Spread
 
 TOLERANCES = (0.0, 1e-4, 2e-3)
 """Relative differences that are looked at, one after another. 0: the same tables give the same scale, to the roundings
