@@ -149,9 +149,11 @@ class _Asked:
         return candidate.can_use(self.tables, self.kept_apart)
 
 
-def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None) -> Findings:
-    """Ask every scale of the checkpoint. Raises UnknownKey where more than a third of its points are not of the run,
-    BrokenFile where tables are damaged."""
+def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None, chance: bool = True) -> Findings:
+    """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
+
+    Raises UnknownKey where more than a third of its points are not of the run, BrokenFile where tables are damaged.
+    """
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
     asked, references, unasked = _sorted_out(calibration, fmt, records)
     fits: dict[str, dict[str, Fit]] = {}
@@ -159,7 +161,7 @@ def whence(calibration: Calibration, fmt: Format, progress: Progress | None = No
         if progress:
             progress(i, len(asked))
         fits[a.record.role] = {c.name: _fit(c, a) for c in CANDIDATES if a.can_use(c)}
-    rules = _with_chance(asked, fits, _rules(fits))
+    rules = _with_chance(asked, fits, _rules(fits)) if chance else _rules(fits)
     points = (
         PointFinding(
             a.record.role, a.record.key, a.stored, len(a.tables) if a.kept_apart else 0,
