@@ -245,7 +245,7 @@ def _bits(record: ScaleRecord) -> int:
 
 def _fit(candidate: Candidate, asked: _Asked) -> Fit:
     tables = (asked.pooled,) if candidate.is_pooled else asked.tables
-    found = (candidate.alphas(tables, asked.stored, asked.bits, t) for t in TOLERANCES)
+    found = candidate.alphas(tables, asked.stored, asked.bits, TOLERANCES)
     return Fit(tuple(None if i is None else Interval(i.low, i.high) for i in found))
 
 
