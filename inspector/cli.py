@@ -48,6 +48,14 @@ Codes = Annotated[
     bool | None,
     Parameter(name="--codes", negative="--no-codes", help="Compare codes and other tensors (default: if under 8 GB)."),
 ]
+Noise = Annotated[
+    list[str] | None,
+    Parameter(name="--noise", negative="", consume_multiple=True,
+              help="Repeats of the same settings, checkpoints or calibrations: their spread is the noise."),
+]  # fmt: skip
+NoiseRun = Annotated[
+    str | None, Parameter(name="--run", help="A calibration whose stored samples are resampled for noise bands.")
+]
 
 
 # Handles and records are made by the hundred thousand, none of them in a cycle: going over them again and again takes
@@ -140,7 +148,16 @@ def _open(path: str) -> Format:
 
 
 @app.default
-def report(a: ModelA, b: ModelB | None = None, /, *, codes: Codes = None, as_json: AsJson = False) -> int:
+def report(
+    a: ModelA,
+    b: ModelB | None = None,
+    /,
+    *,
+    codes: Codes = None,
+    noise: Noise = None,
+    run: NoiseRun = None,
+    as_json: AsJson = False,
+) -> int:
     """Report on one checkpoint, or on how B differs from A."""
     if b is None:
         return scales(a, as_json=as_json)
@@ -155,7 +172,7 @@ def report(a: ModelA, b: ModelB | None = None, /, *, codes: Codes = None, as_jso
             print_table(_scales_table(first))
             print_text(f"B  cannot be compared: {e}")
         return _fail(e, as_json)
-    comparison = _compare(first, second, codes)
+    comparison = _compare(first, second, codes, noise, run)
     changed = _rows(comparison, "changed", "forward")
     _print_comparison(comparison, changed, as_json, all_weights=False)
     return 0
@@ -185,6 +202,8 @@ def diff(
         Literal["forward", "diff"], Parameter(help="Forward order, or largest difference first.")
     ] = "forward",
     codes: Codes = None,
+    noise: Noise = None,
+    run: NoiseRun = None,
     csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
     markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
     exit_zero: Annotated[bool, Parameter(name="--exit-zero", negative="", help="Exit 0 for differences too.")] = False,
@@ -193,7 +212,7 @@ def diff(
     """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""
     if csv + markdown + as_json > 1:
         raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
-    comparison = _compare(_open(a), _open(b), codes)
+    comparison = _compare(_open(a), _open(b), codes, noise, run)
     rows = _rows(comparison, only, sort)
     if csv or markdown:
         from qinspect.inspector.report import scale_table
@@ -205,10 +224,15 @@ def diff(
     return 0 if comparison.same or exit_zero else 1
 
 
-def _compare(a: Format, b: Format, codes: bool | None) -> Comparison:
+def _compare(a: Format, b: Format, codes: bool | None, noise: Sequence[str] | None, run: str | None) -> Comparison:
     from qinspect.inspector.compare import compare
+    from qinspect.inspector.noise.sources import sources_of
 
-    return with_meter(lambda meter: compare(a, b, codes, meter))
+    sources = sources_of(a, b, noise or (), run)
+    try:
+        return with_meter(lambda meter: compare(a, b, codes, meter, sources=sources))
+    finally:
+        sources.close()
 
 
 def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
@@ -377,4 +401,6 @@ app.command(
     help="Record the distributions of a model's activations; make scales of them for any alpha.",
 )  # fmt: skip
 _WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
+_EXPLAIN_HELP = "Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."
+app.command("qinspect.inspector.explain.cli:explain_command", name="explain", help=_EXPLAIN_HELP)
 app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)

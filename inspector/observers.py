@@ -23,6 +23,7 @@ from qinspect.inspector.distribution import (
     entropy_optimal_scale,
     merge,
     mse_optimal_scale,
+    remembered,
     solve_alpha,
     solve_alpha_between,
 )
@@ -182,11 +183,17 @@ class Rule:
     def alpha_of(self, samples: Tables, scale: float, tolerance: float = 0.0) -> AlphaInterval | None:
         """The alphas with which the rule gives `scale`, give or take `tolerance` (relative) and `ROOM_ULPS`. None where
         no alpha from 0 to 1 reaches it. Raises ValueError unless the rule is of a quantile."""
-        low, high = with_room(scale, tolerance, ROOM_ULPS)
+        return self.alphas_of(samples, scale, (tolerance,))[0]
+
+    def alphas_of(self, samples: Tables, scale: float, tolerances: Sequence[float]) -> list[AlphaInterval | None]:
+        """As `alpha_of`, at each tolerance."""
+        spans = [with_room(scale, t, ROOM_ULPS) for t in tolerances]
         if all(t.exact for t in samples):
-            return solve_alpha(self._scale_at(samples), low, high)
-        at_lower, at_upper = self._scale_at([t.lower for t in samples]), self._scale_at([t.upper for t in samples])
-        return solve_alpha_between(at_lower, at_upper, low, high)
+            at = remembered(self._scale_at(samples))
+            return [solve_alpha(at, low, high) for low, high in spans]
+        at_lower = remembered(self._scale_at([t.lower for t in samples]))
+        at_upper = remembered(self._scale_at([t.upper for t in samples]))
+        return [solve_alpha_between(at_lower, at_upper, low, high) for low, high in spans]
 
     def _scale_at(self, samples: Tables) -> Callable[[NDArray[Any]], Floats]:
         range_at = self._range_at(samples)

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.compare import Comparison, Difference, ScalePair, WeightPair
+from qinspect.inspector.compare import Comparison, Difference, Effect, Reason, ScalePair, WeightPair
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
+from qinspect.inspector.noise import Band
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.tree import Node
 
@@ -142,6 +143,44 @@ def scale_pair(p: ScalePair) -> Json:
         "b": scale(p.b) if p.b else None,
         "difference": difference(p.difference) if p.difference else None,
         "note": p.note,
+        "bands": [band(b) for b in p.bands],
+    }
+
+
+def band(b: Band) -> Json:
+    """A noise band."""
+    return {
+        "low_percent": finite(b.low),
+        "high_percent": finite(b.high),
+        "floor": b.floor,
+        "origin": b.origin,
+        "confidence": b.confidence,
+        "from": b.n,
+        "p": b.p,
+    }
+
+
+def reason(r: Reason) -> Json:
+    """A rule that fired."""
+    return {"rule": r.rule, "text": r.text, "next": r.next}
+
+
+def effect(e: Effect | None) -> Json | None:
+    """What percentile_alpha did."""
+    if e is None:
+        return None
+    return {
+        "kind": e.kind,
+        "text": e.reason.text,
+        "next": e.reason.next,
+        "declared": [None if d is None else {"alpha": d.text, "where": d.where} for d in e.declared],
+        "reached": e.n,
+        "changed": e.n_changed,
+        "up": e.n_up,
+        "down": e.n_down,
+        "beyond_noise": list(e.beyond),
+        "sign_test_p": e.sign_p,
+        "holm_p": e.holm_p,
     }
 
 
@@ -169,8 +208,16 @@ def comparison(c: Comparison, pairs: list[ScalePair], weights: list[WeightPair])
         "same": c.same,
         "level": "headers, scales, codes and other tensors" if c.weights_compared else "headers and scales",
         "weights": {"compared": c.weights_compared, "bytes": c.weight_bytes},
-        "verdict": {"rule": c.headline.rule, "text": c.headline.text},
-        "reasons": [{"rule": r.rule, "text": r.text} for r in c.reasons],
+        "verdict": reason(c.headline),
+        "reasons": [reason(r) for r in c.reasons],
+        "next": c.next,
+        "effect": effect(c.effect),
+        "noise": {
+            "same_data": c.noise.same_data,
+            "same_order": c.noise.same_order,
+            "floor": c.noise.floor,
+            "sources": list(c.noise.sources),
+        },
         "summary": {
             "base": "A",
             "pairs": s.n_pairs,

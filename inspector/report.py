@@ -12,6 +12,7 @@ from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare import Comparison, Difference, ScalePair, Status, WeightPair
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
+from qinspect.inspector.noise.band import place_of
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size, visible
@@ -21,7 +22,7 @@ _BAR = 40
 DIFF_COLUMNS = (
     Column("scale"), Column("kind", drop=5), Column("alpha", drop=4), Column("A", True), Column("B", True),
     Column("B vs A", True), Column("log2", True, drop=6), Column("changed", True, drop=3), Column("status", drop=1),
-    Column("note", drop=7),
+    Column("note", drop=8), Column("noise", drop=2),
 )  # fmt: skip
 
 
@@ -45,6 +46,8 @@ def comparison_text(c: Comparison, rows: Table, terminal_width: int | None = Non
     parts = [model_line("A", c.a), model_line("B", c.b), ""]
     parts.append(_wrap("VERDICT  ", f"{c.headline.text} [{c.headline.rule}]", width))
     parts += [_wrap("  - ", f"{r.text} [{r.rule}]", width) for r in c.reasons]
+    if c.next:
+        parts.append(_wrap("  next   ", c.next, width))
     parts += ["", *_summary_lines(c)]
     if rows.rows:
         heading = f"DIFFERENCES ({len(rows.rows)} scales; base A; of a tensor, its largest)"
@@ -115,7 +118,7 @@ def _pair_row(p: ScalePair) -> list[str]:
     alpha = "yes" if p.record.alpha_sensitive else ""
     row = [p.role, str(p.record.kind), alpha]
     if d is None:
-        return [*row, _presence(p.a), _presence(p.b), "", "", "", str(p.status), p.note]
+        return [*row, _presence(p.a), _presence(p.b), "", "", "", str(p.status), p.note, ""]
     log2 = f"{d.log2_ratio:+.4f}" if d.log2_ratio == d.log2_ratio else "n/a"
     changed = "" if d.n == 1 else f"{count(d.n_changed)} of {count(d.n)}"
     note = p.note
@@ -125,7 +128,8 @@ def _pair_row(p: ScalePair) -> list[str]:
     if d.n_undefined:
         undefined = f"{count(d.n_undefined)} without a percentage (A zero, or not finite)"
         note = f"{note}; {undefined}" if note else undefined
-    return [*row, number(d.a), number(d.b), _relative(d), log2, changed, str(p.status), note]
+    noise = place_of(d.largest, p.bands) if p.status is Status.DIFFERENT else ""
+    return [*row, number(d.a), number(d.b), _relative(d), log2, changed, str(p.status), note, noise]
 
 
 def _relative(d: Difference) -> str:

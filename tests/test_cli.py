@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 
 LOW, HIGH = "m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"
 PERCENTILE_POINTS = [f"layers.{i}.mixer.{point}:input" for i in (0, 1) for point in ("x_proj", "ssm_state_act")]
-DIFF_COLUMNS = ["scale", "kind", "alpha", "A", "B", "B vs A", "log2", "changed", "status", "note"]
+DIFF_COLUMNS = ["scale", "kind", "alpha", "A", "B", "B vs A", "log2", "changed", "status", "note", "noise"]
 SCHEMAS = (
     *("tree", "scales", "diff", "show", "dequantize", "logs", "error", "run", "runs", "runs_diff", "removed"),
     "verify",
     "whence",
+    "explain",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scale": [1.0], "é.scale": [1.0], "=1+1.scale": [0.0, 4.0], "x\n\x1b[31m.scale": [1.0]}

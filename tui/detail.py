@@ -91,7 +91,9 @@ def _difference_lines(pair: ScalePair) -> Iterator[Line]:
     if not math.isnan(d.log2_ratio):
         yield _field("log2 B/A", f"{d.log2_ratio:+.4f}")
     if text := band(pair):
-        yield _field("noise", f"{text}  (bands of Quamba-130m W8A8: repeat 0.0033 %, other samples 0.09-1.07 %)")
+        yield _field("noise", text)
+        for i, of in enumerate(pair.bands):
+            yield _field("", f"{of.floor}: {of}{'  (applies)' * (not i)}", "dim")
 
 
 def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyProblem, ...]) -> Iterator[Line]:

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = frozenset(
-    {"tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "whence", "demo"}
-)
+COMMANDS = frozenset((
+    *("tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "whence"),
+    *("explain", "demo"),
+))  # fmt: skip
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 
 SCREEN_OPTIONS = frozenset({"--low-bandwidth"})

@@ -122,21 +122,11 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
 
 
 def band(pair: ScalePair) -> str:
-    """Where the difference lies among the measured noise bands (activation scales only)."""
-    from qinspect.inspector.compare.evidence import REPEAT_BAND_PERCENT, SAMPLES_BAND_PERCENT
+    """Where the difference lies among the noise bands (activation scales only, once all is compared)."""
+    from qinspect.inspector.noise.band import place_of
 
     d = pair.difference
-    if (
-        d is None
-        or math.isnan(d.largest)
-        or pair.status is not Status.DIFFERENT
-        or str(pair.record.kind) != "activation"
-    ):
-        return ""
-    size = abs(d.largest)
-    if size <= REPEAT_BAND_PERCENT:
-        return "repeat noise"
-    return "other samples" if size <= SAMPLES_BAND_PERCENT[1] else "beyond noise"
+    return "" if d is None or pair.status is not Status.DIFFERENT else place_of(d.largest, pair.bands)
 
 
 def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
@@ -186,7 +176,7 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
     return key
 
 
-_BANDS = ("", "repeat noise", "other samples", "beyond noise")
+_BANDS = ("", "repeat noise", "other order", "other samples", "beyond noise")
 
 
 def size_of(pair: ScalePair) -> float | None:

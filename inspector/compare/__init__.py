@@ -14,6 +14,7 @@ from qinspect.inspector.compare.results import (
     Comparison,
     CopyProblem,
     Difference,
+    Effect,
     Reason,
     ScalePair,
     Status,
@@ -24,6 +25,7 @@ from qinspect.inspector.compare.results import (
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.formats import Format
+    from qinspect.inspector.noise.sources import Sources
 
 CODES_LIMIT_BYTES = 8_000_000_000
 """Codes and other tensors are compared without asking when A and B together hold less than this."""
@@ -41,6 +43,7 @@ def compare(
     codes: bool | None = None,
     progress: Progress | None = None,
     scales_ready: Callable[[list[ScalePair], bool], None] | None = None,
+    sources: Sources | None = None,
 ) -> Comparison:
     """Compare B with A.
 
@@ -48,13 +51,17 @@ def compare(
     scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
     scales_ready: called as scales_ready(pairs, complete) with the first screenful of scale pairs, and with all of them
     before codes are read: for a screen that shows them meanwhile.
+    sources: what noise bands are made of besides the measured defaults (`qinspect.inspector.noise`); left open. Raises
+    BrokenFile where the tables of a run in them are damaged, unless the run was only at hand.
     """
+    from qinspect.inspector.compare.chance import with_bands
     from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.compare.evidence import Evidence
     from qinspect.inspector.compare.summary import summarise
     from qinspect.inspector.compare.verdict import judge
     from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
+    from qinspect.inspector.noise.sources import NOTHING
 
     equality = Equality(a, b)
     pairs = _compare_scales(a, b, equality, progress, scales_ready)
@@ -71,11 +78,14 @@ def compare(
 
     weights = compare_weights(a, b, items_a, items_b, equality, read, tick)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
+    noise, pairs = with_bands(a, b, pairs, sources or NOTHING, progress)
     summary = summarise(pairs)
-    evidence = Evidence(a, b, pairs, weights, copies, summary, read, total)
-    headline, reasons = judge(evidence)
+    evidence = Evidence(a, b, pairs, weights, copies, summary, read, total, noise)
+    headline, reasons, effect = judge(evidence)
     notes = tuple(f"{model}: {note}" for model, f in (("A", a), ("B", b)) for note in (*f.checkpoint.notes, *f.notes()))
-    return Comparison(a, b, tuple(pairs), weights, tuple(copies), summary, headline, reasons, notes, read, total)
+    return Comparison(
+        a, b, tuple(pairs), weights, tuple(copies), summary, headline, reasons, notes, read, total, noise, effect
+    )
 
 
 def _compare_scales(
@@ -111,6 +121,7 @@ __all__ = [
     "Comparison",
     "CopyProblem",
     "Difference",
+    "Effect",
     "Progress",
     "Reason",
     "ScalePair",

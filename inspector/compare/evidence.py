@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from qinspect.inspector.compare.chance import activation_points
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, Summary, WeightPair
-from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.formats import Format
+from qinspect.inspector.noise.band import Noise
+from qinspect.inspector.noise.declared import Declared, declared_alpha
 
-REPEAT_BAND_PERCENT = 0.0033
-SAMPLES_BAND_PERCENT = (0.09, 1.07)
-BAND_ORIGIN = "measured on Quamba-130m W8A8, layers 0-2, 512 samples"
 SEED_SIGNIFICANT_PERCENT = 1.0
 SEED_NOT_APPLIED_PERCENT = 0.1
 
@@ -29,14 +29,16 @@ class Evidence:
     summary: Summary
     weights_compared: bool
     weight_bytes: int
+    noise: Noise
 
     def points(self, alpha_sensitive: bool) -> list[ScalePair]:
         """Activation points in both models that a percentile makes (or that none does)."""
-        return [
-            p
-            for p in self.scales
-            if p.a and p.b and p.a.kind is Kind.ACTIVATION and (p.a.alpha_sensitive is True) is alpha_sensitive
-        ]
+        return activation_points(self.scales, alpha_sensitive)
+
+    @cached_property
+    def declared(self) -> tuple[Declared | None, Declared | None]:
+        """The percentile_alpha that A and B are said to have."""
+        return declared_alpha(self.a), declared_alpha(self.b)
 
     @cached_property
     def changed_weights(self) -> list[WeightPair]:

@@ -1,16 +1,12 @@
-"""The supporting rules: each yields nothing where it does not apply. docs/verdict.md says what they rest on."""
+"""The supporting rules: each yields nothing where it does not apply. docs/verdicts.md says what they rest on."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from qinspect.inspector.compare.chance import beyond_noise
 from qinspect.inspector.compare.copies import PRODUCT_TOLERANCE
 from qinspect.inspector.compare.evidence import (
-    BAND_ORIGIN,
-    REPEAT_BAND_PERCENT,
-    SAMPLES_BAND_PERCENT,
     SEED_NOT_APPLIED_PERCENT,
     SEED_SIGNIFICANT_PERCENT,
     Evidence,
@@ -18,17 +14,9 @@ from qinspect.inspector.compare.evidence import (
 )
 from qinspect.inspector.compare.results import Reason, ScalePair, Status, copies_differ
 from qinspect.inspector.formats import Kind
+from qinspect.inspector.noise.band import FLOORS
+from qinspect.inspector.noise.declared import claimed_alpha
 from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
-
-_ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|[01](?:\.\d+)?)(?![\d.])", re.IGNORECASE)
-
-
-def claimed_alpha(path: Path) -> str | None:
-    """The percentile_alpha that a directory name claims (`pa-0.9995`, `m1_w8a8_pa0.9995`), as written."""
-    for part in reversed(path.absolute().parts):
-        if found := _ALPHA_IN_NAME.search(part):
-            return found[1]
-    return None
 
 
 def alpha(e: Evidence) -> Iterator[Reason]:
@@ -53,11 +41,12 @@ def alpha(e: Evidence) -> Iterator[Reason]:
             "There is no min-max point to tell whether the data are the same: alpha and data cannot be separated"
         )
     largest = max(abs(p.difference.largest) for p in changed if p.difference)
-    if largest <= REPEAT_BAND_PERCENT:
+    if not beyond_noise(sensitive, e.noise, "repeat").pairs:
+        band = e.noise.of(changed[0].role, "repeat")
         yield Reason(
             "repeat-noise",
             f"Only alpha-sensitive points differ ({len(changed)}), by at most {magnitude(largest)}: no more than a "
-            f"repeat of the same run does ({REPEAT_BAND_PERCENT} %). {fingerprint}.",
+            f"repeat of the same run does ({band}). {fingerprint}.",
         )
         return
     directions = {p.difference.direction for p in changed if p.difference}
@@ -150,9 +139,9 @@ def _data_differ(e: Evidence) -> Iterator[Reason]:
         f"{some(len(minmax), 'min-max point')} {differ(len(minmax))}, by up to {magnitude(largest)}. percentile_alpha "
         f"cannot reach them: the calibration data, the weights or the arithmetic differ."
     )
-    if largest <= REPEAT_BAND_PERCENT:
+    if not beyond_noise(minmax, e.noise, "repeat").pairs:
         text += " It is no more than a repeat of the same run does."
-    elif largest <= SAMPLES_BAND_PERCENT[1]:
+    elif not beyond_noise(minmax, e.noise, "data").pairs:
         text += " Other calibration samples move scales that far."
     if sensitive:
         text += (
@@ -186,16 +175,8 @@ def _claimed(e: Evidence) -> Iterator[Reason]:
     sensitive = e.points(True)
     differing = [p for p in sensitive if p.status is Status.DIFFERENT and p.difference]
     names = f"The directory names claim percentile_alpha {a} and {b}"
-    if any(p.difference is None and p.status is not Status.IDENTICAL for p in sensitive):
-        return  # not all of them could be compared
-    known = [r for f in (e.a, e.b) for r in f.scales() if r.alpha_sensitive]
-    if not differing and len(known) == 2 * len(sensitive):
-        yield Reason(
-            "dead-parameter",
-            f"{names}, but no scale that it should reach differs: the setting did not take effect.",
-        )
-    if not differing:
-        return
+    if not differing or any(p.difference is None and p.status is not Status.IDENTICAL for p in sensitive):
+        return  # none differs, or not all of them could be compared
     expected = "up" if float(b) > float(a) else "down"
     against = [p for p in differing if p.difference and p.difference.direction != expected]
     if against:
@@ -255,22 +236,16 @@ def _config(e: Evidence) -> Iterator[Reason]:
 
 def _bands(e: Evidence) -> Iterator[Reason]:
     compared = [p for p in e.points(False) + e.points(True) if p.difference or p.status is Status.IDENTICAL]
-    apart = [d for p in compared if p.status is Status.DIFFERENT and (d := size_of(p)) is not None]
+    apart = [p for p in compared if p.status is Status.DIFFERENT and size_of(p) is not None]
     if (
         not apart
         or next(bad_scales(e), None)
         or any(isinstance(p, ScalePair) and p.status in (Status.ONLY_A, Status.ONLY_B) for p in e.structure)
     ):
         return  # bands are of one model against itself
-    low, high = SAMPLES_BAND_PERCENT
-    over = sum(d > high for d in apart)
-    repeat = sum(d <= REPEAT_BAND_PERCENT for d in apart)
-    yield Reason(
-        "noise-bands",
-        f"Noise bands ({BAND_ORIGIN}): repeating a run moves a scale by at most {REPEAT_BAND_PERCENT} %, other "
-        f"calibration samples by {low}-{high} %. Of {some(len(apart), 'activation scale')} that differ here, {repeat} "
-        f"are within the first and {over} beyond the second.",
-    )
+    yield Reason("noise-bands", " ".join(_noise_said(e, compared, len(apart))))
+    if all(p.bands and p.bands[0].origin != "measured elsewhere" for p in apart):
+        return
     reachable = [p for p in compared if p.record.alpha_sensitive] or compared
     sizes = [size_of(p) or 0.0 for p in reachable]
     significant = sum(d > SEED_SIGNIFICANT_PERCENT for d in sizes)
@@ -282,6 +257,25 @@ def _bands(e: Evidence) -> Iterator[Reason]:
         f"{significant} of {len(sizes)} {which}activation scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not "
         f"applied - {tiny} of {len(sizes)}.",
     )
+
+
+def _noise_said(e: Evidence, compared: list[ScalePair], n_apart: int) -> Iterator[str]:
+    """Which floor applies and why, what lies beyond it and beyond the others, where the bands come from."""
+    noise, n_fixed = e.noise, len(e.points(False))
+    if noise.same_data is None:
+        yield "Noise: no min-max point tells whether the data are the same, so the floor of other samples applies."
+    elif noise.same_data:
+        agree = f"all {n_fixed} min-max points agree" if n_fixed > 1 else "the only min-max point agrees"
+        yield f"Noise: {agree}, so the data are the same and the repeat floor applies."
+    else:
+        yield "Noise: min-max points differ, so the data do and the floor of other samples applies."
+    for floor in (noise.floor, *(f for f in FLOORS if f != noise.floor)):
+        found = beyond_noise(compared, noise, floor)
+        if not found.n or (floor == "order" and noise.same_order):
+            continue
+        how = "" if found.p is None else f" (Holm-adjusted over {found.n_chances}, p <= {found.p:.2g})"
+        yield f"Beyond {FLOORS[floor]}: {len(found.pairs)} of {n_apart} activation scales that differ{how}."
+    yield f"Bands: {'; '.join(noise.sources)}."
 
 
 REASONS = (

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qinspect.inspector.compare.next_steps import NEXT_STEPS
+
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
     from qinspect.inspector.formats import Format, ScaleRecord
+    from qinspect.inspector.noise.band import Band, Noise
+    from qinspect.inspector.noise.declared import Declared
 
 
 class Status(StrEnum):
@@ -82,7 +86,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ScalePair:
-    """One role in A and B. order: position in forward order."""
+    """One role in A and B. order: position in forward order. bands: of an activation's, what chance makes of it, the
+    one that applies first; they come with the complete comparison."""
 
     role: str
     order: int
@@ -91,6 +96,7 @@ class ScalePair:
     status: Status
     difference: Difference | None = None
     note: str = ""
+    bands: tuple[Band, ...] = ()
 
     @property
     def record(self) -> ScaleRecord:
@@ -136,6 +142,37 @@ class Reason:
     rule: str
     text: str
 
+    @property
+    def next(self) -> str:
+        """What to do now, a sentence; empty where there is nothing to do."""
+        return NEXT_STEPS.get(self.rule, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a setting, percentile_alpha, did. kind: `effective`, `within-noise`, `dead-parameter` or `not-as-declared`.
+
+    reason: it in words, of the rule of that name. declared: of A and B. n: scales that the setting reaches and that
+    were compared; of them n_changed, n_up, n_down. beyond: roles of those that differ by more than noise. sign_p: of
+    the exact sign test of those that changed, one-sided where both alphas are declared. holm_p: the largest adjusted p
+    of those beyond, None where their noise has no distribution.
+    """
+
+    reason: Reason
+    declared: tuple[Declared | None, Declared | None]
+    n: int = 0
+    n_changed: int = 0
+    n_up: int = 0
+    n_down: int = 0
+    beyond: tuple[str, ...] = ()
+    sign_p: float | None = None
+    holm_p: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The verdict in a word."""
+        return self.reason.rule
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -174,6 +211,7 @@ class Comparison:
     """Everything a comparison found.
 
     weights_compared: whether codes and other tensors were read. weight_bytes: how many bytes that is, A and B.
+    noise: what chance does to the scales. effect: what percentile_alpha did, None where nothing was claimed or found.
     """
 
     a: Format
@@ -187,6 +225,13 @@ class Comparison:
     notes: tuple[str, ...]
     weights_compared: bool
     weight_bytes: int
+    noise: Noise
+    effect: Effect | None = None
+
+    @property
+    def next(self) -> str:
+        """What to do now: after the effect, where there is one, else after the headline."""
+        return (self.effect.reason if self.effect else self.headline).next
 
     @property
     def same(self) -> bool:

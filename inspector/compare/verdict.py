@@ -1,24 +1,26 @@
 """From a comparison to a sentence, as an expert would reason, with the name of its rule.
 
-The rules rest on how Quamba calibrates (docs/verdict.md): percentile points are EMAs of quantiles, monotone in
+The rules rest on how Quamba calibrates (docs/verdicts.md): percentile points are EMAs of quantiles, monotone in
 alpha on equal inputs; the other points are running maxima, which alpha cannot reach, so that bit-identical min-max
 points are the fingerprint of equal calibration data and weights.
 """
 
 from __future__ import annotations
 
+from qinspect.inspector.compare.effect import effect_of
 from qinspect.inspector.compare.evidence import Evidence
 from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited
-from qinspect.inspector.compare.results import Reason, ScalePair, Status
+from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
 
 
-def judge(evidence: Evidence) -> tuple[Reason, tuple[Reason, ...]]:
-    """(headline, supporting reasons)."""
+def judge(evidence: Evidence) -> tuple[Reason, tuple[Reason, ...], Effect | None]:
+    """(headline, supporting reasons, the effect of percentile_alpha, which is the first of them)."""
     headline = _headline(evidence)
-    reasons = [r for rule in REASONS for r in rule(evidence) if r.rule != headline.rule]
-    return headline, tuple(reasons)
+    effect = effect_of(evidence)
+    found = [r for rule in REASONS for r in rule(evidence) if r.rule != headline.rule]
+    return headline, tuple(found if effect is None else [effect.reason, *found]), effect
 
 
 def _headline(e: Evidence) -> Reason:

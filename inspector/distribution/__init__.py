@@ -11,7 +11,7 @@ How a calibration makes a scale out of tables is in `inspector/observers.py`. do
 from qinspect.inspector.distribution.drawing import LogHistogram, log_histogram
 from qinspect.inspector.distribution.dual_scale import DualScale, best_dual_scale, dual_scale
 from qinspect.inspector.distribution.optimal import OptimalScale, entropy_optimal_scale, mse_optimal_scale
-from qinspect.inspector.distribution.quantile import AlphaInterval, Rank, solve_alpha, solve_alpha_between
+from qinspect.inspector.distribution.quantile import AlphaInterval, Rank, remembered, solve_alpha, solve_alpha_between
 from qinspect.inspector.distribution.quantization import (
     CodeUsage,
     Rounding,
@@ -47,6 +47,7 @@ __all__ = [
     "mse",
     "mse_bounds",
     "mse_optimal_scale",
+    "remembered",
     "solve_alpha",
     "solve_alpha_between",
     "sqnr_db",

@@ -82,7 +82,30 @@ Function = Callable[[NDArray[np.float32]], Floats]
 _ONE = 0x3F800000
 """Bit pattern of float32 1.0: non-negative floats are in the order of their patterns, so alphas are counted by them."""
 _WAYS = 64
-"""Alphas tried at once: 2^30 patterns take five rounds."""
+"""Alphas tried at once, from the second round on."""
+
+
+def _first_tries() -> NDArray[np.int64]:
+    """Patterns of 1,088 alphas that stretch near 1: between two of them a round or two find the answer."""
+    near_one = 1 - np.geomspace(0.5, 2.0**-24, 1023)
+    alphas = np.concatenate([np.linspace(0, 0.5, 64, endpoint=False), near_one, [1.0]]).astype(np.float32)
+    return np.unique(alphas.view(np.uint32)).astype(np.int64)
+
+
+_FIRST_TRIES = _first_tries()
+
+
+def remembered(function: Function) -> Function:
+    """The same, which asks nothing twice: searches for several values of one function begin with the same alphas."""
+    known: dict[bytes, Floats] = {}
+
+    def answer(alphas: NDArray[np.float32]) -> Floats:
+        key = alphas.tobytes()
+        if key not in known:
+            known[key] = function(alphas)
+        return known[key]
+
+    return answer
 
 
 def solve_alpha(function: Function, low: float, high: float) -> AlphaInterval | None:
@@ -91,6 +114,7 @@ def solve_alpha(function: Function, low: float, high: float) -> AlphaInterval | 
     Where roundings make the function descend by an ulp, give low and high an ulp of room, and the interval still holds
     every alpha that gives a value between them.
     """
+    function = remembered(function)
     ends = function(np.array([0.0, 1.0], np.float32))
     if not (ends[0] <= high and ends[1] >= low):
         return None
@@ -115,10 +139,11 @@ def solve_alpha_between(lower: Function, upper: Function, low: float, high: floa
 def _first(holds: Callable[[NDArray[np.float32]], NDArray[np.bool_]]) -> int:
     """Pattern of the smallest float32 alpha that `holds`, which once true stays true; one past 1.0 where none does."""
     low, high = 0, _ONE + 1  # the answer lies in low ... high
+    tries = _FIRST_TRIES
     while low < high:
-        tries = np.unique(np.linspace(low, high - 1, min(_WAYS, high - low)).astype(np.int64))
         true = holds(tries.astype(np.uint32).view(np.float32))
         i = int(np.argmax(true)) if true.any() else tries.size
         high = int(tries[i]) if i < tries.size else high
         low = int(tries[i - 1]) + 1 if i else low
+        tries = np.unique(np.linspace(low, high - 1, max(0, min(_WAYS, high - low))).astype(np.int64))
     return low

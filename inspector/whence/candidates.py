@@ -47,14 +47,14 @@ class Candidate:
         return kept_apart and all(t.n <= TORCH_LIMIT for t in tables)
 
     def alphas(
-        self, tables: Sequence[MagnitudeTable], scale: float, bits: int, tolerance: float
-    ) -> AlphaInterval | None:
-        """The alphas that give `scale`, give or take `tolerance` (relative); None where none does.
+        self, tables: Sequence[MagnitudeTable], scale: float, bits: int, tolerances: Sequence[float]
+    ) -> list[AlphaInterval | None]:
+        """The alphas that give `scale`, give or take each tolerance (relative); None where none does."""
+        return [self._reached(found) for found in replace(self.rule, bits=bits).alphas_of(tables, scale, tolerances)]
 
-        A float32 rank is formed of a float32 alpha: what such a rule steps over, it cannot give. A float64 rank reaches
-        what lies between two float32 alphas, so its interval is a step wider at both ends.
-        """
-        found = replace(self.rule, bits=bits).alpha_of(tables, scale, tolerance)
+    def _reached(self, found: AlphaInterval | None) -> AlphaInterval | None:
+        """A float32 rank is formed of a float32 alpha: what such a rule steps over, it cannot give. A float64 rank
+        reaches what lies between two float32 alphas, so its interval is a step wider at both ends."""
         assert isinstance(self.rule.statistic, Quantile)
         if found is None or self.rule.statistic.rank == "float32":
             return found if found is not None and found.attained else None

@@ -12,10 +12,11 @@ from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
+from qinspect.inspector.noise.draws import Draws
 from qinspect.inspector.observers import Absmax, Rule, quamba_absmax
 from qinspect.inspector.whence.agreement import Agreement, Interval, agree, hull
 from qinspect.inspector.whence.candidates import CANDIDATES, Candidate
-from qinspect.inspector.whence.spread import Draws, Spread
+from qinspect.inspector.whence.spread import Spread
 
 TOLERANCES = (0.0, 1e-4, 2e-3)
 """Relative differences that are looked at, one after another. 0: the same tables give the same scale, to the roundings
@@ -148,9 +149,11 @@ class _Asked:
         return candidate.can_use(self.tables, self.kept_apart)
 
 
-def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None) -> Findings:
-    """Ask every scale of the checkpoint. Raises UnknownKey where more than a third of its points are not of the run,
-    BrokenFile where tables are damaged."""
+def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None, chance: bool = True) -> Findings:
+    """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
+
+    Raises UnknownKey where more than a third of its points are not of the run, BrokenFile where tables are damaged.
+    """
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
     asked, references, unasked = _sorted_out(calibration, fmt, records)
     fits: dict[str, dict[str, Fit]] = {}
@@ -158,7 +161,7 @@ def whence(calibration: Calibration, fmt: Format, progress: Progress | None = No
         if progress:
             progress(i, len(asked))
         fits[a.record.role] = {c.name: _fit(c, a) for c in CANDIDATES if a.can_use(c)}
-    rules = _with_chance(asked, fits, _rules(fits))
+    rules = _with_chance(asked, fits, _rules(fits)) if chance else _rules(fits)
     points = (
         PointFinding(
             a.record.role, a.record.key, a.stored, len(a.tables) if a.kept_apart else 0,
@@ -242,7 +245,7 @@ def _bits(record: ScaleRecord) -> int:
 
 def _fit(candidate: Candidate, asked: _Asked) -> Fit:
     tables = (asked.pooled,) if candidate.is_pooled else asked.tables
-    found = (candidate.alphas(tables, asked.stored, asked.bits, t) for t in TOLERANCES)
+    found = candidate.alphas(tables, asked.stored, asked.bits, TOLERANCES)
     return Fit(tuple(None if i is None else Interval(i.low, i.high) for i in found))
 
 

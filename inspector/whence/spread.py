@@ -1,15 +1,8 @@
 """Which alphas remain if the checkpoint was calibrated on other samples, or on these in another order.
 
 What a rule gives at an alpha is then a random number, and the stored scale one draw of it. An alpha remains unless the
-scale is in either tail of its draws. Draws come out of the stored tables of samples:
-
-order: permutations of the samples that are there. Exact: every order is as likely as another.
-data: as many samples from the population that these are a sample of, in random order. Samples are drawn with
-replacement, out of samples drawn with replacement (the scale's own chance, and that of our samples); each quantile is
-moved in the logarithm by a heavy-tailed kernel of Silverman's width, for the largest of a few samples is not the
-largest there is.
-It takes samples as independent and of one kind, and the other calibration as large as ours: a text of another kind, or
-far fewer samples, is not covered.
+scale is in either tail of its draws. Draws come out of the stored tables of samples (`inspector/noise/draws.py`); those
+of other samples hold the scale's own chance, and that of our samples.
 
 A rule does not descend in alpha, and neither do the tails of its draws, so the alphas that remain are an interval.
 """
@@ -24,17 +17,13 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.distribution.quantile import Floats
+from qinspect.inspector.noise.draws import Draws, ema_weights
 from qinspect.inspector.observers import Ema
 from qinspect.inspector.whence.agreement import Interval
 from qinspect.inspector.whence.candidates import Candidate
 
 COVERAGE = 0.95
 """Of the interval that all points share: each point's own is made so wide that one of them misses in 5 % at most."""
-DRAWS = 4000
-KERNEL_FREEDOM = 4
-"""Degrees of freedom of the kernel: with the normal one, 91-93 % were covered where 95 % should be."""
-_LEAST = 1e-30
-"""In place of a quantile of 0, which has no logarithm."""
 
 
 def _alphas() -> NDArray[np.float64]:
@@ -44,26 +33,6 @@ def _alphas() -> NDArray[np.float64]:
 
 GRID = _alphas()
 """Alphas that are tried: the ends of an interval lie on them, the outer neighbour where they would fall between."""
-
-
-class Draws:
-    """What chance does to n samples; points with as many share it. orders, samples: int64[draws, n], which sample is in
-    each place. noise: float64[draws, n], of the kernel, in standard deviations of a quantile's logarithm."""
-
-    def __init__(self, n: int, seed: int = 0) -> None:
-        self.n = n
-        rng = np.random.default_rng(seed)
-        self.orders = rng.permuted(np.tile(np.arange(n), (DRAWS, 1)), axis=1)
-        ours = rng.integers(0, n, (DRAWS, n))
-        self.samples = np.take_along_axis(ours, rng.integers(0, n, (DRAWS, n)), axis=1)
-        self.noise = rng.standard_t(KERNEL_FREEDOM, (DRAWS, n)) * 1.06 * n**-0.2
-
-    def weights(self, index: NDArray[np.int64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64[draws, n]: what each sample weighs in each draw. weight: of each place, [n] or [draws, n]."""
-        flat = index + np.arange(DRAWS)[:, None] * self.n
-        spread = np.broadcast_to(weight, index.shape)
-        summed = np.bincount(flat.ravel(), spread.ravel(), DRAWS * self.n).astype(np.float64)
-        return summed.reshape(DRAWS, self.n)
 
 
 class Spread:
@@ -89,20 +58,20 @@ class Spread:
     def of_data(self, candidate: Candidate, w_max: float) -> Interval | None:
         """If the samples were others. None where no alpha remains."""
         d = self.draws
-        factors = np.exp(d.noise * self._deviation(w_max))
+        factors = d.factors(self._at(w_max))
         reducer = candidate.rule.reducer
         if reducer == "pooled":
             return self._pooled(w_max, factors)
         if reducer == "max":
-            return self._remaining(lambda k: (self.quantiles[d.samples, k] * factors).max(axis=1), w_max)
+            return self._remaining(lambda k: (self.quantiles[d.twice, k] * factors).max(axis=1), w_max)
         place = ema_weights(reducer.sigma, d.n) if isinstance(reducer, Ema) else np.full(d.n, 1 / d.n)
-        weights = d.weights(d.samples, place * factors)
+        weights = d.weights(d.twice, place * factors)
         return self._remaining(lambda k: weights @ self.quantiles[:, k], w_max)
 
-    def _deviation(self, w_max: float) -> float:
-        """Standard deviation of the logarithm of a sample's quantile, at the alpha whose mean quantile is w_max."""
+    def _at(self, w_max: float) -> Floats:
+        """float64[n]: the samples' quantiles at the alpha whose mean quantile is w_max."""
         k = min(int(np.searchsorted(self.quantiles.mean(axis=0), w_max)), GRID.size - 1)
-        return float(np.log(np.maximum(self.quantiles[:, k], _LEAST)).std())
+        return self.quantiles[:, k]
 
     def _remaining(self, drawn: Callable[[int], Floats], w_max: float) -> Interval | None:
         """drawn: what alpha number k of the grid gives, float64[draws]."""
@@ -122,7 +91,7 @@ class Spread:
 
     def _pooled(self, w_max: float, factors: NDArray[np.float64]) -> Interval | None:
         """A pooled quantile is w_max at the share of values up to it: no grid is needed."""
-        index = self.draws.samples
+        index = self.draws.twice
         up_to = np.empty(index.shape)
         for i, table in enumerate(self.tables):
             here = index == i
@@ -133,9 +102,3 @@ class Spread:
         if low >= 1 or high <= 0:
             return None
         return Interval(float(low), float(high))
-
-
-def ema_weights(sigma: float, n: int) -> NDArray[np.float64]:
-    """float64[n]: what each of n samples, in order, weighs in a moving average that begins with the first."""
-    kept = (1 - sigma) ** np.arange(n - 1, -1, -1.0)
-    return kept * np.where(np.arange(n) == 0, 1.0, sigma)

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from qinspect.inspector.compare import ScalePair, Status
 from qinspect.inspector.compare.results import Difference
 from qinspect.inspector.formats import Kind, ScaleRecord
+from qinspect.inspector.noise.band import REPEAT, SAMPLES, Band
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, sorts, value_text
@@ -106,8 +107,16 @@ def test_values() -> None:
     [(0.001, "repeat noise"), (-0.5, "other samples"), (50.0, "beyond noise"), (-99.0, "beyond noise")],
 )
 def test_bands(largest: float, expected: str) -> None:
-    assert band(pair("x", status=Status.DIFFERENT, found=difference(largest))) == expected
-    assert band(pair("x", status=Status.DIFFERENT, found=difference(largest), kind=Kind.WEIGHT)) == ""
+    p = replace(pair("x", status=Status.DIFFERENT, found=difference(largest)), bands=(REPEAT, SAMPLES))
+    assert cell(p, "band", UNREAD) == band(p) == expected
+    assert band(replace(p, bands=(SAMPLES, REPEAT))) == expected  # whichever applies
+    assert band(replace(p, bands=())) == ""
+
+
+def test_a_difference_that_another_order_makes() -> None:
+    order = Band(-30.0, 40.0, "order", "resampled", 0.95, 64, 0.1)
+    p = replace(pair("x", status=Status.DIFFERENT, found=difference(-29.0)), bands=(REPEAT, order, SAMPLES))
+    assert band(p) == "other order"
 
 
 @pytest.mark.parametrize("g", [Glyphs(), ASCII], ids=["unicode", "ascii"])

@@ -1,0 +1,111 @@
+"""What of a comparison chance may have made: its noise bands, and the scales that lie beyond them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qinspect.inspector.compare.results import ScalePair, Status
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.noise.band import Floor, Noise
+from qinspect.inspector.noise.bands import ComparedScale, noise_of
+from qinspect.inspector.noise.sources import Sources, one_pass, same_order
+from qinspect.inspector.significance import LEVEL, holm
+
+
+def activation_points(scales: Iterable[ScalePair], alpha_sensitive: bool) -> list[ScalePair]:
+    """Activation points in both models that a percentile makes (or that none does)."""
+    return [
+        p
+        for p in scales
+        if p.a and p.b and p.a.kind is Kind.ACTIVATION and (p.a.alpha_sensitive is True) is alpha_sensitive
+    ]
+
+
+def with_bands(
+    a: Format,
+    b: Format,
+    pairs: Sequence[ScalePair],
+    sources: Sources,
+    progress: Callable[[str, int, int], None] | None,
+) -> tuple[Noise, list[ScalePair]]:
+    """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out.
+
+    Raises BrokenFile where the tables of a run that was named are damaged.
+    """
+    min_max = activation_points(pairs, False)
+    same_data = all(p.status.counts_as_same for p in min_max) if min_max else None
+    compared = [_scale(a, p) for p in pairs if p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p)]
+
+    def found(used: Sources) -> Noise:
+        together = used.run is not None and one_pass(used.run, a) and one_pass(used.run, b)
+        return noise_of(compared, same_data, True if together else same_order(a, b), used, together, progress)
+
+    try:
+        noise = found(sources)
+    except QinspectError:
+        if not sources.at_hand:
+            raise
+        noise = found(replace(sources, run=None))
+    return noise, [replace(p, bands=noise.bands[p.role]) if p.role in noise.bands else p for p in pairs]
+
+
+def _is_compared(p: ScalePair) -> bool:
+    return p.difference is not None or p.status in (Status.IDENTICAL, Status.EQUAL)
+
+
+def _scale(a: Format, p: ScalePair) -> ComparedScale:
+    d = p.difference
+    percent = 0.0 if d is None else None if math.isnan(d.largest) else d.largest
+    value = None if d is not None and d.n != 1 else _stored(a, p)
+    return ComparedScale(p.role, value, percent)
+
+
+def _stored(a: Format, p: ScalePair) -> float | None:
+    """A's number, None where it is a tensor or no positive one."""
+    assert p.a is not None
+    if math.prod(p.a.shape) != 1:
+        return None
+    try:
+        with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
+            value = float(np.asarray(a.values(p.a), np.float64).reshape(-1)[0])
+    except QinspectError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """Scales that differ by more than noise. pairs: they. n: how many were tested, n_chances of them by a p. p: the
+    largest adjusted p of those beyond, None where none has one: then they lie beyond the most that was seen, which is
+    not adjusted for their number."""
+
+    pairs: tuple[ScalePair, ...]
+    n: int
+    n_chances: int
+    p: float | None
+
+
+def beyond_noise(pairs: Sequence[ScalePair], noise: Noise, floor: Floor | None = None) -> Beyond:
+    """Of these, those beyond the floor that applies, or beyond another. Holm-adjusted over all that have a p."""
+    tested = [(p, band) for p in pairs if (band := noise.of(p.role, floor)) is not None]
+    chances = [band.p for _, band in tested]
+    known = [p for p in chances if p is not None]
+    adjusted = iter(holm(known))
+    found, largest = [], None
+    for pair, band in tested:
+        p = None if band.p is None else next(adjusted)
+        d = pair.difference
+        if d is None or pair.status.counts_as_same:
+            continue
+        if p is None:
+            if not (math.isnan(d.largest) or d.largest in band):
+                found.append(pair)
+        elif p <= LEVEL:
+            found.append(pair)
+            largest = p if largest is None else max(largest, p)
+    return Beyond(tuple(found), len(tested), len(known), largest)

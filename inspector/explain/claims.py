@@ -1,0 +1,90 @@
+"""A declared alpha against the distributions that a calibration stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.formats import Format
+from qinspect.inspector.noise.declared import Declared, declared_alpha
+from qinspect.inspector.whence.agreement import Interval
+from qinspect.inspector.whence.findings import whence
+from qinspect.inspector.whence.verdict import Verdict, bounds, verdict_of
+
+NAME_ROUNDING = 5e-6
+"""Quamba-SE writes alpha into the name of a folder in five decimals: `pa-1` may have been 0.999996."""
+FLOAT32_STEP = 2**-24
+"""Of the numbers just below 1: torch and Quamba take alpha as a float32."""
+_BY_TABLES = ("recovered", "ambiguous", "most-points", "min-max", "no-alpha")
+"""Verdicts that need no draws of other samples."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is said of a model's alpha, and what a run says of it. model: `A` or `B`. verdict: None where no run could
+    be asked. holds: whether the alpha that was declared is among those found, None where either is missing."""
+
+    model: str
+    declared: Declared | None
+    verdict: Verdict | None
+    holds: bool | None
+
+
+def claims(a: Format, b: Format, runs: Sequence[Calibration], progress: Progress | None = None) -> tuple[Claim, ...]:
+    """Of A and of B, by the run that says most of it. Raises what asking the runs raises where none can be asked."""
+    return tuple(_claim(model, fmt, runs, progress) for model, fmt in (("A", a), ("B", b)))
+
+
+def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None) -> Claim:
+    declared = declared_alpha(fmt)
+    found: list[Verdict] = []
+    failed: QinspectError | None = None
+    for run in runs:
+        try:
+            found.append(_asked(run, fmt, f"alpha of {model}", progress))
+        except QinspectError as e:
+            failed = e
+    if failed is not None and not found:
+        raise failed
+    verdict = min(found, key=_rank, default=None)
+    return Claim(model, declared, verdict, _holds(declared, verdict))
+
+
+def _asked(run: Calibration, fmt: Format, what: str, progress: Progress | None) -> Verdict:
+    def tick(done: int, total: int) -> None:
+        if progress:
+            progress(what, done, total)
+
+    verdict = verdict_of(whence(run, fmt, tick, chance=False))
+    return verdict if verdict.kind in _BY_TABLES else verdict_of(whence(run, fmt, tick))
+
+
+def _rank(v: Verdict) -> int:
+    order = ("recovered", "most-points", "ambiguous", "min-max", "no-alpha", "other-order", "other-data", "no-rule")
+    return order.index(v.kind)
+
+
+def _holds(declared: Declared | None, verdict: Verdict | None) -> bool | None:
+    if declared is None or verdict is None or verdict.interval is None:
+        return None
+    room = FLOAT32_STEP + (NAME_ROUNDING if declared.where == "directory name" else 0.0)
+    return declared.value in Interval(verdict.interval.low - room, verdict.interval.high + room)
+
+
+def said(c: Claim) -> str:
+    """The claim and what became of it, a sentence."""
+    who = f"{c.model} is said to have alpha {c.declared.text} ({c.declared.where})" if c.declared else (
+        f"Nothing says which alpha {c.model} was made with"
+    )  # fmt: skip
+    if c.verdict is None:
+        return f"{who}."
+    if c.verdict.interval is None:
+        return f"{who}. {c.verdict.text}"
+    found = f"its scales say {bounds(c.verdict.interval)}, by the rule {c.verdict.rule}"
+    if c.holds is None:
+        return f"{who}; {found}."
+    return f"{who}; {found}: {'the claim holds' if c.holds else 'the claim does not hold'}."

@@ -1,0 +1,69 @@
+"""`qinspect explain`. docs/cli.md is its contract, docs/explain.md reads a page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from qinspect.inspector.calibrate.stored import Calibration, calibration_named
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.compare import compare
+from qinspect.inspector.errors import UsageError
+from qinspect.inspector.explain import report
+from qinspect.inspector.explain.explanation import Explanation, explain
+from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.noise.sources import sources_of
+from qinspect.inspector.printing import AsJson, Meter, print_json, print_text, terminal_width, with_meter
+from qinspect.inspector.text import visible
+
+
+def explain_command(
+    a: Annotated[str, Parameter(help="A quantized checkpoint.")],
+    b: Annotated[str, Parameter(help="The one that it is compared with.")],
+    /,
+    *,
+    run: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            help="Calibrations that are asked which alpha made each model: "
+            "id or name of a run, or a folder with calibration.json.",
+        ),
+    ] = None,
+    noise: Annotated[
+        list[str] | None,
+        Parameter(negative="", consume_multiple=True, help="Repeats of the same settings: their spread is the noise."),
+    ] = None,
+    markdown: Annotated[bool, Parameter(negative="", help="The page as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."""
+    if markdown and as_json:
+        raise UsageError("--json and --markdown exclude each other", cure="Give one of them.")
+    found = with_meter(lambda meter: _explanation(a, b, run or [], noise or [], meter))
+    if as_json:
+        print_json(report.payload(found))
+    elif markdown:
+        print_text(report.markdown(found))
+    else:
+        print_text(report.text(found, terminal_width()))
+    return 0
+
+
+def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter) -> Explanation:
+    first, second = _open(a, meter), _open(b, meter)
+    sources = sources_of(first, second, noise, runs[0] if runs else None)
+    asked: dict[str, Calibration] = {} if sources.run is None else {sources.run_name: sources.run}
+    try:
+        for name in runs[1:]:
+            asked[name] = calibration_named(name)
+        return explain(compare(first, second, None, meter, sources=sources), asked, meter)
+    finally:
+        for calibration in asked.values():
+            calibration.close()
+
+
+def _open(path: str, meter: Meter) -> Format:
+    return format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))

@@ -1,0 +1,60 @@
+"""The percentile_alpha that a checkpoint is said to have: by its provenance, or by the name of a folder. A claim."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qinspect.inspector.formats import Format
+
+_ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|[01](?:\.\d+)?)(?![\d.])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """text: the alpha as it is written. where: what says so, `directory name` or `provenance`."""
+
+    text: str
+    where: str
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self.text)
+
+
+def provenance_of(fmt: Format) -> dict[str, Any]:
+    """What a checkpoint of a calibration says of its making; {} for others."""
+    found = fmt.checkpoint.config.get("provenance")
+    return found if isinstance(found, dict) else {}
+
+
+def effective_alphas(fmt: Format) -> dict[str, float]:
+    """Of each point that an alpha reached, which, by the checkpoint's provenance."""
+    effective = provenance_of(fmt).get("effective")
+    alphas = effective.get("alpha") if isinstance(effective, dict) else None
+    if not isinstance(alphas, dict):
+        return {}
+    return {str(k): float(v) for k, v in alphas.items() if isinstance(v, int | float) and 0 <= v <= 1}
+
+
+def claimed_alpha(path: Path) -> str | None:
+    """The percentile_alpha that a directory name claims (`pa-0.9995`, `m1_w8a8_pa0.9995`), as written."""
+    for part in reversed(path.absolute().parts):
+        if found := _ALPHA_IN_NAME.search(part):
+            return found[1]
+    return None
+
+
+def declared_alpha(fmt: Format) -> Declared | None:
+    """What the checkpoint's own provenance says, where it names one alpha: that which reached its points, else that
+    which was asked for. Else what a directory name claims."""
+    requested = provenance_of(fmt).get("requested")
+    alphas = requested.get("alphas") if isinstance(requested, dict) else None
+    for found in ({*effective_alphas(fmt).values()}, alphas):
+        if isinstance(found, set | list) and len(found) == 1 and isinstance(alpha := next(iter(found)), int | float):
+            return Declared(repr(alpha), "provenance")
+    claimed = claimed_alpha(fmt.checkpoint.path)
+    return None if claimed is None else Declared(claimed, "directory name")

@@ -1,0 +1,173 @@
+"""`qinspect explain` on Quamba's own checkpoints, and on ours with claims that are false."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import native_files
+import numpy as np
+import pytest
+from whence_cases import calibration, ema, largest, name, scales_of, streams
+
+from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance
+from qinspect.inspector.cli import main
+
+if TYPE_CHECKING:
+    from conftest import Quamba, Run
+
+
+class Explain:
+    def __init__(self, capsys: pytest.CaptureFixture[str], source_root: Path) -> None:
+        self._capsys = capsys
+        self._schema = json.loads((source_root / "docs" / "schema" / "explain.json").read_text(encoding="utf-8"))
+
+    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
+        self._capsys.readouterr()
+        assert main(["explain", *map(str, words)]) == code
+        return self._capsys.readouterr()
+
+    def json(self, *words: str | Path) -> Any:
+        out, err = self(*words, "--json")
+        assert err == ""
+        content = json.loads(out)
+        jsonschema.Draft202012Validator(self._schema).validate(content)
+        return content
+
+
+@pytest.fixture
+def explain(
+    capsys: pytest.CaptureFixture[str], source_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Explain:
+    monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path / "no runs at hand"))
+    return Explain(capsys, source_root)
+
+
+@pytest.fixture
+def group_heads(quamba: Quamba, tmp_path: Path) -> tuple[Path, Path]:
+    """What the author compared: Quamba2 with head groups, calibrated at two alphas. It never reads them, so the second
+    run gave the scales of the first."""
+    made = []
+    for alpha in ("pa-0.9995", "pa-0.99999"):
+        shutil.copytree(quamba("m2_w4a8_gh_pa0.9995"), tmp_path / alpha / "quamba2-tiny-w4a8")
+        made.append(tmp_path / alpha / "quamba2-tiny-w4a8")
+    return made[0], made[1]
+
+
+def test_alpha_is_dead_code_with_head_groups(explain: Explain, group_heads: tuple[Path, Path]) -> None:
+    found = explain.json(*group_heads)
+    assert found["answer"]["rule"] == "dead-parameter"
+    (alpha,) = found["declared"]
+    assert (alpha["setting"], alpha["a"], alpha["b"]) == ("percentile_alpha", "0.9995", "0.99999")
+    assert found["alpha"]["compared"] == 0
+    assert {p["alpha_sensitive"] for p in found["places"]} == {False}
+    text, _ = explain(*group_heads)
+    assert "can reach none of 23 activation scales" in text
+    assert "--group_heads" in " ".join(text.split())
+    assert found["next"]
+
+
+def test_plain_mamba_took_its_alpha(explain: Explain, quamba: Quamba) -> None:
+    found = explain.json(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"))
+    assert found["answer"]["rule"] == "effective"
+    assert found["alpha"] == {"says": found["alpha"]["says"], "compared": 4, "differ": 4, "not_comparable": 0}
+    reacting = {p["place"]: (p["up"], p["down"]) for p in found["places"] if p["up"] or p["down"]}
+    assert reacting == {"layers.*.mixer.x_proj:input": (2, 0), "layers.*.mixer.ssm_state_act:input": (2, 0)}
+    assert [c["holds"] for c in found["claims"]] == [None, None]  # no run was asked
+
+
+def test_a_calibration_confirms_what_folders_claim(explain: Explain, quamba: Quamba, run_of: Run) -> None:
+    pair = quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999")
+    found = explain.json(*pair, "--run", run_of("base_mamba1"))
+    assert [c["holds"] for c in found["claims"]] == [True, True]
+    for claim, alpha in zip(found["claims"], (0.9995, 0.99999), strict=True):
+        low, high = claim["found"]["alpha"]
+        assert low - 1e-7 <= alpha <= high + 1e-7
+        assert high - low < 1e-5
+    assert found["answer"]["rule"] == "effective"
+
+
+def test_a_folder_that_claims_another_alpha_is_found_out(
+    explain: Explain, quamba: Quamba, run_of: Run, tmp_path: Path
+) -> None:
+    """A second run that loaded the directory of the first."""
+    shutil.copytree(quamba("m1_w8a8_pa0.9995"), tmp_path / "pa-0.99999" / "model")
+    words = (quamba("m1_w8a8_pa0.9995"), tmp_path / "pa-0.99999" / "model", "--run", run_of("base_mamba1"))
+    found = explain.json(*words)
+    assert found["answer"]["rule"] == "dead-parameter"
+    assert [c["holds"] for c in found["claims"]] == [True, False]
+    assert "B was made" in found["next"][0]
+    text, _ = explain(*words)
+    assert "the claim does not hold" in " ".join(text.split())
+
+
+def test_a_name_of_five_decimals_may_be_rounded(explain: Explain, tmp_path: Path) -> None:
+    """Quamba-SE writes 0.999996 as `pa-1`."""
+    of = streams(3, 4, 24, "float16", 1 << 15)
+    run = calibration(tmp_path / "run", of)
+    run.close()
+    for folder, alpha in (("pa-1", 0.999996), ("pa-0.9995", 0.9995)):
+        points = {n: PointScale(np.float32(s), "hidden", True) for n, s in scales_of(of, ema, alpha).items()}
+        native_files.written(tmp_path / folder, activation_scales=points, provenance=Provenance({}, {}, {}, {}))
+    found = explain.json(tmp_path / "pa-0.9995", tmp_path / "pa-1", "--run", tmp_path / "run")
+    assert [c["declared"]["alpha"] for c in found["claims"]] == ["0.9995", "1"]
+    assert [c["holds"] for c in found["claims"]] == [True, True]
+
+
+def own(folder: Path, alpha: float, seed: int, requested: dict[str, Any]) -> Path:
+    """A checkpoint of ours that says what it was made with; its data are those of the seed."""
+    of = streams(seed, 4, 16, "float16")
+    points = {n: PointScale(np.float32(s), "hidden", True) for n, s in scales_of(of, ema, alpha).items()}
+    more = {n.replace("layers.", "layers.1"): s for n, s in of.items()}
+    points |= {n: PointScale(np.float32(s), "hidden", False) for n, s in scales_of(more, largest, alpha).items()}
+    made = Provenance({"alphas": [alpha], **requested}, {}, {"seed": seed}, {})
+    return native_files.written(folder, activation_scales=points, provenance=made)
+
+
+def test_another_setting_that_reaches_the_same_scales_is_a_rival(explain: Explain, tmp_path: Path) -> None:
+    a = own(tmp_path / "a", 0.999, 1, {"seed": 1, "device": "cuda"})
+    b = own(tmp_path / "b", 0.99999, 2, {"seed": 2, "device": "cpu"})
+    found = explain.json(a, b)
+    declared = {s["setting"]: s for s in found["declared"]}
+    assert list(declared) == ["percentile_alpha", "device", "seed"]
+    assert declared["seed"]["reacted"]["differ"] == 8
+    assert declared["percentile_alpha"]["reacted"] == {"compared": 4, "differ": 4, "not_comparable": 0}
+    assert found["rivals"] == ["seed"]
+    assert found["next"][0].startswith("Change one setting at a time: seed")
+
+
+def test_a_setting_alone_that_alpha_has_no_part_in(explain: Explain, tmp_path: Path) -> None:
+    found = explain.json(
+        own(tmp_path / "a", 0.999, 1, {"seed": 1}), own(tmp_path / "b", 0.999, 2, {"seed": 2})
+    )  # fmt: skip
+    assert [s["setting"] for s in found["declared"]] == ["seed"]
+    assert found["declared"][0]["reacted"]["differ"] == 8
+
+
+def test_the_page_as_markdown(explain: Explain, quamba: Quamba) -> None:
+    out, _ = explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--markdown")
+    headings = [line for line in out.splitlines() if line.startswith("#")]
+    assert headings[:2] == ["# Did it take effect?", "", "## Answer"][::2]
+    assert "| percentile_alpha | 0.9995 | 0.99999 |" in out
+    assert "layers.\\*.mixer.x_proj:input" in out
+    explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--markdown", "--json", code=2)
+
+
+def test_a_run_of_another_model_is_said(explain: Explain, quamba: Quamba, tmp_path: Path) -> None:
+    calibration(tmp_path / "run", {name(0): streams(1, 1, 3, "float16")[name(0)]}).close()
+    _, err = explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--run", tmp_path / "run", code=2)
+    assert "are of no point of the run" in err
+
+
+def test_torch_is_not_imported(quamba: Quamba) -> None:
+    words = [str(quamba("m1_w8a8_pa0.9995")), str(quamba("m1_w8a8_pa0.99999"))]
+    program = (
+        "import sys; from qinspect.inspector.cli import main; "
+        f"main(['explain', *{words!r}]); assert not {{'torch', 'textual'}} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
