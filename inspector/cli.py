@@ -378,3 +378,5 @@ app.command(
 )  # fmt: skip
 _WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
 app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)
+_APPLY_HELP = "A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."
+app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)

@@ -1,0 +1,142 @@
+"""Which points get another scale, by which rule and at which alpha: what was asked for, held against what a run has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from qinspect.inspector.calibrate.recipes import reach, short
+from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.errors import CannotApply, UsageError
+from qinspect.inspector.text import some
+from qinspect.inspector.whence.candidates import CANDIDATES
+
+WITHOUT_ALPHA = ("mse", "entropy", "absmax")
+"""Rules that choose the range by themselves."""
+RULES = (*(c.name for c in CANDIDATES), *WITHOUT_ALPHA)
+
+_ANY_ALPHA = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points that match a glob. alpha: theirs alone, None where they take the one for all."""
+
+    glob: str
+    alpha: float | None = None
+
+    def __str__(self) -> str:
+        return self.glob if self.alpha is None else f"{self.glob}={short(self.alpha)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for. rule: one of RULES, None for the recipe's own at each point."""
+
+    alpha: float | None = None
+    rule: str | None = None
+    points: tuple[Points, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Points that get a new scale, with the alpha of each (None: by a rule that has none). notes: what stays as it is
+    and why, a sentence each."""
+
+    alphas: Mapping[str, float | None]
+    notes: tuple[str, ...]
+
+
+def parse_points(words: Sequence[str]) -> tuple[Points, ...]:
+    """GLOB or GLOB=ALPHA, each. Raises UsageError."""
+    made = []
+    for word in words:
+        glob, equals, alpha = word.rpartition("=")
+        if not equals:
+            made.append(Points(word))
+            continue
+        try:
+            made.append(Points(glob, checked_alpha(float(alpha))))
+        except ValueError as e:
+            raise UsageError("is no alpha", found=alpha, expected="GLOB=ALPHA with an alpha from 0 to 1") from e
+    return tuple(made)
+
+
+def checked_alpha(alpha: float) -> float:
+    """The alpha. Raises UsageError unless it is one."""
+    if not (math.isfinite(alpha) and 0 <= alpha <= 1):
+        raise UsageError("is no alpha", found=f"{alpha!r}", expected="a number from 0 to 1")
+    return alpha
+
+
+def choose(calibration: Calibration, request: Request) -> Choice:
+    """The points that a request reaches.
+
+    A glob without an alpha limits the request to what it matches. One with an alpha sets that, whatever else is asked;
+    the last that matches decides. Raises UsageError for what contradicts itself, CannotApply where nothing is reached.
+    """
+    by_rule = request.rule in WITHOUT_ALPHA
+    if by_rule and (request.alpha is not None or any(p.alpha is not None for p in request.points)):
+        raise UsageError(f"the rule {request.rule} has no alpha", cure="Leave --alpha out, or give another rule.")
+    reached = [n for n in calibration.points if reaches(calibration, n)]
+    limits = [p for p in request.points if p.alpha is None]
+    if limits and request.alpha is None and not by_rule:
+        raise UsageError(
+            f"no alpha is given for the points {limits[0]}", cure="Give --alpha A, or --points GLOB=ALPHA."
+        )
+    wanted: dict[str, float | None] = {}
+    if limits:
+        wanted = {n: request.alpha for p in limits for n in _matching(calibration, p)}
+    elif request.alpha is not None or by_rule:
+        wanted = dict.fromkeys(reached, request.alpha)
+    for points in request.points:
+        if points.alpha is not None:
+            wanted |= dict.fromkeys(_matching(calibration, points), points.alpha)
+    if not wanted and not request.points and request.alpha is None and not by_rule:
+        raise UsageError("neither an alpha nor a rule without one is given", cure="Give --alpha A.")
+    chosen = wanted if request.rule else {n: a for n, a in wanted.items() if n in frozenset(reached)}
+    if not chosen:
+        raise _nothing(calibration, request, len(wanted))
+    notes = []
+    if left := len(wanted) - len(chosen):
+        notes.append(
+            f"{some(left, 'point')} asked for but made by min-max: alpha does not reach {_them(left)} (--rule does)"
+        )
+    order = {n: i for i, n in enumerate(calibration.points)}
+    return Choice(dict(sorted(chosen.items(), key=lambda item: order[item[0]])), tuple(notes))
+
+
+def reaches(calibration: Calibration, name: str) -> bool:
+    """Whether an alpha has a part in the scale that the recipe makes of a point."""
+    return calibration.applied(name, _ANY_ALPHA).alpha is not None
+
+
+def _matching(calibration: Calibration, points: Points) -> list[str]:
+    found = [n for n in calibration.points if fnmatchcase(n, points.glob)]
+    if not found:
+        raise CannotApply(
+            "no observation point of the run matches", file=calibration.path, key=points.glob,
+            found=f"{len(calibration.points)} others, such as {next(iter(calibration.points))}",
+            cure="The pattern is a glob over whole names: '*ssm_state_act:input'.",
+        )  # fmt: skip
+    return found
+
+
+def _nothing(calibration: Calibration, request: Request, n_wanted: int) -> CannotApply:
+    if n_wanted:
+        problem = f"alpha reaches none of the {some(n_wanted, 'point')}: the recipe {calibration.recipe} makes "
+        problem += f"{_them(n_wanted)} by min-max"
+    else:
+        alpha = _ANY_ALPHA if request.alpha is None else request.alpha
+        _, sentence = reach(calibration.recipe, list(calibration.points.values()), alpha)
+        problem = sentence if request.alpha is not None else "the recipe makes no point by a percentile"
+    return CannotApply(
+        problem, file=calibration.path, expected="a point that a percentile makes",
+        cure="Give --rule (such as pooled-float64) and --points for what shall be made by it.",
+    )  # fmt: skip
+
+
+def _them(n: int) -> str:
+    return "it" if n == 1 else "them"
