@@ -17,6 +17,9 @@ hypothesis.settings.load_profile("qinspect")
 Quamba = Callable[[str], Path]
 """Name of a fixture to the folder of its checkpoint."""
 
+Run = Callable[[str], Path]
+"""Name of a base model in tests/data/models to the folder of its calibration by the recipe `quamba`."""
+
 Plain = Callable[[str, Mapping[str, Any]], Path]
 """plain(name, tensors): a safetensors file with these tensors."""
 
@@ -32,6 +35,24 @@ def quamba(source_root: Path) -> Quamba:
     def folder(name: str) -> Path:
         (found,) = (p for p in (source_root / "tests" / "data" / "quamba" / name).iterdir() if p.is_dir())
         return found
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_of(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All 64 samples, on the CPU, once a session."""
+    data, made = source_root / "tests" / "data" / "models", dict[str, Path]()
+
+    def folder(base: str) -> Path:
+        from qinspect.inspector.calibrate.settings import Settings
+        from qinspect.inspector.calibrate.work import calibrate
+
+        if base not in made:
+            (model,) = (data / base).iterdir()
+            made[base] = tmp_path_factory.mktemp(base)
+            calibrate(Settings(str(model), data=str(data / "calibration_tokens.json"), device="cpu"), made[base])
+        return made[base]
 
     return folder
 

@@ -13,7 +13,7 @@ from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_r
 from qinspect.inspector.apply.write import Written
 from qinspect.inspector.calibrate.recipes import short
 from qinspect.inspector.calibrate.stored import Calibration
-from qinspect.inspector.formats import Format
+from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.text import some
 
 Progress = Callable[[int, int], None]
@@ -56,7 +56,7 @@ def of_run(name: str, calibration: Calibration, fmt: Format, request: Request, o
     """What a request does to a checkpoint, by the tables of a run of this name. Nothing is written. Raises as its steps
     do."""
     same_model, differs = fingerprint(check_run(calibration, fmt))
-    choice = choose(calibration, request)
+    choice = choose(calibration, request, {r.role for r in fmt.scales() if r.kind is Kind.ACTIVATION})
     plan = plan_of(fmt, targets_of_run(calibration, fmt, choice, request.rule, progress))
     asked = {"alpha": request.alpha, "rule": request.rule, "points": [str(p) for p in request.points]}
     notes = (*choice.notes, *_left(calibration, choice))

@@ -1,8 +1,8 @@
 """The checksums of a torch zip archive, after some bytes of its members were changed.
 
 Sizes and places stay as they are, so this is all of a zip archive that depends on the contents: APPNOTE.TXT 6.3.10,
-sections 4.4.7 and 4.3.9. torch adds a number of its own, made of all checksums (PyTorchStreamWriter::writeSerializationId
-in caffe2/serialize/inline_container.cc).
+sections 4.4.7 and 4.3.9. torch adds a number of its own, made of all checksums:
+writeSerializationId in caffe2/serialize/inline_container.cc.
 """
 
 from __future__ import annotations

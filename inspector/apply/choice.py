@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -71,41 +71,55 @@ def checked_alpha(alpha: float) -> float:
     return alpha
 
 
-def choose(calibration: Calibration, request: Request) -> Choice:
-    """The points that a request reaches.
+def choose(calibration: Calibration, request: Request, stored: Collection[str]) -> Choice:
+    """The points that a request reaches. stored: those that the checkpoint has a scale of.
 
     A glob without an alpha limits the request to what it matches. One with an alpha sets that, whatever else is asked;
     the last that matches decides. Raises UsageError for what contradicts itself, CannotApply where nothing is reached.
     """
-    by_rule = request.rule in WITHOUT_ALPHA
-    if by_rule and (request.alpha is not None or any(p.alpha is not None for p in request.points)):
-        raise UsageError(f"the rule {request.rule} has no alpha", cure="Leave --alpha out, or give another rule.")
-    reached = [n for n in calibration.points if reaches(calibration, n)]
-    limits = [p for p in request.points if p.alpha is None]
-    if limits and request.alpha is None and not by_rule:
-        raise UsageError(
-            f"no alpha is given for the points {limits[0]}", cure="Give --alpha A, or --points GLOB=ALPHA."
-        )
-    wanted: dict[str, float | None] = {}
-    if limits:
-        wanted = {n: request.alpha for p in limits for n in _matching(calibration, p)}
-    elif request.alpha is not None or by_rule:
-        wanted = dict.fromkeys(reached, request.alpha)
-    for points in request.points:
-        if points.alpha is not None:
-            wanted |= dict.fromkeys(_matching(calibration, points), points.alpha)
-    if not wanted and not request.points and request.alpha is None and not by_rule:
-        raise UsageError("neither an alpha nor a rule without one is given", cure="Give --alpha A.")
-    chosen = wanted if request.rule else {n: a for n, a in wanted.items() if n in frozenset(reached)}
+    _check(request)
+    reached = frozenset(n for n in calibration.points if reaches(calibration, n))
+    wanted = _wanted(calibration, request, reached)
+    chosen = wanted if request.rule else {n: a for n, a in wanted.items() if n in reached}
     if not chosen:
         raise _nothing(calibration, request, len(wanted))
     notes = []
     if left := len(wanted) - len(chosen):
-        notes.append(
-            f"{some(left, 'point')} asked for but made by min-max: alpha does not reach {_them(left)} (--rule does)"
-        )
+        of_them = f"alpha does not reach {_them(left)} (a --rule does)"
+        notes.append(f"{some(left, 'point')} asked for {'is' if left == 1 else 'are'} made by min-max: {of_them}.")
+    absent = [n for n in chosen if n not in stored]
+    if request.points and len(absent) < len(chosen):  # a glob may match what this format does not store
+        chosen = {n: a for n, a in chosen.items() if n in stored}
+        if absent:
+            notes.append(f"{some(len(absent), 'point')} asked for: no scale in the checkpoint.")
     order = {n: i for i, n in enumerate(calibration.points)}
     return Choice(dict(sorted(chosen.items(), key=lambda item: order[item[0]])), tuple(notes))
+
+
+def _check(request: Request) -> None:
+    """Raises UsageError for an alpha too many or too few."""
+    globs = [p for p in request.points if p.alpha is None]
+    if request.rule in WITHOUT_ALPHA:
+        if request.alpha is not None or len(globs) < len(request.points):
+            raise UsageError(f"the rule {request.rule} has no alpha", cure="Leave alpha out, or give another rule.")
+    elif request.alpha is None and globs:
+        raise UsageError(f"no alpha is given for the points {globs[0]}", cure="Give --alpha A, or --points GLOB=ALPHA.")
+    elif request.alpha is None and not request.points:
+        raise UsageError("neither an alpha nor a rule without one is given", cure="Give --alpha A.")
+
+
+def _wanted(calibration: Calibration, request: Request, reached: Collection[str]) -> dict[str, float | None]:
+    """Every point that is asked for, with its alpha."""
+    wanted: dict[str, float | None] = {}
+    limits = [p for p in request.points if p.alpha is None]
+    if limits:
+        wanted = {n: request.alpha for p in limits for n in _matching(calibration, p)}
+    elif request.alpha is not None or request.rule in WITHOUT_ALPHA:
+        wanted = dict.fromkeys(reached, request.alpha)
+    for points in request.points:
+        if points.alpha is not None:
+            wanted |= dict.fromkeys(_matching(calibration, points), points.alpha)
+    return wanted
 
 
 def reaches(calibration: Calibration, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a run and a checkpoint are of one model: by the hash that both keep, and by the scales that no alpha reaches."""
+"""Whether a run and a checkpoint are of one model: by the hash that both keep, by the scales that no alpha reaches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def _check_hash(target: Checkpoint, other: object, where: str) -> None:
     if own is not None and isinstance(other, str) and own != other:
         raise CannotApply(
             "was made of another model", file=target.path, key="provenance.effective.model_sha256",
-            expected=f"{other[:80]}, as {where} says", found=own[:80], cure="Give a run of the model that it was made of.",
+            expected=f"{other[:80]}, as {where} says", found=own[:80],
+            cure="Give a run of the model that it was made of.",
         )  # fmt: skip
 
 

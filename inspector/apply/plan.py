@@ -74,7 +74,7 @@ def plan_of(fmt: Format, targets: Sequence[Target]) -> Plan:
     _check_folds(fmt, new)
     numbers: dict[str, Array] = new | _products(fmt, records.values(), new)
     made = tuple(
-        Replacement(t, r.key, _present(fmt, r, t), _shaped(r, t), _keys(r, records.values(), new, numbers))
+        Replacement(t, r.key, _present(fmt, r, t), _shaped(r, t), _keys(r, records.values(), numbers))
         for r, t in chosen
         if r.role in changed
     )
@@ -162,9 +162,7 @@ def _has_part(record: ScaleRecord, copy: Copy, new: Mapping[str, Array]) -> bool
     return any(key in new for key in (record.key, *copy.times, *copy.over))
 
 
-def _keys(
-    record: ScaleRecord, records: Iterable[ScaleRecord], new: Mapping[str, Array], numbers: Mapping[str, Array]
-) -> tuple[str, ...]:
+def _keys(record: ScaleRecord, records: Iterable[ScaleRecord], numbers: Mapping[str, Array]) -> tuple[str, ...]:
     """The entries that a scale has a part in."""
     own = [record.key, *(c.key for c in record.copies if c.exact)]
     products = [c.key for r in records for c in r.copies if not c.exact and (r is record or {*c.times} & {*own})]

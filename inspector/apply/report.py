@@ -43,7 +43,8 @@ def _place(a: Applied) -> str:
     if a.written is None:
         return f"{a.out}: a dry run, nothing is written"
     n_bytes = sum(f.n_bytes for f in a.written.files)
-    said = f"{a.out}: {some(len(a.written.files), 'file')} of weights, {size(n_bytes)}, {a.written.n_changed} bytes changed"
+    files = some(len(a.written.files), "file")
+    said = f"{a.out}: {files} of weights, {size(n_bytes)}, {a.written.n_changed} bytes changed"
     return f"{said}; {', '.join(a.written.left_out)} not copied" if a.written.left_out else said
 
 

@@ -62,7 +62,7 @@ def write(plan: Plan, out: Path, origin: Origin, progress: Progress | None = Non
     }
     report = progress or _silent
     names = {file: _name(checkpoint, file) for file in checkpoint.files}
-    sources = tuple(_hashed(checkpoint, names, report))
+    sources = tuple(_hashed(names, report))
     entry = entry_of(plan, origin, sources)
     beside, left_out = _beside(checkpoint)
     total, done = sum(f.size for f in checkpoint.files), 0
@@ -101,7 +101,7 @@ def _name(checkpoint: Checkpoint, file: File) -> Path:
     return file.path.relative_to(_folder(checkpoint))
 
 
-def _hashed(checkpoint: Checkpoint, names: Mapping[File, Path], report: Progress) -> Iterator[SourceFile]:
+def _hashed(names: Mapping[File, Path], report: Progress) -> Iterator[SourceFile]:
     total, done = sum(f.size for f in names), 0
     for file, name in names.items():
         digest = hashlib.sha256()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +13,15 @@ import numpy as np
 import pytest
 from quamba_files import load_state, save_state, set_point_mamba1
 
-from qinspect.inspector.calibrate.settings import Settings
-from qinspect.inspector.calibrate.work import calibrate
 from qinspect.inspector.cli import main
 
 if TYPE_CHECKING:
-    from conftest import Quamba
+    from conftest import Quamba, Run
 
-Run = Callable[[str], Path]
-"""base model to the folder of its calibration."""
 PRECISION = 3e-6
 """How far the ends of an interval may be from the alpha that Quamba was given. Its calibration of these models and ours
 differ by less than 0.01 % at most points, and by 0.02 % at one; 0.2 %, two steps of a float16, is the widest tolerance,
 and these tables turn it into less than this."""
-
-
-@pytest.fixture(scope="session")
-def run_of(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """All 64 samples, on the CPU, once a session."""
-    data, made = source_root / "tests" / "data" / "models", dict[str, Path]()
-
-    def folder(base: str) -> Path:
-        if base not in made:
-            (model,) = (data / base).iterdir()
-            made[base] = tmp_path_factory.mktemp(base)
-            calibrate(Settings(str(model), data=str(data / "calibration_tokens.json"), device="cpu"), made[base])
-        return made[base]
-
-    return folder
 
 
 class Whence:
