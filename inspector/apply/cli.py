@@ -57,8 +57,7 @@ def apply_command(
     """A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."""
     request = Request(None if alpha is None else checked_alpha(alpha), rule, parse_points(points or []))
     _check(run, request, scales_from)
-    if not dry_run:
-        check_target(out)
+    check_target(out)
 
     def work(meter: Meter) -> Applied:
         fmt = _opened(to, meter)
