@@ -42,7 +42,7 @@ MIXER = "backbone.layers.0.mixer."
         (("--rule", "mse", "--alpha", "0.9"), "the rule mse has no alpha"),
         (("--rule", "absmax", "--points", "*=0.9"), "the rule absmax has no alpha"),
         (("--alpha", "0.9", "--points", "nothing"), "key nothing: no observation point of the run matches"),
-        (("--alpha", "0.9", "--points", "*.z_act:input"), "alpha reaches none of the 8 points: the recipe quamba makes"),
+        (("--alpha", "0.9", "--points", "*.z_act:input"), "alpha reaches none of the 8 points: the recipe quamba"),
         (("--alpha", "0.9", "--rule", "median"), "median"),
     ],
 )  # fmt: skip
