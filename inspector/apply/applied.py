@@ -41,11 +41,7 @@ class Applied:
             return f"Nothing changes: {some(same, 'scale')} asked for, and the checkpoint has {_them(same)} already."
         entries = some(len({key for r in self.plan.replacements for key in r.keys}), "entry", "entries")
         said = f"{some(n, 'scale')} replaced, in {entries}"
-        return (
-            f"{said}; {some(same, 'other')} asked for {'is' if same == 1 else 'are'} there already."
-            if same
-            else f"{said}."
-        )
+        return f"{said}; {some(same, 'other')} {'is' if same == 1 else 'are'} there already." if same else f"{said}."
 
 
 def _them(n: int) -> str:
@@ -112,6 +108,6 @@ def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Ap
     notes = [f"{some(len(lacking), 'point')} {_stay(len(lacking))}: no scale of it there." for _ in lacking[:1]]
     return Applied(
         plan_of(fmt, targets), Origin({"points": [str(p) for p in request.points]}, of),
-        f"{source.checkpoint.path}, {source.description}", f"Both have {some(len(targets), 'scale')} asked for.",
+        f"{source.checkpoint.path}, {source.description}", f"{some(len(targets), 'scale')} asked for {'is' if len(targets) == 1 else 'are'} in both.",
         tuple(notes), (), out, None,
     )  # fmt: skip

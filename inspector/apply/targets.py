@@ -146,5 +146,5 @@ def _of_checkpoint(
             "the weights beside them (and alpha does not reach them)", file=source.checkpoint.path, key=theirs.key,
             cure="Leave the point out (--points), or quantize again.",
         )  # fmt: skip
-    rule, alpha = said.get(theirs.key, (f"as stored in {source.checkpoint.path.name}", None))
+    rule, alpha = said.get(theirs.key, (f"copy of {source.checkpoint.path.name}", None))
     return Target(ours.role, values, rule, alpha, theirs.alpha_sensitive)

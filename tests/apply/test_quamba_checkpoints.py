@@ -171,6 +171,19 @@ def test_what_was_applied_is_told_beside_the_file(apply: Apply, quamba: Quamba, 
     assert first["source"][0]["sha256"] != second["source"][0]["sha256"]
 
 
+def test_the_page_shows_what_is_printed(
+    apply: Apply, source_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session of docs/apply.md that does not depend on the machine's forward."""
+    page = (source_root / "docs" / "apply.md").read_text(encoding="utf-8")
+    words = "--scales-from pa-0.99999 --to pa-0.9995 --out exact"
+    printed = page.partition(f"$ qinspect apply {words}\n")[2].partition("$ cmp")[0]
+    for name, place in ((A, "pa-0.9995"), (B, "pa-0.99999")):
+        shutil.copytree(folder_of(name), tmp_path / place)
+    monkeypatch.chdir(tmp_path)
+    assert apply(*words.split())[0] == printed
+
+
 def test_a_single_file_goes_with_its_config(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     shutil.copytree(quamba(A), folder)
