@@ -7,35 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
-import pytest
 import torch
+from commands import Command
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
-from qinspect.inspector.cli import main
 
 WEIGHTS = "pytorch_model.bin"
 
 
-class Apply:
-    """The command, its output, and its JSON held against the schema."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], schema: Path) -> None:
-        self._capsys = capsys
-        self._schema = json.loads(schema.read_text(encoding="utf-8"))
-
-    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        self._capsys.readouterr()
-        assert main(["apply", *map(str, words)]) == code, self._capsys.readouterr()
-        return self._capsys.readouterr()
-
-    def json(self, *words: str | Path) -> Any:
-        out, err = self(*words, "--json")
-        assert err == ""
-        content = json.loads(out)
-        jsonschema.Draft202012Validator(self._schema).validate(content)
-        return content
+class Apply(Command):
+    """`qinspect apply`."""
 
     def refused(self, out: Path, *words: str | Path) -> str:
         """One line on stderr, nothing on stdout, nothing at `out` or beside it. Returns the line."""

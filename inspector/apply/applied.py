@@ -105,9 +105,10 @@ def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Ap
         "scales_from_format": source.description,
         "model_sha256": model_sha256(source.checkpoint),
     }
+    n = some(len(targets), "scale")
     notes = [f"{some(len(lacking), 'point')} {_stay(len(lacking))}: no scale of it there." for _ in lacking[:1]]
     return Applied(
         plan_of(fmt, targets), Origin({"points": [str(p) for p in request.points]}, of),
-        f"{source.checkpoint.path}, {source.description}", f"{some(len(targets), 'scale')} asked for {'is' if len(targets) == 1 else 'are'} in both.",
+        f"{source.checkpoint.path}, {source.description}", f"{n} of both {'was' if len(targets) == 1 else 'were'} asked for.",
         tuple(notes), (), out, None,
     )  # fmt: skip

@@ -13,6 +13,9 @@ from qinspect.inspector.formats.native import NativeFormat
 from qinspect.inspector.text import magnitude, some
 from qinspect.inspector.whence.findings import Reference, references_of
 
+ALWAYS_ROTATED = ("quamba",)
+"""Families whose library quantizes in Hadamard space and no other."""
+
 
 def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
     """The scales that no alpha reaches, beside the run's.
@@ -23,11 +26,13 @@ def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
     decides = calibration.record.get("decides")
     decides = decides if isinstance(decides, Mapping) else {}
     _check_hash(fmt.checkpoint, decides.get("model"), f"the run in {calibration.folder}")
-    if isinstance(fmt, NativeFormat) and decides.get("rotated", fmt.rotated) is not fmt.rotated:
+    rotated = fmt.rotated if isinstance(fmt, NativeFormat) else fmt.family in ALWAYS_ROTATED
+    if decides.get("rotated", rotated) is not rotated:
         words = {True: "in Hadamard space", False: "not rotated"}
         raise CannotApply(
-            "the run is of the same model in another space", file=fmt.checkpoint.path, expected=words[fmt.rotated],
-            found=words[not fmt.rotated], cure="Calibrate by the recipe that the checkpoint was made by.",
+            "the run saw the activations of another space than the checkpoint's", file=calibration.path,
+            expected=words[rotated], found=words[not rotated],
+            cure="Calibrate by the recipe that the checkpoint was made by (--recipe quamba for Quamba's).",
         )  # fmt: skip
     return references_of(calibration, fmt)
 

@@ -40,4 +40,4 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
 
 @pytest.fixture
 def apply(capsys: pytest.CaptureFixture[str], source_root: Path) -> Apply:
-    return Apply(capsys, source_root / "docs" / "schema" / "apply.json")
+    return Apply("apply", capsys, source_root)

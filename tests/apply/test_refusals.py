@@ -120,6 +120,17 @@ def test_another_model(apply: Apply, own: Own, quamba: Quamba, run_of: Run, tmp_
     assert "key provenance.effective.model_sha256: was made of another model; expected 0000" in said
 
 
+def test_a_run_in_another_space(apply: Apply, own: Own, tmp_path: Path) -> None:
+    """Without the Hadamard rotation some points see other values."""
+    run = tmp_path / "run"
+    shutil.copytree(own.run, run)
+    record = json.loads((run / "calibration.json").read_text())
+    record["decides"]["rotated"] = False
+    (run / "calibration.json").write_text(json.dumps(record))
+    said = apply.refused(tmp_path / "new", run, "--alpha", "0.9", "--to", own.of(0.98))
+    assert "another space than the checkpoint's; expected in Hadamard space; found not rotated" in said
+
+
 def test_other_data_are_warned_of(apply: Apply, tmp_path: Path) -> None:
     from whence_cases import checkpoint, ema, largest, name, scales_of
 
