@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qinspect.inspector.apply.choice import Choice, Request, choose, reaches
 from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint, model_sha256
-from qinspect.inspector.apply.plan import Plan, plan_of
+from qinspect.inspector.apply.plan import Plan, check_family, plan_of
 from qinspect.inspector.apply.provenance import Origin
 from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_run
 from qinspect.inspector.apply.write import Written
@@ -51,6 +51,7 @@ def _them(n: int) -> str:
 def of_run(name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Progress) -> Applied:
     """What a request does to a checkpoint, by the tables of a run of this name. Nothing is written. Raises as its steps
     do."""
+    check_family(fmt)
     same_model, differs = fingerprint(check_run(calibration, fmt))
     choice = choose(calibration, request, {r.role for r in fmt.scales() if r.kind is Kind.ACTIVATION})
     plan = plan_of(fmt, targets_of_run(calibration, fmt, choice, request.rule, progress))
@@ -98,6 +99,7 @@ def _stay(n: int) -> str:
 
 def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Applied:
     """What taking over the scales of `source` does to a checkpoint. Nothing is written. Raises as its steps do."""
+    check_family(fmt)
     check_checkpoint(source.checkpoint, fmt.checkpoint)
     targets, lacking = targets_of_checkpoint(source, fmt, request.points)
     of = {
@@ -105,10 +107,10 @@ def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Ap
         "scales_from_format": source.description,
         "model_sha256": model_sha256(source.checkpoint),
     }
-    n = some(len(targets), "scale")
+    asked = f"{some(len(targets), 'scale')} of both {'was' if len(targets) == 1 else 'were'} asked for."
     notes = [f"{some(len(lacking), 'point')} {_stay(len(lacking))}: no scale of it there." for _ in lacking[:1]]
     return Applied(
         plan_of(fmt, targets), Origin({"points": [str(p) for p in request.points]}, of),
-        f"{source.checkpoint.path}, {source.description}", f"{n} of both {'was' if len(targets) == 1 else 'were'} asked for.",
+        f"{source.checkpoint.path}, {source.description}", asked,
         tuple(notes), (), out, None,
     )  # fmt: skip

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from qinspect.inspector.checkpoint.file import File
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 18
+"""Larger blocks are new memory each time, and take longer."""
 
 Edits = Mapping[int, bytes]
 """What stands from an offset on. They do not overlap."""
@@ -23,7 +24,7 @@ def overlap(edits: Edits) -> int | None:
     return None
 
 
-def edited(file: File, start: int, stop: int, edits: Edits) -> Iterator[bytes]:
+def edited(file: File, start: int, stop: int, edits: Edits) -> Iterator[bytearray]:
     """The bytes from `start` to `stop` in blocks, with the edits made. Raises as File.read does."""
     places = sorted(edits)
     for at in range(start, stop, BLOCK_BYTES):
@@ -36,4 +37,4 @@ def edited(file: File, start: int, stop: int, edits: Edits) -> Iterator[bytes]:
             low, high = max(at, place), min(end, place + len(new))
             if low < high:
                 block[low - at : high - at] = new[low - place : high - place]
-        yield bytes(block)
+        yield block

@@ -48,17 +48,22 @@ class Plan:
     numbers: Mapping[str, Array]
 
 
+def check_family(fmt: Format) -> None:
+    """Raises CannotApply for a family whose copies are not known."""
+    if fmt.family not in FAMILIES:
+        raise CannotApply(
+            "where a scale is stored again is not known for this format", file=fmt.checkpoint.path,
+            expected="a checkpoint of Quamba, or of qinspect's own calibration", found=fmt.description,
+        )  # fmt: skip
+
+
 def plan_of(fmt: Format, targets: Sequence[Target]) -> Plan:
     """Every number of the checkpoint that the targets change.
 
     Raises CannotApply for a family whose copies are not known, a point without a scale in the file, one whose scale is
     of another shape, copies that do not agree as they are, and a scale that is divided into stored weight scales.
     """
-    if fmt.family not in FAMILIES:
-        raise CannotApply(
-            "where a scale is stored again is not known for this format", file=fmt.checkpoint.path,
-            expected="a checkpoint of Quamba, or of qinspect's own calibration", found=fmt.description,
-        )  # fmt: skip
+    check_family(fmt)
     records = {r.role: r for r in fmt.scales() if r.kind is Kind.ACTIVATION}
     wanted = {t.role: t for t in targets}
     for role in wanted:
