@@ -18,7 +18,7 @@ from typing import Any
 from qinspect.inspector import __version__
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
 from qinspect.inspector.checkpoint.opening import read_json
-from qinspect.inspector.errors import BrokenFile
+from qinspect.inspector.errors import BrokenFile, CannotApply
 from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD
 
 SIDECAR = "applied.json"
@@ -104,12 +104,18 @@ def config_bytes(path: Path, plan: Plan, entry: Mapping[str, Any]) -> bytes | No
 
 
 def updated_metadata(metadata: Mapping[str, str], plan: Plan, entry: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata of a safetensors file, with the entry where it describes itself."""
+    """The metadata of a safetensors file, with the entry where it describes itself. Raises CannotApply where that is
+    not as config.json is."""
     if METADATA_KEY not in metadata:
         return dict(metadata)
-    described = json.loads(metadata[METADATA_KEY])
-    text = json.dumps(updated(described, plan, entry), sort_keys=True, separators=(",", ":"))
-    return {**metadata, METADATA_KEY: text}
+    try:
+        described = updated(json.loads(metadata[METADATA_KEY]), plan, entry)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+        raise CannotApply(
+            "the metadata does not describe the checkpoint as this version does, and cannot be kept true",
+            file=plan.fmt.checkpoint.path, key=METADATA_KEY, expected="the settings that config.json has",
+        ) from e  # fmt: skip
+    return {**metadata, METADATA_KEY: json.dumps(described, sort_keys=True, separators=(",", ":"))}
 
 
 def sidecar_bytes(path: Path, entry: Mapping[str, Any]) -> bytes:

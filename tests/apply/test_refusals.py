@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from apply_cases import WEIGHTS, Apply
-from hostile import global_, state_dict, torch_zip
+from hostile import global_, safetensors_bytes, state_dict, torch_zip
 from quamba_files import load_state, save_state
 from whence_cases import calibration, streams
 
@@ -210,6 +210,20 @@ def test_a_number_that_cannot_be_replaced_where_it_stands(
         "integer": f"key {key}: is no float of eight bytes; found 1",
         "text": "numbers outside of tensors can be replaced in torch's zip files only",
     }[how] in said
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"quantization_config": {"activations": {"points": [1]}}}'])
+def test_metadata_that_cannot_be_kept_true(apply: Apply, own: Own, tmp_path: Path, text: str) -> None:
+    """config.json is believed; the copy in the file is damaged."""
+    folder = tmp_path / "c"
+    shutil.copytree(own.of(0.98), folder)
+    raw = (folder / "model.safetensors").read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    header["__metadata__"]["qinspect"] = text
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(header, raw[start:]))
+    said = apply.refused(tmp_path / "new", own.run, "--alpha", "0.9", "--to", folder)
+    assert "key qinspect: the metadata does not describe the checkpoint as this version does" in said
 
 
 def test_a_hostile_pickle(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
