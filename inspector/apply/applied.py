@@ -14,7 +14,7 @@ from qinspect.inspector.apply.write import Written
 from qinspect.inspector.calibrate.recipes import short
 from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.text import some
+from qinspect.inspector.text import some, strip_root
 
 Progress = Callable[[int, int], None]
 
@@ -85,7 +85,7 @@ def _reached(calibration: Calibration, request: Request, choice: Choice) -> str:
 
 def _left(calibration: Calibration, choice: Choice) -> Iterator[str]:
     """What is not chosen, and why."""
-    others = [n for n in calibration.points if n not in choice.alphas]
+    others = [n for n in calibration.points if strip_root(n) not in choice.alphas]
     percentile = sum(reaches(calibration, n) for n in others)
     if fixed := len(others) - percentile:
         yield f"{some(fixed, 'point')} {_stay(fixed)}: the recipe makes {'it' if fixed == 1 else 'them'} by min-max."

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from qinspect.inspector.calibrate.recipes import reach, short
 from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UsageError
-from qinspect.inspector.text import some
+from qinspect.inspector.text import some, strip_root
 from qinspect.inspector.whence.candidates import CANDIDATES
 
 WITHOUT_ALPHA = ("mse", "entropy", "absmax")
@@ -42,8 +42,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Points that get a new scale, with the alpha of each (None: by a rule that has none). notes: what stays as it is
-    and why, a sentence each."""
+    """Points, by role, that get a new scale, with the alpha of each (None: by a rule that has none). notes: what stays as
+    it is and why, a sentence each."""
 
     alphas: Mapping[str, float | None]
     notes: tuple[str, ...]
@@ -78,7 +78,8 @@ def choose(calibration: Calibration, request: Request, stored: Collection[str]) 
     the last that matches decides. Raises UsageError for what contradicts itself, CannotApply where nothing is reached.
     """
     _check(request)
-    reached = frozenset(n for n in calibration.points if reaches(calibration, n))
+    roles = [strip_root(name) for name in calibration.points]
+    reached = frozenset(r for r in roles if reaches(calibration, r))
     wanted = _wanted(calibration, request, reached)
     chosen = wanted if request.rule else {n: a for n, a in wanted.items() if n in reached}
     if not chosen:
@@ -92,8 +93,7 @@ def choose(calibration: Calibration, request: Request, stored: Collection[str]) 
         chosen = {n: a for n, a in chosen.items() if n in stored}
         if absent:
             notes.append(f"{some(len(absent), 'point')} asked for: no scale in the checkpoint.")
-    order = {n: i for i, n in enumerate(calibration.points)}
-    return Choice(dict(sorted(chosen.items(), key=lambda item: order[item[0]])), tuple(notes))
+    return Choice({r: chosen[r] for r in roles if r in chosen}, tuple(notes))
 
 
 def _check(request: Request) -> None:
@@ -128,7 +128,8 @@ def reaches(calibration: Calibration, name: str) -> bool:
 
 
 def _matching(calibration: Calibration, points: Points) -> list[str]:
-    found = [n for n in calibration.points if fnmatchcase(n, points.glob)]
+    roles = {name: strip_root(name) for name in calibration.points}
+    found = [role for name, role in roles.items() if any(fnmatchcase(n, points.glob) for n in (name, role))]
     if not found:
         raise CannotApply(
             "no observation point of the run matches", file=calibration.path, key=points.glob,

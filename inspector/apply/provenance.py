@@ -20,6 +20,7 @@ from qinspect.inspector.apply.plan import Array, Plan, Replacement
 from qinspect.inspector.checkpoint.opening import read_json
 from qinspect.inspector.errors import BrokenFile, CannotApply
 from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD
+from qinspect.inspector.text import strip_root
 
 SIDECAR = "applied.json"
 SIDECAR_SCHEMA = "qinspect.applied/1"
@@ -86,7 +87,7 @@ def updated(described: Mapping[str, Any], plan: Plan, entry: Mapping[str, Any]) 
     effective = provenance.get("effective")
     alphas = effective.get("alpha") if isinstance(effective, dict) else None
     if isinstance(alphas, dict):
-        alphas.update((role, t.alpha) for role, t in targets.items() if role in alphas)
+        alphas.update((n, targets[role].alpha) for n in alphas if (role := strip_root(n)) in targets)
     before = provenance.get("applied")
     provenance["applied"] = [*(before if isinstance(before, list) else []), dict(entry)]
     return made

@@ -67,7 +67,7 @@ def _of_point(calibration: Calibration, name: str, alpha: float | None, rule: st
     if candidate is not None and not candidate.can_use(tables, used.per_sample):
         raise _unanswered(calibration, name, f"the rule {rule} does not reach so many values", "Give another rule.")
     try:
-        scale = of_tables(calibration.points[name], used, tables).scale
+        scale = of_tables(calibration.point(name), used, tables).scale
     except ValueError as e:
         raise _unanswered(calibration, name, f"the tables do not answer for the rule: {e}") from e
     if not (np.isfinite(scale).all() and (scale > 0).all()):
@@ -78,7 +78,7 @@ def _of_point(calibration: Calibration, name: str, alpha: float | None, rule: st
 def _applied(calibration: Calibration, name: str, alpha: float | None, rule: str | None, bits: int) -> Applied:
     """The rule of a point, with its alpha."""
     if alpha is None:
-        absmax = quamba_absmax(calibration.points[name].dtype)  # type: ignore[arg-type]
+        absmax = quamba_absmax(calibration.point(name).dtype)  # type: ignore[arg-type]
         of_name = {
             "mse": Rule(MseOptimal(bits), "pooled"), "entropy": Rule(EntropyOptimal(bits), "pooled"), "absmax": absmax,
         }  # fmt: skip

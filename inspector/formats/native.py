@@ -215,14 +215,15 @@ def said_of_points(checkpoint: Checkpoint) -> dict[str, tuple[str, float | None]
     settings, _ = _settings(checkpoint)
     provenance = checkpoint.config.get("provenance")
     effective = provenance.get("effective") if isinstance(provenance, dict) else None
-    alphas = effective.get("alpha") if isinstance(effective, dict) else None
+    by_name = effective.get("alpha") if isinstance(effective, dict) else None
+    alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
     activations = (settings or {}).get("activations")
     points = activations.get("points") if isinstance(activations, dict) else None
     found = {}
     for point in points if isinstance(points, list) else []:
         match point:
             case {"key": str(key), "rule": str(rule)}:
-                alpha = alphas.get(strip_root(key)) if isinstance(alphas, dict) else None
+                alpha = alphas.get(strip_root(key))
                 found[key] = rule, alpha if isinstance(alpha, float) else None
     return found
 

@@ -203,9 +203,9 @@ def _sorted_out(
 
 
 def _check_points(calibration: Calibration, fmt: Format, records: list[ScaleRecord]) -> None:
-    known = [r for r in records if r.role in calibration.points]
+    known = [r for r in records if r.role in calibration]
     if 3 * len(known) < 2 * len(records):
-        stranger = next(r for r in records if r.role not in calibration.points)
+        stranger = next(r for r in records if r.role not in calibration)
         raise UnknownKey(
             f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
             file=calibration.path, key=stranger.role, expected="the points of one model",
@@ -218,7 +218,7 @@ def references_of(calibration: Calibration, fmt: Format) -> tuple[Reference, ...
     """The scales that no alpha reaches: a fingerprint of model and data. Raises as `whence` does."""
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
     _check_points(calibration, fmt, records)
-    fixed = [r for r in records if r.alpha_sensitive is False and r.role in calibration.points]
+    fixed = [r for r in records if r.alpha_sensitive is False and r.role in calibration]
     return tuple(_sorted_out(calibration, fmt, fixed)[1])
 
 
@@ -226,7 +226,7 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
     """Why a scale is neither asked for its alpha nor a reference; empty where it is one of them."""
     if int(np.prod(record.shape)) != 1:
         return "one scale a group: min-max, no alpha"
-    if record.role not in calibration.points:
+    if record.role not in calibration:
         return "no point of the run"
     if not calibration.pooled(record.role).n:
         return "the run saw no value there"
@@ -234,7 +234,7 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
 
 
 def _min_max(calibration: Calibration, role: str, bits: int) -> Rule:
-    dtype = calibration.points[role].dtype
+    dtype = calibration.point(role).dtype
     rule = quamba_absmax(dtype)  # type: ignore[arg-type]
     return Rule(rule.statistic, rule.reducer, bits, rule.clamp, rule.arithmetic)
 

@@ -102,6 +102,29 @@ def test_shards(apply: Apply, own: Own, tmp_path: Path) -> None:
     ).read_bytes()
 
 
+def test_a_model_whose_names_have_a_root(apply: Apply, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`model.layers.0...` in the run, `layers.0...` as a role."""
+    from small_models import saved_ids, saved_model
+
+    from qinspect.inspector.calibrate.settings import Settings
+    from qinspect.inspector.calibrate.work import calibrate
+
+    model, ids = saved_model(tmp_path / "llama", "llama"), saved_ids(tmp_path / "ids.json", [30] * 3)
+    made = Settings(str(model), data=str(ids), device="cpu", alphas=(0.9, 0.99), out=str(tmp_path / "out"))
+    calibrate(made, tmp_path / "run")
+    source, expected, out = tmp_path / "out" / "pa-0.9-w8a8", tmp_path / "out" / "pa-0.99-w8a8", tmp_path / "new"
+    found = apply.json(tmp_path / "run", "--alpha", "0.99", "--to", source, "--out", out)
+    assert len(found["replaced"]) == 15
+    assert data_of(out / FILE) == data_of(expected / FILE)
+    configs = [json.loads((f / "config.json").read_text()) for f in (out, expected)]
+    assert configs[0]["quantization_config"] == configs[1]["quantization_config"]
+    assert configs[0]["provenance"]["effective"] == configs[1]["provenance"]["effective"]
+    assert main(["whence", str(out), "--run", str(tmp_path / "run"), "--json"]) == 0
+    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    assert verdict["rule"].startswith("pooled-float64")
+    assert verdict["alpha"][0] <= 0.99 <= verdict["alpha"][1]
+
+
 def test_afterwards_diff_and_whence_say_what_was_done(
     apply: Apply, own: Own, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
