@@ -42,8 +42,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Points, by role, that get a new scale, with the alpha of each (None: by a rule that has none). notes: what stays as
-    it is and why, a sentence each."""
+    """Points, by role, that get a new scale, with the alpha of each (None: by a rule that has none). notes: what stays
+    as it is and why, a sentence each."""
 
     alphas: Mapping[str, float | None]
     notes: tuple[str, ...]
