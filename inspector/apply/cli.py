@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NoReturn
 from cyclopts import Parameter
 
 from qinspect.inspector.apply import report
-from qinspect.inspector.apply.applied import Applied, of_checkpoint, of_run
+from qinspect.inspector.apply.application import Application, of_checkpoint, of_run
 from qinspect.inspector.apply.choice import Request, checked_alpha, parse_points
 from qinspect.inspector.apply.write import write
 from qinspect.inspector.calibrate.checkpoint import check_target
@@ -59,7 +59,7 @@ def apply_command(
     _check(run, request, scales_from)
     check_target(out)
 
-    def work(meter: Meter) -> Applied:
+    def work(meter: Meter) -> Application:
         fmt = _opened(to, meter)
         if scales_from is not None:
             applied = of_checkpoint(_opened(scales_from, meter), fmt, request, str(out))
@@ -88,7 +88,7 @@ def _opened(name: str, meter: Meter) -> Format:
     return format_of(open_checkpoint(name, lambda d, t: meter(f"opening {visible(name, 60)}", d, t)))
 
 
-def _by_run(name: str, fmt: Format, request: Request, out: str, meter: Meter) -> Applied:
+def _by_run(name: str, fmt: Format, request: Request, out: str, meter: Meter) -> Application:
     calibration = calibration_named(name)
     try:
         return of_run(name, calibration, fmt, request, out, lambda d, t: meter("making scales", d, t))

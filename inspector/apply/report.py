@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qinspect.inspector.apply.applied import Applied
+from qinspect.inspector.apply.application import Application
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
 from qinspect.inspector.apply.provenance import replaced
 from qinspect.inspector.calibrate.recipes import short
@@ -20,7 +20,7 @@ _COLUMNS = (
 )
 
 
-def text(a: Applied, width: int | None) -> str:
+def text(a: Application, width: int | None) -> str:
     """The report for people. width: columns of the terminal, None for a pipe."""
     w = width or PIPE_WIDTH
     lines = [
@@ -39,7 +39,7 @@ def text(a: Applied, width: int | None) -> str:
     return "\n".join(lines)
 
 
-def _place(a: Applied) -> str:
+def _place(a: Application) -> str:
     if a.written is None:
         return f"{a.out}: a dry run, nothing is written"
     n_bytes = sum(f.n_bytes for f in a.written.files)
@@ -78,7 +78,7 @@ def _change(r: Replacement) -> str:
     return percent(found) if np.isfinite(found) else ""
 
 
-def payload(a: Applied) -> dict[str, Any]:
+def payload(a: Application) -> dict[str, Any]:
     """The object of --json."""
     return {
         "schema": "qinspect.apply/1",

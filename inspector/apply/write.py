@@ -25,9 +25,9 @@ from qinspect.inspector.apply.provenance import (
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.opening import CONFIG_FILES, SUFFIXES
+from qinspect.inspector.checkpoint.opening import CONFIG_FILES, SUFFIXES, read_json
 from qinspect.inspector.checkpoint.safetensors import header_bytes
-from qinspect.inspector.errors import CannotOpen, CannotRead
+from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError
 from qinspect.inspector.whole_file import new_folder
 
 Progress = Callable[[str, int, int], None]
@@ -134,14 +134,17 @@ def _beside(checkpoint: Checkpoint) -> tuple[list[Path], tuple[str, ...]]:
     others = [
         p for p in found if p.suffix in SUFFIXES or (p.name.endswith(".index.json") and not _is_of(p, checkpoint))
     ]
-    return [p for p in found if p not in others and p.name != SIDECAR], tuple(p.name for p in others)
+    return [p for p in found if p not in others], tuple(p.name for p in others)
 
 
 def _is_of(index: Path, checkpoint: Checkpoint) -> bool:
-    """Whether an index is of these files, by its suffix."""
-    return (
-        index.name.removesuffix(".index.json").endswith(checkpoint.files[0].path.suffix) and len(checkpoint.files) > 1
-    )
+    """Whether an index names these files."""
+    try:
+        weight_map = read_json(index).get("weight_map")
+    except QinspectError:
+        return False
+    named = weight_map.values() if isinstance(weight_map, dict) else ()
+    return {n for n in named if isinstance(n, str)} == {str(_name(checkpoint, f)) for f in checkpoint.files}
 
 
 def _describe(made: Path, source: Path, plan: Plan, entry: Mapping[str, object]) -> None:

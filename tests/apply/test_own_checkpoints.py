@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from apply_cases import Apply, changed, data_of, entries, header_of
+from native_files import written
+from quamba_files import load_state
 
+from qinspect.inspector.calibrate.checkpoint import PointScale
 from qinspect.inspector.cli import main
 
 if TYPE_CHECKING:
     from apply.conftest import Own
+    from conftest import Quamba
 
 FILE = "model.safetensors"
 
@@ -75,31 +81,45 @@ def test_twice_is_once_and_there_and_back_is_nothing(apply: Apply, own: Own, tmp
     assert without_applied(config) == json.loads((source / "config.json").read_text())
 
 
-def test_shards(apply: Apply, own: Own, tmp_path: Path) -> None:
-    """Each file is patched by itself; the index is copied."""
-    from native_files import tensors, written
-
-    from qinspect.inspector.calibrate.checkpoint import PointScale
-
-    points = {
-        "layers.0.mixer.in_proj:input": PointScale(0.02, "hidden", True),
-        "lm_head:input": PointScale(0.5, "x", False),
-    }
-    a = written(tmp_path / "a", shard_bytes=20_000, activation_scales=points)
-    b = written(
-        tmp_path / "b",
-        shard_bytes=20_000,
-        activation_scales={**points, "layers.0.mixer.in_proj:input": PointScale(0.03, "other", True)},
+def test_shards(apply: Apply, tmp_path: Path) -> None:
+    """Each file is patched by itself; the index is copied, that of other weights is not."""
+    point = "layers.0.mixer.in_proj:input"
+    a, b = (
+        written(
+            tmp_path / name,
+            shard_bytes=20_000,
+            activation_scales={point: PointScale(scale, rule, True), "lm_head:input": PointScale(0.5, "x", False)},
+        )
+        for name, scale, rule in (("a", 0.02, "hidden"), ("b", 0.03, "other"))
     )
     assert len(list(a.glob("*.safetensors"))) > 1
-    assert tensors()
+    index, other = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+    (a / other).write_text('{"weight_map": {"w": "pytorch_model.bin"}}')
+    found = apply.json("--scales-from", b, "--to", a, "--out", tmp_path / "c")
+    assert entries(tmp_path / "c") == entries(b)
+    assert (tmp_path / "c" / index).read_bytes() == (a / index).read_bytes()
+    assert found["not_copied"] == [other]
+    settings = [json.loads((f / "config.json").read_text())["quantization_config"] for f in (tmp_path / "c", b)]
+    assert settings[0] == settings[1]
+
+
+def test_shards_of_torch(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
+    """One file, named by an index: the checksums are those of the file."""
+    a, b = tmp_path / "a", quamba("m1_w8a8_pa0.99999")
+    state, config = load_state("m1_w8a8_pa0.9995")
+    a.mkdir()
+    weight_map = {}
+    for i, part in enumerate(("layers.0", "")):
+        name = f"pytorch_model-{i + 1:05}-of-00002.bin"
+        chosen = {k: v for k, v in state.items() if k not in weight_map and part in k}
+        torch.save(chosen, a / name)
+        weight_map |= dict.fromkeys(chosen, name)
+    (a / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (a / "config.json").write_text(json.dumps(config))
     apply("--scales-from", b, "--to", a, "--out", tmp_path / "c")
     assert entries(tmp_path / "c") == entries(b)
-    for name in ("model.safetensors.index.json", "config.json"):
-        assert (tmp_path / "c" / name).exists()
-    assert (tmp_path / "c" / "model.safetensors.index.json").read_bytes() == (
-        a / "model.safetensors.index.json"
-    ).read_bytes()
+    for name in set(weight_map.values()):
+        assert zipfile.ZipFile(tmp_path / "c" / name).testzip() is None
 
 
 def test_a_model_whose_names_have_a_root(apply: Apply, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

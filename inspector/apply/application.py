@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Applied:
+class Application:
     """A request that was carried out. reached: how many points it reaches, a sentence. notes: what stays as it is, and
     why. warnings: what may be wrong with it. written: None for a dry run."""
 
@@ -48,7 +48,9 @@ def _them(n: int) -> str:
     return "it" if n == 1 else "them"
 
 
-def of_run(name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Progress) -> Applied:
+def of_run(
+    name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Progress
+) -> Application:
     """What a request does to a checkpoint, by the tables of a run of this name. Nothing is written. Raises as its steps
     do."""
     check_family(fmt)
@@ -57,7 +59,7 @@ def of_run(name: str, calibration: Calibration, fmt: Format, request: Request, o
     plan = plan_of(fmt, targets_of_run(calibration, fmt, choice, request.rule, progress))
     asked = {"alpha": request.alpha, "rule": request.rule, "points": [str(p) for p in request.points]}
     notes = (*choice.notes, *_left(calibration, choice))
-    return Applied(
+    return Application(
         plan, Origin(asked, _run(name, calibration)), f"{calibration.folder}, recipe {calibration.recipe}",
         _reached(calibration, request, choice), notes if differs else (*notes, same_model),
         (same_model,) if differs else (), out, None,
@@ -97,7 +99,7 @@ def _stay(n: int) -> str:
     return "stays as it is" if n == 1 else "stay as they are"
 
 
-def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Applied:
+def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Application:
     """What taking over the scales of `source` does to a checkpoint. Nothing is written. Raises as its steps do."""
     check_family(fmt)
     check_checkpoint(source.checkpoint, fmt.checkpoint)
@@ -109,7 +111,7 @@ def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Ap
     }
     asked = f"{some(len(targets), 'scale')} of both {'was' if len(targets) == 1 else 'were'} asked for."
     notes = [f"{some(len(lacking), 'point')} {_stay(len(lacking))}: no scale of it there." for _ in lacking[:1]]
-    return Applied(
+    return Application(
         plan_of(fmt, targets), Origin({"points": [str(p) for p in request.points]}, of),
         f"{source.checkpoint.path}, {source.description}", asked,
         tuple(notes), (), out, None,
