@@ -404,3 +404,5 @@ _WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distribution
 _EXPLAIN_HELP = "Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."
 app.command("qinspect.inspector.explain.cli:explain_command", name="explain", help=_EXPLAIN_HELP)
 app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)
+_APPLY_HELP = "A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."
+app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)

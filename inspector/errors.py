@@ -102,6 +102,10 @@ class CannotQuantize(QinspectError):
     """A weight cannot become codes and scales: it is no matrix, or not finite."""
 
 
+class CannotApply(QinspectError):
+    """Scales of a checkpoint cannot be replaced as asked. Nothing was written."""
+
+
 class UsageError(QinspectError):
     """The command line asks for something that does not exist."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -48,6 +49,16 @@ def print_table(table: Table) -> None:
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def folded(label: str, content: str, width: int) -> list[str]:
+    """Lines of a sentence behind its label, those that follow below where it begins. `content` may be untrusted."""
+    glued = visible(content).replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.wrap(
+        glued, width=max(40, width), initial_indent=label, subsequent_indent=" " * min(len(label), 12),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def narrate(text: str) -> None:

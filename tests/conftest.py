@@ -18,7 +18,7 @@ Quamba = Callable[[str], Path]
 """Name of a fixture to the folder of its checkpoint."""
 
 Run = Callable[[str], Path]
-"""Name of a base model to the folder of a calibration of it."""
+"""Name of a base model in tests/data/models to the folder of its calibration by the recipe `quamba`."""
 
 Plain = Callable[[str, Mapping[str, Any]], Path]
 """plain(name, tensors): a safetensors file with these tensors."""
@@ -39,6 +39,24 @@ def quamba(source_root: Path) -> Quamba:
     return folder
 
 
+@pytest.fixture(scope="session")
+def run_of(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All 64 samples, on the CPU, once a session."""
+    data, made = source_root / "tests" / "data" / "models", dict[str, Path]()
+
+    def folder(base: str) -> Path:
+        from qinspect.inspector.calibrate.settings import Settings
+        from qinspect.inspector.calibrate.work import calibrate
+
+        if base not in made:
+            (model,) = (data / base).iterdir()
+            made[base] = tmp_path_factory.mktemp(base)
+            calibrate(Settings(str(model), data=str(data / "calibration_tokens.json"), device="cpu"), made[base])
+        return made[base]
+
+    return folder
+
+
 @pytest.fixture
 def plain(tmp_path: Path) -> Plain:
     def write(name: str, tensors: Mapping[str, Any]) -> Path:
@@ -47,21 +65,3 @@ def plain(tmp_path: Path) -> Plain:
         return path
 
     return write
-
-
-@pytest.fixture(scope="session")
-def run_of(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A calibration of a base model on all 64 samples of calibration_tokens.json, on the CPU, once a session."""
-    from qinspect.inspector.calibrate.settings import Settings  # torch is slow to import, and few tests need it
-    from qinspect.inspector.calibrate.work import calibrate
-
-    data, made = source_root / "tests" / "data" / "models", dict[str, Path]()
-
-    def folder(base: str) -> Path:
-        if base not in made:
-            (model,) = (data / base).iterdir()
-            made[base] = tmp_path_factory.mktemp(base)
-            calibrate(Settings(str(model), data=str(data / "calibration_tokens.json"), device="cpu"), made[base])
-        return made[base]
-
-    return folder

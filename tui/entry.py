@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 COMMANDS = frozenset((
     *("tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "whence"),
-    *("explain", "demo"),
+    *("apply", "explain", "demo"),
 ))  # fmt: skip
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 

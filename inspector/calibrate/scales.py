@@ -66,12 +66,13 @@ def results(
         tables = file.samples(point.name) if per_sample else [pooled]
         for of_alpha, alpha in zip(made, alphas, strict=True):
             used = applied(recipe, point, alpha)
-            found = _of_tables(point, used, tables) if largest is None else _of_groups(point, used, largest)
+            found = of_tables(point, used, tables) if largest is None else _of_groups(point, used, largest)
             of_alpha.append(replace(found, n_values=pooled.n, n_not_finite=n_not_finite, n_samples=n_samples))
     return made
 
 
-def _of_tables(point: Point, used: Applied, tables: Sequence[MagnitudeTable]) -> PointResult:
+def of_tables(point: Point, used: Applied, tables: Sequence[MagnitudeTable]) -> PointResult:
+    """What a rule makes of the tables that it takes. Raises ValueError where they cannot answer."""
     if all(t.exact for t in tables):
         return PointResult(point, used, used.rule.w_max(tables), np.array(used.rule.scale(tables), np.float32))
     upper = [t.upper for t in tables]

@@ -19,7 +19,7 @@ from qinspect.inspector.calibrate.settings import RECIPES
 from qinspect.inspector.calibrate.shards import TABLES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
-from qinspect.inspector.text import brief
+from qinspect.inspector.text import brief, strip_root
 
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run
@@ -40,6 +40,9 @@ class AlphaResult:
 class Calibration:
     """An opened calibration. Opening reads calibration.json and a header; tables are read when they are asked for.
 
+    A point goes by its name, or by the role that its scale has in a checkpoint: the name without what savers put in
+    front (`model.`).
+
     recipe. points: by name, in forward order. results: of each alpha, in the order asked for. record: all of
     calibration.json.
     """
@@ -57,29 +60,39 @@ class Calibration:
             raise self._broken(f"does not hold what it should: {e!r}") from e
         if self.recipe not in RECIPES:
             raise self._broken("names no recipe", "settings.recipe", self.recipe)
+        self._by_role = {strip_root(name): name for name in self.points}
         self._file = DistributionFile(folder / TABLES)
         if missing := sorted(self.points.keys() - set(self._file.points)):
             self._file.close()
             raise self._broken("has points without tables", "alphas[0].points", missing[0])
 
+    def __contains__(self, name: str) -> bool:
+        return name in self.points or name in self._by_role
+
+    def point(self, name: str) -> Point:
+        """The point of a name or role. Raises UnknownKey for another."""
+        found = self.points.get(self._by_role.get(name, name))
+        if found is None:
+            raise UnknownKey("there is no observation point of this name", file=self.path, key=name)
+        return found
+
     def applied(self, name: str, alpha: float) -> Applied:
         """The recipe's rule at a point. Raises UnknownKey for another name."""
-        return applied(self.recipe, self._point(name), alpha)
+        return applied(self.recipe, self.point(name), alpha)
 
     def tables(self, name: str) -> list[MagnitudeTable]:
         """What the point's rule takes: a table of each sample in order, or the pooled one where no more was kept.
         Raises UnknownKey for another name, BrokenFile where the tables are damaged."""
-        self._point(name)
-        return self._file.samples(name) or [self._file.pooled(name)]
+        stored = self.point(name).name
+        return self._file.samples(stored) or [self._file.pooled(stored)]
 
     def pooled(self, name: str) -> MagnitudeTable:
         """All samples of a point together. Raises as `tables` does."""
-        self._point(name)
-        return self._file.pooled(name)
+        return self._file.pooled(self.point(name).name)
 
     def keeps_samples(self, name: str) -> bool:
         """Whether the point has a table of each sample."""
-        return self._file.n_samples(name) > 0
+        return self._file.n_samples(self.point(name).name) > 0
 
     @property
     def checkpoints(self) -> tuple[Path, ...]:
@@ -89,12 +102,6 @@ class Calibration:
     def close(self) -> None:
         """Release the file."""
         self._file.close()
-
-    def _point(self, name: str) -> Point:
-        found = self.points.get(name)
-        if found is None:
-            raise UnknownKey("there is no observation point of this name", file=self.path, key=name)
-        return found
 
     def _broken(self, problem: str, key: str | None = None, found: object = None) -> BrokenFile:
         return BrokenFile(

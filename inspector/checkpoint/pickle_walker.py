@@ -66,6 +66,8 @@ class PickleWalker:
     data: the bytes. file, base: what error messages name, and the offset of `data` in that file.
     known: `module.name` to the Global that stands for it; anything else is refused.
     persistent: makes the object for a persistent id (torch: a storage).
+    number: makes the object for a float of eight bytes, big-endian, given it and where they are in the file; None:
+    the float itself.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class PickleWalker:
         known: Mapping[str, Global],
         persistent: Callable[[object], object],
         base: int = 0,
+        number: Callable[[float, int], object] | None = None,
     ) -> None:
         self._data = data
         self._file = file
         self._known = known
         self._persistent = persistent
         self._base = base
+        self._number = number
         self._copied = 0
         self.position = 0
 
@@ -183,7 +187,8 @@ class PickleWalker:
                 pos = second_end + 1
                 push(self._global(name))
             elif op == 0x47:  # BINFLOAT
-                push(struct.unpack_from(">d", data, pos)[0])
+                value = struct.unpack_from(">d", data, pos)[0]
+                push(value if self._number is None else self._number(value, self._base + pos))
                 pos += 8
             elif op == 0x4E:  # NONE
                 push(None)

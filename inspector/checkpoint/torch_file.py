@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
-from qinspect.inspector.checkpoint.tensor import Entry
+from qinspect.inspector.checkpoint.tensor import Entry, Value
 from qinspect.inspector.checkpoint.torch_objects import (
     KNOWN,
     Locate,
@@ -27,8 +29,8 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
-def read_zip(file: File) -> dict[str, Entry]:
-    """Entries of a torch zip archive, in the order of the state_dict.
+def read_zip(file: File, number: Callable[[float, int], object] | None = None) -> dict[str, Entry]:
+    """Entries of a torch zip archive, in the order of the state_dict. number: as PickleWalker takes it.
 
     Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it names anything but
     tensors, CannotOpen for TorchScript and for zip files that torch did not write.
@@ -94,10 +96,35 @@ def read_zip(file: File) -> dict[str, Entry]:
         KNOWN,
         lambda pid: storage_from_id(pid, file, find, storages),
         start,
+        number,
     )
     entries = entries_of(walker.load(), file, size)
     directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
     return entries
+
+
+class _PlacedFloat(float):
+    """A float that knows where its eight bytes are."""
+
+    offset = 0
+
+    @classmethod
+    def at(cls, value: float, offset: int) -> _PlacedFloat:
+        made = cls(value)
+        made.offset = offset
+        return made
+
+
+def float_places(file: File) -> dict[str, int]:
+    """Where in a torch zip archive the eight bytes, big-endian, of each Python float are, by the name of its entry.
+
+    Two names may share a place. Numbers that are stored otherwise (as text) are left out. Raises as `read_zip` does.
+    """
+    found: dict[str, int] = {}
+    for name, entry in read_zip(file, _PlacedFloat.at).items():
+        if isinstance(entry, Value) and isinstance(entry.value, _PlacedFloat):
+            found[name] = entry.value.offset
+    return found
 
 
 def read_legacy(file: File) -> dict[str, Entry]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import BrokenFile
@@ -21,6 +23,9 @@ _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_CENTRAL_CRC, _LOCAL_CRC = 16, 14
+"""Where the checksum stands in these."""
+_HAS_DESCRIPTOR = 1 << 3
 _STORED = 0
 _COPY_AGAIN = "The file is damaged: copy it again."
 
@@ -78,18 +83,8 @@ class ZipDirectory:
 
     def _read_directory(self, n: int, raw: bytes, directory_start: int) -> dict[str, tuple[int, int]]:
         members: dict[str, tuple[int, int]] = {}
-        at = 0
-        for _ in range(n):
-            if at + _CENTRAL.size > len(raw):
-                raise self._broken("the zip directory ends early", offset=directory_start + at)
-            (mark, _, _, flags, method, _, _, _, packed, size, n_name, n_extra, n_comment, _, _, _, position) = (
-                _CENTRAL.unpack_from(raw, at)
-            )
-            if mark != b"PK\x01\x02":
-                raise self._broken("the zip directory is damaged", offset=directory_start + at)
-            name = raw[at + _CENTRAL.size : at + _CENTRAL.size + n_name].decode("utf-8", "replace")
-            extra = raw[at + _CENTRAL.size + n_name : at + _CENTRAL.size + n_name + n_extra]
-            at += _CENTRAL.size + n_name + n_extra + n_comment
+        for _, fields, name, extra in self._records(n, raw, directory_start):
+            _, _, _, flags, method, _, _, _, packed, size, _, _, _, _, _, _, position = fields
             if 0xFFFFFFFF in (size, packed, position):
                 size, packed, position = self._zip64_fields(name, extra, size, packed, position)
             self._check_member(name, members, flags, method, packed, size)
@@ -105,6 +100,39 @@ class ZipDirectory:
             members[name] = (size, position)
         self._check_overlaps(members)
         return members
+
+    def _records(self, n: int, raw: bytes, directory_start: int) -> Iterator[tuple[int, tuple[Any, ...], str, bytes]]:
+        """(position in the file, fields, name, extra field) of each record of the central directory."""
+        at = 0
+        for _ in range(n):
+            if at + _CENTRAL.size > len(raw):
+                raise self._broken("the zip directory ends early", offset=directory_start + at)
+            fields = _CENTRAL.unpack_from(raw, at)
+            if fields[0] != b"PK\x01\x02":
+                raise self._broken("the zip directory is damaged", offset=directory_start + at)
+            n_name, n_extra, n_comment = fields[10:13]
+            name = raw[at + _CENTRAL.size : at + _CENTRAL.size + n_name].decode("utf-8", "replace")
+            extra = raw[at + _CENTRAL.size + n_name : at + _CENTRAL.size + n_name + n_extra]
+            yield directory_start + at, fields, name, extra
+            at += _CENTRAL.size + n_name + n_extra + n_comment
+
+    def checksums(self) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+        """(name, CRC-32, where in the file that is stored) of each member, in the order of the directory.
+
+        The places are four bytes, little-endian: in the directory, and wherever the member's local header or the
+        descriptor behind its data repeats it (APPNOTE.TXT 4.3.9). Raises BrokenFile as `locate` does.
+        """
+        n, size, start = self._find_directory()
+        for at, fields, name, _ in self._records(n, self.file.read(start, size), start):
+            crc = fields[7]
+            stored = crc.to_bytes(4, "little")
+            n_bytes, position = self.members[name]
+            end = self.locate(name) + n_bytes
+            places = [position + _LOCAL_CRC]
+            if fields[3] & _HAS_DESCRIPTOR:
+                places = [end + 4 if self.file.read(end, 4) == b"PK\x07\x08" else end]
+            repeated = (p for p in places if self.file.read(p, 4) == stored)
+            yield name, crc, (at + _CENTRAL_CRC, *repeated)
 
     def _zip64_fields(self, name: str, extra: bytes, size: int, packed: int, position: int) -> tuple[int, int, int]:
         """The 64-bit values that replace fields of 0xFFFFFFFF, in the order that section 4.5.3 gives."""

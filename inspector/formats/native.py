@@ -83,6 +83,11 @@ class NativeFormat(Format):
             return "config.json names it" if _of_config(checkpoint) else None
         return "the file's metadata names it" if METADATA_KEY in checkpoint.metadata else None
 
+    @property
+    def rotated(self) -> bool:
+        """Whether its weights are in Hadamard space."""
+        return self.rotation == "hadamard"
+
     def _object(self, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
         found = settings.get(key)
         if not isinstance(found, dict):
@@ -172,7 +177,7 @@ class NativeFormat(Format):
     @property
     def description(self) -> str:
         how = "per channel" if self._bits == 8 else f"groups of {self._group_size}"
-        rotated = ", Hadamard rotation" if self.rotation == "hadamard" else ""
+        rotated = ", Hadamard rotation" if self.rotated else ""
         return f"qinspect W{self._bits}A{self._activation_bits}, {how}{rotated}"
 
     def scales(self) -> tuple[ScaleRecord, ...]:
@@ -202,6 +207,25 @@ class NativeFormat(Format):
 
     def notes(self) -> tuple[str, ...]:
         return self._notes
+
+
+def said_of_points(checkpoint: Checkpoint) -> dict[str, tuple[str, float | None]]:
+    """What a checkpoint of qinspect's own says of each point, by key: the rule, and the alpha that reached it (None
+    where none did, or it does not say). {} for others."""
+    settings, _ = _settings(checkpoint)
+    provenance = checkpoint.config.get("provenance")
+    effective = provenance.get("effective") if isinstance(provenance, dict) else None
+    by_name = effective.get("alpha") if isinstance(effective, dict) else None
+    alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
+    activations = (settings or {}).get("activations")
+    points = activations.get("points") if isinstance(activations, dict) else None
+    found = {}
+    for point in points if isinstance(points, list) else []:
+        match point:
+            case {"key": str(key), "rule": str(rule)}:
+                alpha = alphas.get(strip_root(key))
+                found[key] = rule, alpha if isinstance(alpha, float) else None
+    return found
 
 
 def _of_config(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -181,15 +181,7 @@ def _sorted_out(
     asked: list[_Asked] = []
     references: list[Reference] = []
     unasked: dict[str, list[str]] = {}
-    known = [r for r in records if r.role in calibration.points]
-    if 3 * len(known) < 2 * len(records):
-        stranger = next(r for r in records if r.role not in calibration.points)
-        raise UnknownKey(
-            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
-            file=calibration.path, key=stranger.role, expected="the points of one model",
-            found=f"{next(iter(calibration.points))} and {len(calibration.points) - 1} others",
-            cure="Calibrate the model that the checkpoint was made from, by the recipe of its library.",
-        )  # fmt: skip
+    _check_points(calibration, fmt, records)
     for r in records:
         why = _why_not(calibration, r)
         if not why:
@@ -204,20 +196,40 @@ def _sorted_out(
         if why:
             unasked.setdefault(why, []).append(r.role)
         elif r.alpha_sensitive is False:
-            references.append(Reference(r.role, stored, _min_max(calibration, r.role, _bits(r)).scale(
+            references.append(Reference(r.role, stored, _min_max(calibration, r.role, bits_of(r)).scale(
                 [calibration.pooled(r.role)])))  # fmt: skip
         else:
             tables = tuple(calibration.tables(r.role))
             pooled, kept_apart = calibration.pooled(r.role), calibration.keeps_samples(r.role)
-            asked.append(_Asked(r, stored, _bits(r), tables, pooled, kept_apart))
+            asked.append(_Asked(r, stored, bits_of(r), tables, pooled, kept_apart))
     return asked, references, unasked
+
+
+def _check_points(calibration: Calibration, fmt: Format, records: list[ScaleRecord]) -> None:
+    known = [r for r in records if r.role in calibration]
+    if 3 * len(known) < 2 * len(records):
+        stranger = next(r for r in records if r.role not in calibration)
+        raise UnknownKey(
+            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
+            file=calibration.path, key=stranger.role, expected="the points of one model",
+            found=f"{next(iter(calibration.points))} and {len(calibration.points) - 1} others",
+            cure="Calibrate the model that the checkpoint was made from, by the recipe of its library.",
+        )  # fmt: skip
+
+
+def references_of(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
+    """The scales that no alpha reaches: a fingerprint of model and data. Raises as `whence` does."""
+    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
+    _check_points(calibration, fmt, records)
+    fixed = [r for r in records if r.alpha_sensitive is False and r.role in calibration]
+    return tuple(_sorted_out(calibration, fmt, fixed)[1])
 
 
 def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
     """Why a scale is neither asked for its alpha nor a reference; empty where it is one of them."""
     if int(np.prod(record.shape)) != 1:
         return "one scale a group: min-max, no alpha"
-    if record.role not in calibration.points:
+    if record.role not in calibration:
         return "no point of the run"
     if not calibration.pooled(record.role).n:
         return "the run saw no value there"
@@ -225,7 +237,7 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
 
 
 def _min_max(calibration: Calibration, role: str, bits: int) -> Rule:
-    dtype = calibration.points[role].dtype
+    dtype = calibration.point(role).dtype
     rule = quamba_absmax(dtype)  # type: ignore[arg-type]
     return Rule(rule.statistic, rule.reducer, bits, rule.clamp, rule.arithmetic)
 
@@ -238,7 +250,8 @@ def _is_min_max(calibration: Calibration, asked: _Asked) -> bool:
     return any(np.float32(rule.scale(pooled)) == np.float32(asked.stored) for rule in rules)
 
 
-def _bits(record: ScaleRecord) -> int:
+def bits_of(record: ScaleRecord) -> int:
+    """Bits of a code of the scale, by its scheme; 8 where that does not say."""
     found = _BITS.search(record.scheme)
     return int(found[1]) if found and 2 <= int(found[1]) <= 16 else 8
 

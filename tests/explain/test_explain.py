@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import native_files
 import numpy as np
 import pytest
+from commands import Command
 from whence_cases import calibration, ema, largest, name, scales_of, streams
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance
-from qinspect.inspector.cli import main
 
 if TYPE_CHECKING:
     from conftest import Quamba, Run
 
 
-class Explain:
-    def __init__(self, capsys: pytest.CaptureFixture[str], source_root: Path) -> None:
-        self._capsys = capsys
-        self._schema = json.loads((source_root / "docs" / "schema" / "explain.json").read_text(encoding="utf-8"))
-
-    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        self._capsys.readouterr()
-        assert main(["explain", *map(str, words)]) == code
-        return self._capsys.readouterr()
-
-    def json(self, *words: str | Path) -> Any:
-        out, err = self(*words, "--json")
-        assert err == ""
-        content = json.loads(out)
-        jsonschema.Draft202012Validator(self._schema).validate(content)
-        return content
-
-
 @pytest.fixture
 def explain(
     capsys: pytest.CaptureFixture[str], source_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Explain:
+) -> Command:
     monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path / "no runs at hand"))
-    return Explain(capsys, source_root)
+    return Command("explain", capsys, source_root)
 
 
 @pytest.fixture
@@ -59,7 +39,7 @@ def group_heads(quamba: Quamba, tmp_path: Path) -> tuple[Path, Path]:
     return made[0], made[1]
 
 
-def test_alpha_is_dead_code_with_head_groups(explain: Explain, group_heads: tuple[Path, Path]) -> None:
+def test_alpha_is_dead_code_with_head_groups(explain: Command, group_heads: tuple[Path, Path]) -> None:
     found = explain.json(*group_heads)
     assert found["answer"]["rule"] == "dead-parameter"
     (alpha,) = found["declared"]
@@ -72,7 +52,7 @@ def test_alpha_is_dead_code_with_head_groups(explain: Explain, group_heads: tupl
     assert found["next"]
 
 
-def test_plain_mamba_took_its_alpha(explain: Explain, quamba: Quamba) -> None:
+def test_plain_mamba_took_its_alpha(explain: Command, quamba: Quamba) -> None:
     found = explain.json(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"))
     assert found["answer"]["rule"] == "effective"
     assert found["alpha"] == {"says": found["alpha"]["says"], "compared": 4, "differ": 4, "not_comparable": 0}
@@ -81,7 +61,7 @@ def test_plain_mamba_took_its_alpha(explain: Explain, quamba: Quamba) -> None:
     assert [c["holds"] for c in found["claims"]] == [None, None]  # no run was asked
 
 
-def test_a_calibration_confirms_what_folders_claim(explain: Explain, quamba: Quamba, run_of: Run) -> None:
+def test_a_calibration_confirms_what_folders_claim(explain: Command, quamba: Quamba, run_of: Run) -> None:
     pair = quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999")
     found = explain.json(*pair, "--run", run_of("base_mamba1"))
     assert [c["holds"] for c in found["claims"]] == [True, True]
@@ -93,7 +73,7 @@ def test_a_calibration_confirms_what_folders_claim(explain: Explain, quamba: Qua
 
 
 def test_a_folder_that_claims_another_alpha_is_found_out(
-    explain: Explain, quamba: Quamba, run_of: Run, tmp_path: Path
+    explain: Command, quamba: Quamba, run_of: Run, tmp_path: Path
 ) -> None:
     """A second run that loaded the directory of the first."""
     shutil.copytree(quamba("m1_w8a8_pa0.9995"), tmp_path / "pa-0.99999" / "model")
@@ -106,7 +86,7 @@ def test_a_folder_that_claims_another_alpha_is_found_out(
     assert "the claim does not hold" in " ".join(text.split())
 
 
-def test_a_name_of_five_decimals_may_be_rounded(explain: Explain, tmp_path: Path) -> None:
+def test_a_name_of_five_decimals_may_be_rounded(explain: Command, tmp_path: Path) -> None:
     """Quamba-SE writes 0.999996 as `pa-1`."""
     of = streams(3, 4, 24, "float16", 1 << 15)
     run = calibration(tmp_path / "run", of)
@@ -129,7 +109,7 @@ def own(folder: Path, alpha: float, seed: int, requested: dict[str, Any]) -> Pat
     return native_files.written(folder, activation_scales=points, provenance=made)
 
 
-def test_another_setting_that_reaches_the_same_scales_is_a_rival(explain: Explain, tmp_path: Path) -> None:
+def test_another_setting_that_reaches_the_same_scales_is_a_rival(explain: Command, tmp_path: Path) -> None:
     a = own(tmp_path / "a", 0.999, 1, {"seed": 1, "device": "cuda"})
     b = own(tmp_path / "b", 0.99999, 2, {"seed": 2, "device": "cpu"})
     found = explain.json(a, b)
@@ -141,7 +121,7 @@ def test_another_setting_that_reaches_the_same_scales_is_a_rival(explain: Explai
     assert found["next"][0].startswith("Change one setting at a time: seed")
 
 
-def test_a_setting_alone_that_alpha_has_no_part_in(explain: Explain, tmp_path: Path) -> None:
+def test_a_setting_alone_that_alpha_has_no_part_in(explain: Command, tmp_path: Path) -> None:
     found = explain.json(
         own(tmp_path / "a", 0.999, 1, {"seed": 1}), own(tmp_path / "b", 0.999, 2, {"seed": 2})
     )  # fmt: skip
@@ -149,7 +129,7 @@ def test_a_setting_alone_that_alpha_has_no_part_in(explain: Explain, tmp_path: P
     assert found["declared"][0]["reacted"]["differ"] == 8
 
 
-def test_the_page_as_markdown(explain: Explain, quamba: Quamba) -> None:
+def test_the_page_as_markdown(explain: Command, quamba: Quamba) -> None:
     out, _ = explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--markdown")
     headings = [line for line in out.splitlines() if line.startswith("#")]
     assert headings[:2] == ["# Did it take effect?", "", "## Answer"][::2]
@@ -158,7 +138,7 @@ def test_the_page_as_markdown(explain: Explain, quamba: Quamba) -> None:
     explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--markdown", "--json", code=2)
 
 
-def test_a_run_of_another_model_is_said(explain: Explain, quamba: Quamba, tmp_path: Path) -> None:
+def test_a_run_of_another_model_is_said(explain: Command, quamba: Quamba, tmp_path: Path) -> None:
     calibration(tmp_path / "run", {name(0): streams(1, 1, 3, "float16")[name(0)]}).close()
     _, err = explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--run", tmp_path / "run", code=2)
     assert "are of no point of the run" in err

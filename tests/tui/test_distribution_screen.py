@@ -302,6 +302,12 @@ async def check_copy_row(d: Driver, key: str) -> None:
 
 
 @check
+async def check_apply_alpha(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "the runs screen has those of a calibration" in screen_of(d).hints.status
+
+
+@check
 async def check_palette(d: Driver, key: str) -> None:
     await d.press(key)
     await d.type("alpha_first")

@@ -21,6 +21,7 @@ from qinspect.inspector.runs import Run, State, list_runs, ourselves
 from qinspect.tui import start
 from qinspect.tui.actions import RUN_ACTIONS, key_text
 from qinspect.tui.runs.feed import written_time
+from qinspect.tui.runs.form import StartScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.distribution import DistributionScreen
@@ -525,6 +526,12 @@ async def check_compare_outputs(d: Driver, key: str) -> None:
 
 
 @check
+async def check_apply_alpha(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "is no calibration of ours" in d.runs.hints.status
+
+
+@check
 async def check_palette(d: Driver, key: str) -> None:
     await d.press(key)
     assert isinstance(d.app.screen, JumpScreen)
@@ -786,9 +793,27 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert "A alpha 0.9, B alpha 0.999" in d.painted
         await d.press("j")
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
-        await d.press("escape", "p")
+        await d.press("A")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
+        assert isinstance(d.app.screen, StartScreen)
+        to, typed = str(calibration.checkpoints[0]), f"{screen.pane.alpha:g}"
+        out = f"{to}-alpha-{typed}"
+        assert d.app.screen.template.argv(d.app.screen.values)[-8:] == [
+            "apply", run.id, "--alpha", typed, "--to", to, "--out", out
+        ]  # fmt: skip
+        await d.press("enter")
+        await d.until(lambda: d.app.screen is screen, "its start")
+        await d.press("escape")
         calibration.close()
+        await d.until(lambda: len(d.runs.list.runs) == 2, "it in the list")
+        applied = next(r for r in list_runs() if r.id != run.id)
+        assert ended(applied).state is State.FINISHED
+        assert (Path(out) / "model.safetensors").exists()
+        await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == applied.id, "it")
+        await d.press("J" if d.runs.list.runs[0].run.id == applied.id else "K")
+        await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == run.id, "the calibration again")
 
+        await d.press("p")
         rows = d.runs.points_list.rows
         at = next(i for i, (point, *_) in enumerate(rows) if point.name.endswith("layers.1.mixer.z_act:input"))
         d.runs.points_list.move_to(at)
@@ -798,6 +823,11 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert chosen.name_shown == "layers.1.mixer.z_act:input"
         await d.press("escape", "o")
 
+        await d.press("A")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form, for any alpha")
+        assert isinstance(d.app.screen, StartScreen)
+        assert d.app.screen.values["to"] == to
+        await d.press("escape")
         await d.press("d")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")
         await d.until(lambda: "Hadamard rotation" in d.painted, "what they are")

@@ -15,7 +15,7 @@ def template(name: str) -> Template:
 
 def test_what_ships_is_whole() -> None:
     templates, problems = load_templates()
-    assert [t.name for t in templates] == ["command", "calibrate", "Quamba", "lm_eval"]
+    assert [t.name for t in templates] == ["command", "calibrate", "Quamba", "lm_eval", "apply"]
     assert problems == []
     assert all(t.help for t in templates)
 
@@ -99,7 +99,7 @@ def test_the_users_templates_come_first_and_replace(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(USER)
     templates, problems = load_templates(config)
-    assert [t.name for t in templates] == ["command", "mine", "Quamba", "calibrate", "lm_eval"]
+    assert [t.name for t in templates] == ["command", "mine", "Quamba", "calibrate", "lm_eval", "apply"]
     assert problems == []
     assert templates[1].cwd == "/"
     assert templates[2].argv({}) == ["quamba.sh"]
@@ -132,7 +132,7 @@ def test_what_is_wrong_with_the_users_is_said_and_the_others_are_there(text: str
     config = tmp_path / "config.toml"
     config.write_text(text)
     templates, problems = load_templates(config)
-    assert [t.name for t in templates] == ["command", "calibrate", "Quamba", "lm_eval"]
+    assert [t.name for t in templates] == ["command", "calibrate", "Quamba", "lm_eval", "apply"]
     (problem,) = problems
     assert said in problem
 

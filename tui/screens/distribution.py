@@ -4,6 +4,7 @@ knows."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -50,9 +51,11 @@ class DistributionScreen(ActionScreen):
     AUTO_FOCUS = ""
     actions = DISTRIBUTION_ACTIONS
 
-    def __init__(self, source: Source, name: str, glyphs: Glyphs) -> None:
+    def __init__(self, source: Source, name: str, glyphs: Glyphs, apply: Callable[[float], None] | None = None) -> None:
+        """apply: asks for a checkpoint that an alpha shall be put into; None where the points are of no calibration."""
         super().__init__()
         self.source = source
+        self._apply = apply
         self.name_shown = name
         self.glyphs = glyphs
         self._bits_chosen = False
@@ -225,6 +228,12 @@ class DistributionScreen(ActionScreen):
         if lines:
             copy_to_terminal(self.app, "\n".join(lines))
             self.hints.say(f"sent to the terminal's clipboard: alpha {number(alpha)}")
+
+    def action_apply_alpha(self) -> None:
+        if self._apply is None:
+            self.hints.say("alpha is of activations: the runs screen has those of a calibration")
+        else:
+            self._apply(self.pane.alpha)
 
     def action_help(self) -> None:
         signs = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.message import Message
@@ -19,6 +21,9 @@ from qinspect.tui.runs.lists import PointsList, event_text
 from qinspect.tui.runs.templates import load_templates
 from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.runs_base import RunsBase
+
+if TYPE_CHECKING:
+    from qinspect.inspector.calibrate.stored import Calibration
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json", "*.pt", "*.pth")
 
@@ -140,15 +145,44 @@ class RunsDoing(RunsBase):
         from qinspect.tui.distribution.run_points import RunSource
         from qinspect.tui.screens.distribution import DistributionScreen
 
+        run = self.shown.run
         try:
-            source = RunSource(open_calibration(self.shown.run))
+            source = RunSource(open_calibration(run))
         except QinspectError as e:
             self.hints.say(shown(str(e), 300))
             return
         point = self.query_one("#points", PointsList).point if self.view == "points" else None
         chosen = point.name.rpartition(" ")[2] if point else ""
         name = chosen if chosen in source.names else source.first()
-        self.app.push_screen(DistributionScreen(source, name, self.glyphs))
+        ask = partial(self._ask_to_apply, run, source.calibration)
+        self.app.push_screen(DistributionScreen(source, name, self.glyphs, ask))
+
+    def action_apply_alpha(self) -> None:
+        """The form of `apply`, for any alpha."""
+        if self.shown is None:
+            return
+        from qinspect.inspector.calibrate.stored import open_calibration
+
+        try:
+            calibration = open_calibration(self.shown.run)
+        except QinspectError as e:
+            self.hints.say(shown(str(e), 300))
+            return
+        self._ask_to_apply(self.shown.run, calibration)
+        calibration.close()
+
+    def _ask_to_apply(self, run: Run, calibration: Calibration, alpha: float | None = None) -> None:
+        """The form of `apply` for a calibration: into the first checkpoint that it wrote, unless another is typed."""
+        from qinspect.inspector.calibrate.recipes import short
+
+        values = {"run": run.id, "cwd": run.spec.cwd}
+        for to in calibration.checkpoints[:1]:
+            values["to"] = str(to)
+        if alpha is not None:
+            values["alpha"] = short(alpha)
+            if "to" in values:
+                values["out"] = f"{values['to']}-alpha-{short(alpha)}"
+        self._open_form(Filled("apply", values))
 
     def action_compare_outputs(self) -> None:
         """The first and the last of the models that the run made; one alone beside the model that is open."""

@@ -1,0 +1,118 @@
+"""A request from its words to what is to be done: scales of a run, or of a checkpoint, for another checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from qinspect.inspector.apply.choice import Choice, Request, choose, reaches
+from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint, model_sha256
+from qinspect.inspector.apply.plan import Plan, check_family, plan_of
+from qinspect.inspector.apply.provenance import Origin
+from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_run
+from qinspect.inspector.apply.write import Written
+from qinspect.inspector.calibrate.recipes import short
+from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.text import some, strip_root
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Application:
+    """A request that was carried out. reached: how many points it reaches, a sentence. notes: what stays as it is, and
+    why. warnings: what may be wrong with it. written: None for a dry run."""
+
+    plan: Plan
+    origin: Origin
+    source: str
+    reached: str
+    notes: Sequence[str]
+    warnings: Sequence[str]
+    out: str
+    written: Written | None
+
+    @property
+    def outcome(self) -> str:
+        """What became of the scales, a sentence."""
+        n, same = len(self.plan.replacements), len(self.plan.same)
+        if not n:
+            return f"Nothing changes: {some(same, 'scale')} asked for, and the checkpoint has {_them(same)} already."
+        entries = some(len({key for r in self.plan.replacements for key in r.keys}), "entry", "entries")
+        said = f"{some(n, 'scale')} replaced, in {entries}"
+        return f"{said}; {some(same, 'other')} {'is' if same == 1 else 'are'} there already." if same else f"{said}."
+
+
+def _them(n: int) -> str:
+    return "it" if n == 1 else "them"
+
+
+def of_run(
+    name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Progress
+) -> Application:
+    """What a request does to a checkpoint, by the tables of a run of this name. Nothing is written. Raises as its steps
+    do."""
+    check_family(fmt)
+    same_model, differs = fingerprint(check_run(calibration, fmt))
+    choice = choose(calibration, request, {r.role for r in fmt.scales() if r.kind is Kind.ACTIVATION})
+    plan = plan_of(fmt, targets_of_run(calibration, fmt, choice, request.rule, progress))
+    asked = {"alpha": request.alpha, "rule": request.rule, "points": [str(p) for p in request.points]}
+    notes = (*choice.notes, *_left(calibration, choice))
+    return Application(
+        plan, Origin(asked, _run(name, calibration)), f"{calibration.folder}, recipe {calibration.recipe}",
+        _reached(calibration, request, choice), notes if differs else (*notes, same_model),
+        (same_model,) if differs else (), out, None,
+    )  # fmt: skip
+
+
+def _run(name: str, calibration: Calibration) -> dict[str, object]:
+    """Which run it is, for who reads the checkpoint elsewhere: by name, and by the hashes of model and data."""
+    record = calibration.record
+    decides, data = record.get("decides"), record.get("data")
+    return {
+        "run": name,
+        "recipe": calibration.recipe,
+        "model_sha256": decides.get("model") if isinstance(decides, dict) else None,
+        "data_sha256": data.get("sha256") if isinstance(data, dict) else None,
+    }
+
+
+def _reached(calibration: Calibration, request: Request, choice: Choice) -> str:
+    rule = f"The rule {request.rule}" if request.rule else "The recipe's rule"
+    alphas = sorted({a for a in choice.alphas.values() if a is not None})
+    at = f" at alpha {' and '.join(map(short, alphas))}" if alphas else ""
+    return f"{rule}{at} reaches {len(choice.alphas)} of {some(len(calibration.points), 'point')} of the run."
+
+
+def _left(calibration: Calibration, choice: Choice) -> Iterator[str]:
+    """What is not chosen, and why."""
+    others = [n for n in calibration.points if strip_root(n) not in choice.alphas]
+    percentile = sum(reaches(calibration, n) for n in others)
+    if fixed := len(others) - percentile:
+        yield f"{some(fixed, 'point')} {_stay(fixed)}: the recipe makes {'it' if fixed == 1 else 'them'} by min-max."
+    if percentile:
+        yield f"{some(percentile, 'point')} {_stay(percentile)}: not asked for."
+
+
+def _stay(n: int) -> str:
+    return "stays as it is" if n == 1 else "stay as they are"
+
+
+def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Application:
+    """What taking over the scales of `source` does to a checkpoint. Nothing is written. Raises as its steps do."""
+    check_family(fmt)
+    check_checkpoint(source.checkpoint, fmt.checkpoint)
+    targets, lacking = targets_of_checkpoint(source, fmt, request.points)
+    of = {
+        "scales_from": str(source.checkpoint.path),
+        "scales_from_format": source.description,
+        "model_sha256": model_sha256(source.checkpoint),
+    }
+    asked = f"{some(len(targets), 'scale')} of both {'was' if len(targets) == 1 else 'were'} asked for."
+    notes = [f"{some(len(lacking), 'point')} {_stay(len(lacking))}: no scale of it there." for _ in lacking[:1]]
+    return Application(
+        plan_of(fmt, targets), Origin({"points": [str(p) for p in request.points]}, of),
+        f"{source.checkpoint.path}, {source.description}", asked,
+        tuple(notes), (), out, None,
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""`qinspect apply`. docs/cli.md is its contract, docs/apply.md says what it does to which numbers."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from cyclopts import Parameter
+
+from qinspect.inspector.apply import report
+from qinspect.inspector.apply.application import Application, of_checkpoint, of_run
+from qinspect.inspector.apply.choice import Request, checked_alpha, parse_points
+from qinspect.inspector.apply.write import write
+from qinspect.inspector.calibrate.checkpoint import check_target
+from qinspect.inspector.calibrate.stored import RUN_HELP, calibration_named
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.errors import UsageError
+from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.printing import AsJson, Meter, print_json, print_text, terminal_width, with_meter
+from qinspect.inspector.text import visible
+
+Alpha = Annotated[float | None, Parameter(help="For every point that the recipe makes by a percentile.")]
+Rule = Annotated[
+    Literal["ema", "pooled-float64", "pooled-float32", "mean", "max", "mse", "entropy", "absmax"] | None,
+    Parameter(help="Instead of the recipe's own at each point; mse, entropy and absmax take no alpha."),
+]
+PointsWords = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        help="GLOB: these points only. GLOB=ALPHA: an alpha of their own. As often as needed, the last counts.",
+    ),
+]
+ScalesFrom = Annotated[
+    str | None, Parameter(help="A checkpoint whose scales are taken over exactly, instead of those of a run.")
+]
+
+
+def apply_command(
+    run: Annotated[str | None, Parameter(help=f"{RUN_HELP} Not with --scales-from.")] = None,
+    /,
+    *,
+    to: Annotated[str, Parameter(help="The checkpoint whose scales are replaced. It stays as it is.")],
+    out: Annotated[Path, Parameter(help="The folder to write: absent, or empty.")],
+    alpha: Alpha = None,
+    rule: Rule = None,
+    points: PointsWords = None,
+    scales_from: ScalesFrom = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be replaced, and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."""
+    request = Request(None if alpha is None else checked_alpha(alpha), rule, parse_points(points or []))
+    _check(run, request, scales_from)
+    check_target(out)
+
+    def work(meter: Meter) -> Application:
+        fmt = _opened(to, meter)
+        if scales_from is not None:
+            applied = of_checkpoint(_opened(scales_from, meter), fmt, request, str(out))
+        else:
+            applied = _by_run(str(run), fmt, request, str(out), meter)
+        return applied if dry_run else replace(applied, written=write(applied.plan, out, applied.origin, meter))
+
+    with _interrupted_by_sigterm():
+        done = with_meter(work)
+    if as_json:
+        print_json(report.payload(done))
+    else:
+        print_text(report.text(done, terminal_width()))
+    return 0
+
+
+def _check(run: str | None, request: Request, scales_from: str | None) -> None:
+    if (run is None) == (scales_from is None):
+        raise UsageError("the scales are those of a run, or of a checkpoint", cure="Give RUN, or --scales-from.")
+    asks = request.alpha is not None or request.rule is not None or any(p.alpha is not None for p in request.points)
+    if scales_from is not None and asks:
+        raise UsageError("--scales-from takes scales as they are, without alpha or rule", cure="Leave those out.")
+
+
+def _opened(name: str, meter: Meter) -> Format:
+    return format_of(open_checkpoint(name, lambda d, t: meter(f"opening {visible(name, 60)}", d, t)))
+
+
+def _by_run(name: str, fmt: Format, request: Request, out: str, meter: Meter) -> Application:
+    calibration = calibration_named(name)
+    try:
+        return of_run(name, calibration, fmt, request, out, lambda d, t: meter("making scales", d, t))
+    finally:
+        calibration.close()
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """What a run's cancelling sends ends it as ctrl-c does: nothing half-written is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
