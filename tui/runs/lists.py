@@ -91,7 +91,8 @@ class PointsList(LineList):
         spark_width = max(0, min(len(values), width // 4)) if len(values) > 1 else 0
         latest = f" {point.n:>4}x  " if point.n > 1 else "        "
         fields = {k: v for k, v in point.latest.items() if not isinstance(v, str)}  # texts are in its name
-        text = fields_text({key: fields[key], **fields} if key in fields else fields)
+        moving = {k: v for k, v in fields.items() if len(set(point.values.get(k, ()))) > 1}
+        text = fields_text({**moving, **fields})
         room = width - name_width - len(latest) - spark_width - 1
         pieces += [(latest, "dim"), (fill(shown(text, 500), max(1, room), self.glyphs.cut), "")]
         return [*pieces, (" ", ""), (sparkline(values, spark_width, self.glyphs), "accent")]
