@@ -402,3 +402,5 @@ app.command(
 )  # fmt: skip
 _WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
 app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)
+_ACCURACY_HELP = "Whether two accuracies differ, how sure that is, and how small a difference their items could show."
+app.command("qinspect.inspector.accuracy.cli:accuracy", name="accuracy", help=_ACCURACY_HELP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 PIPE_WIDTH = 100
 """Columns at which sentences are folded where there is no terminal."""
+_INDENT = 13
 T = TypeVar("T")
 
 
@@ -37,6 +39,16 @@ def print_json(content: object) -> None:
     """One JSON object, in ASCII."""
     json.dump(content, sys.stdout, indent=1, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def folded(label: str, content: str, width: int) -> list[str]:
+    """Lines of `content` behind a label, folded at `width` columns; paths and names are never cut, and no number is
+    parted from its percent sign."""
+    lines = textwrap.wrap(
+        visible(content).replace(" %", "\N{NO-BREAK SPACE}%"), width=max(40, width), initial_indent=label,
+        subsequent_indent=" " * min(len(label), _INDENT), break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def print_table(table: Table) -> None:

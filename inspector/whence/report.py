@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from qinspect.inspector.printing import PIPE_WIDTH
+from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import number, visible
+from qinspect.inspector.text import number
 from qinspect.inspector.whence.agreement import Agreement, Interval
 from qinspect.inspector.whence.findings import TOLERANCES, Findings, Fit, PointFinding, RuleFinding
 from qinspect.inspector.whence.spread import COVERAGE
@@ -29,23 +28,23 @@ def text(f: Findings, v: Verdict, width: int | None) -> str:
     """The report for people. width: columns of the terminal, None for a pipe."""
     w = width or PIPE_WIDTH
     lines = [
-        *_folded("checkpoint  ", f"{f.checkpoint}, {f.description}", w),
-        *_folded("run         ", f"{f.calibration}, recipe {f.recipe}", w), "",
-        *_folded("VERDICT  ", f"{v.text} [{v.kind}]", w),
+        *folded("checkpoint  ", f"{f.checkpoint}, {f.description}", w),
+        *folded("run         ", f"{f.calibration}, recipe {f.recipe}", w), "",
+        *folded("VERDICT  ", f"{v.text} [{v.kind}]", w),
     ]  # fmt: skip
     for sentence in v.evidence:
-        lines += _folded("         ", sentence, w)
+        lines += folded("         ", sentence, w)
     if v.cure:
-        lines += _folded("  next   ", v.cure, w)
+        lines += folded("  next   ", v.cure, w)
     if f.rules:
         shown = f.rules[0]
         lines += ["", "RULES", *_table(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
         for r in f.rules:
-            lines += _folded(f"  {r.candidate.name}: ", r.candidate.says, w)
+            lines += folded(f"  {r.candidate.name}: ", r.candidate.says, w)
         rows = [_point_cells(p, p.fits.get(shown.candidate.name)) for p in f.points]
         lines += [
             "",
-            *_folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
+            *folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
             *_table(Table(_POINTS, rows), width),
         ]
     return "\n".join(lines)
@@ -80,15 +79,6 @@ def _point_cells(p: PointFinding, fit: Fit | None) -> list[str]:
     alpha = "" if first is None else bounds(first)
     how = "no alpha" if fit.tolerance is None else off(fit.tolerance)
     return [p.role, number(p.stored), samples, alpha, how, bounds(fit.data) if fit.data else ""]
-
-
-def _folded(label: str, content: str, width: int) -> list[str]:
-    glued = visible(content).replace(" %", "\N{NO-BREAK SPACE}%")
-    lines = textwrap.wrap(
-        glued, width=max(40, width), initial_indent=label, subsequent_indent=" " * min(len(label), 12),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def payload(f: Findings, v: Verdict) -> Json:
