@@ -160,6 +160,8 @@ def report(
 ) -> int:
     """Report on one checkpoint, or on how B differs from A."""
     if b is None:
+        if noise or run:
+            raise UsageError("noise is that of a difference", expected="two models beside --noise or --run")
         return scales(a, as_json=as_json)
     first = _open(a)
     try:
