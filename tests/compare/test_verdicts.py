@@ -70,7 +70,7 @@ def fixtures(a: str, b: str) -> Make:
 def plain(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> Make:
     def make(tmp: Path) -> Comparison:
         for name, tensors in (("a", a), ("b", b)):
-            (tmp / name).mkdir()
+            (tmp / name).mkdir(parents=True)
             save_file(dict(tensors), tmp / name / "model.safetensors")
         return compared(tmp / "a", tmp / "b")
 
@@ -93,6 +93,7 @@ def unread(tmp: Path) -> Comparison:
 
 
 def linked(tmp: Path) -> Comparison:
+    tmp.mkdir(parents=True)
     (tmp / "link").symlink_to(LOW)
     return compared(LOW, tmp / "link")
 
@@ -220,10 +221,8 @@ def test_numbers_of_an_effect(tmp_path: Path) -> None:
     assert (e.kind, e.n, e.n_changed, e.n_up, e.n_down, len(e.beyond)) == ("effective", 4, 4, 4, 0, 4)
     assert e.sign_p == 1 / 16  # one-sided: the way is declared
     assert e.holm_p is None  # the measured defaults have no distribution
-    assert [d and (d.text, d.where) for d in e.declared] == [
-        ("0.9995", "directory name"),
-        ("0.99999", "directory name"),
-    ]
+    assert [d and d.text for d in e.declared] == ["0.9995", "0.99999"]
+    assert {d and d.where for d in e.declared} == {"directory name"}
 
 
 def test_undeclared_the_sign_test_is_two_sided(tmp_path: Path) -> None:
