@@ -160,6 +160,8 @@ def report(
 ) -> int:
     """Report on one checkpoint, or on how B differs from A."""
     if b is None:
+        if noise or run:
+            raise UsageError("noise is that of a difference", expected="two models beside --noise or --run")
         return scales(a, as_json=as_json)
     first = _open(a)
     try:
@@ -406,3 +408,5 @@ app.command("qinspect.inspector.explain.cli:explain_command", name="explain", he
 app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)
 _APPLY_HELP = "A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."
 app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)
+_ACCURACY_HELP = "Whether two accuracies differ, how sure that is, and how small a difference their items could show."
+app.command("qinspect.inspector.accuracy.cli:accuracy", name="accuracy", help=_ACCURACY_HELP)

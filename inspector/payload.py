@@ -216,6 +216,8 @@ def comparison(c: Comparison, pairs: list[ScalePair], weights: list[WeightPair])
             "same_data": c.noise.same_data,
             "same_order": c.noise.same_order,
             "floor": c.noise.floor,
+            "run": c.noise.run or None,
+            "run_at_hand": c.noise.at_hand,
             "sources": list(c.noise.sources),
         },
         "summary": {

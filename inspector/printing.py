@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 PIPE_WIDTH = 100
 """Columns at which sentences are folded where there is no terminal."""
+_INDENT = 13
 T = TypeVar("T")
 
 
@@ -40,6 +41,16 @@ def print_json(content: object) -> None:
     sys.stdout.write("\n")
 
 
+def folded(label: str, content: str, width: int) -> list[str]:
+    """Lines of `content` behind a label, folded at `width` columns; paths and names are never cut, and no number is
+    parted from its percent sign."""
+    lines = textwrap.wrap(
+        visible(content).replace(" %", "\N{NO-BREAK SPACE}%"), width=max(40, width), initial_indent=label,
+        subsequent_indent=" " * min(len(label), _INDENT), break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
 def print_table(table: Table) -> None:
     """A table: as wide as the terminal, unfolded in a pipe."""
     width = terminal_width()
@@ -49,16 +60,6 @@ def print_table(table: Table) -> None:
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def folded(label: str, content: str, width: int) -> list[str]:
-    """Lines of a sentence behind its label, those that follow below where it begins. `content` may be untrusted."""
-    glued = visible(content).replace(" %", "\N{NO-BREAK SPACE}%")
-    lines = textwrap.wrap(
-        glued, width=max(40, width), initial_indent=label, subsequent_indent=" " * min(len(label), 12),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def narrate(text: str) -> None:

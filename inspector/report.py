@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -13,6 +12,7 @@ from qinspect.inspector.compare import Comparison, Difference, ScalePair, Status
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.noise.band import place_of
+from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size, visible
@@ -37,17 +37,17 @@ def model_line(label: str, fmt: Format) -> str:
 
 def comparison_text(c: Comparison, rows: Table, terminal_width: int | None = None) -> str:
     """The report on two models, with the table of scales `rows`. terminal_width: None for a pipe."""
-    width = terminal_width or 100
+    width = terminal_width or PIPE_WIDTH
 
     def shown(table: Table) -> str:
         table = table.without_empty()
         return table.rich(terminal_width) if terminal_width else table.text()
 
     parts = [model_line("A", c.a), model_line("B", c.b), ""]
-    parts.append(_wrap("VERDICT  ", f"{c.headline.text} [{c.headline.rule}]", width))
-    parts += [_wrap("  - ", f"{r.text} [{r.rule}]", width) for r in c.reasons]
+    parts += folded("VERDICT  ", f"{c.headline.text} [{c.headline.rule}]", width)
+    parts += [line for r in c.reasons for line in folded("  - ", f"{r.text} [{r.rule}]", width)]
     if c.next:
-        parts.append(_wrap("  next   ", c.next, width))
+        parts += folded("  next   ", c.next, width)
     parts += ["", *_summary_lines(c)]
     if rows.rows:
         heading = f"DIFFERENCES ({len(rows.rows)} scales; base A; of a tensor, its largest)"
@@ -57,21 +57,8 @@ def comparison_text(c: Comparison, rows: Table, terminal_width: int | None = Non
     if c.copies:
         parts += ["", "COPIES THAT DISAGREE", shown(copies_table(c))]
     if c.notes:
-        parts += ["", *(_wrap("note, ", visible(n), width) for n in c.notes)]
+        parts += ["", *(line for n in c.notes for line in folded("note, ", n, width))]
     return "\n".join(parts)
-
-
-def _wrap(label: str, text: str, width: int) -> str:
-    """`text` folded at `width` columns behind a label; paths and names are never cut."""
-    folded = textwrap.fill(
-        text.replace(" %", "\N{NO-BREAK SPACE}%"),
-        width=max(40, width),
-        initial_indent=label,
-        subsequent_indent=" " * len(label),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return folded.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _summary_lines(c: Comparison) -> Iterator[str]:

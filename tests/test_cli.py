@@ -39,6 +39,7 @@ SCHEMAS = (
     "whence",
     "explain",
     "apply",
+    "accuracy",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scale": [1.0], "é.scale": [1.0], "=1+1.scale": [0.0, 4.0], "x\n\x1b[31m.scale": [1.0]}

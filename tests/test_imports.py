@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("show", "A", "layers.0.mixer.in_proj.weight"),
     ("dequantize", "A", "OUT"),
     ("logs", "LOG"),
+    ("accuracy", "LOG", "LOG"),
     ("verify", "--samples", "2"),
     ("verify", "--samples", "2", "--json"),
     ("verify", "ACTIVATION", "--key", "x_bf16.*"),

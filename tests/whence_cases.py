@@ -72,7 +72,7 @@ def largest(samples: Samples, alpha: float = 1.0) -> float:
     return float((found.to(dtype) / 127).float())
 
 
-def calibration(folder: Path, of: Streams, *, keep_samples: bool = True) -> Calibration:
+def calibration(folder: Path, of: Streams, *, keep_samples: bool = True, recipe: str = "quamba") -> Calibration:
     """The folder that a calibration on these leaves, opened."""
     folder.mkdir(parents=True)
     tables = {n: [MagnitudeTable.of(x) for x in samples] for n, samples in of.items()}
@@ -85,7 +85,7 @@ def calibration(folder: Path, of: Streams, *, keep_samples: bool = True) -> Cali
     points = [{"point": n, "dtype": s[0].dtype.name, "rotated": False, "scale": 1.0} for n, s in of.items()]
     record = {
         "schema": SCHEMA,
-        "settings": {"recipe": "quamba"},
+        "settings": {"recipe": recipe},
         "alphas": [{"alpha": 0.5, "points": points, "checkpoints": []}],
     }
     (folder / RESULT).write_text(json.dumps(record))

@@ -29,9 +29,16 @@ class QinspectApp(App[None]):
     TITLE = "qinspect"
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, path_a: str | None, path_b: str | None = None, theme: str | None = None) -> None:
+    def __init__(
+        self,
+        path_a: str | None,
+        path_b: str | None = None,
+        theme: str | None = None,
+        noise: tuple[str, ...] = (),
+        noise_run: str | None = None,
+    ) -> None:
         super().__init__(driver_class=Terminal)
-        self.session = Session(path_a or "", path_b)
+        self.session = Session(path_a or "", path_b, noise, noise_run)
         self.has_models = path_a is not None
         self.runs = RunsService(self)
         self.remembered = settings.load_state()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint, Entry
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.formats import Format, ScaleRecord
+    from qinspect.inspector.noise.sources import Sources
     from qinspect.inspector.paired_tree import PairedTree
     from qinspect.tui.look import Line
     from qinspect.tui.rows import Value, Values
@@ -100,11 +101,15 @@ class Failed(Message):
 class Session:
     """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread.
 
-    skip_codes: set it to end a long comparison of codes; scales are compared all the same.
+    noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
+    noise_problem: why they are not. skip_codes: set it to end a long comparison of codes; scales are compared all the
+    same.
     """
 
     path_a: str
     path_b: str | None
+    noise: tuple[str, ...] = ()
+    noise_run: str | None = None
     a: Format | None = None
     b: Format | None = None
     checkpoint_a: Checkpoint | None = None
@@ -113,6 +118,7 @@ class Session:
     pairs: list[ScalePair] = field(default_factory=list)
     error_a: str = ""
     error_b: str = ""
+    noise_problem: str = ""
     skip_codes: bool = False
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
@@ -200,11 +206,25 @@ class Session:
                 raise CodesSkipped
             progress(phase, done, total)
 
+        sources = self._sources(self.a, self.b)
         try:
-            self.comparison = compare(self.a, self.b, None, skippable, ready)
+            self.comparison = compare(self.a, self.b, None, skippable, ready, sources)
         except CodesSkipped:
-            self.comparison = compare(self.a, self.b, False, progress, None)
+            self.comparison = compare(self.a, self.b, False, progress, None, sources)
+        finally:
+            sources.close()
+        self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
+
+    def _sources(self, a: Format, b: Format) -> Sources:
+        """What noise bands are made of. Repeats or a run that cannot be had are a problem to show, not the end."""
+        from qinspect.inspector.noise.sources import NOTHING, sources_of
+
+        try:
+            return sources_of(a, b, self.noise, self.noise_run)
+        except QinspectError as e:
+            self.noise_problem = str(e)
+            return NOTHING
 
     def weight_schemes(self) -> dict[str, str]:
         """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its

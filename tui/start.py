@@ -13,7 +13,13 @@ def over_ssh() -> bool:
     return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
 
 
-def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False) -> int:
+def run(
+    path_a: str | None,
+    path_b: str | None,
+    low_bandwidth: bool = False,
+    noise: tuple[str, ...] = (),
+    noise_run: str | None = None,
+) -> int:
     """Show the screen until the user leaves; returns the exit code. Without models: the runs screen.
 
     Over SSH: fewer frames a second, no animation, no smooth scrolling. Colours stay what the terminal announces;
@@ -35,7 +41,7 @@ def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False) -> 
 
     if glyphs_for_locale() is ASCII:
         use_plain_scrollbars()
-    app = QinspectApp(path_a, path_b, theme="qinspect-ansi" if low_bandwidth else None)
+    app = QinspectApp(path_a, path_b, "qinspect-ansi" if low_bandwidth else None, noise, noise_run)
     app.run()
     code = app.return_code or 0
     if code < 128:  # else the terminal may be gone

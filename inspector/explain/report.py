@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from qinspect.inspector.explain.explanation import Explanation, alpha_said
 from qinspect.inspector.explain.reach import PlaceFinding, Reacted
 from qinspect.inspector.explain.settings import DeclaredSetting
 from qinspect.inspector.formats import Format
-from qinspect.inspector.printing import PIPE_WIDTH
+from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import percent, some, visible
 
@@ -113,9 +112,9 @@ def text(e: Explanation, width: int | None) -> str:
     lines = [_model("A", e.comparison.a), _model("B", e.comparison.b)]
     lines += [f"run  {visible(run)}" for run in e.runs]
     for s in sections(e):
-        lines += ["", *_folded(f"{s.title:<10}", s.sentences[0] if s.sentences else "", w)]
+        lines += ["", *folded(f"{s.title:<10}", s.sentences[0] if s.sentences else "", w)]
         for sentence in s.sentences[1:]:
-            lines += _folded(" " * 10, sentence, w)
+            lines += folded(" " * 10, sentence, w)
         if s.table and s.table.rows:
             kept = s.table.without_empty()
             lines.append(kept.rich(width) if width else kept.text())
@@ -142,15 +141,6 @@ def _escaped(sentence: str) -> str:
 
 def _model(label: str, fmt: Format) -> str:
     return f"{label}    {visible(str(fmt.checkpoint.path))}: {visible(fmt.description, 200)}"
-
-
-def _folded(label: str, content: str, width: int) -> list[str]:
-    glued = visible(content).replace(" %", "\N{NO-BREAK SPACE}%")
-    lines = textwrap.wrap(
-        glued, width=max(40, width), initial_indent=label, subsequent_indent=" " * len(label),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def payload(e: Explanation) -> Json:

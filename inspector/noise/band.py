@@ -80,13 +80,16 @@ class Noise:
 
     same_data: whether A and B were calibrated on the same samples, by their min-max points; None where there are none.
     same_order: whether they say so of the order; None where they do not say it. bands: by role, all that are known, the
-    one that applies first. sources: a clause for each origin.
+    one that applies first. sources: a clause for each origin. run: the calibration whose samples were resampled,
+    "" for none; at_hand: it was found, not named.
     """
 
     same_data: bool | None = None
     same_order: bool | None = None
     bands: Mapping[str, tuple[Band, ...]] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    run: str = ""
+    at_hand: bool = False
 
     @property
     def floor(self) -> Floor:

@@ -63,7 +63,8 @@ def noise_of(
         applies = next(b for b in bands if b.floor == floor)
         rest = (b for b in bands if b is not applies and (b.origin != "measured elsewhere" or _is_first(b, bands)))
         found[scale.role] = (applies, *rest)
-    return Noise(same_data, same_order, found, tuple(_said(sources, found, is_one_pass)))
+    said = tuple(_said(sources, found, is_one_pass))
+    return Noise(same_data, same_order, found, said, sources.run_name if resampling else "", sources.at_hand)
 
 
 def _made(scale: ComparedScale, sources: Sources, resampling: Resampling | None, is_one_pass: bool) -> Iterator[Band]:

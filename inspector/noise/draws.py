@@ -47,7 +47,8 @@ class Draws:
 
     def factors(self, quantiles: Floats) -> NDArray[np.float64]:
         """float64[draws, n]: the kernel's, of the width that these quantiles, one a sample, ask for."""
-        return np.exp(self.noise * float(np.log(np.maximum(quantiles, _LEAST)).std()))
+        made: NDArray[np.float64] = np.exp(self.noise * float(np.log(np.maximum(quantiles, _LEAST)).std()))
+        return made
 
 
 def ema_weights(sigma: float, n: int) -> NDArray[np.float64]:

@@ -125,7 +125,7 @@ def spread_band(repeats: Sequence[Repeat], floor: Floor, role: str, percent: flo
     return Band(low, high, floor, "repeats", 1 - LEVEL, len(found), p)
 
 
-_GRIDS: tuple[tuple[int, Any], ...] = ((2**-8, "bfloat16"), (2**-11, np.float16), (2**-24, np.float32))
+_GRIDS: tuple[tuple[float, Any], ...] = ((2**-8, "bfloat16"), (2**-11, np.float16), (2**-24, np.float32))
 
 
 def _grid_step(values: Sequence[Array]) -> float:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qinspect.inspector.distribution import Bounds
 from qinspect.inspector.distribution.quantization import q_max
-from qinspect.inspector.printing import PIPE_WIDTH
+from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import number, visible
+from qinspect.inspector.text import number
 from qinspect.inspector.verify.activations import Activations
 from qinspect.inspector.verify.checks import EXAMPLE, Check, ExampleRow
 from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick
@@ -66,7 +65,7 @@ def text(v: Verification, width: int | None, plot: Sequence[str] = ()) -> str:
     lines.append("CHECKS")
     for c in v.checks:
         label = "  pass  " if c.passed else "  FAIL  "
-        lines += _folded(label, f"{c.text} [{c.name}]", width or PIPE_WIDTH)
+        lines += folded(label, f"{c.text} [{c.name}]", width or PIPE_WIDTH)
     failed = sum(not c.passed for c in v.checks)
     lines.append(f"{failed} of {len(v.checks)} checks failed" if failed else f"all {len(v.checks)} checks passed")
     return "\n".join(lines)
@@ -74,22 +73,22 @@ def text(v: Verification, width: int | None, plot: Sequence[str] = ()) -> str:
 
 def _head(v: Verification, width: int) -> Iterator[str]:
     a, pooled = v.activations, v.activations.pooled
-    yield from _folded("activations  ", f"{a.title}, {a.dtype}; counted on the {v.device}", width)
-    yield from _folded("             ", a.recipe, width)
-    yield from _folded(
+    yield from folded("activations  ", f"{a.title}, {a.dtype}; counted on the {v.device}", width)
+    yield from folded("             ", a.recipe, width)
+    yield from folded(
         "largest |x|  ", f"{number(pooled.absmax)}; {v.bits} bits, codes -{q_max(v.bits)} ... {q_max(v.bits)}", width
     )
     y = v.yardstick
     which = f"|x| <= {number(y.limit)}, the {y.share:g}-quantile of all values: {y.n_inliers:,} of {pooled.n:,}"
-    yield from _folded("inliers      ", which, width)
+    yield from folded("inliers      ", which, width)
     for note in v.notes:
-        yield from _folded("note         ", note, width)
+        yield from folded("note         ", note, width)
 
 
 def _titled(heading: str, notation: str, table: Table, width: int | None) -> Iterator[str]:
     yield heading
     if notation:
-        yield from _folded("  ", notation, width or PIPE_WIDTH)
+        yield from folded("  ", notation, width or PIPE_WIDTH)
     yield table.rich(width) if width else table.text()
 
 
@@ -100,20 +99,7 @@ def _least(rows: Sequence[Row], width: int | None) -> list[str]:
     if inliers is None or whole is None or len(rows) < 2:
         return []
     best = f"least error of the inliers at alpha {inliers.alpha!r}, of all values at alpha {whole.alpha!r}"
-    return _folded("  ", best, width or PIPE_WIDTH)
-
-
-def _folded(label: str, content: str, width: int) -> list[str]:
-    glued = visible(content).replace(" %", "\N{NO-BREAK SPACE}%")
-    lines = textwrap.wrap(
-        glued,
-        width=max(40, width),
-        initial_indent=label,
-        subsequent_indent=" " * len(label),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+    return folded("  ", best, width or PIPE_WIDTH)
 
 
 def _cells(r: Row, n: int) -> list[str]:

@@ -193,7 +193,7 @@ async def test_leaving_while_codes_are_compared(monkeypatch: pytest.MonkeyPatch)
     comparing, go_on = threading.Event(), threading.Event()
     real = package.compare
 
-    def slow(a: Any, b: Any, weights: Any, progress: Any, ready: Any) -> Any:
+    def slow(a: Any, b: Any, weights: Any, progress: Any, ready: Any, sources: Any) -> Any:
         def blocked(phase: str, done: int, total: int) -> None:
             comparing.set()
             assert go_on.wait(20)
@@ -216,7 +216,7 @@ async def test_escape_ends_a_long_comparison_of_codes_and_scales_stay(monkeypatc
     comparing, go_on = threading.Event(), threading.Event()
     real = package.compare
 
-    def slow(a: Any, b: Any, weights: Any, progress: Any, ready: Any) -> Any:
+    def slow(a: Any, b: Any, weights: Any, progress: Any, ready: Any, sources: Any) -> Any:
         def blocked(phase: str, done: int, total: int) -> None:
             if phase == "weights":
                 progress(phase, done, total)

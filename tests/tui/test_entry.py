@@ -37,19 +37,25 @@ def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixtu
         (("--low-bandwidth", "a"), True),
         (("--low-bandwidth",), True),
         (("--low-bandwidth", "tree", "a"), False),
+        (("a", "b", "--noise", "x", "y"), True),
+        (("a", "b", "--run", "x", "--low-bandwidth"), True),
+        (("a", "--noise", "x", "y"), False),
+        (("a", "--run", "x"), False),
+        (("a", "b", "--noise", "x", "y", "--json"), False),
+        (("diff", "a", "b", "--run", "x"), False),
     ],
     ids=str,
 )
 def test_what_wants_a_screen(words: tuple[str, ...], expected: bool) -> None:
-    assert entry.wants_screen(words) is expected
+    assert entry.ScreenWords.of(words).wants_screen is expected
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
 
-    def screen(a: str | None, b: str | None, low_bandwidth: bool) -> int:
-        found.append(("screen", a, b, low_bandwidth))
+    def screen(a: str | None, b: str | None, low_bandwidth: bool, noise: tuple[str, ...], noise_run: str | None) -> int:
+        found.append(("screen", a, b, low_bandwidth, *noise, *([noise_run] if noise_run else [])))
         return 7
 
     def line(words: list[str]) -> int:
@@ -68,6 +74,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (("a",), ("screen", "a", None, False)),
         (("a", "--low-bandwidth", "b"), ("screen", "a", "b", True)),
         (("a", "b", "--json"), ("line", "a", "b", "--json")),
+        (("a", "b", "--noise", "x", "y", "--run", "z"), ("screen", "a", "b", False, "x", "y", "z")),
+        (("--run", "z", "a", "b", "--noise", "x", "y"), ("screen", "a", "b", False, "x", "y", "z")),
+        (("a", "--noise", "x", "y"), ("line", "a", "--noise", "x", "y")),
         (("tree", "a"), ("line", "tree", "a")),
         (("tree", "a", "--low-bandwidth"), ("line", "tree", "a")),
         (("run", "--", "a", "--low-bandwidth"), ("line", "run", "--", "a", "--low-bandwidth")),
@@ -116,5 +125,5 @@ def test_ssh_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_path_that_is_the_name_of_a_command_can_be_written(tmp_path: Path) -> None:
-    assert not entry.wants_screen(["diff"])
-    assert entry.wants_screen([str(tmp_path / "diff")])
+    assert not entry.ScreenWords.of(["diff"]).wants_screen
+    assert entry.ScreenWords.of([str(tmp_path / "diff")]).wants_screen

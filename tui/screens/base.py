@@ -266,7 +266,8 @@ class CompareBase(ActionScreen):
         texts = [self.verdict_text]
         if c is not None:
             reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
-            texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *map(shown, c.notes)]
+            following = [f"next: {c.next}"] if c.next else []
+            texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *following, *map(shown, c.notes)]
         lines = []
         for text in texts:
             lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]

@@ -8,6 +8,7 @@ from textual.worker import get_current_worker
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.paired_tree import place_scales, place_weights
 from qinspect.inspector.text import size
+from qinspect.tui.names import shown
 from qinspect.tui.rows import BY_VALUE, Values
 from qinspect.tui.screens.finding import Finding
 from qinspect.tui.screens.looking import Looking
@@ -66,8 +67,16 @@ class CompareScreen(WithRuns, Finding, Looking, Taking):
             place_weights(self.paired, c.weights, c.copies)
         self.layers_tree.refresh_rows()
         self.hints.work("")
-        self.hints.say("" if c.weights_compared else f"weights: not compared ({size(c.weight_bytes)})")
-        self.show_headline(c.headline.text)
+        said = [] if c.weights_compared else [f"weights: not compared ({size(c.weight_bytes)})"]
+        said += (
+            [f"noise bands by the run {'at hand ' * c.noise.at_hand}{shown(c.noise.run, 60)}"] if c.noise.run else []
+        )
+        self.hints.say("; ".join(said))
+        problem = self.session.noise_problem
+        self.show_headline(
+            f"Noise: {problem}; the measured defaults are used. {c.headline.text}" if problem else c.headline.text
+        )
+        self.refill()
         self.show_selected()
 
     @on(ScaleTable.Wanted)

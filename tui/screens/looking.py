@@ -102,7 +102,8 @@ class Looking(CompareBase):
 
     def action_reload(self) -> None:
         """As if the program were started again; the view, the filter and the place in the table stay."""
-        self.session = Session(self.session.path_a, self.session.path_b)
+        old = self.session
+        self.session = Session(old.path_a, old.path_b, old.noise, old.noise_run)
         self.app.session = self.session  # type: ignore[attr-defined]
         self._changed = []
         self._paths.clear()

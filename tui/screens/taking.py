@@ -46,6 +46,8 @@ class Taking(CompareBase):
         if self.active == "tree" or pair is None:
             words = ["qinspect", "diff", s.path_a, s.path_b] if s.path_b else ["qinspect", "scales", s.path_a]
             words += ["--only", "changed"] if s.path_b and self.selection.only_changed else []
+            words += ["--noise", *s.noise] if s.noise else []
+            words += ["--run", s.noise_run] if s.noise_run else []
         else:
             words = ["qinspect", "show", s.path_a if pair.a else s.path_b or "", pair.record.key]
         return shlex.join(words)

@@ -1,0 +1,302 @@
+"""Every rule of the verdict: a pair of checkpoints that triggers it, one that must not, and its place in the docs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from quamba_files import State, folder_of, load_state, save_state, set_point_mamba1
+from safetensors.torch import save_file
+
+from qinspect.inspector.accuracy.verdict import ITEMS_CURE
+from qinspect.inspector.accuracy.verdict import NEXT_STEPS as ACCURACY_STEPS
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.compare import Comparison, compare
+from qinspect.inspector.compare.next_steps import NEXT_STEPS
+from qinspect.inspector.formats import format_of
+from qinspect.inspector.noise.repeats import Repeat
+from qinspect.inspector.noise.sources import NOTHING, Sources
+
+Make = Callable[[Path], Comparison]
+Points = Mapping[tuple[int, str], float]
+"""Layer and point to the factor by which its scale changes."""
+X, STATE, OUT = "x_proj:input", "ssm_state_act:input", "out_proj:input"
+LOW, HIGH = folder_of("m1_w8a8_pa0.9995"), folder_of("m1_w8a8_pa0.99999")
+GROUPED = "m2_w4a8_gh_pa0.9995"
+ALL_UP = {(layer, point): 1.5 for layer in (0, 1) for point in (X, STATE)}
+
+
+def compared(a: Path, b: Path, codes: bool | None = None, sources: Sources = NOTHING) -> Comparison:
+    return compare(format_of(open_checkpoint(a)), format_of(open_checkpoint(b)), codes, sources=sources)
+
+
+def moved(points: Points, a: str = "one", b: str = "two", **more: object) -> Make:
+    """The Mamba1 fixture against itself with scales changed; a, b: names of the folders."""
+
+    def make(tmp: Path) -> Comparison:
+        state, config = load_state("m1_w8a8_pa0.9995")
+        first = save_state(tmp / a, state, config)
+        for (layer, point), factor in points.items():
+            set_point_mamba1(state, layer, point, factor)
+        return compared(first, save_state(tmp / b, state, config | more), sources=NOTHING)
+
+    return make
+
+
+def changed(change: Callable[[State], None], name: str = "m1_w8a8_pa0.9995", both: bool = False) -> Make:
+    """A fixture against itself with `change(state)`; both: on both sides."""
+
+    def make(tmp: Path) -> Comparison:
+        state, config = load_state(name)
+        if both:
+            change(state)
+        first = save_state(tmp / "one", state, config)
+        if not both:
+            change(state)
+        return compared(first, save_state(tmp / "two", state, config))
+
+    return make
+
+
+def fixtures(a: str, b: str) -> Make:
+    return lambda _: compared(folder_of(a), folder_of(b))
+
+
+def plain(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> Make:
+    def make(tmp: Path) -> Comparison:
+        for name, tensors in (("a", a), ("b", b)):
+            (tmp / name).mkdir(parents=True)
+            save_file(dict(tensors), tmp / name / "model.safetensors")
+        return compared(tmp / "a", tmp / "b")
+
+    return make
+
+
+def grouped(a: str, b: str) -> Make:
+    """What group heads make of two alphas: the same bytes, in two folders."""
+
+    def make(tmp: Path) -> Comparison:
+        state, config = load_state(GROUPED)
+        return compared(save_state(tmp / a, state, config), save_state(tmp / b, state, config))
+
+    return make
+
+
+def unread(tmp: Path) -> Comparison:
+    state, config = load_state("m1_w8a8_pa0.9995")
+    return compared(LOW, save_state(tmp, state, config), codes=False)
+
+
+def linked(tmp: Path) -> Comparison:
+    tmp.mkdir(parents=True)
+    (tmp / "link").symlink_to(LOW)
+    return compared(LOW, tmp / "link")
+
+
+def times(key: str, factor: float) -> Callable[[State], None]:
+    def change(state: State) -> None:
+        state[f"backbone.layers.0.mixer.{key}"] = state[f"backbone.layers.0.mixer.{key}"] * factor
+
+    return change
+
+
+def dropped(state: State) -> None:
+    del state["backbone.layers.0.mixer.selective_scan.u_scale"]
+
+
+def flipped(state: State) -> None:
+    state["backbone.layers.0.mixer.out_proj.weight"][0, 0] ^= 1
+
+
+def as_tensor(state: State) -> None:
+    key = "backbone.layers.0.mixer.conv1d.output_scale"
+    state[key] = torch.tensor(state[key])
+
+
+def repeated(factor: float) -> Make:
+    """Scales changed by a factor, held against three repeats that lie 1 % apart."""
+
+    def make(tmp: Path) -> Comparison:
+        state, config = load_state("m1_w8a8_pa0.9995")
+        first = save_state(tmp / "one", state, config)
+        fmt = format_of(open_checkpoint(first))
+        values = {r.role: np.asarray(fmt.values(r), np.float64) for r in fmt.scales() if ":" in r.role}
+        roles = frozenset(r.role for r in fmt.scales() if r.alpha_sensitive)
+        repeats = tuple(
+            Repeat(str(f), Path(str(f)), {k: v * (f if k in roles else 1) for k, v in values.items()}, frozenset())
+            for f in (1.0, 1.01, 0.99)
+        )
+        set_point_mamba1(state, 0, STATE, factor)
+        return compared(first, save_state(tmp / "two", state, config), sources=Sources(repeats))
+
+    return make
+
+
+ONES = torch.ones(3)
+SIGNATURE, SAME = fixtures("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"), moved({})
+PREFIXED = [f"layers.{i}.mlp.{leaf}" for i in range(3) for leaf in ("weight", "weight_scale")]
+
+CASES: dict[str, tuple[Make, Make]] = {  # what triggers the rule, and what comes near and must not
+    "same-file": (linked, SAME),
+    "bit-identical": (SAME, SIGNATURE),
+    "same-values": (changed(as_tensor), SAME),
+    "no-difference-read": (unread, SAME),
+    "broken-scale": (
+        changed(times("selective_scan.ssm_state_scale", -1.0)),
+        changed(times("selective_scan.ssm_state_scale", -1.0), both=True),
+    ),
+    "copies-disagree": (
+        changed(times("selective_scan.u_scale", 1.5)),
+        moved({(0, X): 1.5}),
+    ),
+    "copies-missing": (changed(dropped), changed(dropped, both=True)),
+    "only-weights": (changed(flipped), SIGNATURE),
+    "alpha-signature": (SIGNATURE, moved({(0, X): 1.5, (0, OUT): 1.5})),
+    "mixed-signs": (moved({(0, X): 1.02, (1, X): 0.98}), moved(ALL_UP)),
+    "repeat-noise": (moved({(0, STATE): 1.00002}), moved({(0, STATE): 1.0001})),
+    "data-differ": (moved({(0, X): 1.004, (1, OUT): 1.005}), SIGNATURE),
+    "effective": (moved(ALL_UP, "pa-0.9995", "pa-0.99999"), moved({(0, STATE): 1.00002}, "pa-0.9995", "pa-0.99999")),
+    "within-noise": (repeated(1.02), repeated(1.5)),
+    "dead-parameter": (grouped("pa-0.9995", "pa-0.99999"), grouped("pa-0.9995", "copy/pa-0.9995")),
+    "not-as-declared": (
+        moved({**ALL_UP, (0, X): 0.7}, "pa-0.9995", "pa-0.99999"),
+        moved({**ALL_UP, (0, X): 0.99998}, "pa-0.9995", "pa-0.99999"),  # falls, but within the repeat floor
+    ),
+    "claim-agrees": (SIGNATURE, moved(ALL_UP, "pa-0.99999", "pa-0.9995")),
+    "claim-contradicted": (moved(ALL_UP, "pa-0.99999", "pa-0.9995"), SIGNATURE),
+    "alpha-is-dead": (grouped("one", "two"), SIGNATURE),
+    "reordered": (fixtures(GROUPED, "m2_w4a8_gh_perm"), grouped("one", "two")),
+    "head-order-differs": (fixtures(GROUPED, "m2_w4a8_gh_perm"), grouped("one", "two")),
+    "weights-differ": (changed(flipped), SIGNATURE),
+    "weights-not-compared": (lambda _: compared(LOW, HIGH, codes=False), SIGNATURE),
+    "renamed": (
+        plain({f"encoder.core.{n}": ONES for n in PREFIXED}, {f"net.{n}": ONES for n in PREFIXED}),
+        plain({f"net.{n}": ONES for n in PREFIXED}, {f"net.{n}": ONES for n in PREFIXED}),
+    ),
+    "config-differs": (moved({}, d_model=7), SAME),
+    "other-structure": (fixtures(GROUPED, "m2_w8a8_gh"), SIGNATURE),
+    "no-common-roles": (plain({"net.weight_scale": ONES}, {"other.bias": ONES}), SAME),
+    "several-differences": (moved({(0, X): 2.0, (1, OUT): 1.5}), SIGNATURE),
+    "noise-bands": (SIGNATURE, SAME),
+    "rule-of-thumb": (SIGNATURE, repeated(1.5)),
+}
+
+
+def rules(c: Comparison) -> list[str]:
+    return [c.headline.rule, *(r.rule for r in c.reasons)]
+
+
+def test_every_rule_has_a_case() -> None:
+    assert set(CASES) == set(NEXT_STEPS)
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_what_triggers_a_rule_and_what_must_not(rule: str, tmp_path: Path) -> None:
+    triggers, near = CASES[rule]
+    c = triggers(tmp_path / "triggers")
+    assert rule in rules(c)
+    said = next(r for r in (c.headline, *c.reasons) if r.rule == rule)
+    assert said.text.endswith((".", "reads them."))
+    assert said.next == NEXT_STEPS[rule]
+    assert rule not in rules(near(tmp_path / "near"))
+
+
+def test_no_rule_is_said_twice(tmp_path: Path) -> None:
+    for rule, (triggers, _) in CASES.items():
+        said = rules(triggers(tmp_path / rule))
+        assert len(said) == len(set(said)) or rule in ("copies-disagree", "copies-missing", "weights-differ"), said
+
+
+# --- the effect ---
+
+
+def test_numbers_of_an_effect(tmp_path: Path) -> None:
+    e = moved(ALL_UP, "pa-0.9995", "pa-0.99999")(tmp_path).effect
+    assert e is not None
+    assert (e.kind, e.n, e.n_changed, e.n_up, e.n_down, len(e.beyond)) == ("effective", 4, 4, 4, 0, 4)
+    assert e.sign_p == 1 / 16  # one-sided: the way is declared
+    assert e.holm_p is None  # the measured defaults have no distribution
+    assert [d and d.text for d in e.declared] == ["0.9995", "0.99999"]
+    assert {d and d.where for d in e.declared} == {"directory name"}
+
+
+def test_undeclared_the_sign_test_is_two_sided(tmp_path: Path) -> None:
+    e = moved(ALL_UP)(tmp_path).effect
+    assert e is not None
+    assert (e.kind, e.sign_p, e.declared) == ("effective", 1 / 8, (None, None))
+
+
+def test_one_alpha_for_both_and_yet_a_difference(tmp_path: Path) -> None:
+    e = moved(ALL_UP, "pa-0.9995", "copy/pa-0.9995")(tmp_path).effect
+    assert e is not None
+    assert e.kind == "not-as-declared"
+    assert "Both are declared to have percentile_alpha 0.9995" in e.reason.text
+
+
+def test_beyond_noise_in_both_directions_is_no_change_of_alpha(tmp_path: Path) -> None:
+    e = moved({(0, X): 1.5, (1, X): 0.5})(tmp_path).effect
+    assert e is not None
+    assert e.kind == "not-as-declared"
+    assert "no change of percentile_alpha alone does that" in e.reason.text
+    assert e.sign_p == 1
+
+
+def test_with_other_data_the_sample_floor_applies(tmp_path: Path) -> None:
+    """0.5 % would be an effect on the same data; other samples move a scale by 1.07 %."""
+    c = moved({(0, X): 1.005, (1, OUT): 1.004})(tmp_path)
+    assert c.noise.same_data is False
+    assert c.effect is not None
+    assert c.effect.kind == "within-noise"
+    same = moved({(0, X): 1.005})(tmp_path / "same").effect
+    assert same is not None
+    assert same.kind == "effective"
+
+
+def test_claims_for_single_scales_are_adjusted(tmp_path: Path) -> None:
+    c = repeated(1.5)(tmp_path)
+    assert c.effect is not None
+    assert c.effect.beyond == ("layers.0.mixer.ssm_state_act:input",)
+    (band,) = [p.bands[0] for p in c.scales if p.role in c.effect.beyond]
+    assert band.p is not None
+    n_tests = sum(p.bands[0].p is not None for p in c.scales if p.bands and p.record.alpha_sensitive)
+    assert c.effect.holm_p == pytest.approx(n_tests * band.p)
+    assert f"Holm-adjusted over {n_tests}" in c.effect.reason.text
+
+
+def test_nothing_declared_and_nothing_different_is_no_verdict_of_an_effect(tmp_path: Path) -> None:
+    assert SAME(tmp_path).effect is None
+    assert grouped("one", "two")(tmp_path).effect is None
+
+
+def test_a_broken_or_edited_scale_is_no_effect(tmp_path: Path) -> None:
+    for i, rule in enumerate(("broken-scale", "copies-disagree")):
+        assert CASES[rule][0](tmp_path / str(i)).effect is None
+
+
+# --- the docs ---
+
+
+def test_the_docs_have_every_rule_and_its_next_step(source_root: Path) -> None:
+    text = (source_root / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    rows = {m[1]: m[2] for m in re.finditer(r"^\| `([a-z-]+)` \|[^|]*\|[^|]*\| ?([^|]*?) ?\|$", text, re.MULTILINE)}
+    for rule, step in {**NEXT_STEPS, **ACCURACY_STEPS}.items():
+        assert rule in rows, f"docs/verdicts.md has no row of {rule}"
+        assert rows[rule].startswith(step), rule
+    assert ITEMS_CURE in rows["inconclusive"]
+    assert set(rows) - {"repeat", "order", "data"} == {*NEXT_STEPS, *ACCURACY_STEPS}
+
+
+def test_the_rules_are_those_that_the_code_can_say(source_root: Path) -> None:
+    said = set()
+    for path in (source_root / "inspector" / "compare").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason" and node.args:
+                first = node.args[0]
+                said |= {first.value} if isinstance(first, ast.Constant) else set()
+    assert said <= set(NEXT_STEPS)
+    assert set(NEXT_STEPS) - said <= {"effective", "within-noise", "not-as-declared"}  # named by a variable

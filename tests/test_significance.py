@@ -1,0 +1,106 @@
+"""Tests of chance against brute force, tables of the literature, and scipy where it is there."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qinspect.inspector.significance import (
+    binomial_share,
+    binomial_tail,
+    holm,
+    normal_p,
+    normal_quantile,
+    sign_test,
+    student_p,
+    student_quantile,
+)
+
+
+@given(n=st.integers(0, 12), k=st.integers(-1, 14))
+def test_the_tail_is_the_share_of_all_throws(n: int, k: int) -> None:
+    throws = list(itertools.product((0, 1), repeat=n))
+    expected = Fraction(sum(sum(t) >= k for t in throws), len(throws))
+    assert binomial_tail(k, n) == float(expected)
+    assert binomial_share(k, n) == pytest.approx(sum(sum(t) == k for t in throws) / len(throws))
+
+
+@settings(max_examples=30)
+@given(n=st.integers(1, 2500), share=st.floats(0, 1))
+def test_both_ways_of_counting_agree(n: int, share: float) -> None:
+    k = round(share * n)
+    exact = Fraction(sum(math.comb(n, j) for j in range(k, n + 1)), 1 << n)
+    assert binomial_tail(k, n) == pytest.approx(float(exact), rel=1e-9, abs=1e-300)
+
+
+def test_no_trials_are_no_evidence() -> None:
+    assert sign_test(0, 0) == 1
+    with pytest.raises(ValueError, match="not negative"):
+        binomial_tail(0, -1)
+
+
+def test_sixteen_signs_of_sixteen() -> None:
+    assert sign_test(16, 0) == 2**-16
+    assert sign_test(0, 16) == 1
+    assert sign_test(3, 1) == 5 / 16
+
+
+@pytest.mark.parametrize(  # two-sided 5 % and 0.1 % points of Student's t, as every table has them
+    ("freedom", "p", "t"),
+    [
+        (1, 0.05, 12.7062), (2, 0.05, 4.30265), (5, 0.05, 2.57058), (30, 0.05, 2.04227), (120, 0.05, 1.97993),
+        (1, 0.001, 636.619), (4, 0.001, 8.61030), (10, 0.001, 4.58689),
+    ],
+)  # fmt: skip
+def test_students_t(freedom: int, p: float, t: float) -> None:
+    assert student_quantile(p, freedom) == pytest.approx(t, rel=1e-5)
+    assert student_p(t, freedom) == pytest.approx(p, rel=2e-5)
+    assert student_p(-t, freedom) == student_p(t, freedom)
+
+
+@given(t=st.floats(0, 1e6))
+def test_closed_forms_of_students_t(t: float) -> None:
+    assert student_p(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(t), rel=1e-9, abs=1e-10)
+    assert student_p(t, 2) == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-6, abs=1e-13)
+
+
+def test_the_ends_of_students_t() -> None:
+    assert student_p(0, 3) == 1
+    assert student_p(math.inf, 3) == 0
+    with pytest.raises(ValueError, match="at least one"):
+        student_p(1, 0)
+
+
+def test_the_normal_distribution() -> None:
+    assert normal_p(1.959964) == pytest.approx(0.05, rel=1e-6)
+    assert normal_quantile(0.975) == pytest.approx(1.959964, rel=1e-6)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_holm_is_the_step_down_of_its_definition(p: list[float]) -> None:
+    adjusted = holm(p)
+    assert all(a >= raw for a, raw in zip(adjusted, p, strict=True))
+    for level in (0.01, 0.05, 0.5):
+        claimed = set()
+        for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+            if p[i] * (len(p) - rank) > level:
+                break
+            claimed.add(i)
+        assert {i for i, a in enumerate(adjusted) if a <= level} == claimed
+
+
+def test_against_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for k, n in ((60, 100), (5000, 9800), (1, 3)):
+        assert binomial_tail(k, n) == pytest.approx(stats.binom.sf(k - 1, n, 0.5), rel=1e-9)
+    assert student_p(3.3, 7) == pytest.approx(2 * stats.t.sf(3.3, 7), rel=1e-10)
