@@ -74,8 +74,8 @@ def plan_of(fmt: Format, targets: Sequence[Target]) -> Plan:
             )  # fmt: skip
     chosen = [(r, wanted[r.role]) for r in records.values() if r.role in wanted]
     changed = {r.role: t for r, t in chosen if not _equal(_present(fmt, r, t), t.scale)}
-    _check_copies(fmt, set(changed))
     new = _exact(records, changed)
+    _check_copies(fmt, {r.role for r in records.values() if r.role in changed or _products_of(r, new)})
     _check_folds(fmt, new)
     numbers: dict[str, Array] = new | _products(fmt, records.values(), new)
     made = tuple(
@@ -147,24 +147,31 @@ def _products(fmt: Format, records: Iterable[ScaleRecord], new: Mapping[str, Arr
     made: dict[str, Array] = {}
 
     def value(key: str) -> Array:
-        found = new[key] if key in new else read_numbers(fmt.checkpoint, key)
-        return np.asarray(found).astype(np.float32).reshape(())
+        found = np.asarray(new[key] if key in new else read_numbers(fmt.checkpoint, key))
+        if found.size != 1:
+            raise CannotApply(
+                "is multiplied with a scale, and is no single number", file=fmt.checkpoint.path, key=key,
+                found=f"shape {list(found.shape)}",
+            )  # fmt: skip
+        return found.astype(np.float32).reshape(())
 
     for record in records:
-        for copy in record.copies:
-            if not copy.exact and _has_part(record, copy, new):
-                product = value(record.key)
-                with np.errstate(all="ignore"):
-                    for key in copy.over:
-                        product = value(key) * product
-                    for key in copy.times:
-                        product = product / value(key)
-                made[copy.key] = np.asarray(product)
+        for copy in _products_of(record, new):
+            product = value(record.key)
+            with np.errstate(all="ignore"):
+                for key in copy.over:
+                    product = value(key) * product
+                for key in copy.times:
+                    product = product / value(key)
+            made[copy.key] = np.asarray(product)
     return made
 
 
-def _has_part(record: ScaleRecord, copy: Copy, new: Mapping[str, Array]) -> bool:
-    return any(key in new for key in (record.key, *copy.times, *copy.over))
+def _products_of(record: ScaleRecord, new: Mapping[str, Array]) -> list[Copy]:
+    """Copies that hold the scale in a product of which a factor is new."""
+    return [
+        c for c in record.copies if not c.exact and any(key in new for key in (record.key, *c.times, *c.over))
+    ]  # fmt: skip
 
 
 def _keys(record: ScaleRecord, records: Iterable[ScaleRecord], numbers: Mapping[str, Array]) -> tuple[str, ...]:

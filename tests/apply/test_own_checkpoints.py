@@ -108,7 +108,7 @@ def test_shards_of_torch(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
     a, b = tmp_path / "a", quamba("m1_w8a8_pa0.99999")
     state, config = load_state("m1_w8a8_pa0.9995")
     a.mkdir()
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i, part in enumerate(("layers.0", "")):
         name = f"pytorch_model-{i + 1:05}-of-00002.bin"
         chosen = {k: v for k, v in state.items() if k not in weight_map and part in k}

@@ -166,6 +166,27 @@ def test_copies_that_disagree_beforehand(apply: Apply, quamba: Quamba, tmp_path:
     assert f"key {MIXER}selective_scan.u_scale: copies of the scale of layers.0.mixer.x_proj:input disagree" in said
 
 
+def test_a_product_of_an_output_scale_is_looked_at_too(
+    apply: Apply, quamba: Quamba, run_of: Run, tmp_path: Path
+) -> None:
+    """in_proj.a is the input scale divided by conv1d.input_scale, a scale of another point."""
+    state, config = load_state(A)
+    words = ("--rule", "pooled-float64", "--points", "layers.0.*.in_proj:output=0.99")
+    good, broken = save_state(tmp_path / "good", state, config), tmp_path / "broken"
+    found = apply.json(run_of("base_mamba1"), *words, "--to", good, "--out", tmp_path / "made")
+    names = ("conv1d.input_scale", "selective_scan.z_scale", "in_proj.a", "in_proj.alpha")
+    assert [r["entries"] for r in found["replaced"]] == [[MIXER + n for n in names]]
+    made = torch.load(tmp_path / "made" / WEIGHTS, map_location="cpu", weights_only=True)
+    s_in, s_out = (torch.tensor(made[n]) for n in ("backbone.layers.0.norm.output_scale", MIXER + "conv1d.input_scale"))
+    assert made[MIXER + "in_proj.a"].item() == (s_in / s_out).item()
+    assert made[MIXER + "in_proj.alpha"] == (state[MIXER + "in_proj.b"] * s_in / s_out).item()
+
+    state[MIXER + "in_proj.a"] = state[MIXER + "in_proj.a"] * 2
+    save_state(broken, state, config)
+    said = apply.refused(tmp_path / "new", run_of("base_mamba1"), *words, "--to", broken)
+    assert f"key {MIXER}in_proj.a: copies of the scale of layers.0.mixer.in_proj:input disagree" in said
+
+
 def test_a_missing_key(apply: Apply, quamba: Quamba, run_of: Run, tmp_path: Path) -> None:
     state, config = load_state(A)
     del state[MIXER + "selective_scan.ssm_state_scale"]

@@ -795,10 +795,11 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
         await d.press("A")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
-        assert isinstance(d.app.screen, StartScreen)
+        form = d.app.screen
+        assert isinstance(form, StartScreen)
         to, typed = str(calibration.checkpoints[0]), f"{screen.pane.alpha:g}"
         out = f"{to}-alpha-{typed}"
-        assert d.app.screen.template.argv(d.app.screen.values)[-8:] == [
+        assert form.template.argv(form.values)[-8:] == [
             "apply", run.id, "--alpha", typed, "--to", to, "--out", out
         ]  # fmt: skip
         await d.press("enter")
@@ -825,8 +826,9 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
 
         await d.press("A")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form, for any alpha")
-        assert isinstance(d.app.screen, StartScreen)
-        assert d.app.screen.values["to"] == to
+        again = d.app.screen
+        assert isinstance(again, StartScreen)
+        assert again.values["to"] == to
         await d.press("escape")
         await d.press("d")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")
