@@ -51,6 +51,14 @@ def folded(label: str, content: str, width: int) -> list[str]:
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
+def print_answer(as_json: bool, payload: Callable[[], object], text: Callable[[int | None], str]) -> None:
+    """The answer of a command: its object, or its text, which is given the columns of the terminal."""
+    if as_json:
+        print_json(payload())
+    else:
+        print_text(text(terminal_width()))
+
+
 def print_table(table: Table) -> None:
     """A table: as wide as the terminal, unfolded in a pipe."""
     width = terminal_width()

@@ -26,10 +26,16 @@ class Command:
         assert main([self._name, *map(str, words)]) == code, self._capsys.readouterr()
         return self._capsys.readouterr()
 
-    def json(self, *words: str | Path) -> Any:
+    def json(self, *words: str | Path, code: int = 0) -> Any:
         """What it prints with --json, and nothing on stderr."""
-        out, err = self(*words, "--json")
+        out, err = self(*words, "--json", code=code)
         assert err == ""
         content = json.loads(out)
         jsonschema.Draft202012Validator(self._schema).validate(content)
         return content
+
+    def error(self, *words: str | Path) -> str:
+        """The one line of its error."""
+        out, err = self(*words, code=2)
+        assert (out, err.count("\n")) == ("", 1)
+        return err

@@ -37,6 +37,9 @@ def test_it_calibrates_once_and_again_where_that_was_cut_short(tmp_path: Path, m
     assert run.spec.name == "demo"
     assert run.state().state is State.FINISHED
     assert first["verdict"]["rule"] == "alpha-signature"
+    assert (first["noise"]["run"], first["noise"]["run_at_hand"], first["noise"]["same_order"]) == ("demo", True, True)
+    assert first["effect"]["kind"] == "effective"
+    assert len(first["effect"]["beyond_noise"]) == first["effect"]["up"] == 16
     again = demo(tmp_path)
     assert list_runs() == [run]
     assert again == first

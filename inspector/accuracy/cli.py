@@ -12,7 +12,7 @@ from qinspect.inspector.accuracy.reading import score_in
 from qinspect.inspector.accuracy.score import Score, typed
 from qinspect.inspector.accuracy.verdict import verdict_of
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.printing import AsJson, Meter, print_json, print_text, terminal_width, with_meter
+from qinspect.inspector.printing import AsJson, Meter, print_answer, with_meter
 
 _FILE = "per-item samples of lm_eval, its results, or a log that shows its table."
 
@@ -43,10 +43,7 @@ def accuracy(
         first, second, None if margin is None else margin / 100, None if disagreement is None else disagreement / 100
     )
     verdict = verdict_of(found)
-    if as_json:
-        print_json(report.payload(found, verdict))
-    else:
-        print_text(report.text(found, verdict, terminal_width()))
+    print_answer(as_json, lambda: report.payload(found, verdict), lambda width: report.text(found, verdict, width))
     return 0
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from qinspect.inspector.calibrate.stored import RUN_HELP, calibration_named
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.printing import AsJson, Meter, print_json, print_text, terminal_width, with_meter
+from qinspect.inspector.printing import AsJson, Meter, print_answer, with_meter
 from qinspect.inspector.text import visible
 from qinspect.inspector.whence import report
 from qinspect.inspector.whence.findings import Findings, whence
@@ -37,8 +37,5 @@ def whence_command(
     finally:
         calibration.close()
     verdict = verdict_of(found)
-    if as_json:
-        print_json(report.payload(found, verdict))
-    else:
-        print_text(report.text(found, verdict, terminal_width()))
+    print_answer(as_json, lambda: report.payload(found, verdict), lambda width: report.text(found, verdict, width))
     return 0

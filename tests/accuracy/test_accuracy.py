@@ -8,45 +8,21 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
+from commands import Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qinspect.inspector.accuracy import Score, compared, verdict_of
 from qinspect.inspector.accuracy.comparing import equivalence_p, items_needed, mcnemar, smallest_detectable
-from qinspect.inspector.cli import main
 
 LOGS = Path(__file__).parent.parent / "data" / "logs"
 
 
-class Accuracy:
-    def __init__(self, capsys: pytest.CaptureFixture[str], source_root: Path) -> None:
-        self._capsys = capsys
-        self._schema = json.loads((source_root / "docs" / "schema" / "accuracy.json").read_text(encoding="utf-8"))
-
-    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        self._capsys.readouterr()
-        assert main(["accuracy", *map(str, words)]) == code
-        return self._capsys.readouterr()
-
-    def json(self, *words: str | Path) -> Any:
-        out, err = self(*words, "--json")
-        assert err == ""
-        content = json.loads(out)
-        jsonschema.Draft202012Validator(self._schema).validate(content)
-        return content
-
-    def error(self, *words: str | Path) -> str:
-        out, err = self(*words, code=2)
-        assert (out, err.count("\n")) == ("", 1)
-        return err
-
-
 @pytest.fixture
-def accuracy(capsys: pytest.CaptureFixture[str], source_root: Path) -> Accuracy:
-    return Accuracy(capsys, source_root)
+def accuracy(capsys: pytest.CaptureFixture[str], source_root: Path) -> Command:
+    return Command("accuracy", capsys, source_root)
 
 
 def score(right: list[bool]) -> Score:
@@ -56,7 +32,7 @@ def score(right: list[bool]) -> Score:
 # --- worked cases ---
 
 
-def test_53_74_against_53_2_is_inconclusive(accuracy: Accuracy) -> None:
+def test_53_74_against_53_2_is_inconclusive(accuracy: Command) -> None:
     found = accuracy.json("--a", "53.74", "--b", "53.2", "--n", "5153")
     assert (found["verdict"]["kind"], found["verdict"]["weak"]) == ("inconclusive", True)
     assert abs(found["two_proportions"]["z"]) == pytest.approx(0.55, abs=0.005)
@@ -67,7 +43,7 @@ def test_53_74_against_53_2_is_inconclusive(accuracy: Accuracy) -> None:
     assert "important" in accuracy("--a", "53.74", "--b", "53.2", "--n", "5153")[0]  # by the rule of thumb
 
 
-def test_40_21_against_43_18_is_an_effect(accuracy: Accuracy) -> None:
+def test_40_21_against_43_18_is_an_effect(accuracy: Command) -> None:
     found = accuracy.json("--a", "40.21%", "--b", "43.18", "--n", "5153")
     assert found["verdict"]["kind"] == "improved"
     assert found["two_proportions"]["z"] == pytest.approx(3.06, abs=0.01)
@@ -163,7 +139,7 @@ def test_equal_answers_are_not_called_equal_for_want_of_items() -> None:
     assert "0.1" not in verdict_of(many).next
 
 
-def test_equivalence_needs_a_margin(accuracy: Accuracy) -> None:
+def test_equivalence_needs_a_margin(accuracy: Command) -> None:
     words = ("--a", "53.4", "--b", "53.4", "--n", "200000")
     assert accuracy.json(*words)["verdict"]["kind"] == "inconclusive"
     found = accuracy.json(*words, "--margin", "0.5")
@@ -174,7 +150,7 @@ def test_equivalence_needs_a_margin(accuracy: Accuracy) -> None:
     )
 
 
-def test_a_difference_can_be_real_and_within_the_margin(accuracy: Accuracy) -> None:
+def test_a_difference_can_be_real_and_within_the_margin(accuracy: Command) -> None:
     found = accuracy.json("--a", "53.0", "--b", "53.4", "--n", "500000", "--margin", "1")
     assert found["verdict"]["kind"] == "improved"
     assert "within the margin" in found["verdict"]["text"]
@@ -209,7 +185,7 @@ def samples(path: Path, right: list[int], **more: Any) -> Path:
     return path
 
 
-def test_per_item_files_are_paired(accuracy: Accuracy, tmp_path: Path) -> None:
+def test_per_item_files_are_paired(accuracy: Command, tmp_path: Path) -> None:
     a = samples(tmp_path / "a.jsonl", [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
     b = samples(tmp_path / "b.jsonl", [1, 0, 1, 1, 1, 1, 1, 1, 1, 1])
     found = accuracy.json(a, b)
@@ -222,7 +198,7 @@ def test_per_item_files_are_paired(accuracy: Accuracy, tmp_path: Path) -> None:
     assert "1 items are not in both" in accuracy(a, b)[0]
 
 
-def test_items_of_another_content_are_no_pair(accuracy: Accuracy, tmp_path: Path) -> None:
+def test_items_of_another_content_are_no_pair(accuracy: Command, tmp_path: Path) -> None:
     a = samples(tmp_path / "a.jsonl", [1, 0, 1])
     b = samples(tmp_path / "b.jsonl", [1, 1, 1], doc_hash="another")
     found = accuracy.json(a, b)
@@ -230,7 +206,7 @@ def test_items_of_another_content_are_no_pair(accuracy: Accuracy, tmp_path: Path
     assert found["verdict"]["weak"]
 
 
-def test_the_first_filter_and_the_metric_are_taken(accuracy: Accuracy, tmp_path: Path) -> None:
+def test_the_first_filter_and_the_metric_are_taken(accuracy: Command, tmp_path: Path) -> None:
     lines = [
         {"doc_id": i, "filter": f, "exact_match": float(i % 2 == (f == "strict")), "f1": 0.5}
         for i in range(4) for f in ("strict", "flexible")
@@ -250,13 +226,13 @@ def test_the_first_filter_and_the_metric_are_taken(accuracy: Accuracy, tmp_path:
         ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "is no JSON object"),
     ],
 )  # fmt: skip
-def test_damaged_items_are_named(accuracy: Accuracy, tmp_path: Path, line: str, said: str) -> None:
+def test_damaged_items_are_named(accuracy: Command, tmp_path: Path, line: str, said: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"doc_id": 0, "acc": 1}}\n{line}\n')
     assert said in accuracy.error(path, path)
 
 
-def test_a_log_with_a_table_and_results_beside_it(accuracy: Accuracy) -> None:
+def test_a_log_with_a_table_and_results_beside_it(accuracy: Command) -> None:
     log, results = LOGS / "quamba_mamba2_w4a8_again.log", LOGS / "se_mamba-tiny_w8a8.json"
     found = accuracy.json(log, results)
     assert [found[m]["share"] for m in "ab"] == [0.45, 0.39]  # of appended results, the last
@@ -267,7 +243,7 @@ def test_a_log_with_a_table_and_results_beside_it(accuracy: Accuracy) -> None:
     assert accuracy.json(log, results, "--n", "5153")["a"]["n"] == 5153
 
 
-def test_lm_evals_own_results(accuracy: Accuracy, tmp_path: Path) -> None:
+def test_lm_evals_own_results(accuracy: Command, tmp_path: Path) -> None:
     content = {
         "results": {
             "piqa": {"alias": "piqa", "acc,none": 0.7, "acc_stderr,none": 0.01, "acc_norm,none": 0.72},
@@ -284,7 +260,7 @@ def test_lm_evals_own_results(accuracy: Accuracy, tmp_path: Path) -> None:
     assert "has no accuracy of boolq" in accuracy.error(path, path, "--task", "boolq")
 
 
-def test_one_object_a_run_without_items(accuracy: Accuracy) -> None:
+def test_one_object_a_run_without_items(accuracy: Command) -> None:
     path = LOGS / "se_experiments.jsonl"
     assert "the number of items is not known" in accuracy.error(path, path)
     assert accuracy.json(path, path, "--n", "100")["a"]["share"] == 0.44  # the last one
@@ -302,11 +278,11 @@ def test_one_object_a_run_without_items(accuracy: Accuracy) -> None:
         (("--a", "50", "--b", "51", "--n", "10", "--margin", "0"), "--margin is in percent"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compared_is_said(accuracy: Accuracy, words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_compared_is_said(accuracy: Command, words: tuple[str, ...], said: str) -> None:
     assert said in accuracy.error(*words)
 
 
-def test_text_and_json_say_the_same(accuracy: Accuracy) -> None:
+def test_text_and_json_say_the_same(accuracy: Command) -> None:
     words = ("--a", "40.21", "--b", "43.18", "--n", "5153", "--margin", "0.5")
     found, (text, _) = accuracy.json(*words), accuracy(*words)
     flat = " ".join(text.split())

@@ -71,7 +71,7 @@ def plain(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> Make:
     def make(tmp: Path) -> Comparison:
         for name, tensors in (("a", a), ("b", b)):
             (tmp / name).mkdir(parents=True)
-            save_file(dict(tensors), tmp / name / "model.safetensors")
+            save_file({n: t.clone() for n, t in tensors.items()}, tmp / name / "model.safetensors")
         return compared(tmp / "a", tmp / "b")
 
     return make

@@ -1,0 +1,49 @@
+"""Noise bands on the compare screen: the run at hand, the band column, the detail, the verdict, the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from noise_cases import at_hand
+from pilots import ALPHA_A, ALPHA_B, LARGE, open_app
+
+
+@pytest.fixture
+def made(own_home: Path, tmp_path: Path) -> list[Path]:
+    return at_hand(own_home / "state" / "qinspect", tmp_path)
+
+
+async def test_the_run_at_hand_is_used_and_named(made: list[Path]) -> None:
+    async with open_app(made[0], made[1], LARGE) as d:
+        assert "noise bands by the run at hand mine" in d.screen.hints.status
+        await d.press("M")
+        assert "0 %, both are of one pass" in d.detail
+        assert "(applies)" in d.detail
+        assert "resampled from 24 samples" in d.detail
+        await d.press("t")
+        assert "next: Find out whether it helps" in d.detail
+        assert "[effective]" in d.detail
+
+
+async def test_the_band_column_has_what_the_comparison_found(made: list[Path]) -> None:
+    async with open_app(made[0], made[1], LARGE) as d:
+        shown = {p.role: p.bands for p in d.screen.table.pairs}
+        assert all(shown[role] for role in shown if ":" in role)
+        await d.press("s", *["s"] * 8)  # to the last order: by band
+        assert d.screen.selection.sort == "band"
+        assert d.screen.table.pairs[0].status == "different"
+
+
+async def test_what_is_asked_for_is_in_the_command(made: list[Path]) -> None:
+    async with open_app(made[0], made[1]) as d:
+        d.screen.session.noise, d.screen.session.noise_run = ("x y", "z"), "mine"
+        assert d.screen.command_line().endswith("--noise 'x y' z --run mine")
+
+
+async def test_a_run_that_is_not_there_is_said_and_the_models_are_compared() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        d.screen.session.noise_run = "nowhere"
+        await d.press("ctrl+r")
+        assert "no run is called nowhere" in d.screen.verdict_text
+        assert "This is what a change of percentile_alpha looks like" in d.screen.verdict_text
