@@ -378,3 +378,5 @@ app.command(
 )  # fmt: skip
 _WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
 app.command("qinspect.inspector.whence.cli:whence_command", name="whence", help=_WHENCE_HELP)
+_ALPHA_HELP = "What every alpha does to the points of a calibration: scales, clipping, error, the best of them."
+app.command("qinspect.inspector.explore.cli:alpha_command", name="alpha", help=_ALPHA_HELP)

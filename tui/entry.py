@@ -7,7 +7,21 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = frozenset(
-    {"tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "whence", "demo"}
+    {
+        "tree",
+        "scales",
+        "diff",
+        "show",
+        "dequantize",
+        "run",
+        "runs",
+        "logs",
+        "verify",
+        "calibrate",
+        "whence",
+        "alpha",
+        "demo",
+    }
 )
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,8 +149,7 @@ class _Asked:
 
 
 def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None) -> Findings:
-    """Ask every scale of the checkpoint. Raises UnknownKey where more than a third of its points are not of the run,
-    BrokenFile where tables are damaged."""
+    """Ask every scale of the checkpoint. Raises as `refuse_another_model`, BrokenFile where tables are damaged."""
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
     asked, references, unasked = _sorted_out(calibration, fmt, records)
     fits: dict[str, dict[str, Fit]] = {}
@@ -178,15 +177,7 @@ def _sorted_out(
     asked: list[_Asked] = []
     references: list[Reference] = []
     unasked: dict[str, list[str]] = {}
-    known = [r for r in records if r.role in calibration.points]
-    if 3 * len(known) < 2 * len(records):
-        stranger = next(r for r in records if r.role not in calibration.points)
-        raise UnknownKey(
-            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
-            file=calibration.path, key=stranger.role, expected="the points of one model",
-            found=f"{next(iter(calibration.points))} and {len(calibration.points) - 1} others",
-            cure="Calibrate the model that the checkpoint was made from, by the recipe of its library.",
-        )  # fmt: skip
+    refuse_another_model(calibration, fmt, records)
     for r in records:
         why = _why_not(calibration, r)
         if not why:
@@ -201,13 +192,26 @@ def _sorted_out(
         if why:
             unasked.setdefault(why, []).append(r.role)
         elif r.alpha_sensitive is False:
-            references.append(Reference(r.role, stored, _min_max(calibration, r.role, _bits(r)).scale(
+            references.append(Reference(r.role, stored, _min_max(calibration, r.role, bits_of(r)).scale(
                 [calibration.pooled(r.role)])))  # fmt: skip
         else:
             tables = tuple(calibration.tables(r.role))
             pooled, kept_apart = calibration.pooled(r.role), calibration.keeps_samples(r.role)
-            asked.append(_Asked(r, stored, _bits(r), tables, pooled, kept_apart))
+            asked.append(_Asked(r, stored, bits_of(r), tables, pooled, kept_apart))
     return asked, references, unasked
+
+
+def refuse_another_model(calibration: Calibration, fmt: Format, records: Sequence[ScaleRecord]) -> None:
+    """Raises UnknownKey where more than a third of the scales are of no point of the run."""
+    known = [r for r in records if r.role in calibration.points]
+    if 3 * len(known) < 2 * len(records):
+        stranger = next(r for r in records if r.role not in calibration.points)
+        raise UnknownKey(
+            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
+            file=calibration.path, key=stranger.role, expected="the points of one model",
+            found=f"{next(iter(calibration.points))} and {len(calibration.points) - 1} others",
+            cure="Calibrate the model that the checkpoint was made from, by the recipe of its library.",
+        )  # fmt: skip
 
 
 def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
@@ -235,7 +239,8 @@ def _is_min_max(calibration: Calibration, asked: _Asked) -> bool:
     return any(np.float32(rule.scale(pooled)) == np.float32(asked.stored) for rule in rules)
 
 
-def _bits(record: ScaleRecord) -> int:
+def bits_of(record: ScaleRecord) -> int:
+    """Of the codes that it scales, by its scheme; 8 where that does not say."""
     found = _BITS.search(record.scheme)
     return int(found[1]) if found and 2 <= int(found[1]) <= 16 else 8
 

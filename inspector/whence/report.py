@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 from qinspect.inspector.printing import PIPE_WIDTH
@@ -29,31 +28,32 @@ def text(f: Findings, v: Verdict, width: int | None) -> str:
     """The report for people. width: columns of the terminal, None for a pipe."""
     w = width or PIPE_WIDTH
     lines = [
-        *_folded("checkpoint  ", f"{f.checkpoint}, {f.description}", w),
-        *_folded("run         ", f"{f.calibration}, recipe {f.recipe}", w), "",
-        *_folded("VERDICT  ", f"{v.text} [{v.kind}]", w),
+        *folded("checkpoint  ", f"{f.checkpoint}, {f.description}", w),
+        *folded("run         ", f"{f.calibration}, recipe {f.recipe}", w), "",
+        *folded("VERDICT  ", f"{v.text} [{v.kind}]", w),
     ]  # fmt: skip
     for sentence in v.evidence:
-        lines += _folded("         ", sentence, w)
+        lines += folded("         ", sentence, w)
     if v.cure:
-        lines += _folded("  next   ", v.cure, w)
+        lines += folded("  next   ", v.cure, w)
     if f.rules:
         shown = f.rules[0]
-        lines += ["", "RULES", *_table(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
+        lines += ["", "RULES", table_text(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
         for r in f.rules:
-            lines += _folded(f"  {r.candidate.name}: ", r.candidate.says, w)
+            lines += folded(f"  {r.candidate.name}: ", r.candidate.says, w)
         rows = [_point_cells(p, p.fits.get(shown.candidate.name)) for p in f.points]
         lines += [
             "",
-            *_folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
-            *_table(Table(_POINTS, rows), width),
+            *folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
+            table_text(Table(_POINTS, rows), width),
         ]
     return "\n".join(lines)
 
 
-def _table(table: Table, width: int | None) -> Iterator[str]:
+def table_text(table: Table, width: int | None) -> str:
+    """A table without its empty columns: as wide as the terminal, unfolded in a pipe."""
     kept = table.without_empty()
-    yield kept.rich(width) if width else kept.text()
+    return kept.rich(width) if width else kept.text()
 
 
 def _rule_cells(r: RuleFinding) -> list[str]:
@@ -82,7 +82,8 @@ def _point_cells(p: PointFinding, fit: Fit | None) -> list[str]:
     return [p.role, number(p.stored), samples, alpha, how, bounds(fit.data) if fit.data else ""]
 
 
-def _folded(label: str, content: str, width: int) -> list[str]:
+def folded(label: str, content: str, width: int) -> list[str]:
+    """Sentences behind a label, in lines of at most `width` cells."""
     glued = visible(content).replace(" %", "\N{NO-BREAK SPACE}%")
     lines = textwrap.wrap(
         glued, width=max(40, width), initial_indent=label, subsequent_indent=" " * min(len(label), 12),
