@@ -37,6 +37,7 @@ SCHEMAS = (
     *("tree", "scales", "diff", "show", "dequantize", "logs", "error", "run", "runs", "runs_diff", "removed"),
     "verify",
     "whence",
+    "alpha",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scale": [1.0], "é.scale": [1.0], "=1+1.scale": [0.0, 4.0], "x\n\x1b[31m.scale": [1.0]}

@@ -42,11 +42,13 @@ class Best:
 def best(grid: Grid, rule: str, bits: int, given: Sequence[float] = ()) -> list[Best]:
     """One for all, one for those that the recipe's alpha reaches, one for each kind, each point its own; then alphas
     that were given, and the rules without an alpha. Empty where no point has a scale."""
-    known = np.isfinite(grid.optimum_db[BITS.index(bits)])  # what loses nothing has no decibels to compare
+    every = grid.loss(rule, bits)
+    # What loses nothing has no decibels to compare, and an infinite value makes no scale
+    known = np.isfinite(grid.optimum_db[BITS.index(bits)]) & np.isfinite(every).any(axis=1)
     if not known.any():
         return []
     names, reached = np.array(grid.names, object)[known], np.array([p.reached for p in grid.points])[known]
-    loss = np.nan_to_num(grid.loss(rule, bits)[known], nan=np.inf)
+    loss = np.nan_to_num(every[known], nan=np.inf, posinf=np.inf)
     found = [_of(loss, names, grid.alphas, "all", "one for all")]
     if reached.any() and not reached.all():
         found.append(_of(loss[reached], names[reached], grid.alphas, "reached", "where the recipe has an alpha"))
@@ -67,7 +69,7 @@ def best_of_point(grid: Grid, rule: str, bits: int) -> NDArray[np.int64]:
     """int64[P]: the number of each point's best alpha, of equals the largest; -1 for a point without a scale."""
     loss = grid.loss(rule, bits)
     known = ~np.isnan(loss).all(axis=1)
-    return np.where(known, _last_least(np.nan_to_num(loss, nan=np.inf)), -1)
+    return np.where(known, _last_least(np.nan_to_num(loss, nan=np.inf, posinf=np.inf)), -1)
 
 
 def _last_least(loss: Float64) -> NDArray[np.int64]:

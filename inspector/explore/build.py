@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from qinspect.inspector.observers import Quantile
 
 Progress = Callable[[int, int], None]
 """progress(points done, of how many); raise in it to cancel."""
+T = TypeVar("T")
+WORKERS = 2
+"""Threads: each holds the tables of one point, some 60 MB for 512 samples. More only wait for the interpreter."""
 POOLED = next(i for i, c in enumerate(WITH_ALPHA) if c.name == "pooled")
 
 
@@ -38,27 +43,40 @@ class _Rows:
 
 def build(calibration: Calibration, progress: Progress | None = None) -> Grid:
     """Everything that the explorer shows. Raises BrokenFile where tables are damaged."""
-    names = list(calibration.points)
     alphas = np.array(ALPHAS)
-    made, fixed = [], np.empty((5, len(WITHOUT), len(BITS), len(names)), np.float32)
-    for i, name in enumerate(names):
-        if progress:
-            progress(i, len(names))
+
+    def of_point(name: str) -> tuple[_Rows, Float32]:
         gauges = _gauges(calibration.pooled(name))
         rows = _rows(calibration, name, gauges, alphas)
-        fixed[..., i] = _fixed(gauges, rows, calibration.points[name].dtype)
-        made.append(rows)
-    return _joined(made, alphas, fixed)
+        return rows, _fixed(gauges, rows, calibration.points[name].dtype)
+
+    found = _each(of_point, list(calibration.points), progress)
+    fixed = np.stack([f for _, f in found], axis=-1)
+    return _joined([rows for rows, _ in found], alphas, fixed)
 
 
 def at_alpha(calibration: Calibration, grid: Grid, alpha: float, progress: Progress | None = None) -> Grid:
     """The points of `grid` at one alpha that it does not have: exact, and measured against the same optimum."""
-    made = []
-    for i, name in enumerate(grid.names):
-        if progress:
-            progress(i, len(grid.names))
-        made.append(_rows(calibration, name, _gauges(calibration.pooled(name)), np.array([alpha])))
-    return _joined(made, np.array([alpha]), grid.fixed)
+    alphas = np.array([alpha])
+
+    def of_point(name: str) -> _Rows:
+        return _rows(calibration, name, _gauges(calibration.pooled(name)), alphas)
+
+    return _joined(_each(of_point, grid.names, progress), alphas, grid.fixed)
+
+
+def _each(of_point: Callable[[str], T], names: Sequence[str], progress: Progress | None) -> list[T]:
+    """Of each name, on two threads: much of the time goes into inflating tables, which needs no interpreter."""
+    made: list[T] = []
+    with ThreadPoolExecutor(WORKERS, "alphas") as pool:
+        try:
+            for found in pool.map(of_point, names):
+                made.append(found)
+                if progress:
+                    progress(len(made), len(names))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return made
 
 
 def _gauges(pooled: MagnitudeTable) -> Gauges:

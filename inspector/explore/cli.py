@@ -43,7 +43,9 @@ def alpha_command(
     checkpoint: Annotated[str | None, Parameter(help="Say where its scales lie.")] = None,
     point: Annotated[str, Parameter(help="Glob over names of points, such as '*x_proj*'.")] = "",
     best: Annotated[bool, Parameter(negative="", help="Only the best alphas, for 8 and 4 bits.")] = False,
-    csv: Annotated[str | None, Parameter(help="Write the points to a file, to stdout for -.")] = None,
+    csv: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="Write the points to a file, to stdout for -.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """What every alpha does to the points of a calibration: scales, clipping, error, the best of them."""

@@ -70,7 +70,7 @@ def write(path: Path, grid: Grid, mark: str) -> None:
 def read(path: Path, mark: str) -> Grid | None:
     """What was stored, None for a file that is missing, of other tables, or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as f, np.load(f, allow_pickle=False) as stored:
             if str(stored["mark"]) != mark:
                 return None
             points = tuple(PointInfo(**p) for p in json.loads(str(stored["points"])))

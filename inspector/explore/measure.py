@@ -50,12 +50,12 @@ class Gauges:
             found.sqnr_db[good] = self._decibels(self.squared_errors(kept, q_max(bits)))
         return found
 
+    @np.errstate(over="ignore", invalid="ignore")  # a code * scale beyond float32 is infinite for libraries too
     def squared_errors(self, scales: NDArray[np.float32], limit: int) -> NDArray[np.float64]:
         """float64[S]: sums of (x - s c)^2, c the code of x, half to even, at most `limit`. Summed by code: c over c - 1
         adds (s c)^2 - (s (c - 1))^2 for each x beyond the edge between them, and takes 2 x s."""
         codes = np.arange(limit + 1, dtype=np.float32)
-        with np.errstate(over="ignore"):
-            steps = (codes * scales[:, None]).astype(np.float64)
+        steps = (codes * scales[:, None]).astype(np.float64)
         edges = (np.arange(limit) + 0.5) * scales[:, None].astype(np.float64)
         at = np.searchsorted(self._m, edges, "right")
         rise = np.diff(steps, axis=1)
