@@ -29,13 +29,21 @@ SCREEN_OPTIONS = frozenset({"--low-bandwidth"})
 
 
 def main() -> int:
-    """Open the screen for `qinspect [A [B]]` and `qinspect demo` on a terminal, else run the command line. Returns the
-    exit code."""
+    """Open the screen for `qinspect [A [B]]`, `qinspect alpha RUN` and `qinspect demo` on a terminal, else run the
+    command line. Returns the exit code."""
     words = sys.argv[1:]
     paths = [w for w in words if w not in SCREEN_OPTIONS]
     low_bandwidth = "--low-bandwidth" in words
     if wants_screen(words) and is_terminal():
         return _screen(paths, low_bandwidth)
+    if words[:1] == ["alpha"] and is_terminal():
+        from qinspect.tui.explore.wanted import wanted_of
+
+        wanted = wanted_of(paths[1:])
+        if wanted is not None:
+            from qinspect.tui.start import run
+
+            return run(None, None, low_bandwidth=low_bandwidth, wanted=wanted)
     from qinspect.inspector.cli import main as run_command_line
 
     if paths == ["demo"] and is_terminal():

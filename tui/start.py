@@ -6,6 +6,10 @@ import contextlib
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qinspect.tui.explore.wanted import Wanted
 
 
 def over_ssh() -> bool:
@@ -13,8 +17,9 @@ def over_ssh() -> bool:
     return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
 
 
-def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False) -> int:
-    """Show the screen until the user leaves; returns the exit code. Without models: the runs screen.
+def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False, wanted: Wanted | None = None) -> int:
+    """Show the screen until the user leaves; returns the exit code. Without models: the alpha explorer for what is
+    `wanted`, else the runs screen.
 
     Over SSH: fewer frames a second, no animation, no smooth scrolling. Colours stay what the terminal announces;
     `low_bandwidth` takes the terminal's own sixteen, whose sequences are a third as long.
@@ -35,7 +40,7 @@ def run(path_a: str | None, path_b: str | None, low_bandwidth: bool = False) -> 
 
     if glyphs_for_locale() is ASCII:
         use_plain_scrollbars()
-    app = QinspectApp(path_a, path_b, theme="qinspect-ansi" if low_bandwidth else None)
+    app = QinspectApp(path_a, path_b, "qinspect-ansi" if low_bandwidth else None, wanted)
     app.run()
     code = app.return_code or 0
     if code < 128:  # else the terminal may be gone

@@ -115,6 +115,11 @@ class Grid:
             return np.repeat(once[:, None], self.alphas.size, axis=1)
         return decibels_below(self.optimum_db[b][:, None], self.sqnr_db[self.rows[_WITH[rule]], b].astype(np.float64))
 
+    def loss_of(self, rule: str, bits: int, point: int) -> Float64:
+        """float64[A]: the same of one point."""
+        lost: Float64 = self.taken([point]).loss(rule, bits)[0]
+        return lost
+
     def ranges(self, rule: str, point: int) -> Float32:
         """float32[A]: the range of a point at every alpha. Of a rule that has one."""
         ranges: Float32 = self.w_max[self.rows[_WITH[rule], point]]

@@ -34,3 +34,11 @@ def lies(p: Placed | None) -> str:
         return p.beyond or "n/a"
     low, high = map(alpha_text, p.alphas)
     return low if low == high else f"{low}..{high}"
+
+
+def about(alphas: tuple[float, float] | None) -> str:
+    """The same in little room: the upper one of the two, marked."""
+    if alphas is None:
+        return ""
+    low, high = map(alpha_text, alphas)
+    return low if low == high else f"~{high}"

@@ -50,8 +50,10 @@ class DistributionScreen(ActionScreen):
     AUTO_FOCUS = ""
     actions = DISTRIBUTION_ACTIONS
 
-    def __init__(self, source: Source, name: str, glyphs: Glyphs) -> None:
+    def __init__(self, source: Source, name: str, glyphs: Glyphs, alpha: float | None = None) -> None:
+        """alpha: where the cursor begins; None for where it always does."""
         super().__init__()
+        self._first_alpha = alpha
         self.source = source
         self.name_shown = name
         self.glyphs = glyphs
@@ -72,6 +74,7 @@ class DistributionScreen(ActionScreen):
 
     def on_mount(self) -> None:
         self.pane = self.query_one(DistributionPane)
+        self.pane.alpha = self.pane.alpha if self._first_alpha is None else self._first_alpha
         self.hints = self.query_one(HintBar)
         self.query_one(TitleLine).add_class("active")
         self._show_title()
