@@ -42,7 +42,7 @@ def sample(seed: int) -> NDArray[np.float64]:
     x = rng.standard_normal(VALUES)
     x = x / (1 + np.exp(-x)) * np.exp(0.3 * rng.standard_normal())
     x[rng.random(VALUES) < 0.002] *= 12
-    return x
+    return np.asarray(x)
 
 
 def run(folder: Path, dtype: str) -> Calibration:

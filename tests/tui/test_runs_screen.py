@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
@@ -24,6 +25,7 @@ from qinspect.tui.runs.feed import written_time
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.distribution import DistributionScreen
+from qinspect.tui.screens.explore import ExploreScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.screens.runs import RunsScreen
@@ -513,6 +515,12 @@ async def check_distribution(d: Driver, key: str) -> None:
 
 
 @check
+async def check_explore(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "is no calibration of ours" in d.runs.hints.status
+
+
+@check
 async def check_compare_outputs(d: Driver, key: str) -> None:
     await d.press(key)
     assert "no folder with a model" in d.runs.hints.status
@@ -781,6 +789,17 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.press("j")
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
         await d.press("escape")
+
+        await d.press("A")
+        explorer = d.app.screen
+        assert isinstance(explorer, ExploreScreen)
+        await d.until(lambda: explorer.explorer is not None, "every alpha")
+        assert explorer.explorer is not None
+        n = explorer.explorer.numbers
+        assert explorer.explorer.chosen.alpha == 0.9
+        assert [np.float32(n.scale[0, explorer.explorer.grid.names.index(name)])] == [np.float32(stored[0])]
+        await d.press("q")
+        assert d.app.screen is d.runs
         calibration.close()
 
         await d.press("d")

@@ -29,7 +29,8 @@ RUN_LABELS = "ABEFGH"
 MOST_DB = 20.0
 """Of what is lost this much is drawn."""
 MIN_ROWS = 4
-_STRETCHED = np.array([stretched(a) for a in ALPHAS])
+END = DECADES + 1.0
+"""The place of alpha 1: beyond all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class AlphaAxis:
     width: int
 
     def column(self, at: float) -> int:
-        """The cell of -log10(1 - alpha); negative below 0.5."""
-        if math.isinf(at):
+        """The cell of a place; negative below 0.5."""
+        if at > DECADES + 1e-6:
             return self.width - 1
         low = stretched(LEAST)
         share = (at - low) / (DECADES - low)
@@ -53,7 +54,7 @@ class AlphaAxis:
         cells = [rule] * self.width
         free = 0
         for alpha in THUMB[:-1]:
-            column, text = self.column(stretched(alpha)), alpha_text(alpha)
+            column, text = self.column(place(alpha)), alpha_text(alpha)
             if column >= free and column + len(text) + 4 < self.width:
                 cells[column : column + 1 + len(text)] = [tick, *text]
                 free = column + len(text) + 2
@@ -61,6 +62,14 @@ class AlphaAxis:
                 cells[column] = tick
         cells[-2:] = [tick, "1"] if self.width > 3 else cells[-2:]
         return [(f"{'alpha':>{self.left - 1}}{corner}", "dim"), ("".join(cells), "dim")]
+
+
+def place(alpha: float) -> float:
+    """-log10(1 - alpha), END for 1."""
+    return min(stretched(alpha), END)
+
+
+_PLACES = np.array([place(a) for a in ALPHAS])
 
 
 def curve_lines(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> list[Line]:
@@ -73,7 +82,7 @@ def curve_lines(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> list[Lin
     plot_rows = max(1, room - len(marks) - rows)
     plot, labels = _plot(x, point, axis, plot_rows, look)
     if x.has_alpha:
-        plot = drawing.with_line(plot, axis.column(stretched(x.chosen.alpha)), "|" if look.plain else "│", look)
+        plot = drawing.with_line(plot, axis.column(place(x.chosen.alpha)), "|" if look.plain else "│", look)
     return [
         _heading(x, point, look, glyphs),
         *drawing.painted(labels, plot, look),
@@ -111,8 +120,8 @@ def _along(loss: NDArray[np.float64], axis: AlphaAxis) -> NDArray[np.float64]:
     low, inner = stretched(LEAST), axis.width - 1
     middles = low + (np.arange(inner) + 0.5) * (DECADES - low) / inner
     finite = np.where(np.isinf(loss), 1e9, loss)
-    found = np.append(np.interp(middles, _STRETCHED[:-1], finite[:-1]), finite[-1])
-    columns = np.array([axis.column(at) for at in _STRETCHED.tolist()])
+    found = np.append(np.interp(middles, _PLACES[:-1], finite[:-1]), finite[-1])
+    columns = np.array([axis.column(at) for at in _PLACES.tolist()])
     least = np.full(axis.width, np.inf)
     np.fmin.at(least, columns, finite)
     return np.where(np.isfinite(least), least, found)
@@ -123,13 +132,13 @@ def _marks(x: Explorer, point: int, axis: AlphaAxis) -> list[Line]:
     if not x.has_alpha:
         return [[("", "")]]
     rule, bits = x.chosen.rule, x.chosen.bits
-    at = [(stretched(a), label) for a, label in zip(x.given, RUN_LABELS, strict=False)]
+    at = [(place(a), label) for a, label in zip(x.given, RUN_LABELS, strict=False)]
     for_all = next((f.alpha for f in x.best(rule, bits) if f.what == "all"), None)
-    at += [(stretched(for_all), FOR_ALL)] if for_all is not None else []
+    at += [(place(for_all), FOR_ALL)] if for_all is not None else []
     best = int(x.best_alphas(rule, bits)[point])
-    at += [(_STRETCHED[best], BEST)] if best >= 0 else []
+    at += [(_PLACES[best], BEST)] if best >= 0 else []
     placed = x.placed(rule)[point]
-    at += [(stretched(sum(placed.alphas) / 2), CHECKPOINT)] if placed and placed.alphas else []
+    at += [(place(sum(placed.alphas) / 2), CHECKPOINT)] if placed and placed.alphas else []
     return [*mark_lines([Marks("", tuple(at))], axis)]
 
 
