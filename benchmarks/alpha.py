@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
@@ -24,15 +25,26 @@ from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.packing import pack
 from qinspect.inspector.distribution.storage import PointTables, write_points
+from qinspect.inspector.explore.alphas import ALPHAS
 from qinspect.inspector.explore.best import best
+from qinspect.inspector.explore.grid import Grid
 from qinspect.inspector.explore.kept import FILE, opened
 from qinspect.inspector.explore.rules import RULES
 from qinspect.inspector.text import size
+from qinspect.tui.explore.curve import curve_lines
+from qinspect.tui.explore.heat import Colors, heat_lines
+from qinspect.tui.explore.state import Explorer, chosen_for
+from qinspect.tui.explore.table import PointTable
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.look import Look
+from qinspect.tui.screens.explore_base import WIDE
 
 POINTS, SAMPLES, VALUES = 400, 512, 98_304
 DIFFERENT = 64
 """Samples that are counted; points have them in other orders and amounts. Reading one again is no quicker."""
 KINDS = ("in_proj:input", "x_conv_out:input", "ssm_state_act:input", "out_proj:input", "out_proj:output")
+COLORS = (90, 169, 230), (242, 153, 74), (242, 193, 78)
+SHADES = Colors((34, 39, 45), (242, 153, 74))
 DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 
 
@@ -78,6 +90,30 @@ def milliseconds(call: Callable[[int], object]) -> str:
     return f"{statistics.median(taken):6.2f} ms, at most {max(taken):.2f} ms"
 
 
+def screen_steps(calibration: Calibration, grid: Grid) -> None:
+    """All that is painted at another alpha: the rows that are seen, the curve with its marks and numbers; the map."""
+    x = Explorer(calibration, grid, {}, chosen_for(calibration, None, None, 8))
+    table = PointTable(Glyphs(), id="points")
+    table.explorer, table.points = x, x.rows()
+    for width, height in ((80, 24), (200, 60)):
+        look = Look(width // (2 if width >= WIDE else 1) - 3, height * 3 // 5, *COLORS)
+
+        def rows(i: int, n: int = height, room: int = look.width) -> None:
+            x.chosen.alpha = ALPHAS[i]
+            for row in range(min(n, POINTS)):
+                table.line(row, room)
+
+        curve = milliseconds(partial(both, rows, partial(curve_lines, x, 7, look, Glyphs())))
+        print(f"  a step: table and curve at {f'{width}x{height}':16}{curve}")
+        heat = milliseconds(partial(both, rows, partial(heat_lines, x, 7, "lost", look, SHADES)))
+        print(f"  a step: table and map at {f'{width}x{height}':18}{heat}")
+
+
+def both(rows: Callable[[int], None], draw: Callable[[], object], i: int) -> None:
+    rows(i)
+    draw()
+
+
 def measured(dtype: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -91,6 +127,7 @@ def measured(dtype: str) -> None:
         print(f"  a step: all points, one rule               {milliseconds(lambda i: grid.at('ema', i))}")
         every = milliseconds(lambda i: [grid.at(r, i) for r in RULES])
         print(f"  a step: all points, all {len(RULES)} rules             {every}")
+        screen_steps(calibration, grid)
         all_best = 1e3 * seconds(lambda: [best(grid, "ema", b) for b in (8, 4)])
         print(f"  best alphas of all kinds, both bits        {all_best:6.1f} ms\n")
         calibration.close()

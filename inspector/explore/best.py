@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.explore.alphas import ALPHAS, nearest
 from qinspect.inspector.explore.grid import Float64, Grid
 from qinspect.inspector.explore.kinds import place
-from qinspect.inspector.explore.rules import BITS, WITHOUT
+from qinspect.inspector.explore.rules import BITS, RULES, WITHOUT
 
 CRITERION = "least mean loss of SQNR against each point's own MSE optimum"
 
@@ -41,7 +41,8 @@ class Best:
 
 def best(grid: Grid, rule: str, bits: int, given: Sequence[float] = ()) -> list[Best]:
     """One for all, one for those that the recipe's alpha reaches, one for each kind, each point its own; then alphas
-    that were given, and the rules without an alpha. Empty where no point has a scale."""
+    that were given, and the rules without an alpha. Of a rule without one what it loses. Empty where no point has a
+    scale."""
     every = grid.loss(rule, bits)
     # What loses nothing has no decibels to compare, and an infinite value makes no scale
     known = np.isfinite(grid.optimum_db[BITS.index(bits)]) & np.isfinite(every).any(axis=1)
@@ -49,20 +50,23 @@ def best(grid: Grid, rule: str, bits: int, given: Sequence[float] = ()) -> list[
         return []
     names, reached = np.array(grid.names, object)[known], np.array([p.reached for p in grid.points])[known]
     loss = np.nan_to_num(every[known], nan=np.inf, posinf=np.inf)
-    found = [_of(loss, names, grid.alphas, "all", "one for all")]
+    kinds = np.array([place(name)[1] for name in names])
+    groups = [("all", "one for all", np.ones(len(names), np.bool_))]
     if reached.any() and not reached.all():
-        found.append(_of(loss[reached], names[reached], grid.alphas, "reached", "where the recipe has an alpha"))
-    kinds = [place(name)[1] for name in names]
-    for kind in dict.fromkeys(kinds):
-        of_kind = np.array([k == kind for k in kinds])
-        found.append(_of(loss[of_kind], names[of_kind], grid.alphas, "kind", kind))
+        groups.append(("reached", "where the recipe has an alpha", reached))
+    groups += [("kind", str(kind), kinds == kind) for kind in dict.fromkeys(kinds)]
+    if RULES[rule].candidate is None:
+        told = [_told(what, label, None, loss[of, 0], names[of]) for what, label, of in groups if what != "all"]
+        return told + _without(grid, bits, known, names)
+    found = [_of(loss[of], names[of], grid.alphas, what, label) for what, label, of in groups]
     found.append(_each(loss, names, grid.alphas))
     found += [_at(loss, names, a) for a in given]
-    for choice in WITHOUT:
-        once = grid.loss(choice.name, bits)[known][:, 0]
-        if not np.isnan(once).any():
-            found.append(_told("rule", choice.name, None, once, names))
-    return found
+    return found + _without(grid, bits, known, names)
+
+
+def _without(grid: Grid, bits: int, known: NDArray[np.bool_], names: NDArray[np.object_]) -> list[Best]:
+    once = [(c.name, grid.loss(c.name, bits)[known][:, 0]) for c in WITHOUT]
+    return [_told("rule", name, None, lost, names) for name, lost in once if not np.isnan(lost).any()]
 
 
 def best_of_point(grid: Grid, rule: str, bits: int) -> NDArray[np.int64]:

@@ -147,10 +147,12 @@ def _marks(x: Explorer, point: int, axis: AlphaAxis) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """label: a mark and what it is. alpha: as it is shown. Of each of BITS: scale, clipped, SQNR, lost."""
+    """label: a mark and what it is. alpha: as it is shown, short: where there is little room. Of each of BITS: scale,
+    clipped, SQNR, lost."""
 
     label: str
     alpha: str
+    short: str
     w_max: float
     scale: Sequence[float]
     clipped: Sequence[float]
@@ -170,7 +172,7 @@ def _readings(x: Explorer, point: int) -> list[_Row]:
         rows += [_row(f"{label} run's", a, x.numbers_of(rule, nearest(a)), point, b)] if x.has_alpha else []
     for_all = next((f.alpha for f in x.best(rule, bits) if f.what == "all"), None)
     if x.has_alpha and for_all is not None:
-        rows.append(_row(f"{FOR_ALL} for all", for_all, x.numbers_of(rule, nearest(for_all)), point, b))
+        rows.append(_row(f"{FOR_ALL} all", for_all, x.numbers_of(rule, nearest(for_all)), point, b))
     for name in ("mse", "entropy", "absmax"):
         numbers = x.numbers_of(name, 0)
         found = x.grid.bracket(rule, point, float(numbers.scale[b, point]), bits)
@@ -181,7 +183,7 @@ def _readings(x: Explorer, point: int) -> list[_Row]:
 def _row(label: str, alpha: float | str, n: Numbers, point: int, b: int) -> _Row:
     told = alpha if isinstance(alpha, str) else alpha_text(alpha)
     parts = ([float(v) for v in of[:, point]] for of in (n.scale, n.clipped, n.sqnr_db, n.loss_db))
-    return _Row(label, told, float(n.w_max[b, point]), *parts)
+    return _Row(label, told, told, float(n.w_max[b, point]), *parts)
 
 
 def _cursor(x: Explorer, point: int) -> _Row:
@@ -193,9 +195,9 @@ def _cursor(x: Explorer, point: int) -> _Row:
     if readings is None:  # to come: the nearest alpha of the grid, marked
         return _row("| cursor", f"~{alpha_text(ALPHAS[x.index])}", x.numbers, point, x.b)
     best = x.grid.optimum_db[:, point]
-    sqnr = [r.sqnr_db.middle for r in readings]
+    sqnr, told = [r.sqnr_db.middle for r in readings], alpha_text(x.chosen.alpha)
     return _Row(
-        "| exact", alpha_text(x.chosen.alpha), readings[0].w_max.middle, [r.scale for r in readings],
+        "| exact", told, told, readings[0].w_max.middle, [r.scale for r in readings],
         [1 - r.coverage.middle for r in readings], sqnr,
         [0.0 if s == t else float(t - s) for s, t in zip(sqnr, best, strict=True)],
     )  # fmt: skip
@@ -208,7 +210,8 @@ def _stored(x: Explorer, point: int) -> list[_Row]:
         return []
     none = [math.nan] * len(BITS)
     scale = [placed.stored.scale if bits == placed.stored.bits else math.nan for bits in BITS]
-    return [_Row(f"{CHECKPOINT} stored", lies(placed), math.nan, scale, none, none, none)]
+    short = about(placed.alphas) or lies(placed)
+    return [_Row(f"{CHECKPOINT} stored", lies(placed), short, math.nan, scale, none, none, none)]
 
 
 def _table(x: Explorer, rows: Sequence[_Row], width: int) -> list[Line]:
@@ -220,7 +223,8 @@ def _table(x: Explorer, rows: Sequence[_Row], width: int) -> list[Line]:
     lines: list[Line] = [[(fill(head, width, ""), "header")]]
     for i, r in enumerate(rows):
         cells = [
-            fill(r.alpha, alpha_width, "", right=True), f"{_number(r.w_max):>9}", f"{_number(r.scale[b]):>10}",
+            f"{(r.alpha if len(r.alpha) <= alpha_width else r.short):>{alpha_width}}",
+            f"{_number(r.w_max):>9}", f"{_number(r.scale[b]):>10}",
             f"{share(r.clipped[b]):>10}", *(f"{decibels(d):>7}" for d in (*r.sqnr, *r.lost)),
         ]  # fmt: skip
         lines.append([(f"{r.label:<9}", "accent"), ("".join(cells), "name" if i == 0 else "")])

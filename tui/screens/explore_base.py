@@ -205,13 +205,21 @@ class ExploreBase(ActionScreen):
         parts += ["* the pooled rule answers"] if x.numbers.instead.any() else []
         parts += [shown(self.wanted.run, 60)]
         title.update(fill(dot.join(parts), max(1, self.size.width - 2), self.glyphs.cut))
+        line.update(fill(self._best_text(x), max(1, self.size.width - 2), self.glyphs.cut))
+
+    def _best_text(self, x: Explorer) -> str:
+        found, dot = x.best(x.chosen.rule, x.chosen.bits), f" {self.glyphs.dot} "
+        if not x.has_alpha:
+            own = next((f for f in found if f.label == x.chosen.rule), None)
+            if own is None:
+                return ""
+            return f"loses {decibels(own.mean_db)} dB in the mean, at most {decibels(own.worst_db)} at {own.worst}"
         names = {"all": "all", "reached": "recipe's points", "point": "each its own"}
         told = []
-        for f in x.best(x.chosen.rule, x.chosen.bits):
+        for f in found:
             alphas = [alpha_text(f.alpha)] if f.alpha is not None else []
             told += [" ".join([names[f.what], *alphas, f"-{decibels(f.mean_db)}"])] if f.what in names else []
-        text = f"best {self.glyphs.alpha}, mean dB lost: {dot.join(told)}" if told else ""
-        line.update(fill(text, max(1, self.size.width - 2), self.glyphs.cut))
+        return f"best {self.glyphs.alpha}, mean dB lost: {dot.join(told)}" if told else ""
 
     def show_view(self) -> None:
         """The point under the cursor, or the whole model."""
