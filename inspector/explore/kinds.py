@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.(?=[^.])")
 
 
+@lru_cache(maxsize=1 << 16)
 def place(name: str) -> tuple[int | None, str]:
     """(layer, kind): `layers.3.mixer.x_proj:input` is (3, `mixer.x_proj:input`). The first number among the parts is
     the layer; a name without one is a kind of its own."""

@@ -178,6 +178,9 @@ async def check_type_alpha(d: Driver, key: str) -> None:
     await d.until(lambda: "| exact" in view_of(d), "the exact numbers")
     line = next(line for line in view_of(d).splitlines() if line.startswith("| exact"))
     assert line.split()[2] == "0.99937123"
+    assert row(d)[1] == f"{cases.ema(STREAMS[NAMES[0]], 0.99937123):.6g}"
+    near = [line[:2] for line in d.rows() if "layers." in line and "%" in line]
+    assert near == ["  ", *[" ~"] * 7]
     assert float(line.split()[4]) == pytest.approx(cases.ema(STREAMS[NAMES[0]], 0.99937123), rel=1e-4)
     await d.press("l")
     assert explorer_of(d).chosen.alpha == next(a for a in ALPHAS if a > 0.99937123)

@@ -191,7 +191,7 @@ def _cursor(x: Explorer, point: int) -> _Row:
         return _row("| cursor", "none", x.numbers, point, x.b)
     if not x.is_between:
         return _row("| cursor", x.chosen.alpha, x.numbers, point, x.b)
-    readings = x.exact.get((point, x.chosen.rule, x.chosen.alpha))
+    readings = x.exact_of(point)
     if readings is None:  # to come: the nearest alpha of the grid, marked
         return _row("| cursor", f"~{alpha_text(ALPHAS[x.index])}", x.numbers, point, x.b)
     best = x.grid.optimum_db[:, point]

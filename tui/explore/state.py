@@ -80,6 +80,10 @@ class Explorer:
         """Of all points by another rule, or at another alpha of the grid."""
         return self._numbers(rule, i if RULES[rule].candidate else 0)
 
+    def exact_of(self, point: int) -> tuple[Reading, ...] | None:
+        """Of a point at the cursor, where that is between the alphas of the grid and was computed."""
+        return self.exact.get((point, self.chosen.rule, self.chosen.alpha)) if self.is_between else None
+
     def _best(self, rule: str, bits: int) -> list[Best]:
         return best(self.grid, rule, bits, self.given)
 

@@ -26,6 +26,8 @@ COLUMNS = (
     ColumnSpec("lost", 6, True),
     ColumnSpec("best alpha", 12, True, 88),
 )
+NEAR = "~"
+"""Marks a row whose numbers are those of the nearest alpha of the grid."""
 LIES = ColumnSpec("lies at", 12, True, 96)
 
 
@@ -60,7 +62,9 @@ class PointTable(Headed):
     def line(self, row: int, width: int) -> Sequence[Piece]:
         assert self.explorer is not None
         point = self.points[row]
-        pieces: list[Piece] = [(INSTEAD if self.explorer.numbers.instead[point] else " ", "dim"), (" ", "")]
+        near = self.explorer.is_between and self.explorer.exact_of(point) is None
+        signs = (INSTEAD if self.explorer.numbers.instead[point] else " ") + (NEAR if near else " ")
+        pieces: list[Piece] = [(signs, "dim")]
         for column, w in self.columns(width):
             text = cell(self.explorer, point, column.name)
             text = fill(text, w, self.glyphs.cut, right=column.right, keep_end=column.name == "point")
@@ -70,19 +74,18 @@ class PointTable(Headed):
 
 def cell(x: Explorer, point: int, column: str) -> str:
     """The text of one cell."""
-    n, b = x.numbers, x.b
+    scale, clipped, sqnr, lost = _numbers(x, point)
     match column:
         case "point":
             return shown(x.grid.points[point].name, 160)
         case "scale":
-            scale = float(n.scale[b, point])
             return "none" if math.isnan(scale) else number(scale)
         case "clipped":
-            return share(float(n.clipped[b, point]))
+            return share(clipped)
         case "coverage":
-            return share(1 - float(n.clipped[b, point]))
+            return share(1 - clipped)
         case "lost":
-            return decibels(float(n.loss_db[b, point]))
+            return decibels(lost)
         case "best alpha":
             at = int(x.best_alphas(x.chosen.rule, x.chosen.bits)[point])
             return alpha_text(float(x.grid.alphas[at])) if at >= 0 and x.has_alpha else ""
@@ -90,4 +93,14 @@ def cell(x: Explorer, point: int, column: str) -> str:
             placed = x.placed(x.chosen.rule)[point]
             return "" if placed is None else about(placed.alphas) or lies(placed)
         case _:
-            return decibels(float(n.sqnr_db[BITS.index(int(column.split()[1])), point]))
+            return decibels(sqnr[BITS.index(int(column.split()[1]))])
+
+
+def _numbers(x: Explorer, point: int) -> tuple[float, float, list[float], float]:
+    """Scale and share clipped at the chosen bits, SQNR at each of BITS, what is lost."""
+    n, b, exact = x.numbers, x.b, x.exact_of(point)
+    if exact is None:
+        of_bits = [float(s) for s in n.sqnr_db[:, point]]
+        return float(n.scale[b, point]), float(n.clipped[b, point]), of_bits, float(n.loss_db[b, point])
+    sqnr, best = [r.sqnr_db.middle for r in exact], float(x.grid.optimum_db[b, point])
+    return exact[b].scale, 1 - exact[b].coverage.middle, sqnr, 0.0 if sqnr[b] == best else best - sqnr[b]

@@ -263,7 +263,7 @@ class ExploreScreen(ExploreBase):
             ("A B", "alphas that the run was given"),
             ("C", "where the checkpoint's scale lies"),
             ("#", "more than one of these in a cell"),
-            ("~", "the nearest alpha of the grid"),
+            ("~", "of the nearest alpha of the grid"),
         )
         self.app.push_screen(HelpScreen(self.glyphs, keys_now(self), self.actions, signs))
 

@@ -287,6 +287,7 @@ class ExploreBase(ActionScreen):
             return
         if event.problem:
             self.hints.say(shown(event.problem, 300))
+        self.table.refresh_rows()
         self.show_view()
 
     # --- what is where ---
