@@ -10,6 +10,7 @@ import numpy as np
 from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.explore.grid import Grid
+from qinspect.inspector.explore.rules import BITS
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
 from qinspect.inspector.whence.findings import bits_of, refuse_another_model
 
@@ -28,11 +29,12 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Placed:
     """Where a stored scale lies. alphas: those of the grid that give it, or the two between which it lies; None beyond
-    the ends. beyond: `above 1`, `below 0.5`, or "" within."""
+    the ends. beyond: `above 1`, `below 0.5`, or "" within. min_max: the largest |x| of the run gives it, to the bit."""
 
     stored: Stored
     alphas: tuple[float, float] | None
     beyond: str
+    min_max: bool
 
 
 def stored_scales(calibration: Calibration, fmt: Format) -> dict[str, Stored]:
@@ -66,9 +68,13 @@ def placed(grid: Grid, rule: str, stored: Mapping[str, Stored]) -> list[Placed |
 def _placed(grid: Grid, rule: str, point: int, stored: Stored | None) -> Placed | None:
     if stored is None:
         return None
-    found = grid.bracket(rule, point, stored.scale, stored.bits)
-    if found is not None:
-        return Placed(stored, found, "")
-    ends = grid.ends(rule, point, stored.bits)
-    beyond = "" if ends is None else "above 1" if stored.scale > ends[1] else "below 0.5"
-    return Placed(stored, None, beyond)
+    found, ends = grid.bracket(rule, point, stored.scale, stored.bits), grid.ends(rule, point, stored.bits)
+    beyond = "" if found is not None or ends is None else "above 1" if stored.scale > ends[1] else "below 0.5"
+    return Placed(stored, found, beyond, _is_min_max(grid, point, stored))
+
+
+def _is_min_max(grid: Grid, point: int, stored: Stored) -> bool:
+    if stored.bits not in BITS:
+        return False
+    largest = grid.at("absmax", 0).scale[BITS.index(stored.bits), point]
+    return bool(np.float32(largest) == np.float32(stored.scale))

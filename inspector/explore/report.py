@@ -244,7 +244,7 @@ def _stored(p: Placed | None) -> Json | None:
         return None
     return {
         "key": p.stored.key, "scale": p.stored.scale, "bits": p.stored.bits, "can_vary": p.stored.can_vary,
-        "alpha": None if p.alphas is None else list(p.alphas), "beyond": p.beyond,
+        "alpha": None if p.alphas is None else list(p.alphas), "beyond": p.beyond, "min_max": p.min_max,
     }  # fmt: skip
 
 

@@ -30,14 +30,21 @@ def lies(p: Placed | None) -> str:
     """Where a stored scale lies: one alpha, or the two between which it is; "" for none."""
     if p is None:
         return ""
+    if p.min_max:
+        return "largest |x|"
     if p.alphas is None:
         return p.beyond or "n/a"
     low, high = map(alpha_text, p.alphas)
     return low if low == high else f"{low}..{high}"
 
 
+def lies_about(p: Placed | None) -> str:
+    """The same in little room."""
+    return lies(p) if p is None or p.min_max or p.alphas is None else about(p.alphas)
+
+
 def about(alphas: tuple[float, float] | None) -> str:
-    """The same in little room: the upper one of the two, marked."""
+    """One alpha for two: the upper one, marked; "" for none."""
     if alphas is None:
         return ""
     low, high = map(alpha_text, alphas)

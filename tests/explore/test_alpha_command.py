@@ -127,15 +127,18 @@ def test_one_point_is_told_exactly_by_every_rule(alpha: Alpha, run: Path, tmp_pa
 
 
 def test_a_checkpoints_scales_lie_where_they_were_made(alpha: Alpha, run: Path, tmp_path: Path) -> None:
-    scales = cases.scales_of(STREAMS, cases.ema, 0.99937123) | {NAMES[3]: 99.0}
+    scales = cases.scales_of(STREAMS, cases.ema, 0.99937123)
+    scales |= {NAMES[2]: cases.largest(STREAMS[NAMES[2]]), NAMES[3]: 99.0}
     made = cases.checkpoint(tmp_path / "made", scales).checkpoint.path
     found = alpha.json(run, "--checkpoint", made)
-    for p in found["points"][:3]:
+    for p in found["points"][:2]:
         low, high = p["stored"]["alpha"]
         assert low <= 0.99937123 <= high
+    assert [p["stored"]["min_max"] for p in found["points"]] == [False, False, True, False]
     assert (found["points"][3]["stored"]["alpha"], found["points"][3]["stored"]["beyond"]) == (None, "above 1")
     text, _ = alpha(run, "--checkpoint", made)
     assert "above 1" in text
+    assert text.count("largest |x|") == 1
     assert "lies at" in text
 
 

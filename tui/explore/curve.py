@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.explore.alphas import ALPHAS, DECADES, LEAST, THUMB, nearest, stretched
 from qinspect.inspector.explore.grid import Numbers
 from qinspect.inspector.explore.rules import BITS
-from qinspect.inspector.explore.wording import about, alpha_text, decibels, lies, share
+from qinspect.inspector.explore.wording import about, alpha_text, decibels, lies, lies_about, share
 from qinspect.inspector.text import count, some
 from qinspect.tui.distribution import drawing
 from qinspect.tui.distribution.layout import GUTTER, plot_labels
@@ -210,8 +210,7 @@ def _stored(x: Explorer, point: int) -> list[_Row]:
         return []
     none = [math.nan] * len(BITS)
     scale = [placed.stored.scale if bits == placed.stored.bits else math.nan for bits in BITS]
-    short = about(placed.alphas) or lies(placed)
-    return [_Row(f"{CHECKPOINT} stored", lies(placed), short, math.nan, scale, none, none, none)]
+    return [_Row(f"{CHECKPOINT} stored", lies(placed), lies_about(placed), math.nan, scale, none, none, none)]
 
 
 def _table(x: Explorer, rows: Sequence[_Row], width: int) -> list[Line]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qinspect.inspector.explore.report import INSTEAD
 from qinspect.inspector.explore.rules import BITS
-from qinspect.inspector.explore.wording import about, alpha_text, decibels, lies, share
+from qinspect.inspector.explore.wording import alpha_text, decibels, lies_about, share
 from qinspect.inspector.text import number
 from qinspect.tui.explore.state import Explorer
 from qinspect.tui.glyphs import Glyphs
@@ -90,8 +90,7 @@ def cell(x: Explorer, point: int, column: str) -> str:
             at = int(x.best_alphas(x.chosen.rule, x.chosen.bits)[point])
             return alpha_text(float(x.grid.alphas[at])) if at >= 0 and x.has_alpha else ""
         case "lies at":
-            placed = x.placed(x.chosen.rule)[point]
-            return "" if placed is None else about(placed.alphas) or lies(placed)
+            return lies_about(x.placed(x.chosen.rule)[point])
         case _:
             return decibels(sqnr[BITS.index(int(column.split()[1]))])
 
