@@ -38,6 +38,22 @@ async def shoot(name: str, models: tuple[str, str], size: tuple[int, int], keys:
         (HERE / "screens" / f"{name}.svg").write_text(app.export_screenshot(title=f"qinspect {' '.join(models)}"))
 
 
+async def shoot_alphas() -> None:
+    """The demo's calibration, made in the user's own folder where it is not there yet."""
+    from qinspect.inspector.demo.prepare import prepared
+    from qinspect.tui.explore.wanted import Wanted
+
+    first, _ = prepared()
+    app = QinspectApp(None, theme="qinspect-dark", alphas=Wanted("demo", checkpoint=str(first)))
+    async with app.run_test(size=(120, 36)) as pilot:
+        while getattr(app.screen, "explorer", None) is None:
+            await pilot.pause(0.05)
+        for key in (*"jjjjjjj", "full_stop", "L"):
+            await pilot.press(key)
+            await pilot.pause(0.2)
+        (HERE / "screens" / "alpha.svg").write_text(app.export_screenshot(title="qinspect alpha demo"))
+
+
 async def shoot_runs() -> None:
     """Two runs that print a log of Quamba's, one of them up to now."""
     from qinspect.inspector.runs import make_spec, start
@@ -62,6 +78,7 @@ async def shoot_runs() -> None:
 
 def main() -> None:
     """All of SHOTS, with nothing of the user's own settings."""
+    asyncio.run(shoot_alphas())
     os.chdir(DATA)
     os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(HERE / "nowhere")
     for shot in SHOTS:

@@ -410,3 +410,5 @@ _APPLY_HELP = "A new checkpoint with other activation scales: of another alpha o
 app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)
 _ACCURACY_HELP = "Whether two accuracies differ, how sure that is, and how small a difference their items could show."
 app.command("qinspect.inspector.accuracy.cli:accuracy", name="accuracy", help=_ACCURACY_HELP)
+_ALPHA_HELP = "What every alpha does to the points of a calibration: scales, clipping, error, the best of them."
+app.command("qinspect.inspector.explore.cli:alpha_command", name="alpha", help=_ALPHA_HELP)

@@ -211,7 +211,12 @@ class Rule:
             raise ValueError("an observer that has seen nothing has no scale")
         if self.reducer == "pooled":
             return self._rounded(statistic(samples[0] if len(samples) == 1 else merge(samples)))
-        return self._rounded(_reduce(self.reducer, [self._rounded(statistic(t)) for t in samples]))
+        return self.w_max_of([statistic(t) for t in samples])
+
+    def w_max_of(self, statistics: Sequence[Floats]) -> Floats:
+        """float32: the range, out of the statistic of each sample in order; of scalars, or of arrays of one shape. For
+        a reducer over samples."""
+        return self._rounded(_reduce(self.reducer, [self._rounded(s) for s in statistics]))
 
     def scale_of(self, w_max: Floats) -> Floats:
         """The scale that a range gives."""

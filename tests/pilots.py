@@ -14,7 +14,9 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from qinspect.tui.app import QinspectApp
+from qinspect.tui.explore.wanted import Wanted
 from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.screens.explore_base import ExploreBase
 from qinspect.tui.screens.runs import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
 
@@ -35,6 +37,7 @@ CHARACTERS = {
     "colon": ":",
     "slash": "/",
     "comma": ",",
+    "dollar_sign": "$",
     "apostrophe": "'",
 }
 
@@ -151,13 +154,18 @@ class Driver:
 
 @asynccontextmanager
 async def open_app(
-    a: str | Path | None = None, b: str | Path | None = None, size: tuple[int, int] = MIDDLE, wait: bool = True
+    a: str | Path | None = None,
+    b: str | Path | None = None,
+    size: tuple[int, int] = MIDDLE,
+    wait: bool = True,
+    alphas: Wanted | None = None,
 ) -> AsyncIterator[Driver]:
-    """The screen on one or two checkpoints, on the runs without; wait: until everything is opened and compared."""
-    app = QinspectApp(None if a is None else str(a), None if b is None else str(b))
+    """The screen on one or two checkpoints, on the alphas of a calibration, on the runs without; wait: until everything
+    is opened and compared."""
+    app = QinspectApp(None if a is None else str(a), None if b is None else str(b), alphas=alphas)
     async with app.run_test(size=size) as pilot:
         driver = Driver(app, pilot)
-        await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen), "the screen")
+        await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")
         if wait:
             await driver.settle()
         yield driver

@@ -40,6 +40,7 @@ SCHEMAS = (
     "explain",
     "apply",
     "accuracy",
+    "alpha",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scale": [1.0], "é.scale": [1.0], "=1+1.scale": [0.0, 4.0], "x\n\x1b[31m.scale": [1.0]}

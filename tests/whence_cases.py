@@ -72,7 +72,14 @@ def largest(samples: Samples, alpha: float = 1.0) -> float:
     return float((found.to(dtype) / 127).float())
 
 
-def calibration(folder: Path, of: Streams, *, keep_samples: bool = True, recipe: str = "quamba") -> Calibration:
+def calibration(
+    folder: Path,
+    of: Streams,
+    *,
+    keep_samples: bool = True,
+    recipe: str = "quamba",
+    alphas: Sequence[float] = (0.5,),
+) -> Calibration:
     """The folder that a calibration on these leaves, opened."""
     folder.mkdir(parents=True)
     tables = {n: [MagnitudeTable.of(x) for x in samples] for n, samples in of.items()}
@@ -86,7 +93,7 @@ def calibration(folder: Path, of: Streams, *, keep_samples: bool = True, recipe:
     record = {
         "schema": SCHEMA,
         "settings": {"recipe": recipe},
-        "alphas": [{"alpha": 0.5, "points": points, "checkpoints": []}],
+        "alphas": [{"alpha": alpha, "points": points, "checkpoints": []} for alpha in alphas],
     }
     (folder / RESULT).write_text(json.dumps(record))
     return Calibration(folder)

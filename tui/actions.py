@@ -1,7 +1,8 @@
 """Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it.
 
 `ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
-distribution. What several have has one name, so that one line of the config file remaps it in all.
+distribution, `EXPLORE_ACTIONS` those of the alpha explorer. What several have has one name, so that one line of the
+config file remaps it in all.
 """
 
 from __future__ import annotations
@@ -120,9 +121,10 @@ RUN_ACTIONS = (
     Action("copy_command", ("C",), "", "Copy the command line of the run.", OUT),
     Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT),
     Action("distribution", ("a",), "alpha", "A calibration: magnitudes, alpha, clipping, error.", CHOOSE),
+    Action("explore", ("A",), "", "A calibration: every alpha of all points, the best ones.", CHOOSE),
     Action("compare_outputs", ("d",), "diff", "Compare two models of the run, or its one with A.", OUT),
     Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
-    Action("apply_alpha", ("A",), "", "A calibration: put another alpha into a checkpoint.", OUT),
+    Action("apply_alpha", ("W",), "", "A calibration: put another alpha into a checkpoint.", OUT),
     _SHARED["palette"],
     Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT),
     _SHARED["help"],
@@ -146,13 +148,43 @@ DISTRIBUTION_ACTIONS = (
     Action("previous_point", ("k", "up", "N"), "", "The previous weight.", MOVE),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_row", ("Y",), "", "Copy the numbers at the cursor (OSC 52).", OUT),
-    Action("apply_alpha", ("A",), "", "Put this alpha of a calibration into a checkpoint.", OUT),
+    Action("apply_alpha", ("W",), "", "Put this alpha of a calibration into a checkpoint.", OUT),
     _SHARED["palette"],
     Action("close", ("escape",), "", "Back to where you were.", OUT),
     _SHARED["help"],
     Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
 )
-ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS)
+EXPLORE_ACTIONS = (
+    Action("alpha_down", ("h", "left"), "", "A step of the grid down.", ALPHA),
+    Action("alpha_up", ("l", "right"), "alpha", "A step of the grid up.", ALPHA),
+    Action("alpha_decade_down", ("H", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
+    Action("alpha_decade_up", ("L", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
+    Action("thumb_down", ("comma", "ctrl+left"), "", "The rule-of-thumb alpha before: 0.9995, 0.999, 0.99 ...", ALPHA),
+    Action("thumb_up", ("full_stop", "ctrl+right"), "usual", "The rule-of-thumb alpha after.", ALPHA),
+    Action("alpha_first", ("0",), "", "Alpha 0.5.", ALPHA),
+    Action("alpha_last", ("dollar_sign",), "", "Alpha 1.", ALPHA),
+    Action("type_alpha", ("t",), "type it", "Type an alpha: the point is computed exactly there.", ALPHA),
+    Action("alpha_best", ("o",), "best", "The best alpha of this point.", ALPHA),
+    Action("alpha_best_of_all", ("O",), "", "The best alpha for all points.", ALPHA),
+    Action("rule", ("r",), "rule", "The next rule: ema, pooled, max, mean, mse, entropy, absmax.", VIEW),
+    Action("previous_rule", ("R",), "", "The rule before.", VIEW),
+    Action("bits", ("b",), "bits", "Codes of 8 or 4 bits.", VIEW),
+    Action("map", ("m",), "map", "The whole model, layers by kinds of points; or one point.", VIEW),
+    Action("quantity", ("c",), "", "On the map: what is lost, or what is clipped.", VIEW),
+    Action("distribution", ("a", "enter"), "values", "The exact distribution of this point.", VIEW),
+    _SHARED["zoom"],
+    *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
+    Action("filter", ("slash",), "filter", "Filter: words of a point's name; escape clears it.", FIND),
+    *(_SHARED[n] for n in ("sort", "reverse")),
+    *(_SHARED[n] for n in ("theme", "repaint")),
+    Action("copy_row", ("Y",), "", "Copy the numbers of this point (OSC 52).", OUT),
+    _SHARED["copy_command"],
+    _SHARED["palette"],
+    Action("close", ("escape",), "", "Drop the filter; back to where you were.", OUT),
+    _SHARED["help"],
+    Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
+)
+ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS, EXPLORE_ACTIONS)
 BY_NAME = {a.name: a for actions in reversed(ALL_ACTIONS) for a in actions}
 
 
@@ -195,6 +227,9 @@ _SHOWN = {
     "minus": "-",
     "plus": "+",
     "equals_sign": "=",
+    "comma": ",",
+    "full_stop": ".",
+    "dollar_sign": "$",
     "pagedown": "pgdn",
     "pageup": "pgup",
 }

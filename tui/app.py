@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from textual import events
@@ -21,9 +22,12 @@ from qinspect.tui.terminal import Terminal
 from qinspect.tui.theme import ANSI, DARK, THEMES
 from qinspect.tui.widgets.bars import HintBar
 
+if TYPE_CHECKING:
+    from qinspect.tui.explore.wanted import Wanted
+
 
 class QinspectApp(App[None]):
-    """Opens the compare screen on one or two models; the runs screen without any."""
+    """Opens the compare screen on one or two models; the alpha explorer on a run; the runs screen without any."""
 
     CSS_PATH = "qinspect.tcss"
     TITLE = "qinspect"
@@ -36,8 +40,10 @@ class QinspectApp(App[None]):
         theme: str | None = None,
         noise: tuple[str, ...] = (),
         noise_run: str | None = None,
+        alphas: Wanted | None = None,
     ) -> None:
         super().__init__(driver_class=Terminal)
+        self.alphas = alphas
         self.session = Session(path_a or "", path_b, noise, noise_run)
         self.has_models = path_a is not None
         self.runs = RunsService(self)
@@ -59,7 +65,9 @@ class QinspectApp(App[None]):
         self.theme = self._first_theme
         problems = self._read_config()
         self.set_class(glyphs_for_locale() is ASCII, "plain")
-        if self.has_models:
+        if self.alphas is not None:
+            self.show_alphas(self.alphas)
+        elif self.has_models:
             glyphs = glyphs_for_locale()
             screen = CompareScreen(self.session, glyphs, notice=problems)
             screen.view = self.remembered.view
@@ -85,6 +93,15 @@ class QinspectApp(App[None]):
 
         glyphs = glyphs_for_locale()
         screen = OutputScreen(Session(path, other), glyphs)
+        self.push_screen(screen)
+
+    def show_alphas(self, wanted: Wanted) -> None:
+        """The alpha explorer alone. Imported now: it needs numpy."""
+        from qinspect.inspector.calibrate.stored import calibration_named
+        from qinspect.tui.screens.explore import ExploreScreen
+
+        glyphs = glyphs_for_locale()
+        screen = ExploreScreen(lambda: calibration_named(wanted.run), wanted, glyphs, is_root=True)
         self.push_screen(screen)
 
     def _read_config(self) -> str:

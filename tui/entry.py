@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 COMMANDS = frozenset((
     *("tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "whence"),
-    *("apply", "explain", "accuracy", "demo"),
+    *("alpha", "apply", "explain", "accuracy", "demo"),
 ))  # fmt: skip
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 
@@ -56,12 +56,20 @@ class ScreenWords:
 
 
 def main() -> int:
-    """Open the screen for `qinspect [A [B]]` and `qinspect demo` on a terminal, else run the command line. Returns the
-    exit code."""
+    """Open the screen for `qinspect [A [B]]`, `qinspect alpha RUN` and `qinspect demo` on a terminal, else run the
+    command line. Returns the exit code."""
     words = sys.argv[1:]
     asked = ScreenWords.of(words)
     if asked.wants_screen and is_terminal():
         return _screen(asked)
+    if words[:1] == ["alpha"] and is_terminal():
+        from qinspect.tui.explore.wanted import wanted_of
+
+        wanted = wanted_of([w for w in words[1:] if w != LOW_BANDWIDTH])
+        if wanted is not None:
+            from qinspect.tui.start import run
+
+            return run(None, None, low_bandwidth=asked.low_bandwidth, wanted=wanted)
     from qinspect.inspector.cli import main as run_command_line
 
     if asked.paths == ("demo",) and not (asked.rest or asked.noise or asked.run) and is_terminal():

@@ -51,8 +51,13 @@ Values = tuple[Value | None, Value | None]
 
 
 def layout(two: bool, width: int) -> list[tuple[ColumnSpec, int]]:
+    """The columns of scales that fit and their widths."""
+    return fitted(TWO_COLUMNS if two else ONE_COLUMNS, width)
+
+
+def fitted(columns: Sequence[ColumnSpec], width: int) -> list[tuple[ColumnSpec, int]]:
     """The columns that fit and their widths; the first takes what is left."""
-    columns = [c for c in (TWO_COLUMNS if two else ONE_COLUMNS) if c.from_width <= width]
+    columns = [c for c in columns if c.from_width <= width]
     fixed = sum(c.width + 1 for c in columns)
     return [(c, c.width or max(10, width - fixed - 2)) for c in columns]
 

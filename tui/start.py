@@ -6,6 +6,10 @@ import contextlib
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qinspect.tui.explore.wanted import Wanted
 
 
 def over_ssh() -> bool:
@@ -19,8 +23,10 @@ def run(
     low_bandwidth: bool = False,
     noise: tuple[str, ...] = (),
     noise_run: str | None = None,
+    wanted: Wanted | None = None,
 ) -> int:
-    """Show the screen until the user leaves; returns the exit code. Without models: the runs screen.
+    """Show the screen until the user leaves; returns the exit code. Without models: the alpha explorer for what is
+    `wanted`, else the runs screen.
 
     Over SSH: fewer frames a second, no animation, no smooth scrolling. Colours stay what the terminal announces;
     `low_bandwidth` takes the terminal's own sixteen, whose sequences are a third as long.
@@ -41,7 +47,7 @@ def run(
 
     if glyphs_for_locale() is ASCII:
         use_plain_scrollbars()
-    app = QinspectApp(path_a, path_b, "qinspect-ansi" if low_bandwidth else None, noise, noise_run)
+    app = QinspectApp(path_a, path_b, "qinspect-ansi" if low_bandwidth else None, noise, noise_run, wanted)
     app.run()
     code = app.return_code or 0
     if code < 128:  # else the terminal may be gone

@@ -94,6 +94,10 @@ class Calibration:
         """Whether the point has a table of each sample."""
         return self._file.n_samples(self.point(name).name) > 0
 
+    def fingerprint(self) -> str:
+        """Of all tables."""
+        return self._file.fingerprint()
+
     @property
     def checkpoints(self) -> tuple[Path, ...]:
         """All that were written and are still there, in the order of alphas."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -153,6 +154,14 @@ class DistributionFile:
         """How many samples a point keeps apart: 0 where only their sum was stored. Raises UnknownKey for another
         name."""
         return self._index(self._number(point)).shape[0] - 1
+
+    def fingerprint(self) -> str:
+        """Of everything in it, in hexadecimal: from the index, in which every table has its checksum."""
+        digest = sha256(json.dumps(self.points).encode())
+        for i in range(len(self.points)):
+            index = self._index(i)
+            digest.update(self._file.read(index.offset, index.nbytes))
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Release the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,7 +152,7 @@ class _Asked:
 def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None, chance: bool = True) -> Findings:
     """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
 
-    Raises UnknownKey where more than a third of its points are not of the run, BrokenFile where tables are damaged.
+    Raises as `refuse_another_model`, BrokenFile where tables are damaged.
     """
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
     asked, references, unasked = _sorted_out(calibration, fmt, records)
@@ -181,7 +181,7 @@ def _sorted_out(
     asked: list[_Asked] = []
     references: list[Reference] = []
     unasked: dict[str, list[str]] = {}
-    _check_points(calibration, fmt, records)
+    refuse_another_model(calibration, fmt, records)
     for r in records:
         why = _why_not(calibration, r)
         if not why:
@@ -205,7 +205,8 @@ def _sorted_out(
     return asked, references, unasked
 
 
-def _check_points(calibration: Calibration, fmt: Format, records: list[ScaleRecord]) -> None:
+def refuse_another_model(calibration: Calibration, fmt: Format, records: Sequence[ScaleRecord]) -> None:
+    """Raises UnknownKey where more than a third of the scales are of no point of the run."""
     known = [r for r in records if r.role in calibration]
     if 3 * len(known) < 2 * len(records):
         stranger = next(r for r in records if r.role not in calibration)
@@ -220,7 +221,7 @@ def _check_points(calibration: Calibration, fmt: Format, records: list[ScaleReco
 def references_of(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
     """The scales that no alpha reaches: a fingerprint of model and data. Raises as `whence` does."""
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
-    _check_points(calibration, fmt, records)
+    refuse_another_model(calibration, fmt, records)
     fixed = [r for r in records if r.alpha_sensitive is False and r.role in calibration]
     return tuple(_sorted_out(calibration, fmt, fixed)[1])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from qinspect.inspector.printing import PIPE_WIDTH, folded
@@ -38,21 +37,22 @@ def text(f: Findings, v: Verdict, width: int | None) -> str:
         lines += folded("  next   ", v.cure, w)
     if f.rules:
         shown = f.rules[0]
-        lines += ["", "RULES", *_table(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
+        lines += ["", "RULES", table_text(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
         for r in f.rules:
             lines += folded(f"  {r.candidate.name}: ", r.candidate.says, w)
         rows = [_point_cells(p, p.fits.get(shown.candidate.name)) for p in f.points]
         lines += [
             "",
             *folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
-            *_table(Table(_POINTS, rows), width),
+            table_text(Table(_POINTS, rows), width),
         ]
     return "\n".join(lines)
 
 
-def _table(table: Table, width: int | None) -> Iterator[str]:
+def table_text(table: Table, width: int | None) -> str:
+    """A table without its empty columns: as wide as the terminal, unfolded in a pipe."""
     kept = table.without_empty()
-    yield kept.rich(width) if width else kept.text()
+    return kept.rich(width) if width else kept.text()
 
 
 def _rule_cells(r: RuleFinding) -> list[str]:

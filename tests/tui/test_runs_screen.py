@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
@@ -25,6 +26,7 @@ from qinspect.tui.runs.form import StartScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.distribution import DistributionScreen
+from qinspect.tui.screens.explore import ExploreScreen
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.screens.runs import RunsScreen
@@ -520,6 +522,12 @@ async def check_distribution(d: Driver, key: str) -> None:
 
 
 @check
+async def check_explore(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "is no calibration of ours" in d.runs.hints.status
+
+
+@check
 async def check_compare_outputs(d: Driver, key: str) -> None:
     await d.press(key)
     assert "no folder with a model" in d.runs.hints.status
@@ -793,7 +801,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert "A alpha 0.9, B alpha 0.999" in d.painted
         await d.press("j")
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
-        await d.press("A")
+        await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
         form = d.app.screen
         assert isinstance(form, StartScreen)
@@ -805,6 +813,17 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.press("enter")
         await d.until(lambda: d.app.screen is screen, "its start")
         await d.press("escape")
+
+        await d.press("W")
+        explorer = d.app.screen
+        assert isinstance(explorer, ExploreScreen)
+        await d.until(lambda: explorer.explorer is not None, "every alpha")
+        assert explorer.explorer is not None
+        n = explorer.explorer.numbers
+        assert explorer.explorer.chosen.alpha == 0.9
+        assert [np.float32(n.scale[0, explorer.explorer.grid.names.index(name)])] == [np.float32(stored[0])]
+        await d.press("q")
+        assert d.app.screen is d.runs
         calibration.close()
         await d.until(lambda: len(d.runs.list.runs) == 2, "it in the list")
         applied = next(r for r in list_runs() if r.id != run.id)
@@ -824,7 +843,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert chosen.name_shown == "layers.1.mixer.z_act:input"
         await d.press("escape", "o")
 
-        await d.press("A")
+        await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form, for any alpha")
         again = d.app.screen
         assert isinstance(again, StartScreen)

@@ -104,7 +104,7 @@ class Layout:
         heights = [np.log1p(c) / math.log1p(top) if self.asked.log_counts else c / top for c in counts]
         made = drawing.area(heights[0], heights[1] if len(heights) > 1 else None, rows, self.look)
         text = f"{top:,}" if len(f"{top:,}") < GUTTER else f"{top:.3g}"
-        return made, _labels(rows, text, "n (log)" if self.asked.log_counts else "n", "0")
+        return made, plot_labels(rows, text, "n (log)" if self.asked.log_counts else "n", "0")
 
     def _curve(self) -> tuple[drawing.Rows, list[str]]:
         rows = self.curve_rows
@@ -118,7 +118,7 @@ class Layout:
         span = max(top - low, 1e-9)
         heights = [np.nan_to_num(np.clip((v - low) / span, 0.01, 1.0), nan=0.0, posinf=1.0) for v in values]
         made = drawing.area(heights[0], heights[1] if len(heights) > 1 else None, rows, self.look)
-        return made, _labels(rows, f"{top:.1f} dB", "SQNR", f"{low:.1f}")
+        return made, plot_labels(rows, f"{top:.1f} dB", "SQNR", f"{low:.1f}")
 
     def _mark_lines(self) -> list[Line]:
         """A row a model, of its best and its stored scales."""
@@ -222,7 +222,7 @@ def _decibels_along(curve: ErrorCurve | None, axis: Axis) -> NDArray[np.float64]
     return found
 
 
-def _labels(rows: int, top: str, middle: str, bottom: str) -> list[str]:
+def plot_labels(rows: int, top: str, middle: str, bottom: str) -> list[str]:
     """Text in front of a plot's rows."""
     texts = [""] * rows  # each shorter than the gutter
     texts[-1] = bottom

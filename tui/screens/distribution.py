@@ -51,9 +51,18 @@ class DistributionScreen(ActionScreen):
     AUTO_FOCUS = ""
     actions = DISTRIBUTION_ACTIONS
 
-    def __init__(self, source: Source, name: str, glyphs: Glyphs, apply: Callable[[float], None] | None = None) -> None:
-        """apply: asks for a checkpoint that an alpha shall be put into; None where the points are of no calibration."""
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        glyphs: Glyphs,
+        apply: Callable[[float], None] | None = None,
+        alpha: float | None = None,
+    ) -> None:
+        """apply: asks for a checkpoint that an alpha shall be put into; None where the points are of no calibration.
+        alpha: where the cursor begins; None for where it always does."""
         super().__init__()
+        self._first_alpha = alpha
         self.source = source
         self._apply = apply
         self.name_shown = name
@@ -75,6 +84,7 @@ class DistributionScreen(ActionScreen):
 
     def on_mount(self) -> None:
         self.pane = self.query_one(DistributionPane)
+        self.pane.alpha = self.pane.alpha if self._first_alpha is None else self._first_alpha
         self.hints = self.query_one(HintBar)
         self.query_one(TitleLine).add_class("active")
         self._show_title()

@@ -184,6 +184,22 @@ class RunsDoing(RunsBase):
                 values["out"] = f"{values['to']}-alpha-{short(alpha)}"
         self._open_form(Filled("apply", values))
 
+    def action_explore(self) -> None:
+        """Every alpha of a calibration. Imported now: it needs numpy."""
+        if self.shown is None:
+            return
+        from qinspect.inspector.calibrate.stored import open_calibration
+        from qinspect.tui.explore.wanted import Wanted
+        from qinspect.tui.screens.explore import ExploreScreen
+
+        run = self.shown.run
+        try:
+            open_calibration(run).close()
+        except QinspectError as e:
+            self.hints.say(shown(str(e), 300))
+            return
+        self.app.push_screen(ExploreScreen(lambda: open_calibration(run), Wanted(run.spec.name), self.glyphs))
+
     def action_compare_outputs(self) -> None:
         """The first and the last of the models that the run made; one alone beside the model that is open."""
         if self.shown is None:

@@ -14,11 +14,19 @@ from textual.widget import Widget
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
-from qinspect.tui.rows import Values, cell, layout, sign
+from qinspect.tui.rows import ColumnSpec, Values, cell, layout, sign
 from qinspect.tui.widgets.lines import LineList, Piece, text_width
 
 
-class ScaleTable(LineList):
+class Headed(LineList):
+    """A list with columns. Two cells stand before them, for a sign."""
+
+    def columns(self, width: int) -> list[tuple[ColumnSpec, int]]:
+        """Those that fit, with their widths."""
+        raise NotImplementedError
+
+
+class ScaleTable(Headed):
     """Rows are scale pairs; values of visible rows are asked for when they are first drawn."""
 
     class Wanted(Message):
@@ -58,6 +66,9 @@ class ScaleTable(LineList):
         self.values.update(values)
         self.refresh_rows()
 
+    def columns(self, width: int) -> list[tuple[ColumnSpec, int]]:
+        return layout(self.two, width)
+
     def forget_values(self) -> None:
         """The models changed."""
         self.values.clear()
@@ -73,7 +84,7 @@ class ScaleTable(LineList):
             self._missing.append(p)
         mark = sign(p, self.two, self.glyphs)
         pieces: list[Piece] = [mark, (self.glyphs.bookmark if p.role in self.bookmarks else " ", "accent")]
-        for column, w in layout(self.two, width):
+        for column, w in self.columns(width):
             text = cell(p, column.name, values or (None, None))
             text = fill(text, w, self.glyphs.cut, right=column.right, keep_end=column.name == "scale")
             kind = (
@@ -112,8 +123,8 @@ class TableHeader(Widget):
             super().__init__()
             self.column = column
 
-    def __init__(self, table: ScaleTable) -> None:
-        super().__init__(id="table-header")
+    def __init__(self, table: Headed, id: str = "table-header") -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
         self.table = table
         self.sort = "forward"
 
@@ -121,7 +132,7 @@ class TableHeader(Widget):
         """The one line."""
         width = text_width(self.table) or self.size.width
         text = "  "
-        for column, w in layout(self.table.two, width):
+        for column, w in self.table.columns(width):
             name = f"{column.name}*" if column.name == self.sort else column.name
             text += (name.rjust(w) if column.right else name.ljust(w)) + " "
         style = self.rich_style
@@ -129,7 +140,7 @@ class TableHeader(Widget):
 
     def on_click(self, event: events.Click) -> None:
         end = 2
-        for column, w in layout(self.table.two, text_width(self.table)):
+        for column, w in self.table.columns(text_width(self.table)):
             end += w + 1
             if event.x < end:
                 self.post_message(self.Clicked(column.name))

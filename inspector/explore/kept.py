@@ -1,0 +1,93 @@
+"""The grid of a calibration in its folder, so that it is computed once.
+
+A `.npz` whose members have checksums. It is what the tables gave: a fingerprint of them, and of how it is computed, is
+in it, and a file of other tables, of another version, or a damaged one is made anew."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.explore.alphas import ALPHAS
+from qinspect.inspector.explore.build import Progress, build
+from qinspect.inspector.explore.grid import Grid, PointInfo
+from qinspect.inspector.explore.rules import BITS, RULES
+from qinspect.inspector.whole_file import replacing
+
+FILE = "alphas.npz"
+VERSION = 1
+"""Of what the file holds and how it is computed."""
+_ARRAYS = ("alphas", "rows", "w_max", "beyond", "clipped", "sqnr_db", "fixed")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """grid. was_kept: it was read, not computed. problem: why it could not be stored, "" where it was."""
+
+    grid: Grid
+    was_kept: bool
+    problem: str = ""
+
+
+def opened(calibration: Calibration, progress: Progress | None = None) -> Opened:
+    """The grid: read from the run's folder, else computed and stored there. Raises BrokenFile where tables are
+    damaged."""
+    path, mark = calibration.folder / FILE, fingerprint(calibration)
+    found = read(path, mark)
+    if found is not None:
+        return Opened(found, True)
+    grid = build(calibration, progress)
+    try:
+        write(path, grid, mark)
+    except OSError as e:  # somebody else's run, or a full disk: it is only slower the next time
+        return Opened(grid, False, f"{path} cannot be written: {e.strerror or e}")
+    return Opened(grid, False)
+
+
+def fingerprint(calibration: Calibration) -> str:
+    """Of all that decides the grid: tables, points, alphas, rules."""
+    rules = [str(c.at(0.5, bits)) for c in RULES.values() for bits in BITS]
+    points = [[p.name, p.dtype, p.rotated] for p in calibration.points.values()]
+    parts = json.dumps([VERSION, ALPHAS, rules, calibration.recipe, points, calibration.fingerprint()])
+    return sha256(parts.encode()).hexdigest()
+
+
+def write(path: Path, grid: Grid, mark: str) -> None:
+    """Store it, whole or not at all. Raises OSError."""
+    points = json.dumps([asdict(p) for p in grid.points])
+    with replacing(path) as f:
+        np.savez(f, mark=np.array(mark), points=np.array(points), **{n: getattr(grid, n) for n in _ARRAYS})
+
+
+def read(path: Path, mark: str) -> Grid | None:
+    """What was stored, None for a file that is missing, of other tables, or damaged."""
+    try:
+        with path.open("rb") as f, np.load(f, allow_pickle=False) as stored:
+            if str(stored["mark"]) != mark:
+                return None
+            points = tuple(PointInfo(**p) for p in json.loads(str(stored["points"])))
+            grid = Grid(points, *(stored[name] for name in _ARRAYS))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
+        return None
+    return grid if _fits(grid) else None
+
+
+def _fits(grid: Grid) -> bool:
+    """Whether the arrays belong together: they are indexed without asking again."""
+    p, a, u = len(grid.points), len(ALPHAS), len(grid.w_max)
+    shapes: dict[str, tuple[Any, ...]] = {
+        "alphas": (a,), "w_max": (u, a), "beyond": (u, a), "clipped": (u, len(BITS), a), "sqnr_db": (u, len(BITS), a),
+    }  # fmt: skip
+    if any(getattr(grid, name).shape != shape for name, shape in shapes.items()):
+        return False
+    if grid.rows.shape[1:] != (p,) or grid.fixed.shape[2:] != (len(BITS), p):
+        return False
+    return not p or (int(grid.rows.min()) >= 0 and int(grid.rows.max()) < u)

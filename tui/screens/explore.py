@@ -1,0 +1,285 @@
+"""The alpha explorer: all points of a calibration, and a cursor over alpha that moves every number."""
+
+from __future__ import annotations
+
+import shlex
+
+from textual import on
+from textual.widgets import Input
+
+from qinspect.inspector.explore.alphas import ALPHAS, LEAST, THUMB
+from qinspect.inspector.explore.rules import BITS, RULES
+from qinspect.inspector.explore.wording import alpha_text
+from qinspect.tui.actions import keys_now
+from qinspect.tui.distribution.alphas import parsed
+from qinspect.tui.distribution.run_points import RunSource
+from qinspect.tui.explore.heat import QUANTITIES
+from qinspect.tui.explore.state import SORTS
+from qinspect.tui.explore.table import cell
+from qinspect.tui.names import shown
+from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.screens.ask import AskScreen
+from qinspect.tui.screens.distribution import DistributionScreen
+from qinspect.tui.screens.explore_base import ExploreBase
+from qinspect.tui.screens.help import HelpScreen
+from qinspect.tui.widgets.table import TableHeader
+from qinspect.tui.widgets.typed_line import TypedLine
+
+NAMES = tuple(RULES)
+
+
+class ExploreScreen(ExploreBase):
+    """What the keys do."""
+
+    _source: RunSource | None = None
+    _filter_dropped = False
+
+    # --- the cursor over alpha ---
+
+    def _go_to(self, alpha: float) -> None:
+        if self.explorer is not None:
+            self.explorer.chosen.alpha = alpha
+            self._say_without_alpha()
+            self.moved()
+
+    def _say_without_alpha(self) -> None:
+        if self.explorer is not None and not self.explorer.has_alpha:
+            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: r takes another rule")
+
+    def _step(self, steps: int) -> None:
+        if self.explorer is not None:
+            self.explorer.move_by(steps)
+            self._say_without_alpha()
+            self.moved()
+
+    def action_alpha_down(self) -> None:
+        self._step(-1)
+
+    def action_alpha_up(self) -> None:
+        self._step(1)
+
+    def action_alpha_decade_down(self) -> None:
+        self._decade(-1)
+
+    def action_alpha_decade_up(self) -> None:
+        self._decade(1)
+
+    def _decade(self, direction: int) -> None:
+        if self.explorer is not None:
+            self.explorer.move_decade(direction)
+            self._go_to(self.explorer.chosen.alpha)
+
+    def action_thumb_down(self) -> None:
+        if self.explorer is not None:
+            at = self.explorer.chosen.alpha
+            self._go_to(next((a for a in reversed(THUMB) if a < at), THUMB[0]))
+
+    def action_thumb_up(self) -> None:
+        if self.explorer is not None:
+            at = self.explorer.chosen.alpha
+            self._go_to(next((a for a in THUMB if a > at), THUMB[-1]))
+
+    def action_alpha_first(self) -> None:
+        self._go_to(ALPHAS[0])
+
+    def action_alpha_last(self) -> None:
+        self._go_to(ALPHAS[-1])
+
+    def action_type_alpha(self) -> None:
+        self.app.push_screen(AskScreen("alpha, such as 0.9995"), self._typed)
+
+    def _typed(self, text: str | None) -> None:
+        alpha = parsed(text or "")
+        if alpha is not None and alpha >= LEAST:
+            self._go_to(alpha)
+        elif text:
+            self.hints.say(f"an alpha is a number from {LEAST} to 1 here, not {shown(text, 20)}")
+
+    def action_alpha_best(self) -> None:
+        x, point = self.explorer, self.table.point
+        if x is None or point is None:
+            return
+        best = int(x.best_alphas(x.chosen.rule, x.chosen.bits)[point])
+        if best < 0 or not x.has_alpha:
+            self.hints.say("no alpha is better than another here")
+        else:
+            self._go_to(ALPHAS[best])
+
+    def action_alpha_best_of_all(self) -> None:
+        x = self.explorer
+        best = x.best(x.chosen.rule, x.chosen.bits) if x is not None and x.has_alpha else []
+        found = next((f.alpha for f in best if f.what == "all"), None)
+        if found is None:
+            self.hints.say("no alpha is better than another here")
+        else:
+            self._go_to(found)
+
+    # --- what is shown ---
+
+    def action_rule(self) -> None:
+        self._turn_rule(1)
+
+    def action_previous_rule(self) -> None:
+        self._turn_rule(-1)
+
+    def _turn_rule(self, step: int) -> None:
+        x = self.explorer
+        if x is not None:
+            x.chosen.rule = NAMES[(NAMES.index(x.chosen.rule) + step) % len(NAMES)]
+            self.hints.say(RULES[x.chosen.rule].says)
+            self.refill()
+
+    def action_bits(self) -> None:
+        x = self.explorer
+        if x is not None:
+            x.chosen.bits = BITS[(x.b + 1) % len(BITS)]
+            self.refill()
+
+    def action_map(self) -> None:
+        self.shows_map = not self.shows_map
+        self.show_view()
+
+    def action_quantity(self) -> None:
+        self.shows_map = True
+        self.quantity = QUANTITIES[(QUANTITIES.index(self.quantity) + 1) % len(QUANTITIES)]
+        self.show_view()
+
+    def action_zoom(self) -> None:
+        self.zoomed = not self.zoomed
+        self.fit_panes()
+
+    def action_distribution(self) -> None:
+        x, point = self.explorer, self.table.point
+        if x is None or point is None:
+            return
+        self._source = self._source or RunSource(x.calibration)
+        self.app.push_screen(DistributionScreen(self._source, x.grid.names[point], self.glyphs, alpha=x.chosen.alpha))
+
+    # --- rows ---
+
+    def action_down(self) -> None:
+        self.table.move_by(1)
+
+    def action_up(self) -> None:
+        self.table.move_by(-1)
+
+    def action_page_down(self) -> None:
+        self.table.move_by(self.table.page)
+
+    def action_page_up(self) -> None:
+        self.table.move_by(-self.table.page)
+
+    def action_top(self) -> None:
+        self.table.move_by(-len(self.table.points))
+
+    def action_bottom(self) -> None:
+        self.table.move_by(len(self.table.points))
+
+    def action_sort(self) -> None:
+        if self.explorer is not None:
+            sort = self.explorer.chosen.sort
+            self._sort_by(SORTS[(SORTS.index(sort) + 1) % len(SORTS)])
+
+    def _sort_by(self, name: str) -> None:
+        if self.explorer is not None and name in SORTS:
+            self.explorer.chosen.sort = name
+            self.hints.say(f"sorted by {name}" if name != "forward" else "in forward order")
+            self.refill()
+
+    def action_reverse(self) -> None:
+        if self.explorer is not None:
+            self.explorer.chosen.reverse = not self.explorer.chosen.reverse
+            self.refill()
+
+    @on(TableHeader.Clicked)
+    def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
+        if self.explorer is not None and event.column == self.explorer.chosen.sort:
+            self.action_reverse()
+        else:
+            self._sort_by(event.column)
+
+    # --- the filter ---
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While the filter is open keys are its letters, but for its own enter and escape."""
+        return self.query_one("#filter", TypedLine).allows(action)
+
+    def action_filter(self) -> None:
+        self._filter_dropped = False
+        self.query_one("#filter", TypedLine).open()
+
+    @on(Input.Changed, "#filter")
+    def _on_filter_changed(self, event: Input.Changed) -> None:
+        if self._filter_dropped:
+            with self.prevent(Input.Changed):
+                event.input.value = ""  # a letter that was typed before the escape and arrives after it
+        elif self.explorer is not None:
+            self.explorer.chosen.text = event.value
+            self.refill()
+
+    def action_keep_text(self) -> None:
+        self.query_one("#filter", TypedLine).close()
+        self.set_focus(None)
+
+    def action_drop_text(self) -> None:
+        box = self.query_one("#filter", TypedLine)
+        self._filter_dropped = True
+        box.value = ""
+        box.close()
+        self.set_focus(None)
+        if self.explorer is not None:
+            self.explorer.chosen.text = ""
+            self.refill()
+
+    # --- taking along, leaving ---
+
+    def action_copy_row(self) -> None:
+        """Tab-separated: point, rule, alpha, bits, and the cells of the table."""
+        x, point = self.explorer, self.table.point
+        if x is None or point is None:
+            return
+        chosen = x.chosen
+        alpha = alpha_text(ALPHAS[x.index]) if x.has_alpha else ""
+        cells = [cell(x, point, c) for c in ("scale", "clipped", "dB 8", "dB 4", "lost", "best alpha", "lies at")]
+        copy_to_terminal(self.app, "\t".join([x.grid.names[point], chosen.rule, alpha, str(chosen.bits), *cells]))
+        self.hints.say("sent to the terminal's clipboard: the row")
+
+    def action_copy_command(self) -> None:
+        x = self.explorer
+        if x is None:
+            return
+        words = ["qinspect", "alpha", self.wanted.run, "--rule", x.chosen.rule, "--bits", str(x.chosen.bits)]
+        words += ["--alpha", alpha_text(x.chosen.alpha)] if x.has_alpha else []
+        words += ["--checkpoint", self.wanted.checkpoint] if self.wanted.checkpoint else []
+        command = f"{shlex.join(words)} | cat"
+        copy_to_terminal(self.app, command)
+        self.hints.say(f"sent to the terminal's clipboard: {shown(command, 200)}")
+
+    def action_help(self) -> None:
+        signs = (
+            ("*", "before a point: it kept no tables of samples, the pooled rule answers"),
+            ("*", "under the curve: the point's best alpha"),
+            ("+", "the best alpha for all points"),
+            ("A B", "alphas that the run was given"),
+            ("C", "where the checkpoint's scale lies"),
+            ("#", "more than one of these in a cell"),
+            ("~", "of the nearest alpha of the grid"),
+        )
+        self.app.push_screen(HelpScreen(self.glyphs, keys_now(self), self.actions, signs))
+
+    def action_close(self) -> None:
+        """Drop the filter, then the zoom, then leave; what is being computed ends."""
+        x = self.explorer
+        if x is not None and x.chosen.text:
+            self.action_drop_text()
+        elif self.zoomed:
+            self.action_zoom()
+        else:
+            self.action_quit()
+
+    def action_quit(self) -> None:
+        self.workers.cancel_group(self, "explore")
+        if self.is_root:
+            self.app.exit()
+        else:
+            self.dismiss()
