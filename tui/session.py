@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -120,6 +121,7 @@ class Session:
     error_b: str = ""
     noise_problem: str = ""
     skip_codes: bool = False
+    _found: Sources | None = None
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
 
@@ -206,13 +208,14 @@ class Session:
                 raise CodesSkipped
             progress(phase, done, total)
 
-        sources = self._sources(self.a, self.b)
+        sources = partial(self._sources, self.a, self.b)
         try:
             self.comparison = compare(self.a, self.b, None, skippable, ready, sources)
         except CodesSkipped:
             self.comparison = compare(self.a, self.b, False, progress, None, sources)
         finally:
-            sources.close()
+            if self._found is not None:
+                self._found.close()
         self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
 
@@ -221,10 +224,11 @@ class Session:
         from qinspect.inspector.noise.sources import NOTHING, sources_of
 
         try:
-            return sources_of(a, b, self.noise, self.noise_run)
+            self._found = sources_of(a, b, self.noise, self.noise_run)
         except QinspectError as e:
             self.noise_problem = str(e)
             return NOTHING
+        return self._found
 
     def weight_schemes(self) -> dict[str, str]:
         """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its

@@ -39,7 +39,8 @@ def with_bands(
     """
     min_max = activation_points(pairs, False)
     same_data = all(p.status.counts_as_same for p in min_max) if min_max else None
-    compared = [_scale(a, p) for p in pairs if p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p)]
+    points = [p for p in pairs if p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p)]
+    compared = [_scale(a, p, read=sources.run is not None) for p in points]
 
     def found(used: Sources) -> Noise:
         together = used.run is not None and one_pass(used.run, a) and one_pass(used.run, b)
@@ -58,11 +59,10 @@ def _is_compared(p: ScalePair) -> bool:
     return p.difference is not None or p.status in (Status.IDENTICAL, Status.EQUAL)
 
 
-def _scale(a: Format, p: ScalePair) -> ComparedScale:
+def _scale(a: Format, p: ScalePair, read: bool) -> ComparedScale:
     d = p.difference
     percent = 0.0 if d is None else None if math.isnan(d.largest) else d.largest
-    value = None if d is not None and d.n != 1 else _stored(a, p)
-    return ComparedScale(p.role, value, percent)
+    return ComparedScale(p.role, _stored(a, p) if read else None, percent)
 
 
 def _stored(a: Format, p: ScalePair) -> float | None:

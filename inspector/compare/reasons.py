@@ -49,6 +49,8 @@ def alpha(e: Evidence) -> Iterator[Reason]:
             f"repeat of the same run does ({band}). {fingerprint}.",
         )
         return
+    if not minmax and not beyond_noise(sensitive, e.noise).pairs:
+        return  # other samples explain it, and nothing says that there were none
     directions = {p.difference.direction for p in changed if p.difference}
     if len(directions) == 1 and directions <= {"up", "down"}:
         up = directions == {"up"}

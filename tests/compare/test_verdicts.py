@@ -284,7 +284,7 @@ def test_a_broken_or_edited_scale_is_no_effect(tmp_path: Path) -> None:
 def test_the_docs_have_every_rule_and_its_next_step(source_root: Path) -> None:
     text = (source_root / "docs" / "verdicts.md").read_text(encoding="utf-8")
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([a-z-]+)` \|[^|]*\|[^|]*\| ?([^|]*?) ?\|$", text, re.MULTILINE)}
-    for rule, step in {**NEXT_STEPS, **ACCURACY_STEPS}.items():
+    for rule, step in (*NEXT_STEPS.items(), *ACCURACY_STEPS.items()):
         assert rule in rows, f"docs/verdicts.md has no row of {rule}"
         assert rows[rule].startswith(step), rule
     assert ITEMS_CURE in rows["inconclusive"]
