@@ -44,7 +44,9 @@ def with_bands(
 
     def found(used: Sources) -> Noise:
         together = used.run is not None and one_pass(used.run, a) and one_pass(used.run, b)
-        return noise_of(compared, same_data, True if together else same_order(a, b), used, together, progress)
+        if together:  # whether or not a min-max point says so
+            return noise_of(compared, True, True, used, True, progress)
+        return noise_of(compared, same_data, same_order(a, b), used, False, progress)
 
     try:
         noise = found(sources)

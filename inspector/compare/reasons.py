@@ -268,7 +268,8 @@ def _noise_said(e: Evidence, compared: list[ScalePair], n_apart: int) -> Iterato
         yield "Noise: no min-max point tells whether the data are the same, so the floor of other samples applies."
     elif noise.same_data:
         agree = f"all {n_fixed} min-max points agree" if n_fixed > 1 else "the only min-max point agrees"
-        yield f"Noise: {agree}, so the data are the same and the repeat floor applies."
+        why = f"{agree}, so the data are the same" if n_fixed else "both models are of one pass"
+        yield f"Noise: {why}: the repeat floor applies."
     else:
         yield "Noise: min-max points differ, so the data do and the floor of other samples applies."
     for floor in (noise.floor, *(f for f in FLOORS if f != noise.floor)):
