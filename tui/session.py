@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.noise.band import Skipped
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -38,6 +39,10 @@ class Cancelled(Exception):
 
 class CodesSkipped(Exception):
     """The user does not want to wait for the codes."""
+
+
+_SKIPPABLE = {"weights": CodesSkipped, "noise bands": Skipped}
+"""What escape ends, by the phase."""
 
 
 class Progress(Message):
@@ -103,8 +108,8 @@ class Session:
     """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread.
 
     noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
-    noise_problem: why they are not. skip_codes: set it to end a long comparison of codes; scales are compared all the
-    same.
+    noise_problem: why they are not. skip_codes: set it to end a long comparison of codes, or long resampling of a run;
+    scales are compared all the same.
     """
 
     path_a: str
@@ -204,15 +209,16 @@ class Session:
             post(ScalesReady(pairs, complete))
 
         def skippable(phase: str, done: int, total: int) -> None:
-            if self.skip_codes and phase == "weights":
-                raise CodesSkipped
+            if self.skip_codes and phase in _SKIPPABLE:
+                self.skip_codes = False
+                raise _SKIPPABLE[phase]
             progress(phase, done, total)
 
         sources = partial(self._sources, self.a, self.b)
         try:
             self.comparison = compare(self.a, self.b, None, skippable, ready, sources)
         except CodesSkipped:
-            self.comparison = compare(self.a, self.b, False, progress, None, sources)
+            self.comparison = compare(self.a, self.b, False, skippable, None, sources)
         finally:
             if self._found is not None:
                 self._found.close()

@@ -11,7 +11,7 @@ import numpy as np
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.noise.band import Floor, Noise
+from qinspect.inspector.noise.band import Floor, Noise, Skipped
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
 from qinspect.inspector.noise.sources import Sources, one_pass, same_order
 from qinspect.inspector.significance import LEVEL, holm
@@ -33,7 +33,8 @@ def with_bands(
     sources: Sources,
     progress: Callable[[str, int, int], None] | None,
 ) -> tuple[Noise, list[ScalePair]]:
-    """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out.
+    """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out,
+    and so is one that `progress` has had enough of (`Skipped`).
 
     Raises BrokenFile where the tables of a run that was named are damaged.
     """
@@ -50,8 +51,8 @@ def with_bands(
 
     try:
         noise = found(sources)
-    except QinspectError:
-        if not sources.at_hand:
+    except (QinspectError, Skipped) as e:
+        if not (sources.at_hand or isinstance(e, Skipped)):
             raise
         noise = found(replace(sources, run=None))
     return noise, [replace(p, bands=noise.bands[p.role]) if p.role in noise.bands else p for p in pairs]
