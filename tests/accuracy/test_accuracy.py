@@ -216,6 +216,7 @@ def test_items_of_another_content_are_no_pair(accuracy: OneCommand, tmp_path: Pa
     found = accuracy.json(a, b)
     assert found["mcnemar"] is None
     assert found["verdict"]["weak"]
+    assert found["verdict"]["text"].endswith("Weak: A and B have no item in common.")
 
 
 def test_the_first_filter_and_the_metric_are_taken(accuracy: OneCommand, tmp_path: Path) -> None:
