@@ -33,9 +33,10 @@ def checkpoint(folder: Path, found: dict[str, float]) -> Path:
     return native_files.written(folder, activation_scales=points)
 
 
-def at_hand(state: Path, folder: Path, named: str = "mine") -> list[Path]:
-    """The checkpoints, in `folder`; state: what QINSPECT_STATE_DIR names."""
-    of = samples()
+def at_hand(state: Path, folder: Path, named: str = "mine", fixed: bool = True) -> list[Path]:
+    """The checkpoints, in `folder`; state: what QINSPECT_STATE_DIR names. fixed: with a point that no alpha
+    reaches."""
+    of = {n: s for n, s in samples().items() if fixed or n != MIN_MAX}
     run = state / "runs" / "20261122-101112-abcd"
     run.mkdir(parents=True)
     folder.mkdir(exist_ok=True)

@@ -6,11 +6,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.noise.band import Skipped
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -37,6 +39,10 @@ class Cancelled(Exception):
 
 class CodesSkipped(Exception):
     """The user does not want to wait for the codes."""
+
+
+_SKIPPABLE = {"weights": CodesSkipped, "noise bands": Skipped}
+"""What escape ends, by the phase."""
 
 
 class Progress(Message):
@@ -102,8 +108,8 @@ class Session:
     """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread.
 
     noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
-    noise_problem: why they are not. skip_codes: set it to end a long comparison of codes; scales are compared all the
-    same.
+    noise_problem: why they are not. skip_codes: set it to end a long comparison of codes, or long resampling of a run;
+    scales are compared all the same.
     """
 
     path_a: str
@@ -120,6 +126,7 @@ class Session:
     error_b: str = ""
     noise_problem: str = ""
     skip_codes: bool = False
+    _found: Sources | None = None
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
 
@@ -202,17 +209,19 @@ class Session:
             post(ScalesReady(pairs, complete))
 
         def skippable(phase: str, done: int, total: int) -> None:
-            if self.skip_codes and phase == "weights":
-                raise CodesSkipped
+            if self.skip_codes and phase in _SKIPPABLE:
+                self.skip_codes = False
+                raise _SKIPPABLE[phase]
             progress(phase, done, total)
 
-        sources = self._sources(self.a, self.b)
+        sources = partial(self._sources, self.a, self.b)
         try:
             self.comparison = compare(self.a, self.b, None, skippable, ready, sources)
         except CodesSkipped:
-            self.comparison = compare(self.a, self.b, False, progress, None, sources)
+            self.comparison = compare(self.a, self.b, False, skippable, None, sources)
         finally:
-            sources.close()
+            if self._found is not None:
+                self._found.close()
         self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
 
@@ -221,10 +230,11 @@ class Session:
         from qinspect.inspector.noise.sources import NOTHING, sources_of
 
         try:
-            return sources_of(a, b, self.noise, self.noise_run)
+            self._found = sources_of(a, b, self.noise, self.noise_run)
         except QinspectError as e:
             self.noise_problem = str(e)
             return NOTHING
+        return self._found
 
     def weight_schemes(self) -> dict[str, str]:
         """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its

@@ -22,7 +22,7 @@ def accuracy(
     file_b: Annotated[str | None, Parameter(help="The same of B.")] = None,
     /,
     *,
-    a: Annotated[str | None, Parameter(help="A's accuracy typed in: 53.74, 53.74%% or 0.5374.")] = None,
+    a: Annotated[str | None, Parameter(help="A's accuracy typed in: 53.74, 53.74% or 0.5374.")] = None,
     b: Annotated[str | None, Parameter(help="B's.")] = None,
     n: Annotated[int | None, Parameter(help="Items of each.")] = None,
     n_b: Annotated[int | None, Parameter(help="Items of B, where they are not as many.")] = None,

@@ -17,6 +17,8 @@ METRICS = ("acc", "acc_norm", "exact_match", "accuracy")
 """Shares of right items, the preferred first: where none is named, the first that a file has is taken."""
 MAX_ITEMS = 10_000_000
 MAX_LINE_CHARACTERS = 50_000_000
+MAX_LIST_BYTES = 1 << 30
+_HEAD = 1_000_000
 
 Progress = Callable[[str, int, int], None]
 
@@ -139,12 +141,13 @@ def _share(value: object) -> float | None:
 
 
 def _has_items(path: str) -> bool:
-    """Whether a file is lm_eval's samples: its first line is an object with a `doc_id`."""
+    """Whether a file is lm_eval's samples: its first line, or the start of a list (0.4.2), has a `doc_id`."""
     if path == "-":
         return False
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as f:
-            return '"doc_id"' in f.readline(1_000_000)
+            first = f.readline(_HEAD)
+            return '"doc_id"' in (first + f.read(_HEAD) if first.lstrip().startswith("[") else first)
     except FileNotFoundError:
         raise CannotOpen("no such file", file=path) from None
     except OSError as e:
@@ -153,55 +156,73 @@ def _has_items(path: str) -> bool:
 
 def _of_items(path: str, metric: str | None, progress: Progress) -> Score:
     items: dict[str, bool] = {}
-    chosen, kept, total = metric, "", Path(path).stat().st_size
-    done = 0
-    with Path(path).open("rb") as f:
-        for number, line in enumerate(iter(lambda: f.readline(MAX_LINE_CHARACTERS), b""), 1):
-            done += len(line)
-            progress("reading items", done, total)
-            if not line.strip():
-                continue
-            item = _item(path, number, line)
-            chosen = chosen or next((m for m in METRICS if m in item), None)
-            filtered = str(item.get("filter", ""))
-            kept = kept or filtered
-            if filtered != kept:
-                continue  # the same items once more, their answers taken otherwise
-            name, right = _name_of(path, number, item), _right(path, number, item, chosen)
-            if name in items:
-                raise BrokenFile("an item is there twice", file=path, key=f"line {number}", found=brief(name))
-            if len(items) >= MAX_ITEMS:
-                raise BrokenFile("has too many items", file=path, expected=f"at most {MAX_ITEMS:,}")
-            items[name] = right
+    chosen, kept = metric, ""
+    for place, item in _read_items(path, progress):
+        chosen = chosen or next((m for m in METRICS if m in item), None)
+        filtered = str(item.get("filter", ""))
+        kept = kept or filtered
+        if filtered != kept:
+            continue  # the same items once more, their answers taken otherwise
+        name, right = _name_of(path, place, item), _right(path, place, item, chosen)
+        if name in items:
+            raise BrokenFile("an item is there twice", file=path, key=place, found=brief(name))
+        if len(items) >= MAX_ITEMS:
+            raise BrokenFile("has too many items", file=path, expected=f"at most {MAX_ITEMS:,}")
+        items[name] = right
     if not items:
         raise CannotOpen("has no item", file=path)
     return Score(sum(items.values()) / len(items), len(items), path, "", chosen or "", items)
 
 
-def _item(path: str, number: int, line: bytes) -> dict[str, Any]:
+def _read_items(path: str, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each with its place in the file, for errors."""
+    total, done = Path(path).stat().st_size, 0
+    with Path(path).open("rb") as f:
+        if f.read(1) == b"[":
+            yield from _listed(path, total)
+            return
+        f.seek(0)
+        for number, line in enumerate(iter(lambda: f.readline(MAX_LINE_CHARACTERS), b""), 1):
+            done += len(line)
+            progress("reading items", done, total)
+            if line.strip():
+                yield f"line {number}", _object(path, f"line {number}", _parsed(path, f"line {number}", line))
+
+
+def _listed(path: str, total: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if total > MAX_LIST_BYTES:
+        raise CannotOpen("is one list, too large to read at once", file=path, expected="JSON lines, or at most 1 GB")
+    for i, content in enumerate(_parsed(path, "list", Path(path).read_bytes())):
+        yield f"item {i}", _object(path, f"item {i}", content)
+
+
+def _parsed(path: str, place: str, text: bytes) -> Any:
     try:
-        content = json.loads(line)
+        return json.loads(text)
     except (ValueError, RecursionError) as e:
-        raise BrokenFile("is no JSON object", file=path, key=f"line {number}") from e
+        raise BrokenFile("is no JSON", file=path, key=place) from e
+
+
+def _object(path: str, place: str, content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise BrokenFile("is no JSON object", file=path, key=f"line {number}", found=brief(content))
+        raise BrokenFile("is no JSON object", file=path, key=place, found=brief(content))
     return content
 
 
-def _name_of(path: str, number: int, item: Mapping[str, Any]) -> str:
+def _name_of(path: str, place: str, item: Mapping[str, Any]) -> str:
     """What tells an item from the others, its content too where lm_eval hashed it: another text of the same number is
     another item."""
     name, content = item.get("doc_id"), item.get("doc_hash", "")
     if not isinstance(name, (int, str)) or isinstance(name, bool):
-        raise BrokenFile("an item has no number", file=path, key=f"line {number}", expected="doc_id", found=brief(name))
+        raise BrokenFile("an item has no number", file=path, key=place, expected="doc_id", found=brief(name))
     return f"{name} {content}" if isinstance(content, str) else str(name)
 
 
-def _right(path: str, number: int, item: Mapping[str, Any], metric: str | None) -> bool:
+def _right(path: str, place: str, item: Mapping[str, Any], metric: str | None) -> bool:
     value = item.get(metric) if metric else None
     if value not in (0, 1):
         raise BrokenFile(
-            "an item is neither right nor wrong", file=path, key=f"line {number}",
+            "an item is neither right nor wrong", file=path, key=place,
             expected=f"{metric or ' or '.join(METRICS)} of 0 or 1", found=brief(value), cure="Name another --metric.",
         )  # fmt: skip
     return bool(value)

@@ -54,7 +54,8 @@ def verdict_of(c: Comparison) -> Verdict:
             f"That is no proof of equality: differences under {points(c.detectable)} are mostly missed here."
         )
     if weak:
-        text += " Weak: per-item data are missing."
+        known = c.a.items is not None and c.b.items is not None
+        text += f" Weak: {'A and B have no item in common' if known else 'per-item data are missing'}."
     return Verdict(kind, text, weak)
 
 

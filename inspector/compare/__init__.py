@@ -43,7 +43,7 @@ def compare(
     codes: bool | None = None,
     progress: Progress | None = None,
     scales_ready: Callable[[list[ScalePair], bool], None] | None = None,
-    sources: Sources | None = None,
+    sources: Sources | Callable[[], Sources] | None = None,
 ) -> Comparison:
     """Compare B with A.
 
@@ -51,8 +51,9 @@ def compare(
     scales are always compared. A scale or tensor that cannot be read becomes Status.BROKEN, with its reason.
     scales_ready: called as scales_ready(pairs, complete) with the first screenful of scale pairs, and with all of them
     before codes are read: for a screen that shows them meanwhile.
-    sources: what noise bands are made of besides the measured defaults (`qinspect.inspector.noise`); left open. Raises
-    BrokenFile where the tables of a run in them are damaged, unless the run was only at hand.
+    sources: what noise bands are made of besides the measured defaults (`qinspect.inspector.noise`), or what finds it,
+    which is asked last; left open. Raises BrokenFile where the tables of a run in them are damaged, unless the run was
+    only at hand.
     """
     from qinspect.inspector.compare.chance import with_bands
     from qinspect.inspector.compare.copies import check_copies, missing_copies
@@ -78,7 +79,8 @@ def compare(
 
     weights = compare_weights(a, b, items_a, items_b, equality, read, tick)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
-    noise, pairs = with_bands(a, b, pairs, sources or NOTHING, progress)
+    used = (sources() if callable(sources) else sources) or NOTHING
+    noise, pairs = with_bands(a, b, pairs, used, progress)
     summary = summarise(pairs)
     evidence = Evidence(a, b, pairs, weights, copies, summary, read, total, noise)
     headline, reasons, effect = judge(evidence)

@@ -11,7 +11,7 @@ import numpy as np
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.noise.band import Floor, Noise
+from qinspect.inspector.noise.band import Floor, Noise, Skipped
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
 from qinspect.inspector.noise.sources import Sources, one_pass, same_order
 from qinspect.inspector.significance import LEVEL, holm
@@ -33,22 +33,26 @@ def with_bands(
     sources: Sources,
     progress: Callable[[str, int, int], None] | None,
 ) -> tuple[Noise, list[ScalePair]]:
-    """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out.
+    """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out,
+    and so is one that `progress` has had enough of (`Skipped`).
 
     Raises BrokenFile where the tables of a run that was named are damaged.
     """
     min_max = activation_points(pairs, False)
     same_data = all(p.status.counts_as_same for p in min_max) if min_max else None
-    compared = [_scale(a, p) for p in pairs if p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p)]
+    points = [p for p in pairs if p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p)]
+    compared = [_scale(a, p, read=sources.run is not None) for p in points]
 
     def found(used: Sources) -> Noise:
         together = used.run is not None and one_pass(used.run, a) and one_pass(used.run, b)
-        return noise_of(compared, same_data, True if together else same_order(a, b), used, together, progress)
+        if together:  # whether or not a min-max point says so
+            return noise_of(compared, True, True, used, True, progress)
+        return noise_of(compared, same_data, same_order(a, b), used, False, progress)
 
     try:
         noise = found(sources)
-    except QinspectError:
-        if not sources.at_hand:
+    except (QinspectError, Skipped) as e:
+        if not (sources.at_hand or isinstance(e, Skipped)):
             raise
         noise = found(replace(sources, run=None))
     return noise, [replace(p, bands=noise.bands[p.role]) if p.role in noise.bands else p for p in pairs]
@@ -58,11 +62,10 @@ def _is_compared(p: ScalePair) -> bool:
     return p.difference is not None or p.status in (Status.IDENTICAL, Status.EQUAL)
 
 
-def _scale(a: Format, p: ScalePair) -> ComparedScale:
+def _scale(a: Format, p: ScalePair, read: bool) -> ComparedScale:
     d = p.difference
     percent = 0.0 if d is None else None if math.isnan(d.largest) else d.largest
-    value = None if d is not None and d.n != 1 else _stored(a, p)
-    return ComparedScale(p.role, value, percent)
+    return ComparedScale(p.role, _stored(a, p) if read else None, percent)
 
 
 def _stored(a: Format, p: ScalePair) -> float | None:

@@ -61,10 +61,16 @@ def _live(e: Evidence, reached: list[ScalePair], changed: list[ScalePair]) -> Ef
         text = f"Both are declared to have {SETTING} {a.text}, but {_found(beyond, e)}: something else differs."
     elif against:
         rule, text = "not-as-declared", _contradicted(e, beyond, against, expected)
+    elif others := beyond_noise(e.points(False), e.noise).pairs:
+        rule = "not-as-declared"
+        text = (
+            f"{_found(beyond, e)}, but so {'does' if len(others) == 1 else 'do'} {some(len(others), 'min-max point')}, "
+            f"which {SETTING} cannot reach: something else differs."
+        )
     else:
         rule = "effective"
         agrees = ", in the direction that the declared alphas ask for" if expected else ""
-        text = f"{SETTING} took effect: {_found(beyond, e)}{agrees}."
+        text = f"The setting took effect: {_found(beyond, e)}{agrees}."
     text += f" {_signs(up, down, changed, sign_p, bool(expected))}"
     return Effect(
         Reason(rule, text), e.declared, len(reached), len(changed), len(up), len(down),
@@ -101,10 +107,10 @@ def _differ(beyond: Beyond) -> str:
 
 
 def _found(beyond: Beyond, e: Evidence) -> str:
-    """`4 of 4 scales that it reaches differ by more than noise (...)`."""
+    """`4 of 4 scales that percentile_alpha reaches differ by more than noise (...)`."""
     how = "" if beyond.p is None else f", p <= {beyond.p:.2g}, Holm-adjusted over {beyond.n_chances}"
     return (
-        f"{len(beyond.pairs)} of {some(beyond.n, 'scale')} that it reaches {_differ(beyond)} "
+        f"{len(beyond.pairs)} of {some(beyond.n, 'scale')} that {SETTING} reaches {_differ(beyond)} "
         f"({floor_said(e.noise.same_data)}{how})"
     )
 

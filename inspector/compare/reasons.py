@@ -49,6 +49,8 @@ def alpha(e: Evidence) -> Iterator[Reason]:
             f"repeat of the same run does ({band}). {fingerprint}.",
         )
         return
+    if not minmax and not beyond_noise(sensitive, e.noise).pairs:
+        return  # other samples explain it, and nothing says that there were none
     directions = {p.difference.direction for p in changed if p.difference}
     if len(directions) == 1 and directions <= {"up", "down"}:
         up = directions == {"up"}
@@ -266,7 +268,8 @@ def _noise_said(e: Evidence, compared: list[ScalePair], n_apart: int) -> Iterato
         yield "Noise: no min-max point tells whether the data are the same, so the floor of other samples applies."
     elif noise.same_data:
         agree = f"all {n_fixed} min-max points agree" if n_fixed > 1 else "the only min-max point agrees"
-        yield f"Noise: {agree}, so the data are the same and the repeat floor applies."
+        why = f"{agree}, so the data are the same" if n_fixed else "both models are of one pass"
+        yield f"Noise: {why}: the repeat floor applies."
     else:
         yield "Noise: min-max points differ, so the data do and the floor of other samples applies."
     for floor in (noise.floor, *(f for f in FLOORS if f != noise.floor)):

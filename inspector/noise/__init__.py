@@ -11,6 +11,6 @@ a `reason` whose `next` is what to do). `declared_alpha(fmt)` is what a checkpoi
 reasoning.
 """
 
-from qinspect.inspector.noise.band import Band, Noise
+from qinspect.inspector.noise.band import Band, Noise, Skipped
 
-__all__ = ["Band", "Noise"]
+__all__ = ["Band", "Noise", "Skipped"]

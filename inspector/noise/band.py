@@ -23,6 +23,10 @@ SAMPLES_BAND_PERCENT = (0.09, 1.07)
 BAND_ORIGIN = "measured on Quamba-130m W8A8, layers 0-2, 512 samples"
 
 
+class Skipped(Exception):
+    """Raised by who watches the progress: go on without resampling the run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """low ... high: differences, in percent of A, that chance alone makes; of a tensor of scales, its largest one.

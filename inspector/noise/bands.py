@@ -14,11 +14,12 @@ from qinspect.inspector.noise.band import (
     SAMPLES,
     SAMPLES_BAND_PERCENT,
     Band,
+    Floor,
     Noise,
 )
 from qinspect.inspector.noise.repeats import floor_of, spread_band
 from qinspect.inspector.noise.sources import Sources
-from qinspect.inspector.text import some
+from qinspect.inspector.text import some, visible
 
 if TYPE_CHECKING:
     from qinspect.inspector.noise.resampled import Resampling
@@ -50,6 +51,7 @@ def noise_of(
     Raises BrokenFile where the run's tables are damaged.
     """
     floor = "repeat" if same_data else "data"
+    of_repeats = floor_of(sources.repeats) if sources.repeats else None
     resampling = None
     if sources.run is not None:
         from qinspect.inspector.noise.resampled import Resampling  # distributions are not loaded where nothing asks
@@ -59,20 +61,26 @@ def noise_of(
     for i, scale in enumerate(scales):
         if progress:
             progress("noise bands", i, len(scales))
-        bands = [*_made(scale, sources, resampling, is_one_pass), REPEAT, SAMPLES]
+        bands = [*_made(scale, sources, of_repeats, resampling, is_one_pass), REPEAT, SAMPLES]
         applies = next(b for b in bands if b.floor == floor)
         rest = (b for b in bands if b is not applies and (b.origin != "measured elsewhere" or _is_first(b, bands)))
         found[scale.role] = (applies, *rest)
-    said = tuple(_said(sources, found, is_one_pass))
+    said = tuple(_said(sources, of_repeats, found, is_one_pass))
     return Noise(same_data, same_order, found, said, sources.run_name if resampling else "", sources.at_hand)
 
 
-def _made(scale: ComparedScale, sources: Sources, resampling: Resampling | None, is_one_pass: bool) -> Iterator[Band]:
+def _made(
+    scale: ComparedScale,
+    sources: Sources,
+    of_repeats: Floor | None,
+    resampling: Resampling | None,
+    is_one_pass: bool,
+) -> Iterator[Band]:
     """In the order of preference."""
     if is_one_pass:
         yield ONE_PASS
-    if sources.repeats:
-        band = spread_band(sources.repeats, floor_of(sources.repeats), scale.role, scale.percent)
+    if of_repeats is not None:
+        band = spread_band(sources.repeats, of_repeats, scale.role, scale.percent)
         if band is not None:
             yield band
     if resampling is not None and scale.a is not None:
@@ -84,17 +92,20 @@ def _is_first(band: Band, bands: Sequence[Band]) -> bool:
     return next(b for b in bands if b.floor == band.floor) is band
 
 
-def _said(sources: Sources, found: dict[str, tuple[Band, ...]], is_one_pass: bool) -> Iterator[str]:
+def _said(
+    sources: Sources, of_repeats: Floor | None, found: dict[str, tuple[Band, ...]], is_one_pass: bool
+) -> Iterator[str]:
+    run = visible(sources.run_name, 120)
     n = {origin: sum(any(b.origin == origin for b in bands) for bands in found.values()) for origin in _ORIGINS}
     if is_one_pass:
-        yield f"both models are of one pass, the run {sources.run_name}: nothing but the setting lies between them"
+        yield f"both models are of one pass, the run {run}: nothing but the setting lies between them"
     if n["repeats"]:
-        names = ", ".join(r.name for r in sources.repeats)
-        kind = "the same samples" if floor_of(sources.repeats) == "repeat" else "other samples"
+        names = ", ".join(visible(r.name, 120) for r in sources.repeats)
+        kind = "the same samples" if of_repeats == "repeat" else "other samples"
         yield f"{some(n['repeats'], 'scale')} by {len(sources.repeats)} repeats on {kind} ({names})"
     if n["resampled"]:
         how = "the run at hand" if sources.at_hand else "the run"
-        yield f"{some(n['resampled'], 'scale')} by resampling the samples of {how} {sources.run_name}"
+        yield f"{some(n['resampled'], 'scale')} by resampling the samples of {how} {run}"
     left = sum(bands[0].origin == "measured elsewhere" for bands in found.values())
     if left:
         low, high = SAMPLES_BAND_PERCENT

@@ -37,7 +37,12 @@ def effective_alphas(fmt: Format) -> dict[str, float]:
     alphas = effective.get("alpha") if isinstance(effective, dict) else None
     if not isinstance(alphas, dict):
         return {}
-    return {str(k): float(v) for k, v in alphas.items() if isinstance(v, int | float) and 0 <= v <= 1}
+    return {str(k): float(v) for k, v in alphas.items() if _is_alpha(v)}
+
+
+def _is_alpha(value: object) -> bool:
+    """Whether a number of a config, which may be anything, is a share."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def claimed_alpha(path: Path) -> str | None:
@@ -54,7 +59,7 @@ def declared_alpha(fmt: Format) -> Declared | None:
     requested = provenance_of(fmt).get("requested")
     alphas = requested.get("alphas") if isinstance(requested, dict) else None
     for found in ({*effective_alphas(fmt).values()}, alphas):
-        if isinstance(found, set | list) and len(found) == 1 and isinstance(alpha := next(iter(found)), int | float):
+        if isinstance(found, set | list) and len(found) == 1 and _is_alpha(alpha := next(iter(found))):
             return Declared(repr(alpha), "provenance")
     claimed = claimed_alpha(fmt.checkpoint.path)
     return None if claimed is None else Declared(claimed, "directory name")

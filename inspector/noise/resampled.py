@@ -52,6 +52,8 @@ class Resampling:
             alpha, quantiles = 1.0, np.array([t.absmax for t in tables], np.float64)
         else:
             return
+        if not np.isfinite(quantiles).all():
+            return
         draws, order = self._draws(len(tables)), None
         if isinstance(rule.reducer, Ema):
             place = ema_weights(rule.reducer.sigma, draws.n)

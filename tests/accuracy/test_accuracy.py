@@ -198,12 +198,25 @@ def test_per_item_files_are_paired(accuracy: Command, tmp_path: Path) -> None:
     assert "1 items are not in both" in accuracy(a, b)[0]
 
 
+def test_items_as_one_list(accuracy: Command, tmp_path: Path) -> None:
+    """As lm_eval 0.4.2 writes them, in a file whose name ends in .jsonl."""
+    lines = samples(tmp_path / "a.jsonl", [1, 0, 1, 1])
+    listed = tmp_path / "b.jsonl"
+    listed.write_text(json.dumps([json.loads(line) for line in lines.read_text().splitlines()], indent=2))
+    found = accuracy.json(lines, listed)
+    assert found["mcnemar"]["items"] == 4
+    assert found["a"]["share"] == found["b"]["share"] == 0.75
+    listed.write_text('[{"doc_id": 0, "acc": 1}, 7]')
+    assert "item 1: is no JSON object" in accuracy.error(listed, listed)
+
+
 def test_items_of_another_content_are_no_pair(accuracy: Command, tmp_path: Path) -> None:
     a = samples(tmp_path / "a.jsonl", [1, 0, 1])
     b = samples(tmp_path / "b.jsonl", [1, 1, 1], doc_hash="another")
     found = accuracy.json(a, b)
     assert found["mcnemar"] is None
     assert found["verdict"]["weak"]
+    assert found["verdict"]["text"].endswith("Weak: A and B have no item in common.")
 
 
 def test_the_first_filter_and_the_metric_are_taken(accuracy: Command, tmp_path: Path) -> None:
@@ -221,9 +234,9 @@ def test_the_first_filter_and_the_metric_are_taken(accuracy: Command, tmp_path: 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2: is no JSON object"), ("[1]", "line 2: is no JSON object"),
+        ("{", "line 2: is no JSON"), ("[1]", "line 2: is no JSON object"),
         ('{"doc_id": 0, "acc": 1}', "an item is there twice"), ('{"acc": 1}', "an item has no number"),
-        ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "is no JSON object"),
+        ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is no JSON"),
     ],
 )  # fmt: skip
 def test_damaged_items_are_named(accuracy: Command, tmp_path: Path, line: str, said: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from quamba_files import State, folder_of, load_state, save_state, set_point_mamba1
 from safetensors.torch import save_file
+from whence_cases import checkpoint
 
 from qinspect.inspector.accuracy.verdict import ITEMS_CURE
 from qinspect.inspector.accuracy.verdict import NEXT_STEPS as ACCURACY_STEPS
@@ -257,6 +258,23 @@ def test_with_other_data_the_sample_floor_applies(tmp_path: Path) -> None:
     assert same.kind == "effective"
 
 
+def test_what_no_alpha_reaches_differs_too(tmp_path: Path) -> None:
+    c = moved({**ALL_UP, (1, OUT): 1.5}, "pa-0.9995", "pa-0.99999")(tmp_path)
+    assert c.effect is not None
+    assert c.effect.kind == "not-as-declared"
+    assert "so does 1 min-max point, which percentile_alpha cannot reach" in c.effect.reason.text
+
+
+def test_without_a_point_to_tell_the_data_a_small_change_is_no_signature(tmp_path: Path) -> None:
+    scale = {"layers.0.mixer.x_conv_out:input": 0.5, "layers.1.mixer.x_conv_out:input": 0.25}
+    a = checkpoint(tmp_path / "a", scale)
+    for factor, rule, kind in ((1.005, "several-differences", "within-noise"), (1.2, "alpha-signature", "effective")):
+        c = compare(a, checkpoint(tmp_path / str(factor), {n: s * factor for n, s in scale.items()}))
+        assert c.noise.same_data is None
+        assert c.effect is not None
+        assert (c.headline.rule, c.effect.kind) == (rule, kind)
+
+
 def test_claims_for_single_scales_are_adjusted(tmp_path: Path) -> None:
     c = repeated(1.5)(tmp_path)
     assert c.effect is not None
@@ -284,8 +302,7 @@ def test_a_broken_or_edited_scale_is_no_effect(tmp_path: Path) -> None:
 def test_the_docs_have_every_rule_and_its_next_step(source_root: Path) -> None:
     text = (source_root / "docs" / "verdicts.md").read_text(encoding="utf-8")
     rows = {m[1]: m[2] for m in re.finditer(r"^\| `([a-z-]+)` \|[^|]*\|[^|]*\| ?([^|]*?) ?\|$", text, re.MULTILINE)}
-    steps = {**NEXT_STEPS, **{str(kind): step for kind, step in ACCURACY_STEPS.items()}}
-    for rule, step in steps.items():
+    for rule, step in (*NEXT_STEPS.items(), *ACCURACY_STEPS.items()):
         assert rule in rows, f"docs/verdicts.md has no row of {rule}"
         assert rows[rule].startswith(step), rule
     assert ITEMS_CURE in rows["inconclusive"]

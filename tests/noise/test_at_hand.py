@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,12 @@ from commands import Command
 from noise_cases import ALPHAS, MIN_MAX, at_hand, checkpoint, samples, scales
 
 from qinspect.inspector.calibrate.shards import TABLES
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
+from qinspect.inspector.compare import compare
+from qinspect.inspector.formats import format_of
+from qinspect.inspector.noise.declared import declared_alpha
+from qinspect.inspector.noise.sources import sources_of
 
 
 @pytest.fixture
@@ -98,3 +105,26 @@ def test_repeats_on_the_command_line(diff: Command, made: list[Path], tmp_path: 
 def test_noise_is_that_of_two_models(made: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(made[0]), "--run", "mine"]) == 2
     assert "two models beside --noise or --run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alphas", [[True], [math.nan], [10**400], ["0.5"], [0.5, 0.6], 7, None])
+def test_a_hostile_provenance_declares_nothing(tmp_path: Path, alphas: object) -> None:
+    path = checkpoint(tmp_path / "x", scales(samples(), 0.99))
+    config = json.loads((path / "config.json").read_text())
+    config["provenance"] = {"requested": {"alphas": alphas}, "effective": {"alpha": {"p": True, "q": [1]}}, "data": 1}
+    (path / "config.json").write_text(json.dumps(config))
+    fmt = format_of(open_checkpoint(path))
+    assert declared_alpha(fmt) is None
+    assert sources_of(fmt, fmt).run is None
+
+
+def test_one_pass_without_a_min_max_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path / "state"))
+    a, b = (format_of(open_checkpoint(p)) for p in at_hand(tmp_path / "state", tmp_path / "out", fixed=False))
+    c = compare(a, b, sources=sources_of(a, b))
+    assert c.noise.same_data
+    assert c.effect is not None
+    assert c.effect.kind == "effective"
+    assert "both models are of one pass: the repeat floor applies" in next(
+        r.text for r in c.reasons if r.rule == "noise-bands"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from noise_cases import at_hand
@@ -33,6 +35,30 @@ async def test_the_band_column_has_what_the_comparison_found(made: list[Path]) -
         await d.press("s", *["s"] * 8)  # to the last order: by band
         assert d.screen.selection.sort == "band"
         assert d.screen.table.pairs[0].status == "different"
+
+
+async def test_escape_ends_long_resampling(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from qinspect.inspector.noise.resampled import Resampling
+
+    resampling, go_on = threading.Event(), threading.Event()
+    real = Resampling.bands
+
+    def slow(self: Resampling, *of: Any) -> Any:
+        resampling.set()
+        assert go_on.wait(20)
+        return real(self, *of)
+
+    monkeypatch.setattr(Resampling, "bands", slow)
+    async with open_app(made[0], made[1], wait=False) as d:
+        await d.until(resampling.is_set)
+        await d.send("escape")
+        go_on.set()
+        await d.settle()
+        c = d.screen.session.comparison
+        assert c is not None
+        assert c.noise.run == ""
+        assert c.weights_compared
+        assert all(b.origin == "measured elsewhere" for p in c.scales for b in p.bands)
 
 
 async def test_what_is_asked_for_is_in_the_command(made: list[Path]) -> None:

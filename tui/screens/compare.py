@@ -20,6 +20,7 @@ from qinspect.tui.widgets.table import ScaleTable
 from qinspect.tui.widgets.text_pane import TextPane
 
 COMPARING_CODES = "comparing codes (esc skips them)"
+PHASES = {"weights": COMPARING_CODES, "noise bands": "noise bands (esc skips them)"}
 
 
 class CompareScreen(WithRuns, Finding, Looking, Taking):
@@ -30,7 +31,7 @@ class CompareScreen(WithRuns, Finding, Looking, Taking):
         if event.phase == DRAWING and not self.drawing:
             return
         share = f" {100 * event.done // event.total} %" if event.total else ""
-        phase = COMPARING_CODES if event.phase == "weights" else event.phase
+        phase = PHASES.get(event.phase, event.phase)
         self.hints.work(f"{phase}{share}")
 
     @on(Failed)
