@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jsonschema
 import numpy as np
 import pytest
+from commands import Command
 from quamba_files import load_state, save_state, set_point_mamba1
 
 from qinspect.inspector.calibrate.settings import Settings
 from qinspect.inspector.calibrate.work import calibrate
-from qinspect.inspector.cli import main
 
 if TYPE_CHECKING:
     from conftest import Quamba
@@ -44,27 +42,9 @@ def run_of(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return folder
 
 
-class Whence:
-    def __init__(self, capsys: pytest.CaptureFixture[str], source_root: Path) -> None:
-        self._capsys = capsys
-        self._schema = json.loads((source_root / "docs" / "schema" / "whence.json").read_text(encoding="utf-8"))
-
-    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        self._capsys.readouterr()
-        assert main(["whence", *map(str, words)]) == code
-        return self._capsys.readouterr()
-
-    def json(self, *words: str | Path) -> Any:
-        out, err = self(*words, "--json")
-        assert err == ""
-        content = json.loads(out)
-        jsonschema.Draft202012Validator(self._schema).validate(content)
-        return content
-
-
 @pytest.fixture
-def whence(capsys: pytest.CaptureFixture[str], source_root: Path) -> Whence:
-    return Whence(capsys, source_root)
+def whence(capsys: pytest.CaptureFixture[str], source_root: Path) -> Command:
+    return Command("whence", capsys, source_root)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +56,7 @@ def whence(capsys: pytest.CaptureFixture[str], source_root: Path) -> Whence:
     ],
 )
 def test_quambas_alpha_is_found(
-    whence: Whence, quamba: Quamba, run_of: Run, base: str, name: str, alpha: float
+    whence: Command, quamba: Quamba, run_of: Run, base: str, name: str, alpha: float
 ) -> None:
     found = whence.json(quamba(name), "--run", run_of(base))
     v = found["verdict"]
@@ -95,7 +75,7 @@ def test_quambas_alpha_is_found(
 
 
 @pytest.mark.parametrize("name", ["m2_w4a8_gh_pa0.9995", "m2_w4a8_gh_perm"])
-def test_head_groups_cannot_depend_on_alpha(whence: Whence, quamba: Quamba, run_of: Run, name: str) -> None:
+def test_head_groups_cannot_depend_on_alpha(whence: Command, quamba: Quamba, run_of: Run, name: str) -> None:
     found = whence.json(quamba(name), "--run", run_of("base_mamba2"))
     assert (found["verdict"]["kind"], found["verdict"]["alpha"], found["points"]) == ("no-alpha", None, [])
     assert found["verdict"]["text"].startswith("No scale can depend on alpha: 23 of 23 scales of activations")
@@ -104,13 +84,13 @@ def test_head_groups_cannot_depend_on_alpha(whence: Whence, quamba: Quamba, run_
     assert {role.rpartition(".")[2] for role in grouped["roles"]} >= {"x_conv_out:input", "ssm_state_act:input"}
 
 
-def test_without_activation_scales(whence: Whence, quamba: Quamba, run_of: Run) -> None:
+def test_without_activation_scales(whence: Command, quamba: Quamba, run_of: Run) -> None:
     v = whence.json(quamba("m2_w4a16"), "--run", run_of("base_mamba2"))["verdict"]
     assert v["kind"] == "no-alpha"
     assert "no scale of an activation" in v["text"]
 
 
-def test_a_changed_checkpoint_of_quambas_fits_no_rule(whence: Whence, tmp_path: Path, run_of: Run) -> None:
+def test_a_changed_checkpoint_of_quambas_fits_no_rule(whence: Command, tmp_path: Path, run_of: Run) -> None:
     state, config = load_state("m1_w8a8_pa0.9995")
     for layer, factors in enumerate(((0.4, 1.9), (1.3, 0.7))):
         for point, factor in zip(("x_proj:input", "ssm_state_act:input"), factors, strict=True):
@@ -121,7 +101,7 @@ def test_a_changed_checkpoint_of_quambas_fits_no_rule(whence: Whence, tmp_path: 
     assert "Other samples do not explain it" in v["text"]
 
 
-def test_text_and_json_say_the_same(whence: Whence, quamba: Quamba, run_of: Run) -> None:
+def test_text_and_json_say_the_same(whence: Command, quamba: Quamba, run_of: Run) -> None:
     words = (quamba("m1_w8a8_pa0.9995"), "--run", run_of("base_mamba1"))
     found, (text, err) = whence.json(*words), whence(*words)
     assert err == ""
@@ -136,14 +116,14 @@ def test_text_and_json_say_the_same(whence: Whence, quamba: Quamba, run_of: Run)
         assert rows[p["role"]][1:6] == [f"{p['stored']:.6g}", "64", f"{low:.8f}", "..", f"{high:.8f}"]
 
 
-def test_a_folder_that_is_no_calibration(whence: Whence, quamba: Quamba, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_calibration(whence: Command, quamba: Quamba, tmp_path: Path) -> None:
     out, err = whence(quamba("m2_w4a16"), "--run", tmp_path, code=2)
     assert (out, err.count("\n")) == ("", 1)
     assert "calibration.json: there is no finished calibration" in err
 
 
 def test_a_run_that_is_not_there(
-    whence: Whence, quamba: Quamba, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whence: Command, quamba: Quamba, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path))
     out, err = whence(quamba("m2_w4a16"), "--run", "nothing-called-so", code=2)
@@ -151,7 +131,7 @@ def test_a_run_that_is_not_there(
     assert "no run is called nothing-called-so; expected a run, or a folder with calibration.json" in err
 
 
-def test_a_run_of_another_model(whence: Whence, quamba: Quamba, run_of: Run) -> None:
+def test_a_run_of_another_model(whence: Command, quamba: Quamba, run_of: Run) -> None:
     _, err = whence(quamba("m1_w8a8_pa0.9995"), "--run", run_of("base_mamba2"), code=2)
     assert "are of no point of the run" in err
     assert "Calibrate the model that the checkpoint was made from" in err
