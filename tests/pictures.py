@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 
 def normalized(svg: str) -> str:
     """Without what depends on the run: the identifier that rich makes of the content."""
     return re.sub(r"terminal-\d+", "terminal", svg).replace("\u00a0", " ")
+
+
+def assert_none_left_over(stored: Path, names: Iterable[str], source_root: Path) -> None:
+    """Every stored picture is compared by some test, and none knows where it was made."""
+    assert {p.stem for p in stored.glob("*.svg")} == set(names)
+    for path in stored.glob("*.svg"):
+        content = path.read_text(encoding="utf-8")
+        assert str(source_root) not in content
+        assert "/tmp/" not in content
 
 
 def text_of(svg: str) -> str:

@@ -23,7 +23,7 @@ from qinspect.inspector.observers import Quantile
 Progress = Callable[[int, int], None]
 """progress(points done, of how many); raise in it to cancel."""
 T = TypeVar("T")
-WORKERS = 2
+WORKERS = 4
 """Threads: each holds the tables of one point, some 60 MB for 512 samples. More only wait for the interpreter."""
 POOLED = next(i for i, c in enumerate(WITH_ALPHA) if c.name == "pooled")
 
@@ -46,8 +46,9 @@ def build(calibration: Calibration, progress: Progress | None = None) -> Grid:
     alphas = np.array(ALPHAS)
 
     def of_point(name: str) -> tuple[_Rows, Float32]:
-        gauges = _gauges(calibration.pooled(name))
-        rows = _rows(calibration, name, gauges, alphas)
+        pooled = calibration.pooled(name)
+        gauges = _gauges(pooled)
+        rows = _rows(calibration, name, pooled, gauges, alphas)
         return rows, _fixed(gauges, rows, calibration.points[name].dtype)
 
     found = _each(of_point, list(calibration.points), progress)
@@ -60,13 +61,14 @@ def at_alpha(calibration: Calibration, grid: Grid, alpha: float, progress: Progr
     alphas = np.array([alpha])
 
     def of_point(name: str) -> _Rows:
-        return _rows(calibration, name, _gauges(calibration.pooled(name)), alphas)
+        pooled = calibration.pooled(name)
+        return _rows(calibration, name, pooled, _gauges(pooled), alphas)
 
     return _joined(_each(of_point, grid.names, progress), alphas, grid.fixed)
 
 
 def _each(of_point: Callable[[str], T], names: Sequence[str], progress: Progress | None) -> list[T]:
-    """Of each name, on two threads: much of the time goes into inflating tables, which needs no interpreter."""
+    """Of each name, on several threads: much of the time goes into inflating tables, which needs no interpreter."""
     made: list[T] = []
     with ThreadPoolExecutor(WORKERS, "alphas") as pool:
         try:
@@ -83,9 +85,8 @@ def _gauges(pooled: MagnitudeTable) -> Gauges:
     return Gauges(pooled if pooled.magnitudes.size <= MAX_MAGNITUDES else pooled.coarse())
 
 
-def _rows(calibration: Calibration, name: str, gauges: Gauges, alphas: Float64) -> _Rows:
+def _rows(calibration: Calibration, name: str, pooled: MagnitudeTable, gauges: Gauges, alphas: Float64) -> _Rows:
     samples = calibration.tables(name) if calibration.keeps_samples(name) else []
-    pooled = calibration.pooled(name)
     instead = _why_pooled(pooled, samples)
     choices = [WITH_ALPHA[POOLED]] if instead else list(WITH_ALPHA)
     ranges = _ranges(choices, pooled, samples, alphas)

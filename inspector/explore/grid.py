@@ -37,9 +37,9 @@ class PointInfo:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What a rule gives each of P points. w_max, beyond: float64[B, P] as the rest (a rule without alpha has another
-    range for other bits). scale, clipped, sqnr_db: float64[B, P], B as BITS. loss_db: below the best scale there is.
-    instead: bool[P], whether the pooled rule answers for one that needs tables of samples. nan: no scale, no values."""
+    """What a rule gives each of P points, with each of BITS: float64[B, P]. w_max: the range, another for other bits
+    only where the rule has no alpha. loss_db: below the best scale there is. instead: bool[P], whether the pooled rule
+    answers for one that needs tables of samples. nan: no scale, no values."""
 
     w_max: Float64
     scale: Float64
@@ -98,11 +98,10 @@ class Grid:
         w_max = self.w_max[rows, i]
         scale = np.array([RULES[rule].scales(w_max, bits) for bits in BITS], np.float64)
         scale[:, ~np.isfinite(w_max)] = np.nan
-        sqnr = self.sqnr_db[rows, :, i].T.astype(np.float64)
-        both = (np.tile(x[rows, i].astype(np.float64), (len(BITS), 1)) for x in (self.w_max, self.beyond))
-        clipped = self.clipped[rows, :, i].T.astype(np.float64)
+        ranges, beyond = (np.tile(x.astype(np.float64), (len(BITS), 1)) for x in (w_max, self.beyond[rows, i]))
+        clipped, sqnr = (x[rows, :, i].T.astype(np.float64) for x in (self.clipped, self.sqnr_db))
         instead = self._instead if RULES[rule].per_sample else np.zeros(len(self.points), np.bool_)
-        return Numbers(*(next(both), scale, next(both), clipped, sqnr, self._below(sqnr)), instead)
+        return Numbers(ranges, scale, beyond, clipped, sqnr, self._below(sqnr), instead)
 
     def _below(self, sqnr: Float64) -> Float64:
         return decibels_below(self.optimum_db, sqnr)

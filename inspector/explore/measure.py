@@ -1,8 +1,9 @@
 """What many scales do to one distribution at once: shares and errors.
 
 The squared error of a scale s is a sum over codes c: of the x that become c, x^2 - 2 x (s c) + (s c)^2. With prefix
-sums of n, x and x^2 a code costs two look-ups however many magnitudes it has, where `SquaredError` goes over all of
-them: 600 scales of 8 bits in a few milliseconds. s c is rounded to float32, as there; sums are float64."""
+sums of n and x a code costs two look-ups however many magnitudes it has, where `SquaredError` goes over all of them:
+600 scales of 8 bits in a few milliseconds. s c is rounded to float32, as there; sums are float64.
+"""
 
 from __future__ import annotations
 

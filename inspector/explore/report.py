@@ -83,12 +83,13 @@ def _points(v: View) -> Table:
         *(Column("dB 8", True, drop=3), Column("dB 4", True, drop=2), Column(loss, True)),
         *(Column("best alpha", True, drop=1), *stored),
     )
-    return Table(columns, [_cells(v, i) for i in range(len(v.grid.points))])
+    best = best_of_point(v.grid, v.asked.rule, v.asked.bits).tolist()
+    return Table(columns, [_cells(v, i, at if v.asked.alpha is not None else -1) for i, at in enumerate(best)])
 
 
-def _cells(v: View, i: int) -> list[str]:
+def _cells(v: View, i: int, best: int) -> list[str]:
+    """best: the number of the best alpha, -1 for none."""
     n, b = v.numbers, BITS.index(v.asked.bits)
-    best = best_of_point(v.grid, v.asked.rule, v.asked.bits)[i] if v.asked.alpha is not None else -1
     cells = [
         v.grid.points[i].name, INSTEAD if n.instead[i] else "", _number(n.w_max[b, i]), _number(n.scale[b, i]),
         share(n.clipped[b, i]), share(1 - n.clipped[b, i]), *(decibels(n.sqnr_db[k, i]) for k in range(len(BITS))),
@@ -110,7 +111,7 @@ def csv(v: View) -> str:
     per_bits = ("scale", "beyond", "clipped", "sqnr_db", "loss_db", "optimum_scale", "best_alpha")
     names += [f"{name}_{bits}" for bits in BITS for name in per_bits] + ["stored", "stored_low", "stored_high"]
     rows = []
-    for i, p in enumerate(payload_points(v)):
+    for p in payload_points(v):
         stored = p["stored"] or {}
         low, high = stored.get("alpha") or (None, None)
         of_bits = [p["bits"][str(bits)][name] for bits in BITS for name in per_bits]
@@ -118,7 +119,6 @@ def csv(v: View) -> str:
             *(p[k] for k in ("point", "layer", "kind")), v.asked.rule, v.asked.alpha, p["values"], p["samples"],
             p["pooled_instead"], p["bits"][str(v.asked.bits)]["w_max"], *of_bits, stored.get("scale"), low, high,
         ])  # fmt: skip
-        assert len(rows[i]) == len(names)
     text_columns = ("point", "kind", "rule", "pooled_instead")
     cells = [["" if x is None else x if isinstance(x, str) else repr(x) for x in row] for row in rows]
     return Table(tuple(Column(n, n not in text_columns) for n in names), cells).csv()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from qinspect.inspector.calibrate.stored import Calibration
@@ -46,7 +46,6 @@ class View:
     exact: ExactPoint | None
     checkpoint: str = ""
     note: str = ""
-    given: tuple[float, ...] = field(default=())
 
 
 def view(
@@ -64,7 +63,7 @@ def view(
     return View(
         str(calibration.folder), calibration.recipe, asked, grid,
         _numbers(calibration, grid, asked, progress), lie, {b: best(grid, asked.rule, b, given) for b in BITS},
-        exact, checkpoint, opened.problem, given,
+        exact, checkpoint, opened.problem,
     )  # fmt: skip
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jsonschema
 import numpy as np
 import pytest
 import whence_cases as cases
+from commands import Command
 
 from qinspect.inspector.calibrate.settings import Settings
 from qinspect.inspector.calibrate.work import calibrate
-from qinspect.inspector.cli import main
 from qinspect.inspector.explore.kept import FILE
 
 if TYPE_CHECKING:
@@ -28,27 +26,9 @@ STREAMS = cases.streams(8, 4, 6, "float16")
 NAMES = tuple(STREAMS)
 
 
-class Alpha:
-    def __init__(self, capsys: pytest.CaptureFixture[str], source_root: Path) -> None:
-        self._capsys = capsys
-        self._schema = json.loads((source_root / "docs" / "schema" / "alpha.json").read_text(encoding="utf-8"))
-
-    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        self._capsys.readouterr()
-        assert main(["alpha", *map(str, words)]) == code
-        return self._capsys.readouterr()
-
-    def json(self, *words: str | Path) -> Any:
-        out, err = self(*words, "--json")
-        assert err == ""
-        content = json.loads(out)
-        jsonschema.Draft202012Validator(self._schema).validate(content)
-        return content
-
-
 @pytest.fixture
-def alpha(capsys: pytest.CaptureFixture[str], source_root: Path) -> Alpha:
-    return Alpha(capsys, source_root)
+def alpha(capsys: pytest.CaptureFixture[str], source_root: Path) -> Command:
+    return Command("alpha", capsys, source_root)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cases.calibration(tmp_path_factory.mktemp("alpha") / "run", STREAMS).folder
 
 
-def test_the_numbers_are_those_of_torch(alpha: Alpha, run: Path) -> None:
+def test_the_numbers_are_those_of_torch(alpha: Command, run: Path) -> None:
     found = alpha.json(run, "--alpha", "0.9995")
     assert (found["rule"], found["alpha"], found["bits"]) == ("ema", 0.9995, 8)
     assert "ema 0.01" in found["notation"]
@@ -70,7 +50,7 @@ def test_the_numbers_are_those_of_torch(alpha: Alpha, run: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("--alpha", "0.99937123"), ("--rule", "mse", "--bits", "4"), ("--rule", "max")])
-def test_text_json_and_csv_say_the_same(alpha: Alpha, run: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_text_json_and_csv_say_the_same(alpha: Command, run: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     found = alpha.json(run, *words)
     text, err = alpha(run, *words)
     assert err == ""
@@ -92,7 +72,7 @@ def test_text_json_and_csv_say_the_same(alpha: Alpha, run: Path, tmp_path: Path,
     assert f"{first['mean_db']:.2f}" in line
 
 
-def test_the_best_of_every_kind(alpha: Alpha, run: Path) -> None:
+def test_the_best_of_every_kind(alpha: Command, run: Path) -> None:
     text, _ = alpha(run, "--best")
     found = alpha.json(run)
     for bits in ("8", "4"):
@@ -106,7 +86,7 @@ def test_the_best_of_every_kind(alpha: Alpha, run: Path) -> None:
 
 @pytest.mark.parametrize("columns", ["80", "120", "200"])
 def test_a_terminal_of_any_width_is_kept(
-    alpha: Alpha, run: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+    alpha: Command, run: Path, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setattr("qinspect.inspector.explore.cli.terminal_width", lambda: int(columns))
     text, _ = alpha(run, "--point", "layers.1.*")
@@ -115,7 +95,7 @@ def test_a_terminal_of_any_width_is_kept(
     assert "lost" in plain
 
 
-def test_one_point_is_told_exactly_by_every_rule(alpha: Alpha, run: Path, tmp_path: Path) -> None:
+def test_one_point_is_told_exactly_by_every_rule(alpha: Command, run: Path, tmp_path: Path) -> None:
     made = cases.checkpoint(tmp_path / "made", cases.scales_of(STREAMS, cases.ema, 0.99937123)).checkpoint.path
     text, _ = alpha(run, "--point", NAMES[0], "--alpha", "0.9", "--checkpoint", made)
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
@@ -126,7 +106,7 @@ def test_one_point_is_told_exactly_by_every_rule(alpha: Alpha, run: Path, tmp_pa
     assert {"pooled", "max", "mean", "mse", "entropy", "absmax"} <= set(rows)
 
 
-def test_a_checkpoints_scales_lie_where_they_were_made(alpha: Alpha, run: Path, tmp_path: Path) -> None:
+def test_a_checkpoints_scales_lie_where_they_were_made(alpha: Command, run: Path, tmp_path: Path) -> None:
     scales = cases.scales_of(STREAMS, cases.ema, 0.99937123)
     scales |= {NAMES[2]: cases.largest(STREAMS[NAMES[2]]), NAMES[3]: 99.0}
     made = cases.checkpoint(tmp_path / "made", scales).checkpoint.path
@@ -143,7 +123,7 @@ def test_a_checkpoints_scales_lie_where_they_were_made(alpha: Alpha, run: Path, 
 
 
 def test_quambas_own_scales_lie_at_the_alpha_that_it_was_given(
-    alpha: Alpha, quamba: Quamba, source_root: Path, tmp_path: Path
+    alpha: Command, quamba: Quamba, source_root: Path, tmp_path: Path
 ) -> None:
     data = source_root / "tests" / "data" / "models"
     settings = Settings(
@@ -159,7 +139,7 @@ def test_quambas_own_scales_lie_at_the_alpha_that_it_was_given(
             assert low * (1 - 1e-6) <= given <= high * (1 + 1e-6)
 
 
-def test_only_sums_are_marked(alpha: Alpha, tmp_path: Path) -> None:
+def test_only_sums_are_marked(alpha: Command, tmp_path: Path) -> None:
     folder = cases.calibration(tmp_path / "run", STREAMS, keep_samples=False).folder
     text, _ = alpha(folder, "--rule", "ema")
     assert "* the pooled rule answers: at 4 points only the sum of all samples was kept." in text
@@ -180,13 +160,13 @@ def test_only_sums_are_marked(alpha: Alpha, tmp_path: Path) -> None:
         (("--csv", "/nowhere/x.csv"), "/nowhere/x.csv: cannot be written"),
     ],
 )
-def test_what_is_wrong_is_said(alpha: Alpha, run: Path, words: tuple[str, ...], said: str) -> None:
+def test_what_is_wrong_is_said(alpha: Command, run: Path, words: tuple[str, ...], said: str) -> None:
     _, err = alpha(run, *words, code=2)
     assert said in err
     assert err.count("\n") == 1
 
 
-def test_a_checkpoint_of_another_model_is_refused(alpha: Alpha, run: Path, quamba: Quamba) -> None:
+def test_a_checkpoint_of_another_model_is_refused(alpha: Command, run: Path, quamba: Quamba) -> None:
     _, err = alpha(run, "--checkpoint", quamba("m2_w8a8_pa0.9995"), code=2)
     assert "are of no point of the run" in err
 

@@ -10,6 +10,7 @@ import pytest
 
 from qinspect.inspector import cli
 from qinspect.tui import entry, start
+from qinspect.tui.explore.wanted import Wanted
 
 
 def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +55,18 @@ def test_what_wants_a_screen(words: tuple[str, ...], expected: bool) -> None:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
 
-    def screen(a: str | None, b: str | None, low_bandwidth: bool, noise: tuple[str, ...], noise_run: str | None) -> int:
-        found.append(("screen", a, b, low_bandwidth, *noise, *([noise_run] if noise_run else [])))
+    def screen(
+        a: str | None,
+        b: str | None,
+        low_bandwidth: bool,
+        noise: tuple[str, ...] = (),
+        noise_run: str | None = None,
+        wanted: Wanted | None = None,
+    ) -> int:
+        if wanted is not None:
+            found.append(("screen", wanted, low_bandwidth))
+        else:
+            found.append(("screen", a, b, low_bandwidth, *noise, *([noise_run] if noise_run else [])))
         return 7
 
     def line(words: list[str]) -> int:
@@ -82,6 +93,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (("run", "--", "a", "--low-bandwidth"), ("line", "run", "--", "a", "--low-bandwidth")),
         ((), ("screen", None, None, False)),
         (("--low-bandwidth",), ("screen", None, None, True)),
+        (("alpha", "r", "--bits", "4"), ("screen", Wanted("r", bits=4), False)),
+        (("alpha", "--low-bandwidth", "r"), ("screen", Wanted("r"), True)),
+        (("alpha", "r", "--json"), ("line", "alpha", "r", "--json")),
+        (("alpha",), ("line", "alpha")),
     ],
 )
 def test_where_the_words_go(

@@ -814,7 +814,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.until(lambda: d.app.screen is screen, "its start")
         await d.press("escape")
 
-        await d.press("W")
+        await d.press("A")
         explorer = d.app.screen
         assert isinstance(explorer, ExploreScreen)
         await d.until(lambda: explorer.explorer is not None, "every alpha")

@@ -105,7 +105,14 @@ def _heading(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> Line:
 
 
 def _plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tuple[drawing.Rows, list[str]]:
-    """Nothing lost is the top."""
+    """Nothing lost is the top. The last one is kept: moving over alpha moves only the cursor on it."""
+    key = (x.chosen.rule, point, axis, rows, look)
+    if x.plot is None or x.plot[0] != key:
+        x.plot = key, _new_plot(x, point, axis, rows, look)
+    return x.plot[1]
+
+
+def _new_plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tuple[drawing.Rows, list[str]]:
     losses = [x.grid.loss_of(x.chosen.rule, bits, point) for bits in BITS]
     known = np.concatenate([loss[np.isfinite(loss)] for loss in losses])
     span = min(MOST_DB, max(float(known.max(initial=0.0)), 0.5))
@@ -121,9 +128,8 @@ def _along(loss: NDArray[np.float64], axis: AlphaAxis) -> NDArray[np.float64]:
     middles = low + (np.arange(inner) + 0.5) * (DECADES - low) / inner
     finite = np.where(np.isinf(loss), 1e9, loss)
     found = np.append(np.interp(middles, _PLACES[:-1], finite[:-1]), finite[-1])
-    columns = np.array([axis.column(at) for at in _PLACES.tolist()])
     least = np.full(axis.width, np.inf)
-    np.fmin.at(least, columns, finite)
+    np.fmin.at(least, [axis.column(at) for at in _PLACES.tolist()], finite)
     return np.where(np.isfinite(least), least, found)
 
 

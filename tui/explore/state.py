@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,8 @@ class Explorer:
         self.given = tuple(r.alpha for r in calibration.results)
         self.exact: dict[ExactKey, tuple[Reading, ...]] = {}
         """Readings between the alphas of the grid, those for each of BITS."""
+        self.plot: tuple[Hashable, Any] | None = None
+        """The curve that was drawn last, and of what."""
         self.best = lru_cache(maxsize=32)(self._best)
         self.best_alphas = lru_cache(maxsize=32)(self._best_alphas)
         self.placed = lru_cache(maxsize=8)(self._placed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 
 from textual import on
-from textual.widgets import Input
 
 from qinspect.inspector.explore.alphas import ALPHAS, LEAST, THUMB
 from qinspect.inspector.explore.rules import BITS, RULES
@@ -21,18 +20,17 @@ from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.distribution import DistributionScreen
 from qinspect.tui.screens.explore_base import ExploreBase
+from qinspect.tui.screens.filtering import Filtering
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.widgets.table import TableHeader
-from qinspect.tui.widgets.typed_line import TypedLine
 
 NAMES = tuple(RULES)
 
 
-class ExploreScreen(ExploreBase):
+class ExploreScreen(Filtering, ExploreBase):
     """What the keys do."""
 
     _source: RunSource | None = None
-    _filter_dropped = False
 
     # --- the cursor over alpha ---
 
@@ -200,36 +198,17 @@ class ExploreScreen(ExploreBase):
 
     # --- the filter ---
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While the filter is open keys are its letters, but for its own enter and escape."""
-        return self.query_one("#filter", TypedLine).allows(action)
-
-    def action_filter(self) -> None:
-        self._filter_dropped = False
-        self.query_one("#filter", TypedLine).open()
-
-    @on(Input.Changed, "#filter")
-    def _on_filter_changed(self, event: Input.Changed) -> None:
-        if self._filter_dropped:
-            with self.prevent(Input.Changed):
-                event.input.value = ""  # a letter that was typed before the escape and arrives after it
-        elif self.explorer is not None:
-            self.explorer.chosen.text = event.value
-            self.refill()
-
-    def action_keep_text(self) -> None:
-        self.query_one("#filter", TypedLine).close()
-        self.set_focus(None)
-
-    def action_drop_text(self) -> None:
-        box = self.query_one("#filter", TypedLine)
-        self._filter_dropped = True
-        box.value = ""
-        box.close()
-        self.set_focus(None)
+    def filter_typed(self, text: str) -> None:
         if self.explorer is not None:
-            self.explorer.chosen.text = ""
+            self.explorer.chosen.text = text
             self.refill()
+
+    def filter_closed(self) -> None:
+        self.set_focus(None)
+
+    def filter_dropped(self) -> None:
+        self.set_focus(None)
+        self.filter_typed("")
 
     # --- taking along, leaving ---
 

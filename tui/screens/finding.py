@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual import on
-from textual.widgets import Input
 
 from qinspect.inspector.compare.results import Status
 from qinspect.inspector.text import percent, strip_root
@@ -11,15 +10,13 @@ from qinspect.tui.names import shown
 from qinspect.tui.rows import BY_VALUE, size_of, sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
+from qinspect.tui.screens.filtering import Filtering
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.widgets.table import TableHeader
-from qinspect.tui.widgets.typed_line import TypedLine
 
 
-class Finding(CompareBase):
+class Finding(Filtering, CompareBase):
     """Differences, filter, jump, sort, bookmarks."""
-
-    _filter_dropped = False
 
     def _step_difference(self, step: int) -> None:
         """To the next (previous) scale in forward order that is not the same, from the selected one."""
@@ -52,33 +49,15 @@ class Finding(CompareBase):
             undefined = "n/a, for NaN, infinity or a zero in A"
             self.hints.say(f"largest: {undefined if d.n_undefined else percent(d.largest)}")
 
-    def action_filter(self) -> None:
-        self._filter_dropped = False
-        self.query_one("#filter", TypedLine).open()
-
-    @on(Input.Changed, "#filter")
-    def _on_filter_changed(self, event: Input.Changed) -> None:
-        if self._filter_dropped:
-            with self.prevent(Input.Changed):
-                event.input.value = ""  # a letter that was typed before the escape and arrives after it
-            return
-        self.selection.text = event.value
+    def filter_typed(self, text: str) -> None:
+        self.selection.text = text
         self.after_rest(self.refill_and_show)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While the filter is open keys are its letters, but for its own enter and escape."""
-        return self.query_one("#filter", TypedLine).allows(action)
-
-    def action_keep_text(self) -> None:
-        self.query_one("#filter", TypedLine).close()
+    def filter_closed(self) -> None:
         self.activate("table")
 
-    def action_drop_text(self) -> None:
-        box = self.query_one("#filter", TypedLine)
-        self._filter_dropped = True
-        box.value = ""
+    def filter_dropped(self) -> None:
         self.selection.text = ""
-        box.close()
         self.activate("table")
         self.refill_and_show()
 
