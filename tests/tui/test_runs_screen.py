@@ -801,17 +801,6 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert "A alpha 0.9, B alpha 0.999" in d.painted
         await d.press("j")
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")
-        await d.press("W")
-        await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
-        form = d.app.screen
-        assert isinstance(form, StartScreen)
-        to, typed = str(calibration.checkpoints[0]), f"{screen.pane.alpha:g}"
-        out = f"{to}-alpha-{typed}"
-        assert form.template.argv(form.values)[-8:] == [
-            "apply", run.id, "--alpha", typed, "--to", to, "--out", out
-        ]  # fmt: skip
-        await d.press("enter")
-        await d.until(lambda: d.app.screen is screen, "its start")
         await d.press("escape")
 
         await d.press("A")
@@ -824,6 +813,23 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert [np.float32(n.scale[0, explorer.explorer.grid.names.index(name)])] == [np.float32(stored[0])]
         await d.press("q")
         assert d.app.screen is d.runs
+
+        await d.press("a")
+        again = d.app.screen
+        assert isinstance(again, DistributionScreen)
+        await d.until(lambda: again.pane.chart is not None, "the distribution again")
+        await d.press("W")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
+        form = d.app.screen
+        assert isinstance(form, StartScreen)
+        to, typed = str(calibration.checkpoints[0]), f"{again.pane.alpha:g}"
+        out = f"{to}-alpha-{typed}"
+        assert form.template.argv(form.values)[-8:] == [
+            "apply", run.id, "--alpha", typed, "--to", to, "--out", out
+        ]  # fmt: skip
+        await d.press("enter")
+        await d.until(lambda: d.app.screen is again, "its start")
+        await d.press("escape")
         calibration.close()
         await d.until(lambda: len(d.runs.list.runs) == 2, "it in the list")
         applied = next(r for r in list_runs() if r.id != run.id)
@@ -845,9 +851,9 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
 
         await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form, for any alpha")
-        again = d.app.screen
-        assert isinstance(again, StartScreen)
-        assert again.values["to"] == to
+        any_alpha = d.app.screen
+        assert isinstance(any_alpha, StartScreen)
+        assert any_alpha.values["to"] == to
         await d.press("escape")
         await d.press("d")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")
