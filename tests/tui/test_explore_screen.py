@@ -565,3 +565,14 @@ async def test_tables_that_went_away_are_said_and_the_grid_stays(monkeypatch: py
 )
 def test_what_the_words_want(words: tuple[str, ...], expected: Wanted | None) -> None:
     assert wanted_of(words) == expected
+
+
+async def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
+    names = [f"layers.{i}.\x1b[31mx\n[red]:input" for i in range(2)]
+    streams = dict(zip(names, list(STREAMS.values())[:2], strict=True))
+    cases.calibration(tmp_path / "odd", streams, alphas=GIVEN).close()
+    async with open_app(alphas=Wanted(str(tmp_path / "odd"))) as d:
+        for keys in ((), ("m",), ("m", "R", "R"), ("a",)):
+            await d.press(*keys)
+            assert "\x1b" not in d.painted
+            assert r"\x1b[31mx\x0a[red]" in d.painted or keys == ("m",)

@@ -213,7 +213,8 @@ class ExploreBase(ActionScreen):
             own = next((f for f in found if f.label == x.chosen.rule), None)
             if own is None:
                 return ""
-            return f"loses {decibels(own.mean_db)} dB in the mean, at most {decibels(own.worst_db)} at {own.worst}"
+            mean, worst = decibels(own.mean_db), decibels(own.worst_db)
+            return f"loses {mean} dB in the mean, at most {worst} at {shown(own.worst, 80)}"
         names = {"all": "all", "reached": "recipe's points", "point": "each its own"}
         told = []
         for f in found:
