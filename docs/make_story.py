@@ -27,7 +27,7 @@ def story() -> str:
 def output_of(command: str, folder: Path, env: dict[str, str]) -> str:
     """What a command prints in `folder`, paths there relative. Raises CalledProcessError where it fails."""
     found = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False
+        [shutil.which("bash") or "sh", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False
     )
     if found.returncode not in (0, 1):  # 1: `diff` found a difference
         raise subprocess.CalledProcessError(found.returncode, command, found.stdout, found.stderr)
