@@ -10,7 +10,7 @@ from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.compare import Comparison
 from qinspect.inspector.compare.results import Reason
 from qinspect.inspector.explain.claims import Claim, Progress, claims
-from qinspect.inspector.explain.reach import PERCENTILES, PlaceFinding, Reacted, places, reacted
+from qinspect.inspector.explain.reach import ACTIVATIONS, PERCENTILES, PlaceFinding, Reacted, places, reacted
 from qinspect.inspector.explain.settings import ALPHA, DeclaredSetting, differing_settings
 from qinspect.inspector.text import some
 
@@ -18,8 +18,8 @@ from qinspect.inspector.text import some
 @dataclass(frozen=True)
 class Explanation:
     """answer: the verdict. settings: declared differences, each with what reacted to it (None where its reach is not
-    known). claims: about the alphas of A and B. places: activation scales by their place in a layer. alpha: what
-    percentile_alpha can reach. rivals: names of other settings that are declared to differ and reach the same scales.
+    known). claims: about the alphas of A and B. places: activation scales by their place in a layer. activations: of
+    all of them. alpha: of those that percentile_alpha can reach. rivals: names of other settings that are declared to differ and reach the same scales.
     runs: names of the calibrations that were asked. next: what to do now, sentences."""
 
     comparison: Comparison
@@ -27,6 +27,7 @@ class Explanation:
     settings: tuple[tuple[DeclaredSetting, Reacted | None], ...]
     claims: tuple[Claim, ...]
     places: tuple[PlaceFinding, ...]
+    activations: Reacted
     alpha: Reacted
     rivals: tuple[str, ...]
     runs: tuple[str, ...]
@@ -45,7 +46,8 @@ def explain(
     checked = claims(c.a, c.b, tuple(runs.values()), progress)
     rivals = _rivals(c, settings)
     answer = c.effect.reason if c.effect else c.headline
-    found = Explanation(c, answer, settings, checked, places(c), reacted(c, PERCENTILES), rivals, tuple(runs), ())
+    activations, alpha = reacted(c, ACTIVATIONS), reacted(c, PERCENTILES)
+    found = Explanation(c, answer, settings, checked, places(c), activations, alpha, rivals, tuple(runs), ())
     return replace(found, next=tuple(_next(found)))
 
 
@@ -86,8 +88,8 @@ def _next(e: Explanation) -> list[str]:
 
 def alpha_said(e: Explanation) -> str:
     """What percentile_alpha can reach, and what it cannot, a sentence or two."""
-    n_other = sum(p.n for p in e.places if not p.alpha_sensitive)
-    n_all = sum(p.n for p in e.places)
+    n_all = e.activations.n
+    n_other = n_all - e.alpha.n
     if not n_all:
         return f"{ALPHA} can reach nothing: there are no activation scales in both."
     if not e.alpha.n:

@@ -100,10 +100,10 @@ class PlaceFinding:
 
 
 def places(c: Comparison) -> tuple[PlaceFinding, ...]:
-    """Activation scales by their place, in forward order."""
+    """Activation scales by their place, in forward order: those that were compared number by number."""
     by_place: dict[tuple[str, bool | None], list[ScalePair]] = {}
     for p in c.scales:
-        if _is_activation(p) and p.a and p.b:
+        if _is_activation(p) and p.status not in _APART:
             by_place.setdefault((place(p.role), p.record.alpha_sensitive), []).append(p)
     return tuple(_place(c, *key, pairs) for key, pairs in by_place.items())
 

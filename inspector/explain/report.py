@@ -49,8 +49,9 @@ def sections(e: Explanation) -> list[Section]:
     made = [Section("ANSWER", answer), _declared(e), Section("CHECKED", list(_checked(e)))]
     made.append(Section("REACHED", [alpha_said(e), *_why_unreached(e)]))
     shown = [p for p in e.places if p.n_differ]
-    same = sum(p.n - p.n_differ for p in e.places)
-    sentences = [f"{some(same, 'activation scale')} of {same + sum(p.n_differ for p in e.places)} are the same."]
+    a = e.activations
+    same = f"{a.n - a.n_differ} of {some(a.n, 'activation scale')} {'is' if a.n == 1 else 'are'} the same"
+    sentences = [f"{same}; {a.n_apart} more cannot be compared number by number." if a.n_apart else f"{same}."]
     made.append(Section("REACTED", [*sentences, *_weights(e)], Table(_PLACES, [_place_cells(p) for p in shown])))
     reasons = [r for r in (c.headline, *c.reasons) if r.rule not in _SAID_ELSEWHERE and r.rule != e.answer.rule]
     made.append(Section("EVIDENCE", [f"{r.text} [{r.rule}]" for r in reasons if r.rule != "alpha-is-dead"]))
