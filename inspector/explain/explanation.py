@@ -19,8 +19,9 @@ from qinspect.inspector.text import some
 class Explanation:
     """answer: the verdict. settings: declared differences, each with what reacted to it (None where its reach is not
     known). claims: about the alphas of A and B. places: activation scales by their place in a layer. activations: of
-    all of them. alpha: of those that percentile_alpha can reach. rivals: names of other settings that are declared to differ and reach the same scales.
-    runs: names of the calibrations that were asked. next: what to do now, sentences."""
+    all of them. alpha: of those that percentile_alpha can reach. rivals: names of other settings that are declared to
+    differ and reach the same scales. runs: names of the calibrations that were asked. next: what to do now, sentences.
+    """
 
     comparison: Comparison
     answer: Reason
