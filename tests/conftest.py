@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from safetensors.numpy import save_file
 
 hypothesis.settings.register_profile("qinspect", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("qinspect")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what tests start
 
 Quamba = Callable[[str], Path]
 """Name of a fixture to the folder of its checkpoint."""
