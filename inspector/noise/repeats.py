@@ -78,9 +78,8 @@ def _of_checkpoint(name: str, fmt: Format) -> Repeat:
                 scales[record.role] = np.asarray(fmt.values(record), np.float64)
         except QinspectError:
             continue  # one repeat less for this scale
-    return Repeat(
-        name, fmt.checkpoint.path.resolve(), scales, frozenset(r.role for r in records if r.alpha_sensitive is False)
-    )
+    min_max = frozenset(r.role for r in records if r.alpha_sensitive is False and r.role in scales)
+    return Repeat(name, fmt.checkpoint.path.resolve(), scales, min_max)
 
 
 def _of_calibration(name: str, calibration: Calibration, alpha: float | None) -> Repeat:
@@ -129,8 +128,8 @@ _GRIDS: tuple[tuple[float, Any], ...] = ((2**-8, "bfloat16"), (2**-11, np.float1
 
 
 def _grid_step(values: Sequence[Array]) -> float:
-    """The relative step of the coarsest 16- or 32-bit grid that all these numbers lie on: min-max scales sit on that of
-    their activation."""
+    """The relative step of the coarsest grid that all these numbers lie on, at last that of float64: min-max scales sit
+    on that of their activation."""
     import ml_dtypes
 
     for half_step, dtype in _GRIDS:
@@ -138,4 +137,4 @@ def _grid_step(values: Sequence[Array]) -> float:
         with np.errstate(over="ignore"):
             if all(np.array_equal(v.astype(kind).astype(np.float64), v) for v in values):
                 return 2 * half_step
-    return 0.0
+    return 2.0**-52
