@@ -103,14 +103,14 @@ def places(c: Comparison) -> tuple[PlaceFinding, ...]:
     """Activation scales by their place, in forward order."""
     by_place: dict[tuple[str, bool | None], list[ScalePair]] = {}
     for p in c.scales:
-        if _is_activation(p) and p.a and p.b:
+        if _is_activation(p) and p.a and p.b and p.status not in _APART:
             by_place.setdefault((place(p.role), p.record.alpha_sensitive), []).append(p)
     return tuple(_place(c, *key, pairs) for key, pairs in by_place.items())
 
 
 def _place(c: Comparison, name: str, alpha_sensitive: bool | None, pairs: list[ScalePair]) -> PlaceFinding:
-    changed = [p for p in pairs if p.status in (Status.DIFFERENT, Status.PERMUTED) and p.difference]
-    ways = [p.difference.direction for p in changed if p.difference]
+    changed = [p for p in pairs if not p.status.counts_as_same]
+    ways = [p.difference.direction if p.difference else "none" for p in changed]
     sizes = [d.largest for p in changed if (d := p.difference) and d.largest == d.largest]
     n_beyond = sum(_is_beyond(c, p) for p in changed)
     return PlaceFinding(

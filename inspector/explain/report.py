@@ -9,7 +9,7 @@ from typing import Any
 from qinspect.inspector.compare.results import Reason, Status
 from qinspect.inspector.explain.claims import Claim, said
 from qinspect.inspector.explain.explanation import Explanation, alpha_said
-from qinspect.inspector.explain.reach import PlaceFinding, Reacted
+from qinspect.inspector.explain.reach import ACTIVATIONS, PlaceFinding, Reacted, reacted
 from qinspect.inspector.explain.settings import DeclaredSetting
 from qinspect.inspector.formats import Format
 from qinspect.inspector.printing import PIPE_WIDTH, folded
@@ -45,12 +45,16 @@ def sections(e: Explanation) -> list[Section]:
     c = e.comparison
     answer = [f"{e.answer.text} [{e.answer.rule}]"]
     if e.rivals:
-        answer.append(f"But {', '.join(e.rivals)} are declared to differ too, and reach the same scales.")
+        one = len(e.rivals) == 1
+        they = f"{'is' if one else 'are'} declared to differ too, and {'reaches' if one else 'reach'}"
+        answer.append(f"But {', '.join(e.rivals)} {they} the same scales.")
     made = [Section("ANSWER", answer), _declared(e), Section("CHECKED", list(_checked(e)))]
     made.append(Section("REACHED", [alpha_said(e), *_why_unreached(e)]))
     shown = [p for p in e.places if p.n_differ]
-    same = sum(p.n - p.n_differ for p in e.places)
-    sentences = [f"{some(same, 'activation scale')} of {same + sum(p.n_differ for p in e.places)} are the same."]
+    n, same = sum(p.n for p in e.places), sum(p.n - p.n_differ for p in e.places)
+    sentences = [f"{same} of {some(n, 'activation scale')} {'is' if same == 1 else 'are'} the same."]
+    if apart := reacted(c, ACTIVATIONS).n_apart:
+        sentences.append(f"{some(apart, 'activation scale')} of A or B cannot be compared with one of the other.")
     made.append(Section("REACTED", [*sentences, *_weights(e)], Table(_PLACES, [_place_cells(p) for p in shown])))
     reasons = [r for r in (c.headline, *c.reasons) if r.rule not in _SAID_ELSEWHERE and r.rule != e.answer.rule]
     made.append(Section("EVIDENCE", [f"{r.text} [{r.rule}]" for r in reasons if r.rule != "alpha-is-dead"]))
@@ -70,7 +74,8 @@ def _declared(e: Explanation) -> Section:
         return Section("DECLARED", ["No setting is declared to differ: no name, no provenance and no config says so."])
     rows = [_setting_cells(s, r) for s, r in e.settings[:_MAX_SETTINGS]]
     left = len(e.settings) - len(rows)
-    more = [f"{left} more keys differ: `qinspect diff --json` lists all."] if left else []
+    keys = "more key differs" if left == 1 else "more keys differ"
+    more = [f"{left} {keys}: `qinspect explain --json` lists all."] if left else []
     return Section("DECLARED", ["Claims, not evidence:", *more], Table(_SETTINGS, rows))
 
 
