@@ -256,6 +256,17 @@ def test_stored_scales_lie_where_they_were_made(grid: Grid) -> None:
         assert grid.bracket("ema", p, cases.ema(STREAMS[name], 0.4), 8) is None
 
 
+def test_a_scale_that_was_clamped_is_of_all_alphas_that_are(tmp_path: Path) -> None:
+    """The least scale is 1e-6: a range of 127e-6."""
+    small, large = np.full(60, 1e-4, np.float16), np.full(4, 1e-2, np.float16)
+    of = {NAMES[0]: [np.append(small, large)] * 3, NAMES[1]: [small] * 3}
+    grid = build(cases.calibration(tmp_path / "run", of))
+    low, high = grid.bracket("ema", 0, 1e-6, 8) or (math.nan, math.nan)
+    assert low == 0.5
+    assert cases.ema(of[NAMES[0]], high) == np.float32(1e-6) < cases.ema(of[NAMES[0]], ALPHAS[nearest(high) + 1])
+    assert grid.bracket("pooled", 1, float(np.float32(1e-6)), 8) == (0.5, 1.0)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
