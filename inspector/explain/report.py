@@ -141,7 +141,7 @@ def markdown(e: Explanation) -> str:
 
 def _escaped(sentence: str) -> str:
     """Text in which only our own code spans are marks."""
-    return visible(sentence).replace("*", "\\*").replace("<", "&lt;")
+    return visible(sentence).replace("*", "\\*").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def _model(label: str, fmt: Format) -> str:

@@ -216,3 +216,8 @@ def test_one_rival_and_two_claims_that_do_not_hold(explain: Command, tmp_path: P
     found = explain.json(tmp_path / "pa-0.9", tmp_path / "pa-0.8", "--run", tmp_path / "run")
     assert [c["holds"] for c in found["claims"]] == [False, False]
     assert found["next"][0].startswith("Find out how A and B were made: their scales are of other alphas than they are")
+
+
+def test_no_link_of_a_file_s_own_in_markdown(explain: Command, tmp_path: Path) -> None:
+    a, b = (native_files.written(tmp_path / n) for n in ("a", "[click](b)"))
+    assert "](" not in explain(a, b, "--markdown")[0]
