@@ -59,7 +59,12 @@ def test_files_in_folders_of_a_new_folder_are_synced(tmp_path: Path, monkeypatch
     """A shard may stand in a folder of its own: after a crash it is not empty."""
     synced: list[str] = []
     sync = whole_file._sync
-    monkeypatch.setattr(whole_file, "_sync", lambda place: [synced.append(place.name), sync(place)])
+
+    def watched(place: Path) -> None:
+        synced.append(place.name)
+        sync(place)
+
+    monkeypatch.setattr(whole_file, "_sync", watched)
     with new_folder(tmp_path / "new") as made:
         (made / "shards").mkdir()
         (made / "shards" / "one").write_bytes(b"1")

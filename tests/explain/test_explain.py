@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -156,9 +157,14 @@ def test_torch_is_not_imported(quamba: Quamba) -> None:
 
 
 def unsure(folder: Path, **sensitive: bool | None) -> Path:
-    """Points by their place in layer 0, each with whether an alpha reaches it."""
-    points = {f"layers.0.mixer.{n}:input": PointScale(np.float32(0.1), "hidden", s) for n, s in sensitive.items()}
-    return native_files.written(folder, activation_scales=points)
+    """Points by their place in layer 0, each with whether an alpha reaches it: None, as `apply` may write it."""
+    points = {f"layers.0.mixer.{n}:input": PointScale(np.float32(0.1), "hidden", bool(s)) for n, s in sensitive.items()}
+    config = native_files.written(folder, activation_scales=points) / "config.json"
+    content = json.loads(config.read_text())
+    for point, reached in zip(content["quantization_config"]["activations"]["points"], sensitive.values(), strict=True):
+        point["alpha_reached"] = reached
+    config.write_text(json.dumps(content))
+    return folder
 
 
 def test_scales_that_cannot_be_compared_are_not_the_same(explain: Command, tmp_path: Path) -> None:
