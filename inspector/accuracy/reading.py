@@ -178,7 +178,7 @@ def _read_items(path: str, progress: Progress) -> Iterator[tuple[str, dict[str, 
     """Each with its place in the file, for errors."""
     total, done = Path(path).stat().st_size, 0
     with Path(path).open("rb") as f:
-        if f.read(1) == b"[":
+        if f.readline(_HEAD).lstrip().startswith(b"["):
             yield from _listed(path, total)
             return
         f.seek(0)

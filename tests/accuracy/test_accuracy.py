@@ -206,6 +206,8 @@ def test_items_as_one_list(accuracy: Command, tmp_path: Path) -> None:
     found = accuracy.json(lines, listed)
     assert found["mcnemar"]["items"] == 4
     assert found["a"]["share"] == found["b"]["share"] == 0.75
+    listed.write_text("  " + listed.read_text())
+    assert accuracy.json(lines, listed) == found
     listed.write_text('[{"doc_id": 0, "acc": 1}, 7]')
     assert "item 1: is no JSON object" in accuracy.error(listed, listed)
 
