@@ -94,11 +94,17 @@ def _of_calibration(name: str, calibration: Calibration, alpha: float | None) ->
 
 
 def floor_of(repeats: Sequence[Repeat]) -> Floor:
-    """What the repeats differ by: where min-max points agree in all of them, the samples were the same."""
-    shared = frozenset.intersection(*(r.min_max for r in repeats))
+    """What the repeats differ by: where min-max points agree in all of them, the samples were the same. Where none is
+    in all of them, the user's word for it is taken."""
+    shared = shared_min_max(repeats)
     first = repeats[0].scales
     same = all(np.array_equal(r.scales[role], first[role]) for r in repeats for role in shared if role in r.scales)
     return "repeat" if same else "data"
+
+
+def shared_min_max(repeats: Sequence[Repeat]) -> frozenset[str]:
+    """Roles that no alpha reaches, in all repeats."""
+    return frozenset.intersection(*(r.min_max for r in repeats))
 
 
 def spread_band(repeats: Sequence[Repeat], floor: Floor, role: str, percent: float | None) -> Band | None:
