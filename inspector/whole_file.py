@@ -47,7 +47,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         with _locked(temporary):
             yield temporary
-            for place in (*sorted(temporary.iterdir()), temporary):
+            for place in (*sorted(temporary.rglob("*")), temporary):
                 _sync(place)
             os.chmod(temporary, 0o777 & ~umask())
             os.rename(temporary, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qinspect.inspector import whole_file
 from qinspect.inspector.whole_file import new_folder
 
 FILLING = """
@@ -52,3 +53,20 @@ def test_what_another_process_is_filling_stays(tmp_path: Path) -> None:
         other.communicate("")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "part").read_text() == "one"
+
+
+def test_files_in_folders_of_a_new_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard may stand in a folder of its own: after a crash it is not empty."""
+    synced: list[str] = []
+    sync = whole_file._sync
+
+    def watched(place: Path) -> None:
+        synced.append(place.name)
+        sync(place)
+
+    monkeypatch.setattr(whole_file, "_sync", watched)
+    with new_folder(tmp_path / "new") as made:
+        (made / "shards").mkdir()
+        (made / "shards" / "one").write_bytes(b"1")
+        (made / "two").write_bytes(b"2")
+    assert {"one", "two", "shards"} <= set(synced)

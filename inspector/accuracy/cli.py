@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from qinspect.inspector.accuracy import report
 from qinspect.inspector.accuracy.comparing import compared
 from qinspect.inspector.accuracy.reading import score_in
-from qinspect.inspector.accuracy.score import Score, typed
+from qinspect.inspector.accuracy.score import Score, check_counts, typed
 from qinspect.inspector.accuracy.verdict import verdict_of
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import AsJson, Meter, print_answer, with_meter
@@ -38,6 +38,7 @@ def accuracy(
 ) -> int:
     """Whether two accuracies differ, how sure that is, and how small a difference their items could show."""
     _check(margin, disagreement)
+    check_counts(n, n_b)
     first, second = _scores(file_a, file_b, a, b, n, n_b, task, metric)
     found = compared(
         first, second, None if margin is None else margin / 100, None if disagreement is None else disagreement / 100

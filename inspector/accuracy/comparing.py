@@ -72,14 +72,14 @@ def compared(a: Score, b: Score, margin: float | None = None, disagreement: floa
         difference, error, low, high = _paired_interval(pairs)
         p, z, supposed = pairs.exact_p, None, None
         rho = pairs.disagreement or min(1.0, 3 / pairs.n)  # none of n: at most 3/n, with 95 % confidence
-        detectable = smallest_detectable(math.sqrt(rho / pairs.n))
+        detectable = min(1.0, smallest_detectable(math.sqrt(rho / pairs.n)))
     else:
         difference, error, low, high = _independent_interval(a, b)
         z = _pooled_z(a, b)
         p = normal_p(z)
         rho = DISAGREEMENT if disagreement is None else disagreement
         supposed = _supposed_p(difference, rho, min(a.n, b.n)) if a.n == b.n else None
-        detectable = smallest_detectable(math.sqrt(a.standard_error**2 + b.standard_error**2))
+        detectable = min(1.0, smallest_detectable(math.hypot(_certain_error(a), _certain_error(b))))
     equivalence = None if margin is None else equivalence_p(difference, _spread(low, high), margin)
     needed = tuple((rule, items_needed(rule, rho)) for rule in RULES_OF_THUMB)
     return Comparison(
@@ -135,6 +135,13 @@ _FACTOR = _Z + normal_quantile(POWER)
 def _spread(low: float, high: float) -> float:
     """The standard error that an interval was made with."""
     return (high - low) / 2 / _Z
+
+
+def _certain_error(s: Score) -> float:
+    """The standard error of a share; where all items or none were right, and it is 0 however few they are, that with a
+    right and a wrong item added."""
+    p, n = (s.share * s.n + 1) / (s.n + 2), s.n + 2
+    return s.standard_error or math.sqrt(p * (1 - p) / n)
 
 
 def _independent_interval(a: Score, b: Score) -> tuple[float, float, float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qinspect.inspector.accuracy.score import Score
+from qinspect.inspector.accuracy.score import MAX_COUNT, Score
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UsageError
 from qinspect.inspector.logs import LogSummary, summarize
 from qinspect.inspector.text import brief, visible
@@ -65,7 +65,7 @@ def _scored(path: str, f: Found, n: int | None) -> Score:
     items = n if n is not None else f.n
     if items is not None:
         return Score(f.share, items, path, f.task, f.metric)
-    if not f.error:
+    if not f.error or f.error < 1 / MAX_COUNT:
         raise UsageError(
             "the number of items is not known", file=path, expected="a standard error beside it, or --n N",
             cure="Give --n N.",
@@ -125,14 +125,14 @@ def _of_task(task: str, values: Mapping[str, Any], n: int | None) -> Iterator[Fo
 def _items_of(counted: object, task: str) -> int | None:
     of_task = counted.get(task) if isinstance(counted, dict) else None
     n = of_task.get("effective") if isinstance(of_task, dict) else None
-    return n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else None
+    return n if isinstance(n, int) and not isinstance(n, bool) and 0 < n <= MAX_COUNT else None
 
 
 def _share(value: object) -> float | None:
     """A number from 0 to 1, of JSON or as printed."""
     try:
         number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):  # an integer may be beyond floats
         return None
     return number if 0 <= number <= 1 else None
 
@@ -178,7 +178,7 @@ def _read_items(path: str, progress: Progress) -> Iterator[tuple[str, dict[str, 
     """Each with its place in the file, for errors."""
     total, done = Path(path).stat().st_size, 0
     with Path(path).open("rb") as f:
-        if f.read(1) == b"[":
+        if f.readline(_HEAD).lstrip().startswith(b"["):
             yield from _listed(path, total)
             return
         f.seek(0)

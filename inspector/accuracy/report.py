@@ -9,7 +9,7 @@ from qinspect.inspector.accuracy.comparing import POWER, RULES_OF_THUMB, Compari
 from qinspect.inspector.accuracy.score import Score
 from qinspect.inspector.accuracy.verdict import Verdict, points
 from qinspect.inspector.printing import PIPE_WIDTH, folded
-from qinspect.inspector.text import count, visible
+from qinspect.inspector.text import count, some, visible
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ def _score_lines(label: str, s: Score, width: int) -> list[str]:
     named = " ".join(visible(x, 120) for x in (s.task, s.metric) if x)
     derived = ", from its standard error" if s.n_derived else ""
     items = ", each known" if s.items is not None else ""
-    what = f"{100 * s.share:.2f} % +- {100 * s.standard_error:.2f} of {count(s.n)} items{derived}{items}"
+    what = f"{100 * s.share:.2f} % +- {100 * s.standard_error:.2f} of {some(s.n, 'item')}{derived}{items}"
     return folded(f"{label}  ", f"{what}{f'; {named}' if named else ''}; {visible(s.source, 300)}", width)
 
 
@@ -58,9 +58,10 @@ def _rows(c: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def _mcnemar(p: Paired) -> str:
-    left = f"; {count(p.n_left_out)} items are not in both and left out" if p.n_left_out else ""
+    are = "is" if p.n_left_out == 1 else "are"
+    left = f"; {some(p.n_left_out, 'item')} {are} not in both and left out" if p.n_left_out else ""
     return (
-        f"{count(p.n)} items asked of both: {count(p.n_only_a)} right in A alone, {count(p.n_only_b)} in B alone; "
+        f"{some(p.n, 'item')} asked of both: {count(p.n_only_a)} right in A alone, {count(p.n_only_b)} in B alone; "
         f"exact p = {p.exact_p:.2g}, mid-p = {p.mid_p:.2g}{left}"
     )
 

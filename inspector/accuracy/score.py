@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.text import brief
+
+MAX_COUNT = 10**12
+"""Of items: no share of more is measured, and larger numbers end in no float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,14 @@ def typed(a: str, b: str, n: int | None, n_b: int | None) -> tuple[Score, Score]
             "without the number of items an accuracy has no error", expected="--n N",
             cure="LAMBADA has 5153 items; an lm_eval run with --limit has that many.",
         )  # fmt: skip
-    for label, items in (("--n", n), ("--n-b", n_b)):
-        if items is not None and items < 1:
-            raise UsageError(f"{label} must be at least 1", found=str(items))
     return Score(shares[0], n, "typed in"), Score(shares[1], n if n_b is None else n_b, "typed in")
+
+
+def check_counts(n: int | None, n_b: int | None) -> None:
+    """Raises UsageError for numbers of items that nothing was measured on."""
+    for label, items in (("--n", n), ("--n-b", n_b)):
+        if items is not None and not 1 <= items <= MAX_COUNT:
+            raise UsageError(f"{label} must be at least 1", expected=f"1 to {MAX_COUNT:,}", found=brief(items))
 
 
 def _number(label: str, text: str) -> float:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qinspect.inspector import __version__
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
@@ -22,6 +22,7 @@ from qinspect.inspector.errors import BrokenFile, CannotApply
 from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD
 from qinspect.inspector.text import strip_root
 
+T = TypeVar("T")
 SIDECAR = "applied.json"
 SIDECAR_SCHEMA = "qinspect.applied/1"
 
@@ -94,14 +95,26 @@ def updated(described: Mapping[str, Any], plan: Plan, entry: Mapping[str, Any]) 
 
 
 def config_bytes(path: Path, plan: Plan, entry: Mapping[str, Any]) -> bytes | None:
-    """config.json with the entry; None where it says nothing of the quantization. Raises BrokenFile."""
+    """config.json with the entry; None where it says nothing of the quantization. Raises BrokenFile, and CannotApply
+    where its description cannot be kept true."""
     if not path.is_file():
         return None
     content = read_json(path)
     settings = content.get("quantization_config")
     if not isinstance(settings, dict) or settings.get("quant_method") != QUANT_METHOD:
         return None
-    return json_bytes(updated(content, plan, entry))
+    return _kept_true(path, None, lambda: json_bytes(updated(content, plan, entry)))
+
+
+def _kept_true(path: Path, key: str | None, make: Callable[[], T]) -> T:
+    """What is made of a description. Raises CannotApply where that is of another form, or nested too deeply."""
+    try:
+        return make()
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+        raise CannotApply(
+            "does not describe the checkpoint as this version does, and cannot be kept true", file=path, key=key,
+            expected="the settings that a calibration writes",
+        ) from e  # fmt: skip
 
 
 def updated_metadata(metadata: Mapping[str, str], plan: Plan, entry: Mapping[str, Any]) -> dict[str, str]:
@@ -109,18 +122,16 @@ def updated_metadata(metadata: Mapping[str, str], plan: Plan, entry: Mapping[str
     not as config.json is."""
     if METADATA_KEY not in metadata:
         return dict(metadata)
-    try:
+
+    def made() -> str:
         described = updated(json.loads(metadata[METADATA_KEY]), plan, entry)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-        raise CannotApply(
-            "the metadata does not describe the checkpoint as this version does, and cannot be kept true",
-            file=plan.fmt.checkpoint.path, key=METADATA_KEY, expected="the settings that config.json has",
-        ) from e  # fmt: skip
-    return {**metadata, METADATA_KEY: json.dumps(described, sort_keys=True, separators=(",", ":"))}
+        return json.dumps(described, sort_keys=True, separators=(",", ":"))
+
+    return {**metadata, METADATA_KEY: _kept_true(plan.fmt.checkpoint.path, METADATA_KEY, made)}
 
 
 def sidecar_bytes(path: Path, entry: Mapping[str, Any]) -> bytes:
-    """`applied.json` with one entry more than the file at `path`, if it is there. Raises BrokenFile."""
+    """`applied.json` with one entry more than the file at `path`, if it is there. Raises as `config_bytes`."""
     before: list[Any] = []
     if path.is_file():
         content = read_json(path)
@@ -130,7 +141,7 @@ def sidecar_bytes(path: Path, entry: Mapping[str, Any]) -> bytes:
                 cure="Remove it, if it is of another program.",
             )  # fmt: skip
         before = content["applied"]
-    return json_bytes({"schema": SIDECAR_SCHEMA, "applied": [*before, entry]})
+    return _kept_true(path, None, lambda: json_bytes({"schema": SIDECAR_SCHEMA, "applied": [*before, entry]}))
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:

@@ -18,6 +18,7 @@ from qinspect.inspector.calibrate.records import RESULT, SCHEMA
 from qinspect.inspector.calibrate.settings import RECIPES
 from qinspect.inspector.calibrate.shards import TABLES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
+from qinspect.inspector.distribution.packing import DTYPES
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
 from qinspect.inspector.text import brief, strip_root
 
@@ -56,8 +57,10 @@ class Calibration:
             self.recipe = str(self.record["settings"]["recipe"])
             self.results = tuple(_result(r) for r in self.record["alphas"])
             self.points = {p.name: p for p in map(_point, self.record["alphas"][0]["points"])}
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
             raise self._broken(f"does not hold what it should: {e!r}") from e
+        if not self.points:
+            raise self._broken("has no observation point", "alphas[0].points")
         if self.recipe not in RECIPES:
             raise self._broken("names no recipe", "settings.recipe", self.recipe)
         self._by_role = {strip_root(name): name for name in self.points}
@@ -170,9 +173,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _point(row: Mapping[str, Any]) -> Point:
+    if row["dtype"] not in DTYPES:
+        raise ValueError("a point of an unknown dtype")
     return Point(str(row["point"]), str(row["dtype"]), bool(row["rotated"]))
 
 
 def _result(row: Mapping[str, Any]) -> AlphaResult:
     scales = {str(p["point"]): np.asarray(p["scale"], np.float32) for p in row["points"]}
-    return AlphaResult(float(row["alpha"]), scales, tuple(Path(str(c)) for c in row["checkpoints"]))
+    alpha = float(row["alpha"])
+    if not 0 <= alpha <= 1:
+        raise ValueError("an alpha that is no share")
+    return AlphaResult(alpha, scales, tuple(Path(str(c)) for c in row["checkpoints"]))

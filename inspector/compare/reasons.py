@@ -32,8 +32,11 @@ def alpha(e: Evidence) -> Iterator[Reason]:
     if any(c.role in roles for c in e.copies):
         return
     if minmax:
+        alike = f"All {len(minmax)} min-max points are identical (they sit"
+        if len(minmax) == 1:
+            alike = "The only min-max point is identical (it sits"
         fingerprint = (
-            f"All {len(minmax)} min-max points are identical (they sit on a float16 grid of about 0.05-0.1 %), the "
+            f"{alike} on a float16 grid of about 0.05-0.1 %), the "
             f"fingerprint of the same calibration data{'' if e.changed_weights else ' and weights'}"
         )
     else:
@@ -147,8 +150,8 @@ def _data_differ(e: Evidence) -> Iterator[Reason]:
         text += " Other calibration samples move scales that far."
     if sensitive:
         text += (
-            f" The {len(sensitive)} alpha-sensitive points that differ too may owe it to the same cause: alpha and "
-            f"data cannot be separated."
+            f" {some(len(sensitive), 'alpha-sensitive point')} that {differ(len(sensitive))} too may owe it to the "
+            f"same cause: alpha and data cannot be separated."
         )
     yield Reason("data-differ", text)
 
@@ -184,8 +187,8 @@ def _claimed(e: Evidence) -> Iterator[Reason]:
     if against:
         yield Reason(
             "claim-contradicted",
-            f"{names}; then every alpha-sensitive scale must go {expected}, but {len(against)} of {len(differing)} do "
-            f"not.",
+            f"{names}; then every alpha-sensitive scale must go {expected}, but {len(against)} of {len(differing)} "
+            f"{'does' if len(against) == 1 else 'do'} not.",
         )
     else:
         yield Reason(

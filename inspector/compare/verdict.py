@@ -75,7 +75,7 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
     parts = [some(len(different), "weight scale")] if different else []
     parts += [f"the codes of {some(len(quantized), 'tensor')}"] if quantized else []
     parts += [some(others, "unquantized tensor")] if others else []
-    text = f"Only weights differ: {', '.join(parts)}. All {len(points)} activation scales are equal"
+    text = f"Only weights differ: {', '.join(parts)}. {_all_equal(len(points))}"
     if different and quantized and not others:
         text += ": the calibration is the same, the weights' quantizer is not (GPTQ or not, its data, its order)."
     elif different and not quantized and e.weights_compared:
@@ -83,6 +83,10 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
     else:
         text += "."
     return Reason("only-weights", text)
+
+
+def _all_equal(n: int) -> str:
+    return "The only activation scale is equal" if n == 1 else f"All {n} activation scales are equal"
 
 
 def _structure(e: Evidence) -> Reason:

@@ -57,9 +57,11 @@ def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter
     sources = sources_of(first, second, noise, runs[0] if runs else None)
     asked: dict[str, Calibration] = {} if sources.run is None else {sources.run_name: sources.run}
     try:
-        for name in runs[1:]:
+        for name in dict.fromkeys(runs[1:]):
+            if name in asked:
+                continue
             asked[name] = calibration_named(name)
-        return explain(compare(first, second, None, meter, sources=sources), asked, meter)
+        return explain(compare(first, second, None, meter, sources=sources), asked, meter, named=bool(runs))
     finally:
         for calibration in asked.values():
             calibration.close()

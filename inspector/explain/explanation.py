@@ -36,15 +36,17 @@ class Explanation:
 
 
 def explain(
-    c: Comparison, runs: Mapping[str, Calibration] | None = None, progress: Progress | None = None
+    c: Comparison, runs: Mapping[str, Calibration] | None = None, progress: Progress | None = None, named: bool = True
 ) -> Explanation:
     """Everything that can be said of a comparison. runs: by name, calibrations that are asked which alpha made each
-    model; left open. Raises what asking them raises."""
+    model; left open. named: by the user, not only at hand. Raises what asking named ones raises."""
     runs = runs or {}
     settings = tuple(
         (s, None if s.reach is None else reacted(c, s.reach)) for s in differing_settings(c.a, c.b)
     )  # fmt: skip
-    checked = claims(c.a, c.b, tuple(runs.values()), progress)
+    checked = claims(c.a, c.b, tuple(runs.values()), progress, named)
+    if all(claim.verdict is None for claim in checked):
+        runs = {}
     rivals = _rivals(c, settings)
     answer = c.effect.reason if c.effect else c.headline
     activations, alpha = reacted(c, ACTIVATIONS), reacted(c, PERCENTILES)
@@ -69,11 +71,15 @@ def _next(e: Explanation) -> list[str]:
     c = e.comparison
     steps = []
     if e.rivals:
-        steps.append(f"Change one setting at a time: {_listed(e.rivals)} differ too and reach the same scales.")
+        they = "differs too and reaches" if len(e.rivals) == 1 else "differ too and reach"
+        steps.append(f"Change one setting at a time: {_listed(e.rivals)} {they} the same scales.")
     contradicted = [claim.model for claim in e.claims if claim.holds is False]
     if contradicted:
+        how = "was made: its scales are of another alpha than it is" if len(contradicted) == 1 else (
+            "were made: their scales are of other alphas than they are"
+        )  # fmt: skip
         steps.append(
-            f"Find out how {_listed(contradicted)} was made: its scales are of another alpha than it is said to have. "
+            f"Find out how {_listed(contradicted)} {how} said to have. "
             f"A run that loads an existing directory keeps the old scales; `qinspect logs` on its log says so."
         )
     if c.next:
@@ -89,14 +95,17 @@ def _next(e: Explanation) -> list[str]:
 
 def alpha_said(e: Explanation) -> str:
     """What percentile_alpha can reach, and what it cannot, a sentence or two."""
-    n_all = e.activations.n
-    n_other = n_all - e.alpha.n
+    n_all, n_fixed = e.activations.n, sum(p.n for p in e.places if p.alpha_sensitive is False)
     if not n_all:
         return f"{ALPHA} can reach nothing: there are no activation scales in both."
-    if not e.alpha.n:
-        return f"{ALPHA} can reach none of {some(n_all, 'activation scale')}."
-    rest = f"; the other {n_other} are running maxima, which no alpha moves" if n_other else ""
-    return f"{ALPHA} can reach {e.alpha.n} of {some(n_all, 'activation scale')}{rest}."
+    unknown = n_all - n_fixed - sum(p.n for p in e.places if p.alpha_sensitive)
+    said = f"{ALPHA} can reach {e.alpha.n or 'none'} of {some(n_all, 'activation scale')}"
+    if e.alpha.n and n_fixed:
+        are = "one is a running maximum" if n_fixed == 1 else f"{n_fixed} are running maxima"
+        said += f"; {are}, which no alpha moves"
+    if unknown:
+        said += f"; of {unknown} the format does not say what made {'it' if unknown == 1 else 'them'}"
+    return f"{said}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -109,8 +109,8 @@ def places(c: Comparison) -> tuple[PlaceFinding, ...]:
 
 
 def _place(c: Comparison, name: str, alpha_sensitive: bool | None, pairs: list[ScalePair]) -> PlaceFinding:
-    changed = [p for p in pairs if p.status in (Status.DIFFERENT, Status.PERMUTED) and p.difference]
-    ways = [p.difference.direction for p in changed if p.difference]
+    changed = [p for p in pairs if not p.status.counts_as_same]
+    ways = [p.difference.direction if p.difference else "none" for p in changed]
     sizes = [d.largest for p in changed if (d := p.difference) and d.largest == d.largest]
     n_beyond = sum(_is_beyond(c, p) for p in changed)
     return PlaceFinding(

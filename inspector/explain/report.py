@@ -45,13 +45,16 @@ def sections(e: Explanation) -> list[Section]:
     c = e.comparison
     answer = [f"{e.answer.text} [{e.answer.rule}]"]
     if e.rivals:
-        answer.append(f"But {', '.join(e.rivals)} are declared to differ too, and reach the same scales.")
+        one = len(e.rivals) == 1
+        they = f"{'is' if one else 'are'} declared to differ too, and {'reaches' if one else 'reach'}"
+        answer.append(f"But {', '.join(e.rivals)} {they} the same scales.")
     made = [Section("ANSWER", answer), _declared(e), Section("CHECKED", list(_checked(e)))]
     made.append(Section("REACHED", [alpha_said(e), *_why_unreached(e)]))
     shown = [p for p in e.places if p.n_differ]
-    a = e.activations
-    same = f"{a.n - a.n_differ} of {some(a.n, 'activation scale')} {'is' if a.n == 1 else 'are'} the same"
-    sentences = [f"{same}; {a.n_apart} more cannot be compared number by number." if a.n_apart else f"{same}."]
+    a, same = e.activations, e.activations.n - e.activations.n_differ
+    sentences = [f"{same} of {some(a.n, 'activation scale')} {'is' if same == 1 else 'are'} the same."]
+    if a.n_apart:
+        sentences.append(f"{some(a.n_apart, 'activation scale')} of A or B cannot be compared with one of the other.")
     made.append(Section("REACTED", [*sentences, *_weights(e)], Table(_PLACES, [_place_cells(p) for p in shown])))
     reasons = [r for r in (c.headline, *c.reasons) if r.rule not in _SAID_ELSEWHERE and r.rule != e.answer.rule]
     made.append(Section("EVIDENCE", [f"{r.text} [{r.rule}]" for r in reasons if r.rule != "alpha-is-dead"]))
@@ -71,7 +74,8 @@ def _declared(e: Explanation) -> Section:
         return Section("DECLARED", ["No setting is declared to differ: no name, no provenance and no config says so."])
     rows = [_setting_cells(s, r) for s, r in e.settings[:_MAX_SETTINGS]]
     left = len(e.settings) - len(rows)
-    more = [f"{left} more keys differ: `qinspect diff --json` lists all."] if left else []
+    keys = "more key differs" if left == 1 else "more keys differ"
+    more = [f"{left} {keys}: `qinspect explain --json` lists all."] if left else []
     return Section("DECLARED", ["Claims, not evidence:", *more], Table(_SETTINGS, rows))
 
 
@@ -137,7 +141,7 @@ def markdown(e: Explanation) -> str:
 
 def _escaped(sentence: str) -> str:
     """Text in which only our own code spans are marks."""
-    return visible(sentence).replace("*", "\\*").replace("<", "&lt;")
+    return visible(sentence).replace("*", "\\*").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def _model(label: str, fmt: Format) -> str:

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.distribution.quantization import q_max
 from qinspect.inspector.explore.rules import BITS, RULES, WITH_ALPHA, WITHOUT
 
 Float32 = NDArray[np.float32]
@@ -137,13 +136,13 @@ class Grid:
         None where it is beyond both ends, or no rule with an alpha is asked."""
         if rule not in _WITH or not scale > 0:
             return None
-        w_max, wanted = self.ranges(rule, point).astype(np.float64), scale * q_max(bits)
-        if np.isnan(w_max).any():
+        scales = RULES[rule].scales(self.ranges(rule, point), bits).astype(np.float64)  # none is below the clamp
+        if np.isnan(scales).any():
             return None
-        first = int(np.searchsorted(w_max, wanted * (1 - ROUNDINGS), "left"))
-        last = int(np.searchsorted(w_max, wanted * (1 + ROUNDINGS), "right")) - 1
+        first = int(np.searchsorted(scales, scale * (1 - ROUNDINGS), "left"))
+        last = int(np.searchsorted(scales, scale * (1 + ROUNDINGS), "right")) - 1
         low, high = (first, last) if first <= last else (last, first)
-        if not 0 <= low <= high < w_max.size:
+        if not 0 <= low <= high < scales.size:
             return None
         return float(self.alphas[low]), float(self.alphas[high])
 

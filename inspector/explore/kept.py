@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.explore.alphas import ALPHAS
 from qinspect.inspector.explore.build import Progress, build
 from qinspect.inspector.explore.grid import Grid, PointInfo
-from qinspect.inspector.explore.rules import BITS, RULES
+from qinspect.inspector.explore.rules import BITS, RULES, WITH_ALPHA, WITHOUT
 from qinspect.inspector.whole_file import replacing
 
 FILE = "alphas.npz"
@@ -71,23 +70,26 @@ def read(path: Path, mark: str) -> Grid | None:
     """What was stored, None for a file that is missing, of other tables, or damaged."""
     try:
         with path.open("rb") as f, np.load(f, allow_pickle=False) as stored:
-            if str(stored["mark"]) != mark:
-                return None
+            if any(m.compress_type != zipfile.ZIP_STORED for m in stored.zip.infolist()) or str(stored["mark"]) != mark:
+                return None  # what `write` writes takes no more memory than disk
             points = tuple(PointInfo(**p) for p in json.loads(str(stored["points"])))
             grid = Grid(points, *(stored[name] for name in _ARRAYS))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # whatever zip, npy, JSON and MemoryError have in store: it is made anew
         return None
     return grid if _fits(grid) else None
 
 
 def _fits(grid: Grid) -> bool:
     """Whether the arrays belong together: they are indexed without asking again."""
-    p, a, u = len(grid.points), len(ALPHAS), len(grid.w_max)
+    p, a, u, b = len(grid.points), len(ALPHAS), grid.w_max.shape[:1], len(BITS)
     shapes: dict[str, tuple[Any, ...]] = {
-        "alphas": (a,), "w_max": (u, a), "beyond": (u, a), "clipped": (u, len(BITS), a), "sqnr_db": (u, len(BITS), a),
+        "alphas": (a,), "w_max": (*u, a), "beyond": (*u, a), "clipped": (*u, b, a), "sqnr_db": (*u, b, a),
+        "rows": (len(WITH_ALPHA), p), "fixed": (5, len(WITHOUT), b, p),
     }  # fmt: skip
-    if any(getattr(grid, name).shape != shape for name, shape in shapes.items()):
+    for name, shape in shapes.items():
+        array, wanted = getattr(grid, name), {"alphas": np.float64, "rows": np.int32}.get(name, np.float32)
+        if array.shape != shape or array.dtype != wanted:
+            return False
+    if any(type(getattr(point, f.name)).__name__ != f.type for point in grid.points for f in fields(point)):
         return False
-    if grid.rows.shape[1:] != (p,) or grid.fixed.shape[2:] != (len(BITS), p):
-        return False
-    return not p or (int(grid.rows.min()) >= 0 and int(grid.rows.max()) < u)
+    return not p or (int(grid.rows.min()) >= 0 and int(grid.rows.max()) < u[0])

@@ -25,18 +25,19 @@ class ExactPoint:
     def read(cls, calibration: Calibration, info: PointInfo) -> ExactPoint:
         """Raises BrokenFile where the tables are damaged."""
         samples = calibration.tables(info.name) if info.n_samples else []
-        return cls(info, [t.upper for t in samples], calibration.pooled(info.name))
+        return cls(info, samples, calibration.pooled(info.name))
 
     def at(self, rule: str, alpha: float, bits: int) -> Reading:
         """What a rule with an alpha gives. Where it cannot answer, the pooled one does, as `PointInfo` says."""
         choice = self._answering(rule)
         if choice.name not in self._gauges:
-            point = Point(self.info.name, self._tables(choice), self.pooled)
+            point = Point(self.info.name, [t.upper for t in self._tables(choice)], self.pooled)
             self._gauges[choice.name] = Gauge(point, choice.at(alpha, bits))
         return self._gauges[choice.name].at(alpha, bits)
 
     def alphas_of(self, rule: str, scale: float, bits: int) -> AlphaInterval | None:
-        """The alphas with which a rule gives a scale; None where none does."""
+        """The alphas with which a rule gives a scale; of tables that are not exact, all that may. None where none
+        does."""
         choice = self._answering(rule)
         if choice.candidate is None or not self.info.n:
             return None
@@ -47,7 +48,7 @@ class ExactPoint:
         return RULES["pooled"] if choice.per_sample and self.info.pooled_instead else choice
 
     def _tables(self, choice: Choice) -> Sequence[MagnitudeTable]:
-        return self.samples if choice.per_sample else [self.pooled.upper]
+        return self.samples if choice.per_sample else [self.pooled]
 
 
 def default_rule(calibration: Calibration) -> str:

@@ -66,7 +66,7 @@ class NativeFormat(Format):
         self.rotation = "hadamard" if settings.get("rotation") == "hadamard" else "none"
         weights = self._object(settings, "weights")
         bits, group_size = weights.get("bits"), weights.get("group_size")
-        if bits not in _STORED or type(bits) is not int:
+        if type(bits) is not int or bits not in _STORED:
             raise self._wrong("weights.bits", "8 or 4", brief(bits))
         if bits == 4 and (type(group_size) is not int or group_size < 1):
             raise self._wrong("weights.group_size", "a size from 1", brief(group_size))

@@ -17,7 +17,7 @@ from qinspect.inspector.noise.band import (
     Floor,
     Noise,
 )
-from qinspect.inspector.noise.repeats import floor_of, spread_band
+from qinspect.inspector.noise.repeats import floor_of, shared_min_max, spread_band
 from qinspect.inspector.noise.sources import Sources
 from qinspect.inspector.text import some, visible
 
@@ -101,8 +101,10 @@ def _said(
         yield f"both models are of one pass, the run {run}: nothing but the setting lies between them"
     if n["repeats"]:
         names = ", ".join(visible(r.name, 120) for r in sources.repeats)
-        kind = "the same samples" if of_repeats == "repeat" else "other samples"
-        yield f"{some(n['repeats'], 'scale')} by {len(sources.repeats)} repeats on {kind} ({names})"
+        kind = "on the same samples" if of_repeats == "repeat" else "on other samples"
+        if not shared_min_max(sources.repeats):
+            kind = "whose samples no min-max point tells apart"
+        yield f"{some(n['repeats'], 'scale')} by {len(sources.repeats)} repeats {kind} ({names})"
     if n["resampled"]:
         how = "the run at hand" if sources.at_hand else "the run"
         yield f"{some(n['resampled'], 'scale')} by resampling the samples of {how} {run}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from qinspect.inspector.formats import Format
 
-_ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|[01](?:\.\d+)?)(?![\d.])", re.IGNORECASE)
+_ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|0|1(?:\.0+)?)(?![\d.])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,8 @@ def _of_checkpoint(name: str, fmt: Format) -> Repeat:
                 scales[record.role] = np.asarray(fmt.values(record), np.float64)
         except QinspectError:
             continue  # one repeat less for this scale
-    return Repeat(
-        name, fmt.checkpoint.path.resolve(), scales, frozenset(r.role for r in records if r.alpha_sensitive is False)
-    )
+    min_max = frozenset(r.role for r in records if r.alpha_sensitive is False and r.role in scales)
+    return Repeat(name, fmt.checkpoint.path.resolve(), scales, min_max)
 
 
 def _of_calibration(name: str, calibration: Calibration, alpha: float | None) -> Repeat:
@@ -95,11 +94,17 @@ def _of_calibration(name: str, calibration: Calibration, alpha: float | None) ->
 
 
 def floor_of(repeats: Sequence[Repeat]) -> Floor:
-    """What the repeats differ by: where min-max points agree in all of them, the samples were the same."""
-    shared = frozenset.intersection(*(r.min_max for r in repeats))
+    """What the repeats differ by: where min-max points agree in all of them, the samples were the same. Where none is
+    in all of them, the user's word for it is taken."""
+    shared = shared_min_max(repeats)
     first = repeats[0].scales
     same = all(np.array_equal(r.scales[role], first[role]) for r in repeats for role in shared if role in r.scales)
     return "repeat" if same else "data"
+
+
+def shared_min_max(repeats: Sequence[Repeat]) -> frozenset[str]:
+    """Roles that no alpha reaches, in all repeats."""
+    return frozenset.intersection(*(r.min_max for r in repeats))
 
 
 def spread_band(repeats: Sequence[Repeat], floor: Floor, role: str, percent: float | None) -> Band | None:
@@ -129,8 +134,8 @@ _GRIDS: tuple[tuple[float, Any], ...] = ((2**-8, "bfloat16"), (2**-11, np.float1
 
 
 def _grid_step(values: Sequence[Array]) -> float:
-    """The relative step of the coarsest 16- or 32-bit grid that all these numbers lie on: min-max scales sit on that of
-    their activation."""
+    """The relative step of the coarsest grid that all these numbers lie on, at last that of float64: min-max scales sit
+    on that of their activation."""
     import ml_dtypes
 
     for half_step, dtype in _GRIDS:
@@ -138,4 +143,4 @@ def _grid_step(values: Sequence[Array]) -> float:
         with np.errstate(over="ignore"):
             if all(np.array_equal(v.astype(kind).astype(np.float64), v) for v in values):
                 return 2 * half_step
-    return 0.0
+    return 2.0**-52

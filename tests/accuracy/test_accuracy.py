@@ -195,7 +195,7 @@ def test_per_item_files_are_paired(accuracy: Command, tmp_path: Path) -> None:
     }  # fmt: skip
     assert found["difference"] == pytest.approx(0.7)
     assert (found["verdict"]["kind"], found["verdict"]["weak"]) == ("improved", False)
-    assert "1 items are not in both" in accuracy(a, b)[0]
+    assert "1 item is not in both" in accuracy(a, b)[0]
 
 
 def test_items_as_one_list(accuracy: Command, tmp_path: Path) -> None:
@@ -206,6 +206,8 @@ def test_items_as_one_list(accuracy: Command, tmp_path: Path) -> None:
     found = accuracy.json(lines, listed)
     assert found["mcnemar"]["items"] == 4
     assert found["a"]["share"] == found["b"]["share"] == 0.75
+    listed.write_text("  " + listed.read_text())
+    assert accuracy.json(lines, listed) == found
     listed.write_text('[{"doc_id": 0, "acc": 1}, 7]')
     assert "item 1: is no JSON object" in accuracy.error(listed, listed)
 
@@ -293,6 +295,39 @@ def test_one_object_a_run_without_items(accuracy: Command) -> None:
 )  # fmt: skip
 def test_what_cannot_be_compared_is_said(accuracy: Command, words: tuple[str, ...], said: str) -> None:
     assert said in accuracy.error(*words)
+
+
+@pytest.mark.parametrize("n", ["0", "-3", "1" + "0" * 400])
+def test_a_number_of_items_is_checked_beside_files_too(accuracy: Command, tmp_path: Path, n: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"results": {"t": {"acc,none": 0.5}}}))
+    assert "--n must be at least 1" in accuracy.error(path, path, "--n", n)
+    assert "--n-b must be at least 1" in accuracy.error("--a", "50", "--b", "51", "--n", "5", "--n-b", n)
+
+
+@pytest.mark.parametrize(
+    ("values", "effective"),
+    [
+        ({"acc,none": 10**400}, 5), ({"acc,none": 0.5}, 10**400), ({"acc,none": 0.5, "acc_stderr,none": 1e-200}, None),
+        ({"acc,none": 0.5, "acc_stderr,none": 1e-160}, None), ({"acc,none": 0.5, "acc_stderr,none": 5e-324}, None),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_all_measure_are_none(
+    accuracy: Command, tmp_path: Path, values: dict[str, Any], effective: int | None
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"results": {"t": values}, "n-samples": {"t": {"effective": effective}}}))
+    said = accuracy.error(path, path)
+    assert "has no accuracy" in said or "the number of items is not known" in said
+
+
+@pytest.mark.parametrize("b", ["100", "0", "50"])
+def test_few_items_all_right_detect_next_to_nothing(accuracy: Command, b: str) -> None:
+    """The standard error of 1 of 1 is 0, and no certainty."""
+    found = accuracy.json("--a", "100", "--b", b, "--n", "1")
+    assert 0.9 < found["detectable"] <= 1
+    assert accuracy.json("--a", "100", "--b", b, "--n", "100000")["detectable"] < 0.005
+    assert "of 1 item;" in accuracy("--a", "100", "--b", b, "--n", "1")[0]
 
 
 def test_text_and_json_say_the_same(accuracy: Command) -> None:

@@ -244,7 +244,7 @@ def test_metadata_that_cannot_be_kept_true(apply: Apply, own: Own, tmp_path: Pat
     header["__metadata__"]["qinspect"] = text
     (folder / "model.safetensors").write_bytes(safetensors_bytes(header, raw[start:]))
     said = apply.refused(tmp_path / "new", own.run, "--alpha", "0.9", "--to", folder)
-    assert "key qinspect: the metadata does not describe the checkpoint as this version does" in said
+    assert "key qinspect: does not describe the checkpoint as this version does" in said
 
 
 def test_a_hostile_pickle(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
@@ -334,3 +334,14 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for option in ("--alpha", "--rule", "--points", "--scales-from", "--to", "--out", "--dry-run", "--json"):
         assert option in said
+
+
+@pytest.mark.parametrize("nested", ["[" * 700 + "]" * 700, '{"x":' * 700 + "1" + "}" * 700])
+def test_a_description_nested_too_deeply_to_be_copied(apply: Apply, own: Own, tmp_path: Path, nested: str) -> None:
+    """A reader of JSON goes deeper than what copies and writes it."""
+    source = tmp_path / "source"
+    shutil.copytree(own.of(0.98), source)
+    text = (source / "config.json").read_text()
+    (source / "config.json").write_text(text.replace('"provenance": {', f'"provenance": {{"x": {nested},', 1))
+    said = apply.refused(tmp_path / "new", own.run, "--alpha", "0.9", "--to", source)
+    assert "config.json: does not describe the checkpoint as this version does" in said

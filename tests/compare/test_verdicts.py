@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import native_files
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from whence_cases import checkpoint
 
 from qinspect.inspector.accuracy.verdict import ITEMS_CURE
 from qinspect.inspector.accuracy.verdict import NEXT_STEPS as ACCURACY_STEPS
+from qinspect.inspector.calibrate.checkpoint import PointScale
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Comparison, compare
 from qinspect.inspector.compare.next_steps import NEXT_STEPS
@@ -297,6 +299,30 @@ def test_a_broken_or_edited_scale_is_no_effect(tmp_path: Path) -> None:
 
 
 # --- the docs ---
+
+
+def test_one_is_not_all(tmp_path: Path) -> None:
+    """Sentences about a single point."""
+
+    def of(folder: str, reached: float, fixed: float) -> Path:
+        points = {"a:input": PointScale(np.float32(reached), "hidden", True)}
+        points |= {"b:input": PointScale(np.float32(fixed), "hidden", False)} if fixed else {}
+        return native_files.written(tmp_path / folder, activation_scales=points)
+
+    a, reached, both = of("a", 1, 1), of("reached", 1.5, 1), of("both", 1.5, 1.5)
+    signature = compared(a, reached).headline
+    assert signature.rule == "alpha-signature"
+    assert "The only min-max point is identical (it sits on a float16 grid" in signature.text
+    differ = next(r.text for r in compared(a, both).reasons if r.rule == "data-differ")
+    assert "1 min-max point differs, by up to" in differ
+    assert "1 alpha-sensitive point that differs too may owe it" in differ
+    one, wider = of("one", 1, 0), of("wider", 1, 0)
+    content = bytearray((wider / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (wider / "model.safetensors").write_bytes(content)
+    headline = compared(one, wider).headline
+    assert headline.rule == "only-weights"
+    assert "The only activation scale is equal" in headline.text
 
 
 def test_the_docs_have_every_rule_and_its_next_step(source_root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import native_files
+import noise_cases
 import numpy as np
 import pytest
 from commands import Command
 from whence_cases import calibration, ema, largest, name, scales_of, streams
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance
+from qinspect.inspector.calibrate.shards import TABLES
 
 if TYPE_CHECKING:
     from conftest import Quamba, Run
@@ -151,3 +154,76 @@ def test_torch_is_not_imported(quamba: Quamba) -> None:
         f"main(['explain', *{words!r}]); assert not {{'torch', 'textual'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+def unsure(folder: Path, **sensitive: bool | None) -> Path:
+    """Points by their place in layer 0, each with whether an alpha reaches it: None, as `apply` may write it."""
+    points = {f"layers.0.mixer.{n}:input": PointScale(np.float32(0.1), "hidden", bool(s)) for n, s in sensitive.items()}
+    config = native_files.written(folder, activation_scales=points) / "config.json"
+    content = json.loads(config.read_text())
+    for point, reached in zip(content["quantization_config"]["activations"]["points"], sensitive.values(), strict=True):
+        point["alpha_reached"] = reached
+    config.write_text(json.dumps(content))
+    return folder
+
+
+def test_scales_that_cannot_be_compared_are_not_the_same(explain: Command, tmp_path: Path) -> None:
+    groups = {"layers.0.mixer.x_proj:input": PointScale(np.ones(4, np.float32), "hidden", False)}
+    same = {"layers.0.mixer.dt_proj:input": PointScale(np.float32(1), "hidden", False)}
+    one = {"layers.0.mixer.x_proj:input": PointScale(np.float32(1), "hidden", False)}
+    a = native_files.written(tmp_path / "a", activation_scales=same | one)
+    b = native_files.written(tmp_path / "b", activation_scales=same | groups)
+    text = " ".join(explain(a, b)[0].split())
+    assert "1 of 1 activation scale is the same." in text
+    assert "1 activation scale of A or B cannot be compared" in text
+    assert sum(p["n"] for p in explain.json(a, b)["places"]) == 1
+
+
+def test_a_format_that_does_not_say_what_made_a_scale(explain: Command, tmp_path: Path) -> None:
+    models = [unsure(tmp_path / n, x_proj=True, dt_proj=False, out_proj=None) for n in "ab"]
+    said = explain.json(*models)["alpha"]["says"]
+    assert "can reach 1 of 3 activation scales; one is a running maximum, which no alpha moves; of 1 the" in said
+    models = [unsure(tmp_path / n, x_proj=None, dt_proj=None) for n in "cd"]
+    said = explain.json(*models)["alpha"]["says"]
+    assert said.endswith("none of 2 activation scales; of 2 the format does not say what made them.")
+
+
+def test_a_run_that_was_only_at_hand_is_no_obstacle(
+    explain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other model may be of none of its points; its tables may be damaged. A named one is an error."""
+    monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path / "state"))
+    a, b = noise_cases.at_hand(tmp_path / "state", tmp_path / "out")
+    stranger = native_files.written(tmp_path / "stranger")
+    found = explain.json(a, stranger)
+    assert found["runs"] == ["mine"]
+    assert [(c["holds"], c["found"] is None) for c in found["claims"]] == [(True, False), (None, True)]
+    assert "are of no point of the run" in explain.error(a, stranger, "--run", "mine")
+    tables = next((tmp_path / "state").rglob(TABLES))
+    content = tables.read_bytes()
+    tables.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    found = explain.json(a, b)
+    assert found["runs"] == []
+    assert "No calibration was at hand" in explain(a, b)[0]
+    assert str(tables) in explain.error(a, b, "--run", "mine")
+
+
+def test_one_rival_and_two_claims_that_do_not_hold(explain: Command, tmp_path: Path) -> None:
+    a = own(tmp_path / "a", 0.999, 1, {"seed": 1})
+    b = own(tmp_path / "b", 0.99999, 2, {"seed": 2})
+    text = " ".join(explain(a, b)[0].split())
+    assert "But seed is declared to differ too, and reaches the same scales." in text
+    assert "seed differs too and reaches the same scales" in text
+    of = streams(3, 4, 24, "float16", 1 << 12)
+    calibration(tmp_path / "run", of).close()
+    for folder, alpha in (("pa-0.9", 0.99), ("pa-0.8", 0.999)):
+        points = {n: PointScale(np.float32(s), "hidden", True) for n, s in scales_of(of, ema, alpha).items()}
+        native_files.written(tmp_path / folder, activation_scales=points, provenance=Provenance({}, {}, {}, {}))
+    found = explain.json(tmp_path / "pa-0.9", tmp_path / "pa-0.8", "--run", tmp_path / "run")
+    assert [c["holds"] for c in found["claims"]] == [False, False]
+    assert found["next"][0].startswith("Find out how A and B were made: their scales are of other alphas than they are")
+
+
+def test_no_link_of_a_file_s_own_in_markdown(explain: Command, tmp_path: Path) -> None:
+    a, b = (native_files.written(tmp_path / n) for n in ("a", "[click](b)"))
+    assert "](" not in explain(a, b, "--markdown")[0]

@@ -14,8 +14,16 @@ from distribution_cases import DTYPES, SIXTEEN_BIT, patterns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qinspect.inspector.calibrate.shards import TABLES
 from qinspect.inspector.calibrate.stored import Calibration
-from qinspect.inspector.distribution import MagnitudeTable, beyond, coverage, mse_optimal_scale, sqnr_db
+from qinspect.inspector.distribution import (
+    MagnitudeTable,
+    beyond,
+    coverage,
+    mse_optimal_scale,
+    sqnr_db,
+    write_distributions,
+)
 from qinspect.inspector.explore.alphas import ALPHAS, THUMB, nearest, on_grid, stretched
 from qinspect.inspector.explore.best import best, best_of_point
 from qinspect.inspector.explore.build import at_alpha, build
@@ -256,6 +264,17 @@ def test_stored_scales_lie_where_they_were_made(grid: Grid) -> None:
         assert grid.bracket("ema", p, cases.ema(STREAMS[name], 0.4), 8) is None
 
 
+def test_a_scale_that_was_clamped_is_of_all_alphas_that_are(tmp_path: Path) -> None:
+    """The least scale is 1e-6: a range of 127e-6."""
+    small, large = np.full(60, 1e-4, np.float16), np.full(4, 1e-2, np.float16)
+    of = {NAMES[0]: [np.append(small, large)] * 3, NAMES[1]: [small] * 3}
+    grid = build(cases.calibration(tmp_path / "run", of))
+    low, high = grid.bracket("ema", 0, 1e-6, 8) or (math.nan, math.nan)
+    assert low == 0.5
+    assert cases.ema(of[NAMES[0]], high) == np.float32(1e-6) < cases.ema(of[NAMES[0]], ALPHAS[nearest(high) + 1])
+    assert grid.bracket("pooled", 1, float(np.float32(1e-6)), 8) == (0.5, 1.0)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -280,3 +299,22 @@ def test_the_whole_model_is_layers_by_kinds() -> None:
 
 def test_dtypes_of_points_are_known() -> None:
     assert {RULES["absmax"].at(1.0, 8, dtype).arithmetic for dtype in DTYPES} == set(DTYPES)
+
+
+def test_a_scale_of_bounded_tables_is_given_by_the_alpha_that_made_it(tmp_path: Path) -> None:
+    """Ranges are upper bounds there; what gives a stored scale is sought between both."""
+    rng = np.random.default_rng(0)
+    samples = [rng.standard_t(3, 300).astype(np.float32) for _ in range(3)]
+    run = cases.calibration(tmp_path / "run", {NAMES[0]: samples})
+    tables = [MagnitudeTable.of(x).coarse() for x in samples]
+    assert not any(t.exact for t in tables)
+    write_distributions(run.folder / TABLES, {NAMES[0]: tables})
+    run = Calibration(run.folder)
+    exact = ExactPoint.read(run, build(run).points[0])
+    for rule, how in (("ema", cases.ema), ("pooled", cases.pooled)):
+        for alpha in (0.9, 0.99):
+            stored = how(samples, alpha)
+            found = exact.alphas_of(rule, stored, 8)
+            assert found is not None
+            assert found.low < alpha < found.high
+            assert exact.at(rule, alpha, 8).scale >= np.float32(stored)

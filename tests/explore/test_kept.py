@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +82,47 @@ def test_whatever_is_damaged_is_made_anew(calibration: Calibration) -> None:
         assert read(path, mark) is None
     same(opened(calibration).grid, grid)
     assert path.read_bytes()[: len(whole) // 4] == whole[: len(whole) // 4]
+
+
+def test_every_bit_of_a_zip_s_own_bytes_may_be_another(calibration: Calibration) -> None:
+    """Encrypted, of another compression, of a later version, a header that is no Python: zip and numpy raise what they
+    like."""
+    opened(calibration)
+    path, mark = calibration.folder / FILE, fingerprint(calibration)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as z:
+        starts = [m.header_offset for m in z.infolist()]
+    places = {at for start in (*starts, len(whole) - 220) for at in range(start, start + 200)}
+    for at in sorted(places):
+        for bit in (1, 8, 64):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            read(path, mark)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: {"rows": g.rows.astype(np.float64)}, lambda g: {"rows": g.rows[:2]}, lambda g: {"fixed": g.fixed[:2]},
+        lambda g: {"w_max": g.w_max.astype(str)}, lambda g: {"w_max": np.float32(1)},
+        lambda g: {"points": np.array("[" * 100_000)}, lambda g: {"points": np.array("3")},
+        lambda g: {"points": np.array(json.dumps([{**asdict(p), "name": 1} for p in g.points]))},
+        lambda g: {"points": np.array(json.dumps([{**asdict(p), "n": "x"} for p in g.points]))},
+    ],
+)  # fmt: skip
+def test_what_has_the_right_mark_may_still_be_no_grid(
+    calibration: Calibration, change: Callable[[Grid], dict[str, Any]]
+) -> None:
+    """The mark is no secret."""
+    grid = opened(calibration).grid
+    path, mark = calibration.folder / FILE, fingerprint(calibration)
+    own = {"mark": np.array(mark), "points": np.array(json.dumps([asdict(p) for p in grid.points]))}
+    whole = own | {name: getattr(grid, name) for name in kept._ARRAYS}
+    np.savez(path, **whole)
+    assert read(path, mark) is not None
+    np.savez(path, **(whole | change(grid)))
+    assert read(path, mark) is None
+    np.savez_compressed(path, **whole)  # it may stand for a thousand times its size
+    assert read(path, mark) is None
 
 
 def test_arrays_that_do_not_belong_together_are_not_believed(calibration: Calibration) -> None:

@@ -147,6 +147,7 @@ def damaged(folder: Path, change: Change) -> Format:
         (lambda q: q.update(format_version=2), "format_version: the settings are not as this version writes them"),
         (lambda q: q.pop("weights"), "quantization_config.weights"),
         (lambda q: q["weights"].update(bits=True), "expected 8 or 4; found True"),
+        (lambda q: q["weights"].update(bits=[8]), "expected 8 or 4; found a list of 1"),
         (lambda q: q["weights"].update(bits=4, group_size=0), "expected a size from 1; found 0"),
         (lambda q: q["weights"].update(bits=4, group_size=128), "expected uint8 [600, 19]; found int8 [600, 37]"),
         (lambda q: q["weights"]["tensors"].update({"gone.weight": [1, 2]}), "expected int8 [1, 2]; found nothing"),

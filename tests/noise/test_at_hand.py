@@ -16,7 +16,8 @@ from qinspect.inspector.cli import main
 from qinspect.inspector.compare import compare
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.noise.declared import declared_alpha
-from qinspect.inspector.noise.sources import sources_of
+from qinspect.inspector.noise.repeats import repeats_named
+from qinspect.inspector.noise.sources import Sources, sources_of
 
 
 @pytest.fixture
@@ -100,6 +101,14 @@ def test_repeats_on_the_command_line(diff: Command, made: list[Path], tmp_path: 
         assert scale["bands"][0]["high_percent"] > 0.5  # t of 2 degrees of freedom, 4.3, times 0.2 % sqrt(2)
     assert "3 repeats on the same samples" in " ".join(diff(made[0], b, "--noise", *repeats, code=1)[0].split())
     assert "at least two" in diff(made[0], b, "--noise", repeats[0], code=2)[1]
+
+
+def test_repeats_without_a_min_max_point_are_not_said_to_be_of_the_same_samples(tmp_path: Path) -> None:
+    found = {n: s for n, s in scales(samples(), ALPHAS[0]).items() if n != MIN_MAX}
+    models = [str(checkpoint(tmp_path / str(k), {n: s * k for n, s in found.items()})) for k in (1.0, 1.002, 0.998)]
+    a, b = (format_of(open_checkpoint(m)) for m in models[:2])
+    compared = compare(a, b, sources=Sources(repeats_named(models, None)))
+    assert "2 scales by 3 repeats whose samples no min-max point tells apart" in "; ".join(compared.noise.sources)
 
 
 def test_noise_is_that_of_two_models(made: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from qinspect.inspector.compare import compare
 from qinspect.inspector.errors import UnknownRun, UsageError
 from qinspect.inspector.noise.band import ONE_PASS, REPEAT, SAMPLES, Band, place_of
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
+from qinspect.inspector.noise.declared import claimed_alpha
 from qinspect.inspector.noise.repeats import Repeat, floor_of, repeats_named, spread_band
 from qinspect.inspector.noise.resampled import Resampling
 from qinspect.inspector.noise.sources import NOTHING, Sources, one_pass, sources_of
@@ -27,6 +29,43 @@ def percent(a: float, b: float) -> float:
 
 def repeat(value: float | list[float], role: str = "p", min_max: bool = False, place: str = "x") -> Repeat:
     return Repeat(place, Path(place), {role: np.asarray(value, np.float64)}, frozenset([role] if min_max else []))
+
+
+def test_repeats_that_are_alike_in_float64_leave_its_rounding() -> None:
+    """Scales outside of tensors are Python floats, on no grid of 16 or 32 bits."""
+    assert float(np.float32(0.1)) != 0.1
+    band = spread_band([repeat(0.1), repeat(0.1)], "repeat", "p", 1.0)
+    assert band is not None
+    assert 0 < band.high < 1e-12
+    assert band.p is not None
+    assert band.p < 1e-12
+
+
+def test_a_repeat_whose_min_max_scale_cannot_be_read_says_nothing_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qinspect.inspector.errors import BrokenFile
+    from qinspect.inspector.formats.native import NativeFormat
+
+    for n in ("a", "b", "c"):
+        checkpoint(tmp_path / n, {name(0): 0.1}, {name(1): 0.2})
+    read = NativeFormat.values
+
+    def values(self: NativeFormat, record: Any) -> Any:
+        if self.checkpoint.path.name == "a" and record.role == name(1):
+            raise BrokenFile("is damaged", file=self.checkpoint.path, key=record.key)
+        return read(self, record)
+
+    monkeypatch.setattr(NativeFormat, "values", values)
+    repeats = repeats_named([str(tmp_path / n) for n in ("a", "b", "c")], None)
+    assert [sorted(r.min_max) for r in repeats] == [[], [name(1)], [name(1)]]
+    assert floor_of(repeats) == "repeat"
+
+
+def test_a_folder_may_claim_what_is_no_alpha(tmp_path: Path) -> None:
+    assert claimed_alpha(tmp_path / "pa-1.5") is None
+    assert claimed_alpha(tmp_path / "pa-1.0") == "1.0"
+    assert claimed_alpha(tmp_path / "pa-0.9995") == "0.9995"
 
 
 # --- resampled: what the band says is what happens ---
