@@ -34,12 +34,15 @@ class Claim:
     holds: bool | None
 
 
-def claims(a: Format, b: Format, runs: Sequence[Calibration], progress: Progress | None = None) -> tuple[Claim, ...]:
-    """Of A and of B, by the run that says most of it. Raises what asking the runs raises where none can be asked."""
-    return tuple(_claim(model, fmt, runs, progress) for model, fmt in (("A", a), ("B", b)))
+def claims(
+    a: Format, b: Format, runs: Sequence[Calibration], progress: Progress | None = None, named: bool = True
+) -> tuple[Claim, ...]:
+    """Of A and of B, by the run that says most of it. Where none can be asked about a model: raises what asking raises
+    if the runs were named, else nothing is known of it."""
+    return tuple(_claim(model, fmt, runs, progress, named) for model, fmt in (("A", a), ("B", b)))
 
 
-def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None) -> Claim:
+def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None, named: bool) -> Claim:
     declared = declared_alpha(fmt)
     found: list[Verdict] = []
     failed: QinspectError | None = None
@@ -48,7 +51,7 @@ def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progr
             found.append(_asked(run, fmt, f"alpha of {model}", progress))
         except QinspectError as e:
             failed = e
-    if failed is not None and not found:
+    if failed is not None and not found and named:
         raise failed
     verdict = min(found, key=_rank, default=None)
     return Claim(model, declared, verdict, _holds(declared, verdict))

@@ -59,7 +59,7 @@ def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter
     try:
         for name in runs[1:]:
             asked[name] = calibration_named(name)
-        return explain(compare(first, second, None, meter, sources=sources), asked, meter)
+        return explain(compare(first, second, None, meter, sources=sources), asked, meter, not sources.at_hand)
     finally:
         for calibration in asked.values():
             calibration.close()

@@ -34,15 +34,19 @@ class Explanation:
 
 
 def explain(
-    c: Comparison, runs: Mapping[str, Calibration] | None = None, progress: Progress | None = None
+    c: Comparison,
+    runs: Mapping[str, Calibration] | None = None,
+    progress: Progress | None = None,
+    named: bool = True,
 ) -> Explanation:
     """Everything that can be said of a comparison. runs: by name, calibrations that are asked which alpha made each
-    model; left open. Raises what asking them raises."""
+    model; left open. named: somebody gave them, so raises what asking them raises; one that was at hand may be of
+    neither model, or of one."""
     runs = runs or {}
     settings = tuple(
         (s, None if s.reach is None else reacted(c, s.reach)) for s in differing_settings(c.a, c.b)
     )  # fmt: skip
-    checked = claims(c.a, c.b, tuple(runs.values()), progress)
+    checked = claims(c.a, c.b, tuple(runs.values()), progress, named)
     rivals = _rivals(c, settings)
     answer = c.effect.reason if c.effect else c.headline
     found = Explanation(c, answer, settings, checked, places(c), reacted(c, PERCENTILES), rivals, tuple(runs), ())

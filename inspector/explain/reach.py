@@ -100,12 +100,17 @@ class PlaceFinding:
 
 
 def places(c: Comparison) -> tuple[PlaceFinding, ...]:
-    """Activation scales by their place, in forward order."""
+    """Activation scales that were compared, by their place, in forward order."""
     by_place: dict[tuple[str, bool | None], list[ScalePair]] = {}
     for p in c.scales:
-        if _is_activation(p) and p.a and p.b:
+        if _is_activation(p) and p.status not in _APART:
             by_place.setdefault((place(p.role), p.record.alpha_sensitive), []).append(p)
     return tuple(_place(c, *key, pairs) for key, pairs in by_place.items())
+
+
+def n_not_comparable(c: Comparison) -> int:
+    """Activation scales that both models have, and that are in no place: of another shape, or of another scheme."""
+    return sum(_is_activation(p) and p.status in _APART and bool(p.a and p.b) for p in c.scales)
 
 
 def _place(c: Comparison, name: str, alpha_sensitive: bool | None, pairs: list[ScalePair]) -> PlaceFinding:

@@ -9,7 +9,7 @@ from typing import Any
 from qinspect.inspector.compare.results import Reason, Status
 from qinspect.inspector.explain.claims import Claim, said
 from qinspect.inspector.explain.explanation import Explanation, alpha_said
-from qinspect.inspector.explain.reach import PlaceFinding, Reacted
+from qinspect.inspector.explain.reach import PlaceFinding, Reacted, n_not_comparable
 from qinspect.inspector.explain.settings import DeclaredSetting
 from qinspect.inspector.formats import Format
 from qinspect.inspector.printing import PIPE_WIDTH, folded
@@ -51,6 +51,9 @@ def sections(e: Explanation) -> list[Section]:
     shown = [p for p in e.places if p.n_differ]
     same = sum(p.n - p.n_differ for p in e.places)
     sentences = [f"{some(same, 'activation scale')} of {same + sum(p.n_differ for p in e.places)} are the same."]
+    if n_apart := n_not_comparable(c):
+        more = "1 more is" if n_apart == 1 else f"{n_apart} more are"
+        sentences.append(f"{more} in both, and cannot be compared: of another shape or scheme.")
     made.append(Section("REACTED", [*sentences, *_weights(e)], Table(_PLACES, [_place_cells(p) for p in shown])))
     reasons = [r for r in (c.headline, *c.reasons) if r.rule not in _SAID_ELSEWHERE and r.rule != e.answer.rule]
     made.append(Section("EVIDENCE", [f"{r.text} [{r.rule}]" for r in reasons if r.rule != "alpha-is-dead"]))
@@ -60,7 +63,10 @@ def sections(e: Explanation) -> list[Section]:
 
 def _checked(e: Explanation) -> Iterator[str]:
     if e.runs:
-        yield from map(said, e.claims)
+        yield from (
+            said(claim) if claim.verdict else f"{said(claim)} The calibration at hand is not of this model."
+            for claim in e.claims
+        )
     elif any(claim.declared for claim in e.claims):
         yield "No calibration was at hand: nothing says whether the alphas are those that are declared."
 
