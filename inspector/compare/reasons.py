@@ -204,7 +204,7 @@ def _weights(e: Evidence) -> Iterator[Reason]:
             continue
         first = found[0]
         part = f", {share(first.n_changed, first.n)} of its elements" if first.n_changed is not None else ""
-        many = what.replace("tensor", "tensors")
+        many = what.replace("tensor", "tensors").replace("value", "values")
         text = f"{some(len(found), what, many)} {differ(len(found))}, first {visible(first.role, 120)}{part}."
         points = e.points(True) + e.points(False)
         sensitive_only = points and all(p.status.counts_as_same for p in e.points(False))
