@@ -63,6 +63,14 @@ def alpha(e: Evidence) -> Iterator[Reason]:
         )
         return
     n_up = sum(p.difference is not None and p.difference.direction == "up" for p in changed)
+    if all(p.difference and p.difference.direction == e.asked_ways.get(p.role) for p in changed):
+        yield Reason(
+            "alpha-signature",
+            f"This is what an alpha of each point's own looks like: only alpha-sensitive points differ "
+            f"({len(changed)} of {len(sensitive)}), and each goes the way that its declared alpha asks for ({n_up} up, "
+            f"{len(changed) - n_up} down). {fingerprint}.",
+        )
+        return
     yield Reason(
         "mixed-signs",
         f"Only alpha-sensitive points differ, but with mixed signs ({n_up} up, {len(changed) - n_up} not). That cannot "
