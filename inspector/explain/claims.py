@@ -28,8 +28,9 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What is said of a model's alpha, and what a run says of it. model: `A` or `B`. verdict: None where no run could
-    be asked. holds: whether the alpha that was declared is among those found, None where either is missing. several:
-    where the provenance declares more than one alpha, which; they hold if a run gives every scale at its own."""
+    be asked, or none had to be. holds: whether the alpha that was declared is among those found, None where either is
+    missing. several: where the provenance declares more than one alpha, which; they hold if a run gives every scale at
+    its own."""
 
     model: str
     declared: Declared | None
@@ -47,6 +48,8 @@ def claims(
 
 
 def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None, named: bool) -> Claim:
+    if (several := several_alphas(fmt)) and any(_gives(run, fmt, several) for run in runs):
+        return Claim(model, None, None, True, several_said(several))
     declared = declared_alpha(fmt)
     found: list[Verdict] = []
     failed: QinspectError | None = None
@@ -58,10 +61,7 @@ def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progr
     if failed is not None and not found and named:
         raise failed
     verdict = min(found, key=_rank, default=None)
-    if several := several_alphas(fmt):
-        exact = any(_gives(run, fmt, several) for run in runs) or None
-        return Claim(model, None, verdict, exact, several_said(several))
-    return Claim(model, declared, verdict, _holds(declared, verdict))
+    return Claim(model, declared, verdict, _holds(declared, verdict), several_said(several) if several else "")
 
 
 def _asked(run: Calibration, fmt: Format, what: str, progress: Progress | None) -> Verdict:
