@@ -28,6 +28,7 @@ from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
+from qinspect.tui.widgets.text_pane import TextPane
 
 Checked = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Checked] = {}
@@ -440,6 +441,8 @@ async def check_help(d: Driver, key: str) -> None:
     for action in EXPLORE_ACTIONS:
         assert action.help in lines
         assert key_text(action.keys[0]) in lines
+    pane = d.app.screen.query_one("#help", TextPane)
+    assert pane.max_scroll_x == 0  # folded: nothing is beyond the right edge
     await d.press("escape")
     assert isinstance(d.app.screen, ExploreScreen)
 
