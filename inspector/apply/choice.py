@@ -58,16 +58,19 @@ def parse_points(words: Sequence[str]) -> tuple[Points, ...]:
             made.append(Points(word))
             continue
         try:
-            made.append(Points(glob, checked_alpha(float(alpha))))
+            made.append(Points(glob, checked_alpha(float(alpha), f"the alpha of --points {word}")))
         except ValueError as e:
-            raise UsageError("is no alpha", found=alpha, expected="GLOB=ALPHA with an alpha from 0 to 1") from e
+            raise UsageError(
+                f"the alpha of --points {word} is no number", found=alpha,
+                expected="GLOB=ALPHA with an alpha from 0 to 1",
+            ) from e  # fmt: skip
     return tuple(made)
 
 
-def checked_alpha(alpha: float) -> float:
-    """The alpha. Raises UsageError unless it is one."""
+def checked_alpha(alpha: float, what: str = "--alpha") -> float:
+    """The alpha. what: the option that it was given to. Raises UsageError unless it is one."""
     if not (math.isfinite(alpha) and 0 <= alpha <= 1):
-        raise UsageError("is no alpha", found=f"{alpha!r}", expected="a number from 0 to 1")
+        raise UsageError(f"{what} is a share", found=f"{alpha!r}", expected="a number from 0 to 1")
     return alpha
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qinspect.inspector.compare.chance import Beyond, beyond_noise
 from qinspect.inspector.compare.evidence import Evidence
 from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status
@@ -49,18 +51,22 @@ def _live(e: Evidence, reached: list[ScalePair], changed: list[ScalePair]) -> Ef
     down = [p for p in changed if p.difference and p.difference.direction == "down"]
     beyond = beyond_noise(reached, e.noise)
     expected = 0 if a is None or b is None else (b.value > a.value) - (b.value < a.value)
-    if expected:
+    ways = e.asked_ways if all(p.role in e.asked_ways for p in changed) else {}
+    if ways:
+        n_asked = sum(p.difference is not None and p.difference.direction == ways[p.role] for p in changed)
+        sign_p = sign_test(n_asked, len(changed) - n_asked)
+    elif expected:
         sign_p = sign_test(len(up), len(down)) if expected > 0 else sign_test(len(down), len(up))
     else:
         sign_p = min(1.0, 2 * sign_test(max(len(up), len(down)), min(len(up), len(down))))
-    against = _against(beyond, expected)
+    against = _against(beyond, expected, ways)
     if not beyond.pairs:
         rule, text = "within-noise", _within(e, reached, changed)
     elif a and b and not expected:
         rule = "not-as-declared"
         text = f"Both are declared to have {SETTING} {a.text}, but {_found(beyond, e)}: something else differs."
     elif against:
-        rule, text = "not-as-declared", _contradicted(e, beyond, against, expected)
+        rule, text = "not-as-declared", _contradicted(e, beyond, against, expected, bool(ways))
     elif others := beyond_noise(e.points(False), e.noise).pairs:
         rule = "not-as-declared"
         text = (
@@ -69,17 +75,21 @@ def _live(e: Evidence, reached: list[ScalePair], changed: list[ScalePair]) -> Ef
         )
     else:
         rule = "effective"
-        agrees = ", in the direction that the declared alphas ask for" if expected else ""
+        agrees = ", in the direction that the declared alphas ask for" if expected or ways else ""
+        agrees += ", each point by its own" if ways else ""
         text = f"The setting took effect: {_found(beyond, e)}{agrees}."
-    text += f" {_signs(up, down, changed, sign_p, bool(expected))}"
+    text += f" {_signs(up, down, changed, sign_p, bool(expected or ways))}"
     return Effect(
         Reason(rule, text), e.declared, len(reached), len(changed), len(up), len(down),
         tuple(p.role for p in beyond.pairs), sign_p, beyond.p,
     )  # fmt: skip
 
 
-def _against(beyond: Beyond, expected: int) -> list[ScalePair]:
-    """Those beyond noise that go the other way than the declared alphas ask for; undeclared, the fewer of both."""
+def _against(beyond: Beyond, expected: int, asked: Mapping[str, str]) -> list[ScalePair]:
+    """Those beyond noise that go the other way than the declared alphas ask for; undeclared, the fewer of both. asked:
+    the way of each, where points have alphas of their own."""
+    if asked:
+        return [p for p in beyond.pairs if p.difference and p.difference.direction != asked[p.role]]
     directions = {way: [p for p in beyond.pairs if p.difference and p.difference.direction != way] for way in _WAYS}
     if expected:
         return directions["up" if expected > 0 else "down"]
@@ -89,9 +99,11 @@ def _against(beyond: Beyond, expected: int) -> list[ScalePair]:
 _WAYS = ("up", "down")
 
 
-def _contradicted(e: Evidence, beyond: Beyond, against: list[ScalePair], expected: int) -> str:
+def _contradicted(e: Evidence, beyond: Beyond, against: list[ScalePair], expected: int, by_point: bool) -> str:
     a, b = e.declared
     of = f"{len(against)} of the {some(len(beyond.pairs), 'scale')} that {_differ(beyond)}"
+    if by_point:
+        return f"Points are declared to have alphas of their own, but {of} {_do(against)} not go as theirs ask."
     if expected and a and b:
         way = "up" if expected > 0 else "down"
         return f"{_declared(a, b)}; then every scale must go {way}, but {of} {_do(against)} not."

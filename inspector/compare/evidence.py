@@ -11,7 +11,8 @@ from qinspect.inspector.compare.chance import activation_points
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, Summary, WeightPair
 from qinspect.inspector.formats import Format
 from qinspect.inspector.noise.band import Noise
-from qinspect.inspector.noise.declared import Declared, declared_alpha
+from qinspect.inspector.noise.declared import Declared, declared_alpha, effective_alphas, several_alphas
+from qinspect.inspector.text import strip_root
 
 SEED_SIGNIFICANT_PERCENT = 1.0
 SEED_NOT_APPLIED_PERCENT = 0.1
@@ -39,6 +40,17 @@ class Evidence:
     def declared(self) -> tuple[Declared | None, Declared | None]:
         """The percentile_alpha that A and B are said to have."""
         return declared_alpha(self.a), declared_alpha(self.b)
+
+    @cached_property
+    def asked_ways(self) -> dict[str, str]:
+        """By role, where a point has an alpha of its own in A or B: the way its scale has to go by what they declare,
+        `up`, `down` or `` for none. {} where one alpha is declared for all, or one of them does not say."""
+        several = several_alphas(self.a), several_alphas(self.b)
+        if not any(several):
+            return {}
+        of_a, of_b = ({strip_root(n): x for n, x in effective_alphas(f).items()} for f in (self.a, self.b))
+        ways = {-1: "down", 0: "", 1: "up"}
+        return {n: ways[(of_b[n] > of_a[n]) - (of_b[n] < of_a[n])] for n in of_a.keys() & of_b.keys()}
 
     @cached_property
     def changed_weights(self) -> list[WeightPair]:

@@ -66,6 +66,14 @@ def alpha(e: Evidence) -> Iterator[Reason]:
         )
         return
     n_up = sum(p.difference is not None and p.difference.direction == "up" for p in changed)
+    if all(p.difference and p.difference.direction == e.asked_ways.get(p.role) for p in changed):
+        yield Reason(
+            "alpha-signature",
+            f"This is what an alpha of each point's own looks like: only alpha-sensitive points differ "
+            f"({len(changed)} of {len(sensitive)}), and each goes the way that its declared alpha asks for ({n_up} up, "
+            f"{len(changed) - n_up} down). {fingerprint}.",
+        )
+        return
     yield Reason(
         "mixed-signs",
         f"Only alpha-sensitive points differ, but with mixed signs ({n_up} up, {len(changed) - n_up} not). That cannot "
@@ -207,7 +215,7 @@ def _weights(e: Evidence) -> Iterator[Reason]:
             continue
         first = found[0]
         part = f", {share(first.n_changed, first.n)} of its elements" if first.n_changed is not None else ""
-        many = what.replace("tensor", "tensors")
+        many = what.replace("tensor", "tensors").replace("value", "values")
         text = f"{some(len(found), what, many)} {differ(len(found))}, first {visible(first.role, 120)}{part}."
         points = e.points(True) + e.points(False)
         sensitive_only = points and all(p.status.counts_as_same for p in e.points(False))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.noise.declared import Declared, declared_alpha
+from qinspect.inspector.noise.declared import Declared, declared_alpha, several_alphas, several_said
 from qinspect.inspector.whence.agreement import Interval
 from qinspect.inspector.whence.findings import whence
 from qinspect.inspector.whence.verdict import Verdict, bounds, verdict_of
@@ -26,23 +28,28 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What is said of a model's alpha, and what a run says of it. model: `A` or `B`. verdict: None where no run could
-    be asked. holds: whether the alpha that was declared is among those found, None where either is missing."""
+    be asked, or none had to be. holds: whether the alpha that was declared is among those found, None where either is
+    missing. several: where the provenance declares more than one alpha, which; they hold if a run gives every scale at
+    its own."""
 
     model: str
     declared: Declared | None
     verdict: Verdict | None
     holds: bool | None
+    several: str = ""
 
 
 def claims(
     a: Format, b: Format, runs: Sequence[Calibration], progress: Progress | None = None, named: bool = True
 ) -> tuple[Claim, ...]:
-    """Of A and of B, by the run that says most of it. named: by the user, who hears why none can be asked: raises what
-    asking them raises. One that was only at hand may be of one model alone, or damaged."""
+    """Of A and of B, by the run that says most of it. Where none can be asked about a model: raises what asking raises
+    if the runs were named, else nothing is known of it."""
     return tuple(_claim(model, fmt, runs, progress, named) for model, fmt in (("A", a), ("B", b)))
 
 
 def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None, named: bool) -> Claim:
+    if (several := several_alphas(fmt)) and any(_gives(run, fmt, several) for run in runs):
+        return Claim(model, None, None, True, several_said(several))
     declared = declared_alpha(fmt)
     found: list[Verdict] = []
     failed: QinspectError | None = None
@@ -54,7 +61,7 @@ def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progr
     if failed is not None and not found and named:
         raise failed
     verdict = min(found, key=_rank, default=None)
-    return Claim(model, declared, verdict, _holds(declared, verdict))
+    return Claim(model, declared, verdict, _holds(declared, verdict), several_said(several) if several else "")
 
 
 def _asked(run: Calibration, fmt: Format, what: str, progress: Progress | None) -> Verdict:
@@ -64,6 +71,19 @@ def _asked(run: Calibration, fmt: Format, what: str, progress: Progress | None) 
 
     verdict = verdict_of(whence(run, fmt, tick, chance=False))
     return verdict if verdict.kind in _BY_TABLES else verdict_of(whence(run, fmt, tick))
+
+
+def _gives(run: Calibration, fmt: Format, alphas: Mapping[str, float]) -> bool:
+    """Whether a run gives the scale of every point that has an alpha, to the bit."""
+    records = {r.role: r for r in fmt.scales() if r.role in alphas}
+    if records.keys() != alphas.keys() or any(n not in run.points for n in alphas):
+        return False
+    for role, r in records.items():
+        scale = run.applied(role, alphas[role]).rule.scale([t.upper for t in run.tables(role)])
+        stored = np.ravel(np.asarray(fmt.values(r), np.float32))
+        if stored.size != 1 or stored[0] != np.float32(scale):
+            return False
+    return True
 
 
 def _rank(v: Verdict) -> int:
@@ -83,6 +103,10 @@ def said(c: Claim) -> str:
     who = f"{c.model} is said to have alpha {c.declared.text} ({c.declared.where})" if c.declared else (
         f"Nothing says which alpha {c.model} was made with"
     )  # fmt: skip
+    if c.several:
+        who = f"{c.model} is said to have {c.several}, a point its own (provenance)"
+        if c.holds:
+            return f"{who}; the run gives each of its scales at its alpha, to the bit: the claim holds."
     if c.verdict is None:
         return f"{who}."
     if c.verdict.interval is None:

@@ -61,7 +61,7 @@ def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter
             if name in asked:
                 continue
             asked[name] = calibration_named(name)
-        return explain(compare(first, second, None, meter, sources=sources), asked, meter, named=bool(runs))
+        return explain(compare(first, second, None, meter, sources=sources), asked, meter, not sources.at_hand)
     finally:
         for calibration in asked.values():
             calibration.close()

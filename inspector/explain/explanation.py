@@ -36,16 +36,20 @@ class Explanation:
 
 
 def explain(
-    c: Comparison, runs: Mapping[str, Calibration] | None = None, progress: Progress | None = None, named: bool = True
+    c: Comparison,
+    runs: Mapping[str, Calibration] | None = None,
+    progress: Progress | None = None,
+    named: bool = True,
 ) -> Explanation:
     """Everything that can be said of a comparison. runs: by name, calibrations that are asked which alpha made each
-    model; left open. named: by the user, not only at hand. Raises what asking named ones raises."""
+    model; left open. named: somebody gave them, so raises what asking them raises; one that was at hand may be of
+    neither model, or of one."""
     runs = runs or {}
     settings = tuple(
         (s, None if s.reach is None else reacted(c, s.reach)) for s in differing_settings(c.a, c.b)
     )  # fmt: skip
     checked = claims(c.a, c.b, tuple(runs.values()), progress, named)
-    if all(claim.verdict is None for claim in checked):
+    if all(claim.verdict is None and claim.holds is None for claim in checked):
         runs = {}
     rivals = _rivals(c, settings)
     answer = c.effect.reason if c.effect else c.headline

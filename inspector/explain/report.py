@@ -64,7 +64,9 @@ def sections(e: Explanation) -> list[Section]:
 
 def _checked(e: Explanation) -> Iterator[str]:
     if e.runs:
-        yield from map(said, e.claims)
+        for claim in e.claims:
+            asked = claim.verdict is not None or claim.holds
+            yield said(claim) if asked else f"{said(claim)} The calibration at hand is not of this model."
     elif any(claim.declared for claim in e.claims):
         yield "No calibration was at hand: nothing says whether the alphas are those that are declared."
 
@@ -114,7 +116,8 @@ def _weights(e: Explanation) -> Iterator[str]:
 def text(e: Explanation, width: int | None) -> str:
     """For people. width: columns of the terminal, None for a pipe."""
     w = width or PIPE_WIDTH
-    lines = [_model("A", e.comparison.a), _model("B", e.comparison.b)]
+    models = [_model("A", e.comparison.a), _model("B", e.comparison.b)]
+    lines = [x for m in models for x in folded(m[:5], m[5:], width)] if width else models
     lines += [f"run  {visible(run)}" for run in e.runs]
     for s in sections(e):
         lines += ["", *folded(f"{s.title:<10}", s.sentences[0] if s.sentences else "", w)]

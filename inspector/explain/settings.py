@@ -8,7 +8,7 @@ from typing import Any
 
 from qinspect.inspector.explain.reach import REACH, Reach
 from qinspect.inspector.formats import Format
-from qinspect.inspector.noise.declared import declared_alpha, provenance_of
+from qinspect.inspector.noise.declared import declared_alpha, provenance_of, several_alphas, several_said
 from qinspect.inspector.text import brief, visible
 
 ALPHA = "percentile_alpha"
@@ -39,12 +39,17 @@ def differing_settings(a: Format, b: Format) -> tuple[DeclaredSetting, ...]:
 
 def _alpha(a: Format, b: Format) -> Iterator[DeclaredSetting]:
     of_a, of_b = declared_alpha(a), declared_alpha(b)
-    if of_a is None and of_b is None:
+    several = several_alphas(a), several_alphas(b)
+    if of_a is None and of_b is None and several[0] == several[1]:
         return
     if of_a is not None and of_b is not None and of_a.value == of_b.value:
         return
-    places = {d.where: None for d in (of_a, of_b) if d is not None}
-    texts = [None if d is None else d.text for d in (of_a, of_b)]
+    made = [
+        (d.text, d.where) if d else (several_said(s), "provenance") if s else None
+        for d, s in zip((of_a, of_b), several, strict=True)
+    ]
+    places = {m[1]: None for m in made if m}
+    texts = [m[0] if m else None for m in made]
     yield DeclaredSetting(ALPHA, texts[0], texts[1], " and ".join(places), REACH[ALPHA])
 
 

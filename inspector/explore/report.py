@@ -14,7 +14,7 @@ from qinspect.inspector.explore.kinds import place
 from qinspect.inspector.explore.placed import Placed
 from qinspect.inspector.explore.rules import BITS, RULES
 from qinspect.inspector.explore.view import View
-from qinspect.inspector.explore.wording import alpha_text, decibels, lies, share
+from qinspect.inspector.explore.wording import alpha_text, between, decibels, lies, share
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, some
@@ -149,7 +149,7 @@ def best_cells(f: Best) -> list[str]:
     """What it is for, alpha, mean, worst, where, how many."""
     alpha = alpha_text(f.alpha) if f.alpha is not None else ""
     if f.low is not None and f.high is not None:
-        alpha = f"{alpha_text(f.low)}..{alpha_text(f.high)}"
+        alpha = between((f.low, f.high))
     return [f.label, alpha, decibels(f.mean_db), decibels(f.worst_db), f.worst, str(f.n)]
 
 

@@ -34,7 +34,12 @@ def lies(p: Placed | None) -> str:
         return "largest |x|"
     if p.alphas is None:
         return p.beyond or "n/a"
-    low, high = map(alpha_text, p.alphas)
+    return between(p.alphas)
+
+
+def between(alphas: tuple[float, float]) -> str:
+    """Two alphas and what lies between, or the one that both are."""
+    low, high = map(alpha_text, alphas)
     return low if low == high else f"{low}..{high}"
 
 

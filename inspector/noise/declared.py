@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.formats import Format
+from qinspect.inspector.text import strip_root
 
 _ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|0|1(?:\.0+)?)(?![\d.])", re.IGNORECASE)
 
@@ -53,9 +55,24 @@ def claimed_alpha(path: Path) -> str | None:
     return None
 
 
+def several_alphas(fmt: Format) -> Mapping[str, float]:
+    """Of each point by role, which alpha reached it, by the checkpoint's provenance; {} unless there are several."""
+    alphas = {strip_root(n): a for n, a in effective_alphas(fmt).items()}
+    return alphas if len({*alphas.values()}) > 1 else {}
+
+
+def several_said(alphas: Mapping[str, float]) -> str:
+    """`3 alphas, 0.999 .. 1`."""
+    values = {*alphas.values()}
+    return f"{len(values)} alphas, {min(values):.9g} .. {max(values):.9g}"
+
+
 def declared_alpha(fmt: Format) -> Declared | None:
     """What the checkpoint's own provenance says, where it names one alpha: that which reached its points, else that
-    which was asked for. Else what a directory name claims."""
+    which was asked for. Else what a directory name claims. None where its points have several, or where their scales
+    were replaced by those of a rule without alpha."""
+    if several_alphas(fmt) or (provenance_of(fmt).get("applied") and not effective_alphas(fmt)):
+        return None
     requested = provenance_of(fmt).get("requested")
     alphas = requested.get("alphas") if isinstance(requested, dict) else None
     for found in ({*effective_alphas(fmt).values()}, alphas):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from apply_cases import Apply, changed, data_of, entries, header_of
+from commands import Command
 from native_files import written
 from quamba_files import load_state
 
@@ -206,3 +208,40 @@ def test_rules_without_alpha(apply: Apply, own: Own, tmp_path: Path, rule: str) 
         assert r["now"] == pytest.approx(float(w_max) / 127, rel=1e-3)  # absmax keeps the dtype of the values
         assert r["alpha"] is None
     calibration.close()
+
+
+def test_alphas_of_points_are_what_the_checkpoint_is_said_to_have(
+    apply: Apply, own: Own, tmp_path: Path, capsys: pytest.CaptureFixture[str], source_root: Path
+) -> None:
+    """Some scales go up and others down, as the alpha of each asks: that is no other setting, and no edited file."""
+    source, out = own.of(0.98), tmp_path / "new"
+    apply.json(
+        own.run, "--points", "*.ssm_state_act:input=1", "--points", "*.[0-3].*.x_conv_out:input=0.9", "--to", source,
+        "--out", out,
+    )  # fmt: skip
+    explain = Command("explain", capsys, source_root)
+    found = explain.json(source, out, "--run", own.run)
+    assert found["answer"]["rule"] == "effective"
+    assert "each point by its own" in found["answer"]["text"]
+    assert "mixed-signs" not in {r["rule"] for r in found["evidence"]}
+    assert [(s["a"], s["b"]) for s in found["declared"]] == [("0.98", "3 alphas, 0.9 .. 1")]
+    assert [c["holds"] for c in found["claims"]] == [True, True]
+    assert "each of its scales at its alpha, to the bit" in found["claims"][1]["says"]
+
+    back = tmp_path / "back"  # its scales are those of before
+    shutil.copytree(out, back)
+    shutil.copy(source / FILE, back / FILE)
+    assert [c["holds"] for c in explain.json(source, back, "--run", own.run)["claims"]] == [True, None]
+    lowered = explain.json(back, out, "--run", own.run)
+    assert lowered["answer"]["rule"] == "not-as-declared"
+    assert "do not go as theirs ask" in lowered["answer"]["text"]
+
+
+def test_a_rule_without_alpha_leaves_none_declared(
+    apply: Apply, own: Own, tmp_path: Path, capsys: pytest.CaptureFixture[str], source_root: Path
+) -> None:
+    source, out = own.of(0.98), tmp_path / "new"
+    apply.json(own.run, "--rule", "mse", "--to", source, "--out", out)
+    found = Command("explain", capsys, source_root).json(source, out, "--run", own.run)
+    assert [(s["a"], s["b"]) for s in found["declared"]] == [("0.98", None)]
+    assert found["claims"][1]["declared"] is None

@@ -35,9 +35,10 @@ MIXER = "backbone.layers.0.mixer."
     ("words", "said"),
     [
         ((), "neither an alpha nor a rule without one is given. Give --alpha A."),
-        (("--alpha", "1.5"), "is no alpha; expected a number from 0 to 1; found 1.5"),
-        (("--alpha", "nan"), "is no alpha"),
-        (("--points", "*=x"), "is no alpha; expected GLOB=ALPHA with an alpha from 0 to 1; found x"),
+        (("--alpha", "1.5"), "--alpha is a share; expected a number from 0 to 1; found 1.5"),
+        (("--alpha", "nan"), "--alpha is a share"),
+        (("--points", "*=x"), "--points *=x is no number; expected GLOB=ALPHA with an alpha from 0 to 1; found x"),
+        (("--points", "*=2"), "the alpha of --points *=2 is a share; expected a number from 0 to 1; found 2.0"),
         (("--points", "*"), "no alpha is given for the points *"),
         (("--rule", "mse", "--alpha", "0.9"), "the rule mse has no alpha"),
         (("--rule", "absmax", "--points", "*=0.9"), "the rule absmax has no alpha"),

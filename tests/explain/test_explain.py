@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,11 @@ from whence_cases import calibration, ema, largest, name, scales_of, streams
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance
 from qinspect.inspector.calibrate.shards import TABLES
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.compare import compare
+from qinspect.inspector.explain import report
+from qinspect.inspector.explain.explanation import explain as explained
+from qinspect.inspector.formats import format_of
 
 if TYPE_CHECKING:
     from conftest import Quamba, Run
@@ -145,6 +151,29 @@ def test_a_run_of_another_model_is_said(explain: Command, quamba: Quamba, tmp_pa
     calibration(tmp_path / "run", {name(0): streams(1, 1, 3, "float16")[name(0)]}).close()
     _, err = explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--run", tmp_path / "run", code=2)
     assert "are of no point of the run" in err
+
+
+def test_a_run_at_hand_that_is_of_another_model_is_no_error(quamba: Quamba, tmp_path: Path) -> None:
+    """It was found by what one of the two says of its making: nobody asked for it about the other."""
+    a, b = (format_of(open_checkpoint(quamba(n))) for n in ("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"))
+    run = calibration(tmp_path / "run", {name(0): streams(1, 1, 3, "float16")[name(0)]})
+    found = explained(compare(a, b), {"mine": run}, named=False)
+    run.close()
+    assert [c.verdict for c in found.claims] == [None, None]
+    assert found.runs == ()
+    assert "No calibration was at hand" in " ".join(report.text(found, None).split())
+
+
+def test_scales_of_another_shape_are_not_counted_as_the_same(explain: Command, quamba: Quamba) -> None:
+    words = quamba("m1_w8a8_pa0.9995"), quamba("m2_w8a8_gh")
+    found = explain.json(*words)
+    assert {p["place"]: p["n"] for p in found["places"]} == {
+        "layers.*.mixer.in_proj:input": 2, "layers.*.mixer.out_proj:input": 2
+    }  # fmt: skip
+    text = " ".join(explain(*words)[0].split())
+    assert re.search(
+        r"0 of 4 activation scales are the same\. \d+ activation scales of A or B cannot be compared", text
+    )
 
 
 def test_torch_is_not_imported(quamba: Quamba) -> None:

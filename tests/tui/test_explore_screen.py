@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
+from qinspect.tui.widgets.text_pane import TextPane
 
 Checked = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Checked] = {}
@@ -282,6 +284,8 @@ async def check_distribution(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, DistributionScreen)
     assert d.app.screen.name_shown == NAMES[1]
     assert d.app.screen.pane.alpha == HERE
+    await d.press("W")  # nothing here can start a run
+    assert d.app.screen.hints.status == "from the runs screen; else: qinspect apply RUN --alpha A"
     await d.press("escape", "k")
     assert isinstance(d.app.screen, ExploreScreen)
 
@@ -396,8 +400,21 @@ async def check_repaint(d: Driver, key: str) -> None:
 
 @check
 async def check_copy_row(d: Driver, key: str) -> None:
+    sent: list[str] = []
+    assert d.app._driver is not None
+    d.app._driver.write = sent.append  # type: ignore[method-assign, assignment]
     await d.press(key)
     assert screen_of(d).hints.status == "sent to the terminal's clipboard: the row"
+    await d.press("t")
+    await d.type("0.99937123")
+    await d.press("enter")
+    await d.until(lambda: "| exact" in view_of(d), "the exact numbers")
+    sent.clear()
+    await d.press(key)
+    (found,) = (s for s in sent if s.startswith("\x1b]52"))
+    name, rule, alpha, bits, scale, *_ = base64.b64decode(found.split(";")[2].rstrip("\a")).decode().split("\t")
+    exact = cases.ema(STREAMS[NAMES[0]], 0.99937123)
+    assert (name, rule, alpha, bits, scale) == (NAMES[0], "ema", "0.99937123", "8", f"{exact:.6g}")
 
 
 @check
@@ -424,6 +441,8 @@ async def check_help(d: Driver, key: str) -> None:
     for action in EXPLORE_ACTIONS:
         assert action.help in lines
         assert key_text(action.keys[0]) in lines
+    pane = d.app.screen.query_one("#help", TextPane)
+    assert pane.max_scroll_x == 0  # folded: nothing is beyond the right edge
     await d.press("escape")
     assert isinstance(d.app.screen, ExploreScreen)
 

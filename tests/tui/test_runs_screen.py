@@ -811,7 +811,14 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         n = explorer.explorer.numbers
         assert explorer.explorer.chosen.alpha == 0.9
         assert [np.float32(n.scale[0, explorer.explorer.grid.names.index(name)])] == [np.float32(stored[0])]
-        await d.press("q")
+        await d.press("a")
+        await d.until(lambda: isinstance(d.app.screen, DistributionScreen), "a point of the explorer")
+        await d.press("W")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply, from the explorer")
+        form = d.app.screen
+        assert isinstance(form, StartScreen)
+        assert (form.values["run"], form.values["alpha"]) == (run.id, "0.9")
+        await d.press("escape", "escape", "q")
         assert d.app.screen is d.runs
 
         await d.press("a")

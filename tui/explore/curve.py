@@ -94,8 +94,8 @@ def curve_lines(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> list[Lin
 
 def _heading(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> Line:
     p = x.grid.points[point]
-    samples = f"in {some(p.n_samples, 'sample')}" if p.n_samples else p.pooled_instead
-    parts = [shown(p.name, 80), f"{count(p.n)} values {samples}"]
+    samples = f" in {some(p.n_samples, 'sample')}" if p.n_samples else f", {p.pooled_instead}"
+    parts = [shown(p.name, 80), f"{count(p.n)} values{samples}"]
     parts += ["rotated"] if p.rotated else []
     parts += [] if p.exact else ["upper bounds"]
     parts.append("8 bits filled, 4 bits a line")

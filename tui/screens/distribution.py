@@ -58,10 +58,12 @@ class DistributionScreen(ActionScreen):
         glyphs: Glyphs,
         apply: Callable[[float], None] | None = None,
         alpha: float | None = None,
+        why_not: str = "alpha is of activations: the runs screen has those of a calibration",
     ) -> None:
-        """apply: asks for a checkpoint that an alpha shall be put into; None where the points are of no calibration.
-        alpha: where the cursor begins; None for where it always does."""
+        """apply: asks for a checkpoint that an alpha shall be put into; None where that cannot be asked here, and
+        `why_not` says why. alpha: where the cursor begins; None for where it always does."""
         super().__init__()
+        self._why_not = why_not
         self._first_alpha = alpha
         self.source = source
         self._apply = apply
@@ -241,7 +243,7 @@ class DistributionScreen(ActionScreen):
 
     def action_apply_alpha(self) -> None:
         if self._apply is None:
-            self.hints.say("alpha is of activations: the runs screen has those of a calibration")
+            self.hints.say(self._why_not)
         else:
             self._apply(self.pane.alpha)
 

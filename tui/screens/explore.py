@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 
 from textual import on
 
@@ -25,6 +26,7 @@ from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.widgets.table import TableHeader
 
 NAMES = tuple(RULES)
+NO_RUNS_HERE = "from the runs screen; else: qinspect apply RUN --alpha A"
 
 
 class ExploreScreen(Filtering, ExploreBase):
@@ -151,7 +153,9 @@ class ExploreScreen(Filtering, ExploreBase):
         if x is None or point is None:
             return
         self._source = self._source or RunSource(x.calibration)
-        self.app.push_screen(DistributionScreen(self._source, x.grid.names[point], self.glyphs, alpha=x.chosen.alpha))
+        ask = partial(self.apply, x.calibration) if self.apply else None
+        name, alpha = x.grid.names[point], x.chosen.alpha
+        self.app.push_screen(DistributionScreen(self._source, name, self.glyphs, ask, alpha, NO_RUNS_HERE))
 
     # --- rows ---
 
@@ -218,7 +222,8 @@ class ExploreScreen(Filtering, ExploreBase):
         if x is None or point is None:
             return
         chosen = x.chosen
-        alpha = alpha_text(ALPHAS[x.index]) if x.has_alpha else ""
+        shown_at = ALPHAS[x.index] if x.exact_of(point) is None else chosen.alpha
+        alpha = alpha_text(shown_at) if x.has_alpha else ""
         cells = [cell(x, point, c) for c in ("scale", "clipped", "dB 8", "dB 4", "lost", "best alpha", "lies at")]
         copy_to_terminal(self.app, "\t".join([x.grid.names[point], chosen.rule, alpha, str(chosen.bits), *cells]))
         self.hints.say("sent to the terminal's clipboard: the row")

@@ -70,10 +70,17 @@ class ExploreBase(ActionScreen):
     actions = EXPLORE_ACTIONS
 
     def __init__(
-        self, open_run: Callable[[], Calibration], wanted: Wanted, glyphs: Glyphs, is_root: bool = False
+        self,
+        open_run: Callable[[], Calibration],
+        wanted: Wanted,
+        glyphs: Glyphs,
+        is_root: bool = False,
+        apply: Callable[[Calibration, float], None] | None = None,
     ) -> None:
-        """open_run: called in a thread."""
+        """open_run: called in a thread. apply: asks for a checkpoint that an alpha shall be put into; None where there
+        is no screen of runs to start that on."""
         super().__init__()
+        self.apply = apply
         self.open_run, self.wanted, self.glyphs, self.is_root = open_run, wanted, glyphs, is_root
         self.explorer: Explorer | None = None
         self.problem = ""

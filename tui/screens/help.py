@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -29,6 +30,18 @@ def compare_signs(g: Glyphs) -> tuple[tuple[str, str], ...]:
         (g.broken, "unreadable"),
         (g.bookmark, "bookmark"),
     )
+
+
+def _folded(name: str, meaning: str, width: int, room: int) -> list[list[Piece]]:
+    """A name of `width` columns and what it means, behind it on as many lines as that takes."""
+    first, *rest = textwrap.wrap(meaning, max(20, room - width - 2)) or [""]
+    return [[(f"  {name:<{width}}", "name"), (first, "")], *([(" " * (width + 2), ""), (part, "")] for part in rest)]
+
+
+WIDTH = 88
+"""Columns of the box at most, as qinspect.tcss has it."""
+CHROME = 7
+"""Of those, what border, padding and scrollbar take."""
 
 
 class HelpScreen(ModalScreen[None]):
@@ -60,10 +73,13 @@ class HelpScreen(ModalScreen[None]):
             yield TextPane(id="help")
 
     def on_mount(self) -> None:
-        self.query_one(TextPane).show(self.lines())
+        self.on_resize()
 
-    def lines(self) -> list[list[Piece]]:
-        """One line an action, in groups."""
+    def on_resize(self) -> None:
+        self.query_one(TextPane).show(self.lines(min(WIDTH, self.app.size.width) - CHROME))
+
+    def lines(self, room: int = WIDTH) -> list[list[Piece]]:
+        """One line an action, in groups; folded where `room` columns are too few."""
         shown = {name: ", ".join(map(key_text, keys)) for name, keys in self.keys.items()}
         width = max(map(len, shown.values())) + 1
         lines: list[list[Piece]] = []
@@ -72,9 +88,10 @@ class HelpScreen(ModalScreen[None]):
             if action.group != group:
                 group = action.group
                 lines += [[], [(group, "accent")]]
-            lines.append([(f"  {shown[action.name]:<{width}}", "name"), (action.help, "")])
+            lines += _folded(shown[action.name], action.help, width, room)
         lines += [[], [("Signs", "accent")]]
-        lines += [[(f"  {sign:<{width}}", "name"), (meaning, "")] for sign, meaning in self.signs]
+        for sign, meaning in self.signs:
+            lines += _folded(sign, meaning, width, room)
         return lines[1:]
 
     def action_scroll(self, rows: int) -> None:

@@ -198,7 +198,8 @@ class RunsDoing(RunsBase):
         except QinspectError as e:
             self.hints.say(shown(str(e), 300))
             return
-        self.app.push_screen(ExploreScreen(lambda: open_calibration(run), Wanted(run.spec.name), self.glyphs))
+        wanted, ask = Wanted(run.spec.name), partial(self._ask_to_apply, run)
+        self.app.push_screen(ExploreScreen(lambda: open_calibration(run), wanted, self.glyphs, apply=ask))
 
     def action_compare_outputs(self) -> None:
         """The first and the last of the models that the run made; one alone beside the model that is open."""
