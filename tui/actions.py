@@ -237,7 +237,9 @@ _SHOWN = {
 
 IN_README = ("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette")
 """Actions that a newcomer needs besides those of the hint bar."""
-RUNS_IN_README = ("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "open_output")
+RUNS_IN_README = (
+    *("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "explore", "apply_alpha", "open_output"),
+)
 """The same for the runs screen."""
 
 

@@ -39,7 +39,7 @@ TWO_COLUMNS = (
     ColumnSpec("changed", 15, True, 112),
     ColumnSpec("kind", 10, False, 96),
     ColumnSpec("copies", 6, True, 128),
-    ColumnSpec("band", 14, False, 144),
+    ColumnSpec("band", 14, False, 112),
 )
 
 Value = tuple[float, float, int] | str

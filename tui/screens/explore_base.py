@@ -311,6 +311,6 @@ class ExploreBase(ActionScreen):
         left = self.query_one("#explore-left")
         left.set_class(self.zoomed, "hidden")
         self.query_one("#explore-body").styles.layout = "horizontal" if wide else "vertical"
-        left.styles.width = width // 2 if wide else "1fr"
+        left.styles.width = width * 3 // 5 if wide else "1fr"
         left.styles.height = "1fr" if wide else max(5, (height - 3) * 2 // 5)
         self.show_heads()
