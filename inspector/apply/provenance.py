@@ -20,11 +20,10 @@ from qinspect.inspector.apply.plan import Array, Plan, Replacement
 from qinspect.inspector.checkpoint.opening import read_json
 from qinspect.inspector.errors import BrokenFile, CannotApply
 from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD
+from qinspect.inspector.noise.declared import SIDECAR_SCHEMA
 from qinspect.inspector.text import strip_root
 
 T = TypeVar("T")
-SIDECAR = "applied.json"
-SIDECAR_SCHEMA = "qinspect.applied/1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from qinspect.inspector.apply.edits import Edits, edited
 from qinspect.inspector.apply.places import edits_of
 from qinspect.inspector.apply.plan import Plan
 from qinspect.inspector.apply.provenance import (
-    SIDECAR,
     Origin,
     SourceFile,
     config_bytes,
@@ -28,6 +27,7 @@ from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.opening import CONFIG_FILES, SUFFIXES, read_json
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError
+from qinspect.inspector.noise.declared import SIDECAR
 from qinspect.inspector.whole_file import new_folder
 
 Progress = Callable[[str, int, int], None]

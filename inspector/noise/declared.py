@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qinspect.inspector.checkpoint.opening import read_json
+from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.text import strip_root
+
+SIDECAR, SIDECAR_SCHEMA = "applied.json", "qinspect.applied/1"
+"""What `qinspect apply` writes beside a checkpoint whose own config has no room for it."""
 
 _ALPHA_IN_NAME = re.compile(r"(?:^|[^a-z])pa[-_]?(0?\.\d+|0|1(?:\.0+)?)(?![\d.])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """text: the alpha as it is written. where: what says so, `directory name` or `provenance`."""
+    """text: the alpha as it is written. where: what says so, `directory name`, `provenance` or `applied.json`."""
 
     text: str
     where: str
@@ -67,10 +72,28 @@ def several_said(alphas: Mapping[str, float]) -> str:
     return f"{len(values)} alphas, {min(values):.9g} .. {max(values):.9g}"
 
 
+def _applied_alphas(fmt: Format) -> dict[str, object] | None:
+    """Of each point by role, the alpha that was applied last, by the file beside the checkpoint; None where there is
+    none, or it is not what `apply` writes."""
+    path = fmt.checkpoint.path
+    try:
+        content = read_json((path if path.is_dir() else path.parent) / SIDECAR)
+        if content.get("schema") != SIDECAR_SCHEMA:
+            return None
+        return {str(r["point"]): r["alpha"] for entry in content["applied"] for r in entry["replaced"]}
+    except (QinspectError, OSError, KeyError, TypeError):
+        return None
+
+
 def declared_alpha(fmt: Format) -> Declared | None:
     """What the checkpoint's own provenance says, where it names one alpha: that which reached its points, else that
     which was asked for. Else what a directory name claims. None where its points have several, or where their scales
-    were replaced by those of a rule without alpha."""
+    were replaced by those of a rule without alpha, or only some of them."""
+    applied = _applied_alphas(fmt)
+    if applied is not None:
+        alphas_now = [applied.get(r.role) for r in fmt.scales() if r.alpha_sensitive]
+        one = alphas_now[0] if alphas_now and all(a == alphas_now[0] for a in alphas_now) else None
+        return Declared(repr(one), SIDECAR) if _is_alpha(one) else None
     if several_alphas(fmt) or (provenance_of(fmt).get("applied") and not effective_alphas(fmt)):
         return None
     requested = provenance_of(fmt).get("requested")

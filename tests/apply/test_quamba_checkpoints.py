@@ -21,6 +21,7 @@ from qinspect.inspector.apply.provenance import Origin
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
 from qinspect.inspector.formats import format_of
+from qinspect.inspector.noise.declared import Declared, declared_alpha
 
 if TYPE_CHECKING:
     from conftest import Quamba, Run
@@ -157,6 +158,24 @@ def test_any_scales_twice_are_once_and_back_is_the_file(
         assert state[mixer(layer, "x_proj.a")].item() == (torch.tensor(s) / s_out).item()
         assert state[mixer(layer, "x_proj.alpha")] == (s_w * torch.tensor(s) / s_out).item()
     shutil.rmtree(tmp_path)
+
+
+def test_the_alpha_that_was_applied_is_what_the_checkpoint_declares(
+    apply: Apply, quamba: Quamba, run_of: Run, tmp_path: Path
+) -> None:
+    def declared(folder: Path) -> Declared | None:
+        return declared_alpha(format_of(open_checkpoint(folder)))
+
+    run = run_of("base_mamba1")
+    apply(run, "--alpha", "0.99", "--to", quamba(A), "--out", tmp_path / "pa-0.5")
+    assert declared(tmp_path / "pa-0.5") == Declared("0.99", "applied.json")
+    apply(run, "--points", "layers.0.*=0.9", "--to", tmp_path / "pa-0.5", "--out", tmp_path / "two")
+    assert declared(tmp_path / "two") is None
+    apply(run, "--points", "layers.0.*=0.9", "--to", quamba(A), "--out", tmp_path / "some")
+    assert declared(tmp_path / "some") is None
+    for damage in ("[]", '{"schema": "qinspect.applied/1", "applied": [7]}', "{"):
+        (tmp_path / "pa-0.5" / "applied.json").write_text(damage)
+        assert declared(tmp_path / "pa-0.5") == Declared("0.5", "directory name")
 
 
 def test_what_was_applied_is_told_beside_the_file(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
