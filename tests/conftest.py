@@ -15,7 +15,10 @@ from safetensors.numpy import save_file
 hypothesis.settings.register_profile("qinspect", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("qinspect")
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what tests start
+# Ignored under nohup, or in the background of a shell's script, and so they would be by what tests start
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 Quamba = Callable[[str], Path]
 """Name of a fixture to the folder of its checkpoint."""
