@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
-from qinspect.inspector.printing import AsJson, Meter, print_json, print_table, print_text, terminal_width, with_meter
+from qinspect.inspector.printing import (
+    AsJson,
+    Meter,
+    opened_model,
+    print_json,
+    print_table,
+    print_text,
+    terminal_width,
+    with_meter,
+)
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
@@ -139,12 +148,7 @@ def _discard_stdout() -> None:
 
 
 def _open(path: str) -> Format:
-    from qinspect.inspector.checkpoint import open_checkpoint
-    from qinspect.inspector.formats import format_of
-
-    return with_meter(
-        lambda meter: format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
-    )
+    return with_meter(lambda meter: opened_model(path, meter))
 
 
 @app.default

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
+    from qinspect.inspector.formats import Format
     from qinspect.inspector.table import Table
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
@@ -102,6 +103,14 @@ class Meter:
         """Erase what is shown."""
         if self.shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def opened_model(path: str, meter: Meter) -> Format:
+    """A checkpoint, with its progress on the meter. Raises as `open_checkpoint`."""
+    from qinspect.inspector.checkpoint import open_checkpoint
+    from qinspect.inspector.formats import format_of
+
+    return format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
 
 
 def with_meter(work: Callable[[Meter], T]) -> T:

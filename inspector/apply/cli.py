@@ -18,11 +18,9 @@ from qinspect.inspector.apply.choice import Request, checked_alpha, parse_points
 from qinspect.inspector.apply.write import write
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.calibrate.stored import RUN_HELP, calibration_named
-from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.formats import Format, format_of
-from qinspect.inspector.printing import AsJson, Meter, print_json, print_text, terminal_width, with_meter
-from qinspect.inspector.text import visible
+from qinspect.inspector.formats import Format
+from qinspect.inspector.printing import AsJson, Meter, opened_model, print_answer, with_meter
 
 Alpha = Annotated[float | None, Parameter(help="For every point that the recipe makes by a percentile.")]
 Rule = Annotated[
@@ -60,19 +58,16 @@ def apply_command(
     check_target(out)
 
     def work(meter: Meter) -> Application:
-        fmt = _opened(to, meter)
+        fmt = opened_model(to, meter)
         if scales_from is not None:
-            applied = of_checkpoint(_opened(scales_from, meter), fmt, request, str(out))
+            applied = of_checkpoint(opened_model(scales_from, meter), fmt, request, str(out))
         else:
             applied = _by_run(str(run), fmt, request, str(out), meter)
         return applied if dry_run else replace(applied, written=write(applied.plan, out, applied.origin, meter))
 
     with _interrupted_by_sigterm():
         done = with_meter(work)
-    if as_json:
-        print_json(report.payload(done))
-    else:
-        print_text(report.text(done, terminal_width()))
+    print_answer(as_json, lambda: report.payload(done), lambda width: report.text(done, width))
     return 0
 
 
@@ -82,10 +77,6 @@ def _check(run: str | None, request: Request, scales_from: str | None) -> None:
     asks = request.alpha is not None or request.rule is not None or any(p.alpha is not None for p in request.points)
     if scales_from is not None and asks:
         raise UsageError("--scales-from takes scales as they are, without alpha or rule", cure="Leave those out.")
-
-
-def _opened(name: str, meter: Meter) -> Format:
-    return format_of(open_checkpoint(name, lambda d, t: meter(f"opening {visible(name, 60)}", d, t)))
 
 
 def _by_run(name: str, fmt: Format, request: Request, out: str, meter: Meter) -> Application:

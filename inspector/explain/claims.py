@@ -11,6 +11,7 @@ from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.noise.declared import Declared, declared_alpha, several_alphas, several_said
+from qinspect.inspector.noise.sources import gives
 from qinspect.inspector.whence.agreement import Interval
 from qinspect.inspector.whence.findings import whence
 from qinspect.inspector.whence.verdict import Verdict, bounds, verdict_of
@@ -78,12 +79,7 @@ def _gives(run: Calibration, fmt: Format, alphas: Mapping[str, float]) -> bool:
     records = {r.role: r for r in fmt.scales() if r.role in alphas}
     if records.keys() != alphas.keys() or any(n not in run.points for n in alphas):
         return False
-    for role, r in records.items():
-        scale = run.applied(role, alphas[role]).rule.scale([t.upper for t in run.tables(role)])
-        stored = np.ravel(np.asarray(fmt.values(r), np.float32))
-        if stored.size != 1 or stored[0] != np.float32(scale):
-            return False
-    return True
+    return all(gives(run, n, alphas[n], np.asarray(fmt.values(r), np.float32)) for n, r in records.items())
 
 
 def _rank(v: Verdict) -> int:

@@ -7,15 +7,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.stored import Calibration, calibration_named
-from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.explain import report
 from qinspect.inspector.explain.explanation import Explanation, explain
-from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.noise.sources import sources_of
-from qinspect.inspector.printing import AsJson, Meter, print_json, print_text, terminal_width, with_meter
-from qinspect.inspector.text import visible
+from qinspect.inspector.printing import AsJson, Meter, opened_model, print_answer, with_meter
 
 
 def explain_command(
@@ -43,17 +40,13 @@ def explain_command(
     if markdown and as_json:
         raise UsageError("--json and --markdown exclude each other", cure="Give one of them.")
     found = with_meter(lambda meter: _explanation(a, b, run or [], noise or [], meter))
-    if as_json:
-        print_json(report.payload(found))
-    elif markdown:
-        print_text(report.markdown(found))
-    else:
-        print_text(report.text(found, terminal_width()))
+    text = (lambda _: report.markdown(found)) if markdown else (lambda width: report.text(found, width))
+    print_answer(as_json, lambda: report.payload(found), text)
     return 0
 
 
 def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter) -> Explanation:
-    first, second = _open(a, meter), _open(b, meter)
+    first, second = opened_model(a, meter), opened_model(b, meter)
     sources = sources_of(first, second, noise, runs[0] if runs else None)
     asked: dict[str, Calibration] = {} if sources.run is None else {sources.run_name: sources.run}
     try:
@@ -65,7 +58,3 @@ def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter
     finally:
         for calibration in asked.values():
             calibration.close()
-
-
-def _open(path: str, meter: Meter) -> Format:
-    return format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))

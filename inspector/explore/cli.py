@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.stored import RUN_HELP, Calibration, calibration_named
-from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import CannotOpen, UsageError
 from qinspect.inspector.explore import report
 from qinspect.inspector.explore.kept import opened
@@ -16,18 +15,17 @@ from qinspect.inspector.explore.one import default_rule
 from qinspect.inspector.explore.placed import Stored, stored_scales
 from qinspect.inspector.explore.rules import RULES
 from qinspect.inspector.explore.view import Asked, View, view
-from qinspect.inspector.formats import format_of
 from qinspect.inspector.printing import (
     AsJson,
     Meter,
     narrate,
+    opened_model,
     print_json,
     print_text,
     terminal_width,
     with_meter,
     write,
 )
-from qinspect.inspector.text import visible
 from qinspect.inspector.whole_file import replacing
 
 RuleName = Literal["ema", "pooled", "max", "mean", "mse", "entropy", "absmax"]
@@ -81,10 +79,7 @@ def _question(calibration: Calibration, alpha: float | None, rule: str | None, b
 def _asked(calibration: Calibration, asked: Asked, checkpoint: str | None, meter: Meter) -> View:
     stored: dict[str, Stored] | None = None
     if checkpoint is not None:
-        fmt = format_of(
-            open_checkpoint(checkpoint, lambda d, t: meter(f"opening {visible(checkpoint, 60)}", d, t))
-        )  # fmt: skip
-        stored = stored_scales(calibration, fmt)
+        stored = stored_scales(calibration, opened_model(checkpoint, meter))
     grid = opened(calibration, lambda d, t: meter("every alpha of every point", d, t))
     return view(calibration, grid, asked, stored, checkpoint or "", lambda d, t: meter("reading tables", d, t))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
@@ -66,14 +67,19 @@ def one_pass(run: Calibration, fmt: Format) -> bool:
             if any(np.array_equal(stored, result.scales.get(r.role, np.empty(0))) for result in run.results):
                 continue
             alpha = reached.get(r.role)
-            if alpha is None or stored.size != 1:
-                return False
-            tables = [t.upper for t in run.tables(r.role)]
-            if np.float32(run.applied(r.role, alpha).rule.scale(tables)) != stored.reshape(-1)[0]:
+            if alpha is None or not gives(run, r.role, alpha, stored):
                 return False
     except (QinspectError, ValueError):
         return False
     return True
+
+
+def gives(run: Calibration, role: str, alpha: float, stored: NDArray[np.float32]) -> bool:
+    """Whether the recipe gives this scale of a point at an alpha, to the bit. False for more than one number."""
+    if stored.size != 1:
+        return False
+    tables = [t.upper for t in run.tables(role)]
+    return bool(np.float32(run.applied(role, alpha).rule.scale(tables)) == stored.reshape(-1)[0])
 
 
 def same_order(a: Format, b: Format) -> bool | None:

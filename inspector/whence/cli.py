@@ -7,10 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.stored import RUN_HELP, calibration_named
-from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.formats import format_of
-from qinspect.inspector.printing import AsJson, Meter, print_answer, with_meter
-from qinspect.inspector.text import visible
+from qinspect.inspector.printing import AsJson, Meter, opened_model, print_answer, with_meter
 from qinspect.inspector.whence import report
 from qinspect.inspector.whence.findings import Findings, whence
 from qinspect.inspector.whence.verdict import verdict_of
@@ -27,9 +24,7 @@ def whence_command(
     calibration = calibration_named(run)
 
     def work(meter: Meter) -> Findings:
-        fmt = format_of(
-            open_checkpoint(checkpoint, lambda d, t: meter(f"opening {visible(checkpoint, 60)}", d, t))
-        )  # fmt: skip
+        fmt = opened_model(checkpoint, meter)
         return whence(calibration, fmt, lambda d, t: meter("solving for alpha", d, t))
 
     try:

@@ -105,24 +105,16 @@ def _most(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
 
 def _by_chance(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
     """Another order where the data are the same, other data where they are not, or not known to be."""
-    if f.same_data is not False:
-        found = _chance(f, "order")
-        if found:
+    ways: tuple[tuple[Literal["order", "data"], Kind, bool, str, str], ...] = (
+        ("order", "other-order", f.same_data is not False, _OTHER_ORDER, _ORDER_CURE),
+        ("data", "other-data", f.same_data is not True, _OTHER_DATA, _DATA_CURE),
+    )
+    for which, kind, may, says, cure in ways:
+        if may and (found := _chance(f, which)):
             rule, interval = found
-            text = (
-                f"alpha {bounds(interval)} ({_SURE}): no alpha gives {_all(len(f.points))} with the samples in the "
-                f"order of the run; the rule {rule} does in another order."
-            )
-            return _chance_verdict("other-order", text, rule, interval, evidence, _ORDER_CURE)
-    if f.same_data is not True:
-        found = _chance(f, "data")
-        if found:
-            rule, interval = found
-            text = (
-                f"alpha {bounds(interval)} ({_SURE}), if the checkpoint was calibrated on other samples of the "
-                f"same kind: the rule {rule} then can give {_all(len(f.points))}. On those of the run no rule does."
-            )
-            return _chance_verdict("other-data", text, rule, interval, evidence, _DATA_CURE)
+            wide = is_wide(interval)
+            text = says.format(alpha=f"alpha {bounds(interval)} ({_SURE})", all=_all(len(f.points)), rule=rule)
+            return Verdict(kind, text + (_WIDE if wide else ""), rule, interval, None, wide, evidence, cure)
     return None
 
 
@@ -135,13 +127,6 @@ def _chance(f: Findings, which: Literal["order", "data"]) -> tuple[str, Interval
             found.append((not r.candidate.depends_on_order, a.interval.width, r.candidate.name, a.interval))
     best = min(found, key=lambda x: x[:3], default=None)
     return None if best is None else (best[2], best[3])
-
-
-def _chance_verdict(
-    kind: Kind, text: str, rule: str, interval: Interval, evidence: tuple[str, ...], cure: str
-) -> Verdict:
-    wide = is_wide(interval)
-    return Verdict(kind, text + (_WIDE if wide else ""), rule, interval, None, wide, evidence, cure)
 
 
 def _nothing(f: Findings, evidence: tuple[str, ...]) -> Verdict:
@@ -218,6 +203,13 @@ _WIDE = " That is too wide to tell alphas apart."
 _WIDE_CURE = "Calibrate with more, or longer, samples: alphas between the two largest values of a sample look alike."
 _NO_ALPHA_CURE = "Compare other settings: whatever alpha was given had no effect on this checkpoint."
 _MIN_MAX_CURE = "Whatever alpha was given had no effect; look for another setting."
+_OTHER_ORDER = (
+    "{alpha}: no alpha gives {all} with the samples in the order of the run; the rule {rule} does in another order."
+)
+_OTHER_DATA = (
+    "{alpha}, if the checkpoint was calibrated on other samples of the same kind: the rule {rule} then can give {all}. "
+    "On those of the run no rule does."
+)
 _ORDER_CURE = "Calibrate with the samples in the order of the other run (its seed and --shuffle) for a sharp answer."
 _DATA_CURE = "Calibrate on the samples that the checkpoint was made with for a sharp answer."
 _NO_RULE_CURE = (
