@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
-from qinspect.inspector.text import natural_key, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import natural_key
 
 
 class Badge:

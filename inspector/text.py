@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import unicodedata
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -144,13 +143,3 @@ def natural_key(name: str) -> str:
 
 def _padded(number: re.Match[str]) -> str:
     return f"\0{number[0]:0>18}"
-
-
-_ROOTS = re.compile(r"(?:(?:module|model|backbone|transformer|language_model|_orig_mod)\.)+(?=.)", re.DOTALL)
-
-
-def strip_root(name: str) -> str:
-    """`name` without the wrappers that savers put in front: `model.backbone.layers.0` is `layers.0`. Interned: the same
-    60,000 roles come from A, from B and from the tree."""
-    wrappers = _ROOTS.match(name)
-    return sys.intern(name[wrappers.end() :]) if wrappers else name

@@ -25,7 +25,8 @@ from qinspect.inspector.paired_tree import (
     place_scales,
     place_weights,
 )
-from qinspect.inspector.text import natural_key, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import natural_key
 
 HERE = File(Path(__file__))
 NAMES = st.lists(st.text("ab01.", max_size=12), unique=True, max_size=30)

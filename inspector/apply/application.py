@@ -14,7 +14,8 @@ from qinspect.inspector.apply.write import Written
 from qinspect.inspector.calibrate.recipes import short
 from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.text import some, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import some
 
 Progress = Callable[[int, int], None]
 

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from qinspect.inspector.calibrate.recipes import reach, short
 from qinspect.inspector.calibrate.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UsageError
-from qinspect.inspector.text import some, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import some
 from qinspect.inspector.whence.candidates import CANDIDATES
 
 WITHOUT_ALPHA = ("mse", "entropy", "absmax")

@@ -21,7 +21,7 @@ from qinspect.inspector.checkpoint.opening import read_json
 from qinspect.inspector.errors import BrokenFile, CannotApply
 from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD
 from qinspect.inspector.noise.declared import SIDECAR_SCHEMA
-from qinspect.inspector.text import strip_root
+from qinspect.inspector.roles import strip_root
 
 T = TypeVar("T")
 

@@ -23,7 +23,8 @@ from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotQuantize
 from qinspect.inspector.formats.native import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX
-from qinspect.inspector.text import natural_key, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import natural_key
 from qinspect.inspector.whole_file import new_folder
 
 Array = NDArray[Any]

@@ -20,7 +20,8 @@ from qinspect.inspector.calibrate.shards import TABLES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.distribution.packing import DTYPES
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
-from qinspect.inspector.text import brief, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import brief
 
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run

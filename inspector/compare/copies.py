@@ -10,7 +10,7 @@ from qinspect.inspector.compare.results import CopyProblem
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.contract import Copy, FloatArray, read_numbers, stored_form
-from qinspect.inspector.text import strip_root
+from qinspect.inspector.roles import strip_root
 
 PRODUCT_TOLERANCE = 1e-6
 """Relative rounding of a product of float32 numbers that is taken apart again."""

@@ -12,7 +12,7 @@ from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, S
 from qinspect.inspector.formats import Format
 from qinspect.inspector.noise.band import Noise
 from qinspect.inspector.noise.declared import Declared, declared_alpha, effective_alphas, several_alphas
-from qinspect.inspector.text import strip_root
+from qinspect.inspector.roles import strip_root
 
 SEED_SIGNIFICANT_PERCENT = 1.0
 SEED_NOT_APPLIED_PERCENT = 0.1

@@ -4,47 +4,101 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+Pairs = list[tuple[str, T | None, T | None]]
+"""(role, A's, B's), in A's order."""
+
 _DIGITS = re.compile(r"\d+")
 _VARIANT = re.compile(r"\[[^\]]*\]")
 
 
-def pair_by_role(a: Mapping[str, T], b: Mapping[str, T]) -> list[tuple[str, T | None, T | None]]:
-    """(role, A's, B's) in A's order, what only B has placed after its predecessor in B.
+def by_unique_role(items: Iterable[T], role: Callable[[T], str], key: Callable[[T], str]) -> dict[str, T]:
+    """Items by role; one whose role is taken goes by its key, so that nothing is lost."""
+    made: dict[str, T] = {}
+    for item in items:
+        name = role(item)
+        if name in made:
+            name = key(item)
+            while name in made:
+                name += "'"
+        made[name] = item
+    return made
 
-    Roles that are equal pair first. What is left pairs when one prefix was replaced by another throughout, and when
-    a hybrid layer's variant, `mixer[W4A8]`, stands against a layer with one mixer.
+
+def partners(
+    a: Mapping[str, T],
+    b: Mapping[str, T],
+    key: Callable[[T], str] | None = None,
+    fits: Callable[[T, T], bool] | None = None,
+) -> dict[str, str]:
+    """A's role to B's role of everything that has a partner.
+
+    Roles that are equal pair first; with `key`, an entry that shares its role with others pairs with the one that is
+    stored under the same key. What is left, and `fits`, pairs when one prefix was replaced by another throughout, and
+    when a hybrid layer's variant, `mixer[W4A8]`, stands against a layer with one mixer.
     """
     if a.keys() == b.keys():  # two runs of one model
-        return [(role, item, b[role]) for role, item in a.items()]
-    partner = {role: role for role in a if role in b}
+        return {role: role for role in a}
+    partner: dict[str, str] = {}
+    if key is not None:
+        _pair_shared(a, b, key, partner)
+    taken = set(partner.values())
+    partner |= {role: role for role in a if role in b and role not in partner and role not in taken}
+    taken = set(partner.values())
     free_a = [role for role in a if role not in partner]
-    free_b = [role for role in b if role not in a]
+    free_b = [role for role in b if role not in taken]
     if free_a and free_b:
-        _pair_renamed(free_a, free_b, partner)
+        _pair_renamed(free_a, free_b, partner, lambda x, y: fits is None or fits(a[x], b[y]))
     if free_a and free_b:
         _pair_variants(free_a, free_b, partner)
-    taken = set(partner.values())
+    return partner
+
+
+def in_order(a: Mapping[str, T], b: Mapping[str, T], partner: Mapping[str, str]) -> Pairs[T]:
+    """All items in A's order, what only B has placed after its predecessor in B. `partner`: A's role to B's. Each role
+    occurs once: where both models have one under the same role that are no partners, B's is marked."""
+    back = {v: k for k, v in partner.items()}
     rest: dict[str, list[str]] = {}
     anchor = ""
-    back = {v: k for k, v in partner.items()}
     for role in b:
-        if role in taken:
+        if role in back:
             anchor = back[role]
         else:
             rest.setdefault(anchor, []).append(role)
-    pairs: list[tuple[str, T | None, T | None]] = [(role, None, b[role]) for role in rest.get("", ())]
+
+    def only_b(role: str) -> tuple[str, None, T]:
+        return (f"{role} (B)" if role in a else role, None, b[role])
+
+    pairs: Pairs[T] = [only_b(role) for role in rest.get("", ())]
     for role, item in a.items():
         other = partner.get(role)
         pairs.append((role, item, None if other is None else b[other]))
-        pairs.extend((only, None, b[only]) for only in rest.get(role, ()))
+        if role:
+            pairs.extend(map(only_b, rest.get(role, ())))
     return pairs
 
 
-def _pair_renamed(free_a: list[str], free_b: list[str], partner: dict[str, str]) -> None:
+def pair_by_role(a: Mapping[str, T], b: Mapping[str, T]) -> Pairs[T]:
+    """`partners`, `in_order`."""
+    return in_order(a, b, partners(a, b))
+
+
+def _pair_shared(a: Mapping[str, T], b: Mapping[str, T], key: Callable[[T], str], partner: dict[str, str]) -> None:
+    """Entries that go by their whole name in one model, since another claims their role, and not in the other."""
+    by_key = {key(item): role for role, item in b.items()}
+    for role, item in a.items():
+        name = key(item)
+        other = by_key.get(name)
+        if other is not None and other != role and name in (role, other):
+            partner[role] = other
+
+
+def _pair_renamed(
+    free_a: list[str], free_b: list[str], partner: dict[str, str], fits: Callable[[str, str], bool]
+) -> None:
     """Find the one prefix replacement that pairs most of the rest, and apply it if it pairs at least half."""
     by_suffix: dict[str, str] = {}
     for role in free_b:
@@ -55,7 +109,7 @@ def _pair_renamed(free_a: list[str], free_b: list[str], partner: dict[str, str])
         for suffix in _suffixes(role):  # longest first
             other = by_suffix.get(suffix)
             # A number in a name is a layer or an expert: another number is another layer, never a renaming.
-            if other and _numbers(role, suffix) == _numbers(other, suffix):
+            if other and _numbers(role, suffix) == _numbers(other, suffix) and fits(role, other):
                 votes[role[: -len(suffix)], other[: -len(suffix)]] += 1
                 break
     if not votes:
@@ -66,7 +120,7 @@ def _pair_renamed(free_a: list[str], free_b: list[str], partner: dict[str, str])
     candidates = set(free_b)
     for role in free_a:
         other = prefix_b + role[len(prefix_a) :]
-        if role.startswith(prefix_a) and other in candidates:
+        if role.startswith(prefix_a) and other in candidates and fits(role, other):
             partner[role] = other
             candidates.discard(other)
     free_a[:] = [r for r in free_a if r not in partner]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
 from qinspect.inspector.errors import CannotRead
-from qinspect.inspector.text import strip_root
+from qinspect.inspector.roles import Roles
+from qinspect.inspector.text import some, visible
 
 FloatArray = NDArray[Any]
 """Floating-point numbers; ml_dtypes' types (bfloat16, fp8) are not numpy's own `floating`."""
@@ -159,8 +161,22 @@ class Format(ABC):
         return {}
 
     def notes(self) -> tuple[str, ...]:
-        """What is odd about this checkpoint for its family, one sentence each."""
-        return ()
+        """What is odd about this checkpoint for its family, one sentence each. Subclasses add theirs to these."""
+        shared = self._roles.shared
+        if not shared:
+            return ()
+        role, names = next(iter(shared.items()))
+        listed = " and ".join(visible(n, 120) for n in names[:2]) + (", ..." if len(names) > 2 else "")
+        note = (
+            f"{some(len(shared), 'name')} stand{'s' * (len(shared) == 1)} for more than one entry once the words of "
+            f"savers and wrappers are taken off, first {visible(role, 120)} for {listed}: which one a loader takes is "
+            "not known"
+        )
+        return (note,)
+
+    @cached_property
+    def _roles(self) -> Roles:
+        return Roles(self.checkpoint.entries)
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""
@@ -170,8 +186,9 @@ class Format(ABC):
         return [t for t in self.checkpoint.tensors() if t.name not in taken]
 
     def role_of(self, name: str) -> str:
-        """The role of an unquantized tensor: its name without what differs between savers."""
-        return strip_root(name)
+        """The role of an entry that has no better one: its name without what differs between savers, or its whole name
+        where two entries of the model differ in nothing else."""
+        return self._roles.of(name)
 
 
 def read_numbers(checkpoint: Checkpoint, key: str) -> FloatArray:

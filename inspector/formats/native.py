@@ -24,7 +24,8 @@ from qinspect.inspector.formats.contract import (
     read_numbers,
     stored_form,
 )
-from qinspect.inspector.text import brief, natural_key, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import brief, natural_key
 
 QUANT_METHOD = "qinspect"
 FORMAT_VERSION = 1
@@ -120,7 +121,7 @@ class NativeFormat(Format):
                     file=self.checkpoint.path, key=key, expected=f"{dtype} {list(stored)}",
                     found="nothing" if tensor is None else f"{tensor.dtype.name} {list(tensor.shape)}",
                 )  # fmt: skip
-        role = strip_root(name)
+        role = self.role_of(name)
         return QuantizedWeight(name, role, name, (n_out, n_in), self._bits, self._scheme, (role,))
 
     @property
@@ -154,7 +155,7 @@ class NativeFormat(Format):
             if tensor is None:
                 absent.append(key)
                 continue
-            role = strip_root(key)
+            role = self.role_of(key)
             yield ScaleRecord(
                 role=role, key=key, kind=Kind.ACTIVATION,
                 of=f"activation at {role.rpartition('.')[2]} ({rule[:_MAX_RULE]})", scheme=f"int{bits}, symmetric",
@@ -206,7 +207,7 @@ class NativeFormat(Format):
         return tensor
 
     def notes(self) -> tuple[str, ...]:
-        return self._notes
+        return (*self._notes, *super().notes())
 
 
 def said_of_points(checkpoint: Checkpoint) -> dict[str, tuple[str, float | None]]:

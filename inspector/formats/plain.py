@@ -19,7 +19,7 @@ from qinspect.inspector.formats.contract import (
     QuantizedWeight,
     ScaleRecord,
 )
-from qinspect.inspector.text import natural_key, strip_root
+from qinspect.inspector.text import natural_key
 
 _ACTIVATION_NAMES = ("input", "output", "activation", "k_scale", "v_scale", "q_scale", "prob")
 
@@ -59,7 +59,7 @@ class PlainFormat(Format):
                 dtype, shape = entry.kind, ()
             else:
                 continue
-            records.append(_record(name, dtype, shape, entries))
+            records.append(_record(name, self.role_of(name), dtype, shape, entries))
         return tuple(records)
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
@@ -72,7 +72,9 @@ class PlainFormat(Format):
         raise CannotDequantize("no family is recognised, so codes have no known meaning", key=weight.name)
 
 
-def _record(name: str, dtype: str, shape: tuple[int, ...], entries: dict[str, Tensor | Value]) -> ScaleRecord:
+def _record(
+    name: str, role: str, dtype: str, shape: tuple[int, ...], entries: dict[str, Tensor | Value]
+) -> ScaleRecord:
     module, _, last = name.rpartition(".")
     beside = f"{module}.weight" if module else "weight"
     if _names_activation(last):
@@ -80,7 +82,7 @@ def _record(name: str, dtype: str, shape: tuple[int, ...], entries: dict[str, Te
     else:
         of = f"probably the weight {beside}" if beside in entries else f"unknown: no {beside} beside it"
     return ScaleRecord(
-        role=strip_root(name), key=name, kind=Kind.UNVERIFIED, of=of, scheme=_scheme(last),
+        role=role, key=name, kind=Kind.UNVERIFIED, of=of, scheme=_scheme(last),
         granularity=_granularity(shape), dtype=dtype, shape=shape,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 from qinspect.inspector.checkpoint.opening import read_json
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.text import strip_root
+from qinspect.inspector.roles import strip_root
 
 SIDECAR, SIDECAR_SCHEMA = "applied.json", "qinspect.applied/1"
 """What `qinspect apply` writes beside a checkpoint whose own config has no room for it."""

@@ -11,8 +11,9 @@ from qinspect.inspector.clipping import Gauge, Point
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.roles import strip_root
 from qinspect.inspector.stored_values import StoredValues, count_values, stored_scale, stored_values
-from qinspect.inspector.text import dims, natural_key, strip_root
+from qinspect.inspector.text import dims, natural_key
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
 from qinspect.tui.histograms import weight_of

@@ -17,7 +17,8 @@ from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.paired_tree import PairedTree
-from qinspect.inspector.text import count, size, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import count, size
 from qinspect.tui.actions import bindings
 from qinspect.tui.detail import detail_lines, folded, node_lines
 from qinspect.tui.filters import HINT

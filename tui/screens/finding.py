@@ -5,7 +5,8 @@ from __future__ import annotations
 from textual import on
 
 from qinspect.inspector.compare.results import Status
-from qinspect.inspector.text import percent, strip_root
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import percent
 from qinspect.tui.names import shown
 from qinspect.tui.rows import BY_VALUE, size_of, sorts
 from qinspect.tui.screens.ask import AskScreen

@@ -194,7 +194,7 @@ class QuambaFormat(Format):
             and any(r.alpha_sensitive for r in self.scales())
         ):
             notes.append("per-tensor scales in a Mamba2 model (no --group_heads): Quamba's own loader refuses them")
-        return tuple(notes)
+        return (*notes, *super().notes())
 
     def other_tensors(self) -> list[Tensor]:
         """Without the kernels' workspaces, which hold nothing."""

@@ -99,11 +99,15 @@ def find_layers(checkpoint: Checkpoint) -> tuple[str, tuple[Layer, ...]]:
             found.append((int(match[2]), match[3], match[1]))
     layers = []
     per_layer: dict[int, int] = {}
-    for index, _, _ in found:
+    same: dict[tuple[int, str], int] = {}
+    for index, module, _ in found:
         per_layer[index] = per_layer.get(index, 0) + 1
+        same[index, module] = same.get((index, module), 0) + 1
     for index, module, prefix in sorted(found):
         variant = module.partition(".")[2]
         role = f"layers.{index}.mixer" + (f"[{variant}]" if per_layer[index] > 1 else "")
+        if same[index, module] > 1:  # one model within another: each has its own
+            role = f"{prefix}layers.{index}.{module}"
         norm = f"{prefix}layers.{index}.norms.{variant}" if variant else f"{prefix}layers.{index}.norm"
         layers.append(_layer(checkpoint, index, f"{prefix}layers.{index}.{module}", norm, role))
     return root, tuple(layers)

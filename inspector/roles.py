@@ -1,0 +1,70 @@
+"""Names without what savers and wrappers put into them, and a role for every entry of a model.
+
+One module is `model.layers.0.mlp` in one file, `module.layers.0.mlp` behind DDP, and
+`_fsdp_wrapped_module.layers.0._checkpoint_wrapped_module.mlp` behind FSDP. Two models pair by what is left without
+these words. What was undone is said by the comparison: a loader that goes by names does not undo it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+
+_ROOTS = re.compile(
+    r"(?:(?:module|model|backbone|transformer|language_model|base_model|_orig_mod|_forward_module"
+    r"|_fsdp_wrapped_module|_module)\.)+(?=.)",
+    re.DOTALL,
+)
+
+WRAPPERS = (
+    "_orig_mod",  # torch.compile
+    "_fsdp_wrapped_module",  # torch.distributed.fsdp
+    "_fpw_module",  # the same, inner
+    "_checkpoint_wrapped_module",  # torch.distributed.algorithms._checkpoint
+    "_forward_module",  # Lightning's Fabric
+    "_module",  # Opacus
+    "module",  # DDP, DataParallel, AveragedModel
+    "base_layer",  # PEFT, around the layer that it adapts
+)
+"""Parts of a name that stand for a wrapper wherever they are, and for no module of the model."""
+
+_INSIDE = re.compile(rf"(?<=\.)(?:{'|'.join(WRAPPERS)})\.")
+
+
+def strip_root(name: str) -> str:
+    """`name` without the words that savers put in front and wrappers anywhere: `model.backbone.layers.0` is `layers.0`,
+    and so is `module.layers._orig_mod.0`. Interned: the same 60,000 roles come from A, from B and from the tree."""
+    wrappers = _ROOTS.match(name)
+    if wrappers:
+        name = name[wrappers.end() :]
+    # Two searches for a part of every wrapper are twenty times faster than the expression.
+    if "mod" in name or "base_l" in name:
+        name = _INSIDE.sub("", name)
+    return sys.intern(name) if wrappers else name
+
+
+class Roles:
+    """The role of each entry of a model: its name as `strip_root` leaves it, or its whole name where another entry
+    would get the same.
+
+    by_name: name to role. shared: what several names come down to, with these names, in their order.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = list(names)
+        roles = list(map(strip_root, names))
+        self.by_name = dict(zip(names, roles, strict=True))
+        self.shared: dict[str, list[str]] = {}
+        if len(set(roles)) == len(roles):
+            return
+        claims = Counter(roles)
+        for name, role in zip(names, roles, strict=True):
+            if claims[role] > 1:
+                self.by_name[name] = name
+                self.shared.setdefault(role, []).append(name)
+
+    def of(self, name: str) -> str:
+        """The role of an entry, or of a name that is none."""
+        return self.by_name.get(name) or strip_root(name)
