@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.compare import Comparison, Difference, Effect, Reason, ScalePair, WeightPair
+from qinspect.inspector.compare import Comparison, Deviation, Difference, Effect, Reason, ScalePair, WeightPair
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.noise import Band
+from qinspect.inspector.scale_faults import ScaleFaults
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.tree import Node
 
@@ -144,6 +145,8 @@ def scale_pair(p: ScalePair) -> Json:
         "difference": difference(p.difference) if p.difference else None,
         "note": p.note,
         "bands": [band(b) for b in p.bands],
+        "faults_a": faults(p.faults_a) if p.faults_a else None,
+        "faults_b": faults(p.faults_b) if p.faults_b else None,
     }
 
 
@@ -195,6 +198,39 @@ def weight_pair(p: WeightPair) -> Json:
         "changed": p.n_changed,
         "quantized": p.quantized,
         "note": p.note,
+        "deviation": deviation(p.deviation) if p.deviation else None,
+    }
+
+
+def deviation(d: Deviation) -> Json:
+    """How far B's tensor lies from A's."""
+    return {
+        "base": "A",
+        "relative_error": finite(d.relative),
+        "largest_absolute": finite(d.largest),
+        "where": list(d.where),
+        "a": finite(d.a),
+        "b": finite(d.b),
+        "zeroed": d.n_zeroed,
+        "zero_from": d.zero_from,
+        "not_finite_a": d.n_bad_a,
+        "not_finite_b": d.n_bad_b,
+        "rounded": d.rounded or None,
+    }
+
+
+def faults(f: ScaleFaults) -> Json:
+    """Numbers that no scale should be."""
+    return {
+        "elements": f.n,
+        "nan": f.n_nan,
+        "inf": f.n_inf,
+        "zero": f.n_zero,
+        "negative": f.n_negative,
+        "denormal": f.n_denormal,
+        "first": f.first,
+        "value": scalar(f.value),
+        "text": str(f),
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 import numpy as np
 
 from qinspect.inspector.checkpoint import Entry, Tensor
-from qinspect.inspector.compare import Comparison, Difference, ScalePair, Status, WeightPair
+from qinspect.inspector.compare import Comparison, Deviation, Difference, ScalePair, Status, WeightPair
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.noise.band import place_of
@@ -70,9 +71,13 @@ def _summary_lines(c: Comparison) -> Iterator[str]:
     counted += f"; {s.n_only_b} only in B" if s.n_only_b else ""
     yield f"SCALES   {counted}"
     if s.n_different:
-        average = f"mean {magnitude(s.mean)}, median {magnitude(s.median)} over all compared"
-        yield f"         |difference|, base A: {average}"
-        yield f"         largest {magnitude(s.largest)} at {visible(s.largest_role, 120)}"
+        n_without = dict(s.histogram).get("no percentage", 0)
+        of = f"all compared but {n_without} without a percentage" if n_without else "all compared"
+        average = f"mean {magnitude(s.mean)}, median {magnitude(s.median)} over {of}"
+        if not math.isnan(s.mean):
+            yield f"         |difference|, base A: {average}"
+        if not math.isnan(s.largest):
+            yield f"         largest {magnitude(s.largest)} at {visible(s.largest_role, 120)}"
         yield f"         signs: {s.sign_pattern} ({s.n_up} up, {s.n_down} down, {s.n_mixed} mixed within a tensor)"
         yield f"         first in {c.a.ordered_by}: {visible(s.first_role, 120)}"
         top = max(n for _, n in s.histogram)
@@ -135,6 +140,9 @@ def weight_table(weights: Sequence[WeightPair]) -> Table | None:
         Column("elements", True, drop=3),
         Column("changed", True, drop=2),
         Column("share", True),
+        Column("|B-A|/|A|", True),
+        Column("largest", True, drop=5),
+        Column("at", drop=6),
         Column("status"),
         Column("note", drop=4),
     )
@@ -145,12 +153,21 @@ def weight_table(weights: Sequence[WeightPair]) -> Table | None:
             count(w.n),
             "" if w.n_changed is None else count(w.n_changed),
             "" if w.n_changed is None else share(w.n_changed, w.n),
+            *_deviation_cells(w.deviation),
             str(w.status),
             w.note,
         ]
         for w in weights
     ]
     return Table(columns, rows) if rows else None
+
+
+def _deviation_cells(d: Deviation | None) -> tuple[str, str, str]:
+    """|B - A|/|A|, the largest |B - A|, its place."""
+    if d is None:
+        return "", "", ""
+    relative = "" if math.isnan(d.relative) else magnitude(100 * d.relative)
+    return relative, number(d.largest), str(list(d.where)) if d.where else ""
 
 
 def copies_table(c: Comparison) -> Table:

@@ -6,13 +6,14 @@ plain data; what makes them (and numpy) is imported when a comparison starts, be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.compare.results import (
     Comparison,
     CopyProblem,
+    Deviation,
     Difference,
     Effect,
     Reason,
@@ -61,11 +62,10 @@ def compare(
     from qinspect.inspector.compare.evidence import Evidence
     from qinspect.inspector.compare.summary import summarise
     from qinspect.inspector.compare.verdict import judge
-    from qinspect.inspector.compare.weights import compare_weights, weight_bytes, weight_items
+    from qinspect.inspector.compare.weights import compare_weights, partners_of, weight_bytes, weight_items
     from qinspect.inspector.noise.sources import NOTHING
 
     equality = Equality(a, b)
-    pairs = _compare_scales(a, b, equality, progress, scales_ready)
     items_a, items_b = weight_items(a), weight_items(b)
     total = weight_bytes(items_a) + weight_bytes(items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
@@ -77,7 +77,9 @@ def compare(
         if progress:
             progress("weights", done, total)
 
-    weights = compare_weights(a, b, items_a, items_b, equality, read, tick)
+    partner = partners_of(items_a, items_b, equality, read, tick)
+    pairs = _compare_scales(a, b, partner, equality, progress, scales_ready)
+    weights = compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
     used = (sources() if callable(sources) else sources) or NOTHING
     noise, pairs = with_bands(a, b, pairs, used, progress)
@@ -93,27 +95,42 @@ def compare(
 def _compare_scales(
     a: Format,
     b: Format,
+    of_weights: Mapping[str, str],
     equality: Equality,
     progress: Progress | None,
     scales_ready: Callable[[list[ScalePair], bool], None] | None,
 ) -> list[ScalePair]:
-    from qinspect.inspector.compare.pairing import pair_by_role
+    """of_weights: A's role to B's of the tensors beside the scales."""
+    from qinspect.inspector.compare.content import module_names, pair_by_module
+    from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
     from qinspect.inspector.compare.scales import compare_scale
+    from qinspect.inspector.scale_faults import FaultScan
 
-    records_a = {r.role: r for r in a.scales()}
-    records_b = {r.role: r for r in b.scales()}
+    records_a = by_unique_role(a.scales(), lambda r: r.role, lambda r: r.key)
+    records_b = by_unique_role(b.scales(), lambda r: r.role, lambda r: r.key)
     pairs: list[ScalePair] = []
-    matched = pair_by_role(records_a, records_b)
+    partner = partners(records_a, records_b, lambda r: r.key)
+    if len(partner) < len(records_a) and (names := module_names(of_weights.items())):
+        taken = set(partner.values())
+        free_b = [r for r in records_b if r not in taken]
+        partner |= pair_by_module((r for r in records_a if r not in partner), free_b, names)
+    matched = in_order(records_a, records_b, partner)
+    faults = FaultScan()
     for order, (role, ra, rb) in enumerate(matched):
         if progress and order % 64 == 0:
             progress("scales", order, len(matched))
-        pair = compare_scale(role, order, ra, rb, a, b, equality)
+        pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)
         pairs.append(pair)
         if scales_ready and len(pairs) == FIRST_SCREENFUL < len(matched):
             scales_ready(list(pairs), False)
+    found = faults.found()
+    for order in {order for order, _ in found}:
+        of_a = found.get((order, "A"))
+        of_b = of_a if pairs[order].status is Status.IDENTICAL else found.get((order, "B"))
+        pairs[order] = replace(pairs[order], faults_a=of_a, faults_b=of_b)
     if scales_ready:
         scales_ready(pairs, True)
     return pairs
@@ -122,6 +139,7 @@ def _compare_scales(
 __all__ = [
     "Comparison",
     "CopyProblem",
+    "Deviation",
     "Difference",
     "Effect",
     "Progress",

@@ -11,6 +11,9 @@ CHUNK_BYTES = 1 << 20
 """Read at once from each model: two of them stay in a core's cache."""
 
 
+Seen = Callable[[bytearray], None]
+
+
 def _nothing(_: int) -> None:
     pass
 
@@ -29,11 +32,12 @@ class Equality:
         self._buffer_b = bytearray()
         self._moved: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
 
-    def scales(self, a: ScaleRecord, b: ScaleRecord) -> bool:
-        """Whether the stored entries, and what is folded into them, are equal."""
+    def scales(self, a: ScaleRecord, b: ScaleRecord, seen: Seen | None = None) -> bool:
+        """Whether the stored entries, and what is folded into them, are equal. `seen`: as in `tensors`, of the scale's
+        own entry."""
         if a.dtype != b.dtype or a.shape != b.shape or len(a.folded) != len(b.folded):
             return False
-        return self._entries(a.key, b.key) and all(map(self._entries, a.folded, b.folded))
+        return self._entries(a.key, b.key, seen) and all(map(self._entries, a.folded, b.folded))
 
     def reordered(self, a: ScaleRecord, b: ScaleRecord) -> bool:
         """Whether equal indices are not the same cell: cells are cut differently, or were moved."""
@@ -58,19 +62,20 @@ class Equality:
             return False
         return a.dtype is b.dtype and a.shape == b.shape and sorted(a.read().tolist()) == sorted(b.read().tolist())
 
-    def _entries(self, key_a: str, key_b: str) -> bool:
+    def _entries(self, key_a: str, key_b: str, seen: Seen | None = None) -> bool:
         """Raises UnknownKey, and what reading raises."""
         a, b = self._a[key_a], self._b[key_b]
         if isinstance(a, Value) and isinstance(b, Value):
             return a.kind == b.kind and repr(a.value) == repr(b.value)
         if isinstance(a, Value) or isinstance(b, Value):
             return False
-        return self.tensors(a, b)
+        return self.tensors(a, b, seen=seen)
 
-    def tensors(self, a: Tensor, b: Tensor, tick: Callable[[int], None] = _nothing) -> bool:
+    def tensors(self, a: Tensor, b: Tensor, tick: Callable[[int], None] = _nothing, seen: Seen | None = None) -> bool:
         """Whether two tensors are stored alike, with the same bytes from the first element to the last.
 
-        `tick(n)` is called with bytes compared; it may raise to cancel. Raises CannotRead and BrokenFile.
+        `tick(n)` is called with bytes compared; it may raise to cancel. `seen` gets each piece that is the same in
+        both, in a buffer that the next one overwrites. Raises CannotRead and BrokenFile.
         """
         if a.dtype is not b.dtype or a.shape != b.shape or a.strides != b.strides:
             return False
@@ -84,5 +89,7 @@ class Equality:
             b.file.read_into(start_b + done, self._buffer_b)
             if self._buffer_a != self._buffer_b:
                 return False
+            if seen is not None:
+                seen(self._buffer_a)
             tick(2 * size)
         return True

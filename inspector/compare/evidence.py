@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.chance import activation_points
+from qinspect.inspector.compare.names import Renaming, renamings
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, Summary, WeightPair
 from qinspect.inspector.formats import Format
 from qinspect.inspector.noise.band import Noise
@@ -56,6 +58,30 @@ class Evidence:
     def changed_weights(self) -> list[WeightPair]:
         """Codes and tensors whose bytes differ."""
         return [w for w in self.weights if w.status is Status.DIFFERENT]
+
+    @cached_property
+    def renamed(self) -> list[Renaming]:
+        """Entries that are the same thing under two names. Families store one thing under names of their own: of two
+        families only what no scale belongs to counts."""
+        same_family = self.a.family == self.b.family
+        names = [(w.a, w.b) for w in self.weights if w.a and w.b and (same_family or not w.quantized)]
+        if same_family:
+            names += [(p.a.key, p.b.key) for p in self.scales if p.a and p.b]
+        return renamings(names)
+
+    @cached_property
+    def n_paired(self) -> int:
+        """Scales, codes and other entries that are in both."""
+        return sum(bool(p.a and p.b) for p in (*self.scales, *self.weights))
+
+    @cached_property
+    def alone(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Codes and tensors without a partner, of A and of B."""
+        found = []
+        for fmt, status in ((self.a, Status.ONLY_A), (self.b, Status.ONLY_B)):
+            names = [w.a or w.b or "" for w in self.weights if w.status is status]
+            found.append([t for t in map(fmt.checkpoint.tensor, names) if t is not None])
+        return found[0], found[1]
 
     def of_status(self, *statuses: Status) -> list[ScalePair | WeightPair]:
         """Pairs of these statuses, scales first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from qinspect.inspector.compare.chance import beyond_noise
 from qinspect.inspector.compare.copies import PRODUCT_TOLERANCE
@@ -12,10 +13,12 @@ from qinspect.inspector.compare.evidence import (
     Evidence,
     size_of,
 )
-from qinspect.inspector.compare.results import Reason, ScalePair, Status, copies_differ
+from qinspect.inspector.compare.names import said_of_names
+from qinspect.inspector.compare.results import Reason, ScalePair, Status, WeightPair, copies_differ
 from qinspect.inspector.formats import Kind
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.noise.declared import claimed_alpha
+from qinspect.inspector.scale_faults import ScaleFaults
 from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
 
 
@@ -89,23 +92,50 @@ def hand_edited(e: Evidence) -> bool:
 
 
 def bad_scales(e: Evidence) -> Iterator[Reason]:
-    """Numbers that no scale can be, in one model and not in the other."""
-    for model, other in (("A", "B"), ("B", "A")):
-        found = []
-        for p in e.scales:
-            if p.difference and p.record.kind is not Kind.UNVERIFIED:
-                bad = (p.difference.n_bad_a, p.difference.n_bad_b)
-                if bad[model == "B"] > bad[model == "A"]:
-                    found.append(p)
-        if found:
-            d = found[0].difference
-            value = number(d.b if model == "B" else d.a) if d else ""
-            yield Reason(
-                "broken-scale",
-                f"{model} has {some(len(found), 'scale')} with numbers that no scale can be (not finite, zero or "
-                f"negative), first {visible(found[0].role, 120)} = {value}; {other}'s are sound. {model} is "
-                f"broken or was edited.",
-            )
+    """Numbers that no scale should be, in one model or in both."""
+    faulty = [p for p in e.scales if p.faults_a or p.faults_b]
+    alike = all(p.status is Status.IDENTICAL for p in faulty)
+    for rule, of, what in (
+        ("broken-scale", "n_broken", "with numbers that no scale should be"),
+        ("denormal-scale", "n_denormal", "with denormal numbers, which have fewer digits than their dtype"),
+    ):
+        if alike:
+            found = [(p, p.faults_a) for p in faulty if p.faults_a and getattr(p.faults_a, of)]
+            if found:
+                yield Reason(rule, f"A and B both have {_faults_said(found, what)}. They are the same in both.")
+            continue
+        for model in ("A", "B"):
+            of_model = [(p, p.faults_a if model == "A" else p.faults_b) for p in faulty]
+            found = [(p, f) for p, f in of_model if f and getattr(f, of)]
+            if found:
+                yield Reason(rule, f"{model} has {_faults_said(found, what)}.{_other_said(found, model)}")
+
+
+def _faults_said(found: list[tuple[ScalePair, ScaleFaults]], what: str) -> str:
+    """`3 scales with numbers that no scale should be (2 NaN, 1 zero; 0.1 % of their elements), first ...`."""
+    kinds = ((sum(f.n_nan for _, f in found), "NaN"), (sum(f.n_inf for _, f in found), "Inf"),
+             (sum(f.n_zero for _, f in found), "zero"), (sum(f.n_negative for _, f in found), "negative"),
+             (sum(f.n_denormal for _, f in found), "denormal"))  # fmt: skip
+    listed = ", ".join(f"{n:,} {word}" for n, word in kinds if n)
+    part = share(sum(f.n_faulty for _, f in found), sum(f.n for _, f in found))
+    pair, first = found[0]
+    at = f"[{first.first}]" if first.n > 1 else ""
+    return (
+        f"{some(len(found), 'scale')} {what} ({listed}; {part} of their elements), first "
+        f"{visible(pair.role, 120)}{at} = {number(first.value)}"
+    )
+
+
+def _other_said(found: list[tuple[ScalePair, ScaleFaults]], model: str) -> str:
+    """Whether the other model's are sound, where it has them."""
+    other = "B" if model == "A" else "A"
+    partners = [(p.faults_b if model == "A" else p.faults_a) for p, _ in found if p.a and p.b]
+    if not partners:
+        return f" {other} does not have {'it' if len(found) == 1 else 'them'}."
+    n_sound = sum(f is None for f in partners)
+    if n_sound == len(found):
+        return f" {other}'s {'is' if len(found) == 1 else 'are'} sound: {model} is broken or was edited."
+    return f" Of {other}'s, {n_sound} are sound." if n_sound else f" {other}'s are not sound either."
 
 
 def copies_disagree(e: Evidence) -> Iterator[Reason]:
@@ -215,6 +245,8 @@ def _weights(e: Evidence) -> Iterator[Reason]:
             continue
         first = found[0]
         part = f", {share(first.n_changed, first.n)} of its elements" if first.n_changed is not None else ""
+        said = sizes_said(found)
+        part += f"; {said}" if said else ""
         many = what.replace("tensor", "tensors").replace("value", "values")
         text = f"{some(len(found), what, many)} {differ(len(found))}, first {visible(first.role, 120)}{part}."
         points = e.points(True) + e.points(False)
@@ -224,17 +256,39 @@ def _weights(e: Evidence) -> Iterator[Reason]:
         yield Reason("weights-differ", text)
 
 
-def _renamed(e: Evidence) -> Iterator[Reason]:
-    pairs = [p for p in e.scales if p.a and p.b and p.a.role != p.b.role]
-    if pairs:
-        a, b = pairs[0].a, pairs[0].b
-        assert a is not None
-        assert b is not None
-        yield Reason(
-            "renamed",
-            f"{some(len(pairs), 'scale')} were paired under another name, first A {visible(a.role, 100)} with B "
-            f"{visible(b.role, 100)}.",
+def sizes_said(changed: Sequence[WeightPair]) -> str:
+    """By how much tensors differ: the smallest and the largest relative error, the largest distance and its place, and
+    what is zero in B only. Empty where nothing was measured."""
+    measured = [(w, w.deviation) for w in changed if w.deviation]
+    if not measured:
+        return ""
+    parts = []
+    relative = sorted((d.relative, w.role) for w, d in measured if not math.isnan(d.relative))
+    if relative:
+        low, high = (magnitude(100 * x) for x, _ in (relative[0], relative[-1]))
+        ends = high if low == high else f"{low} to {high}"
+        parts.append(
+            f"relative error |B - A|/|A| {ends}" + (f", most in {visible(relative[-1][1], 120)}" * (low != high))
         )
+    worst, d = max(measured, key=lambda m: m[1].largest)
+    if d.largest:
+        unit = " codes" if worst.quantized else ""
+        parts.append(f"largest |B - A| {number(d.largest)}{unit} at {visible(worst.role, 120)}{list(d.where)}")
+    zeroed = [(w, d) for w, d in measured if d.zero_from is not None]
+    if zeroed:
+        w, d = zeroed[0]
+        where = "is all zeros" if d.zero_from == 0 else f"is zero from element {d.zero_from} to its end"
+        parts.append(f"{some(len(zeroed), 'tensor')} of B end{'s' * (len(zeroed) == 1)} in zeros that A does not have, "
+                     f"first {visible(w.role, 120)}, which {where}")  # fmt: skip
+    bad = [(model, n) for model, n in (("A", sum(d.n_bad_a for _, d in measured)),
+                                       ("B", sum(d.n_bad_b for _, d in measured))) if n]  # fmt: skip
+    parts += [f"{n:,} elements of {model} are NaN or Inf and left out" for model, n in bad]
+    return "; ".join(parts)
+
+
+def _renamed(e: Evidence) -> Iterator[Reason]:
+    if e.renamed:
+        yield Reason("renamed", f"{said_of_names(e.renamed, e.n_paired)}. They were paired by what they are.")
 
 
 def _config(e: Evidence) -> Iterator[Reason]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.compare.next_steps import NEXT_STEPS
+from qinspect.inspector.scale_faults import ScaleFaults
 
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
     from qinspect.inspector.formats import Format, ScaleRecord
@@ -87,7 +88,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class ScalePair:
     """One role in A and B. order: position in forward order. bands: of an activation's, what chance makes of it, the
-    one that applies first; they come with the complete comparison."""
+    one that applies first; they come with the complete comparison. faults_a, faults_b: numbers that no scale should be,
+    None where there are none or the scale was not read."""
 
     role: str
     order: int
@@ -97,6 +99,8 @@ class ScalePair:
     difference: Difference | None = None
     note: str = ""
     bands: tuple[Band, ...] = ()
+    faults_a: ScaleFaults | None = None
+    faults_b: ScaleFaults | None = None
 
     @property
     def record(self) -> ScaleRecord:
@@ -107,9 +111,32 @@ class ScalePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far B's tensor lies from A's, over all elements; of codes, in codes.
+
+    relative: |B - A| / |A|, Frobenius norms over the elements that are finite in both, a fraction; NaN for codes, and
+    where A has nothing but zeros. largest: the largest |B - A|; where: its index; a, b: the values there. n_zeroed:
+    elements that are zero in B only. zero_from: flat index from which on B is zero to its end and A is not; None where
+    there is no such tail. n_bad_a, n_bad_b: NaN and Inf, which are left out of the norms. rounded: `B is A rounded to
+    float16`, where all elements of B are A's in another dtype (or the other way round), else empty.
+    """
+
+    relative: float
+    largest: float
+    where: tuple[int, ...]
+    a: float
+    b: float
+    n_zeroed: int = 0
+    zero_from: int | None = None
+    n_bad_a: int = 0
+    n_bad_b: int = 0
+    rounded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WeightPair:
-    """Codes, an unquantized tensor, or a plain value, of one role. n: elements; n_changed: codes (values) that differ,
-    None if not counted."""
+    """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:
+    codes (values) that differ, None if not counted. deviation: by how much, where numbers differ."""
 
     role: str
     a: str | None
@@ -119,6 +146,7 @@ class WeightPair:
     n_changed: int | None = None
     quantized: bool = False
     note: str = ""
+    deviation: Deviation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +205,8 @@ class Effect:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Numbers over all paired scales; a point counts once, whatever copies it has. Percentages are of |difference|,
-    a scale tensor counting with its largest element; base A."""
+    a scale tensor counting with its largest element; base A. mean, median and largest are NaN where no scale that they
+    are of has a percentage."""
 
     n_pairs: int
     n_same: int

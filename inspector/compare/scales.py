@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.deviation import cast_of
 from qinspect.inspector.compare.difference import SAMPLE_ELEMENTS, difference_of
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.contract import FloatArray
-from qinspect.inspector.scale_values import large_tensor
+from qinspect.inspector.scale_faults import FaultScan
+from qinspect.inspector.scale_values import large_tensor, scale_blocks
 
 FOLD_TOLERANCE = 1e-6
 """Relative rounding of a scale that was divided by an output scale and multiplied back, both in float32."""
@@ -29,19 +31,50 @@ def compare_scale(
     format_a: Format,
     format_b: Format,
     equality: Equality,
+    faults: FaultScan,
 ) -> ScalePair:
-    """Compare one role. A scale that cannot be read gives Status.BROKEN with the reason, not an exception."""
+    """Compare one role. A scale that cannot be read gives Status.BROKEN with the reason, not an exception. All that is
+    read goes through `faults`, under (order, "A") and (order, "B"); of scales that are equal, A's."""
     if a is None or b is None:
+        fmt, record, model = (format_b, b, "B") if a is None else (format_a, a, "A")
+        assert record is not None
+        _look(faults, (order, model), fmt, record)
         return ScalePair(role, order, a, b, Status.ONLY_B if a is None else Status.ONLY_A)
     if a.scheme != b.scheme:
+        _look(faults, (order, "A"), format_a, a)
+        _look(faults, (order, "B"), format_b, b)
         return ScalePair(role, order, a, b, Status.SCHEME, note=f"A {a.scheme}; B {b.scheme}")
     try:
         permuted = equality.reordered(a, b)
-        if not permuted and equality.scales(a, b):
+        stored = None if permuted else _stored_as_is(format_a, a)
+        if stored is not None:
+            dtype = stored.dtype.to_numpy()
+            if equality.scales(a, b, lambda raw: faults.add_bytes((order, "A"), dtype, bytes(raw))):
+                return ScalePair(role, order, a, b, Status.IDENTICAL)
+        elif not permuted and equality.scales(a, b):
+            _look(faults, (order, "A"), format_a, a)
             return ScalePair(role, order, a, b, Status.IDENTICAL)
-        return _compare_numbers(role, order, a, b, format_a, format_b, permuted)
+        faults.forget((order, "A"))
+        return _compare_numbers(role, order, a, b, format_a, format_b, permuted, faults)
     except QinspectError as e:
         return ScalePair(role, order, a, b, Status.BROKEN, note=str(e))
+
+
+def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
+    """The scale's tensor, where its bytes are its numbers."""
+    if type(fmt).values is not Format.values or record.folded:
+        return None
+    tensor = fmt.checkpoint.tensor(record.key)
+    return tensor if tensor and tensor.dtype.is_float and tensor.strides is None and not tensor.dtype.packed else None
+
+
+def _look(faults: FaultScan, tag: tuple[int, str], fmt: Format, record: ScaleRecord) -> None:
+    """Look at a scale that is not compared number by number. One that cannot be read is left out."""
+    try:
+        for block in scale_blocks(fmt, record):
+            faults.add(tag, np.asarray(block))
+    except QinspectError:
+        pass
 
 
 def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -52,13 +85,23 @@ def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
 
 @np.errstate(all="ignore")  # a signalling NaN or a number beyond float32 in the file is no event
 def _compare_numbers(
-    role: str, order: int, a: ScaleRecord, b: ScaleRecord, format_a: Format, format_b: Format, permuted: bool
+    role: str,
+    order: int,
+    a: ScaleRecord,
+    b: ScaleRecord,
+    format_a: Format,
+    format_b: Format,
+    permuted: bool,
+    faults: FaultScan,
 ) -> ScalePair:
+    rounded = ""
     large = _large_plain_pair(a, b, format_a, format_b)
     if large and not permuted:
-        difference = difference_of(_chunks_of(*large), large[0].shape, False)
+        difference = difference_of(_seen(_chunks_of(*large), order, faults), large[0].shape, False)
     else:
         va, vb = format_a.values(a), format_b.values(b)
+        faults.add((order, "A"), np.asarray(va))
+        faults.add((order, "B"), np.asarray(vb))
         if va.shape != vb.shape and va.size == vb.size == 1:
             va, vb = va.reshape(()), vb.reshape(())
         if va.shape != vb.shape:
@@ -67,11 +110,12 @@ def _compare_numbers(
         if permuted:
             va, vb = np.sort(va, axis=None), np.sort(vb, axis=None)
         difference = difference_of([(va, vb)], va.shape, permuted)
+        rounded = cast_of(va, vb) if a.dtype != b.dtype and not permuted else ""
     note = "sorted before comparing" if permuted else ""
     if a.dtype != b.dtype:
         note = f"A {a.dtype}; B {b.dtype}" + (f"; {note}" if note else "")
     if not difference.n_changed:
-        status = Status.PERMUTED if permuted else _equal_status(a, b)
+        status = Status.PERMUTED if permuted else Status.EQUAL
         if status is Status.EQUAL and a.dtype == b.dtype:
             note = "same numbers; padding, shape, layout or signs of zero differ"
         return ScalePair(role, order, a, b, status, difference, note)
@@ -79,13 +123,18 @@ def _compare_numbers(
         rounding = "equal within the rounding of the output scale folded into it"
         status = Status.PERMUTED if permuted else Status.EQUAL
         return ScalePair(role, order, a, b, status, difference, f"{note}; {rounding}" if note else rounding)
+    if rounded:
+        note += f"; {rounded}"
     return ScalePair(role, order, a, b, Status.DIFFERENT, difference, note)
 
 
-def _equal_status(a: ScaleRecord, b: ScaleRecord) -> Status:
-    """For equal numbers whose bytes are not: padding or layout, or a Python float and a float tensor of the same
-    scale; two tensor dtypes do not agree."""
-    return Status.EQUAL if a.dtype == b.dtype or "python" in a.dtype or "python" in b.dtype else Status.DTYPE
+def _seen(
+    chunks: Iterable[tuple[FloatArray, FloatArray]], order: int, faults: FaultScan
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    for a, b in chunks:
+        faults.add((order, "A"), a)
+        faults.add((order, "B"), b)
+        yield a, b
 
 
 def _large_plain_pair(

@@ -21,7 +21,9 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
     comparable = [p for p in both if p.difference or p.status is Status.IDENTICAL]
     all_magnitudes = [_magnitude(p) for p in comparable]
     magnitudes = [m for m in all_magnitudes if m is not None]
-    worst = max(different, key=lambda p: _magnitude(p) or 0.0, default=None)
+    with_percentage = [p for p in different if _magnitude(p) is not None]
+    worst = max(with_percentage, key=lambda p: _magnitude(p) or 0.0, default=None)
+    telling = magnitudes and (with_percentage or not different)
     directions = [p.difference.direction for p in different if p.difference]
     return Summary(
         n_pairs=len(both),
@@ -31,9 +33,9 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
         n_incomparable=sum(p.status in _INCOMPARABLE for p in both),
         n_only_a=sum(p.status is Status.ONLY_A for p in pairs),
         n_only_b=sum(p.status is Status.ONLY_B for p in pairs),
-        mean=fmean(magnitudes) if magnitudes else 0.0,
-        median=median(magnitudes) if magnitudes else 0.0,
-        largest=worst.difference.largest if worst and worst.difference and _magnitude(worst) else 0.0,
+        mean=fmean(magnitudes) if telling else math.nan,
+        median=median(magnitudes) if telling else math.nan,
+        largest=worst.difference.largest if worst and worst.difference else math.nan if different else 0.0,
         largest_role=worst.role if worst else "",
         first_role=different[0].role if different else "",
         n_up=directions.count("up"),

@@ -7,9 +7,13 @@ points are the fingerprint of equal calibration data and weights.
 
 from __future__ import annotations
 
+import math
+
+from qinspect.inspector.compare.content import n_of_same_shape
 from qinspect.inspector.compare.effect import effect_of
 from qinspect.inspector.compare.evidence import Evidence
-from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited
+from qinspect.inspector.compare.names import said_of_names
+from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited, sizes_said
 from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
@@ -20,16 +24,19 @@ def judge(evidence: Evidence) -> tuple[Reason, tuple[Reason, ...], Effect | None
     headline = _headline(evidence)
     effect = effect_of(evidence)
     found = [r for rule in REASONS for r in rule(evidence) if r.rule != headline.rule]
+    if headline.rule == "same-under-other-names":
+        found = [r for r in found if r.rule != "renamed"]
     return headline, tuple(found if effect is None else [effect.reason, *found]), effect
 
 
 def _headline(e: Evidence) -> Reason:
     different = [p for p in e.scales if p.status is Status.DIFFERENT]
-    matched = any(p.a and p.b for p in e.scales) or any(w.a and w.b for w in e.weights)
-    if not matched and (e.scales or e.weights):
-        return Reason("no-common-roles", "These are two different models: no scale and no tensor has a partner.")
+    if not e.scales and not e.weights:
+        return Reason("nothing-compared", "Nothing was compared: neither A nor B holds a tensor or a number.")
     if bad := next(bad_scales(e), None):
         return bad
+    if not e.n_paired:
+        return _nothing_in_common(e)
     if hand_edited(e):
         return next(copies_disagree(e))
     if not (different or e.structure or e.broken or e.moved or e.changed_weights):
@@ -38,6 +45,8 @@ def _headline(e: Evidence) -> Reason:
         return _structure(e)
     if e.moved:
         return _reordered(e)
+    if cast := _cast(e, different):
+        return cast
     inferred = next(alpha(e), None)
     if inferred and all(p.record.alpha_sensitive for p in different) and not e.changed_weights and not e.broken:
         return inferred
@@ -53,20 +62,70 @@ def _nothing_differs(e: Evidence) -> Reason:
     if not e.weights_compared:
         return Reason(
             "no-difference-read",
-            f"No difference in headers and scales. Weights were not compared ({size(e.weight_bytes)}).",
+            f"No difference in headers and scales ({_counted(e)}). Weights were not compared ({size(e.weight_bytes)}).",
         )
     otherwise = e.of_status(Status.EQUAL)
+    if e.renamed:
+        form = f", {count(len(otherwise))} of them in another form" if otherwise else ""
+        return Reason("same-under-other-names", f"The same values{form}, but {said_of_names(e.renamed, e.n_paired)}.")
     if otherwise:
         return Reason(
             "same-values",
-            f"The same values everywhere, {count(len(otherwise))} of them stored in another form (container, number "
-            f"type, layout or padding), first {visible(otherwise[0].role, 120)}.",
+            f"The same values everywhere, {count(len(otherwise))} of {count(e.n_paired)} stored in another form "
+            f"(container, number type, layout or padding), first {visible(otherwise[0].role, 120)}.",
         )
     text = (
-        "Identical everywhere: scales, codes and all other tensors. Either one is a copy of the other, or the "
+        f"Identical everywhere: {_counted(e)}, to the bit and by name. Either one is a copy of the other, or the "
         "second run loaded an existing directory instead of calibrating, or what was changed reaches no tensor."
     )
     return Reason("bit-identical", text)
+
+
+def _counted(e: Evidence) -> str:
+    """`32 scales, 8 codes and 20 other entries`: what is in both."""
+    n_scales = sum(bool(p.a and p.b) for p in e.scales)
+    n_codes = sum(bool(w.a and w.b and w.quantized) for w in e.weights)
+    parts = [some(n_scales, "scale")] if n_scales else []
+    parts += [some(n_codes, "code tensor")] if n_codes else []
+    others = e.n_paired - n_scales - n_codes
+    parts += (
+        [some(others, "other entry" if parts else "entry", "other entries" if parts else "entries")] if others else []
+    )
+    return " and ".join(([", ".join(parts[:-1])] if parts[:-1] else []) + parts[-1:])
+
+
+def _nothing_in_common(e: Evidence) -> Reason:
+    """No name has a partner, and where bytes were read, no tensor that varies is equal to one of the other's."""
+    a, b = e.alone
+    fit = n_of_same_shape(a, b)
+    looked = " and none holds the same numbers" if e.weights_compared else "; values were not compared"
+    if fit and 2 * fit > max(len(a), len(b)):
+        text = (
+            f"No name of A is in B{looked}, but shapes fit: {count(fit)} of A's {some(len(a), 'tensor')} find one of the "
+            f"same shape among B's {count(len(b))}. They can be one architecture under the names of two libraries; "
+            f"nothing was compared number by number."
+        )
+        return Reason("no-common-names", text)
+    n_scales = [sum(bool(p.a) for p in e.scales), sum(bool(p.b) for p in e.scales)]
+    text = (
+        f"These are two different models: no name is in both (A {some(len(a), 'tensor')} and {some(n_scales[0], 'scale')}, "
+        f"B {some(len(b), 'tensor')} and {some(n_scales[1], 'scale')}), only {count(fit)} find one of the same shape{looked}."
+    )
+    return Reason("no-common-roles", text)
+
+
+def _cast(e: Evidence, different: list[ScalePair]) -> Reason | None:
+    """All that differs is one model rounded to the other's dtype."""
+    rounded = [w for w in e.changed_weights if w.deviation and w.deviation.rounded]
+    ways = {w.deviation.rounded for w in rounded if w.deviation}
+    if different or e.broken or not rounded or len(rounded) < len(e.changed_weights) or len(ways) > 1:
+        return None
+    (way,) = ways
+    text = (
+        f"{way}: all {some(len(rounded), 'tensor')} that {differ(len(rounded))}, every element checked; "
+        f"{sizes_said(rounded)}."
+    )
+    return Reason("rounded", text)
 
 
 def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePair]) -> Reason:
@@ -100,6 +159,12 @@ def _structure(e: Evidence) -> Reason:
         Status.ONLY_A: "only in A",
         Status.ONLY_B: "only in B",
     }
+    if counts.keys() == {Status.DTYPE}:
+        text = (
+            f"The same names and shapes, but {some(len(e.structure), 'tensor')} of another dtype, first "
+            f"{visible(e.structure[0].role, 120)}; whether the values are the same was not read."
+        )
+        return Reason("other-dtype", text)
     listed = ", ".join(f"{n} {words[status]}" for status, n in counts.items())
     points = e.points(True) + e.points(False)
     same = sum(p.status.counts_as_same for p in points)
@@ -109,6 +174,11 @@ def _structure(e: Evidence) -> Reason:
         text = f"The two are built differently. A: {e.a.description}. B: {e.b.description}."
         text += f" Of scales and tensors, {listed}"
     text += f", first {visible(e.structure[0].role, 120)}."
+    if fit := n_of_same_shape(*e.alone):
+        text += (
+            f" Of the {some(len(e.alone[0]), 'tensor')} without a partner in A and {len(e.alone[1])} in B, {fit} have the "
+            "same shape: perhaps the same under other names."
+        )
     if points and same == len(points):
         text += f" All {same} activation points in both are equal: the same calibration."
     elif points:
@@ -135,10 +205,15 @@ def _several(e: Evidence, different: list[ScalePair]) -> Reason:
     s = e.summary
     parts = []
     if different:
-        pattern = f"{s.sign_pattern}, by up to {magnitude(s.largest)}"
+        size_said = "none has a percentage" if math.isnan(s.largest) else f"by up to {magnitude(s.largest)}"
+        pattern = f"{s.sign_pattern}, {size_said}"
         parts.append(f"{len(different)} of {some(s.n_pairs, 'scale')} {differ(len(different))} ({pattern})")
     if e.changed_weights:
-        parts.append(f"{some(len(e.changed_weights), 'code or other tensor')} {differ(len(e.changed_weights))}")
+        said = sizes_said(e.changed_weights)
+        parts.append(
+            f"{some(len(e.changed_weights), 'code or other tensor')} {differ(len(e.changed_weights))}"
+            + (f" ({said})" if said else "")
+        )
     if e.broken:
         parts.append(f"{len(e.broken)} could not be read, first {visible(e.broken[0].role, 120)}")
     text = "; ".join(parts)

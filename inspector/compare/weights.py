@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Tensor, Value
+from qinspect.inspector.compare.content import module_names, pair_by_content, pair_by_module
+from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of
 from qinspect.inspector.compare.equality import Equality
-from qinspect.inspector.compare.pairing import pair_by_role
-from qinspect.inspector.compare.results import Status, WeightPair
+from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
+from qinspect.inspector.compare.results import Deviation, Status, WeightPair
+from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
 from qinspect.inspector.statistics import count_codes
-from qinspect.inspector.text import dims, visible
+from qinspect.inspector.text import count, dims, share, visible
 
 Array = NDArray[Any]
 BLOCK_ELEMENTS = 1 << 22
@@ -26,6 +30,7 @@ BLOCK_ELEMENTS = 1 << 22
 class Item(NamedTuple):
     """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to."""
 
+    role: str
     tensor: Tensor
     weight: QuantizedWeight | None
 
@@ -37,13 +42,10 @@ def weight_bytes(items: Mapping[str, Item]) -> int:
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
-    items = {}
-    for weight in fmt.weights():
-        if tensor := fmt.checkpoint.tensor(weight.codes_key):
-            items[weight.role] = Item(tensor, weight)
-    for tensor in fmt.other_tensors():
-        items.setdefault(fmt.role_of(tensor.name), Item(tensor, None))
-    return items
+    tensors = ((weight, fmt.checkpoint.tensor(weight.codes_key)) for weight in fmt.weights())
+    items = [Item(weight.role, tensor, weight) for weight, tensor in tensors if tensor]
+    items += [Item(fmt.role_of(tensor.name), tensor, None) for tensor in fmt.other_tensors()]
+    return by_unique_role(items, lambda i: i.role, lambda i: i.tensor.name)
 
 
 def compare_weights(
@@ -51,30 +53,60 @@ def compare_weights(
     format_b: Format,
     items_a: Mapping[str, Item],
     items_b: Mapping[str, Item],
+    partner: Mapping[str, str],
     equality: Equality,
     read: bool,
     tick: Callable[[int], None],
 ) -> tuple[WeightPair, ...]:
-    """All codes and unquantized tensors, by role; the items are `weight_items` of the formats.
+    """All codes and unquantized tensors, by role; the items are `weight_items` of the formats, partner is
+    `partners_of` them.
 
     read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
     moved = _moved_modules(format_a, format_b, equality)
     pairs = []
-    for role, a, b in pair_by_role(items_a, items_b):
+    for role, a, b in in_order(items_a, items_b, partner):
         pair = _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
             pair = _contents(role, a, b, format_a, format_b, moved, equality, tick) if read else _agreeing(role, a, b)
         pairs.append(pair)
+    if read:
+        pairs = with_ties(pairs, format_a, format_b, equality)
     return (*pairs, *compare_plain_values(format_a, format_b))
+
+
+def partners_of(
+    items_a: Mapping[str, Item],
+    items_b: Mapping[str, Item],
+    equality: Equality,
+    read: bool,
+    tick: Callable[[int], None],
+) -> dict[str, str]:
+    """A's role to B's: by name, then, where bytes are read, by shape and content what names do not pair."""
+    found = partners(items_a, items_b, lambda i: i.tensor.name, _fit)
+    free_a = {r: i.tensor for r, i in items_a.items() if r not in found}
+    taken = set(found.values())
+    free_b = {r: i.tensor for r, i in items_b.items() if r not in taken}
+    if not (read and free_a and free_b):
+        return found
+    equal = pair_by_content(free_a, free_b, equality, tick)
+    names = module_names(equal.items())
+    left_b = free_b.keys() - equal.values()
+    return found | equal | pair_by_module((r for r in free_a if r not in equal), left_b, names)
+
+
+def _fit(a: Item, b: Item) -> bool:
+    """Whether two names can stand for one thing: shapes agree, or one of them is packed."""
+    return a.tensor.shape == b.tensor.shape or (a.weight or b.weight) is not None
 
 
 def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]:
     """Entries that are neither tensors nor scales: strings, integers, flags. None counts as absent."""
     pairs = []
-    for role, a, b in pair_by_role(_plain_values(format_a), _plain_values(format_b)):
+    values_a, values_b = _plain_values(format_a), _plain_values(format_b)
+    for role, a, b in in_order(values_a, values_b, partners(values_a, values_b, lambda v: v.name)):
         names = (a.name if a else None, b.name if b else None)
         if a is None or b is None:
             pairs.append(WeightPair(role, *names, Status.ONLY_B if a is None else Status.ONLY_A, 1))
@@ -92,7 +124,7 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     if not found:
         return {}
     scales = {r.key for r in fmt.scales()} | {c.key for r in fmt.scales() for c in r.copies}
-    return {fmt.role_of(e.name): e for e in found if e.name not in scales}
+    return by_unique_role((e for e in found if e.name not in scales), lambda e: fmt.role_of(e.name), lambda e: e.name)
 
 
 def _moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
@@ -162,32 +194,70 @@ def _contents(
     equality: Equality,
     tick: Callable[[int], None],
 ) -> WeightPair:
-    n = math.prod(_shape(a))
-    names = (a.tensor.name, b.tensor.name)
-    quantized = a.weight is not None
+    pair = WeightPair(
+        role, a.tensor.name, b.tensor.name, Status.IDENTICAL, math.prod(_shape(a)), 0, a.weight is not None
+    )
     try:
         if _scheme(a) != _scheme(b):
-            changed = _changed_elements(a.tensor, b.tensor, _numbers)
-            return WeightPair(role, *names, Status.DTYPE, n, changed, note=f"A {_scheme(a)}; B {_scheme(b)}")
+            return _of_two_dtypes(pair, a.tensor, b.tensor)
         if equality.tensors(a.tensor, b.tensor, tick):
-            return WeightPair(role, *names, Status.IDENTICAL, n, 0, quantized)
+            return pair
         if any(role.startswith(m) for m in moved):
             status = Status.PERMUTED if _same_values(a, b, format_a, format_b) else Status.INCOMPARABLE
-            return WeightPair(role, *names, status, n, None, quantized)
-        n_changed = (
-            _changed_codes(a, b, format_a, format_b) if quantized else _changed_elements(a.tensor, b.tensor, _bits)
-        )
+            return replace(pair, status=status, n_changed=None)
+        chunks = _codes(a, b, format_a, format_b) if pair.quantized else chunks_of(a.tensor, b.tensor)
+        n_changed, deviation = deviation_of(chunks, _shape(a))
     except QinspectError as e:
-        return WeightPair(role, *names, Status.BROKEN, n, None, quantized, str(e))
-    status = Status.DIFFERENT if n_changed else Status.EQUAL
-    note = "" if n_changed else "same codes; padding or layout differ"
-    return WeightPair(role, *names, status, n, n_changed, quantized, note)
+        return replace(pair, status=Status.BROKEN, n_changed=None, note=str(e))
+    if deviation is None:
+        note = "same numbers; signs of zero or bits of NaN differ" if n_changed else _OTHER_LAYOUT[pair.quantized]
+        return replace(pair, status=Status.EQUAL, note=note)
+    if pair.quantized:  # what a code is worth is for its scale to say
+        deviation = replace(deviation, relative=math.nan)
+    return replace(
+        pair, status=Status.DIFFERENT, n_changed=n_changed, deviation=deviation, note=said_of(deviation, pair.n)
+    )
+
+
+_OTHER_LAYOUT = {True: "same codes; padding or layout differ", False: "same numbers; layout differs"}
+
+
+def _of_two_dtypes(pair: WeightPair, a: Tensor, b: Tensor) -> WeightPair:
+    """Two element types: the same numbers, or by how much they differ."""
+    names = (a.dtype.name, b.dtype.name)
+    both_float = a.dtype.is_float and b.dtype.is_float
+    n_changed, deviation = deviation_of(chunks_of(a, b), a.shape, names if both_float else None)
+    note = f"A {names[0]}; B {names[1]}"
+    if deviation is None:
+        return replace(pair, status=Status.EQUAL, note=f"{note}: the same numbers")
+    said = said_of(deviation, pair.n)
+    note = f"{note}; {said}" if said else note
+    return replace(pair, status=Status.DIFFERENT, n_changed=n_changed, deviation=deviation, note=note)
+
+
+def said_of(d: Deviation, n: int) -> str:
+    """What is remarkable about a deviation beside its size."""
+    parts = [f"every element of {d.rounded}"] if d.rounded else []
+    if d.zero_from == 0:
+        parts.append("B is all zeros")
+    elif d.zero_from is not None and n - d.zero_from >= _SHORTEST_TAIL:
+        parts.append(f"B is zero from element {count(d.zero_from)} to its end, {share(n - d.zero_from, n)} of it")
+    elif d.n_zeroed > n // 100:
+        parts.append(f"{count(d.n_zeroed)} elements are zero in B only")
+    for model, n_bad in (("A", d.n_bad_a), ("B", d.n_bad_b)):
+        if n_bad:
+            parts.append(f"{count(n_bad)} in {model} not finite")
+    return ", ".join(parts)
+
+
+_SHORTEST_TAIL = 8
+"""Zeros at the end of B that are called a tail."""
 
 
 def _same_values(a: Item, b: Item, format_a: Format, format_b: Format) -> bool:
     """Whether both hold the same values, each as often, in whatever order."""
     if a.weight is None or b.weight is None:
-        return np.array_equal(np.sort(_bits(a.tensor.read()), axis=None), np.sort(_bits(b.tensor.read()), axis=None))
+        return np.array_equal(*(np.sort(bits_of(i.tensor.read().reshape(-1)), axis=None) for i in (a, b)))
     counts = []
     for fmt, weight in ((format_a, a.weight), (format_b, b.weight)):
         blocks = (fmt.codes(weight, start, stop) for start, stop in row_blocks(weight, BLOCK_ELEMENTS))
@@ -195,34 +265,12 @@ def _same_values(a: Item, b: Item, format_a: Format, format_b: Format) -> bool:
     return counts[0] == counts[1]
 
 
-def _changed_codes(a: Item, b: Item, format_a: Format, format_b: Format) -> int:
-    """Codes that differ, in blocks of rows."""
+def _codes(a: Item, b: Item, format_a: Format, format_b: Format) -> Iterator[tuple[Array, Array]]:
+    """The codes of both, in blocks of rows."""
     assert a.weight is not None
     assert b.weight is not None
-    changed = 0
     for start, stop in row_blocks(a.weight, BLOCK_ELEMENTS):
-        changed += int(np.count_nonzero(format_a.codes(a.weight, start, stop) != format_b.codes(b.weight, start, stop)))
-    return changed
-
-
-def _changed_elements(a: Tensor, b: Tensor, view: Callable[[Array], Array]) -> int:
-    """Elements that differ, as `view` shows them: their bits, or their numbers where the dtypes are not the same."""
-    if a.strides is not None or b.strides is not None or a.dtype.packed or b.dtype.packed:
-        return int(np.count_nonzero(view(a.read()) != view(b.read())))
-    changed = 0
-    for start in range(0, a.n_elements, BLOCK_ELEMENTS):
-        stop = min(start + BLOCK_ELEMENTS, a.n_elements)
-        changed += int(np.count_nonzero(view(a.read_range(start, stop)) != view(b.read_range(start, stop))))
-    return changed
-
-
-def _numbers(x: Array) -> Array:
-    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-
-
-def _bits(x: Array) -> Array:
-    """The array's bit patterns as unsigned integers, so that -0 and NaN compare by their bits."""
-    width = x.dtype.itemsize
-    if width in (1, 2, 4, 8):
-        return np.ascontiguousarray(x).view(f"u{width}")
-    return x
+        yield (
+            np.ravel(format_a.codes(a.weight, start, stop)),
+            np.ravel(format_b.codes(b.weight, start, stop)),
+        )

@@ -1,0 +1,176 @@
+"""How far two tensors of one shape lie apart: in one pass over both, in blocks, in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.results import Deviation
+
+Array = NDArray[Any]
+Chunks = Iterable[tuple[Array, Array]]
+
+BLOCK_ELEMENTS = 1 << 18
+"""Read and calculated with at once: the float64 copies stay in the cache."""
+
+
+def chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[Array, Array]]:
+    """Both tensors in C order, as flat arrays of equal size; whole, where one is not stored in that order."""
+    if a.strides is not None or b.strides is not None or a.dtype.packed or b.dtype.packed:
+        yield a.read().reshape(-1), b.read().reshape(-1)
+        return
+    for start in range(0, a.n_elements, BLOCK_ELEMENTS):
+        stop = min(start + BLOCK_ELEMENTS, a.n_elements)
+        yield a.read_range(start, stop), b.read_range(start, stop)
+
+
+def deviation_of(
+    chunks: Chunks, shape: tuple[int, ...], names: tuple[str, str] | None = None
+) -> tuple[int, Deviation | None]:
+    """(elements that differ, by how much their numbers do; None where all numbers are the same). chunks: consecutive
+    flat arrays of both. names: of two floating-point dtypes, where they are not the same, so that a cast is recognised.
+
+    Elements of one dtype differ where their bits do (NaN with other bits, and -0 from 0, are others); of two dtypes,
+    where their numbers do.
+    """
+    tally = _Tally(*names) if names else _Tally()
+    with np.errstate(all="ignore"):  # a signalling NaN or a number beyond float32 in the file is no event
+        for a, b in chunks:
+            tally.add(a, b)
+    return tally.n_changed, tally.result(shape) if tally.n_unequal else None
+
+
+class _Tally:
+    """Sums over what `add` was given. casts: which of the two casts still explain all that was seen."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.b_is_cast = self.a_is_cast = bool(names)
+        self.n = self.n_changed = self.n_unequal = self.n_zeroed = self.n_bad_a = self.n_bad_b = 0
+        self.squares_a = self.squares = 0.0
+        self.largest, self.at, self.pair = -1.0, 0, (math.nan, math.nan)
+        self.first: tuple[int, Any, Any] | None = None
+        self.last_nonzero_b = self.last_zeroed = -1
+
+    def add(self, a: Array, b: Array) -> None:
+        if self.b_is_cast:
+            self.b_is_cast = _is_cast(a, b)
+        if self.a_is_cast:
+            self.a_is_cast = _is_cast(b, a)
+        x, y = numbers_of(a), numbers_of(b)
+        unequal = (x != y) & ~(np.isnan(x) & np.isnan(y))
+        if a.dtype.kind in "iu" and b.dtype.kind in "iu":  # beyond 2^53, float64 makes neighbours equal
+            unequal = a != b
+        self.n_unequal += int(np.count_nonzero(unequal))
+        changed = _bits_differ(a, b) if a.dtype == b.dtype else unequal
+        n_changed = int(np.count_nonzero(changed))
+        self.n_changed += n_changed
+        self._add_zeros(x, y)
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not finite.all():
+            self.n_bad_a += int(np.count_nonzero(~np.isfinite(x)))
+            self.n_bad_b += int(np.count_nonzero(~np.isfinite(y)))
+            x, y = np.where(finite, x, 0), np.where(finite, y, 0)
+        self.squares_a += _squares(x)
+        if n_changed:
+            self._add_distance(a, b, x, y, changed)
+        self.n += a.size
+
+    def _add_distance(self, a: Array, b: Array, x: Array, y: Array, changed: Array) -> None:
+        if self.first is None:
+            i = int(changed.argmax())
+            self.first = (self.n + i, a[i].item(), b[i].item())
+        distance = y - x
+        self.squares += _squares(distance)
+        magnitude = np.abs(distance) if a.dtype.kind not in "iu" or b.dtype.kind not in "iu" else _apart(a, b)
+        i = int(magnitude.argmax())
+        if magnitude[i] > max(self.largest, 0.0):
+            self.largest, self.at = float(magnitude[i]), self.n + i
+            self.pair = (a[i].item(), b[i].item())
+
+    def _add_zeros(self, x: Array, y: Array) -> None:
+        nonzero = y != 0
+        zeroed = ~nonzero & (x != 0)
+        self.n_zeroed += int(np.count_nonzero(zeroed))
+        self.last_nonzero_b = max(self.last_nonzero_b, self._last(nonzero))
+        self.last_zeroed = max(self.last_zeroed, self._last(zeroed))
+
+    def _last(self, mask: Array) -> int:
+        """Flat index of the last that is set, -1 where none is."""
+        back = int(mask[::-1].argmax()) if mask.size else 0
+        return self.n + mask.size - 1 - back if mask.size and mask[-1 - back] else -1
+
+    def result(self, shape: tuple[int, ...]) -> Deviation:
+        at, (a, b) = self.at, self.pair
+        if self.largest < 0 and self.first is not None:  # only bits, NaN or Inf differ: show the first of them
+            at, a, b = self.first
+        where = tuple(int(i) for i in np.unravel_index(at, shape)) if shape and self.n else ()
+        relative = math.sqrt(self.squares) / math.sqrt(self.squares_a) if self.squares_a else math.nan
+        tail = self.last_nonzero_b + 1
+        return Deviation(
+            relative, max(self.largest, 0.0), where, _real(a), _real(b), self.n_zeroed,
+            tail if self.last_zeroed >= tail else None, self.n_bad_a, self.n_bad_b, self._rounded(),
+        )  # fmt: skip
+
+    def _rounded(self) -> str:
+        if not self.names or not self.n_changed:
+            return ""
+        a, b = self.names
+        return f"B is A rounded to {b}" if self.b_is_cast else f"A is B rounded to {a}" if self.a_is_cast else ""
+
+
+def _squares(x: Array) -> float:
+    return float(np.vdot(x, x).real)
+
+
+def _apart(a: Array, b: Array) -> Array:
+    """|B - A| of integers, exactly: in float64 neighbours beyond 2^53 are equal."""
+    wide = np.result_type(a, b)
+    if wide.kind == "f":  # int64 beside uint64
+        return np.abs(numbers_of(b) - numbers_of(a))
+    a, b = a.astype(wide), b.astype(wide)
+    unsigned = np.dtype(f"u{wide.itemsize}")
+    return np.maximum(a, b).view(unsigned) - np.minimum(a, b).view(unsigned)
+
+
+def cast_of(a: Array, b: Array) -> str:
+    """`B is A rounded to float16`, where one of two floating-point arrays is the other in its own dtype; else empty."""
+    if not all(x.dtype.kind in "fV" for x in (a, b)):
+        return ""
+    with np.errstate(all="ignore"):
+        if _is_cast(a.reshape(-1), b.reshape(-1)):
+            return f"B is A rounded to {b.dtype.name}"
+        return f"A is B rounded to {a.dtype.name}" if _is_cast(b.reshape(-1), a.reshape(-1)) else ""
+
+
+def _is_cast(source: Array, cast: Array) -> bool:
+    """Whether `cast` is `source` in another dtype, rounded to nearest, to the bit but for NaN."""
+    made = source.astype(cast.dtype)
+    same = bits_of(made) == bits_of(cast)
+    return bool(same.all()) or bool((same | (np.isnan(made) & np.isnan(cast))).all())
+
+
+def _real(value: Any) -> float:
+    return float(abs(value)) if isinstance(value, complex) else float(value)
+
+
+def numbers_of(x: Array) -> Array:
+    """The array as float64, or complex128."""
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def bits_of(x: Array) -> Array:
+    """The bit patterns of a flat array as unsigned integers, so that -0 and NaN compare by their bits; one row of two
+    for complex128."""
+    x = np.ascontiguousarray(x)
+    return x.view("u8").reshape(-1, 2) if x.dtype.itemsize == 16 else x.view(f"u{x.dtype.itemsize}")
+
+
+def _bits_differ(a: Array, b: Array) -> Array:
+    differ: Array = bits_of(a) != bits_of(b)
+    return differ if differ.ndim == 1 else differ.any(axis=1)
