@@ -6,6 +6,7 @@ is opened. Names meet without the wrappers that savers put in front (`strip_root
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -112,12 +113,14 @@ Finding = ScalePair | WeightPair | CopyProblem
 @dataclass(slots=True)
 class PairedTree:
     """root and all modules by path. findings: what is not the same, or was not compared, by the name of its entry in A
-    and in B, a scale's copies too. compared: whether all was placed, so that an entry without a finding is the same."""
+    and in B, a scale's copies too. compared: whether all was placed, so that an entry without a finding is the same.
+    elsewhere: name to the other model's name of entries that are paired but do not stand beside each other."""
 
     root: PairedNode
     modules: dict[str, PairedNode]
     findings: dict[str, Finding] = field(default_factory=dict)
     compared: bool = False
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     def finding(self, leaf: PairedNode) -> Finding | None:
         """What was found of an entry; None where it is the same, or not known yet."""
@@ -185,18 +188,19 @@ def _count_entries(node: PairedNode) -> None:
 
 
 def _paired_entries(a: Iterable[Entry], b: Iterable[Entry]) -> dict[str, tuple[Entry | None, Entry | None]]:
-    """The entries directly below one module, by the name that a leaf gets."""
+    """The entries directly below one module, by the name that a leaf gets: the last part of its own, or the whole where
+    one model has two that end alike. Such entries stand beside the other model's of the same whole name."""
+    a, b = list(a), list(b)
+    lasts = [[strip_root(e.name).rpartition(".")[2] for e in entries] for entries in (a, b)]
+    shared = {last for found in lasts if len(set(found)) < len(found) for last, n in Counter(found).items() if n > 1}
     leaves: dict[str, tuple[Entry | None, Entry | None]] = {}
-    moved: dict[str, str] = {}
-    for second, entries in enumerate((a, b)):
-        for entry in entries:
-            leaf = moved.get(entry.name) or strip_root(entry.name).rpartition(".")[2]
-            pair = leaves.get(leaf, (None, None))
-            while (taken := pair[second]) is not None:  # one model has both `w` and `model.w`
-                moved[taken.name] = leaf
-                leaf = entry.name if leaf != entry.name else leaf + "'"
-                moved[entry.name] = leaf
-                pair = leaves.get(leaf, (None, None))
+    whole = {e.name for entries, found in zip((a, b), lasts, strict=True)
+             for e, last in zip(entries, found, strict=True) if last in shared}  # fmt: skip
+    for second, (entries, found) in enumerate(zip((a, b), lasts, strict=True)):
+        for entry, last in zip(entries, found, strict=True):
+            leaf = entry.name if entry.name in whole else last
+            while (pair := leaves.get(leaf, (None, None)))[second] is not None:
+                leaf += "'"
             leaves[leaf] = (pair[0], entry) if second else (entry, pair[1])
     return leaves
 
@@ -241,6 +245,8 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
     """Count each scale in the badges of its module and all above, and find it and its copies by their names."""
     for p in pairs:
         d = p.difference
+        if p.a and p.b and p.a.key != p.b.key and strip_root(p.a.key) != strip_root(p.b.key):
+            tree.elsewhere |= {p.a.key: p.b.key, p.b.key: p.a.key}
         for node in tree.module_of(strip_root(p.record.key).rpartition(".")[0]).chain():
             badge = node.make_badge()
             badge.n_scales += 1
@@ -263,6 +269,8 @@ def place_weights(tree: PairedTree, weights: Iterable[WeightPair], copies: Itera
     """Count codes and tensors that are not the same in the badges of their module and all above, and find them by their
     names; copies that do not agree are found only. After this the tree is complete."""
     for w in weights:
+        if w.a and w.b and w.a != w.b and strip_root(w.a) != strip_root(w.b):
+            tree.elsewhere |= {w.a: w.b, w.b: w.a}
         if w.status in (Status.IDENTICAL, Status.EQUAL):
             continue
         for name in (w.a, w.b):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _FLUSH_BYTES = 1 << 20
+_SIGNED_ELEMENTS = 16
+"""A tensor with fewer does not tell whether its scales are signed by convention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class ScaleFaults:
     the smallest normal number of its dtype, so with fewer digits). first: flat index of the first of them; value: what
     is there.
 
-    A float8 scale of a block may be zero or denormal, and an integer is a scale's code: neither counts.
+    A float8 scale of a block may be zero or denormal, and an integer is a scale's code: neither counts. Nor do negative
+    scales where they are a quarter to three quarters of a tensor: there the sign is a convention (round-to-nearest
+    that gives the larger end of a group the full range).
     """
 
     n: int
@@ -73,7 +77,7 @@ class FaultScan:
         self._held: dict[Any, list[tuple[Hashable, int, bytes]]] = {}
         self._bytes = 0
         self._sizes: dict[Hashable, int] = {}
-        self._found: dict[Hashable, ScaleFaults] = {}
+        self._found: dict[Hashable, _Held] = {}
 
     def add(self, tag: Hashable, values: Array) -> None:
         """Look at values of the scale `tag`, now or later."""
@@ -99,12 +103,11 @@ class FaultScan:
             for dtype, held in self._held.items():
                 self._held[dtype] = [h for h in held if h[0] != tag]
 
-    def found(self) -> dict[Hashable, ScaleFaults]:
+    def found(self) -> dict[Any, ScaleFaults]:
         """What is wrong with those that have something wrong, by tag."""
-        from dataclasses import replace
-
         self._flush()
-        return {tag: replace(f, n=self._sizes[tag]) for tag, f in self._found.items()}
+        made = {tag: held.result(self._sizes[tag]) for tag, held in self._found.items()}
+        return {tag: faults for tag, faults in made.items() if faults is not None}
 
     def _flush(self) -> None:
         import numpy as np
@@ -128,22 +131,46 @@ class FaultScan:
         self._bytes = 0
 
     def _note(self, tag: Hashable, at: int, values: Array, faulty: Array) -> None:
+        held = self._found.setdefault(tag, _Held())
+        held.add(at, values, faulty)
+
+
+class _Held:
+    """Counts of one scale's faults, and the first of the negative and of the others: (flat index, value)."""
+
+    def __init__(self) -> None:
+        self.n_nan = self.n_inf = self.n_zero = self.n_negative = self.n_denormal = 0
+        self.negative: tuple[int, float] | None = None
+        self.other: tuple[int, float] | None = None
+
+    def add(self, at: int, values: Array, faulty: Array) -> None:
         import numpy as np
 
-        i = int(faulty.argmax())
-        x = values[faulty]
-        nan, inf = int(np.isnan(x).sum()), int(np.isinf(x).sum())
-        zero, negative = int((x == 0).sum()), int(((x < 0) & np.isfinite(x)).sum())
-        new = ScaleFaults(0, nan, inf, zero, negative, x.size - nan - inf - zero - negative, at + i, float(values[i]))
-        old = self._found.get(tag)
-        self._found[tag] = new if old is None else _together(old, new)
+        negative = faulty & (values < 0) & np.isfinite(values)
+        others = faulty & ~negative
+        self.negative = self.negative or _first(at, values, negative)
+        self.other = self.other or _first(at, values, others)
+        x = values[others]
+        nan, inf, zero = int(np.isnan(x).sum()), int(np.isinf(x).sum()), int((x == 0).sum())
+        self.n_nan += nan
+        self.n_inf += inf
+        self.n_zero += zero
+        self.n_denormal += x.size - nan - inf - zero
+        self.n_negative += int(negative.sum())
+
+    def result(self, n: int) -> ScaleFaults | None:
+        """Of a scale with `n` elements."""
+        signed = n >= _SIGNED_ELEMENTS and n // 4 <= self.n_negative <= n - n // 4
+        n_negative = 0 if signed else self.n_negative
+        firsts = [f for f in (self.other, None if signed else self.negative) if f is not None]
+        if not firsts:
+            return None
+        return ScaleFaults(n, self.n_nan, self.n_inf, self.n_zero, n_negative, self.n_denormal, *min(firsts))
 
 
-def _together(a: ScaleFaults, b: ScaleFaults) -> ScaleFaults:
-    return ScaleFaults(
-        0, a.n_nan + b.n_nan, a.n_inf + b.n_inf, a.n_zero + b.n_zero, a.n_negative + b.n_negative,
-        a.n_denormal + b.n_denormal, a.first, a.value,
-    )  # fmt: skip
+def _first(at: int, values: Array, mask: Array) -> tuple[int, float] | None:
+    i = int(mask.argmax())
+    return (at + i, float(values[i])) if mask[i] else None
 
 
 def _least(dtype: Any) -> tuple[float, bool]:

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
-from qinspect.inspector.compare.results import CopyProblem, ScalePair
-from qinspect.inspector.paired_tree import PairedNode
-from qinspect.inspector.text import count, dims, number, percent, size
+from qinspect.inspector.compare.results import CopyProblem, ScalePair, WeightPair
+from qinspect.inspector.paired_tree import PairedNode, PairedTree
+from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.rows import band, sign
@@ -45,9 +45,11 @@ def detail_lines(
     if not r.verified:
         yield _field("pairing", "by name alone: unverified")
     yield from differences
-    for label, fmt, record in (("A", a, pair.a), ("B", b, pair.b)):
+    for label, fmt, record, faults in (("A", a, pair.a, pair.faults_a), ("B", b, pair.b, pair.faults_b)):
         if fmt is not None and record is not None:
             yield []
+            if faults is not None:
+                yield _field(f"{label} broken" if faults.n_broken else f"{label} weak", str(faults), "broken")
             yield from _stored_lines(label, fmt, record, problems)
 
 
@@ -120,8 +122,8 @@ def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyP
             yield _field("copy", f"{text}, agrees")
 
 
-def node_lines(node: PairedNode | None) -> list[str]:
-    """What a node of the tree holds, where it has no scale to show."""
+def node_lines(node: PairedNode | None, tree: PairedTree | None = None) -> list[str]:
+    """What a node of the tree holds, and what was found of it, where it has no scale to show."""
     if node is None:
         return []
     lines = [shown(node.path, 160), ""]
@@ -132,4 +134,22 @@ def node_lines(node: PairedNode | None) -> list[str]:
             lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
         elif entry is not None:
             lines.append(f"  {label}  {entry.kind}: {shown(str(entry.value), 200)}")
+    if tree is not None:
+        names = [e.name for e in (node.a, node.b) if e is not None]
+        lines += [f"  the same as {shown(tree.elsewhere[n], 160)}" for n in names if n in tree.elsewhere]
+        finding = tree.finding(node) if node.is_leaf else None
+        if isinstance(finding, WeightPair):
+            lines += ["", *_weight_lines(finding)]
     return lines
+
+
+def _weight_lines(w: WeightPair) -> Iterator[str]:
+    """How codes or a tensor differ."""
+    yield f"  {w.status}" + (f": {shown(w.note, 200)}" if w.note else "")
+    if w.n_changed is not None:
+        what = "codes" if w.quantized else "elements"
+        yield f"  {count(w.n_changed)} of {count(w.n)} {what} differ ({share(w.n_changed, w.n)})"
+    if d := w.deviation:
+        if not math.isnan(d.relative):
+            yield f"  relative error |B - A|/|A|  {magnitude(100 * d.relative)}"
+        yield f"  largest |B - A|  {number(d.largest)} at {list(d.where)}   A {number(d.a)}   B {number(d.b)}"

@@ -47,11 +47,6 @@ def said_of_names(found: list[Renaming], n_pairs: int) -> str:
         f"{count(n)} of {some(n_pairs, 'entry', 'entries')} in both {have} in B: {listed}, first A {visible(a, 100)}, "
         f"B {visible(b, 100)}"
     )
-    a, b = found[0].pairs[0]
-    return (
-        f"{count(n)} of {some(n_pairs, 'entry', 'entries')} in both {'has another name' if n == 1 else 'have other names'} "
-        f"in B: {listed}, first A {visible(a, 100)}, B {visible(b, 100)}"
-    )
 
 
 def _parts_apart(a: str, b: str) -> tuple[str, str]:

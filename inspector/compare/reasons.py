@@ -18,7 +18,7 @@ from qinspect.inspector.compare.results import Reason, ScalePair, Status, Weight
 from qinspect.inspector.formats import Kind
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.noise.declared import claimed_alpha
-from qinspect.inspector.scale_faults import ScaleFaults
+from qinspect.inspector.scale_faults import ScaleFaults, index_of
 from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
 
 
@@ -102,16 +102,16 @@ def bad_scales(e: Evidence) -> Iterator[Reason]:
         if alike:
             found = [(p, p.faults_a) for p in faulty if p.faults_a and getattr(p.faults_a, of)]
             if found:
-                yield Reason(rule, f"A and B both have {_faults_said(found, what)}. They are the same in both.")
+                yield Reason(rule, f"A and B both have {_faults_said(found, 'A', what)}. They are the same in both.")
             continue
         for model in ("A", "B"):
             of_model = [(p, p.faults_a if model == "A" else p.faults_b) for p in faulty]
             found = [(p, f) for p, f in of_model if f and getattr(f, of)]
             if found:
-                yield Reason(rule, f"{model} has {_faults_said(found, what)}.{_other_said(found, model)}")
+                yield Reason(rule, f"{model} has {_faults_said(found, model, what)}.{_other_said(found, model)}")
 
 
-def _faults_said(found: list[tuple[ScalePair, ScaleFaults]], what: str) -> str:
+def _faults_said(found: list[tuple[ScalePair, ScaleFaults]], model: str, what: str) -> str:
     """`3 scales with numbers that no scale should be (2 NaN, 1 zero; 0.1 % of their elements), first ...`."""
     kinds = ((sum(f.n_nan for _, f in found), "NaN"), (sum(f.n_inf for _, f in found), "Inf"),
              (sum(f.n_zero for _, f in found), "zero"), (sum(f.n_negative for _, f in found), "negative"),
@@ -119,7 +119,8 @@ def _faults_said(found: list[tuple[ScalePair, ScaleFaults]], what: str) -> str:
     listed = ", ".join(f"{n:,} {word}" for n, word in kinds if n)
     part = share(sum(f.n_faulty for _, f in found), sum(f.n for _, f in found))
     pair, first = found[0]
-    at = f"[{first.first}]" if first.n > 1 else ""
+    record = (pair.a if model == "A" else pair.b) or pair.record
+    at = str(index_of(first, record.shape)) if first.n > 1 else ""
     return (
         f"{some(len(found), 'scale')} {what} ({listed}; {part} of their elements), first "
         f"{visible(pair.role, 120)}{at} = {number(first.value)}"
@@ -256,9 +257,9 @@ def _weights(e: Evidence) -> Iterator[Reason]:
         yield Reason("weights-differ", text)
 
 
-def sizes_said(changed: Sequence[WeightPair]) -> str:
+def sizes_said(changed: Sequence[WeightPair], brief: bool = False) -> str:
     """By how much tensors differ: the smallest and the largest relative error, the largest distance and its place, and
-    what is zero in B only. Empty where nothing was measured."""
+    what is zero in B only. brief: for a headline. Empty where nothing was measured."""
     measured = [(w, w.deviation) for w in changed if w.deviation]
     if not measured:
         return ""
@@ -267,23 +268,28 @@ def sizes_said(changed: Sequence[WeightPair]) -> str:
     if relative:
         low, high = (magnitude(100 * x) for x, _ in (relative[0], relative[-1]))
         ends = high if low == high else f"{low} to {high}"
-        parts.append(
-            f"relative error |B - A|/|A| {ends}" + (f", most in {visible(relative[-1][1], 120)}" * (low != high))
-        )
+        most = f", most in {visible(relative[-1][1], 120)}" if low != high and not brief else ""
+        parts.append(f"relative error |B - A|/|A| {ends}{most}")
     worst, d = max(measured, key=lambda m: m[1].largest)
-    if d.largest:
+    if d.largest and not (brief and relative):
         unit = " codes" if worst.quantized else ""
         parts.append(f"largest |B - A| {number(d.largest)}{unit} at {visible(worst.role, 120)}{list(d.where)}")
-    zeroed = [(w, d) for w, d in measured if d.zero_from is not None]
-    if zeroed:
-        w, d = zeroed[0]
-        where = "is all zeros" if d.zero_from == 0 else f"is zero from element {d.zero_from} to its end"
-        parts.append(f"{some(len(zeroed), 'tensor')} of B end{'s' * (len(zeroed) == 1)} in zeros that A does not have, "
-                     f"first {visible(w.role, 120)}, which {where}")  # fmt: skip
-    bad = [(model, n) for model, n in (("A", sum(d.n_bad_a for _, d in measured)),
-                                       ("B", sum(d.n_bad_b for _, d in measured))) if n]  # fmt: skip
-    parts += [f"{n:,} elements of {model} are NaN or Inf and left out" for model, n in bad]
+    parts += _zeros_said([(w, d.zero_from) for w, d in measured if d.zero_from is not None])
+    for model, n in zip("AB", (sum(d.n_bad_a for _, d in measured), sum(d.n_bad_b for _, d in measured)), strict=True):
+        if n:
+            parts.append(f"{n:,} elements of {model} are NaN or Inf and left out")
     return "; ".join(parts)
+
+
+def _zeros_said(ends: list[tuple[WeightPair, int]]) -> Iterator[str]:
+    """Tensors of B that are zero from an element on, and not in A."""
+    if ends:
+        w, start = ends[0]
+        how = "is all zeros" if start == 0 else f"is zero from element {start:,} to its end"
+        yield (
+            f"{some(len(ends), 'tensor')} of B end{'s' * (len(ends) == 1)} in zeros that A does not have, first "
+            f"{visible(w.role, 120)}, which {how}"
+        )
 
 
 def _renamed(e: Evidence) -> Iterator[Reason]:

@@ -227,12 +227,13 @@ class Summary:
 
     @property
     def sign_pattern(self) -> str:
-        """`all up`, `all down`, `mixed` or `none`."""
+        """`all up`, `all down`, `mixed` or `none`; `some up` (`down`) where others have no sign, being NaN."""
         if not self.n_different:
             return "none"
         if self.n_mixed or (self.n_up and self.n_down):
             return "mixed"
-        return "all up" if self.n_up else "all down" if self.n_down else "none"
+        how = "all" if self.n_different == self.n_up + self.n_down else "some"
+        return f"{how} up" if self.n_up else f"{how} down" if self.n_down else "none"
 
 
 @dataclass(frozen=True, slots=True)

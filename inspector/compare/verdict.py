@@ -82,15 +82,14 @@ def _nothing_differs(e: Evidence) -> Reason:
 
 
 def _counted(e: Evidence) -> str:
-    """`32 scales, 8 codes and 20 other entries`: what is in both."""
+    """`32 scales, 8 code tensors and 20 other entries`: what is in both."""
     n_scales = sum(bool(p.a and p.b) for p in e.scales)
     n_codes = sum(bool(w.a and w.b and w.quantized) for w in e.weights)
     parts = [some(n_scales, "scale")] if n_scales else []
     parts += [some(n_codes, "code tensor")] if n_codes else []
-    others = e.n_paired - n_scales - n_codes
-    parts += (
-        [some(others, "other entry" if parts else "entry", "other entries" if parts else "entries")] if others else []
-    )
+    if others := e.n_paired - n_scales - n_codes:
+        other = "other " if parts else ""
+        parts.append(some(others, f"{other}entry", f"{other}entries"))
     return " and ".join(([", ".join(parts[:-1])] if parts[:-1] else []) + parts[-1:])
 
 
@@ -101,15 +100,19 @@ def _nothing_in_common(e: Evidence) -> Reason:
     looked = " and none holds the same numbers" if e.weights_compared else "; values were not compared"
     if fit and 2 * fit > max(len(a), len(b)):
         text = (
-            f"No name of A is in B{looked}, but shapes fit: {count(fit)} of A's {some(len(a), 'tensor')} find one of the "
-            f"same shape among B's {count(len(b))}. They can be one architecture under the names of two libraries; "
-            f"nothing was compared number by number."
+            f"No name of A is in B{looked}, but shapes fit: {count(fit)} of A's {some(len(a), 'tensor')} find one of "
+            f"the same shape among B's {count(len(b))}. They can be one architecture under the names of two "
+            "libraries; nothing was compared number by number."
         )
         return Reason("no-common-names", text)
     n_scales = [sum(bool(p.a) for p in e.scales), sum(bool(p.b) for p in e.scales)]
+    held = [
+        f"{model} holds {some(len(tensors), 'tensor')} and {some(n, 'scale')}"
+        for model, tensors, n in zip("AB", (a, b), n_scales, strict=True)
+    ]
     text = (
-        f"These are two different models: no name is in both (A {some(len(a), 'tensor')} and {some(n_scales[0], 'scale')}, "
-        f"B {some(len(b), 'tensor')} and {some(n_scales[1], 'scale')}), only {count(fit)} find one of the same shape{looked}."
+        f"These are two different models: no name is in both, {some(fit, 'tensor')} of A find{'s' * (fit == 1)} one of "
+        f"the same shape{looked}. {', '.join(held)}."
     )
     return Reason("no-common-roles", text)
 
@@ -176,8 +179,8 @@ def _structure(e: Evidence) -> Reason:
     text += f", first {visible(e.structure[0].role, 120)}."
     if fit := n_of_same_shape(*e.alone):
         text += (
-            f" Of the {some(len(e.alone[0]), 'tensor')} without a partner in A and {len(e.alone[1])} in B, {fit} have the "
-            "same shape: perhaps the same under other names."
+            f" {count(fit)} of the {count(len(e.alone[0]))} tensors without a partner in A and the "
+            f"{count(len(e.alone[1]))} in B have the same shapes: perhaps the same under other names."
         )
     if points and same == len(points):
         text += f" All {same} activation points in both are equal: the same calibration."
@@ -209,7 +212,7 @@ def _several(e: Evidence, different: list[ScalePair]) -> Reason:
         pattern = f"{s.sign_pattern}, {size_said}"
         parts.append(f"{len(different)} of {some(s.n_pairs, 'scale')} {differ(len(different))} ({pattern})")
     if e.changed_weights:
-        said = sizes_said(e.changed_weights)
+        said = sizes_said(e.changed_weights, brief=True)
         parts.append(
             f"{some(len(e.changed_weights), 'code or other tensor')} {differ(len(e.changed_weights))}"
             + (f" ({said})" if said else "")

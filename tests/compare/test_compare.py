@@ -293,15 +293,17 @@ def test_shape_mismatch_dtype_mismatch_and_missing(tmp_path: Path) -> None:
     statuses = {p.role: p.status for p in c.scales}
     assert statuses == {
         "l.shape_scale": Status.SHAPE,
-        "l.dtype_scale": Status.DTYPE,
+        "l.dtype_scale": Status.EQUAL,
         "l.value_scale": Status.DIFFERENT,
         "l.gone_scale": Status.ONLY_A,
         "l.new_scale": Status.ONLY_B,
     }
     assert difference_of(c, "l.value_scale").largest == 100
     weight = tensor_of(c, "l.weight")
-    assert (weight.status, weight.n_changed) == (Status.DTYPE, 0)
+    assert (weight.status, weight.n_changed) == (Status.EQUAL, 0)
     assert not c.same
+    unread = tensor_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors", codes=False), "l.weight")
+    assert unread.status is Status.DTYPE
 
 
 def test_plain_values_are_compared_too(tmp_path: Path) -> None:
@@ -419,11 +421,14 @@ def test_a_number_that_no_scale_can_be_is_no_change_of_alpha(tmp_path: Path, val
 
 
 def test_equal_numbers_of_other_bytes_are_not_called_identical(tmp_path: Path) -> None:
-    save_file({"l.scale": torch.tensor([0.0, 1.0])}, tmp_path / "a.safetensors")
-    save_file({"l.scale": torch.tensor([-0.0, 1.0])}, tmp_path / "b.safetensors")
+    for name, zero in (("a", 0.0), ("b", -0.0)):
+        x = torch.tensor([zero, 1.0])
+        save_file({"l.scale": x, "l.bias": x.clone()}, tmp_path / f"{name}.safetensors")
     c = compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert of(c, "l.scale").status is Status.EQUAL
-    assert c.headline.rule == "same-values"
+    assert tensor_of(c, "l.bias").status is Status.EQUAL
+    assert c.same
+    assert c.headline.rule == "broken-scale"  # zero is no scale, in whatever form
 
 
 def test_integers_beyond_float_precision_are_told_apart(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ class CompareBase(ActionScreen):
         title = self.query_one("#detail-title", TitleLine)
         if pair is None:
             title.update("3 detail")
-            self.detail.show(node_lines(self.layers_tree.node))
+            self.detail.show(node_lines(self.layers_tree.node, self.paired))
             return
         self.fit_hints()
         if (self._fitted_for == "detail") != (self.view == "detail"):

@@ -165,10 +165,8 @@ class LayerTree(LineList):
         finding = self._tree.finding(node) if node.is_leaf else None
         if finding is not None and not (_is_copy(finding, node) and node.n_a != node.n_b):
             return _found(finding, node, g)
-        if not node.n_b:
-            return (f"{g.only}A", "odd")
-        if not node.n_a:
-            return (f"{g.only}B", "odd")
+        if not (node.n_a and node.n_b):
+            return self._only_here(node)
         if node.is_leaf:
             return (g.same if self._tree.compared else "", "same")
         badge = node.badge
@@ -179,6 +177,16 @@ class LayerTree(LineList):
         if not badge.n_findings:
             return (g.same if badge.n_scales else "", "same")
         return _findings(badge, g)
+
+    def _only_here(self, node: PairedNode) -> Piece:
+        """What stands under this name in one model only; all of it may be in the other under other names."""
+        tree = self._tree
+        if tree is not None and tree.compared and tree.elsewhere:
+            badge = node.badge
+            names = [e.name for e in (node.a, node.b) if e is not None]
+            if all(n in tree.elsewhere for n in names) if node.is_leaf else not (badge and badge.n_findings):
+                return (f"{self.glyphs.same} renamed", "same")
+        return (f"{self.glyphs.only}{'A' if node.n_a else 'B'}", "odd")
 
 
 _WORDS = {
