@@ -39,8 +39,8 @@ def strip_root(name: str) -> str:
     wrappers = _ROOTS.match(name)
     if wrappers:
         name = name[wrappers.end() :]
-    # Two searches for a part of every wrapper are twenty times faster than the expression.
-    if "mod" in name or "base_l" in name:
+    # Searching for what every wrapper ends in is twenty times faster than the expression.
+    if "_mod." in name or "module." in name or "base_layer." in name:
         name = _INSIDE.sub("", name)
     return sys.intern(name) if wrappers else name
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qinspect.inspector.text import count, number, share
@@ -74,23 +75,27 @@ class FaultScan:
     """Collects scales under a tag each, and looks at them together. A scale may come in consecutive pieces."""
 
     def __init__(self) -> None:
-        self._held: dict[Any, list[tuple[Hashable, int, bytes]]] = {}
+        self._held: dict[str, tuple[Any, int, list[tuple[Hashable, int, bytes]]]] = {}
+        """By name of the dtype: numpy's dtype, bytes of an element, (tag, index of the first element, bytes)."""
         self._bytes = 0
         self._sizes: dict[Hashable, int] = {}
         self._found: dict[Hashable, _Held] = {}
 
     def add(self, tag: Hashable, values: Array) -> None:
         """Look at values of the scale `tag`, now or later."""
-        self.add_bytes(tag, values.dtype, values.tobytes())
+        dtype = values.dtype
+        if dtype.kind not in "iub":
+            self.add_bytes(tag, dtype.name, dtype, values.tobytes())
 
-    def add_bytes(self, tag: Hashable, dtype: Any, raw: bytes) -> None:
-        """The same, of the bytes of numpy's `dtype`."""
-        if dtype.kind in "iub":
-            return
-        n = len(raw) // dtype.itemsize
+    def add_bytes(self, tag: Hashable, name: str, dtype: Any, raw: bytes) -> None:
+        """The same, of the bytes of floating-point numbers. dtype: numpy's, or what makes it; name: its name."""
+        held = self._held.get(name)
+        if held is None:
+            made = dtype() if callable(dtype) else dtype
+            held = self._held[name] = (made, made.itemsize, [])
         at = self._sizes.get(tag, 0)
-        self._sizes[tag] = at + n
-        self._held.setdefault(dtype, []).append((tag, at, raw))
+        self._sizes[tag] = at + len(raw) // held[1]
+        held[2].append((tag, at, raw))
         self._bytes += len(raw)
         if self._bytes > _FLUSH_BYTES:
             self._flush()
@@ -100,8 +105,8 @@ class FaultScan:
         if tag in self._sizes:
             del self._sizes[tag]
             self._found.pop(tag, None)
-            for dtype, held in self._held.items():
-                self._held[dtype] = [h for h in held if h[0] != tag]
+            for _, _, held in self._held.values():
+                held[:] = [h for h in held if h[0] != tag]
 
     def found(self) -> dict[Any, ScaleFaults]:
         """What is wrong with those that have something wrong, by tag."""
@@ -112,23 +117,30 @@ class FaultScan:
     def _flush(self) -> None:
         import numpy as np
 
-        for dtype, held in self._held.items():
+        for dtype, width, held in self._held.values():
             numbers = np.frombuffer(b"".join(raw for _, _, raw in held), dtype)
-            with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
-                values = numbers.astype(np.float64 if dtype.itemsize == 8 else np.float32)
+            low, high = _sound_bits(dtype)
+            bits = numbers.view(f"u{width}")
+            if bits.size and (bits.min() < low or bits.max() > high):
+                self._look(dtype, held, numbers)
+            held.clear()
+        self._bytes = 0
+
+    def _look(self, dtype: Any, held: list[tuple[Hashable, int, bytes]], numbers: Array) -> None:
+        """Look at numbers of which some are not sound, or are -0."""
+        import numpy as np
+
+        with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
+            values = numbers if dtype.kind == "f" else numbers.astype(np.float32)
             least, zero_allowed = _least(dtype)
             sound = (values >= least) & np.isfinite(values)
             if zero_allowed:
                 sound |= values == 0
-            if sound.all():
-                continue
-            ends = np.cumsum([len(raw) // dtype.itemsize for _, _, raw in held])
-            for i in np.unique(np.searchsorted(ends, np.flatnonzero(~sound), side="right")).tolist():
-                tag, at, _ = held[i]
-                part = slice(int(ends[i - 1]) if i else 0, int(ends[i]))
-                self._note(tag, at, values[part], ~sound[part])
-        self._held.clear()
-        self._bytes = 0
+        ends = np.cumsum([len(raw) // dtype.itemsize for _, _, raw in held])
+        for i in np.unique(np.searchsorted(ends, np.flatnonzero(~sound), side="right")).tolist():
+            tag, at, _ = held[i]
+            part = slice(int(ends[i - 1]) if i else 0, int(ends[i]))
+            self._note(tag, at, values[part], ~sound[part])
 
     def _note(self, tag: Hashable, at: int, values: Array, faulty: Array) -> None:
         held = self._found.setdefault(tag, _Held())
@@ -173,6 +185,19 @@ def _first(at: int, values: Array, mask: Array) -> tuple[int, float] | None:
     return (at + i, float(values[i])) if mask[i] else None
 
 
+@lru_cache(16)
+def _sound_bits(dtype: Any) -> tuple[int, int]:
+    """The bit patterns, as unsigned integers, between which every number is sound: those of positive numbers rise with
+    their value."""
+    import ml_dtypes
+    import numpy as np
+
+    ends = np.array([_least(dtype)[0], float(ml_dtypes.finfo(dtype).max)]).astype(dtype)
+    low, high = ends.view(f"u{dtype.itemsize}").tolist()
+    return low, high
+
+
+@lru_cache(16)
 def _least(dtype: Any) -> tuple[float, bool]:
     """(the smallest number of a dtype that no fault is, whether zero is none either)."""
     if dtype.itemsize == 1:

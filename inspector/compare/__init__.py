@@ -101,13 +101,15 @@ def _compare_scales(
     scales_ready: Callable[[list[ScalePair], bool], None] | None,
 ) -> list[ScalePair]:
     """of_weights: A's role to B's of the tensors beside the scales."""
+    from operator import attrgetter
+
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
     from qinspect.inspector.compare.scales import compare_scale
     from qinspect.inspector.scale_faults import FaultScan
 
-    records_a = by_unique_role(a.scales(), lambda r: r.role, lambda r: r.key)
-    records_b = by_unique_role(b.scales(), lambda r: r.role, lambda r: r.key)
+    records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
+    records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))
     pairs: list[ScalePair] = []
     partner = partners(records_a, records_b, lambda r: r.key)
     if len(partner) < len(records_a) and (names := module_names(of_weights.items())):

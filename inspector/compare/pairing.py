@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,9 +15,12 @@ _DIGITS = re.compile(r"\d+")
 _VARIANT = re.compile(r"\[[^\]]*\]")
 
 
-def by_unique_role(items: Iterable[T], role: Callable[[T], str], key: Callable[[T], str]) -> dict[str, T]:
+def by_unique_role(items: Sequence[T], role: Callable[[T], str], key: Callable[[T], str]) -> dict[str, T]:
     """Items by role; one whose role is taken goes by its key, so that nothing is lost."""
-    made: dict[str, T] = {}
+    made = dict(zip(map(role, items), items, strict=True))
+    if len(made) == len(items):
+        return made
+    made = {}
     for item in items:
         name = role(item)
         if name in made:
@@ -41,7 +44,7 @@ def partners(
     when a hybrid layer's variant, `mixer[W4A8]`, stands against a layer with one mixer.
     """
     if a.keys() == b.keys():  # two runs of one model
-        return {role: role for role in a}
+        return dict(zip(a, a, strict=True))
     partner: dict[str, str] = {}
     if key is not None:
         _pair_shared(a, b, key, partner)
@@ -60,6 +63,8 @@ def partners(
 def in_order(a: Mapping[str, T], b: Mapping[str, T], partner: Mapping[str, str]) -> Pairs[T]:
     """All items in A's order, what only B has placed after its predecessor in B. `partner`: A's role to B's. Each role
     occurs once: where both models have one under the same role that are no partners, B's is marked."""
+    if a.keys() == b.keys():  # then each is the partner of its own
+        return [(role, item, b[role]) for role, item in a.items()]
     back = {v: k for k, v in partner.items()}
     rest: dict[str, list[str]] = {}
     anchor = ""

@@ -48,8 +48,10 @@ def compare_scale(
         permuted = equality.reordered(a, b)
         stored = None if permuted else _stored_as_is(format_a, a)
         if stored is not None:
-            dtype = stored.dtype.to_numpy()
-            if equality.scales(a, b, lambda raw: faults.add_bytes((order, "A"), dtype, bytes(raw))):
+            dtype = stored.dtype
+            if equality.scales(
+                a, b, lambda raw: faults.add_bytes((order, "A"), dtype.name, dtype.to_numpy, bytes(raw))
+            ):
                 return ScalePair(role, order, a, b, Status.IDENTICAL)
         elif not permuted and equality.scales(a, b):
             _look(faults, (order, "A"), format_a, a)

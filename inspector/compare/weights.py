@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def weight_items(fmt: Format) -> dict[str, Item]:
     tensors = ((weight, fmt.checkpoint.tensor(weight.codes_key)) for weight in fmt.weights())
     items = [Item(weight.role, tensor, weight) for weight, tensor in tensors if tensor]
     items += [Item(fmt.role_of(tensor.name), tensor, None) for tensor in fmt.other_tensors()]
-    return by_unique_role(items, lambda i: i.role, lambda i: i.tensor.name)
+    return by_unique_role(items, attrgetter("role"), attrgetter("tensor.name"))
 
 
 def compare_weights(
@@ -124,7 +125,8 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     if not found:
         return {}
     scales = {r.key for r in fmt.scales()} | {c.key for r in fmt.scales() for c in r.copies}
-    return by_unique_role((e for e in found if e.name not in scales), lambda e: fmt.role_of(e.name), lambda e: e.name)
+    found = [e for e in found if e.name not in scales]
+    return by_unique_role(found, lambda e: fmt.role_of(e.name), attrgetter("name"))
 
 
 def _moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
