@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.formats import Format
     from qinspect.inspector.table import Table
+    from qinspect.inspector.text import Range
 
 
 def _version() -> str:
@@ -318,20 +319,18 @@ def _scales_table(fmt: Format) -> Table:
     return scales_table(fmt, _ranges(fmt))
 
 
-def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
+def _ranges(fmt: Format) -> dict[str, Range]:
     """Minimum and maximum of each scale, or why it cannot be read."""
-    import numpy as np
+    from qinspect.inspector.scale_values import scale_range
 
-    found: dict[str, tuple[float, float] | str] = {}
+    found: dict[str, Range] = {}
 
     def work(meter: Meter) -> None:
         records = fmt.scales()
         for i, r in enumerate(records):
             meter("reading scales", i, len(records))
             try:
-                with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
-                    values = np.asarray(fmt.values(r), np.float64)
-                    found[r.role] = (float(values.min()), float(values.max())) if values.size else "empty"
+                found[r.role] = scale_range(fmt, r)
             except QinspectError as e:
                 found[r.role] = str(e)
 

@@ -12,6 +12,7 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair
 from qinspect.inspector.paired_tree import PairedNode
 from qinspect.inspector.text import count, dims, number, percent, size
+from qinspect.inspector.value_text import value_text
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.rows import band, sign
@@ -102,9 +103,7 @@ def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyP
     if isinstance(entry, Tensor):
         yield _field("stored", f"{r.dtype} {dims(r.shape)}, {size(entry.nbytes)}, offset {entry.offset:,}")
     else:
-        yield _field(
-            "stored", f"{entry.kind} = {number(entry.value) if isinstance(entry.value, (int, float)) else '?'}"
-        )
+        yield _field("stored", f"{entry.kind} = {value_text(entry.value)}")
     yield _field("file", shown(entry.file.path.name, 120))
     for key in r.folded:
         yield _field("folded", f"divided by {shown(key, 120)}")
@@ -131,5 +130,5 @@ def node_lines(node: PairedNode | None) -> list[str]:
         if isinstance(entry, Tensor):
             lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
         elif entry is not None:
-            lines.append(f"  {label}  {entry.kind}: {shown(str(entry.value), 200)}")
+            lines.append(f"  {label}  {entry.kind}: {shown(value_text(entry.value), 200)}")
     return lines
