@@ -278,17 +278,22 @@ def tree(
 ) -> int:
     """The layer tree: counts, parameters, bytes, dtypes."""
     from qinspect.inspector import payload
+    from qinspect.inspector.formats.counts import parameter_counts
+    from qinspect.inspector.parameters import parameters_of
     from qinspect.inspector.report import model_line, tree_lines
     from qinspect.inspector.tree import build_tree
 
     if depth is not None and depth < 1:
         raise UsageError("--depth must be at least 1", found=str(depth))
     fmt = _open(a)
-    root = build_tree(fmt.checkpoint.entries.values())
+    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt))
+    parameters = parameters_of(fmt.checkpoint, root)
     if as_json:
-        print_json(payload.tree(fmt, root, depth))
+        print_json(payload.tree(fmt, root, parameters, depth))
         return 0
     print_text(model_line("A", fmt))
+    if parameters.sentence:
+        print_text(f"   {visible(parameters.sentence)}")
     for line in tree_lines(root, depth, expand):
         print_text(line)
     for names in fmt.checkpoint.tied():

@@ -10,6 +10,7 @@ from qinspect.inspector.compare import Comparison, Difference, Effect, Reason, S
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.noise import Band
+from qinspect.inspector.parameters import Parameters
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.text import Range
 from qinspect.inspector.tree import Node
@@ -85,7 +86,7 @@ def scales(fmt: Format, ranges: dict[str, Range]) -> Json:
     return {"schema": "qinspect.scales/1", "model": checkpoint(fmt), "scales": records}
 
 
-def tree(fmt: Format, root: Node, depth: int | None) -> Json:
+def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> Json:
     """`qinspect tree A --json`."""
 
     def node(n: Node, level: int) -> Json:
@@ -93,7 +94,8 @@ def tree(fmt: Format, root: Node, depth: int | None) -> Json:
             "name": n.name,
             "path": n.path,
             "entries": n.n_entries,
-            "parameters": n.n_parameters,
+            "parameters": None if n.n_unknown else n.n_parameters,
+            "elements": n.n_elements,
             "bytes": n.nbytes,
             "dtypes": n.dtypes,
         }
@@ -105,7 +107,13 @@ def tree(fmt: Format, root: Node, depth: int | None) -> Json:
             made["children"] = [node(child, level + 1) for child in n.children.values()]
         return made
 
-    return {"schema": "qinspect.tree/1", "model": checkpoint(fmt), "tree": node(root, 0)}
+    counted = {
+        "counted": parameters.counted,
+        "elements_of_codes": parameters.n_unknown,
+        "stated": parameters.stated,
+        "stated_by": parameters.source or None,
+    }
+    return {"schema": "qinspect.tree/1", "model": checkpoint(fmt), "parameters": counted, "tree": node(root, 0)}
 
 
 def difference(d: Difference) -> Json:

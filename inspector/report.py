@@ -205,12 +205,15 @@ def _tree_line(node: Node, label: str, together: Sequence[Node], level: int) -> 
     name = f"{indent}{visible(label, 100)}"
     if node.is_leaf and node.entry is not None:
         return f"{name:<44} {_entry_text(node.entry)}"
-    total = sum(n.n_parameters for n in together)
+    if any(n.n_unknown for n in together):
+        holds = f"{count(sum(n.n_elements for n in together))} elements stored, parameters not known"
+    else:
+        holds = f"{count(sum(n.n_parameters for n in together))} parameters"
     dtypes = ", ".join(f"{d} x{n}" if n > 1 else d for d, n in node.dtypes.items())
     each = " each" if len(together) > 1 else ""
     entries = f"{count(node.n_entries)} {'entry' if node.n_entries == 1 else 'entries'}{each}"
     nbytes = size(sum(n.nbytes for n in together))
-    return f"{name:<44} {entries}, {count(total)} parameters, {nbytes}  [{dtypes}]"
+    return f"{name:<44} {entries}, {holds}, {nbytes}  [{dtypes}]"
 
 
 def _entry_text(e: Entry) -> str:

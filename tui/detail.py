@@ -125,7 +125,7 @@ def node_lines(node: PairedNode | None) -> list[str]:
         return []
     lines = [shown(node.path, 160), ""]
     lines.append(f"  {count(node.n_a)} {'entry' if node.n_a == 1 else 'entries'} in A, {count(node.n_b)} in B")
-    lines.append(f"  {count(node.parameters)} parameters, {size(node.nbytes)}")
+    lines.append(f"  {count(node.parameters)} elements, {size(node.nbytes)}")
     for label, entry in (("A", node.a), ("B", node.b)):
         if isinstance(entry, Tensor):
             lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
