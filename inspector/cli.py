@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.formats import Format
     from qinspect.inspector.table import Table
+    from qinspect.inspector.text import Range
 
 
 def _version() -> str:
@@ -277,17 +278,22 @@ def tree(
 ) -> int:
     """The layer tree: counts, parameters, bytes, dtypes."""
     from qinspect.inspector import payload
+    from qinspect.inspector.formats.counts import parameter_counts
+    from qinspect.inspector.parameters import parameters_of
     from qinspect.inspector.report import model_line, tree_lines
     from qinspect.inspector.tree import build_tree
 
     if depth is not None and depth < 1:
         raise UsageError("--depth must be at least 1", found=str(depth))
     fmt = _open(a)
-    root = build_tree(fmt.checkpoint.entries.values())
+    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt))
+    parameters = parameters_of(fmt.checkpoint, root)
     if as_json:
-        print_json(payload.tree(fmt, root, depth))
+        print_json(payload.tree(fmt, root, parameters, depth))
         return 0
     print_text(model_line("A", fmt))
+    if parameters.sentence:
+        print_text(f"   {visible(parameters.sentence)}")
     for line in tree_lines(root, depth, expand):
         print_text(line)
     for names in fmt.checkpoint.tied():
@@ -318,20 +324,18 @@ def _scales_table(fmt: Format) -> Table:
     return scales_table(fmt, _ranges(fmt))
 
 
-def _ranges(fmt: Format) -> dict[str, tuple[float, float] | str]:
+def _ranges(fmt: Format) -> dict[str, Range]:
     """Minimum and maximum of each scale, or why it cannot be read."""
-    import numpy as np
+    from qinspect.inspector.scale_values import scale_range
 
-    found: dict[str, tuple[float, float] | str] = {}
+    found: dict[str, Range] = {}
 
     def work(meter: Meter) -> None:
         records = fmt.scales()
         for i, r in enumerate(records):
             meter("reading scales", i, len(records))
             try:
-                with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
-                    values = np.asarray(fmt.values(r), np.float64)
-                    found[r.role] = (float(values.min()), float(values.max())) if values.size else "empty"
+                found[r.role] = scale_range(fmt, r)
             except QinspectError as e:
                 found[r.role] = str(e)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.errors import CannotRead, UnknownKey
-from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.scale_values import large_tensor
 from qinspect.inspector.statistics import Statistics, count_codes, describe
+from qinspect.inspector.stored_blocks import stored_blocks
+from qinspect.inspector.value_text import array_texts, value_text
 
 CHUNK_ELEMENTS = 1 << 22
 SHOWN_VALUES = 64
@@ -21,11 +25,13 @@ SHOWN_VALUES = 64
 
 @dataclass(frozen=True, slots=True)
 class CopyValue:
-    """A copy of the scale: where, how related, the number stored there (None for a tensor)."""
+    """A copy of the scale: where, how related, the number stored there (None for a tensor of several), and as text in
+    all the digits of its type."""
 
     key: str
     relation: str
     stored: float | None
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +85,32 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     try:
         packed = weight is not None and weight.bits < 8
         if isinstance(entry, Tensor) and not packed:
-            statistics = None if entry.dtype.is_complex else describe(_chunks(entry), entry.n_elements)
+            statistics = None if entry.dtype.is_complex else describe(stored_blocks(entry), entry.n_elements)
             values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
-        if scale:
+        if scale and large_tensor(fmt, scale) is None:  # of a large one the stored numbers are those of the scale
             unfolded = fmt.values(scale)
             stored_as_is = not scale.folded and statistics is not None and statistics.n == unfolded.size
             logical = None if stored_as_is or unfolded.size == 1 else describe([unfolded], unfolded.size)
         if weight:
             codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.bits)
-            n = weight.shape[0] * (weight.shape[1] if len(weight.shape) > 1 else 1)
-            dequantized = describe((fmt.dequantize(weight, *rows) for rows in row_blocks(weight)), n)
+            blocks = (fmt.dequantize(weight, *rows) for rows in row_blocks(weight))
+            dequantized = describe(blocks, math.prod(weight.shape))
     except CannotRead as e:
         problem = str(e)
-    copies = tuple(CopyValue(c.key, c.relation, fmt.checkpoint.scalar(c.key)) for c in scale.copies) if scale else ()
+    copies = tuple(_copy(fmt, c) for c in scale.copies) if scale else ()
     return Inspection(
         key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem
     )
+
+
+def _copy(fmt: Format, copy: Copy) -> CopyValue:
+    stored, entry = fmt.checkpoint.scalar(copy.key), fmt.checkpoint.entries.get(copy.key)
+    text = ""
+    if stored is not None and isinstance(entry, Tensor):
+        text = array_texts(entry.read())[0]
+    elif stored is not None and entry is not None:
+        text = value_text(entry.value)
+    return CopyValue(copy.key, copy.relation, stored, text)
 
 
 def _unknown(fmt: Format, name: str, roles: list[str]) -> UnknownKey:
@@ -118,11 +134,3 @@ def row_blocks(weight: QuantizedWeight, elements: int = CHUNK_ELEMENTS) -> Itera
     n = weight.shape[0] if weight.shape else 1
     for start in range(0, n, rows):
         yield start, min(start + rows, n)
-
-
-def _chunks(tensor: Tensor) -> Iterator[NDArray[Any]]:
-    if tensor.strides is not None or tensor.dtype.packed:
-        yield tensor.read()
-        return
-    for start in range(0, tensor.n_elements, CHUNK_ELEMENTS):
-        yield tensor.read_range(start, min(start + CHUNK_ELEMENTS, tensor.n_elements))

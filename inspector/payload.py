@@ -10,9 +10,12 @@ from qinspect.inspector.compare import Comparison, Deviation, Difference, Effect
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.noise import Band
+from qinspect.inspector.parameters import Parameters
 from qinspect.inspector.scale_faults import ScaleFaults
 from qinspect.inspector.statistics import Statistics
+from qinspect.inspector.text import Range
 from qinspect.inspector.tree import Node
+from qinspect.inspector.value_text import array_texts, value_text
 
 Json = dict[str, Any]
 
@@ -28,9 +31,7 @@ def scalar(value: object) -> Any:
         return finite(value)
     if value is None or isinstance(value, (bool, str)) or (isinstance(value, int) and abs(value) < 1 << 53):
         return value
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"integer of {value.bit_length()} bits"
-    return str(value)[:1000]
+    return value_text(value)
 
 
 def _number(value: float | None) -> float | None:
@@ -74,18 +75,19 @@ def scale(record: ScaleRecord) -> Json:
     }
 
 
-def scales(fmt: Format, ranges: dict[str, tuple[float, float] | str]) -> Json:
-    """`qinspect scales A --json`. `ranges`: role to (minimum, maximum), or the reason why there are none."""
+def scales(fmt: Format, ranges: dict[str, Range]) -> Json:
+    """`qinspect scales A --json`. `ranges`: role to its range, or the reason why there is none."""
     records = []
     for record in fmt.scales():
         found = ranges.get(record.role)
-        low, high = found if isinstance(found, tuple) else (math.nan, math.nan)
+        low, high, n_bad = found if isinstance(found, tuple) else (math.nan, math.nan, None)
         problem = found if isinstance(found, str) else None
-        records.append({**scale(record), "minimum": finite(low), "maximum": finite(high), "problem": problem})
+        read = {"minimum": finite(low), "maximum": finite(high), "not_finite": n_bad, "problem": problem}
+        records.append({**scale(record), **read})
     return {"schema": "qinspect.scales/1", "model": checkpoint(fmt), "scales": records}
 
 
-def tree(fmt: Format, root: Node, depth: int | None) -> Json:
+def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> Json:
     """`qinspect tree A --json`."""
 
     def node(n: Node, level: int) -> Json:
@@ -93,7 +95,8 @@ def tree(fmt: Format, root: Node, depth: int | None) -> Json:
             "name": n.name,
             "path": n.path,
             "entries": n.n_entries,
-            "parameters": n.n_parameters,
+            "parameters": None if n.n_unknown else n.n_parameters,
+            "elements": n.n_elements,
             "bytes": n.nbytes,
             "dtypes": n.dtypes,
         }
@@ -105,7 +108,13 @@ def tree(fmt: Format, root: Node, depth: int | None) -> Json:
             made["children"] = [node(child, level + 1) for child in n.children.values()]
         return made
 
-    return {"schema": "qinspect.tree/1", "model": checkpoint(fmt), "tree": node(root, 0)}
+    counted = {
+        "counted": parameters.counted,
+        "elements_of_codes": parameters.n_unknown,
+        "stated": parameters.stated,
+        "stated_by": parameters.source or None,
+    }
+    return {"schema": "qinspect.tree/1", "model": checkpoint(fmt), "parameters": counted, "tree": node(root, 0)}
 
 
 def difference(d: Difference) -> Json:
@@ -326,6 +335,7 @@ def inspection(fmt: Format, i: Inspection) -> Json:
             "offset": e.offset,
             "bytes": e.nbytes,
             "values": _values(i),
+            "values_text": None if i.values is None else array_texts(i.values),
         }
     else:
         stored |= {"dtype": e.kind, "value": scalar(e.value)}

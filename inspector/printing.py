@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 
+from qinspect.inspector.json_text import json_text
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def print_text(text: str) -> None:
 
 def print_json(content: object) -> None:
     """One JSON object, in ASCII."""
-    json.dump(content, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write(json_text(content))
     sys.stdout.write("\n")
 
 

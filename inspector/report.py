@@ -16,8 +16,9 @@ from qinspect.inspector.noise.band import place_of
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.statistics import Statistics
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size, visible
+from qinspect.inspector.text import Range, count, dims, magnitude, number, percent, range_text, share, size, visible
 from qinspect.inspector.tree import Node, runs
+from qinspect.inspector.value_text import array_texts, value_text
 
 _BAR = 40
 DIFF_COLUMNS = (
@@ -186,7 +187,7 @@ def copies_table(c: Comparison) -> Table:
     )
 
 
-def scales_table(fmt: Format, ranges: dict[str, tuple[float, float] | str]) -> Table:
+def scales_table(fmt: Format, ranges: dict[str, Range]) -> Table:
     """`qinspect scales A`: one row per record."""
     columns = (
         *(Column("scale"), Column("value", True), Column("granularity", drop=2), Column("dtype", drop=3)),
@@ -195,8 +196,7 @@ def scales_table(fmt: Format, ranges: dict[str, tuple[float, float] | str]) -> T
     )
     rows = []
     for r in fmt.scales():
-        found = ranges.get(r.role, "")
-        value = found if isinstance(found, str) else " .. ".join(dict.fromkeys(map(number, found)))
+        value = range_text(ranges.get(r.role, ""))
         alpha = {True: "yes", False: "no", None: "?"}[r.alpha_sensitive]
         granularity = r.granularity + (f" {r.group_size}" if r.group_size else "")
         rows.append([r.role, value, granularity, r.dtype, dims(r.shape), alpha, r.of, str(len(r.copies) or ""), r.key])
@@ -222,23 +222,22 @@ def _tree_line(node: Node, label: str, together: Sequence[Node], level: int) -> 
     name = f"{indent}{visible(label, 100)}"
     if node.is_leaf and node.entry is not None:
         return f"{name:<44} {_entry_text(node.entry)}"
-    total = sum(n.n_parameters for n in together)
+    if any(n.n_unknown for n in together):
+        holds = f"{count(sum(n.n_elements for n in together))} elements stored, parameters not known"
+    else:
+        holds = f"{count(sum(n.n_parameters for n in together))} parameters"
     dtypes = ", ".join(f"{d} x{n}" if n > 1 else d for d, n in node.dtypes.items())
     each = " each" if len(together) > 1 else ""
     entries = f"{count(node.n_entries)} {'entry' if node.n_entries == 1 else 'entries'}{each}"
     nbytes = size(sum(n.nbytes for n in together))
-    return f"{name:<44} {entries}, {count(total)} parameters, {nbytes}  [{dtypes}]"
+    return f"{name:<44} {entries}, {holds}, {nbytes}  [{dtypes}]"
 
 
 def _entry_text(e: Entry) -> str:
     if isinstance(e, Tensor):
         strided = "" if e.strides is None else f", strides {list(e.strides)}"
         return f"{e.dtype.name} {dims(e.shape)}{strided}, {size(e.nbytes)}"
-    return f"{e.kind}" + ("" if e.value is None else f" = {_value_text(e.value)}")
-
-
-def _value_text(value: object) -> str:
-    return number(value) if isinstance(value, (int, float)) else visible(str(value), 120)
+    return f"{e.kind}" + ("" if e.value is None else f" = {value_text(e.value)}")
 
 
 def inspection_text(fmt: Format, i: Inspection) -> str:
@@ -251,11 +250,7 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
         lines += _scale_lines(i)
     if i.copy_of:
         lines.append(f"  copy of    {visible(i.copy_of)}")
-    if i.statistics:
-        lines += ["  STORED NUMBERS", *_statistics_lines(i.statistics)]
-    if i.values is not None and i.values.size > 1:
-        values = i.values if i.values.dtype.kind == "c" else i.values.astype(np.float64)
-        lines += ["  VALUES", *_indented(np.array2string(values, precision=6, max_line_width=110))]
+    lines += _stored_lines(i)
     if i.logical:
         lines += [
             "  SCALE, LOGICAL (padding dropped, order restored, folded output scale taken out)",
@@ -277,6 +272,28 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
     return "\n".join(lines)
 
 
+def _stored_lines(i: Inspection) -> Iterator[str]:
+    """What a tensor holds: one number as it is, few with their values, many by their statistics."""
+    values, s = i.values, i.statistics
+    if values is not None and values.size == 1:
+        yield f"  value      {array_texts(values)[0]}"
+        return
+    if s is not None and s.n == 0:
+        yield "  values     none: it has no elements"
+        return
+    if s is not None and isinstance(i.entry, Tensor) and i.entry.dtype.name == "bool":
+        yield f"  STORED     {count(s.n)} elements, {count(s.n - s.n_zero)} true"
+    elif s is not None:
+        yield "  STORED NUMBERS"
+        yield from _statistics_lines(s, brief=values is not None and values.dtype.kind in "iub")
+    elif isinstance(i.entry, Tensor) and i.entry.dtype.is_complex:
+        yield "  complex numbers have no order: no minimum, no percentiles"
+    if values is not None and values.size:
+        texts = np.array(array_texts(values), dtype=object).reshape(values.shape)
+        yield "  VALUES"
+        yield from _indented(np.array2string(texts, formatter={"all": str}, max_line_width=110))
+
+
 def _scale_lines(i: Inspection) -> Iterator[str]:
     r = i.scale
     assert r is not None
@@ -289,24 +306,38 @@ def _scale_lines(i: Inspection) -> Iterator[str]:
     if r.folded:
         yield f"  folded     divided by {', '.join(visible(k) for k in r.folded)}"
     for c in i.copies:
-        value = "" if c.stored is None else f" = {number(c.stored)}"
+        value = f" = {c.text}" if c.text else ""
         yield f"  copy       {visible(c.key)}{value}  ({c.relation})"
 
 
-def _statistics_lines(s: Statistics) -> Iterator[str]:
+def _statistics_lines(s: Statistics, brief: bool = False) -> Iterator[str]:
+    """brief: without moments and percentiles, which say nothing of a few integers: shapes, indices, masks."""
     yield (
         f"    {count(s.n)} element{'s' * (s.n != 1)}, {count(s.n_zero)} zero, {count(s.n_negative)} negative"
         + (f", {count(s.n_nan)} NaN" if s.n_nan else "")
         + (f", {count(s.n_inf)} Inf" if s.n_inf else "")
     )
-    if s.percentiles:
-        named = {"min": s.minimum, "max": s.maximum, "absmax": s.absmax, "mean": s.mean, "std": s.std}
-        yield "    " + ", ".join(f"{name} {number(value)}" for name, value in named.items())
-        if s.n > 1:
-            yield f"    percentiles{' (of an even sample)' if s.sampled else ''}:"
-            cells = [f"{p:>6g} % {number(v):>12}" for p, v in s.percentiles]
-            half = -(-len(cells) // 2)
-            yield from (f"    {'   '.join(pair)}" for pair in zip_longest(cells[:half], cells[half:], fillvalue=""))
+    if not s.percentiles:
+        return
+    named = {"min": s.minimum, "max": s.maximum}
+    if not brief:
+        named |= {"absmax": s.absmax, "mean": s.mean, "std": s.std}
+    yield "    " + ", ".join(f"{name} {number(value)}" for name, value in named.items())
+    if s.n > 1 and not brief:
+        yield f"    percentiles{' (of an even sample)' if s.sampled else ''}:"
+        cells = [f"{p:>6g} % {_percentile(s, p, v):>12}" for p, v in s.percentiles]
+        half = -(-len(cells) // 2)
+        yield from (f"    {'   '.join(pair)}" for pair in zip_longest(cells[:half], cells[half:], fillvalue=""))
+
+
+def _percentile(s: Statistics, percent: float, value: float) -> str:
+    """One percentile; of integers with all digits, where it is one."""
+    if not isinstance(s.minimum, int):
+        return number(value)
+    ends = {0.0: s.minimum, 100.0: s.maximum}
+    if percent in ends and not s.sampled:
+        return number(ends[percent])
+    return number(int(value)) if value.is_integer() and abs(value) < 1 << 53 else number(value)
 
 
 def _code_lines(codes: dict[int, int]) -> Iterator[str]:

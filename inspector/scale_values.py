@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.text import Range
 
 FloatArray = NDArray[Any]
 Check = Callable[[int, int], None]
@@ -44,18 +45,24 @@ def scale_blocks(fmt: Format, record: ScaleRecord, check: Check | None = None) -
         yield tensor.read_range(start, min(start + CHUNK_ELEMENTS, tensor.n_elements))
 
 
-def scale_range(fmt: Format, record: ScaleRecord) -> tuple[float, float, int] | None:
-    """(minimum, maximum, how many values are not finite); the ends are of the finite ones, NaN where there are none.
-    None for a scale without elements. Raises CannotRead."""
+def scale_range(fmt: Format, record: ScaleRecord, check: Check | None = None) -> Range:
+    """(minimum, maximum, how many values are not finite); the ends are of the finite ones, NaN where there are none;
+    those of one number are it. `empty` for a scale without elements. Raises CannotRead."""
     low, high, n, n_bad = math.inf, -math.inf, 0, 0
-    for block in scale_blocks(fmt, record):
-        finite = block[np.isfinite(block)]
-        n += block.size
-        n_bad += block.size - finite.size
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    only = math.nan
+    with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
+        for block in scale_blocks(fmt, record, check):
+            finite = block[np.isfinite(block)]
+            n += block.size
+            n_bad += block.size - finite.size
+            if finite.size:
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+            elif block.size == 1:
+                only = float(block.reshape(-1)[0])
     if not n:
-        return None
+        return "empty"
+    if n == 1 and n_bad:
+        return only, only, 1
     return (low, high, n_bad) if low <= high else (math.nan, math.nan, n_bad)
 
 
@@ -69,15 +76,16 @@ def scale_sample(fmt: Format, record: ScaleRecord, n: int, check: Check | None =
     parts = []
     at = 0
     for block in scale_blocks(fmt, record, check):
-        parts.append(np.asarray(block[-at % step :: step], np.float64))
+        parts.append(np.array(block[-at % step :: step], np.float64))  # a view would keep its block alive
         at += block.size
     return np.concatenate(parts), step
 
 
 def first_values(fmt: Format, record: ScaleRecord, n: int) -> tuple[FloatArray, tuple[int, ...]]:
-    """(the first values in C order, flat, as float64; the shape of the whole scale). A large one gives `n`."""
+    """(the first values in C order, flat, in the type that they are stored in; the shape of the whole scale). A large
+    one gives `n`."""
     tensor = large_tensor(fmt, record, n)
     if tensor is not None:
-        return np.asarray(tensor.read_range(0, n), np.float64), tensor.shape
-    values = np.asarray(fmt.values(record), np.float64)
+        return tensor.read_range(0, n), tensor.shape
+    values = np.asarray(fmt.values(record))
     return values.reshape(-1), values.shape

@@ -17,6 +17,7 @@ from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.single import EXACT_ELEMENTS
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.inspection import row_blocks
+from qinspect.inspector.stored_blocks import stored_blocks
 from qinspect.inspector.text import natural_key
 
 Array = NDArray[Any]
@@ -58,11 +59,7 @@ class StoredValues:
             for start, stop in row_blocks(self.weight, READ_ELEMENTS):
                 yield self.fmt.dequantize(self.weight, start, stop)
         elif self.tensor is not None:
-            if self.tensor.strides is not None or self.tensor.dtype.packed:
-                yield self.tensor.read()
-                return
-            for start in range(0, self.n, READ_ELEMENTS):
-                yield self.tensor.read_range(start, min(start + READ_ELEMENTS, self.n))
+            yield from stored_blocks(self.tensor, READ_ELEMENTS)
 
 
 def stored_values(fmt: Format) -> dict[str, StoredValues]:

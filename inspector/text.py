@@ -14,6 +14,9 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 SIGNIFICANT_DIGITS = 6
 """Digits of a scale as printed: a float32 carries about 7, and fp16-grid steps show at 4."""
 
+MAX_BITS = 256
+"""Of an integer that is written out: no stored one has more than 64, and a pickle can hold millions."""
+
 
 def visible(text: str, limit: int = 0) -> str:
     """`text` with every control, format, surrogate and unassigned character written as an escape.
@@ -54,8 +57,29 @@ def number(value: float | int) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, int):
-        return str(value) if abs(value) < 10**18 else f"an integer of {value.bit_length()} bits"
+        return str(value) if value.bit_length() <= MAX_BITS else f"an integer of {value.bit_length()} bits"
     return f"{value:.{SIGNIFICANT_DIGITS}g}"
+
+
+Range = tuple[float, float, int] | str
+"""(minimum, maximum, how many are not finite) of a scale, or why there is none. The ends are of the finite values, NaN
+where there are none; of one number, it."""
+
+
+def range_text(found: Range, narrow: bool = False) -> str:
+    """A scale's number or its range, the same on the screen and in a table. narrow: in about 17 columns."""
+    if isinstance(found, str):
+        return "unreadable" if narrow else found
+    low, high, n_bad = found
+    if low == high or (math.isnan(low) and n_bad == 1):
+        text = number(low)
+    elif math.isnan(low):
+        return "none finite" if narrow else f"none of {n_bad:,} finite"
+    else:
+        text = f"{low:.2g}..{high:.2g}" if narrow else f"{number(low)} .. {number(high)}"
+    if not n_bad or not math.isfinite(low):
+        return text
+    return f"{text} !{n_bad}" if narrow else f"{text}, {n_bad:,} not finite"
 
 
 def percent(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Entry, Tensor
@@ -14,10 +14,15 @@ class Node:
 
     name: last part of the path. path: full dotted path, "" for the root. children: by name, in natural order.
     entry: what is stored under exactly this path; a node may have both an entry and children.
-    n_entries, n_parameters, nbytes, dtypes: of everything below and at the node; dtypes counts entries.
+    n_entries, n_elements, n_parameters, nbytes, dtypes: of everything below and at the node; dtypes counts entries, in
+    the order of the file. n_unknown: elements of codes that hold a number of parameters that is not known;
+    n_parameters leaves them out.
     """
 
-    __slots__ = ("_signature", "children", "dtypes", "entry", "n_entries", "n_parameters", "name", "nbytes", "path")
+    __slots__ = (
+        "_first", "_signature", "children", "dtypes", "entry", "n_elements", "n_entries", "n_parameters", "n_unknown",
+        "name", "nbytes", "path",
+    )  # fmt: skip
 
     def __init__(self, name: str, path: str) -> None:
         self.name = name
@@ -25,9 +30,12 @@ class Node:
         self.children: dict[str, Node] = {}
         self.entry: Entry | None = None
         self.n_entries = 0
+        self.n_elements = 0
         self.n_parameters = 0
+        self.n_unknown = 0
         self.nbytes = 0
         self.dtypes: dict[str, int] = {}
+        self._first: dict[str, int] = {}
         self._signature: int | None = None
 
     @property
@@ -42,6 +50,41 @@ class Node:
             own = (self.entry.dtype.name, self.entry.shape) if isinstance(self.entry, Tensor) else self.entry is None
             self._signature = hash((own, tuple((c.name, c.signature) for c in self.children.values())))
         return self._signature
+
+    def take(self, entry: Entry, place: int, parameters: Mapping[str, int | None] | None) -> None:
+        """Hold an entry. place: its number in the order of the file."""
+        self.entry = entry
+        self.n_entries = 1
+        dtype = entry.dtype.name if isinstance(entry, Tensor) else entry.kind
+        self.dtypes = {dtype: 1}
+        self._first = {dtype: place}
+        if isinstance(entry, Tensor):
+            n = entry.n_elements
+            known = n if parameters is None else parameters.get(entry.name)
+            self.n_elements, self.nbytes = n, entry.nbytes
+            self.n_parameters, self.n_unknown = (0, n) if known is None else (known, 0)
+
+    def settle(self) -> None:
+        """Sort the children, all of which are settled, and count what is below."""
+        if len(self.children) > 1:
+            self.children = dict(sorted(self.children.items(), key=lambda item: natural_key(item[0])))
+        _ = self.signature
+        if not self.children:
+            return
+        dtypes, first = self.dtypes, self._first
+        for child in self.children.values():
+            self.n_entries += child.n_entries
+            self.n_elements += child.n_elements
+            self.n_parameters += child.n_parameters
+            self.n_unknown += child.n_unknown
+            self.nbytes += child.nbytes
+            for dtype, n in child.dtypes.items():
+                dtypes[dtype] = dtypes.get(dtype, 0) + n
+                at = child._first[dtype]
+                if at < first.get(dtype, at + 1):
+                    first[dtype] = at
+        if len(dtypes) > 1:
+            self.dtypes = dict(sorted(dtypes.items(), key=lambda item: first[item[0]]))
 
     def walk(self) -> Iterator[Node]:
         """This node and all below, in order."""
@@ -75,35 +118,24 @@ MAX_DEPTH = 200
 """Names are cut into at most this many parts: one of 10,000 dots is one node, not 10,000 levels."""
 
 
-def build_tree(entries: Iterable[Entry]) -> Node:
-    """The tree of all entries. Linear in the number of entries; nothing is read."""
+def build_tree(entries: Iterable[Entry], parameters: Mapping[str, int | None] | None = None) -> Node:
+    """The tree of all entries. Linear in the number of entries; nothing is read.
+
+    parameters: of each tensor by its name, None where that is not known; without it every element is one.
+    """
     root = Node("", "")
-    for entry in entries:
+    for place, entry in enumerate(entries):
         node = root
-        if isinstance(entry, Tensor):
-            parameters, nbytes, dtype = entry.n_elements, entry.nbytes, entry.dtype.name
-        else:
-            parameters, nbytes, dtype = 0, 0, entry.kind
-        parts = entry.name.split(".", MAX_DEPTH)
-        chain = [root]
-        for i, part in enumerate(parts):
+        for i, part in enumerate(entry.name.split(".", MAX_DEPTH)):
             child = node.children.get(part)
             if child is None:
-                child = node.children[part] = Node(part, ".".join(parts[: i + 1]))
+                child = node.children[part] = Node(part, f"{node.path}.{part}" if i else part)
             node = child
-            chain.append(node)
-        node.entry = entry
-        for n in chain:
-            n.n_entries += 1
-            n.n_parameters += parameters
-            n.nbytes += nbytes
-            n.dtypes[dtype] = n.dtypes.get(dtype, 0) + 1
-    for n in root.walk():
-        if len(n.children) > 1:
-            n.children = dict(sorted(n.children.items(), key=lambda item: natural_key(item[0])))
-    # Signatures from the leaves up, without recursion: deep names must not end in a stack overflow.
-    for n in reversed(list(root.walk())):
-        _ = n.signature
+        node.take(entry, place, parameters)
+    nodes = list(root.walk())
+    # From the leaves up, without recursion: deep names must not end in a stack overflow.
+    for n in reversed(nodes):
+        n.settle()
     return root
 
 

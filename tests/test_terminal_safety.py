@@ -20,24 +20,24 @@ from qinspect.inspector.cli import main
 from qinspect.inspector.table import Column, Table
 
 HOSTILE_NAMES = (
-    "layers.0.\x1b[31mred\x1b[0m.scale",
-    "layers.0.\x1b]0;title\x07.scale",
+    "layers.0.\x1b[31mred\x1b[0m.scales",
+    "layers.0.\x1b]0;title\x07.scales",
     "layers.0.\x1b]8;;http://x\x1b\\link.weight",
-    "layers.0.line\nfeed\r\nreturn.scale",
-    "layers.0.\x9b2J\x85.scale",
-    "[bold red]markup[/bold red].scale",
-    "[link=file:///etc/passwd]x[/link].scale",
-    ":smile: \\[x] {0} %s $(id) `id` .scale",
+    "layers.0.line\nfeed\r\nreturn.scales",
+    "layers.0.\x9b2J\x85.scales",
+    "[bold red]markup[/bold red].scales",
+    "[link=file:///etc/passwd]x[/link].scales",
+    ":smile: \\[x] {0} %s $(id) `id` .scales",
     "\u202escale.weight",
-    "a\u2066b\u2069\u200b\ufeff.scale",
-    HOSTILE_CHARACTERS.replace("\ud800", "") + ".scale",
-    "x" * 10_000 + ".scale",
+    "a\u2066b\u2069\u200b\ufeff.scales",
+    HOSTILE_CHARACTERS.replace("\ud800", "") + ".scales",
+    "x" * 10_000 + ".scales",
     "." * 10_000,
-    "n\u00e4me \u4e2d.scale",
+    "n\u00e4me \u4e2d.scales",
     "",
     " ",
     "--json",
-    "=HYPERLINK(1).scale",
+    "=HYPERLINK(1).scales",
 )
 TRUST = (float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 3.4e38, 1e-45)
 
@@ -88,13 +88,18 @@ def torch_model(path: Path, value: float = 1.0) -> Path:
     path.mkdir(parents=True)
     state: dict[str, Any] = {name: torch.tensor([*TRUST, value]) for name in HOSTILE_NAMES if name}
     state |= {f"value.{i}": name for i, name in enumerate(HOSTILE_NAMES)}
-    state |= {"s.scale": value, "nan.scale": float("nan"), "big.scale": 10**300 * int(value + 1), "huge.scale": 10**400}
+    state |= {
+        "s.scales": value,
+        "nan.scales": float("nan"),
+        "big.scales": 10**300 * int(value + 1),
+        "huge.scales": 10**400,
+    }
     state |= {
         "bytes": b"\x1b[31m\x00\xff",
         "nest": {("\x1b", 1): "\x1b", None: [HOSTILE_CHARACTERS]},
-        "f64.scale": 1e300,
+        "f64.scales": 1e300,
     }
-    state["complex.scale"] = torch.tensor([1j, value])
+    state["complex.scales"] = torch.tensor([1j, value])
     torch.save(state, path / "pytorch_model.bin")
     return path
 
@@ -143,7 +148,16 @@ def test_scales(cli: Cli, pair: tuple[Path, Path], words: list[str]) -> None:
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_show_every_entry(cli: Cli, pair: tuple[Path, Path], words: list[str]) -> None:
     values = [f"value.{i}" for i in range(len(HOSTILE_NAMES))]
-    for name in (*HOSTILE_NAMES, *values, "s.scale", "nan.scale", "big.scale", "huge.scale", "complex.scale", "bytes"):
+    for name in (
+        *HOSTILE_NAMES,
+        *values,
+        "s.scales",
+        "nan.scales",
+        "big.scales",
+        "huge.scales",
+        "complex.scales",
+        "bytes",
+    ):
         if not name.startswith("--"):
             assert cli("show", pair[0], name, *words)[0] in (0, 2)
     assert cli("show", pair[0], "s\x1b[31m\u202e", *words)[0] == 2
@@ -178,7 +192,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("json_too", [False, True])
 def test_a_broken_b_leaves_a_visible(cli: Cli, tmp_path: Path, broken: str, json_too: bool) -> None:
-    a = floats(tmp_path / "a.safetensors", {"layers.0.x.scale": [0.125], "\x1b[31m.scale": [2.0]})
+    a = floats(tmp_path / "a.safetensors", {"layers.0.x.scales": [0.125], "\x1b[31m.scales": [2.0]})
     b = tmp_path / "b\x1b[31m.safetensors"
     b.write_bytes(BROKEN[broken])
     more = ["--json"] if json_too else []
@@ -187,7 +201,7 @@ def test_a_broken_b_leaves_a_visible(cli: Cli, tmp_path: Path, broken: str, json
     if json_too:
         assert json.loads(out)["error"]["file"] == str(b)
     else:
-        assert "layers.0.x.scale" in out
+        assert "layers.0.x.scales" in out
         assert "0.125" in out
         assert "cannot be compared" in out
     for words in ([b, a], ["tree", b], ["scales", b], ["show", b, "x"], ["diff", a, b], ["diff", b, a]):
@@ -195,7 +209,7 @@ def test_a_broken_b_leaves_a_visible(cli: Cli, tmp_path: Path, broken: str, json
 
 
 def test_a_scale_that_cannot_be_read_is_a_row_and_not_the_end(cli: Cli, tmp_path: Path) -> None:
-    torch.save({"a.scale": torch.ones(1), "b.scale": torch.ones(2)}, tmp_path / "m.bin")
+    torch.save({"a.scales": torch.ones(1), "b.scales": torch.ones(2)}, tmp_path / "m.bin")
     data = bytearray((tmp_path / "m.bin").read_bytes())
     at = data.index(b"data/1")
     data[at : at + 6] = b"\x1b[31m1"

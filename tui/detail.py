@@ -12,6 +12,7 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, WeightPair
 from qinspect.inspector.paired_tree import PairedNode, PairedTree
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size
+from qinspect.inspector.value_text import value_text
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.rows import band, sign
@@ -104,9 +105,7 @@ def _stored_lines(label: str, fmt: Format, r: ScaleRecord, problems: tuple[CopyP
     if isinstance(entry, Tensor):
         yield _field("stored", f"{r.dtype} {dims(r.shape)}, {size(entry.nbytes)}, offset {entry.offset:,}")
     else:
-        yield _field(
-            "stored", f"{entry.kind} = {number(entry.value) if isinstance(entry.value, (int, float)) else '?'}"
-        )
+        yield _field("stored", f"{entry.kind} = {value_text(entry.value)}")
     yield _field("file", shown(entry.file.path.name, 120))
     for key in r.folded:
         yield _field("folded", f"divided by {shown(key, 120)}")
@@ -128,12 +127,12 @@ def node_lines(node: PairedNode | None, tree: PairedTree | None = None) -> list[
         return []
     lines = [shown(node.path, 160), ""]
     lines.append(f"  {count(node.n_a)} {'entry' if node.n_a == 1 else 'entries'} in A, {count(node.n_b)} in B")
-    lines.append(f"  {count(node.parameters)} parameters, {size(node.nbytes)}")
+    lines.append(f"  {count(node.parameters)} elements, {size(node.nbytes)}")
     for label, entry in (("A", node.a), ("B", node.b)):
         if isinstance(entry, Tensor):
             lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
         elif entry is not None:
-            lines.append(f"  {label}  {entry.kind}: {shown(str(entry.value), 200)}")
+            lines.append(f"  {label}  {entry.kind}: {shown(value_text(entry.value), 200)}")
     if tree is not None:
         names = [e.name for e in (node.a, node.b) if e is not None]
         lines += [f"  the same as {shown(tree.elsewhere[n], 160)}" for n in names if n in tree.elsewhere]

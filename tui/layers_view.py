@@ -54,4 +54,4 @@ def _number(fmt: Format | None, record: ScaleRecord | None) -> float | None:
         ends = scale_range(fmt, record)
     except QinspectError:
         return None
-    return ends[0] if ends else None
+    return None if isinstance(ends, str) else ends[0]

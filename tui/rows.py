@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import number, percent
+from qinspect.inspector.text import Range, number, percent, range_text
 from qinspect.tui.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
@@ -42,11 +42,7 @@ TWO_COLUMNS = (
     ColumnSpec("band", 14, False, 112),
 )
 
-Value = tuple[float, float, int] | str
-"""(minimum, maximum, how many are not finite) of a scale, or why it cannot be read. The ends are those of the finite
-values; NaN where there are none."""
-
-Values = tuple[Value | None, Value | None]
+Values = tuple[Range | None, Range | None]
 """Of a scale in A and in B."""
 
 
@@ -62,15 +58,9 @@ def fitted(columns: Sequence[ColumnSpec], width: int) -> list[tuple[ColumnSpec, 
     return [(c, c.width or max(10, width - fixed - 2)) for c in columns]
 
 
-def value_text(value: Value | None) -> str:
+def value_text(value: Range | None) -> str:
     """A scale's number, or its range."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return "unreadable"
-    low, high, n_bad = value
-    text = number(low) if low == high or math.isnan(low) else f"{low:.2g}..{high:.2g}"
-    return f"{text} !{n_bad}" if n_bad and not math.isnan(low) else text
+    return "" if value is None else range_text(value, narrow=True)
 
 
 def sign(pair: ScalePair, two: bool, g: Glyphs) -> Piece:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
     from qinspect.inspector.paired_tree import PairedTree
+    from qinspect.inspector.text import Range
     from qinspect.tui.look import Line
-    from qinspect.tui.rows import Value, Values
+    from qinspect.tui.rows import Values
 
 REPORT_EVERY_S = 0.1
 FILL_EVERY_S = 2.0
@@ -260,12 +261,12 @@ class Session:
         return found
 
 
-def _range(fmt: Format | None, record: ScaleRecord | None) -> Value | None:
+def _range(fmt: Format | None, record: ScaleRecord | None) -> Range | None:
     from qinspect.inspector.scale_values import scale_range
 
     if fmt is None or record is None:
         return None
     try:
-        return scale_range(fmt, record) or "empty"
+        return scale_range(fmt, record)
     except QinspectError as e:
         return str(e)

@@ -12,7 +12,8 @@ import numpy as np
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.histogram import code_counts
 from qinspect.inspector.scale_values import first_values, scale_sample
-from qinspect.inspector.text import dims, number, percent, share
+from qinspect.inspector.text import dims, percent, share
+from qinspect.inspector.value_text import array_texts
 from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
@@ -155,16 +156,20 @@ def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) ->
     if a and b and a[1] != b[1]:
         return _values_of_two_shapes(a, b, look)
     size = math.prod(first[1])
+    texts = [array_texts(x[0][:SHOWN_VALUES]) for x in (a, b) if x]
+    width = max([13, *(len(t) for column in texts for t in column)]) + 1
     names = ("A", "B", "B vs A") if a and b else ("A",) if a else ("B",)
-    lines: list[Line] = [[("  index".ljust(18) + "".join(f"{name:>14}" for name in names), "header")]]
+    widths = (width, width, 14)
+    heading = "".join(name.rjust(w) for name, w in zip(names, widths, strict=False))
+    lines: list[Line] = [[("  index".ljust(18) + heading, "header")]]
     for i in range(min(size, SHOWN_VALUES)):
         x = float(first[0][i])
-        line = _value(first, i)
+        line = _value(first, i, texts[0], width)
         if a and b:
             y = float(b[0][i])
             change = 100 * (y - x) / abs(x) if x else float("nan")
             line += [
-                (f"{number(y):>14}", ""),
+                (texts[1][i].rjust(width), ""),
                 (f"{percent(change):>14}", "up" if y > x else "down" if y < x else "same"),
             ]
         lines.append(line)
@@ -175,18 +180,22 @@ Shaped = tuple[np.ndarray, tuple[int, ...]]
 """(first values, flat; shape of all)."""
 
 
-def _value(x: Shaped, i: int) -> list[Piece]:
+def _value(x: Shaped, i: int, texts: Sequence[str], width: int) -> list[Piece]:
     """Index and value; blank where there is none."""
     values, shape = x
     if i >= values.size:
-        return [("", "dim"), ("".rjust(32), "")]
+        return [("", "dim"), ("".rjust(18 + width), "")]
     index = ", ".join(map(str, np.unravel_index(i, shape))) if shape else ""
-    return [((f"  [{index}]" if index else "").ljust(18), "dim"), (f"{number(float(values[i])):>14}", "")]
+    return [((f"  [{index}]" if index else "").ljust(18), "dim"), (texts[i].rjust(width), "")]
 
 
 def _values_of_two_shapes(a: Shaped, b: Shaped, look: Look) -> list[Line]:
     n = max(math.prod(a[1]), math.prod(b[1]))
-    rows: list[Line] = [[*_value(a, i), *_value(b, i)] for i in range(min(n, SHOWN_VALUES))]
+    texts = [array_texts(x[0][:SHOWN_VALUES]) for x in (a, b)]
+    width = max([13, *(len(t) for column in texts for t in column)]) + 1
+    rows: list[Line] = [
+        [*_value(a, i, texts[0], width), *_value(b, i, texts[1], width)] for i in range(min(n, SHOWN_VALUES))
+    ]
     return [*side_by_side((*_shapes(a[1], b[1]), "each by its own index"), look.width), *rows, *_left_out(n)]
 
 

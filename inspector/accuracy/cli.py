@@ -7,8 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.accuracy import report
+from qinspect.inspector.accuracy.choosing import Side, Wanted, chosen
 from qinspect.inspector.accuracy.comparing import compared
-from qinspect.inspector.accuracy.reading import score_in
+from qinspect.inspector.accuracy.reading import found_in
 from qinspect.inspector.accuracy.score import Score, check_counts, typed
 from qinspect.inspector.accuracy.verdict import verdict_of
 from qinspect.inspector.errors import UsageError
@@ -27,7 +28,13 @@ def accuracy(
     n: Annotated[int | None, Parameter(help="Items of each.")] = None,
     n_b: Annotated[int | None, Parameter(help="Items of B, where they are not as many.")] = None,
     task: Annotated[str | None, Parameter(help="The task, where a file has several.")] = None,
-    metric: Annotated[str | None, Parameter(help="The metric (default: acc, else acc_norm, exact_match).")] = None,
+    metric: Annotated[
+        str | None, Parameter(help="The metric (default: acc, else acc_norm, exact_match), or METRIC,FILTER.")
+    ] = None,
+    filtered: Annotated[
+        str | None, Parameter(name="--filter", help="How lm_eval took the answers, such as strict-match.")
+    ] = None,
+    n_shot: Annotated[int | None, Parameter(help="Examples in the prompt, where a file has several.")] = None,
     margin: Annotated[
         float | None, Parameter(help="Test whether they are equivalent within so many percentage points.")
     ] = None,
@@ -39,12 +46,15 @@ def accuracy(
     """Whether two accuracies differ, how sure that is, and how small a difference their items could show."""
     _check(margin, disagreement)
     check_counts(n, n_b)
-    first, second = _scores(file_a, file_b, a, b, n, n_b, task, metric)
+    wanted = Wanted.named(task, metric, filtered, n_shot)
+    first, second, notes = _scores(file_a, file_b, a, b, n, n_b, wanted)
     found = compared(
         first, second, None if margin is None else margin / 100, None if disagreement is None else disagreement / 100
     )
     verdict = verdict_of(found)
-    print_answer(as_json, lambda: report.payload(found, verdict), lambda width: report.text(found, verdict, width))
+    print_answer(
+        as_json, lambda: report.payload(found, verdict, notes), lambda width: report.text(found, verdict, width, notes)
+    )
     return 0
 
 
@@ -55,26 +65,20 @@ def _check(margin: float | None, disagreement: float | None) -> None:
 
 
 def _scores(
-    file_a: str | None,
-    file_b: str | None,
-    a: str | None,
-    b: str | None,
-    n: int | None,
-    n_b: int | None,
-    task: str | None,
-    metric: str | None,
-) -> tuple[Score, Score]:
-    """Typed in, or of two files."""
+    file_a: str | None, file_b: str | None, a: str | None, b: str | None, n: int | None, n_b: int | None, wanted: Wanted
+) -> tuple[Score, Score, list[str]]:
+    """Typed in, or of two files; and what is to be said of them."""
     if a is not None and b is not None and file_a is None:
-        return typed(a, b, n, n_b)
+        return *typed(a, b, n, n_b), []
     if file_a is None or file_b is None or a is not None or b is not None:
         raise UsageError(
             "two accuracies are compared", expected="two files, or --a VALUE --b VALUE --n N",
             cure="`qinspect accuracy --help` lists the options.",
         )  # fmt: skip
 
-    def work(meter: Meter) -> tuple[Score, Score]:
-        first = score_in(file_a, task, metric, n, meter)
-        return first, score_in(file_b, task, metric, n if n_b is None else n_b, meter)
+    def work(meter: Meter) -> tuple[Score, Score, list[str]]:
+        first = Side("A", file_a, tuple(found_in(file_a, wanted.metric, meter)))
+        second = Side("B", file_b, tuple(found_in(file_b, wanted.metric, meter)))
+        return chosen(first, second, wanted, n, n if n_b is None else n_b)
 
     return with_meter(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from qinspect.inspector.accuracy.comparing import POWER, RULES_OF_THUMB, Comparison, Paired
@@ -14,10 +14,12 @@ from qinspect.inspector.text import count, some, visible
 Json = dict[str, Any]
 
 
-def text(c: Comparison, v: Verdict, width: int | None) -> str:
-    """The report for people. width: columns of the terminal, None for a pipe."""
+def text(c: Comparison, v: Verdict, width: int | None, notes: Sequence[str] = ()) -> str:
+    """The report for people. width: columns of the terminal, None for a pipe. notes: of what is compared."""
     w = width or PIPE_WIDTH
-    lines = [*_score_lines("A", c.a, w), *_score_lines("B", c.b, w), ""]
+    lines = [*_score_lines("A", c.a, w), *_score_lines("B", c.b, w)]
+    lines += [line for note in notes for line in folded("note, ", note, w)]
+    lines.append("")
     lines += folded("VERDICT  ", f"{v.text} [{v.kind}]", w)
     lines += folded("  next   ", v.next, w)
     lines.append("")
@@ -27,7 +29,7 @@ def text(c: Comparison, v: Verdict, width: int | None) -> str:
 
 
 def _score_lines(label: str, s: Score, width: int) -> list[str]:
-    named = " ".join(visible(x, 120) for x in (s.task, s.metric) if x)
+    named = visible(s.name, 240)
     derived = ", from its standard error" if s.n_derived else ""
     items = ", each known" if s.items is not None else ""
     what = f"{100 * s.share:.2f} % +- {100 * s.standard_error:.2f} of {some(s.n, 'item')}{derived}{items}"
@@ -66,7 +68,7 @@ def _mcnemar(p: Paired) -> str:
     )
 
 
-def payload(c: Comparison, v: Verdict) -> Json:
+def payload(c: Comparison, v: Verdict, notes: Sequence[str] = ()) -> Json:
     """The object of --json. Shares are 0 to 1."""
     return {
         "schema": "qinspect.accuracy/1",
@@ -83,6 +85,7 @@ def payload(c: Comparison, v: Verdict) -> Json:
         "equivalence": None if c.margin is None else {"margin": c.margin, "p": c.equivalence_p},
         "detectable": c.detectable,
         "rules_of_thumb": [{"difference": rule, "items_needed": n} for rule, n in c.needed],
+        "notes": list(notes),
     }
 
 
@@ -95,6 +98,9 @@ def _score(s: Score) -> Json:
         "source": s.source,
         "task": s.task,
         "metric": s.metric,
+        "filter": s.filter,
+        "n_shot": s.n_shot,
+        "version": s.version,
         "items": s.items is not None,
     }
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from qinspect.inspector.accuracy.found import NO_FILTER
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.text import brief
 
@@ -16,7 +17,9 @@ MAX_COUNT = 10**12
 @dataclass(frozen=True, slots=True)
 class Score:
     """share: 0 to 1. n: items. source: where it comes from. task, metric: "" where they are not named. items: whether
-    each was right, by its id, None where only the share is known. n_derived: n was computed from the standard error."""
+    each was right, by its id, None where only the share is known. n_derived: n was computed from the standard error.
+    filter, version, n_shot: how the answers were taken, the task's version, examples in the prompt; "" and None where
+    the source does not say."""
 
     share: float
     n: int
@@ -25,6 +28,16 @@ class Score:
     metric: str = ""
     items: Mapping[str, bool] | None = None
     n_derived: bool = False
+    filter: str = ""
+    version: str = ""
+    n_shot: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is an accuracy of: `gsm8k exact_match, strict-match, 5-shot`; "" where nothing is named."""
+        shots = "" if self.n_shot is None else f"{self.n_shot}-shot"
+        filtered = "" if self.filter == NO_FILTER else self.filter
+        return ", ".join(x for x in (f"{self.task} {self.metric}".strip(), filtered, shots) if x)
 
     @property
     def standard_error(self) -> float:

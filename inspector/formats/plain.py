@@ -1,7 +1,7 @@
 """Full-precision checkpoints, and the fallback for families that are not known: scales paired by name alone.
 
-An entry whose last name contains `scale` is taken for a scale of the weight beside it. That is a guess, and every
-such record is marked unverified.
+What speaks for quantization in a file of names is in signs.py. That a scale is one of the weight beside it is a guess,
+and every such record is marked unverified.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from qinspect.inspector.formats.contract import (
     QuantizedWeight,
     ScaleRecord,
 )
-from qinspect.inspector.text import natural_key
+from qinspect.inspector.formats.signs import Modules, split
+from qinspect.inspector.text import visible
 
-_ACTIVATION_NAMES = ("input", "output", "activation", "k_scale", "v_scale", "q_scale", "prob")
+_ACTIVATION_NAMES = ("input", "output", "activation", "act_scale", "k_scale", "v_scale", "q_scale", "prob")
+_MAX_SIGNS = 6
 
 
 class PlainFormat(Format):
@@ -41,7 +43,28 @@ class PlainFormat(Format):
         for t in self.checkpoint.tensors():
             dtypes[t.dtype.name] = dtypes.get(t.dtype.name, 0) + t.nbytes
         main = max(dtypes, key=lambda name: dtypes[name]) if dtypes else "no tensors"
-        return f"{main}, scales paired by name (unverified)" if self.scales() else f"{main}, no scales"
+        scales = "scales paired by name (unverified)" if self.scales() else ""
+        looks = self._looks_quantized
+        if looks:
+            return f"{main}, {looks}; not understood yet{f'; {scales}' if scales else ''}"
+        return f"{main}, {scales or 'no scales'}"
+
+    @cached_property
+    def _looks_quantized(self) -> str:
+        """`looks quantized (absmax, quant_map beside uint8)`; "" where nothing but scales speaks for it."""
+        words, dtypes = self._modules.signs()
+        declared = self.checkpoint.config.get("quantization_config")
+        method = declared.get("quant_method") if isinstance(declared, dict) else None
+        says = f"config.json: {visible(method, 40)}" if isinstance(method, str) and not self.scales() else ""
+        if not words and not says:
+            return ""
+        listed = ", ".join(visible(w, 40) for w in words[:_MAX_SIGNS]) + (", ..." if len(words) > _MAX_SIGNS else "")
+        beside = f" beside {' and '.join(dtypes[:2])}" if words and dtypes else ""
+        return f"looks quantized ({'; '.join(x for x in (f'{listed}{beside}', says) if x)})"
+
+    @cached_property
+    def _modules(self) -> Modules:
+        return Modules(self.checkpoint.entries)
 
     def scales(self) -> tuple[ScaleRecord, ...]:
         return self._scales
@@ -49,16 +72,13 @@ class PlainFormat(Format):
     @cached_property
     def _scales(self) -> tuple[ScaleRecord, ...]:
         entries = self.checkpoint.entries
-        found = [name for name in entries if "scale" in name.rpartition(".")[2]]
         records = []
-        for name in sorted(found, key=natural_key):
+        for name in self._modules.scales():
             entry = entries[name]
             if isinstance(entry, Tensor):
                 dtype, shape = entry.dtype.name, entry.shape
-            elif isinstance(entry.value, (int, float)) and not isinstance(entry.value, bool):
-                dtype, shape = entry.kind, ()
             else:
-                continue
+                dtype, shape = entry.kind, ()
             records.append(_record(name, self.role_of(name), dtype, shape, entries))
         return tuple(records)
 
@@ -75,8 +95,8 @@ class PlainFormat(Format):
 def _record(
     name: str, role: str, dtype: str, shape: tuple[int, ...], entries: dict[str, Tensor | Value]
 ) -> ScaleRecord:
-    module, _, last = name.rpartition(".")
-    beside = f"{module}.weight" if module else "weight"
+    module, last = split(name)
+    beside = module if module in entries else f"{module}.weight" if module else "weight"
     if _names_activation(last):
         of = f"probably an activation of {module or 'the model'}"
     else:

@@ -221,24 +221,26 @@ def test_items_of_another_content_are_no_pair(accuracy: Command, tmp_path: Path)
     assert found["verdict"]["text"].endswith("Weak: A and B have no item in common.")
 
 
-def test_the_first_filter_and_the_metric_are_taken(accuracy: Command, tmp_path: Path) -> None:
+def test_of_several_filters_the_user_names_one(accuracy: Command, tmp_path: Path) -> None:
     lines = [
         {"doc_id": i, "filter": f, "exact_match": float(i % 2 == (f == "strict")), "f1": 0.5}
         for i in range(4) for f in ("strict", "flexible")
     ]  # fmt: skip
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    found = accuracy.json(path, path)
+    assert "there are several filters; found strict, flexible" in accuracy.error(path, path)
+    found = accuracy.json(path, path, "--filter", "strict")
     assert (found["a"]["n"], found["a"]["metric"], found["a"]["share"]) == (4, "exact_match", 0.5)
-    assert "neither right nor wrong" in accuracy.error(path, path, "--metric", "f1")
+    assert (found["a"]["filter"], found["mcnemar"]["items"]) == ("strict", 4)
+    assert "neither right nor wrong" in accuracy.error(path, path, "--metric", "f1", "--filter", "strict")
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2: is no JSON"), ("[1]", "line 2: is no JSON object"),
+        ("{", "line 2: is not valid JSON"), ("[1]", "line 2: is no JSON object"),
         ('{"doc_id": 0, "acc": 1}', "an item is there twice"), ('{"acc": 1}', "an item has no number"),
-        ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is no JSON"),
+        ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is not valid JSON"),
     ],
 )  # fmt: skip
 def test_damaged_items_are_named(accuracy: Command, tmp_path: Path, line: str, said: str) -> None:

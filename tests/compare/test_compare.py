@@ -279,12 +279,15 @@ def test_two_different_models_have_no_partner(tmp_path: Path) -> None:
 
 def test_shape_mismatch_dtype_mismatch_and_missing(tmp_path: Path) -> None:
     ones = torch.ones(4)
-    a = {f"l.{name}": ones.clone() for name in ("shape_scale", "dtype_scale", "value_scale", "gone_scale", "weight")}
+    a = {
+        f"l.{name}": ones.clone()
+        for name in ("shape_k_scale", "dtype_k_scale", "value_k_scale", "gone_k_scale", "weight")
+    }
     b = {
-        "l.shape_scale": torch.ones(5),
-        "l.dtype_scale": ones.half(),
-        "l.value_scale": ones.half() * 2,
-        "l.new_scale": ones,
+        "l.shape_k_scale": torch.ones(5),
+        "l.dtype_k_scale": ones.half(),
+        "l.value_k_scale": ones.half() * 2,
+        "l.new_k_scale": ones,
         "l.weight": ones.half(),
     }
     save_file(a, tmp_path / "a.safetensors")
@@ -292,13 +295,13 @@ def test_shape_mismatch_dtype_mismatch_and_missing(tmp_path: Path) -> None:
     c = compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     statuses = {p.role: p.status for p in c.scales}
     assert statuses == {
-        "l.shape_scale": Status.SHAPE,
-        "l.dtype_scale": Status.EQUAL,
-        "l.value_scale": Status.DIFFERENT,
-        "l.gone_scale": Status.ONLY_A,
-        "l.new_scale": Status.ONLY_B,
+        "l.shape_k_scale": Status.SHAPE,
+        "l.dtype_k_scale": Status.EQUAL,
+        "l.value_k_scale": Status.DIFFERENT,
+        "l.gone_k_scale": Status.ONLY_A,
+        "l.new_k_scale": Status.ONLY_B,
     }
-    assert difference_of(c, "l.value_scale").largest == 100
+    assert difference_of(c, "l.value_k_scale").largest == 100
     weight = tensor_of(c, "l.weight")
     assert (weight.status, weight.n_changed) == (Status.EQUAL, 0)
     assert not c.same
@@ -321,9 +324,9 @@ def test_plain_values_are_compared_too(tmp_path: Path) -> None:
 def test_broken_numbers_are_differences_without_a_percentage(tmp_path: Path) -> None:
     a = torch.tensor([0.0, 1.0, math.nan, math.inf, -2.0])
     b = torch.tensor([1.0, math.nan, math.nan, 5.0, -3.0])
-    save_file({"l.scale": a}, tmp_path / "a.safetensors")
-    save_file({"l.scale": b}, tmp_path / "b.safetensors")
-    d = difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scale")
+    save_file({"l.scales": a}, tmp_path / "a.safetensors")
+    save_file({"l.scales": b}, tmp_path / "b.safetensors")
+    d = difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scales")
     assert (d.n, d.n_changed, d.n_undefined) == (5, 4, 3)
     assert d.largest == pytest.approx(-50)  # of |A|: -2 became -3
     assert d.where == (4,)
@@ -339,13 +342,13 @@ def test_large_scale_tensors_in_parts_say_the_same_as_whole(tmp_path: Path, monk
     b = a.clone()
     b[600, 7] *= 3
     b[1, 1] *= 0.9
-    save_file({"l.scale": a}, tmp_path / "a.safetensors")
-    save_file({"l.scale": b}, tmp_path / "b.safetensors")
-    whole = difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scale")
+    save_file({"l.scales": a}, tmp_path / "a.safetensors")
+    save_file({"l.scales": b}, tmp_path / "b.safetensors")
+    whole = difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scales")
     monkeypatch.setattr(module, "SAMPLE_ELEMENTS", 1 << 12)
     monkeypatch.setattr(counting, "SAMPLE_ELEMENTS", 1 << 12)
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", 1000)
-    parts = difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scale")
+    parts = difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scales")
     assert (parts.n_changed, parts.where, parts.largest) == (2, (600, 7), whole.largest)
     assert parts.mean == pytest.approx(whole.mean)
     assert parts.sampled
@@ -423,18 +426,18 @@ def test_a_number_that_no_scale_can_be_is_no_change_of_alpha(tmp_path: Path, val
 def test_equal_numbers_of_other_bytes_are_not_called_identical(tmp_path: Path) -> None:
     for name, zero in (("a", 0.0), ("b", -0.0)):
         x = torch.tensor([zero, 1.0])
-        save_file({"l.scale": x, "l.bias": x.clone()}, tmp_path / f"{name}.safetensors")
+        save_file({"l.scales": x, "l.bias": x.clone()}, tmp_path / f"{name}.safetensors")
     c = compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
-    assert of(c, "l.scale").status is Status.EQUAL
+    assert of(c, "l.scales").status is Status.EQUAL
     assert tensor_of(c, "l.bias").status is Status.EQUAL
     assert c.same
     assert c.headline.rule == "broken-scale"  # zero is no scale, in whatever form
 
 
 def test_integers_beyond_float_precision_are_told_apart(tmp_path: Path) -> None:
-    save_file({"l.scale": torch.tensor([1 << 53])}, tmp_path / "a.safetensors")
-    save_file({"l.scale": torch.tensor([(1 << 53) + 1])}, tmp_path / "b.safetensors")
-    assert difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scale").n_changed == 1
+    save_file({"l.scales": torch.tensor([1 << 53])}, tmp_path / "a.safetensors")
+    save_file({"l.scales": torch.tensor([(1 << 53) + 1])}, tmp_path / "b.safetensors")
+    assert difference_of(compared(tmp_path / "a.safetensors", tmp_path / "b.safetensors"), "l.scales").n_changed == 1
 
 
 def test_one_edited_channel_is_no_reordering(tmp_path: Path) -> None:

@@ -366,7 +366,7 @@ async def test_no_name_reaches_the_terminal_raw(
             await d.press("j")
         await d.press("f")
         assert_no_controls(d.rows())
-        assert any("[bold red]markup[/bold red].scale" in row for row in d.rows()) or size == SMALL
+        assert any("[bold red]markup[/bold red].scales" in row for row in d.rows()) or size == SMALL
         await d.press("escape")
         await d.press("Y")
         assert_no_controls(d.rows())
@@ -386,7 +386,7 @@ async def test_the_folder_of_an_export_is_no_way_in(tmp_path: Path, monkeypatch:
 
 
 async def test_wide_letters_do_not_shift_the_columns(plain: Plain) -> None:
-    names = [f"layers.0.{n}.scale" for n in ("plain", "中文的名字", "n\u00e4me", "e\u0301")]
+    names = [f"layers.0.{n}.scales" for n in ("plain", "中文的名字", "n\u00e4me", "e\u0301")]
     a = plain("中文.safetensors", {n: np.array([1.0], np.float32) for n in names})
     b = plain("b.safetensors", {n: np.array([2.0], np.float32) for n in names})
     for size in (SMALL, MIDDLE):
@@ -757,7 +757,7 @@ async def test_a_plain_locale_shows_every_name_in_ascii(
 ) -> None:
     monkeypatch.setenv("QINSPECT_ASCII", "1")
     monkeypatch.setattr(ScrollBar, "renderer", PlainScrollBar)  # as the program does before it opens the screen
-    names = [f"layers.0.{n}.scale" for n in ("n\u00e4me", "\u4e2d\u6587", "\U00010400", "plain")]
+    names = [f"layers.0.{n}.scales" for n in ("n\u00e4me", "\u4e2d\u6587", "\U00010400", "plain")]
     names += ["layers.0.\u00fcscale", *(f"layers.1.{i}.\u00e9_scale" for i in range(40))]
     a = plain("m\u00f6del.safetensors", {n: np.arange(1, 5, dtype=np.float32) for n in names})
     b = plain("b.safetensors", {n: np.arange(2, 6, dtype=np.float32) for n in names[:-1]})

@@ -1,0 +1,157 @@
+"""What in a file of names speaks for quantization, whatever family wrote it: which entries are scales, which are codes,
+which belong to them.
+
+Many things are called a scale that have nothing to do with quantization: the weight of a norm (`norm.scale` in JAX and
+diffusion models), `layer_scale`, `logit_scale`, `dora_scale`. An entry is taken for a scale of quantization only where
+its name says so by itself (`weight_scale_inv`, `input_scale`), or codes or a zero point stand beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from qinspect.inspector.checkpoint import Tensor, Value
+from qinspect.inspector.text import natural_key
+
+Entries = Mapping[str, Tensor | Value]
+
+_SCALED = r"(?:weight|input|output|act|activation|k|v|q|kv|qkv|prob|block|global|pre_quant)"
+_NAMED_SCALE = re.compile(
+    rf"_?(?:\w*_)?{_SCALED}s?_(?:global_)?scales?(?:_inv|_factors?|_?\d)?|(?:\w+_)?scales?_inv|_scale|scales"
+    rf"|scale_(?:weight|input|output|act)|(?:nested_)?absmax|SCB|weight_s_(?:channel|rel)"
+)
+"""Names that only quantization gives to a scale."""
+_OTHER_SCALE = re.compile(
+    r"(?i)(?:.*_)?(?:layer|logits?|dora|lora|embed|embedding|norm|res|resid|residual|skip|attn|softmax|rope|rotary|time|"
+    r"temperature|grad|loss)_?scal.*|scale_shift.*|.*scale_parameter"
+)
+"""Names of scales that are something else, whatever stands beside them."""
+_ZERO_POINT = re.compile(r"_?(?:\w*_)?zero_?points?|q?zeros?|_shift")
+_BELONGS = re.compile(
+    r"(?:nested_)?(?:absmax|quant_map)|quant_state\b.*|bitsandbytes__\w+|SCB|weight_format|g_idx|perm|suh|svh|mcg|mul1"
+    r"|codebooks?|weight_codebook|weight_s_(?:channel|rel)|comfy_quant|scaled_fp8|nbits|quant_scale|quant_zero"
+    r"|(?:\w+_)?weight_shape|quantized_weight_(?:metadata|amax)|weight_amax|_amax"
+)
+"""Entries that belong to codes without being scales or codes."""
+_CODES = re.compile(
+    r"q?weights?|W_q|q_weight|_data|codes|trellis|qdata|\w*weight_(?:packed|qdata|q|codes)|quantized_weight_values"
+    r"|\w+_(?:blocks|proj|qweight)"
+)
+_CODES_BY_NAME = re.compile(r"qweight|W_q|trellis|\w*weight_(?:packed|qdata)|quantized_weight_values")
+"""Of them, names that nothing but codes have."""
+_NO_CODES = re.compile(r"(?i).*(?:index|ids?|idx|mask|position|shape|tracked|offsets?|lengths?)")
+_CODE_TYPES = re.compile(r"q?u?int(?:[1-8]|16|32)|bits\w+|float[468]_.*")
+_PACKED_INTEGERS = re.compile(r"u?int(?:[1-8]|16|32)|bits\w+")
+_WIDE_FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e8m0fnu", "python float", "python int")
+
+
+def split(name: str) -> tuple[str, str]:
+    """(module, last part) of a name whose parts are parted by dots, or by slashes as JAX does."""
+    at = name.rfind(".")
+    if "/" in name:
+        at = max(at, name.rfind("/"))
+    return (name[:at], name[at + 1 :]) if at >= 0 else ("", name)
+
+
+class Modules:
+    """Entries by the module that they stand in."""
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._last: dict[str, str] = {}
+        self._inside: dict[str, list[str]] = {}
+        for name in entries:
+            module, self._last[name] = split(name)
+            self._inside.setdefault(module, []).append(name)
+
+    def beside(self, name: str) -> Iterator[tuple[str, Tensor | Value]]:
+        """(last part, entry) of the others in its module (of one called `meta`, in the module above too), and the
+        module itself where it is an entry (`w` of `w.absmax`)."""
+        module = split(name)[0]
+        places = [module, *([split(module)[0]] if split(module)[1] == "meta" else [])]
+        for other in (o for place in places for o in self._inside.get(place, ())):
+            if other != name:
+                yield self._last[other], self._entries[other]
+        if module in self._entries:
+            yield split(module)[1], self._entries[module]
+
+    def quantized(self, name: str) -> bool:
+        """Whether codes or a zero point stand beside an entry."""
+        return any(_ZERO_POINT.fullmatch(last) or is_code_matrix(last, e) for last, e in self.beside(name))
+
+    def scales(self) -> list[str]:
+        """The names of all scales of quantization, in natural order."""
+        named = [name for name, last in self._last.items() if _may_be_scale(last)]
+        return sorted((name for name in named if self._is_scale(name, self._entries[name])), key=natural_key)
+
+    def _is_scale(self, name: str, entry: Tensor | Value) -> bool:
+        last = self._last[name]
+        dtype = entry.dtype.name if isinstance(entry, Tensor) else entry.kind
+        if dtype.startswith(("bool", "python bool", "complex")) or (
+            isinstance(entry, Value) and dtype not in _WIDE_FLOATS
+        ):
+            return False
+        if last in ("absmax", "SCB") or not is_scale_name(last):  # codes of a nested absmax are uint8, flags int
+            return dtype in _WIDE_FLOATS and (is_scale_name(last) or self.quantized(name))
+        return True
+
+    def signs(self) -> tuple[list[str], list[str]]:
+        """(names that speak for quantization, dtypes of the codes beside them), each once, in the order of names."""
+        words: dict[str, None] = {}
+        dtypes: dict[str, None] = {}
+        for name, entry in self._entries.items():
+            last = self._last[name]
+            if is_code_matrix(last, entry) and isinstance(entry, Tensor):
+                if _CODES_BY_NAME.fullmatch(last):
+                    words[last] = None
+                dtypes[entry.dtype.name] = None
+            elif belongs_to_codes(last):
+                words[last] = None
+        return sorted(words), sorted(dtypes)
+
+
+# Few last names occur in 20,000 entries.
+@lru_cache(4096)
+def _may_be_scale(last: str) -> bool:
+    return is_scale_name(last) or ("scale" in last.lower() and not _OTHER_SCALE.fullmatch(last))
+
+
+@lru_cache(4096)
+def is_scale_name(last: str) -> bool:
+    """Whether only quantization calls an entry so."""
+    return _NAMED_SCALE.fullmatch(last) is not None and _OTHER_SCALE.fullmatch(last) is None
+
+
+@lru_cache(4096)
+def belongs_to_codes(last: str) -> bool:
+    """Whether an entry is zero point, map, order, shape, ... of codes: no parameter of the model."""
+    return (_BELONGS.fullmatch(last) or _ZERO_POINT.fullmatch(last)) is not None
+
+
+@lru_cache(4096)
+def _name_of_codes(last: str) -> bool:
+    return _CODES.fullmatch(last) is not None and not belongs_to_codes(last) and not is_scale_name(last)
+
+
+@lru_cache(4096)
+def _no_codes(last: str) -> bool:
+    return _NO_CODES.fullmatch(last) is not None or belongs_to_codes(last) or is_scale_name(last)
+
+
+def is_code_matrix(last: str, entry: Tensor | Value) -> bool:
+    """Whether an entry of this last name can be the codes of a weight: small numbers, in a matrix."""
+    return (
+        isinstance(entry, Tensor)
+        and len(entry.shape) >= 2
+        and _CODE_TYPES.fullmatch(entry.dtype.name) is not None
+        and not _no_codes(last)
+    )
+
+
+def is_packed(last: str, entry: Tensor) -> bool:
+    """Whether the elements of an integer tensor are codes, of which one may hold several parameters."""
+    if _PACKED_INTEGERS.fullmatch(entry.dtype.name) is None or _no_codes(last):
+        return False
+    return len(entry.shape) >= 2 or _name_of_codes(last)
