@@ -19,7 +19,6 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.printing import (
     AsJson,
-    Meter,
     opened_model,
     print_json,
     print_table,
@@ -32,8 +31,7 @@ from qinspect.inspector.text import visible
 if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.formats import Format
-    from qinspect.inspector.table import Table
-    from qinspect.inspector.text import Range
+    from qinspect.inspector.scale_survey import ScaleSurvey
 
 
 def _version() -> str:
@@ -176,7 +174,7 @@ def report(
             from qinspect.inspector.report import model_line
 
             print_text(model_line("A", first))
-            print_table(_scales_table(first))
+            _print_scales(first, _survey(first))
             print_text(f"B  cannot be compared: {e}")
         return _fail(e, as_json)
     comparison = _compare(first, second, codes, noise, run)
@@ -308,39 +306,31 @@ def scales(a: ModelA, /, *, as_json: AsJson = False) -> int:
     from qinspect.inspector.report import model_line
 
     fmt = _open(a)
+    survey = _survey(fmt)
     if as_json:
-        print_json(payload.scales(fmt, _ranges(fmt)))
+        print_json(payload.scales(fmt, survey))
         return 0
     print_text(model_line("A", fmt))
-    for note in (*fmt.checkpoint.notes, *fmt.notes()):
-        print_text(f"   note: {visible(note)}")
-    print_table(_scales_table(fmt))
+    _print_scales(fmt, survey)
     return 0
 
 
-def _scales_table(fmt: Format) -> Table:
+def _print_scales(fmt: Format, survey: ScaleSurvey) -> None:
+    """Notes, what is wrong with the scales, and the table of all."""
     from qinspect.inspector.report import scales_table
+    from qinspect.inspector.scale_faults import model_faults_said
 
-    return scales_table(fmt, _ranges(fmt))
+    for note in (*fmt.checkpoint.notes, *fmt.notes()):
+        print_text(f"   note: {visible(note)}")
+    for code, text in model_faults_said(survey.faulty):
+        print_text(f"   {text} [{code}]")
+    print_table(scales_table(fmt, survey.ranges))
 
 
-def _ranges(fmt: Format) -> dict[str, Range]:
-    """Minimum and maximum of each scale, or why it cannot be read."""
-    from qinspect.inspector.scale_values import scale_range
+def _survey(fmt: Format) -> ScaleSurvey:
+    from qinspect.inspector.scale_survey import survey_scales
 
-    found: dict[str, Range] = {}
-
-    def work(meter: Meter) -> None:
-        records = fmt.scales()
-        for i, r in enumerate(records):
-            meter("reading scales", i, len(records))
-            try:
-                found[r.role] = scale_range(fmt, r)
-            except QinspectError as e:
-                found[r.role] = str(e)
-
-    with_meter(work)
-    return found
+    return with_meter(lambda meter: survey_scales(fmt, lambda done, total: meter("reading scales", done, total)))
 
 
 @app.command

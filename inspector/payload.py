@@ -11,9 +11,9 @@ from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.inspection import Inspection
 from qinspect.inspector.noise import Band
 from qinspect.inspector.parameters import Parameters
-from qinspect.inspector.scale_faults import ScaleFaults
+from qinspect.inspector.scale_faults import ScaleFaults, model_faults_said
+from qinspect.inspector.scale_survey import ScaleSurvey
 from qinspect.inspector.statistics import Statistics
-from qinspect.inspector.text import Range
 from qinspect.inspector.tree import Node
 from qinspect.inspector.value_text import array_texts, value_text
 
@@ -75,16 +75,18 @@ def scale(record: ScaleRecord) -> Json:
     }
 
 
-def scales(fmt: Format, ranges: dict[str, Range]) -> Json:
-    """`qinspect scales A --json`. `ranges`: role to its range, or the reason why there is none."""
+def scales(fmt: Format, survey: ScaleSurvey) -> Json:
+    """`qinspect scales A --json`."""
     records = []
     for record in fmt.scales():
-        found = ranges.get(record.role)
+        found = survey.ranges.get(record.role)
         low, high, n_bad = found if isinstance(found, tuple) else (math.nan, math.nan, None)
         problem = found if isinstance(found, str) else None
         read = {"minimum": finite(low), "maximum": finite(high), "not_finite": n_bad, "problem": problem}
-        records.append({**scale(record), **read})
-    return {"schema": "qinspect.scales/1", "model": checkpoint(fmt), "scales": records}
+        of = survey.faults.get(record.role)
+        records.append({**scale(record), **read, "faults": faults(of) if of else None})
+    said = [{"rule": code, "text": text} for code, text in model_faults_said(survey.faulty)]
+    return {"schema": "qinspect.scales/1", "model": checkpoint(fmt), "findings": said, "scales": records}
 
 
 def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> Json:

@@ -7,12 +7,12 @@ reading them.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from qinspect.inspector.text import count, number, share
+from qinspect.inspector.text import count, number, share, some, visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -218,3 +218,44 @@ def index_of(faults: ScaleFaults, shape: tuple[int, ...]) -> list[int]:
     if math.prod(shape) != faults.n:
         return [faults.first]
     return [int(i) for i in np.unravel_index(faults.first, shape)]
+
+
+FAULT_RULES = (
+    ("broken-scale", "n_broken", "with numbers that no scale should be"),
+    ("denormal-scale", "n_denormal", "with denormal numbers, which have fewer digits than their dtype"),
+)
+"""(code, what it counts, how it is said), the worse first."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultyScale:
+    """A scale of one model with what is wrong with it. shape: as its values come, or as stored."""
+
+    role: str
+    shape: tuple[int, ...]
+    faults: ScaleFaults
+
+
+def faults_said(found: Sequence[FaultyScale], what: str) -> str:
+    """`3 scales with numbers that no scale should be (2 NaN, 1 zero; 0.1 % of their elements), first ...`."""
+    each = [s.faults for s in found]
+    kinds = ((sum(f.n_nan for f in each), "NaN"), (sum(f.n_inf for f in each), "Inf"),
+             (sum(f.n_zero for f in each), "zero"), (sum(f.n_negative for f in each), "negative"),
+             (sum(f.n_denormal for f in each), "denormal"))  # fmt: skip
+    listed = ", ".join(f"{count(n)} {word}" for n, word in kinds if n)
+    part = share(sum(f.n_faulty for f in each), sum(f.n for f in each))
+    first = found[0]
+    at = str(index_of(first.faults, first.shape)) if first.faults.n > 1 else ""
+    return (
+        f"{some(len(found), 'scale')} {what} ({listed}; {part} of their elements), first "
+        f"{visible(first.role, 120)}{at} = {number(first.faults.value)}"
+    )
+
+
+def model_faults_said(found: Sequence[FaultyScale]) -> list[tuple[str, str]]:
+    """(code, sentence) of one model alone."""
+    said = []
+    for code, of, what in FAULT_RULES:
+        if faulty := [s for s in found if getattr(s.faults, of)]:
+            said.append((code, f"The model has {faults_said(faulty, what)}."))
+    return said

@@ -45,13 +45,17 @@ def scale_blocks(fmt: Format, record: ScaleRecord, check: Check | None = None) -
         yield tensor.read_range(start, min(start + CHUNK_ELEMENTS, tensor.n_elements))
 
 
-def scale_range(fmt: Format, record: ScaleRecord, check: Check | None = None) -> Range:
+def scale_range(
+    fmt: Format, record: ScaleRecord, check: Check | None = None, seen: Callable[[FloatArray], None] | None = None
+) -> Range:
     """(minimum, maximum, how many values are not finite); the ends are of the finite ones, NaN where there are none;
-    those of one number are it. `empty` for a scale without elements. Raises CannotRead."""
+    those of one number are it. `empty` for a scale without elements. `seen` gets all values. Raises CannotRead."""
     low, high, n, n_bad = math.inf, -math.inf, 0, 0
     only = math.nan
     with np.errstate(all="ignore"):  # a signalling NaN in the file is no event
         for block in scale_blocks(fmt, record, check):
+            if seen:
+                seen(block)
             finite = block[np.isfinite(block)]
             n += block.size
             n_bad += block.size - finite.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.cli import main
 from qinspect.inspector.compare import Comparison, compare
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.scale_faults import FaultScan, faults_of, index_of
@@ -149,3 +151,22 @@ def test_a_python_number_that_is_nan_is_seen(tmp_path: Path) -> None:
         torch.save({"x.weight_scale": value, "x.weight": torch.ones(2, 2)}, tmp_path / f"{name}.pt")
     c = compare(*(format_of(open_checkpoint(tmp_path / f"{n}.pt")) for n in "ab"))
     assert c.headline.rule == "broken-scale"
+
+
+# --- in one model ---
+
+
+def test_one_model_alone_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file(BAD, tmp_path / "bad.safetensors")
+    save_file(GOOD, tmp_path / "good.safetensors")
+    assert main(["scales", str(tmp_path / "bad.safetensors")]) == 0
+    assert "The model has 2 scales with numbers that no scale should be (1 NaN, 4 zero;" in capsys.readouterr().out
+    assert main(["scales", str(tmp_path / "bad.safetensors"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [f["rule"] for f in found["findings"]] == ["broken-scale"]
+    assert {s["role"]: s["faults"]["zero"] for s in found["scales"] if s["faults"]} == {
+        "layers.1.proj.weight_scale": 0,
+        "layers.2.proj.weight_scale": 4,
+    }
+    assert main(["scales", str(tmp_path / "good.safetensors")]) == 0
+    assert "no scale should be" not in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,14 @@ class ScalesReady(Message):
         super().__init__()
         self.pairs = pairs
         self.complete = complete
+
+
+class Surveyed(Message):
+    """All scales of the only model were read. faults: what is wrong with them, empty where nothing is."""
+
+    def __init__(self, faults: str) -> None:
+        super().__init__()
+        self.faults = faults
 
 
 class Compared(Message):
@@ -202,6 +210,7 @@ class Session:
         if self.checkpoint_b is None:
             self.pairs = [ScalePair(r.role, i, r, None, Status.IDENTICAL) for i, r in enumerate(self.a.scales())]
             post(ScalesReady(self.pairs, True))
+            self._survey(self.a, post, progress)
             return
         self.b = format_of(self.checkpoint_b)
 
@@ -225,6 +234,17 @@ class Session:
                 self._found.close()
         self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
+
+    def _survey(self, a: Format, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> None:
+        """Look for scales of the only model that no scale should be."""
+        from qinspect.inspector.scale_faults import model_faults_said
+        from qinspect.inspector.scale_survey import survey_scales
+
+        survey = survey_scales(a, lambda done, total: progress("reading scales", done, total))
+        if survey.faulty:
+            self.pairs = [replace(p, faults_a=survey.faults.get(p.role)) for p in self.pairs]
+            post(ScalesReady(self.pairs, True))
+        post(Surveyed(" ".join(text for _, text in model_faults_said(survey.faulty))))
 
     def _sources(self, a: Format, b: Format) -> Sources:
         """What noise bands are made of. Repeats or a run that cannot be had are a problem to show, not the end."""

@@ -18,7 +18,7 @@ from qinspect.inspector.compare.results import Reason, ScalePair, Status, Weight
 from qinspect.inspector.formats import Kind
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.noise.declared import claimed_alpha
-from qinspect.inspector.scale_faults import ScaleFaults, index_of
+from qinspect.inspector.scale_faults import FAULT_RULES, FaultyScale, ScaleFaults, faults_said
 from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
 
 
@@ -95,42 +95,31 @@ def bad_scales(e: Evidence) -> Iterator[Reason]:
     """Numbers that no scale should be, in one model or in both."""
     faulty = [p for p in e.scales if p.faults_a or p.faults_b]
     alike = all(p.status is Status.IDENTICAL for p in faulty)
-    for rule, of, what in (
-        ("broken-scale", "n_broken", "with numbers that no scale should be"),
-        ("denormal-scale", "n_denormal", "with denormal numbers, which have fewer digits than their dtype"),
-    ):
-        if alike:
-            found = [(p, p.faults_a) for p in faulty if p.faults_a and getattr(p.faults_a, of)]
-            if found:
-                yield Reason(rule, f"A and B both have {_faults_said(found, 'A', what)}. They are the same in both.")
-            continue
-        for model in ("A", "B"):
-            of_model = [(p, p.faults_a if model == "A" else p.faults_b) for p in faulty]
-            found = [(p, f) for p, f in of_model if f and getattr(f, of)]
-            if found:
-                yield Reason(rule, f"{model} has {_faults_said(found, model, what)}.{_other_said(found, model)}")
+    for rule, of, what in FAULT_RULES:
+        for model in "A" if alike else "AB":
+            found = [p for p in faulty if (f := _faults(p, model)) and getattr(f, of)]
+            if not found:
+                continue
+            text = faults_said([s for p in found if (s := _faulty(p, model))], what)
+            if alike:
+                yield Reason(rule, f"A and B both have {text}. They are the same in both.")
+            else:
+                yield Reason(rule, f"{model} has {text}.{_other_said(found, model)}")
 
 
-def _faults_said(found: list[tuple[ScalePair, ScaleFaults]], model: str, what: str) -> str:
-    """`3 scales with numbers that no scale should be (2 NaN, 1 zero; 0.1 % of their elements), first ...`."""
-    kinds = ((sum(f.n_nan for _, f in found), "NaN"), (sum(f.n_inf for _, f in found), "Inf"),
-             (sum(f.n_zero for _, f in found), "zero"), (sum(f.n_negative for _, f in found), "negative"),
-             (sum(f.n_denormal for _, f in found), "denormal"))  # fmt: skip
-    listed = ", ".join(f"{n:,} {word}" for n, word in kinds if n)
-    part = share(sum(f.n_faulty for _, f in found), sum(f.n for _, f in found))
-    pair, first = found[0]
-    record = (pair.a if model == "A" else pair.b) or pair.record
-    at = str(index_of(first, record.shape)) if first.n > 1 else ""
-    return (
-        f"{some(len(found), 'scale')} {what} ({listed}; {part} of their elements), first "
-        f"{visible(pair.role, 120)}{at} = {number(first.value)}"
-    )
+def _faults(p: ScalePair, model: str) -> ScaleFaults | None:
+    return p.faults_a if model == "A" else p.faults_b
 
 
-def _other_said(found: list[tuple[ScalePair, ScaleFaults]], model: str) -> str:
+def _faulty(p: ScalePair, model: str) -> FaultyScale | None:
+    record, faults = (p.a if model == "A" else p.b), _faults(p, model)
+    return None if faults is None or record is None else FaultyScale(p.role, record.shape, faults)
+
+
+def _other_said(found: list[ScalePair], model: str) -> str:
     """Whether the other model's are sound, where it has them."""
     other = "B" if model == "A" else "A"
-    partners = [(p.faults_b if model == "A" else p.faults_a) for p, _ in found if p.a and p.b]
+    partners = [_faults(p, other) for p in found if p.a and p.b]
     if not partners:
         return f" {other} does not have {'it' if len(found) == 1 else 'them'}."
     n_sound = sum(f is None for f in partners)

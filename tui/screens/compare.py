@@ -14,7 +14,7 @@ from qinspect.tui.screens.finding import Finding
 from qinspect.tui.screens.looking import Looking
 from qinspect.tui.screens.runs_pane import WithRuns
 from qinspect.tui.screens.taking import Taking
-from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progress, ScalesReady
+from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progress, ScalesReady, Surveyed
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable
 from qinspect.tui.widgets.text_pane import TextPane
@@ -60,6 +60,13 @@ class CompareScreen(WithRuns, Finding, Looking, Taking):
             self.hints.work("" if not self.session.two else COMPARING_CODES)
         if self.history_at < 0:
             self.show_selected()
+
+    @on(Surveyed)
+    def _on_surveyed(self, event: Surveyed) -> None:
+        self.hints.work("")
+        error = self.session.error_b
+        said = [f"B cannot be opened: {error}"] if error else []
+        self.show_headline(" ".join([*said, *([event.faults] if event.faults else [])]))
 
     @on(Compared)
     def _on_compared(self, event: Compared) -> None:
