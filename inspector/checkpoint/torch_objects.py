@@ -11,7 +11,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.dtypes import DTYPES, TORCH_DTYPES, TORCH_STORAGES, DType
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.pickle_walker import Global, Record
+from qinspect.inspector.checkpoint.pickle_objects import Global, Record
 from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Entry, Tensor, Value
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief
