@@ -21,6 +21,7 @@ _GETATTR = ("builtins.getattr", "__builtin__.getattr")
 _MAKERS = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copy_reg.__newobj__")
 """What protocols 0 and 1 call to make an object of the class that is their first argument."""
 
+_COPIED = (str, bytes, bytearray, list, tuple, dict)
 _MAX_SHOWN = 12
 _MAX_LISTED = 200
 _NEAR_ARGUMENTS = 100
@@ -62,7 +63,7 @@ class Calls:
         if target.build is None:
             return Record(target.name, args)
         if target.copies:
-            self.copied(sum(len(a) for a in args if isinstance(a, (str, list, tuple))), target.name)
+            self.copied(sum(len(a) for a in args if isinstance(a, _COPIED)), target.name)
         return target.build(*args)
 
     def copied(self, n: int, by: str) -> None:

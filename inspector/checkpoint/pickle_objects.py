@@ -62,3 +62,18 @@ class SetItems(list[object]):
     hashing it recurses."""
 
     __slots__ = ()
+
+
+class Parts(Record):
+    """A tensor of another layout: `name` says which, `text` how it is shaped, `parts` are the tensors it is made of.
+
+    One without a name is the tensor `parts[""]` with attributes, its state.
+    """
+
+    __slots__ = ("parts", "text")
+
+    def __init__(self, name: str, text: str, parts: dict[str, object], state: object = None) -> None:
+        super().__init__(name)
+        self.text = text
+        self.parts = parts
+        self.state = state
