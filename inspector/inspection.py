@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
             logical = None if stored_as_is or unfolded.size == 1 else describe([unfolded], unfolded.size)
         if weight:
             codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.bits)
-            n = weight.shape[0] * (weight.shape[1] if len(weight.shape) > 1 else 1)
+            n = math.prod(weight.shape)
             dequantized = describe((fmt.dequantize(weight, *rows) for rows in row_blocks(weight)), n)
     except CannotRead as e:
         problem = str(e)

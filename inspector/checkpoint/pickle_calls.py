@@ -101,6 +101,10 @@ class Calls:
             elif isinstance(node, dict) and len(node) <= _NEAR_ARGUMENTS:
                 todo.extend(node.values())
 
+    def only_named(self) -> list[str]:
+        """Names that are known to attack, and are not called in this file."""
+        return [g.name for g in self.globals.values() if not g.known and is_dangerous(g.name)]
+
     def attack(self) -> UnsafePickle | None:
         """The error for all that would be run and is known to attack; None where there is nothing."""
         if not self._attacks:

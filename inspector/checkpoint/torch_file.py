@@ -17,10 +17,10 @@ from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_entries import entries_of
 from qinspect.inspector.checkpoint.torch_kinds import outline, what_it_is
 from qinspect.inspector.checkpoint.torch_objects import KNOWN
-from qinspect.inspector.checkpoint.torch_storage import Storage, TorchTensor, storage_from_id
+from qinspect.inspector.checkpoint.torch_storage import Storage, storage_from_id
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
-from qinspect.inspector.text import brief
+from qinspect.inspector.text import brief, visible
 
 MAX_LEGACY_PICKLE_BYTES = 1 << 26
 """How far into a legacy file its pickles may reach; the raw storages follow."""
@@ -63,6 +63,12 @@ def read_zip(file: File, number: Callable[[float, int], object] | None = None) -
     _check_object(file, root, entries)
     directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
     return entries
+
+
+def _note_names(file: File, walker: PickleWalker) -> None:
+    if names := walker.calls.only_named():
+        listed = ", ".join(visible(name, 120) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+        file.notes.append(f"names {listed}, which can attack, without calling {'it' if len(names) == 1 else 'them'}")
 
 
 def _listed(file: File, root: object, n_bytes: int, summarise: bool = True) -> dict[str, Entry]:
@@ -130,14 +136,17 @@ class _Archive:
             self.file.notes.append(f"{self.file.path.name} is damaged: the CRC of {member} does not match its bytes")
         storages: dict[str, Storage] = {}
         find = self._finder(self.root + data)
-        return PickleWalker(
+        walker = PickleWalker(
             raw,
             self.file.path,
             _with_nested(self.file),
             lambda pid: storage_from_id(pid, find, self.file, storages),
             start,
             number,
-        ).load()
+        )
+        root = walker.load()
+        _note_names(self.file, walker)
+        return root
 
     def _finder(self, folder: str) -> Callable[[str, DType, int], Storage]:
         """What makes a storage of the members below `folder`."""
@@ -158,14 +167,7 @@ class _Archive:
                 )
             available, place = member
             if dtype.nbytes(n) > available:
-                raise BrokenFile(
-                    "a storage is shorter than the pickle says",
-                    file=file.path,
-                    key=f"storage {key}",
-                    expected=f"{dtype.nbytes(n)} bytes",
-                    found=f"{available} bytes",
-                    cure="The file is truncated or damaged: copy it again.",
-                )
+                raise _shorter(file, key, dtype.nbytes(n), available)
             return Storage(key, dtype, available, file, place, locate, checksum)
 
         return find
@@ -217,8 +219,8 @@ def is_old_pickle(file: File) -> bool:
 
 
 def read_legacy(file: File) -> dict[str, Entry]:
-    """Entries of a pre-1.6 torch.save file, pickles in a row and then the storages' raw bytes; or of a plain pickle with
-    tensors in it.
+    """Entries of a pre-1.6 torch.save file, pickles in a row and then the raw bytes of the storages; or of a plain
+    pickle with tensors in it.
 
     Raises CannotOpen, with what it is, for a pickle without tensors; UnsafePickle and BrokenFile as the walker does.
     """
@@ -233,10 +235,11 @@ def read_legacy(file: File) -> dict[str, Entry]:
     root = walker.load()
     if root == _LEGACY_MAGIC and walker.position < len(head):
         root = _legacy_root(file, walker, storages)
+        _note_names(file, walker)
         entries = _listed(file, root, walker.position)
-        _check_inside(file, entries)
         _check_object(file, root, entries)
         return entries
+    _note_names(file, walker)
     return _plain(file, root, walker.position)
 
 
@@ -258,10 +261,10 @@ def _plain(file: File, root: object, n_bytes: int) -> dict[str, Entry]:
 
 
 def _unplaced(file: File) -> Callable[[str, DType, int], Storage]:
-    """Makes storages of which size and place are known only after the pickle: they lie behind it."""
+    """Makes storages of which the place is known only after the pickle: they lie behind it."""
 
     def find(key: str, dtype: DType, n: int) -> Storage:
-        return Storage(key, dtype, file.size, file, n, _not_placed)
+        return Storage(key, dtype, dtype.nbytes(n), file, 0, _not_placed)
 
     return find
 
@@ -271,7 +274,7 @@ def _not_placed(key: str, _size: int, _place: int) -> int:
 
 
 def _legacy_root(file: File, walker: PickleWalker, storages: dict[str, Storage]) -> Any:
-    """What a legacy file holds, behind its magic number. Each storage gets its size and place."""
+    """What a legacy file holds, behind its magic number. Each storage gets its place."""
     if walker.load() != _LEGACY_PROTOCOL:
         raise CannotOpen(
             "is a pickle, but not one that torch.save wrote",
@@ -301,32 +304,23 @@ def _legacy_root(file: File, walker: PickleWalker, storages: dict[str, Storage])
     for key in keys:
         storage = storages[key]
         n = int.from_bytes(file.read(position, 8), "little")
-        position += 8 + storage.place_at(position + 8, n)
-        if position > file.size:
+        said = storage.nbytes
+        position += 8
+        storage.place_at(position, n)
+        if storage.nbytes < said:
+            raise _shorter(file, key, said, storage.nbytes)
+        if position + storage.nbytes > file.size:
             raise BrokenFile(
                 "a storage reaches beyond the end of the file",
                 file=file.path,
                 key=f"storage {key}",
-                offset=storage.offset,
+                offset=position,
                 expected=f"{storage.nbytes} bytes",
-                found=f"{file.size - storage.offset} bytes",
+                found=f"{file.size - position} bytes",
                 cure="The file is truncated: copy it again.",
             )
+        position += storage.nbytes
     return root
-
-
-def _check_inside(file: File, entries: dict[str, Entry]) -> None:
-    """Every tensor lies inside its storage: legacy sizes are known only after the pickle was walked."""
-    for e in entries.values():
-        if isinstance(e, TorchTensor) and e.n_elements and e._start + e.span_bytes() > e.storage.nbytes:
-            raise BrokenFile(
-                "a tensor is larger than its storage",
-                file=file.path,
-                key=e.name,
-                expected=f"at most {e.storage.nbytes} bytes",
-                found=f"{e._start + e.span_bytes()} bytes",
-                cure=_COPY_AGAIN,
-            )
 
 
 def _with_nested(file: File) -> Mapping[str, Global]:
@@ -362,4 +356,15 @@ def _too_large(file: File, size: int, key: str | None) -> BrokenFile:
         expected=f"at most {MAX_PICKLE_BYTES} bytes",
         found=f"{size}",
         cure="Save model.state_dict() alone.",
+    )
+
+
+def _shorter(file: File, key: str, expected: int, found: int) -> BrokenFile:
+    return BrokenFile(
+        "a storage is shorter than the pickle says",
+        file=file.path,
+        key=f"storage {key}",
+        expected=f"{expected} bytes",
+        found=f"{found} bytes",
+        cure="The file is truncated or damaged: copy it again.",
     )

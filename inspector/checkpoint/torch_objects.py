@@ -107,7 +107,8 @@ def _rebuild_qtensor(
     codes = _rebuild_tensor(storage, offset, shape, strides)
     match quantizer:
         case (Global(name="torch.per_tensor_affine"), float() | int() as scale, int(zero_point)):
-            return QuantizedTensor(codes, Quantizer("per_tensor_affine", float(scale), zero_point))
+            scale = scale if isinstance(scale, float) else float(scale)  # one that knows its place keeps it
+            return QuantizedTensor(codes, Quantizer("per_tensor_affine", scale, zero_point))
         case (Global(name=name), scales, zero_points, int(axis)) if name in _PER_CHANNEL:
             if not 0 <= axis < len(codes.shape):
                 raise ValueError(f"a quantizer's axis {axis} is none of shape {list(codes.shape)[:8]}")

@@ -58,12 +58,10 @@ class Storage:
             self._offset = self._locate(self.key, self.nbytes, ~self._offset)
         return self._offset
 
-    def place_at(self, offset: int, n: int) -> int:
-        """Say where it is and how many of torch's elements it has; returns its bytes. Elements that share a byte are
-        counted by bytes in torch."""
+    def place_at(self, offset: int, n: int) -> None:
+        """Say where it is and how many of torch's elements it has; those that share a byte count as bytes in torch."""
         self._offset = offset
         self.nbytes = n if self.dtype.packed else self.dtype.nbytes(n)
-        return self.nbytes
 
     @property
     def n_elements(self) -> int:
