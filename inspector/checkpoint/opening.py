@@ -13,7 +13,7 @@ from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.hub import find_in_cache
 from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, read_header
 from qinspect.inspector.checkpoint.tensor import Entry
-from qinspect.inspector.checkpoint.torch_file import read_legacy, read_zip
+from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -212,8 +212,8 @@ def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
     if looks_like_safetensors(head, file.size) or (file.path.suffix == ".safetensors" and not _looks_like_pickle(head)):
         tensors, metadata = read_header(file)
         return "safetensors", dict(tensors), metadata
-    if _looks_like_pickle(head):
-        return "torch legacy", read_legacy(file), {}
+    if _looks_like_pickle(head) or is_old_pickle(file):
+        return kind_of_pickle(head), read_legacy(file), {}
     raise CannotOpen(
         "is no checkpoint",
         file=file.path,

@@ -10,8 +10,9 @@ from qinspect.inspector.formats.contract import Copy, Format, Kind, QuantizedWei
 from qinspect.inspector.formats.native import NativeFormat
 from qinspect.inspector.formats.plain import PlainFormat
 from qinspect.inspector.formats.quamba import QuambaFormat
+from qinspect.inspector.formats.torch_quantized import TorchQuantizedFormat
 
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, QuambaFormat, PlainFormat)
+FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, PlainFormat)
 """In the order of asking: the first that recognises a checkpoint gets it. The plain one takes all."""
 
 

@@ -206,11 +206,6 @@ def test_archives_that_torch_did_not_write(tmp_path: Path, members: tuple[tuple[
     refused(written(tmp_path, archive(*members)), CannotOpen, "not one that torch.save wrote", found)
 
 
-def test_torchscript(tmp_path: Path) -> None:
-    data = archive(("x/data.pkl", PICKLE), ("x/constants.pkl", b"\x80\x02)."))
-    refused(written(tmp_path, data), CannotOpen, "TorchScript", "state_dict")
-
-
 @pytest.mark.parametrize("order", [b"big", b"", b"little\n", b"\x1b[31m", b"little" * 100_000])
 def test_byte_order(tmp_path: Path, order: bytes) -> None:
     data = archive(("x/data.pkl", PICKLE), ("x/byteorder", order), ("x/data/0", bytes(16)))
