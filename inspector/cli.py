@@ -175,6 +175,7 @@ def report(
             from qinspect.inspector.report import model_line
 
             print_text(model_line("A", first))
+            _print_notes(first)
             print_table(_scales_table(first))
             print_text(f"B  cannot be compared: {e}")
         return _fail(e, as_json)
@@ -288,6 +289,7 @@ def tree(
         print_json(payload.tree(fmt, root, depth))
         return 0
     print_text(model_line("A", fmt))
+    _print_notes(fmt)
     for line in tree_lines(root, depth, expand):
         print_text(line)
     for names in fmt.checkpoint.tied():
@@ -306,10 +308,14 @@ def scales(a: ModelA, /, *, as_json: AsJson = False) -> int:
         print_json(payload.scales(fmt, _ranges(fmt)))
         return 0
     print_text(model_line("A", fmt))
-    for note in (*fmt.checkpoint.notes, *fmt.notes()):
-        print_text(f"   note: {visible(note)}")
+    _print_notes(fmt)
     print_table(_scales_table(fmt))
     return 0
+
+
+def _print_notes(fmt: Format) -> None:
+    for note in (*fmt.checkpoint.notes, *fmt.notes()):
+        print_text(f"   note: {visible(note)}")
 
 
 def _scales_table(fmt: Format) -> Table:

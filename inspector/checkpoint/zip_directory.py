@@ -43,6 +43,15 @@ class ZipDirectory:
         self.members = self._read_directory(n, file.read(start, size), start)
         self._starts = array("Q", [*sorted(position for _, position in self.members.values()), start])
 
+    @classmethod
+    def names(cls, file: File) -> Iterator[str]:
+        """Names of the members of any zip archive, which may be of a kind that is refused here. Raises BrokenFile for a
+        damaged directory."""
+        reader = cls.__new__(cls)
+        reader.file = file
+        n, size, start = reader._find_directory()
+        return (name for _, _, name, _ in reader._records(n, file.read(start, size), start))
+
     def _broken(self, problem: str, **parts: str | int | None) -> BrokenFile:
         return BrokenFile(problem, file=self.file.path, **parts)  # type: ignore[arg-type]
 
