@@ -13,7 +13,7 @@ from qinspect.inspector.apply.edits import overlap
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.torch_file import float_places
-from qinspect.inspector.checkpoint.torch_objects import TorchTensor
+from qinspect.inspector.checkpoint.torch_storage import TorchTensor
 from qinspect.inspector.errors import CannotApply
 
 _FLOATS = ("float64", "float32", "float16", "bfloat16")

@@ -18,9 +18,9 @@ _MAX_NAME_COMPARED = 256
 class Checkpoint:
     """An opened model.
 
-    path: what the user named. kind: `safetensors`, `torch zip` or `torch legacy`. entries: name to Tensor or
-    Value, in file order. config: parsed config.json and its like, {} where there is none. metadata: the
-    safetensors `__metadata__` of all shards. notes: what is odd about the files, one sentence each.
+    path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. entries: name to
+    Tensor or Value, in file order. config: parsed config.json and its like, {} where there is none. metadata: the
+    safetensors `__metadata__` of all shards.
     """
 
     def __init__(
@@ -39,7 +39,16 @@ class Checkpoint:
         self.entries = entries
         self.config = config
         self.metadata = metadata
-        self.notes = notes
+        self._notes = notes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the files, one sentence each: from opening, and what reading has found since."""
+        return tuple(dict.fromkeys((*self._notes, *(sentence for f in self.files for sentence in f.notes))))
+
+    @notes.setter
+    def notes(self, notes: tuple[str, ...]) -> None:
+        self._notes = notes
 
     def __contains__(self, name: str) -> bool:
         return name in self.entries

@@ -85,6 +85,8 @@ _ALL = (
     DType("qint8", 8, "int8"),
     DType("quint8", 8, "uint8"),
     DType("qint32", 32, "int32"),
+    DType("quint4x2", 4, "uint8", packed=True),
+    DType("quint2x4", 2, "uint8", packed=True),
 )
 DTYPES = {d.name: d for d in _ALL}
 
@@ -130,6 +132,8 @@ TORCH_STORAGES = {
     "QInt8Storage": "qint8",
     "QUInt8Storage": "quint8",
     "QInt32Storage": "qint32",
+    "QUInt4x2Storage": "quint4x2",
+    "QUInt2x4Storage": "quint2x4",
     "UntypedStorage": "uint8",
 }
 """Class names that a torch pickle gives its storages."""

@@ -15,13 +15,19 @@ from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
 
 
 class File:
-    """A read-only file with its size and identity at the time of opening. Safe to use from several threads."""
+    """A read-only file with its size and identity at the time of opening. Safe to use from several threads.
 
-    __slots__ = ("_absolute", "_fd", "identity", "path", "size")
+    notes: what is odd about it, one sentence each: from opening, and what reading has found since. stored: whether
+    positions are those of the file under `path`.
+    """
+
+    __slots__ = ("_absolute", "_fd", "identity", "notes", "path", "size")
+    stored = True
 
     def __init__(self, path: Path) -> None:
         """Raises CannotOpen where the path cannot be opened for reading or is no regular file."""
         self.path = path
+        self.notes: list[str] = []
         self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

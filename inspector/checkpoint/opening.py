@@ -17,7 +17,7 @@ from qinspect.inspector.checkpoint.listing import INDEX, listing, shard_sets, so
 from qinspect.inspector.checkpoint.nested import nested_models
 from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, read_header
 from qinspect.inspector.checkpoint.tensor import Entry
-from qinspect.inspector.checkpoint.torch_file import read_legacy, read_zip
+from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.text import some
 
@@ -180,8 +180,8 @@ def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
     if looks_like_safetensors(head, file.size):
         tensors, metadata = read_header(file)
         return "safetensors", dict(tensors), metadata
-    if looks_like_pickle(head):
-        return "torch legacy", read_legacy(file), {}
+    if looks_like_pickle(head) or is_old_pickle(file):
+        return kind_of_pickle(head), read_legacy(file), {}
     raise _refusal(file, head)
 
 

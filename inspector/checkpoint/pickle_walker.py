@@ -1,54 +1,48 @@
 """Walks a pickle without running it.
 
-A virtual machine of our own for the opcodes that torch's checkpoints use. Nothing is imported and nothing the
-pickle names is called: a global is looked up in a table that the caller passes, and REDUCE, NEWOBJ and BUILD
-reach only what that table holds. The standard unpickler, even with `find_class` closed, lets a file allocate
-by memo index, hash tuples nested a million deep (a stack overflow) and update `__dict__` of what it returns.
+A virtual machine of our own for all opcodes of pickle. Nothing is imported and nothing that the pickle names is called:
+a global is looked up in a table that the caller passes, and a call of what stands there makes one of our own objects.
+Any other name gives an `Opaque`, which keeps the name and what it was called with; where the name is known to attack
+(`dangerous_names`), the whole pickle is refused at its end, with all that it names. The standard unpickler, even with
+`find_class` closed, lets a file allocate by memo index, hash tuples nested a million deep (a stack overflow) and update
+`__dict__` of what it returns.
 
-Cost is bounded by the size of the data: every opcode is read once, strings and integers have limits, and
-dictionary keys are plain values. Format: https://github.com/python/cpython/blob/main/Lib/pickletools.py
+Cost is bounded: every opcode is read once, strings and integers have limits, dictionary keys are plain values or
+objects that are equal only to themselves, and what is held may not exceed MAX_OBJECTS. Format:
+https://github.com/python/cpython/blob/main/Lib/pickletools.py
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qinspect.inspector.checkpoint.pickle_calls import Calls
+from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Record, SetItems
 from qinspect.inspector.errors import BrokenFile, UnsafePickle
 from qinspect.inspector.text import brief
 
 MAX_INTEGER_BYTES = 1024
 """A pickled integer may have this many bytes; storage keys and sizes need 8."""
 
+MAX_OBJECTS = 4_000_000
+"""What one pickle may hold: containers, items in them, memo entries, and 64 bytes of a long string, at up to 100 bytes
+each. A tensor takes 15, so this is 250,000 tensors: an optimizer's three for each of 80,000 parameters."""
+
+MAX_MARKS = 10_000
+"""Marks within marks; Python's pickler nests one per level, and gives up at 1,000 levels."""
+
+_BATCH_BYTES = 1 << 15
+"""Of the pickle, between two looks at what is held."""
+_LONG_STRING = 1 << 12
+
 _KEY_TYPES = (str, int, float, bool, bytes, type(None))
 _MAX_TUPLE_KEY = 8
 _MAX_INTEGER_KEY = 1 << 63
 """Larger integers with one hash value are easily made, and a dictionary of them takes quadratic time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """A name that the pickle refers to and the table knows. `build` makes the result of calling it.
-
-    copies: the result copies what it is given, so a pickle could multiply one large argument by calling again and
-    again; all such calls together may copy as many items as the pickle has bytes.
-    """
-
-    name: str
-    build: Callable[..., object] | None = None
-    copies: bool = False
-
-
-@dataclass(slots=True)
-class Record:
-    """An object that the walker holds in place of the real one: what was called, and with what."""
-
-    name: str
-    args: tuple[object, ...] = ()
-    state: object = field(default=None)
 
 
 def _is_plain_key(key: object) -> bool:
@@ -64,10 +58,12 @@ class PickleWalker:
     Parameters
     ----------
     data: the bytes. file, base: what error messages name, and the offset of `data` in that file.
-    known: `module.name` to the Global that stands for it; anything else is refused.
+    known: `module.name` to the Global that stands for it; anything else becomes an Opaque.
     persistent: makes the object for a persistent id (torch: a storage).
     number: makes the object for a float of eight bytes, big-endian, given it and where they are in the file; None:
     the float itself.
+
+    `calls` knows the names met so far.
     """
 
     def __init__(
@@ -81,25 +77,34 @@ class PickleWalker:
     ) -> None:
         self._data = data
         self._file = file
-        self._known = known
         self._persistent = persistent
         self._base = base
         self._number = number
-        self._copied = 0
+        self._held = 0
         self.position = 0
+        self.calls = Calls(known, len(data), self._unsafe)
 
     def load(self) -> Any:
         """The next object. `position` is then just behind its STOP.
 
-        Raises UnsafePickle for a global that is not in the table, an opcode that checkpoints do not use, or an
-        argument beyond the limits; BrokenFile where the stream ends early or makes no sense.
+        Raises UnsafePickle where it would call what is known to attack, calls what cannot be called, or has an argument
+        beyond the limits; BrokenFile where the stream ends early or makes no sense.
         """
         try:
-            return self._run()
+            made = self._run()
+        except BrokenFile as e:
+            if attack := self.calls.attack():
+                raise attack from e
+            raise
         except (IndexError, struct.error, KeyError) as e:
-            raise self._broken("the pickle ends early or is damaged, at or after this place", cure=_COPY_AGAIN) from e
+            broken = self._broken("the pickle ends early or is damaged, at or after this place", cure=_COPY_AGAIN)
+            raise (self.calls.attack() or broken) from e
         except (ValueError, TypeError, AttributeError, OverflowError) as e:
-            raise self._broken(f"the pickle makes no sense, at or after this place ({e})", cure=_COPY_AGAIN) from e
+            broken = self._broken(f"the pickle makes no sense, at or after this place ({e})", cure=_COPY_AGAIN)
+            raise (self.calls.attack() or broken) from e
+        if attack := self.calls.attack():
+            raise attack
+        return made
 
     def _broken(self, problem: str, **parts: Any) -> BrokenFile:
         return BrokenFile(problem, file=self._file, offset=self._base + self.position, **parts)
@@ -119,10 +124,15 @@ class PickleWalker:
         memo: dict[int, Any] = {}
         push = stack.append
         from_bytes = int.from_bytes
+        look = min(end, pos + _BATCH_BYTES)
+        held = self._held
         while True:
-            if pos >= end:
-                self.position = end
-                raise self._broken("the pickle ends early", expected="a STOP opcode")
+            if pos >= look:
+                self.position = min(pos, end)
+                if pos >= end:
+                    raise self._broken("the pickle ends early", expected="a STOP opcode")
+                self._check_held(held + len(memo) + len(stack) + 4 * len(self.calls.globals), marks)
+                look = min(end, pos + _BATCH_BYTES)
             op = data[pos]
             pos += 1
             if op == 0x71:  # BINPUT
@@ -144,11 +154,14 @@ class PickleWalker:
                 push(from_bytes(data[pos : pos + 2], "little"))
                 pos += 2
             elif op == 0x85:  # TUPLE1
+                held += 1
                 stack[-1] = (stack[-1],)
             elif op == 0x86:  # TUPLE2
+                held += 1
                 second = stack.pop()
                 stack[-1] = (stack[-1], second)
             elif op == 0x28:  # MARK
+                held += 1
                 marks.append(stack)
                 stack = []
                 push = stack.append
@@ -156,6 +169,7 @@ class PickleWalker:
                 items = stack
                 stack = marks.pop()
                 push = stack.append
+                held += len(items) >> 3
                 push(tuple(items))
             elif op == 0x58:  # BINUNICODE
                 n = from_bytes(data[pos : pos + 4], "little")
@@ -163,12 +177,16 @@ class PickleWalker:
                 if pos + n > end:
                     self.position = pos
                     raise self._broken("a string reaches beyond the end", expected=f"{n} bytes", found=f"{end - pos}")
-                push(data[pos : pos + n].decode("utf-8", "surrogatepass"))
+                text = data[pos : pos + n].decode("utf-8", "surrogatepass")
+                if n > _LONG_STRING:
+                    held += text.__sizeof__() >> 6
+                push(text)
                 pos += n
             elif op == 0x52:  # REDUCE
+                held += 1
                 args = stack.pop()
                 self.position = pos
-                stack[-1] = self._call(stack[-1], args)
+                stack[-1] = self.calls.call(stack[-1], args)
             elif op == 0x51:  # BINPERSID
                 self.position = pos
                 stack[-1] = self._persistent(stack[-1])
@@ -185,7 +203,7 @@ class PickleWalker:
                 name = f"{data[pos:line_end].decode()}.{data[line_end + 1 : second_end].decode()}"
                 self.position = pos
                 pos = second_end + 1
-                push(self._global(name))
+                push(self.calls.named(name))
             elif op == 0x47:  # BINFLOAT
                 value = struct.unpack_from(">d", data, pos)[0]
                 push(value if self._number is None else self._number(value, self._base + pos))
@@ -195,6 +213,7 @@ class PickleWalker:
             elif op == 0x88:  # NEWTRUE
                 push(True)
             elif op == 0x87:  # TUPLE3
+                held += 1
                 third = stack.pop()
                 second = stack.pop()
                 stack[-1] = (stack[-1], second, third)
@@ -202,33 +221,40 @@ class PickleWalker:
                 items = stack
                 stack = marks.pop()
                 push = stack.append
+                held += len(items)
                 self.position = pos
                 self._set_items(stack[-1], items)
             elif op == 0x73:  # SETITEM
+                held += 2
                 value = stack.pop()
                 key = stack.pop()
                 self.position = pos
                 self._set_items(stack[-1], [key, value])
             elif op == 0x7D:  # EMPTY_DICT
+                held += 1
                 push({})
             elif op == 0x5D:  # EMPTY_LIST
+                held += 1
                 push([])
             elif op == 0x61:  # APPEND
+                held += 1
                 value = stack.pop()
                 self._extend(stack[-1], [value])
             elif op == 0x65:  # APPENDS
                 items = stack
                 stack = marks.pop()
                 push = stack.append
+                held += len(items)
                 self._extend(stack[-1], items)
             elif op == 0x62:  # BUILD
                 state = stack.pop()
                 if isinstance(stack[-1], Record):
-                    stack[-1].state = state
+                    stack[-1].set_state(state)
             elif op == 0x2E:  # STOP
                 self.position = pos
                 if len(stack) != 1 or marks:
                     raise self._broken("the pickle does not end with one object", found=f"{len(stack)} on the stack")
+                self._held = held
                 return stack[0]
             elif op == 0x80:  # PROTO
                 if data[pos] > 5:
@@ -252,126 +278,153 @@ class PickleWalker:
                 self.position = pos
                 if not isinstance(module, str) or not isinstance(attribute, str):
                     raise self._broken("a global's name is no string")
-                push(self._global(f"{module}.{attribute}"))
-            elif op in (0x8A, 0x8B):  # LONG1, LONG4
-                width = 1 if op == 0x8A else 4
-                n = from_bytes(data[pos : pos + width], "little")
-                pos += width
-                self.position = pos
-                if n > MAX_INTEGER_BYTES:
-                    raise self._unsafe("an integer is larger than any size", found=f"{n} bytes")
-                push(from_bytes(data[pos : pos + n], "little", signed=True))
-                pos += n
-            elif op in (0x43, 0x42, 0x8E, 0x55, 0x54, 0x8D):  # byte strings and long unicode, by length field
-                width = {0x43: 1, 0x55: 1, 0x42: 4, 0x54: 4, 0x8E: 8, 0x8D: 8}[op]
-                n = from_bytes(data[pos : pos + width], "little")
-                pos += width
-                if pos + n > end:
-                    self.position = pos
-                    raise self._broken("a string reaches beyond the end", expected=f"{n} bytes", found=f"{end - pos}")
-                raw = data[pos : pos + n]
-                pos += n
-                push(
-                    raw
-                    if op in (0x43, 0x42, 0x8E)
-                    else raw.decode("utf-8" if op == 0x8D else "latin-1", "surrogatepass" if op == 0x8D else "strict")
-                )
-            elif op in (0x49, 0x4C, 0x46):  # INT, LONG, FLOAT as text (protocol 0)
-                line_end = data.index(b"\n", pos)
-                text = data[pos:line_end].decode("ascii")
-                pos = line_end + 1
-                if len(text) > 2 * MAX_INTEGER_BYTES:
-                    raise self._unsafe("a number is longer than any size", found=f"{len(text)} digits")
-                if op == 0x46:
-                    push(float(text))
-                elif op == 0x49 and text in ("00", "01"):
-                    push(text == "01")
-                else:
-                    push(int(text.rstrip("L")))
-            elif op in (0x8F, 0x91, 0x90):  # EMPTY_SET, FROZENSET, ADDITEMS
-                if op == 0x8F:
-                    push([])
-                else:
-                    items = stack
-                    stack = marks.pop()
-                    push = stack.append
-                    if op == 0x91:
-                        push(items)
-                    else:
-                        self._extend(stack[-1], items)
-            elif op in (0x6C, 0x64):  # LIST, DICT
-                items = stack
-                stack = marks.pop()
-                push = stack.append
-                if op == 0x6C:
-                    push(items)
-                else:
-                    made: dict[Any, Any] = {}
-                    self.position = pos
-                    self._set_items(made, items)
-                    push(made)
-            elif op == 0x30:  # POP
-                if stack:
-                    stack.pop()
-                else:
-                    stack = marks.pop()
-                    push = stack.append
-            elif op == 0x31:  # POP_MARK
-                stack = marks.pop()
-                push = stack.append
-            elif op == 0x32:  # DUP
-                push(stack[-1])
-            elif op in (0x67, 0x70):  # GET, PUT
-                line_end = data.index(b"\n", pos)
-                index = int(data[pos:line_end][:20])
-                pos = line_end + 1
-                if op == 0x67:
-                    push(memo[index])
-                else:
-                    memo[index] = stack[-1]
-            elif op == 0x81:  # NEWOBJ
-                args = stack.pop()
-                self.position = pos
-                stack[-1] = self._call(stack[-1], args)
+                push(self.calls.named(f"{module}.{attribute}"))
             else:
-                self.position = pos - 1
-                raise self._unsafe(
-                    "the pickle uses an opcode that checkpoints do not need",
-                    expected="the opcodes of tensors, numbers, strings and containers",
-                    found=f"0x{op:02x}",
-                )
+                self.position = pos
+                pos, stack, added = self._rare(op, pos, stack, marks, memo)
+                push = stack.append
+                held += added
 
-    def _global(self, name: str) -> Global:
-        known = self._known.get(name)
-        if known is None:
-            raise self._unsafe(
-                "the pickle names something other than tensors and containers",
-                expected="names that a checkpoint needs (torch storages, tensors, dtypes, OrderedDict)",
-                found=name,
+    # The opcodes of other protocols and of few objects. Returns the new position, the new stack, and what is held more.
+    def _rare(  # noqa: C901, PLR0912, PLR0915
+        self, op: int, pos: int, stack: list[Any], marks: list[list[Any]], memo: dict[int, Any]
+    ) -> tuple[int, list[Any], int]:
+        data = self._data
+        added = 1
+        if op == 0x81:  # NEWOBJ
+            args = stack.pop()
+            stack[-1] = self.calls.call(stack[-1], args)
+        elif op in (0x8A, 0x8B):  # LONG1, LONG4
+            raw, pos = self._counted(pos, 1 if op == 0x8A else 4, MAX_INTEGER_BYTES)
+            stack.append(int.from_bytes(raw, "little", signed=True))
+        elif op in _BYTES:
+            raw, pos = self._counted(pos, _BYTES[op])
+            stack.append(bytearray(raw) if op == 0x96 else raw)
+            added += len(raw) >> 6
+        elif op in _STRINGS:
+            raw, pos = self._counted(pos, _STRINGS[op])
+            stack.append(raw.decode("utf-8", "surrogatepass") if op == 0x8D else raw.decode("latin-1"))
+            added += stack[-1].__sizeof__() >> 6
+        elif op in (0x49, 0x4C, 0x46):  # INT, LONG, FLOAT as text (protocol 0)
+            raw, pos = self._line(pos)
+            stack.append(self._number_of(op, raw.decode("ascii")))
+        elif op in (0x53, 0x56):  # STRING, UNICODE as text (protocol 0)
+            raw, pos = self._line(pos)
+            stack.append(_quoted(raw) if op == 0x53 else raw.decode("raw-unicode-escape", "surrogatepass"))
+            added += stack[-1].__sizeof__() >> 6
+        elif op == 0x8F:  # EMPTY_SET
+            stack.append(SetItems())
+        elif op in (0x90, 0x91, 0x6C, 0x64, 0x69, 0x6F):  # what takes all since the mark
+            items = stack
+            stack = marks.pop()
+            added += len(items)
+            if op == 0x90:  # ADDITEMS
+                if not isinstance(stack[-1], (SetItems, Opaque)):
+                    raise TypeError("items are added to something that is no set")
+                (stack[-1].appended if isinstance(stack[-1], Opaque) else stack[-1]).extend(items)
+            elif op == 0x91:  # FROZENSET
+                stack.append(SetItems(items))
+            elif op == 0x6C:  # LIST
+                stack.append(items)
+            elif op == 0x64:  # DICT
+                stack.append({})
+                self._set_items(stack[-1], items)
+            elif op == 0x69:  # INST
+                name, pos = self._name(pos)
+                stack.append(self.calls.call(self.calls.named(name), tuple(items)))
+            else:  # OBJ
+                stack.append(self.calls.call(items[0], tuple(items[1:])))
+        elif op == 0x30:  # POP
+            if stack:
+                stack.pop()
+            else:
+                stack = marks.pop()
+        elif op == 0x31:  # POP_MARK
+            stack = marks.pop()
+        elif op == 0x32:  # DUP
+            stack.append(stack[-1])
+        elif op in (0x67, 0x70):  # GET, PUT
+            raw, pos = self._line(pos)
+            if op == 0x67:
+                stack.append(memo[int(raw[:20])])
+            else:
+                memo[int(raw[:20])] = stack[-1]
+        elif op == 0x92:  # NEWOBJ_EX
+            keywords, args = stack.pop(), stack.pop()
+            if not isinstance(args, tuple):
+                raise TypeError("arguments that are no tuple")
+            stack[-1] = self.calls.call(stack[-1], (*args, keywords) if keywords else args)
+        elif op in (0x82, 0x83, 0x84):  # EXT1, EXT2, EXT4: names that only the program which wrote it knows
+            width = 1 << (op - 0x82)
+            stack.append(self.calls.named(f"copyreg extension {int.from_bytes(data[pos : pos + width], 'little')}"))
+            pos += width
+        elif op == 0x50:  # PERSID
+            raw, pos = self._line(pos)
+            stack.append(self._persistent(raw.decode("ascii")))
+        elif op in (0x97, 0x98):  # NEXT_BUFFER, READONLY_BUFFER
+            raise self._broken(
+                "the pickle's data are in buffers that were sent beside it", cure="Pickle it without a buffer_callback."
             )
-        return known
+        else:
+            self.position = pos - 1
+            raise self._unsafe("the pickle uses an opcode that does not exist", found=f"0x{op:02x}")
+        return pos, stack, added
 
-    def _call(self, target: object, args: object) -> object:
-        if not isinstance(target, Global) or not isinstance(args, tuple):
-            raise self._unsafe("the pickle calls something that is no known constructor", found=brief(target))
-        if target.build is None:
-            return Record(target.name, args)
-        if target.copies:
-            self._copied += sum(len(a) for a in args if isinstance(a, (str, list, tuple)))
-            if self._copied > len(self._data):
-                raise self._unsafe("the pickle copies the same data again and again", found=target.name)
-        return target.build(*args)
+    def _counted(self, pos: int, width: int, limit: int | None = None) -> tuple[bytes, int]:
+        """The bytes behind a length of `width` bytes, and the position behind them."""
+        n = int.from_bytes(self._data[pos : pos + width], "little")
+        pos += width
+        if limit is not None and n > limit:
+            raise self._unsafe("an integer is larger than any size", found=f"{n} bytes")
+        if pos + n > len(self._data):
+            self.position = pos
+            left = max(0, len(self._data) - pos)
+            raise self._broken("a string reaches beyond the end", expected=f"{n} bytes", found=f"{left}")
+        return self._data[pos : pos + n], pos + n
+
+    def _line(self, pos: int) -> tuple[bytes, int]:
+        end = self._data.index(b"\n", pos)
+        return self._data[pos:end], end + 1
+
+    def _name(self, pos: int) -> tuple[str, int]:
+        module, pos = self._line(pos)
+        attribute, pos = self._line(pos)
+        return f"{module.decode()}.{attribute.decode()}", pos
+
+    def _number_of(self, op: int, text: str) -> float:
+        if len(text) > 2 * MAX_INTEGER_BYTES:
+            raise self._unsafe("a number is longer than any size", found=f"{len(text)} digits")
+        if op == 0x46:
+            return float(text)
+        return text == "01" if op == 0x49 and text in ("00", "01") else int(text.rstrip("L"))
+
+    def _check_held(self, held: int, marks: list[list[Any]]) -> None:
+        if len(marks) > MAX_MARKS:
+            raise self._unsafe("marks nest too deeply", expected=f"at most {MAX_MARKS}")
+        held += sum(map(len, marks))
+        if held > MAX_OBJECTS:
+            raise self._unsafe(
+                "the pickle holds more objects than any checkpoint",
+                expected=f"at most {MAX_OBJECTS:,}",
+                found=f"over {held:,}",
+                cure="It was not run. Save model.state_dict() alone, or as safetensors.",
+            )
 
     def _set_items(self, target: object, items: list[Any]) -> None:
+        if len(items) % 2:
+            raise self._broken("items are set on something that is no dictionary")
+        if isinstance(target, Opaque):
+            target.set_items.extend(items)
+            return
         if isinstance(target, Record):
             return  # an attribute table that nothing reads
-        if not isinstance(target, dict) or len(items) % 2:
+        if not isinstance(target, dict):
             raise self._broken("items are set on something that is no dictionary")
         keys = items[::2]
         for i, key in enumerate(keys):
             if isinstance(key, tuple):
                 keys[i] = self._tuple_key(key)
-            elif not _is_plain_key(key):
+            elif not _is_plain_key(key) and not isinstance(key, (Record, Global)):
                 raise self._unsafe("a dictionary key is no plain value", found=brief(key))
         target.update(zip(keys, items[1::2], strict=True))
 
@@ -380,13 +433,36 @@ class PickleWalker:
         recurses without bound, and tuples of numbers with one hash value are easily made."""
         if len(key) > _MAX_TUPLE_KEY or not all(map(_is_plain_key, key)):
             raise self._unsafe("a dictionary key is no plain value", found=brief(key))
-        self._copied += sum(len(k) for k in key if isinstance(k, (str, bytes)))
-        if self._copied > len(self._data):
-            raise self._unsafe("the pickle copies the same data again and again", found="tuples as keys")
+        self.calls.copied(sum(len(k) for k in key if isinstance(k, (str, bytes))), "tuples as keys")
         return repr(key)
 
     @staticmethod
     def _extend(target: object, items: list[Any]) -> None:
-        if not isinstance(target, list):
+        if isinstance(target, Opaque):
+            target.appended.extend(items)
+        elif type(target) is list:
+            target.extend(items)
+        else:
             raise TypeError("items are appended to something that is no list")
-        target.extend(items)
+
+
+_BYTES = {0x43: 1, 0x42: 4, 0x8E: 8, 0x96: 8}  # SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8: width of the length
+_STRINGS = {0x55: 1, 0x54: 4, 0x8D: 8}  # SHORT_BINSTRING, BINSTRING, BINUNICODE8
+_ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{2}|[0-7]{1,3}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+
+
+def _quoted(raw: bytes) -> str:
+    """A string as Python 2 wrote it: in quotes, with escapes."""
+    if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
+        raise ValueError("a string without its quotes")
+    return _ESCAPE.sub(_unescaped, raw[1:-1]).decode("latin-1")
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    what = found[1]
+    if what[:1] == b"x" and len(what) == 3:
+        return bytes([int(what[1:], 16)])
+    if what[:1].isdigit() and what[0] < 0x38:
+        return bytes([int(what, 8) & 0xFF])
+    return _ESCAPED.get(what, what if what in (b"\\", b"'", b'"') else b"\\" + what)

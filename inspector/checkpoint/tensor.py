@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint.dtypes import DType
@@ -200,19 +201,42 @@ class Tensor:
         return f"Tensor({self.name!r}, {self.dtype.name}, {list(self.shape)})"
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A stored value that is told in words: an object of a class that is not known, a tensor without values, a list too
+    long to be shown. Two are equal only if the words are, which hold a fingerprint of what they stand for."""
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"{self.text} ({self.kind})"
+
+
 class Value:
-    """A stored value that is no tensor: a Python float, int, bool, string, None (real Quamba files hold many)."""
+    """A stored value that is no tensor: a Python float, int, bool, string, None (real Quamba files hold many).
 
-    __slots__ = ("file", "name", "value")
+    kind: where it is not a plain Python value, what it is: `numpy float64`.
+    """
 
-    def __init__(self, name: str, value: object, file: File) -> None:
+    __slots__ = ("_kind", "file", "name", "value")
+
+    def __init__(self, name: str, value: object, file: File, kind: str = "") -> None:
         self.name = name
         self.value = value
         self.file = file
+        self._kind = kind
 
     @property
     def kind(self) -> str:
-        """`python float`, `None`, ..."""
+        """`python float`, `None`, `numpy float64`, `argparse.Namespace, not read`, ..."""
+        if self._kind:
+            return self._kind
+        if isinstance(self.value, Described):
+            return self.value.kind
         return "None" if self.value is None else f"python {type(self.value).__name__}"
 
     def __repr__(self) -> str:

@@ -1,106 +1,174 @@
-"""torch.save files: the zip archives of torch >= 1.6, and what can be had of the pickles before them."""
+"""torch.save files: the zip archives of torch >= 1.6, TorchScript's among them, the pickles before, plain pickles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
+from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.memory_file import MemoryFile
+from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque
 from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
-from qinspect.inspector.checkpoint.tensor import Entry, Value
-from qinspect.inspector.checkpoint.torch_objects import (
-    KNOWN,
-    Locate,
-    Storage,
-    TorchTensor,
-    entries_of,
-    storage_from_id,
-)
+from qinspect.inspector.checkpoint.pickled_structure import MAX_PICKLE_BYTES
+from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
+from qinspect.inspector.checkpoint.torch_entries import entries_of
+from qinspect.inspector.checkpoint.torch_kinds import outline, what_it_is
+from qinspect.inspector.checkpoint.torch_objects import KNOWN
+from qinspect.inspector.checkpoint.torch_storage import Storage, TorchTensor, storage_from_id
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
-from qinspect.inspector.errors import BrokenFile, CannotOpen
+from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.text import brief
-
-MAX_PICKLE_BYTES = 1 << 27
-"""Largest data.pkl that is walked: 60,000 tensors take 11 MB. An opcode of one byte can make an object of 100."""
 
 MAX_LEGACY_PICKLE_BYTES = 1 << 26
 """How far into a legacy file its pickles may reach; the raw storages follow."""
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_MAGIC_BYTES = _LEGACY_MAGIC.to_bytes(10, "little")
 _LEGACY_PROTOCOL = 1001
+_OLD_BEGINNINGS = (b"(", b"]", b"}", b"c")
+"""How a pickle of protocol 0 or 1 begins: a mark, an empty container, a name."""
+
+_LOAD_BYTES = "torch.storage._load_from_bytes"
+_COPY_AGAIN = "The file is damaged: copy it again."
 
 
 def read_zip(file: File, number: Callable[[float, int], object] | None = None) -> dict[str, Entry]:
-    """Entries of a torch zip archive, in the order of the state_dict. number: as PickleWalker takes it.
+    """Entries of a torch zip archive, in the order of the state_dict. number: as PickleWalker takes it; long lists of
+    plain values are then not summed up. What is odd is added to the file's notes.
 
-    Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it names anything but
-    tensors, CannotOpen for TorchScript and for zip files that torch did not write.
+    Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it would run something, CannotOpen
+    for zip files that torch did not write and for an object that holds no tensor.
     """
     directory = ZipDirectory(file)
-    pickles = [name for name in directory.members if name == "data.pkl" or name.endswith("/data.pkl")]
+    names = [*directory.members, *directory.compressed]
+    pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CannotOpen(
             "is a zip archive, but not one that torch.save wrote",
             file=file.path,
             expected="one member data.pkl",
-            found=f"{len(pickles)} of {len(directory.members)} members",
+            found=f"{len(pickles)} of {len(names)} members",
         )
-    root = pickles[0][: -len("data.pkl")]
-    if root + "constants.pkl" in directory.members:
+    archive = _Archive(file, directory, pickles[0][: -len("data.pkl")])
+    archive.check_byte_order()
+    root = archive.walk("data.pkl", "data/", number)
+    entries = _listed(file, root, archive.n_pickled, number is None)
+    if archive.has("constants.pkl"):
+        file.notes.append("is a TorchScript program: the tensors of its modules are shown, its code is not read")
+        constants = {"CONSTANTS": archive.walk("constants.pkl", "constants/")}
+        entries = {**entries_of(constants, file, archive.n_pickled)[0], **entries}
+    _check_object(file, root, entries)
+    directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
+    return entries
+
+
+def _listed(file: File, root: object, n_bytes: int, summarise: bool = True) -> dict[str, Entry]:
+    """The entries of what a pickle of `n_bytes` holds. What is to be said of it is added to the file's notes."""
+    entries, notes = entries_of(root, file, n_bytes, summarise)
+    about = what_it_is(root)
+    file.notes.extend([f"is {about}"] if about else [])
+    file.notes.extend(notes)
+    return entries
+
+
+def _check_object(file: File, root: object, entries: Mapping[str, Entry]) -> None:
+    """Raises CannotOpen for one object of an unknown class in which there is no tensor: nothing could be shown."""
+    if isinstance(root, Opaque) and not any(isinstance(e, Tensor) for e in entries.values()):
+        about = what_it_is(root)
         raise CannotOpen(
-            "is a TorchScript program, not a checkpoint",
+            f"is {about or 'one pickled object'} (class {root.name[:200]}), not a checkpoint",
             file=file.path,
-            cure="Load it with torch.jit.load and save its state_dict.",
+            expected="a state_dict",
+            found="no tensor in it",
+            cure="qinspect runs no pickle. Name the file of the weights.",
         )
-    order = root + "byteorder"
-    if order in directory.members:
-        n_order = min(16, directory.members[order][0])
-        if (found := file.read(directory.locate(order), n_order)) != b"little":
+
+
+class _Archive:
+    """The members of one torch archive. root: the folder that they are in, with its slash."""
+
+    def __init__(self, file: File, directory: ZipDirectory, root: str) -> None:
+        self.file = file
+        self.directory = directory
+        self.root = root
+        self.n_pickled = 0
+
+    def has(self, name: str) -> bool:
+        """Whether there is a member of this name below the root."""
+        return self.root + name in self.directory.members or self.root + name in self.directory.compressed
+
+    def check_byte_order(self) -> None:
+        """Raises CannotOpen for the numbers of a big-endian machine."""
+        order = self.root + "byteorder"
+        if order not in self.directory.members:
+            return
+        n = min(16, self.directory.members[order][0])
+        if (found := self.file.read(self.directory.locate(order), n)) != b"little":
             raise CannotOpen(
                 "was not written on a little-endian machine",
-                file=file.path,
+                file=self.file.path,
                 key=order,
                 expected="little",
                 found=found.decode("latin-1"),
                 cure="Save it again on this one.",
             )
-    size, _ = directory.members[pickles[0]]
-    if size > MAX_PICKLE_BYTES:
-        raise BrokenFile(
-            "the pickle is too large",
-            file=file.path,
-            key=pickles[0],
-            expected=f"at most {MAX_PICKLE_BYTES} bytes",
-            found=f"{size}",
-            cure="Save model.state_dict() alone.",
-        )
-    start = directory.locate(pickles[0])
-    storages: dict[str, Storage] = {}
 
-    def locate(key: str, size: int, position: int) -> int:
-        return directory.locate_at(f"{root}data/{key}", size, position)
+    def walk(self, name: str, data: str, number: Callable[[float, int], object] | None = None) -> Any:
+        """The object in the pickle `name`, whose storages are the members below `data`."""
+        member = self.root + name
+        self.directory.refuse_compressed(member)
+        size, _ = self.directory.members[member]
+        if size > MAX_PICKLE_BYTES:
+            raise _too_large(self.file, size, member)
+        start = self.directory.locate(member)
+        raw = self.file.read(start, size)
+        self.n_pickled += size
+        if (crc := self.directory.checksum_at(start)) and zlib.crc32(raw) != crc:
+            self.file.notes.append(f"{self.file.path.name} is damaged: the CRC of {member} does not match its bytes")
+        storages: dict[str, Storage] = {}
+        find = self._finder(self.root + data)
+        return PickleWalker(
+            raw,
+            self.file.path,
+            _with_nested(self.file),
+            lambda pid: storage_from_id(pid, find, self.file, storages),
+            start,
+            number,
+        ).load()
 
-    def find(key: str) -> tuple[int, int, Locate]:
-        member = directory.members.get(f"{root}data/{key}")
-        if member is None:
-            raise BrokenFile(
-                "a storage is missing from the archive",
-                file=file.path,
-                key=f"{root}data/{key}",
-                cure="The file is damaged: copy it again.",
-            )
-        return *member, locate
+    def _finder(self, folder: str) -> Callable[[str, DType, int], Storage]:
+        """What makes a storage of the members below `folder`."""
+        directory, file = self.directory, self.file
 
-    walker = PickleWalker(
-        file.read(start, size),
-        file.path,
-        KNOWN,
-        lambda pid: storage_from_id(pid, file, find, storages),
-        start,
-        number,
-    )
-    entries = entries_of(walker.load(), file, size)
-    directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
-    return entries
+        def locate(key: str, size: int, position: int) -> int:
+            return directory.locate_at(folder + key, size, position)
+
+        def checksum(key: str, offset: int) -> tuple[str, int]:
+            return folder + key, directory.checksum_at(offset)
+
+        def find(key: str, dtype: DType, n: int) -> Storage:
+            member = directory.members.get(folder + key)
+            if member is None:
+                directory.refuse_compressed(folder + key)
+                raise BrokenFile(
+                    "a storage is missing from the archive", file=file.path, key=folder + key, cure=_COPY_AGAIN
+                )
+            available, place = member
+            if dtype.nbytes(n) > available:
+                raise BrokenFile(
+                    "a storage is shorter than the pickle says",
+                    file=file.path,
+                    key=f"storage {key}",
+                    expected=f"{dtype.nbytes(n)} bytes",
+                    found=f"{available} bytes",
+                    cure="The file is truncated or damaged: copy it again.",
+                )
+            return Storage(key, dtype, available, file, place, locate, checksum)
+
+        return find
 
 
 class _PlacedFloat(float):
@@ -127,24 +195,88 @@ def float_places(file: File) -> dict[str, int]:
     return found
 
 
+def kind_of_pickle(head: bytes) -> str:
+    """`torch legacy` or `pickle`, by the first 16 bytes."""
+    return "torch legacy" if _MAGIC_BYTES in head else "pickle"
+
+
+def is_old_pickle(file: File) -> bool:
+    """Whether the file is a pickle of protocol 0 or 1, which has no mark of its own: it can be walked to an end that is
+    the file's, or would run something on the way. Much text begins as such a pickle does."""
+    if file.read(0, 1) not in _OLD_BEGINNINGS:
+        return False
+    head = file.read(0, min(file.size, MAX_PICKLE_BYTES))
+    walker = PickleWalker(head, file.path, KNOWN, lambda pid: pid)
+    try:
+        walker.load()
+    except UnsafePickle:
+        return bool(walker.calls.attack())
+    except BrokenFile:
+        return False
+    return not head[walker.position :].strip()
+
+
 def read_legacy(file: File) -> dict[str, Entry]:
-    """Entries of a pre-1.6 torch.save file: pickles in a row, then the storages' raw bytes.
+    """Entries of a pre-1.6 torch.save file, pickles in a row and then the storages' raw bytes; or of a plain pickle with
+    tensors in it.
 
-    Raises CannotOpen, with what is and is not possible, where the file is another kind of pickle.
+    Raises CannotOpen, with what it is, for a pickle without tensors; UnsafePickle and BrokenFile as the walker does.
     """
-    head = file.read(0, min(file.size, MAX_LEGACY_PICKLE_BYTES))
+    is_torch = _MAGIC_BYTES in file.read(0, min(file.size, 16))
+    if not is_torch and file.size > MAX_PICKLE_BYTES:
+        raise _too_large(file, file.size, None)
+    head = file.read(0, min(file.size, MAX_LEGACY_PICKLE_BYTES if is_torch else MAX_PICKLE_BYTES))
     storages: dict[str, Storage] = {}
-    offsets: dict[str, int] = {}
+    walker = PickleWalker(
+        head, file.path, _with_nested(file), lambda pid: storage_from_id(pid, _unplaced(file), file, storages)
+    )
+    root = walker.load()
+    if root == _LEGACY_MAGIC and walker.position < len(head):
+        root = _legacy_root(file, walker, storages)
+        entries = _listed(file, root, walker.position)
+        _check_inside(file, entries)
+        _check_object(file, root, entries)
+        return entries
+    return _plain(file, root, walker.position)
 
-    def find(_: str) -> tuple[int, int, Locate]:
-        return file.size, 0, lambda key, _size, _position: offsets[key]
 
-    walker = PickleWalker(head, file.path, KNOWN, lambda pid: storage_from_id(pid, file, find, storages))
-    if walker.load() != _LEGACY_MAGIC or walker.load() != _LEGACY_PROTOCOL:
+def _plain(file: File, root: object, n_bytes: int) -> dict[str, Entry]:
+    """Entries of a pickle that torch.save did not write. Raises CannotOpen where there is no tensor in it."""
+    entries: dict[str, Entry] = {}
+    if isinstance(root, (dict, list, tuple, Opaque)):
+        entries = _listed(file, root, n_bytes)
+    if not any(isinstance(e, Tensor) for e in entries.values()):
+        about = what_it_is(root)
+        raise CannotOpen(
+            "is a pickle, but not one that torch.save wrote" + (f": {about}" if about else ""),
+            file=file.path,
+            expected="tensors or arrays in it, torch's magic number, or a zip archive",
+            found=outline(root),
+            cure="qinspect runs no pickle. Load it where you trust it and save its tensors as safetensors.",
+        )
+    return entries
+
+
+def _unplaced(file: File) -> Callable[[str, DType, int], Storage]:
+    """Makes storages of which size and place are known only after the pickle: they lie behind it."""
+
+    def find(key: str, dtype: DType, n: int) -> Storage:
+        return Storage(key, dtype, file.size, file, n, _not_placed)
+
+    return find
+
+
+def _not_placed(key: str, _size: int, _place: int) -> int:
+    raise AssertionError(f"storage {key} was used before it was placed")
+
+
+def _legacy_root(file: File, walker: PickleWalker, storages: dict[str, Storage]) -> Any:
+    """What a legacy file holds, behind its magic number. Each storage gets its size and place."""
+    if walker.load() != _LEGACY_PROTOCOL:
         raise CannotOpen(
             "is a pickle, but not one that torch.save wrote",
             file=file.path,
-            expected="torch's magic number, or a zip archive",
+            expected=f"torch's protocol {_LEGACY_PROTOCOL} behind its magic number",
             cure="qinspect runs no pickle. Load it where you trust it and save its tensors as safetensors.",
         )
     system = walker.load()
@@ -163,28 +295,24 @@ def read_legacy(file: File) -> dict[str, Entry]:
             offset=walker.position,
             expected=f"the keys of {len(storages)} storages, once each",
             found=brief(keys),
-            cure="The file is damaged: copy it again.",
+            cure=_COPY_AGAIN,
         )
     position = walker.position
     for key in keys:
         storage = storages[key]
         n = int.from_bytes(file.read(position, 8), "little")
-        storage.nbytes = storage.dtype.nbytes(n)
-        offsets[key] = position + 8
-        position += 8 + storage.nbytes
+        position += 8 + storage.place_at(position + 8, n)
         if position > file.size:
             raise BrokenFile(
                 "a storage reaches beyond the end of the file",
                 file=file.path,
                 key=f"storage {key}",
-                offset=offsets[key],
+                offset=storage.offset,
                 expected=f"{storage.nbytes} bytes",
-                found=f"{file.size - offsets[key]} bytes",
+                found=f"{file.size - storage.offset} bytes",
                 cure="The file is truncated: copy it again.",
             )
-    entries = entries_of(root, file, walker.position)
-    _check_inside(file, entries)
-    return entries
+    return root
 
 
 def _check_inside(file: File, entries: dict[str, Entry]) -> None:
@@ -197,5 +325,41 @@ def _check_inside(file: File, entries: dict[str, Entry]) -> None:
                 key=e.name,
                 expected=f"at most {e.storage.nbytes} bytes",
                 found=f"{e._start + e.span_bytes()} bytes",
-                cure="The file is damaged: copy it again.",
+                cure=_COPY_AGAIN,
             )
+
+
+def _with_nested(file: File) -> Mapping[str, Global]:
+    """The known names, and the one by which a tensor that was pickled without torch.save holds a legacy file of its
+    storage."""
+    return {**KNOWN, _LOAD_BYTES: Global(_LOAD_BYTES, partial(_nested_storage, file), copies=True)}
+
+
+def _nested_storage(file: File, raw: object) -> Storage:
+    """The one storage in the bytes of a legacy file. Nothing is nested further."""
+    if not isinstance(raw, (bytes, bytearray)):
+        raise TypeError("a storage is made of something that is no bytes")
+    inner = MemoryFile(file, bytes(raw))
+    storages: dict[str, Storage] = {}
+    walker = PickleWalker(
+        inner.read(0, inner.size), file.path, KNOWN, lambda pid: storage_from_id(pid, _unplaced(inner), inner, storages)
+    )
+    try:
+        root = _legacy_root(inner, walker, storages) if walker.load() == _LEGACY_MAGIC else None
+    except QinspectError as e:
+        e.offset = None  # it counted from the start of the inner file
+        raise
+    if not isinstance(root, Storage):
+        raise TypeError("the bytes of a storage hold something else")
+    return root
+
+
+def _too_large(file: File, size: int, key: str | None) -> BrokenFile:
+    return BrokenFile(
+        "the pickle is too large",
+        file=file.path,
+        key=key,
+        expected=f"at most {MAX_PICKLE_BYTES} bytes",
+        found=f"{size}",
+        cure="Save model.state_dict() alone.",
+    )

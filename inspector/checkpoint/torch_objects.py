@@ -6,73 +6,15 @@ Sources of the shapes of these calls: torch/_utils.py (`_rebuild_*`) and torch/s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache, partial
 
-from qinspect.inspector.checkpoint.dtypes import DTYPES, TORCH_DTYPES, TORCH_STORAGES, DType
-from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.pickle_walker import Global, Record
-from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Entry, Tensor, Value
-from qinspect.inspector.errors import BrokenFile
-from qinspect.inspector.text import brief
-
-MAX_DEPTH = 64
-"""Containers may nest this deep; real checkpoints nest 3."""
-MAX_NAME_BYTES_PER_BYTE = 64
-"""Names together may be this much longer than the pickle: a long one over many short entries is repeated for each."""
-
-_SHARED_FACTOR = 16
-_SHARED_FREE = 10_000
-
-
-Locate = Callable[[str, int, int], int]
-
-
-class Storage:
-    """A torch storage: a run of bytes that several tensors may share.
-
-    place: where its header is. locate: finds, from key, nbytes and place, the offset of its first byte in the file, on
-    first use (a zip member's header is read then).
-    """
-
-    __slots__ = ("_locate", "_offset", "dtype", "file", "key", "nbytes")
-
-    def __init__(self, key: str, dtype: DType, nbytes: int, file: File, place: int, locate: Locate) -> None:
-        self.key = key
-        self.dtype = dtype
-        self.nbytes = nbytes
-        self.file = file
-        self._locate = locate
-        self._offset = ~place  # negative until it is located
-
-    @property
-    def offset(self) -> int:
-        """Byte position of the storage in its file."""
-        if self._offset < 0:
-            self._offset = self._locate(self.key, self.nbytes, ~self._offset)
-        return self._offset
-
-
-class TorchTensor(Tensor):
-    """A tensor in a torch storage; `_start` counts from the storage, not from the file."""
-
-    __slots__ = ("storage",)
-
-    def __init__(
-        self, storage: Storage, dtype: DType, shape: tuple[int, ...], strides: tuple[int, ...] | None, start: int
-    ) -> None:
-        super().__init__("", dtype, shape, strides, storage.file, start)
-        self.storage = storage
-
-    @property
-    def offset(self) -> int:
-        """Byte position of the first element in the file."""
-        return self.storage.offset + self._start
-
-    @property
-    def location(self) -> tuple[object, ...]:
-        """Equal for tied tensors: the same view of the same storage."""
-        return (id(self.storage), self._start, self.dtype.name, self.shape, self.strides)
+from qinspect.inspector.checkpoint.dtypes import TORCH_DTYPES, TORCH_STORAGES, DType
+from qinspect.inspector.checkpoint.numpy_objects import NUMPY, ArrayRecord
+from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Parts, Record, SetItems
+from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Tensor
+from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Quantizer, Storage, TorchTensor
+from qinspect.inspector.text import brief, dims
 
 
 def _tensor(storage: object, dtype: DType, offset: object, shape: object, strides: object) -> TorchTensor:
@@ -106,14 +48,38 @@ def _tensor(storage: object, dtype: DType, offset: object, shape: object, stride
             f"a tensor of shape {list(shape)[:8]}, strides {list(strides)[:8]} and offset {offset} needs "
             f"{dtype.nbytes(needed)} bytes, its storage {storage.key!r} has {storage.nbytes}"
         )
-    width = dtype.bits // 8
-    return TorchTensor(storage, dtype, shape, None if contiguous else strides, offset * width)
+    if dtype.packed and (offset or not contiguous):
+        dtype = _undecoded(dtype, "view")
+    return TorchTensor(storage, dtype, shape, None if contiguous else strides, offset * dtype.bits // 8)
 
 
-def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TorchTensor:
+@lru_cache(256)
+def _undecoded(dtype: DType, why: str) -> DType:
+    """The dtype of elements that are not what their bytes say."""
+    return DType(f"{dtype.name} ({why})", dtype.bits, "", dtype.packed)
+
+
+def _seen_as(dtype: DType, metadata: object) -> DType:
+    """`dtype`, or what says that torch conjugates or negates what is stored."""
+    if not isinstance(metadata, dict):
+        return dtype
+    words = [word for bit, word in (("conj", "conjugated"), ("neg", "negated")) if metadata.get(bit) is True]
+    return _undecoded(dtype, ", ".join(words)) if words else dtype
+
+
+def _rebuild_tensor(
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    _grad: object = None,
+    _hooks: object = None,
+    metadata: object = None,
+) -> TorchTensor:
     if not isinstance(storage, Storage):
         raise TypeError("a tensor without a storage")
-    return _tensor(storage, storage.dtype, offset, shape, strides)
+    dtype = storage.dtype if metadata is None else _seen_as(storage.dtype, metadata)
+    return _tensor(storage, dtype, offset, shape, strides)
 
 
 def _rebuild_tensor_v3(
@@ -124,19 +90,117 @@ def _rebuild_tensor_v3(
     _grad: object,
     _hooks: object,
     dtype: object,
-    *_: object,
+    metadata: object = None,
 ) -> TorchTensor:
+    return _tensor(storage, _seen_as(_dtype(dtype), metadata), offset, shape, strides)
+
+
+def _dtype(dtype: object) -> DType:
     if not isinstance(dtype, Global) or not dtype.name.startswith("torch."):
         raise TypeError("a tensor without a dtype")
-    return _tensor(storage, TORCH_DTYPES[dtype.name[6:]], offset, shape, strides)
+    return TORCH_DTYPES[dtype.name[6:]]
 
 
-def _rebuild_qtensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> TorchTensor:
-    return _rebuild_tensor(storage, offset, shape, strides)
+def _rebuild_qtensor(
+    storage: object, offset: object, shape: object, strides: object, quantizer: object, *_: object
+) -> QuantizedTensor:
+    codes = _rebuild_tensor(storage, offset, shape, strides)
+    match quantizer:
+        case (Global(name="torch.per_tensor_affine"), float() | int() as scale, int(zero_point)):
+            return QuantizedTensor(codes, Quantizer("per_tensor_affine", float(scale), zero_point))
+        case (Global(name=name), scales, zero_points, int(axis)) if name in _PER_CHANNEL:
+            if not 0 <= axis < len(codes.shape):
+                raise ValueError(f"a quantizer's axis {axis} is none of shape {list(codes.shape)[:8]}")
+            scales, zero_points = (
+                _along(part, codes.shape[axis], made) for part, made in ((scales, "float64"), (zero_points, "int64"))
+            )
+            return QuantizedTensor(codes, Quantizer(name.removeprefix("torch."), scales, zero_points, axis))
+    raise ValueError("a quantized tensor's quantizer is malformed")
+
+
+_PER_CHANNEL = ("torch.per_channel_affine", "torch.per_channel_affine_float_qparams")
+
+
+def _along(numbers: object, n: int, made_of: str) -> object:
+    """One number for each of `n` channels: a tensor, or a list of numbers as torch before 1.4 wrote them."""
+    if isinstance(numbers, (list, tuple)):
+        if all(isinstance(x, float) for x in numbers):
+            made_of = "float64"
+        numbers = ArrayRecord.of(list(numbers), made_of)
+    if not isinstance(numbers, (Tensor, ArrayRecord)) or numbers.shape != (n,):
+        raise ValueError(f"a quantizer has not one scale and zero point for each of {n} channels")
+    return numbers
+
+
+def _rebuild_sparse(layout: object, data: object) -> Parts:
+    kind = layout.args[0] if isinstance(layout, Record) and layout.args else None
+    names = _SPARSE.get(kind) if isinstance(kind, str) else None
+    if names is None or not isinstance(data, tuple) or len(data) < len(names) + 1:
+        raise ValueError("a sparse tensor is malformed")
+    shape = _size(data[len(names)])
+    return Parts(f"{str(kind).removeprefix('torch.')} tensor", _dims(shape), dict(zip(names, data, strict=False)))
+
+
+_SPARSE = {
+    "torch.sparse_coo": ("indices", "values"),
+    "torch.sparse_csr": ("crow_indices", "col_indices", "values"),
+    "torch.sparse_bsr": ("crow_indices", "col_indices", "values"),
+    "torch.sparse_csc": ("ccol_indices", "row_indices", "values"),
+    "torch.sparse_bsc": ("ccol_indices", "row_indices", "values"),
+}
+"""The parts of a sparse tensor by layout, as torch's methods name them."""
+
+
+def _rebuild_nested(buffer: object, sizes: object, strides: object, offsets: object) -> Parts:
+    parts = {"buffer": buffer, "sizes": sizes, "strides": strides, "storage_offsets": offsets}
+    return Parts("nested tensor", "its parts are stored one after another", parts)
+
+
+def _rebuild_meta(dtype: object, size: object, *_: object) -> Parts:
+    return Parts("meta tensor", f"{_dtype(dtype).name} {_dims(_size(size))}, without values", {})
+
+
+def _rebuild_wrapper(cls: object, dtype: object, size: object, *_: object) -> Parts:
+    name = cls.name if isinstance(cls, Global) else "a subclass"
+    return Parts(f"tensor of {name}", f"{_dtype(dtype).name} {_dims(_size(size))}, not read", {})
+
+
+def _rebuild_from_type(function: object, cls: object, args: object, state: object) -> object:
+    """A tensor of a subclass, or one with attributes: the tensor where torch makes it of a storage, else an object that
+    is not read."""
+    if not isinstance(function, Global) or not isinstance(args, tuple) or not isinstance(cls, Global):
+        raise TypeError("a tensor subclass is malformed")
+    made = function.build(*args) if function.known and function.build else None
+    if isinstance(made, Tensor):
+        return _with_state(made, None, None, state)
+    opaque = Opaque(cls.name, args if made is None else (made,))
+    opaque.state = state
+    return opaque
+
+
+def _parameter(data: object = None, *_: object) -> object:
+    return Record("torch.nn.parameter.Parameter") if data is None else data
 
 
 def _same(data: object, *_: object) -> object:
     return data
+
+
+def _with_state(data: object, _grad: object, _hooks: object, state: object, *_: object) -> object:
+    """A tensor with attributes of its own, of which other tensors are shown."""
+    return Parts("", "", {"": data}, state) if state else data
+
+
+class OldTensor(Record):
+    """A tensor as torch before 0.2 pickled it: its class, and the arguments of `set_` as its state."""
+
+    __slots__ = ()
+
+    def tensor(self) -> TorchTensor:
+        """Raises TypeError and ValueError where the state makes no tensor."""
+        if not isinstance(self.state, tuple) or len(self.state) != 4:
+            raise TypeError("a tensor without a storage")
+        return _rebuild_tensor(*self.state)
 
 
 def _ordered_dict(*args: object) -> dict[object, object]:
@@ -166,177 +230,99 @@ def _size(items: object = ()) -> tuple[object, ...]:
     return tuple(items)
 
 
+def _dims(shape: tuple[object, ...]) -> str:
+    return dims(tuple(d if type(d) is int and abs(d) <= MAX_ELEMENTS else -1 for d in shape[:MAX_DIMS]))
+
+
+def _set(items: object = ()) -> SetItems:
+    if not isinstance(items, (tuple, list)):
+        raise TypeError("a set is made of something that is no list")
+    return SetItems(items)
+
+
+def _counter(counts: object = None) -> dict[object, object]:
+    if counts is None:
+        return {}
+    if not isinstance(counts, dict):
+        raise TypeError("a Counter is made of something that is no dictionary")
+    return dict(counts)
+
+
+def _default_dict(_factory: object = None, items: object = None) -> dict[object, object]:
+    return _counter(items)
+
+
+def _complex(real: object = 0.0, imaginary: object = 0.0) -> complex:
+    if not isinstance(real, (int, float)) or not isinstance(imaginary, (int, float)):
+        raise TypeError("a complex number is made of something that is no number")
+    return complex(real, imaginary)
+
+
+def _bytearray(content: object = b"", encoding: object = "latin1") -> bytearray:
+    if isinstance(content, (bytes, bytearray)):
+        return bytearray(content)
+    return bytearray(_encode(content, encoding))
+
+
+def _list(items: object = ()) -> list[object]:
+    return list(_size(items))
+
+
+_SCHEMES = (
+    "per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", "per_channel_symmetric",
+    "per_channel_affine_float_qparams",
+)  # fmt: skip
+_TENSORS = ("torch.Tensor", "torch._tensor.Tensor", "torch.tensor.Tensor", *(
+    f"torch.{name.removesuffix('Storage')}Tensor" for name in TORCH_STORAGES if not name.startswith(("Q", "U", "C"))
+), "torch.CharTensor")  # fmt: skip
+_OF_TORCHSCRIPT = (
+    "build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag",
+)  # fmt: skip
+"""Typed lists and dictionaries: the first argument is the value."""
+
 KNOWN: Mapping[str, Global] = {
     g.name: g
     for g in (
         Global("collections.OrderedDict", _ordered_dict, copies=True),
+        Global("collections.Counter", _counter, copies=True),
+        Global("collections.defaultdict", _default_dict, copies=True),
+        Global("builtins.set", _set, copies=True),
+        Global("builtins.frozenset", _set, copies=True),
+        Global("builtins.list", _list, copies=True),
+        Global("builtins.tuple", _size, copies=True),
+        Global("builtins.dict", _counter, copies=True),
+        Global("builtins.complex", _complex),
+        Global("builtins.bytearray", _bytearray, copies=True),
         Global("torch._utils._rebuild_tensor", _rebuild_tensor),
         Global("torch._utils._rebuild_tensor_v2", _rebuild_tensor),
         Global("torch._utils._rebuild_tensor_v3", _rebuild_tensor_v3),
         Global("torch._utils._rebuild_qtensor", _rebuild_qtensor),
         Global("torch._utils._rebuild_parameter", _same),
-        Global("torch._utils._rebuild_parameter_with_state", _same),
+        Global("torch._utils._rebuild_parameter_with_state", _with_state),
+        Global("torch._utils._rebuild_sparse_tensor", _rebuild_sparse),
+        Global("torch._utils._rebuild_nested_tensor", _rebuild_nested),
+        Global("torch._utils._rebuild_meta_tensor_no_storage", _rebuild_meta),
+        Global("torch._utils._rebuild_wrapper_subclass", _rebuild_wrapper),
+        Global("torch._utils._rebuild_device_tensor_from_cpu_tensor", _same),
+        Global("torch._utils._rebuild_device_tensor_from_numpy", _same),
+        Global("torch._utils._rebuild_xla_tensor", _same),
+        Global("torch._tensor._rebuild_from_type_v2", _rebuild_from_type),
+        Global("torch._tensor._rebuild_from_type", _rebuild_from_type),
+        Global("torch.nn.parameter.Parameter", _parameter),
+        *(Global(f"torch.jit._pickle.{name}", _same) for name in _OF_TORCHSCRIPT),
         Global("torch.serialization._get_layout"),
         Global("torch.storage.UntypedStorage"),
         Global("torch.storage.TypedStorage"),
         Global("torch.UntypedStorage"),
         Global("torch.Size", _size, copies=True),
         Global("torch.device"),
-        Global("torch.per_tensor_affine"),
-        Global("torch.per_channel_affine"),
+        *(Global(f"torch.{scheme}") for scheme in _SCHEMES),
+        *(Global(name, partial(OldTensor, name)) for name in _TENSORS),
         Global("_codecs.encode", _encode, copies=True),
         *(Global(f"torch.{name}") for name in TORCH_STORAGES if name != "UntypedStorage"),
         *(Global(f"torch.{name}") for name in TORCH_DTYPES),
+        *NUMPY,
     )
 }
-"""Everything a checkpoint's pickle may name. Formats whose classes must be recorded (never run) add theirs."""
-
-
-def storage_from_id(
-    pid: Any, file: File, find: Callable[[str], tuple[int, int, Locate]], made: dict[str, Storage]
-) -> Storage:
-    """The storage of a persistent id `("storage", class, key, location, n_elements, ...)`.
-
-    `find(key)` gives the number of bytes that are really there, their place and how to locate them. Raises BrokenFile
-    where the id is malformed or claims more elements than are stored.
-    """
-    if not _is_storage_id(pid):
-        raise BrokenFile(
-            "a storage reference is malformed",
-            file=file.path,
-            expected="('storage', type, key, location, size)",
-            found=brief(pid),
-            cure="The file is damaged: copy it again.",
-        )
-    _, kind, key, _, n, *more = pid
-    if any(m is not None for m in more):
-        raise BrokenFile(
-            "a storage is a view of another one, as torch before 0.4 wrote them",
-            file=file.path,
-            key=f"storage {key}",
-            cure="Load it with torch and save it again.",
-        )
-    storage = made.get(key)
-    dtype = DTYPES.get(TORCH_STORAGES.get(kind.name.rpartition(".")[2], ""))
-    if dtype is None:
-        raise BrokenFile("the storage type is unknown", file=file.path, key=f"storage {key}", found=kind.name)
-    if storage is None:
-        available, place, locate = find(key)
-        if dtype.nbytes(n) > available:
-            raise BrokenFile(
-                "a storage is shorter than the pickle says",
-                file=file.path,
-                key=f"storage {key}",
-                expected=f"{dtype.nbytes(n)} bytes",
-                found=f"{available} bytes",
-                cure="The file is truncated or damaged: copy it again.",
-            )
-        storage = made[key] = Storage(key, dtype, available, file, place, locate)
-    elif storage.dtype is not dtype:
-        raise BrokenFile(
-            "one storage is used with two types",
-            file=file.path,
-            key=f"storage {key}",
-            expected=storage.dtype.name,
-            found=dtype.name,
-            cure="The file is damaged: copy it again.",
-        )
-    return storage
-
-
-def _is_storage_id(pid: Any) -> bool:
-    """`("storage", Global, str, _, int, ...)`; a `match` would take thrice the time."""
-    return (
-        isinstance(pid, (tuple, list))
-        and len(pid) >= 5
-        and pid[0] == "storage"
-        and isinstance(pid[1], Global)
-        and isinstance(pid[2], str)
-        and isinstance(pid[4], int)
-        and 0 <= pid[4] <= MAX_ELEMENTS
-    )
-
-
-def entries_of(root: object, file: File, limit: int) -> dict[str, Entry]:
-    """The tree of containers that a pickle holds as a flat mapping, names joined by dots.
-
-    `limit`, the bytes of the pickle, bounds the entries and their names. Raises BrokenFile where containers are
-    shared to multiply (a "billion laughs" file), for depth over MAX_DEPTH, for a name that two entries have, and
-    where the root is no container.
-    """
-    if isinstance(root, TorchTensor):
-        root = {"tensor": root}
-    if not isinstance(root, (dict, list, tuple)):
-        raise BrokenFile(
-            "holds no dictionary of tensors",
-            file=file.path,
-            expected="a state_dict",
-            found=type(root).__name__,
-            cure="Save model.state_dict() rather than something else.",
-        )
-    entries: dict[str, Entry] = {}
-    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # a model has few: one object each saves 8 MB in 60,000 tensors
-    seen: set[int] = set()
-    n_distinct = n_characters = 0
-    todo: list[tuple[str, Any, int]] = [("", root, 0)]
-    while todo:
-        prefix, node, depth = todo.pop()
-        if isinstance(node, (dict, list, tuple)) and (node or not prefix):
-            if depth > MAX_DEPTH:
-                raise BrokenFile(
-                    "containers nest too deeply, or hold themselves",
-                    file=file.path,
-                    key=prefix,
-                    expected=f"at most {MAX_DEPTH} levels",
-                    cure="Save model.state_dict() alone.",
-                )
-            if id(node) not in seen:
-                seen.add(id(node))
-                n_distinct += len(node)
-            n = len(entries) + len(todo) + len(node)
-            keys = node if isinstance(node, dict) else ()
-            n_characters += len(prefix) * len(node) + sum(len(k) for k in keys if isinstance(k, (str, bytes)))
-            if n > min(limit, _SHARED_FACTOR * n_distinct + _SHARED_FREE) or (
-                n_characters > MAX_NAME_BYTES_PER_BYTE * limit
-            ):
-                raise BrokenFile(
-                    "its containers or names are shared to multiply, or hold themselves",
-                    file=file.path,
-                    key=prefix or None,
-                    expected="each entry stored once",
-                    found=f"{n} entries or more, from a pickle of {limit} bytes",
-                    cure="The file is damaged or made to exhaust memory.",
-                )
-            items = node.items() if isinstance(node, dict) else enumerate(node)
-            children = [(f"{prefix}.{k}" if prefix else str(k), v, depth + 1) for k, v in items]
-            todo.extend(reversed(children))
-            continue
-        if prefix in entries:
-            raise BrokenFile(
-                "two entries have the same name",
-                file=file.path,
-                key=prefix,
-                expected="each name once",
-                cure="Rename one where the file was made: 'a.b' and {'a': {'b': ...}} are told by the same path.",
-            )
-        entry = entries[prefix] = _entry(prefix, node, file)
-        if isinstance(entry, Tensor):
-            entry.shape = shapes.setdefault(entry.shape, entry.shape)
-    return entries
-
-
-def _entry(name: str, node: object, file: File) -> Entry:
-    if isinstance(node, TorchTensor):
-        if node.name:  # the same object under a second key: tied
-            again = TorchTensor(node.storage, node.dtype, node.shape, node.strides, node._start)
-            again.name = name
-            return again
-        node.name = name
-        return node
-    if isinstance(node, Global):
-        return Value(name, node.name, file)
-    if isinstance(node, Record):
-        return Value(name, f"<{node.name}>", file)
-    if isinstance(node, Storage):
-        return Value(name, f"<storage of {node.dtype.name}, {node.nbytes} bytes>", file)
-    return Value(name, node, file)
+"""Everything that is made of a checkpoint's pickle: what `torch.load(weights_only=True)` takes, and data of Python and
+numpy. Any other name gives an Opaque."""

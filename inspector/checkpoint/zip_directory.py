@@ -31,17 +31,21 @@ _COPY_AGAIN = "The file is damaged: copy it again."
 
 
 class ZipDirectory:
-    """Members of an archive: name to (size, position of the local header)."""
+    """Members of an archive: name to (size, position of the local header). `compressed` has those that cannot be read
+    in place, with their packed size."""
 
-    __slots__ = ("_starts", "file", "members")
+    __slots__ = ("_checksums", "_starts", "compressed", "file", "members")
 
     def __init__(self, file: File) -> None:
-        """Raises BrokenFile for a damaged directory, compressed, encrypted or overlapping members, and names that
-        are absolute, climb out with `..`, or occur twice."""
+        """Raises BrokenFile for a damaged directory, encrypted or overlapping members, and names that are absolute,
+        climb out with `..`, or occur twice."""
         self.file = file
+        self.compressed: dict[str, tuple[int, int]] = {}
         n, size, start = self._find_directory()
-        self.members = self._read_directory(n, file.read(start, size), start)
-        self._starts = array("Q", [*sorted(position for _, position in self.members.values()), start])
+        checksums: dict[int, int] = {}
+        self.members = self._read_directory(n, file.read(start, size), start, checksums)
+        self._starts = array("Q", [*sorted(checksums), start])
+        self._checksums = array("I", [checksums[position] for position in self._starts[:-1]])
 
     @classmethod
     def names(cls, file: File) -> Iterator[str]:
@@ -90,24 +94,30 @@ class ZipDirectory:
             )
         return n, size, start
 
-    def _read_directory(self, n: int, raw: bytes, directory_start: int) -> dict[str, tuple[int, int]]:
+    def _read_directory(
+        self, n: int, raw: bytes, directory_start: int, checksums: dict[int, int]
+    ) -> dict[str, tuple[int, int]]:
         members: dict[str, tuple[int, int]] = {}
         for _, fields, name, extra in self._records(n, raw, directory_start):
-            _, _, _, flags, method, _, _, _, packed, size, _, _, _, _, _, _, position = fields
+            _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, _, position = fields
             if 0xFFFFFFFF in (size, packed, position):
                 size, packed, position = self._zip64_fields(name, extra, size, packed, position)
-            self._check_member(name, members, flags, method, packed, size)
-            if position + _LOCAL.size + size > directory_start:
+            self._check_member(name, members, flags)
+            if position + _LOCAL.size + packed > directory_start:
                 raise self._broken(
                     "a member reaches into the zip directory",
                     key=name,
                     offset=position,
                     expected=f"an end before {directory_start}",
-                    found=f"{size} bytes",
+                    found=f"{packed} bytes",
                     cure=_COPY_AGAIN,
                 )
-            members[name] = (size, position)
-        self._check_overlaps(members)
+            checksums[position] = crc
+            if method == _STORED and packed == size:
+                members[name] = (size, position)
+            else:
+                self.compressed[name] = (packed, position)
+        self._check_overlaps({**members, **self.compressed} if self.compressed else members)
         return members
 
     def _records(self, n: int, raw: bytes, directory_start: int) -> Iterator[tuple[int, tuple[Any, ...], str, bytes]]:
@@ -126,7 +136,7 @@ class ZipDirectory:
             at += _CENTRAL.size + n_name + n_extra + n_comment
 
     def checksums(self) -> Iterator[tuple[str, int, tuple[int, ...]]]:
-        """(name, CRC-32, where in the file that is stored) of each member, in the order of the directory.
+        """(name, CRC-32, where in the file that is stored) of each stored member, in the order of the directory.
 
         The places are four bytes, little-endian: in the directory, and wherever the member's local header or the
         descriptor behind its data repeats it (APPNOTE.TXT 4.3.9). Raises BrokenFile as `locate` does.
@@ -134,6 +144,8 @@ class ZipDirectory:
         n, size, start = self._find_directory()
         for at, fields, name, _ in self._records(n, self.file.read(start, size), start):
             crc = fields[7]
+            if name in self.compressed:
+                continue
             stored = crc.to_bytes(4, "little")
             n_bytes, position = self.members[name]
             end = self.locate(name) + n_bytes
@@ -160,9 +172,7 @@ class ZipDirectory:
             at += 4 + n
         raise self._broken("a zip64 field is missing", key=name)
 
-    def _check_member(
-        self, name: str, members: dict[str, tuple[int, int]], flags: int, method: int, packed: int, size: int
-    ) -> None:
+    def _check_member(self, name: str, members: dict[str, tuple[int, int]], flags: int) -> None:
         if name.startswith(("/", "\\")) or name[1:2] == ":" or ".." in name.replace("\\", "/").split("/"):
             raise self._broken(
                 "a member's name leaves the archive",
@@ -170,18 +180,10 @@ class ZipDirectory:
                 expected="a relative name without '..'",
                 cure="Do not unpack this file: it was made to overwrite others.",
             )
-        if name in members:
+        if name in members or name in self.compressed:
             raise self._broken("two members have the same name", key=name, expected="each name once", cure=_COPY_AGAIN)
         if flags & 1:
             raise self._broken("a member is encrypted", key=name, cure="Decrypt the archive first.")
-        if method != _STORED or packed != size:
-            raise self._broken(
-                "a member is compressed",
-                key=name,
-                expected="stored members, as torch.save writes them",
-                found=f"method {method}, {packed} bytes for {size}",
-                cure="Load it with torch and save it again with torch.save.",
-            )
 
     def _check_overlaps(self, members: dict[str, tuple[int, int]]) -> None:
         """No two members share bytes: overlapping members are how zip bombs without compression are made."""
@@ -198,6 +200,23 @@ class ZipDirectory:
                 )
             previous_end = position + _LOCAL.size + size
             previous = name
+
+    def refuse_compressed(self, name: str) -> None:
+        """Raises BrokenFile where the member is compressed: what torch.save writes is stored."""
+        if name in self.compressed:
+            raise self._broken(
+                "a member is compressed",
+                key=name,
+                expected="stored members, as torch.save writes them",
+                found=f"{self.compressed[name][0]} packed bytes",
+                cure="Unpack the archive and pack it again without compression (`zip -0 -r`), or load it with torch and"
+                " save it again.",
+            )
+
+    def checksum_at(self, offset: int) -> int:
+        """The CRC-32 that the directory has for the member in which `offset` lies; 0 where none was computed, as by
+        torch.serialization.set_crc32_options(False)."""
+        return self._checksums[bisect_right(self._starts, offset) - 1]
 
     def locate(self, name: str) -> int:
         """Position of the member's first byte: its local header is read and checked now."""

@@ -112,17 +112,7 @@ def _json(text: str) -> Kind | None:
     return Kind("a JSON file, not weights", "Give the folder that it lies in.", quoted(text))
 
 
-def _pickle(text: str) -> Kind | None:
-    """Protocol 0 is text. A line may be a name that would be called."""
-    if not re.match(r"c[A-Za-z_][\w.]*\n[\w.]+\n|\((d|l|t|dp\d+|lp\d+|tp\d+|i[\w.]+)\n|[\]}]q.|\(\]q", text):
-        return None
-    names = [f"{m[1]}.{m[2]}" for m in re.finditer(r"c([A-Za-z_][\w.]*)\n([\w.]+)\n", text)]
-    found = f"it names {', '.join(dict.fromkeys(names[:5]))}" if names else None
-    cure = "qinspect runs no pickle. Load it where you trust it and save its tensors as safetensors."
-    return Kind("a pickle of protocol 0, not one that torch.save wrote", cure, found, weak=not names)
-
-
-_KINDS: tuple[Callable[[str], Kind | None], ...] = (pointer_kind, _page, _xml, _json, _pickle)
+_KINDS: tuple[Callable[[str], Kind | None], ...] = (pointer_kind, _page, _xml, _json)
 
 
 def _source(text: str, path: PurePath) -> Kind | None:
