@@ -23,14 +23,14 @@ from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, re
 from qinspect.inspector.checkpoint.tensor import Tensor
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.text import some
+from qinspect.inspector.text import some, visible
 
 _MAX_COUNTED_BYTES = 1 << 22
 """Headers, pickles and indexes up to this size are read to count the tensors of a file that is not opened."""
 _MAX_NAMED = 5
 _OTHER_FORMATS = (
     ".gguf", ".onnx", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite", ".npz", ".npy", ".nemo", ".engine", ".plan",
-    ".trt", ".pte", ".pt2", ".ot", ".pb", ".mlmodel", ".distcp", ".ggml", ".tar", ".gz", ".xz", ".zst", ".zip",
+    ".trt", ".pte", ".pt2", ".ot", ".pb", ".mlmodel", ".ggml", ".tar", ".gz", ".xz", ".zst", ".zip",
     ".index",
 )  # fmt: skip
 
@@ -91,9 +91,9 @@ def _broken_off(here: Listing, opened: set[str]) -> Iterator[str]:
     for part in here.unfinished:
         of = part.removesuffix(".aria2")
         if part.endswith(".aria2") and of in opened:
-            yield f"{part} lies beside it: aria2 has not finished {of}"
+            yield f"{visible(part)} lies beside it: aria2 has not finished {visible(of)}"
         elif is_weights(part.rpartition(".")[0]):
-            yield f"a download that was not finished: {part}"
+            yield f"a download that was not finished: {visible(part)}"
 
 
 def _told_set(here: Listing, shards: ShardSet, opened: Sequence[Path]) -> str:
@@ -101,14 +101,18 @@ def _told_set(here: Listing, shards: ShardSet, opened: Sequence[Path]) -> str:
     more = f" and {some(len(names) - 1, 'more shard')}" if len(names) > 1 else ""
     index = shards.stem + shards.rest + INDEX
     counted = _n_indexed(here.path / index, names) if index in here.files else 0
-    said = f"{some(counted, 'tensor')} by {index}" if counted else f"{len(names)} of {some(shards.total, 'shard')}"
-    return f"{names[0]}{more} ({said}){_newer(here, names, opened)}"
+    said = (
+        f"{some(counted, 'tensor')} by {visible(index)}"
+        if counted
+        else f"{len(names)} of {some(shards.total, 'shard')}"
+    )
+    return f"{some_names(names[:1])}{more} ({said}){_newer(here, names, opened)}"
 
 
 def _told(here: Listing, name: str, opened: Sequence[Path]) -> str:
     n = _n_tensors(here.path / name)
     counted = "" if n is None else f" ({some(n, 'tensor')})"
-    return f"{name}{counted}{_newer(here, [name], opened)}"
+    return f"{some_names([name])}{counted}{_newer(here, [name], opened)}"
 
 
 def _newer(here: Listing, names: list[str], opened: Sequence[Path]) -> str:

@@ -21,7 +21,7 @@ from qinspect.inspector.checkpoint.listing import (
 )
 from qinspect.inspector.checkpoint.nested import nested_models
 from qinspect.inspector.errors import CannotOpen
-from qinspect.inspector.text import some
+from qinspect.inspector.text import some, visible
 
 USUAL_NAMES = (
     "model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin",
@@ -36,7 +36,7 @@ _MAX_DEPTH = 2
 @dataclass(frozen=True, slots=True)
 class Choice:
     """folder: where it lies, perhaps inside the one that was named. index: of a sharded model, else None. files: those
-    to open, where there is no index. notes: how it was chosen."""
+    to open; beside an index, those that could be opened instead. notes: how it was chosen."""
 
     folder: Path
     index: Path | None
@@ -56,7 +56,7 @@ def choose(folder: Path, depth: int = 0) -> Choice:
     _refuse_pipeline(here)
     indexes = here.indexes()
     if len(indexes) == 1:
-        return Choice(folder, folder / indexes[0], ())
+        return Choice(folder, folder / indexes[0], _single_files(here))
     names = [n for n in here.weights() if is_readable(folder / n)]
     if len(indexes) > 1 or names:
         return _by_what_there_is(here, names, indexes)
@@ -69,8 +69,12 @@ def _by_usual_name(here: Listing) -> Choice | None:
         if name in here.files and not (index.name in here.files and name in shards_named(index)):
             return Choice(here.path, None, (here.path / name,))
         if index.name in here.files:
-            return Choice(here.path, index, ())
+            return Choice(here.path, index, _single_files(here))
     return None
+
+
+def _single_files(here: Listing) -> tuple[Path, ...]:
+    return tuple(here.path / n for n in shard_sets(here.weights())[1] if is_readable(here.path / n))
 
 
 def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> Choice:
@@ -125,7 +129,9 @@ def _inside(here: Listing, depth: int) -> Choice:
     nested = _nested(here) if depth < _MAX_DEPTH else []
     if len(nested) == 1:
         inner = choose(nested[0], depth + 1)
-        return Choice(inner.folder, inner.index, inner.files, (f"the only model inside {here.path}", *inner.notes))
+        return Choice(
+            inner.folder, inner.index, inner.files, (f"the only model inside {visible(str(here.path))}", *inner.notes)
+        )
     if nested:
         latest = _latest(nested)
         names = _names_of(nested, here)

@@ -16,7 +16,8 @@ _SPREAD_STATES = re.compile(r"((bf16_)?zero_pp_rank_\d+_mp_rank_\d+|layer_\d+-mo
 _OPTIMIZER = re.compile(r"(bf16_)?zero_pp_rank_\d+_mp_rank_\d+_optim_states\.pt")
 _RANK = re.compile(r"mp_rank_\d+(_\d+)*|tp_rank_\d+(_pp_rank_\d+)?")
 _MEGATRON_FILES = ("model_optim_rng.pt", "model_rng.pt", "model_weights.ckpt")
-_DCP_METADATA = ".metadata"
+DCP_METADATA = ".metadata"
+"""What names and places the pieces of a distributed checkpoint."""
 _MAX_POINTER_BYTES = 256
 
 
@@ -48,7 +49,7 @@ def _distributed(here: Listing) -> Found | None:
     if not is_distributed(here):
         return None
     pieces = sum(n.endswith(".distcp") for n in here.files)
-    if _DCP_METADATA not in here.files:
+    if DCP_METADATA not in here.files:
         raise CannotOpen(
             "is a torch distributed checkpoint without its .metadata",
             file=here.path,
@@ -56,17 +57,11 @@ def _distributed(here: Listing) -> Found | None:
             found=some(pieces, ".distcp file"),
             cure="Copy the whole folder again: without .metadata nobody can say what the pieces are.",
         )
-    raise CannotOpen(
-        "is a torch distributed checkpoint (as FSDP saves), which this version does not read",
-        file=here.path,
-        found=some(pieces, ".distcp file"),
-        cure=f"To make one file of it: {dcp_command(here.path)}",
+    return Found(
+        here.path / DCP_METADATA,
+        f"a torch distributed checkpoint, in {some(pieces, 'file')} of pieces; to make one file of it: "
+        f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {visible(str(here.path))} model.pt",
     )
-
-
-def dcp_command(folder: Path) -> str:
-    """The command that makes one file of a distributed checkpoint."""
-    return f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} model.pt"
 
 
 def _deepspeed(here: Listing) -> Found | None:
@@ -126,8 +121,8 @@ def _megatron(here: Listing) -> Found | None:
                 cure="Copy it here, or name the folder of another iteration.",
             )
         step = listing(here.path / name)
-        if is_distributed(step):
-            _distributed(step)
+        if found := _distributed(step):
+            return Found(found.file, f"a Megatron checkpoint; opened {name}, {found.note}")
     ranks = [step.path / n for n in step.folders if _RANK.fullmatch(n)]
     pieces = [r / f for r in ranks for f in _MEGATRON_FILES if (r / f).is_file()]
     if not pieces:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qinspect.inspector.text import natural_key, size
+from qinspect.inspector.text import natural_key, size, some, visible
 
 INDEX = ".index.json"
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -125,16 +125,16 @@ def unfinished_of(folder: Path, names: Iterable[str]) -> Iterator[str]:
     here = listing(folder)
     for name in names:
         if name in here.dangling:
-            yield f"{name} is a link that leads nowhere"
+            yield f"{visible(name, 200)} is a link that leads nowhere"
         for part in here.unfinished:
             if part.startswith(name):
-                yield f"{part} ({_size(folder / part)}) is there"
+                yield f"{visible(part, 200)} ({_size(folder / part)}) is there"
     for place in (folder / ".cache" / "huggingface" / "download", _blobs(folder)):
         if place is not None and place.is_dir():
             parts = [p for p in listing(place).unfinished if p.endswith(".incomplete")]
             if parts:
                 n_bytes = sum(_bytes(place / p) for p in parts)
-                yield f"{len(parts)} .incomplete {'file' if len(parts) == 1 else 'files'} ({size(n_bytes)}) in {place}"
+                yield f"{some(len(parts), '.incomplete file')} ({size(n_bytes)}) in {visible(str(place))}"
 
 
 def in_hub_cache(folder: Path) -> bool:
@@ -160,7 +160,7 @@ def _bytes(path: Path) -> int:
 
 
 def some_names(names: Iterable[str], shown: int = 3) -> str:
-    """`a, b, c and 7 more`."""
-    names = list(names)
+    """`a, b, c and 7 more`, in a form that can be printed."""
+    names = [visible(n, 200) for n in names]
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")

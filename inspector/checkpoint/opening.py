@@ -13,13 +13,14 @@ from qinspect.inspector.checkpoint.folder import USUAL_NAMES, Choice, choose
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
 from qinspect.inspector.checkpoint.index import check_index, find_shards, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
+from qinspect.inspector.checkpoint.layouts import DCP_METADATA
 from qinspect.inspector.checkpoint.listing import INDEX, listing, shard_sets, some_names, unfinished_of
 from qinspect.inspector.checkpoint.nested import nested_models
 from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, read_header
 from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
-from qinspect.inspector.text import some
+from qinspect.inspector.text import some, visible
 
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
                 "quantization_config.json", "quantization_map.json", "quanto_qmap.json")  # fmt: skip
@@ -52,6 +53,8 @@ def open_checkpoint(path: str | Path, progress: Progress | None = None, arrived:
             return made
         if place.name.endswith(INDEX):
             return _open_index(place, (), progress, arrived)
+        if place.name == DCP_METADATA:
+            return _open_distributed(place)
         return _open_file(place, progress, arrived)
     except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
@@ -84,6 +87,8 @@ def _open_folder(folder: Path, progress: Progress | None, arrived: Arrived | Non
     choice = choose(folder)
     if choice.index is not None:
         checkpoint = _open_index(choice.index, choice.files, progress, arrived)
+    elif choice.files[0].name == DCP_METADATA:
+        checkpoint = _open_distributed(choice.files[0])
     else:
         checkpoint = _open_files(choice.folder, list(choice.files), choice.folder, progress, arrived)
     opened = [f.path for f in checkpoint.files]
@@ -96,6 +101,18 @@ def _open_folder(folder: Path, progress: Progress | None, arrived: Arrived | Non
         *not_opened(here, opened, nested_models(here, 1, USUAL_NAMES)),
     )
     return checkpoint
+
+
+def _open_distributed(metadata: Path) -> Checkpoint:
+    """A folder of torch.distributed.checkpoint, by its `.metadata`."""
+    from qinspect.inspector.checkpoint.distributed import read_metadata
+
+    file = File(metadata)
+    entries, pieces, others = read_metadata(file)
+    config, notes = read_config(metadata.parent)
+    if others:
+        notes = (f"not listed: {some(others, 'object')} other than tensors", *notes)
+    return Checkpoint(metadata.parent, "torch distributed", [file, *pieces], entries, config, {}, notes)
 
 
 def _missing(choice: Choice) -> list[str]:
@@ -119,7 +136,7 @@ def _adapter(choice: Choice, opened: Sequence[Path]) -> list[str]:
         base = read_json(choice.folder / "adapter_config.json").get("base_model_name_or_path")
     except QinspectError:
         base = None
-    named = f", {base}," if isinstance(base, str) and base else ""
+    named = f", {visible(base, 200)}," if isinstance(base, str) and base else ""
     return [f"an adapter: the weights of its base{named} are not in it"]
 
 

@@ -278,8 +278,10 @@ def test_an_index_that_names_another_shard_or_too_few(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": short}))
     assert open_checkpoint(tmp_path).notes == (
         "1 tensors in the shards are not in the index",
-        "opened model-00001-of-00002.safetensors; also here, not opened: "
-        "model-00002-of-00002.safetensors (1 of 2 shards)",
+        (
+            "opened model-00001-of-00002.safetensors; also here, not opened: "
+            "model-00002-of-00002.safetensors (1 of 2 shards)"
+        ),
     )
 
 

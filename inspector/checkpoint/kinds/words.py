@@ -41,7 +41,7 @@ def quoted(text: str, limit: int = _SHOWN) -> str:
 def first_words(head: bytes) -> str:
     """How a file begins, for an error: in words where they are words."""
     text = as_text(head[:1024])
-    return quoted(text) if text else f"bytes {head[:8].hex(' ')}"
+    return quoted(text) if text else f"bytes {head[:8].hex(' ')}" if head else "nothing"
 
 
 def text_kind(head: bytes, path: PurePath) -> Kind | None:
