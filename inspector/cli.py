@@ -174,6 +174,7 @@ def report(
             from qinspect.inspector.report import model_line
 
             print_text(model_line("A", first))
+            _print_notes(first)
             _print_scales(first, _survey(first))
             print_text(f"B  cannot be compared: {e}")
         return _fail(e, as_json)
@@ -290,6 +291,7 @@ def tree(
         print_json(payload.tree(fmt, root, parameters, depth))
         return 0
     print_text(model_line("A", fmt))
+    _print_notes(fmt)
     if parameters.sentence:
         print_text(f"   {visible(parameters.sentence)}")
     for line in tree_lines(root, depth, expand):
@@ -311,17 +313,21 @@ def scales(a: ModelA, /, *, as_json: AsJson = False) -> int:
         print_json(payload.scales(fmt, survey))
         return 0
     print_text(model_line("A", fmt))
+    _print_notes(fmt)
     _print_scales(fmt, survey)
     return 0
 
 
+def _print_notes(fmt: Format) -> None:
+    for note in (*fmt.checkpoint.notes, *fmt.notes()):
+        print_text(f"   note: {visible(note)}")
+
+
 def _print_scales(fmt: Format, survey: ScaleSurvey) -> None:
-    """Notes, what is wrong with the scales, and the table of all."""
+    """What is wrong with the scales, and the table of all."""
     from qinspect.inspector.report import scales_table
     from qinspect.inspector.scale_faults import model_faults_said
 
-    for note in (*fmt.checkpoint.notes, *fmt.notes()):
-        print_text(f"   note: {visible(note)}")
     for code, text in model_faults_said(survey.faulty):
         print_text(f"   {text} [{code}]")
     print_table(scales_table(fmt, survey.ranges))

@@ -150,7 +150,10 @@ def count(n: int) -> str:
 
 
 def dims(shape: tuple[int, ...]) -> str:
-    """A shape: `[1, 4, 4]`, and `scalar` for no dimensions."""
+    """A shape: `[1, 4, 4]`, and `scalar` for no dimensions. Of more than 16, the ends."""
+    if len(shape) > 16:
+        ends = (", ".join(map(str, part)) for part in (shape[:4], shape[-4:]))
+        return f"[{f', ... {len(shape) - 8} more ..., '.join(ends)}]"
     return "scalar" if not shape else f"[{', '.join(map(str, shape))}]"
 
 

@@ -30,6 +30,10 @@ def edits_of(checkpoint: Checkpoint, numbers: Numbers) -> dict[File, dict[int, b
     floats: dict[File, dict[str, int]] = {}
     for key, new in numbers.items():
         entry = checkpoint[key]
+        if not entry.file.stored:
+            raise CannotApply(
+                "the scale is not stored in one piece of a file", file=entry.file.path, key=entry.name, cure=_RESAVE
+            )
         if isinstance(entry, Value):
             if entry.file not in floats:
                 floats[entry.file] = _floats(checkpoint, entry.file)

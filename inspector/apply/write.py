@@ -24,7 +24,9 @@ from qinspect.inspector.apply.provenance import (
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.opening import CONFIG_FILES, SUFFIXES, read_json
+from qinspect.inspector.checkpoint.json_file import read_json
+from qinspect.inspector.checkpoint.listing import SUFFIXES
+from qinspect.inspector.checkpoint.opening import CONFIG_FILES
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError
 from qinspect.inspector.noise.declared import SIDECAR

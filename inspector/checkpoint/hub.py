@@ -28,25 +28,45 @@ def _expanded(path: str) -> Path:
 
 
 def find_in_cache(name: str) -> Path:
-    """The newest complete snapshot of a model. Raises CannotOpen, with the command that fetches it."""
+    """The snapshot of a model, see `newest_snapshot`. Raises CannotOpen, with the command that fetches it."""
     if not _REPO.fullmatch(name):
         raise CannotOpen("no such file or folder", file=name)
     repository = cache_folder() / f"models--{name.replace('/', '--')}"
-    main = repository / "refs" / "main"
-    snapshots = repository / "snapshots"
-    if main.is_file():
-        revision = main.read_text(errors="replace").strip()
-        if re.fullmatch(r"[0-9a-f]{6,64}", revision) and (snapshots / revision).is_dir():
-            return snapshots / revision
-    found = (
-        sorted((p for p in snapshots.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-        if snapshots.is_dir()
-        else []
-    )
-    if found:
-        return found[-1]
+    if snapshot := newest_snapshot(repository):
+        return snapshot
     raise CannotOpen(
         "no such file or folder, and not in the local Hugging Face cache",
         file=name,
         cure=f"Fetch it with: hf download {name}",
     )
+
+
+def newest_snapshot(repository: Path) -> Path | None:
+    """The snapshot of a `models--org--name` that its branch `main` stands for, else the last one that was written."""
+    if (named := _main_snapshot(repository)) is not None:
+        return named
+    found = _snapshots(repository)
+    return max(found, key=lambda p: p.stat().st_mtime) if found else None
+
+
+def snapshot_note(snapshot: Path) -> str:
+    """Why this snapshot, where there are others and no branch names it; else an empty text."""
+    repository = snapshot.parent.parent
+    if snapshot.parent.name != "snapshots" or _main_snapshot(repository) is not None:
+        return ""
+    n = len(_snapshots(repository))
+    return f"the cache holds {n} snapshots and no branch main that names one: the newest was opened" if n > 1 else ""
+
+
+def _main_snapshot(repository: Path) -> Path | None:
+    main = repository / "refs" / "main"
+    if not main.is_file():
+        return None
+    revision = main.read_text(errors="replace").strip()
+    snapshot = repository / "snapshots" / revision
+    return snapshot if re.fullmatch(r"[0-9a-f]{6,64}", revision) and snapshot.is_dir() else None
+
+
+def _snapshots(repository: Path) -> list[Path]:
+    snapshots = repository / "snapshots"
+    return [p for p in snapshots.iterdir() if p.is_dir()] if snapshots.is_dir() else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.text import dims
 
 if TYPE_CHECKING:
     from typing import Any
@@ -94,6 +95,13 @@ class Tensor:
         span = self.span_bytes()
         return self.nbytes > max(span + MAX_EXPANDED_BYTES, 4 * span)
 
+    @property
+    def shapeless(self) -> bool:
+        """Whether no array can have this shape, though the file may hold it: more dimensions than numpy has, or nothing
+        but a size that no bytes vouch for."""
+        shape = self.shape
+        return len(shape) > MAX_DIMS or (0 in shape and math.prod(d or 1 for d in shape) > MAX_EMPTY_ELEMENTS)
+
     def read_bytes(self) -> bytes:
         """The stored bytes that `span_bytes` counts, untouched."""
         span = self.span_bytes()
@@ -102,13 +110,14 @@ class Tensor:
     def read(self) -> Array:
         """All elements as a numpy array of this shape (ml_dtypes types for bf16, fp8, fp4).
 
-        Raises CannotRead where the dtype cannot be decoded or an expanded view would not fit in memory.
+        Raises CannotRead where the dtype cannot be decoded, no array can have the shape, or an expanded view would not
+        fit in memory.
         """
         import numpy as np
 
         if not self.dtype.numpy:
             raise CannotRead(f"values of dtype {self.dtype.name} cannot be decoded", file=self.file.path, key=self.name)
-        self._check_expanded()
+        self._check_shape()
         element = self.dtype.to_numpy()
         raw = self.read_bytes()
         if self.dtype.packed:
@@ -120,7 +129,15 @@ class Tensor:
         steps = tuple(s * element.itemsize if d != 1 else 0 for d, s in zip(self.shape, self.strides, strict=True))
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 
-    def _check_expanded(self) -> None:
+    def _check_shape(self) -> None:
+        if self.shapeless:
+            raise CannotRead(
+                "no array can have this shape",
+                file=self.file.path,
+                key=self.name,
+                expected=f"at most {MAX_DIMS} dimensions, and {MAX_EMPTY_ELEMENTS} rows and columns of no elements",
+                found=dims(self.shape),
+            )
         if self.expanded:
             raise CannotRead(
                 "the tensor is an expanded view that is too large to read",
@@ -164,8 +181,8 @@ class Tensor:
         """
         import numpy as np
 
+        self._check_shape()
         start, stop, _ = slice(start, stop).indices(self.shape[0])
-        self._check_expanded()
         if self.dtype.packed or len(self.shape) != 2 or stop <= start:
             return self.read()[start:stop]
         n_columns = self.shape[1]

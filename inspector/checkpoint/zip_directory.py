@@ -47,6 +47,15 @@ class ZipDirectory:
         self._starts = array("Q", [*sorted(checksums), start])
         self._checksums = array("I", [checksums[position] for position in self._starts[:-1]])
 
+    @classmethod
+    def names(cls, file: File) -> Iterator[str]:
+        """Names of the members of any zip archive, which may be of a kind that is refused here. Raises BrokenFile for a
+        damaged directory."""
+        reader = cls.__new__(cls)
+        reader.file = file
+        n, size, start = reader._find_directory()
+        return (name for _, _, name, _ in reader._records(n, file.read(start, size), start))
+
     def _broken(self, problem: str, **parts: str | int | None) -> BrokenFile:
         return BrokenFile(problem, file=self.file.path, **parts)  # type: ignore[arg-type]
 

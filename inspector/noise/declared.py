@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qinspect.inspector.checkpoint.opening import read_json
+from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.roles import strip_root

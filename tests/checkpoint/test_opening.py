@@ -68,14 +68,6 @@ def test_gguf(tmp_path: Path, name: str) -> None:
     refused(tmp_path / name, CannotOpen, "GGUF")
 
 
-@pytest.mark.parametrize(
-    "data", [b"x", b"<!DOCTYPE html><html>", b"\x7fELF" + bytes(60), b"\x89PNG\r\n\x1a\n", bytes(100)]
-)
-def test_files_of_other_kinds(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "m.bin").write_bytes(data)
-    refused(tmp_path / "m.bin", CannotOpen, "is no checkpoint", "offset 0", "found bytes")
-
-
 @pytest.mark.parametrize("name", ["m.safetensors", "m.bin", "model.safetensors.index.json"])
 def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
@@ -185,10 +177,16 @@ def test_the_usual_name_goes_before_others(tmp_path: Path) -> None:
     assert list(open_checkpoint(tmp_path).entries) == ["a"]
 
 
-def test_an_index_goes_before_all(tmp_path: Path) -> None:
+def test_one_file_goes_before_an_index_that_does_not_name_it(tmp_path: Path) -> None:
     sharded(tmp_path)
     floats(tmp_path / "model.safetensors", {"c": [1.0]})
-    assert list(open_checkpoint(tmp_path).entries) == ["a", "b"]
+    assert list(open_checkpoint(tmp_path).entries) == ["c"]
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"c": "model.safetensors"}}))
+    assert list(open_checkpoint(tmp_path).entries) == ["c"]
+    floats(tmp_path / "more.safetensors", {"d": [1.0]})
+    both = {"weight_map": {"c": "model.safetensors", "d": "more.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(both))
+    assert list(open_checkpoint(tmp_path).entries) == ["c", "d"]
 
 
 def test_an_index_of_another_name(tmp_path: Path) -> None:
@@ -278,7 +276,13 @@ def test_an_index_that_names_another_shard_or_too_few(tmp_path: Path) -> None:
     floats(tmp_path / "model-00001-of-00002.safetensors", {"a": [1.0], "x": [2.0]})
     short = {"a": "model-00001-of-00002.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": short}))
-    assert open_checkpoint(tmp_path).notes == ("1 tensors in the shards are not in the index",)
+    assert open_checkpoint(tmp_path).notes == (
+        "1 tensors in the shards are not in the index",
+        (
+            "opened model-00001-of-00002.safetensors; also here, not opened: "
+            "model-00002-of-00002.safetensors (1 of 2 shards)"
+        ),
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_shards_that_are_missing(tmp_path: Path, name: str) -> None:
     index = sharded(tmp_path, {"a": name})
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "gone")
-    refused(index, BrokenFile, "a shard is missing", "Download")
+    refused(index, BrokenFile, "1 of 1 shards is missing", "Download")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "\ud800", "x/" * 3000 + "y"])
@@ -332,9 +336,13 @@ def test_names_that_are_in_no_shard(tmp_path: Path) -> None:
 
 
 def test_an_index_that_names_itself_or_another_index(tmp_path: Path) -> None:
-    refused(sharded(tmp_path, {"a": "model.safetensors.index.json"}), CannotOpen, "is no checkpoint")
+    refused(
+        sharded(tmp_path, {"a": "model.safetensors.index.json"}),
+        CannotOpen,
+        "model.safetensors.index.json: is an index of shards",
+    )
     sharded(tmp_path, {"a": "model.safetensors.index.json"}, "other.index.json")
-    refused(sharded(tmp_path, {"a": "other.index.json"}), CannotOpen, "other.index.json", "is no checkpoint")
+    refused(sharded(tmp_path, {"a": "other.index.json"}), CannotOpen, "other.index.json: is an index of shards")
 
 
 def test_a_broken_shard_is_named(tmp_path: Path) -> None:

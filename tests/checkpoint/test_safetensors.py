@@ -182,12 +182,11 @@ def test_deeply_nested_where_a_size_belongs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (None, "no JSON object"),
-        ([], "no JSON object"),
-        ("F32", "no JSON object"),
-        ({}, "other fields"),
-        ({"dtype": "F32", "shape": [1]}, "other fields"),
-        ({**F32, "extra": 1}, "other fields"),
+        (None, "not a JSON object"),
+        ([], "not a JSON object"),
+        ("F32", "not a JSON object"),
+        ({}, "lacks a field"),
+        ({"dtype": "F32", "shape": [1]}, "lacks a field"),
         ({**F32, "dtype": 7}, "wrong type"),
         ({**F32, "dtype": None}, "wrong type"),
         ({**F32, "dtype": "F31"}, "dtype is unknown"),
@@ -206,11 +205,12 @@ def test_deeply_nested_where_a_size_belongs(tmp_path: Path) -> None:
         ({**F32, "shape": [1, 0]}, "do not fit"),
         ({**F32, "shape": [1 << 62]}, "larger than any file"),
         ({**F32, "shape": [1 << 31, 1 << 31, 1 << 31]}, "larger than any file"),
-        ({**F32, "shape": [10**400]}, "larger than any file"),
-        ({**F32, "shape": [0, 10**400]}, "larger than any file"),
-        ({**F32, "shape": [0, 1 << 50]}, "implausible"),
-        ({**F32, "shape": [1] * 33}, "too many dimensions"),
-        ({**F32, "shape": [1] * 100_000}, "too many dimensions"),
+        ({**F32, "shape": [10**400]}, "no size"),
+        ({**F32, "shape": [0, 1 << 64]}, "no size"),
+        ({**F32, "shape": [1 << 63, 2, 0]}, "larger than any file"),
+        ({**F32, "shape": [2] * 100_000}, "larger than any file"),
+        ({**F32, "shape": [0, 1 << 50]}, "do not fit"),
+        ({**F32, "shape": [1] * 99 + [2]}, "do not fit"),
         ({**F32, "data_offsets": [0]}, "wrong type"),
         ({**F32, "data_offsets": [0, 4, 4]}, "wrong type"),
         ({**F32, "data_offsets": "04"}, "wrong type"),
@@ -269,7 +269,7 @@ def test_a_field_twice(tmp_path: Path, raw: bytes) -> None:
     refused(write_safetensors(tmp_path / "m.safetensors", b'{"a":' + raw + b"}", bytes(4)), BrokenFile, "once each")
 
 
-@pytest.mark.parametrize("metadata", [None, [], "x", {"a": 1}, {"a": None}, {"a": {"b": "c"}}, {"\x1b[2J": 1}])
+@pytest.mark.parametrize("metadata", [[], "x", {"a": 1}, {"a": None}, {"a": {"b": "c"}}, {"\x1b[2J": 1}])
 def test_metadata_that_is_no_object_of_strings(tmp_path: Path, metadata: object) -> None:
     path = write_safetensors(tmp_path / "m.safetensors", {"__metadata__": metadata})
     refused(path, BrokenFile, "__metadata__", "object of strings")

@@ -1,0 +1,75 @@
+"""What a file is that is no checkpoint we read: by its content, and only where that says nothing by its name.
+
+Every answer is one sentence and a cure. What is read here is a beginning, an end and a few names; the readers of
+checkpoints are asked first, so nothing here takes time from a file that opens.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.kinds.archives import tar_kind, zip_kind
+from qinspect.inspector.checkpoint.kinds.binary import binary_kind, weak_kind
+from qinspect.inspector.checkpoint.kinds.kind import Kind
+from qinspect.inspector.checkpoint.kinds.protobuf import protobuf_kind
+from qinspect.inspector.checkpoint.kinds.words import text_kind
+from qinspect.inspector.checkpoint.kinds.zeros import zeros_kind
+
+__all__ = ["Kind", "foreign_kind", "unknown_kind", "zip_kind"]
+
+HEAD_BYTES = 1 << 12
+_ORIGINAL = "Give the checkpoint that it was made from."
+_NAMES = (
+    (r"\.(engine|plan|trt)", Kind("a TensorRT engine", _ORIGINAL, weak=True)),
+    (r"\.data-\d{5}-of-\d{5}", Kind("the data of a TensorFlow checkpoint", "Read it with tf.train.load_checkpoint.",
+                                    weak=True)),
+    (r"\.onnx[_.]data|\.onnx\.bin", Kind("the weights of an ONNX model, outside of it", _ORIGINAL, weak=True)),
+    (r"\.onnx", Kind("a damaged ONNX model, by its name", "Download or copy it again.", weak=True)),
+    (r"\.tflite", Kind("a damaged TensorFlow Lite model, by its name", "Download or copy it again.", weak=True)),
+    (r"\.gguf", Kind("a damaged GGUF file, by its name", "Download or copy it again.", weak=True)),
+    (r"\.msgpack", Kind("a damaged flax file, by its name", "Download or copy it again.", weak=True)),
+    (r"\.(pdiparams|pdparams|pdmodel)", Kind("a file of PaddlePaddle", _ORIGINAL, weak=True)),
+    (r"\.distcp", Kind("a piece of a torch distributed checkpoint", "Give the folder that it lies in.", weak=True)),
+    (r"\.(part|crdownload|incomplete|download|partial|tmp|aria2)",
+     Kind("a download that was not finished", "Download it again.", weak=True)),
+    (r"\.(part-?)?[a-z]{2}|\.(part|z)?-?\d{1,3}(of\d+)?|\.tar\.\d+",
+     Kind("one part of a file that was split", "Join the parts in their order (`cat`) and unpack the whole.",
+          weak=True)),
+)  # fmt: skip
+
+
+def foreign_kind(file: File) -> Kind | None:
+    """What the content says; None where it says nothing."""
+    head = file.read(0, min(file.size, HEAD_BYTES))
+    return (
+        binary_kind(file, head)
+        or tar_kind(file)
+        or text_kind(head, file.path)
+        or zeros_kind(file, head)
+        or protobuf_kind(file)
+        or weak_kind(file, head)
+        or _lost_beginning(file)
+    )
+
+
+def unknown_kind(path: Path) -> Kind | None:
+    """What the name, or a file of the same name beside it, says of a file whose content says nothing."""
+    if path.suffix in (".bin", ".data", ".weights", ".raw"):
+        if path.with_suffix(".xml").is_file():
+            return Kind(f"the weights of {path.with_suffix('.xml').name}, an OpenVINO model", _ORIGINAL, weak=True)
+        graph = next(iter(sorted(path.parent.glob("*.onnx"))[:1]), None)
+        if graph is not None:
+            return Kind(f"the weights of {graph.name}, which lie outside of it", _ORIGINAL, weak=True)
+    for pattern, kind in _NAMES:
+        if re.search(f"({pattern})$", path.name, re.IGNORECASE):
+            return kind
+    return None
+
+
+def _lost_beginning(file: File) -> Kind | None:
+    """The directory of a zip archive stands at its end, and survives where the beginning does not."""
+    if file.size < 22 or file.read(file.size - 22, 4) != b"PK\x05\x06":
+        return None
+    return Kind("the end of a zip archive (as torch.save writes) without its beginning", "Download or copy it again.")

@@ -1,0 +1,68 @@
+"""Models stored as Protocol Buffers, told apart by the fields of the outermost message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, Kind
+
+_VARINT, _LENGTH = 0, 2
+_MAX_FIELDS = 64
+_ONNX_NUMBERS, _ONNX_PARTS = {1, 5}, {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}
+"""ModelProto: ir_version and model_version; names, the graph (7), opset_import (8), metadata, functions."""
+
+
+def protobuf_kind(file: File) -> Kind | None:
+    """An ONNX, TensorFlow or Core ML model, or None."""
+    fields = list(_fields(file))
+    kinds = {number: wire for number, wire, _, _ in fields}
+    if not fields or fields[0][:2] != (1, _VARINT):
+        return None
+    version = fields[0][3]
+    if _is_onnx(file, fields, kinds):
+        cure = f"`onnx.numpy_helper.to_array` gives each of its initializers; {SAVE_ARRAYS}"
+        return Kind("an ONNX model", cure, f"IR version {version}")
+    if kinds == {1: _VARINT, 2: _LENGTH} and file.path.suffix == ".pb":
+        cure = f"Read the checkpoint in its folder variables/ with tf.train.load_checkpoint; {SAVE_ARRAYS}"
+        return Kind("a TensorFlow SavedModel", cure, weak=True)
+    if file.path.suffix == ".mlmodel" and kinds.get(2) == _LENGTH:
+        return Kind("a Core ML model", "Give the checkpoint that it was made from.", weak=True)
+    return None
+
+
+def _is_onnx(file: File, fields: list[tuple[int, int, int, int]], kinds: dict[int, int]) -> bool:
+    """The graph alone, or an opset, with nothing that the format does not have. A model is cut off in the middle of its
+    graph as often as anywhere, so it need not end where the file does."""
+    known = all(
+        wire == (_VARINT if number in _ONNX_NUMBERS else _LENGTH) and number in _ONNX_NUMBERS | _ONNX_PARTS
+        for number, wire in kinds.items()
+    )
+    return known and fields[0][3] <= 64 and (7 in kinds or (8 in kinds and file.path.suffix == ".onnx"))
+
+
+def _fields(file: File) -> Iterator[tuple[int, int, int, int]]:
+    """(number, wire type, position, value or length) of the fields at the top, until one is not a field."""
+    at = 0
+    for _ in range(_MAX_FIELDS):
+        head = file.read(at, min(20, file.size - at))
+        tag, n = _varint(head, 0)
+        if not n or tag >> 3 == 0:
+            return
+        value, m = _varint(head, n)
+        if not m or tag & 7 not in (_VARINT, _LENGTH):
+            return
+        yield tag >> 3, tag & 7, at, value
+        at += n + m + (value if tag & 7 == _LENGTH else 0)
+        if at >= file.size:
+            return
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """(value, bytes that it takes); 0 bytes where there is none."""
+    value = 0
+    for i, byte in enumerate(data[at : at + 10]):
+        value |= (byte & 127) << (7 * i)
+        if byte < 128:
+            return value, i + 1
+    return 0, 0
