@@ -60,13 +60,13 @@ class Transcoder:
     def __init__(self) -> None:
         self.encoding: Encoding = "utf-8"
         self._held = b""
-        self._at_line_start = True
+        self._at_line_start = self._first = True
 
     def feed(self, data: bytes) -> Iterator[tuple[Encoding, int, bytes]]:
         """(encoding, bytes of a mark before it, the piece as UTF-8)."""
         if not self._held and self.encoding == "utf-8" and self._plain(data):
-            self._at_line_start = data.endswith(b"\n") if data else self._at_line_start
             if data:
+                self._at_line_start, self._first = data.endswith(b"\n"), False
                 yield "utf-8", 0, data
             return
         yield from self._pieces(self._held + data, final=False)
@@ -121,6 +121,13 @@ class Transcoder:
         """The encoding of the line that begins at `at`, and its mark; None: more bytes must be seen."""
         head = data[at : at + _LOOK_AHEAD_BYTES]
         found = encoding_of(head)
+        if found and found[1] and found[0] != "utf-8" and not self._first:
+            # a mark in the midst of a log counts only before what looks like UTF-16: other bytes can be alike
+            rest = head[found[1] :]
+            if len(rest) < _HEAD_BYTES and not final and _may_alternate(rest):
+                return None
+            found = found if encoding_of(rest) == (found[0], 0) else None
+        self._first = False
         if found:
             return found
         if self.encoding == "utf-8":
@@ -135,10 +142,7 @@ class Transcoder:
     @staticmethod
     def _may_become(head: bytes) -> bool:
         """Whether so few bytes can be the beginning of UTF-16 or of a mark."""
-        if any(mark.startswith(head) for mark, _ in _SIGNATURES):
-            return True
-        filler = b"A\0A\0A\0A\0", b"\0A\0A\0A\0A"
-        return any(p.match(head + f[len(head) :]) for (p, _), f in zip(_ALTERNATE, filler, strict=True))
+        return any(mark.startswith(head) for mark, _ in _SIGNATURES) or _may_alternate(head)
 
     def _line_end(self, data: bytes, at: int) -> int:
         """Where the line that begins at `at` ends, behind its line end; 0 if it does not in these bytes."""
@@ -160,6 +164,12 @@ class Transcoder:
         if self.encoding == "utf-8":
             return data
         return data.decode(self.encoding, "replace").encode("utf-8", "replace")
+
+
+def _may_alternate(head: bytes) -> bool:
+    """Whether NULs can stand between characters here once there are enough bytes."""
+    filler = b"A\0A\0A\0A\0", b"\0A\0A\0A\0A"
+    return any(p.match(head + f[len(head) :]) for (p, _), f in zip(_ALTERNATE, filler, strict=True))
 
 
 def units_in(part: bytes, encoding: Encoding) -> int:

@@ -11,6 +11,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any
 
+from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.text import visible
 
 MAX_KEPT = 64
@@ -98,7 +99,7 @@ class Failures:
         """Why it failed, as the end of "the run failed", and the lines."""
         cause, last = self.cause(), self.kept[-1]
         lines = (cause.line,) if cause.line == last.line else tuple(sorted((cause.line, last.line)))
-        text = visible(cause.text, 400).rstrip(": ")
+        text = visible(both_ends(cause.text, 400)).rstrip(": ")
         if cause.is_consequence and self.root is not None:
             how = f" exited with code {self.code}{_meaning(self.code)}" if self.code is not None else " failed first"
             return f" since rank {self.root}{how}: its own error is not in this log", lines

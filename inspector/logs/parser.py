@@ -10,6 +10,7 @@ from qinspect.inspector.logs.blocks import Block, JsonBlock, TableBlock, Warning
 from qinspect.inspector.logs.command import read_command, requested_by
 from qinspect.inspector.logs.conclusions import Conclusions, Note, Setting
 from qinspect.inspector.logs.encoding import Transcoder, units_in
+from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
 from qinspect.inspector.logs.event import Kind, LogEvent
 from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
@@ -31,6 +32,8 @@ _TEMPLATE = re.compile(r"\{(\w+)\}")
 _STARTS_BLOCK = ("|", "{")
 _COLUMN = " " * 10
 """Lines that begin so can be of a logger that writes in columns."""
+_MESSAGE_LINES = 20
+"""Lines of an exception that are looked at for what can be concluded from them."""
 _BOXES = ("╭", "┌", "+--", " ")
 # An exception at the end of a long line, behind dots or a bar that no line end closed
 _LATE_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,8}\w{0,80}(?:Error|Exception|Interrupt): .*")
@@ -368,6 +371,8 @@ class LogParser:
         block = opened.block
         for kind, fields in block.events:
             record = record_of(fields["json"]) if kind == "result" else None
+            if kind == "error":
+                self._conclude_from(fields, opened.at)
             if record:
                 self._record(record, opened.at)
             else:
@@ -376,6 +381,14 @@ class LogParser:
         block.events.clear()
         if block.done:
             self._talk.remove(opened)
+
+    def _conclude_from(self, error: dict[str, Any], at: At) -> None:
+        """What an exception says can be one of the sentences from which something is concluded."""
+        last = str(error["traceback"]).rsplit("\n    ", 1)[-1].split("\n")[-_MESSAGE_LINES:]
+        for line in dict.fromkeys([str(error["text"]), *(text.strip() for text in last)]):
+            for pattern, match in self._patterns.match(line):
+                if pattern.concludes:
+                    self._conclusions.count(pattern, pattern.groups(match), at[0])
 
     def _finish(self, opened: Open) -> None:
         opened.block.finish()
@@ -482,7 +495,7 @@ class LogParser:
                 self._say("setting", fields, at)
 
     def _common(self, message: str, header: Header) -> dict[str, Any]:
-        fields: dict[str, Any] = {"text": visible(message, MAX_TEXT_CHARACTERS)}
+        fields: dict[str, Any] = {"text": visible(both_ends(message, MAX_TEXT_CHARACTERS - 8), MAX_TEXT_CHARACTERS)}
         if header.where:
             fields["where"] = visible(header.where, 200)
         time = iso_time(header.time) if header.time else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qinspect.inspector.logs.conclusions import ALPHA, CALIBRATION_SETTINGS, Note, Run, same_value
+from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.text import count, some, visible
 
 
@@ -139,7 +140,7 @@ def _end(run: Run, last_text_line: int) -> list[Note]:
         return [Note(f"the run failed{after if why.startswith(':') else ''}{why}", "failed", lines)]
     made = []
     if run.logged:
-        text = visible(run.logged.text, 400)
+        text = visible(both_ends(run.logged.text, 400))
         if last_text_line <= run.logged.line:
             return [Note(f"the log ends with an error{after}: {text}", "ends-in-error", (run.logged.line,))]
         which = "an error, which is" if run.n_logged == 1 else f"{count(run.n_logged)} errors, the last of which is"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO
 
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.logs.conclusions import Note, Setting
+from qinspect.inspector.logs.ends import Ends
 from qinspect.inspector.logs.event import LogEvent
 from qinspect.inspector.logs.header import seconds_between
 from qinspect.inspector.logs.parser import LogParser
@@ -22,7 +22,6 @@ MAX_PHASES = 2_000
 MAX_POINTS = 100_000
 MAX_MESSAGES = 1_000
 MAX_TABLES = 200
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,39 +85,6 @@ class LogSummary:
     problems: tuple[str, ...] = ()
 
 
-class Ends(Generic[T]):
-    """The first and the last of many: of a flood, the middle is left out, for what ended a run stands at its end."""
-
-    def __init__(self, limit: int) -> None:
-        self._half = limit // 2
-        self._first: list[T] = []
-        self._last: deque[T] = deque(maxlen=limit - self._half)
-        self.left_out = 0
-
-    def add(self, item: T) -> T | None:
-        """Take one; the one that is dropped for it, if any."""
-        if len(self._first) < self._half:
-            self._first.append(item)
-            return None
-        dropped = self._last[0] if len(self._last) == self._last.maxlen else None
-        self._last.append(item)
-        self.left_out += dropped is not None
-        return dropped
-
-    def replace_last(self, item: T) -> None:
-        """Another for the one that was taken last."""
-        (self._last or self._first)[-1] = item
-
-    @property
-    def latest(self) -> T | None:
-        """The one that was taken last."""
-        return self._last[-1] if self._last else self._first[-1] if self._first else None
-
-    def all(self) -> list[T]:
-        """Those that are kept, in order."""
-        return [*self._first, *self._last]
-
-
 class Summary:
     """Builds a LogSummary from events as they come."""
 
@@ -171,7 +137,8 @@ class Summary:
         made.phases, made.notes = self._phases.all(), self._notes.all()
         for name, row in self._points.all():
             made.points.setdefault(name, []).append(row)
-        made.warnings, made.errors = self._warnings.all(), self._errors.all()
+        # a block is told when it is complete, which can be after what came between its lines
+        made.warnings, made.errors = (sorted(m.all(), key=lambda x: x.line) for m in (self._warnings, self._errors))
         made.tables, made.results = self._tables.all(), self._results.all()
         kept = (self._phases, self._points, self._warnings, self._errors, self._tables, self._results, self._notes)
         made.left_out = sum(k.left_out for k in kept)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from qinspect.inspector.logs.blocks import MAX_LINE_CHARACTERS, Said
+from qinspect.inspector.logs.ends import Ends
 from qinspect.inspector.text import visible
 
-MAX_HEAD_LINES = 200
-MAX_TAIL_LINES = 200
-"""Of a longer traceback its beginning and its end are kept: the end says what happened."""
+MAX_TRACEBACK_LINES = 400
 TRACEBACK = "Traceback (most recent call last)"
 _PLAIN = "Traceback (most recent call last):"
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]{0,200}(?::|$)")
@@ -27,36 +26,6 @@ _MORE = (
 )
 
 
-class _Lines:
-    """Lines of which the first and the last are kept."""
-
-    def __init__(self) -> None:
-        self._head: list[str] = []
-        self._tail: list[str] = []
-        self.left_out = 0
-
-    def add(self, text: str) -> None:
-        shown = visible(text, MAX_LINE_CHARACTERS)
-        if len(self._head) < MAX_HEAD_LINES:
-            self._head.append(shown)
-            return
-        self._tail.append(shown)
-        if len(self._tail) > 2 * MAX_TAIL_LINES:
-            self.left_out += len(self._tail) - MAX_TAIL_LINES
-            del self._tail[:-MAX_TAIL_LINES]
-
-    def finish(self) -> list[str]:
-        """All that is kept; lines left out are counted in left_out."""
-        if len(self._tail) > MAX_TAIL_LINES:
-            self.left_out += len(self._tail) - MAX_TAIL_LINES
-            del self._tail[:-MAX_TAIL_LINES]
-        return self._head + self._tail
-
-    @property
-    def last(self) -> str:
-        return (self._tail or self._head or [""])[-1]
-
-
 class TracebackBlock:
     """What the interpreter prints. text: the line that begins it, without what its speaker writes before each line."""
 
@@ -67,8 +36,8 @@ class TracebackBlock:
         before = text[:start]
         # in an exception group the frame is drawn before it: `  + Exception Group Traceback`
         self._indent = before if not before.strip() else ""
-        self._lines = _Lines()
-        self._lines.add(text[start:])
+        self._lines: Ends[str] = Ends(MAX_TRACEBACK_LINES)
+        self._lines.add(visible(text[start:], MAX_LINE_CHARACTERS))
         self._exception = ""
         self._chained = self._frames = 0
         self._in_body = True
@@ -85,7 +54,7 @@ class TracebackBlock:
             self._frames += text.lstrip().startswith("File ")
             return self._keep(text)
         if TRACEBACK in text and not headed:
-            if not self._in_body and not self._lines.last.startswith(_CHAINED):
+            if not self._in_body and not (self._lines.latest or "").startswith(_CHAINED):
                 return False
             self._in_body = True
             return self._keep(text)
@@ -101,7 +70,7 @@ class TracebackBlock:
         return self._keep(text)
 
     def _keep(self, text: str) -> bool:
-        self._lines.add(text)
+        self._lines.add(visible(text, MAX_LINE_CHARACTERS))
         return True
 
     def blank(self) -> bool:
@@ -109,7 +78,7 @@ class TracebackBlock:
 
     def finish(self) -> None:
         text = self._exception or "a traceback without its exception"
-        lines = self._lines.finish()
+        lines = self._lines.all()
         self.events.append(("error", _error(text, lines, self._frames, self._chained, self._lines.left_out)))
         self.done = True
 
@@ -123,7 +92,7 @@ class BoxBlock:
         self.events: list[Said] = []
         self.done = False
         self._width = len(text.strip())
-        self._lines = _Lines()
+        self._lines: Ends[str] = Ends(MAX_TRACEBACK_LINES)
         self._lines.add("Traceback (most recent call last):")
         self._exception = ""
         self._last = ""
@@ -162,10 +131,13 @@ class BoxBlock:
         frame = self._FRAME.fullmatch(inside)
         if frame:
             self._frames += 1
-            self._lines.add(f"  {frame[1]}" + (f" in {frame[2]}" if frame[2] else ""))
+            self._keep(f"  {frame[1]}" + (f" in {frame[2]}" if frame[2] else ""))
         elif inside.startswith("❱"):
-            self._lines.add("    " + re.sub(r"^❱\s*\d*\s*[│|]?[\s│|]*", "", inside))
+            self._keep("    " + re.sub(r"^❱\s*\d*\s*[│|]?[\s│|]*", "", inside))
         return True
+
+    def _keep(self, text: str) -> None:
+        self._lines.add(visible(text, MAX_LINE_CHARACTERS))
 
     def _is_folded(self, text: str) -> bool:
         """Whether the line before was folded here: its next word had no room in it."""
@@ -176,9 +148,9 @@ class BoxBlock:
 
     def finish(self) -> None:
         if self._exception:
-            self._lines.add(self._exception)
+            self._keep(self._exception)
         text = self._exception or "a traceback without its exception"
-        lines = self._lines.finish()
+        lines = self._lines.all()
         self.events.append(("error", _error(text, lines, self._frames, self._chained, self._lines.left_out)))
         self.done = True
 
