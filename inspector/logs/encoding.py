@@ -19,7 +19,7 @@ _SIGNATURES: tuple[tuple[bytes, Encoding], ...] = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
-_GRAPHIC = rb"[\x20-\x7e]"
+_GRAPHIC = rb"[\x21-\x7e]"
 _UNIT = rb"[\x20-\x7e\t\r\n]"
 _ALTERNATE: tuple[tuple[re.Pattern[bytes], Encoding], ...] = (
     (re.compile(_GRAPHIC + rb"\0(?:" + _UNIT + rb"\0){3}", re.DOTALL), "utf-16-le"),
@@ -40,14 +40,24 @@ def encoding_of(head: bytes) -> tuple[Encoding, int] | None:
     return None
 
 
-def line_as_utf8(data: bytes, encoding: Encoding, *, first: bool, whole: bool) -> bytes:
-    """A line of UTF-16 that was cut out at bytes 0x0A, as UTF-8. first: of the file, perhaps with a mark; whole: a
-    line end follows it."""
+def line_as_utf8(data: bytes, encoding: Encoding, *, first: bool = False) -> bytes:
+    """A line that was cut out at bytes 0x0A, as UTF-8, without a mark. encoding: that of the log, as it begins; a line
+    of UTF-16 in a log that is not is seen by its NULs. first: of the file."""
+    if first:
+        for mark, name in _SIGNATURES:
+            if name == encoding:
+                data = data.removeprefix(mark)
+    if encoding == "utf-8":
+        if b"\0" not in data:
+            return data
+        found = encoding_of(data) or encoding_of(data.removeprefix(b"\0"))
+        if not found:
+            return data
+        encoding = found[0]
     if encoding == "utf-16-le":
-        data = data.removeprefix(b"\xff\xfe") if first else data.removeprefix(b"\0")
-    else:
-        data = data.removeprefix(b"\xfe\xff") if first else data
-        data = data.removesuffix(b"\0") if whole else data
+        data = data.removeprefix(b"\0")  # the other half of the line end before it
+    elif len(data) % 2:
+        data = data[:-1]  # of the one behind it
     return data.decode(encoding, "replace").encode("utf-8", "replace")
 
 
