@@ -83,7 +83,7 @@ class Failures:
 
     def cause(self) -> Failure:
         """The error that explains the others."""
-        own = [f for f in self.kept if not f.is_consequence]
+        own = sorted((f for f in self.kept if not f.is_consequence), key=lambda f: f.line)
         if self.root is not None:
             of_root = [f for f in own if f.rank == self.root]
             if of_root:
@@ -92,7 +92,7 @@ class Failures:
                 own = []  # others' errors are not the root's
         if not own:
             return self.kept[-1]
-        # what stands last explains a run of one process; where a launcher or a peer speaks last, what came before it
+        # in a run of one process the last error ended it; of several, the first to fail takes the others with it
         return own[-1] if len({f.who for f in own}) < 2 else own[0]
 
     def told(self) -> tuple[str, tuple[int, ...]]:

@@ -80,11 +80,17 @@ class _Source:
         self.fd = fd
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
-        self.size = status.st_size
         self.index = LineIndex()
         found = encoding_of(os.pread(fd, _FINGERPRINT_BYTES, 0))
         self.encoding: Encoding = found[0] if found else "utf-8"
+        self.size = self.usable(status.st_size)
         self.mark()
+
+    def usable(self, size: int) -> int:
+        """Of so many bytes, those that lines are cut out of: the second half of a line end in UTF-16 is no line."""
+        if self.encoding == "utf-16-le" and os.pread(self.fd, 2, max(0, size - 2)) == b"\n\0":
+            return size - 1
+        return size
 
     def mark(self) -> None:
         """Remember bytes by which a rewritten file can be told from a grown one."""
@@ -179,12 +185,13 @@ class LogFile:
                 self._retire(source.fd)
                 self._source = made
                 return Growth.REPLACED
-            if status.st_size < source.size or source.is_rewritten():
+            size = source.usable(status.st_size)
+            if size < source.size or source.is_rewritten():
                 self._source = _Source(source.fd)
                 return Growth.REPLACED
-            if status.st_size == source.size:
+            if size == source.size:
                 return Growth.SAME
-            source.size = status.st_size
+            source.size = size
             source.mark()
             return Growth.GROWN
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from qinspect.inspector.logs.event import Level
+from qinspect.inspector.logs.event import LEVELS, Level
 
 TIME = r"\d{4}[-/]\d\d[-/]\d\d(?:[:T ]|, )\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
 UPPER_LEVEL = "TRACE|DEBUG|INFO|NOTICE|SUCCESS|METRIC|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|PANIC"
@@ -83,14 +83,16 @@ class HeaderFormat:
 
     is_whole: bool = True
     """Whether it can stand behind a level of another: it says who speaks, or has a level and a time or a place."""
+    is_bare: bool = False
+    """A level and nothing else: behind that of another it counts if it is the graver."""
 
 
-def header_format(name: str, regex: str, first: str, *, speaker: bool) -> HeaderFormat:
+def header_format(name: str, regex: str, first: str, *, speaker: bool, nested: bool = False) -> HeaderFormat:
     """The format of a table in patterns.toml."""
     made = re.compile(_expanded(regex))
     groups = made.groupindex.keys()
     whole = speaker or ("level" in groups and not groups.isdisjoint({"time", "where"}))
-    return HeaderFormat(name, made, first, speaker, whole)
+    return HeaderFormat(name, made, first, speaker, whole or nested, nested)
 
 
 def _expanded(regex: str) -> str:
@@ -170,6 +172,8 @@ def _layers(text: str, at: int, formats: Formats, learnt: Sequence[re.Pattern[st
             at = speaker.end()
             continue
         candidate, found, before = hit
+        if level and candidate.is_bare and LEVELS.index(_LEVELS[found["level"][0].upper()]) <= LEVELS.index(level):
+            break
         parts = found.groupdict()
         named = parts.get("level") or ""
         time = time or before or parts.get("time") or ""

@@ -45,12 +45,14 @@ def level_of(data: bytes) -> Level:
 
 
 def _judged(text: str, header: Header) -> Level:
+    message = text[header.size :]
+    if _TRACEBACK.search(message):
+        return "error"
     if header.level:
         return header.level
-    message = text[header.size :]
     if message.startswith("{"):
         return _level_of_object(message)
-    if _ERROR.search(message) or _TRACEBACK.search(message):
+    if _ERROR.search(message):
         return "error"
     if _WARNING.search(message):
         return "warning"

@@ -18,8 +18,8 @@ from qinspect.inspector.logs.metrics import python_dict
 from qinspect.inspector.logs.patterns import MAX_MATCHED_CHARACTERS, Pattern, Patterns, convert, load_patterns
 from qinspect.inspector.logs.progress import Bar, Thinning, may_hold_bar, read_bar
 from qinspect.inspector.logs.record import Record, record_of
-from qinspect.inspector.logs.speakers import Conversation, Learnt, Open
-from qinspect.inspector.logs.tracebacks import BARE_EXCEPTION, TRACEBACK, BoxBlock, TracebackBlock
+from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
+from qinspect.inspector.logs.tracebacks import BARE_EXCEPTION, TRACEBACK, BoxBlock, TracebackBlock, begins_traceback
 from qinspect.inspector.text import visible
 
 MAX_PART_BYTES = 65_536
@@ -34,6 +34,7 @@ _COLUMN = " " * 10
 """Lines that begin so can be of a logger that writes in columns."""
 _MESSAGE_LINES = 20
 """Lines of an exception that are looked at for what can be concluded from them."""
+_BEFORE_BARS = frozenset("([0123456789")
 _BOXES = ("╭", "┌", "+--", " ")
 # An exception at the end of a long line, behind dots or a bar that no line end closed
 _LATE_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,8}\w{0,80}(?:Error|Exception|Interrupt): .*")
@@ -234,6 +235,10 @@ class LogParser:
             for opened in self._talk.of(""):
                 if not opened.block.blank():
                     self._finish(opened)
+        if self._talk and self._line % MAX_SILENCE_LINES == 0:
+            for opened in self._talk:
+                if self._line - opened.last_line >= MAX_SILENCE_LINES:
+                    self._finish(opened)
         self._line_has_text = False
         self._line += 1
         self._position += self._unit
@@ -266,7 +271,7 @@ class LogParser:
 
     def _bar_fields(self, bar: Bar) -> dict[str, Any]:
         name = bar.name
-        if name.startswith(("(", "[")) or " | " in name:  # a worker's bar; `(1/4): Calibrating` is a name
+        if name[:1] in _BEFORE_BARS or " | " in name:  # a worker's bar; `(1/4): Calibrating` is a name
             name = name[self._patterns.header(name, self._learnt.patterns).size :].strip() or name
         return {
             "name": visible(name, 200) or self._phase or "progress",
@@ -284,7 +289,7 @@ class LogParser:
         opened = self._talk.plain
         if opened is not None and text.startswith("  ") and not text.startswith(_COLUMN):
             if opened.block.add(text, headed=False):  # a line of a traceback, or of an object
-                self._conclusions.last_text_line = at[0]
+                self._conclusions.last_text_line = opened.last_line = at[0]
                 if opened.block.events or opened.block.done:
                     self._say_block(opened, at)
                 return
@@ -297,7 +302,8 @@ class LogParser:
         if not header.size and self._talk and self._learnt.look_for_traceback(text):
             header = self._patterns.header(text, self._learnt.patterns)
         message = text[header.size :] if header.size else text
-        if self._talk and self._goes_on(message, header, at):
+        begins = TRACEBACK in message and begins_traceback(message)
+        if self._talk and not begins and self._goes_on(message, header, at):
             return
         if self._starts_block(message, header, at):
             return
@@ -315,14 +321,13 @@ class LogParser:
         """Whether a line belongs to a block that its speaker began; blocks that it ends are finished."""
         opened = self._talk.find(header)
         if opened is not None:
-            same = header.is_loggers and opened.key[1] != ""
-            if opened.headed is None:
-                opened.headed = same or None
+            same = opened.key == key_of(header)
             if not message.strip() and opened.block.blank():
                 return True
-            if opened.block.add(message, header.is_loggers and not same):
-                if opened.headed is None:
-                    opened.headed = False
+            if opened.block.add(message, headed=header.is_loggers and not same):
+                if opened.repeats is None and opened.key != NOBODY:
+                    opened.repeats = same
+                opened.last_line = at[0]
                 self._say_block(opened, at)
                 return True
             self._finish(opened)
@@ -371,7 +376,7 @@ class LogParser:
         block = opened.block
         for kind, fields in block.events:
             record = record_of(fields["json"]) if kind == "result" else None
-            if kind == "error":
+            if kind in ("error", "warning"):
                 self._conclude_from(fields, opened.at)
             if record:
                 self._record(record, opened.at)
@@ -382,10 +387,10 @@ class LogParser:
         if block.done:
             self._talk.remove(opened)
 
-    def _conclude_from(self, error: dict[str, Any], at: At) -> None:
-        """What an exception says can be one of the sentences from which something is concluded."""
-        last = str(error["traceback"]).rsplit("\n    ", 1)[-1].split("\n")[-_MESSAGE_LINES:]
-        for line in dict.fromkeys([str(error["text"]), *(text.strip() for text in last)]):
+    def _conclude_from(self, said: dict[str, Any], at: At) -> None:
+        """What an exception or a warning says can be a sentence from which something is concluded."""
+        last = str(said.get("traceback", "")).rsplit("\n    ", 1)[-1].split("\n")[-_MESSAGE_LINES:]
+        for line in dict.fromkeys([str(said["text"]), *(text.strip() for text in last)]):
             for pattern, match in self._patterns.match(line):
                 if pattern.concludes:
                     self._conclusions.count(pattern, pattern.groups(match), at[0])
@@ -521,7 +526,7 @@ class LogParser:
         elif kind == "point":
             self._say("point", {"name": pattern.point or pattern.name, "fields": groups, "pattern": pattern.name}, at)
         elif kind == "progress":
-            self._say("progress", _counted(pattern.name, groups), at)
+            self._say("progress", _counted(pattern.phase or pattern.name, groups), at)
         elif kind == "warning":
             self._say("warning", {**common, "pattern": pattern.name}, at)
         elif kind == "error":

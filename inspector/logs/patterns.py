@@ -139,7 +139,9 @@ def _assemble(config: Path | None) -> Patterns:
     for kind in ("log_speaker", "log_header"):
         for table in shipped[kind]:
             regex = table["regex"]
-            form = header_format(table["name"], regex, table["first"], speaker=kind == "log_speaker")
+            form = header_format(
+                table["name"], regex, table["first"], speaker=kind == "log_speaker", nested=table.get("nested", False)
+            )
             headers.add(form, regex)
     by_start: dict[str, list[Pattern]] = {}
     for pattern in made:

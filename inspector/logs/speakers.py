@@ -16,6 +16,8 @@ from qinspect.inspector.logs.header import TIME, Header
 
 MAX_OPEN = 64
 """Blocks that are waited for at once; of more the oldest is ended."""
+MAX_SILENCE_LINES = 500
+"""Lines of others after which a block is not waited for any more."""
 MAX_LEARNT = 8
 MAX_PREFIX_CHARACTERS = 160
 _MAX_SHAPES = 128
@@ -30,18 +32,20 @@ _OPENING = re.compile(
 )
 _DIGITS = re.compile(r"\d+")
 _Key = tuple[str, str, str]
-_NOBODY: _Key = ("", "", "")
+NOBODY: _Key = ("", "", "")
 
 
 @dataclass(slots=True)
 class Open:
-    """A block that is not complete. at: where it began. key: its speaker and the logger of its first line. headed:
-    whether its later lines have that header too; None as long as there are none."""
+    """A block that is not complete. at: where it began. key: its speaker and the logger of its first line. repeats:
+    whether what stands before its first line stands before the later ones too; None as long as there are none."""
 
     block: Block
     at: tuple[int, int]
     key: _Key
-    headed: bool | None = None
+    repeats: bool | None = None
+    last_line: int = 0
+    """Of it, so far."""
 
     @property
     def who(self) -> str:
@@ -67,7 +71,7 @@ class Conversation:
     def plain(self) -> Open | None:
         """The block that was begun last, if nothing stands before its lines."""
         last = self._open[-1] if self._open else None
-        return last if last is not None and last.key == _NOBODY and last.headed is not True else None
+        return last if last is not None and last.key == NOBODY else None
 
     @property
     def last(self) -> Open:
@@ -76,19 +80,21 @@ class Conversation:
 
     def add(self, block: Block, header: Header, at: tuple[int, int]) -> Open | None:
         """A block begins. The one that has to be ended for it, where there are too many."""
-        self._open.append(Open(block, at, key_of(header)))
+        self._open.append(Open(block, at, key_of(header), last_line=at[0]))
         return self._open.pop(0) if len(self._open) > MAX_OPEN else None
 
     def find(self, header: Header) -> Open | None:
-        """The block that a line can go on with: of its logger, else, for a line without a logger, of its speaker."""
+        """The block that a line can go on with: what stands before it is the same, or less, for what a program writes
+        before the first line of a traceback often stands before no other."""
         key = key_of(header)
         for found in reversed(self._open):
-            if found.key == key and found.headed is not False:
+            if found.key == key and found.repeats is not False:
                 return found
-        if not header.is_loggers:
-            for found in reversed(self._open):
-                if found.key[0] == header.who and found.headed is not True:
-                    return found
+        if header.is_loggers:
+            return None
+        for found in reversed(self._open):
+            if found.repeats is not True and (found.key[0] == header.who or not header.size):
+                return found
         return None
 
     def interrupted(self, header: Header) -> list[Open]:
@@ -96,7 +102,7 @@ class Conversation:
         if not header.is_loggers:
             return []
         key = key_of(header)
-        return [o for o in self._open if o.key[0] == key[0] and o.key != key and (o.headed is False or not o.key[1])]
+        return [o for o in self._open if o.key[0] == key[0] and o.key != key and (o.repeats is False or not o.key[1])]
 
     def of(self, who: str) -> list[Open]:
         """All of one speaker."""

@@ -26,6 +26,11 @@ _MORE = (
 )
 
 
+def begins_traceback(text: str) -> bool:
+    """Whether a text with TRACEBACK in it begins another one than the last: words stand before it."""
+    return text[: text.find(TRACEBACK)].strip(" \t|+") not in ("", "Exception Group") and not BoxBlock.starts(text)
+
+
 class TracebackBlock:
     """What the interpreter prints. text: the line that begins it, without what its speaker writes before each line."""
 
