@@ -137,12 +137,14 @@ class Transcoder:
             if len(rest) < _HEAD_BYTES and not final and _may_alternate(rest):
                 return None
             found = found if encoding_of(rest) == (found[0], 0) else None
-        self._first = False
         if found:
+            self._first = False
             return found
         if self.encoding == "utf-8":
-            may_be = len(head) < _HEAD_BYTES and self._may_become(head)
-            return None if may_be and not final else ("utf-8", 0)
+            if len(head) < _HEAD_BYTES and not final and self._may_become(head):
+                return None
+            self._first = False
+            return "utf-8", 0
         line, end, _ = head.partition(b"\n")
         if not end and len(head) < _LOOK_AHEAD_BYTES and not final:
             return None

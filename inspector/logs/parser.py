@@ -330,7 +330,8 @@ class LogParser:
                 opened.last_line = at[0]
                 self._say_block(opened, at)
                 return True
-            self._finish(opened)
+            if same or opened.repeats is not None:
+                self._finish(opened)
         for other in self._talk.interrupted(header):
             self._finish(other)
         return False
