@@ -3,7 +3,8 @@
     python benchmarks/logs.py [--megabytes 1000] [--repeat 5] [--workdir DIR]
 
 Parsing: MB/s and lines/s of `LogParser` on logs of 20 MB, in chunks of 64 kB: bars that overwrite themselves, plain
-lines of a logger, tracebacks; beside Python's own reading of the lines. Files: one log of a GB of plain lines; every
+lines of a logger, tracebacks, lines behind who speaks; beside Python's own reading of the lines ('times' is how much
+longer the parser takes: unlike MB/s it hardly depends on the machine). Files: one log of a GB of plain lines; every
 figure is of a process of its own: seconds inside it without its start, and its peak resident memory beyond that of a
 process that imported the same and did nothing. `tail -n`, `wc -l` and `grep` on the same file say what the machine
 can do; their seconds hold their start. Medians; the page cache is warm, contestants take turns.
@@ -71,6 +72,29 @@ def plain(n_bytes: int) -> bytes:
     return b"".join(lines)
 
 
+def workers(n_bytes: int) -> bytes:
+    """Lines that several processes write, behind a collector."""
+    lines, size, i = [], 0, 0
+    while size < n_bytes:
+        lines.append(
+            b"api-1  | (Worker_TP%d pid=%d) INFO 05-27 22:31:%02d [loader.py:280] Loading weights took %d.60 seconds\n"
+            % (i % 8, 300 + i % 8, i % 60, i)
+        )
+        size += len(lines[-1])
+        i += 1
+    return b"".join(lines)
+
+
+def words(n_bytes: int) -> bytes:
+    """Lines of no logger."""
+    lines, size, i = [], 0, 0
+    while size < n_bytes:
+        lines.append(b"layer %d of the model has %d weights of bfloat16 and goes to the device\n" % (i % 64, i))
+        size += len(lines[-1])
+        i += 1
+    return b"".join(lines)
+
+
 def bars(n_bytes: int) -> bytes:
     states, size, i = [], 0, 0
     while size < n_bytes:
@@ -108,15 +132,22 @@ def median_of(repeat: int, work: Callable[[], float]) -> float:
 
 def parsing(repeat: int) -> None:
     print(f"Parsing {PARSED_BYTES // 1_000_000} MB in chunks of 64 kB; 'lines' are parts between returns too")
-    print(f"    {'log':<26}{'s':>8}{'MB/s':>8}{'lines/s':>12}{'split and decode alone, s':>28}")
+    print(f"    {'log':<26}{'s':>8}{'MB/s':>8}{'lines/s':>12}{'split and decode alone, s':>28}{'times':>8}")
     tracebacks = TRACEBACK * (PARSED_BYTES // len(TRACEBACK))
-    logs = {"plain lines": plain(PARSED_BYTES), "bars": bars(PARSED_BYTES), "tracebacks": tracebacks}
+    logs = {
+        "plain lines": plain(PARSED_BYTES),
+        "lines of workers": workers(PARSED_BYTES),
+        "lines of no logger": words(PARSED_BYTES),
+        "bars": bars(PARSED_BYTES),
+        "tracebacks": tracebacks,
+    }
     for name, data in logs.items():
         seconds = median_of(repeat, lambda data=data: parse(data))  # type: ignore[misc]
         alone = median_of(repeat, lambda data=data: read_lines(data))  # type: ignore[misc]
         n_lines = data.count(b"\n") + data.count(b"\r")
         print(
-            f"    {name:<26}{seconds:>8.2f}{len(data) / 1e6 / seconds:>8.0f}{n_lines / seconds:>12,.0f}{alone:>28.2f}"
+            f"    {name:<26}{seconds:>8.2f}{len(data) / 1e6 / seconds:>8.0f}{n_lines / seconds:>12,.0f}"
+            f"{alone:>28.2f}{seconds / alone:>8.0f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Things that a log says over several lines: tracebacks, Python warnings, tables, JSON objects.
+"""Things that a log says over several lines: Python warnings, tables, JSON objects; tracebacks are in `tracebacks`.
 
 A block is given the lines one by one. `add` says whether the line belongs to it; `events` are what it has to say so
 far. Every block is bounded: what a hostile or huge log adds beyond is counted, not kept.
@@ -14,12 +14,10 @@ from typing import Any, Protocol
 from qinspect.inspector.logs.event import Kind
 from qinspect.inspector.text import visible
 
-MAX_TRACEBACK_LINES = 400
 MAX_TABLE_ROWS = 10_000
 MAX_COLUMNS = 200
 MAX_JSON_CHARACTERS = 4_000_000
 MAX_LINE_CHARACTERS = 2_000
-TRACEBACK = "Traceback (most recent call last):"
 Said = tuple[Kind, dict[str, Any]]
 
 
@@ -37,74 +35,6 @@ class Block(Protocol):
 
     def finish(self) -> None:
         """There is no more; complete `events`."""
-
-
-class TracebackBlock:
-    """A Python traceback with the exceptions it is chained to, as one error."""
-
-    _EXCEPTION = re.compile(r"[A-Za-z_][\w.]{0,200}(?::|$)")
-    _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
-    _MORE = ("CUDA kernel errors might", "For debugging consider", "Compile with `TORCH_USE_CUDA_DSA`", "Device-side")
-
-    def __init__(self, text: str) -> None:
-        self.events: list[Said] = []
-        self.done = False
-        self._prefix = text[: text.find(TRACEBACK)]
-        self._lines = [visible(text[len(self._prefix) :], MAX_LINE_CHARACTERS)]
-        self._left_out = 0
-        self._exception = ""
-        self._chained = 0
-        self._in_body = True
-
-    def add(self, text: str, headed: bool) -> bool:
-        if self._prefix and text.startswith(self._prefix.rstrip()):
-            text = text[len(self._prefix) :]
-            headed = False
-        if text.startswith((" ", "\t")):
-            return self._keep(text)
-        if TRACEBACK in text and not headed:
-            if not self._in_body and not self._lines[-1].startswith(self._CHAINED):
-                return False
-            self._in_body = True
-            return self._keep(text)
-        if text.startswith(self._CHAINED):
-            self._chained += 1
-            return self._keep(text)
-        if not self._in_body:
-            return text.startswith(self._MORE) and self._keep(text)
-        if headed or not self._EXCEPTION.match(text):
-            return False
-        self._in_body = False
-        self._exception = visible(text, MAX_LINE_CHARACTERS)
-        return self._keep(text)
-
-    def _keep(self, text: str) -> bool:
-        if len(self._lines) < MAX_TRACEBACK_LINES:
-            self._lines.append(visible(text, MAX_LINE_CHARACTERS))
-        else:
-            self._left_out += 1
-        return True
-
-    def blank(self) -> bool:
-        return True
-
-    def finish(self) -> None:
-        kind = self._exception.split(":")[0]
-        frames = sum(line.lstrip().startswith("File ") for line in self._lines)
-        self.events.append(
-            (
-                "error",
-                {
-                    "text": self._exception or "a traceback without its exception",
-                    "type": kind,
-                    "traceback": "\n".join(self._lines),
-                    "frames": frames,
-                    "chained": self._chained,
-                    "lines_left_out": self._left_out,
-                },
-            )
-        )
-        self.done = True
 
 
 class WarningBlock:

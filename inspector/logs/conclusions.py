@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qinspect.inspector.logs.event import LogEvent
+from qinspect.inspector.logs.failures import Failure, Failures
+from qinspect.inspector.logs.patterns import Pattern
+from qinspect.inspector.logs.sentences import Said
 from qinspect.inspector.text import visible
 
 ALPHA = "percentile_alpha"
@@ -30,6 +33,9 @@ _FLAGS = ("group_heads", "apply_gptq", "quantize_embedding", "quantize_lm_head")
 _SCORES = ("lm_eval", "ppl", "ppl_results", "results")
 MAX_RUNS = 1000
 MAX_SETTINGS = 500
+MAX_SENTENCES = 500
+WENT_ON_AFTER = 10
+"""Lines at level info after an error that show that the run went on: a program that ends says fewer."""
 NOT_USED = "not used"
 
 
@@ -80,7 +86,16 @@ class Run:
     extra: list[Note] = field(default_factory=list)
     bar: tuple[dict[str, Any], int] | None = None
     phase: tuple[str, int] | None = None
-    failure: tuple[str, int] | None = None
+    failures: Failures = field(default_factory=Failures)
+    logged: Failure | None = None
+    """The last error that ended nothing, or only may have."""
+    n_logged: int = 0
+    n_since: int = 0
+    """Lines at level info, and progress, since the last error."""
+    said: dict[str, Said] = field(default_factory=dict)
+    not_finite: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """Of a field of points: how often it was no number, the first such point, its line and the last's."""
+    n_points: dict[str, int] = field(default_factory=dict)
     end_line: int | None = None
     calibrated: tuple[int, int] | None = None  # samples, line
 
@@ -116,6 +131,7 @@ class Conclusions:
     def __init__(self) -> None:
         self._runs: list[Run] = [Run()]
         self._results: list[tuple[dict[str, Any], dict[str, Any], int]] = []
+        self._n_runs_left_out = 0
         self.last_text_line = 0
 
     def observe(self, event: LogEvent) -> None:
@@ -129,6 +145,8 @@ class Conclusions:
             if len(table) < MAX_SETTINGS or fields["name"] in table:
                 table[fields["name"]] = (fields["value"], event.line)
         elif event.kind == "progress":
+            if run.failures and fields["done"] and (run.bar is None or not _same_bar(run.bar[0], fields)):
+                self._went_on(run)
             run.bar = (fields, event.line)
             done, total = fields["done"], fields["total"]
             if run.phase and run.phase[0] == "calibration" and total and done >= total and not run.calibrated:
@@ -136,26 +154,63 @@ class Conclusions:
                 run.effective.setdefault("calib_data_num", (int(total), event.line))
         elif event.kind == "point":
             self._point(event)
-        elif event.kind == "error" and ("type" in fields or "pattern" in fields):
-            run.failure = (fields["text"], event.line)
+        elif event.kind == "error":
+            self._error(event)
         elif event.kind == "result":
             self._result(fields["json"], event.line)
+
+    def count(self, pattern: Pattern, groups: dict[str, Any], line: int) -> None:
+        """A line from which something is concluded at the end."""
+        run = self._runs[-1]
+        if pattern.name.startswith("torchrun."):
+            run.failures.launcher(pattern.name, groups)
+        elif pattern.name in run.said or len(run.said) < MAX_SENTENCES:
+            run.said.setdefault(pattern.name, Said(pattern)).add(groups, line)
+
+    def calm(self) -> None:
+        """A logger says something that is no error: the run goes on."""
+        run = self._runs[-1]
+        if run.failures or run.logged:
+            run.n_since += 1
+            if run.n_since >= WENT_ON_AFTER:
+                self._went_on(run)
+
+    def _error(self, event: LogEvent) -> None:
+        run, fields = self._runs[-1], event.fields
+        found = Failure(fields["text"], event.line, fields.get("who", ""))
+        run.n_since = 0
+        if "type" in fields or "pattern" in fields:
+            run.failures.add(found)
+        elif any(c.isalnum() for c in found.text):
+            run.n_logged += 1
+            run.logged = found
+
+    def _went_on(self, run: Run) -> None:
+        if run.failures:
+            run.n_logged += len(run.failures.kept)
+            run.logged = run.failures.cause()
+            run.failures.forget()
 
     def _phase(self, event: LogEvent) -> None:
         fields, run = event.fields, self._runs[-1]
         if fields["starts_run"]:
-            if run.started and len(self._runs) < MAX_RUNS:
+            if run.started:
+                if len(self._runs) >= MAX_RUNS:  # the first and the last are kept
+                    del self._runs[MAX_RUNS // 2]
+                    self._n_runs_left_out += 1
                 self._runs.append(run := Run(first_line=event.line))
             run.started = True
         run.phases[fields["pattern"]] = (event.line, fields["groups"])
         run.phase = (fields["name"], event.line)
-        run.failure = None  # it went on
+        run.n_since = WENT_ON_AFTER
+        self._went_on(run)
         if fields["ends_run"]:
             run.end_line = event.line
 
     def _point(self, event: LogEvent) -> None:
         fields, run = event.fields, self._runs[-1]
         values = fields["fields"]
+        self._look_for_nan(run, event)
         if fields["name"] == "observer" and ALPHA in values:
             span = run.alphas.setdefault(values[ALPHA], [0, event.line, event.line])
             span[0] += 1
@@ -166,6 +221,18 @@ class Conclusions:
                 "not-finite",
                 event.line,
             )
+
+    def _look_for_nan(self, run: Run, event: LogEvent) -> None:
+        name, values = event.fields["name"], event.fields["fields"]
+        if len(run.n_points) < MAX_SETTINGS or name in run.n_points:
+            run.n_points[name] = run.n_points.get(name, 0) + 1
+        if name == "perplexity":  # has a sentence of its own
+            return
+        for key, value in values.items():
+            if value in ("nan", "inf", "-inf") and (len(run.not_finite) < MAX_SETTINGS or (name, key) in run.not_finite):
+                found = run.not_finite.setdefault((name, key), [0, values, event.line, event.line])
+                found[0] += 1
+                found[3] = event.line
 
     def _result(self, content: dict[str, Any], line: int) -> None:
         asked: dict[str, Any] = next((content[k] for k in ("args", "config") if isinstance(content.get(k), dict)), {})
@@ -223,7 +290,8 @@ class Conclusions:
         made: list[Note] = []
         for i, run in enumerate(self._runs):
             found = conclude(run, complete=final or i < len(self._runs) - 1, last_text_line=self.last_text_line)
-            prefix = f"run {i + 1}: " if len(self._runs) > 1 else ""
+            number = i + 1 + (self._n_runs_left_out if i >= MAX_RUNS // 2 else 0)
+            prefix = f"run {number}: " if len(self._runs) > 1 else ""
             made += [Note(prefix + n.text, n.rule, n.lines) for n in found]
         return made
 
@@ -254,6 +322,10 @@ class Conclusions:
                 )
             )
         return made
+
+
+def _same_bar(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return bool(before["name"] == after["name"] and before["total"] == after["total"])
 
 
 def _pairs(value: Any) -> list[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from qinspect.inspector.errors import CannotOpen, CannotRead
+from qinspect.inspector.logs.encoding import Encoding, encoding_of, line_as_utf8
 from qinspect.inspector.logs.escapes import last_overwrite, without_escapes
 from qinspect.inspector.logs.event import Level
 from qinspect.inspector.logs.line_index import BLOCK_BYTES, LineIndex
@@ -46,7 +47,7 @@ class Growth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line without its line end (`\\n` or `\\r\\n`). data: raw bytes, for `clean`. number: from 0; None while the
+    """A line without its line end (`\\n` or `\\r\\n`). data: raw bytes, for `clean`; of a log in UTF-16, as UTF-8. number: from 0; None while the
     index has not counted it. cut: bytes of the line that are not in data. cut_start: the part left out, or some of
     it, is before data."""
 
@@ -64,8 +65,12 @@ class LogLine:
 
 def line_level(data: bytes) -> Level:
     """The level that a logger wrote before a message; "" where there is none."""
-    text = without_escapes(last_overwrite(data[:4096]).decode("utf-8", "replace"))
-    return builtin_patterns().header(text).level
+    return builtin_patterns().header(line_text(data)).level
+
+
+def line_text(data: bytes) -> str:
+    """The beginning of a line as it is to be read, for what looks for levels."""
+    return without_escapes(last_overwrite(data[:4096]).decode("utf-8", "replace"))
 
 
 class _Source:
@@ -75,9 +80,17 @@ class _Source:
         self.fd = fd
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
-        self.size = status.st_size
         self.index = LineIndex()
+        found = encoding_of(os.pread(fd, _FINGERPRINT_BYTES, 0))
+        self.encoding: Encoding = found[0] if found else "utf-8"
+        self.size = self.usable(status.st_size)
         self.mark()
+
+    def usable(self, size: int) -> int:
+        """Of so many bytes, those that lines are cut out of: the second half of a line end in UTF-16 is no line."""
+        if self.encoding == "utf-16-le" and os.pread(self.fd, 2, max(0, size - 2)) == b"\n\0":
+            return size - 1
+        return size
 
     def mark(self) -> None:
         """Remember bytes by which a rewritten file can be told from a grown one."""
@@ -136,6 +149,11 @@ class LogFile:
     # --- what is known ---
 
     @property
+    def encoding(self) -> Encoding:
+        """What the log begins as."""
+        return self._source.encoding
+
+    @property
     def size(self) -> int:
         """Bytes, as of opening or the last `grow`."""
         return self._source.size
@@ -167,12 +185,13 @@ class LogFile:
                 self._retire(source.fd)
                 self._source = made
                 return Growth.REPLACED
-            if status.st_size < source.size or source.is_rewritten():
+            size = source.usable(status.st_size)
+            if size < source.size or source.is_rewritten():
                 self._source = _Source(source.fd)
                 return Growth.REPLACED
-            if status.st_size == source.size:
+            if size == source.size:
                 return Growth.SAME
-            source.size = status.st_size
+            source.size = size
             source.mark()
             return Growth.GROWN
 
@@ -244,6 +263,8 @@ class LogFile:
 
     def end_of(self, line: LogLine, n: int) -> bytes:
         """The last n bytes of a line of which not all was given: of a progress bar, they are what it shows."""
+        if self._source.encoding != "utf-8":
+            return line.data[-n:]
         end = line.offset + len(line.data) + line.cut
         return _read(self._source.fd, min(n, end), max(0, end - n))
 
@@ -293,6 +314,8 @@ class LogFile:
         made: list[LogLine] = []
 
         def add(offset: int, data: bytes, cut: int = 0) -> None:
+            if offset == 0 or source.encoding != "utf-8" or b"\0" in data:
+                data = line_as_utf8(data, source.encoding, first=offset == 0)
             made.append(LogLine(offset, data.removesuffix(b"\r"), None if number is None else number + len(made), cut))
 
         while at < source.size and len(made) < n:
@@ -345,12 +368,12 @@ class LogFile:
 
         Raw bytes are searched: also parts of a line that a carriage return hides, and a text that a colour interrupts
         is not found. Without `case`, ASCII letters match in either case. Lines not indexed yet are counted first.
-        Raises UsageError for a regex that is not valid.
+        Raises UsageError for a regex that is not valid, and for any regex where the log is UTF-16.
         """
         from qinspect.inspector.logs.search import Needle, backward, forward
 
-        needle = Needle(pattern, case=case, regex=regex)
         source = self._source
+        needle = Needle(pattern, case=case, regex=regex, encoding=source.encoding)
         if not pattern or not self.build_index(cancelled):
             return None
         total = self.n_lines or 0

@@ -1,23 +1,35 @@
-"""What a logger puts before a message: time, level, place. The formats are data, `[[log_header]]` in patterns.toml."""
+"""What stands before a message: who speaks (ranks, workers, containers, collectors), time, level, place.
+
+Several such layers may stand one behind another, for what one program prints another collects:
+`api-1  | 2026-05-01 19:08:53.166 | (EngineCore pid=187) WARNING 05-01 17:08:53 [kv_cache.py:123] text`. Each is read by
+a format; the formats are data, `[[log_speaker]]` and `[[log_header]]` in patterns.toml.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from qinspect.inspector.logs.event import Level
+from qinspect.inspector.logs.event import LEVELS, Level
 
-TIME = r"\d{4}-\d\d-\d\d[:T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
+TIME = r"\d{4}[-/]\d\d[-/]\d\d(?:[:T ]|, )\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
+UPPER_LEVEL = "TRACE|DEBUG|INFO|NOTICE|SUCCESS|METRIC|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|PANIC"
 LEVEL = (
-    "TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN(?:ING)?|ERR(?:OR)?|CRITICAL|FATAL|PANIC|trace|debug|info|notice|warn(?:ing)?"
-    "|error|critical|fatal"
+    f"{UPPER_LEVEL}|trace|debug|info|notice|warn(?:ing)?|error|critical|fatal"
+    "|Trace|Debug|Info|Notice|Warn(?:ing)?|Error|Critical|Fatal"
 )
-MACROS = {"<TIME>": TIME, "<LEVEL>": LEVEL}
+_TIME = re.compile(TIME)
+_TIME_FIRST = "(?P<time><TIME>)"
+MACROS = {"<TIME>": TIME, "<LEVEL>": LEVEL, "<UPPER>": UPPER_LEVEL}
 _LEVELS: dict[str, Level] = {
+    "V": "debug",
     "T": "debug",
     "D": "debug",
     "I": "info",
+    "M": "info",
     "N": "info",
     "S": "info",
     "W": "warning",
@@ -26,20 +38,35 @@ _LEVELS: dict[str, Level] = {
     "F": "error",
     "P": "error",
 }
-_RANK = re.compile(r"\[(?:rank ?|default)\d{1,5}\]:\s?")
 _MOMENT = re.compile(
-    r"(?:(\d{4})-)?(\d\d)-?(\d\d)[:T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII
+    r"(?:(\d{4})[-/])?(\d\d)[-/]?(\d\d)(?:[:T ]|, )(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
+_AMERICAN = re.compile(r"(\d\d)/(\d\d)/(\d{2}|\d{4})[- ](\d\d:\d\d:\d\d(?:\.\d{1,6})?)", re.ASCII)
+_SYSLOG = re.compile(r"([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d)", re.ASCII)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MAX_LAYERS = 6
+# Behind a level only these begin another header: text of the message must not be taken for one.
+_NESTED = re.compile(r"\(|\[(?:rank|default)|\[?\d{4}[-/]|[IWEF]\d{4} |(?:INFO|WARN|ERROR|DEBUG|CRIT|FATAL)[A-Z]{0,4}[: ]")
+# A token in brackets is only taken for a part of the header if a level follows: `[TensorRT] ERROR: text`.
+_TOKEN = re.compile(r"(?:\[[^\[\]]{1,80}\]|\([^()]{1,80}\)|\{[^{}]{1,80}\}):? ?")
+_MAX_TOKENS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """time, level and where are "" if the line does not say. size: characters before the message."""
+class Header(NamedTuple):
+    """time, level, where and who are "" if the line does not say. size: characters before the message. form: name of
+    the format that found the level, else the last one."""
 
     time: str = ""
     level: Level = ""
     where: str = ""
     size: int = 0
+    who: str = ""
+    form: str = ""
+
+    @property
+    def is_loggers(self) -> bool:
+        """Whether a logger wrote something, beyond who speaks."""
+        return bool(self.level or self.time)
 
 
 NO_HEADER = Header()
@@ -47,43 +74,143 @@ NO_HEADER = Header()
 
 @dataclass(frozen=True, slots=True)
 class HeaderFormat:
-    """One logging format. first: characters that a line in it can begin with."""
+    """One format. first: characters that a line in it can begin with. speaker: says who speaks, and no level."""
 
     name: str
     regex: re.Pattern[str]
     first: str
+    speaker: bool = False
+
+    is_whole: bool = True
+    """Whether it can stand behind a level of another: it says who speaks, or has a level and a time or a place."""
+    is_bare: bool = False
+    """A level and nothing else: behind that of another it counts if it is the graver."""
 
 
-def read_header(text: str, formats: dict[str, list[HeaderFormat]]) -> Header:
-    """The header of one line; formats by first character. `[rank0]: ` before it counts to its size."""
-    start = 0
-    if text[:2] in ("[r", "[d"):
-        rank = _RANK.match(text)
-        start = rank.end() if rank else 0
-    for form in formats.get(text[start : start + 1], ()):
-        found = form.regex.match(text, start)
-        if found:
-            parts = found.groupdict()
-            level = parts.get("level") or ""
-            return Header(
-                parts.get("time") or "",
-                _LEVELS[level[0].upper()] if level else "",
-                parts.get("where") or "",
-                found.end(),
-            )
-    return Header(size=start) if start else NO_HEADER
+def header_format(name: str, regex: str, first: str, *, speaker: bool, nested: bool = False) -> HeaderFormat:
+    """The format of a table in patterns.toml."""
+    made = re.compile(_expanded(regex))
+    groups = made.groupindex.keys()
+    whole = speaker or ("level" in groups and not groups.isdisjoint({"time", "where"}))
+    return HeaderFormat(name, made, first, speaker, whole or nested, nested)
+
+
+def _expanded(regex: str) -> str:
+    for macro, meaning in MACROS.items():
+        regex = regex.replace(macro, meaning)
+    return regex
+
+
+class Formats:
+    """All formats by the character that a line in them begins with. Most begin with the same kind of time: those are
+    tried behind it, once it was found."""
+
+    def __init__(self) -> None:
+        self._by_first: dict[str, list[HeaderFormat]] = {}
+        self._after_time: list[HeaderFormat] = []
+
+    def add(self, form: HeaderFormat, regex: str) -> None:
+        """The next format, in order. regex: its source, before <TIME> was filled in."""
+        if regex.startswith(_TIME_FIRST):
+            self._after_time.append(replace(form, regex=re.compile(_expanded(regex.removeprefix(_TIME_FIRST)))))
+            return
+        for character in form.first:
+            self._by_first.setdefault(character, []).append(form)
+
+    def match(self, text: str, at: int, has_level: bool) -> tuple[HeaderFormat, re.Match[str], str] | None:
+        """The first format that fits at a place, its match, and the time that stood before that."""
+        first = text[at : at + 1]
+        if "0" <= first <= "9":
+            time = _TIME.match(text, at)
+            if time:
+                for form in self._after_time:
+                    if not has_level or form.is_whole:
+                        found = form.regex.match(text, time.end())
+                        if found:
+                            return form, found, time[0]
+                return None
+        for form in self._by_first.get(first, ()):
+            if not has_level or form.is_whole:
+                found = form.regex.match(text, at)
+                if found:
+                    return form, found, ""
+        return None
+
+
+def read_header(text: str, formats: Formats, learnt: Sequence[re.Pattern[str]] = ()) -> Header:
+    """The header of one line, layer by layer. formats: by the first character. learnt: speakers that this log has."""
+    found = _layers(text, 0, formats, learnt)
+    if found.level or not text.startswith(("[", "(", "{"), found.size):
+        return found
+    at = found.size
+    for _ in range(_MAX_TOKENS):
+        token = _TOKEN.match(text, at)
+        if not token:
+            break
+        at = token.end()
+        behind = _layers(text, at, formats, ())
+        if behind.level:
+            where = behind.where or token[0].rstrip(" :").strip("[](){}")
+            who = _joined(found.who, behind.who)
+            return Header(found.time or behind.time, behind.level, where, behind.size, who, behind.form)
+    return found
+
+
+def _layers(text: str, at: int, formats: Formats, learnt: Sequence[re.Pattern[str]]) -> Header:
+    time = where = who = form = ""
+    level: Level = ""
+    start = at
+    for _ in range(MAX_LAYERS):
+        if level and not _NESTED.match(text, at):
+            break
+        hit = formats.match(text, at, bool(level))
+        if not hit:
+            speaker = next((m for p in learnt if (m := p.match(text, at))), None) if learnt else None
+            if not speaker or speaker.end() == at:
+                break
+            who = _joined(who, speaker[0].strip())
+            at = speaker.end()
+            continue
+        candidate, found, before = hit
+        if level and candidate.is_bare and LEVELS.index(_LEVELS[found["level"][0].upper()]) <= LEVELS.index(level):
+            break
+        parts = found.groupdict()
+        named = parts.get("level") or ""
+        time = time or before or parts.get("time") or ""
+        who = _joined(who, parts.get("who") or "")
+        if named:
+            level, where = _LEVELS[named[0].upper()], parts.get("where") or ""
+        else:
+            where = where or parts.get("where") or ""
+        if named or not level:
+            form = candidate.name
+        if found.end() == at:
+            break
+        at = found.end()
+    return Header(time, level, where, at, who, form) if at > start else (Header(size=start) if start else NO_HEADER)
+
+
+def _joined(outer: str, inner: str) -> str:
+    return f"{outer} {inner}" if outer and inner else outer or inner
 
 
 def iso_time(text: str) -> str:
     """A time as logs print it, as ISO 8601 without a zone unless it has one; "" if it is none. A time without a year,
-    as glog and vLLM print it, is given the year 2000."""
+    as glog, vLLM and the system's journal print it, is given the year 2000."""
     found = _MOMENT.fullmatch(text)
-    if not found:
-        return ""
-    year, month, day, hour, minute, second, fraction, zone = found.groups()
-    made = f"{year or '2000'}-{month}-{day}T{hour}:{minute}:{second}"
-    made += f".{fraction[:6]}" if fraction else ""
-    return made + (zone or "")
+    if found:
+        year, month, day, hour, minute, second, fraction, zone = found.groups()
+        made = f"{year or '2000'}-{month}-{day}T{hour}:{minute}:{second}"
+        made += f".{fraction[:6]}" if fraction else ""
+        return made + (zone or "")
+    american = _AMERICAN.fullmatch(text)
+    if american:
+        month, day, year, clock = american.groups()
+        return f"{year if len(year) == 4 else '20' + year}-{month}-{day}T{clock}"
+    journal = _SYSLOG.fullmatch(text)
+    if journal and journal[1] in _MONTHS:
+        return f"2000-{_MONTHS.index(journal[1]) + 1:02d}-{int(journal[2]):02d}T{journal[3]}"
+    return ""
 
 
 def seconds_between(start: str, end: str) -> float | None:

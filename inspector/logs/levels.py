@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from array import array
@@ -10,15 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qinspect.inspector.errors import CannotOpen
-from qinspect.inspector.logs.escapes import last_overwrite, without_escapes
+from qinspect.inspector.logs.encoding import Encoding, encoding_of
 from qinspect.inspector.logs.event import Level
-from qinspect.inspector.logs.file import line_level, never
+from qinspect.inspector.logs.file import line_text, never
+from qinspect.inspector.logs.header import Header
+from qinspect.inspector.logs.patterns import builtin_patterns
+from qinspect.inspector.logs.record import record_of
+from qinspect.inspector.logs.speakers import key_of
 
 WINDOW_BYTES = 1 << 18
 """Scanned between two looks at whether the scan is cancelled; the interpreter is held for that long."""
 _HEAD_BYTES = 4096
 _CANDIDATE = re.compile(
-    rb"warn|err|crit|fatal|panic|exception|traceback|interrupt|killed|^\[?[WEF]\d{4}", re.IGNORECASE | re.MULTILINE
+    rb"warn|err|crit|fatal|panic|exception|traceback|interrupt|killed|core dumped|segmentation|out of memory|no space left"
+    rb"|assertion|(?<![^\s\[\]:])[WEF](?:\d{4} |\]|:onnx)",
+    re.IGNORECASE,
 )
 _WARNING = re.compile(r"(?:^|[\s:])\w*Warning\b: |^\[?W\d{4} |\bwarning: ", re.ASCII)
 _ERROR = re.compile(
@@ -27,15 +34,41 @@ _ERROR = re.compile(
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^  \+ Exception Group Traceback")
 
 
+_MAX_TRACEBACK_LINES = 2000
+"""Lines for which a traceback is waited for that never ends."""
+
+
 def level_of(data: bytes) -> Level:
     """The level of one line: what its logger wrote, else what it looks like."""
-    named = line_level(data)
-    if named:
-        return named
-    text = without_escapes(last_overwrite(data[:_HEAD_BYTES]).decode("utf-8", "replace"))
-    if _ERROR.search(text) or _TRACEBACK.search(text):
+    text = line_text(data)
+    return _judged(text, builtin_patterns().header(text))
+
+
+def _judged(text: str, header: Header) -> Level:
+    message = text[header.size :]
+    if _TRACEBACK.search(message):
         return "error"
-    return "warning" if _WARNING.search(text) else ""
+    if header.level:
+        return header.level
+    if message.startswith("{"):
+        return _level_of_object(message)
+    if _ERROR.search(message):
+        return "error"
+    if _WARNING.search(message):
+        return "warning"
+    kinds = {p.kind for p, _ in builtin_patterns().match(message)}
+    return "error" if "error" in kinds else "warning" if "warning" in kinds else ""
+
+
+def _level_of_object(text: str) -> Level:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    record = record_of(content) if isinstance(content, dict) else None
+    if record and record.wrapped and not record.message.startswith("{"):
+        return level_of(record.message.encode("utf-8", "replace"))
+    return record.level if record else ""
 
 
 @dataclass(slots=True)
@@ -48,7 +81,9 @@ class LevelScan:
     number: int = 0
     warnings: array[int] = field(default_factory=lambda: array("Q"))
     errors: array[int] = field(default_factory=lambda: array("Q"))
-    _in_traceback: bool = False
+    _open: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Tracebacks that go on, by who speaks and the logger of their lines: the line that was the last of each."""
+    _encoding: Encoding | None = None
 
     def scan(self, end: int, cancelled: Callable[[], bool] = never) -> bool:
         """Go on to byte `end`, whole lines only. False where cancelled. Raises CannotOpen where there is no file."""
@@ -68,23 +103,29 @@ class LevelScan:
 
     def _scan_window(self, fd: int, end: int) -> bool:
         data = os.pread(fd, min(WINDOW_BYTES, end - self.offset), self.offset)
-        whole = data.rfind(b"\n") + 1
+        if self._encoding is None and self.offset == 0:
+            found = encoding_of(data[:64])
+            self._encoding = found[0] if found else "utf-8"
+        n_taken = whole = data.rfind(b"\n") + 1
         if not whole:
             return self._skip_long_line(fd, data, end)
+        if self._encoding != "utf-8":  # levels are ASCII: without NULs they are found, and lines stay lines
+            data = data[:whole].replace(b"\0", b"")
+            whole = len(data)
         at = n_before = 0
         for start, stop in self._to_look_at(data, whole):
             n_before += data.count(b"\n", at, start)
             at = start
             self._look(data[start:stop], self.number + n_before)
         self.number += n_before + data.count(b"\n", at, whole)
-        self.offset += whole
+        self.offset += n_taken
         return True
 
     def _to_look_at(self, data: bytes, whole: int) -> Iterator[tuple[int, int]]:
         """Lines that may be something, and those that follow a traceback's beginning."""
         at = 0
         while at < whole:
-            if not self._in_traceback:
+            if not self._open:
                 found = _CANDIDATE.search(data, at, whole)
                 if not found:
                     return
@@ -94,17 +135,34 @@ class LevelScan:
             at = stop + 1
 
     def _look(self, line: bytes, number: int) -> None:
-        if self._in_traceback:
-            # indented lines belong to it, and the first that is not: the error itself
-            self._in_traceback = line[:1] in (b" ", b"\t", b"|") or not line.strip()
+        text = line_text(line)
+        header = builtin_patterns().header(text)
+        if self._open and self._goes_on(text[header.size :], header, number):
             self.errors.append(number)
             return
-        level = level_of(line)
+        level = _judged(text, header)
         if level == "error":
             self.errors.append(number)
-            self._in_traceback = b"Traceback (most recent" in line
+            if _TRACEBACK.search(text):
+                self._open[key_of(header)] = number
         elif level == "warning":
             self.warnings.append(number)
+
+    def _goes_on(self, message: str, header: Header, number: int) -> bool:
+        """Whether a line belongs to a traceback: indented lines, and the first that is not, the error itself."""
+        key = key_of(header)
+        if key not in self._open and not header.is_loggers:
+            key = next((k for k in self._open if k[0] == header.who), key)
+        if key not in self._open:
+            for old, last in list(self._open.items()):
+                if number - last > _MAX_TRACEBACK_LINES:
+                    del self._open[old]
+            return False
+        if message[:1] in (" ", "\t", "|") or not message.strip():
+            self._open[key] = number
+        else:
+            del self._open[key]
+        return True
 
     def _skip_long_line(self, fd: int, data: bytes, end: int) -> bool:
         """A line longer than a window is judged by its beginning. False: its end is not there yet."""

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from qinspect.inspector.logs.blocks import (
-    TRACEBACK,
-    Block,
-    JsonBlock,
-    TableBlock,
-    TracebackBlock,
-    WarningBlock,
-    jsonable,
-)
+from qinspect.inspector.logs.blocks import Block, JsonBlock, TableBlock, WarningBlock
 from qinspect.inspector.logs.command import read_command, requested_by
 from qinspect.inspector.logs.conclusions import Conclusions, Note, Setting
+from qinspect.inspector.logs.encoding import Transcoder, units_in
+from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
 from qinspect.inspector.logs.event import Kind, LogEvent
-from qinspect.inspector.logs.header import Header, iso_time
-from qinspect.inspector.logs.patterns import Pattern, Patterns, convert, load_patterns
-from qinspect.inspector.logs.progress import Bar, may_hold_bar, read_bar
+from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
+from qinspect.inspector.logs.metrics import python_dict
+from qinspect.inspector.logs.patterns import MAX_MATCHED_CHARACTERS, Pattern, Patterns, convert, load_patterns
+from qinspect.inspector.logs.progress import Bar, Thinning, may_hold_bar, read_bar
+from qinspect.inspector.logs.record import Record, record_of
+from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
+from qinspect.inspector.logs.tracebacks import BARE_EXCEPTION, TRACEBACK, BoxBlock, TracebackBlock, begins_traceback
 from qinspect.inspector.text import visible
 
 MAX_PART_BYTES = 65_536
-"""Of a line, or of a part between carriage returns, this much is looked at; the rest is counted in `cut_bytes`."""
+"""Of a line, or of a part between carriage returns, this much is looked at, half at its beginning and half at its end;
+the rest is counted in `cut_bytes`."""
+_HALF = MAX_PART_BYTES // 2
 MAX_TEXT_CHARACTERS = 4_000
 MAX_SETTINGS = 1_000
 _TEMPLATE = re.compile(r"\{(\w+)\}")
 _STARTS_BLOCK = ("|", "{")
+_COLUMN = " " * 10
+"""Lines that begin so can be of a logger that writes in columns."""
+_MESSAGE_LINES = 20
+"""Lines of an exception that are looked at for what can be concluded from them."""
+_BEFORE_BARS = frozenset("([0123456789")
+_BOXES = ("╭", "┌", "+--", " ")
+# An exception at the end of a long line, behind dots or a bar that no line end closed
+_LATE_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,8}\w{0,80}(?:Error|Exception|Interrupt): .*")
+_PLACE_AT_END = re.compile(r" {2,}([\w.-]{1,80}:\d{1,6})$")
+At = tuple[int, int]
 
 
 class LogParser:
@@ -44,18 +53,23 @@ class LogParser:
         self._patterns = load_patterns() if patterns is None else patterns
         self._conclusions = Conclusions()
         self._events: list[LogEvent] = []
-        self._parts: list[bytes] = []
-        self._held = 0
+        self._transcoder = Transcoder()
+        self._head: list[bytes] = []
+        self._tail: list[bytes] = []
+        self._head_size = self._tail_size = self._held = 0
         self._position = self._part_offset = self._line_offset = 0
         self._line = 1
         self._line_has_text = False
-        self._block: Block | None = None
-        self._block_at = (1, 0)
+        self._talk = Conversation()
+        self._learnt = Learnt()
+        self._folded: tuple[str, Header, At] | None = None
         self._bar: Bar | None = None
         self._bar_said = True
         self._bar_at = (1, 0)
+        self._thinning = Thinning()
         self._phase = ""
         self._said: dict[tuple[str, str], Any] = {}
+        self._unit = 1
         self._closed = False
         self.cut_bytes = 0
         for name, value in requested_by(argv).items():
@@ -64,15 +78,13 @@ class LogParser:
     @property
     def n_lines(self) -> int:
         """Lines begun so far."""
-        return self._line - (0 if self._position > self._line_offset else 1)
+        begun = self._position > self._line_offset or self._transcoder.n_held > 0
+        return self._line - (0 if begun else 1)
 
     def feed(self, data: bytes) -> list[LogEvent]:
         """Take the next bytes; returns the events that are certain now. The list is the caller's."""
-        *lines, last = data.split(b"\n")
-        for line in lines:
-            self._take(line)
-            self._end_line()
-        self._take(last)
+        for encoding, mark, piece in self._transcoder.feed(data):
+            self._feed(piece, encoding, mark)
         return self._drain()
 
     def close(self) -> list[LogEvent]:
@@ -80,10 +92,14 @@ class LogParser:
         if self._closed:
             return []
         self._closed = True
+        for encoding, mark, piece in self._transcoder.close():
+            self._feed(piece, encoding, mark)
         if self._held or self._line_has_text:
             self._end_part()
             self._end_bar()
-        self._end_block()
+        self._end_folded()
+        for opened in self._talk:
+            self._finish(opened)
         for note in self._conclusions.notes(final=True):
             at = (note.lines[0] if note.lines else self.n_lines, 0)
             self._say("note", {"text": note.text, "rule": note.rule, "lines": list(note.lines)}, at)
@@ -99,7 +115,7 @@ class LogParser:
 
     def pending_progress(self) -> dict[str, Any] | None:
         """Fields of a bar in the line that is still open, which tqdm ends only with its next update; None if none."""
-        raw = b"".join(self._parts)
+        raw = b"".join(self._head)
         bar = read_bar(without_escapes(raw.decode("utf-8", "replace"))) if may_hold_bar(raw) else None
         return self._bar_fields(bar) if bar else None
 
@@ -109,60 +125,128 @@ class LogParser:
 
     # --- bytes to lines and parts ---
 
+    def _feed(self, data: bytes, encoding: str, mark: int) -> None:
+        self._position += mark
+        self._unit = 1 if encoding == "utf-8" else 2
+        if mark:
+            self._part_offset = self._position
+        *lines, last = data.split(b"\n")
+        for line in lines:
+            size = len(line)
+            raw = line[:-1] if line.endswith(b"\r") else line
+            if self._held or size > _HALF or self._bar is not None or self._unit != 1 or b"\r" in raw:
+                self._take(line)
+                self._end_part()
+            else:  # a whole line, as most are
+                self._position += size
+                if raw:
+                    self._read_part(raw, self._part_offset)
+            self._end_line()
+        self._take(last)
+
     def _take(self, data: bytes) -> None:
         if b"\r" in data:
             *parts, data = data.split(b"\r")
+            thinning, unit = self._thinning, self._unit
             for part in parts:
-                self._hold(part)
-                self._end_part()
-                self._position += 1
+                if not self._held and unit == 1 and thinning.skips(part):
+                    thinning.latest, thinning.at = part, (self._line, self._part_offset)
+                    self._position += len(part) + 1
+                else:
+                    self._hold(part)
+                    self._end_part()
+                    self._position += unit
                 self._part_offset = self._position
         self._hold(data)
 
     def _hold(self, part: bytes) -> None:
         if not part:
             return
-        room = MAX_PART_BYTES - self._held
+        size = len(part)
+        self._held += size
+        self._position += size if self._unit == 1 else units_in(part, "utf-16-le")
+        room = _HALF - self._head_size
         if room > 0:
-            kept = part[:room]
-            self._parts.append(kept)
-            self._held += len(kept)
-        self.cut_bytes += max(0, len(part) - max(0, room))
-        self._position += len(part)
+            self._head.append(part[:room])
+            self._head_size += min(room, size)
+            part = part[room:]
+        if part:
+            self._tail.append(part)
+            self._tail_size += len(part)
+            if self._tail_size > 4 * _HALF:
+                last = b"".join(self._tail)[-_HALF:]
+                self._tail, self._tail_size = [last], len(last)
 
     def _end_part(self) -> None:
         if not self._held:
             return
-        raw = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts, self._held = [], 0
+        raw = self._head[0] if len(self._head) == 1 else b"".join(self._head)
+        tail = b"".join(self._tail)[-_HALF:] if self._tail else b""
+        left_out = self._held - len(raw) - len(tail)
+        self._head, self._tail, self._head_size, self._tail_size, self._held = [], [], 0, 0, 0
+        self.cut_bytes += left_out
+        if not tail and self._thinning.skips(raw):
+            self._thinning.latest, self._thinning.at = raw, (self._line, self._part_offset)
+            self._line_has_text = True
+        elif left_out:
+            self._read_part(raw, self._part_offset)
+            self._read_tail(tail.decode("utf-8", "replace"), (self._line, self._position - self._unit * len(tail)))
+        else:
+            self._read_part(raw + tail if tail else raw, self._part_offset)
+
+    def _read_part(self, raw: bytes, offset: int) -> None:
         text = without_escapes(raw.decode("utf-8", "replace")).rstrip()
         if not text:
             return
         self._line_has_text = True
-        at = (self._line, self._part_offset)
+        at = (self._line, offset)
         bar = read_bar(text) if may_hold_bar(raw) else None
         if bar is None:
-            self._end_bar()
+            if self._bar is not None:
+                self._end_bar()
             self._read(text, at)
             return
         self._progress(bar, at)
         if bar.size < len(text):
             self._read(text[bar.size :].lstrip(), at)
+        else:
+            self._thinning.begin(raw)
+
+    def _read_tail(self, text: str, at: At) -> None:
+        """The end of a line whose middle was not kept: what ended the run can stand there."""
+        text = without_escapes(text).rstrip()
+        message = text[-MAX_MATCHED_CHARACTERS:]
+        found = _LATE_EXCEPTION.search(message)
+        if found:
+            self._read(found[0], at)
+        elif may_hold_bar(message.encode()):
+            bar = read_bar(message)
+            if bar:
+                self._progress(bar, at)
+        else:
+            for pattern, match in self._patterns.match(message):
+                if pattern.needle:
+                    self._apply(pattern, match, message, NO_HEADER, at)
 
     def _end_line(self) -> None:
-        self._end_part()
         if self._bar is not None:
             self._end_bar()
-        if not self._line_has_text and self._block is not None and not self._block.blank():
-            self._end_block()
+        if not self._line_has_text and self._talk:
+            for opened in self._talk.of(""):
+                if not opened.block.blank():
+                    self._finish(opened)
+        if self._talk and self._line % MAX_SILENCE_LINES == 0:
+            for opened in self._talk:
+                if self._line - opened.last_line >= MAX_SILENCE_LINES:
+                    self._finish(opened)
         self._line_has_text = False
         self._line += 1
-        self._position += 1
+        self._position += self._unit
         self._part_offset = self._line_offset = self._position
 
     # --- bars ---
 
-    def _progress(self, bar: Bar, at: tuple[int, int]) -> None:
+    def _progress(self, bar: Bar, at: At) -> None:
         """A bar is said when it begins, when its percent or its clock moves by one, and at its end: a log of a fast
         loop has a thousand times as many states as a screen can show."""
         before = self._bar
@@ -170,18 +254,27 @@ class LogParser:
         if new:
             self._end_bar()
         moved = new or before is None or _percent(before) != _percent(bar) or before.elapsed_s != bar.elapsed_s
+        self._thinning.end()
         self._bar, self._bar_at, self._bar_said = bar, at, moved
         if moved:
             self._say("progress", self._bar_fields(bar), at)
 
     def _end_bar(self) -> None:
+        skipped = self._thinning.end()
+        if skipped is not None and self._bar is not None:
+            bar = read_bar(skipped.decode("utf-8", "replace"))
+            if bar:
+                self._bar, self._bar_at, self._bar_said = bar, self._thinning.at, False
         if self._bar is not None and not self._bar_said:
             self._say("progress", self._bar_fields(self._bar), self._bar_at)
         self._bar, self._bar_said = None, True
 
     def _bar_fields(self, bar: Bar) -> dict[str, Any]:
+        name = bar.name
+        if name[:1] in _BEFORE_BARS or " | " in name:  # a worker's bar; `(1/4): Calibrating` is a name
+            name = name[self._patterns.header(name, self._learnt.patterns).size :].strip() or name
         return {
-            "name": visible(bar.name, 200) or self._phase or "progress",
+            "name": visible(name, 200) or self._phase or "progress",
             "done": bar.done,
             "total": bar.total,
             "unit": visible(bar.unit, 40),
@@ -192,85 +285,230 @@ class LogParser:
 
     # --- text ---
 
-    def _read(self, text: str, at: tuple[int, int]) -> None:
-        header = self._patterns.header(text)
-        self._conclusions.last_text_line = at[0]
-        block = self._block
-        if block is not None:
-            if block.add(text, bool(header.level or header.time)):
-                self._say_block(at)
+    def _read(self, text: str, at: At) -> None:
+        opened = self._talk.plain
+        if opened is not None and text.startswith("  ") and not text.startswith(_COLUMN):
+            if opened.block.add(text, headed=False):  # a line of a traceback, or of an object
+                self._conclusions.last_text_line = opened.last_line = at[0]
+                if opened.block.events or opened.block.done:
+                    self._say_block(opened, at)
                 return
-            self._end_block()
-        if self._starts_block(text, at):
-            return
+        header = self._patterns.header(text, self._learnt.patterns)
+        self._conclusions.last_text_line = at[0]
+        if self._folded is not None:
+            if not header.level and self._unfold(text):
+                return
+            self._end_folded()
+        if not header.size and self._talk and self._learnt.look_for_traceback(text):
+            header = self._patterns.header(text, self._learnt.patterns)
         message = text[header.size :] if header.size else text
-        if TRACEBACK in message:
-            self._begin(TracebackBlock(text), at)
+        begins = TRACEBACK in message and begins_traceback(message)
+        if self._talk and not begins and self._goes_on(message, header, at):
             return
-        self._message(message, header, at)
+        if self._starts_block(message, header, at):
+            return
+        if not header.size and self._learnt.look(text):
+            header = self._patterns.header(text, self._learnt.patterns)
+            message = text[header.size :]
+        if TRACEBACK in message and self._starts_traceback(message, header, at):
+            return
+        if header.form == "rich" and header.level in ("warning", "error"):
+            self._folded = (message, header, at)
+            return
+        self._message(message, header, at, text)
 
-    def _starts_block(self, text: str, at: tuple[int, int]) -> bool:
-        if text.startswith(_STARTS_BLOCK):
-            if TableBlock.starts(text):
-                return self._begin(TableBlock(text), at)
-            if JsonBlock.starts(text):
-                block = JsonBlock()
-                self._begin(block, at)
-                block.add(text, headed=False)
-                self._say_block(at)
+    def _goes_on(self, message: str, header: Header, at: At) -> bool:
+        """Whether a line belongs to a block that its speaker began; blocks that it ends are finished."""
+        opened = self._talk.find(header)
+        if opened is not None:
+            same = opened.key == key_of(header)
+            if not message.strip() and opened.block.blank():
                 return True
-        if "Warning: " in text:
-            found = WarningBlock.STARTS.match(text[:MAX_TEXT_CHARACTERS])
-            if found:
-                return self._begin(WarningBlock(found), at)
+            if opened.block.add(message, headed=header.is_loggers and not same):
+                if opened.repeats is None and opened.key != NOBODY:
+                    opened.repeats = same
+                opened.last_line = at[0]
+                self._say_block(opened, at)
+                return True
+            if same or opened.repeats is not None:
+                self._finish(opened)
+        for other in self._talk.interrupted(header):
+            self._finish(other)
         return False
 
-    def _begin(self, block: Block, at: tuple[int, int]) -> bool:
-        self._block, self._block_at = block, at
+    def _starts_block(self, message: str, header: Header, at: At) -> bool:
+        if message.startswith(_STARTS_BLOCK):
+            if TableBlock.starts(message):
+                return self._begin(TableBlock(message), header, at)
+            if not header.level and JsonBlock.starts(message):
+                block = JsonBlock()
+                self._begin(block, header, at)
+                block.add(message, headed=False)
+                self._say_block(self._talk.last, at)
+                return True
+        if message.startswith(_BOXES) and BoxBlock.starts(message):
+            return self._begin(BoxBlock(message), header, at)
+        if "Warning: " in message and not header.level:
+            found = WarningBlock.STARTS.match(message[:MAX_TEXT_CHARACTERS])
+            if found:
+                return self._begin(WarningBlock(found), header, at)
+        return False
+
+    def _starts_traceback(self, message: str, header: Header, at: At) -> bool:
+        start = message.find(TRACEBACK)
+        before = message[:start]
+        if not message.startswith(":", start + len(TRACEBACK)) or len(before) > MAX_TEXT_CHARACTERS:
+            return False
+        indented = before.strip() in ("", "+ Exception Group")
+        self._begin(TracebackBlock(message if indented else message[start:]), header, at)
+        if not indented:
+            self._learnt.wait_for(before, self._talk.last)
         return True
 
-    def _say_block(self, at: tuple[int, int]) -> None:
+    def _begin(self, block: Block, header: Header, at: At) -> bool:
+        ended = self._talk.add(block, header, at)
+        if ended:
+            self._finish(ended)
+        return True
+
+    def _say_block(self, opened: Open, at: At) -> None:
         """Say what the block has to say, and forget it if it is done. at: its last line, on which anything after the
         first thing said began."""
-        block = self._block
-        if block is None:
-            return
+        block = opened.block
         for kind, fields in block.events:
-            self._say(kind, fields, self._block_at)
-            self._block_at = at
+            record = record_of(fields["json"]) if kind == "result" else None
+            if kind in ("error", "warning"):
+                self._conclude_from(fields, opened.at)
+            if record:
+                self._record(record, opened.at)
+            else:
+                self._say(kind, {**fields, "who": opened.who} if opened.who else fields, opened.at)
+            opened.at = at
         block.events.clear()
         if block.done:
-            self._block = None
+            self._talk.remove(opened)
 
-    def _end_block(self) -> None:
-        if self._block is not None:
-            self._block.finish()
-            self._say_block(self._block_at)
+    def _conclude_from(self, said: dict[str, Any], at: At) -> None:
+        """What an exception or a warning says can be a sentence from which something is concluded."""
+        last = str(said.get("traceback", "")).rsplit("\n    ", 1)[-1].split("\n")[-_MESSAGE_LINES:]
+        for line in dict.fromkeys([str(said["text"]), *(text.strip() for text in last)]):
+            for pattern, match in self._patterns.match(line):
+                if pattern.concludes:
+                    self._conclusions.count(pattern, pattern.groups(match), at[0])
 
-    def _message(self, message: str, header: Header, at: tuple[int, int]) -> None:
+    def _finish(self, opened: Open) -> None:
+        opened.block.finish()
+        self._talk.remove(opened)
+        self._say_block(opened, opened.at)
+
+    def _record(self, record: Record, at: At) -> None:
+        """A line of a log that is a JSON object."""
+        if record.wrapped:
+            header = self._patterns.header(record.message, self._learnt.patterns)
+            who = f"{record.who} {header.who}".strip()
+            header = Header(header.time or record.time, header.level, header.where, header.size, who, "json")
+            message = record.message[header.size :]
+            if self._talk and self._goes_on(message, header, at):
+                return
+            if not self._starts_block(message, header, at) and not (
+                TRACEBACK in message and self._starts_traceback(message, header, at)
+            ):
+                self._message(message, header, at, message)
+            return
+        header = Header(record.time, record.level, record.where, 0, record.who, "json")
+        if TRACEBACK in record.exception:
+            if record.message:
+                self._message(record.message, header, at, record.message)
+            block = TracebackBlock(TRACEBACK + ":")
+            start = record.exception.find(TRACEBACK)
+            for line in record.exception[start:].split("\n")[1:]:
+                if line.strip():
+                    block.add(line, headed=False)
+            block.finish()
+            for kind, fields in block.events:
+                self._say(kind, {**fields, "who": record.who} if record.who else fields, at)
+            return
+        message = record.message
+        if record.exception and record.exception.strip().split("\n")[0] not in message:
+            message = f"{message}: {record.exception.strip().splitlines()[-1]}" if record.exception.strip() else message
+        self._message(message, header, at, message)
+
+    # --- messages that rich folded into a column ---
+
+    def _unfold(self, text: str) -> bool:
+        if self._folded is None:
+            return False
+        message, header, at = self._folded
+        if not text.startswith(" " * max(12, header.size - 1)) or len(message) > MAX_TEXT_CHARACTERS:
+            return False
+        place = _PLACE_AT_END.search(message)
+        kept, end = (message[: place.start()], message[place.start() :]) if place else (message, "")
+        self._folded = (f"{kept.rstrip()} {text.strip()}{end}", header, at)
+        return True
+
+    def _end_folded(self) -> None:
+        if self._folded is None:
+            return
+        message, header, at = self._folded
+        self._folded = None
+        place = _PLACE_AT_END.search(message)
+        if place:
+            message = message[: place.start()].rstrip()
+            header = Header(header.time, header.level, place[1], header.size, header.who, header.form)
+        self._message(message, header, at, message)
+
+    # --- one message ---
+
+    def _message(self, message: str, header: Header, at: At, text: str) -> None:
+        """text: the whole line, for patterns that know what was learnt to be a speaker as a part of the message."""
+        if header.size:
+            message = message.lstrip()
         found = self._patterns.match(message)
-        kinds = {(p.level or p.kind) for p, _ in found}
-        if header.level in ("warning", "error") and header.level not in kinds:
-            self._say(header.level, self._common(message, header), at)
+        if not found and header.form == "" and header.who:
+            found = self._patterns.match(text)
+        if header.level:
+            if header.level in ("warning", "error"):
+                kinds = {(p.level or p.kind) for p, _ in found}
+                if header.level not in kinds and "error" not in kinds and any(map(str.isalnum, message)):
+                    self._say(header.level, self._common(message, header), at)
+            else:
+                self._conclusions.calm()
+        said: set[str] = set()
         for pattern, match in found:
-            self._apply(pattern, match, message, header, at)
+            kind = "error" if pattern.kind == "error" else pattern.name
+            if kind not in said:
+                self._apply(pattern, match, message, header, at)
+            said.add(kind)
         if found:
             return
         if message.startswith("{'"):
-            fields = _python_dict(message)
+            fields = python_dict(message)
             if fields:
-                self._say("point", {"name": "metrics", "fields": fields}, at)
+                self._say("point", {"name": str(fields.get("process", "metrics")), "fields": fields}, at)
             return
-        for name, value in requested_by(read_command(message)).items():
-            self._say("setting", {"name": name, "value": value, "role": "requested", "pattern": "command"}, at)
+        if not header.level:
+            if BARE_EXCEPTION.match(message):
+                self._say("error", {**self._common(message, header), "type": message.split(":")[0]}, at)
+                return
+            if len(message) > MAX_MATCHED_CHARACTERS:
+                late = _LATE_EXCEPTION.search(message[-MAX_MATCHED_CHARACTERS:])
+                if late:
+                    self._say("error", {**self._common(late[0], header), "type": late[0].split(":")[0]}, at)
+                return
+        if " --" in message:
+            for name, value in requested_by(read_command(message)).items():
+                fields = {"name": name, "value": value, "role": "requested", "pattern": "command"}
+                self._say("setting", fields, at)
 
     def _common(self, message: str, header: Header) -> dict[str, Any]:
-        fields: dict[str, Any] = {"text": visible(message, MAX_TEXT_CHARACTERS)}
+        fields: dict[str, Any] = {"text": visible(both_ends(message, MAX_TEXT_CHARACTERS - 8), MAX_TEXT_CHARACTERS)}
         if header.where:
             fields["where"] = visible(header.where, 200)
         time = iso_time(header.time) if header.time else ""
         if time:
             fields["time"] = time
+        if header.who:
+            fields["who"] = visible(header.who, 200)
         return fields
 
     def _apply(self, pattern: Pattern, match: re.Match[str], message: str, header: Header, at: tuple[int, int]) -> None:
@@ -289,13 +527,15 @@ class LogParser:
         elif kind == "point":
             self._say("point", {"name": pattern.point or pattern.name, "fields": groups, "pattern": pattern.name}, at)
         elif kind == "progress":
-            self._say("progress", _counted(pattern.name, groups), at)
+            self._say("progress", _counted(pattern.phase or pattern.name, groups), at)
         elif kind == "warning":
             self._say("warning", {**common, "pattern": pattern.name}, at)
         elif kind == "error":
             self._say("error", {**common, "pattern": pattern.name}, at)
         elif kind == "note":
             self._say("note", {"text": common["text"], "rule": pattern.name, "lines": [at[0]]}, at)
+        if pattern.concludes or kind == "count":
+            self._conclusions.count(pattern, groups, at[0])
         self._settings(pattern, groups, at)
 
     def _settings(self, pattern: Pattern, groups: dict[str, Any], at: tuple[int, int]) -> None:
@@ -318,7 +558,7 @@ class LogParser:
 
 
 def _percent(bar: Bar) -> int:
-    return int(100 * bar.done / bar.total) if bar.total else -1
+    return bar.percent if bar.percent >= 0 or not bar.total else int(100 * bar.done / bar.total)
 
 
 def _filled(template: Any, groups: dict[str, Any]) -> Any:
@@ -349,14 +589,3 @@ def _counted(name: str, groups: dict[str, Any]) -> dict[str, Any]:
         "eta_s": number("eta_s"),
         "elapsed_s": number("elapsed_s"),
     }
-
-
-def _python_dict(text: str) -> dict[str, Any] | None:
-    """What `print({...})` of plain values wrote, as transformers' Trainer does for its metrics; None if it is not."""
-    if len(text) > MAX_TEXT_CHARACTERS or not text.endswith("}"):
-        return None
-    try:
-        made = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    return jsonable(made) if isinstance(made, dict) and made else None

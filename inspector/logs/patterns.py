@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -13,13 +13,13 @@ from typing import Any
 
 from qinspect.inspector.config import config_path
 from qinspect.inspector.logs.event import LEVELS
-from qinspect.inspector.logs.header import MACROS, Header, HeaderFormat, read_header
+from qinspect.inspector.logs.header import MACROS, Formats, Header, header_format, read_header
 from qinspect.inspector.text import visible
 
-PATTERN_KINDS = ("phase", "progress", "point", "warning", "error", "setting", "note")
+PATTERN_KINDS = ("phase", "progress", "point", "warning", "error", "setting", "note", "count")
 MAX_MATCHED_CHARACTERS = 4096
-"""A pattern sees the first this many characters of a message."""
-_STRINGS = ("name", "tool", "regex", "kind", "text", "phase", "point", "needle", "level")
+"""A pattern sees the first this many characters of a message; one with a needle, the last as many too."""
+_STRINGS = ("name", "tool", "regex", "kind", "text", "phase", "point", "needle", "level", "concludes", "whole", "of")
 _TABLES = ("convert", "effective", "requested")
 _FLAGS = ("starts_run", "ends_run")
 _REPEATED_REPEAT = re.compile(r"(?<!\\)[+*}]\)+(?:[+*]|\{\d*,)")
@@ -39,6 +39,9 @@ class Pattern:
     point: str = ""
     needle: str = ""
     level: str = ""
+    concludes: str = ""
+    whole: str = ""
+    of: str = ""
     convert: dict[str, str] = field(default_factory=dict)
     effective: dict[str, Any] = field(default_factory=dict)
     requested: dict[str, Any] = field(default_factory=dict)
@@ -56,23 +59,39 @@ class Patterns:
 
     by_start: dict[str, list[Pattern]]
     anywhere: list[Pattern]
-    headers: dict[str, list[HeaderFormat]]
+    by_word: dict[str, list[Pattern]]
+    """Of `anywhere`, those whose needle has a whole word, by it: a message without the word need not be searched."""
+    words: frozenset[str]
+    """Those words."""
+    wordless: list[Pattern]
+    headers: Formats
     problems: tuple[str, ...] = ()
 
-    def header(self, text: str) -> Header:
-        """What a logger wrote before the message."""
-        return read_header(text, self.headers)
+    def header(self, text: str, learnt: Sequence[re.Pattern[str]] = ()) -> Header:
+        """What stands before the message. learnt: speakers that this log has, see `speakers`."""
+        return read_header(text, self.headers, learnt)
 
     def match(self, message: str) -> list[tuple[Pattern, re.Match[str]]]:
         """The first anchored pattern that fits the message, then every one with a needle that is found in it."""
         made = []
-        message = message[:MAX_MATCHED_CHARACTERS]
-        for pattern in (*self.by_start.get(message[:_KEY], ()), *self.by_start.get("", ())):
-            found = pattern.regex.match(message)
+        head = message[:MAX_MATCHED_CHARACTERS]
+        for pattern in (*self.by_start.get(head[:_KEY], ()), *self.by_start.get("", ())):
+            found = pattern.regex.match(head)
             if found:
                 made.append((pattern, found))
                 break
-        for pattern in self.anywhere:
+        made += self._with_needle(head)
+        if len(message) > MAX_MATCHED_CHARACTERS:
+            made += self._with_needle(message[MAX_MATCHED_CHARACTERS:][-MAX_MATCHED_CHARACTERS:])
+        return made
+
+    def _with_needle(self, message: str) -> list[tuple[Pattern, re.Match[str]]]:
+        made = []
+        candidates = self.wordless
+        words = message.split(" ")
+        if not self.words.isdisjoint(words):
+            candidates = [*candidates, *(p for w in sorted(self.words.intersection(words)) for p in self.by_word[w])]
+        for pattern in candidates:
             if pattern.needle in message:
                 found = pattern.regex.search(message)
                 if found:
@@ -116,16 +135,28 @@ def _assemble(config: Path | None) -> Patterns:
     if config is not None:
         made += _compile_all(_user_tables(config, problems), str(config), problems)
     made += _compile_all(shipped["log_pattern"], "patterns.toml", problems)
-    headers: dict[str, list[HeaderFormat]] = {}
-    for table in shipped["log_header"]:
-        form = HeaderFormat(table["name"], re.compile(_expanded(table["regex"])), table["first"])
-        for character in form.first:
-            headers.setdefault(character, []).append(form)
+    headers = Formats()
+    for kind in ("log_speaker", "log_header"):
+        for table in shipped[kind]:
+            regex = table["regex"]
+            form = header_format(
+                table["name"], regex, table["first"], speaker=kind == "log_speaker", nested=table.get("nested", False)
+            )
+            headers.add(form, regex)
     by_start: dict[str, list[Pattern]] = {}
     for pattern in made:
         if not pattern.needle:
             by_start.setdefault(_start(pattern.regex.pattern), []).append(pattern)
-    return Patterns(by_start, [p for p in made if p.needle], headers, tuple(problems))
+    by_word: dict[str, list[Pattern]] = {}
+    wordless = []
+    anywhere = [p for p in made if p.needle]
+    for pattern in anywhere:
+        whole_words = [w for w in pattern.needle.split(" ")[1:-1] if w]
+        if whole_words:
+            by_word.setdefault(max(whole_words, key=len), []).append(pattern)
+        else:
+            wordless.append(pattern)
+    return Patterns(by_start, anywhere, by_word, frozenset(by_word), wordless, headers, tuple(problems))
 
 
 def _user_tables(config: Path, problems: list[str]) -> list[Any]:

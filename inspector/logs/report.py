@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from qinspect.inspector.logs.blocks import jsonable
 from qinspect.inspector.logs.conclusions import Note
+from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.rules import value_text
 from qinspect.inspector.logs.summary import LogSummary, Message, PointRow
 from qinspect.inspector.table import Column, Table
@@ -68,6 +69,7 @@ def _message(m: Message) -> dict[str, Any]:
         "last_line": m.last_line,
         "where": m.fields.get("where"),
         "category": m.fields.get("category"),
+        "who": m.fields.get("who"),
     }
 
 
@@ -175,7 +177,7 @@ def _messages(kind: str, messages: list[Message]) -> str:
     for m in messages:
         times = f" (x{count(m.count)})" if m.count > 1 else ""
         category = f"{m.fields['category']}: " if m.fields.get("category") else ""
-        made.append(f"  line {m.line}{times}  {category}{visible(m.text, 400)}")
+        made.append(f"  line {m.line}{times}  {category}{visible(both_ends(m.text, 400))}")
         if m.fields.get("traceback"):
             made += [f"    {visible(line)}" for line in str(m.fields["traceback"]).split("\n")]
     n = sum(m.count for m in messages)

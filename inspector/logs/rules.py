@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from qinspect.inspector.logs.conclusions import ALPHA, CALIBRATION_SETTINGS, Note, Run, same_value
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.logs.ends import both_ends
+from qinspect.inspector.text import count, some, visible
 
 
 def conclude(run: Run, *, complete: bool, last_text_line: int) -> list[Note]:
     """All conclusions of a run. complete: nothing more comes."""
-    made = [*_model(run), *_alpha(run), *_settings(run), *run.extra, *_results(run)]
+    made = [*_model(run), *_alpha(run), *_settings(run), *run.extra, *_results(run), *_sentences(run), *_not_finite(run)]
     return [*made, *_end(run, last_text_line)] if complete else made
 
 
@@ -113,11 +114,41 @@ def _results(run: Run) -> list[Note]:
     return made
 
 
+def _sentences(run: Run) -> list[Note]:
+    """What tools said themselves."""
+    return [
+        Note(said.text(run.said), name, (said.first,) if said.first == said.last else (said.first, said.last))
+        for name, said in run.said.items()
+        if said.pattern.concludes
+    ]
+
+
+def _not_finite(run: Run) -> list[Note]:
+    made = []
+    for (name, key), (n, first, line, last) in run.not_finite.items():
+        where = ", ".join(f"{k} {value_text(v)}" for k, v in first.items() if k in ("layer", "module", "step", "epoch"))
+        text = f"{key} is {first[key]} in {count(n)} of {some(run.n_points.get(name, n), 'row')} of {name}"
+        text += f", first at {where}" if where else ""
+        made.append(Note(visible(text, 400), "not-finite", (line,) if line == last else (line, last)))
+    return made
+
+
 def _end(run: Run, last_text_line: int) -> list[Note]:
-    if run.failure:
-        text, line = run.failure
-        after = f" after '{run.phase[0]}'" if run.phase else ""
-        return [Note(f"the run failed{after}: {visible(text, 400)}", "failed", (line,))]
+    after = f" after '{run.phase[0]}'" if run.phase else ""
+    if run.failures:
+        why, lines = run.failures.told()
+        return [Note(f"the run failed{after if why.startswith(':') else ''}{why}", "failed", lines)]
+    made = []
+    if run.logged:
+        text = visible(both_ends(run.logged.text, 400))
+        if last_text_line <= run.logged.line:
+            return [Note(f"the log ends with an error{after}: {text}", "ends-in-error", (run.logged.line,))]
+        which = "an error, which is" if run.n_logged == 1 else f"{count(run.n_logged)} errors, the last of which is"
+        made.append(Note(f"the log goes on after {which}: {text}", "error-logged", (run.logged.line,)))
+    return made + _incomplete(run, last_text_line)
+
+
+def _incomplete(run: Run, last_text_line: int) -> list[Note]:
     if run.bar and run.bar[1] >= last_text_line:
         fields, line = run.bar
         done, total = fields["done"], fields["total"]

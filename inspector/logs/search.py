@@ -15,13 +15,17 @@ _OVERLAP_BYTES = 4096
 
 
 class Needle:
-    """What is searched for. Raises UsageError for a regex that is not valid."""
+    """What is searched for, in the encoding of the log. Raises UsageError for a regex that is not valid, or in UTF-16."""
 
-    def __init__(self, pattern: str, *, case: bool, regex: bool) -> None:
-        encoded = pattern.encode("utf-8", "surrogateescape")
+    def __init__(self, pattern: str, *, case: bool, regex: bool, encoding: str = "utf-8") -> None:
+        encoded = pattern.encode(encoding, "surrogateescape" if encoding == "utf-8" else "replace")
         self._lower = not case and not regex and encoded.lower() != encoded.upper()
         self._plain = encoded.lower() if self._lower else encoded
         self._regex: re.Pattern[bytes] | None = None
+        if regex and encoding != "utf-8":
+            raise UsageError(
+                f"a regular expression cannot be searched for in {encoding.upper()}", cure="Search for it as text."
+            )
         if regex:
             try:
                 self._regex = re.compile(encoded, re.MULTILINE | (0 if case else re.IGNORECASE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.logs.conclusions import Note, Setting
+from qinspect.inspector.logs.ends import Ends
 from qinspect.inspector.logs.event import LogEvent
 from qinspect.inspector.logs.header import seconds_between
 from qinspect.inspector.logs.parser import LogParser
@@ -66,7 +67,7 @@ class PrintedTable:
 
 @dataclass
 class LogSummary:
-    """What a log says. left_out counts what came after the bounds above. cut_bytes: parts of lines beyond 64 kB."""
+    """What a log says. left_out counts what the bounds above left out between the first and the last. cut_bytes: parts of lines beyond 64 kB."""
 
     path: str
     n_bytes: int = 0
@@ -89,40 +90,58 @@ class Summary:
 
     def __init__(self, path: str) -> None:
         self.made = LogSummary(path)
-        self._n_points = 0
+        self._phases: Ends[Phase] = Ends(MAX_PHASES)
+        self._has_phases = False
+        self._points: Ends[tuple[str, PointRow]] = Ends(MAX_POINTS)
+        self._warnings: Ends[Message] = Ends(MAX_MESSAGES)
+        self._errors: Ends[Message] = Ends(MAX_MESSAGES)
+        self._tables: Ends[PrintedTable] = Ends(MAX_TABLES)
+        self._results: Ends[tuple[int, dict[str, Any]]] = Ends(MAX_TABLES)
+        self._notes: Ends[Note] = Ends(MAX_MESSAGES)
         self._seen: dict[tuple[str, str], Message] = {}
 
     def add(self, event: LogEvent) -> None:
         """Take one event."""
-        made, fields = self.made, event.fields
+        fields = event.fields
         if event.kind == "phase":
-            if self._room(made.phases, MAX_PHASES):
-                made.phases.append(Phase(fields["name"], fields["text"], event.line, fields.get("time", "")))
+            self._has_phases = True
+            self._phases.add(Phase(fields["name"], fields["text"], event.line, fields.get("time", "")))
         elif event.kind == "progress":
-            if made.phases:
-                made.phases[-1] = replace(made.phases[-1], progress=fields)
+            self._progress(fields, event.line)
         elif event.kind == "point":
-            if self._n_points < MAX_POINTS:
-                made.points.setdefault(fields["name"], []).append(PointRow(event.line, fields["fields"]))
-                self._n_points += 1
-            else:
-                made.left_out += 1
+            self._points.add((fields["name"], PointRow(event.line, fields["fields"])))
         elif event.kind == "warning":
-            self._message(made.warnings, event)
+            self._message(self._warnings, event)
         elif event.kind == "error":
-            self._message(made.errors, event)
-        elif event.kind == "table" and self._room(made.tables, MAX_TABLES):
-            made.tables.append(PrintedTable(event.line, tuple(fields["columns"]), tuple(map(tuple, fields["rows"]))))
-        elif event.kind == "result" and self._room(made.results, MAX_TABLES):
-            made.results.append((event.line, fields["json"]))
-        elif event.kind == "note" and self._room(made.notes, MAX_MESSAGES):
-            made.notes.append(Note(fields["text"], fields["rule"], tuple(fields["lines"])))
+            self._message(self._errors, event)
+        elif event.kind == "table":
+            self._tables.add(PrintedTable(event.line, tuple(fields["columns"]), tuple(map(tuple, fields["rows"]))))
+        elif event.kind == "result":
+            self._results.add((event.line, fields["json"]))
+        elif event.kind == "note":
+            self._notes.add(Note(fields["text"], fields["rule"], tuple(fields["lines"])))
+
+    def _progress(self, fields: dict[str, Any], line: int) -> None:
+        """A bar belongs to its phase. Where no phase is known, each bar is one."""
+        last = self._phases.latest
+        if last is None or (not self._has_phases and not _goes_on(last.progress, fields)):
+            self._phases.add(Phase(fields["name"], "", line, progress=fields))
+        else:
+            self._phases.replace_last(replace(last, progress=fields))
 
     def finish(self, parser: LogParser, n_bytes: int) -> LogSummary:
         """Close the parser and return the summary. n_bytes: length of the log."""
         for event in parser.close():
             self.add(event)
         made = self.made
+        made.phases, made.notes = self._phases.all(), self._notes.all()
+        for name, row in self._points.all():
+            made.points.setdefault(name, []).append(row)
+        # a block is told when it is complete, which can be after what came between its lines
+        made.warnings, made.errors = (sorted(m.all(), key=lambda x: x.line) for m in (self._warnings, self._errors))
+        made.tables, made.results = self._tables.all(), self._results.all()
+        kept = (self._phases, self._points, self._warnings, self._errors, self._tables, self._results, self._notes)
+        made.left_out = sum(k.left_out for k in kept)
         made.n_bytes, made.n_lines, made.cut_bytes = n_bytes, parser.n_lines, parser.cut_bytes
         made.settings = parser.settings()
         timed = [i for i, p in enumerate(made.phases) if p.time]
@@ -131,21 +150,26 @@ class Summary:
             made.phases[i] = replace(made.phases[i], seconds=seconds)
         return made
 
-    def _room(self, items: Sequence[object], limit: int) -> bool:
-        if len(items) < limit:
-            return True
-        self.made.left_out += 1
-        return False
-
-    def _message(self, messages: list[Message], event: LogEvent) -> None:
+    def _message(self, messages: Ends[Message], event: LogEvent) -> None:
         key = (event.kind, event.fields["text"])
         before = self._seen.get(key)
         if before:
             before.count += 1
             before.last_line = event.line
-        elif self._room(messages, MAX_MESSAGES):
-            self._seen[key] = Message(event.fields["text"], event.fields, event.line, event.line)
-            messages.append(self._seen[key])
+            return
+        self._seen[key] = made = Message(event.fields["text"], event.fields, event.line, event.line)
+        dropped = messages.add(made)
+        if dropped:
+            del self._seen[event.kind, dropped.text]
+
+
+def _goes_on(before: dict[str, Any] | None, after: dict[str, Any]) -> bool:
+    """Whether two states are of one bar."""
+    if before is None:
+        return False
+    return bool(
+        before["name"] == after["name"] and before["total"] == after["total"] and before["done"] <= after["done"]
+    )
 
 
 def summarize(

@@ -120,6 +120,8 @@ def test_built_in_patterns_are_sound() -> None:
     assert len(always) < 12, always  # these are tried on every line
 
 
-def test_patterns_see_the_beginning_of_a_message() -> None:
-    line = b"x" * MAX_MATCHED_CHARACTERS + b" CUDA out of memory\n"
-    assert LogParser(builtin_patterns()).feed(line) == []
+def test_patterns_see_the_beginning_and_the_end_of_a_message() -> None:
+    filler = b"x" * MAX_MATCHED_CHARACTERS
+    (found,) = LogParser(builtin_patterns()).feed(filler + b" CUDA out of memory\n")
+    assert found.fields["text"].endswith(" CUDA out of memory")
+    assert LogParser(builtin_patterns()).feed(filler + b" CUDA out of memory " + filler + b"\n") == []
