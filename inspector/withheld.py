@@ -57,14 +57,14 @@ _FLAG_WORDS = frozenset(("use", "no", "is", "has", "with", "enable", "disable", 
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,20})://(?P<user>[^\s/?#@\"'<>]*)@")
-_QUERY = re.compile(r"(?P<name>[?&;][A-Za-z0-9_.~-]{1,60}=)(?P<value>[^\s&#;\"'<>]+)")
+_QUERY = re.compile(r"(?P<name>[?&;][A-Za-z0-9_.~-]{1,60}=)(?P<value>\(not stored\)|[^\s&#;\"'<>]+)")
 _SIGNATURES = frozenset(("sig", "signature", "code"))
 _ASSIGNMENT = re.compile(
     r"(?<![A-Za-z0-9_.?&/-])(?P<name>[-+~]{0,3}[A-Za-z_][A-Za-z0-9_.-]{0,80})="
-    r"(?P<value>\"[^\"]*\"|'[^']*'|(?:(?!,[A-Za-z_][A-Za-z0-9_.-]{0,80}=)[^\s;&|\"'])+)"
+    r"(?P<value>\(not stored\)|\"[^\"]*\"|'[^']*'|(?:(?!,[A-Za-z_][A-Za-z0-9_.-]{0,80}=)[^\s;&|\"'])+)"
 )
 _OPTION = re.compile(
-    r"(?<!\S)(?P<name>--?[A-Za-z][A-Za-z0-9_-]{1,80})(?P<gap>\s+)(?P<value>\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)"
+    r"(?<!\S)(?P<name>--?[A-Za-z][A-Za-z0-9_-]{1,80})(?P<gap>\s+)(?P<value>\(not stored\)|\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)"
 )
 _ENTRY = re.compile(r"(?P<name>[\"'][A-Za-z_][A-Za-z0-9_.-]{0,80}[\"']\s*:\s*)(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*')")
 _HEADER = re.compile(

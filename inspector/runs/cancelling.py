@@ -104,9 +104,11 @@ class _Group:
     is given out again only when nobody has it."""
 
     def __init__(self, folder: Path, processes: Processes) -> None:
-        """A group that was found to be the run's just now."""
+        """Asks its first process; where that is gone, `left` asks the others."""
         self.folder, self._processes = folder, processes
-        self._known = {_key(p) for p in group_members(processes.pgid)}
+        self._known: set[tuple[int, float]] = set()
+        if command_belongs(folder, processes, is_watched(folder, processes)) is Belongs.YES:
+            self._known = {_key(p) for p in group_members(processes.pgid)}
 
     def left(self) -> list[ProcessId]:
         """Those that live."""

@@ -16,6 +16,7 @@ from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.belonging import Belongs
 from qinspect.inspector.runs.identity import ProcessId, boot_id, from_dict, host_name
 from qinspect.inspector.runs.result import Outcome, Result, read_result
+from qinspect.inspector.runs.sign import heartbeat_age_s
 from qinspect.inspector.runs.stored import problem_of, stored_json
 
 STARTING_S = 60.0
@@ -83,9 +84,17 @@ def read_processes(folder: Path) -> Processes | None:
 
 
 def processes_of(folder: Path) -> Processes | None:
-    """What process.json says; where it cannot be understood, what the processes of this host say themselves."""
+    """What process.json says; where it cannot be understood, or names a process that is not the run's, what the
+    processes of this host say themselves."""
     said = read_processes(folder)
-    if said is None or not said.problem or said.command is not None:
+    if said is None or not processes_are_visible():
+        return said
+    if said.command is not None:
+        if not said.command.is_alive() or command_belongs(folder, said, is_watched(folder, said)) is not Belongs.NO:
+            return said
+        problem = f"{files.PROCESS}: process {said.command.pid} does not say that it is the run's"
+        said = replace(said, problem=said.problem or problem)
+    elif not said.problem:
         return said
     found = belonging.search(folder)
     return replace(
@@ -112,7 +121,7 @@ def state_of(folder: Path, host: str, boot: str, created: float) -> RunState:
 
 
 def _unended(folder: Path, host: str, boot: str, created: float) -> RunState:
-    age = _heartbeat_age(folder)
+    age = heartbeat_age_s(folder, bool(boot) and boot == boot_id())
     if host and host != host_name():
         return _elsewhere(host, age)
     if boot and boot_id() and boot != boot_id():
@@ -215,13 +224,6 @@ def _ended_since(folder: Path) -> RunState | None:
 def left_over(folder: Path, processes: Processes) -> list[ProcessId]:
     """Processes of a group whose leader is gone, as far as they belong to the run."""
     return belonging.members(folder, processes.pgid)
-
-
-def _heartbeat_age(folder: Path) -> float | None:
-    try:
-        return max(0.0, time.time() - (folder / files.HEARTBEAT).stat().st_mtime)
-    except OSError:
-        return None
 
 
 def unreadable(folder: Path) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from qinspect.inspector.runs.ending import ending_of, kill_group
 from qinspect.inspector.runs.identity import ProcessId, group_members, identify
 from qinspect.inspector.runs.journal import Journal
 from qinspect.inspector.runs.result import CancelRequest, Result, read_cancel
+from qinspect.inspector.runs.sign import heartbeat
 from qinspect.inspector.runs.tail import LogTail
 from qinspect.inspector.runs.throttle import Item, Throttle
 from qinspect.inspector.runs.watch import GpuWatch
@@ -65,7 +66,7 @@ class Supervisor:
         with _names(self.folder):
             self.journal = Journal(self.folder / files.EVENTS)
             (self.folder / files.RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
-            (self.folder / files.HEARTBEAT).write_text(f"{time.time():.0f}\n")
+            (self.folder / files.HEARTBEAT).write_bytes(heartbeat())
             self._record(None)
         # from here on signals wait until they are asked for: one that came earlier would end us, and not the command
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
@@ -110,12 +111,21 @@ class Supervisor:
         now = time.monotonic()
         if now - self._beat >= HEARTBEAT_S:
             self._beat = now
-            with contextlib.suppress(OSError):  # its time is what counts, and needs no room on the disk
-                os.utime(self.folder / files.HEARTBEAT)
+            self._give_sign()
         self._write_all(self.tail.read(_READ_S_PER_TICK), now)
         for item in (*self.throttle.due(now), *self.gpus.due(now)):
             self._write(*item)
         self._enforce_cancel(pgid)
+
+    def _give_sign(self) -> None:
+        """Neither the time of the file nor the same bytes again need room on the disk."""
+        with contextlib.suppress(OSError):
+            os.utime(self.folder / files.HEARTBEAT)
+            handle = os.open(self.folder / files.HEARTBEAT, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.pwrite(handle, heartbeat(), 0)
+            finally:
+                os.close(handle)
 
     def _enforce_cancel(self, pgid: int) -> None:
         """Send SIGKILL when the grace is over. SIGTERM was sent by who asked, unless that one asked us."""

@@ -12,7 +12,7 @@ from run_processes import WAIT_FOR_FILE, command_pid, edit, ended, kill, reopene
 from qinspect.inspector.errors import CannotSignal, RunIsNotLive, UnknownRun
 from qinspect.inspector.runs import Run, State, find, list_runs, make_spec
 from qinspect.inspector.runs import folder as files
-from qinspect.inspector.runs.identity import ProcessId, from_dict, identify
+from qinspect.inspector.runs.identity import ProcessId, from_dict, identify, time_since_boot_s
 
 
 @pytest.fixture
@@ -72,10 +72,16 @@ def test_a_run_of_another_host_is_judged_by_its_heartbeat(live: Run) -> None:
 
 def test_a_supervisor_that_stands_still_is_said(live: Run) -> None:
     os.kill(supervisor_pid(live), 19)
+    (live.folder / files.HEARTBEAT).write_text(f"{time_since_boot_s() - 3600}\n")
     os.utime(live.folder / files.HEARTBEAT, (0, time.time() - 3600))
     found = live.state()
     assert found.state is State.RUNNING
     assert "no sign for 3600 s" in found.reason
+
+
+def test_a_clock_that_was_set_does_not_make_a_supervisor_stand_still(live: Run) -> None:
+    os.utime(live.folder / files.HEARTBEAT, (0, time.time() - 3600))
+    assert live.state().reason == ""
 
 
 def test_a_result_counts_whatever_the_processes_say(live: Run) -> None:
