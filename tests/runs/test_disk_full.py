@@ -65,13 +65,17 @@ def test_a_disk_that_others_filled(small_disk: Path, tmp_path: Path) -> None:
     assert [e.seq for e in read_all_events(run.events_path)][:1] == [1]
 
 
-def test_a_full_disk_refuses_a_start(small_disk: Path) -> None:
-    fill(small_disk)
+@pytest.mark.parametrize("room", [0, 4096, 8192, 12288])
+def test_a_full_disk_refuses_a_start(room: int, small_disk: Path) -> None:
+    """Whatever file it is that finds no room, the folder is named and not the command."""
+    filler = fill(small_disk)
+    os.truncate(filler, filler.stat().st_size - room)
     with pytest.raises(CannotStartRun) as caught:
         shell("true")
     assert "No space left on device" in str(caught.value)
     assert "QINSPECT_STATE_DIR" in str(caught.value)
-    assert str(small_disk) in str(caught.value)
+    assert str(caught.value).startswith(f"{small_disk}/runs: ")
+    assert [p.name for p in small_disk.glob("runs/*")] == []
 
 
 # --- the write layer ---
