@@ -81,6 +81,7 @@ ACTIONS = (
     Action("export", ("e",), "export", "Save this view as SVG, CSV, JSON or Markdown.", OUT),
     Action("palette", ("colon",), "", "All actions by name: the command palette.", OUT),
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
+    Action("suspend", ("ctrl+z",), "", "To the shell for a moment; `fg` comes back.", OUT),
     Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
 )
 _SHARED = {a.name: a for a in ACTIONS}
@@ -128,6 +129,7 @@ RUN_ACTIONS = (
     _SHARED["palette"],
     Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT),
     _SHARED["help"],
+    _SHARED["suspend"],
     Action("quit", ("q", "ctrl+q"), "back", "Back to the models; leave where there are none.", OUT),
 )
 ALPHA = "The cursor over alpha"
@@ -152,6 +154,7 @@ DISTRIBUTION_ACTIONS = (
     _SHARED["palette"],
     Action("close", ("escape",), "", "Back to where you were.", OUT),
     _SHARED["help"],
+    _SHARED["suspend"],
     Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
 )
 EXPLORE_ACTIONS = (
@@ -182,6 +185,7 @@ EXPLORE_ACTIONS = (
     _SHARED["palette"],
     Action("close", ("escape",), "", "Drop the filter; back to where you were.", OUT),
     _SHARED["help"],
+    _SHARED["suspend"],
     Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
 )
 ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS, EXPLORE_ACTIONS)
@@ -235,7 +239,9 @@ _SHOWN = {
 }
 
 
-IN_README = ("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette")
+IN_README = (
+    *("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette", "suspend"),
+)
 """Actions that a newcomer needs besides those of the hint bar."""
 RUNS_IN_README = (
     *("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "explore", "apply_alpha", "open_output"),

@@ -14,10 +14,13 @@ from textual import events
 from textual.app import App
 
 from qinspect.tui import settings
+from qinspect.tui.actions import BY_NAME
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.runs.service import RunsService
+from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.session import Session
+from qinspect.tui.suspending import NO_SHELL, has_job_control
 from qinspect.tui.terminal import Terminal
 from qinspect.tui.theme import ANSI, DARK, THEMES
 from qinspect.tui.widgets.bars import HintBar
@@ -115,8 +118,14 @@ class QinspectApp(App[None]):
         return settings.clashing_keys(keys)
 
     async def on_event(self, event: events.Event) -> None:
-        """A key ends what the last one had to say."""
+        """A key ends what the last one had to say. What was typed before we went to the shell and not served by then
+        was meant for the shell."""
+        if isinstance(event, events.Key | events.Paste | events.MouseEvent) and event.time < self._resumed_at:
+            return
         if isinstance(event, events.Key) and not event.is_forwarded:
+            if event.key in self._suspend_keys and not isinstance(self.screen, ActionScreen):  # a dialog
+                self.suspend_to_shell()
+                return
             for hints in self.screen.query(HintBar):
                 hints.fade()
         await super().on_event(event)
@@ -135,6 +144,23 @@ class QinspectApp(App[None]):
         """Write the whole screen again: another program wrote over it."""
         if isinstance(self._driver, Terminal):
             self._driver.repaint()
+
+    @property
+    def _resumed_at(self) -> float:
+        return self._driver.resumed_at if isinstance(self._driver, Terminal) else 0.0
+
+    @property
+    def _suspend_keys(self) -> tuple[str, ...]:
+        keys = self._keymap.get("suspend")
+        return tuple(keys.split(",")) if keys else BY_NAME["suspend"].keys
+
+    def suspend_to_shell(self) -> None:
+        """What ctrl+z does everywhere."""
+        if not isinstance(self._driver, Terminal) or not has_job_control():
+            self.notify(NO_SHELL)
+            return
+        self._suspend_signal()
+        self._driver.suspend()
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""

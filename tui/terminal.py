@@ -18,6 +18,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 from qinspect.tui.frames import Frames
+from qinspect.tui.suspending import has_job_control
 
 _SYNC_START, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 _OTHER_SCREEN = "\x1b[?1049"
@@ -76,6 +77,8 @@ class Terminal(LinuxDriver):
         self._frames = Frames()
         self._output = Output(self._file, self._frames, self._say_slow)
         self._file: Any = self._output
+        self.resumed_at = 0.0
+        """When we came back from the shell last: of the clock that messages have."""
 
     def write(self, data: str) -> None:
         """Paint, or pass on what is not painting."""
@@ -93,9 +96,27 @@ class Terminal(LinuxDriver):
             self._output.frame_is_queued = True
             super().write(Output.FRAME)
 
+    def suspend(self) -> None:
+        """Give the terminal back and stop, with all of our process group: a script that started us is to stop too. When
+        the shell lets us go on, SIGCONT takes the terminal again; behind the shell (`bg`), it stops us once more."""
+        self.suspend_application_mode()
+        self._must_signal_resume = True
+        os.kill(0, signal.SIGSTOP)
+
+    def _sigtstp_application(self, *signal_and_frame: Any) -> None:
+        """Somebody else asks us to stop."""
+        if has_job_control():
+            self.suspend()
+
     def start_application_mode(self) -> None:
         """Take the terminal, and listen to its changes of size before Textual does."""
+        resumes = self._must_signal_resume
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if resumes and not self._must_signal_resume:  # else we are in the background still
+            self.resumed_at = time.monotonic()
+            self._frames.forget(shutil.get_terminal_size())
+            self._output.frame_is_queued = False
+            self._queue_frame()
         textuals = signal.getsignal(signal.SIGWINCH)
 
         def on_resize(number: int, frame: Any) -> None:

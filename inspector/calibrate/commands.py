@@ -4,8 +4,9 @@ calibration is a run, a process of its own."""
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +15,9 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
+
+if TYPE_CHECKING:
+    from qinspect.inspector.runs import Run
 
 CALIBRATION = "calibration"
 """The folder of a calibration's files in the folder of its run."""
@@ -112,20 +116,53 @@ def calibrate(
 
 
 def _resume(name_or_id: str, name: str, follow: bool) -> int:
-    """The command of an earlier run once more, on the files that it left."""
+    """The calibration of an earlier run once more, on the files that it left: its settings, said anew to this program.
+    What else its file holds is not run."""
     from qinspect.inspector.runs import commands as runs
-    from qinspect.inspector.runs import find
+    from qinspect.inspector.runs import find, ourselves
+    from qinspect.inspector.runs.guard import refuse_unsafe
 
     before = find(name_or_id)
-    command = list(before.spec.argv)
-    if "calibrate" not in command or "--here" not in command:
+    refuse_unsafe(before.folder)
+    asked = _asked_by(before)
+    if asked is None:
         raise UsageError("is no calibration", file=before.folder, found=before.spec.command)
     if before.state().state.is_live:
         cure = f"`qinspect runs logs -f {before.id}` follows it."
         raise UsageError("the calibration goes on", file=before.folder, cure=cure)
-    if "--state" not in command:
-        command += ["--state", str(before.folder / CALIBRATION)]
-    return runs.run(*command, name=name or before.spec.name, cwd=before.spec.cwd, follow_log=follow)
+    settings, state = asked
+    settings.check()
+    words = [*settings.words(), "--state", state or str(before.folder / CALIBRATION), "--here"]
+    return runs.run(
+        *ourselves("calibrate", *words), name=name or before.spec.name, cwd=before.spec.cwd, follow_log=follow
+    )
+
+
+def _asked_by(run: Run) -> tuple[Settings, str] | None:
+    """Settings and --state of a calibration run, read from its command by the same rules as a command that is typed;
+    None for another run. Raises UsageError for a command that this version does not take."""
+    from cyclopts import App, CycloptsError
+
+    from qinspect.inspector.runs import our_words
+
+    words = our_words(run.spec.argv) or ()
+    if words[:1] != ("calibrate",):
+        return None
+    app = App()
+    app.default(calibrate)
+    try:
+        called, bound, _ = app.parse_args(words[1:], print_error=False, exit_on_error=False)
+    except CycloptsError as e:
+        raise UsageError(f"its settings are not understood: {e}", file=run.folder, found=run.spec.command) from e
+    given = bound.arguments
+    if called is not calibrate or not given.get("here") or not given.get("model"):
+        return None
+    made: dict[str, Any] = {}
+    for field in fields(Settings):
+        value = given.get({"alphas": "alpha"}.get(field.name, field.name))
+        if value is not None:
+            made[field.name] = tuple(value) if isinstance(value, list) else value
+    return Settings(**made), str(given.get("state") or "")
 
 
 def _work(settings: Settings, state: str) -> int:

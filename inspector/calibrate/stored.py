@@ -120,8 +120,10 @@ class Calibration:
 
 def calibration_folder(run: Run) -> Path | None:
     """Where the files of a calibration run are, None for another run."""
-    words = run.spec.argv
-    if "calibrate" not in words:
+    from qinspect.inspector.runs import our_words
+
+    words = our_words(run.spec.argv) or ()
+    if words[:1] != ("calibrate",):
         return None
     if "--state" in words[:-1]:
         return Path(run.spec.cwd) / words[words.index("--state") + 1]

@@ -19,7 +19,7 @@ and everything that is shown.
 from qinspect.inspector.runs.journal import RunEvent, missing, read_all_events, read_events
 from qinspect.inspector.runs.result import Outcome, Result
 from qinspect.inspector.runs.run import Run, check_before_start, find, list_runs, start
-from qinspect.inspector.runs.spec import RunSpec, compare_specs, make_spec, ourselves, typed
+from qinspect.inspector.runs.spec import RunSpec, compare_specs, make_spec, our_words, ourselves, typed
 from qinspect.inspector.runs.state import RunState, State
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "list_runs",
     "make_spec",
     "missing",
+    "our_words",
     "ourselves",
     "read_all_events",
     "read_events",

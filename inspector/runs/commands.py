@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import AsJson, narrate, print_json, print_table, print_text, write
-from qinspect.inspector.runs import Run, State, check_before_start, compare_specs, find, list_runs, make_spec, start
+from qinspect.inspector.runs import Run, State, check_before_start, compare_specs, find, make_spec, start
 from qinspect.inspector.runs import show as shown
 from qinspect.inspector.runs.cancelling import DEFAULT_GRACE_S
 from qinspect.inspector.runs.folder import runs_folder
@@ -70,7 +70,7 @@ def run(
 @app.default
 def list_all(*, as_json: AsJson = False) -> int:
     """List the runs, the latest last."""
-    rows = [shown.look(r) for r in list_runs()]
+    rows = shown.look_at_all()
     if as_json:
         folder = str(runs_folder())
         print_json({"schema": "qinspect.runs/1", "folder": folder, "runs": [shown.run_json(s) for s in rows]})

@@ -14,26 +14,27 @@ def kill_group(pgid: int, number: int) -> bool:
         return False
     try:
         os.killpg(pgid, number)
-    except (ProcessLookupError, PermissionError):
+    except (ProcessLookupError, PermissionError, OverflowError):
         return False
     return True
 
 
 def ending_of(
-    returncode: int, cancel: CancelRequest | None, killed: bool, started: float, ended: float, tail: LogTail
+    returncode: int, cancel: CancelRequest | None, killed: bool, ended: float, took_s: float, tail: LogTail
 ) -> Result:
-    """The result of a command that we saw end. returncode: as subprocess has it, negative for a signal."""
+    """The result of a command that we saw end. returncode: as subprocess has it, negative for a signal. ended: seconds
+    since the epoch. took_s: by a clock that nobody sets."""
     name = signal_name(-returncode) if returncode < 0 else None
     outcome = Outcome.CANCELLED if cancel else Outcome.FINISHED if returncode == 0 else Outcome.FAILED
     notes = []
-    if name == "SIGKILL" and not killed:
+    if name == "SIGKILL" and not killed and cancel is None:
         notes.append("SIGKILL did not come from qinspect: the system sends it when memory runs out (see dmesg)")
     return Result(
         outcome=outcome,
         exit_code=returncode if returncode >= 0 else None,
         signal=name,
         ended=ended,
-        duration_s=max(0.0, ended - started),
+        duration_s=max(0.0, took_s),
         last_error=tail.last_error,
         last_line=last_line(tail.path) or None,
         cancelled_by=cancelled_by(cancel, killed) if cancel else None,

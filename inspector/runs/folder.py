@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
+import re
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.places import state_folder
+from qinspect.inspector.whole_file import replacing, unfinished_file
 
 SPEC = "spec.json"
 LOG = "log"
@@ -21,7 +21,8 @@ CANCEL = "cancel.json"
 RESULT = "result.json"
 SUPERVISOR_LOG = "supervisor.log"
 RESERVE = "reserve"
-"""A file that is there only to be given up: on a full disk, the result is written into its room."""
+"""A file that is there only to be given up: on a full disk, a request to cancel is written over its start, and the
+result into its room."""
 
 RUN_VARIABLE = "QINSPECT_RUN_ID"
 """Variable in the command's environment that holds the id of its run, the folder's name: children inherit it."""
@@ -29,8 +30,7 @@ RUN_VARIABLE = "QINSPECT_RUN_ID"
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
 """What file systems without hard links answer (FAT, some network and user-space ones)."""
 
-_MAX_JSON_BYTES = 16 << 20
-"""A file of ours larger than this is not one that we wrote."""
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 
 
 def runs_folder() -> Path:
@@ -38,57 +38,35 @@ def runs_folder() -> Path:
     return state_folder() / "runs"
 
 
+def is_run_id(name: str) -> bool:
+    """Whether a folder has a name as we give it to runs."""
+    return _ID.fullmatch(name) is not None
+
+
 def write_json(path: Path, content: object) -> None:
     """Replace `path` at once: temp file, fsync, rename. Raises OSError; then the old file is still there."""
-    temporary = _write_temporary(path, content)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as f:
+        _write(f, content)
 
 
 def create_json(path: Path, content: object) -> bool:
     """The same for a file that only its first writer makes. False: another was first. Raises OSError."""
-    temporary = _write_temporary(path, content)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as e:
-        if e.errno not in _NO_LINKS:
-            raise
-        if path.exists():
+    with unfinished_file(path) as (f, temporary):
+        _write(f, content)
+        f.flush()
+        os.fsync(f.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
             return False
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        except OSError as e:
+            if e.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            os.replace(temporary, path)
     return True
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`; None where there is none, or none that can be read. Raises CannotRead if it may not be."""
-    try:
-        with path.open("rb") as f:
-            raw = f.read(_MAX_JSON_BYTES + 1)
-        content = json.loads(raw)
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        return None
-    except OSError as e:
-        raise CannotRead(f"cannot be read: {e.strerror or e}", file=path) from e
-    return content if isinstance(content, dict) else None
-
-
-def _write_temporary(path: Path, content: object) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as f:
-            json.dump(content, f, indent=1, allow_nan=False)
-            f.write("\n")
-            f.flush()
-            os.fsync(f.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
+def _write(f: BinaryIO, content: object) -> None:
+    f.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")

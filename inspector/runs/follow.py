@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.errors import CannotRead, UnknownRun
 from qinspect.inspector.runs.run import Run
+from qinspect.inspector.runs.stored import open_file
 from qinspect.inspector.text import visible
 
 _CHUNK_BYTES = 256 << 10
@@ -23,7 +24,7 @@ _ERASE_LINE = "\r\x1b[K"
 def copy_log(path: Path, offset: int, show: Callable[[bytes], object]) -> int:
     """Hand on what the log has from a byte offset on. Returns the offset after it. Raises CannotRead."""
     try:
-        with path.open("rb") as f:
+        with open_file(path) as f:
             f.seek(offset)
             while data := f.read(_CHUNK_BYTES):
                 show(data)
@@ -36,10 +37,16 @@ def copy_log(path: Path, offset: int, show: Callable[[bytes], object]) -> int:
 
 
 def follow(run: Run, offset: int, show: Callable[[bytes], object]) -> None:
-    """Hand on the log from an offset on until the run has ended and all of it was read. Raises CannotRead."""
+    """Hand on the log from an offset on until the run has ended and all of it was read. Raises CannotRead, UnknownRun
+    where the run is deleted meanwhile."""
     while True:
         live = run.state().state.is_live  # asked first: what was written before the end is read after it
         offset = copy_log(run.log_path, offset, show)
+        if not run.folder.is_dir():
+            raise UnknownRun(
+                f"the run {run.id} was deleted or renamed while it was followed", file=run.folder,
+                cure="If its processes go on, they go on without a log: `qinspect runs` lists what is there.",
+            )  # fmt: skip
         if not live:
             return
         time.sleep(_LOOK_EVERY_S)
@@ -48,7 +55,7 @@ def follow(run: Run, offset: int, show: Callable[[bytes], object]) -> None:
 def offset_of_last_lines(path: Path, n: int) -> int:
     """Where the last n lines of the log begin, found from its end. Raises CannotRead."""
     try:
-        with path.open("rb") as f:
+        with open_file(path) as f:
             end = start = f.seek(0, 2)
             data = b""
             # one newline more than lines: the one before the first of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from qinspect.inspector.processes import start_ticks
+
 _SAME_TIME_S = 2.0
 """Create times of one process, read twice, differ by less: the system's clock may be set in between."""
 
 _ENDED = frozenset({"zombie", "dead"})
+_MAX_PID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class ProcessId:
             if process.status() in _ENDED:
                 return False
             found = identify(self.pid)
-        except psutil.Error:
+        except (psutil.Error, ValueError, OverflowError, OSError):
             return False
         if found is None:
             return False
@@ -45,9 +49,25 @@ class ProcessId:
             return self.start_ticks == found.start_ticks
         return abs(self.create_time - found.create_time) < _SAME_TIME_S
 
+    def age_s(self) -> float | None:
+        """Seconds since its start, by a clock that nobody sets; None where the system does not tell."""
+        if self.start_ticks is None:
+            return None
+        try:
+            return max(0.0, time_since_boot_s() - self.start_ticks / os.sysconf("SC_CLK_TCK"))
+        except (OSError, ValueError):
+            return None
+
     def as_dict(self) -> dict[str, Any]:
         """For process.json."""
         return asdict(self)
+
+
+def time_since_boot_s() -> float:
+    """Seconds since the boot, those asleep too: what start ticks count. Raises OSError."""
+    import time
+
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def identify(pid: int) -> ProcessId | None:
@@ -55,8 +75,8 @@ def identify(pid: int) -> ProcessId | None:
     import psutil
 
     try:
-        return ProcessId(pid, psutil.Process(pid).create_time(), _start_ticks(pid))
-    except (psutil.Error, ValueError, OverflowError):
+        return ProcessId(pid, psutil.Process(pid).create_time(), start_ticks(pid))
+    except (psutil.Error, ValueError, OverflowError, OSError):
         return None
 
 
@@ -66,18 +86,12 @@ def from_dict(content: object) -> ProcessId | None:
         return None
     pid, created, ticks = content.get("pid"), content.get("create_time"), content.get("start_ticks")
     # 0 and 1 are never a run, and 0 as a group would be the group of whoever sends the signal
-    if not isinstance(pid, int) or pid <= 1 or not isinstance(created, int | float):
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 1 < pid <= _MAX_PID:
         return None
-    return ProcessId(pid, float(created), ticks if isinstance(ticks, int) else None)
-
-
-def _start_ticks(pid: int) -> int | None:
-    try:
-        # the second field is the name of the program and may hold anything, spaces and parentheses too
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return int(fields[19])
-    except (OSError, ValueError, IndexError):
+    if not isinstance(created, int | float) or not abs(created) < 1e15 or not math.isfinite(created):
         return None
+    is_ticks = isinstance(ticks, int) and not isinstance(ticks, bool)
+    return ProcessId(pid, float(created), ticks if is_ticks else None)
 
 
 def group_members(pgid: int) -> list[ProcessId]:
@@ -96,14 +110,14 @@ def group_members(pgid: int) -> list[ProcessId]:
     return found
 
 
-def environment_of(pid: int) -> dict[str, str]:
-    """Variables that a process was started with; none where they may not be read."""
+def status_of(pid: int) -> str:
+    """What a process does, in the system's words (`disk-sleep`, `stopped`); "" where it is gone."""
     import psutil
 
     try:
-        return psutil.Process(pid).environ()
+        return str(psutil.Process(pid).status())
     except (psutil.Error, OSError):
-        return {}
+        return ""
 
 
 @cache
@@ -114,7 +128,10 @@ def boot_id() -> str:
     except OSError:
         import psutil
 
-        return f"{psutil.boot_time():.0f}"
+        try:
+            return f"{psutil.boot_time():.0f}"
+        except (psutil.Error, OSError, RuntimeError):  # no /proc at all
+            return ""
 
 
 def host_name() -> str:

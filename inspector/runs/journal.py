@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.runs.stored import open_file
 
 _OWN_FIELDS = ("seq", "time", "kind")
 _READ_BYTES = 4 << 20
 """Bytes of the file that one call of `read_events` takes in: a screen asks again."""
 _MAX_LINE_BYTES = 64 << 20
 """A line longer than this was not written by `Journal`; it is skipped in pieces."""
+_MAX_SEQ = 2**53
+_MAX_TIME_S = 1e12
+_UNUSUAL = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{18}|(?:[\[{][^\[{\]}]*){12}")
+"""What a line may hold that is more than a float or a screen can take: numbers without bounds, deep nesting."""
 _MAX_TEXT = 16_000
 """Characters of one text in an event; the log has the rest."""
 
@@ -44,7 +50,7 @@ def read_events(path: Path, from_offset: int = 0) -> tuple[list[RunEvent], int]:
     offset comes back unchanged. No file is no events. Raises CannotRead where the system refuses.
     """
     try:
-        with path.open("rb") as f:
+        with open_file(path) as f:
             f.seek(from_offset)
             data = f.read(_READ_BYTES)
             while b"\n" not in data and len(data) < _MAX_LINE_BYTES and (more := f.read(_READ_BYTES)):
@@ -87,16 +93,25 @@ def missing(events: Sequence[RunEvent]) -> int:
 
 
 def _parse(line: bytes) -> RunEvent | None:
+    """The event of a line; None for a line that is none. Values that no program can calculate with become null."""
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(content, dict):
-        return None
-    seq, when, kind = (content.pop(key, None) for key in _OWN_FIELDS)
-    if type(seq) is not int or not isinstance(when, int | float) or not isinstance(kind, str):
+        content = json.loads(line, parse_constant=_nothing)
+        if not isinstance(content, dict):
+            return None
+        seq, when, kind = (content.pop(key, None) for key in _OWN_FIELDS)
+        if type(seq) is not int or not 0 <= seq <= _MAX_SEQ or not isinstance(kind, str):
+            return None
+        if not isinstance(when, int | float) or isinstance(when, bool) or not abs(when) < _MAX_TIME_S:
+            return None
+        if _UNUSUAL.search(line):
+            content = clean(content)
+    except (ValueError, RecursionError, OverflowError):
         return None
     return RunEvent(seq, float(when), kind, content)
+
+
+def _nothing(_name: str) -> None:
+    """NaN and Infinity, which are no JSON."""
 
 
 class Journal:
@@ -150,9 +165,11 @@ class Journal:
 
 
 def clean(value: Any, depth: int = 6) -> Any:
-    """A value as JSON has it: what is not finite is null, long texts are cut, other types are text."""
-    if value is None or isinstance(value, bool | int):
+    """A value as JSON has it: what is not finite or has no bounds is null, long texts are cut, other types are text."""
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if abs(value) < 1e18 else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):

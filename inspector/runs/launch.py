@@ -19,6 +19,7 @@ from qinspect.inspector.errors import CannotStartRun
 from qinspect.inspector.places import STATE_VARIABLE
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs import logind
+from qinspect.inspector.runs.guard import unsafe_folder
 from qinspect.inspector.runs.spec import RunSpec
 
 START_PATIENCE_S = 60.0
@@ -44,9 +45,15 @@ def launch(spec: RunSpec) -> Path:
 
 def _make_folder(spec: RunSpec) -> Path:
     place = files.runs_folder()
+    for part in (place.parent, place):
+        unsafe = unsafe_folder(part)
+        if unsafe:
+            raise CannotStartRun(f"the folder of runs {unsafe.problem}", file=unsafe.folder, cure=unsafe.cure)
+    remove_half_deleted(place)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(spec.created))
     try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.mkdir(exist_ok=True, mode=0o700)
         while True:
             folder = place / f"{stamp}-{secrets.token_hex(2)}"
             try:
@@ -58,6 +65,14 @@ def _make_folder(spec: RunSpec) -> Path:
         raise _cannot_write(e, place) from e
 
 
+def remove_half_deleted(place: Path) -> None:
+    """Remove what is left of runs whose deletion was stopped half-way: they have a name with a dot in front."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(place):
+            if name.startswith(".") and files.is_run_id(name[1:]):
+                shutil.rmtree(place / name, ignore_errors=True)
+
+
 def _write_spec(folder: Path, spec: RunSpec) -> None:
     try:
         files.write_json(folder / files.SPEC, spec.as_dict())
@@ -66,8 +81,10 @@ def _write_spec(folder: Path, spec: RunSpec) -> None:
 
 
 def _start_supervisor(folder: Path, spec: RunSpec, prefix: tuple[str, ...]) -> dict[str, Any]:
-    """The supervisor's first line. It is told the variables of the run, which are not its own: a PYTHONHOME for the
-    command would break it. They do not go through a file, for there may be secrets among them."""
+    """The supervisor's first line. It is told the command, and the variables of the run, which are not its own: a
+    PYTHONHOME for the command would break it. They do not go through a file, for there may be secrets among them."""
+    from qinspect.inspector.runs.supervisor import Order
+
     # -P: a file named like a module of ours in the current folder must not be imported
     command = [*prefix, sys.executable, "-P", "-m", "qinspect.inspector.runs.supervisor", str(folder)]
     try:
@@ -85,7 +102,7 @@ def _start_supervisor(folder: Path, spec: RunSpec, prefix: tuple[str, ...]) -> d
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as stream:
-        stream.write(json.dumps(spec.env).encode())
+        stream.write(Order(spec.argv, spec.cwd, spec.env).as_json())
     with process.stdout as stream:
         line = _first_line(stream.fileno())
     try:
@@ -118,10 +135,10 @@ def _first_line(fd: int) -> bytes:
 
 
 def _command_lives(folder: Path) -> bool:
-    from qinspect.inspector.runs.state import read_processes
+    from qinspect.inspector.runs.state import Belongs, command_belongs, is_watched, processes_of
 
-    processes = read_processes(folder)
-    return processes is not None and processes.command is not None and processes.command.is_alive()
+    processes = processes_of(folder)
+    return processes is not None and command_belongs(folder, processes, is_watched(folder, processes)) is not Belongs.NO
 
 
 def _cannot_write(error: OSError, place: Path) -> CannotStartRun:
@@ -130,6 +147,9 @@ def _cannot_write(error: OSError, place: Path) -> CannotStartRun:
     else:
         cure = f"{_ELSEWHERE} make this one writable."
     where = error.filename if isinstance(error.filename, str | os.PathLike) else place
+    # a file in the folder of this run, which goes again, says less than the folder that has no room
+    if Path(where).is_relative_to(files.runs_folder()):
+        where = files.runs_folder()
     return CannotStartRun(f"the run's folder cannot be written: {error.strerror}", file=os.fspath(where), cure=cure)
 
 

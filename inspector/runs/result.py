@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
+
+from qinspect.inspector.runs import folder as files
+from qinspect.inspector.runs.stored import Fields, open_file, stored_json
+
+MAX_REQUEST_BYTES = 2048
+"""Of a request to cancel, where it is written over the start of the reserve."""
 
 
 class Outcome(StrEnum):
@@ -42,57 +50,80 @@ class Result:
         return {**asdict(self), "outcome": str(self.outcome), "notes": list(self.notes)}
 
 
-def result_from_dict(content: Mapping[str, Any]) -> Result | None:
-    """What `as_dict` wrote; None where the outcome is not one."""
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """What result.json says. result: None where it is not there, or does not say how the run ended."""
+
+    result: Result | None
+    problems: tuple[str, ...] = ()
+
+
+def read_result(folder: Path) -> StoredResult:
+    """The end of a run as its folder has it."""
+    stored = stored_json(folder / files.RESULT)
+    if stored.content is None:
+        return StoredResult(None, (stored.problem,) if stored.problem else ())
+    return result_from_dict(stored.content)
+
+
+def result_from_dict(content: Mapping[str, Any]) -> StoredResult:
+    """What `as_dict` wrote, as far as it can be believed."""
+    fields = Fields(content, files.RESULT)
     try:
-        outcome = Outcome(content.get("outcome", ""))
+        outcome = Outcome(fields.text("outcome") or "")
     except ValueError:
-        return None
-
-    def number(key: str) -> float | None:
-        value = content.get(key)
-        return float(value) if isinstance(value, int | float) else None
-
-    def text(key: str) -> str | None:
-        value = content.get(key)
-        return value if isinstance(value, str) else None
-
-    code, notes = content.get("exit_code"), content.get("notes")
-    return Result(
+        fields.note("outcome", ", ".join(Outcome))
+        return StoredResult(None, tuple(fields.problems))
+    result = Result(
         outcome=outcome,
-        ended=number("ended") or 0.0,
-        exit_code=code if isinstance(code, int) else None,
-        signal=text("signal"),
-        duration_s=number("duration_s"),
-        last_error=text("last_error"),
-        last_line=text("last_line"),
-        cancelled_by=text("cancelled_by"),
-        notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        ended=fields.time("ended") or 0.0,
+        exit_code=fields.integer("exit_code", -(2**31), 2**32, "an exit code"),
+        signal=fields.text("signal"),
+        duration_s=fields.number("duration_s", 0, 1e11, "seconds"),
+        last_error=fields.text("last_error"),
+        last_line=fields.text("last_line"),
+        cancelled_by=fields.text("cancelled_by"),
+        notes=fields.words("notes"),
     )
+    return StoredResult(result, tuple(fields.problems))
 
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """cancel.json: who asked for the end of a run. time: seconds since the epoch. grace_s: between the signals."""
+    """cancel.json: who asked for the end of a run. time: seconds since the epoch. grace_s: between the signals.
+    sigkill: whether who asked has sent it."""
 
     by: str
     time: float
     grace_s: float
+    sigkill: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For cancel.json."""
         return asdict(self)
 
 
-def cancel_from_dict(content: Mapping[str, Any] | None) -> CancelRequest | None:
-    """What `as_dict` wrote; None for nothing."""
+def read_cancel(folder: Path) -> CancelRequest | None:
+    """Who asked for the end of a run: cancel.json, or what was written over the reserve where a disk was full."""
+    content = stored_json(folder / files.CANCEL).content
     if content is None:
-        return None
-    grace, when = content.get("grace_s"), content.get("time")
+        try:
+            with open_file(folder / files.RESERVE) as f:
+                content = json.loads(f.read(MAX_REQUEST_BYTES).partition(b"\0")[0] or b"null")
+        except (OSError, ValueError, RecursionError):
+            return None
+    return cancel_from_dict(content) if isinstance(content, dict) else None
+
+
+def cancel_from_dict(content: Mapping[str, Any]) -> CancelRequest:
+    """What `as_dict` wrote. Of a broken one is left that somebody asked."""
+    fields = Fields(content, files.CANCEL)
+    grace = fields.number("grace_s", 0, 1e6)
     return CancelRequest(
-        by=str(content.get("by", "somebody")),
-        time=float(when) if isinstance(when, int | float) else time.time(),
-        grace_s=float(grace) if isinstance(grace, int | float) else 10.0,
+        by=(fields.text("by") or "somebody")[:500],
+        time=fields.time("time") or time.time(),
+        grace_s=10.0 if grace is None else grace,
+        sigkill=fields.flag("sigkill") or False,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qinspect.inspector.errors import CannotRead, RunIsLive, UnknownRun
@@ -14,12 +14,16 @@ from qinspect.inspector.runs.before import LiveRun, warnings_for
 from qinspect.inspector.runs.cancelling import DEFAULT_GRACE_S, cancel_run
 from qinspect.inspector.runs.gpus import sample
 from qinspect.inspector.runs.journal import RunEvent, read_events
-from qinspect.inspector.runs.launch import launch
+from qinspect.inspector.runs.guard import refuse_unsafe, unsafe_folder
+from qinspect.inspector.runs.launch import launch, remove_half_deleted
 from qinspect.inspector.runs.logind import here
 from qinspect.inspector.runs.spec import RunSpec, spec_from_dict
-from qinspect.inspector.runs.state import RunState, read_processes, state_of
+from qinspect.inspector.runs.state import RunState, is_watched, processes_of, state_of
+from qinspect.inspector.runs.stored import stored_json
 
 _SUPERVISOR_LEAVES_S = 5.0
+_SPEC_COMES_S = 10.0
+"""Between making a run's folder and writing its spec lies a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Run:
 
     folder: Path
     spec: RunSpec
+    damage: tuple[str, ...] = ()
+    """What is wrong with its spec, sentences."""
 
     @property
     def id(self) -> str:
@@ -55,8 +61,9 @@ class Run:
     def cancel(self, grace_s: float = DEFAULT_GRACE_S) -> RunState:
         """Send SIGTERM to its processes, SIGKILL after the grace, and wait until it ended. Returns its state then.
 
-        Takes up to the grace and some seconds. Raises RunIsNotLive, CannotSignal.
+        Takes up to the grace and some seconds. Raises RunIsNotLive, CannotSignal, CannotRead.
         """
+        refuse_unsafe(self.folder)
         return cancel_run(self.folder, self.state, self.spec.host, grace_s)
 
     def refuse_if_live(self) -> None:
@@ -74,13 +81,14 @@ class Run:
         try:
             self.folder.rename(gone)
             shutil.rmtree(gone)
+            remove_half_deleted(self.folder.parent)
         except OSError as e:
             raise CannotRead(f"the run's folder cannot be deleted: {e.strerror or e}", file=e.filename) from e
 
 
 def start(spec: RunSpec) -> Run:
     """Start a run. When this returns, the command was started. Raises CannotStartRun; then nothing is left behind."""
-    return Run(launch(spec), spec)
+    return Run(launch(spec), spec.withheld())
 
 
 def check_before_start(spec: RunSpec) -> list[str]:
@@ -91,19 +99,23 @@ def check_before_start(spec: RunSpec) -> list[str]:
 
 
 def list_runs(known: Mapping[str, Run] | None = None) -> list[Run]:
-    """All runs, the oldest first. A folder without a spec that can be read is none.
+    """All runs, the oldest first. One whose spec cannot be read is among them, with what is wrong with it.
 
     known: runs listed before, by id: a spec never changes, so who asks again and again need not have it read again.
+    Raises CannotRead where the folder of runs may not be read, or is not safe to be believed.
     """
     found = []
+    place = files.runs_folder()
     try:
-        folders = [p for p in files.runs_folder().iterdir() if not p.name.startswith(".")]
+        refuse_unsafe(place.parent, place)
+        folders = [p for p in place.iterdir() if not p.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as e:
-        raise CannotRead(f"cannot be read: {e.strerror or e}", file=files.runs_folder()) from e
+        raise CannotRead(f"cannot be read: {e.strerror or e}", file=place) from e
     for folder in folders:
-        run = (known or {}).get(folder.name) or _open(folder)
+        before = (known or {}).get(folder.name)
+        run = before if before is not None and not before.damage else _open(folder)
         if run is not None:
             found.append(run)
     return sorted(found, key=lambda r: (r.spec.created, r.id))
@@ -127,15 +139,43 @@ def find(text: str) -> Run:
 
 def _wait_for_supervisor(folder: Path) -> None:
     """A supervisor lives a moment longer than its run, and has files open."""
-    processes = read_processes(folder)
+    processes = processes_of(folder)
     end = time.monotonic() + _SUPERVISOR_LEAVES_S
-    while processes and processes.supervisor and processes.supervisor.is_alive() and time.monotonic() < end:
+    while processes and is_watched(folder, processes) and time.monotonic() < end:
         time.sleep(0.01)
 
 
 def _open(folder: Path) -> Run | None:
-    try:
-        content = files.read_json(folder / files.SPEC)
-    except CannotRead:  # another user's, or half deleted: the others are still to be seen
+    """None where the folder is none of a run, or was deleted since it was listed."""
+    stored = stored_json(folder / files.SPEC)
+    if stored.content is not None:
+        found = spec_from_dict(stored.content)
+        spec, problems = found.spec, found.problems
+    elif stored.problem or (files.is_run_id(folder.name) and folder.is_dir()):
+        if not stored.problem and _is_being_made(folder):
+            return None
+        spec, problems = RunSpec((), "", ""), (stored.problem or f"{files.SPEC}: there is none",)
+    else:
         return None
-    return None if content is None else Run(folder, spec_from_dict(content))
+    if not spec.created:
+        spec = replace(spec, created=_started(folder))
+    unsafe = unsafe_folder(folder)
+    return Run(folder, spec, (*problems, *([unsafe.problem] if unsafe else [])))
+
+
+def _is_being_made(folder: Path) -> bool:
+    """Whether who launches it has just made the folder, and not yet its spec."""
+    try:
+        return abs(time.time() - folder.stat().st_mtime) < _SPEC_COMES_S and next(folder.iterdir(), None) is None
+    except OSError:
+        return True
+
+
+def _started(folder: Path) -> float:
+    """When a run without a spec was started: its id says so, else its folder."""
+    try:
+        if files.is_run_id(folder.name):
+            return time.mktime(time.strptime(folder.name[:15], "%Y%m%d-%H%M%S"))
+        return folder.stat().st_mtime
+    except (ValueError, OverflowError, OSError):
+        return 0.0

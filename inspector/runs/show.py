@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.runs.journal import RunEvent, missing, read_all_events, read_last_events
-from qinspect.inspector.runs.run import Run
-from qinspect.inspector.runs.state import RunState, last_sign
+from qinspect.inspector.runs.run import Run, list_runs
+from qinspect.inspector.runs.state import RunState, State, last_sign, unreadable
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import size, some, visible
 
 Json = dict[str, Any]
+_MAX_NUMBER = 1e18
+"""Of what a program counts: larger ones are a mistake, and too large for a float."""
 _COLUMNS = (
     Column("run"),
     Column("name"),
@@ -27,27 +30,44 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A run and where it stood when it was looked at. progress, phase: the last events of these kinds."""
+    """A run and where it stood when it was looked at. progress, phase: the last events of these kinds. damage: what is
+    wrong with its files, sentences."""
 
     run: Run
     state: RunState
     progress: RunEvent | None
     phase: RunEvent | None
+    damage: tuple[str, ...] = ()
 
 
 def look(run: Run) -> Seen:
-    """A run as it stands now."""
-    events = read_last_events(run.events_path)
-    return Seen(run, run.state(), _last(events, "progress"), _last(events, "phase"))
+    """A run as it stands now. Whatever is wrong with its files is in `damage`."""
+    state = run.state()
+    damage = (*run.damage, *state.damage, *unreadable(run.folder))
+    try:
+        events = read_last_events(run.events_path)
+    except CannotRead:  # said by `unreadable`, or it went since
+        events = []
+    return Seen(run, state, _last(events, "progress"), _last(events, "phase"), tuple(dict.fromkeys(damage)))
+
+
+def look_at_all(known: Mapping[str, Run] | None = None) -> list[Seen]:
+    """All runs as they stand now, the oldest first; without those that are deleted meanwhile. known: as `list_runs`
+    takes it. Raises CannotRead as `list_runs` does."""
+    return [seen for seen in map(look, list_runs(known)) if seen.run.folder.is_dir()]
 
 
 def duration_s(seen: Seen) -> float | None:
     """How long the run took or takes, as far as is known."""
     result = seen.state.result
     if result is not None:
-        return result.duration_s if result.duration_s is not None else max(0.0, result.ended - seen.run.spec.created)
+        if result.duration_s is not None or not (result.ended and seen.run.spec.created):
+            return result.duration_s
+        return max(0.0, result.ended - seen.run.spec.created)
+    if seen.state.age_s is not None:
+        return seen.state.age_s
     end = time.time() if seen.state.state.is_live else last_sign(seen.run.folder)
-    return None if end is None else max(0.0, end - seen.run.spec.created)
+    return None if end is None or not seen.run.spec.created else max(0.0, end - seen.run.spec.created)
 
 
 def runs_table(rows: Sequence[Seen]) -> Table:
@@ -58,32 +78,44 @@ def runs_table(rows: Sequence[Seen]) -> Table:
             [
                 s.run.id,
                 s.run.spec.name,
-                str(s.state.state),
+                str(s.state.state) + (", damaged" if s.damage and s.state.state is not State.DAMAGED else ""),
                 clock(s.run.spec.created),
                 "" if (took := duration_s(s)) is None else duration(took),
                 progress_text(s.progress.fields) if s.progress and s.state.state.is_live else "",
-                s.run.spec.command,
+                damage_text(s) or s.run.spec.command,
             ]
             for s in rows
         ],
     )
 
 
+def damage_text(seen: Seen) -> str:
+    """`damaged: result.json: exit_code is Infinity; expected an exit code`; "" for a run whose files are all right."""
+    if not seen.damage:
+        return ""
+    more = f", and {len(seen.damage) - 1} more" if len(seen.damage) > 1 else ""
+    return f"damaged: {seen.damage[0]}{more}"
+
+
 def run_text(seen: Seen) -> str:
     """Everything about one run, a fact a line."""
     run, spec, state = seen.run, seen.run.spec, seen.state
-    events = read_all_events(run.events_path)
+    try:
+        events = read_all_events(run.events_path)
+    except CannotRead:  # said as damage
+        events = []
     took = duration_s(seen)
     rows = [
         ("state", f"{state.state}{f': {state.reason}' if state.reason else ''}"),
+        *(("damaged", sentence) for sentence in seen.damage),
         *_ending_rows(seen),
         ("command", spec.command),
-        ("started", f"{clock(spec.created)} on {spec.host}"),
+        ("started", f"{clock(spec.created)}{f' on {spec.host}' if spec.host else ''}"),
         ("took", "" if took is None else duration(took)),
         ("phase", str(seen.phase.fields.get("name", "")) if seen.phase else ""),
         ("progress", progress_text(seen.progress.fields) if seen.progress else ""),
         ("in", spec.cwd),
-        ("git", f"{spec.git_commit[:12]}{', with changes' if spec.git_dirty else ''}"),
+        ("git", f"{spec.git_commit[:12]}{', with changes' if spec.git_dirty else ''}" if spec.git_commit else ""),
         *(("set", f"{k}={v}") for k, v in spec.as_dict()["env"].items()),
         *(("inherited", f"{k}={v}") for k, v in spec.inherited.items()),
         ("events", _events_text(events)),
@@ -161,6 +193,8 @@ def progress_text(fields: Json) -> str:
 
 def duration(seconds: float) -> str:
     """A time span in its two largest units."""
+    if not seconds < _MAX_NUMBER:
+        return "more than can be said"
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -174,6 +208,8 @@ def duration(seconds: float) -> str:
 
 def clock(when: float) -> str:
     """A time of this host's clock."""
+    if not when:
+        return "at no known time"
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
     except (ValueError, OverflowError, OSError):
@@ -189,6 +225,7 @@ def run_json(seen: Seen) -> Json:
         "state": str(state.state),
         "live": state.state.is_live,
         "reason": state.reason or None,
+        "damage": list(seen.damage),
         "folder": str(run.folder),
         "log": str(run.log_path),
         "log_bytes": _bytes(run),
@@ -214,7 +251,8 @@ def _progress_json(fields: Json) -> Json:
 
 def number_of(value: object) -> float | None:
     """A field of an event where it is a number: events hold what programs printed."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and abs(value) < _MAX_NUMBER else None  # NaN is not smaller either
 
 
 def _last(events: Sequence[RunEvent], kind: str) -> RunEvent | None:

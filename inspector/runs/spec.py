@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.identity import boot_id, host_name
+from qinspect.inspector.runs.stored import Fields
+from qinspect.inspector.withheld import WITHHELD, withhold, withhold_value, withhold_words
 
 INHERITED = (
     "CUDA_VISIBLE_DEVICES",
@@ -35,10 +38,9 @@ INHERITED = (
 )
 """Variables of the surroundings that are kept in spec.json: they decide what a run computes, and none is a secret."""
 
-NOT_STORED = "(not stored)"
+NOT_STORED = WITHHELD
 """What spec.json holds in place of a secret."""
 
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|(?:^|_)(?:KEY|PWD|PAT)(?:_|$)|APIKEY", re.IGNORECASE)
 _OURSELVES = ("-P", "-m", "qinspect.inspector")
 _GIT_TIMEOUT_S = 3.0
 
@@ -73,11 +75,21 @@ class RunSpec:
         """What the command sees of one of the stored variables."""
         return self.env.get(name, self.inherited.get(name))
 
+    def withheld(self) -> RunSpec:
+        """The same without secrets: as it is stored and shown."""
+        return replace(
+            self,
+            argv=withhold_words(self.argv),
+            name=withhold(self.name),
+            cwd=withhold(self.cwd),
+            env={k: withhold_value(k, v) for k, v in self.env.items()},
+            inherited={k: withhold_value(k, v) for k, v in self.inherited.items()},
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For spec.json, without the values of secrets."""
-        made = asdict(self)
-        made["argv"] = list(self.argv)
-        made["env"] = {k: NOT_STORED if is_secret(k) else v for k, v in self.env.items()}
+        made = asdict(self.withheld())
+        made["argv"] = list(made["argv"])
         return made
 
 
@@ -85,6 +97,15 @@ def ourselves(*words: str) -> tuple[str, ...]:
     """A command of this very program, whatever is in PATH."""
     # -P: a file named like a module of ours in the current folder must not be imported
     return (sys.executable, *_OURSELVES, *words)
+
+
+def our_words(argv: Sequence[str]) -> tuple[str, ...] | None:
+    """What this very program was told by a command: the words after it, by whatever path it was called; None for a
+    command of another program."""
+    words = tuple(argv)
+    if words[1 : 1 + len(_OURSELVES)] == _OURSELVES:
+        return words[1 + len(_OURSELVES) :]
+    return words[1:] if words and Path(words[0]).name == "qinspect" else None
 
 
 def typed(argv: Sequence[str]) -> str:
@@ -111,12 +132,14 @@ def make_spec(
         if not key or "=" in key:
             raise UsageError("a variable needs a name without '='", found=repr(key))
         _refuse_nul(value, f"the value of {key}")
+        _refuse_withheld(value, key)
     for word in words:
         _refuse_nul(word, "the command")
+        _refuse_withheld(word, "a word of the command")
     commit, dirty = _git(where)
     return RunSpec(
         argv=words,
-        name=name.strip() or _default_name(words),
+        name=withhold(name.strip() or _default_name(words)),
         cwd=str(where),
         env=chosen,
         inherited={k: os.environ[k] for k in INHERITED if k in os.environ and k not in chosen},
@@ -129,31 +152,43 @@ def make_spec(
     )
 
 
-def spec_from_dict(content: Mapping[str, Any]) -> RunSpec:
-    """What `as_dict` wrote. A field that is missing or of another type gets its default: the file may be older."""
+@dataclass(frozen=True, slots=True)
+class StoredSpec:
+    """What spec.json says. problems: sentences about what in it is not as it should be."""
 
-    def text(key: str) -> str:
-        value = content.get(key)
-        return value if isinstance(value, str) else ""
+    spec: RunSpec
+    problems: tuple[str, ...] = ()
 
-    def texts(key: str) -> dict[str, str]:
-        value = content.get(key)
-        return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
-    argv, created, dirty = content.get("argv"), content.get("created"), content.get("git_dirty")
-    return RunSpec(
-        argv=tuple(map(str, argv)) if isinstance(argv, list) else (),
-        name=text("name"),
-        cwd=text("cwd"),
-        env=texts("env"),
-        inherited=texts("inherited"),
-        git_commit=text("git_commit"),
-        git_dirty=dirty if isinstance(dirty, bool) else None,
-        host=text("host"),
-        boot_id=text("boot_id"),
-        created=float(created) if isinstance(created, int | float) else 0.0,
-        version=text("version"),
+def spec_from_dict(content: Mapping[str, Any]) -> StoredSpec:
+    """What `as_dict` wrote. A field that is missing gets its default, for the file may be older; so does one of another
+    type, which is a problem. What an earlier version stored of secrets is withheld here."""
+    from qinspect.inspector import __version__
+
+    fields = Fields(content, files.SPEC)
+    spec = RunSpec(
+        argv=fields.words("argv"),
+        name=fields.text("name") or "",
+        cwd=fields.text("cwd") or "",
+        env=fields.texts("env"),
+        inherited=fields.texts("inherited"),
+        git_commit=fields.text("git_commit") or "",
+        git_dirty=fields.flag("git_dirty"),
+        host=fields.text("host") or "",
+        boot_id=fields.text("boot_id") or "",
+        created=fields.time("created") or 0.0,
+        version=fields.text("version") or "",
     )
+    problems = tuple(fields.problems)
+    if _version_key(spec.version) > _version_key(__version__):
+        problems += (f"{files.SPEC}: is of qinspect {spec.version}, newer than this one ({__version__})",)
+    return StoredSpec(spec.withheld(), problems)
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    """The numbers at the start of a version."""
+    found = re.match(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def compare_specs(a: RunSpec, b: RunSpec) -> list[tuple[str, str | None, str | None]]:
@@ -167,11 +202,6 @@ def compare_specs(a: RunSpec, b: RunSpec) -> list[tuple[str, str | None, str | N
     for name in ("cwd", "git_commit", "git_dirty", "host", "boot_id", "version"):
         rows.append((name, _text(getattr(a, name)), _text(getattr(b, name))))
     return [row for row in rows if row[1] != row[2]]
-
-
-def is_secret(variable: str) -> bool:
-    """Whether the name of a variable says that its value is for nobody's eyes."""
-    return bool(_SECRET.search(variable))
 
 
 def _text(value: object) -> str | None:
@@ -215,6 +245,13 @@ def _default_name(argv: Sequence[str]) -> str:
 def _refuse_nul(text: str, what: str) -> None:
     if "\0" in text:
         raise UsageError(f"{what} holds a NUL, which no program can be given")
+
+
+def _refuse_withheld(text: str, what: str) -> None:
+    if WITHHELD in text:
+        raise UsageError(
+            f"{what} is that of an earlier run, whose secret was not stored", found=text, cure="Type the secret again."
+        )
 
 
 def _git(cwd: Path) -> tuple[str, bool | None]:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qinspect.inspector.runs.stored import open_file
 from qinspect.inspector.runs.throttle import Item
+from qinspect.inspector.withheld import withhold_in
 
 if TYPE_CHECKING:
     from qinspect.inspector.logs import LogEvent
@@ -34,7 +36,7 @@ class LogTail:
         """Events in what the log has got, for at most so many seconds of work."""
         end = time.monotonic() + seconds
         try:
-            with self.path.open("rb") as f:
+            with open_file(self.path) as f:
                 if f.seek(0, 2) < self.offset:
                     self.offset = 0
                     yield "warning", {"text": "the log became shorter: it is read from its start again"}
@@ -76,7 +78,7 @@ class LogTail:
     def _item(self, event: LogEvent) -> Item:
         fields = {**event.fields, "line": event.line, "offset": event.offset}
         if event.kind == "error":
-            self.last_error = str(event.fields.get("text", ""))[:2000] or self.last_error
+            self.last_error = withhold_in(str(event.fields.get("text", ""))[:2000]) or self.last_error
         return event.kind, fields
 
     def _fail(self, error: Exception) -> None:
@@ -101,11 +103,11 @@ class LogTail:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that has text; "" for none."""
+    """The last line of a log that has text, without secrets; "" for none."""
     try:
-        with log.open("rb") as f:
+        with open_file(log) as f:
             f.seek(max(0, f.seek(0, 2) - _LAST_LINE_BYTES))
             lines = f.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
     except OSError:
         return ""
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+    return withhold_in(next((line.strip()[:500] for line in reversed(lines) if line.strip()), ""))

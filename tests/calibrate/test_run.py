@@ -78,6 +78,41 @@ def test_what_cannot_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--resume takes model and settings from the run" in capsys.readouterr().err
 
 
+def test_what_an_earlier_run_holds_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that has the words of a calibration among its own."""
+    for program in (["/bin/sh", "-c", f"touch {tmp_path}/evil"], ["/usr/bin/touch", f"{tmp_path}/evil"]):
+        run = begin(*program, "calibrate", "demo", "--here")
+        ended(run)
+        (tmp_path / "evil").unlink()
+        assert main(["calibrate", "--resume", run.id]) == 2
+        assert "is no calibration" in capsys.readouterr().err
+    assert not (tmp_path / "evil").exists()
+
+
+def test_what_is_resumed_is_said_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By this program, whatever program the earlier run names, and with settings that a calibration has."""
+    from qinspect.inspector.runs import commands
+
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    words = ["model", "--alpha", "0.9", "--alpha", "0.99", "--samples", "7", "--shuffle", "--out", str(tmp_path), "--here"]
+    run = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", *words, name="mine")
+    ended(run)
+    asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
+    monkeypatch.setattr(commands, "run", lambda *argv, **more: asked.append((argv, more)) or 0)
+    assert main(["calibrate", "--resume", run.id]) == 0
+    ((argv, more),) = asked
+    assert argv[0] == sys.executable
+    settings, state = argv[5:-3], argv[-3:]
+    assert Settings("model", alphas=(0.9, 0.99), samples=7, shuffle=True, out=str(tmp_path)).words() == list(settings)
+    assert state == ("--state", str(run.folder / "calibration"), "--here")
+    assert (more["name"], more["cwd"]) == ("mine", run.spec.cwd)
+    broken = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", "model", "--evil", "x", "--here")
+    ended(broken)
+    assert main(["calibrate", "--resume", broken.id]) == 2
+
+
 def test_the_log_of_a_calibration_is_understood(tmp_path: Path) -> None:
     words = ["--samples", "33", "--seq-len", "8", "--device", "cpu", "--here", "--state", str(tmp_path / "state")]
     command = [sys.executable, "-P", "-m", "qinspect.inspector", "calibrate", str(MODEL), *words]

@@ -20,6 +20,7 @@ from qinspect.inspector.runs import State, missing, read_all_events, supervisor
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.journal import Journal
 from qinspect.inspector.runs.result import Outcome, Result
+from qinspect.inspector.runs.stored import stored_json
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     """The state folder on a disk of 256 kB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting is not possible here")
     monkeypatch.setenv("QINSPECT_STATE_DIR", str(place))
@@ -64,13 +65,17 @@ def test_a_disk_that_others_filled(small_disk: Path, tmp_path: Path) -> None:
     assert [e.seq for e in read_all_events(run.events_path)][:1] == [1]
 
 
-def test_a_full_disk_refuses_a_start(small_disk: Path) -> None:
-    fill(small_disk)
+@pytest.mark.parametrize("room", [0, 4096, 8192, 12288])
+def test_a_full_disk_refuses_a_start(room: int, small_disk: Path) -> None:
+    """Whatever file it is that finds no room, the folder is named and not the command."""
+    filler = fill(small_disk)
+    os.truncate(filler, filler.stat().st_size - room)
     with pytest.raises(CannotStartRun) as caught:
         shell("true")
     assert "No space left on device" in str(caught.value)
     assert "QINSPECT_STATE_DIR" in str(caught.value)
-    assert str(small_disk) in str(caught.value)
+    assert str(caught.value).startswith(f"{small_disk}/runs: ")
+    assert [p.name for p in small_disk.glob("runs/*")] == []
 
 
 # --- the write layer ---
@@ -156,7 +161,7 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypa
     for write in (files.write_json, files.create_json):
         with suppress(OSError):
             write(path, {"new": 2})
-    assert files.read_json(path) == {"old": 1}
+    assert stored_json(path).content == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
@@ -170,5 +175,5 @@ def test_a_file_system_without_hard_links_still_has_one_first_writer(
     path = tmp_path / "x.json"
     assert files.create_json(path, {"first": 1})
     assert not files.create_json(path, {"second": 2})
-    assert files.read_json(path) == {"first": 1}
+    assert stored_json(path).content == {"first": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

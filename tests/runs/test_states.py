@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from run_processes import WAIT_FOR_FILE, command_pid, edit, ended, kill, reopened, shell, supervisor_pid
+from run_processes import WAIT_FOR_FILE, command_pid, edit, ended, kill, reopened, shell, supervisor_pid, until
 
 from qinspect.inspector.errors import CannotSignal, RunIsNotLive, UnknownRun
 from qinspect.inspector.runs import Run, State, find, list_runs, make_spec
 from qinspect.inspector.runs import folder as files
-from qinspect.inspector.runs.identity import ProcessId, from_dict, identify
+from qinspect.inspector.runs.identity import ProcessId, from_dict, identify, time_since_boot_s
 
 
 @pytest.fixture
@@ -72,10 +72,16 @@ def test_a_run_of_another_host_is_judged_by_its_heartbeat(live: Run) -> None:
 
 def test_a_supervisor_that_stands_still_is_said(live: Run) -> None:
     os.kill(supervisor_pid(live), 19)
+    (live.folder / files.HEARTBEAT).write_text(f"{time_since_boot_s() - 3600}\n")
     os.utime(live.folder / files.HEARTBEAT, (0, time.time() - 3600))
     found = live.state()
     assert found.state is State.RUNNING
     assert "no sign for 3600 s" in found.reason
+
+
+def test_a_clock_that_was_set_does_not_make_a_supervisor_stand_still(live: Run) -> None:
+    os.utime(live.folder / files.HEARTBEAT, (0, time.time() - 3600))
+    assert live.state().reason == ""
 
 
 def test_a_result_counts_whatever_the_processes_say(live: Run) -> None:
@@ -98,15 +104,20 @@ def test_a_folder_without_a_process_is_starting_then_lost(own_runs: Path) -> Non
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"command": 3}', b"\xff", b'{"supervisor": {"pid": true}}'])
-def test_broken_files_are_a_lost_run_and_no_crash(raw: bytes, live: Run, tmp_path: Path) -> None:
+def test_broken_files_are_a_damaged_run_and_no_crash(raw: bytes, live: Run, tmp_path: Path) -> None:
+    who = identify(supervisor_pid(live))
     (tmp_path / "go").touch()
     ended(live)
+    until(lambda: who is None or not who.is_alive(), "the supervisor's end")
     edit(live.folder / files.SPEC, created=0)
     for name in (files.RESULT, files.PROCESS):
         (live.folder / name).write_bytes(raw)
-    assert reopened(live).state().state is State.LOST
+    found = reopened(live).state()
+    assert found.state is State.DAMAGED
+    assert any(sentence.startswith(f"{files.RESULT}: ") for sentence in found.damage)
     (live.folder / files.SPEC).write_bytes(raw)
-    assert len(list_runs()) == (1 if raw[:2] == b'{"' else 0)
+    (run,) = list_runs()
+    assert bool(run.damage) == (not raw.startswith(b'{"'))
 
 
 # --- finding ---

@@ -550,6 +550,14 @@ async def check_pane_runs(d: Driver, key: str) -> None:
 
 
 @check
+async def check_suspend(d: Driver, key: str) -> None:
+    """What it does to a real terminal is tested on one."""
+    with patch.object(type(d.app), "suspend_to_shell") as suspend:
+        await d.press(key)
+    suspend.assert_called_once_with()
+
+
+@check
 async def check_repaint(d: Driver, key: str) -> None:
     """What it does to a real terminal is tested on one."""
     with patch.object(d.app, "repaint") as repaint:

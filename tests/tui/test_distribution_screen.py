@@ -277,6 +277,14 @@ async def check_theme(d: Driver, key: str) -> None:
 
 
 @check
+async def check_suspend(d: Driver, key: str) -> None:
+    """What it does to a real terminal is tested on one."""
+    with patch.object(type(d.app), "suspend_to_shell") as suspend:
+        await d.press(key)
+    suspend.assert_called_once_with()
+
+
+@check
 async def check_repaint(d: Driver, key: str) -> None:
     with patch.object(type(d.app), "repaint") as repaint:
         await d.press(key)

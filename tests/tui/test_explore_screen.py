@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -389,6 +390,14 @@ async def check_theme(d: Driver, key: str) -> None:
         for shown in ("m", "m"):
             await d.press(shown)
         await d.press(key)
+
+
+@check
+async def check_suspend(d: Driver, key: str) -> None:
+    """What it does to a real terminal is tested on one."""
+    with patch.object(type(d.app), "suspend_to_shell") as suspend:
+        await d.press(key)
+    suspend.assert_called_once_with()
 
 
 @check

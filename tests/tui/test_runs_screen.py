@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -473,6 +474,14 @@ async def check_theme(d: Driver, key: str) -> None:
     assert d.app.theme != before
     await d.press(*[key] * (len(THEMES) - 1))
     assert d.app.theme == before
+
+
+@check
+async def check_suspend(d: Driver, key: str) -> None:
+    """What it does to a real terminal is tested on one."""
+    with patch.object(type(d.app), "suspend_to_shell") as suspend:
+        await d.press(key)
+    suspend.assert_called_once_with()
 
 
 @check

@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start, typed
-from qinspect.inspector.runs.spec import is_secret
+from qinspect.inspector.runs.spec import NOT_STORED
 from qinspect.tui.names import shown
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
 
@@ -39,7 +39,7 @@ class Filled:
 
 def filled_from(spec: RunSpec) -> Filled:
     """The form as it would have made this run. Values that were not stored are left out."""
-    given = {k: v for k, v in spec.env.items() if not is_secret(k)}
+    given = {k: v for k, v in spec.env.items() if NOT_STORED not in v}
     cuda = given.pop("CUDA_VISIBLE_DEVICES", "")
     variables = " ".join(f"{k}={shlex.quote(v)}" for k, v in given.items())
     values = {COMMAND.name: spec.command, "name": spec.name, "cwd": spec.cwd, "variables": variables}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from qinspect.inspector.runs import State
-from qinspect.inspector.runs.show import Seen, duration, duration_s, number_of
+from qinspect.inspector.runs.show import Seen, damage_text, duration, duration_s, number_of
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
@@ -21,6 +21,7 @@ _KINDS = {
     State.FAILED: "broken",
     State.CANCELLED: "up",
     State.LOST: "broken",
+    State.DAMAGED: "broken",
 }
 _BAR = 12
 clock_now = time.time
@@ -31,6 +32,8 @@ _NARROW = 46
 def sign(seen: Seen, g: Glyphs) -> Piece:
     """The state as a sign and its colour."""
     state = seen.state.state
+    if seen.damage and not state.is_live:
+        return g.broken, "broken"
     signs = {State.FINISHED: g.done, State.FAILED: g.broken, State.CANCELLED: g.stopped, State.LOST: g.lost}
     return signs.get(state, g.live), _KINDS[state]
 
@@ -122,8 +125,10 @@ def run_line(seen: Seen, width: int, g: Glyphs, now: float) -> list[Piece]:
         room -= _BAR + 1
     if room >= 42:
         phase = shown(str(seen.phase.fields.get("name", "")), 60) if seen.phase and live else ""
-        command = phase or shown(seen.run.spec.command, 200)
-        tail.insert(0, (" " + fill(command, room - 25, g.cut), "" if phase else "dim"))
+        damage = shown(damage_text(seen), 200)
+        command = damage or phase or shown(seen.run.spec.command, 200)
+        colour = "broken" if damage else "" if phase else "dim"
+        tail.insert(0, (" " + fill(command, room - 25, g.cut), colour))
         room = 24
     mark = sign(seen, g)
     name = fill(shown(seen.run.spec.name, 200), max(1, room), g.cut)

@@ -29,6 +29,7 @@ def spec_lines(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
     lines: list[Line] = []
     facts = [
         ("state", f"{state.state}{f': {state.reason}' if state.reason else ''}"),
+        *(("damaged", sentence) for sentence in seen.damage),
         ("took", duration(took) if took is not None and not state.state.is_live else ""),
         ("started", clock(spec.created)),
         ("exit code", "" if not result or result.exit_code is None else str(result.exit_code)),

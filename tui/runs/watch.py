@@ -9,6 +9,7 @@ from qinspect.inspector.runs.show import Seen, look
 
 WORDS = {State.UNSUPERVISED: "unwatched"}
 """States whose name is too long for a column."""
+_DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Looked:
 
 def state_word(seen: Seen) -> str:
     """The state in at most nine letters."""
+    if seen.damage and not seen.state.state.is_live:
+        return _DAMAGED
     return WORDS.get(seen.state.state, str(seen.state.state))
 
 
@@ -45,7 +48,9 @@ class RunWatch:
         found = []
         for run in runs:
             seen = self._ended.get(run.id) or look(run)
-            if seen.state.result is not None:  # an end is for good
+            if not run.folder.is_dir():  # deleted since it was listed
+                continue
+            if seen.state.result is not None and not seen.damage:  # an end is for good
                 self._ended[run.id] = seen
             found.append(seen)
         live = {s.run.id for s in found if s.state.state.is_live}

@@ -34,3 +34,6 @@ class ActionScreen(Screen[None]):
 
     def action_repaint(self) -> None:
         self.app.repaint()  # type: ignore[attr-defined]
+
+    def action_suspend(self) -> None:
+        self.app.suspend_to_shell()  # type: ignore[attr-defined]
