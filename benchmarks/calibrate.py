@@ -25,7 +25,8 @@ from torch import Tensor
 from qinspect.inspector.calibrate.counting import Counter, Pending
 from qinspect.inspector.calibrate.engine import apart_of, find_points
 from qinspect.inspector.calibrate.graphs import Graph
-from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaConfig, MambaLM, unobserved
+from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaLM, unobserved
+from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.distribution.packing import pack
 from qinspect.inspector.observers import quamba_percentile

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.settings import Settings
-from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
@@ -103,7 +102,9 @@ def calibrate(
     settings.check()
     if here:
         return _work(settings, state)
-    open_checkpoint(settings.model).close()  # a run that fails at once is a detour to the same sentence
+    from qinspect.inspector.calibrate.models.weights import check_model
+
+    check_model(settings.model)  # a run that fails at once is a detour to the same sentence
     from qinspect.inspector.runs import commands as runs
     from qinspect.inspector.runs import ourselves
 
