@@ -34,7 +34,7 @@ def mamba(folder: Path, version: int = 2, dtype: torch.dtype = torch.float16) ->
     """A state-spaces checkpoint of random weights, its head tied: model.safetensors and config.json."""
     torch.manual_seed(version)
     widths: dict[str, Any] = {"d_model": 64, "n_layers": 2, "vocab_size": 304, "d_inner": 128, "d_state": 16}
-    own = {"head_dim": 32, "n_groups": 2, "n_norm_groups": 2} if version == 2 else {"dt_rank": 4}
+    own: dict[str, Any] = {"head_dim": 32, "n_groups": 2, "n_norm_groups": 2} if version == 2 else {"dt_rank": 4}
     model = MambaLM(MambaConfig(version=version, **widths, **own), Numerics(torch.float32, torch.float32))
     weights = {k: w.to(dtype).contiguous() for k, w in model.state_dict().items() if k != "lm_head.weight"}
     save(folder, weights, MAMBA2 if version == 2 else MAMBA1)

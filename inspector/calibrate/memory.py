@@ -6,6 +6,7 @@ The needs are lower bounds: who is refused by them could not have run. No torch 
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def check_weights(need: Need, path: str, device: str, free: int, others: Callabl
 
 
 def check_forward(need: Need, path: str, device: str, free: int, batch: int, length: int) -> None:
-    """Raises CannotRead where the logits of one forward do not fit into `free` bytes, with the weights there already."""
+    """Raises CannotRead where the logits of one forward do not fit into `free` bytes beside the weights."""
     if need.forward(batch, length) > free:
         one = need.forward(1, 1)
         cure = f"Choose --batch {free // need.forward(1, length)}." if free >= need.forward(1, length) else (
@@ -87,7 +88,7 @@ def no_room(path: str, said: object, device: str = "", batch: int = 0, length: i
     smaller.append(f"--seq-len {length // 2}" if length > 1 else "a smaller --seq-len or --batch")
     smaller.append("--device cpu" if device.startswith("cuda") else "a free GPU, or --device auto or cpu")
     return CannotRead(
-        f"the device has too little memory for the model and one forward: {str(said).split('.')[0]}", file=path,
+        f"the device has too little memory for the model and one forward: {_asked(str(said))}", file=path,
         cure=f"Choose {', '.join(smaller)}.",
     )  # fmt: skip
 
@@ -99,6 +100,15 @@ def is_shortage(error: BaseException) -> bool:
         isinstance(error, RuntimeError)
         and any(s in said for s in ("can't allocate memory", "out of memory", "bad_alloc", "Unable to mmap"))
     )
+
+
+def _asked(said: str) -> str:
+    """What an allocator says, without where in its source it says it."""
+    n_bytes = re.search(r"tried to allocate (\d+) bytes", said)
+    if n_bytes:
+        return f"{size(int(n_bytes[1]))} more were asked for"
+    tried = re.search(r"Tried to allocate [\d.]+ \w+", said)
+    return tried[0] if tried else said.split(". ")[0]
 
 
 def _weights_cure(need: Need, free: int, others: dict[str, int]) -> str:

@@ -15,16 +15,17 @@ from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.text import size
 
 
-def check_writable(folder: Path) -> None:
-    """Raises CannotOpen where nothing can be made in `folder`, or in the nearest folder above it that is there. Tries
-    it: permissions do not tell of file systems that are read-only, full, or none of the kind that takes files."""
+def check_writable(folder: Path, what: Path | None = None) -> None:
+    """Raises CannotOpen, about `what` that is to be in it, where nothing can be made in `folder`, or in the nearest one
+    above it that is there. Tries it: permissions do not tell of file systems that are read-only, full, or take no
+    files."""
     place = _nearest(folder)
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".qinspect-", dir=place))
     except OSError as e:
         raise CannotOpen(
-            f"cannot be written: {e.strerror or e}", file=folder, expected=f"a folder that can be made in {place}",
-            cure="Name another place.",
+            f"cannot be written: {e.strerror or e}", file=what or folder,
+            expected=f"a folder that can be made in {place}", cure="Name another place.",
         ) from e  # fmt: skip
 
 
@@ -62,5 +63,6 @@ def check_disk(wanted: Sequence[tuple[Path, int, str]]) -> None:
             raise CannotOpen(
                 "the disk has too little room", file=place,
                 expected="about " + " and ".join(f"{size(n)} of {what}" for _, n, what in parts),
-                found=f"{size(free)} free", cure="Name another place with --state and --out, or choose fewer --samples.",
+                found=f"{size(free)} free",
+                cure="Name another place with --state and --out, or choose fewer --samples.",
             )  # fmt: skip

@@ -63,7 +63,7 @@ def calibrate(settings: Settings, state: Path) -> dict[str, Any]:
     requested, settings = settings, _resolved(settings)
     for target, scheme in _targets(settings):
         if not _is_like(target, _asked(requested, settings, target, scheme)):
-            check_writable(target.parent)
+            check_writable(target.parent, target)
             if len(_targets(settings)) > 1:
                 Path(settings.out).mkdir(parents=True, exist_ok=True)
             check_target(target)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from broken_models import VOCABULARY, added, built, poisoned, removed, set_key, 
 from hostile import assert_one_line
 from small_models import saved_ids
 
-from qinspect.inspector.calibrate import work
+from qinspect.inspector.calibrate import memory, room, work
 from qinspect.inspector.calibrate.engine import Pass
 from qinspect.inspector.calibrate.settings import Settings
+from qinspect.inspector.cli import main
 from qinspect.inspector.errors import QinspectError
 
 Break = Callable[[Path], None]
@@ -28,7 +31,10 @@ WEIGHTS = "model.safetensors"
 
 
 def write(text: str) -> Break:
-    return lambda folder: (folder / "config.json").write_text(text) and None
+    def apply(folder: Path) -> None:
+        (folder / "config.json").write_text(text)
+
+    return apply
 
 
 def without_config(folder: Path) -> None:
@@ -107,7 +113,7 @@ MAMBA_CONFIGS: dict[str, tuple[Break, str]] = {
     "untied": (set_key("tie_embeddings", False), r"key tie_embeddings: contradicts the tensors.*no lm_head\.weight"),
     "tied to text": (set_key("tie_embeddings", "no"), r"key tie_embeddings.*true or false"),
     "quantized": (set_key("quantization_config", {"bits": 8}), r"config\.json, key quantization_config: is quantized"),
-    "declared for another": (with_config(lambda c: (c.clear(), c.update(model_type="llama"))[1]), r"key model_type"),
+    "declared for another": (write('{"model_type": "llama"}'), r"key model_type"),
 }  # fmt: skip
 
 
@@ -199,6 +205,16 @@ LLAMA: dict[str, tuple[Break, str]] = {
     "a million layers": (
         set_key("num_hidden_layers", 10**6), r"config\.json, key num_hidden_layers: contradicts.*expected 2.*1000000"
     ),
+    "heads of nothing": (set_key("num_attention_heads", 0), r"config\.json, key num_attention_heads.*found 0"),
+    "width of text": (set_key("hidden_size", "48"), r"config\.json, key hidden_size.*found '48'"),
+    "activation": (set_key("hidden_act", "nosuch"), r"config\.json, key hidden_act: .*nosuch"),
+    "epsilon is NaN": (set_key("rms_norm_eps", math.nan), r"config\.json, key rms_norm_eps.*found nan"),
+    "epsilon of text": (set_key("rms_norm_eps", "big"), r"config\.json, key rms_norm_eps"),
+    "NaN inside": (set_key("rope_parameters.rope_theta", math.inf), r"key rope_parameters\.rope_theta.*found inf"),
+    "positions": (set_key("rope_parameters.rope_type", "nosuch"), r"key rope_parameters\.rope_type: .*nosuch"),
+    "another family": (
+        set_key("architectures", ["T5ForConditionalGeneration"]), r"config\.json, key architectures.*model_type llama"
+    ),
     "a layer more": (set_key("num_hidden_layers", 3), r"config\.json, key num_hidden_layers: contradicts the tensors"),
     "a layer less": (set_key("num_hidden_layers", 1), rf"{WEIGHTS}, key model\.layers\.1\..*does not use"),
     "no layers": (set_key("num_hidden_layers", -1), r"key num_hidden_layers"),
@@ -226,3 +242,112 @@ def test_a_transformers_model(tmp_path: Path, fault: str) -> None:
     change, said = LLAMA[fault]
     change(path)
     assert re.search(said, refused(path, tmp_path))
+
+
+@pytest.mark.parametrize(("kind", "key"), [("mamba2", IN_PROJ), ("llama", UP)])
+def test_what_the_dtype_asked_for_cannot_hold(tmp_path: Path, kind: str, key: str) -> None:
+    path = built(tmp_path / "m", kind)
+    set_weight(key, lambda w: poisoned(1e30)(w.bfloat16()))(path)
+    said = refused(path, tmp_path, dtype="float16")
+    assert re.search(rf"{WEIGHTS}, key {key}: has a weight that float16 cannot hold.*e\+30.*--dtype bfloat16", said)
+
+
+def test_layers_that_share_their_tensors(tmp_path: Path) -> None:
+    path = built(tmp_path / "m", "albert")
+    set_key("num_hidden_layers", 10**6)(path)
+    assert re.search(r"config\.json, key num_hidden_layers.*at most 10000; found 1000000", refused(path, tmp_path))
+
+
+def test_entries_that_are_no_tensors(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    path = built(tmp_path / "m", "mamba2")
+    torch.save({**load_file(path / WEIGHTS), "epoch": 3.5}, path / "pytorch_model.bin")
+    (path / WEIGHTS).unlink()
+    assert re.search(r"pytorch_model\.bin, key epoch: has an entry that is no tensor", refused(path, tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "llama"])
+def test_ids_beyond_the_vocabulary(tmp_path: Path, kind: str) -> None:
+    """Rows that only pad an embedding are of no token."""
+    path, ids = built(tmp_path / "m", kind), tmp_path / "beyond.json"
+    ids.write_text(json.dumps([[1, 2, VOCABULARY]]))
+    said = refused(path, tmp_path, data=str(ids))
+    assert re.search(r"beyond\.json, key \[0\]\[2\].*outside the vocabulary; expected 0 to 299; found 300", said)
+
+
+@pytest.mark.parametrize("out", ["/proc/out", "/dev/null/out"])
+def test_a_checkpoint_that_cannot_be_written(tmp_path: Path, out: str) -> None:
+    path = built(tmp_path / "m", "mamba2")
+    assert re.search(rf"^{out}: cannot be written", refused(path, tmp_path, out=out))
+    assert re.search(rf"^{out}/pa-0\.9-w8a8: cannot be written", refused(path, tmp_path, out=out, alphas=(0.9, 1.0)))
+
+
+def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
+    path = built(tmp_path / "m", "mamba2")
+    with pytest.raises(QinspectError, match=r"^/proc/state: cannot be made"):
+        work.calibrate(Settings(str(path), device="cpu"), Path("/proc/state"))
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "llama"])
+def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = built(tmp_path / "m", kind)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))  # type: ignore[attr-defined]
+    said = refused(path, tmp_path, out=str(tmp_path / "out"))
+    assert re.search(r"the disk has too little room; expected about \S+ kB of tables and \S+ kB of checkpoints", said)
+    assert "found 1 kB free" in said
+
+
+@pytest.mark.parametrize("kind", ["mamba1", "mamba2", "llama", "bert"])
+def test_a_model_that_cannot_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = built(tmp_path / "m", kind)
+    monkeypatch.setattr(memory, "host_free", lambda: 100_000)
+    said = refused(path, tmp_path, dtype="float32")
+    assert re.search(r"does not fit into memory; expected 100 kB at most, as are free on cpu; found \S+ kB", said)
+    monkeypatch.setattr(memory, "host_free", lambda: 1000)
+    assert "Free memory" in refused(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["mamba2", "llama"])
+def test_a_forward_that_cannot_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = built(tmp_path / "m", kind)
+    free = [10**9]
+    monkeypatch.setattr(memory, "host_free", free.pop)
+    free += [20_000, 10**9]  # the model fits, the forward of two times 20 tokens does not
+    said = refused(path, tmp_path, batch=2)
+    assert re.search(r"a forward of 2 x 20 tokens does not fit into memory.*found \S+ kB of logits.*--batch 1\.$", said)
+    free += [9_000, 10**9]
+    assert re.search(r"Choose --seq-len below 1\d, and --batch 1\.$", refused(path, tmp_path, batch=2))
+
+
+def shortage(*_: Any) -> Any:
+    """What torch's allocator says where the system gives it no memory."""
+    return torch.empty(1 << 60, dtype=torch.int8)
+
+
+@pytest.mark.parametrize(
+    "step", ["load.fold_and_rotate", "load.as_torch", "rotation.hadamard", "folding.hadamard", "mamba.chunked_scan"]
+)
+def test_memory_that_is_gone_in_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = built(tmp_path / "m", "mamba2")
+    monkeypatch.setattr(f"qinspect.inspector.calibrate.models.{step}", shortage)
+    said = refused(path, tmp_path)
+    assert re.search(rf"^{path}: the device has too little memory.*1\.15e\+06 TB more|TB more were asked for", said)
+    assert re.search(r"Choose .*--seq-len.*--device", said)
+
+
+def test_memory_that_python_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = built(tmp_path / "m", "mamba2")
+    monkeypatch.setattr("qinspect.inspector.calibrate.models.load.as_torch", lambda _: bytearray(1 << 60))
+    assert "the device has too little memory" in refused(path, tmp_path)
+
+
+def test_the_command_says_it_before_there_is_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path / "runs"))
+    path = built(tmp_path / "m", "llama")
+    set_key("num_hidden_layers", 10**6)(path)
+    assert main(["calibrate", str(path)]) == 2
+    assert "config.json, key num_hidden_layers" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/**/*.json"))

@@ -9,7 +9,7 @@ in here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.text import brief
 
 CONFIG = "config.json"
+_SIZES = ("hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "num_heads", "head_dim", "n_embd",
+          "n_head", "n_heads", "d_model", "d_kv", "d_ff")  # fmt: skip
 _CURE = "Take the config.json that was saved with these weights."
 
 
@@ -104,15 +106,50 @@ def declared_of(checkpoint: Checkpoint) -> Declared:
     return Declared(path, read_json(path, unique=True))
 
 
-def check_layers(declared: Declared, names: Callable[[], int], keys: tuple[str, ...]) -> None:
-    """Raises CannotOpen where a number of layers is none, or more than there are in the files: a model of a million
-    layers would be built for minutes before anything else is noticed."""
-    for key in (k for k in keys if k in declared):
+def check_numbers(declared: Declared) -> None:
+    """Raises CannotOpen for numbers that are none, wherever they stand, and sizes below 1: libraries divide by them."""
+    for key, value in _leaves(declared.content, ""):
+        limit = key.rpartition(".")[0].endswith("_limit")
+        if isinstance(value, float) and not math.isfinite(value) and not (limit and value == math.inf):
+            raise declared.refused(key, "a finite number", value)
+    for key in (k for k in _SIZES if k in declared):
         n = declared.get(key)
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise declared.refused(key, "a number of layers", n)
-        if n > (stored := names()):
+            raise declared.refused(key, "a whole number from 1", n)
+
+
+def check_layers(declared: Declared, stored: int, keys: tuple[str, ...], most: int) -> None:
+    """Raises CannotOpen where a number of layers is none, or more than there are in the files: a model of a
+    million layers would be built for minutes before anything else is noticed. stored: how many those are; 0 where
+    layers share tensors and no file tells: `most` is the limit then."""
+    for key in (k for k in keys if k in declared):
+        n = declared.get(key)
+        is_number = isinstance(n, int) and not isinstance(n, bool)
+        if not is_number or n < 1 or (not stored and n > most):
+            raise declared.refused(key, f"a number of layers, at most {most}", n)
+        if stored and n > stored:
             raise CannotOpen(
                 "contradicts the tensors", file=declared.file, key=key, expected=f"{stored}, as many as the files have",
                 found=brief(n), cure=_CURE,
             )  # fmt: skip
+
+
+def blamed(declared: Declared, said: str) -> str | None:
+    """The key of a config that an error of somebody else's is about: the one that it names, or whose text it is."""
+    named = [k for k in declared.content if f"'{k}'" in said]
+    quoted = [k for k, v in declared.content.items() if isinstance(v, str) and v and said == repr(v)]
+    inside = [k for k, v in _leaves(declared.content, "") if isinstance(v, str) and v and said == repr(v)]
+    return next(iter((*named, *quoted, *inside)), None)
+
+
+def _leaves(value: object, key: str) -> Iterator[tuple[str, object]]:
+    """Every value that is no container, with the path to it."""
+    stack: list[tuple[str, object]] = [(key, value)]
+    while stack:
+        at, found = stack.pop()
+        if isinstance(found, Mapping):
+            stack += [(f"{at}.{k}" if at else str(k), v) for k, v in found.items()]
+        elif isinstance(found, list):
+            stack += [(f"{at}.{i}", v) for i, v in enumerate(found)]
+        else:
+            yield at, found

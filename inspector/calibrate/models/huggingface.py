@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from qinspect.inspector.calibrate import memory
 from qinspect.inspector.calibrate.memory import Need
-from qinspect.inspector.calibrate.models.declared import Declared
+from qinspect.inspector.calibrate.models.declared import Declared, blamed
 from qinspect.inspector.calibrate.models.free import free_on, others
 from qinspect.inspector.calibrate.models.mamba import Probe, unobserved
 from qinspect.inspector.calibrate.models.planned import assumed_of, check_loaded, check_planned, check_values
@@ -46,9 +47,12 @@ class HuggingFaceModel:
         if not isinstance(declared.get("model_type"), str):
             raise declared.refused("model_type", "the name of an architecture", declared.get("model_type"))
         given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        with _clearly(path, "transformers cannot read its config"):
+        # what they would say of the files, they would say raw
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        with _clearly(declared.file, "transformers cannot make a model of it", declared):
             config = transformers.AutoConfig.from_pretrained(path, **given)
-            kind = _class_of(config)
+            kind = _class_of(config, declared)
             with torch.device("meta"):
                 planned = kind(copy.deepcopy(config))
         self.assumed = assumed_of(declared, config)
@@ -143,7 +147,7 @@ class HuggingFaceModel:
 
 
 @contextmanager
-def _clearly(path: str, problem: str) -> Iterator[None]:
+def _clearly(path: str | Path, problem: str, declared: Declared | None = None) -> Iterator[None]:
     """What the library, its backends and the files' parsers raise, as one error; memory is for the caller to name."""
     try:
         yield
@@ -152,7 +156,9 @@ def _clearly(path: str, problem: str) -> Iterator[None]:
     except Exception as e:
         if memory.is_shortage(e):
             raise
-        raise CannotOpen(f"{problem}: {' '.join(str(e).split())}", file=path) from e
+        said = " ".join(str(e).split())
+        key = blamed(declared, said) if declared else None
+        raise CannotOpen(f"{problem}: {type(e).__name__}: {said}", file=path, key=key) from e
 
 
 def _dtype_of(config: Any, checkpoint: Checkpoint) -> str:
@@ -169,13 +175,16 @@ def _need(planned: Any, dtype: str) -> Need:
     return Need(sum(p.numel() for p in planned.parameters()), dtype, vocab_size=n_out)
 
 
-def _class_of(config: Any) -> Any:
-    """The class that the weights were saved from: another of the same family would have parts with random weights."""
+def _class_of(config: Any, declared: Declared) -> Any:
+    """The class that the weights were saved from: another of the same family would have parts with random weights.
+    Raises CannotOpen for one of another family."""
     import transformers
 
     names = getattr(config, "architectures", None) or [""]
     found = getattr(transformers, names[0], None)
     if found is not None and hasattr(found, "from_pretrained"):
+        if not isinstance(config, found.config_class or object):
+            raise declared.refused("architectures", f"a class for the model_type {config.model_type}", names[0])
         return found
     return transformers.AutoModelForCausalLM if names[0].endswith("ForCausalLM") else transformers.AutoModel
 

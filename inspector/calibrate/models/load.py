@@ -56,7 +56,7 @@ class ProbedModel(Protocol):
     overwritten: set[str]
     max_length: int | None
     unquantized: str
-    assumed: Mapping[str, Any]
+    assumed: dict[str, Any]
     need: Need
     notes: tuple[str, ...]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qinspect.inspector.calibrate.models.declared import Declared, check_layers, declared_of
+from qinspect.inspector.calibrate.models.declared import Declared, check_layers, check_numbers, declared_of
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.formats import PlainFormat, format_of
@@ -51,11 +51,13 @@ def check_headers(checkpoint: Checkpoint, declared: Declared) -> None:
         _check_dtype(t)
         if not t.n_elements:
             raise CannotOpen(
-                "has no elements", file=t.file.path, key=t.name, expected="a weight", found=f"the shape {list(t.shape)}",
+                "has no elements", file=t.file.path, key=t.name, expected="a weight",
+                found=f"the shape {list(t.shape)}",
                 cure="Save the model again: a part of it was not gathered, or was cut off.",
             )  # fmt: skip
+    check_numbers(declared)
     shared = any(k in declared for k in _SHARED_LAYERS)
-    check_layers(declared, lambda: MOST_LAYERS if shared else _n_layers(checkpoint.entries), _LAYERS)
+    check_layers(declared, 0 if shared else _n_layers(checkpoint.entries), _LAYERS, MOST_LAYERS)
 
 
 def check_finite(t: Tensor, values: np.ndarray | None = None) -> None:
