@@ -20,6 +20,7 @@ from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.printing import (
     AsJson,
     Meter,
+    narrate,
     opened_model,
     print_json,
     print_table,
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         error = CannotRead("there is not enough memory", cure="Close other programs, or choose fewer keys.")
     except KeyboardInterrupt:
-        print("qinspect: interrupted", file=sys.stderr)
+        narrate("interrupted")
         return 130
     else:
         return code if isinstance(code, int) else 0
@@ -125,7 +126,7 @@ def _usage_error(error: CycloptsError) -> UsageError:
 
 
 def _fail(error: QinspectError, as_json: bool) -> int:
-    print(f"qinspect: {error}", file=sys.stderr)
+    narrate(str(error))
     try:
         if as_json:
             print_json({"schema": "qinspect.error/1", "error": error.as_dict()})

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from qinspect.inspector.calibrate.settings import Settings
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.printing import foreign_stderr
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 
 CALIBRATION = "calibration"
@@ -138,7 +139,8 @@ def _work(settings: Settings, state: str) -> int:
     from qinspect.inspector.calibrate.work import calibrate as work
 
     begin_log()
-    work(settings, state_folder(settings, state))
+    with foreign_stderr():  # torch, transformers and datasets write what they like of what they read
+        work(settings, state_folder(settings, state))
     return 0
 
 

@@ -21,6 +21,7 @@ from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, star
 from qinspect.inspector.runs.spec import is_secret
 from qinspect.tui.names import shown
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
+from qinspect.tui.widgets.text_input import TextInput
 
 _OWN = (
     Field("name", "how the run is called; empty: after its program"),
@@ -46,15 +47,13 @@ def filled_from(spec: RunSpec) -> Filled:
     return Filled("", {**values, "CUDA_VISIBLE_DEVICES": cuda})
 
 
-class FieldInput(Input):
+class FieldInput(TextInput):
     """One field. Where all values are known, space goes from one to the next."""
 
     def __init__(self, of: Field, value: str) -> None:
         hint = " or ".join(of.values) + " (space)" if of.values else of.range_text
         text = ", ".join(filter(None, (hint, of.help)))
-        super().__init__(
-            value, placeholder=shown(text, 200), compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}"
-        )
+        super().__init__(value, placeholder=text, compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}")
         self.of = of
         self.cursor_position = len(value)
 
@@ -156,7 +155,7 @@ class StartScreen(ModalScreen[str]):
         self.set_focus(self.inputs[0])
         self.show_command()
         if self.problems:
-            self.query_one("#start-said", Static).update("\n".join(self.problems[:2]))
+            self.query_one("#start-said", Static).update("\n".join(shown(p, 400) for p in self.problems[:2]))
 
     @property
     def inputs(self) -> list[FieldInput]:
@@ -215,7 +214,7 @@ class StartScreen(ModalScreen[str]):
             parse_variables(values.get("variables", ""))
         except ValueError as e:
             found["variables"] = str(e)
-        cwd = values.get("cwd", "").strip()
+        cwd = _folder(values)
         if cwd and not Path(cwd).expanduser().is_dir():
             found["cwd"] = "there is no such folder"
         return found
@@ -235,7 +234,7 @@ class StartScreen(ModalScreen[str]):
         env = {v: values[v].strip() for v in self._variables if values.get(v, "").strip()}
         env |= parse_variables(values.get("variables", ""))
         argv = self.template.argv(values)
-        cwd = values.get("cwd", "").strip() or None
+        cwd = _folder(values) or None
         if self._confirmed == tuple(argv):
             self._start(argv, values["name"], env, cwd)
         else:
@@ -294,6 +293,12 @@ class StartScreen(ModalScreen[str]):
     def _say(self, lines: list[str]) -> None:
         self.said = lines
         self.query_one("#start-said", Static).update("\n".join(shown(line, 400) for line in lines))
+
+
+def _folder(values: Mapping[str, str]) -> str:
+    """The folder to run in; blanks at its ends are left out where they are not a part of its name."""
+    given = values.get("cwd", "")
+    return given if Path(given).is_dir() else given.strip()
 
 
 def _safe(name: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
-from qinspect.inspector.text import number, percent
+from qinspect.inspector.text import number, percent, shell_words
 from qinspect.tui.actions import keys_now
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal, write_view
@@ -50,7 +48,7 @@ class Taking(CompareBase):
             words += ["--run", s.noise_run] if s.noise_run else []
         else:
             words = ["qinspect", "show", s.path_a if pair.a else s.path_b or "", pair.record.key]
-        return shlex.join(words)
+        return shell_words(words)
 
     def _copy(self, text: str) -> None:
         """OSC 52, which reaches the local clipboard through SSH, and through tmux where it allows passthrough."""
