@@ -104,9 +104,8 @@ class Foreign(io.TextIOBase):
     def write(self, text: str) -> int:
         """A return is a progress bar's where it begins what is written at once."""
         bare = text.removeprefix("\r")
-        if not _BARS.fullmatch(text):
-            text = text[: len(text) - len(bare)] + visible_lines(bare)
-        self._stream.write(text)
+        safe = text if _BARS.fullmatch(text) else text[: len(text) - len(bare)] + visible_lines(bare)
+        self._stream.write(safe)
         return len(text)
 
     def flush(self) -> None:

@@ -42,9 +42,15 @@ def filled_from(spec: RunSpec) -> Filled:
     """The form as it would have made this run. Values that were not stored are left out."""
     given = {k: v for k, v in spec.env.items() if not is_secret(k)}
     cuda = given.pop("CUDA_VISIBLE_DEVICES", "")
-    variables = " ".join(f"{k}={shlex.quote(v)}" for k, v in given.items())
+    variables = " ".join(map(_assignment, given.items()))
     values = {COMMAND.name: spec.command, "name": spec.name, "cwd": spec.cwd, "variables": variables}
     return Filled("", {**values, "CUDA_VISIBLE_DEVICES": cuda})
+
+
+def _assignment(variable: tuple[str, str]) -> str:
+    """A name and its value as `parse_variables` reads them: a name may be as odd as a value."""
+    name, value = variable
+    return f"{name}={shlex.quote(value)}" if shlex.quote(name) == name else shlex.quote(f"{name}={value}")
 
 
 class FieldInput(TextInput):
@@ -215,7 +221,7 @@ class StartScreen(ModalScreen[str]):
         except ValueError as e:
             found["variables"] = str(e)
         cwd = _folder(values)
-        if cwd and not Path(cwd).expanduser().is_dir():
+        if cwd and not _is_folder(cwd):
             found["cwd"] = "there is no such folder"
         return found
 
@@ -298,7 +304,14 @@ class StartScreen(ModalScreen[str]):
 def _folder(values: Mapping[str, str]) -> str:
     """The folder to run in; blanks at its ends are left out where they are not a part of its name."""
     given = values.get("cwd", "")
-    return given if Path(given).is_dir() else given.strip()
+    return given if _is_folder(given) else given.strip()
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except (RuntimeError, OSError):  # ~user, and there is no such user; a name that is too long
+        return False
 
 
 def _safe(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.text import number, percent, shell_words
+from qinspect.inspector.text import columns, number, percent, shell_words, visible
 from qinspect.tui.actions import keys_now
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal, write_view
@@ -22,17 +22,17 @@ class Taking(CompareBase):
         if pair := self.table.pair:
             d = pair.difference
             cells = [pair.role, *([number(d.a), number(d.b), percent(d.largest)] if d else []), str(pair.status)]
-            self._copy("\t".join(cells))
+            self._copy(columns(*cells))
 
     def action_copy_key(self) -> None:
         if pair := self.table.pair:
-            self._copy(pair.record.key)
+            self._copy(visible(pair.record.key))
 
     def action_copy_value(self) -> None:
         if pair := self.table.pair:
             d = pair.difference
             known = self.table.values.get(pair.role, (None, None))
-            self._copy(f"{d.a!r}\t{d.b!r}" if d else cell(pair, "value", known))
+            self._copy(f"{d.a!r}\t{d.b!r}" if d else visible(cell(pair, "value", known)))
 
     def action_copy_command(self) -> None:
         self._copy(self.command_line())
