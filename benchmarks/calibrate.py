@@ -25,7 +25,8 @@ from torch import Tensor
 from qinspect.inspector.calibrate.counting import Counter, Pending
 from qinspect.inspector.calibrate.engine import apart_of, find_points
 from qinspect.inspector.calibrate.graphs import Graph
-from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaConfig, MambaLM, unobserved
+from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaLM, unobserved
+from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.distribution.packing import pack
 from qinspect.inspector.observers import quamba_percentile
@@ -71,7 +72,7 @@ class RandomLlama:
 
         import transformers
 
-        from qinspect.inspector.calibrate.models.huggingface import HuggingFaceModel
+        from qinspect.inspector.calibrate.models.load import open_model
 
         config = transformers.LlamaConfig(
             hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
@@ -82,7 +83,7 @@ class RandomLlama:
         with tempfile.TemporaryDirectory() as folder:
             made.save_pretrained(folder)
             del made
-            self._model = HuggingFaceModel(folder, torch.device("cuda"))
+            self._model = open_model(folder, False, torch.device("cuda"))
         self.device, self.vocab_size = self._model.device, 128_256
         self.forward, self.may_show, self.overwritten = self._model.forward, (), self._model.overwritten
 

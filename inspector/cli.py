@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
 from qinspect.inspector.printing import (
     AsJson,
+    narrate,
     opened_model,
     print_json,
     print_table,
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         error = CannotRead("there is not enough memory", cure="Close other programs, or choose fewer keys.")
     except KeyboardInterrupt:
-        print("qinspect: interrupted", file=sys.stderr)
+        narrate("interrupted")
         return 130
     else:
         return code if isinstance(code, int) else 0
@@ -124,7 +125,7 @@ def _usage_error(error: CycloptsError) -> UsageError:
 
 
 def _fail(error: QinspectError, as_json: bool) -> int:
-    print(f"qinspect: {error}", file=sys.stderr)
+    narrate(str(error))
     try:
         if as_json:
             print_json({"schema": "qinspect.error/1", "error": error.as_dict()})

@@ -1,18 +1,26 @@
-"""How commands print: data to stdout, narration to stderr, progress on a terminal only."""
+"""How commands print: data to stdout, narration to stderr, progress on a terminal only.
+
+The border of the command line: nothing else in the program writes to these streams (a test holds it to that), and what
+is written here has no character that a terminal would obey but those that are ours: line ends, the colours of a table,
+the returns of a progress line.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar, cast
 
 from cyclopts import Parameter
 
 from qinspect.inspector.json_text import json_text
-from qinspect.inspector.text import visible
+from qinspect.inspector.text import visible, visible_lines
 
 if TYPE_CHECKING:
     from qinspect.inspector.formats import Format
@@ -22,11 +30,18 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON 
 PIPE_WIDTH = 100
 """Columns at which sentences are folded where there is no terminal."""
 _INDENT = 13
+_BARS = re.compile("(?:\n|\x1b\\[A)*")
+"""How tqdm goes to the line of one of several bars and back."""
 T = TypeVar("T")
 
 
 def write(text: str) -> None:
-    """Text to stdout whatever its encoding can show."""
+    """Text to stdout whatever its encoding can show, each line `visible`."""
+    write_safe(visible_lines(text))
+
+
+def write_safe(text: str) -> None:
+    """Text that is safe already and has sequences of ours in it: a log's text in its colours, a table's header."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -63,7 +78,10 @@ def print_answer(as_json: bool, payload: Callable[[], object], text: Callable[[i
 def print_table(table: Table) -> None:
     """A table: as wide as the terminal, unfolded in a pipe."""
     width = terminal_width()
-    print_text(table.without_empty().rich(width) if width else table.without_empty().text(""))
+    if width:
+        write_safe(f"{table.without_empty().rich(width)}\n")
+    else:
+        print_text(table.without_empty().text(""))
 
 
 def terminal_width() -> int | None:
@@ -74,6 +92,60 @@ def terminal_width() -> int | None:
 def narrate(text: str) -> None:
     """One line on stderr."""
     print(f"qinspect: {visible(text)}", file=sys.stderr, flush=True)
+
+
+class Foreign(io.TextIOBase):
+    """A stream for what libraries have to say, who know of no border: their progress bars get through, of everything
+    else only what `visible` leaves, line by line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """A return is a progress bar's where it begins what is written at once."""
+        bare = text.removeprefix("\r")
+        safe = text if _BARS.fullmatch(text) else text[: len(text) - len(bare)] + visible_lines(bare)
+        self._stream.write(safe)
+        return len(text)
+
+    def flush(self) -> None:
+        """At once."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether somebody sees it."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """For those who ask for the terminal's size."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """Of the stream behind."""
+        return self._stream.encoding
+
+
+@contextmanager
+def foreign_stderr() -> Iterator[None]:
+    """What others write to stderr meanwhile goes through `Foreign`. Ours does too, and is not changed by it."""
+    before = sys.stderr
+    sys.stderr = cast("TextIO", Foreign(before))
+    try:
+        yield
+    finally:
+        sys.stderr = before
+
+
+def progress(text: str, ends: bool) -> None:
+    """A line on stderr over the one before it; `ends`: nothing comes over it."""
+    sys.stderr.write(f"\r{visible(text)}{chr(10) if ends else ''}")
+    sys.stderr.flush()
+
+
+def end_progress() -> None:
+    """What is written next begins a line."""
+    sys.stderr.write("\n")
 
 
 class Meter:
@@ -93,7 +165,7 @@ class Meter:
         rate = done / (now - self.start)
         left = f", {(total - done) / rate:.0f} s left" if rate and total > done else ""
         print(
-            f"\r\x1b[K{phase}: {100 * done // max(1, total)} %{left} (ctrl-c stops)",
+            f"\r\x1b[K{visible(phase)}: {100 * done // max(1, total)} %{left} (ctrl-c stops)",
             end="",
             file=sys.stderr,
             flush=True,

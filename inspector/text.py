@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import unicodedata
+from collections.abc import Iterable
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 SIGNIFICANT_DIGITS = 6
@@ -26,11 +28,45 @@ def visible(text: str, limit: int = 0) -> str:
     if limit and len(text) > limit:
         half = max(8, limit // 2 - 12)
         return f"{visible(text[:half])}...({len(text) - 2 * half} more)...{visible(text[-half:])}"
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return text
-    return "".join(
-        c if c.isprintable() and unicodedata.category(c) not in _HIDDEN_CATEGORIES else _escape(c) for c in text
-    )
+    return "".join(c if is_plain(c) else _escape(c) for c in text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether `visible` leaves all of `text` as it is."""
+    if not text.isprintable():
+        return False
+    return text.isascii() or all(unicodedata.category(c) not in _HIDDEN_CATEGORIES for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """`visible` of each line of a text that was made here: its line ends are ours."""
+    return text if is_plain(text) else "\n".join(map(visible, text.split("\n")))
+
+
+def columns(*cells: str) -> str:
+    """Cells with a tab between them, for the clipboard and the like: none of them adds a tab or a line."""
+    return "\t".join(map(visible, cells))
+
+
+def shell_words(words: Iterable[str]) -> str:
+    """A command to paste into a shell. As shlex quotes; a word with characters that a terminal would obey when they
+    are pasted stands in $'...', in which bash, zsh and ksh read escapes: the shell gets the word, the terminal nothing.
+    """
+    return " ".join(shlex.quote(w) if is_plain(w) else _dollar_quoted(w) for w in words)
+
+
+def _dollar_quoted(word: str) -> str:
+    made = []
+    for c in word:
+        if c in "\\'":
+            made.append(f"\\{c}")
+        elif is_plain(c):
+            made.append(c)
+        else:  # bytes, of three octal digits: no letter behind them can be taken for a part of them
+            made += [f"\\{byte:03o}" for byte in c.encode("utf-8", "surrogateescape")]
+    return f"$'{''.join(made)}'"
 
 
 def _escape(c: str) -> str:

@@ -97,7 +97,8 @@ def random_mamba2(folder: Path, width: int, n_layers: int) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from qinspect.inspector.calibrate.models.mamba import MambaConfig, MambaLM
+    from qinspect.inspector.calibrate.models.mamba import MambaLM
+    from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
     from qinspect.inspector.calibrate.models.numerics import Numerics
 
     config = MambaConfig(

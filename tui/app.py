@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from textual import events
 from textual.app import App
+from textual.filter import LineFilter
 
 from qinspect.tui import settings
 from qinspect.tui.actions import BY_NAME
+from qinspect.tui.border import with_border
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
+from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.screens.compare import CompareScreen
@@ -61,6 +64,14 @@ class QinspectApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The variables that our themes add, for the moment before one is chosen."""
         return dict(DARK.variables)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, behind the one that lets no text through that a terminal would obey."""
+        return with_border(super().get_line_filters())
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """What Textual itself copies: a selection."""
+        copy_to_terminal(self, text)
 
     def on_mount(self) -> None:
         for theme in THEMES:
@@ -180,4 +191,6 @@ class QinspectApp(App[None]):
             super()._print_error_renderables()
             return
         self._exit_renderables.clear()
-        sys.stderr.write(f"qinspect: a bug in the program; the report is in {self.crash_report}\n")
+        from qinspect.inspector.printing import narrate
+
+        narrate(f"a bug in the program; the report is in {self.crash_report}")

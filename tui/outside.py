@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import App
 
-from qinspect.inspector.text import visible
+from qinspect.inspector.text import visible, visible_lines
 
 if TYPE_CHECKING:
     from qinspect.tui.screens.base import CompareBase
@@ -43,7 +43,12 @@ def announce(app: App[None], how: str, text: str) -> None:
 
 
 def copy_to_terminal(app: App[None], text: str) -> None:
-    """Put `text` on the clipboard of the terminal in front of the user."""
+    """Put `text` on the clipboard of the terminal in front of the user.
+
+    It may be pasted into a shell: what goes out has line ends and tabs of ours (`columns`, `shell_words`) and nothing
+    else that a terminal obeys.
+    """
+    text = "\t".join(map(visible_lines, text.split("\t")))
     app._clipboard = text
     if app._driver is not None:
         app._driver.write(osc52(text, tmux=bool(os.environ.get("TMUX"))))

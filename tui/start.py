@@ -69,6 +69,8 @@ def say_what_goes_on() -> None:
     except (QinspectError, OSError):
         return
     if live:
+        from qinspect.inspector.printing import narrate
+
         goes = "1 run goes on" if len(live) == 1 else f"{len(live):,} runs go on"
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"qinspect: {goes}. `qinspect runs` lists them, `qinspect` shows them.\n")
+            narrate(f"{goes}. `qinspect runs` lists them, `qinspect` shows them.")

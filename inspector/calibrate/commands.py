@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from qinspect.inspector.calibrate.settings import Settings
-from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.printing import foreign_stderr
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def calibrate(
     settings.check()
     if here:
         return _work(settings, state)
-    open_checkpoint(settings.model).close()  # a run that fails at once is a detour to the same sentence
+    from qinspect.inspector.calibrate.models.weights import check_model
+
+    check_model(settings.model)  # a run that fails at once is a detour to the same sentence
     from qinspect.inspector.runs import commands as runs
     from qinspect.inspector.runs import ourselves
 
@@ -174,7 +176,8 @@ def _work(settings: Settings, state: str) -> int:
     from qinspect.inspector.calibrate.work import calibrate as work
 
     begin_log()
-    work(settings, state_folder(settings, state))
+    with foreign_stderr():  # torch, transformers and datasets write what they like of what they read
+        work(settings, state_folder(settings, state))
     return 0
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from qinspect.inspector.calibrate.counting import Counter, Pending, SampleTables
 from qinspect.inspector.calibrate.graphs import Graphs
 from qinspect.inspector.calibrate.grouped import GroupedAbsmax
-from qinspect.inspector.calibrate.models.load import ProbedModel, forward, no_room
+from qinspect.inspector.calibrate.memory import no_room
+from qinspect.inspector.calibrate.models.load import ProbedModel, forward
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import applied
 from qinspect.inspector.calibrate.shards import Shards

@@ -18,6 +18,8 @@ from qinspect.inspector.calibrate.recipes import applied, short
 from qinspect.inspector.calibrate.scales import PointResult
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Ema, Quantile
+from qinspect.inspector.printing import end_progress, progress
+from qinspect.inspector.text import visible
 from qinspect.inspector.whole_file import replacing
 
 T = TypeVar("T")
@@ -35,10 +37,17 @@ def begin_log() -> None:
     """Log to stderr as Quamba's programs do, down to DEBUG: that is where observers report."""
     handler = _BelowBars(sys.stderr)
     line = "%(asctime)s,%(msecs)03d %(levelname)-8s [%(filename)s:%(lineno)d] %(message)s"
-    handler.setFormatter(logging.Formatter(line, "%Y-%m-%d:%H:%M:%S"))
+    handler.setFormatter(_OneLine(line, "%Y-%m-%d:%H:%M:%S"))
     log.handlers[:] = [handler]
     log.setLevel(logging.DEBUG)
     log.propagate = False
+
+
+class _OneLine(logging.Formatter):
+    """Paths, keys and names in a record are whatever somebody called them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _BelowBars(logging.StreamHandler[TextIO]):
@@ -80,7 +89,7 @@ class Bar:
     def end_line() -> None:
         """What is written next begins a line."""
         if Bar.stands:
-            sys.stderr.write("\n")
+            end_progress()
             Bar.stands = False
 
     def over(self, items: Sequence[T]) -> Iterator[T]:
@@ -106,11 +115,9 @@ class Bar:
         bar = "█" * full + " " * (_BAR - full)
         speed = f"{rate:.2f}it/s" if rate else "?it/s"
         percent = 100 * done // max(total, 1)
-        sys.stderr.write(f"\r{self.name}: {percent:3}%|{bar}| {done}/{total} [{_clock(seconds)}<{left}, {speed}]")
         Bar.stands = done < total
-        if done >= total:
-            sys.stderr.write("\n")
-        sys.stderr.flush()
+        text = f"{self.name}: {percent:3}%|{bar}| {done}/{total} [{_clock(seconds)}<{left}, {speed}]"
+        progress(text, ends=not Bar.stands)
 
 
 def _clock(seconds: float) -> str:

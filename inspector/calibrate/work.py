@@ -30,10 +30,13 @@ from qinspect.inspector.calibrate.data import ByteTokenizer, Samples, Tokenizer,
 from qinspect.inspector.calibrate.engine import Pass, Progress, apart_of, find_points, forecast_bytes
 from qinspect.inspector.calibrate.folder import keep_to, locked
 from qinspect.inspector.calibrate.grouped import BLOCKS, GroupedAbsmax
-from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, no_room, open_model
+from qinspect.inspector.calibrate.memory import check_forward, is_shortage, no_room
+from qinspect.inspector.calibrate.models.free import free_on
+from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
 from qinspect.inspector.calibrate.points import Point
 from qinspect.inspector.calibrate.recipes import Grouping, applied, default_recipe, reach, rotates, short
 from qinspect.inspector.calibrate.records import RESULT, SCHEMA, Bar, LivePoints, log, log_observers, write_json
+from qinspect.inspector.calibrate.room import check_disk, check_writable, checkpoint_bytes
 from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.calibrate.scales import PointResult, results
 from qinspect.inspector.calibrate.settings import Settings, fingerprint
@@ -41,7 +44,7 @@ from qinspect.inspector.calibrate.shards import SHARD_SAMPLES, Shards
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.distribution import DistributionFile
-from qinspect.inspector.errors import UsageError
+from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
 from qinspect.inspector.text import some
 
 SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}
@@ -60,15 +63,24 @@ def calibrate(settings: Settings, state: Path) -> dict[str, Any]:
     requested, settings = settings, _resolved(settings)
     for target, scheme in _targets(settings):
         if not _is_like(target, _asked(requested, settings, target, scheme)):
+            check_writable(target.parent, target)
             if len(_targets(settings)) > 1:
                 Path(settings.out).mkdir(parents=True, exist_ok=True)
             check_target(target)
-    state.mkdir(parents=True, exist_ok=True)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        cure = "Name another place with --state."
+        raise CannotOpen(f"cannot be made: {e.strerror or e}", file=state, cure=cure) from e
+    check_writable(state)
     with locked(state):
         try:
             return _calibrate(requested, settings, state)
-        except torch.OutOfMemoryError as e:
-            raise no_room(settings.model, e) from e
+        except Exception as e:
+            if isinstance(e, QinspectError) or not is_shortage(e):
+                raise
+            said = " ".join(str(e).split()) or "out of memory"
+            raise no_room(settings.model, said, settings.device, settings.batch, settings.seq_len) from e
         finally:
             Bar.end_line()
 
@@ -81,19 +93,25 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
     if str(device) == "cpu":
         _keep_memory()
     model = open_model(settings.model, rotates(settings.recipe), device, settings.dtype)
+    if model.assumed:
+        log.info("config.json is silent, the defaults are used: %s", _said(model.assumed))
     samples = _samples(settings, model)
     log.info("Calibrate with %s", samples.source.get("file") or samples.source.get("name"))
     effective = replace(settings, dtype=model.dtype, device=str(model.device), samples=len(samples.ids))
     log.info("Effective: %s, group_heads=%s", effective.said(), settings.recipe == "quamba-group-heads")
+    longest = max(ids.size for ids in samples.ids)
+    check_forward(model.need, model.path, str(model.device), free_on(model.device), settings.batch, longest)
     points = find_points(model, samples.ids[0][:PROBE_TOKENS])
     groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
     if "heads" in groupings.values():
         _check_heads(model)
     apart = apart_of(points, settings.recipe, settings.per_sample)
-    warnings = _announce(settings, points, apart, samples, model)
+    n_bytes = forecast_bytes(points, apart, [ids.size for ids in samples.ids], SHARD_SAMPLES)
+    warnings = _announce(settings, points, apart, n_bytes, samples, model)
     decides = _deciding(settings, samples, groupings, apart, model)
     keep_to(state, decides)
     shards = Shards(state, fingerprint(decides), len(samples.ids), grouped=any(groupings.values()))
+    _check_disk(settings, state, n_bytes, model)
     made = _run(settings, model, samples, points, apart, groupings, shards, state)
     order = [p.name for p in points]
     metadata = {"settings": fingerprint(decides), "samples": str(len(samples.ids)), "recipe": settings.recipe}
@@ -105,6 +123,7 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
         "requested": requested.as_dict(),
         "settings": settings.as_dict(),
         "data": samples.describe(),
+        "assumed": dict(model.assumed),
         "decides": decides,
         "versions": versions(model.device),
         "timing": made,
@@ -206,16 +225,20 @@ def _check_heads(model: ProbedModel) -> None:
 
 
 def _announce(
-    settings: Settings, points: Sequence[Point], apart: frozenset[str], samples: Samples, model: ProbedModel
+    settings: Settings,
+    points: Sequence[Point],
+    apart: frozenset[str],
+    n_bytes: int,
+    samples: Samples,
+    model: ProbedModel,
 ) -> list[str]:
     """Say what is going to happen; returns what the result must warn of."""
-    warnings = list(samples.warnings)
+    warnings = [*samples.warnings, *model.notes]
     warnings += [f"--per-sample {glob} names no observation point" for glob in settings.per_sample
                  if not any(fnmatchcase(p.name, glob) for p in points)]  # fmt: skip
     if model.unquantized:
         kept = ": a checkpoint keeps them as they are" if settings.out else ""
         warnings.append(f"{model.unquantized}{kept}")
-    n_bytes = forecast_bytes(points, apart, [ids.size for ids in samples.ids], SHARD_SAMPLES)
     log.info(
         "%d observation points; %d keep a table of each sample: about %.1f MB with the shards",
         len(points), len(apart), n_bytes / 1e6,
@@ -234,6 +257,21 @@ def _announce(
     for text in warnings:
         log.warning("%s", text)
     return warnings
+
+
+def _said(assumed: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in assumed.items())
+
+
+def _check_disk(settings: Settings, state: Path, n_bytes: int, model: ProbedModel) -> None:
+    """Raises CannotOpen where tables and checkpoints will not fit beside what is stored already."""
+    stored = sum(p.stat().st_size for p in state.rglob("*.safetensors"))
+    wanted = [(state, max(0, n_bytes - stored), "tables")]
+    shapes = {k: (tuple(w.shape), w.element_size()) for k, w in model.weights().items()}
+    for target, scheme in _targets(settings):
+        if not target.is_dir() or not any(target.iterdir()):
+            wanted.append((target, checkpoint_bytes(shapes, model.linears, SCHEMES[scheme]), "checkpoints"))
+    check_disk(wanted)
 
 
 def _warn_of(found: Sequence[PointResult], points: Sequence[Point]) -> list[str]:
@@ -257,6 +295,7 @@ def _deciding(
     """What decides every table. Not the alphas: one pass answers for all."""
     return {
         "model": model_hash(model),
+        "config": model.decides(),
         "rotated": model.rotated,
         "dtype": model.dtype,
         "device": device_name(model.device),
@@ -363,6 +402,7 @@ def _store(
         "device": device_name(model.device),
         "dtype": model.dtype,
         "model_sha256": weights_hash,
+        "assumed": dict(model.assumed),
     }
     asked = _asked(requested, settings, target, scheme)
     provenance = Provenance(asked, effective, samples.describe(), versions(model.device))

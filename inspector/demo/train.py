@@ -25,7 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaConfig, MambaLM
+from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaLM
+from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
 from qinspect.inspector.calibrate.models.numerics import Numerics
 
 HELD_OUT_PLAYS = ("tempest", "twelfth_night")

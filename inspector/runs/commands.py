@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.printing import AsJson, narrate, print_json, print_table, print_text, write
+from qinspect.inspector.printing import AsJson, narrate, print_json, print_table, print_text, write_safe
 from qinspect.inspector.runs import Run, State, check_before_start, compare_specs, find, make_spec, start
 from qinspect.inspector.runs import show as shown
 from qinspect.inspector.runs.cancelling import DEFAULT_GRACE_S
@@ -203,5 +203,5 @@ def _print_run(found: Run, as_json: bool) -> None:
 
 
 def _write_now(text: str) -> None:
-    write(text)
+    write_safe(text)  # which TerminalText made
     sys.stdout.flush()

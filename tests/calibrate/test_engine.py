@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from qinspect.inspector.calibrate.engine import Pass, Progress, batches, find_points
 from qinspect.inspector.calibrate.grouped import GroupedAbsmax
+from qinspect.inspector.calibrate.memory import Need
 from qinspect.inspector.calibrate.shards import Shards
 from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import CannotRead
@@ -32,11 +33,14 @@ class Toy:
     may_show: tuple[str, ...] = ("late:input",)
     max_length: int | None = None
     unquantized = ""
+    need = Need(0, "float16")
+    notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         torch.manual_seed(3)
         self.embedding = nn.Embedding(50, 6)
         self.overwritten: set[str] = set()
+        self.assumed: dict[str, Any] = {}
         self.ooms = 0
         self.seen: list[int] = []
 
@@ -60,6 +64,9 @@ class Toy:
         return {}
 
     def config(self) -> dict[str, Any]:
+        return {}
+
+    def decides(self) -> dict[str, Any]:
         return {}
 
 

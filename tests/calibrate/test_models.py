@@ -15,8 +15,10 @@ from transformers import Mamba2Config, Mamba2ForCausalLM, MambaForCausalLM
 from transformers import MambaConfig as Mamba1Config
 
 from qinspect.inspector.calibrate.engine import find_points
+from qinspect.inspector.calibrate.models.declared import Declared
 from qinspect.inspector.calibrate.models.load import open_model
-from qinspect.inspector.calibrate.models.mamba import MambaLM, config_of, unobserved
+from qinspect.inspector.calibrate.models.mamba import MambaLM, unobserved
+from qinspect.inspector.calibrate.models.mamba_config import config_of
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.calibrate.models.rotation import hadamard, rotate
 from qinspect.inspector.calibrate.models.scan import chunked_scan, selective_scan
@@ -49,7 +51,9 @@ def peer(version: int, n_groups: int = 1) -> Any:
 def test_the_forward_is_transformers_to_rounding(version: int, n_groups: int) -> None:
     theirs = peer(version, n_groups)
     weights = {k.replace("embeddings", "embedding"): w for k, w in theirs.state_dict().items()}
-    config = config_of(theirs.config.to_dict(), {k: tuple(w.shape) for k, w in weights.items()})
+    config = config_of(
+        Declared(Path("config.json"), theirs.config.to_dict()), {k: tuple(w.shape) for k, w in weights.items()}
+    )
     ours = MambaLM(config, FLOAT32)
     ours.load_state_dict(weights)
     ids = torch.randint(0, 97, (2, 50))

@@ -21,6 +21,7 @@ from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, star
 from qinspect.inspector.runs.spec import NOT_STORED
 from qinspect.tui.names import shown
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
+from qinspect.tui.widgets.text_input import TextInput
 
 _OWN = (
     Field("name", "how the run is called; empty: after its program"),
@@ -41,20 +42,24 @@ def filled_from(spec: RunSpec) -> Filled:
     """The form as it would have made this run. Values that were not stored are left out."""
     given = {k: v for k, v in spec.env.items() if NOT_STORED not in v}
     cuda = given.pop("CUDA_VISIBLE_DEVICES", "")
-    variables = " ".join(f"{k}={shlex.quote(v)}" for k, v in given.items())
+    variables = " ".join(map(_assignment, given.items()))
     values = {COMMAND.name: spec.command, "name": spec.name, "cwd": spec.cwd, "variables": variables}
     return Filled("", {**values, "CUDA_VISIBLE_DEVICES": cuda})
 
 
-class FieldInput(Input):
+def _assignment(variable: tuple[str, str]) -> str:
+    """A name and its value as `parse_variables` reads them: a name may be as odd as a value."""
+    name, value = variable
+    return f"{name}={shlex.quote(value)}" if shlex.quote(name) == name else shlex.quote(f"{name}={value}")
+
+
+class FieldInput(TextInput):
     """One field. Where all values are known, space goes from one to the next."""
 
     def __init__(self, of: Field, value: str) -> None:
         hint = " or ".join(of.values) + " (space)" if of.values else of.range_text
         text = ", ".join(filter(None, (hint, of.help)))
-        super().__init__(
-            value, placeholder=shown(text, 200), compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}"
-        )
+        super().__init__(value, placeholder=text, compact=True, select_on_focus=False, id=f"field-{_safe(of.name)}")
         self.of = of
         self.cursor_position = len(value)
 
@@ -156,7 +161,7 @@ class StartScreen(ModalScreen[str]):
         self.set_focus(self.inputs[0])
         self.show_command()
         if self.problems:
-            self.query_one("#start-said", Static).update("\n".join(self.problems[:2]))
+            self.query_one("#start-said", Static).update("\n".join(shown(p, 400) for p in self.problems[:2]))
 
     @property
     def inputs(self) -> list[FieldInput]:
@@ -215,8 +220,8 @@ class StartScreen(ModalScreen[str]):
             parse_variables(values.get("variables", ""))
         except ValueError as e:
             found["variables"] = str(e)
-        cwd = values.get("cwd", "").strip()
-        if cwd and not Path(cwd).expanduser().is_dir():
+        cwd = _folder(values)
+        if cwd and not _is_folder(cwd):
             found["cwd"] = "there is no such folder"
         return found
 
@@ -235,7 +240,7 @@ class StartScreen(ModalScreen[str]):
         env = {v: values[v].strip() for v in self._variables if values.get(v, "").strip()}
         env |= parse_variables(values.get("variables", ""))
         argv = self.template.argv(values)
-        cwd = values.get("cwd", "").strip() or None
+        cwd = _folder(values) or None
         if self._confirmed == tuple(argv):
             self._start(argv, values["name"], env, cwd)
         else:
@@ -294,6 +299,19 @@ class StartScreen(ModalScreen[str]):
     def _say(self, lines: list[str]) -> None:
         self.said = lines
         self.query_one("#start-said", Static).update("\n".join(shown(line, 400) for line in lines))
+
+
+def _folder(values: Mapping[str, str]) -> str:
+    """The folder to run in; blanks at its ends are left out where they are not a part of its name."""
+    given = values.get("cwd", "")
+    return given if _is_folder(given) else given.strip()
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except (RuntimeError, OSError):  # ~user, and there is no such user; a name that is too long
+        return False
 
 
 def _safe(name: str) -> str:

@@ -11,6 +11,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from qinspect.tui.widgets.text_input import TextInput
+
 
 class AskScreen(ModalScreen[str]):
     """Dismissed with what was typed, or with ""."""
@@ -23,7 +25,7 @@ class AskScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="ask-box"):
-            yield Input(placeholder=self.question, id="ask-input", compact=True)
+            yield TextInput(placeholder=self.question, id="ask-input", compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False

@@ -15,7 +15,7 @@ from textual.color import Color
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from qinspect.inspector.text import number
+from qinspect.inspector.text import columns, number
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, bindings, keys_now
 from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
@@ -236,7 +236,7 @@ class DistributionScreen(ActionScreen):
             r = series.gauge.at(alpha, bits)
             numbers = (alpha, bits, r.w_max.middle, r.scale, r.beyond.middle, r.coverage.middle, r.mse.middle)
             told = ["" if math.isnan(x) else repr(x) for x in numbers]
-            lines.append("\t".join([self.name_shown, series.label, *told, str(series.gauge.rule_at(alpha, bits))]))
+            lines.append(columns(self.name_shown, series.label, *told, str(series.gauge.rule_at(alpha, bits))))
         if lines:
             copy_to_terminal(self.app, "\n".join(lines))
             self.hints.say(f"sent to the terminal's clipboard: alpha {number(alpha)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 
 from textual import on
@@ -10,6 +9,7 @@ from textual import on
 from qinspect.inspector.explore.alphas import ALPHAS, LEAST, THUMB
 from qinspect.inspector.explore.rules import BITS, RULES
 from qinspect.inspector.explore.wording import alpha_text
+from qinspect.inspector.text import columns, shell_words
 from qinspect.tui.actions import keys_now
 from qinspect.tui.distribution.alphas import parsed
 from qinspect.tui.distribution.run_points import RunSource
@@ -225,7 +225,7 @@ class ExploreScreen(Filtering, ExploreBase):
         shown_at = ALPHAS[x.index] if x.exact_of(point) is None else chosen.alpha
         alpha = alpha_text(shown_at) if x.has_alpha else ""
         cells = [cell(x, point, c) for c in ("scale", "clipped", "dB 8", "dB 4", "lost", "best alpha", "lies at")]
-        copy_to_terminal(self.app, "\t".join([x.grid.names[point], chosen.rule, alpha, str(chosen.bits), *cells]))
+        copy_to_terminal(self.app, columns(x.grid.names[point], chosen.rule, alpha, str(chosen.bits), *cells))
         self.hints.say("sent to the terminal's clipboard: the row")
 
     def action_copy_command(self) -> None:
@@ -235,7 +235,7 @@ class ExploreScreen(Filtering, ExploreBase):
         words = ["qinspect", "alpha", self.wanted.run, "--rule", x.chosen.rule, "--bits", str(x.chosen.bits)]
         words += ["--alpha", alpha_text(x.chosen.alpha)] if x.has_alpha else []
         words += ["--checkpoint", self.wanted.checkpoint] if self.wanted.checkpoint else []
-        command = f"{shlex.join(words)} | cat"
+        command = f"{shell_words(words)} | cat"
         copy_to_terminal(self.app, command)
         self.hints.say(f"sent to the terminal's clipboard: {shown(command, 200)}")
 

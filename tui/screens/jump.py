@@ -16,6 +16,7 @@ from qinspect.tui.glyphs import glyphs_for_locale
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
+from qinspect.tui.widgets.text_input import TextInput
 
 SHOWN = 200
 
@@ -73,7 +74,7 @@ class JumpScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="jump-box"):
-            yield Input(placeholder="letters of a scale's or tensor's name", id="jump-input", compact=True)
+            yield TextInput(placeholder="letters of a scale's or tensor's name", id="jump-input", compact=True)
             yield Found()
 
     def on_mount(self) -> None:

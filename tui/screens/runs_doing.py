@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from qinspect.inspector.config import config_path
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import Run
 from qinspect.inspector.runs.show import Seen, outcome_text
+from qinspect.inspector.text import columns, shell_words, visible
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.feed import Feed
@@ -118,16 +120,16 @@ class RunsDoing(RunsBase):
 
     def action_copy_command(self) -> None:
         if self.shown:
-            self._copy(self.shown.run.spec.command)
+            self._copy(shell_words(shlex.split(self.shown.run.spec.command)))
 
     def action_copy_line(self) -> None:
         text = ""
         if self.active == "view" and self.view == "log":
             text = self.log_view.text_of_mark()
         elif self.active == "view" and self.view == "events" and self.events_list.event:
-            text = event_text(self.events_list.event)
+            text = visible(event_text(self.events_list.event))
         elif self.shown:
-            text = f"{self.shown.run.id}\t{self.shown.run.spec.name}\t{self.shown.state.state}"
+            text = columns(self.shown.run.id, self.shown.run.spec.name, str(self.shown.state.state))
         if text:
             self._copy(text)
         else:

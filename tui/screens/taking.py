@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
-from qinspect.inspector.text import number, percent
+from qinspect.inspector.text import columns, number, percent, shell_words, visible
 from qinspect.tui.actions import keys_now
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal, write_view
@@ -24,17 +22,17 @@ class Taking(CompareBase):
         if pair := self.table.pair:
             d = pair.difference
             cells = [pair.role, *([number(d.a), number(d.b), percent(d.largest)] if d else []), str(pair.status)]
-            self._copy("\t".join(cells))
+            self._copy(columns(*cells))
 
     def action_copy_key(self) -> None:
         if pair := self.table.pair:
-            self._copy(pair.record.key)
+            self._copy(visible(pair.record.key))
 
     def action_copy_value(self) -> None:
         if pair := self.table.pair:
             d = pair.difference
             known = self.table.values.get(pair.role, (None, None))
-            self._copy(f"{d.a!r}\t{d.b!r}" if d else cell(pair, "value", known))
+            self._copy(f"{d.a!r}\t{d.b!r}" if d else visible(cell(pair, "value", known)))
 
     def action_copy_command(self) -> None:
         self._copy(self.command_line())
@@ -50,7 +48,7 @@ class Taking(CompareBase):
             words += ["--run", s.noise_run] if s.noise_run else []
         else:
             words = ["qinspect", "show", s.path_a if pair.a else s.path_b or "", pair.record.key]
-        return shlex.join(words)
+        return shell_words(words)
 
     def _copy(self, text: str) -> None:
         """OSC 52, which reaches the local clipboard through SSH, and through tmux where it allows passthrough."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.widgets import Input
 
 from qinspect.tui.widgets.bars import HintBar
+from qinspect.tui.widgets.text_input import TextInput
 
 
-class TypedLine(Input):
+class TypedLine(TextInput):
     """Stands in the place of the hints while it is open: another line would move everything else.
 
     The screen has `action_keep_text` and `action_drop_text` for enter and escape. Both are served before the next key

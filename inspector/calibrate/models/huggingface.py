@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from qinspect.inspector.calibrate import memory
+from qinspect.inspector.calibrate.memory import Need
+from qinspect.inspector.calibrate.models.declared import Declared, blamed
+from qinspect.inspector.calibrate.models.free import free_on, others
 from qinspect.inspector.calibrate.models.mamba import Probe, unobserved
-from qinspect.inspector.errors import CannotOpen, UsageError
+from qinspect.inspector.calibrate.models.planned import assumed_of, check_loaded, check_planned, check_values
+from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
 
 
 class HuggingFaceModel:
@@ -22,7 +33,9 @@ class HuggingFaceModel:
     is_mamba = False
     rotated = False
 
-    def __init__(self, path: str, device: torch.device | str, dtype: str = "") -> None:
+    def __init__(
+        self, path: str, checkpoint: Checkpoint, declared: Declared, device: torch.device | str, dtype: str = ""
+    ) -> None:
         try:
             import transformers
         except ImportError as e:
@@ -31,21 +44,27 @@ class HuggingFaceModel:
         self.path = path
         self.is_spread = str(device) == "auto"
         self.overwritten: set[str] = set()
+        if not isinstance(declared.get("model_type"), str):
+            raise declared.refused("model_type", "the name of an architecture", declared.get("model_type"))
         given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
+        # what they would say of the files, they would say raw
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        with _clearly(declared.file, "transformers cannot make a model of it", declared):
             config = transformers.AutoConfig.from_pretrained(path, **given)
-            if getattr(config, "quantization_config", None) is not None:
-                raise CannotOpen("is quantized already", file=path, cure="Calibrate the model that it was made from.")
+            kind = _class_of(config, declared)
+            with torch.device("meta"):
+                planned = kind(copy.deepcopy(config))
+        self.assumed = assumed_of(declared, config)
+        check_planned(checkpoint, declared, planned)
+        self.need = _need(planned, dtype or _dtype_of(config, checkpoint))
+        memory.check_weights(self.need, path, str(device), free_on(device), lambda: others(device))
+        with _clearly(path, "transformers cannot load it"):
             more = {"device_map": "auto"} if self.is_spread else {}
-            made, info = _class_of(config).from_pretrained(
-                path, dtype=dtype or "auto", output_loading_info=True, **given, **more
+            made, info = kind.from_pretrained(
+                path, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True, **given, **more
             )
-        except (CannotOpen, torch.OutOfMemoryError):
-            raise
-        except Exception as e:  # the library's, its backends', the files' parsers'
-            raise CannotOpen(f"transformers cannot load it: {' '.join(str(e).split())}", file=path) from e
-        if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
-            raise CannotOpen("has not all weights of its architecture", file=path, key=missing[0])
+        self.notes = check_loaded(checkpoint, planned, info)
         self._model: Any = made if self.is_spread else made.to(device)
         self._model.requires_grad_(False).eval()
         if any(p.is_meta for p in self._model.parameters()):
@@ -53,6 +72,7 @@ class HuggingFaceModel:
             raise UsageError("the model does not fit on the GPUs that are free", file=path, cure=cure)
         first = next(self._model.parameters())
         self.device, self.dtype = first.device, str(first.dtype).removeprefix("torch.")
+        check_values(checkpoint, self._model, self.dtype)
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         self.vocab_size = _size_of_vocabulary(text, self._model)
         found = getattr(text, "max_position_embeddings", None)
@@ -114,19 +134,57 @@ class HuggingFaceModel:
                 owners.setdefault(place, name)
         return made
 
+    def decides(self) -> dict[str, Any]:
+        """The whole config, but for what another version of the library writes into it and where it was read."""
+        beside = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+        found = {k: v for k, v in self._model.config.to_dict().items() if k not in beside}
+        return {"sha256": hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()}
+
     def config(self) -> dict[str, Any]:
         """As transformers would save it."""
         found: dict[str, Any] = self._model.config.to_diff_dict()
         return found
 
 
-def _class_of(config: Any) -> Any:
-    """The class that the weights were saved from: another of the same family would have parts with random weights."""
+@contextmanager
+def _clearly(path: str | Path, problem: str, declared: Declared | None = None) -> Iterator[None]:
+    """What the library, its backends and the files' parsers raise, as one error; memory is for the caller to name."""
+    try:
+        yield
+    except (QinspectError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:
+        if memory.is_shortage(e):
+            raise
+        said = " ".join(str(e).split())
+        key = blamed(declared, said) if declared else None
+        raise CannotOpen(f"{problem}: {type(e).__name__}: {said}", file=path, key=key) from e
+
+
+def _dtype_of(config: Any, checkpoint: Checkpoint) -> str:
+    """What the library will load it in: as the config says, else as the first weight of the files."""
+    declared = str(getattr(config, "dtype", None) or "").removeprefix("torch.")
+    if declared in memory.BYTES_OF:
+        return declared
+    return next((t.dtype.name for t in checkpoint.tensors() if t.dtype.name in memory.BYTES_OF), "float32")
+
+
+def _need(planned: Any, dtype: str) -> Need:
+    head = planned.get_output_embeddings()
+    n_out = int(head.weight.shape[0]) if isinstance(head, nn.Linear) else 0
+    return Need(sum(p.numel() for p in planned.parameters()), dtype, vocab_size=n_out)
+
+
+def _class_of(config: Any, declared: Declared) -> Any:
+    """The class that the weights were saved from: another of the same family would have parts with random weights.
+    Raises CannotOpen for one of another family."""
     import transformers
 
     names = getattr(config, "architectures", None) or [""]
     found = getattr(transformers, names[0], None)
     if found is not None and hasattr(found, "from_pretrained"):
+        if not isinstance(config, found.config_class or object):
+            raise declared.refused("architectures", f"a class for the model_type {config.model_type}", names[0])
         return found
     return transformers.AutoModelForCausalLM if names[0].endswith("ForCausalLM") else transformers.AutoModel
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,12 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qinspect.inspector.calibrate import memory
+from qinspect.inspector.calibrate.memory import Need, is_shortage, no_room
+from qinspect.inspector.calibrate.models.declared import Declared, declared_of
 from qinspect.inspector.calibrate.models.folding import fold_and_rotate
-from qinspect.inspector.calibrate.models.mamba import MambaConfig, MambaLM, Probe, config_of
+from qinspect.inspector.calibrate.models.free import free_on, others
+from qinspect.inspector.calibrate.models.mamba import MambaLM, Probe
+from qinspect.inspector.calibrate.models.mamba_config import EMBEDDING, HEAD, MambaConfig, bad_shape, config_of, is_tied
 from qinspect.inspector.calibrate.models.numerics import Numerics
+from qinspect.inspector.calibrate.models.weights import check_finite, check_headers, overflows
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
+from qinspect.inspector.checkpoint import Tensor as Stored
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError, UsageError
-from qinspect.inspector.formats import PlainFormat, format_of
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 COMPUTED = ("in_proj.", "out_proj.", "x_proj.", "dt_proj.weight", "lm_head.", "embedding.")
@@ -30,7 +39,9 @@ class ProbedModel(Protocol):
     is_spread: over several devices. dtype: what it stores, of DTYPES. linears: keys of the weights that a quantization
     replaces. may_show: names of points that a forward shows only for some tokens. overwritten: points whose tensors the
     model writes into after it has shown them: copies are shown of these. max_length: positions that it has, None for
-    any number. unquantized: what else it multiplies with, in words, and a checkpoint keeps as it is.
+    any number. unquantized: what else it multiplies with, in words, and a checkpoint keeps as it is. assumed: what its
+    config.json is silent about, with the defaults that are used. need: the memory it takes. notes: what its files hold
+    beside what runs, one sentence each.
     """
 
     path: str
@@ -45,6 +56,9 @@ class ProbedModel(Protocol):
     overwritten: set[str]
     max_length: int | None
     unquantized: str
+    assumed: dict[str, Any]
+    need: Need
+    notes: tuple[str, ...]
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         """ids: int64[batch, length] on `device` -> logits or hidden states. Never waits for the device."""
@@ -54,6 +68,9 @@ class ProbedModel(Protocol):
 
     def config(self) -> dict[str, Any]:
         """config.json of such a checkpoint."""
+
+    def decides(self) -> dict[str, Any]:
+        """What of its config decides every number, as JSON."""
 
 
 def as_torch(array: NDArray[Any]) -> Tensor:
@@ -85,20 +102,12 @@ def forward(model: ProbedModel, ids: NDArray[np.int64], observe: Probe) -> Tenso
         raise
     except Exception as e:  # whatever a model of anybody's does
         said = " ".join(str(e).split())
-        if "can't allocate memory" in said:  # torch's allocator on the CPU
-            raise no_room(model.path, said) from e
+        if is_shortage(e):  # torch's allocator on the CPU
+            raise no_room(model.path, said, str(model.device), *ids.shape) from e
         raise CannotRead(
             f"the model fails on {ids.shape[0]} x {ids.shape[1]} tokens: {type(e).__name__}: {said}", file=model.path,
             cure="Is it a causal language model or an encoder that takes token ids alone?",
         ) from e  # fmt: skip
-
-
-def no_room(path: str, said: object) -> CannotRead:
-    """Neither for the model nor for a single forward."""
-    return CannotRead(
-        f"the device has too little memory for the model and one forward: {str(said).split('.')[0]}", file=path,
-        cure="Choose a smaller --seq-len or --batch, a free GPU, or --device auto or cpu.",
-    )  # fmt: skip
 
 
 def is_mamba(checkpoint: Checkpoint) -> bool:
@@ -115,19 +124,21 @@ def open_model(path: str, rotated: bool, device: torch.device, dtype: str = "") 
     """
     checkpoint = open_checkpoint(path)
     try:
+        declared = declared_of(checkpoint)
+        check_headers(checkpoint, declared)
         if is_mamba(checkpoint):
-            return MambaModel(path, checkpoint, rotated, device, dtype)
-        if not isinstance(found := format_of(checkpoint), PlainFormat):
-            raise CannotOpen(
-                "is quantized already", file=path, found=found.family, cure="Calibrate the model that it was made from."
-            )
+            return MambaModel(path, checkpoint, declared, rotated, device, dtype)
+        if rotated:
+            raise UsageError("the recipe is for Mamba models", file=path, cure="Choose --recipe percentile or minmax.")
+        from qinspect.inspector.calibrate.models.huggingface import HuggingFaceModel
+
+        return HuggingFaceModel(path, checkpoint, declared, device, dtype)
+    except Exception as e:
+        if not isinstance(e, QinspectError) and is_shortage(e):
+            raise no_room(path, " ".join(str(e).split()) or "out of memory", str(device)) from e
+        raise
     finally:
         checkpoint.close()
-    if rotated:
-        raise UsageError("the recipe is for Mamba models", file=path, cure="Choose --recipe percentile or minmax.")
-    from qinspect.inspector.calibrate.models.huggingface import HuggingFaceModel
-
-    return HuggingFaceModel(path, device, dtype)
 
 
 class MambaModel:
@@ -138,53 +149,72 @@ class MambaModel:
     may_show: tuple[str, ...] = ()
     max_length: int | None = None
     unquantized = ""
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, path: str, checkpoint: Checkpoint, rotated: bool, device: torch.device, dtype: str) -> None:
+    def __init__(
+        self, path: str, checkpoint: Checkpoint, declared: Declared, rotated: bool, device: torch.device, dtype: str
+    ) -> None:
         self.path, self.device, self.rotated = path, device, rotated
         self.overwritten: set[str] = set()
-        weights = {_state_spaces(t.name): as_torch(t.read()).to(device) for t in checkpoint.tensors()}
-        embedding = "backbone.embedding.weight"
-        for name in (embedding, "backbone.norm_f.weight"):
-            if name not in weights:
-                raise CannotOpen("is no whole Mamba model", file=path, key=name, expected="a tensor of this name")
-        for name, w in weights.items():
-            if not w.is_floating_point():
-                raise CannotOpen(
-                    "is quantized already", file=path, key=name, expected="float16, bfloat16 or float32",
-                    found=str(w.dtype).removeprefix("torch."), cure="Calibrate the model that it was made from.",
-                )  # fmt: skip
-        weights.setdefault("lm_head.weight", weights[embedding])
-        self.dtype = dtype or str(weights[embedding].dtype).removeprefix("torch.")
+        stored = _by_state_spaces_key(checkpoint)
+        self.dtype = dtype or (stored[EMBEDDING].dtype.name if EMBEDDING in stored else "float32")
         numerics = Numerics.on(device, DTYPES[self.dtype])
-        self._config = checkpoint.config
-        if self._config.get("hidden_act", "silu") not in ("silu", "swish"):
-            raise CannotOpen(
-                "has another activation than Mamba's", file=path, key="hidden_act", expected="silu",
-                found=str(self._config["hidden_act"]),
-            )  # fmt: skip
-        try:
-            made = config_of(self._config, {k: tuple(w.shape) for k, w in weights.items()})
-        except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as e:
-            raise CannotOpen(f"is a Mamba model of an unknown layout: {e!r}", file=path) from e
+        made = config_of(declared, {k: t.shape for k, t in stored.items()})
+        tied = is_tied(declared, HEAD in stored)
+        with torch.device("meta"):
+            parts = MambaLM(made, numerics).state_dict()
+        _check_parts(declared, stored, {k: tuple(w.shape) for k, w in parts.items()})
         if rotated:
             self._check_width(made)
-            weights = fold_and_rotate(weights, DTYPES[self.dtype])
+        self.vocab_size = min(made.vocab_size, int(declared.get("vocab_size") or made.vocab_size))
+        copied = sum(
+            t.n_elements for k, t in stored.items() if _compute_dtype(k, numerics) not in (None, numerics.store)
+        )
+        self.need = Need(sum(t.n_elements for t in stored.values()), self.dtype, copied, made.vocab_size)
+        memory.check_weights(self.need, path, str(device), free_on(device), lambda: others(device))
+        weights = {k: self._read(k, t) for k, t in stored.items()}
+        self._check_tied(declared, stored, weights, tied)
+        weights.setdefault(HEAD, weights[EMBEDDING])
+        if rotated:
+            weights = self._rotated(weights, stored)
             made = dataclasses.replace(made, rotated=True)
-        self.mamba, self.vocab_size = made, made.vocab_size
+        self.mamba, self._config, self.assumed = made, dict(checkpoint.config), dict(declared.assumed)
         self.linears = tuple(k for k in weights if k.endswith("_proj.weight"))
         self._stored = {k: w.to(DTYPES[self.dtype]) if _compute_dtype(k, numerics) else w for k, w in weights.items()}
         computed = {k: w.to(_compute_dtype(k, numerics) or w.dtype) for k, w in self._stored.items()}
         with torch.device("meta"):
             self._lm = MambaLM(made, numerics)
-        try:
-            problem = self._lm.load_state_dict(computed, strict=False, assign=True)
-        except RuntimeError as e:
-            raise CannotOpen(f"is a Mamba model of an unknown layout: {' '.join(str(e).split())}", file=path) from e
-        if problem.missing_keys:
-            raise CannotOpen("is no whole Mamba model", file=path, key=problem.missing_keys[0], expected="this tensor")
-        if problem.unexpected_keys:  # a forward that leaves out a part is another model's
-            raise CannotOpen("has a part that no Mamba model has here", file=path, key=problem.unexpected_keys[0])
+        self._lm.load_state_dict(computed, assign=True)
         self._lm.requires_grad_(False)
+
+    def _read(self, key: str, t: Stored) -> Tensor:
+        """A weight on the device, finite as it is and as it is kept."""
+        values = t.read()
+        check_finite(t, values)
+        if self.dtype == "float16" and t.dtype.name != "float16" and _is_product(key):
+            largest = float(np.abs(values.astype(np.float32)).max())
+            if largest > torch.finfo(torch.float16).max:
+                raise overflows(t.file.path, t.name, self.dtype, largest)
+        return as_torch(values).to(self.device)
+
+    def _rotated(self, weights: Mapping[str, Tensor], stored: Mapping[str, Stored]) -> dict[str, Tensor]:
+        """The weights in Hadamard space: norms are folded into them, which may be more than 16 bits hold."""
+        made = fold_and_rotate(weights, DTYPES[self.dtype])
+        for name, w in made.items():
+            if not w.isfinite().all():
+                of = stored.get(name, stored[EMBEDDING])
+                raise overflows(of.file.path, of.name, f"{self.dtype}, rotated and with its norm folded in,", math.inf)
+        return made
+
+    def _check_tied(
+        self, declared: Declared, stored: Mapping[str, Stored], weights: Mapping[str, Tensor], tied: bool
+    ) -> None:
+        if tied and HEAD in weights and not torch.equal(weights[HEAD], weights[EMBEDDING]):
+            raise CannotOpen(
+                "is said to be the embedding, and is another tensor", file=stored[HEAD].file.path, key=HEAD,
+                expected=f"the values of {EMBEDDING}, as {declared.file.name} ties them",
+                cure="Say in config.json that they are not tied, or remove the head.",
+            )  # fmt: skip
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         """ids: int64[batch, length] -> logits."""
@@ -200,6 +230,10 @@ class MambaModel:
         """Of the files it came from, and whether it is rotated now."""
         return {**self._config, **({"rotation": "hadamard", "tie_embeddings": False} if self.rotated else {})}
 
+    def decides(self) -> dict[str, Any]:
+        """The forward's settings: those that were declared, read off, and assumed."""
+        return {k: [str(v) for v in found] if k == "dt_limit" else found for k, found in asdict(self.mamba).items()}
+
     def _check_width(self, config: MambaConfig) -> None:
         from qinspect.inspector.calibrate.models.rotation import hadamard
 
@@ -211,11 +245,55 @@ class MambaModel:
             raise UsageError(f"cannot be rotated: {e}", file=self.path, cure=cure) from e
 
 
-def _state_spaces(name: str) -> str:
-    return name.replace("backbone.embeddings.", "backbone.embedding.")
+def _by_state_spaces_key(checkpoint: Checkpoint) -> dict[str, Stored]:
+    """Tensors by the keys of state-spaces. Raises CannotOpen for what is no tensor, and for two of one key."""
+    made: dict[str, Stored] = {}
+    for name, entry in checkpoint.entries.items():
+        if not isinstance(entry, Stored):
+            if name.endswith("_extra_state"):
+                continue
+            raise CannotOpen(
+                "has an entry that is no tensor", file=entry.file.path, key=name, found=entry.kind,
+                cure="Save the model's state_dict alone.",
+            )  # fmt: skip
+        key = name.replace("backbone.embeddings.", "backbone.embedding.")
+        if key in made:
+            raise CannotOpen(
+                "two tensors are the same part of the model", file=entry.file.path, key=name,
+                found=f"{made[key].name} too", cure="Remove one of them.",
+            )  # fmt: skip
+        made[key] = entry
+    return made
+
+
+def _check_parts(declared: Declared, stored: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises CannotOpen where a tensor is missing, has another shape, or is one that no Mamba has here."""
+    for name, shape in wanted.items():
+        if name not in stored:
+            if name == HEAD:  # tied
+                continue
+            raise CannotOpen(
+                "is no whole Mamba model", file=declared.file.parent, key=name, expected="a tensor of this name",
+                cure="Download or save the model again.",
+            )  # fmt: skip
+        found = stored[name].shape
+        if found != shape:
+            transposed = len(shape) == 2 and found == shape[::-1]
+            raise bad_shape(declared, name, str(list(shape)), found, transposed, stored[name].file.path)
+    for name, t in stored.items():
+        if name not in wanted:  # a forward that leaves out a part is another model's
+            raise CannotOpen(
+                "has a part that no Mamba model has here", file=t.file.path, key=t.name,
+                cure="Remove it from the file if it is no part of the model, such as an optimizer's state.",
+            )  # fmt: skip
+
+
+def _is_product(name: str) -> bool:
+    """Whether a weight is kept in the dtype of products."""
+    return CONVOLVED in name or any(part in name for part in COMPUTED)
 
 
 def _compute_dtype(name: str, numerics: Numerics) -> torch.dtype | None:
     if CONVOLVED in name:
         return torch.float32
-    return numerics.compute if any(part in name for part in COMPUTED) else None
+    return numerics.compute if _is_product(name) else None

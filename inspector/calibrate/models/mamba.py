@@ -7,55 +7,20 @@ the embedding alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
 from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.calibrate.models.rotation import rotate
 from qinspect.inspector.calibrate.models.scan import chunked_scan, selective_scan
 
 Probe = Callable[[str, Tensor], None]
 """Told of each observation point: its name, and the tensor as it is stored, [batch, positions, ...]."""
-
-
-@dataclass(frozen=True, slots=True)
-class MambaConfig:
-    """n_norm_groups: blocks that the gated norm normalises by themselves. rotated: the residual stream and the input of
-    out_proj are in Hadamard space (rotation.py)."""
-
-    version: int
-    d_model: int
-    n_layers: int
-    vocab_size: int
-    d_inner: int
-    d_state: int
-    d_conv: int = 4
-    head_dim: int = 64
-    n_groups: int = 1
-    chunk: int = 64
-    dt_rank: int = 0
-    n_norm_groups: int = 1
-    eps: float = 1e-5
-    residual_in_fp32: bool = True
-    dt_limit: tuple[float, float] = (0.0, float("inf"))
-    bias: bool = False
-    conv_bias: bool = True
-    rotated: bool = False
-
-    @property
-    def n_heads(self) -> int:
-        """Heads of a Mamba2 mixer."""
-        return self.d_inner // self.head_dim
-
-    @property
-    def d_bc(self) -> int:
-        """Width of B and of C."""
-        return self.n_groups * self.d_state if self.version == 2 else self.d_state
 
 
 class RMSNorm(nn.Module):
@@ -230,51 +195,3 @@ def _within(observe: Probe, prefix: str) -> Probe:
     if observe is unobserved:
         return observe
     return lambda name, x: observe(prefix + name, x)
-
-
-def config_of(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> MambaConfig:
-    """From a config.json of state-spaces or Hugging Face layout, and the shapes of its checkpoint (state-spaces keys).
-
-    Raises KeyError for an absent entry; the caller names the file.
-    """
-    mixer = "backbone.layers.0.mixer."
-    version = 2 if mixer + "dt_bias" in shapes else 1
-    vocab_size, d_model = shapes["backbone.embedding.weight"]
-    d_inner = shapes[mixer + "out_proj.weight"][1]
-    d_conv = shapes[mixer + "conv1d.weight"][-1]
-    shared: dict[str, Any] = {
-        "version": version,
-        "d_model": d_model,
-        "n_layers": sum(k.endswith(".mixer.A_log") for k in shapes),
-        "vocab_size": vocab_size,
-        "d_inner": d_inner,
-        "d_conv": d_conv,
-        "eps": float(config.get("layer_norm_epsilon") or 1e-5),
-        "residual_in_fp32": bool(config.get("residual_in_fp32", True)),
-        "bias": mixer + "in_proj.bias" in shapes,
-        "conv_bias": mixer + "conv1d.bias" in shapes,
-        "rotated": config.get("rotation") == "hadamard",
-    }
-    if version == 1:
-        d_state = shapes[mixer + "A_log"][1]
-        return MambaConfig(**shared, d_state=d_state, dt_rank=shapes[mixer + "dt_proj.weight"][1])
-    n_heads = shapes[mixer + "A_log"][0]
-    d_bc = (shapes[mixer + "conv1d.weight"][0] - d_inner) // 2
-    is_huggingface = "n_groups" in config
-    ssm = config if is_huggingface else config.get("ssm_cfg") or {}
-    n_groups = int(ssm.get("n_groups" if is_huggingface else "ngroups", 1))
-    low, high = config.get("time_step_limit") or ssm.get("dt_limit") or (0.0, float("inf"))
-    return MambaConfig(
-        **shared,
-        d_state=d_bc // n_groups,
-        head_dim=d_inner // n_heads,
-        n_groups=n_groups,
-        # Hugging Face normalises all channels together, state-spaces each group by itself
-        n_norm_groups=1 if is_huggingface else n_groups,
-        dt_limit=(_number(low), _number(high)),
-    )
-
-
-def _number(value: Any) -> float:
-    """transformers writes infinity, which JSON lacks, as an object with its name."""
-    return float(value["__float__"] if isinstance(value, Mapping) else value)
