@@ -213,9 +213,10 @@ def _several(e: Evidence, different: list[ScalePair]) -> Reason:
         parts.append(f"{len(different)} of {some(s.n_pairs, 'scale')} {differ(len(different))} ({pattern})")
     if e.changed_weights:
         said = sizes_said(e.changed_weights, brief=True)
+        what = "code or other tensor" if any(w.quantized for w in e.changed_weights) else "tensor or value"
+        what = "tensor" if all(w.deviation and not w.quantized for w in e.changed_weights) else what
         parts.append(
-            f"{some(len(e.changed_weights), 'code or other tensor')} {differ(len(e.changed_weights))}"
-            + (f" ({said})" if said else "")
+            f"{some(len(e.changed_weights), what)} {differ(len(e.changed_weights))}" + (f" ({said})" if said else "")
         )
     if e.broken:
         parts.append(f"{len(e.broken)} could not be read, first {visible(e.broken[0].role, 120)}")
