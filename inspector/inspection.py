@@ -106,10 +106,8 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
 def _copy(fmt: Format, copy: Copy) -> CopyValue:
     stored, entry = fmt.checkpoint.scalar(copy.key), fmt.checkpoint.entries.get(copy.key)
     text = ""
-    if stored is not None and isinstance(entry, Tensor):
-        text = array_texts(entry.read())[0]
-    elif stored is not None and entry is not None:
-        text = value_text(entry.value)
+    if stored is not None and entry is not None:
+        text = array_texts(entry.read())[0] if isinstance(entry, Tensor) else value_text(entry.value)
     return CopyValue(copy.key, copy.relation, stored, text)
 
 

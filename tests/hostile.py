@@ -18,7 +18,9 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.inspection import inspect_entry
+from qinspect.inspector.parameters import parameters_of
 from qinspect.inspector.report import (
     comparison_text,
     inspection_text,
@@ -124,7 +126,8 @@ def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
     names = list(checkpoint.entries)
     for name in names[:: max(1, len(names) // 5)]:
         survives(lambda name=name: _survey_entry(fmt, name))  # type: ignore[misc]
-    _as_json(payload.tree(fmt, build_tree(checkpoint.entries.values()), None))
+    root = build_tree(checkpoint.entries.values(), parameter_counts(fmt))
+    _as_json(payload.tree(fmt, root, parameters_of(checkpoint, root), None))
     _as_json(payload.scales(fmt, {}))
     for a, b in ((other, fmt), (fmt, other)) if other is not None else ():
         assert a is not None
