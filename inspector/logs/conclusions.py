@@ -229,7 +229,8 @@ class Conclusions:
         if name == "perplexity":  # has a sentence of its own
             return
         for key, value in values.items():
-            if value in ("nan", "inf", "-inf") and (len(run.not_finite) < MAX_SETTINGS or (name, key) in run.not_finite):
+            has_room = len(run.not_finite) < MAX_SETTINGS or (name, key) in run.not_finite
+            if value in ("nan", "inf", "-inf") and has_room:
                 found = run.not_finite.setdefault((name, key), [0, values, event.line, event.line])
                 found[0] += 1
                 found[3] = event.line

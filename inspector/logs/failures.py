@@ -16,14 +16,19 @@ from qinspect.inspector.text import visible
 
 MAX_KEPT = 64
 _CONSEQUENCE = re.compile(
-    r"ChildFailedError|[Ss]ee root cause|remote process exited|[Ee]xit(?:ed)?(?: with)? (?:exit )?(?:code|status)|exitcode"
-    r"|CalledProcessError|closing signal|died with <Signals|Connection (?:closed by|reset by) peer|Broken pipe"
+    r"ChildFailedError|[Ss]ee root cause|remote process exited|exitcode"
+    r"|[Ee]xit(?:ed)?(?: with)? (?:exit )?(?:code|status)|CalledProcessError"
+    r"|closing signal|died with <Signals|Connection (?:closed by|reset by) peer|Broken pipe"
     r"|Process(?:Raised|Exited)Exception|completed with exit code|^Terminated\b|CANCELLED AT|DistStoreError"
     r"|EngineDeadError|Engine (?:process|core) (?:failed|initialization)|WorkerProc initialization failed|SIGTERM"
     r"|Watchdog caught collective operation timeout|ranks? (?:is|are) (?:dead|lost)|make.{0,5}: \*\*\*"
 )
-_RANK = re.compile(r"(?:^|[ _])(?:local_rank|rank|default)[ :=]?(\d{1,5})\b|^(\d{1,5})$|^\d{1,5},(\d{1,5})$", re.IGNORECASE)
-_MEMORY = re.compile(r"out of memory|OutOfMemory|oom[-_ ]?kill|CUDNN_STATUS_ALLOC_FAILED|MemoryError|alloc failed", re.IGNORECASE)
+_RANK = re.compile(
+    r"(?:^|[ _])(?:local_rank|rank|default)[ :=]?(\d{1,5})\b|^(\d{1,5})$|^\d{1,5},(\d{1,5})$", re.IGNORECASE
+)
+_MEMORY = re.compile(
+    r"out of memory|OutOfMemory|oom[-_ ]?kill|CUDNN_STATUS_ALLOC_FAILED|MemoryError|alloc failed", re.IGNORECASE
+)
 _EXIT = re.compile(r"(?:code|status)[ :=]{1,3}(-?\d{1,3})\b")
 
 
@@ -119,4 +124,3 @@ def _meaning(code: int | None) -> str:
         return f" ({signal.Signals(number).name})"
     except ValueError:
         return ""
-

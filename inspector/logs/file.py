@@ -47,9 +47,9 @@ class Growth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line without its line end (`\\n` or `\\r\\n`). data: raw bytes, for `clean`; of a log in UTF-16, as UTF-8. number: from 0; None while the
-    index has not counted it. cut: bytes of the line that are not in data. cut_start: the part left out, or some of
-    it, is before data."""
+    """A line without its line end (`\\n` or `\\r\\n`). data: raw bytes, for `clean`; of a log in UTF-16, as UTF-8.
+    number: from 0; None while the index has not counted it. cut: bytes of the line that are not in data. cut_start: the
+    part left out, or some of it, is before data."""
 
     offset: int
     data: bytes

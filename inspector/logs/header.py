@@ -46,7 +46,9 @@ _SYSLOG = re.compile(r"([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d)", re.ASCII)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MAX_LAYERS = 6
 # Behind a level only these begin another header: text of the message must not be taken for one.
-_NESTED = re.compile(r"\(|\[(?:rank|default)|\[?\d{4}[-/]|[IWEF]\d{4} |(?:INFO|WARN|ERROR|DEBUG|CRIT|FATAL)[A-Z]{0,4}[: ]")
+_NESTED = re.compile(
+    r"\(|\[(?:rank|default)|\[?\d{4}[-/]|[IWEF]\d{4} |(?:INFO|WARN|ERROR|DEBUG|CRIT|FATAL)[A-Z]{0,4}[: ]"
+)
 # A token in brackets is only taken for a part of the header if a level follows: `[TensorRT] ERROR: text`.
 _TOKEN = re.compile(r"(?:\[[^\[\]]{1,80}\]|\([^()]{1,80}\)|\{[^{}]{1,80}\}):? ?")
 _MAX_TOKENS = 4

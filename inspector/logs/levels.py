@@ -23,8 +23,8 @@ WINDOW_BYTES = 1 << 18
 """Scanned between two looks at whether the scan is cancelled; the interpreter is held for that long."""
 _HEAD_BYTES = 4096
 _CANDIDATE = re.compile(
-    rb"warn|err|crit|fatal|panic|exception|traceback|interrupt|killed|core dumped|segmentation|out of memory|no space left"
-    rb"|assertion|(?<![^\s\[\]:])[WEF](?:\d{4} |\]|:onnx)",
+    rb"warn|err|crit|fatal|panic|exception|traceback|interrupt|killed|core dumped|segmentation|out of memory"
+    rb"|no space left|assertion|(?<![^\s\[\]:])[WEF](?:\d{4} |\]|:onnx)",
     re.IGNORECASE,
 )
 _WARNING = re.compile(r"(?:^|[\s:])\w*Warning\b: |^\[?W\d{4} |\bwarning: ", re.ASCII)

@@ -11,11 +11,15 @@ from qinspect.inspector.logs.blocks import jsonable
 MAX_CHARACTERS = 4_000
 _NUMBER = re.compile(r"[+-]?(?:\d{1,18}|(?:\d{1,18}\.\d{0,18}|\.\d{1,18}|\d{1,18}(?=[eE]))(?:[eE][+-]?\d{1,3})?)")
 _NOT_FINITE = re.compile(r"(?<=[:\[(, ])([+-]?)(nan|inf)(?=[,}\]) ])")
-_WRAPPED = re.compile(r"\b(?:np|numpy)\.(?:float|int)\d{1,3}\(([^()']{1,60})\)|\btensor\((-?[\d.eE+-]{1,40}|nan|inf)(?:, [^()]{0,80})?\)")
+_WRAPPED = re.compile(
+    r"\b(?:np|numpy)\.(?:float|int)\d{1,3}\(([^()']{1,60})\)"
+    r"|\btensor\((-?[\d.eE+-]{1,40}|nan|inf)(?:, [^()]{0,80})?\)"
+)
 
 
 def python_dict(text: str) -> dict[str, Any] | None:
-    """The dict that a text is; None if it is none. Numbers in quotes are numbers; inf and nan are texts: JSON has none."""
+    """The dict that a text is; None if it is none. Numbers in quotes are numbers; inf and nan are texts, for JSON has
+    none."""
     if len(text) > MAX_CHARACTERS or not text.endswith("}"):
         return None
     plain = _WRAPPED.sub(lambda m: m[1] or m[2], text)

@@ -9,23 +9,19 @@ from typing import Any
 from qinspect.inspector.logs.blocks import Block, JsonBlock, TableBlock, WarningBlock
 from qinspect.inspector.logs.command import read_command, requested_by
 from qinspect.inspector.logs.conclusions import Conclusions, Note, Setting
-from qinspect.inspector.logs.encoding import Transcoder, units_in
+from qinspect.inspector.logs.cutting import At, Cutting
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
 from qinspect.inspector.logs.event import Kind, LogEvent
 from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
 from qinspect.inspector.logs.metrics import python_dict
 from qinspect.inspector.logs.patterns import MAX_MATCHED_CHARACTERS, Pattern, Patterns, convert, load_patterns
-from qinspect.inspector.logs.progress import Bar, Thinning, may_hold_bar, read_bar
+from qinspect.inspector.logs.progress import Bar, may_hold_bar, read_bar
 from qinspect.inspector.logs.record import Record, record_of
 from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
 from qinspect.inspector.logs.tracebacks import BARE_EXCEPTION, TRACEBACK, BoxBlock, TracebackBlock, begins_traceback
 from qinspect.inspector.text import visible
 
-MAX_PART_BYTES = 65_536
-"""Of a line, or of a part between carriage returns, this much is looked at, half at its beginning and half at its end;
-the rest is counted in `cut_bytes`."""
-_HALF = MAX_PART_BYTES // 2
 MAX_TEXT_CHARACTERS = 4_000
 MAX_SETTINGS = 1_000
 _TEMPLATE = re.compile(r"\{(\w+)\}")
@@ -39,10 +35,9 @@ _BOXES = ("╭", "┌", "+--", " ")
 # An exception at the end of a long line, behind dots or a bar that no line end closed
 _LATE_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,8}\w{0,80}(?:Error|Exception|Interrupt): .*")
 _PLACE_AT_END = re.compile(r" {2,}([\w.-]{1,80}:\d{1,6})$")
-At = tuple[int, int]
 
 
-class LogParser:
+class LogParser(Cutting):
     """Reads one log.
 
     patterns: `load_patterns()` if None. argv: the command that writes the log, where it is known: its options become
@@ -50,36 +45,21 @@ class LogParser:
     """
 
     def __init__(self, patterns: Patterns | None = None, argv: Sequence[str] = ()) -> None:
+        super().__init__()
         self._patterns = load_patterns() if patterns is None else patterns
         self._conclusions = Conclusions()
         self._events: list[LogEvent] = []
-        self._transcoder = Transcoder()
-        self._head: list[bytes] = []
-        self._tail: list[bytes] = []
-        self._head_size = self._tail_size = self._held = 0
-        self._position = self._part_offset = self._line_offset = 0
-        self._line = 1
-        self._line_has_text = False
         self._talk = Conversation()
         self._learnt = Learnt()
         self._folded: tuple[str, Header, At] | None = None
         self._bar: Bar | None = None
         self._bar_said = True
         self._bar_at = (1, 0)
-        self._thinning = Thinning()
         self._phase = ""
         self._said: dict[tuple[str, str], Any] = {}
-        self._unit = 1
         self._closed = False
-        self.cut_bytes = 0
         for name, value in requested_by(argv).items():
             self._say("setting", {"name": name, "value": value, "role": "requested", "pattern": "command"}, (0, 0))
-
-    @property
-    def n_lines(self) -> int:
-        """Lines begun so far."""
-        begun = self._position > self._line_offset or self._transcoder.n_held > 0
-        return self._line - (0 if begun else 1)
 
     def feed(self, data: bytes) -> list[LogEvent]:
         """Take the next bytes; returns the events that are certain now. The list is the caller's."""
@@ -123,76 +103,7 @@ class LogParser:
         events, self._events = self._events, []
         return events
 
-    # --- bytes to lines and parts ---
-
-    def _feed(self, data: bytes, encoding: str, mark: int) -> None:
-        self._position += mark
-        self._unit = 1 if encoding == "utf-8" else 2
-        if mark:
-            self._part_offset = self._position
-        *lines, last = data.split(b"\n")
-        for line in lines:
-            size = len(line)
-            raw = line[:-1] if line.endswith(b"\r") else line
-            if self._held or size > _HALF or self._bar is not None or self._unit != 1 or b"\r" in raw:
-                self._take(line)
-                self._end_part()
-            else:  # a whole line, as most are
-                self._position += size
-                if raw:
-                    self._read_part(raw, self._part_offset)
-            self._end_line()
-        self._take(last)
-
-    def _take(self, data: bytes) -> None:
-        if b"\r" in data:
-            *parts, data = data.split(b"\r")
-            thinning, unit = self._thinning, self._unit
-            for part in parts:
-                if not self._held and unit == 1 and thinning.skips(part):
-                    thinning.latest, thinning.at = part, (self._line, self._part_offset)
-                    self._position += len(part) + 1
-                else:
-                    self._hold(part)
-                    self._end_part()
-                    self._position += unit
-                self._part_offset = self._position
-        self._hold(data)
-
-    def _hold(self, part: bytes) -> None:
-        if not part:
-            return
-        size = len(part)
-        self._held += size
-        self._position += size if self._unit == 1 else units_in(part, "utf-16-le")
-        room = _HALF - self._head_size
-        if room > 0:
-            self._head.append(part[:room])
-            self._head_size += min(room, size)
-            part = part[room:]
-        if part:
-            self._tail.append(part)
-            self._tail_size += len(part)
-            if self._tail_size > 4 * _HALF:
-                last = b"".join(self._tail)[-_HALF:]
-                self._tail, self._tail_size = [last], len(last)
-
-    def _end_part(self) -> None:
-        if not self._held:
-            return
-        raw = self._head[0] if len(self._head) == 1 else b"".join(self._head)
-        tail = b"".join(self._tail)[-_HALF:] if self._tail else b""
-        left_out = self._held - len(raw) - len(tail)
-        self._head, self._tail, self._head_size, self._tail_size, self._held = [], [], 0, 0, 0
-        self.cut_bytes += left_out
-        if not tail and self._thinning.skips(raw):
-            self._thinning.latest, self._thinning.at = raw, (self._line, self._part_offset)
-            self._line_has_text = True
-        elif left_out:
-            self._read_part(raw, self._part_offset)
-            self._read_tail(tail.decode("utf-8", "replace"), (self._line, self._position - self._unit * len(tail)))
-        else:
-            self._read_part(raw + tail if tail else raw, self._part_offset)
+    # --- parts and the ends of lines ---
 
     def _read_part(self, raw: bytes, offset: int) -> None:
         text = without_escapes(raw.decode("utf-8", "replace")).rstrip()
@@ -228,21 +139,19 @@ class LogParser:
                 if pattern.needle:
                     self._apply(pattern, match, message, NO_HEADER, at)
 
-    def _end_line(self) -> None:
+    def _line_ends(self) -> None:
         if self._bar is not None:
             self._end_bar()
-        if not self._line_has_text and self._talk:
+        if not self._talk:
+            return
+        if not self._line_has_text:
             for opened in self._talk.of(""):
                 if not opened.block.blank():
                     self._finish(opened)
-        if self._talk and self._line % MAX_SILENCE_LINES == 0:
+        if self._line % MAX_SILENCE_LINES == 0:
             for opened in self._talk:
                 if self._line - opened.last_line >= MAX_SILENCE_LINES:
                     self._finish(opened)
-        self._line_has_text = False
-        self._line += 1
-        self._position += self._unit
-        self._part_offset = self._line_offset = self._position
 
     # --- bars ---
 
@@ -287,12 +196,12 @@ class LogParser:
 
     def _read(self, text: str, at: At) -> None:
         opened = self._talk.plain
-        if opened is not None and text.startswith("  ") and not text.startswith(_COLUMN):
-            if opened.block.add(text, headed=False):  # a line of a traceback, or of an object
-                self._conclusions.last_text_line = opened.last_line = at[0]
-                if opened.block.events or opened.block.done:
-                    self._say_block(opened, at)
-                return
+        simple = opened is not None and text.startswith("  ") and not text.startswith(_COLUMN)
+        if opened is not None and simple and opened.block.add(text, headed=False):  # of a traceback, or an object
+            self._conclusions.last_text_line = opened.last_line = at[0]
+            if opened.block.events or opened.block.done:
+                self._say_block(opened, at)
+            return
         header = self._patterns.header(text, self._learnt.patterns)
         self._conclusions.last_text_line = at[0]
         if self._folded is not None:
@@ -466,34 +375,35 @@ class LogParser:
         found = self._patterns.match(message)
         if not found and header.form == "" and header.who:
             found = self._patterns.match(text)
-        if header.level:
-            if header.level in ("warning", "error"):
-                kinds = {(p.level or p.kind) for p, _ in found}
-                if header.level not in kinds and "error" not in kinds and any(map(str.isalnum, message)):
-                    self._say(header.level, self._common(message, header), at)
-            else:
-                self._conclusions.calm()
+        if header.level in ("warning", "error"):
+            kinds = {(p.level or p.kind) for p, _ in found}
+            if header.level not in kinds and "error" not in kinds and any(map(str.isalnum, message)):
+                self._say(header.level, self._common(message, header), at)
+        elif header.level:
+            self._conclusions.calm()
         said: set[str] = set()
         for pattern, match in found:
             kind = "error" if pattern.kind == "error" else pattern.name
             if kind not in said:
                 self._apply(pattern, match, message, header, at)
             said.add(kind)
-        if found:
-            return
+        if not found:
+            self._unknown(message, header, at)
+
+    def _unknown(self, message: str, header: Header, at: At) -> None:
+        """A message that no pattern knows."""
         if message.startswith("{'"):
             fields = python_dict(message)
             if fields:
                 self._say("point", {"name": str(fields.get("process", "metrics")), "fields": fields}, at)
             return
         if not header.level:
-            if BARE_EXCEPTION.match(message):
-                self._say("error", {**self._common(message, header), "type": message.split(":")[0]}, at)
-                return
-            if len(message) > MAX_MATCHED_CHARACTERS:
+            error = message if BARE_EXCEPTION.match(message) else ""
+            if not error and len(message) > MAX_MATCHED_CHARACTERS:
                 late = _LATE_EXCEPTION.search(message[-MAX_MATCHED_CHARACTERS:])
-                if late:
-                    self._say("error", {**self._common(late[0], header), "type": late[0].split(":")[0]}, at)
+                error = late[0] if late else ""
+            if error:
+                self._say("error", {**self._common(error, header), "type": error.split(":")[0]}, at)
                 return
         if " --" in message:
             for name, value in requested_by(read_command(message)).items():

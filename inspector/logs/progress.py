@@ -16,11 +16,13 @@ _AFTER_PERCENT = re.compile(
 )
 # GPTQModel's: `|██---| 0:01:45 / 0:28:00 [2/3] 66.7%`
 _LOGBAR = re.compile(
-    rf"\|[^|]{{1,400}}\| ?(?P<elapsed>{_CLOCK}) / (?P<all>{_CLOCK}) \[(?P<done>\d{{1,9}})/(?P<total>\d{{1,9}})\] (?P<percent>\d{{1,3}})(?:\.\d{{1,3}})?%"
+    rf"\|[^|]{{1,400}}\| ?(?P<elapsed>{_CLOCK}) / (?P<all>{_CLOCK}) \[(?P<done>\d{{1,9}})/(?P<total>\d{{1,9}})\]"
+    r" (?P<percent>\d{1,3})(?:\.\d{1,3})?%"
 )
 # rich's: `Quantizing ━━━━╸━━━━  40% 2/5 0:00:12`
 _RICH = re.compile(
-    r"[━╸╺]{4,400} +(?P<percent>\d{1,3})%(?: +(?P<done>\d{1,12})/(?P<total>\d{1,12}))?(?: +(?P<clock>\d{1,3}:\d\d:\d\d|-:--:--))?"
+    r"[━╸╺]{4,400} +(?P<percent>\d{1,3})%(?: +(?P<done>\d{1,12})/(?P<total>\d{1,12}))?"
+    r"(?: +(?P<clock>\d{1,3}:\d\d:\d\d|-:--:--))?"
 )
 # Keras': `10/100 [==>......] - ETA: 3s`
 _KERAS = re.compile(r"(?P<done>\d{1,9})/(?P<total>\d{1,9}) \[[=>.]{10,100}\](?: - ETA: (?P<eta>[\d:]{1,12})s?)?")
@@ -28,13 +30,14 @@ _PERCENT = re.compile(r"(?:^|[ :])(\d{1,3})$")
 _NO_TOTAL = re.compile(rf"(?P<done>{_NUMBER})(?P<unit> ?[A-Za-z]\w{{0,30}}) {_TIMES}")
 _RATE = re.compile(rf"(?P<value>{_NUMBER})(?P<unit> ?[^\d/]{{0,40}})/s|(?P<slow>{_NUMBER})s/(?P<per> ?[^\d]{{1,40}})")
 _FACTORS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21, "Y": 1e24}
+_SIGNS = (b"/s", b"s/", b"?]", b"% ", b"[=", b"[>", b"=]")
 MAX_NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One state of a bar. percent: as the bar writes it, -1 where it does not. rate: units per second. Times in seconds. None where the bar does not say. size: characters
-    up to its end; a logger may write on in the same line."""
+    """One state of a bar. percent: as the bar writes it, -1 where it does not. rate: units per second. Times in
+    seconds. None where the bar does not say. size: characters up to its end; a logger may write on in the same line."""
 
     name: str
     done: int | float
@@ -62,6 +65,11 @@ class Thinning:
         """The last state that was passed over; at: its line and offset."""
         self.at = (1, 0)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether a state can be passed over."""
+        return bool(self._head)
+
     def begin(self, raw: bytes) -> None:
         """This state was said: what is like it need not be."""
         percent, bracket = raw.find(b"%|"), raw.rfind(b" [")
@@ -85,7 +93,7 @@ def may_hold_bar(raw: bytes) -> bool:
     if b"%|" in raw or b"% Completed |" in raw:
         return True
     if b" [" in raw:
-        return b"/s" in raw or b"s/" in raw or b"?]" in raw or b"% " in raw or raw.rstrip()[-1:] == b"%" or b"[=" in raw or b"[>" in raw or b"=]" in raw
+        return any(sign in raw for sign in _SIGNS) or raw.rstrip()[-1:] == b"%"
     return b"\xe2\x94\x81\xe2\x94\x81" in raw
 
 

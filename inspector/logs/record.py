@@ -1,4 +1,4 @@
-"""Log lines that are JSON objects: structlog, loguru, pino, GCP, logstash, and what collectors wrap a line of text in."""
+"""Log lines that are JSON objects: of structlog, loguru, pino, GCP, logstash, and what collectors wrap a line in."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def record_of(content: dict[str, Any]) -> Record | None:
     message = _first_text(content, _MESSAGE)
     if not level or message is None:
         return None
-    exception = _first_text(content, _EXCEPTION) or _first_text(_inner(content, "error", "err"), ("stack", "stack_trace"))
+    exception = _first_text(content, _EXCEPTION)
+    exception = exception or _first_text(_inner(content, "error", "err"), ("stack", "stack_trace"))
     where = _first_text(content, _WHERE) or ""
     return Record(message, level, _time(content), where, exception=(exception or "")[-MAX_EXCEPTION_CHARACTERS:])
 

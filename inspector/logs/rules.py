@@ -11,7 +11,8 @@ from qinspect.inspector.text import count, some, visible
 
 def conclude(run: Run, *, complete: bool, last_text_line: int) -> list[Note]:
     """All conclusions of a run. complete: nothing more comes."""
-    made = [*_model(run), *_alpha(run), *_settings(run), *run.extra, *_results(run), *_sentences(run), *_not_finite(run)]
+    made = [*_model(run), *_alpha(run), *_settings(run), *run.extra, *_results(run)]
+    made += [*_sentences(run), *_not_finite(run)]
     return [*made, *_end(run, last_text_line)] if complete else made
 
 

@@ -15,7 +15,8 @@ _OVERLAP_BYTES = 4096
 
 
 class Needle:
-    """What is searched for, in the encoding of the log. Raises UsageError for a regex that is not valid, or in UTF-16."""
+    """What is searched for, in the encoding of the log. Raises UsageError for a regex that is not valid, or for any in
+    UTF-16."""
 
     def __init__(self, pattern: str, *, case: bool, regex: bool, encoding: str = "utf-8") -> None:
         encoded = pattern.encode(encoding, "surrogateescape" if encoding == "utf-8" else "replace")

@@ -25,10 +25,13 @@ _SURE_AFTER = 8
 """So many lines must begin alike, and most of those without a header."""
 _PATIENCE = 40
 """Lines after which a traceback's prefix, seen nowhere else, is none."""
-_MOVING = re.compile(rf"{TIME}|\d\d:\d\d:\d\d(?:[.,]\d+)?|\d{{1,4}}[-/]\d\d[-/]\d\d(?:\d\d)?|\d{{9,}}(?:\.\d+)?|\d+\.\d{{3,}}")
+_MOVING = re.compile(
+    rf"{TIME}|\d\d:\d\d:\d\d(?:[.,]\d+)?|\d{{1,4}}[-/]\d\d[-/]\d\d(?:\d\d)?|\d{{9,}}(?:\.\d+)?|\d+\.\d{{3,}}"
+)
 # `loss: 0.5` and the like are no speakers: a word must have something that tells one of several from another
 _OPENING = re.compile(
-    r"(?:<[^<>\s]{1,60}>|\[[^\[\]]{1,60}\]|\((?!\d)[^()]{1,60}\)|(?=[A-Za-z.]{0,30}[\d@/-])[\w./@-]{1,60}(?=[:>|]))[:>|]?(?: |$)"
+    r"(?:<[^<>\s]{1,60}>|\[[^\[\]]{1,60}\]|\((?!\d)[^()]{1,60}\)"
+    r"|(?=[A-Za-z.]{0,30}[\d@/-])[\w./@-]{1,60}(?=[:>|]))[:>|]?(?: |$)"
 )
 _DIGITS = re.compile(r"\d+")
 _Key = tuple[str, str, str]
@@ -174,7 +177,8 @@ def _shape(before: str) -> re.Pattern[str]:
     """The same text at another time."""
     made, at = [], 0
     for moving in _MOVING.finditer(before):
-        made += [re.escape(before[at : moving.start()]), _DIGITS.sub(lambda m: rf"\d{{1,{max(4, len(m[0]))}}}", re.escape(moving[0]))]
+        digits = _DIGITS.sub(lambda m: rf"\d{{1,{max(4, len(m[0]))}}}", re.escape(moving[0]))
+        made += [re.escape(before[at : moving.start()]), digits]
         at = moving.end()
     n_spaces = len(before) - len(before.rstrip())
     return re.compile("".join([*made, re.escape(before[at:].rstrip()), f" {{0,{n_spaces}}}"]))

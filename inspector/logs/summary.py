@@ -67,7 +67,8 @@ class PrintedTable:
 
 @dataclass
 class LogSummary:
-    """What a log says. left_out counts what the bounds above left out between the first and the last. cut_bytes: parts of lines beyond 64 kB."""
+    """What a log says. left_out counts what the bounds above left out between the first and the last. cut_bytes: the
+    middles of lines beyond 64 kB."""
 
     path: str
     n_bytes: int = 0

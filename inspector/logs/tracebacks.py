@@ -1,4 +1,4 @@
-"""Python's tracebacks, as the interpreter prints them and as rich draws them: one error each, with all it is chained to."""
+"""Python's tracebacks, as the interpreter prints and as rich draws them: one error each, with all it is chained to."""
 
 from __future__ import annotations
 
@@ -47,12 +47,8 @@ class TracebackBlock:
         self._chained = self._frames = 0
         self._in_body = True
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether its exception was seen."""
-        return not self._in_body
-
     def add(self, text: str, headed: bool) -> bool:
+        """Whether the next line is part of it."""
         if self._indent and text.startswith(self._indent):
             text = text[len(self._indent) :]
         if text.startswith((" ", "\t")):
@@ -79,9 +75,11 @@ class TracebackBlock:
         return True
 
     def blank(self) -> bool:
+        """Whether it goes on after an empty line."""
         return True
 
     def finish(self) -> None:
+        """There is no more."""
         text = self._exception or "a traceback without its exception"
         lines = self._lines.all()
         self.events.append(("error", _error(text, lines, self._frames, self._chained, self._lines.left_out)))
@@ -110,6 +108,7 @@ class BoxBlock:
         return text.lstrip().startswith(("╭", "┌", "+--")) and TRACEBACK in text
 
     def add(self, text: str, headed: bool) -> bool:
+        """Whether the next line is part of it."""
         if self.starts(text):
             self._in_box, self._exception, self._last = True, "", ""
             return True
@@ -149,9 +148,11 @@ class BoxBlock:
         return bool(self._last) and len(self._last) + 1 + len(text.split(" ", 1)[0]) > self._width
 
     def blank(self) -> bool:
+        """Whether it goes on after an empty line."""
         return self._in_box or not self._exception
 
     def finish(self) -> None:
+        """There is no more."""
         if self._exception:
             self._keep(self._exception)
         text = self._exception or "a traceback without its exception"

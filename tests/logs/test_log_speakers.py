@@ -146,10 +146,8 @@ def test_a_logger_in_front_of_every_line_or_of_the_first() -> None:
 
 
 def test_sources_in_turn_behind_one_collector() -> None:
-    sources = [
-        [f"2025-12-05 23:01:4{i}.358 [Warning] [Back-{k}/STDERR] {t}" for i, t in enumerate(traceback(f"ValueError: {k}"))]
-        for k in range(2)
-    ]
+    head = "2025-12-05 23:01:4{}.358 [Warning] [Back-{}/STDERR] "
+    sources = [[head.format(i, k) + text for i, text in enumerate(traceback(f"ValueError: {k}"))] for k in range(2)]
     lines = chain.from_iterable(zip_longest(*sources))
     found = only("error", "\r\n".join(lines).encode() + b"\r\n")
     assert [f["text"] for f in found] == ["ValueError: 0", "ValueError: 1"]

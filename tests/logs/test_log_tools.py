@@ -16,18 +16,18 @@ NOTES = {
     ],
     "vllm_in_journal": [
         "the KV cache is stored as fp8_e4m3 with scale 1.0, since the checkpoint gives no k and v scales",
-        "the run failed: ValueError: Free memory on device (10.1/23.6 GiB) on startup is less than desired GPU memory "
-        "utilization (said by vllm vllm[8707] EngineCore_DP0 pid=8801)",
+        ("the run failed: ValueError: Free memory on device (10.1/23.6 GiB) on startup is less than desired GPU memory "
+         "utilization (said by vllm vllm[8707] EngineCore_DP0 pid=8801)"),
     ],
     "vllm_in_compose": [
         "the checkpoint gives no q scale: k_scale is used for it",
-        "2 tensors of the checkpoint were not loaded, model.layers.37.input_layernorm.weight among them: the model has "
-        "no such parameter",
+        ("2 tensors of the checkpoint were not loaded, model.layers.37.input_layernorm.weight among them: the model "
+         "has no such parameter"),
         "the run failed: qwen3-next-instruct exited with code 137 (SIGKILL)",
     ],
     "sglang": [
-        "the fp8 KV cache has scale 1.0, as the engine says: no file of scales was given (scales in the checkpoint are "
-        "not meant by that)",
+        ("the fp8 KV cache has scale 1.0, as the engine says: no file of scales was given (scales in the checkpoint "
+         "are not meant by that)"),
         "the run failed: KeyError: 'model.layers.37.input_layernorm.weight' (said by TP1)",
     ],
     "tensorrt_llm": [
@@ -52,7 +52,7 @@ NOTES = {
         "no calibration token reached the experts of 212 weight quantizers: their activation scales are not calibrated",
         "the run failed: AssertionError: Modules have different quantization formats",
     ],
-}
+}  # fmt: skip
 COUNTS = {  # warnings, errors, frames of each traceback
     "llmcompressor_in_airflow": (1, 2, [1]),
     "vllm_in_journal": (1, 3, [1, 1]),
@@ -217,7 +217,8 @@ def test_an_error_after_which_the_log_goes_on(tmp_path: Path) -> None:
     after = "INFO:     127.0.0.1 - POST /v1 200 OK\n"
     assert [n.rule for n in written(tmp_path, request + after * 3).notes] == ["failed"]
     (note,) = written(tmp_path, request + after * 20).notes
-    assert (note.rule, note.text) == ("error-logged", "the log goes on after an error, which is: ValueError: one request")
+    assert note.rule == "error-logged"
+    assert note.text == "the log goes on after an error, which is: ValueError: one request"
     assert [n.rule for n in written(tmp_path, after + "ERROR: no\n").notes] == ["ends-in-error"]
 
 
@@ -238,5 +239,5 @@ def test_of_a_flood_the_end_is_kept(tmp_path: Path) -> None:
 def test_of_a_long_traceback_the_end_is_kept(tmp_path: Path) -> None:
     frames = "".join(f'  File "a.py", line {i}, in f\n' for i in range(1000))
     (error,) = written(tmp_path, f"Traceback (most recent call last):\n{frames}RecursionError: too deep\n").errors
-    assert error.fields["traceback"].endswith('line 999, in f\nRecursionError: too deep')
+    assert error.fields["traceback"].endswith("line 999, in f\nRecursionError: too deep")
     assert (error.fields["frames"], error.fields["lines_left_out"]) == (1000, 602)
