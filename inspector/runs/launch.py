@@ -144,6 +144,8 @@ def _command_lives(folder: Path) -> bool:
 def _cannot_write(error: OSError, place: Path) -> CannotStartRun:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         cure = f"{_ELSEWHERE} free space on this one."
+    elif error.errno == errno.EFBIG:
+        cure = "Raise the limit on the size of files (`ulimit -f`)."
     else:
         cure = f"{_ELSEWHERE} make this one writable."
     where = error.filename if isinstance(error.filename, str | os.PathLike) else place

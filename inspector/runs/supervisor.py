@@ -221,7 +221,8 @@ def _start(argv: Sequence[str], cwd: str, env: Mapping[str, str], log: Path) -> 
     try:
         return subprocess.Popen(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True,
-            preexec_fn=_unblock,  # the command is to hear the signals that we hold back; we have no threads yet
+            # the command is to hear the signals that we hold back; we have no threads yet
+            preexec_fn=_unblock,  # noqa: PLW1509
         )  # fmt: skip
     finally:
         os.close(fd)

@@ -96,8 +96,20 @@ def test_what_is_resumed_is_said_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    words = ["model", "--alpha", "0.9", "--alpha", "0.99", "--samples", "7", "--shuffle", "--out", str(tmp_path), "--here"]
-    run = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", *words, name="mine")
+    words = [
+        "model",
+        "--alpha",
+        "0.9",
+        "--alpha",
+        "0.99",
+        "--samples",
+        "7",
+        "--shuffle",
+        "--out",
+        str(tmp_path),
+        "--here",
+    ]
+    run = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", *words, "--here", name="mine")
     ended(run)
     asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
     monkeypatch.setattr(commands, "run", lambda *argv, **more: asked.append((argv, more)) or 0)

@@ -37,7 +37,8 @@ OVERWRITE_ENVIRONMENT = """
 import ctypes, os, sys, time
 # what programs do that show a title in ps: the first bytes of the environment are written over
 with open('/proc/self/stat') as f: start = int(f.read().rpartition(')')[2].split()[47])
-with open('/proc/self/mem', 'r+b', buffering=0) as f: f.seek(start); f.write(bytes(len(open('/proc/self/environ').read())))
+size = len(open('/proc/self/environ', 'rb').read())
+with open('/proc/self/mem', 'r+b', buffering=0) as f: f.seek(start); f.write(bytes(size))
 print('ready', flush=True)
 while True: time.sleep(60)
 """
