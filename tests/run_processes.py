@@ -105,10 +105,6 @@ def reopened(run: Run) -> Run:
     return found
 
 
-_DAMAGED = (ValueError, AssertionError, RecursionError)
-"""What reading a process.json raises that a test has damaged."""
-
-
 def kill_all() -> None:
     """End whatever the runs of a test left behind."""
     for run in list_runs():

@@ -109,7 +109,7 @@ def test_what_is_resumed_is_said_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         str(tmp_path),
         "--here",
     ]
-    run = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", *words, "--here", name="mine")
+    run = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", *words, name="mine")
     ended(run)
     asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
     monkeypatch.setattr(commands, "run", lambda *argv, **more: asked.append((argv, more)) or 0)
