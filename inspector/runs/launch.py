@@ -135,7 +135,8 @@ def _first_line(fd: int) -> bytes:
 
 
 def _command_lives(folder: Path) -> bool:
-    from qinspect.inspector.runs.state import Belongs, command_belongs, is_watched, processes_of
+    from qinspect.inspector.runs.belonging import Belongs
+    from qinspect.inspector.runs.state import command_belongs, is_watched, processes_of
 
     processes = processes_of(folder)
     return processes is not None and command_belongs(folder, processes, is_watched(folder, processes)) is not Belongs.NO

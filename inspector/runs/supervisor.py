@@ -97,9 +97,10 @@ class Supervisor:
         found = signal.sigtimedwait(_WATCHED, seconds)
         if found is not None and found.si_signo != signal.SIGCHLD and self.cancel is None:
             who = f"process {found.si_pid} of user {found.si_uid}"
-            self._take(CancelRequest(f"{who} (through the supervisor)", time.time(), 10.0))
+            request = CancelRequest(f"{who} (through the supervisor)", time.time(), 10.0)
+            self._take(request)
             with contextlib.suppress(OSError):
-                files.create_json(self.folder / files.CANCEL, self.cancel.as_dict())
+                files.create_json(self.folder / files.CANCEL, request.as_dict())
             self._signal_on_request = True
 
     def _take(self, request: CancelRequest) -> None:

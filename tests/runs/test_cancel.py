@@ -126,7 +126,12 @@ def test_what_stays_after_sigkill_is_named_and_was_really_sent_one(monkeypatch: 
     run = stubborn(supervised=False)
     sent: list[int] = []
     monkeypatch.setattr(cancelling, "_KILL_PATIENCE_S", 0.2)
-    monkeypatch.setattr(cancelling, "kill_group", lambda _group, number: sent.append(number) or True)
+
+    def send(_group: int, number: int) -> bool:
+        sent.append(number)
+        return True
+
+    monkeypatch.setattr(cancelling, "kill_group", send)
     for grace in (0.0, 0.1):
         sent.clear()
         with pytest.raises(CannotSignal) as caught:
