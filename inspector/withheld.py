@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 
 WITHHELD = "(not stored)"
 """What stands in place of a secret."""
@@ -47,6 +47,7 @@ _KEYS_OF_DATA = frozenset((
     *("partition", "choice", "context", "message", "messages", "content", "response", "query", "kv", "k"),
 ))  # fmt: skip
 """What a key of data is called after: `--text-key`."""
+_LONGEST_NAME = 200
 _PATHS = frozenset({"PWD", "OLDPWD"})
 _PLAIN_VALUE = re.compile(
     r"(?i:true|false|yes|no|on|off|none|null|auto|default|\s*)|[-+]?[0-9]{1,6}(\.[0-9]*)?|\(not stored\)"
@@ -64,7 +65,8 @@ _ASSIGNMENT = re.compile(
     r"(?P<value>\(not stored\)|\"[^\"]*\"|'[^']*'|(?:(?!,[A-Za-z_][A-Za-z0-9_.-]{0,80}=)[^\s;&|\"'])+)"
 )
 _OPTION = re.compile(
-    r"(?<!\S)(?P<name>--?[A-Za-z][A-Za-z0-9_-]{1,80})(?P<gap>\s+)(?P<value>\(not stored\)|\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)"
+    r"(?<!\S)(?P<name>--?[A-Za-z][A-Za-z0-9_-]{1,80})(?P<gap>\s+)"
+    r"(?P<value>\(not stored\)|\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)"
 )
 _ENTRY = re.compile(r"(?P<name>[\"'][A-Za-z_][A-Za-z0-9_.-]{0,80}[\"']\s*:\s*)(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*')")
 _HEADER = re.compile(
@@ -136,8 +138,13 @@ def _patterns(words: Sequence[str]) -> tuple[str, ...]:
 def is_secret(name: str, value: str | None = None) -> bool:
     """Whether the name of a variable, option or key says that its value is for nobody's eyes. value: where it is given,
     one that could not be a secret (`true`, `512`) is none, unless the name leaves no doubt."""
+    is_plain = value is not None and _PLAIN_VALUE.fullmatch(value) is not None
+    return _is_secret(name[:_LONGEST_NAME], is_plain, names())
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str, is_plain: bool, said: Names) -> bool:
     bare = name.strip("-+~\"' ")
-    said = names()
     capitals = bare.upper().replace("-", "_")
     if any(fnmatchcase(capitals, p) for p in said.public):
         return False
@@ -151,7 +158,7 @@ def is_secret(name: str, value: str | None = None) -> bool:
         return True
     while words and (words[-1].isdigit() or words[-1] in _AFTERWORDS) and len(words) > 1:
         words.pop()
-    if not words or (value is not None and words[-1] not in ("pass", "pwd") and _PLAIN_VALUE.fullmatch(value)):
+    if not words or (is_plain and words[-1] not in ("pass", "pwd")):
         return False
     return _last_word_is_secret(words)
 
@@ -170,11 +177,15 @@ def _last_word_is_secret(words: Sequence[str]) -> bool:
 def withhold(text: str) -> str:
     """A text without what looks like a secret in it, by its shape: tokens of known services, signed tokens, keys in
     PEM, user and password in a URL."""
+    return _withhold(text, names())
+
+
+def _withhold(text: str, said: Names) -> str:
     if not text:
         return text
     if "://" in text:
         text = _URL.sub(_url, text)
-        text = _QUERY.sub(_query, text)
+        text = _QUERY.sub(partial(_query, said), text)
     text = _HEADER.sub(_named_value, text)
     return _SHAPES.sub(WITHHELD, text)
 
@@ -184,24 +195,30 @@ def withhold_words(argv: Sequence[str]) -> tuple[str, ...]:
     everything that has a secret's shape."""
     made: list[str] = []
     after = ""
+    said = names()
     for word in argv:
         if after and not (word.startswith("-") and len(word) > 1):
-            made.append(WITHHELD if is_secret(after, word) else withhold_in(word))
+            made.append(WITHHELD if is_secret(after, word) else _withhold_in(word, said))
             after = ""
             continue
-        after = word if _takes_a_secret(word) else ""
-        made.append(withhold_in(word))
+        after = word if _takes_a_secret(word, said) else ""
+        made.append(_withhold_in(word, said))
     return tuple(made)
 
 
 def withhold_in(text: str) -> str:
     """A text without secrets, also those that it only names: `NAME=X`, `--name X`, `"name": "X"`."""
-    text = _ASSIGNMENT.sub(_assigned, text)
-    if " " in text or "\n" in text or "\t" in text:
-        text = _OPTION.sub(_option, text)
+    return _withhold_in(text, names())
+
+
+def _withhold_in(text: str, said: Names) -> str:
+    if "=" in text:
+        text = _ASSIGNMENT.sub(partial(_assigned, said), text)
+    if "-" in text and (" " in text or "\n" in text or "\t" in text):
+        text = _OPTION.sub(partial(_option, said), text)
     if ":" in text:
-        text = _ENTRY.sub(_assigned, text)
-    return withhold(text)
+        text = _ENTRY.sub(partial(_assigned, said), text)
+    return _withhold(text, said)
 
 
 def withhold_value(name: str, value: str) -> str:
@@ -209,25 +226,30 @@ def withhold_value(name: str, value: str) -> str:
     return WITHHELD if is_secret(name, value) else withhold(value)
 
 
-def _takes_a_secret(word: str) -> bool:
+def _takes_a_secret(word: str, said: Names) -> bool:
     """Whether a word is an option whose value is the word after it."""
-    if not word.startswith("-") or "=" in word or not is_secret(word):
+    if not word.startswith("-") or "=" in word or not _is_secret(word[:_LONGEST_NAME], False, said):
         return False
     words = [w.lower() for w in _WORD.findall(word)]
     return not (words and words[0] in _FLAG_WORDS and len(words) > 1) and words != ["private"]
 
 
-def _assigned(found: re.Match[str]) -> str:
+def _names_a_secret(name: str, value: str, said: Names) -> bool:
+    return _is_secret(name, _PLAIN_VALUE.fullmatch(value) is not None, said)
+
+
+def _assigned(said: Names, found: re.Match[str]) -> str:
     name = found["name"].rstrip(": \t\n").strip("\"'")
-    if not is_secret(name, found["value"].strip("\"'")):
+    if not _names_a_secret(name, found["value"].strip("\"'"), said):
         return found[0]
     return found[0][: found.start("value") - found.start()] + _quoted(found["value"])
 
 
-def _option(found: re.Match[str]) -> str:
-    if not _takes_a_secret(found["name"]) or not is_secret(found["name"], found["value"].strip("\"'")):
+def _option(said: Names, found: re.Match[str]) -> str:
+    name = found["name"]
+    if not _takes_a_secret(name, said) or not _names_a_secret(name, found["value"].strip("\"'"), said):
         return found[0]
-    return f"{found['name']}{found['gap']}{_quoted(found['value'])}"
+    return f"{name}{found['gap']}{_quoted(found['value'])}"
 
 
 def _quoted(value: str) -> str:
@@ -247,8 +269,8 @@ def _url(found: re.Match[str]) -> str:
     return f"{found['scheme']}://{WITHHELD}@"
 
 
-def _query(found: re.Match[str]) -> str:
+def _query(said: Names, found: re.Match[str]) -> str:
     name = found["name"][1:-1]
     words = [w.lower() for w in _WORD.findall(name)]
-    secret = is_secret(name, found["value"]) or (bool(words) and words[-1] in _SIGNATURES)
+    secret = _names_a_secret(name, found["value"], said) or (bool(words) and words[-1] in _SIGNATURES)
     return f"{found['name']}{WITHHELD}" if secret else found[0]

@@ -108,7 +108,9 @@ def reopened(run: Run) -> Run:
 def kill_all() -> None:
     """End whatever the runs of a test left behind."""
     for run in list_runs():
-        with contextlib.suppress(OSError, KeyError, TypeError, ValueError, AssertionError, OverflowError, RecursionError):
+        with contextlib.suppress(
+            OSError, KeyError, TypeError, ValueError, AssertionError, OverflowError, RecursionError
+        ):
             found = processes(run)
             for who in ("command", "supervisor"):
                 now = identify(found[who]["pid"])

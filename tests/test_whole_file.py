@@ -89,11 +89,14 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     mine = {".config.unfinished-abcdefgh", ".notes.unfinished-", ".x.unfinished-12345678-1-1-ABCDEFGH", ".out.abcdefgh"}
     for name in mine:  # of others, and of other hosts
         (tmp_path / name).touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "other")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as living, subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as killed:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "other")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as living,
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as killed,
+    ):
         for process in (living, killed):
             assert process.stdout is not None
             assert process.stdout.readline() == b"writing\n"

@@ -119,7 +119,9 @@ def test_what_the_user_says(no_config: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (is_secret("SITE_PIN"), is_secret("ROUTING_KEY")) == (True, False)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"[runs", b"runs = 3", b"[runs]\nsecret = 3\n", b"[runs]\nsecret = [1]\n"])
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"[runs", b"runs = 3", b"[runs]\nsecret = 3\n", b"[runs]\nsecret = [1]\n"]
+)
 def test_a_config_file_that_says_nothing(content: bytes, no_config: Path) -> None:
     no_config.parent.mkdir()
     no_config.write_bytes(content)

@@ -81,7 +81,7 @@ ACTIONS = (
     Action("export", ("e",), "export", "Save this view as SVG, CSV, JSON or Markdown.", OUT),
     Action("palette", ("colon",), "", "All actions by name: the command palette.", OUT),
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
-    Action("suspend", ("ctrl+z",), "", "To the shell for a moment; `fg` comes back.", OUT),
+    Action("suspend", ("ctrl+z",), "", "To the shell for a moment; fg comes back.", OUT),
     Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
 )
 _SHARED = {a.name: a for a in ACTIONS}

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qinspect.inspector.errors import CannotSignal, RunIsNotLive
+from qinspect.inspector.processes import processes_are_visible
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.belonging import Belongs
 from qinspect.inspector.runs.ending import kill_group
@@ -77,6 +78,9 @@ def cancel_run(folder: Path, state: Callable[[], RunState], host: str, grace_s: 
 def _refuse_others(folder: Path, processes: Processes) -> None:
     """Raises CannotSignal where there is no process that is known to be the run's."""
     command = processes.command
+    if not processes_are_visible():
+        raise CannotSignal("processes cannot be looked at here: /proc cannot be read", file=folder,
+                           cure="Cancel it from outside of this sandbox.")  # fmt: skip
     if command is None:
         if processes.problem:
             raise CannotSignal(

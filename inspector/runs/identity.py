@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qinspect.inspector.processes import start_ticks
+from qinspect.inspector.processes import processes_are_visible, start_ticks
 
 _SAME_TIME_S = 2.0
 """Create times of one process, read twice, differ by less: the system's clock may be set in between."""
@@ -98,7 +98,9 @@ def group_members(pgid: int) -> list[ProcessId]:
     """Processes of the group that run, in no order."""
     import psutil
 
-    found = []
+    found: list[ProcessId] = []
+    if not processes_are_visible():
+        return found
     for process in psutil.process_iter(["status"]):
         try:
             mine = os.getpgid(process.pid) == pgid and process.info["status"] not in _ENDED

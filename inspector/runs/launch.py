@@ -135,7 +135,8 @@ def _first_line(fd: int) -> bytes:
 
 
 def _command_lives(folder: Path) -> bool:
-    from qinspect.inspector.runs.state import Belongs, command_belongs, is_watched, processes_of
+    from qinspect.inspector.runs.belonging import Belongs
+    from qinspect.inspector.runs.state import command_belongs, is_watched, processes_of
 
     processes = processes_of(folder)
     return processes is not None and command_belongs(folder, processes, is_watched(folder, processes)) is not Belongs.NO
@@ -144,6 +145,8 @@ def _command_lives(folder: Path) -> bool:
 def _cannot_write(error: OSError, place: Path) -> CannotStartRun:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         cure = f"{_ELSEWHERE} free space on this one."
+    elif error.errno == errno.EFBIG:
+        cure = "Raise the limit on the size of files (`ulimit -f`)."
     else:
         cure = f"{_ELSEWHERE} make this one writable."
     where = error.filename if isinstance(error.filename, str | os.PathLike) else place

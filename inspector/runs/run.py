@@ -13,8 +13,8 @@ from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.before import LiveRun, warnings_for
 from qinspect.inspector.runs.cancelling import DEFAULT_GRACE_S, cancel_run
 from qinspect.inspector.runs.gpus import sample
-from qinspect.inspector.runs.journal import RunEvent, read_events
 from qinspect.inspector.runs.guard import refuse_unsafe, unsafe_folder
+from qinspect.inspector.runs.journal import RunEvent, read_events
 from qinspect.inspector.runs.launch import launch, remove_half_deleted
 from qinspect.inspector.runs.logind import here
 from qinspect.inspector.runs.spec import RunSpec, spec_from_dict

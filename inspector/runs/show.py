@@ -251,8 +251,9 @@ def _progress_json(fields: Json) -> Json:
 
 def number_of(value: object) -> float | None:
     """A field of an event where it is a number: events hold what programs printed."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) < _MAX_NUMBER else None  # NaN is not smaller either
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if abs(value) < _MAX_NUMBER else None  # NaN is not smaller either
 
 
 def _last(events: Sequence[RunEvent], kind: str) -> RunEvent | None:

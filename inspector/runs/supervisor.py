@@ -97,9 +97,10 @@ class Supervisor:
         found = signal.sigtimedwait(_WATCHED, seconds)
         if found is not None and found.si_signo != signal.SIGCHLD and self.cancel is None:
             who = f"process {found.si_pid} of user {found.si_uid}"
-            self._take(CancelRequest(f"{who} (through the supervisor)", time.time(), 10.0))
+            request = CancelRequest(f"{who} (through the supervisor)", time.time(), 10.0)
+            self._take(request)
             with contextlib.suppress(OSError):
-                files.create_json(self.folder / files.CANCEL, self.cancel.as_dict())
+                files.create_json(self.folder / files.CANCEL, request.as_dict())
             self._signal_on_request = True
 
     def _take(self, request: CancelRequest) -> None:
@@ -221,7 +222,8 @@ def _start(argv: Sequence[str], cwd: str, env: Mapping[str, str], log: Path) -> 
     try:
         return subprocess.Popen(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True,
-            preexec_fn=_unblock,  # the command is to hear the signals that we hold back; we have no threads yet
+            # the command is to hear the signals that we hold back; we have no threads yet
+            preexec_fn=_unblock,  # noqa: PLW1509
         )  # fmt: skip
     finally:
         os.close(fd)

@@ -80,7 +80,10 @@ def test_what_cannot_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_an_earlier_run_holds_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A command that has the words of a calibration among its own."""
-    for program in (["/bin/sh", "-c", f"touch {tmp_path}/evil"], ["/usr/bin/touch", f"{tmp_path}/evil"]):
+    for program in (
+        ["/bin/sh", "-c", f"touch {tmp_path}/evil"],
+        [sys.executable, "-c", f"open('{tmp_path}/evil', 'w')"],
+    ):
         run = begin(*program, "calibrate", "demo", "--here")
         ended(run)
         (tmp_path / "evil").unlink()
@@ -96,11 +99,28 @@ def test_what_is_resumed_is_said_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
-    words = ["model", "--alpha", "0.9", "--alpha", "0.99", "--samples", "7", "--shuffle", "--out", str(tmp_path), "--here"]
+    words = [
+        "model",
+        "--alpha",
+        "0.9",
+        "--alpha",
+        "0.99",
+        "--samples",
+        "7",
+        "--shuffle",
+        "--out",
+        str(tmp_path),
+        "--here",
+    ]
     run = begin(str(program), "-P", "-m", "qinspect.inspector", "calibrate", *words, name="mine")
     ended(run)
     asked: list[tuple[tuple[str, ...], dict[str, object]]] = []
-    monkeypatch.setattr(commands, "run", lambda *argv, **more: asked.append((argv, more)) or 0)
+
+    def ask(*argv: str, **more: object) -> int:
+        asked.append((argv, more))
+        return 0
+
+    monkeypatch.setattr(commands, "run", ask)
     assert main(["calibrate", "--resume", run.id]) == 0
     ((argv, more),) = asked
     assert argv[0] == sys.executable

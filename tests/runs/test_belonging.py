@@ -37,7 +37,8 @@ OVERWRITE_ENVIRONMENT = """
 import ctypes, os, sys, time
 # what programs do that show a title in ps: the first bytes of the environment are written over
 with open('/proc/self/stat') as f: start = int(f.read().rpartition(')')[2].split()[47])
-with open('/proc/self/mem', 'r+b', buffering=0) as f: f.seek(start); f.write(bytes(len(open('/proc/self/environ').read())))
+size = len(open('/proc/self/environ', 'rb').read())
+with open('/proc/self/mem', 'r+b', buffering=0) as f: f.seek(start); f.write(bytes(size))
 print('ready', flush=True)
 while True: time.sleep(60)
 """
@@ -98,10 +99,10 @@ def test_a_forged_log_does_not_make_a_process_the_runs(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     with theirs.open("wb") as out, subprocess.Popen(["sleep", "600"], stdout=out, start_new_session=True) as victim:
         try:
-            for i, link in enumerate((os.symlink, os.link)):
+            for i, link in enumerate((Path.symlink_to, Path.hardlink_to)):
                 bad = forged(run, victim.pid, f"20200101-00000{i}-aaaa")
                 (bad.folder / files.LOG).unlink()
-                link(theirs, bad.folder / files.LOG)
+                link(bad.folder / files.LOG, theirs)
                 assert_unharmed(victim, bad)
         finally:
             victim.kill()

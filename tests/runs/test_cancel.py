@@ -54,7 +54,7 @@ def interrupted_cancel(run: Run, grace: str) -> None:
     with subprocess.Popen(
         [QINSPECT, "runs", "cancel", run.id, "--grace", grace], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as first:
-        until(lambda: (run.folder / files.CANCEL).exists(), "the request")
+        until((run.folder / files.CANCEL).exists, "the request")
         first.send_signal(signal.SIGINT)
         first.communicate()
     assert first.returncode == 130
@@ -126,7 +126,12 @@ def test_what_stays_after_sigkill_is_named_and_was_really_sent_one(monkeypatch: 
     run = stubborn(supervised=False)
     sent: list[int] = []
     monkeypatch.setattr(cancelling, "_KILL_PATIENCE_S", 0.2)
-    monkeypatch.setattr(cancelling, "kill_group", lambda _group, number: sent.append(number) or True)
+
+    def send(_group: int, number: int) -> bool:
+        sent.append(number)
+        return True
+
+    monkeypatch.setattr(cancelling, "kill_group", send)
     for grace in (0.0, 0.1):
         sent.clear()
         with pytest.raises(CannotSignal) as caught:
@@ -192,7 +197,9 @@ def test_an_end_that_cannot_be_recorded_is_told_all_the_same(monkeypatch: pytest
     assert group_members(command_pid(run)) == []
 
 
-@pytest.mark.parametrize("content", [b"", bytes(2048), b"{", b"\xff" * 2048, b"[" * 2000, b'{"grace_s": 1e999}' + bytes(9)])
+@pytest.mark.parametrize(
+    "content", [b"", bytes(2048), b"{", b"\xff" * 2048, b"[" * 2000, b'{"grace_s": 1e999}' + bytes(9)]
+)
 def test_what_else_stands_in_a_reserve(content: bytes, tmp_path: Path) -> None:
     (tmp_path / files.RESERVE).write_bytes(content)
     found = read_cancel(tmp_path)

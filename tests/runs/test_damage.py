@@ -1,4 +1,4 @@
-"""Whatever lies in one run's folder, the others are listed, shown and started; the one is a row that says what is wrong.
+"""Whatever lies in one run's folder, the others are listed, shown and started; the one is a row that says what it is.
 
 Nothing in here may wait: a pipe in place of a file would make a reader wait for ever.
 """
@@ -161,8 +161,8 @@ TEXTS = {
     "deep": b'{"a":' * 100_000,
     "deep lists": b'{"argv": ' + b"[" * 900 + b"]" * 900 + b"}",
     "a long number": b'{"created": ' + b"9" * 5000 + b"}",
-    "numbers": b'{"argv": 5, "name": 7, "created": "x", "outcome": 3, "ended": "no", "host": [], "env": [1], "notes": {}}',
-    "newer": b'{"schema": "qinspect.run/99", "outcome": "suspended", "argv": ["x"], "version": "99.1", "new": {"a": 1}}',
+    "numbers": b'{"argv": 5, "name": 7, "created": "x", "outcome": 3, "ended": "no", "host": [], "env": [1]}',
+    "newer": b'{"schema": "qinspect.run/99", "outcome": "suspended", "argv": ["x"], "version": "99.1", "new": {}}',
     "events": b'{"seq": 1, "time": 1e999, "kind": "progress", "done": NaN, "total": 1e400}\n'
     b'{"seq": 99999999999999999999999999, "time": 1, "kind": "phase", "name": 1e400}\n'
     b'{"seq": 2, "time": 2, "kind": "progress", "done": ' + b"9" * 300 + b', "total": 1e300, "rate": 1e-300}\n',
@@ -192,12 +192,16 @@ def test_a_newer_version_is_said(good: Run) -> None:
     content=st.binary(max_size=200)
     | st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["argv", "env", "outcome", "exit_code", "ended", "created", "host", "pid", "command", "seq"])
-            | st.text(max_size=4),
-            inner,
-            max_size=5,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["argv", "env", "outcome", "exit_code", "ended", "created", "host", "pid", "command", "seq"]
+                )
+                | st.text(max_size=4),
+                inner,
+                max_size=5,
+            )
         ),
         max_leaves=12,
     ).map(lambda value: json.dumps(value).encode()),
@@ -220,14 +224,18 @@ def test_what_may_not_be_read(name: str, good: Run) -> None:
         "    import ctypes; libc = ctypes.CDLL(None)\n"
         "    [libc.prctl(24, number, 0, 0, 0) for number in range(41)]\n"  # PR_CAPBSET_DROP
         "    os.execv(sys.executable, [sys.executable, '-c', 'import sys; from qinspect.inspector.cli import main; "
-        "sys.exit(main([\"runs\"]))'])\n"
+        'sys.exit(main(["runs"]))\'])\n'
         "sys.exit(main(['runs']))"
     )
     (bad / name).touch()
     os.chmod(bad / name, 0)
     try:
         said = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "300"}
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "300"},
         )
     finally:
         os.chmod(bad / name, 0o700)
@@ -309,8 +317,8 @@ def test_other_things_among_the_runs(good: Run) -> None:
 def test_a_run_that_is_deleted_while_its_log_is_followed(tmp_path: Path) -> None:
     run = shell(f"echo one; {WAIT_FOR_FILE}", tmp_path)
     qinspect = Path(sys.executable).with_name("qinspect")
+    moved = run.folder.with_name("moved")
     for change in (lambda: run.folder.rename(moved), lambda: shutil.rmtree(run.folder)):
-        moved = run.folder.with_name("moved")
         with subprocess.Popen(
             [qinspect, "runs", "logs", "-f", run.id], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as following:
@@ -329,9 +337,10 @@ def test_reading_a_log_never_waits(tmp_path: Path) -> None:
     from qinspect.inspector.errors import CannotRead
 
     os.mkfifo(tmp_path / "log")
-    for read in (lambda p: copy_log(p, 0, print), lambda p: offset_of_last_lines(p, 1)):
-        with pytest.raises(CannotRead, match="is a pipe, not a file"):
-            read(tmp_path / "log")
+    with pytest.raises(CannotRead, match="is a pipe, not a file"):
+        copy_log(tmp_path / "log", 0, print)
+    with pytest.raises(CannotRead, match="is a pipe, not a file"):
+        offset_of_last_lines(tmp_path / "log", 1)
     assert stored_json(tmp_path / "log").problem == "log: is a pipe, not a file"
 
 

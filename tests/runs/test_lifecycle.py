@@ -164,6 +164,22 @@ def test_kill_9_of_the_command_is_a_failure_with_a_hint() -> None:
     assert "memory" in found.result.notes[0]
 
 
+def test_what_a_killed_command_left_half_written_goes_with_its_run() -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from qinspect.inspector.whole_file import replacing\n"
+        "here = Path(os.environ['QINSPECT_STATE_DIR'], 'runs', os.environ['QINSPECT_RUN_ID'], 'calibration')\n"
+        "here.mkdir()\n"
+        "with replacing(here / 'tables') as f: f.write(b'x'); f.flush(); print('half', flush=True); signal.pause()"
+    )
+    run = python(code)
+    logged(run, "half")
+    (half,) = (run.folder / "calibration").iterdir()
+    assert half.name.startswith(".tables.unfinished-")
+    os.kill(command_pid(run), signal.SIGKILL)
+    ended(run)
+    until(lambda: not half.exists(), "the end of the temporary file")
+
+
 def test_kill_9_of_both_is_lost() -> None:
     run = shell("exec sleep 600")
     pid = command_pid(run)
