@@ -100,6 +100,7 @@ class Foreign(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
         """A return is a progress bar's where it begins what is written at once."""
@@ -119,11 +120,6 @@ class Foreign(io.TextIOBase):
     def fileno(self) -> int:
         """For those who ask for the terminal's size."""
         return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """Of the stream behind."""
-        return self._stream.encoding
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from qinspect.inspector.calibrate.checkpoint import (
     write_checkpoint,
 )
 from qinspect.inspector.calibrate.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
-from qinspect.inspector.calibrate.engine import Pass, Progress, apart_of, find_points, forecast_bytes
+from qinspect.inspector.calibrate.engine import Pass, Progress, apart_of, batches, find_points, forecast_bytes
 from qinspect.inspector.calibrate.folder import keep_to, locked
 from qinspect.inspector.calibrate.grouped import BLOCKS, GroupedAbsmax
 from qinspect.inspector.calibrate.memory import check_forward, is_shortage, no_room
@@ -99,8 +99,8 @@ def _calibrate(requested: Settings, settings: Settings, state: Path) -> dict[str
     log.info("Calibrate with %s", samples.source.get("file") or samples.source.get("name"))
     effective = replace(settings, dtype=model.dtype, device=str(model.device), samples=len(samples.ids))
     log.info("Effective: %s, group_heads=%s", effective.said(), settings.recipe == "quamba-group-heads")
-    longest = max(ids.size for ids in samples.ids)
-    check_forward(model.need, model.path, str(model.device), free_on(model.device), settings.batch, longest)
+    place = "auto" if model.is_spread else str(model.device)
+    check_forward(model.need, model.path, place, free_on(place), *_largest_forward(samples, settings.batch))
     points = find_points(model, samples.ids[0][:PROBE_TOKENS])
     groupings = {p.name: applied(settings.recipe, p, 0.5).grouping for p in points}
     if "heads" in groupings.values():
@@ -257,6 +257,13 @@ def _announce(
     for text in warnings:
         log.warning("%s", text)
     return warnings
+
+
+def _largest_forward(samples: Samples, batch: int) -> tuple[int, int]:
+    """Samples and tokens of each, of the forward with the most tokens of them all."""
+    stretches = ((i, min(i + SHARD_SAMPLES, len(samples.ids))) for i in range(0, len(samples.ids), SHARD_SAMPLES))
+    together = (b for stretch in stretches for b in batches(samples.ids, stretch, batch))
+    return max(((len(b), samples.ids[b[0]].size) for b in together), key=lambda shape: shape[0] * shape[1])
 
 
 def _said(assumed: Mapping[str, Any]) -> str:
