@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,10 @@ def look(run: Run) -> Seen:
     return Seen(run, state, _last(events, "progress"), _last(events, "phase"), tuple(dict.fromkeys(damage)))
 
 
-def look_at_all(known: Mapping[str, Run] | None = None) -> list[Seen]:
-    """All runs as they stand now, the oldest first; without those that are deleted meanwhile. known: as `list_runs`
-    takes it. Raises CannotRead as `list_runs` does."""
-    return [seen for seen in map(look, list_runs(known)) if seen.run.folder.is_dir()]
+def look_at_all() -> list[Seen]:
+    """All runs as they stand now, the oldest first; without those that are deleted meanwhile. Raises CannotRead as
+    `list_runs` does."""
+    return [seen for seen in map(look, list_runs()) if seen.run.folder.is_dir()]
 
 
 def duration_s(seen: Seen) -> float | None:
