@@ -7,13 +7,12 @@ the returns of a progress line.
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar, cast
 
@@ -94,13 +93,12 @@ def narrate(text: str) -> None:
     print(f"qinspect: {visible(text)}", file=sys.stderr, flush=True)
 
 
-class Foreign(io.TextIOBase):
+class Foreign:
     """A stream for what libraries have to say, who know of no border: their progress bars get through, of everything
-    else only what `visible` leaves, line by line."""
+    else only what `visible` leaves, line by line. The rest of it is that of the stream behind."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.encoding = stream.encoding
 
     def write(self, text: str) -> int:
         """A return is a progress bar's where it begins what is written at once."""
@@ -109,17 +107,13 @@ class Foreign(io.TextIOBase):
         self._stream.write(safe)
         return len(text)
 
-    def flush(self) -> None:
-        """At once."""
-        self._stream.flush()
+    def writelines(self, lines: Iterable[str]) -> None:
+        """One after another."""
+        for line in lines:
+            self.write(line)
 
-    def isatty(self) -> bool:
-        """Whether somebody sees it."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """For those who ask for the terminal's size."""
-        return self._stream.fileno()
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 @contextmanager

@@ -108,14 +108,14 @@ def test_what_libraries_write_is_escaped_and_their_bars_are_not(capsys: pytest.C
         logging.StreamHandler(sys.stderr).emit(logging.makeLogRecord({"msg": f"unexpected key {EVERY}"}))
         for _ in tqdm(range(3), desc=PAYLOADS["title"], file=sys.stderr):
             pass
-        sys.stderr.write("\n\x1b[A")
+        sys.stderr.writelines(["\n\x1b[A", "\x1b[31m", "\n\x1b[A"])
         assert sys.stderr.encoding
         assert not sys.stderr.isatty()
     err = capsys.readouterr().err
     assert "100%" in err
     assert err.endswith("\n\x1b[A")
     assert "\r" in err
-    assert is_plain(re.sub("[\r\n]", "", err.removesuffix("\x1b[A")))
+    assert is_plain(re.sub("[\r\n]", "", err.replace("\n\x1b[A", "")))
     assert not isinstance(sys.stderr, Foreign)
 
 
