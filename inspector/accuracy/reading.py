@@ -200,12 +200,12 @@ def _parsed(path: str, place: str, text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:
-        raise BrokenFile("is no JSON", file=path, key=place) from e
+        raise BrokenFile("is not valid JSON", file=path, key=place) from e
 
 
 def _object(path: str, place: str, content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise BrokenFile("is no JSON object", file=path, key=place, found=brief(content))
+        raise BrokenFile("is not a JSON object", file=path, key=place, found=brief(content))
     return content
 
 

@@ -209,7 +209,7 @@ def test_items_as_one_list(accuracy: Command, tmp_path: Path) -> None:
     listed.write_text("  " + listed.read_text())
     assert accuracy.json(lines, listed) == found
     listed.write_text('[{"doc_id": 0, "acc": 1}, 7]')
-    assert "item 1: is no JSON object" in accuracy.error(listed, listed)
+    assert "item 1: is not a JSON object" in accuracy.error(listed, listed)
 
 
 def test_items_of_another_content_are_no_pair(accuracy: Command, tmp_path: Path) -> None:
@@ -236,9 +236,9 @@ def test_the_first_filter_and_the_metric_are_taken(accuracy: Command, tmp_path: 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2: is no JSON"), ("[1]", "line 2: is no JSON object"),
+        ("{", "line 2: is not valid JSON"), ("[1]", "line 2: is not a JSON object"),
         ('{"doc_id": 0, "acc": 1}', "an item is there twice"), ('{"acc": 1}', "an item has no number"),
-        ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is no JSON"),
+        ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is not valid JSON"),
     ],
 )  # fmt: skip
 def test_damaged_items_are_named(accuracy: Command, tmp_path: Path, line: str, said: str) -> None:
