@@ -249,7 +249,7 @@ def test_a_header_of_100_mb_needs_bounded_memory(tmp_path: Path) -> None:
     found = run("tree", path, memory=5 << 30)
     assert found.returncode == 2
     assert_safe(found.stdout, found.stderr)
-    assert b"no JSON object; found list" in found.stderr
+    assert b"not a JSON object; found a list" in found.stderr
 
 
 def test_a_hostile_pickle_needs_bounded_memory(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def _parsed(path: str, place: str, text: bytes) -> Any:
 
 def _object(path: str, place: str, content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise BrokenFile("is no JSON object", file=path, key=place, found=brief(content))
+        raise BrokenFile("is not a JSON object", file=path, key=place, found=brief(content))
     return content
 
 

@@ -135,7 +135,7 @@ class JsonLines(FileDocuments):
             try:
                 content = json.loads(line)
             except (ValueError, RecursionError) as e:
-                raise self._broken(number, f"is no JSON: {e}") from e
+                raise self._broken(number, f"is not valid JSON: {e}") from e
             if not isinstance(content, dict) or self._field not in content:
                 found = ", ".join(map(str, list(content)[:10])) if isinstance(content, dict) else brief(content)
                 raise self._broken(
@@ -234,7 +234,7 @@ class TokenIds(FileDocuments):
                 raise BrokenFile("is too large for token ids", file=path, expected=f"at most {MAX_IDS_BYTES} bytes")
             content = json.loads(raw)
         except (ValueError, RecursionError) as e:
-            raise BrokenFile(f"is no JSON: {e}", file=path) from e
+            raise BrokenFile(f"is not valid JSON: {e}", file=path) from e
         vocab = content.get("vocab") if isinstance(content, dict) else None
         samples = content.get("samples") if isinstance(content, dict) else content
         if not isinstance(samples, list) or not all(isinstance(s, list) for s in samples):

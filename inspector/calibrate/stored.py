@@ -168,7 +168,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as e:
         raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e
     except (ValueError, RecursionError) as e:
-        raise BrokenFile("is no JSON", file=path) from e
+        raise BrokenFile("is not valid JSON", file=path) from e
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else content
         raise CannotOpen("is of another kind or version", file=path, expected=SCHEMA, found=brief(found))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.json_file import read_json
+from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS
 from qinspect.inspector.checkpoint.listing import (
     INDEX,
     Listing,
@@ -33,6 +34,16 @@ _OTHER_FORMATS = (
     ".trt", ".pte", ".pt2", ".ot", ".pb", ".mlmodel", ".ggml", ".tar", ".gz", ".xz", ".zst", ".zip",
     ".index",
 )  # fmt: skip
+
+
+_FOLDERS = (
+    ({"Manifest.json", "Data"}, "a Core ML package", "Give the checkpoint that it was made from."),
+    ({"manifest.ocdbt"}, "an Orbax checkpoint (JAX)", f"Restore it with orbax.checkpoint; {SAVE_ARRAYS}"),
+    ({"_METADATA", "_sharding"}, "an Orbax checkpoint (JAX)", f"Restore it with orbax.checkpoint; {SAVE_ARRAYS}"),
+    ({"_CHECKPOINT_METADATA"}, "an Orbax checkpoint (JAX)", f"Restore it with orbax.checkpoint; {SAVE_ARRAYS}"),
+    ({".zgroup"}, "a Zarr store", f"Read its arrays with zarr; {SAVE_ARRAYS}"),
+)
+"""Names that a folder has, and what it then is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,9 @@ def what_is_here(here: Listing) -> Instead:
     from qinspect.inspector.checkpoint.kinds import foreign_kind, unknown_kind
 
     told, cure = [], ""
+    for marks, what, how in _FOLDERS:
+        if marks <= {*here.files, *here.folders}:
+            return Instead(what, how)
     candidates = [n for n in here.files if n.endswith(_OTHER_FORMATS) or n in here.weights()]
     for name in candidates[:_MAX_NAMED]:
         try:

@@ -152,18 +152,21 @@ class _Pieces:
 def _rows(shape: Shape, chunks: list[Any]) -> Iterator[tuple[Shape, Shape]]:
     """(offsets, sizes) of chunks in the order of the rows that they hold. Raises _NotRead where they are no rows, or
     leave a gap."""
-    cut = sorted((_sizes(attributes(c).get("offsets")), _sizes(attributes(c).get("sizes"))) for c in chunks)
-    row = 0
-    for offsets, sizes in cut:
-        if offsets is None or sizes is None or len(offsets) != len(shape) or len(sizes) != len(shape):
+    cut = []
+    for chunk in map(attributes, chunks):
+        offsets, sizes = _sizes(chunk.get("offsets")), _sizes(chunk.get("sizes"))
+        if offsets is None or sizes is None or not len(offsets) == len(sizes) == len(shape):
             raise _NotRead("its pieces have other dimensions than it")
+        cut.append((offsets, sizes))
+    row = 0
+    for offsets, sizes in sorted(cut):
         if sizes[1:] != shape[1:] or any(offsets[1:]):
             raise _NotRead(f"it is in {len(cut)} pieces that are cut along other dimensions than the first")
         if shape and offsets[0] != row:
             raise _NotRead("its pieces overlap or leave a gap")
         row += sizes[0] if shape else 1
         yield offsets, sizes
-    if row != (shape[0] if shape else 1) and math.prod(shape):
+    if row != (shape[0] if shape else 1) and 0 not in shape:
         raise _NotRead("its pieces do not make all of it")
 
 
@@ -179,5 +182,7 @@ def _sizes(sizes: object) -> Shape | None:
     return tuple(sizes)
 
 
-def _broken(file: File, problem: str, **parts: str) -> BrokenFile:
-    return BrokenFile(problem, file=file.path, cure=_COPY_AGAIN, **parts)
+def _broken(
+    file: File, problem: str, *, key: str | None = None, expected: str | None = None, found: str | None = None
+) -> BrokenFile:
+    return BrokenFile(problem, file=file.path, key=key, expected=expected, found=found, cure=_COPY_AGAIN)

@@ -91,7 +91,7 @@ def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> Ch
         )
     chosen = safetensors or names
     if not indexes and (len(listed) == 1 or (safetensors and _one_model(chosen))):
-        notes = ()
+        notes: tuple[str, ...] = ()
         if len(safetensors) > 1 and len(shard_sets(safetensors)[0]) != 1:
             notes = (f"no index says which files belong together: opened all, {some_names(safetensors, 5)}",)
         return Choice(here.path, None, tuple(here.path / n for n in chosen), notes)

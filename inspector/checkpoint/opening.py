@@ -199,7 +199,14 @@ def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
         return "safetensors", dict(tensors), metadata
     if looks_like_pickle(head) or is_old_pickle(file):
         return kind_of_pickle(head), read_legacy(file), {}
-    raise _refusal(file, head)
+    from qinspect.inspector.checkpoint.kinds import foreign_kind
+
+    if kind := foreign_kind(file):
+        raise kind.error(file.path)
+    if file.path.suffix == ".safetensors":  # the header may begin with spaces
+        tensors, metadata = read_header(file)
+        return "safetensors", dict(tensors), metadata
+    raise _unknown(file, head)
 
 
 def _read_zip(file: File) -> dict[str, Entry]:
@@ -215,17 +222,10 @@ def _read_zip(file: File) -> dict[str, Entry]:
         raise
 
 
-def _refusal(file: File, head: bytes) -> QinspectError:
-    """What a file is that is not read, as far as that can be told."""
-    from qinspect.inspector.checkpoint.kinds import foreign_kind, unknown_kind
+def _unknown(file: File, head: bytes) -> CannotOpen:
+    """A file whose content says nothing: perhaps its name does."""
+    from qinspect.inspector.checkpoint.kinds import unknown_kind
 
-    if kind := foreign_kind(file):
-        return kind.error(file.path)
-    if file.path.suffix == ".safetensors":
-        try:
-            read_header(file)
-        except QinspectError as e:
-            return e
     if kind := unknown_kind(file.path):
         return kind.error(file.path)
     return CannotOpen(

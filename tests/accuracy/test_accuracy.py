@@ -209,7 +209,7 @@ def test_items_as_one_list(accuracy: Command, tmp_path: Path) -> None:
     listed.write_text("  " + listed.read_text())
     assert accuracy.json(lines, listed) == found
     listed.write_text('[{"doc_id": 0, "acc": 1}, 7]')
-    assert "item 1: is no JSON object" in accuracy.error(listed, listed)
+    assert "item 1: is not a JSON object" in accuracy.error(listed, listed)
 
 
 def test_items_of_another_content_are_no_pair(accuracy: Command, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_of_several_filters_the_user_names_one(accuracy: Command, tmp_path: Path
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2: is not valid JSON"), ("[1]", "line 2: is no JSON object"),
+        ("{", "line 2: is not valid JSON"), ("[1]", "line 2: is not a JSON object"),
         ('{"doc_id": 0, "acc": 1}', "an item is there twice"), ('{"acc": 1}', "an item has no number"),
         ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is not valid JSON"),
     ],

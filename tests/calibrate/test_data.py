@@ -209,7 +209,7 @@ def test_a_broken_line_behind_the_last_sample_is_not_met(tmp_path: Path) -> None
     path = tmp_path / "x.jsonl"
     path.write_bytes(lines(["a", "b"]) + b"\n  \nno json\n")
     assert len(load(path, 2).ids) == 2
-    with pytest.raises(BrokenFile, match="line 5 is no JSON"):
+    with pytest.raises(BrokenFile, match="line 5 is not valid JSON"):
         load(path, 3)
 
 
@@ -240,8 +240,8 @@ def ids_file(folder: Path, content: Any) -> Path:
         ({"ids": [[1]]}, "holds no token ids"),
         ({"vocab": "many", "samples": [[1]]}, "key vocab: is no size"),
         ({"vocab": 0, "samples": [[1]]}, "key vocab: is no size"),
-        ("[[1", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("[[1", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
     ],
 )  # fmt: skip
 def test_ids_that_are_none_are_named(content: Any, words: str, tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ def test_text_without_a_tokenizer_names_the_cure(write: Write, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "line 2 is no JSON"),
-        ("[" * 100_000, "line 2 is no JSON"),
+        ("{", "line 2 is not valid JSON"),
+        ("[" * 100_000, "line 2 is not valid JSON"),
         ("[1]", "line 2 has no such field; expected an object with 'text'; found a list of 1"),
         ('{"content": "a", "id": 2}', "found content, id. Name the field that holds the text"),
         ('{"text": 5}', "line 2 has no text in 'text'; found 5"),

@@ -130,6 +130,16 @@ def test_what_is_not_rows_is_listed_and_not_read(tmp_path: Path, cuts: Any, size
             read()
 
 
+def test_chunks_that_are_nonsense(tmp_path: Path) -> None:
+    folder = spread(tmp_path, torch.ones(4, 4), [(0, 0)], [(4, 4)])
+    odd = [m.ChunkStorageMetadata(torch.Size(s), torch.Size(s)) for s in ((), (0,), (0, 0))]
+    odd += [m.ChunkStorageMetadata("x", None), m.ChunkStorageMetadata((-1, 0), (4, 4))]  # type: ignore[arg-type]
+    described = m.TensorStorageMetadata(m.TensorProperties(torch.float32), torch.Size((4, 4)), odd)
+    (folder / ".metadata").write_bytes(pickle.dumps(m.Metadata({"w": described}, None, {})))
+    with pytest.raises(CannotRead, match="other dimensions than it"):
+        tensor_of(open_checkpoint(folder)).read()
+
+
 @pytest.mark.parametrize("path", ["../x.distcp", "/etc/passwd", "a\\b", ""])
 def test_pieces_outside_the_folder(tmp_path: Path, path: str) -> None:
     folder = spread(tmp_path, torch.ones(2, 2), [(0, 0)], [(2, 2)], relative_path=path)

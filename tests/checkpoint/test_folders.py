@@ -379,6 +379,25 @@ def test_folders_of_other_programs_are_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (("Manifest.json", "Data/com.apple.CoreML/weights/weight.bin"), "a Core ML package"),
+        (("_METADATA", "manifest.ocdbt", "d/0"), "an Orbax checkpoint"),
+        ((".zgroup", "a/.zarray"), "a Zarr store"),
+        (("saved_model.pb", "variables/variables.index"), "saved_model.pb (a TensorFlow SavedModel)"),
+        (("rank0.engine", "config.json"), "rank0.engine (a TensorRT engine)"),
+        (("openvino_model.xml", "openvino_model.bin"), "openvino_model.bin (the weights of openvino_model.xml"),
+    ],
+)
+def test_layouts_of_other_programs(tmp_path: Path, files: Sequence[str], words: str) -> None:
+    for name in files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x08\x01\x12\x02\x0a\x00" if name.endswith(".pb") else b"\xf3\x9a\x00\x01")
+    refused(tmp_path, CannotOpen, "holds no checkpoint", words)
+
+
 def test_a_pointer_is_told_by_its_folder_too(tmp_path: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
     for name in ("model.safetensors", "weights.bin"):

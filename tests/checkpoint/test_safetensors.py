@@ -8,12 +8,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from hostile import entry, floats, opened, refused, safetensors_bytes, write_safetensors
+from hostile import entry, floats, opened, refused, safetensors_bytes, survey, write_safetensors
 from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
-from qinspect.inspector.errors import BrokenFile
+from qinspect.inspector.errors import BrokenFile, CannotRead
 
 TORCH_DTYPES = (
     torch.bool, torch.uint8, torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64,
@@ -312,3 +312,84 @@ def test_reading_after_close_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="cannot be read") as caught:
         t.read()
     assert type(caught.value).__name__ == "CannotRead"
+
+
+# --- the same headers as the safetensors library ---
+
+_A = '"dtype":"F32","shape":[1],"data_offsets":[0,4]'
+_EMPTY = '"dtype":"F32","shape":%s,"data_offsets":[4,4]'
+
+
+def library_reads(data: bytes) -> dict[str, tuple[list[int], int]] | None:
+    """Shape and bytes of each tensor by the safetensors library; None where it refuses the file."""
+    import safetensors
+
+    try:
+        return {name: (t["shape"], len(t["data"])) for name, t in safetensors.deserialize(data)}
+    except safetensors.SafetensorError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("header", "opens"),
+    [
+        ("{" + f'"a":{{{_A},"x":1}}' + "}", True),
+        ("{" + f'"a":{{"x":{{"y":[1]}},{_A},"x":2}}' + "}", True),
+        ("{" + f'"a":{{{_A},"x":-0}}' + "}", True),
+        ("{" + f'"a":{{{_A}}},"__metadata__":null' + "}", True),
+        ("{" + f'"a-0 -0":{{{_A}}}' + "}", True),
+        ("{" + f'"\\ud83d\\ude00":{{{_A}}}' + "}", True),
+        ("{" + f'"a\\\\ud800":{{{_A}}}' + "}", True),
+        ("{" + f'"a":{{{_A.replace("[1]", str([1] * 33))}}}' + "}", True),
+        ("{" + f'"a":{{{_A.replace("[1]", str([1] * 1000))}}}' + "}", True),
+        ("{" + f'"a":{{{_A}}},"b":{{{_EMPTY % [1 << 40, 0]}}}' + "}", True),
+        ("{" + f'"a":{{{_A}}},"b":{{{_EMPTY % [0, (1 << 64) - 1, 3]}}}' + "}", True),
+        ("  {" + f'"a":{{{_A}}}' + "}\n", True),
+        ("{" + f'"a":{{{_A.replace("[0,4]", "[-0,4]")}}}' + "}", False),
+        ("{" + f'"a":{{{_A.replace("[1]", "[1,-0]")}}}' + "}", False),
+        ("{" + f'"a":{{{_A}}},"b":{{{_EMPTY % "[-0]"}}}' + "}", False),
+        ("{" + f'"\\ud800":{{{_A}}}' + "}", False),
+        ("{" + f'"\\ude00\\ud83d":{{{_A}}}' + "}", False),
+        ("{" + f'"a":{{{_A},"x":"\\uD83Dx"}}' + "}", False),
+        ("{" + f'"a":{{{_A}}},"__metadata__":{{"x":"\\udfff"}}' + "}", False),
+        ("{" + f'"a":{{{_A}}},"b":{{{_EMPTY % [1 << 63, 2, 0]}}}' + "}", False),
+        ("{" + f'"a":{{{_A}}},"b":{{{_EMPTY % [0, 1 << 64]}}}' + "}", False),
+        ("{" + f'"a":{{{_A},"dtype":"F32"}}' + "}", False),
+        ("{" + f'"a":{{{_A}}}' + "}\0", False),
+    ],
+    ids=lambda v: repr(v)[:60],
+)
+def test_headers_that_the_library_takes_and_refuses(tmp_path: Path, header: str, opens: bool) -> None:
+    path = write_safetensors(tmp_path / "m.safetensors", header.encode(), bytes(4))
+    theirs = library_reads(path.read_bytes())
+    assert (theirs is not None) == opens
+    if theirs is None:
+        refused(path, BrokenFile, "m.safetensors")
+    else:
+        ours = {
+            name: (list(t.shape), t.nbytes) for name, t in open_checkpoint(path).entries.items() if hasattr(t, "shape")
+        }
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("shape", [[1] * 33, [1] * 100, [1] * 100_000])
+def test_more_dimensions_than_an_array_has(tmp_path: Path, shape: list[int]) -> None:
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": entry("F32", shape, 0, 4)}, b"\x00\x00\x80?")
+    t = opened(path)
+    assert (t.shape, t.nbytes) == (tuple(shape), 4)
+    assert t.read_range(0, 1).tolist() == [1.0]
+    for read in (t.read, lambda: t.read_rows(0, 1)):
+        with pytest.raises(CannotRead, match="no array can have this shape"):
+            read()
+    assert open_checkpoint(path).tensor("a") is None
+    assert survey(path)
+
+
+@pytest.mark.parametrize("shape", [[1 << 40, 0], [0, 1 << 63], [3, 0, 1 << 50]])
+def test_a_size_that_no_bytes_vouch_for(tmp_path: Path, shape: list[int]) -> None:
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": entry("F32", shape, 0, 0)})
+    t = opened(path)
+    assert (t.shape, t.nbytes, t.read_bytes()) == (tuple(shape), 0, b"")
+    with pytest.raises(CannotRead, match="no array can have this shape"):
+        t.read()
+    assert survey(path)

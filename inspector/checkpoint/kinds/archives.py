@@ -14,7 +14,7 @@ _BLOCK = 512
 _MAX_MEMBERS = 64
 _MAX_ZIP_MEMBERS = 20_000
 _SEARCHED = 1 << 20
-_TORCH_TAR = {"sys_info", "pickle", "tensors", "storages"}
+_TORCH_TAR = {"sys_info", "pickle", "storages"}
 
 
 def tar_kind(file: File) -> Kind | None:
@@ -34,7 +34,7 @@ def tar_kind(file: File) -> Kind | None:
 
 
 def _tar_names(file: File) -> list[str]:
-    names = []
+    names: list[str] = []
     at = 0
     while at + _BLOCK <= file.size and len(names) < _MAX_MEMBERS:
         block = file.read(at, _BLOCK)
