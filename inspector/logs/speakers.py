@@ -164,10 +164,10 @@ class Learnt:
             if shape and len(self._without) < _MAX_WITHOUT:
                 self._without.add(shape)
             return False
-        shape = _DIGITS.sub("0", found[0])
-        if shape not in self._counts and len(self._counts) >= _MAX_SHAPES:
+        beginning = _DIGITS.sub("0", found[0])
+        if beginning not in self._counts and len(self._counts) >= _MAX_SHAPES:
             return False
-        n = self._counts[shape] = self._counts.get(shape, 0) + 1
+        n = self._counts[beginning] = self._counts.get(beginning, 0) + 1
         if n >= _SURE_AFTER and n * 10 >= self._n_lines * 9:
             parts = (re.escape(p) for p in _DIGITS.split(found[0]))
             pattern = re.compile(r"\d{1,20}".join(parts))
