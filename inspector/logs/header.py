@@ -8,7 +8,7 @@ a format; the formats are data, `[[log_speaker]]` and `[[log_header]]` in patter
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -64,6 +64,15 @@ class Header(NamedTuple):
     size: int = 0
     who: str = ""
     form: str = ""
+    spans: tuple[tuple[int, int], ...] | None = None
+    """Where time, where and the parts of who stand in the line; None where they were put together otherwise."""
+
+    def moved_to(self, text: str) -> Header:
+        """The header of another line that differs from this one's in nothing but its digits."""
+        if not self.spans:
+            return self
+        time, where, *who = (text[a:b] for a, b in self.spans)
+        return Header(time, self.level, where, self.size, " ".join(who), self.form, self.spans)
 
     @property
     def is_loggers(self) -> bool:
@@ -119,8 +128,10 @@ class Formats:
         for character in form.first:
             self._by_first.setdefault(character, []).append(form)
 
-    def match(self, text: str, at: int, has_level: bool) -> tuple[HeaderFormat, re.Match[str], str] | None:
-        """The first format that fits at a place, its match, and the time that stood before that."""
+    def match(
+        self, text: str, at: int, has_level: bool
+    ) -> tuple[HeaderFormat, re.Match[str], tuple[int, int] | None] | None:
+        """The first format that fits at a place, its match, and where the time stood before that."""
         first = text[at : at + 1]
         if "0" <= first <= "9":
             time = _TIME.match(text, at)
@@ -129,13 +140,13 @@ class Formats:
                     if not has_level or form.is_whole:
                         found = form.regex.match(text, time.end())
                         if found:
-                            return form, found, time[0]
+                            return form, found, time.span()
                 return None
         for form in self._by_first.get(first, ()):
             if not has_level or form.is_whole:
                 found = form.regex.match(text, at)
                 if found:
-                    return form, found, ""
+                    return form, found, None
         return None
 
 
@@ -159,7 +170,9 @@ def read_header(text: str, formats: Formats, learnt: Sequence[re.Pattern[str]] =
 
 
 def _layers(text: str, at: int, formats: Formats, learnt: Sequence[re.Pattern[str]]) -> Header:
-    time = where = who = form = ""
+    time = where = (0, 0)
+    who: list[tuple[int, int]] = []
+    form = ""
     level: Level = ""
     start = at
     for _ in range(MAX_LAYERS):
@@ -170,26 +183,38 @@ def _layers(text: str, at: int, formats: Formats, learnt: Sequence[re.Pattern[st
             speaker = next((m for p in learnt if (m := p.match(text, at))), None) if learnt else None
             if not speaker or speaker.end() == at:
                 break
-            who = _joined(who, speaker[0].strip())
+            who.append((at, at + len(speaker[0].rstrip())))
             at = speaker.end()
             continue
         candidate, found, before = hit
+        groups = found.re.groupindex
+        named = found["level"] if "level" in groups else None
         if level and candidate.is_bare and LEVELS.index(_LEVELS[found["level"][0].upper()]) <= LEVELS.index(level):
             break
-        parts = found.groupdict()
-        named = parts.get("level") or ""
-        time = time or before or parts.get("time") or ""
-        who = _joined(who, parts.get("who") or "")
+        if time == (0, 0):
+            time = before or _span(found, "time", groups)
+        if "who" in groups:
+            who.append(found.span("who"))
         if named:
-            level, where = _LEVELS[named[0].upper()], parts.get("where") or ""
-        else:
-            where = where or parts.get("where") or ""
+            level = _LEVELS[named[0].upper()]
+            where = _span(found, "where", groups)
+        elif where == (0, 0):
+            where = _span(found, "where", groups)
         if named or not level:
             form = candidate.name
         if found.end() == at:
             break
         at = found.end()
-    return Header(time, level, where, at, who, form) if at > start else (Header(size=start) if start else NO_HEADER)
+    if at == start:
+        return Header(size=start) if start else NO_HEADER
+    names = " ".join(text[a:b] for a, b in who)
+    return Header(text[slice(*time)], level, text[slice(*where)], at, names, form, (time, where, *who))
+
+
+def _span(found: re.Match[str], name: str, groups: Mapping[str, int]) -> tuple[int, int]:
+    """Where a group stands; (0, 0) where it took no part."""
+    span = found.span(name) if name in groups else (0, 0)
+    return span if span[0] >= 0 else (0, 0)
 
 
 def _joined(outer: str, inner: str) -> str:

@@ -15,17 +15,27 @@ from qinspect.inspector.logs.escapes import without_escapes
 from qinspect.inspector.logs.event import Kind, LogEvent
 from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
 from qinspect.inspector.logs.metrics import python_dict
-from qinspect.inspector.logs.patterns import MAX_MATCHED_CHARACTERS, Pattern, Patterns, convert, load_patterns
+from qinspect.inspector.logs.patterns import (
+    MAX_MATCHED_CHARACTERS,
+    MAX_SHAPES,
+    Pattern,
+    Patterns,
+    convert,
+    load_patterns,
+    shape_of,
+)
 from qinspect.inspector.logs.progress import Bar, may_hold_bar, read_bar
 from qinspect.inspector.logs.record import Record, record_of
 from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
-from qinspect.inspector.logs.tracebacks import BARE_EXCEPTION, TRACEBACK, BoxBlock, TracebackBlock, begins_traceback
+from qinspect.inspector.logs.tracebacks import TRACEBACK, BoxBlock, TracebackBlock, begins_traceback, is_exception
 from qinspect.inspector.text import visible
 
 MAX_TEXT_CHARACTERS = 4_000
 MAX_SETTINGS = 1_000
 _TEMPLATE = re.compile(r"\{(\w+)\}")
 _STARTS_BLOCK = ("|", "{")
+_LONG = 500
+"""Longer lines are seldom alike."""
 _COLUMN = " " * 10
 """Lines that begin so can be of a logger that writes in columns."""
 _MESSAGE_LINES = 20
@@ -51,6 +61,7 @@ class LogParser(Cutting):
         self._events: list[LogEvent] = []
         self._talk = Conversation()
         self._learnt = Learnt()
+        self._shapes: dict[bytes, Header] = {}
         self._folded: tuple[str, Header, At] | None = None
         self._bar: Bar | None = None
         self._bar_said = True
@@ -202,13 +213,15 @@ class LogParser(Cutting):
             if opened.block.events or opened.block.done:
                 self._say_block(opened, at)
             return
-        header = self._patterns.header(text, self._learnt.patterns)
+        shape = shape_of(text) if len(text) < _LONG and text.isascii() else b""
+        header = self._header(text, shape)
         self._conclusions.last_text_line = at[0]
         if self._folded is not None:
             if not header.level and self._unfold(text):
                 return
             self._end_folded()
         if not header.size and self._talk and self._learnt.look_for_traceback(text):
+            self._shapes.clear()
             header = self._patterns.header(text, self._learnt.patterns)
         message = text[header.size :] if header.size else text
         begins = TRACEBACK in message and begins_traceback(message)
@@ -216,7 +229,8 @@ class LogParser(Cutting):
             return
         if self._starts_block(message, header, at):
             return
-        if not header.size and self._learnt.look(text):
+        if not header.size and self._learnt.look(text, shape):
+            self._shapes.clear()
             header = self._patterns.header(text, self._learnt.patterns)
             message = text[header.size :]
         if TRACEBACK in message and self._starts_traceback(message, header, at):
@@ -224,7 +238,19 @@ class LogParser(Cutting):
         if header.form == "rich" and header.level in ("warning", "error"):
             self._folded = (message, header, at)
             return
-        self._message(message, header, at, text)
+        self._message(message, header, at, text, shape[header.size :])
+
+    def _header(self, text: str, shape: bytes) -> Header:
+        """What stands before the message. Lines of a shape that was seen need not be looked at again."""
+        known = self._shapes.get(shape)
+        if known is not None:
+            return known.moved_to(text)
+        header = self._patterns.header(text, self._learnt.patterns)
+        if shape and (header.spans is not None or not header.size):
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            self._shapes[shape] = header
+        return header
 
     def _goes_on(self, message: str, header: Header, at: At) -> bool:
         """Whether a line belongs to a block that its speaker began; blocks that it ends are finished."""
@@ -368,11 +394,12 @@ class LogParser(Cutting):
 
     # --- one message ---
 
-    def _message(self, message: str, header: Header, at: At, text: str) -> None:
-        """text: the whole line, for patterns that know what was learnt to be a speaker as a part of the message."""
-        if header.size:
-            message = message.lstrip()
-        found = self._patterns.match(message)
+    def _message(self, message: str, header: Header, at: At, text: str, shape: bytes = b"") -> None:
+        """text: the whole line, for patterns that know what was learnt to be a speaker as a part of the message. shape:
+        of the message, where it is known."""
+        if header.size and message.startswith(" "):
+            message, shape = message.lstrip(), b""
+        found = self._patterns.match(message, shape)
         if not found and header.form == "" and header.who:
             found = self._patterns.match(text)
         if header.level in ("warning", "error"):
@@ -398,7 +425,7 @@ class LogParser(Cutting):
                 self._say("point", {"name": str(fields.get("process", "metrics")), "fields": fields}, at)
             return
         if not header.level:
-            error = message if BARE_EXCEPTION.match(message) else ""
+            error = message if is_exception(message) else ""
             if not error and len(message) > MAX_MATCHED_CHARACTERS:
                 late = _LATE_EXCEPTION.search(message[-MAX_MATCHED_CHARACTERS:])
                 error = late[0] if late else ""

@@ -19,6 +19,8 @@ from qinspect.inspector.text import visible
 PATTERN_KINDS = ("phase", "progress", "point", "warning", "error", "setting", "note", "count")
 MAX_MATCHED_CHARACTERS = 4096
 """A pattern sees the first this many characters of a message; one with a needle, the last as many too."""
+MAX_SHAPES = 2_000
+"""Shapes of messages that are remembered."""
 _STRINGS = ("name", "tool", "regex", "kind", "text", "phase", "point", "needle", "level", "concludes", "whole", "of")
 _TABLES = ("convert", "effective", "requested")
 _FLAGS = ("starts_run", "ends_run")
@@ -59,44 +61,58 @@ class Patterns:
 
     by_start: dict[str, list[Pattern]]
     anywhere: list[Pattern]
-    by_word: dict[str, list[Pattern]]
-    """Of `anywhere`, those whose needle has a whole word, by it: a message without the word need not be searched."""
-    words: frozenset[str]
-    """Those words."""
-    wordless: list[Pattern]
+    anywhere_by_shape: list[tuple[Pattern, bytes]]
+    """The same with the shape of each needle."""
     headers: Formats
     problems: tuple[str, ...] = ()
+    seen: dict[bytes, tuple[Pattern, ...]] = field(default_factory=dict)
 
     def header(self, text: str, learnt: Sequence[re.Pattern[str]] = ()) -> Header:
         """What stands before the message. learnt: speakers that this log has, see `speakers`."""
         return read_header(text, self.headers, learnt)
 
-    def match(self, message: str) -> list[tuple[Pattern, re.Match[str]]]:
-        """The first anchored pattern that fits the message, then every one with a needle that is found in it."""
+    def match(self, message: str, shape: bytes = b"") -> list[tuple[Pattern, re.Match[str]]]:
+        """The first anchored pattern that fits the message, then every one with a needle that is found in it. shape: of
+        the message, if it is known."""
         made = []
-        head = message[:MAX_MATCHED_CHARACTERS]
-        for pattern in (*self.by_start.get(head[:_KEY], ()), *self.by_start.get("", ())):
-            found = pattern.regex.match(head)
-            if found:
-                made.append((pattern, found))
-                break
-        made += self._with_needle(head)
-        if len(message) > MAX_MATCHED_CHARACTERS:
-            made += self._with_needle(message[MAX_MATCHED_CHARACTERS:][-MAX_MATCHED_CHARACTERS:])
-        return made
-
-    def _with_needle(self, message: str) -> list[tuple[Pattern, re.Match[str]]]:
-        made = []
-        candidates = self.wordless
-        words = message.split(" ")
-        if not self.words.isdisjoint(words):
-            candidates = [*candidates, *(p for w in sorted(self.words.intersection(words)) for p in self.by_word[w])]
-        for pattern in candidates:
-            if pattern.needle in message:
-                found = pattern.regex.search(message)
+        head = message[:MAX_MATCHED_CHARACTERS] if len(message) > MAX_MATCHED_CHARACTERS else message
+        for patterns in (self.by_start.get(head[:_KEY], ()), self.by_start.get("", ())):
+            for pattern in patterns:
+                found = pattern.regex.match(head)
                 if found:
                     made.append((pattern, found))
+                    break
+            if made:
+                break
+        made += self._anywhere(head, shape if shape and head is message else shape_of(head))
+        if head is not message:
+            tail = message[MAX_MATCHED_CHARACTERS:][-MAX_MATCHED_CHARACTERS:]
+            made += self._anywhere(tail, shape_of(tail))
         return made
+
+    def _anywhere(self, part: str, shape: bytes) -> list[tuple[Pattern, re.Match[str]]]:
+        return [
+            (pattern, found)
+            for pattern in self._with_needle(shape)
+            if pattern.needle in part and (found := pattern.regex.search(part))
+        ]
+
+    def _with_needle(self, shape: bytes) -> tuple[Pattern, ...]:
+        """Patterns whose needle can be in a text of this shape: few texts of a log have one of their own."""
+        known = self.seen.get(shape)
+        if known is None:
+            if len(self.seen) >= MAX_SHAPES:
+                self.seen.clear()
+            known = self.seen[shape] = tuple(p for p, needle in self.anywhere_by_shape if needle in shape)
+        return known
+
+
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+
+
+def shape_of(text: str) -> bytes:
+    """A text, as UTF-8, with all digits alike: lines of a log are alike in that."""
+    return text.encode("utf-8", "replace").translate(_DIGITS)
 
 
 _KEY = 3
@@ -147,16 +163,8 @@ def _assemble(config: Path | None) -> Patterns:
     for pattern in made:
         if not pattern.needle:
             by_start.setdefault(_start(pattern.regex.pattern), []).append(pattern)
-    by_word: dict[str, list[Pattern]] = {}
-    wordless = []
     anywhere = [p for p in made if p.needle]
-    for pattern in anywhere:
-        whole_words = [w for w in pattern.needle.split(" ")[1:-1] if w]
-        if whole_words:
-            by_word.setdefault(max(whole_words, key=len), []).append(pattern)
-        else:
-            wordless.append(pattern)
-    return Patterns(by_start, anywhere, by_word, frozenset(by_word), wordless, headers, tuple(problems))
+    return Patterns(by_start, anywhere, [(p, shape_of(p.needle)) for p in anywhere], headers, tuple(problems))
 
 
 def _user_tables(config: Path, problems: list[str]) -> list[Any]:

@@ -30,7 +30,6 @@ _PERCENT = re.compile(r"(?:^|[ :])(\d{1,3})$")
 _NO_TOTAL = re.compile(rf"(?P<done>{_NUMBER})(?P<unit> ?[A-Za-z]\w{{0,30}}) {_TIMES}")
 _RATE = re.compile(rf"(?P<value>{_NUMBER})(?P<unit> ?[^\d/]{{0,40}})/s|(?P<slow>{_NUMBER})s/(?P<per> ?[^\d]{{1,40}})")
 _FACTORS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21, "Y": 1e24}
-_SIGNS = (b"/s", b"s/", b"?]", b"% ", b"[=", b"[>", b"=]")
 MAX_NAME_CHARACTERS = 200
 
 
@@ -93,7 +92,7 @@ def may_hold_bar(raw: bytes) -> bool:
     if b"%|" in raw or b"% Completed |" in raw:
         return True
     if b" [" in raw:
-        return any(sign in raw for sign in _SIGNS) or raw.rstrip()[-1:] == b"%"
+        return b"/s" in raw or b"s/" in raw or b"%" in raw or b"?]" in raw or b"[=" in raw or b"[>" in raw
     return b"\xe2\x94\x81\xe2\x94\x81" in raw
 
 

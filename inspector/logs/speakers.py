@@ -21,6 +21,7 @@ MAX_SILENCE_LINES = 500
 MAX_LEARNT = 8
 MAX_PREFIX_CHARACTERS = 160
 _MAX_SHAPES = 128
+_MAX_WITHOUT = 2_000
 _SURE_AFTER = 8
 """So many lines must begin alike, and most of those without a header."""
 _PATIENCE = 40
@@ -126,6 +127,7 @@ class Learnt:
     def __init__(self) -> None:
         self.patterns: list[re.Pattern[str]] = []
         self._counts: dict[str, int] = {}
+        self._without: set[bytes] = set()
         self._n_lines = 0
         self._waiting: list[tuple[re.Pattern[str], Open, int]] = []
 
@@ -149,18 +151,23 @@ class Learnt:
                 break
         return False
 
-    def look(self, text: str) -> bool:
-        """Take one line without a known header. Whether it begins as most lines do: that is learnt now."""
+    def look(self, text: str, shape: bytes) -> bool:
+        """Take one line without a known header. Whether it begins as most lines do: that is learnt now. shape: of the
+        line, b"" if it is not known."""
         if len(self.patterns) >= MAX_LEARNT:
             return False
         self._n_lines += 1
+        if shape in self._without:
+            return False
         found = _OPENING.match(text)
         if not found:
+            if shape and len(self._without) < _MAX_WITHOUT:
+                self._without.add(shape)
             return False
-        shape = _DIGITS.sub("0", found[0])
-        if shape not in self._counts and len(self._counts) >= _MAX_SHAPES:
+        beginning = _DIGITS.sub("0", found[0])
+        if beginning not in self._counts and len(self._counts) >= _MAX_SHAPES:
             return False
-        n = self._counts[shape] = self._counts.get(shape, 0) + 1
+        n = self._counts[beginning] = self._counts.get(beginning, 0) + 1
         if n >= _SURE_AFTER and n * 10 >= self._n_lines * 9:
             parts = (re.escape(p) for p in _DIGITS.split(found[0]))
             pattern = re.compile(r"\d{1,20}".join(parts))

@@ -12,8 +12,7 @@ MAX_TRACEBACK_LINES = 400
 TRACEBACK = "Traceback (most recent call last)"
 _PLAIN = "Traceback (most recent call last):"
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]{0,200}(?::|$)")
-BARE_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Za-z_]\w{0,80}(?:Error|Exception|Interrupt)(?:: |:?$)")
-"""A line that is an exception by its name, without its traceback."""
+_BARE = re.compile(r"(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Za-z_]\w{0,80}(?:Error|Exception|Interrupt)(?:: |:?$)")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
 _MORE = (
     "CUDA kernel errors might",
@@ -24,6 +23,12 @@ _MORE = (
     "If reserved but unallocated memory is large",
     "Last error:",
 )
+
+
+def is_exception(text: str) -> bool:
+    """Whether a line is an exception by its name, without its traceback."""
+    named = "Error" in text or "Exception" in text or "Interrupt" in text
+    return named and _BARE.match(text) is not None
 
 
 def begins_traceback(text: str) -> bool:
