@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from hostile import refused, survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributed.checkpoint import metadata as m
 from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.compare import compare
@@ -37,7 +37,7 @@ def saved(tmp_path: Path) -> Path:
     folder = tmp_path / "saved"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.save({"model": STATE, "step": 7}, checkpoint_id=str(folder), no_dist=True)
+        save({"model": STATE, "step": 7}, checkpoint_id=str(folder), no_dist=True)
     return folder
 
 
