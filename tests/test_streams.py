@@ -102,7 +102,7 @@ def test_the_log_of_a_calibration(kind: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_what_libraries_write_is_escaped_and_their_bars_are_not(capsys: pytest.CaptureFixture[str]) -> None:
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     with foreign_stderr():
         logging.StreamHandler(sys.stderr).emit(logging.makeLogRecord({"msg": f"unexpected key {EVERY}"}))

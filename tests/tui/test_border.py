@@ -24,6 +24,7 @@ from terminals import PROGRAM, Start, Terminal
 from textual._context import active_app
 from textual.color import Color
 from textual.geometry import Offset
+from textual.widget import Widget
 from textual.widgets import Input
 
 from qinspect.inspector.runs import list_runs
@@ -194,7 +195,7 @@ async def test_what_is_pasted_into_a_field_is_shown_escaped_and_can_be_edited() 
         assert "echo x[2J." in d.painted
 
 
-ANY = st.characters(exclude_categories=("Cs",))
+ANY = st.characters(exclude_categories=["Cs"])
 VALUES = st.text(st.sampled_from("ab'\\7\x1b\x9b\x07\u202e\u4e2d\ue000\n\t e\u0301\U000e0041") | ANY, max_size=12)
 
 
@@ -243,7 +244,7 @@ async def test_a_selection_is_copied_as_it_is_shown() -> None:
 
 
 @given(
-    st.lists(st.text(st.sampled_from("a'\\ \x1b\n\x9b\u202e7é\U000e0041") | st.characters(exclude_categories=("Cs",))))
+    st.lists(st.text(st.sampled_from("a'\\ \x1b\n\x9b\u202e7é\U000e0041") | st.characters(exclude_categories=["Cs"])))
 )
 def test_a_command_that_is_pasted_is_the_command_and_nothing_else(words: list[str]) -> None:
     words = [w.replace("\0", "") for w in words]
@@ -290,7 +291,7 @@ async def test_every_line_of_every_widget_goes_through_it() -> None:
 
     async with open_app(size=MIDDLE) as d:
         assert BORDER in d.app.get_line_filters()
-        assert all(BORDER in w.get_line_filters() for w in d.app.screen.walk_children())
+        assert all(BORDER in w.get_line_filters() for w in d.app.screen.walk_children(Widget))
         await d.app.screen.mount(Static(f"\x1b]0;{MARK}\x07\x9b\u202e", markup=False))
         await d.until(lambda: MARK in d.painted, "it")
         assert_harmless(d.painted)

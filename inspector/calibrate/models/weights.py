@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qinspect.inspector.calibrate.models.declared import Declared, check_layers, check_numbers, declared_of
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
@@ -60,9 +62,9 @@ def check_headers(checkpoint: Checkpoint, declared: Declared) -> None:
     check_layers(declared, 0 if shared else _n_layers(checkpoint.entries), _LAYERS, MOST_LAYERS)
 
 
-def check_finite(t: Tensor, values: np.ndarray | None = None) -> None:
-    """Raises CannotOpen for NaN and infinities. values: the tensor's, where they are in memory already."""
-    flat = (t.read() if values is None else values).reshape(-1)
+def check_finite(t: Tensor, values: NDArray[Any]) -> None:
+    """Raises CannotOpen for NaN and infinities. values: the tensor's."""
+    flat = values.reshape(-1)
     for start in range(0, flat.size, _BLOCK_ELEMENTS):
         block = flat[start : start + _BLOCK_ELEMENTS]
         with np.errstate(all="ignore"):  # a signalling NaN is no event
