@@ -287,7 +287,7 @@ def inspection(fmt: Format, i: Inspection) -> Json:
             "dtype": e.dtype.name,
             "shape": list(e.shape),
             "strides": list(e.strides) if e.strides is not None else None,
-            "offset": e.offset,
+            "offset": e.offset if e.file.stored else None,
             "bytes": e.nbytes,
             "values": _values(i),
         }

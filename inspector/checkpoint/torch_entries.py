@@ -14,7 +14,7 @@ from qinspect.inspector.checkpoint.tensor import Described, Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_objects import OldTensor
 from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Storage, TorchTensor
 from qinspect.inspector.errors import BrokenFile
-from qinspect.inspector.text import brief, count, some
+from qinspect.inspector.text import brief, count, some, visible
 
 MAX_DEPTH = 64
 """Containers may nest this deep; real checkpoints nest 3."""
@@ -177,7 +177,7 @@ class _Listing:
     def _parts(self, prefix: str, node: Parts, inside: bool) -> list[tuple[str, Any]]:
         children = [(f"{prefix}.{name}" if name else prefix, part) for name, part in node.parts.items()]
         if node.name:
-            self._put_value(prefix, Described(node.name, node.text), inside)
+            self._put_value(prefix, Described(visible(node.name, 160), node.text), inside)
         else:  # a tensor with attributes
             self._unread["attributes of tensors"] += 1
             holder = Opaque("")
@@ -228,8 +228,9 @@ class _Listing:
         return Value(name, node, self.file)
 
     def _add_opaque(self, name: str, node: Opaque) -> None:
-        self._unread[node.name[:200]] += 1
-        self._put_value(name, Described(f"{node.name[:200]}, not read", self._fingerprint(node)), False)
+        cls = visible(node.name, 160)
+        self._unread[cls] += 1
+        self._put_value(name, Described(f"{cls}, not read", self._fingerprint(node)), False)
 
     def _fingerprint(self, node: object) -> str:
         return f"content sha256 {self._digests.of(node)}"
