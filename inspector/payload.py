@@ -334,7 +334,7 @@ def inspection(fmt: Format, i: Inspection) -> Json:
             "dtype": e.dtype.name,
             "shape": list(e.shape),
             "strides": list(e.strides) if e.strides is not None else None,
-            "offset": e.offset,
+            "offset": e.offset if e.file.stored else None,
             "bytes": e.nbytes,
             "values": _values(i),
             "values_text": None if i.values is None else array_texts(i.values),

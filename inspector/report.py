@@ -245,7 +245,7 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
     e = i.entry
     lines = [visible(i.key), f"  stored     {_entry_text(e)}", f"  file       {visible(str(e.file.path))}"]
     if isinstance(e, Tensor):
-        lines[-1] += f", offset {e.offset}"
+        lines[-1] += f", offset {e.offset}" if e.file.stored else ", inside its pickle"
     if i.scale:
         lines += _scale_lines(i)
     if i.copy_of:

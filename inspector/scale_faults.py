@@ -189,10 +189,9 @@ def _first(at: int, values: Array, mask: Array) -> tuple[int, float] | None:
 def _sound_bits(dtype: Any) -> tuple[int, int]:
     """The bit patterns, as unsigned integers, between which every number is sound: those of positive numbers rise with
     their value."""
-    import ml_dtypes
     import numpy as np
 
-    ends = np.array([_least(dtype)[0], float(ml_dtypes.finfo(dtype).max)]).astype(dtype)
+    ends = np.array([_least(dtype)[0], float(_limits(dtype).max)]).astype(dtype)
     low, high = ends.view(f"u{dtype.itemsize}").tolist()
     return low, high
 
@@ -206,9 +205,7 @@ def _least(dtype: Any) -> tuple[float, bool]:
         import numpy as np
 
         return float(np.finfo(dtype).smallest_normal), False
-    import ml_dtypes
-
-    return float(ml_dtypes.finfo(dtype).smallest_normal), False
+    return float(_limits(dtype).smallest_normal), False
 
 
 def index_of(faults: ScaleFaults, shape: tuple[int, ...]) -> list[int]:
@@ -259,3 +256,11 @@ def model_faults_said(found: Sequence[FaultyScale]) -> list[tuple[str, str]]:
         if faulty := [s for s in found if getattr(s.faults, of)]:
             said.append((code, f"The model has {faults_said(faulty, what)}."))
     return said
+
+
+def _limits(dtype: Any) -> Any:
+    """Its largest and smallest numbers. ml_dtypes leaves them unannotated."""
+    import ml_dtypes
+
+    limits: Any = ml_dtypes.finfo
+    return limits(dtype)

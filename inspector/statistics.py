@@ -134,10 +134,18 @@ def _sampled_as(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint8) if dtype.kind == "b" else np.dtype(np.float32)
 
 
+MAX_COUNTED_BITS = 16
+"""Wider codes have too many levels to be listed."""
+
+
 def count_codes(chunks: Iterable[Array], bits: int) -> dict[int, int]:
-    """How often each level of a signed `bits`-bit code occurs, all levels listed, unused ones with 0."""
-    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    counts = np.zeros(high - low + 1, np.int64)
+    """How often each level of a `bits`-bit code occurs, all listed, unused ones with 0. They start at 0 where the
+    codes are of an unsigned dtype. Empty for more than MAX_COUNTED_BITS."""
+    if bits > MAX_COUNTED_BITS:
+        return {}
+    low = -(1 << (bits - 1))
+    counts = np.zeros(1 << bits, np.int64)
     for block in _blocks(chunks):
+        low = 0 if block.dtype.kind == "u" else low
         counts += np.bincount(block.astype(np.int64) - low, minlength=counts.size)
-    return {level: int(c) for level, c in zip(range(low, high + 1), counts, strict=True)}
+    return {level: int(c) for level, c in zip(range(low, low + counts.size), counts, strict=True)}

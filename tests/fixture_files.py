@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import fractions
 import json
 import os
+import pickle
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +84,9 @@ def small_cases(made: Path) -> list[Case]:
     }  # fmt: skip
     torch.save(state, small / "zip.bin")
     torch.save({k: v for k, v in state.items() if k != "h"}, small / "legacy.bin", _use_new_zipfile_serialization=False)
+    for name, zipped in (("objects.pt", True), ("objects_legacy.pt", False)):
+        torch.save(_objects(), small / name, _use_new_zipfile_serialization=zipped)
+    (small / "arrays.pkl").write_bytes(pickle.dumps({"model": _objects()}, 0))
     torch_zip(small / "plain.pt", state_dict(w=tensor(), s=tensor((), ())), {"0": bytes(16)})
     torch_legacy(small / "plain_legacy.pt", state_dict(w=tensor()), ["0"], b"\x04" + bytes(7) + bytes(16))
     found = [Case(f"small/{p.name}", p, p) for p in sorted(small.iterdir())]
@@ -93,6 +101,23 @@ def small_cases(made: Path) -> list[Case]:
     config.write_text(json.dumps({"ssm_cfg": {"layer": "W8A8QMamba"}, "norm_cfg": {"norm": "QRMSNorm"}, "n": [1, 2]}))
     native = [Case(f"{name}/{p.name}", p.parent, p) for name in ("native4", "native8") for p in _native(made / name)]
     return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native]
+
+
+def _objects() -> dict[str, object]:
+    """Everything beside plain tensors: quantizers, other layouts, numpy, sets, objects of unknown classes."""
+    codes = torch.arange(-6, 6, dtype=torch.int8).reshape(3, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        channels = torch.quantize_per_channel(
+            torch.ones(3, 4), torch.tensor([0.1, 0.2, 0.3]).double(), torch.tensor([0, 1, 2]), 0, torch.qint8
+        )
+        quantized = torch._make_per_tensor_quantized_tensor(codes, 0.5, 1)
+    return {
+        "fc.weight": quantized, "conv.weight": channels, "fc.scale": torch.tensor(0.5),
+        "fc.zero_point": torch.tensor(3),
+        "array": np.arange(4.0), "number": np.float32(1.5), "set": {1, "a"}, "count": collections.Counter("aab"),
+        "args": argparse.Namespace(lr=0.1, w=torch.ones(2)), "object": fractions.Fraction(1, 3), "c": 1 + 2j,
+    }  # fmt: skip
 
 
 def _native(folder: Path) -> tuple[Path, ...]:

@@ -50,10 +50,11 @@ def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: C
     counted: list[Codes] = []
     for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
         weight = weight_of(fmt, pair) if record else None
-        if fmt is not None and weight is not None:
-            counted.append(Codes(label, weight.shape, code_counts(fmt, weight, check)))
+        counts = code_counts(fmt, weight, check) if fmt is not None and weight is not None else {}
+        if weight is not None and counts:
+            counted.append(Codes(label, weight.shape, counts))
     if not counted:
-        return ["  No integer codes belong to this scale."]
+        return ["  No integer codes of up to 16 bits belong to this scale."]
     lines: list[Line] = []
     for one in counted:
         low, high = min(one.counts), max(one.counts)

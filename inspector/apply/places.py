@@ -65,11 +65,12 @@ def _place(entry: Value, floats: Mapping[str, int]) -> int:
 
 
 def _bytes(entry: Tensor, new: NDArray[Any]) -> bytes:
-    if entry.dtype.name not in _FLOATS or entry.n_elements != new.size or (entry.strides and new.size > 1):
+    stored = entry.file.stored and entry.dtype.name in _FLOATS
+    if not stored or entry.n_elements != new.size or (entry.strides and new.size > 1):
         raise CannotApply(
             "cannot hold the new scale", file=entry.file.path, key=entry.name,
             expected=f"{new.size} contiguous floating-point numbers",
-            found=f"{entry.dtype.name} {list(entry.shape)}",
+            found=f"{entry.dtype.name} {list(entry.shape)}" + ("" if entry.file.stored else ", inside a pickle"),
         )  # fmt: skip
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(new.reshape(entry.shape)).astype(entry.dtype.to_numpy())

@@ -138,7 +138,7 @@ TORCH_STORAGES = {
 }
 """Class names that a torch pickle gives its storages."""
 
-TORCH_DTYPES = {name: DTYPES[name] for name in DTYPES if not name.startswith(("float4", "float6"))} | {
+TORCH_DTYPES = {name: DTYPES[name] for name in DTYPES if not name.startswith(("float4_", "float6_"))} | {
     # torch shapes count bytes here (two fp4 values each): kept as bytes, as the model's code sees them.
     "float4_e2m1fn_x2": DType("float4_e2m1fn_x2", 8, "uint8"),
     **{

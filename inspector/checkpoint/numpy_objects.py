@@ -15,6 +15,7 @@ from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.memory_file import MemoryFile
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Record
 from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Tensor
+from qinspect.inspector.text import brief
 
 _ELEMENTS = {
     "b1": "bool", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "u1": "uint8", "u2": "uint16",
@@ -51,7 +52,7 @@ class DTypeRecord(Record):
 
     def __repr__(self) -> str:
         kind = self.args[0] if self.args else ""
-        return f"numpy.dtype('{kind.name if isinstance(kind, Global) else str(kind)[:40]}')"
+        return f"numpy.dtype({kind.name if isinstance(kind, Global) else brief(kind)})"
 
 
 class ArrayRecord(Record):

@@ -11,8 +11,8 @@ class Global:
     """A name that the pickle refers to. `build` makes the result of calling it; None: the call is recorded.
 
     copies: the result copies what it is given, so a pickle could multiply one large argument by calling again and
-    again; all such calls together may copy as many items as the pickle has bytes. known: it stands in the table of what
-    checkpoints need; calling any other gives an Opaque.
+    again; all such calls together may copy twice as many items as the pickle has bytes. known: it stands in the table
+    of what checkpoints need; calling any other gives an Opaque.
     """
 
     name: str

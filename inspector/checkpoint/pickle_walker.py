@@ -131,7 +131,7 @@ class PickleWalker:
                 self.position = min(pos, end)
                 if pos >= end:
                     raise self._broken("the pickle ends early", expected="a STOP opcode")
-                self._check_held(held + len(memo) + len(stack) + 4 * len(self.calls.globals), marks)
+                self._check_held(held + len(memo) + len(stack) + self.calls.held, marks)
                 look = min(end, pos + _BATCH_BYTES)
             op = data[pos]
             pos += 1

@@ -14,7 +14,7 @@ from qinspect.inspector.checkpoint.tensor import Described, Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_objects import OldTensor
 from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Storage, TorchTensor
 from qinspect.inspector.errors import BrokenFile
-from qinspect.inspector.text import brief, count, some
+from qinspect.inspector.text import brief, count, some, visible
 
 MAX_DEPTH = 64
 """Containers may nest this deep; real checkpoints nest 3."""
@@ -60,7 +60,9 @@ class _Listing:
         self._opened: set[int] = set()
         self._summaries: dict[int, object] = {}
         self._again: Counter[str] = Counter()
+        self._kept: list[object] = []
         self._n_within = 0
+        self._n_waiting = 0
         # A model has few shapes: one object each saves 8 MB in 60,000 tensors.
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -96,6 +98,7 @@ class _Listing:
                 if id(node) in self._inside:
                     continue  # objects refer to each other, and to what holds them
                 self._inside.add(id(node))
+            self._n_waiting = len(todo)
             children = self._children(prefix, node, inside)
             if children is None:
                 continue
@@ -118,15 +121,6 @@ class _Listing:
                 n_characters > MAX_NAME_BYTES_PER_BYTE * self._limit
             ):
                 raise self._multiplied(prefix, n)
-            if n > MAX_ENTRIES:
-                raise BrokenFile(
-                    "holds more entries than any checkpoint",
-                    file=self.file.path,
-                    key=prefix or None,
-                    expected=f"at most {count(MAX_ENTRIES)}",
-                    found=f"over {count(n)}",
-                    cure="Save model.state_dict() alone, or as several files.",
-                )
             inside = inside or isinstance(node, Opaque)
             todo.extend([(name, child, depth + 1, inside) for name, child in reversed(children)])
 
@@ -139,18 +133,33 @@ class _Listing:
             long = prefix and (isinstance(node, SetItems) or len(node) > MAX_LISTED)
             if long and (summary := self._summary(node)) is not None:
                 return self._put_value(prefix, summary, inside)
+            self._check_room(prefix, len(node))
             return _items(prefix, node)
         if isinstance(node, Opaque):
-            if not inside:
+            if not inside and node.name:
                 self._add_opaque(prefix, node)
             if id(node) in self._opened:  # its tensors are listed where it was met first
                 return None
             self._opened.add(id(node))
+            self._check_room(prefix, len(node.appended) + len(node.set_items) // 2)
             return _attributes(prefix, node)
         if isinstance(node, Parts):
             return self._parts(prefix, node, inside)
         self._add_leaf(prefix, node, inside)
         return None
+
+    def _check_room(self, prefix: str, n: int) -> None:
+        """Raises BrokenFile where `n` more entries are too many."""
+        n += len(self.entries) + self._n_waiting
+        if n > MAX_ENTRIES:
+            raise BrokenFile(
+                "holds more entries than any checkpoint",
+                file=self.file.path,
+                key=prefix or None,
+                expected=f"at most {count(MAX_ENTRIES)}",
+                found=f"over {count(n)}",
+                cure="Save model.state_dict() alone, or as several files.",
+            )
 
     def _summary(self, node: Any) -> object:
         """What one entry says of a whole container: a set of plain values itself, a long one in words; None for any
@@ -168,18 +177,19 @@ class _Listing:
     def _parts(self, prefix: str, node: Parts, inside: bool) -> list[tuple[str, Any]]:
         children = [(f"{prefix}.{name}" if name else prefix, part) for name, part in node.parts.items()]
         if node.name:
-            self._put_value(prefix, Described(node.name, node.text), inside)
+            self._put_value(prefix, Described(visible(node.name, 160), node.text), inside)
         else:  # a tensor with attributes
-            holder = Opaque("a tensor's attributes")
+            self._unread["attributes of tensors"] += 1
+            holder = Opaque("")
             holder.state = node.state
-            self._inside.add(id(holder))
-            children += [(prefix, holder)]
+            self._kept.append(holder)  # known by its `id`
+            children.append((prefix, holder))
         return children
 
     def _add_leaf(self, name: str, node: Any, inside: bool) -> None:
         """An entry that is not a torch tensor. Inside of an object that is not read, only what is a tensor."""
         if isinstance(node, OldTensor) and node.state is not None:
-            self._put(name, _named(node.tensor(), name), inside)
+            self._put(name, _named(self._old_tensor(name, node), name), inside)
         elif isinstance(node, Storage):
             whole = TorchTensor(node, node.dtype, (node.n_elements,), None, 0)
             self._put(name, _named(whole, name), inside)
@@ -189,6 +199,17 @@ class _Listing:
             self._put(name, _named(node, name), inside)
         elif not inside:
             self._put(name, self._value(name, node), inside)
+
+    def _old_tensor(self, name: str, node: OldTensor) -> Tensor:
+        try:
+            return node.tensor()
+        except (TypeError, ValueError) as e:
+            raise BrokenFile(
+                f"a tensor makes no sense ({e})",
+                file=self.file.path,
+                key=name,
+                cure="The file is damaged: copy it again.",
+            ) from e
 
     def _value(self, name: str, node: Any) -> Value:
         if isinstance(node, ScalarRecord) and (number := node.value()) is not None:
@@ -207,8 +228,9 @@ class _Listing:
         return Value(name, node, self.file)
 
     def _add_opaque(self, name: str, node: Opaque) -> None:
-        self._unread[node.name[:200]] += 1
-        self._put_value(name, Described(f"{node.name[:200]}, not read", self._fingerprint(node)), False)
+        cls = visible(node.name, 160)
+        self._unread[cls] += 1
+        self._put_value(name, Described(f"{cls}, not read", self._fingerprint(node)), False)
 
     def _fingerprint(self, node: object) -> str:
         return f"content sha256 {self._digests.of(node)}"

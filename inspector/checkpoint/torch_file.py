@@ -17,7 +17,7 @@ from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_entries import entries_of
 from qinspect.inspector.checkpoint.torch_kinds import outline, what_it_is
 from qinspect.inspector.checkpoint.torch_objects import KNOWN
-from qinspect.inspector.checkpoint.torch_storage import Storage, storage_from_id
+from qinspect.inspector.checkpoint.torch_storage import Storage, bytes_of, storage_from_id
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.text import brief, visible
@@ -166,8 +166,8 @@ class _Archive:
                     "a storage is missing from the archive", file=file.path, key=folder + key, cure=_COPY_AGAIN
                 )
             available, place = member
-            if dtype.nbytes(n) > available:
-                raise _shorter(file, key, dtype.nbytes(n), available)
+            if bytes_of(dtype, n) > available:
+                raise _shorter(file, key, bytes_of(dtype, n), available)
             return Storage(key, dtype, available, file, place, locate, checksum)
 
         return find
@@ -208,7 +208,7 @@ def is_old_pickle(file: File) -> bool:
     if file.read(0, 1) not in _OLD_BEGINNINGS:
         return False
     head = file.read(0, min(file.size, MAX_PICKLE_BYTES))
-    walker = PickleWalker(head, file.path, KNOWN, lambda pid: pid)
+    walker = PickleWalker(head, file.path, {}, lambda pid: pid)
     try:
         walker.load()
     except UnsafePickle:
@@ -264,7 +264,7 @@ def _unplaced(file: File) -> Callable[[str, DType, int], Storage]:
     """Makes storages of which the place is known only after the pickle: they lie behind it."""
 
     def find(key: str, dtype: DType, n: int) -> Storage:
-        return Storage(key, dtype, dtype.nbytes(n), file, 0, _not_placed)
+        return Storage(key, dtype, bytes_of(dtype, n), file, 0, _not_placed)
 
     return find
 

@@ -265,6 +265,10 @@ def _bytearray(content: object = b"", encoding: object = "latin1") -> bytearray:
     return bytearray(_encode(content, encoding))
 
 
+def _bytes(content: object = b"", encoding: object = "latin1") -> bytes:
+    return bytes(_bytearray(content, encoding))
+
+
 def _list(items: object = ()) -> list[object]:
     return list(_size(items))
 
@@ -294,6 +298,7 @@ KNOWN: Mapping[str, Global] = {
         Global("builtins.dict", _counter, copies=True),
         Global("builtins.complex", _complex),
         Global("builtins.bytearray", _bytearray, copies=True),
+        Global("builtins.bytes", _bytes, copies=True),
         Global("torch._utils._rebuild_tensor", _rebuild_tensor),
         Global("torch._utils._rebuild_tensor_v2", _rebuild_tensor),
         Global("torch._utils._rebuild_tensor_v3", _rebuild_tensor_v3),

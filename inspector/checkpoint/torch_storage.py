@@ -59,9 +59,9 @@ class Storage:
         return self._offset
 
     def place_at(self, offset: int, n: int) -> None:
-        """Say where it is and how many of torch's elements it has; those that share a byte count as bytes in torch."""
+        """Say where it is and how many of torch's elements it has."""
         self._offset = offset
-        self.nbytes = n if self.dtype.packed else self.dtype.nbytes(n)
+        self.nbytes = bytes_of(self.dtype, n)
 
     @property
     def n_elements(self) -> int:
@@ -77,6 +77,11 @@ class Storage:
         self._checksum = None
         if expected and zlib.crc32(raw) != expected:
             self.file.notes.append(f"{self.file.path.name} is damaged: the CRC of {member} does not match its bytes")
+
+
+def bytes_of(dtype: DType, n: int) -> int:
+    """Bytes of a storage of `n` of torch's elements: those that share a byte count as bytes in torch."""
+    return n if dtype.packed else dtype.nbytes(n)
 
 
 class TorchTensor(Tensor):
