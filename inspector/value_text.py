@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from qinspect.inspector.checkpoint.tensor import Described
 from qinspect.inspector.text import SIGNIFICANT_DIGITS, brief, number, some, visible
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def value_text(value: object) -> str:
         return f"{bytes(value[:_SHOWN_BYTES]).hex(' ')}{more} ({some(len(value), 'byte')})".lstrip()
     if isinstance(value, (list, tuple, set, frozenset)):
         return f"[{_joined(map(_item, islice(value, _SHOWN_ITEMS)), len(value))}"
+    if isinstance(value, Described):
+        return visible(str(value), _MAX_CHARACTERS)
     if isinstance(value, dict):
         pairs = (f"{_item(k)}: {_item(v)}" for k, v in islice(value.items(), _SHOWN_ITEMS))
         return f"{{{_joined(pairs, len(value), '}')}"

@@ -170,3 +170,27 @@ def test_one_model_alone_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     assert main(["scales", str(tmp_path / "good.safetensors")]) == 0
     assert "no scale should be" not in capsys.readouterr().out
+
+
+def test_a_cast_to_a_narrower_type_is_not_called_an_edit(tmp_path: Path) -> None:
+    scales = torch.linspace(0.1, 1, 32)
+    scales[3] = 3e-6  # normal in float32, denormal in float16
+    codes = torch.zeros(32, 8, dtype=torch.int8)
+    for name, values in (("a", scales), ("b", scales.half())):
+        save_file({"l.weight": codes, "l.weight_scale": values}, tmp_path / f"{name}.safetensors")
+    c = compare(*(format_of(open_checkpoint(tmp_path / f"{n}.safetensors")) for n in "ab"))
+    assert c.headline.rule == "denormal-scale"
+    assert "A's is sound, and stored in another number type." in c.headline.text
+    assert "edited" not in c.headline.text
+
+
+def test_a_scale_that_is_a_number_of_numpy_is_looked_at(tmp_path: Path) -> None:
+    codes = torch.zeros(4, 4, dtype=torch.int8)
+    entries = {"o.weight": codes, "o.scale": np.float32(math.inf), "p.weight": codes, "p.weight_scale": np.float64(0.5)}
+    torch.save(entries, tmp_path / "m.pt")
+    from qinspect.inspector.scale_survey import survey_scales
+
+    fmt = format_of(open_checkpoint(tmp_path / "m.pt"))
+    assert [r.role for r in fmt.scales()] == ["o.scale", "p.weight_scale"]
+    (bad,) = survey_scales(fmt).faulty
+    assert (bad.role, bad.faults.n_inf) == ("o.scale", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -98,3 +99,19 @@ def test_what_is_long_is_cut_and_says_how_long_it_is() -> None:
         assert "\x1b" not in text
     while nested:  # without recursion
         nested = nested[0]  # type: ignore[assignment]
+
+
+def test_what_is_told_in_words_is_shown_in_these(tmp_path: Path) -> None:
+    import argparse
+
+    import torch
+
+    from qinspect.inspector.checkpoint import Value, open_checkpoint
+
+    torch.save(
+        {"m": torch.empty(3, device="meta"), "args": argparse.Namespace(lr=1), "w": torch.ones(2)}, tmp_path / "a.pt"
+    )
+    entries = open_checkpoint(tmp_path / "a.pt").entries
+    texts = {name: value_text(e.value) for name, e in entries.items() if isinstance(e, Value)}
+    assert texts["m"] == "float32 [3], without values"
+    assert texts["args"].startswith("content sha256 ")

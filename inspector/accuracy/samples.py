@@ -18,7 +18,7 @@ MAX_FILTERS = 100
 MAX_LINE_CHARACTERS = 50_000_000
 MAX_LIST_BYTES = 1 << 30
 _HEAD = 1_000_000
-_NAME = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl?")
+_NAME = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d:-]+.*)?\.jsonl?")
 """How lm_eval calls the file of a task: the task is written nowhere else."""
 
 Progress = Callable[[str, int, int], None]

@@ -85,9 +85,8 @@ class _Tally:
         if self.first is None:
             i = int(changed.argmax())
             self.first = (self.n + i, a[i].item(), b[i].item())
-        distance = y - x
-        self.squares += _squares(distance)
-        magnitude = np.abs(distance) if a.dtype.kind not in "iu" or b.dtype.kind not in "iu" else _apart(a, b)
+        magnitude = np.abs(y - x) if a.dtype.kind not in "iu" or b.dtype.kind not in "iu" else _apart(a, b)
+        self.squares += _squares(magnitude.astype(np.float64))
         i = int(magnitude.argmax())
         if magnitude[i] > max(self.largest, 0.0):
             self.largest, self.at = float(magnitude[i]), self.n + i

@@ -40,7 +40,7 @@ def said_of_names(found: list[Renaming], n_pairs: int) -> str:
     n = sum(len(r.pairs) for r in found)
     listed = "; ".join(map(str, found[:_MAX_GROUPS]))
     if len(found) > _MAX_GROUPS:
-        listed += f"; {len(found) - _MAX_GROUPS} more such changes"
+        listed += f"; {some(len(found) - _MAX_GROUPS, 'more such change')}"
     have = "has another name" if n == 1 else "have other names"
     a, b = found[0].pairs[0]
     return (

@@ -104,7 +104,8 @@ def bad_scales(e: Evidence) -> Iterator[Reason]:
             if alike:
                 yield Reason(rule, f"A and B both have {text}. They are the same in both.")
             else:
-                yield Reason(rule, f"{model} has {text}.{_other_said(found, model)}")
+                said = _other_said(found, model, rule == "broken-scale")
+                yield Reason(rule, f"{model} has {text}.{said}")
 
 
 def _faults(p: ScalePair, model: str) -> ScaleFaults | None:
@@ -116,15 +117,20 @@ def _faulty(p: ScalePair, model: str) -> FaultyScale | None:
     return None if faults is None or record is None else FaultyScale(p.role, record.shape, faults)
 
 
-def _other_said(found: list[ScalePair], model: str) -> str:
-    """Whether the other model's are sound, where it has them."""
+def _other_said(found: list[ScalePair], model: str, broken: bool) -> str:
+    """Whether the other model's are sound, where it has them. broken: numbers that no scale should be; a denormal one
+    can be what a cast makes of a sound one."""
     other = "B" if model == "A" else "A"
     partners = [_faults(p, other) for p in found if p.a and p.b]
     if not partners:
         return f" {other} does not have {'it' if len(found) == 1 else 'them'}."
     n_sound = sum(f is None for f in partners)
     if n_sound == len(found):
-        return f" {other}'s {'is' if len(found) == 1 else 'are'} sound: {model} is broken or was edited."
+        sound = f" {other}'s {'is' if len(found) == 1 else 'are'} sound"
+        if broken:
+            return f"{sound}: {model} is broken or was edited."
+        cast = all(p.a and p.b and p.a.dtype != p.b.dtype for p in found)
+        return f"{sound}, and stored in another number type." if cast else f"{sound}."
     return f" Of {other}'s, {n_sound} are sound." if n_sound else f" {other}'s are not sound either."
 
 
@@ -253,7 +259,8 @@ def sizes_said(changed: Sequence[WeightPair], brief: bool = False) -> str:
     if not measured:
         return ""
     parts = []
-    relative = sorted((d.relative, w.role) for w, d in measured if not math.isnan(d.relative))
+    # Where only NaN or Inf differ, 0 % would say that nothing does.
+    relative = sorted((d.relative, w.role) for w, d in measured if d.largest and not math.isnan(d.relative))
     if relative:
         low, high = (magnitude(100 * x) for x, _ in (relative[0], relative[-1]))
         ends = high if low == high else f"{low} to {high}"
@@ -266,7 +273,8 @@ def sizes_said(changed: Sequence[WeightPair], brief: bool = False) -> str:
     parts += _zeros_said([(w, d.zero_from) for w, d in measured if d.zero_from is not None])
     for model, n in zip("AB", (sum(d.n_bad_a for _, d in measured), sum(d.n_bad_b for _, d in measured)), strict=True):
         if n:
-            parts.append(f"{n:,} elements of {model} are NaN or Inf and left out")
+            are = "is" if n == 1 else "are"
+            parts.append(f"{some(n, 'element')} of {model} {are} NaN or Inf and left out")
     return "; ".join(parts)
 
 

@@ -14,7 +14,7 @@ from qinspect.inspector.compare.effect import effect_of
 from qinspect.inspector.compare.evidence import Evidence
 from qinspect.inspector.compare.names import said_of_names
 from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited, sizes_said
-from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status
+from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status, WeightPair
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
 
@@ -64,21 +64,41 @@ def _nothing_differs(e: Evidence) -> Reason:
             "no-difference-read",
             f"No difference in headers and scales ({_counted(e)}). Weights were not compared ({size(e.weight_bytes)}).",
         )
-    otherwise = e.of_status(Status.EQUAL)
+    equal = e.of_status(Status.EQUAL)
+    otherwise = [p for p in equal if p.a and p.b]
+    tied = _tied_said([p for p in equal if not (p.a and p.b)])
     if e.renamed:
         form = f", {count(len(otherwise))} of them in another form" if otherwise else ""
-        return Reason("same-under-other-names", f"The same values{form}, but {said_of_names(e.renamed, e.n_paired)}.")
+        text = f"The same values{form}, but {said_of_names(e.renamed, e.n_paired)}.{tied}"
+        return Reason("same-under-other-names", text)
+    if tied and not otherwise:
+        return Reason("same-values", f"The same values everywhere ({_counted(e)}).{tied}")
     if otherwise:
         return Reason(
             "same-values",
             f"The same values everywhere, {count(len(otherwise))} of {count(e.n_paired)} stored in another form "
-            f"(container, number type, layout or padding), first {visible(otherwise[0].role, 120)}.",
+            f"({_FORMS}), first {visible(otherwise[0].role, 120)}.{tied}",
         )
     text = (
         f"Identical everywhere: {_counted(e)}, to the bit and by name. Either one is a copy of the other, or the "
         "second run loaded an existing directory instead of calibrating, or what was changed reaches no tensor."
     )
     return Reason("bit-identical", text)
+
+
+_FORMS = "container, number type, layout, padding, signs of zero or bits of NaN"
+"""In what the same values can be stored otherwise."""
+
+
+def _tied_said(tied: list[ScalePair | WeightPair]) -> str:
+    """` Only B stores lm_head.weight, equal to its embedding.`, of what only one model stores; empty for nothing."""
+    said = ""
+    for model in "AB":
+        roles = [visible(p.role, 120) for p in tied if (p.a if model == "A" else p.b)]
+        if roles:
+            more = f" and {len(roles) - 1} more" if roles[1:] else ""
+            said += f" Only {model} stores {roles[0]}{more}, equal to an embedding or output layer that both have."
+    return said
 
 
 def _counted(e: Evidence) -> str:
@@ -97,7 +117,9 @@ def _nothing_in_common(e: Evidence) -> Reason:
     """No name has a partner, and where bytes were read, no tensor that varies is equal to one of the other's."""
     a, b = e.alone
     fit = n_of_same_shape(a, b)
-    looked = " and none holds the same numbers" if e.weights_compared else "; values were not compared"
+    looked = "; values were not compared"
+    if e.weights_compared:
+        looked = " and no tensor has the bits of another (small and constant ones prove nothing)"
     if fit and 2 * fit > max(len(a), len(b)):
         text = (
             f"No name of A is in B{looked}, but shapes fit: {count(fit)} of A's {some(len(a), 'tensor')} find one of "
@@ -111,8 +133,8 @@ def _nothing_in_common(e: Evidence) -> Reason:
         for model, tensors, n in zip("AB", (a, b), n_scales, strict=True)
     ]
     text = (
-        f"These are two different models: no name is in both, {some(fit, 'tensor')} of A find{'s' * (fit == 1)} one of "
-        f"the same shape{looked}. {', '.join(held)}."
+        f"Two different models, or one that was fused, split or transposed for another library: no name is in both, "
+        f"{some(fit, 'tensor')} of A find{'s' * (fit == 1)} one of the same shape{looked}. {', '.join(held)}."
     )
     return Reason("no-common-roles", text)
 
@@ -124,8 +146,9 @@ def _cast(e: Evidence, different: list[ScalePair]) -> Reason | None:
     if different or e.broken or not rounded or len(rounded) < len(e.changed_weights) or len(ways) > 1:
         return None
     (way,) = ways
+    which = "the" if len(rounded) == 1 else "all"
     text = (
-        f"{way}: all {some(len(rounded), 'tensor')} that {differ(len(rounded))}, every element checked; "
+        f"{way}: {which} {some(len(rounded), 'tensor')} that {differ(len(rounded))}, every element checked; "
         f"{sizes_said(rounded)}."
     )
     return Reason("rounded", text)

@@ -44,7 +44,10 @@ _CODES_BY_NAME = re.compile(r"qweight|W_q|trellis|\w*weight_(?:packed|qdata)|qua
 _NO_CODES = re.compile(r"(?i).*(?:index|ids?|idx|mask|position|shape|tracked|offsets?|lengths?)")
 _CODE_TYPES = re.compile(r"q?u?int(?:[1-8]|16|32)|bits\w+|float[468]_.*")
 _PACKED_INTEGERS = re.compile(r"u?int(?:[1-8]|16|32)|bits\w+")
-_WIDE_FLOATS = ("float16", "bfloat16", "float32", "float64", "float8_e8m0fnu", "python float", "python int")
+_WIDE_FLOATS = (
+    "float16", "bfloat16", "float32", "float64", "float8_e8m0fnu", "python float", "python int",
+    "numpy float16", "numpy float32", "numpy float64",
+)  # fmt: skip
 
 
 def split(name: str) -> tuple[str, str]:

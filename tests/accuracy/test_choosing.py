@@ -139,6 +139,15 @@ def test_a_file_of_items_is_of_the_task_in_its_name(accuracy: Command, tmp_path:
     assert accuracy.json(unnamed, unnamed)["notes"] == []
 
 
+def test_a_word_after_the_date_of_a_file_of_items_is_no_part_of_its_task(accuracy: Command, tmp_path: Path) -> None:
+    line = json.dumps({"doc_id": 0, "acc": 1.0}) + "\n"
+    stem = "samples_piqa_2025-01-01T00-00-00.123456"
+    a, b = (tmp_path / f"{stem}{end}.jsonl" for end in (".w8a8", "_(1)"))
+    for path in (a, b):
+        path.write_text(line)
+    assert (accuracy.json(a, b)["a"]["task"], accuracy.json(a, b)["notes"]) == ("piqa", [])
+
+
 def test_versions_and_examples_that_differ_are_said(accuracy: Command, tmp_path: Path) -> None:
     a = gsm8k_results(tmp_path / "a.json", **{"n-shot": {"gsm8k": 5}})
     b = gsm8k_results(tmp_path / "b.json", **{"n-shot": {"gsm8k": 8}, "versions": {"gsm8k": 2.0}})

@@ -193,3 +193,24 @@ def test_a_layout_of_memory_is_no_difference(tmp_path: Path) -> None:
     c = compare(*(format_of(open_checkpoint(tmp_path / n)) for n in ("a.safetensors", "b.pt")))
     assert only(c).status is Status.EQUAL
     assert c.headline.rule == "same-values"
+
+
+def test_the_relative_error_of_large_integers_is_not_rounded_away(tmp_path: Path) -> None:
+    a = torch.tensor([2**62 + 1, 3])
+    b = torch.tensor([2**62, 3])
+    d = only(compared(tmp_path, {"w": a}, {"w": b})).deviation
+    assert d is not None
+    assert d.relative == pytest.approx(2.0**-62)
+
+
+def test_nan_against_inf_has_no_relative_error_of_zero(tmp_path: Path) -> None:
+    a, b = torch.tensor([math.nan, 1.0, 2.0]), torch.tensor([math.inf, 1.0, 2.0])
+    text = said(compared(tmp_path, {"w": a}, {"w": b}))
+    assert "1 element of A is NaN or Inf and left out" in text
+    assert "relative error" not in text
+
+
+def test_signs_of_zero_are_named_among_the_forms(tmp_path: Path) -> None:
+    c = compared(tmp_path, {"w": torch.zeros(20)}, {"w": -torch.zeros(20)})
+    assert c.headline.rule == "same-values"
+    assert "signs of zero" in c.headline.text

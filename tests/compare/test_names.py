@@ -184,3 +184,42 @@ def test_a_doubled_layer_is_no_tie(tmp_path: Path) -> None:
     c = compared(tmp_path, short, doubled)
     assert not c.same
     assert sum(p.status is Status.ONLY_B for p in (*c.scales, *c.weights)) == 4
+
+
+def test_a_tied_tensor_is_no_other_form_of_a_pair(tmp_path: Path) -> None:
+    once = model()
+    twice = once | {"lm_head.weight": once["model.embed_tokens.weight"]}
+    c = compared(tmp_path, once, twice)
+    assert c.headline.rule == "same-values"
+    assert "Only B stores lm_head.weight" in c.headline.text
+    assert "another form" not in c.headline.text
+    cast = {n: t.double() for n, t in twice.items()}
+    c = compared(tmp_path, cast, {n: t.double() for n, t in once.items()})
+    assert "Only A stores lm_head.weight" in c.headline.text
+
+
+def test_equal_constants_under_no_common_name_are_not_denied(tmp_path: Path) -> None:
+    """Both hold the same ones; the same weights in another dtype are no other numbers either."""
+    a = {f"a.{i}.norm.weight": torch.ones(64) for i in range(3)} | {"a.q.weight": torch.rand(8, 8, generator=SEED)}
+    for dtype in (torch.float32, torch.bfloat16):
+        b = {f"zz.{i}.ln.gain": torch.ones(64, dtype=dtype) for i in range(3)}
+        b["zz.r.kernel"] = (a["a.q.weight"] + (dtype is torch.float32)).to(dtype)
+        c = compared(tmp_path, a, b)
+        assert c.headline.rule == "no-common-names"
+        assert "same numbers" not in c.headline.text
+        assert "small and constant ones prove nothing" in c.headline.text
+
+
+def test_a_fused_or_transposed_model_is_not_called_a_different_one(tmp_path: Path) -> None:
+    a = {f"l.{i}.{k}.weight": torch.randn(8, 4, generator=SEED) for i in range(2) for k in "qkv"}
+    b = {f"h.{i}.qkv.kernel": torch.cat([a[f"l.{i}.{k}.weight"] for k in "qkv"]).T.contiguous() for i in range(2)}
+    c = compared(tmp_path, a, b)
+    assert c.headline.rule == "no-common-roles"
+    assert "fused, split or transposed" in c.headline.text
+
+
+def test_one_more_change_of_names_is_singular(tmp_path: Path) -> None:
+    a = {f"{k}.w{i}": torch.randn(16, generator=SEED) for i, k in enumerate("abcd")}
+    c = compared(tmp_path, a, {f"x{n}y": t for n, t in a.items()})
+    assert c.headline.rule == "same-under-other-names"
+    assert "1 more such change," in c.headline.text

@@ -91,6 +91,21 @@ async def test_both_columns_show_their_own_model_where_cells_cannot_be_compared(
         assert found
 
 
+async def test_the_detail_of_one_model_alone_says_what_the_headline_does(tmp_path: Path) -> None:
+    """The first scale is in the detail before all scales are read."""
+    scale = np.array([1.0, np.nan], np.float32)
+    save_file({"l.weight": np.zeros((2, 4), np.int8), "l.weight_scale": scale}, tmp_path / "m.safetensors")
+    async with open_app(tmp_path / "m.safetensors") as d:
+        assert "numbers that no scale should be" in " ".join(d.rows())
+        d.screen.select("l.weight_scale")
+        await d.settle()
+        before = d.detail
+        d.screen.show_selected()
+        await d.settle()
+        assert "A broken" in before
+        assert d.detail == before
+
+
 async def test_a_broken_b_opens_a_and_says_why(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\xff" * 64)

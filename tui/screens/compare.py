@@ -67,6 +67,10 @@ class CompareScreen(WithRuns, Finding, Looking, Taking):
         error = self.session.error_b
         said = [f"B cannot be opened: {error}"] if error else []
         self.show_headline(" ".join([*said, *([event.faults] if event.faults else [])]))
+        if event.faults:
+            self.refill()
+            if self.history_at < 0:  # the detail was painted before the faults were known
+                self.show_selected()
 
     @on(Compared)
     def _on_compared(self, event: Compared) -> None:
