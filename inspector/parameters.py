@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.checkpoint.opening import read_json
+from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.text import count, some
 from qinspect.inspector.tree import Node

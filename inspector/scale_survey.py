@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
@@ -31,7 +32,7 @@ def survey_scales(fmt: Format, check: Callable[[int, int], None] | None = None) 
         if check:
             check(i, len(records))
         try:
-            survey.ranges[record.role] = scale_range(fmt, record, seen=lambda block, i=i: scan.add(i, block))
+            survey.ranges[record.role] = scale_range(fmt, record, seen=partial(scan.add, i))
         except QinspectError as e:
             survey.ranges[record.role] = str(e)
             scan.forget(i)

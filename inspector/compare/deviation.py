@@ -131,10 +131,12 @@ def _apart(a: Array, b: Array) -> Array:
     """|B - A| of integers, exactly: in float64 neighbours beyond 2^53 are equal."""
     wide = np.result_type(a, b)
     if wide.kind == "f":  # int64 beside uint64
-        return np.abs(numbers_of(b) - numbers_of(a))
+        distance: Array = np.abs(numbers_of(b) - numbers_of(a))
+        return distance
     a, b = a.astype(wide), b.astype(wide)
     unsigned = np.dtype(f"u{wide.itemsize}")
-    return np.maximum(a, b).view(unsigned) - np.minimum(a, b).view(unsigned)
+    exact: Array = np.maximum(a, b).view(unsigned) - np.minimum(a, b).view(unsigned)
+    return exact
 
 
 def cast_of(a: Array, b: Array) -> str:
@@ -171,5 +173,6 @@ def bits_of(x: Array) -> Array:
 
 
 def _bits_differ(a: Array, b: Array) -> Array:
-    differ: Array = bits_of(a) != bits_of(b)
-    return differ if differ.ndim == 1 else differ.any(axis=1)
+    differ: Array = np.asarray(bits_of(a) != bits_of(b))
+    rows: Array = differ if differ.ndim == 1 else np.any(differ, axis=1)
+    return rows

@@ -72,7 +72,7 @@ class Evidence:
     @cached_property
     def n_paired(self) -> int:
         """Scales, codes and other entries that are in both."""
-        return sum(bool(p.a and p.b) for p in (*self.scales, *self.weights))
+        return sum(bool(p.a and p.b) for p in self.scales) + sum(bool(w.a and w.b) for w in self.weights)
 
     @cached_property
     def alone(self) -> tuple[list[Tensor], list[Tensor]]:

@@ -259,7 +259,8 @@ _SHORTEST_TAIL = 8
 def _same_values(a: Item, b: Item, format_a: Format, format_b: Format) -> bool:
     """Whether both hold the same values, each as often, in whatever order."""
     if a.weight is None or b.weight is None:
-        return np.array_equal(*(np.sort(bits_of(i.tensor.read().reshape(-1)), axis=None) for i in (a, b)))
+        of_a, of_b = (np.sort(bits_of(i.tensor.read().reshape(-1)), axis=None) for i in (a, b))
+        return np.array_equal(of_a, of_b)
     counts = []
     for fmt, weight in ((format_a, a.weight), (format_b, b.weight)):
         blocks = (fmt.codes(weight, start, stop) for start, stop in row_blocks(weight, BLOCK_ELEMENTS))

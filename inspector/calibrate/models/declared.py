@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.checkpoint.opening import read_json
+from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.text import brief
 
