@@ -132,7 +132,8 @@ class _Listing:
         if isinstance(node, (dict, list, tuple)) and (node or not prefix or isinstance(node, SetItems)):
             long = prefix and (isinstance(node, SetItems) or len(node) > MAX_LISTED)
             if long and (summary := self._summary(node)) is not None:
-                return self._put_value(prefix, summary, inside)
+                self._put_value(prefix, summary, inside)
+                return None
             self._check_room(prefix, len(node))
             return _items(prefix, node)
         if isinstance(node, Opaque):
