@@ -19,7 +19,7 @@ from qinspect.inspector.errors import UnsafePickle
 @pytest.mark.filterwarnings("ignore")
 def test_the_metadata_of_a_distributed_checkpoint(tmp_path: Path) -> None:
     model = {"a": torch.zeros(4, 3), "b": torch.tensor(1.0, dtype=torch.bfloat16), "n": 3}
-    dcp.save({"model": model}, checkpoint_id=str(tmp_path / "dcp"), no_dist=True)
+    dcp.state_dict_saver.save({"model": model}, checkpoint_id=str(tmp_path / "dcp"), no_dist=True)
     path = tmp_path / "dcp" / ".metadata"
     metadata = attributes(walk_structure(path.read_bytes(), path))
     entries = {name: attributes(entry) for name, entry in metadata["state_dict_metadata"].items()}

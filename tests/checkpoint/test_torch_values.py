@@ -276,7 +276,7 @@ class Half(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore")
 def test_torchscript_shows_its_tensors(tmp_path: Path) -> None:
     script = torch.jit.script(Half())
-    script.save(str(tmp_path / "m.pt"))
+    script.save(str(tmp_path / "m.pt"))  # type: ignore[no-untyped-call]
     checkpoint = open_checkpoint(tmp_path / "m.pt")
     state = script.state_dict()
     for name, t in state.items():
@@ -288,7 +288,7 @@ def test_torchscript_shows_its_tensors(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_torchscript_shows_its_constants(tmp_path: Path) -> None:
     table = torch.arange(5.0)
-    traced = torch.jit.trace(lambda x: x + table, torch.ones(5))
+    traced = torch.jit.trace(lambda x: x + table, torch.ones(5))  # type: ignore[no-untyped-call]
     traced.save(str(tmp_path / "m.pt"))
     checkpoint = open_checkpoint(tmp_path / "m.pt")
     assert tensor_of(checkpoint, "CONSTANTS.0").read().tolist() == table.tolist()

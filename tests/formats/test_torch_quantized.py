@@ -141,10 +141,10 @@ def static_model(seed: int = 0) -> torch.nn.Module:
     torch.backends.quantized.engine = engine
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.qconfig = torch.ao.quantization.get_default_qconfig(engine)  # type: ignore[assignment]
-        prepared = torch.ao.quantization.prepare(model)
+        model.qconfig = torch.ao.quantization.get_default_qconfig(engine)  # type: ignore[no-untyped-call]
+        prepared = torch.ao.quantization.prepare(model)  # type: ignore[no-untyped-call]
         prepared(torch.randn(4, 2, 4, 4))
-        converted: torch.nn.Module = torch.ao.quantization.convert(prepared)
+        converted: torch.nn.Module = torch.ao.quantization.convert(prepared)  # type: ignore[no-untyped-call]
     return converted
 
 
