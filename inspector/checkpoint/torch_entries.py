@@ -121,14 +121,16 @@ class _Listing:
                 n_characters > MAX_NAME_BYTES_PER_BYTE * self._limit
             ):
                 raise self._multiplied(prefix, n)
-            inside = inside or isinstance(node, Opaque)
+            # A quantizer's numbers belong to its tensor: they are listed wherever that is.
+            inside = (inside or isinstance(node, Opaque)) and not isinstance(node, QuantizedTensor)
             todo.extend([(name, child, depth + 1, inside) for name, child in reversed(children)])
 
     def _children(self, prefix: str, node: Any, inside: bool) -> list[tuple[str, Any]] | None:
         """Names and contents of what is below `node`; None where it is an entry, or nothing, of its own."""
         if isinstance(node, TorchTensor):
-            self._put(prefix, _named(node, prefix), inside)
-            return _quantizer(prefix, node) if isinstance(node, QuantizedTensor) else None
+            tensor = _named(node, prefix)
+            self._put(prefix, tensor, inside)
+            return _quantizer(tensor) if isinstance(tensor, QuantizedTensor) else None
         if isinstance(node, (dict, list, tuple)) and (node or not prefix or isinstance(node, SetItems)):
             long = prefix and (isinstance(node, SetItems) or len(node) > MAX_LISTED)
             if long and (summary := self._summary(node)) is not None:
@@ -320,9 +322,9 @@ def _pairs(flat: list[object]) -> Iterator[tuple[int, tuple[object, object]]]:
     return enumerate(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _quantizer(prefix: str, tensor: QuantizedTensor) -> list[tuple[str, Any]]:
+def _quantizer(tensor: QuantizedTensor) -> list[tuple[str, Any]]:
     """The quantizer's numbers, named as torch's methods that give them."""
-    q = tensor.quantizer
+    prefix, q = tensor.name, tensor.quantizer
     if q.axis is None:
         return [(f"{prefix}.q_scale", q.scale), (f"{prefix}.q_zero_point", q.zero_point)]
     return [(f"{prefix}.q_per_channel_scales", q.scale), (f"{prefix}.q_per_channel_zero_points", q.zero_point)]

@@ -14,6 +14,7 @@ import torch
 from hostile import MARK, global_, integer, refused, sizes, state_dict, storage_id, survey, torch_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pickles import Plain
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Status, compare
@@ -176,6 +177,14 @@ def test_the_names_of_a_module_and_of_its_weight_find_the_same(tmp_path: Path) -
     assert by_role.dequantized is not None
     assert by_role.dequantized.n == 60
     assert inspect_entry(fmt, "conv.weight").dequantized.n == 54  # type: ignore[union-attr]
+
+
+def test_quantized_tensors_in_an_object_keep_their_quantizer(tmp_path: Path) -> None:
+    content = {"o": Plain(w=per_tensor(torch.qint8, (2, 3), 0.5, 1), c=per_channel((5, 7), 0))}
+    fmt = saved(tmp_path / "m.pt", content)
+    assert [r.role for r in fmt.scales()] == ["o.w", "o.c"]
+    for weight, truth in zip(fmt.weights(), (content["o"].w, content["o"].c), strict=True):  # type: ignore[attr-defined]
+        assert fmt.dequantize(weight).tobytes() == truth.dequantize().numpy().tobytes()
 
 
 def test_two_files_whose_weight_scale_differs_are_different(tmp_path: Path) -> None:
