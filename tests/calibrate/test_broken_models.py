@@ -84,11 +84,11 @@ def refused(path: Path, tmp_path: Path, **settings: Any) -> str:
 
 MAMBA_CONFIGS: dict[str, tuple[Break, str]] = {
     "missing": (without_config, r"config\.json: is missing"),
-    "cut short": (cut_short, r"config\.json: is no JSON"),
-    "empty": (write(""), r"config\.json: is no JSON"),
-    "no object": (write("[1]"), r"config\.json: is no JSON object"),
+    "cut short": (cut_short, r"config\.json: is not valid JSON"),
+    "empty": (write(""), r"config\.json: is not valid JSON"),
+    "no object": (write("[1]"), r"config\.json: is not a JSON object"),
     "of nothing": (write("{}"), r"config\.json, key d_model: is no config of a Mamba model"),
-    "key twice": (twice, r"config\.json: is no JSON.*layer_norm_epsilon.*twice"),
+    "key twice": (twice, r"config\.json: is not valid JSON.*layer_norm_epsilon.*twice"),
     "layers": (set_key("n_layer", 3), r"config\.json, key n_layer: contradicts the tensors; expected 2.*found 3"),
     "fewer layers": (set_key("n_layer", 1), r"key n_layer: contradicts the tensors; expected 2.*found 1"),
     "a million layers": (set_key("n_layer", 10**6), r"key n_layer: contradicts the tensors.*found 1000000"),
@@ -200,7 +200,7 @@ def test_weights_of_mamba(tmp_path: Path, fault: str, version: int) -> None:
 
 LLAMA: dict[str, tuple[Break, str]] = {
     "config missing": (without_config, r"config\.json: is missing"),
-    "config cut short": (cut_short, r"config\.json: is no JSON"),
+    "config cut short": (cut_short, r"config\.json: is not valid JSON"),
     "no architecture": (with_config(lambda c: c.pop("model_type")), r"config\.json, key model_type"),
     "a million layers": (
         set_key("num_hidden_layers", 10**6), r"config\.json, key num_hidden_layers: contradicts.*expected 2.*1000000"
