@@ -69,6 +69,10 @@ _OPTION = re.compile(
     r"(?P<value>\(not stored\)|\"[^\"]*\"|'[^']*'|[^\s;&|\"'-][^\s;&|\"']*)"
 )
 _ENTRY = re.compile(r"(?P<name>[\"'][A-Za-z_][A-Za-z0-9_.-]{0,80}[\"']\s*:\s*)(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*')")
+_FIELD = re.compile(
+    r"\b(?P<name>[A-Za-z][A-Za-z0-9]{0,30}(?:-[A-Za-z0-9]{1,30}){1,6}:\s*)(?P<value>[^\s\"',;()]{1,4096})"
+)
+"""A field of an HTTP header: `X-Api-Key: X`."""
 _HEADER = re.compile(
     r"(?i)\b(?P<name>(?:proxy-)?authorization\s*[:=]\s*(?:bearer|basic|token)?\s*|bearer\s+)(?P<value>[A-Za-z0-9._~+/=-]{8,})"
 )
@@ -218,6 +222,7 @@ def _withhold_in(text: str, said: Names) -> str:
         text = _OPTION.sub(partial(_option, said), text)
     if ":" in text:
         text = _ENTRY.sub(partial(_assigned, said), text)
+        text = _FIELD.sub(partial(_assigned, said), text)
     return _withhold(text, said)
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from qinspect.inspector.text import visible
+from qinspect.inspector.withheld import withhold_value
 
 Value = str | int | float | bool
 MAX_OPTIONS = 200
@@ -27,7 +28,7 @@ def read_command(line: str) -> list[str]:
 
 
 def requested_by(argv: Sequence[str]) -> dict[str, Value]:
-    """`--name value`, `--name=value` and `--flag` (true). Dashes in a name become underscores."""
+    """`--name value`, `--name=value` and `--flag` (true). Dashes in a name become underscores. Secrets are withheld."""
     made: dict[str, Value] = {}
     name = ""
     for word in argv:
@@ -43,7 +44,14 @@ def requested_by(argv: Sequence[str]) -> dict[str, Value]:
                 made[name] = visible(f"{made[name]} {word}", 400)
         else:
             continue
-    return made
+    return {name: _shown(name, value) for name, value in made.items()}
+
+
+def _shown(name: str, value: Value) -> Value:
+    if value is True:  # a flag
+        return value
+    shown = withhold_value(name, str(value))
+    return value if shown == str(value) else shown
 
 
 def typed(text: str) -> Value:

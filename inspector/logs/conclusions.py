@@ -36,6 +36,10 @@ MAX_SETTINGS = 500
 MAX_SENTENCES = 500
 WENT_ON_AFTER = 10
 """Lines at level info after an error that show that the run went on: a program that ends says fewer."""
+POINTS_AFTER = 3
+"""Points after an error that show the same: a peer of a process that died writes one or two before it waits for it."""
+ENDED_WELL = "program.ended-well."
+"""The beginning of the patterns of a program's own sentence that its work is done."""
 NOT_USED = "not used"
 
 
@@ -92,6 +96,7 @@ class Run:
     n_logged: int = 0
     n_since: int = 0
     """Lines at level info, and progress, since the last error."""
+    n_points_since: int = 0
     said: dict[str, Said] = field(default_factory=dict)
     not_finite: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     """Of a field of points: how often it was no number, the first such point, its line and the last's."""
@@ -164,6 +169,8 @@ class Conclusions:
         run = self._runs[-1]
         if pattern.name.startswith("torchrun."):
             run.failures.launcher(pattern.name, groups)
+        elif pattern.name.startswith(ENDED_WELL):
+            self._went_on(run)
         elif pattern.name in run.said or len(run.said) < MAX_SENTENCES:
             run.said.setdefault(pattern.name, Said(pattern)).add(groups, line)
 
@@ -177,9 +184,12 @@ class Conclusions:
 
     def _error(self, event: LogEvent) -> None:
         run, fields = self._runs[-1], event.fields
+        if "handled" in fields:
+            return
         found = Failure(fields["text"], event.line, fields.get("who", ""))
-        run.n_since = 0
-        if "type" in fields or "pattern" in fields:
+        run.n_since = run.n_points_since = 0
+        told_calmly = "level" in fields and not found.is_consequence
+        if ("type" in fields or "pattern" in fields) and not told_calmly:
             run.failures.add(found)
         elif any(c.isalnum() for c in found.text):
             run.n_logged += 1
@@ -211,6 +221,9 @@ class Conclusions:
         fields, run = event.fields, self._runs[-1]
         values = fields["fields"]
         self._look_for_nan(run, event)
+        run.n_points_since += 1
+        if run.failures and run.n_points_since >= POINTS_AFTER:
+            self._went_on(run)
         if fields["name"] == "observer" and ALPHA in values:
             span = run.alphas.setdefault(values[ALPHA], [0, event.line, event.line])
             span[0] += 1

@@ -19,7 +19,8 @@ _CONSEQUENCE = re.compile(
     r"ChildFailedError|[Ss]ee root cause|remote process exited|exitcode"
     r"|[Ee]xit(?:ed)?(?: with)? (?:exit )?(?:code|status)|CalledProcessError"
     r"|closing signal|died with <Signals|Connection (?:closed by|reset by) peer|Broken pipe"
-    r"|Process(?:Raised|Exited)Exception|completed with exit code|^Terminated\b|CANCELLED AT|DistStoreError"
+    r"|Process(?:Raised|Exited)Exception|completed with exit code|^(?:Terminated|Aborted)\b|CANCELLED AT|DistStoreError"
+    r"|: line \d+: +\d+ +Aborted\b"
     r"|EngineDeadError|Engine (?:process|core) (?:failed|initialization)|WorkerProc initialization failed|SIGTERM"
     r"|Watchdog caught collective operation timeout|ranks? (?:is|are) (?:dead|lost)|make.{0,5}: \*\*\*"
 )
@@ -60,6 +61,8 @@ class Failures:
     kept: list[Failure] = field(default_factory=list)
     root: int | None = None
     code: int | None = None
+    before: list[Failure] = field(default_factory=list)
+    """Those after which the run seemed to go on: of one of several processes that need not be so."""
     _root_begun: bool = False
 
     def __bool__(self) -> bool:
@@ -82,7 +85,7 @@ class Failures:
 
     def forget(self) -> None:
         """The run went on."""
-        self.kept.clear()
+        self.before, self.kept = [f for f in self.kept if not f.is_consequence], []
         self.root = self.code = None
         self._root_begun = False
 
@@ -91,6 +94,7 @@ class Failures:
         own = sorted((f for f in self.kept if not f.is_consequence), key=lambda f: f.line)
         if self.root is not None:
             of_root = [f for f in own if f.rank == self.root]
+            of_root = of_root or [f for f in self.before if f.rank == self.root]
             if of_root:
                 return of_root[-1]
             if any(f.rank is not None for f in own):
@@ -104,10 +108,11 @@ class Failures:
         """Why it failed, as the end of "the run failed", and the lines."""
         cause, last = self.cause(), self.kept[-1]
         lines = (cause.line,) if cause.line == last.line else tuple(sorted((cause.line, last.line)))
-        text = visible(both_ends(cause.text, 400)).rstrip(": ")
+        text = visible(both_ends(cause.text, 400)).strip().rstrip(": ")
         if cause.is_consequence and self.root is not None:
             how = f" exited with code {self.code}{_meaning(self.code)}" if self.code is not None else " failed first"
-            return f" since rank {self.root}{how}: its own error is not in this log", lines
+            own = "which error is its own, this log does not say" if self.before else "its own error is not in this log"
+            return f" since rank {self.root}{how}: {own}", lines
         rank = cause.rank
         if rank is not None:
             what = "ran out of memory" if _MEMORY.search(text) else "failed"

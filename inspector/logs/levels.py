@@ -14,6 +14,7 @@ from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.logs.encoding import Encoding, encoding_of
 from qinspect.inspector.logs.event import Level
 from qinspect.inspector.logs.file import line_text, never
+from qinspect.inspector.logs.harmless import is_mentioned, is_nothing
 from qinspect.inspector.logs.header import Header
 from qinspect.inspector.logs.patterns import builtin_patterns
 from qinspect.inspector.logs.record import record_of
@@ -29,7 +30,8 @@ _CANDIDATE = re.compile(
 )
 _WARNING = re.compile(r"(?:^|[\s:])\w*Warning\b: |^\[?W\d{4} |\bwarning: ", re.ASCII)
 _ERROR = re.compile(
-    r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt)\b(?:$|: )|^\[?[EF]\d{4} |\b(?:error|ERROR|fatal|FATAL): |^Killed\b"
+    r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt)\b(?:$|: )|^\[?[EF]\d{4} |^Killed\b"
+    r"|\b(?:error|ERROR|fatal|FATAL): (?!no error)"
 )
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^  \+ Exception Group Traceback")
 
@@ -48,6 +50,8 @@ def _judged(text: str, header: Header) -> Level:
     message = text[header.size :]
     if _TRACEBACK.search(message):
         return "error"
+    if not header.time and is_nothing(message):
+        return ""
     if header.level:
         return header.level
     if message.startswith("{"):
@@ -56,7 +60,7 @@ def _judged(text: str, header: Header) -> Level:
         return "error"
     if _WARNING.search(message):
         return "warning"
-    kinds = {p.kind for p, _ in builtin_patterns().match(message)}
+    kinds = {p.kind for p, found in builtin_patterns().match(message) if not is_mentioned(message, found.start())}
     return "error" if "error" in kinds else "warning" if "warning" in kinds else ""
 
 

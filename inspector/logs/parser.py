@@ -13,6 +13,7 @@ from qinspect.inspector.logs.cutting import At, Cutting
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
 from qinspect.inspector.logs.event import Kind, LogEvent
+from qinspect.inspector.logs.harmless import is_mentioned, is_nothing
 from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
 from qinspect.inspector.logs.metrics import python_dict
 from qinspect.inspector.logs.patterns import (
@@ -27,7 +28,14 @@ from qinspect.inspector.logs.patterns import (
 from qinspect.inspector.logs.progress import Bar, may_hold_bar, read_bar
 from qinspect.inspector.logs.record import Record, record_of
 from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
-from qinspect.inspector.logs.tracebacks import TRACEBACK, BoxBlock, TracebackBlock, begins_traceback, is_exception
+from qinspect.inspector.logs.tracebacks import (
+    HANDLED,
+    TRACEBACK,
+    BoxBlock,
+    TracebackBlock,
+    begins_traceback,
+    is_exception,
+)
 from qinspect.inspector.text import visible
 
 MAX_TEXT_CHARACTERS = 4_000
@@ -67,6 +75,7 @@ class LogParser(Cutting):
         self._bar_said = True
         self._bar_at = (1, 0)
         self._phase = ""
+        self._handled = False
         self._said: dict[tuple[str, str], Any] = {}
         self._closed = False
         for name, value in requested_by(argv).items():
@@ -235,6 +244,7 @@ class LogParser(Cutting):
             message = text[header.size :]
         if TRACEBACK in message and self._starts_traceback(message, header, at):
             return
+        self._handled = message.startswith(HANDLED)
         if header.form == "rich" and header.level in ("warning", "error"):
             self._folded = (message, header, at)
             return
@@ -295,7 +305,9 @@ class LogParser(Cutting):
         if not message.startswith(":", start + len(TRACEBACK)) or len(before) > MAX_TEXT_CHARACTERS:
             return False
         indented = before.strip() in ("", "+ Exception Group")
-        self._begin(TracebackBlock(message if indented else message[start:]), header, at)
+        block = TracebackBlock(message if indented else message[start:], handled=self._handled)
+        self._handled = False
+        self._begin(block, header, at)
         if not indented:
             self._learnt.wait_for(before, self._talk.last)
         return True
@@ -402,7 +414,7 @@ class LogParser(Cutting):
         found = self._patterns.match(message, shape)
         if not found and header.form == "" and header.who:
             found = self._patterns.match(text)
-        if header.level in ("warning", "error"):
+        if header.level in ("warning", "error") and not (not header.time and is_nothing(message)):
             kinds = {(p.level or p.kind) for p, _ in found}
             if header.level not in kinds and "error" not in kinds and any(map(str.isalnum, message)):
                 self._say(header.level, self._common(message, header), at)
@@ -411,6 +423,8 @@ class LogParser(Cutting):
         said: set[str] = set()
         for pattern, match in found:
             kind = "error" if pattern.kind == "error" else pattern.name
+            if kind == "error" and is_mentioned(message, match.start()):
+                continue
             if kind not in said:
                 self._apply(pattern, match, message, header, at)
             said.add(kind)
@@ -468,7 +482,8 @@ class LogParser(Cutting):
         elif kind == "warning":
             self._say("warning", {**common, "pattern": pattern.name}, at)
         elif kind == "error":
-            self._say("error", {**common, "pattern": pattern.name}, at)
+            level = {"level": header.level} if header.level and header.level != "error" else {}
+            self._say("error", {**common, "pattern": pattern.name, **level}, at)
         elif kind == "note":
             self._say("note", {"text": common["text"], "rule": pattern.name, "lines": [at[0]]}, at)
         if pattern.concludes or kind == "count":

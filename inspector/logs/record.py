@@ -14,6 +14,8 @@ _LEVEL = ("level", "levelname", "severity", "lvl", "log.level", "log_level", "lo
 _MESSAGE = ("message", "msg", "event", "textPayload", "text", "body")
 _TIME = ("timestamp", "time", "ts", "@timestamp", "asctime", "t")
 _EXCEPTION = ("exception", "exc_info", "exc_text", "stack_trace", "stack", "traceback", "error.stack_trace")
+_CAUSE = ("error", "err")
+"""What zap, logrus and zerolog call what went wrong, beside the message."""
 _WHERE = ("logger", "name", "logger_name", "caller", "module")
 _NUMBERS: tuple[tuple[int, Level], ...] = ((50, "error"), (40, "warning"), (30, "info"), (0, "debug"))
 """pino's and Python's numbers: for both, 40 and 50 are the two above the usual one."""
@@ -73,6 +75,8 @@ def record_of(content: dict[str, Any]) -> Record | None:
         return None
     exception = _first_text(content, _EXCEPTION)
     exception = exception or _first_text(_inner(content, "error", "err"), ("stack", "stack_trace"))
+    if level == "error" and not exception:
+        exception = _first_text(content, _CAUSE)
     where = _first_text(content, _WHERE) or ""
     return Record(message, level, _time(content), where, exception=(exception or "")[-MAX_EXCEPTION_CHARACTERS:])
 

@@ -11,6 +11,8 @@ from qinspect.inspector.text import visible
 MAX_TRACEBACK_LINES = 400
 TRACEBACK = "Traceback (most recent call last)"
 _PLAIN = "Traceback (most recent call last):"
+HANDLED = ("Exception ignored ", "--- Logging error ---", "Error in atexit._run_exitfuncs")
+"""What Python writes before the traceback of an exception that ends nothing."""
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]{0,200}(?::|$)")
 _BARE = re.compile(r"(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Za-z_]\w{0,80}(?:Error|Exception|Interrupt)(?:: |:?$)")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
@@ -37,11 +39,13 @@ def begins_traceback(text: str) -> bool:
 
 
 class TracebackBlock:
-    """What the interpreter prints. text: the line that begins it, without what its speaker writes before each line."""
+    """What the interpreter prints. text: the line that begins it, without what its speaker writes before each line.
+    handled: the program goes on after it, as Python itself says."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, handled: bool = False) -> None:
         self.events: list[Said] = []
         self.done = False
+        self._handled = handled
         start = text.find(TRACEBACK)
         before = text[:start]
         # in an exception group the frame is drawn before it: `  + Exception Group Traceback`
@@ -87,7 +91,8 @@ class TracebackBlock:
         """There is no more."""
         text = self._exception or "a traceback without its exception"
         lines = self._lines.all()
-        self.events.append(("error", _error(text, lines, self._frames, self._chained, self._lines.left_out)))
+        error = _error(text, lines, self._frames, self._chained, self._lines.left_out)
+        self.events.append(("error", {**error, "handled": True} if self._handled else error))
         self.done = True
 
 

@@ -80,7 +80,10 @@ class Run:
         gone = self.folder.with_name(f".{self.id}")  # at once out of the list, also where deleting is stopped half-way
         try:
             self.folder.rename(gone)
-            shutil.rmtree(gone)
+            if gone.is_symlink():  # somebody's link among the runs: it goes, and not what it leads to
+                gone.unlink()
+            else:
+                shutil.rmtree(gone)
             remove_half_deleted(self.folder.parent)
         except OSError as e:
             raise CannotRead(f"the run's folder cannot be deleted: {e.strerror or e}", file=e.filename) from e

@@ -352,3 +352,16 @@ def test_a_start_beside_a_damaged_run(good: Run) -> None:
     assert ended(begin("true")).state is State.FINISHED
     for run in list_runs():
         ended(run)
+
+
+def test_a_link_among_the_runs_is_removed_and_what_it_leads_to_stays(good: Run, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(good.folder, elsewhere)
+    for name, target in (("20200101-000000-bbbb", elsewhere), ("20200101-000000-cccc", Path("20200101-000000-cccc"))):
+        link = good.folder.with_name(name)
+        link.symlink_to(target)
+        find(name).remove()
+        assert not link.is_symlink()
+    assert (elsewhere / files.SPEC).is_file()
+    assert [r.id for r in list_runs()] == [good.id]
+    assert not list(good.folder.parent.glob(".2020*"))
