@@ -29,6 +29,7 @@ from qinspect.inspector.report import (
     scales_table,
     tree_lines,
 )
+from qinspect.inspector.scale_survey import survey_scales
 from qinspect.inspector.tree import build_tree
 
 SMALL_BYTES = 1 << 16
@@ -122,13 +123,14 @@ def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
     for weight in fmt.weights():
         survives(lambda w=weight: fmt.codes(w, 0, 64))  # type: ignore[misc]
         survives(lambda w=weight: fmt.dequantize(w, 0, 64))  # type: ignore[misc]
-    assert_clean(scales_table(fmt, {}).text())
+    survey = survey_scales(fmt)
+    assert_clean(scales_table(fmt, survey.ranges).text())
     names = list(checkpoint.entries)
     for name in names[:: max(1, len(names) // 5)]:
         survives(lambda name=name: _survey_entry(fmt, name))  # type: ignore[misc]
     root = build_tree(checkpoint.entries.values(), parameter_counts(fmt))
     _as_json(payload.tree(fmt, root, parameters_of(checkpoint, root), None))
-    _as_json(payload.scales(fmt, {}))
+    _as_json(payload.scales(fmt, survey))
     for a, b in ((other, fmt), (fmt, other)) if other is not None else ():
         assert a is not None
         assert b is not None
