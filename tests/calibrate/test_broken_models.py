@@ -85,7 +85,7 @@ def refused(path: Path, tmp_path: Path, **settings: Any) -> str:
 MAMBA_CONFIGS: dict[str, tuple[Break, str]] = {
     "missing": (without_config, r"config\.json: is missing"),
     "cut short": (cut_short, r"config\.json: is not valid JSON"),
-    "empty": (write(""), r"config\.json: is not valid JSON"),
+    "empty": (write(""), r"config\.json: is empty"),
     "no object": (write("[1]"), r"config\.json: is not a JSON object"),
     "of nothing": (write("{}"), r"config\.json, key d_model: is no config of a Mamba model"),
     "key twice": (twice, r"config\.json: is not valid JSON.*layer_norm_epsilon.*twice"),
