@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
 from qinspect.inspector.compare import Comparison, compare
-from qinspect.inspector.formats import format_of
+from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.scale_faults import FaultScan, faults_of, index_of
 
 Array = NDArray[Any]
@@ -29,7 +29,8 @@ WIDE: list[Any] = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 
 @pytest.mark.parametrize("dtype", WIDE)
 def test_each_fault_is_seen_in_each_dtype(dtype: Any) -> None:
-    tiny = float(ml_dtypes.finfo(dtype).smallest_normal)
+    limits: Any = ml_dtypes.finfo
+    tiny = float(limits(dtype).smallest_normal)
     values = np.array([1.0, math.nan, math.inf, -math.inf, 0.0, -0.0, -2.0, tiny / 2, tiny, 1.0]).astype(dtype)
     f = faults_of(values)
     assert f is not None
@@ -100,10 +101,14 @@ def test_an_index_is_that_of_the_shape() -> None:
 # --- in a comparison ---
 
 
+def opened(path: Path) -> Format:
+    return format_of(open_checkpoint(path))
+
+
 def compared(tmp: Path, a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> Comparison:
     for name, tensors in (("a", a), ("b", b)):
         save_file(tensors, tmp / f"{name}.safetensors")
-    return compare(*(format_of(open_checkpoint(tmp / f"{n}.safetensors")) for n in "ab"))
+    return compare(opened(tmp / "a.safetensors"), opened(tmp / "b.safetensors"))
 
 
 GOOD = {f"layers.{i}.proj.weight_scale": torch.full((4, 1), 0.5) for i in range(4)}
@@ -149,7 +154,7 @@ def test_a_maximum_over_nothing_is_no_zero(tmp_path: Path) -> None:
 def test_a_python_number_that_is_nan_is_seen(tmp_path: Path) -> None:
     for name, value in (("a", 0.5), ("b", math.nan)):
         torch.save({"x.weight_scale": value, "x.weight": torch.ones(2, 2)}, tmp_path / f"{name}.pt")
-    c = compare(*(format_of(open_checkpoint(tmp_path / f"{n}.pt")) for n in "ab"))
+    c = compare(opened(tmp_path / "a.pt"), opened(tmp_path / "b.pt"))
     assert c.headline.rule == "broken-scale"
 
 
@@ -178,7 +183,7 @@ def test_a_cast_to_a_narrower_type_is_not_called_an_edit(tmp_path: Path) -> None
     codes = torch.zeros(32, 8, dtype=torch.int8)
     for name, values in (("a", scales), ("b", scales.half())):
         save_file({"l.weight": codes, "l.weight_scale": values}, tmp_path / f"{name}.safetensors")
-    c = compare(*(format_of(open_checkpoint(tmp_path / f"{n}.safetensors")) for n in "ab"))
+    c = compare(opened(tmp_path / "a.safetensors"), opened(tmp_path / "b.safetensors"))
     assert c.headline.rule == "denormal-scale"
     assert "A's is sound, and stored in another number type." in c.headline.text
     assert "edited" not in c.headline.text

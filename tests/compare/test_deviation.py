@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Comparison, Status, WeightPair, compare
 from qinspect.inspector.compare.deviation import cast_of, deviation_of
-from qinspect.inspector.formats import format_of
+from qinspect.inspector.formats import Format, format_of
 
 Array = NDArray[Any]
 
@@ -130,10 +130,14 @@ def test_a_cast_is_recognised_as_torch_makes_it(dtype: torch.dtype) -> None:
 # --- through files ---
 
 
+def opened(path: Path) -> Format:
+    return format_of(open_checkpoint(path))
+
+
 def compared(tmp: Path, a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], **more: Any) -> Comparison:
     for name, tensors in (("a", a), ("b", b)):
         save_file(tensors, tmp / f"{name}.safetensors")
-    return compare(*(format_of(open_checkpoint(tmp / f"{n}.safetensors")) for n in "ab"), **more)
+    return compare(opened(tmp / "a.safetensors"), opened(tmp / "b.safetensors"), **more)
 
 
 def only(c: Comparison) -> WeightPair:
@@ -190,7 +194,7 @@ def test_unread_dtypes_are_not_called_another_structure(tmp_path: Path) -> None:
 def test_a_layout_of_memory_is_no_difference(tmp_path: Path) -> None:
     torch.save({"w": X.t().contiguous().t()}, tmp_path / "b.pt")
     save_file({"w": X}, tmp_path / "a.safetensors")
-    c = compare(*(format_of(open_checkpoint(tmp_path / n)) for n in ("a.safetensors", "b.pt")))
+    c = compare(opened(tmp_path / "a.safetensors"), opened(tmp_path / "b.pt"))
     assert only(c).status is Status.EQUAL
     assert c.headline.rule == "same-values"
 

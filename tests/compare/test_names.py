@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.compare import Comparison, Status, compare
-from qinspect.inspector.formats import format_of
+from qinspect.inspector.compare import Comparison, ScalePair, Status, WeightPair, compare
+from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.paired_tree import build_paired_tree, place_scales, place_weights
 from qinspect.inspector.roles import Roles, strip_root
 
@@ -28,13 +29,21 @@ def model(n_layers: int = 3, prefix: str = "model.") -> Tensors:
     return made
 
 
+def opened(path: Path) -> Format:
+    return format_of(open_checkpoint(path))
+
+
 def compared(tmp: Path, a: Tensors, b: Tensors, config: str = "") -> Comparison:
     for name, tensors in (("a", a), ("b", b)):
         (tmp / name).mkdir(exist_ok=True)
         save_file({n: t.clone() for n, t in tensors.items()}, tmp / name / "model.safetensors")
         if config:
             (tmp / name / "config.json").write_text(config)
-    return compare(*(format_of(open_checkpoint(tmp / n)) for n in "ab"))
+    return compare(opened(tmp / "a"), opened(tmp / "b"))
+
+
+def entries(c: Comparison) -> list[ScalePair | WeightPair]:
+    return [*c.scales, *c.weights]
 
 
 def text(c: Comparison) -> str:
@@ -65,7 +74,7 @@ def test_names_that_come_down_to_one_keep_their_whole() -> None:
     assert roles.shared == {"a": ["model.a", "module.a"]}
 
 
-WRAPPED = {
+WRAPPED: dict[str, Callable[[str], str]] = {
     "fsdp": lambda n: f"_fsdp_wrapped_module.{n}".replace(".mlp.", "._fsdp_wrapped_module.mlp."),
     "checkpoint": lambda n: n.replace(".mlp.", "._checkpoint_wrapped_module.mlp."),
     "compile": lambda n: n.replace(".self_attn.", "._orig_mod.self_attn."),
@@ -80,7 +89,7 @@ def test_a_wrapped_model_is_the_same_under_other_names(how: str, tmp_path: Path)
     c = compared(tmp_path, plain, {WRAPPED[how](n): t for n, t in plain.items()})
     assert c.same
     assert c.headline.rule == "same-under-other-names"
-    assert all(p.a and p.b for p in (*c.scales, *c.weights))
+    assert all(p.a and p.b for p in entries(c))
     n = sum(WRAPPED[how](n) != n for n in plain)
     assert f"{n} of {len(plain)}" in c.headline.text
 
@@ -97,12 +106,12 @@ def test_nothing_is_lost_where_two_entries_share_a_role(turned: bool, tmp_path: 
     a, b = (whole, whole | stale) if not turned else (whole | stale, whole)
     c = compared(tmp_path, a, b)
     assert not c.same
-    entries = (*c.scales, *c.weights)
-    assert len(entries) == len(whole) + len(stale)
-    assert len({p.role for p in entries}) == len(entries)
+    found = entries(c)
+    assert len(found) == len(whole) + len(stale)
+    assert len({p.role for p in found}) == len(found)
     alone = Status.ONLY_A if turned else Status.ONLY_B
-    assert sum(p.status is alone for p in entries) == len(stale)
-    assert sum(p.status is Status.IDENTICAL for p in entries) == len(whole)
+    assert sum(p.status is alone for p in found) == len(stale)
+    assert sum(p.status is Status.IDENTICAL for p in found) == len(whole)
     assert f"{'A' if turned else 'B'}: {len(stale)} names stand for more than one entry" in text(c)
 
 
@@ -147,7 +156,7 @@ def test_equal_scalars_alone_are_no_evidence(tmp_path: Path) -> None:
     b = {"y.output_scale": torch.ones(1), "y.kernel": torch.randn(4, 5)}
     c = compared(tmp_path, a, b)
     assert c.headline.rule == "no-common-roles"
-    assert not any(p.a and p.b for p in (*c.scales, *c.weights))
+    assert not any(p.a and p.b for p in entries(c))
 
 
 def test_shapes_that_fit_are_not_two_different_models(tmp_path: Path) -> None:
@@ -183,7 +192,7 @@ def test_a_doubled_layer_is_no_tie(tmp_path: Path) -> None:
     doubled = short | {n.replace("layers.1.", "layers.2."): t for n, t in short.items()}
     c = compared(tmp_path, short, doubled)
     assert not c.same
-    assert sum(p.status is Status.ONLY_B for p in (*c.scales, *c.weights)) == 4
+    assert sum(p.status is Status.ONLY_B for p in entries(c)) == 4
 
 
 def test_a_tied_tensor_is_no_other_form_of_a_pair(tmp_path: Path) -> None:
