@@ -379,12 +379,13 @@ def view_of_storage(first: int, n: int) -> bytes:
 
 
 def test_legacy_views_of_storages(tmp_path: Path) -> None:
-    """torch before 0.4 wrote what two tensors share as views of one storage."""
+    """torch before 0.4 wrote what two tensors share as views of one storage. Newer ones read such a file or fail to
+    resize its storage, so the truth is what was packed."""
     parts = {"a": tensor((2,), storage=view_of_storage(2, 2)), "b": tensor((4,), storage=view_of_storage(0, 4))}
     path = torch_legacy(tmp_path / "m.bin", state_dict(**parts), ["0"], struct.pack("<q4f", 4, 1, 2, 3, 4))
-    truth = torch.load(path, weights_only=False)
     checkpoint = open_checkpoint(path)
-    assert {n: tensor_of(checkpoint, n).read().tolist() for n in "ab"} == {n: t.tolist() for n, t in truth.items()}
+    found = {n: tensor_of(checkpoint, n).read().tolist() for n in "ab"}
+    assert found == {"a": [3, 4], "b": [1, 2, 3, 4]}
 
 
 @pytest.mark.parametrize(("first", "n"), [(3, 2), (0, 5), (-1, 2), (4, 1)])
