@@ -31,12 +31,15 @@ PIPE_WIDTH = 100
 _INDENT = 13
 _BARS = re.compile("(?:\n|\x1b\\[A)*")
 """How tqdm goes to the line of one of several bars and back."""
+_BOLD = re.compile("(\x1b\\[[01]m)")
+"""How a table's header begins and ends on a terminal."""
 T = TypeVar("T")
 
 
 def write(text: str) -> None:
-    """Text to stdout whatever its encoding can show, each line `visible`."""
-    write_safe(visible_lines(text))
+    """Text to stdout whatever its encoding can show, each line `visible` but for the bold of a table's header."""
+    parts = _BOLD.split(text)
+    write_safe("".join(part if i % 2 else visible_lines(part) for i, part in enumerate(parts)))
 
 
 def write_safe(text: str) -> None:
