@@ -168,7 +168,7 @@ class QinspectApp(App[None]):
     def suspend_to_shell(self) -> None:
         """What ctrl+z does everywhere."""
         if not isinstance(self._driver, Terminal) or not has_job_control():
-            self.notify(NO_SHELL)
+            self.notify(NO_SHELL, markup=False)
             return
         self._suspend_signal()
         self._driver.suspend()
