@@ -46,7 +46,9 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_log_that_fills_the_disk_ends_the_command_and_not_the_run(small_disk: Path) -> None:
-    run = shell("sleep 1; yes 0123456789 || echo failed; exit 7")  # a disk that is full before a run is known is no start
+    run = shell(
+        "sleep 1; yes 0123456789 || echo failed; exit 7"
+    )  # a disk that is full before a run is known is no start
     found = ended(run)
     assert found.result is not None
     assert (found.state, found.result.exit_code) == (State.FAILED, 7)
