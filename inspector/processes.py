@@ -1,4 +1,5 @@
-"""When a process was started, as the kernel counts: with its number, what tells it from every other of this boot."""
+"""What the system tells of a process: when it was started, as the kernel counts, which with its number tells it from
+every other of this boot; and who started it."""
 
 from __future__ import annotations
 
@@ -9,11 +10,19 @@ from pathlib import Path
 def start_ticks(pid: int) -> int | None:
     """Clock ticks from boot to the start of a process; None where there is none, or the system does not tell."""
     try:
-        # the second field is the name of the program and may hold anything, spaces and parentheses too
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return int(fields[19])
+        return int(_stat_fields(pid)[19])
     except (OSError, ValueError, IndexError, OverflowError):
         return None
+
+
+def parent_of(pid: int) -> int:
+    """Who started it. Raises OSError, ValueError or IndexError where there is none, or the system does not tell."""
+    return int(_stat_fields(pid)[1])
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """Fields of its line from the state on: the name before it may hold anything, spaces and parentheses too."""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def processes_are_visible() -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+from qinspect.inspector.processes import parent_of
 
 NO_SHELL = "there is no shell to go back to: nothing with job control started qinspect here. q leaves"
 
@@ -18,12 +19,7 @@ def has_job_control() -> bool:
         while pid > 1 and os.getsid(pid) == session:
             if os.getpgid(pid) != group:
                 return True
-            pid = _parent(pid)
+            pid = parent_of(pid)
     except (OSError, ValueError, IndexError):
         return False
     return False
-
-
-def _parent(pid: int) -> int:
-    # the second field is the name of the program and may hold anything
-    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
