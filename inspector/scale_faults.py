@@ -7,7 +7,7 @@ reading them.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -64,13 +64,6 @@ class ScaleFaults:
         return f"{listed} of {count(self.n)} ({share(self.n_faulty, self.n)}), first [{self.first}]"
 
 
-def faults_of(values: Array) -> ScaleFaults | None:
-    """Of one scale's values, of any real dtype; None where nothing is wrong."""
-    scan = FaultScan()
-    scan.add(None, values)
-    return scan.found().get(None)
-
-
 class FaultScan:
     """Collects scales under a tag each, and looks at them together. A scale may come in consecutive pieces."""
 
@@ -85,13 +78,13 @@ class FaultScan:
         """Look at values of the scale `tag`, now or later."""
         dtype = values.dtype
         if dtype.kind not in "iub":
-            self.add_bytes(tag, dtype.name, dtype, values.tobytes())
+            self.add_bytes(tag, dtype.name, lambda: dtype, values.tobytes())
 
-    def add_bytes(self, tag: Hashable, name: str, dtype: Any, raw: bytes) -> None:
-        """The same, of the bytes of floating-point numbers. dtype: numpy's, or what makes it; name: its name."""
+    def add_bytes(self, tag: Hashable, name: str, dtype: Callable[[], Any], raw: bytes) -> None:
+        """The same, of the bytes of floating-point numbers. dtype: gives numpy's, asked once for each `name`."""
         held = self._held.get(name)
         if held is None:
-            made = dtype() if callable(dtype) else dtype
+            made = dtype()
             held = self._held[name] = (made, made.itemsize, [])
         at = self._sizes.get(tag, 0)
         self._sizes[tag] = at + len(raw) // held[1]

@@ -21,9 +21,18 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
 from qinspect.inspector.compare import Comparison, compare
 from qinspect.inspector.formats import Format, format_of
-from qinspect.inspector.scale_faults import FaultScan, faults_of, index_of
+from qinspect.inspector.scale_faults import FaultScan, ScaleFaults, index_of
 
 Array = NDArray[Any]
+
+
+def faults_of(values: Array) -> ScaleFaults | None:
+    """Of one scale alone."""
+    scan = FaultScan()
+    scan.add(None, values)
+    return scan.found().get(None)
+
+
 WIDE: list[Any] = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 
 

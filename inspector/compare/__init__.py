@@ -111,7 +111,7 @@ def _compare_scales(
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
     records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))
     pairs: list[ScalePair] = []
-    partner = partners(records_a, records_b, lambda r: r.key)
+    partner = partners(records_a, records_b, attrgetter("key"))
     if len(partner) < len(records_a) and (names := module_names(of_weights.items())):
         taken = set(partner.values())
         free_b = [r for r in records_b if r not in taken]

@@ -117,10 +117,7 @@ class _Tally:
         )  # fmt: skip
 
     def _rounded(self) -> str:
-        if not self.names or not self.n_changed:
-            return ""
-        a, b = self.names
-        return f"B is A rounded to {b}" if self.b_is_cast else f"A is B rounded to {a}" if self.a_is_cast else ""
+        return _rounded_said(*self.names, self.b_is_cast, self.a_is_cast) if self.names and self.n_changed else ""
 
 
 def _squares(x: Array) -> float:
@@ -143,10 +140,15 @@ def cast_of(a: Array, b: Array) -> str:
     """`B is A rounded to float16`, where one of two floating-point arrays is the other in its own dtype; else empty."""
     if not all(x.dtype.kind in "fV" for x in (a, b)):
         return ""
+    a, b = a.reshape(-1), b.reshape(-1)
     with np.errstate(all="ignore"):
-        if _is_cast(a.reshape(-1), b.reshape(-1)):
-            return f"B is A rounded to {b.dtype.name}"
-        return f"A is B rounded to {a.dtype.name}" if _is_cast(b.reshape(-1), a.reshape(-1)) else ""
+        b_is_cast = _is_cast(a, b)
+        return _rounded_said(a.dtype.name, b.dtype.name, b_is_cast, not b_is_cast and _is_cast(b, a))
+
+
+def _rounded_said(a: str, b: str, b_is_cast: bool, a_is_cast: bool) -> str:
+    """Which of two dtypes, named, the other was rounded to; where both ways hold, B's."""
+    return f"B is A rounded to {b}" if b_is_cast else f"A is B rounded to {a}" if a_is_cast else ""
 
 
 def _is_cast(source: Array, cast: Array) -> bool:

@@ -86,11 +86,6 @@ def in_order(a: Mapping[str, T], b: Mapping[str, T], partner: Mapping[str, str])
     return pairs
 
 
-def pair_by_role(a: Mapping[str, T], b: Mapping[str, T]) -> Pairs[T]:
-    """`partners`, `in_order`."""
-    return in_order(a, b, partners(a, b))
-
-
 def _pair_shared(a: Mapping[str, T], b: Mapping[str, T], key: Callable[[T], str], partner: dict[str, str]) -> None:
     """Entries that go by their whole name in one model, since another claims their role, and not in the other."""
     by_key = {key(item): role for role, item in b.items()}

@@ -24,13 +24,14 @@ def with_ties(pairs: Sequence[WeightPair], a: Format, b: Format, equality: Equal
 
     A model whose config says that nothing is tied needs both: there it stays what only the other has.
     """
+    alone = {p.role for p in pairs if p.status in (Status.ONLY_A, Status.ONLY_B) and _TIED.search(p.role)}
+    if not alone:
+        return list(pairs)
     partnered = [p for p in pairs if p.a and p.b and _TIED.search(p.role)]
-    return [_tied(p, partnered, a, b, equality) if _TIED.search(p.role) else p for p in pairs]
+    return [_tied(p, partnered, a, b, equality) if p.role in alone else p for p in pairs]
 
 
 def _tied(p: WeightPair, partnered: Sequence[WeightPair], a: Format, b: Format, equality: Equality) -> WeightPair:
-    if p.status not in (Status.ONLY_A, Status.ONLY_B):
-        return p
     model, owner, other = ("A", a, b) if p.status is Status.ONLY_A else ("B", b, a)
     tensor = owner.checkpoint.tensor((p.a if model == "A" else p.b) or "")
     names = [(q.a if model == "A" else q.b) or "" for q in partnered]

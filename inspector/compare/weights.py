@@ -86,7 +86,7 @@ def partners_of(
     tick: Callable[[int], None],
 ) -> dict[str, str]:
     """A's role to B's: by name, then, where bytes are read, by shape and content what names do not pair."""
-    found = partners(items_a, items_b, lambda i: i.tensor.name, _fit)
+    found = partners(items_a, items_b, attrgetter("tensor.name"), _fit)
     free_a = {r: i.tensor for r, i in items_a.items() if r not in found}
     taken = set(found.values())
     free_b = {r: i.tensor for r, i in items_b.items() if r not in taken}
@@ -107,7 +107,7 @@ def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]
     """Entries that are neither tensors nor scales: strings, integers, flags. None counts as absent."""
     pairs = []
     values_a, values_b = _plain_values(format_a), _plain_values(format_b)
-    for role, a, b in in_order(values_a, values_b, partners(values_a, values_b, lambda v: v.name)):
+    for role, a, b in in_order(values_a, values_b, partners(values_a, values_b, attrgetter("name"))):
         names = (a.name if a else None, b.name if b else None)
         if a is None or b is None:
             pairs.append(WeightPair(role, *names, Status.ONLY_B if a is None else Status.ONLY_A, 1))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qinspect.inspector.compare.pairing import pair_by_role
+from qinspect.inspector.compare.pairing import Pairs, T, in_order, partners
+
+
+def pair_by_role(a: Mapping[str, T], b: Mapping[str, T]) -> Pairs[T]:
+    return in_order(a, b, partners(a, b))
+
 
 names = st.lists(st.text("abc.", min_size=1, max_size=8), unique=True, max_size=30)
 
