@@ -116,3 +116,12 @@ def kill_all() -> None:
                 now = identify(found[who]["pid"])
                 if now is not None and now.start_ticks == found[who]["start_ticks"]:
                     (os.killpg if who == "command" else os.kill)(now.pid, signal.SIGKILL)
+
+
+def fill_disk(disk: Path) -> Path:
+    """A file that takes all that is left of a disk."""
+    path = disk / "filler"
+    with path.open("ab", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(bytes(4096))
+    return path

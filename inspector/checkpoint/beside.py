@@ -4,6 +4,7 @@ downloads that were not finished."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,16 +60,11 @@ def is_readable(path: Path) -> bool:
     if path.suffix != ".bin":
         return True
     try:
-        file = File(path)
+        with closing(File(path)) as file:
+            head = file.read(0, min(file.size, 16))
+            return head[:2] == b"PK" or looks_like_safetensors(head, file.size) or looks_like_pickle(head)
     except QinspectError:
         return False
-    try:
-        head = file.read(0, min(file.size, 16))
-        return head[:2] == b"PK" or looks_like_safetensors(head, file.size) or looks_like_pickle(head)
-    except QinspectError:
-        return False
-    finally:
-        file.close()
 
 
 def looks_like_pickle(head: bytes) -> bool:
@@ -153,23 +149,18 @@ def _n_tensors(path: Path) -> int | None:
     from qinspect.inspector.checkpoint.torch_file import read_zip
 
     try:
-        file = File(path)
+        with closing(File(path)) as file:
+            head = file.read(0, min(file.size, 16))
+            if looks_like_safetensors(head, file.size):
+                small = int.from_bytes(head[:8], "little") <= _MAX_COUNTED_BYTES
+                return len(read_header(file)[0]) if small else None
+            if head[:2] == b"PK":
+                members = ZipDirectory(file).members
+                pickled = sum(size for name, (size, _) in members.items() if name.endswith("data.pkl"))
+                if pickled <= _MAX_COUNTED_BYTES // 4:
+                    return sum(isinstance(e, Tensor) for e in read_zip(file).values())
     except QinspectError:
-        return None
-    try:
-        head = file.read(0, min(file.size, 16))
-        if looks_like_safetensors(head, file.size):
-            small = int.from_bytes(head[:8], "little") <= _MAX_COUNTED_BYTES
-            return len(read_header(file)[0]) if small else None
-        if head[:2] == b"PK":
-            members = ZipDirectory(file).members
-            pickled = sum(size for name, (size, _) in members.items() if name.endswith("data.pkl"))
-            if pickled <= _MAX_COUNTED_BYTES // 4:
-                return sum(isinstance(e, Tensor) for e in read_zip(file).values())
-    except QinspectError:
-        return None
-    finally:
-        file.close()
+        pass
     return None
 
 
@@ -184,9 +175,8 @@ def what_is_here(here: Listing) -> Instead:
     candidates = [n for n in here.files if n.endswith(_OTHER_FORMATS) or n in here.weights()]
     for name in candidates[:_MAX_NAMED]:
         try:
-            file = File(here.path / name)
-            kind = foreign_kind(file) or unknown_kind(here.path / name)
-            file.close()
+            with closing(File(here.path / name)) as file:
+                kind = foreign_kind(file) or unknown_kind(here.path / name)
         except QinspectError:
             kind = None
         told.append(f"{name} ({kind.what})" if kind else name)

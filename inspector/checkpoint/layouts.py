@@ -70,16 +70,7 @@ def _deepspeed(here: Listing) -> Found | None:
         name = _pointer(here, "latest")
         if name is None:
             return None
-        step_path = here.path / name
-        if name not in here.folders:
-            raise CannotOpen(
-                "is a DeepSpeed checkpoint whose last step is not here",
-                file=here.path,
-                expected=f"the folder {name}, which the file latest names",
-                found=some_names(here.folders) or "no folders",
-                cure="Copy it here, or name the folder of another step.",
-            )
-        step = listing(step_path)
+        step = _step(here, name, "DeepSpeed", "step", "the file latest")
         if not _has_deepspeed(step):
             return None
     whole = [n for n in step.files if _STATES.fullmatch(n)]
@@ -112,15 +103,7 @@ def _megatron(here: Listing) -> Found | None:
     step = here
     if (text := _pointer(here, "latest_checkpointed_iteration.txt")) is not None:
         name = f"iter_{int(text):07d}" if re.fullmatch(r"\d{1,9}", text) else text
-        if name not in here.folders:
-            raise CannotOpen(
-                "is a Megatron checkpoint whose last iteration is not here",
-                file=here.path,
-                expected=f"the folder {name}, which latest_checkpointed_iteration.txt names",
-                found=some_names(here.folders) or "no folders",
-                cure="Copy it here, or name the folder of another iteration.",
-            )
-        step = listing(here.path / name)
+        step = _step(here, name, "Megatron", "iteration", "latest_checkpointed_iteration.txt")
         if found := _distributed(step):
             return Found(found.file, f"a Megatron checkpoint; opened {name}, {found.note}")
     ranks = [step.path / n for n in step.folders if _RANK.fullmatch(n)]
@@ -141,6 +124,19 @@ def _megatron(here: Listing) -> Found | None:
 
 
 _LAYOUTS: tuple[Callable[[Listing], Found | None], ...] = (_distributed, _deepspeed, _megatron)
+
+
+def _step(here: Listing, name: str, trainer: str, step: str, pointer: str) -> Listing:
+    """The folder `name` of a step, which the file `pointer` names. Raises CannotOpen where it is not here."""
+    if name not in here.folders:
+        raise CannotOpen(
+            f"is a {trainer} checkpoint whose last {step} is not here",
+            file=here.path,
+            expected=f"the folder {name}, which {pointer} names",
+            found=some_names(here.folders) or "no folders",
+            cure=f"Copy it here, or name the folder of another {step}.",
+        )
+    return listing(here.path / name)
 
 
 def _pointer(here: Listing, name: str) -> str | None:

@@ -21,6 +21,7 @@ from run_processes import (
     begin,
     command_pid,
     ended,
+    fill_disk,
     kill,
     logged,
     python,
@@ -206,25 +207,14 @@ def test_what_else_stands_in_a_reserve(content: bytes, tmp_path: Path) -> None:
     assert found is None or found.grace_s == 10.0
 
 
-def test_a_really_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not possible here")
-    monkeypatch.setenv("QINSPECT_STATE_DIR", str(place))
-    try:
-        run = shell("exec sleep 600")
-        with (place / "filler").open("ab", buffering=0) as f, suppress(OSError):
-            while True:
-                f.write(bytes(4096))
-        found = run.cancel()
-        assert found.state is State.CANCELLED
-        assert reopened(run).state().state is State.CANCELLED
-        assert found.result is not None
-        assert str(os.getpid()) in (found.result.cancelled_by or "")
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+def test_a_really_full_disk(small_disk: Path) -> None:
+    run = shell("exec sleep 600")
+    fill_disk(small_disk)
+    found = run.cancel()
+    assert found.state is State.CANCELLED
+    assert reopened(run).state().state is State.CANCELLED
+    assert found.result is not None
+    assert str(os.getpid()) in (found.result.cancelled_by or "")
 
 
 # --- the clock ---

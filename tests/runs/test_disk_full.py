@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from run_processes import WAIT_FOR_FILE, ended, logged, shell
+from run_processes import WAIT_FOR_FILE, ended, fill_disk, logged, shell
 
 from qinspect.inspector.errors import CannotStartRun
 from qinspect.inspector.runs import State, missing, read_all_events, supervisor
@@ -21,28 +19,6 @@ from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.journal import Journal
 from qinspect.inspector.runs.result import Outcome, Result
 from qinspect.inspector.runs.stored import stored_json
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The state folder on a disk of 256 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not possible here")
-    monkeypatch.setenv("QINSPECT_STATE_DIR", str(place))
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes all that is left."""
-    path = disk / "filler"
-    with path.open("ab", buffering=0) as f, suppress(OSError):
-        while True:
-            f.write(bytes(4096))
-    return path
 
 
 def test_a_log_that_fills_the_disk_ends_the_command_and_not_the_run(small_disk: Path) -> None:
@@ -59,7 +35,7 @@ def test_a_log_that_fills_the_disk_ends_the_command_and_not_the_run(small_disk: 
 def test_a_disk_that_others_filled(small_disk: Path, tmp_path: Path) -> None:
     run = shell(f"echo one; {WAIT_FOR_FILE}; exit 3", tmp_path)
     logged(run, "one")
-    fill(small_disk)
+    fill_disk(small_disk)
     (tmp_path / "go").touch()
     found = ended(run)
     assert found.result is not None
@@ -70,7 +46,7 @@ def test_a_disk_that_others_filled(small_disk: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("room", [0, 4096, 8192, 12288])
 def test_a_full_disk_refuses_a_start(room: int, small_disk: Path) -> None:
     """Whatever file it is that finds no room, the folder is named and not the command."""
-    filler = fill(small_disk)
+    filler = fill_disk(small_disk)
     os.truncate(filler, filler.stat().st_size - room)
     with pytest.raises(CannotStartRun) as caught:
         shell("true")
