@@ -217,8 +217,8 @@ def deviation(d: Deviation) -> Json:
     """How far B's tensor lies from A's."""
     return {
         "base": "A",
-        "relative_error": finite(d.relative),
-        "largest_absolute": finite(d.largest),
+        "relative_error": finite(d.relative) if d.has_size else None,
+        "largest_absolute": finite(d.largest) if d.has_size else None,
         "where": list(d.where),
         "a": finite(d.a),
         "b": finite(d.b),

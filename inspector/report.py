@@ -167,8 +167,10 @@ def _deviation_cells(d: Deviation | None) -> tuple[str, str, str]:
     """|B - A|/|A|, the largest |B - A|, its place."""
     if d is None:
         return "", "", ""
-    relative = "" if math.isnan(d.relative) else magnitude(100 * d.relative)
-    return relative, number(d.largest), str(list(d.where)) if d.where else ""
+    where = str(list(d.where)) if d.where else ""
+    if not d.has_size:
+        return "n/a", "n/a", where
+    return "" if math.isnan(d.relative) else magnitude(100 * d.relative), number(d.largest), where
 
 
 def copies_table(c: Comparison) -> Table:

@@ -149,6 +149,7 @@ def _weight_lines(w: WeightPair) -> Iterator[str]:
         what = "codes" if w.quantized else "elements"
         yield f"  {count(w.n_changed)} of {count(w.n)} {what} differ ({share(w.n_changed, w.n)})"
     if d := w.deviation:
-        if not math.isnan(d.relative):
+        if d.has_size and not math.isnan(d.relative):
             yield f"  relative error |B - A|/|A|  {magnitude(100 * d.relative)}"
-        yield f"  largest |B - A|  {number(d.largest)} at {list(d.where)}   A {number(d.a)}   B {number(d.b)}"
+        what = f"largest |B - A|  {number(d.largest)}" if d.has_size else "only NaN or Inf differ, first"
+        yield f"  {what} at {list(d.where)}   A {number(d.a)}   B {number(d.b)}"

@@ -259,15 +259,14 @@ def sizes_said(changed: Sequence[WeightPair], brief: bool = False) -> str:
     if not measured:
         return ""
     parts = []
-    # Where only NaN or Inf differ, 0 % would say that nothing does.
-    relative = sorted((d.relative, w.role) for w, d in measured if d.largest and not math.isnan(d.relative))
+    relative = sorted((d.relative, w.role) for w, d in measured if d.has_size and not math.isnan(d.relative))
     if relative:
         low, high = (magnitude(100 * x) for x, _ in (relative[0], relative[-1]))
         ends = high if low == high else f"{low} to {high}"
         most = f", most in {visible(relative[-1][1], 120)}" if low != high and not brief else ""
         parts.append(f"relative error |B - A|/|A| {ends}{most}")
     worst, d = max(measured, key=lambda m: m[1].largest)
-    if d.largest and not (brief and relative):
+    if d.has_size and not (brief and relative):
         unit = " codes" if worst.quantized else ""
         parts.append(f"largest |B - A| {number(d.largest)}{unit} at {visible(worst.role, 120)}{list(d.where)}")
     parts += _zeros_said([(w, d.zero_from) for w, d in measured if d.zero_from is not None])

@@ -132,6 +132,11 @@ class Deviation:
     n_bad_b: int = 0
     rounded: str = ""
 
+    @property
+    def has_size(self) -> bool:
+        """Whether numbers differ that are finite in both. Where only NaN or Inf do, 0 % would say that nothing does."""
+        return self.largest > 0
+
 
 @dataclass(frozen=True, slots=True)
 class WeightPair:

@@ -16,10 +16,12 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from qinspect.inspector import payload
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Comparison, Status, WeightPair, compare
 from qinspect.inspector.compare.deviation import cast_of, deviation_of
 from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.report import comparison_text, scale_table
 
 Array = NDArray[Any]
 
@@ -218,3 +220,13 @@ def test_signs_of_zero_are_named_among_the_forms(tmp_path: Path) -> None:
     c = compared(tmp_path, {"w": torch.zeros(20)}, {"w": -torch.zeros(20)})
     assert c.headline.rule == "same-values"
     assert "signs of zero" in c.headline.text
+
+
+def test_where_only_nan_differs_there_is_no_size(tmp_path: Path) -> None:
+    lost = X.clone()
+    lost[3, 5] = math.nan
+    c = compared(tmp_path, {"w": X}, {"w": lost})
+    assert "0 %" not in comparison_text(c, scale_table(c.scales)).replace("100 %", "")
+    found = payload.weight_pair(only(c))["deviation"]
+    assert (found["relative_error"], found["largest_absolute"]) == (None, None)
+    assert (found["where"], found["not_finite_b"]) == ([3, 5], 1)
