@@ -117,7 +117,10 @@ class _Tally:
         )  # fmt: skip
 
     def _rounded(self) -> str:
-        return _rounded_said(*self.names, self.b_is_cast, self.a_is_cast) if self.names and self.n_changed else ""
+        if not self.names or not self.n_changed:
+            return ""
+        a, b = self.names
+        return _rounded_said(a, b, self.b_is_cast, self.a_is_cast)
 
 
 def _squares(x: Array) -> float:
