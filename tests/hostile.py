@@ -43,7 +43,8 @@ def assert_clean(text: str) -> None:
     """No control character but the line feed, nothing that hides or reorders text."""
     import unicodedata
 
-    bad = [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")]
+    hidden = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    bad = sorted(c for c in set(text) if c != "\n" and unicodedata.category(c) in hidden)  # a text repeats its letters
     assert not bad, f"{bad[:5]!r} in {text[:200]!r}"
 
 
