@@ -20,6 +20,25 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
+
+class _Failures:
+    """Names a failure when it happens: a run that is cut off prints no summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            where = getattr(report.longrepr, "reprcrash", None) or report.longreprtext[-2000:]
+            self.terminal.write_line(f"\n{report.nodeid}: {report.when} failed in {report.duration:.1f} s: {where}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if (terminal := config.pluginmanager.get_plugin("terminalreporter")) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Failures(terminal))
+
+
 Quamba = Callable[[str], Path]
 """Name of a fixture to the folder of its checkpoint."""
 

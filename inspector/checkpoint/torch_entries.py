@@ -63,6 +63,7 @@ class _Listing:
         self._kept: list[object] = []
         self._n_within = 0
         self._n_waiting = 0
+        self._n_characters = 0
         # A model has few shapes: one object each saves 8 MB in 60,000 tensors.
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -88,7 +89,7 @@ class _Listing:
 
     def _walk(self, todo: list[tuple[str, Any, int, bool]]) -> None:
         seen: set[int] = set()
-        n_distinct = n_characters = 0
+        n_distinct = 0
         while todo:
             prefix, node, depth, inside = todo.pop()
             if type(node) is TorchTensor:  # nearly all: 60,000 times
@@ -116,10 +117,8 @@ class _Listing:
                 seen.add(id(node))
                 n_distinct += len(children)
             n = len(self.entries) + len(todo) + len(children)
-            n_characters += sum(len(name) for name, _ in children)
-            if n > min(self._limit, _SHARED_FACTOR * n_distinct + _SHARED_FREE) or (
-                n_characters > MAX_NAME_BYTES_PER_BYTE * self._limit
-            ):
+            self._n_characters += sum(len(name) for name, _ in children)
+            if n > min(self._limit, _SHARED_FACTOR * n_distinct + _SHARED_FREE) or self._names_are_long():
                 raise self._multiplied(prefix, n)
             # A quantizer's numbers belong to its tensor: they are listed wherever that is.
             inside = (inside or isinstance(node, Opaque)) and not isinstance(node, QuantizedTensor)
@@ -151,9 +150,17 @@ class _Listing:
         self._add_leaf(prefix, node, inside)
         return None
 
+    def _names_are_long(self, more: int = 0) -> bool:
+        """Whether all names together, and `more` characters, are longer than the pickle could make them by itself."""
+        return self._n_characters + more > MAX_NAME_BYTES_PER_BYTE * self._limit
+
     def _check_room(self, prefix: str, n: int) -> None:
-        """Raises BrokenFile where `n` more entries are too many."""
+        """Raises BrokenFile where `n` more entries below `prefix` are too many, or their names too long: before the
+        names are made."""
+        long = self._names_are_long(n * len(prefix))
         n += len(self.entries) + self._n_waiting
+        if long:
+            raise self._multiplied(prefix, n)
         if n > MAX_ENTRIES:
             raise BrokenFile(
                 "holds more entries than any checkpoint",

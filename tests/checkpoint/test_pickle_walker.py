@@ -3,6 +3,7 @@ from __future__ import annotations
 import collections
 import pickle
 import struct
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -398,8 +399,15 @@ def test_small_containers_that_are_shared_are_fine(tmp_path: Path) -> None:
 
 
 def test_a_long_name_over_many_short_entries(tmp_path: Path) -> None:
+    """Names of 10 GB together are refused before they are made."""
     pickled = PROTO + b"}" + text("x" * 100_000) + b"](" + b"}" * 100_000 + b"es" + STOP
-    refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "shared to multiply")
+    path = torch_zip(tmp_path / "m.bin", pickled)
+    tracemalloc.start()
+    try:
+        refused(path, BrokenFile, "shared to multiply")
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_long_name_shared_by_many_dictionaries(tmp_path: Path) -> None:
