@@ -114,7 +114,7 @@ def state_of(folder: Path, host: str, boot: str, created: float) -> RunState:
         return replace(_ended(stored.result), damage=damage)
     found = _unended(folder, host, boot, created)
     damage = (*damage, *found.damage)
-    if damage and not found.state.is_live:
+    if damage and not found.state.is_live and found.result is None:  # one may have come since
         return replace(found, state=State.DAMAGED, reason="nothing of it lives, and its files cannot tell how it ended",
                        damage=damage)  # fmt: skip
     return replace(found, damage=damage)

@@ -11,7 +11,15 @@ from cyclopts import Parameter
 
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.printing import PIPE_WIDTH, AsJson, print_json, print_text, terminal_width, with_meter
+from qinspect.inspector.printing import (
+    PIPE_WIDTH,
+    AsJson,
+    print_json,
+    print_text,
+    terminal_width,
+    with_meter,
+    write_safe,
+)
 from qinspect.inspector.verify import report
 from qinspect.inspector.verify.activations import (
     EXACT_VALUES,
@@ -92,7 +100,10 @@ def verify(
     else:
         width = terminal_width()
         wanted = width is not None if plot is None else plot
-        print_text(report.text(done, width, _plot(done, width) if wanted else ()))
+        print_text(report.head(done, width))
+        if wanted and (drawn := _plot(done, width)):
+            write_safe("\n".join([*drawn, "", ""]))
+        print_text(report.tables(done, width))
     return 0 if done.passed else 1
 
 

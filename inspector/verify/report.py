@@ -49,10 +49,14 @@ class Verification:
         return all(c.passed for c in self.checks)
 
 
-def text(v: Verification, width: int | None, plot: Sequence[str] = ()) -> str:
-    """The report for people. width: columns of the terminal, None for a pipe. plot: lines that go before the tables."""
-    lines = [*_head(v, width or PIPE_WIDTH), ""]
-    lines += [*plot, ""] if plot else []
+def head(v: Verification, width: int | None) -> str:
+    """What was verified, for people. width: columns of the terminal, None for a pipe."""
+    return "\n".join([*_head(v, width or PIPE_WIDTH), ""])
+
+
+def tables(v: Verification, width: int | None) -> str:
+    """What was found, below the head and the plot."""
+    lines: list[str] = []
     for s in v.sweeps:
         n = v.yardstick.values.n
         lines += _titled(

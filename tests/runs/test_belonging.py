@@ -28,10 +28,11 @@ from run_processes import (
 )
 
 from qinspect.inspector.errors import CannotSignal, QinspectError
-from qinspect.inspector.runs import Run, State, list_runs
+from qinspect.inspector.runs import Run, State, list_runs, state
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.belonging import Belongs, is_supervisor, to_run
 from qinspect.inspector.runs.identity import group_members, identify
+from qinspect.inspector.runs.result import StoredResult, read_result
 
 OVERWRITE_ENVIRONMENT = """
 import ctypes, os, sys, time
@@ -90,6 +91,20 @@ def test_a_forged_process_of_a_run_that_is_watched(victim: subprocess.Popen[byte
     assert run.cancel(5).state is State.CANCELLED
     assert victim.poll() is None
     assert not is_supervisor(real, run.folder) or ended(run).result is not None
+
+
+def test_an_end_that_is_written_during_the_look_counts(
+    victim: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else of the run is damaged."""
+    run = shell("true")
+    ended(run)
+    who = identify(victim.pid)
+    assert who is not None
+    (run.folder / files.PROCESS).write_text(json.dumps({**processes(run), "command": who.as_dict()}))
+    looks = iter([StoredResult(None, ())])
+    monkeypatch.setattr(state, "read_result", lambda folder: next(looks, None) or read_result(folder))
+    assert reopened(run).state().state is State.FINISHED
 
 
 def test_a_forged_log_does_not_make_a_process_the_runs(tmp_path: Path) -> None:
