@@ -20,17 +20,16 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.calibrate.records import RESULT, SCHEMA
-from qinspect.inspector.calibrate.shards import TABLES
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.alpha.sweep.alphas import ALPHAS
+from qinspect.inspector.alpha.sweep.best import best
+from qinspect.inspector.alpha.sweep.grid import Grid
+from qinspect.inspector.alpha.sweep.kept import FILE, opened
+from qinspect.inspector.alpha.sweep.rules import RULES
+from qinspect.inspector.calibration.layout import RESULT, SCHEMA, TABLES
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.packing import pack
 from qinspect.inspector.distribution.storage import PointTables, write_points
-from qinspect.inspector.explore.alphas import ALPHAS
-from qinspect.inspector.explore.best import best
-from qinspect.inspector.explore.grid import Grid
-from qinspect.inspector.explore.kept import FILE, opened
-from qinspect.inspector.explore.rules import RULES
 from qinspect.inspector.text import size
 from qinspect.tui.explore.curve import curve_lines
 from qinspect.tui.explore.heat import Colors, heat_lines

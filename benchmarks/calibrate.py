@@ -25,10 +25,10 @@ from torch import Tensor
 from qinspect.inspector.calibrate.counting import Counter, Pending
 from qinspect.inspector.calibrate.engine import apart_of, find_points
 from qinspect.inspector.calibrate.graphs import Graph
-from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaLM, unobserved
-from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
-from qinspect.inspector.calibrate.models.numerics import Numerics
 from qinspect.inspector.distribution.packing import pack
+from qinspect.inspector.models.mamba import Mamba2Mixer, MambaLM, unobserved
+from qinspect.inspector.models.mamba_config import MambaConfig
+from qinspect.inspector.models.numerics import Numerics
 from qinspect.inspector.observers import quamba_percentile
 
 SIZES = {"130m": (768, 24), "370m": (1024, 48), "780m": (1536, 48), "1.3b": (2048, 48), "2.7b": (2560, 64)}
@@ -72,7 +72,7 @@ class RandomLlama:
 
         import transformers
 
-        from qinspect.inspector.calibrate.models.load import open_model
+        from qinspect.inspector.models.load import open_model
 
         config = transformers.LlamaConfig(
             hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.clipping import Gauge, Marker, Point
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Quantile, Rule, quamba_percentile
+from qinspect.inspector.values.clipping import Gauge, Marker, Point
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.layout import Layout, Shown
 from qinspect.tui.distribution.source import Chart, Series

@@ -13,6 +13,14 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+Json = dict[str, Any]
+"""An object, ready to be written."""
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no NaN and no infinity: null."""
+    return value if value is not None and math.isfinite(value) else None
+
 
 def json_text(content: object, line: str = "\n") -> str:
     """The text. line: the line end and indent of what `content` stands in.

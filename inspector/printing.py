@@ -7,6 +7,7 @@ the returns of a progress line.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -14,18 +15,15 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar, cast
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, TextIO, TypeVar, cast
 
 from qinspect.inspector.json_text import json_text
 from qinspect.inspector.text import visible, visible_lines
 
 if TYPE_CHECKING:
-    from qinspect.inspector.formats import Format
+    from qinspect.inspector.errors import QinspectError
     from qinspect.inspector.table import Table
 
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 PIPE_WIDTH = 100
 """Columns at which sentences are folded where there is no terminal."""
 _INDENT = 13
@@ -75,6 +73,23 @@ def print_answer(as_json: bool, payload: Callable[[], object], text: Callable[[i
         print_json(payload())
     else:
         print_text(text(terminal_width()))
+
+
+def print_error(error: QinspectError, as_json: bool) -> int:
+    """One line on stderr, and with --json an object on stdout; the exit code of a command that failed."""
+    narrate(str(error))
+    try:
+        if as_json:
+            print_json({"schema": "qinspect.error/1", "error": error.as_dict()})
+        sys.stdout.flush()
+    except OSError:  # stdout is what failed
+        discard_stdout()
+    return 2
+
+
+def discard_stdout() -> None:
+    """Let the interpreter's last flush go nowhere instead of failing once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_table(table: Table) -> None:
@@ -168,14 +183,6 @@ class Meter:
         """Erase what is shown."""
         if self.shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def opened_model(path: str, meter: Meter) -> Format:
-    """A checkpoint, with its progress on the meter. Raises as `open_checkpoint`."""
-    from qinspect.inspector.checkpoint import open_checkpoint
-    from qinspect.inspector.formats import format_of
-
-    return format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
 
 
 def with_meter(work: Callable[[Meter], T]) -> T:

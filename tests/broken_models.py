@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from small_models import saved_model
 from torch import Tensor
 
-from qinspect.inspector.calibrate.models.mamba import MambaLM
-from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
-from qinspect.inspector.calibrate.models.numerics import Numerics
+from qinspect.inspector.models.mamba import MambaLM
+from qinspect.inspector.models.mamba_config import MambaConfig
+from qinspect.inspector.models.numerics import Numerics
 
 Weights = dict[str, Tensor]
 Config = dict[str, Any]

@@ -70,8 +70,8 @@ def run_of(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     data, made = source_root / "tests" / "data" / "models", dict[str, Path]()
 
     def folder(base: str) -> Path:
-        from qinspect.inspector.calibrate.settings import Settings
         from qinspect.inspector.calibrate.work import calibrate
+        from qinspect.inspector.calibration.settings import Settings
 
         if base not in made:
             (model,) = (data / base).iterdir()

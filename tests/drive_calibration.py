@@ -97,9 +97,9 @@ def random_mamba2(folder: Path, width: int, n_layers: int) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from qinspect.inspector.calibrate.models.mamba import MambaLM
-    from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
-    from qinspect.inspector.calibrate.models.numerics import Numerics
+    from qinspect.inspector.models.mamba import MambaLM
+    from qinspect.inspector.models.mamba_config import MambaConfig
+    from qinspect.inspector.models.numerics import Numerics
 
     config = MambaConfig(
         version=2, d_model=width, n_layers=n_layers, vocab_size=VOCABULARY, d_inner=2 * width, d_state=128, chunk=256

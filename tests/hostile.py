@@ -13,24 +13,22 @@ from typing import Any
 
 import pytest
 
-from qinspect.inspector import payload
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.compare import compare
+from qinspect.inspector.compare import payload as comparison_payload
+from qinspect.inspector.compare.report import comparison_text, scale_table
+from qinspect.inspector.contents import payload as contents
+from qinspect.inspector.contents.parameters import parameters_of
+from qinspect.inspector.contents.report import scales_table, tree_lines
+from qinspect.inspector.contents.survey import survey_scales
+from qinspect.inspector.contents.tree import build_tree
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.formats.counts import parameter_counts
-from qinspect.inspector.inspection import inspect_entry
-from qinspect.inspector.parameters import parameters_of
-from qinspect.inspector.report import (
-    comparison_text,
-    inspection_text,
-    model_line,
-    scale_table,
-    scales_table,
-    tree_lines,
-)
-from qinspect.inspector.scale_survey import survey_scales
-from qinspect.inspector.tree import build_tree
+from qinspect.inspector.formats.report import model_line
+from qinspect.inspector.values import payload as values
+from qinspect.inspector.values.inspection import inspect_entry
+from qinspect.inspector.values.report import inspection_text
 
 SMALL_BYTES = 1 << 16
 HOSTILE_CHARACTERS = "\x1b\x9b\x00\x07\x08\r\t\x7f\x85\u202e\u2066\u061c\u200b\u2028\u2029\ufeff\ud800\U000e0041"
@@ -130,20 +128,20 @@ def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
     for name in names[:: max(1, len(names) // 5)]:
         survives(lambda name=name: _survey_entry(fmt, name))  # type: ignore[misc]
     root = build_tree(checkpoint.entries.values(), parameter_counts(fmt))
-    _as_json(payload.tree(fmt, root, parameters_of(checkpoint, root), None))
-    _as_json(payload.scales(fmt, survey))
+    _as_json(contents.tree(fmt, root, parameters_of(checkpoint, root), None))
+    _as_json(contents.scales(fmt, survey))
     for a, b in ((other, fmt), (fmt, other)) if other is not None else ():
         assert a is not None
         assert b is not None
         result = compare(a, b, codes=True)
         assert_clean(comparison_text(result, scale_table(result.scales)))
-        _as_json(payload.comparison(result, list(result.scales), list(result.weights)))
+        _as_json(comparison_payload.comparison(result, list(result.scales), list(result.weights)))
 
 
 def _survey_entry(fmt: Format, name: str) -> None:
     found = inspect_entry(fmt, name)
     assert_clean(inspection_text(fmt, found))
-    _as_json(payload.inspection(fmt, found))
+    _as_json(values.inspection(fmt, found))
 
 
 def _as_json(content: object) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from whence_cases import Samples, calibration, ema, largest, name, streams
 
 from qinspect.inspector.calibrate.checkpoint import PointScale
-from qinspect.inspector.calibrate.records import RESULT
+from qinspect.inspector.calibration.layout import RESULT
 from qinspect.inspector.runs import make_spec
 from qinspect.inspector.runs.folder import SPEC, write_json
 

@@ -25,7 +25,7 @@ from qinspect.inspector.text import columns, is_plain, shell_words, visible, vis
 ROOT = Path(__file__).parents[1]
 REASONS = {
     "inspector/demo/train.py: print": "a script for developers: numbers that it made",
-    "inspector/runs/commands.py: sys.stdout.buffer.write": "a log into a pipe or file, byte for byte; never a terminal",
+    "inspector/runs/cli.py: sys.stdout.buffer.write": "a log into a pipe or file, byte for byte; never a terminal",
     "inspector/runs/supervisor.py: sys.stderr.write": "a process of its own, whose stderr is a file",
 }
 """Writes to a stream outside printing.py, and why they are not text that reaches a terminal."""
@@ -60,7 +60,7 @@ def test_what_is_safe_already_is_said_by_whom() -> None:
         for p in (ROOT / room).rglob("*.py")
         if re.search(r"\bwrite_safe\(", p.read_text())
     }
-    assert users == {"inspector/printing.py", "inspector/runs/commands.py", "inspector/verify/cli.py"}
+    assert users == {"inspector/printing.py", "inspector/runs/cli.py", "inspector/verify/cli.py"}
 
 
 def test_loggers_have_the_one_formatter() -> None:

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from qinspect.inspector.calibrate.checkpoint import PointScale
-from qinspect.inspector.calibrate.records import RESULT, SCHEMA
-from qinspect.inspector.calibrate.shards import TABLES
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.calibration.layout import RESULT, SCHEMA, TABLES
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.distribution import MagnitudeTable, write_distributions
 from qinspect.inspector.distribution.storage import PointTables, write_points

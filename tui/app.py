@@ -111,7 +111,7 @@ class QinspectApp(App[None]):
 
     def show_alphas(self, wanted: Wanted) -> None:
         """The alpha explorer alone. Imported now: it needs numpy."""
-        from qinspect.inspector.calibrate.stored import calibration_named
+        from qinspect.inspector.calibration.stored import calibration_named
         from qinspect.tui.screens.explore import ExploreScreen
 
         glyphs = glyphs_for_locale()

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, WeightPair
-from qinspect.inspector.paired_tree import PairedNode, PairedTree
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size
-from qinspect.inspector.value_text import value_text
+from qinspect.inspector.values.value_text import value_text
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.rows import band, sign

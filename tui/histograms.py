@@ -12,9 +12,9 @@ import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.histogram import Chunks, Histogram, histogram, weight_chunks
-from qinspect.inspector.scale_values import scale_blocks
 from qinspect.inspector.text import number, share
+from qinspect.inspector.values.histogram import Chunks, Histogram, histogram, weight_chunks
+from qinspect.inspector.values.scale_values import scale_blocks
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL, Marks, mark_lines, merged_marks

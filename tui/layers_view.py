@@ -8,8 +8,8 @@ import re
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
-from qinspect.inspector.scale_values import scale_range
 from qinspect.inspector.text import number, percent
+from qinspect.inspector.values.scale_values import scale_range
 from qinspect.tui.histograms import weight_of
 from qinspect.tui.labels import fill, side_by_side
 from qinspect.tui.look import Line, Look

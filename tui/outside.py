@@ -56,8 +56,8 @@ def copy_to_terminal(app: App[None], text: str) -> None:
 
 def write_view(kind: str, screen: CompareBase) -> Path:
     """Save what is shown as `qinspect-view.KIND` (numbered, nothing is overwritten). Raises OSError."""
-    from qinspect.inspector import payload
-    from qinspect.inspector.report import scale_table
+    from qinspect.inspector.compare import payload
+    from qinspect.inspector.compare.report import scale_table
 
     pairs = screen.table.pairs
     if kind == "svg":

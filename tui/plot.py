@@ -18,8 +18,8 @@ from typing import Any
 from rich.style import Style
 from rich.text import Text
 
-from qinspect.inspector.histogram import Histogram
 from qinspect.inspector.text import number
+from qinspect.inspector.values.histogram import Histogram
 from qinspect.tui.look import Look, Rgb
 from qinspect.tui.marks import Canvas
 

@@ -19,9 +19,9 @@ from qinspect.tui.settings import write_crash_report
 if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint, Entry
     from qinspect.inspector.compare import Comparison, ScalePair
+    from qinspect.inspector.compare.paired_tree import PairedTree
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
-    from qinspect.inspector.paired_tree import PairedTree
     from qinspect.inspector.text import Range
     from qinspect.tui.look import Line
     from qinspect.tui.rows import Values
@@ -171,7 +171,7 @@ class Session:
     def _open(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> bool:
         """Whether A could be opened. A broken B leaves A usable."""
         from qinspect.inspector.checkpoint import open_checkpoint
-        from qinspect.inspector.paired_tree import build_paired_tree
+        from qinspect.inspector.compare.paired_tree import build_paired_tree
 
         last = time.monotonic()
         first: Iterable[Entry] = ()
@@ -237,8 +237,8 @@ class Session:
 
     def _survey(self, a: Format, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> None:
         """Look for scales of the only model that no scale should be."""
-        from qinspect.inspector.scale_faults import model_faults_said
-        from qinspect.inspector.scale_survey import survey_scales
+        from qinspect.inspector.contents.survey import survey_scales
+        from qinspect.inspector.values.scale_faults import model_faults_said
 
         survey = survey_scales(a, lambda done, total: progress("reading scales", done, total))
         if survey.faulty:
@@ -282,7 +282,7 @@ class Session:
 
 
 def _range(fmt: Format | None, record: ScaleRecord | None) -> Range | None:
-    from qinspect.inspector.scale_values import scale_range
+    from qinspect.inspector.values.scale_values import scale_range
 
     if fmt is None or record is None:
         return None

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
-from qinspect.inspector.histogram import code_counts
-from qinspect.inspector.scale_values import first_values, scale_sample
 from qinspect.inspector.text import dims, percent, share
-from qinspect.inspector.value_text import array_texts
+from qinspect.inspector.values.histogram import code_counts
+from qinspect.inspector.values.scale_values import first_values, scale_sample
+from qinspect.inspector.values.value_text import array_texts
 from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options

@@ -12,8 +12,9 @@ from qinspect.inspector.accuracy.comparing import compared
 from qinspect.inspector.accuracy.reading import found_in
 from qinspect.inspector.accuracy.score import Score, check_counts, typed
 from qinspect.inspector.accuracy.verdict import verdict_of
+from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.printing import AsJson, Meter, print_answer, with_meter
+from qinspect.inspector.printing import Meter, print_answer, with_meter
 
 _FILE = "per-item samples of lm_eval, its results, or a log that shows its table."
 

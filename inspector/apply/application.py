@@ -11,8 +11,8 @@ from qinspect.inspector.apply.plan import Plan, check_family, plan_of
 from qinspect.inspector.apply.provenance import Origin
 from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_run
 from qinspect.inspector.apply.write import Written
-from qinspect.inspector.calibrate.recipes import short
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.calibration.recipes import short
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from qinspect.inspector.calibrate.recipes import reach, short
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.alpha.recover.candidates import CANDIDATES
+from qinspect.inspector.calibration.recipes import reach, short
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UsageError
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some
-from qinspect.inspector.whence.candidates import CANDIDATES
 
 WITHOUT_ALPHA = ("mse", "entropy", "absmax")
 """Rules that choose the range by themselves."""

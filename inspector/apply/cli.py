@@ -16,11 +16,12 @@ from qinspect.inspector.apply import report
 from qinspect.inspector.apply.application import Application, of_checkpoint, of_run
 from qinspect.inspector.apply.choice import Request, checked_alpha, parse_points
 from qinspect.inspector.apply.write import write
+from qinspect.inspector.arguments import AsJson, opened_model
 from qinspect.inspector.calibrate.checkpoint import check_target
-from qinspect.inspector.calibrate.stored import RUN_HELP, calibration_named
+from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.printing import AsJson, Meter, opened_model, print_answer, with_meter
+from qinspect.inspector.printing import Meter, print_answer, with_meter
 
 Alpha = Annotated[float | None, Parameter(help="For every point that the recipe makes by a percentile.")]
 Rule = Annotated[

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.alpha.recover.findings import Reference, references_of
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotApply
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.native import NativeFormat
 from qinspect.inspector.text import magnitude, some
-from qinspect.inspector.whence.findings import Reference, references_of
 
 ALWAYS_ROTATED = ("quamba",)
 """Families whose library quantizes in Hadamard space and no other."""

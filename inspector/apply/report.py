@@ -9,7 +9,7 @@ import numpy as np
 from qinspect.inspector.apply.application import Application
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
 from qinspect.inspector.apply.provenance import replaced
-from qinspect.inspector.calibrate.recipes import short
+from qinspect.inspector.calibration.recipes import short
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, percent, size, some

@@ -9,16 +9,16 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
+from qinspect.inspector.alpha.recover.candidates import CANDIDATES
+from qinspect.inspector.alpha.recover.findings import bits_of
 from qinspect.inspector.apply.choice import Choice, Points
-from qinspect.inspector.calibrate.recipes import Applied
-from qinspect.inspector.calibrate.scales import of_tables
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.calibration.recipes import Applied
+from qinspect.inspector.calibration.scales import of_tables
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
 from qinspect.inspector.formats.native import said_of_points
 from qinspect.inspector.observers import EntropyOptimal, MseOptimal, Quantile, Rule, quamba_absmax
-from qinspect.inspector.whence.candidates import CANDIDATES
-from qinspect.inspector.whence.findings import bits_of
 
 Progress = Callable[[int, int], None]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.calibrate.records import write_json
-from qinspect.inspector.calibrate.shards import SHARDS
+from qinspect.inspector.calibration.layout import SHARDS
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.text import brief
 

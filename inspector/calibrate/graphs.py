@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qinspect.inspector.calibrate.models.load import ProbedModel
-from qinspect.inspector.calibrate.models.mamba import unobserved
+from qinspect.inspector.models.load import ProbedModel
+from qinspect.inspector.models.mamba import unobserved
 
 WORTH_FROM = 4
 """Forwards of one shape in a calibration from which on its graph is made."""

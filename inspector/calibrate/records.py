@@ -13,9 +13,9 @@ from typing import Any, ClassVar, TextIO, TypeVar
 
 import numpy as np
 
-from qinspect.inspector.calibrate.points import Point
-from qinspect.inspector.calibrate.recipes import applied, short
-from qinspect.inspector.calibrate.scales import PointResult
+from qinspect.inspector.calibration.points import Point
+from qinspect.inspector.calibration.recipes import applied, short
+from qinspect.inspector.calibration.scales import PointResult
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Ema, Quantile
 from qinspect.inspector.printing import end_progress, progress
@@ -24,8 +24,6 @@ from qinspect.inspector.whole_file import replacing
 
 T = TypeVar("T")
 
-RESULT = "calibration.json"
-SCHEMA = "qinspect.calibration/1"
 LIVE = "points.json"
 LIVE_EVERY_S = 0.5
 _BAR = 10

@@ -10,6 +10,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from qinspect.inspector.calibration.layout import SHARDS, TABLES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable, merge
 from qinspect.inspector.distribution.packing import Packed
 from qinspect.inspector.distribution.storage import PointTables, write_points
@@ -17,8 +18,6 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.whole_file import replacing
 
 SHARD_SAMPLES = 32
-SHARDS = "shards"
-TABLES = "distributions.safetensors"
 GROUPED = "grouped.safetensors"
 _FINGERPRINT = "fingerprint"
 

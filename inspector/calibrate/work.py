@@ -26,25 +26,26 @@ from qinspect.inspector.calibrate.checkpoint import (
     check_target,
     write_checkpoint,
 )
-from qinspect.inspector.calibrate.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 from qinspect.inspector.calibrate.engine import Pass, Progress, apart_of, batches, find_points, forecast_bytes
 from qinspect.inspector.calibrate.folder import keep_to, locked
 from qinspect.inspector.calibrate.grouped import BLOCKS, GroupedAbsmax
-from qinspect.inspector.calibrate.memory import check_forward, is_shortage, no_room
-from qinspect.inspector.calibrate.models.free import free_on
-from qinspect.inspector.calibrate.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
-from qinspect.inspector.calibrate.points import Point
-from qinspect.inspector.calibrate.recipes import Grouping, applied, default_recipe, reach, rotates, short
-from qinspect.inspector.calibrate.records import RESULT, SCHEMA, Bar, LivePoints, log, log_observers, write_json
+from qinspect.inspector.calibrate.records import Bar, LivePoints, log, log_observers, write_json
 from qinspect.inspector.calibrate.room import check_disk, check_writable, checkpoint_bytes
 from qinspect.inspector.calibrate.rounding import WeightScheme
-from qinspect.inspector.calibrate.scales import PointResult, results
-from qinspect.inspector.calibrate.settings import Settings, fingerprint
 from qinspect.inspector.calibrate.shards import SHARD_SAMPLES, Shards
+from qinspect.inspector.calibration.layout import RESULT, SCHEMA
+from qinspect.inspector.calibration.points import Point
+from qinspect.inspector.calibration.recipes import Grouping, applied, default_recipe, reach, rotates, short
+from qinspect.inspector.calibration.scales import PointResult, results
+from qinspect.inspector.calibration.settings import Settings, fingerprint
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
+from qinspect.inspector.models.free import free_on
+from qinspect.inspector.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
+from qinspect.inspector.models.memory import check_forward, is_shortage, no_room
+from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 from qinspect.inspector.text import some
 
 SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}

@@ -106,7 +106,7 @@ def _compare_scales(
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
     from qinspect.inspector.compare.scales import compare_scale
-    from qinspect.inspector.scale_faults import FaultScan
+    from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
     records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))

@@ -18,8 +18,8 @@ from qinspect.inspector.compare.results import Reason, ScalePair, Status, Weight
 from qinspect.inspector.formats import Kind
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.noise.declared import claimed_alpha
-from qinspect.inspector.scale_faults import FAULT_RULES, FaultyScale, ScaleFaults, faults_said
 from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
+from qinspect.inspector.values.scale_faults import FAULT_RULES, FaultyScale, ScaleFaults, faults_said
 
 
 def alpha(e: Evidence) -> Iterator[Reason]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.compare.next_steps import NEXT_STEPS
-from qinspect.inspector.scale_faults import ScaleFaults
+from qinspect.inspector.values.scale_faults import ScaleFaults
 
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
     from qinspect.inspector.formats import Format, ScaleRecord

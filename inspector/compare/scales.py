@@ -14,8 +14,8 @@ from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.contract import FloatArray
-from qinspect.inspector.scale_faults import FaultScan
-from qinspect.inspector.scale_values import large_tensor, scale_blocks
+from qinspect.inspector.values.scale_faults import FaultScan
+from qinspect.inspector.values.scale_values import large_tensor, scale_blocks
 
 FOLD_TOLERANCE = 1e-6
 """Relative rounding of a scale that was divided by an output scale and multiplied back, both in float32."""

@@ -20,9 +20,9 @@ from qinspect.inspector.compare.results import Deviation, Status, WeightPair
 from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.inspection import row_blocks
-from qinspect.inspector.statistics import count_codes
 from qinspect.inspector.text import count, dims, share, visible
+from qinspect.inspector.values.inspection import row_blocks
+from qinspect.inspector.values.statistics import count_codes
 
 Array = NDArray[Any]
 BLOCK_ELEMENTS = 1 << 22

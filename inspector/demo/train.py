@@ -25,9 +25,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from qinspect.inspector.calibrate.models.mamba import Mamba2Mixer, MambaLM
-from qinspect.inspector.calibrate.models.mamba_config import MambaConfig
-from qinspect.inspector.calibrate.models.numerics import Numerics
+from qinspect.inspector.models.mamba import Mamba2Mixer, MambaLM
+from qinspect.inspector.models.mamba_config import MambaConfig
+from qinspect.inspector.models.numerics import Numerics
 
 HELD_OUT_PLAYS = ("tempest", "twelfth_night")
 HELD_OUT_BOOK = "18"

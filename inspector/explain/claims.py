@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.alpha.recover.agreement import Interval
+from qinspect.inspector.alpha.recover.findings import whence
+from qinspect.inspector.alpha.recover.verdict import Verdict, bounds, verdict_of
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.noise.declared import Declared, declared_alpha, several_alphas, several_said
 from qinspect.inspector.noise.sources import gives
-from qinspect.inspector.whence.agreement import Interval
-from qinspect.inspector.whence.findings import whence
-from qinspect.inspector.whence.verdict import Verdict, bounds, verdict_of
 
 NAME_ROUNDING = 5e-6
 """Quamba-SE writes alpha into the name of a folder in five decimals: `pa-1` may have been 0.999996."""

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from qinspect.inspector.calibrate.stored import Calibration, calibration_named
+from qinspect.inspector.arguments import AsJson, opened_model
+from qinspect.inspector.calibration.stored import Calibration, calibration_named
 from qinspect.inspector.compare import compare
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.explain import report
 from qinspect.inspector.explain.explanation import Explanation, explain
 from qinspect.inspector.noise.sources import sources_of
-from qinspect.inspector.printing import AsJson, Meter, opened_model, print_answer, with_meter
+from qinspect.inspector.printing import Meter, print_answer, with_meter
 
 
 def explain_command(

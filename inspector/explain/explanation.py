@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.compare import Comparison
 from qinspect.inspector.compare.results import Reason
 from qinspect.inspector.explain.claims import Claim, Progress, claims

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.logs import report
 from qinspect.inspector.logs.summary import summarize
-from qinspect.inspector.printing import AsJson, narrate, print_json, print_text, with_meter
+from qinspect.inspector.printing import narrate, print_json, print_text, with_meter
 
 
 def logs(

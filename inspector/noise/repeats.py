@@ -18,7 +18,7 @@ from qinspect.inspector.noise.band import Band, Floor
 from qinspect.inspector.significance import LEVEL, student_p, student_quantile
 
 if TYPE_CHECKING:
-    from qinspect.inspector.calibrate.stored import Calibration
+    from qinspect.inspector.calibration.stored import Calibration
 
 Array = NDArray[np.float64]
 
@@ -51,9 +51,8 @@ def repeats_named(names: Sequence[str], alpha: float | None) -> tuple[Repeat, ..
 
 
 def _named(name: str, alpha: float | None) -> Repeat:
-    from qinspect.inspector.calibrate.commands import CALIBRATION
-    from qinspect.inspector.calibrate.records import RESULT
-    from qinspect.inspector.calibrate.stored import calibration_named
+    from qinspect.inspector.calibration.layout import CALIBRATION, RESULT
+    from qinspect.inspector.calibration.stored import calibration_named
 
     path = Path(name)
     if path.exists() and not any((place / RESULT).exists() for place in (path, path / CALIBRATION)):

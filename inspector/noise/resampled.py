@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.distribution.quantile import Floats
 from qinspect.inspector.noise.band import Band, Floor

@@ -17,7 +17,7 @@ from qinspect.inspector.noise.declared import declared_alpha, effective_alphas, 
 from qinspect.inspector.noise.repeats import Repeat, repeats_named
 
 if TYPE_CHECKING:
-    from qinspect.inspector.calibrate.stored import Calibration
+    from qinspect.inspector.calibration.stored import Calibration
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def sources_of(a: Format, b: Format, noise: Sequence[str] = (), run: str | None 
     alpha = declared_alpha(a)
     repeats = repeats_named(noise, None if alpha is None else alpha.value) if noise else ()
     if run is not None:
-        from qinspect.inspector.calibrate.stored import calibration_named
+        from qinspect.inspector.calibration.stored import calibration_named
 
         return Sources(repeats, calibration_named(run), run)
     found = _at_hand(a) or _at_hand(b)
@@ -94,7 +94,7 @@ def _at_hand(fmt: Format) -> tuple[str, Calibration] | None:
     data = provenance_of(fmt).get("data")
     if not isinstance(data, dict):
         return None
-    from qinspect.inspector.calibrate.stored import Calibration, calibration_folder
+    from qinspect.inspector.calibration.stored import Calibration, calibration_folder
     from qinspect.inspector.runs import list_runs
 
     try:
@@ -116,7 +116,7 @@ def _at_hand(fmt: Format) -> tuple[str, Calibration] | None:
 
 
 def _of_data(folder: Path, data: dict[str, Any]) -> bool:
-    from qinspect.inspector.calibrate.records import RESULT
+    from qinspect.inspector.calibration.layout import RESULT
 
     try:
         return bool(json.loads((folder / RESULT).read_bytes())["data"] == data)

@@ -9,17 +9,10 @@ from typing import Annotated, Literal
 import numpy as np
 from cyclopts import Parameter
 
+from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.printing import (
-    PIPE_WIDTH,
-    AsJson,
-    print_json,
-    print_text,
-    terminal_width,
-    with_meter,
-    write_safe,
-)
+from qinspect.inspector.printing import PIPE_WIDTH, print_json, print_text, terminal_width, with_meter, write_safe
 from qinspect.inspector.verify import report
 from qinspect.inspector.verify.activations import (
     EXACT_VALUES,

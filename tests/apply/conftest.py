@@ -22,8 +22,8 @@ class Own:
 
 @pytest.fixture(scope="session")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
-    from qinspect.inspector.calibrate.settings import Settings
     from qinspect.inspector.calibrate.work import calibrate
+    from qinspect.inspector.calibration.settings import Settings
     from qinspect.inspector.demo import MODEL
 
     folder = tmp_path_factory.mktemp("own")

@@ -128,8 +128,8 @@ def test_a_model_whose_names_have_a_root(apply: Apply, tmp_path: Path, capsys: p
     """`model.layers.0...` in the run, `layers.0...` as a role."""
     from small_models import saved_ids, saved_model
 
-    from qinspect.inspector.calibrate.settings import Settings
     from qinspect.inspector.calibrate.work import calibrate
+    from qinspect.inspector.calibration.settings import Settings
 
     model, ids = saved_model(tmp_path / "llama", "llama"), saved_ids(tmp_path / "ids.json", [30] * 3)
     made = Settings(str(model), data=str(ids), device="cpu", alphas=(0.9, 0.99), out=str(tmp_path / "out"))
@@ -190,7 +190,7 @@ def test_a_rule_and_points_of_ones_own(apply: Apply, own: Own, tmp_path: Path) -
 
 @pytest.mark.parametrize("rule", ["mse", "entropy", "absmax"])
 def test_rules_without_alpha(apply: Apply, own: Own, tmp_path: Path, rule: str) -> None:
-    from qinspect.inspector.calibrate.stored import Calibration
+    from qinspect.inspector.calibration.stored import Calibration
     from qinspect.inspector.distribution import entropy_optimal_scale, mse_optimal_scale
 
     found = apply.json(

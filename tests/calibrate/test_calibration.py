@@ -17,15 +17,15 @@ import transformers
 from small_models import saved_ids, saved_model
 from torch import Tensor, nn
 
-from qinspect.inspector.calibrate.models.load import open_model
-from qinspect.inspector.calibrate.settings import Settings
 from qinspect.inspector.calibrate.work import calibrate
+from qinspect.inspector.calibration.settings import Settings
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.demo import MODEL
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.errors import CannotOpen, CannotRead, UsageError
 from qinspect.inspector.formats import format_of
+from qinspect.inspector.models.load import open_model
 
 SETTINGS = Settings(str(MODEL), samples=5, seq_len=24, device="cpu")
 CPU = torch.device("cpu")

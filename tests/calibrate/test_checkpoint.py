@@ -219,6 +219,6 @@ def test_points_follow_the_root_of_what_they_belong_to(tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_imports_torch() -> None:
-    code = "import sys, qinspect.inspector.calibrate.checkpoint, qinspect.inspector.calibrate.data"
+    code = "import sys, qinspect.inspector.calibrate.checkpoint, qinspect.inspector.samples.data"
     heavy = {"torch", "transformers", "tokenizers", "datasets", "pyarrow", "zstandard"}
     subprocess.run([sys.executable, "-c", f"{code}\nassert not {heavy} & set(sys.modules)"], check=True)

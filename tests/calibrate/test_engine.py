@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from qinspect.inspector.calibrate.engine import Pass, Progress, batches, find_points
 from qinspect.inspector.calibrate.grouped import GroupedAbsmax
-from qinspect.inspector.calibrate.memory import Need
 from qinspect.inspector.calibrate.shards import Shards
 from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.models.memory import Need
 
 ORDER = ("lin:input", "lin:output", "late:input", "state:input")
 

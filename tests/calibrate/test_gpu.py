@@ -16,12 +16,12 @@ from qinspect.inspector.calibrate.counting import Counter
 from qinspect.inspector.calibrate.engine import Pass, Progress, find_points
 from qinspect.inspector.calibrate.graphs import Graph, Graphs
 from qinspect.inspector.calibrate.grouped import GroupedAbsmax
-from qinspect.inspector.calibrate.models.load import open_model
-from qinspect.inspector.calibrate.settings import Settings
 from qinspect.inspector.calibrate.shards import Shards
 from qinspect.inspector.calibrate.work import calibrate
+from qinspect.inspector.calibration.settings import Settings
 from qinspect.inspector.demo import MODEL
 from qinspect.inspector.distribution import DistributionFile
+from qinspect.inspector.models.load import open_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from run_processes import begin, ended, kill_all, until
 
-from qinspect.inspector.calibrate.settings import Settings
 from qinspect.inspector.calibrate.work import calibrate
+from qinspect.inspector.calibration.settings import Settings
 from qinspect.inspector.cli import main
 from qinspect.inspector.demo import MODEL
 from qinspect.inspector.logs import summarize
@@ -94,7 +94,7 @@ def test_what_an_earlier_run_holds_is_not_run(tmp_path: Path, capsys: pytest.Cap
 
 def test_what_is_resumed_is_said_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By this program, whatever program the earlier run names, and with settings that a calibration has."""
-    from qinspect.inspector.runs import commands
+    from qinspect.inspector.runs import cli as commands
 
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nexit 1\n")

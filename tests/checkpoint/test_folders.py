@@ -11,12 +11,11 @@ import pytest
 import torch
 from hostile import floats, refused
 
-from qinspect.inspector import payload
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.compare import compare
+from qinspect.inspector.compare import compare, payload
+from qinspect.inspector.compare.report import comparison_text, scale_table
 from qinspect.inspector.errors import BrokenFile, CannotOpen
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.report import comparison_text, scale_table
 
 
 def pickled(path: Path, **values: Sequence[float]) -> Path:

@@ -16,12 +16,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from qinspect.inspector import payload
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.compare import Comparison, Status, WeightPair, compare
+from qinspect.inspector.compare import Comparison, Status, WeightPair, compare, payload
 from qinspect.inspector.compare.deviation import cast_of, deviation_of
+from qinspect.inspector.compare.report import comparison_text, scale_table
 from qinspect.inspector.formats import Format, format_of
-from qinspect.inspector.report import comparison_text, scale_table
 
 Array = NDArray[Any]
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Comparison, ScalePair, Status, WeightPair, compare
+from qinspect.inspector.compare.paired_tree import build_paired_tree, place_scales, place_weights
 from qinspect.inspector.formats import Format, format_of
-from qinspect.inspector.paired_tree import build_paired_tree, place_scales, place_weights
 from qinspect.inspector.roles import Roles, strip_root
 
 Tensors = dict[str, torch.Tensor]

@@ -18,7 +18,7 @@ from commands import Command
 from whence_cases import calibration, ema, largest, name, scales_of, streams
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance
-from qinspect.inspector.calibrate.shards import TABLES
+from qinspect.inspector.calibration.layout import TABLES
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.explain import report

@@ -21,7 +21,7 @@ from qinspect.inspector.compare import Status, compare
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.formats import Format, Kind, format_of
 from qinspect.inspector.formats.torch_quantized import TorchQuantizedFormat
-from qinspect.inspector.inspection import inspect_entry
+from qinspect.inspector.values.inspection import inspect_entry
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 both_kinds = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

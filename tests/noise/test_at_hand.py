@@ -10,7 +10,7 @@ import pytest
 from commands import Command
 from noise_cases import ALPHAS, MIN_MAX, at_hand, checkpoint, samples, scales
 
-from qinspect.inspector.calibrate.shards import TABLES
+from qinspect.inspector.calibration.layout import TABLES
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
 from qinspect.inspector.compare import compare

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, PERMUTED, Driver, open_app
 
+from qinspect.inspector.compare.paired_tree import PairedNode
 from qinspect.inspector.compare.results import CopyProblem, Status, WeightPair
-from qinspect.inspector.paired_tree import PairedNode
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.widgets.tree import _found
 

@@ -21,10 +21,10 @@ from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, ope
 from rich.text import Text
 from safetensors.torch import save_file
 
-from qinspect.inspector import stored_values as counting
-from qinspect.inspector.clipping import Gauge, Marker, Point
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import quamba_percentile
+from qinspect.inspector.values import stored_values as counting
+from qinspect.inspector.values.clipping import Gauge, Marker, Point
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, Action, key_text
 from qinspect.tui.distribution import weights
 from qinspect.tui.distribution.alphas import STEPS, parsed, stepped

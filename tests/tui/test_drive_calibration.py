@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drive_calibration import drive
 
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.calibration.stored import Calibration
 
 
 def test_a_calibration_survives_its_screen_and_ends_in_a_comparison(tmp_path: Path) -> None:

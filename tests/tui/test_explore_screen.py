@@ -14,11 +14,11 @@ import pytest
 import whence_cases as cases
 from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, open_app
 
-from qinspect.inspector.calibrate.stored import Calibration
-from qinspect.inspector.explore import kept
-from qinspect.inspector.explore.alphas import ALPHAS, nearest
-from qinspect.inspector.explore.kept import FILE
-from qinspect.inspector.explore.rules import RULES
+from qinspect.inspector.alpha.sweep import kept
+from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest
+from qinspect.inspector.alpha.sweep.kept import FILE
+from qinspect.inspector.alpha.sweep.rules import RULES
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.tui.actions import EXPLORE_ACTIONS, Action, key_text
 from qinspect.tui.explore.state import SORTS, Explorer
 from qinspect.tui.explore.wanted import Wanted, wanted_of

@@ -17,7 +17,7 @@ from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, ope
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
 from textual.widgets import Input
 
-from qinspect.inspector.calibrate.stored import open_calibration
+from qinspect.inspector.calibration.stored import open_calibration
 from qinspect.inspector.logs import LogLine
 from qinspect.inspector.runs import Run, State, list_runs, ourselves
 from qinspect.tui import start

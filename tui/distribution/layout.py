@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.clipping import ErrorCurve
 from qinspect.inspector.distribution import LogHistogram, log_histogram
 from qinspect.inspector.distribution.quantization import q_max
 from qinspect.inspector.text import count
+from qinspect.inspector.values.clipping import ErrorCurve
 from qinspect.tui.distribution import drawing, readings
 from qinspect.tui.distribution.axis import Axis
 from qinspect.tui.distribution.source import Chart, Series

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from qinspect.inspector.clipping import Gauge, Marker, Reading, Span
 from qinspect.inspector.distribution import AlphaInterval
 from qinspect.inspector.text import count, number, some
+from qinspect.inspector.values.clipping import Gauge, Marker, Reading, Span
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Series
 from qinspect.tui.labels import side_by_side

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from qinspect.inspector.calibrate.stored import Calibration
-from qinspect.inspector.clipping import Gauge, Marker, Point
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.observers import Quantile, Rule
 from qinspect.inspector.text import number, some
+from qinspect.inspector.values.clipping import Gauge, Marker, Point
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from qinspect.inspector.clipping import ErrorCurve, Gauge
+from qinspect.inspector.values.clipping import ErrorCurve, Gauge
 
 Check = Callable[[str, int, int], None]
 """check(what is done, done, total), called between pieces; raises where nobody waits any more."""

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qinspect.inspector.checkpoint import Tensor
-from qinspect.inspector.clipping import Gauge, Point
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.observers import Quantile, Rule
 from qinspect.inspector.roles import strip_root
-from qinspect.inspector.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.inspector.text import dims, natural_key
+from qinspect.inspector.values.clipping import Gauge, Point
+from qinspect.inspector.values.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
 from qinspect.tui.histograms import weight_of
 
 if TYPE_CHECKING:
+    from qinspect.inspector.compare.paired_tree import PairedNode
     from qinspect.inspector.compare.results import ScalePair
     from qinspect.inspector.distribution import MagnitudeTable
-    from qinspect.inspector.paired_tree import PairedNode
     from qinspect.tui.session import Session
 
 RULE = Rule(Quantile(1.0, "float64"), "pooled", clamp=0.0)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.explore.alphas import ALPHAS, DECADES, LEAST, THUMB, nearest, stretched
-from qinspect.inspector.explore.grid import Numbers
-from qinspect.inspector.explore.rules import BITS
-from qinspect.inspector.explore.wording import about, alpha_text, decibels, lies, lies_about, share
+from qinspect.inspector.alpha.sweep.alphas import ALPHAS, DECADES, LEAST, THUMB, nearest, stretched
+from qinspect.inspector.alpha.sweep.grid import Numbers
+from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.wording import about, alpha_text, decibels, lies, lies_about, share
 from qinspect.inspector.text import count, some
 from qinspect.tui.distribution import drawing
 from qinspect.tui.distribution.layout import GUTTER, plot_labels

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rich.style import Style
 from rich.text import Text
 
-from qinspect.inspector.explore.kinds import Matrix, matrix
-from qinspect.inspector.explore.wording import decibels
+from qinspect.inspector.alpha.sweep.kinds import Matrix, matrix
+from qinspect.inspector.alpha.sweep.wording import decibels
 from qinspect.tui.explore.state import Explorer
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Rgb

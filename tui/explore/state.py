@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.calibrate.stored import Calibration
-from qinspect.inspector.clipping import Reading
-from qinspect.inspector.explore.alphas import ALPHAS, nearest, on_grid
-from qinspect.inspector.explore.best import Best, best, best_of_point
-from qinspect.inspector.explore.grid import Grid, Numbers
-from qinspect.inspector.explore.one import default_rule
-from qinspect.inspector.explore.placed import Placed, Stored, placed
-from qinspect.inspector.explore.rules import BITS, RULES
+from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest, on_grid
+from qinspect.inspector.alpha.sweep.best import Best, best, best_of_point
+from qinspect.inspector.alpha.sweep.grid import Grid, Numbers
+from qinspect.inspector.alpha.sweep.one import default_rule
+from qinspect.inspector.alpha.sweep.placed import Placed, Stored, placed
+from qinspect.inspector.alpha.sweep.rules import BITS, RULES
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.text import natural_key
+from qinspect.inspector.values.clipping import Reading
 
 SORTS = ("forward", "point", "scale", "clipped", "lost", "best alpha")
 ExactKey = tuple[int, str, float]

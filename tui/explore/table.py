@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from qinspect.inspector.explore.report import INSTEAD
-from qinspect.inspector.explore.rules import BITS
-from qinspect.inspector.explore.wording import alpha_text, decibels, lies_about, share
+from qinspect.inspector.alpha.sweep.report import INSTEAD
+from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels, lies_about, share
 from qinspect.inspector.text import number
 from qinspect.tui.explore.state import Explorer
 from qinspect.tui.glyphs import Glyphs

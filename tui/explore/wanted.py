@@ -39,7 +39,7 @@ def wanted_of(words: Sequence[str]) -> Wanted | None:
 
 
 def _checked(run: str, given: dict[str, str]) -> Wanted | None:
-    from qinspect.inspector.explore.rules import RULES
+    from qinspect.inspector.alpha.sweep.rules import RULES
 
     rule, bits = given.get("--rule"), given.get("--bits", "8")
     try:

@@ -15,8 +15,8 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
 
+from qinspect.inspector.compare.paired_tree import PairedTree
 from qinspect.inspector.compare.results import ScalePair
-from qinspect.inspector.paired_tree import PairedTree
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import count, size
 from qinspect.tui.actions import bindings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual import on, work
 from textual.worker import get_current_worker
 
+from qinspect.inspector.compare.paired_tree import place_scales, place_weights
 from qinspect.inspector.compare.results import ScalePair
-from qinspect.inspector.paired_tree import place_scales, place_weights
 from qinspect.inspector.text import size
 from qinspect.tui.names import shown
 from qinspect.tui.rows import BY_VALUE, Values

@@ -6,9 +6,9 @@ from functools import partial
 
 from textual import on
 
-from qinspect.inspector.explore.alphas import ALPHAS, LEAST, THUMB
-from qinspect.inspector.explore.rules import BITS, RULES
-from qinspect.inspector.explore.wording import alpha_text
+from qinspect.inspector.alpha.sweep.alphas import ALPHAS, LEAST, THUMB
+from qinspect.inspector.alpha.sweep.rules import BITS, RULES
+from qinspect.inspector.alpha.sweep.wording import alpha_text
 from qinspect.inspector.text import columns, shell_words
 from qinspect.tui.actions import keys_now
 from qinspect.tui.distribution.alphas import parsed

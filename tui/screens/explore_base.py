@@ -14,13 +14,13 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from qinspect.inspector.calibrate.stored import Calibration
+from qinspect.inspector.alpha.sweep.kept import opened
+from qinspect.inspector.alpha.sweep.one import ExactPoint
+from qinspect.inspector.alpha.sweep.placed import stored_scales
+from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.explore.kept import opened
-from qinspect.inspector.explore.one import ExactPoint
-from qinspect.inspector.explore.placed import stored_scales
-from qinspect.inspector.explore.rules import BITS
-from qinspect.inspector.explore.wording import alpha_text, decibels
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.text import some
 from qinspect.tui.actions import EXPLORE_ACTIONS, bindings

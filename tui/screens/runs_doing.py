@@ -25,7 +25,7 @@ from qinspect.tui.screens.confirm import ConfirmScreen
 from qinspect.tui.screens.runs_base import RunsBase
 
 if TYPE_CHECKING:
-    from qinspect.inspector.calibrate.stored import Calibration
+    from qinspect.inspector.calibration.stored import Calibration
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json", "*.pt", "*.pth")
 
@@ -143,7 +143,7 @@ class RunsDoing(RunsBase):
         """The distributions that a calibration recorded, from the chosen point on. Imported now: they need numpy."""
         if self.shown is None:
             return
-        from qinspect.inspector.calibrate.stored import open_calibration
+        from qinspect.inspector.calibration.stored import open_calibration
         from qinspect.tui.distribution.run_points import RunSource
         from qinspect.tui.screens.distribution import DistributionScreen
 
@@ -163,7 +163,7 @@ class RunsDoing(RunsBase):
         """The form of `apply`, for any alpha."""
         if self.shown is None:
             return
-        from qinspect.inspector.calibrate.stored import open_calibration
+        from qinspect.inspector.calibration.stored import open_calibration
 
         try:
             calibration = open_calibration(self.shown.run)
@@ -175,7 +175,7 @@ class RunsDoing(RunsBase):
 
     def _ask_to_apply(self, run: Run, calibration: Calibration, alpha: float | None = None) -> None:
         """The form of `apply` for a calibration: into the first checkpoint that it wrote, unless another is typed."""
-        from qinspect.inspector.calibrate.recipes import short
+        from qinspect.inspector.calibration.recipes import short
 
         values = {"run": run.id, "cwd": run.spec.cwd}
         for to in calibration.checkpoints[:1]:
@@ -190,7 +190,7 @@ class RunsDoing(RunsBase):
         """Every alpha of a calibration. Imported now: it needs numpy."""
         if self.shown is None:
             return
-        from qinspect.inspector.calibrate.stored import open_calibration
+        from qinspect.inspector.calibration.stored import open_calibration
         from qinspect.tui.explore.wanted import Wanted
         from qinspect.tui.screens.explore import ExploreScreen
 
@@ -227,7 +227,7 @@ class RunsDoing(RunsBase):
 
 def outputs_of(seen: Seen, feed: Feed | None) -> list[Path]:
     """All models that the run is known to have made: a calibration's checkpoints, else what its log says."""
-    from qinspect.inspector.calibrate.stored import calibration_folder, open_calibration
+    from qinspect.inspector.calibration.stored import calibration_folder, open_calibration
 
     if calibration_folder(seen.run) is not None:
         try:

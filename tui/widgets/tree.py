@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qinspect.inspector.compare.paired_tree import Badge, Finding, PairedNode, PairedTree
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
-from qinspect.inspector.paired_tree import Badge, Finding, PairedNode, PairedTree
 from qinspect.inspector.text import percent, share
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill

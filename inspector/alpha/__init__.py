@@ -1,0 +1,2 @@
+"""Alpha, both ways: `sweep`, what every alpha does to every point of a calibration; `recover`, which alpha made a
+checkpoint's scales."""

@@ -1,0 +1,37 @@
+"""`qinspect whence`. docs/cli.md is its contract, docs/whence.md says what the answers mean."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from qinspect.inspector.alpha.recover import report
+from qinspect.inspector.alpha.recover.findings import Findings, whence
+from qinspect.inspector.alpha.recover.verdict import verdict_of
+from qinspect.inspector.arguments import AsJson, opened_model
+from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
+from qinspect.inspector.printing import Meter, print_answer, with_meter
+
+
+def whence_command(
+    checkpoint: Annotated[str, Parameter(help="A quantized checkpoint.")],
+    /,
+    *,
+    run: Annotated[str, Parameter(help=RUN_HELP)],
+    as_json: AsJson = False,
+) -> int:
+    """Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."""
+    calibration = calibration_named(run)
+
+    def work(meter: Meter) -> Findings:
+        fmt = opened_model(checkpoint, meter)
+        return whence(calibration, fmt, lambda d, t: meter("solving for alpha", d, t))
+
+    try:
+        found = with_meter(work)
+    finally:
+        calibration.close()
+    verdict = verdict_of(found)
+    print_answer(as_json, lambda: report.payload(found, verdict), lambda width: report.text(found, verdict, width))
+    return 0

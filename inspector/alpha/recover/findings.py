@@ -1,0 +1,307 @@
+"""The question put to every scale: with which rule, and at which alphas, do the tables of the run give it?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qinspect.inspector.alpha.recover.agreement import Agreement, Interval, agree, hull
+from qinspect.inspector.alpha.recover.candidates import CANDIDATES, Candidate
+from qinspect.inspector.alpha.recover.spread import Spread
+from qinspect.inspector.calibration.stored import Calibration
+from qinspect.inspector.distribution import MagnitudeTable
+from qinspect.inspector.errors import CannotRead, UnknownKey
+from qinspect.inspector.formats import Format, Kind, ScaleRecord
+from qinspect.inspector.noise.draws import Draws
+from qinspect.inspector.observers import Absmax, Rule, quamba_absmax
+
+TOLERANCES = (0.0, 1e-4, 2e-3)
+"""Relative differences that are looked at, one after another. 0: the same tables give the same scale, to the roundings
+of float32. 1e-4: the same calibration on another machine; a GPU's repeats differ by up to 3.3e-5, most scales of the
+fixtures' calibration by Quamba from ours by less than 4.4e-5. 2e-3: two steps of a float16, by which a single
+activation, and so a maximum, can be rounded another way there."""
+
+Progress = Callable[[int, int], None]
+_BITS = re.compile(r"int(\d{1,2})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one rule says of one scale: the alphas that give it, None where none does.
+
+    within: at each of TOLERANCES. order, data: if the samples came in another order, or were others (see spread.py),
+    None too where that was not asked or cannot be.
+    """
+
+    within: tuple[Interval | None, ...]
+    order: Interval | None = None
+    data: Interval | None = None
+
+    @property
+    def tolerance(self) -> float | None:
+        """The least at which some alpha gives the scale."""
+        return next((t for t, i in zip(TOLERANCES, self.within, strict=True) if i), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PointFinding:
+    """A scale that a percentile may have made. min_max: the largest |x| of the run gives it. fits: by rule, those that
+    the tables can answer for. n_samples: tables of samples, 0 where they were not kept apart."""
+
+    role: str
+    key: str
+    stored: float
+    n_samples: int
+    min_max: bool
+    fits: Mapping[str, Fit]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFinding:
+    """What one rule says of all points that can be asked. within: at each of TOLERANCES. order, data: None where they
+    were not asked."""
+
+    candidate: Candidate
+    within: tuple[Agreement, ...]
+    order: Agreement | None = None
+    data: Agreement | None = None
+
+    @property
+    def n_points(self) -> int:
+        """Points that can be asked."""
+        return self.within[0].n_points
+
+    @property
+    def level(self) -> int | None:
+        """Number of the least of TOLERANCES at which one alpha will do for every point."""
+        return next((i for i, a in enumerate(self.within) if a.unanimous), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A scale that no alpha reaches, by its format: the largest |x| of the run beside it. Where they are equal, model
+    and data are the same."""
+
+    role: str
+    stored: float
+    expected: float
+
+    @property
+    def equal(self) -> bool:
+        """To the bit, as float32."""
+        return bool(np.float32(self.stored) == np.float32(self.expected))
+
+    @property
+    def apart(self) -> float:
+        """Relative difference from the run, without sign."""
+        return abs(self.stored / self.expected - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Scales that were not asked: how many, and why, a clause that a sentence about them begins with."""
+
+    why: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that is known of a checkpoint's scales. rules: the best first, only those that some point can answer
+    for. n_activations: scales of activations in the file."""
+
+    checkpoint: str
+    description: str
+    calibration: str
+    recipe: str
+    n_activations: int
+    points: tuple[PointFinding, ...]
+    rules: tuple[RuleFinding, ...]
+    references: tuple[Reference, ...]
+    unasked: tuple[Unasked, ...]
+
+    @property
+    def same_data(self) -> bool | None:
+        """Whether most scales that no alpha reaches equal the run's; None where there are none."""
+        return None if not self.references else 2 * sum(r.equal for r in self.references) > len(self.references)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A scale, what it stands for, and the tables of its point."""
+
+    record: ScaleRecord
+    stored: float
+    bits: int
+    tables: tuple[MagnitudeTable, ...]
+    pooled: MagnitudeTable
+    kept_apart: bool
+
+    @property
+    def w_max(self) -> float:
+        """The range that the scale is of."""
+        return self.stored * ((1 << (self.bits - 1)) - 1)
+
+    def can_use(self, candidate: Candidate) -> bool:
+        return candidate.can_use(self.tables, self.kept_apart)
+
+
+def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None, chance: bool = True) -> Findings:
+    """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
+
+    Raises as `refuse_another_model`, BrokenFile where tables are damaged.
+    """
+    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
+    asked, references, unasked = _sorted_out(calibration, fmt, records)
+    fits: dict[str, dict[str, Fit]] = {}
+    for i, a in enumerate(asked):
+        if progress:
+            progress(i, len(asked))
+        fits[a.record.role] = {c.name: _fit(c, a) for c in CANDIDATES if a.can_use(c)}
+    rules = _with_chance(asked, fits, _rules(fits)) if chance else _rules(fits)
+    points = (
+        PointFinding(
+            a.record.role, a.record.key, a.stored, len(a.tables) if a.kept_apart else 0,
+            _is_min_max(calibration, a), fits[a.record.role],
+        )
+        for a in asked
+    )  # fmt: skip
+    return Findings(
+        str(fmt.checkpoint.path), fmt.description, str(calibration.folder), calibration.recipe, len(records),
+        tuple(points), tuple(rules), tuple(references), tuple(Unasked(w, tuple(r)) for w, r in unasked.items()),
+    )  # fmt: skip
+
+
+def _sorted_out(
+    calibration: Calibration, fmt: Format, records: list[ScaleRecord]
+) -> tuple[list[_Asked], list[Reference], dict[str, list[str]]]:
+    asked: list[_Asked] = []
+    references: list[Reference] = []
+    unasked: dict[str, list[str]] = {}
+    refuse_another_model(calibration, fmt, records)
+    for r in records:
+        why = _why_not(calibration, r)
+        if not why:
+            try:
+                values = np.asarray(fmt.values(r), np.float64)
+            except CannotRead as e:
+                why = f"cannot be read ({e.problem})"
+            else:
+                stored = float(values.reshape(-1)[0]) if values.size == 1 else 0.0
+                if not (np.isfinite(stored) and stored > 0):
+                    why = "no positive number is stored"
+        if why:
+            unasked.setdefault(why, []).append(r.role)
+        elif r.alpha_sensitive is False:
+            references.append(Reference(r.role, stored, _min_max(calibration, r.role, bits_of(r)).scale(
+                [calibration.pooled(r.role)])))  # fmt: skip
+        else:
+            tables = tuple(calibration.tables(r.role))
+            pooled, kept_apart = calibration.pooled(r.role), calibration.keeps_samples(r.role)
+            asked.append(_Asked(r, stored, bits_of(r), tables, pooled, kept_apart))
+    return asked, references, unasked
+
+
+def refuse_another_model(calibration: Calibration, fmt: Format, records: Sequence[ScaleRecord]) -> None:
+    """Raises UnknownKey where more than a third of the scales are of no point of the run."""
+    known = [r for r in records if r.role in calibration]
+    if 3 * len(known) < 2 * len(records):
+        stranger = next(r for r in records if r.role not in calibration)
+        raise UnknownKey(
+            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
+            file=calibration.path, key=stranger.role, expected="the points of one model",
+            found=f"{next(iter(calibration.points))} and {len(calibration.points) - 1} others",
+            cure="Calibrate the model that the checkpoint was made from, by the recipe of its library.",
+        )  # fmt: skip
+
+
+def references_of(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
+    """The scales that no alpha reaches: a fingerprint of model and data. Raises as `whence` does."""
+    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
+    refuse_another_model(calibration, fmt, records)
+    fixed = [r for r in records if r.alpha_sensitive is False and r.role in calibration]
+    return tuple(_sorted_out(calibration, fmt, fixed)[1])
+
+
+def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
+    """Why a scale is neither asked for its alpha nor a reference; empty where it is one of them."""
+    if int(np.prod(record.shape)) != 1:
+        return "one scale a group: min-max, no alpha"
+    if record.role not in calibration:
+        return "no point of the run"
+    if not calibration.pooled(record.role).n:
+        return "the run saw no value there"
+    return ""
+
+
+def _min_max(calibration: Calibration, role: str, bits: int) -> Rule:
+    dtype = calibration.point(role).dtype
+    rule = quamba_absmax(dtype)  # type: ignore[arg-type]
+    return Rule(rule.statistic, rule.reducer, bits, rule.clamp, rule.arithmetic)
+
+
+def _is_min_max(calibration: Calibration, asked: _Asked) -> bool:
+    """Whether the largest |x| gives the scale, in the arithmetic of the point or in float32."""
+    pooled = [calibration.pooled(asked.record.role)]
+    in_float32 = Rule(Absmax(1e-5), "max", asked.bits)
+    rules = (_min_max(calibration, asked.record.role, asked.bits), in_float32)
+    return any(np.float32(rule.scale(pooled)) == np.float32(asked.stored) for rule in rules)
+
+
+def bits_of(record: ScaleRecord) -> int:
+    """Bits of a code of the scale, by its scheme; 8 where that does not say."""
+    found = _BITS.search(record.scheme)
+    return int(found[1]) if found and 2 <= int(found[1]) <= 16 else 8
+
+
+def _fit(candidate: Candidate, asked: _Asked) -> Fit:
+    tables = (asked.pooled,) if candidate.is_pooled else asked.tables
+    found = candidate.alphas(tables, asked.stored, asked.bits, TOLERANCES)
+    return Fit(tuple(None if i is None else Interval(i.low, i.high) for i in found))
+
+
+def _rules(fits: Mapping[str, Mapping[str, Fit]]) -> list[RuleFinding]:
+    """Each rule that some point can answer for, the best first."""
+    found = []
+    for c in CANDIDATES:
+        of_rule = {role: by_rule[c.name] for role, by_rule in fits.items() if c.name in by_rule}
+        if of_rule:
+            of_tolerances = range(len(TOLERANCES))
+            within = tuple(agree({role: f.within[i] for role, f in of_rule.items()}) for i in of_tolerances)
+            found.append(RuleFinding(c, within))
+    return sorted(found, key=_merit)
+
+
+def _merit(rule: RuleFinding) -> tuple[int, int, int]:
+    """Small for a rule that fits closely, then for one that fits at many points."""
+    level = len(TOLERANCES) if rule.level is None else rule.level
+    return level, -rule.within[-1].n_agreeing, -rule.n_points
+
+
+def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: list[RuleFinding]) -> list[RuleFinding]:
+    """The rules, and the fits, with what another order and other samples leave."""
+    apart = [a for a in asked if a.kept_apart and len(a.tables) > 1]
+    draws = {n: Draws(n) for n in {len(a.tables) for a in apart}}
+    for a in apart:
+        spread = Spread(a.tables, draws[len(a.tables)], len(apart))
+        by_rule = fits[a.record.role]
+        for r in rules:
+            fit = by_rule.get(r.candidate.name)
+            if fit is not None:
+                order, data = spread.of_order(r.candidate, a.w_max), spread.of_data(r.candidate, a.w_max)
+                by_rule[r.candidate.name] = Fit(fit.within, order, hull(order, data))
+    found = []
+    for r in rules:
+        of_rule = {a.record.role: fits[a.record.role].get(r.candidate.name) for a in apart}
+        orders = {role: f.order for role, f in of_rule.items() if f}
+        others = {role: f.data for role, f in of_rule.items() if f}
+        found.append(
+            RuleFinding(
+                r.candidate, r.within, agree(orders) if orders and r.candidate.depends_on_order else None,
+                agree(others) if others else None,
+            )
+        )  # fmt: skip
+    return found

@@ -1,0 +1,152 @@
+"""Where scales come from as text and as the JSON of `qinspect whence --json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qinspect.inspector.alpha.recover.agreement import Agreement, Interval
+from qinspect.inspector.alpha.recover.findings import TOLERANCES, Findings, Fit, PointFinding, RuleFinding
+from qinspect.inspector.alpha.recover.spread import COVERAGE
+from qinspect.inspector.alpha.recover.verdict import Verdict, bounds, off
+from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.table import Column, Table
+from qinspect.inspector.text import number
+
+Json = dict[str, Any]
+_POINTS = (
+    *(Column("scale"), Column("stored", True), Column("samples", True, drop=2)),
+    *(Column("alpha", True), Column("fit"), Column("other samples", True, drop=1)),
+)
+_RULES = (
+    *(Column("rule"), Column("points", True), Column("alpha", True)),
+    *(Column("fit"), Column("other samples", True, drop=1)),
+)
+
+
+def text(f: Findings, v: Verdict, width: int | None) -> str:
+    """The report for people. width: columns of the terminal, None for a pipe."""
+    w = width or PIPE_WIDTH
+    lines = [
+        *folded("checkpoint  ", f"{f.checkpoint}, {f.description}", w),
+        *folded("run         ", f"{f.calibration}, recipe {f.recipe}", w), "",
+        *folded("VERDICT  ", f"{v.text} [{v.kind}]", w),
+    ]  # fmt: skip
+    for sentence in v.evidence:
+        lines += folded("         ", sentence, w)
+    if v.cure:
+        lines += folded("  next   ", v.cure, w)
+    if f.rules:
+        shown = f.rules[0]
+        lines += ["", "RULES", table_text(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
+        for r in f.rules:
+            lines += folded(f"  {r.candidate.name}: ", r.candidate.says, w)
+        rows = [_point_cells(p, p.fits.get(shown.candidate.name)) for p in f.points]
+        lines += [
+            "",
+            *folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
+            table_text(Table(_POINTS, rows), width),
+        ]
+    return "\n".join(lines)
+
+
+def table_text(table: Table, width: int | None) -> str:
+    """A table without its empty columns: as wide as the terminal, unfolded in a pipe."""
+    kept = table.without_empty()
+    return kept.rich(width) if width else kept.text()
+
+
+def _rule_cells(r: RuleFinding) -> list[str]:
+    """At the least tolerance at which all points agree, else at the greatest."""
+    a = r.within[-1 if r.level is None else r.level]
+    fit = "refuted" if r.level is None else off(TOLERANCES[r.level])
+    alpha = "" if a.interval is None else bounds(a.interval)
+    return [r.candidate.name, f"{a.n_agreeing} of {a.n_points}", alpha, fit, _shared(r.data)]
+
+
+def _shared(a: Agreement | None) -> str:
+    if a is None:
+        return ""
+    return bounds(a.interval) if a.unanimous and a.interval else f"{a.n_agreeing} of {a.n_points} agree"
+
+
+def _point_cells(p: PointFinding, fit: Fit | None) -> list[str]:
+    samples = str(p.n_samples) if p.n_samples else ""
+    if p.min_max:
+        return [p.role, number(p.stored), samples, "", "largest |x|", ""]
+    if fit is None:
+        return [p.role, number(p.stored), samples, "", "not asked", ""]
+    first = next((i for i in fit.within if i), None)
+    alpha = "" if first is None else bounds(first)
+    how = "no alpha" if fit.tolerance is None else off(fit.tolerance)
+    return [p.role, number(p.stored), samples, alpha, how, bounds(fit.data) if fit.data else ""]
+
+
+def payload(f: Findings, v: Verdict) -> Json:
+    """The object of --json."""
+    return {
+        "schema": "qinspect.whence/1",
+        "checkpoint": f.checkpoint,
+        "format": f.description,
+        "run": f.calibration,
+        "recipe": f.recipe,
+        "tolerances": list(TOLERANCES),
+        "coverage": COVERAGE,
+        "verdict": {
+            "kind": v.kind,
+            "text": v.text,
+            "rule": v.rule,
+            "alpha": _interval(v.interval),
+            "tolerance": v.tolerance,
+            "too_wide": v.wide,
+            "evidence": list(v.evidence),
+            "next": v.cure,
+        },
+        "same_data": f.same_data,
+        "rules": [_rule(r) for r in f.rules],
+        "points": [_point(p) for p in f.points],
+        "references": [
+            {"role": r.role, "stored": r.stored, "largest": r.expected, "equal": r.equal} for r in f.references
+        ],
+        "not_asked": [{"why": u.why, "roles": list(u.roles)} for u in f.unasked],
+    }
+
+
+def _rule(r: RuleFinding) -> Json:
+    return {
+        "name": r.candidate.name,
+        "notation": r.candidate.notation,
+        "refuted": r.level is None,
+        "within": [_agreement(a) for a in r.within],
+        "other_order": _agreement(r.order),
+        "other_samples": _agreement(r.data),
+    }
+
+
+def _agreement(a: Agreement | None) -> Json | None:
+    if a is None:
+        return None
+    return {
+        "alpha": _interval(a.interval), "agree": a.n_agreeing, "points": a.n_points, "dissent": list(a.dissent),
+    }  # fmt: skip
+
+
+def _point(p: PointFinding) -> Json:
+    return {
+        "role": p.role,
+        "key": p.key,
+        "stored": p.stored,
+        "samples": p.n_samples,
+        "min_max": p.min_max,
+        "fits": {
+            name: {
+                "within": [_interval(i) for i in fit.within],
+                "other_order": _interval(fit.order),
+                "other_samples": _interval(fit.data),
+            }
+            for name, fit in p.fits.items()
+        },
+    }
+
+
+def _interval(i: Interval | None) -> list[float] | None:
+    return None if i is None else [i.low, i.high]

@@ -1,0 +1,219 @@
+"""What the findings mean, with the evidence, and what to do next. docs/whence.md lists every verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qinspect.inspector.alpha.recover.agreement import Agreement, Interval
+from qinspect.inspector.alpha.recover.findings import TOLERANCES, Findings, RuleFinding
+from qinspect.inspector.alpha.recover.spread import COVERAGE
+from qinspect.inspector.text import magnitude, some
+
+Kind = Literal["recovered", "ambiguous", "most-points", "other-order", "other-data", "min-max", "no-rule", "no-alpha"]
+
+WIDE = 1e-4
+"""An interval wider than this, at whose ends the share beyond w_max differs by more than a factor of 2, is too wide to
+tell alphas apart that anybody would choose between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """kind: stable. text: one sentence or two. rule: name of the rule that it is about. interval: of alpha.
+    tolerance: relative, at which the rule fits, None where chance was needed. wide: the interval says little.
+    evidence: sentences. cure: what to do next."""
+
+    kind: Kind
+    text: str
+    rule: str | None = None
+    interval: Interval | None = None
+    tolerance: float | None = None
+    wide: bool = False
+    evidence: tuple[str, ...] = ()
+    cure: str = ""
+
+
+def verdict_of(f: Findings) -> Verdict:
+    """The one verdict of what was found."""
+    evidence = tuple(_evidence(f))
+    if not f.points:
+        return Verdict("no-alpha", _without_alpha(f), evidence=evidence, cure=_NO_ALPHA_CURE)
+    if all(p.min_max for p in f.points):
+        text = f"The largest |x| of the run is the scale of all {_scales(len(f.points))} that could depend on alpha."
+        return Verdict("min-max", f"{text} No percentile was used.", evidence=evidence, cure=_MIN_MAX_CURE)
+    fitting = [r for r in f.rules if r.level is not None and r.n_points == len(f.points)]
+    best = [r for r in fitting if r.level == fitting[0].level]
+    if best:
+        return _fits(f, best, evidence)
+    return _most(f, evidence) or _by_chance(f, evidence) or _nothing(f, evidence)
+
+
+def is_wide(i: Interval) -> bool:
+    """Whether an interval cannot tell alphas apart that matter."""
+    return i.width > WIDE and 1 - i.low > 2 * (1 - i.high)
+
+
+def bounds(i: Interval) -> str:
+    """The interval in eight decimals: a float32 below 1 has no more."""
+    low, high = f"{i.low:.8f}", f"{i.high:.8f}"
+    return low if low == high else f"{low} .. {high}"
+
+
+def off(tolerance: float) -> str:
+    """How a fit within a tolerance is called."""
+    return f"within {100 * tolerance:g} %" if tolerance else "exactly"
+
+
+def _fits(f: Findings, best: list[RuleFinding], evidence: tuple[str, ...]) -> Verdict:
+    rule, n = best[0], len(f.points)
+    level = rule.level or 0
+    interval = _interval(rule.within[level])
+    names = " and ".join(r.candidate.name for r in best)
+    if len(best) > 1:
+        each = "; ".join(f"{r.candidate.name}: {bounds(_interval(r.within[level]))}" for r in best)
+        one = " One scale alone refutes no rule." if n == 1 else ""
+        text = f"Several rules give {_all(n)} {off(TOLERANCES[level])}: {each}.{one}"
+        cure = "Choose by how the checkpoint was made, or ask a run of more and longer samples."
+        wide = any(is_wide(_interval(r.within[level])) for r in best)
+        text += _WIDE if wide else ""
+        return Verdict("ambiguous", text, names, interval, TOLERANCES[level], wide, evidence, cure)
+    text = f"alpha {bounds(interval)}: the rule {names} gives {_all(n)} {off(TOLERANCES[level])}."
+    wide = is_wide(interval)
+    if wide:
+        text += _WIDE
+    return Verdict("recovered", text, names, interval, TOLERANCES[level], wide, evidence, _WIDE_CURE if wide else "")
+
+
+def _most(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
+    """A rule and an alpha that most points agree on, at least two of them more than not."""
+    for level, tolerance in enumerate(TOLERANCES):
+        rule = max(f.rules, key=lambda r: r.within[level].n_agreeing)
+        a = rule.within[level]
+        if a.interval is None or a.n_agreeing < 3 or 3 * a.n_agreeing < 2 * len(f.points):
+            continue
+        others = ", ".join(a.dissent[:3]) + (f" and {len(a.dissent) - 3} more" if len(a.dissent) > 3 else "")
+        text = (
+            f"alpha {bounds(a.interval)}: the rule {rule.candidate.name} gives {a.n_agreeing} of {len(f.points)} "
+            f"scales {off(tolerance)}; {others} {'is' if len(a.dissent) == 1 else 'are'} of another origin."
+        )
+        cure = "`qinspect show CHECKPOINT ROLE` shows where the others are stored, and their copies."
+        return Verdict(
+            "most-points", text, rule.candidate.name, a.interval, tolerance, is_wide(a.interval), evidence, cure
+        )
+    return None
+
+
+def _by_chance(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
+    """Another order where the data are the same, other data where they are not, or not known to be."""
+    ways: tuple[tuple[Literal["order", "data"], Kind, bool, str, str], ...] = (
+        ("order", "other-order", f.same_data is not False, _OTHER_ORDER, _ORDER_CURE),
+        ("data", "other-data", f.same_data is not True, _OTHER_DATA, _DATA_CURE),
+    )
+    for which, kind, may, says, cure in ways:
+        if may and (found := _chance(f, which)):
+            rule, interval = found
+            wide = is_wide(interval)
+            text = says.format(alpha=f"alpha {bounds(interval)} ({_SURE})", all=_all(len(f.points)), rule=rule)
+            return Verdict(kind, text + (_WIDE if wide else ""), rule, interval, None, wide, evidence, cure)
+    return None
+
+
+def _chance(f: Findings, which: Literal["order", "data"]) -> tuple[str, Interval] | None:
+    """The rule whose points all remain, Quamba's first; else the one whose interval is narrowest."""
+    found = []
+    for r in f.rules:
+        a = r.order if which == "order" else r.data
+        if a is not None and a.unanimous and a.n_points == len(f.points) and a.interval is not None:
+            found.append((not r.candidate.depends_on_order, a.interval.width, r.candidate.name, a.interval))
+    best = min(found, key=lambda x: x[:3], default=None)
+    return None if best is None else (best[2], best[3])
+
+
+def _nothing(f: Findings, evidence: tuple[str, ...]) -> Verdict:
+    rule = f.rules[0] if f.rules else None
+    text = f"No rule fits: no alpha gives {_all(len(f.points))}"
+    if rule is not None:
+        a = rule.within[-1]
+        text += f"; {rule.candidate.name} comes closest, with {a.n_agreeing} of {a.n_points} {off(TOLERANCES[-1])}"
+    unknown = f.rules and all(r.data is None for r in f.rules)
+    text += ". Whether other samples explain it cannot be known: no table of each sample was kept." if unknown else "."
+    if not unknown and f.same_data is True:
+        text += " Other samples do not explain it: scales without alpha are those of the run."
+    return Verdict("no-rule", text, evidence=evidence, cure=_PER_SAMPLE if unknown else _NO_RULE_CURE)
+
+
+def _evidence(f: Findings) -> list[str]:
+    """Sentences that the verdict rests on."""
+    said = []
+    if f.references:
+        equal = sum(r.equal for r in f.references)
+        of = (
+            f"{equal} of {_scales(len(f.references))} that no alpha reaches equal the largest |x| of the run to the bit"
+        )
+        means = {True: "model and data are the same", False: "model or data differ"}[bool(f.same_data)]
+        apart = [r.apart for r in f.references if not r.equal]
+        largest = f"; the largest difference is {magnitude(100 * max(apart))}" if apart else ""
+        said.append(f"{of}{largest}: {means}.")
+    elif f.points:
+        said.append("No scale without alpha is there to say whether the data are the same.")
+    if f.points:
+        refuted = [_refuted(r) for r in f.rules if r.level is None]
+        if refuted:
+            said.append(f"Refuted: {'; '.join(refuted)}.")
+        for r in f.rules[:1]:
+            for a, what in ((r.order, "the samples had another order"), (r.data, "the samples were others")):
+                if a is not None:
+                    left = "no alpha remains" if not a.unanimous else f"alpha {bounds(_interval(a))} remains"
+                    said.append(f"If {what}, {left} for {r.candidate.name} ({_SURE}).")
+    said += [f"{_scales(len(u.roles))} not asked: {u.why}." for u in f.unasked]
+    return said
+
+
+def _refuted(rule: RuleFinding) -> str:
+    a = rule.within[-1]
+    return f"{rule.candidate.name} at {len(a.dissent)} of {a.n_points} points"
+
+
+def _without_alpha(f: Findings) -> str:
+    if not f.n_activations:
+        return "The checkpoint has no scale of an activation: alpha made nothing in it."
+    min_max = len(f.references) + sum(len(u.roles) for u in f.unasked if u.why.endswith("no alpha"))
+    rest = f.n_activations - min_max
+    text = (
+        f"No scale can depend on alpha: {min_max} of {_scales(f.n_activations)} of activations are of min-max observers"
+    )
+    return f"{text}." if not rest else f"{text}, {rest} cannot be asked."
+
+
+def _interval(a: Agreement) -> Interval:
+    assert a.interval is not None
+    return a.interval
+
+
+def _all(n: int) -> str:
+    return "the only scale" if n == 1 else f"all {_scales(n)}"
+
+
+def _scales(n: int) -> str:
+    return some(n, "scale")
+
+
+_SURE = f"{100 * COVERAGE:g} %"
+_WIDE = " That is too wide to tell alphas apart."
+_WIDE_CURE = "Calibrate with more, or longer, samples: alphas between the two largest values of a sample look alike."
+_NO_ALPHA_CURE = "Compare other settings: whatever alpha was given had no effect on this checkpoint."
+_MIN_MAX_CURE = "Whatever alpha was given had no effect; look for another setting."
+_OTHER_ORDER = (
+    "{alpha}: no alpha gives {all} with the samples in the order of the run; the rule {rule} does in another order."
+)
+_OTHER_DATA = (
+    "{alpha}, if the checkpoint was calibrated on other samples of the same kind: the rule {rule} then can give {all}. "
+    "On those of the run no rule does."
+)
+_ORDER_CURE = "Calibrate with the samples in the order of the other run (its seed and --shuffle) for a sharp answer."
+_DATA_CURE = "Calibrate on the samples that the checkpoint was made with for a sharp answer."
+_NO_RULE_CURE = (
+    "Calibrate the model that the checkpoint was made from, rotated or not as there; or the scales were made by "
+    "another rule or changed by hand."
+)
+_PER_SAMPLE = "Calibrate with --per-sample '*:input' and ask again."

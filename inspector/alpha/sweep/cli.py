@@ -1,0 +1,87 @@
+"""`qinspect alpha`. docs/cli.md is its contract, docs/alpha.md says what the numbers mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from qinspect.inspector.alpha.sweep import report
+from qinspect.inspector.alpha.sweep.kept import opened
+from qinspect.inspector.alpha.sweep.one import default_rule
+from qinspect.inspector.alpha.sweep.placed import Stored, stored_scales
+from qinspect.inspector.alpha.sweep.rules import RULES
+from qinspect.inspector.alpha.sweep.view import Asked, View, view
+from qinspect.inspector.arguments import AsJson, opened_model
+from qinspect.inspector.calibration.stored import RUN_HELP, Calibration, calibration_named
+from qinspect.inspector.errors import CannotOpen, UsageError
+from qinspect.inspector.printing import Meter, narrate, print_json, print_text, terminal_width, with_meter, write
+from qinspect.inspector.whole_file import replacing
+
+RuleName = Literal["ema", "pooled", "max", "mean", "mse", "entropy", "absmax"]
+
+
+def alpha_command(
+    run: Annotated[str, Parameter(help=RUN_HELP)],
+    /,
+    *,
+    alpha: Annotated[float | None, Parameter(help="From 0.5 to 1 (default: the run's first).")] = None,
+    rule: Annotated[RuleName | None, Parameter(help="How scales are made (default: as the recipe does).")] = None,
+    bits: Annotated[Literal[8, 4], Parameter(help="Of the codes.")] = 8,
+    checkpoint: Annotated[str | None, Parameter(help="Say where its scales lie.")] = None,
+    point: Annotated[str, Parameter(help="Glob over names of points, such as '*x_proj*'.")] = "",
+    best: Annotated[bool, Parameter(negative="", help="Only the best alphas, for 8 and 4 bits.")] = False,
+    csv: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="Write the points to a file, to stdout for -.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """What every alpha does to the points of a calibration: scales, clipping, error, the best of them."""
+    if csv is not None and as_json:
+        raise UsageError("--json and --csv exclude each other", cure="Give one of them.")
+    if alpha is not None and not 0.5 <= alpha <= 1:
+        raise UsageError("--alpha is a share", expected="a number from 0.5 to 1", found=repr(alpha))
+    calibration = calibration_named(run)
+    try:
+        found = with_meter(
+            lambda meter: _asked(calibration, _question(calibration, alpha, rule, bits, point), checkpoint, meter)
+        )
+    finally:
+        calibration.close()
+    if csv is not None:
+        _write_csv(report.csv(found), csv)
+    elif as_json:
+        print_json(report.payload(found))
+    else:
+        print_text(report.text(found, terminal_width(), best))
+    return 0
+
+
+def _question(calibration: Calibration, alpha: float | None, rule: str | None, bits: int, point: str) -> Asked:
+    name = rule or default_rule(calibration)
+    if RULES[name].candidate is None:
+        if alpha is not None:
+            raise UsageError(f"the rule {name} has no alpha", cure="Leave out --alpha, or take another rule.")
+        return Asked(name, None, bits, point)
+    return Asked(name, calibration.results[0].alpha if alpha is None else alpha, bits, point)
+
+
+def _asked(calibration: Calibration, asked: Asked, checkpoint: str | None, meter: Meter) -> View:
+    stored: dict[str, Stored] | None = None
+    if checkpoint is not None:
+        stored = stored_scales(calibration, opened_model(checkpoint, meter))
+    grid = opened(calibration, lambda d, t: meter("every alpha of every point", d, t))
+    return view(calibration, grid, asked, stored, checkpoint or "", lambda d, t: meter("reading tables", d, t))
+
+
+def _write_csv(content: str, place: str) -> None:
+    if place == "-":
+        write(content)
+        return
+    try:
+        with replacing(Path(place)) as f:
+            f.write(content.encode())
+    except OSError as e:
+        raise CannotOpen(f"cannot be written: {e.strerror}", file=place) from e
+    narrate(f"{content.count(chr(10)) - 1:,} points in {place}")

@@ -1,0 +1,51 @@
+"""What several commands take, and how a model is opened for one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from qinspect.inspector.printing import Meter, with_meter
+from qinspect.inspector.text import visible
+
+if TYPE_CHECKING:
+    from qinspect.inspector.formats import Format
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
+
+
+_PLACES = "file, folder, *.index.json, or org/name in the local Hugging Face cache."
+
+
+ModelA = Annotated[str, Parameter(help=f"A checkpoint: {_PLACES}")]
+
+
+ModelB = Annotated[str, Parameter(help="The checkpoint to compare with it.")]
+
+
+Codes = Annotated[
+    bool | None,
+    Parameter(name="--codes", negative="--no-codes", help="Compare codes and other tensors (default: if under 8 GB)."),
+]
+Noise = Annotated[
+    list[str] | None,
+    Parameter(name="--noise", negative="", consume_multiple=True,
+              help="Repeats of the same settings, checkpoints or calibrations: their spread is the noise."),
+]  # fmt: skip
+NoiseRun = Annotated[
+    str | None, Parameter(name="--run", help="A calibration whose stored samples are resampled for noise bands.")
+]
+
+
+def opened_model(path: str, meter: Meter) -> Format:
+    """A checkpoint, with its progress on the meter. Raises as `open_checkpoint`."""
+    from qinspect.inspector.checkpoint import open_checkpoint
+    from qinspect.inspector.formats import format_of
+
+    return format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
+
+
+def open_model(path: str) -> Format:
+    """A checkpoint by what was typed, with its progress on the terminal. Raises as `open_checkpoint`."""
+    return with_meter(lambda meter: opened_model(path, meter))

@@ -1,0 +1,187 @@
+"""A calibration that was made: its points, tables, rules and scales, read from its folder. No torch in here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.calibration.layout import CALIBRATION, RESULT, SCHEMA, TABLES
+from qinspect.inspector.calibration.points import Point
+from qinspect.inspector.calibration.recipes import Applied, applied
+from qinspect.inspector.calibration.settings import RECIPES
+from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
+from qinspect.inspector.distribution.packing import DTYPES
+from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import brief
+
+if TYPE_CHECKING:
+    from qinspect.inspector.runs import Run
+
+RUN_HELP = "A calibration: the id or name of its run, or the folder that calibration.json is in."
+"""What `calibration_named` takes, for a command's help."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlphaResult:
+    """What one alpha gave. scales: float32 of each point, a scalar or one a group. checkpoints: folders written."""
+
+    alpha: float
+    scales: Mapping[str, NDArray[np.float32]]
+    checkpoints: tuple[Path, ...]
+
+
+class Calibration:
+    """An opened calibration. Opening reads calibration.json and a header; tables are read when they are asked for.
+
+    A point goes by its name, or by the role that its scale has in a checkpoint: the name without what savers put in
+    front (`model.`).
+
+    recipe. points: by name, in forward order. results: of each alpha, in the order asked for. record: all of
+    calibration.json.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CannotOpen where there is no finished calibration, BrokenFile where it is damaged."""
+        self.folder = folder
+        self.path = folder / RESULT
+        self.record = _read(self.path)
+        try:
+            self.recipe = str(self.record["settings"]["recipe"])
+            self.results = tuple(_result(r) for r in self.record["alphas"])
+            self.points = {p.name: p for p in map(_point, self.record["alphas"][0]["points"])}
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
+            raise self._broken(f"does not hold what it should: {e!r}") from e
+        if not self.points:
+            raise self._broken("has no observation point", "alphas[0].points")
+        if self.recipe not in RECIPES:
+            raise self._broken("names no recipe", "settings.recipe", self.recipe)
+        self._by_role = {strip_root(name): name for name in self.points}
+        self._file = DistributionFile(folder / TABLES)
+        if missing := sorted(self.points.keys() - set(self._file.points)):
+            self._file.close()
+            raise self._broken("has points without tables", "alphas[0].points", missing[0])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.points or name in self._by_role
+
+    def point(self, name: str) -> Point:
+        """The point of a name or role. Raises UnknownKey for another."""
+        found = self.points.get(self._by_role.get(name, name))
+        if found is None:
+            raise UnknownKey("there is no observation point of this name", file=self.path, key=name)
+        return found
+
+    def applied(self, name: str, alpha: float) -> Applied:
+        """The recipe's rule at a point. Raises UnknownKey for another name."""
+        return applied(self.recipe, self.point(name), alpha)
+
+    def tables(self, name: str) -> list[MagnitudeTable]:
+        """What the point's rule takes: a table of each sample in order, or the pooled one where no more was kept.
+        Raises UnknownKey for another name, BrokenFile where the tables are damaged."""
+        stored = self.point(name).name
+        return self._file.samples(stored) or [self._file.pooled(stored)]
+
+    def pooled(self, name: str) -> MagnitudeTable:
+        """All samples of a point together. Raises as `tables` does."""
+        return self._file.pooled(self.point(name).name)
+
+    def keeps_samples(self, name: str) -> bool:
+        """Whether the point has a table of each sample."""
+        return self._file.n_samples(self.point(name).name) > 0
+
+    def fingerprint(self) -> str:
+        """Of all tables."""
+        return self._file.fingerprint()
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """All that were written and are still there, in the order of alphas."""
+        return tuple(c for r in self.results for c in r.checkpoints if c.exists())
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+    def _broken(self, problem: str, key: str | None = None, found: object = None) -> BrokenFile:
+        return BrokenFile(
+            problem, file=self.path, key=key, found=None if found is None else brief(found),
+            cure="Calibrate again: the samples that are done are used again.",
+        )  # fmt: skip
+
+
+def calibration_folder(run: Run) -> Path | None:
+    """Where the files of a calibration run are, None for another run."""
+    from qinspect.inspector.runs import our_words
+
+    words = our_words(run.spec.argv) or ()
+    if words[:1] != ("calibrate",):
+        return None
+    if "--state" in words[:-1]:
+        return Path(run.spec.cwd) / words[words.index("--state") + 1]
+    return run.folder / CALIBRATION
+
+
+def open_calibration(run: Run) -> Calibration:
+    """The calibration of a run. Raises CannotOpen for a run that is none, and as Calibration does."""
+    folder = calibration_folder(run)
+    if folder is None:
+        raise CannotOpen(
+            "is no calibration of ours", file=run.folder, expected="a run of `qinspect calibrate`",
+            found=run.spec.command, cure="`qinspect calibrate MODEL` makes one.",
+        )  # fmt: skip
+    return Calibration(folder)
+
+
+def calibration_named(name: str) -> Calibration:
+    """The calibration that a user names: a folder (what is a folder here is no run), or the id or name of a run.
+
+    Raises UnknownRun for a name that is neither, and as `open_calibration` does.
+    """
+    from qinspect.inspector.runs import find
+
+    folder = Path(name)
+    if folder.is_dir():
+        inner = folder / CALIBRATION
+        return Calibration(inner if not (folder / RESULT).exists() and (inner / RESULT).exists() else folder)
+    try:
+        return open_calibration(find(name))
+    except UnknownRun as e:
+        e.expected = "a run, or a folder with calibration.json"
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as e:
+        cure = "A calibration that ended early goes on with `qinspect calibrate --resume RUN`."
+        raise CannotOpen("there is no finished calibration", file=path, cure=cure) from e
+    except OSError as e:
+        raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e
+    except (ValueError, RecursionError) as e:
+        raise BrokenFile("is not valid JSON", file=path) from e
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else content
+        raise CannotOpen("is of another kind or version", file=path, expected=SCHEMA, found=brief(found))
+    return content
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    if row["dtype"] not in DTYPES:
+        raise ValueError("a point of an unknown dtype")
+    return Point(str(row["point"]), str(row["dtype"]), bool(row["rotated"]))
+
+
+def _result(row: Mapping[str, Any]) -> AlphaResult:
+    scales = {str(p["point"]): np.asarray(p["scale"], np.float32) for p in row["points"]}
+    alpha = float(row["alpha"])
+    if not 0 <= alpha <= 1:
+        raise ValueError("an alpha that is no share")
+    return AlphaResult(alpha, scales, tuple(Path(str(c)) for c in row["checkpoints"]))

@@ -1,0 +1,109 @@
+"""`qinspect A B` and `qinspect diff`. docs/cli.md is their contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from qinspect.inspector.arguments import AsJson
+from qinspect.inspector.errors import QinspectError, UsageError
+from qinspect.inspector.printing import (
+    print_json,
+    print_text,
+    terminal_width,
+    with_meter,
+)
+
+if TYPE_CHECKING:
+    from qinspect.inspector.compare import Comparison, ScalePair
+    from qinspect.inspector.formats import Format
+
+from qinspect.inspector.arguments import Codes, ModelA, ModelB, Noise, NoiseRun, open_model
+from qinspect.inspector.contents.cli import print_contents, survey_of
+from qinspect.inspector.printing import print_error
+
+
+def report_pair(a: str, b: str, codes: bool | None, noise: Sequence[str] | None, run: str | None, as_json: bool) -> int:
+    """How B differs from A; where B cannot be read, what A holds, and why."""
+    first = open_model(a)
+    try:
+        second = open_model(b)
+    except QinspectError as e:  # A is still worth seeing
+        if not as_json:
+            print_contents(first, survey_of(first))
+            print_text(f"B  cannot be compared: {e}")
+        return print_error(e, as_json)
+    comparison = _compare(first, second, codes, noise, run)
+    _print_comparison(comparison, _rows(comparison, "changed", "forward"), as_json, all_weights=False)
+    return 0
+
+
+def diff(
+    a: ModelA,
+    b: ModelB,
+    /,
+    *,
+    only: Annotated[Literal["all", "changed"], Parameter(help="Rows to print.")] = "changed",
+    sort: Annotated[
+        Literal["forward", "diff"], Parameter(help="Forward order, or largest difference first.")
+    ] = "forward",
+    codes: Codes = None,
+    noise: Noise = None,
+    run: NoiseRun = None,
+    csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
+    markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
+    exit_zero: Annotated[bool, Parameter(name="--exit-zero", negative="", help="Exit 0 for differences too.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""
+    if csv + markdown + as_json > 1:
+        raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
+    comparison = _compare(open_model(a), open_model(b), codes, noise, run)
+    rows = _rows(comparison, only, sort)
+    if csv or markdown:
+        from qinspect.inspector.compare.report import scale_table
+
+        table = scale_table(rows)
+        print_text(table.csv().removesuffix("\n") if csv else table.markdown())
+    else:
+        _print_comparison(comparison, rows, as_json, all_weights=only == "all")
+    return 0 if comparison.same or exit_zero else 1
+
+
+def _compare(a: Format, b: Format, codes: bool | None, noise: Sequence[str] | None, run: str | None) -> Comparison:
+    from qinspect.inspector.compare import compare
+    from qinspect.inspector.noise.sources import sources_of
+
+    sources = sources_of(a, b, noise or (), run)
+    try:
+        return with_meter(lambda meter: compare(a, b, codes, meter, sources=sources))
+    finally:
+        sources.close()
+
+
+def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
+    rows = [p for p in comparison.scales if only == "all" or not p.status.counts_as_same]
+    if sort == "diff":
+        rows.sort(key=_distance, reverse=True)
+    return rows
+
+
+def _distance(p: ScalePair) -> float:
+    """How far apart the pair is, for sorting; what has no percentage but differs comes before all that have one."""
+    if p.difference is None:
+        return 0.0 if p.status.counts_as_same else math.inf
+    return math.inf if p.difference.n_undefined == p.difference.n_changed > 0 else abs(p.difference.largest)
+
+
+def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_weights: bool) -> None:
+    from qinspect.inspector.compare import payload
+    from qinspect.inspector.compare.report import comparison_text, scale_table
+
+    if as_json:
+        weights = [w for w in c.weights if all_weights or not w.status.counts_as_same]
+        print_json(payload.comparison(c, rows, weights))
+        return
+    print_text(comparison_text(c, scale_table(rows), terminal_width()))

@@ -1,0 +1,59 @@
+"""What a checkpoint holds, as the objects that `--json` prints; docs/schema has their schemas."""
+
+from __future__ import annotations
+
+import math
+
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.contents.parameters import Parameters
+from qinspect.inspector.contents.survey import ScaleSurvey
+from qinspect.inspector.contents.tree import Node
+from qinspect.inspector.formats import Format
+from qinspect.inspector.formats.payload import checkpoint, scale
+from qinspect.inspector.json_text import Json, finite
+from qinspect.inspector.values.payload import faults, scalar
+from qinspect.inspector.values.scale_faults import model_faults_said
+
+
+def scales(fmt: Format, survey: ScaleSurvey) -> Json:
+    """`qinspect scales A --json`."""
+    records = []
+    for record in fmt.scales():
+        found = survey.ranges.get(record.role)
+        low, high, n_bad = found if isinstance(found, tuple) else (math.nan, math.nan, None)
+        problem = found if isinstance(found, str) else None
+        read = {"minimum": finite(low), "maximum": finite(high), "not_finite": n_bad, "problem": problem}
+        of = survey.faults.get(record.role)
+        records.append({**scale(record), **read, "faults": faults(of) if of else None})
+    said = [{"rule": code, "text": text} for code, text in model_faults_said(survey.faulty)]
+    return {"schema": "qinspect.scales/1", "model": checkpoint(fmt), "findings": said, "scales": records}
+
+
+def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> Json:
+    """`qinspect tree A --json`."""
+
+    def node(n: Node, level: int) -> Json:
+        made: Json = {
+            "name": n.name,
+            "path": n.path,
+            "entries": n.n_entries,
+            "parameters": None if n.n_unknown else n.n_parameters,
+            "elements": n.n_elements,
+            "bytes": n.nbytes,
+            "dtypes": n.dtypes,
+        }
+        if isinstance(n.entry, Tensor):
+            made |= {"dtype": n.entry.dtype.name, "shape": list(n.entry.shape)}
+        elif n.entry is not None:
+            made["value"] = scalar(n.entry.value)
+        if n.children and (depth is None or level < depth):
+            made["children"] = [node(child, level + 1) for child in n.children.values()]
+        return made
+
+    counted = {
+        "counted": parameters.counted,
+        "elements_of_codes": parameters.n_unknown,
+        "stated": parameters.stated,
+        "stated_by": parameters.source or None,
+    }
+    return {"schema": "qinspect.tree/1", "model": checkpoint(fmt), "parameters": counted, "tree": node(root, 0)}

@@ -1,0 +1,82 @@
+"""Writing a checkpoint's quantized weights out as float32 safetensors, streamed and atomic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from qinspect.inspector.checkpoint.safetensors import header_bytes
+from qinspect.inspector.errors import CannotOpen, UnknownKey
+from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.values.inspection import row_blocks
+from qinspect.inspector.whole_file import replacing, umask
+
+Progress = Callable[[int, int], None]
+
+
+def select(fmt: Format, pattern: str | None) -> list[QuantizedWeight]:
+    """Quantized weights whose name matches the glob. Raises UnknownKey where none does."""
+    chosen = [w for w in fmt.weights() if pattern is None or fnmatchcase(w.name, pattern)]
+    if chosen:
+        return chosen
+    if pattern is None:
+        raise UnknownKey(
+            "there is no quantized weight to dequantize",
+            file=fmt.checkpoint.path,
+            found=fmt.description,
+            cure="The format is not recognised, or the checkpoint is in full precision already.",
+        )
+    raise UnknownKey(
+        "no quantized weight matches",
+        file=fmt.checkpoint.path,
+        key=pattern,
+        found=f"{len(fmt.weights())} others, such as {fmt.weights()[0].name}" if fmt.weights() else "none at all",
+        cure="The pattern is a glob over whole names: '*in_proj*'.",
+    )
+
+
+def write_dequantized(
+    fmt: Format, out: Path, pattern: str | None = None, progress: Progress | None = None
+) -> tuple[int, int]:
+    """Write [out, in] float32 values without padding under the truth names. Returns (tensors, bytes).
+
+    Blocks of rows are computed and written one at a time. The file appears under its name only when complete.
+    Raises CannotOpen where the place cannot be written, is no .safetensors name, or is the checkpoint itself.
+    """
+    weights = select(fmt, pattern)
+    if out.suffix != ".safetensors":
+        raise CannotOpen("is no safetensors name", file=out, expected="a name ending in .safetensors")
+    if any(_same_file(out, f.path) for f in fmt.checkpoint.files):
+        raise CannotOpen("is the checkpoint that is read", file=out, cure="Write to another file.")
+    header: dict[str, object] = {"__metadata__": {"format": "pt", "dequantized_from": fmt.description}}
+    end = 0
+    for w in weights:
+        n = 4 * int(np.prod(w.shape, dtype=np.int64))
+        header[w.name] = {"dtype": "F32", "shape": list(w.shape), "data_offsets": [end, end + n]}
+        end += n
+    try:
+        with replacing(out) as f:
+            f.write(header_bytes(header))
+            done = 0
+            for w in weights:
+                for start, stop in row_blocks(w):
+                    block = np.ascontiguousarray(fmt.dequantize(w, start, stop), dtype="<f4")
+                    f.write(block.data)
+                    done += block.nbytes
+                    if progress:
+                        progress(done, end)
+            os.fchmod(f.fileno(), 0o666 & ~umask())
+    except OSError as e:
+        raise CannotOpen(f"cannot be written: {e.strerror}", file=out) from e
+    return len(weights), end
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:  # one of them does not exist, or cannot: writing says so
+        return False

@@ -1,0 +1,134 @@
+"""Everything about one entry: what it is, what it belongs to, what its numbers look like."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.errors import CannotRead, UnknownKey
+from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.values.scale_values import large_tensor
+from qinspect.inspector.values.statistics import Statistics, count_codes, describe
+from qinspect.inspector.values.stored_blocks import stored_blocks
+from qinspect.inspector.values.value_text import array_texts, value_text
+
+CHUNK_ELEMENTS = 1 << 22
+SHOWN_VALUES = 64
+"""Tensors up to this size are shown value by value."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyValue:
+    """A copy of the scale: where, how related, the number stored there (None for a tensor of several), and as text in
+    all the digits of its type."""
+
+    key: str
+    relation: str
+    stored: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One entry.
+
+    entry: what is stored. scale: the record, if it is a scale (logical: statistics of its values where they are not
+    what is stored: padding dropped, a folded factor taken out).
+    copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
+    statistics: of the stored numbers, None for packed codes and complex numbers. values: all of them where they are
+    few. codes: level to count. dequantized: statistics of the weight's values.
+    """
+
+    key: str
+    entry: Entry
+    scale: ScaleRecord | None
+    copy_of: str
+    weight: QuantizedWeight | None
+    statistics: Statistics | None
+    values: NDArray[Any] | None
+    logical: Statistics | None
+    copies: tuple[CopyValue, ...]
+    codes: dict[int, int] | None
+    dequantized: Statistics | None
+    problem: str
+
+
+def inspect_entry(fmt: Format, name: str) -> Inspection:
+    """Look at the entry `name`: a key, the role of a point or weight, or `ROLE#scale` for the scale of a weight.
+
+    Raises UnknownKey where it is none of these.
+    """
+    records = {r.role: r for r in fmt.scales()}
+    weights = {w.role: w for w in fmt.weights()}
+    key = name
+    if name not in fmt.checkpoint:
+        if name in weights:
+            key = weights[name].codes_key
+        elif found := records.get(name) or records.get(name.removesuffix("#scale")):
+            key = found.key
+    if key not in fmt.checkpoint:
+        raise _unknown(fmt, name, [*records, *weights])
+    entry = fmt.checkpoint[key]
+    scale = next((r for r in records.values() if r.key == key), None)
+    copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
+    weight = next((w for w in weights.values() if w.codes_key == key), None)
+    statistics = values = logical = None
+    codes: dict[int, int] | None = None
+    dequantized = None
+    problem = ""
+    try:
+        packed = weight is not None and weight.bits < 8
+        if isinstance(entry, Tensor) and not packed:
+            statistics = None if entry.dtype.is_complex else describe(stored_blocks(entry), entry.n_elements)
+            values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
+        if scale and large_tensor(fmt, scale) is None:  # of a large one the stored numbers are those of the scale
+            unfolded = fmt.values(scale)
+            stored_as_is = not scale.folded and statistics is not None and statistics.n == unfolded.size
+            logical = None if stored_as_is or unfolded.size == 1 else describe([unfolded], unfolded.size)
+        if weight:
+            codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.bits)
+            blocks = (fmt.dequantize(weight, *rows) for rows in row_blocks(weight))
+            dequantized = describe(blocks, math.prod(weight.shape))
+    except CannotRead as e:
+        problem = str(e)
+    copies = tuple(_copy(fmt, c) for c in scale.copies) if scale else ()
+    return Inspection(
+        key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem
+    )
+
+
+def _copy(fmt: Format, copy: Copy) -> CopyValue:
+    stored, entry = fmt.checkpoint.scalar(copy.key), fmt.checkpoint.entries.get(copy.key)
+    text = ""
+    if stored is not None and entry is not None:
+        text = array_texts(entry.read())[0] if isinstance(entry, Tensor) else value_text(entry.value)
+    return CopyValue(copy.key, copy.relation, stored, text)
+
+
+def _unknown(fmt: Format, name: str, roles: list[str]) -> UnknownKey:
+    """For a name that is neither key nor role: the nearest of both."""
+    close = difflib.get_close_matches(name, roles, n=2, cutoff=0.6)
+    try:
+        fmt.checkpoint[name]
+    except UnknownKey as e:
+        if close:
+            e.found = f"{e.found or ''}; the nearest role {' or '.join(close)}".lstrip("; ")
+        return e
+    raise AssertionError("the caller looked already")
+
+
+def row_blocks(weight: QuantizedWeight, elements: int = CHUNK_ELEMENTS) -> Iterator[tuple[int, int]]:
+    """Row ranges of about `elements` elements that `Format.codes` and `Format.dequantize` can read one by one."""
+    width = 1
+    for d in weight.shape[1:]:
+        width *= d
+    rows = max(1, elements // max(1, width) // weight.row_step) * weight.row_step
+    n = weight.shape[0] if weight.shape else 1
+    for start in range(0, n, rows):
+        yield start, min(start + rows, n)
