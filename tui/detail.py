@@ -9,13 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.compare.measures import band_place
 from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, WeightPair
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size
 from qinspect.inspector.values.value_text import value_text
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
-from qinspect.tui.rows import band, sign
+from qinspect.tui.rows import sign
 from qinspect.tui.widgets.lines import Piece
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _difference_lines(pair: ScalePair) -> Iterator[Line]:
         yield _field("", f"median {percent(d.median).lstrip('+')}{sampled}, mean {percent(d.mean).lstrip('+')}")
     if not math.isnan(d.log2_ratio):
         yield _field("log2 B/A", f"{d.log2_ratio:+.4f}")
-    if text := band(pair):
+    if text := band_place(pair):
         yield _field("noise", text)
         for i, of in enumerate(pair.bands):
             yield _field("", f"{of.floor}: {of}{'  (applies)' * (not i)}", "dim")

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, NOISE
 from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import Range, number, percent, range_text
+from qinspect.inspector.text import Range, number, range_text
 from qinspect.tui.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
@@ -102,7 +103,7 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
         case "B vs A":
             if d is None:
                 return "" if pair.status is Status.IDENTICAL else str(pair.status)
-            return "n/a" if d.n_undefined == d.n_changed > 0 else percent(d.largest)
+            return DIFFERENCE.text(pair)
         case "changed":
             return f"{d.n_changed:,}/{d.n:,}" if d and d.n > 1 else ""
         case "kind":
@@ -112,16 +113,8 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
         case "copies":
             return str(len(r.copies)) if r.copies else ""
         case "band":
-            return band(pair)
+            return NOISE.text(pair)
     return ""
-
-
-def band(pair: ScalePair) -> str:
-    """Where the difference lies among the noise bands (activation scales only, once all is compared)."""
-    from qinspect.inspector.noise.band import place_of
-
-    d = pair.difference
-    return "" if d is None or pair.status is not Status.DIFFERENT else place_of(d.largest, pair.bands)
 
 
 def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
@@ -149,7 +142,7 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
     def key(p: ScalePair) -> tuple[float | str, ...]:
         match order:
             case "B vs A":
-                return (-(size_of(p) or 0.0) if p.difference else 1.0, p.order)
+                return (*DIFFERENCE.order(p), p.order)
             case "A" | "B" | "value":
                 return (-_stored(p, values, order == "B"), p.order)
             case "scale":
@@ -163,23 +156,12 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
             case "copies":
                 return (-len(p.record.copies), p.order)
             case "changed":
-                return (-p.difference.n_changed if p.difference else 0, p.order)
+                return (*CHANGED.order(p), p.order)
             case "band":
-                return (-_BANDS.index(band(p)), p.order)
+                return (*NOISE.order(p), p.order)
         return (p.order,)
 
     return key
-
-
-_BANDS = ("", "repeat noise", "other order", "other samples", "beyond noise")
-
-
-def size_of(pair: ScalePair) -> float | None:
-    """|difference| in percent: infinite where a number became none, None where nothing was compared."""
-    d = pair.difference
-    if d is None:
-        return None
-    return math.inf if d.n_undefined else abs(d.largest)
 
 
 @dataclass(slots=True)

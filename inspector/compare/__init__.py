@@ -25,7 +25,7 @@ from qinspect.inspector.compare.results import (
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
-    from qinspect.inspector.formats import Format
+    from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
 
 CODES_LIMIT_BYTES = 8_000_000_000
@@ -104,21 +104,24 @@ def _compare_scales(
     from operator import attrgetter
 
     from qinspect.inspector.compare.content import module_names, pair_by_module
-    from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
+    from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
     from qinspect.inspector.compare.scales import compare_scale
     from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
     records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))
+
+    def partner_of(a: Mapping[str, ScaleRecord], b: Mapping[str, ScaleRecord]) -> Mapping[str, str]:
+        partner = partners(a, b, attrgetter("key"))
+        if len(partner) < len(a) and (names := module_names(of_weights.items())):
+            taken = set(partner.values())
+            partner |= pair_by_module((r for r in a if r not in partner), [r for r in b if r not in taken], names)
+        return partner
+
     pairs: list[ScalePair] = []
-    partner = partners(records_a, records_b, attrgetter("key"))
-    if len(partner) < len(records_a) and (names := module_names(of_weights.items())):
-        taken = set(partner.values())
-        free_b = [r for r in records_b if r not in taken]
-        partner |= pair_by_module((r for r in records_a if r not in partner), free_b, names)
-    matched = in_order(records_a, records_b, partner)
+    matched = line_up((records_a, records_b), partner_of)
     faults = FaultScan()
-    for order, (role, ra, rb) in enumerate(matched):
+    for order, (role, (ra, rb)) in enumerate(matched):
         if progress and order % 64 == 0:
             progress("scales", order, len(matched))
         pair = compare_scale(role, order, ra, rb, a, b, equality, faults)

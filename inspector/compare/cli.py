@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,7 +47,8 @@ def diff(
     *,
     only: Annotated[Literal["all", "changed"], Parameter(help="Rows to print.")] = "changed",
     sort: Annotated[
-        Literal["forward", "diff"], Parameter(help="Forward order, or largest difference first.")
+        Literal["forward", "diff", "changed", "noise"],
+        Parameter(help="Forward order, or the largest first: difference, elements changed, place among noise bands."),
     ] = "forward",
     codes: Codes = None,
     noise: Noise = None,
@@ -85,17 +85,12 @@ def _compare(a: Format, b: Format, codes: bool | None, noise: Sequence[str] | No
 
 
 def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
+    from qinspect.inspector.compare.measures import OF_SCALES
+
     rows = [p for p in comparison.scales if only == "all" or not p.status.counts_as_same]
-    if sort == "diff":
-        rows.sort(key=_distance, reverse=True)
+    if sort != "forward":
+        rows.sort(key=OF_SCALES["difference" if sort == "diff" else sort].order)
     return rows
-
-
-def _distance(p: ScalePair) -> float:
-    """How far apart the pair is, for sorting; what has no percentage but differs comes before all that have one."""
-    if p.difference is None:
-        return 0.0 if p.status.counts_as_same else math.inf
-    return math.inf if p.difference.n_undefined == p.difference.n_changed > 0 else abs(p.difference.largest)
 
 
 def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_weights: bool) -> None:

@@ -60,9 +60,27 @@ def partners(
     return partner
 
 
-def in_order(a: Mapping[str, T], b: Mapping[str, T], partner: Mapping[str, str]) -> Pairs[T]:
+PartnerOf = Callable[[Mapping[str, T], Mapping[str, T]], Mapping[str, str]]
+"""Of items by role, and those of another model: the role there of each that has a partner."""
+
+
+def line_up(models: Sequence[Mapping[str, T]], partner_of: PartnerOf[T]) -> list[tuple[str, tuple[T | None, ...]]]:
+    """(role, its item in each of the models or None), in the order of the first model; what later ones have besides
+    stands after its predecessor there. An item pairs with the first model that has a partner for it."""
+    if not models:
+        return []
+    rows: dict[str, tuple[T | None, ...]] = {role: (item,) for role, item in models[0].items()}
+    for n, other in enumerate(models[1:], 1):
+        found = {role: next(x for x in row if x is not None) for role, row in rows.items()} if n > 1 else models[0]
+        matched = in_order(found, other, partner_of(found, other), chr(ord("A") + n))
+        nothing = (None,) * n
+        rows = {role: (*(nothing if item is None else rows[role]), its) for role, item, its in matched}
+    return list(rows.items())
+
+
+def in_order(a: Mapping[str, T], b: Mapping[str, T], partner: Mapping[str, str], label: str = "B") -> Pairs[T]:
     """All items in A's order, what only B has placed after its predecessor in B. `partner`: A's role to B's. Each role
-    occurs once: where both models have one under the same role that are no partners, B's is marked."""
+    occurs once: where both models have one under the same role that are no partners, B's is marked with its label."""
     if a.keys() == b.keys():  # then each is the partner of its own
         return [(role, item, b[role]) for role, item in a.items()]
     back = {v: k for k, v in partner.items()}
@@ -75,7 +93,7 @@ def in_order(a: Mapping[str, T], b: Mapping[str, T], partner: Mapping[str, str])
             rest.setdefault(anchor, []).append(role)
 
     def only_b(role: str) -> tuple[str, None, T]:
-        return (f"{role} (B)" if role in a else role, None, b[role])
+        return (f"{role} ({label})" if role in a else role, None, b[role])
 
     pairs: Pairs[T] = [only_b(role) for role in rest.get("", ())]
     for role, item in a.items():

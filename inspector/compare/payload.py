@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qinspect.inspector.compare import Comparison, Deviation, Difference, Effect, Reason, ScalePair, WeightPair
+from qinspect.inspector.compare.measures import OF_SCALES, OF_TENSORS
 from qinspect.inspector.formats.payload import checkpoint, scale
 from qinspect.inspector.json_text import Json, finite
 from qinspect.inspector.noise import Band
@@ -44,6 +45,7 @@ def scale_pair(p: ScalePair) -> Json:
         "a": scale(p.a) if p.a else None,
         "b": scale(p.b) if p.b else None,
         "difference": difference(p.difference) if p.difference else None,
+        "measures": {m.key: finite(m.value(p)) for m in OF_SCALES.values()},
         "note": p.note,
         "bands": [band(b) for b in p.bands],
         "faults_a": faults(p.faults_a) if p.faults_a else None,
@@ -100,6 +102,15 @@ def weight_pair(p: WeightPair) -> Json:
         "quantized": p.quantized,
         "note": p.note,
         "deviation": deviation(p.deviation) if p.deviation else None,
+        "measures": {m.key: finite(m.value(p)) for m in OF_TENSORS.values()},
+    }
+
+
+def measures() -> Json:
+    """What the numbers under `measures` are, of scales and of tensors."""
+    return {
+        of: [{"key": m.key, "name": m.name, "unit": m.unit, "what": m.sentence, "read": str(m.cost)} for m in found]
+        for of, found in (("scales", OF_SCALES.values()), ("tensors", OF_TENSORS.values()))
     }
 
 
@@ -176,5 +187,6 @@ def comparison(c: Comparison, pairs: list[ScalePair], weights: list[WeightPair])
         ],
         "scales": [scale_pair(p) for p in pairs],
         "tensors": [weight_pair(p) for p in weights],
+        "measures": measures(),
         "notes": list(c.notes),
     }

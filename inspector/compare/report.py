@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from qinspect.inspector.compare import Comparison, Deviation, Difference, ScalePair, Status, WeightPair
+from qinspect.inspector.compare import Comparison, Deviation, ScalePair, Status, WeightPair
+from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, ERROR, NOISE, SHARE
 from qinspect.inspector.formats import ScaleRecord
 from qinspect.inspector.formats.report import model_line
-from qinspect.inspector.noise.band import place_of
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size, visible
+from qinspect.inspector.text import count, dims, magnitude, number, size, visible
 
 _BAR = 40
 
 
 DIFF_COLUMNS = (
     Column("scale"), Column("kind", drop=5), Column("alpha", drop=4), Column("A", True), Column("B", True),
-    Column("B vs A", True), Column("log2", True, drop=6), Column("changed", True, drop=3), Column("status", drop=1),
+    Column(DIFFERENCE.name, True), Column("log2", True, drop=6), Column(CHANGED.name, True, drop=3),
+    Column("status", drop=1),
     Column("note", drop=8), Column("noise", drop=2),
 )  # fmt: skip
 
@@ -99,7 +100,6 @@ def _pair_row(p: ScalePair) -> list[str]:
     if d is None:
         return [*row, _presence(p.a), _presence(p.b), "", "", "", str(p.status), p.note, ""]
     log2 = f"{d.log2_ratio:+.4f}" if d.log2_ratio == d.log2_ratio else "n/a"
-    changed = "" if d.n == 1 else f"{count(d.n_changed)} of {count(d.n)}"
     note = p.note
     if d.n > 1:
         place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {magnitude(d.median)}, {d.direction}"
@@ -107,12 +107,9 @@ def _pair_row(p: ScalePair) -> list[str]:
     if d.n_undefined:
         undefined = f"{count(d.n_undefined)} without a percentage (A zero, or not finite)"
         note = f"{note}; {undefined}" if note else undefined
-    noise = place_of(d.largest, p.bands) if p.status is Status.DIFFERENT else ""
-    return [*row, number(d.a), number(d.b), _relative(d), log2, changed, str(p.status), note, noise]
-
-
-def _relative(d: Difference) -> str:
-    return "n/a" if d.n_undefined == d.n_changed > 0 else percent(d.largest)
+    return [
+        *row, number(d.a), number(d.b), DIFFERENCE.text(p), log2, CHANGED.text(p), str(p.status), note, NOISE.text(p)
+    ]  # fmt: skip
 
 
 def _presence(record: ScaleRecord | None) -> str:
@@ -126,8 +123,8 @@ def weight_table(weights: Sequence[WeightPair]) -> Table | None:
         Column("what", drop=1),
         Column("elements", True, drop=3),
         Column("changed", True, drop=2),
-        Column("share", True),
-        Column("|B-A|/|A|", True),
+        Column(SHARE.name, True),
+        Column(ERROR.name, True),
         Column("largest", True, drop=5),
         Column("at", drop=6),
         Column("status"),
@@ -139,8 +136,9 @@ def weight_table(weights: Sequence[WeightPair]) -> Table | None:
             "codes" if w.quantized else "values",
             count(w.n),
             "" if w.n_changed is None else count(w.n_changed),
-            "" if w.n_changed is None else share(w.n_changed, w.n),
-            *_deviation_cells(w.deviation),
+            SHARE.text(w),
+            ERROR.text(w),
+            *_largest(w.deviation),
             str(w.status),
             w.note,
         ]
@@ -149,14 +147,11 @@ def weight_table(weights: Sequence[WeightPair]) -> Table | None:
     return Table(columns, rows) if rows else None
 
 
-def _deviation_cells(d: Deviation | None) -> tuple[str, str, str]:
-    """|B - A|/|A|, the largest |B - A|, its place."""
+def _largest(d: Deviation | None) -> tuple[str, str]:
+    """The largest |B - A|, and its place."""
     if d is None:
-        return "", "", ""
-    where = str(list(d.where)) if d.where else ""
-    if not d.has_size:
-        return "n/a", "n/a", where
-    return "" if math.isnan(d.relative) else magnitude(100 * d.relative), number(d.largest), where
+        return "", ""
+    return number(d.largest) if d.has_size else "n/a", str(list(d.where)) if d.where else ""
 
 
 def copies_table(c: Comparison) -> Table:

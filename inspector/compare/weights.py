@@ -15,7 +15,7 @@ from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.compare.content import module_names, pair_by_content, pair_by_module
 from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of
 from qinspect.inspector.compare.equality import Equality
-from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
+from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
 from qinspect.inspector.compare.results import Deviation, Status, WeightPair
 from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
@@ -66,7 +66,7 @@ def compare_weights(
     """
     moved = _moved_modules(format_a, format_b, equality)
     pairs = []
-    for role, a, b in in_order(items_a, items_b, partner):
+    for role, (a, b) in line_up((items_a, items_b), lambda _a, _b: partner):
         pair = _headers(role, a, b)
         if pair is None:
             assert a is not None
@@ -107,7 +107,7 @@ def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]
     """Entries that are neither tensors nor scales: strings, integers, flags. None counts as absent."""
     pairs = []
     values_a, values_b = _plain_values(format_a), _plain_values(format_b)
-    for role, a, b in in_order(values_a, values_b, partners(values_a, values_b, attrgetter("name"))):
+    for role, (a, b) in line_up((values_a, values_b), lambda x, y: partners(x, y, attrgetter("name"))):
         names = (a.name if a else None, b.name if b else None)
         if a is None or b is None:
             pairs.append(WeightPair(role, *names, Status.ONLY_B if a is None else Status.ONLY_A, 1))

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from qinspect.inspector.compare import ScalePair, Status
+from qinspect.inspector.compare.measures import band_place
 from qinspect.inspector.compare.results import Difference
 from qinspect.inspector.formats import Kind, ScaleRecord
 from qinspect.inspector.noise.band import REPEAT, SAMPLES, Band
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
-from qinspect.tui.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, band, cell, layout, sign, sorts, value_text
+from qinspect.tui.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, cell, layout, sign, sorts, value_text
 from qinspect.tui.screens.jump import rank
 from qinspect.tui.widgets.lines import Piece
 
@@ -89,7 +90,7 @@ def test_each_model_has_its_own_value_where_nothing_is_compared() -> None:
 def test_a_difference_without_a_percentage() -> None:
     p = pair("x", status=Status.DIFFERENT, found=difference(math.nan, undefined=1))
     assert cell(p, "B vs A", UNREAD) == "n/a"
-    assert band(p) == ""
+    assert band_place(p) == ""
 
 
 def test_values() -> None:
@@ -108,15 +109,15 @@ def test_values() -> None:
 )
 def test_bands(largest: float, expected: str) -> None:
     p = replace(pair("x", status=Status.DIFFERENT, found=difference(largest)), bands=(REPEAT, SAMPLES))
-    assert cell(p, "band", UNREAD) == band(p) == expected
-    assert band(replace(p, bands=(SAMPLES, REPEAT))) == expected  # whichever applies
-    assert band(replace(p, bands=())) == ""
+    assert cell(p, "band", UNREAD) == band_place(p) == expected
+    assert band_place(replace(p, bands=(SAMPLES, REPEAT))) == expected  # whichever applies
+    assert band_place(replace(p, bands=())) == ""
 
 
 def test_a_difference_that_another_order_makes() -> None:
     order = Band(-30.0, 40.0, "order", "resampled", 0.95, 64, 0.1)
     p = replace(pair("x", status=Status.DIFFERENT, found=difference(-29.0)), bands=(REPEAT, order, SAMPLES))
-    assert band(p) == "other order"
+    assert band_place(p) == "other order"
 
 
 @pytest.mark.parametrize("g", [Glyphs(), ASCII], ids=["unicode", "ascii"])
@@ -158,9 +159,9 @@ def test_all_rows_in_forward_order() -> None:
     assert roles(Selection(reverse=True)) == [p.role for p in PAIRS][::-1]
 
 
-def test_the_largest_difference_first_and_the_nameless_last() -> None:
+def test_the_largest_difference_first_and_before_it_what_no_number_tells() -> None:
     found = roles(Selection(sort="B vs A"))
-    assert found[:3] == ["layers.10.v", "layers.1.b", "layers.0.b"], "what is no number any more is the worst"
+    assert found[:4] == ["layers.10.w", "layers.10.v", "layers.1.b", "layers.0.b"]
     assert set(found) == {p.role for p in PAIRS}
 
 

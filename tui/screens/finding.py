@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from textual import on
 
+from qinspect.inspector.compare.measures import DIFFERENCE
 from qinspect.inspector.compare.results import Status
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import percent
 from qinspect.tui.names import shown
-from qinspect.tui.rows import BY_VALUE, size_of, sorts
+from qinspect.tui.rows import BY_VALUE, sorts
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.base import CompareBase
 from qinspect.tui.screens.filtering import Filtering
@@ -38,11 +39,11 @@ class Finding(Filtering, CompareBase):
         self._step_difference(-1)
 
     def action_largest_difference(self) -> None:
-        found = [p for p in self.session.pairs if size_of(p) is not None and p.status is Status.DIFFERENT]
+        found = [p for p in self.session.pairs if p.status is Status.DIFFERENT and p.difference is not None]
         if not found:
             self.hints.say("no difference")
             return
-        worst = max(found, key=lambda p: size_of(p) or 0.0)
+        worst = min(found, key=DIFFERENCE.order)
         self.select(worst.role)
         self.activate("table")
         d = worst.difference
