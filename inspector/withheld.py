@@ -56,6 +56,19 @@ _PLAIN_VALUE = re.compile(
 _FLAG_WORDS = frozenset(("use", "no", "is", "has", "with", "enable", "disable", "skip", "allow", "require", "private"))
 """First words of an option that takes no value: what comes after it is another word."""
 
+_PASSWORD_OPTIONS = {
+    "sshpass": "-p", "mysql": "-p", "mysqldump": "-p", "mysqladmin": "-p", "mariadb": "-p", "mongosh": "-p",
+    "mongo": "-p", "docker": "-p", "podman": "-p", "redis-cli": "-a", "7z": "-p", "unzip": "-P", "zip": "-P",
+}  # fmt: skip
+"""Programs whose short option is a password: the next word, or the rest of the same one (`-pX`)."""
+_LOGIN_PROGRAMS = frozenset(("docker", "podman"))
+"""Of them, those where it is one only after the word `login`: `docker run -p 80:80`."""
+_JOINED_ONLY = frozenset(("mysql", "mysqldump", "mysqladmin", "mariadb", "7z"))
+"""Those whose password stands in the same word or is asked for: in `mysql -p shop`, shop is a database."""
+_USER_OPTIONS = frozenset(("-u", "--user", "--proxy-user", "--userpwd", "-U"))
+_USER_AND_PASSWORD = re.compile(r"(?P<user>[^\s:/]*):(?!\d*\Z)(?P<password>\S+)")
+"""`-u user:password`; `-u 1000:1000` is a user and a group."""
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,20})://(?P<user>[^\s/?#@\"'<>]*)@")
 _QUERY = re.compile(r"(?P<name>[?&;][A-Za-z0-9_.~-]{1,60}=)(?P<value>\(not stored\)|[^\s&#;\"'<>]+)")
@@ -198,9 +211,25 @@ def withhold_words(argv: Sequence[str]) -> tuple[str, ...]:
     """A command without its secrets: `--token X`, `--token=X`, `NAME=X`, the same inside a script in one word, and
     everything that has a secret's shape."""
     made: list[str] = []
-    after = ""
+    after = option = ""
+    joined = False
     said = names()
-    for word in argv:
+    for i, word in enumerate(argv):
+        if found := _password_option(word, argv[i + 1 : i + 2]):
+            option, joined = found, word.rpartition("/")[2] in _JOINED_ONLY
+        before = argv[i - 1] if i else ""
+        if before in _USER_OPTIONS and (pair := _USER_AND_PASSWORD.fullmatch(word)):
+            made.append(f"{pair['user']}:{WITHHELD}")
+            after = ""
+            continue
+        if option and before == option and not joined:
+            made.append(WITHHELD)
+            after = ""
+            continue
+        if option and word.startswith(option) and word != option:
+            made.append(f"{option}{WITHHELD}")
+            after = ""
+            continue
         if after and not (word.startswith("-") and len(word) > 1):
             made.append(WITHHELD if is_secret(after, word) else _withhold_in(word, said))
             after = ""
@@ -208,6 +237,14 @@ def withhold_words(argv: Sequence[str]) -> tuple[str, ...]:
         after = word if _takes_a_secret(word, said) else ""
         made.append(_withhold_in(word, said))
     return tuple(made)
+
+
+def _password_option(word: str, following: Sequence[str]) -> str:
+    """The option that a password follows, where `word` is a program that has one."""
+    program = word.rpartition("/")[2]
+    if program in _LOGIN_PROGRAMS and list(following) != ["login"]:
+        return ""
+    return _PASSWORD_OPTIONS.get(program, "")
 
 
 def withhold_in(text: str) -> str:

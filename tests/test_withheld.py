@@ -103,6 +103,18 @@ def test_shapes_of_none(text: str) -> None:
         (["p", "s3://b/k?X-Amz-Signature=ab12&n=1"], ["p", f"s3://b/k?X-Amz-Signature={WITHHELD}&n=1"]),
         (["p", '{"api_key": "abc", "n": 1}'], ["p", f'{{"api_key": "{WITHHELD}", "n": 1}}']),
         (["p", "pretrained=a/b,token=abc,dtype=auto"], ["p", f"pretrained=a/b,token={WITHHELD},dtype=auto"]),
+        (["curl", "-u", "me:S3", "https://h/x"], ["curl", "-u", f"me:{WITHHELD}", "https://h/x"]),
+        (
+            ["docker", "run", "-u", "1000:1000", "-p", "80:80", "i"],
+            ["docker", "run", "-u", "1000:1000", "-p", "80:80", "i"],
+        ),
+        (["docker", "login", "-u", "me", "-p", "S3", "r.io"], ["docker", "login", "-u", "me", "-p", WITHHELD, "r.io"]),
+        (["sshpass", "-p", "S3", "ssh", "h"], ["sshpass", "-p", WITHHELD, "ssh", "h"]),
+        (["/usr/bin/sshpass", "-pS3", "ssh", "h"], ["/usr/bin/sshpass", f"-p{WITHHELD}", "ssh", "h"]),
+        (["mysql", "-uroot", "-pS3", "shop"], ["mysql", "-uroot", f"-p{WITHHELD}", "shop"]),
+        (["mysql", "-p", "shop"], ["mysql", "-p", "shop"]),
+        (["python", "-u", "train.py"], ["python", "-u", "train.py"]),
+        (["vllm", "-p", "8000"], ["vllm", "-p", "8000"]),
     ],
 )
 def test_words_of_a_command(words: list[str], stored: list[str]) -> None:

@@ -112,8 +112,14 @@ def list_runs(known: Mapping[str, Run] | None = None) -> list[Run]:
     try:
         refuse_unsafe(place.parent, place)
         folders = [p for p in place.iterdir() if not p.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
+    except NotADirectoryError as e:
+        raise CannotRead(
+            "the folder of runs cannot be there: a part of its path is a file",
+            file=place,
+            cure="Set QINSPECT_STATE_DIR to a folder, or remove the file.",
+        ) from e
     except OSError as e:
         raise CannotRead(f"cannot be read: {e.strerror or e}", file=place) from e
     for folder in folders:

@@ -110,3 +110,12 @@ def test_the_folders_are_made_for_us_alone_whatever_the_mask(own_runs: Path) -> 
         os.umask(before)
     assert stat.S_IMODE(own_runs.parent.stat().st_mode) == 0o700
     assert list_runs() == [run]
+
+
+def test_a_file_where_the_state_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no runs, but that is not what is wrong."""
+    (tmp_path / "not a folder").write_text("a file")
+    with monkeypatch.context() as m:
+        m.setenv("QINSPECT_STATE_DIR", str(tmp_path / "not a folder"))
+        with pytest.raises(CannotRead, match=r"part of its path is a file.*QINSPECT_STATE_DIR"):
+            list_runs()
