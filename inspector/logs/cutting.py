@@ -51,6 +51,24 @@ class Cutting(ABC):
         begun = self._position > self._line_offset or self._transcoder.n_held > 0
         return self._line - (0 if begun else 1)
 
+    @property
+    def can_skip(self) -> bool:
+        """Whether a part of the log may be passed over: not in UTF-16, whose place in a line would be lost."""
+        return self._transcoder.encoding == "utf-8"
+
+    def skip(self, n_bytes: int, n_lines: int) -> None:
+        """The next `n_bytes`, which hold `n_lines` ends of lines and end with one, are passed over: what comes after
+        has its own place and line all the same."""
+        for encoding, mark, piece in self._transcoder.close():
+            self._feed(piece, encoding, mark)
+        self._transcoder = Transcoder()
+        self._end_part()
+        self._line_ends()
+        self._line_has_text = False
+        self._line += n_lines
+        self._position += n_bytes
+        self._part_offset = self._line_offset = self._position
+
     def _feed(self, data: bytes, encoding: str, mark: int) -> None:
         self._position += mark
         self._unit = 1 if encoding == "utf-8" else 2

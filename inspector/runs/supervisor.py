@@ -36,6 +36,8 @@ HEARTBEAT_S = 5.0
 _READ_S_PER_TICK = 0.4
 _DRAIN_S = 20.0
 """Longest time that the rest of the log is read for when the command has ended."""
+_LAST_BYTES = 8 << 20
+"""Of a log that grew faster than it could be looked at, so much of its end is looked at whatever it takes."""
 _RESERVE_BYTES = 16 << 10
 _RESULT_TRIES, _RESULT_RETRY_S = 120, 5.0
 _WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
@@ -161,12 +163,18 @@ class Supervisor:
             self._tick(command.pid)
         now = time.monotonic()
         self._write_all(self.tail.read(_DRAIN_S), now)
+        middle = self.tail.skip_middle(_LAST_BYTES) if self.tail.backlog() > _LAST_BYTES else 0
+        if middle:  # what ended the run stands at the end
+            self._write_all(self.tail.read(_DRAIN_S), now)
         skipped = self.tail.backlog()
         for item in self.throttle.close():  # what the end of the log says comes after what the log said
             self._write(*item)
         self._write_all(self.tail.close(), now)
         for item in self.throttle.close():
             self._write(*item)
+        if middle:
+            text = f"{middle:,} bytes in the middle of the log were not looked at for events: it grew too fast"
+            self._write("warning", {"text": text})
         if skipped:
             self._write("warning", {"text": f"the last {skipped:,} bytes of the log were not looked at for events"})
         result = ending_of(command.returncode, self.cancel, self.killed, ended, took_s, self.tail)

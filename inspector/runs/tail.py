@@ -18,6 +18,7 @@ _CHUNK_BYTES = 256 << 10
 _MAX_FAILURES = 5
 """After so many errors the parser is not asked again."""
 _LAST_LINE_BYTES = 8 << 10
+_SKIP_BYTES = 1 << 20
 
 
 class LogTail:
@@ -56,6 +57,30 @@ class LogTail:
             return max(0, self.path.stat().st_size - self.offset)
         except OSError:
             return 0
+
+    def skip_middle(self, keep_bytes: int) -> int:
+        """Pass over what was not read yet but for the last `keep_bytes`, from the line on that begins there; returns
+        how many bytes that is, 0 where nothing could be passed over. Its lines are counted."""
+        if self._parser is None or not self._parser.can_skip:
+            return 0
+        try:
+            with open_file(self.path) as f:
+                wanted = f.seek(0, 2) - keep_bytes - self.offset
+                f.seek(self.offset)
+                skipped = n_lines = 0
+                while skipped < wanted and (data := f.read(min(_SKIP_BYTES, wanted - skipped))):
+                    skipped += len(data)
+                    n_lines += data.count(b"\n")
+                while skipped > 0 and (data := f.read(_CHUNK_BYTES)):
+                    end = data.find(b"\n") + 1
+                    skipped += end or len(data)
+                    if end:
+                        self._parser.skip(skipped, n_lines + 1)
+                        self.offset += skipped
+                        return skipped
+        except OSError as e:
+            self._fail(e)
+        return 0
 
     def close(self) -> Iterator[Item]:
         """Events that only the end of the log completes."""

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qinspect.inspector import logs
 from qinspect.inspector.logs import Kind, LogEvent
@@ -113,6 +115,33 @@ def test_reading_stops_when_its_time_is_over(tmp_path: Path) -> None:
     assert tail.backlog() == (1 << 20) - tail.offset
     read(tail)
     assert tail.backlog() == 0
+
+
+@given(
+    before=st.lists(
+        st.sampled_from([b"a line\n", b"\n", b"half a li", b"ERROR: early\n", b"1%|# | 1/10\r"]), max_size=8
+    ),
+    middle=st.lists(st.sampled_from([b"x" * 50 + b"\n", b"\r", b"\xff\n", b"no end"]), max_size=40),
+    end=st.lists(st.sampled_from([b"ok\n", b"ERROR: late\n", b"RuntimeError: the reason\n"]), min_size=1, max_size=6),
+    keep=st.integers(0, 200),
+)
+def test_what_stands_behind_a_part_that_was_passed_over_has_its_own_place(
+    tmp_path_factory: pytest.TempPathFactory, before: list[bytes], middle: list[bytes], end: list[bytes], keep: int
+) -> None:
+    log = tmp_path_factory.mktemp("log") / "log"
+    log.write_bytes(b"".join(before))
+    tail = LogTail(log)
+    read(tail)
+    with log.open("ab") as f:
+        f.write(b"".join((*middle, b"\n", *end)))
+    backlog = tail.backlog()
+    skipped = tail.skip_middle(keep)
+    assert skipped == 0 or backlog - keep <= skipped <= backlog
+    found = {(f["offset"], f["line"], f["text"]) for kind, f in (*read(tail), *tail.close()) if kind == "error"}
+    whole = LogTail(log)
+    every = {(f["offset"], f["line"], f["text"]) for kind, f in (*read(whole), *whole.close()) if kind == "error"}
+    start = len(b"".join(before)) + skipped
+    assert found == {e for e in every if e[0] >= start}
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n\n", b"\xff\xfe", b"\r\r", b"a\n" + b"b" * 100_000])
