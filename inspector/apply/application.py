@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.apply.choice import Choice, Request, choose, reaches
@@ -14,10 +14,9 @@ from qinspect.inspector.apply.write import Written
 from qinspect.inspector.calibration.recipes import short
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def _them(n: int) -> str:
 
 
 def of_run(
-    name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Progress
+    name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Steps
 ) -> Application:
     """What a request does to a checkpoint, by the tables of a run of this name. Nothing is written. Raises as its steps
     do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +30,8 @@ from qinspect.inspector.checkpoint.opening import CONFIG_FILES
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError
 from qinspect.inspector.noise.declared import SIDECAR
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.whole_file import new_folder
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, bytes done, bytes in all. May raise to cancel."""
 
 CONFIG = "config.json"
 METADATA = "__metadata__"

@@ -22,6 +22,7 @@ from qinspect.inspector.compare.results import (
     Summary,
     WeightPair,
 )
+from qinspect.inspector.progress import Progress
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
@@ -33,9 +34,6 @@ CODES_LIMIT_BYTES = 8_000_000_000
 
 FIRST_SCREENFUL = 256
 """Scale pairs that a screen gets before the rest is compared."""
-
-Progress = Callable[[str, int, int], None]
-"""progress(phase, done, total); raise in it to cancel."""
 
 
 def compare(

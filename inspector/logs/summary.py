@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from qinspect.inspector.logs.event import LogEvent
 from qinspect.inspector.logs.header import seconds_between
 from qinspect.inspector.logs.parser import LogParser
 from qinspect.inspector.logs.patterns import Patterns, load_patterns
+from qinspect.inspector.progress import Steps, untold
 
 CHUNK_BYTES = 1 << 20
 MAX_PHASES = 2_000
@@ -176,7 +176,7 @@ def _goes_on(before: dict[str, Any] | None, after: dict[str, Any]) -> bool:
 def summarize(
     path: str | Path,
     patterns: Patterns | None = None,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    on_progress: Steps = untold,
 ) -> LogSummary:
     """Read a log from beginning to end; `-` is stdin. on_progress is told bytes read and bytes in all.
 
@@ -201,7 +201,7 @@ def summarize_stream(
     name: str,
     total: int,
     patterns: Patterns | None,
-    on_progress: Callable[[int, int], None],
+    on_progress: Steps,
 ) -> LogSummary:
     """The same for anything that bytes can be read from. total: bytes expected, for on_progress."""
     patterns = load_patterns() if patterns is None else patterns
