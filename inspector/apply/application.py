@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.apply.choice import Choice, Request, choose, reaches
-from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint, model_sha256
+from qinspect.inspector.apply.entry import Origin
+from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint
 from qinspect.inspector.apply.plan import Plan, check_family, plan_of
-from qinspect.inspector.apply.provenance import Origin
 from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_run
 from qinspect.inspector.apply.write import Written
 from qinspect.inspector.calibration.recipes import short
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.provenance import model_sha256
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some
 

@@ -17,9 +17,9 @@ from qinspect.inspector.calibration.scales import of_tables
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
-from qinspect.inspector.formats.native import said_of_points
 from qinspect.inspector.observers import EntropyOptimal, MseOptimal, Quantile, Rule, quamba_absmax
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.provenance import said_of_points
 
 
 @dataclass(frozen=True, slots=True)

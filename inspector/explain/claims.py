@@ -13,9 +13,9 @@ from qinspect.inspector.alpha.recover.verdict import Verdict, bounds, verdict_of
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.noise.declared import Declared, declared_alpha, several_alphas, several_said
 from qinspect.inspector.noise.sources import gives
 from qinspect.inspector.progress import Progress
+from qinspect.inspector.provenance import Declared, declared_alpha, several_alphas, several_said
 
 NAME_ROUNDING = 5e-6
 """Quamba-SE writes alpha into the name of a folder in five decimals: `pa-1` may have been 0.999996."""
