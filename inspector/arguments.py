@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.printing import Meter, with_meter
+from qinspect.inspector.progress import steps_of
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def opened_model(path: str, meter: Meter) -> Format:
     from qinspect.inspector.checkpoint import open_checkpoint
     from qinspect.inspector.formats import format_of
 
-    return format_of(open_checkpoint(path, lambda d, t: meter(f"opening {visible(path, 60)}", d, t)))
+    return format_of(open_checkpoint(path, steps_of(meter, f"opening {visible(path, 60)}")))
 
 
 def open_model(path: str) -> Format:

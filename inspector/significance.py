@@ -1,6 +1,8 @@
 """How likely chance alone is: exact tests of signs, Student's t, and the correction for many tests.
 
-Nothing here is of a scale or an accuracy: `inspector/noise` and `inspector/accuracy` ask it about theirs.
+Nothing here is of a scale or an accuracy: `inspector/noise` and `inspector/accuracy` ask it about theirs. scipy has the
+distributions; it is imported where a comparison needs one (repeats, thousands of signs), for it takes longer to import
+than most comparisons take. docs/libraries.md has the measurements.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ LEVEL = 0.05
 """The chance of a false claim that tests and intervals allow."""
 
 _EXACT_UP_TO = 2000
-"""Trials up to which binomial tails are sums of integers; beyond, of logarithms of gamma functions."""
+"""Trials up to which binomial tails are sums of integers: to the last digit, and sooner than scipy is imported."""
 _NORMAL = NormalDist()
 
 
 def binomial_tail(k: int, n: int) -> float:
-    """P(X >= k) of n fair coins. Exact integers up to 2,000 coins, beyond to 12 digits. Raises ValueError for n < 0."""
+    """P(X >= k) of n fair coins. Exact integers up to 2,000 coins, beyond to 11 digits. Raises ValueError for n < 0."""
     if n < 0:
         raise ValueError("a number of trials is not negative")
     if k <= 0:
@@ -29,7 +31,9 @@ def binomial_tail(k: int, n: int) -> float:
         return 1.0 - binomial_tail(n - k + 1, n)
     if n <= _EXACT_UP_TO:
         return _exact_tail(k, n)
-    return math.fsum(math.exp(_log_share(j, n)) for j in range(k, n + 1))
+    from scipy import special
+
+    return float(special.betainc(k, n - k + 1, 0.5))
 
 
 def binomial_share(k: int, n: int) -> float:
@@ -72,52 +76,22 @@ def student_p(t: float, freedom: int) -> float:
     Raises ValueError for fewer than one degree of freedom."""
     if freedom < 1:
         raise ValueError("Student's t has at least one degree of freedom")
-    if math.isinf(t):
+    from scipy import special
+
+    square = t * t
+    if math.isinf(square):
         return 0.0
-    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t), t * t / (freedom + t * t))
+    if square > freedom:
+        return float(special.betainc(freedom / 2, 0.5, freedom / (freedom + square)))
+    # from the other side: close to t = 0 the share that is passed above has no digits left, and stdtr has none either
+    return float(special.betaincc(0.5, freedom / 2, square / (freedom + square)))
 
 
 def student_quantile(p: float, freedom: int) -> float:
-    """The |t| of this two-sided p, by bisection; p over 0 and at most 1."""
-    low, high = 0.0, 1.0
-    while student_p(high, freedom) > p:
-        low, high = high, 2 * high
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_p(middle, freedom) > p else (low, middle)
-    return high
+    """The |t| of this two-sided p; p over 0 and at most 1."""
+    from scipy import special
 
-
-def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
-    """Regularised, rest being 1 - x, by its continued fraction on the side where it converges fast (Numerical Recipes
-    6.4; Abramowitz and Stegun 26.5.8)."""
-    if x <= 0 or rest <= 0:
-        return 0.0 if x <= 0 else 1.0
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest)
-    if x < (a + 1) / (a + b + 2):
-        return math.exp(log_front) * _fraction(a, b, x) / a
-    return 1.0 - math.exp(log_front) * _fraction(b, a, rest) / b
-
-
-def _fraction(a: float, b: float, x: float) -> float:
-    """The continued fraction by Lentz's method."""
-    tiny, c = 1e-300, 1.0
-    d = 1.0 / _not_zero(1.0 - (a + b) * x / (a + 1), tiny)
-    found = d
-    for m in range(1, 1000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d = 1.0 / _not_zero(1.0 + term * d, tiny)
-            c = _not_zero(1.0 + term / c, tiny)
-            found *= c * d
-        if abs(c * d - 1.0) < 1e-15:
-            break
-    return found
-
-
-def _not_zero(x: float, tiny: float) -> float:
-    return x if abs(x) > tiny else tiny
+    return abs(float(special.stdtrit(freedom, p / 2)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
 
-from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance, write_checkpoint
+from qinspect.inspector.calibrate.checkpoint import PointScale, write_checkpoint
 from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
+from qinspect.inspector.provenance import Provenance
 
 DATA = Path(__file__).parent / "data"
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")

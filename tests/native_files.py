@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance, write_checkpoint
+from qinspect.inspector.calibrate.checkpoint import PointScale, write_checkpoint
 from qinspect.inspector.calibrate.rounding import WeightScheme
+from qinspect.inspector.provenance import Provenance
 
 MIXER = "backbone.layers.0.mixer."
 QUANTIZED = (MIXER + "in_proj.weight", MIXER + "out_proj.weight", "lm_head.weight")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import number, share
 from qinspect.inspector.values.histogram import Chunks, Histogram, histogram, weight_chunks
 from qinspect.inspector.values.scale_values import scale_blocks
@@ -21,8 +22,6 @@ from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL,
 from qinspect.tui.plot import MIN_HEIGHT, canvas_of, histogram_lines, with_cursor
 from qinspect.tui.session import Session
 from qinspect.tui.widgets.lines import Piece
-
-Check = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def clip_of(fmt: Format, weight: QuantizedWeight) -> tuple[float, float] | None:
     return (-half * scale, (half - 1) * scale)
 
 
-def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
+def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Steps) -> list[Line]:
     """Of the scale's own values, A over B."""
     series = []
     largest = 0
@@ -79,7 +78,7 @@ def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: 
     return _draw([], series, ("min", "max"), look, o)
 
 
-def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Check) -> list[Line]:
+def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Steps) -> list[Line]:
     """Of the dequantized weight, A over B."""
     series = []
     heading = ""

@@ -13,6 +13,7 @@ from textual.message import Message
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.noise.band import Skipped
+from qinspect.inspector.progress import Progress, steps_of
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -46,7 +47,7 @@ _SKIPPABLE = {"weights": CodesSkipped, "noise bands": Skipped}
 """What escape ends, by the phase."""
 
 
-class Progress(Message):
+class Progressed(Message):
     """phase: what is being done. done of total; total 0 where it is not known."""
 
     def __init__(self, phase: str, done: int, total: int) -> None:
@@ -57,7 +58,7 @@ class Progress(Message):
 
     def can_replace(self, message: Message) -> bool:
         """The newest is enough."""
-        return isinstance(message, Progress)
+        return isinstance(message, Progressed)
 
 
 class Opened(Message):
@@ -155,7 +156,7 @@ class Session:
             now = time.monotonic()
             if now - last > REPORT_EVERY_S:
                 last = now
-                post(Progress(phase, done, total))
+                post(Progressed(phase, done, total))
 
         try:
             if self._open(post, progress):
@@ -168,7 +169,7 @@ class Session:
             report = write_crash_report(traceback.format_exc())
             post(Failed("", f"a bug in the program ({type(e).__name__}); the report is in {shown(str(report))}"))
 
-    def _open(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> bool:
+    def _open(self, post: Callable[[Message], object], progress: Progress) -> bool:
         """Whether A could be opened. A broken B leaves A usable."""
         from qinspect.inspector.checkpoint import open_checkpoint
         from qinspect.inspector.compare.paired_tree import build_paired_tree
@@ -184,7 +185,7 @@ class Session:
                 last = time.monotonic()
 
         try:
-            self.checkpoint_a = open_checkpoint(self.path_a, lambda d, t: progress("opening A", d, t), arrived)
+            self.checkpoint_a = open_checkpoint(self.path_a, steps_of(progress, "opening A"), arrived)
         except QinspectError as e:
             self.error_a = str(e)
             post(Failed("A", self.error_a))
@@ -192,7 +193,7 @@ class Session:
         first = self.checkpoint_a.entries.values()
         if self.path_b is not None:
             try:
-                self.checkpoint_b = open_checkpoint(self.path_b, lambda d, t: progress("opening B", d, t), arrived)
+                self.checkpoint_b = open_checkpoint(self.path_b, steps_of(progress, "opening B"), arrived)
             except QinspectError as e:
                 self.error_b = str(e)
                 post(Failed("B", self.error_b))
@@ -200,7 +201,7 @@ class Session:
         post(Opened(build_paired_tree(first, second), complete=True))
         return True
 
-    def _compare(self, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> None:
+    def _compare(self, post: Callable[[Message], object], progress: Progress) -> None:
         from qinspect.inspector.compare import ScalePair, Status, compare
         from qinspect.inspector.formats import format_of
 
@@ -235,12 +236,12 @@ class Session:
         self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
 
-    def _survey(self, a: Format, post: Callable[[Message], object], progress: Callable[[str, int, int], None]) -> None:
+    def _survey(self, a: Format, post: Callable[[Message], object], progress: Progress) -> None:
         """Look for scales of the only model that no scale should be."""
         from qinspect.inspector.contents.survey import survey_scales
         from qinspect.inspector.values.scale_faults import model_faults_said
 
-        survey = survey_scales(a, lambda done, total: progress("reading scales", done, total))
+        survey = survey_scales(a, steps_of(progress, "reading scales"))
         if survey.faulty:
             self.pairs = [replace(p, faults_a=survey.faults.get(p.role)) for p in self.pairs]
             post(ScalesReady(self.pairs, True))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import dims, percent, share
 from qinspect.inspector.values.histogram import code_counts
 from qinspect.inspector.values.scale_values import first_values, scale_sample
 from qinspect.inspector.values.value_text import array_texts
-from qinspect.tui.histograms import Check, scale_histogram, weight_histogram, weight_of
+from qinspect.tui.histograms import scale_histogram, weight_histogram, weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import heat_lines, profile_lines
@@ -44,7 +45,7 @@ class Codes:
         return self.counts.get(level, 0) / max(1, self.total)
 
 
-def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
+def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) -> list[Line]:
     """Of the integer codes: every level, unused and saturated ones marked. Bars are shares of the model's own codes, so
     that tensors of two sizes can be compared; B has a bar of its own wherever its count is another."""
     counted: list[Codes] = []
@@ -94,7 +95,7 @@ def _shapes(a: tuple[int, ...], b: tuple[int, ...]) -> list[str]:
     return [f"A {dims(a)}", f"B {dims(b)}", "other shapes"]
 
 
-def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
+def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) -> list[Line]:
     """A and B sorted side by side, and B/A cell by cell as a heat map. Of two shapes, each along the share of its own
     values, and without the map."""
     (a, step), (b, _step) = (
@@ -144,7 +145,7 @@ def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
     return ["", *heading, *heat_lines(_shrink(grid / limit, rows, max(8, look.width - 2)), look)]
 
 
-def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Check) -> list[Line]:
+def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) -> list[Line]:
     """Index, A, B, difference, one a line. Of two shapes, each with its own index."""
     check(0, 1)
     a, b = (

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qinspect.inspector.accuracy.found import METRICS, Found
 from qinspect.inspector.accuracy.samples import has_items, in_samples
 from qinspect.inspector.accuracy.score import MAX_COUNT
 from qinspect.inspector.logs import LogSummary, summarize
+from qinspect.inspector.progress import Progress, steps_of, unseen
 from qinspect.inspector.text import visible
 
 Json = Mapping[str, Any]
-Progress = Callable[[str, int, int], None]
 _TASK_COLUMNS = ("Tasks", "Groups", "Task")
 """lm_eval's tables of tasks and of groups; older ones and lighteval's say Task."""
 _MAX_NESTED = 20
 
 
-def found_in(path: str, metric: str | None, progress: Progress = lambda *_: None) -> list[Found]:
+def found_in(path: str, metric: str | None, progress: Progress = unseen) -> list[Found]:
     """Every accuracy in a file, in its order. metric: of items, the only one looked for.
 
     Raises CannotOpen for a file that cannot be read, BrokenFile for damaged items.
     """
     if has_items(path):
         return in_samples(path, metric, progress)
-    return list(_shares(summarize(path, None, lambda done, total: progress("reading", done, total))))
+    return list(_shares(summarize(path, None, steps_of(progress, "reading"))))
 
 
 def _shares(summary: LogSummary) -> Iterator[Found]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.accuracy.found import METRICS, Found
 from qinspect.inspector.errors import BrokenFile, CannotOpen
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.text import brief, visible
 
 MAX_ITEMS = 10_000_000
@@ -20,8 +21,6 @@ MAX_LIST_BYTES = 1 << 30
 _HEAD = 1_000_000
 _NAME = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d:-]+.*)?\.jsonl?")
 """How lm_eval calls the file of a task: the task is written nowhere else."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def has_items(path: str) -> bool:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.apply.choice import Choice, Request, choose, reaches
-from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint, model_sha256
+from qinspect.inspector.apply.entry import Origin
+from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint
 from qinspect.inspector.apply.plan import Plan, check_family, plan_of
-from qinspect.inspector.apply.provenance import Origin
 from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_run
 from qinspect.inspector.apply.write import Written
 from qinspect.inspector.calibration.recipes import short
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.progress import Steps
+from qinspect.inspector.provenance import model_sha256
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _them(n: int) -> str:
 
 
 def of_run(
-    name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Progress
+    name: str, calibration: Calibration, fmt: Format, request: Request, out: str, progress: Steps
 ) -> Application:
     """What a request does to a checkpoint, by the tables of a run of this name. Nothing is written. Raises as its steps
     do."""

@@ -22,6 +22,7 @@ from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.printing import Meter, print_answer, with_meter
+from qinspect.inspector.progress import steps_of
 
 Alpha = Annotated[float | None, Parameter(help="For every point that the recipe makes by a percentile.")]
 Rule = Annotated[
@@ -83,7 +84,7 @@ def _check(run: str | None, request: Request, scales_from: str | None) -> None:
 def _by_run(name: str, fmt: Format, request: Request, out: str, meter: Meter) -> Application:
     calibration = calibration_named(name)
     try:
-        return of_run(name, calibration, fmt, request, out, lambda d, t: meter("making scales", d, t))
+        return of_run(name, calibration, fmt, request, out, steps_of(meter, "making scales"))
     finally:
         calibration.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from qinspect.inspector.alpha.recover.findings import Reference, references_of
 from qinspect.inspector.calibration.stored import Calibration
@@ -11,6 +10,7 @@ from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotApply
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.native import NativeFormat
+from qinspect.inspector.provenance import model_sha256
 from qinspect.inspector.text import magnitude, some
 
 ALWAYS_ROTATED = ("quamba",)
@@ -40,14 +40,6 @@ def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
 def check_checkpoint(source: Checkpoint, target: Checkpoint) -> None:
     """Raises CannotApply where two checkpoints say that they were made of two models."""
     _check_hash(target, model_sha256(source), str(source.path))
-
-
-def model_sha256(checkpoint: Checkpoint) -> str | None:
-    """Of the weights that a checkpoint was made from; None where it does not say."""
-    found: Any = checkpoint.config
-    for key in ("provenance", "effective", "model_sha256"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, str) else None
 
 
 def _check_hash(target: Checkpoint, other: object, where: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from qinspect.inspector.apply.application import Application
+from qinspect.inspector.apply.entry import replaced
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
-from qinspect.inspector.apply.provenance import replaced
 from qinspect.inspector.calibration.recipes import short
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table

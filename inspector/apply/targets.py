@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -17,10 +17,9 @@ from qinspect.inspector.calibration.scales import of_tables
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
-from qinspect.inspector.formats.native import said_of_points
 from qinspect.inspector.observers import EntropyOptimal, MseOptimal, Quantile, Rule, quamba_absmax
-
-Progress = Callable[[int, int], None]
+from qinspect.inspector.progress import Steps
+from qinspect.inspector.provenance import said_of_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Target:
 
 
 def targets_of_run(
-    calibration: Calibration, fmt: Format, choice: Choice, rule: str | None, progress: Progress | None = None
+    calibration: Calibration, fmt: Format, choice: Choice, rule: str | None, progress: Steps | None = None
 ) -> list[Target]:
     """The scales of the chosen points by a rule of that name, by the recipe's own where it is None.
 

@@ -5,22 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from qinspect.inspector.apply.archive import with_checksums
 from qinspect.inspector.apply.edits import Edits, edited
+from qinspect.inspector.apply.entry import Origin, SourceFile, entry_of, points_of
 from qinspect.inspector.apply.places import edits_of
 from qinspect.inspector.apply.plan import Plan
-from qinspect.inspector.apply.provenance import (
-    Origin,
-    SourceFile,
-    config_bytes,
-    entry_of,
-    sidecar_bytes,
-    updated_metadata,
-)
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
@@ -29,11 +22,9 @@ from qinspect.inspector.checkpoint.listing import SUFFIXES
 from qinspect.inspector.checkpoint.opening import CONFIG_FILES
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError
-from qinspect.inspector.noise.declared import SIDECAR
+from qinspect.inspector.progress import Progress
+from qinspect.inspector.provenance import SIDECAR, config_bytes, sidecar_bytes, updated_metadata
 from qinspect.inspector.whole_file import new_folder
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, bytes done, bytes in all. May raise to cancel."""
 
 CONFIG = "config.json"
 METADATA = "__metadata__"
@@ -119,7 +110,7 @@ def _head(file: File, plan: Plan, entry: Mapping[str, object]) -> tuple[int, byt
     start = 8 + int.from_bytes(file.read(0, 8), "little")
     header = json.loads(file.read(8, start - 8))
     metadata = header.get(METADATA) or {}
-    changed = updated_metadata(metadata, plan, entry)
+    changed = updated_metadata(plan.fmt.checkpoint.path, metadata, points_of(plan), entry)
     if changed == metadata:
         return 0, b""
     return start, header_bytes({**header, METADATA: changed})
@@ -153,7 +144,7 @@ def _describe(made: Path, source: Path, plan: Plan, entry: Mapping[str, object])
     """Add what was done to what the checkpoint says of itself."""
     if plan.fmt.family != "qinspect":
         (made / SIDECAR).write_bytes(sidecar_bytes(source / SIDECAR, entry))
-    elif config := config_bytes(source / CONFIG, plan, entry):
+    elif config := config_bytes(source / CONFIG, points_of(plan), entry):
         (made / CONFIG).write_bytes(config)
 
 

@@ -23,6 +23,7 @@ from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotQuantize
 from qinspect.inspector.formats.native import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX
+from qinspect.inspector.provenance import Provenance
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import natural_key
 from qinspect.inspector.whole_file import new_folder
@@ -65,17 +66,6 @@ class PointScale:
     values: Array | np.floating[Any] | float
     rule: str
     alpha_reached: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a checkpoint comes from, as JSON. requested, effective: settings as asked for, and as they took effect.
-    data: `Samples.describe()`. versions: of what took part, by name. None of them may hold a time."""
-
-    requested: Mapping[str, Any]
-    effective: Mapping[str, Any]
-    data: Mapping[str, Any]
-    versions: Mapping[str, str]
 
 
 class _Slot(NamedTuple):

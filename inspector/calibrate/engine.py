@@ -23,6 +23,7 @@ from qinspect.inspector.calibration.recipes import applied
 from qinspect.inspector.distribution.packing import Packed, pack
 from qinspect.inspector.models.load import ProbedModel, forward
 from qinspect.inspector.models.memory import no_room
+from qinspect.inspector.progress import Steps, untold
 
 Ids = Sequence[NDArray[np.int64]]
 HOLD_BYTES_WHEN_SHORT = 64 << 20
@@ -53,7 +54,7 @@ class Timing:
 class Progress:
     """What a calibration tells while it goes on."""
 
-    n_done: Callable[[int, int], None] = lambda _done, _total: None
+    n_done: Steps = untold
     say: Callable[[str], None] = lambda _text: None
     sample: Callable[[SampleTables], None] = lambda _tables: None
     """The tables of a sample, in the order of samples."""

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from qinspect.inspector.calibrate.checkpoint import (
     Deferred,
     PointScale,
-    Provenance,
     check_same,
     check_target,
     write_checkpoint,
@@ -45,6 +44,7 @@ from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
 from qinspect.inspector.models.free import free_on
 from qinspect.inspector.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
 from qinspect.inspector.models.memory import check_forward, is_shortage, no_room
+from qinspect.inspector.provenance import Provenance
 from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 from qinspect.inspector.text import some
 

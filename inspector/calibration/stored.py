@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,6 @@ from qinspect.inspector.calibration.points import Point
 from qinspect.inspector.calibration.recipes import Applied, applied
 from qinspect.inspector.calibration.settings import RECIPES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
-from qinspect.inspector.distribution.packing import DTYPES
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief
@@ -37,6 +37,30 @@ class AlphaResult:
     checkpoints: tuple[Path, ...]
 
 
+class _Point(msgspec.Struct):
+    point: str
+    dtype: Literal["float16", "bfloat16", "float32"]
+    rotated: bool
+    scale: Any
+
+
+class _Result(msgspec.Struct):
+    alpha: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    points: list[_Point]
+    checkpoints: list[str]
+
+
+class _Settings(msgspec.Struct):
+    recipe: str
+
+
+class _Record(msgspec.Struct):
+    """What is read of calibration.json; what else is in it is left alone."""
+
+    settings: _Settings
+    alphas: Annotated[list[_Result], msgspec.Meta(min_length=1)]
+
+
 class Calibration:
     """An opened calibration. Opening reads calibration.json and a header; tables are read when they are asked for.
 
@@ -53,11 +77,15 @@ class Calibration:
         self.path = folder / RESULT
         self.record = _read(self.path)
         try:
-            self.recipe = str(self.record["settings"]["recipe"])
-            self.results = tuple(_result(r) for r in self.record["alphas"])
-            self.points = {p.name: p for p in map(_point, self.record["alphas"][0]["points"])}
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as e:
-            raise self._broken(f"does not hold what it should: {e!r}") from e
+            made = msgspec.convert(self.record, _Record)
+        except msgspec.ValidationError as e:
+            what, _, key = str(e).partition(" - at `$")
+            raise self._broken(
+                f"does not hold what it should: {what[:1].lower()}{what[1:]}", key.strip(".`") or None
+            ) from e
+        self.recipe = made.settings.recipe
+        self.results = tuple(self._result(i, r) for i, r in enumerate(made.alphas))
+        self.points = {p.point: Point(p.point, p.dtype, p.rotated) for p in made.alphas[0].points}
         if not self.points:
             raise self._broken("has no observation point", "alphas[0].points")
         if self.recipe not in RECIPES:
@@ -108,6 +136,15 @@ class Calibration:
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+    def _result(self, number: int, row: _Result) -> AlphaResult:
+        scales = {}
+        for i, p in enumerate(row.points):
+            try:
+                scales[p.point] = np.asarray(p.scale, np.float32)  # nan and infinities are texts
+            except (TypeError, ValueError, OverflowError) as e:
+                raise self._broken("is not a scale", f"alphas[{number}].points[{i}].scale", p.scale) from e
+        return AlphaResult(row.alpha, scales, tuple(map(Path, row.checkpoints)))
 
     def _broken(self, problem: str, key: str | None = None, found: object = None) -> BrokenFile:
         return BrokenFile(
@@ -171,17 +208,3 @@ def _read(path: Path) -> dict[str, Any]:
         found = content.get("schema") if isinstance(content, dict) else content
         raise CannotOpen("is of another kind or version", file=path, expected=SCHEMA, found=brief(found))
     return content
-
-
-def _point(row: Mapping[str, Any]) -> Point:
-    if row["dtype"] not in DTYPES:
-        raise ValueError("a point of an unknown dtype")
-    return Point(str(row["point"]), str(row["dtype"]), bool(row["rotated"]))
-
-
-def _result(row: Mapping[str, Any]) -> AlphaResult:
-    scales = {str(p["point"]): np.asarray(p["scale"], np.float32) for p in row["points"]}
-    alpha = float(row["alpha"])
-    if not 0 <= alpha <= 1:
-        raise ValueError("an alpha that is no share")
-    return AlphaResult(alpha, scales, tuple(Path(str(c)) for c in row["checkpoints"]))

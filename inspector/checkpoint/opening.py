@@ -20,19 +20,18 @@ from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, re
 from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import some, visible
 
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
                 "quantization_config.json", "quantization_map.json", "quanto_qmap.json")  # fmt: skip
-Progress = Callable[[int, int], None]
-"""Called with (files read, files in all) while a sharded checkpoint opens. May raise to cancel."""
 
 
 Arrived = Callable[[Mapping[str, Entry]], None]
 """Called with all entries so far after each file of a sharded checkpoint but the last: for a screen that fills."""
 
 
-def open_checkpoint(path: str | Path, progress: Progress | None = None, arrived: Arrived | None = None) -> Checkpoint:
+def open_checkpoint(path: str | Path, progress: Steps | None = None, arrived: Arrived | None = None) -> Checkpoint:
     """Open a checkpoint, reading headers only.
 
     `path` is a file, a folder, an `*.index.json`, or `org/name` in the local Hugging Face cache.
@@ -73,7 +72,7 @@ def _resolved(place: Path, name: str) -> Path:
     return find_in_cache(name)
 
 
-def _open_file(file: Path, progress: Progress | None, arrived: Arrived | None) -> Checkpoint:
+def _open_file(file: Path, progress: Steps | None, arrived: Arrived | None) -> Checkpoint:
     """One file, named by itself."""
     checkpoint = _open_files(file, [file], file.parent, progress, arrived)
     for shards in shard_sets([file.name])[0]:
@@ -83,7 +82,7 @@ def _open_file(file: Path, progress: Progress | None, arrived: Arrived | None) -
     return checkpoint
 
 
-def _open_folder(folder: Path, progress: Progress | None, arrived: Arrived | None) -> Checkpoint:
+def _open_folder(folder: Path, progress: Steps | None, arrived: Arrived | None) -> Checkpoint:
     choice = choose(folder)
     if choice.index is not None:
         checkpoint = _open_index(choice.index, choice.files, progress, arrived)
@@ -140,7 +139,7 @@ def _adapter(choice: Choice, opened: Sequence[Path]) -> list[str]:
     return [f"an adapter: the weights of its base{named} are not in it"]
 
 
-def _open_index(index: Path, beside: Sequence[Path], progress: Progress | None, arrived: Arrived | None) -> Checkpoint:
+def _open_index(index: Path, beside: Sequence[Path], progress: Steps | None, arrived: Arrived | None) -> Checkpoint:
     """A sharded checkpoint. Raises BrokenFile for shards outside the folder or missing, and names in no shard."""
     weight_map = read_weight_map(index)
     shards = find_shards(index, weight_map, [p.name for p in beside])
@@ -150,7 +149,7 @@ def _open_index(index: Path, beside: Sequence[Path], progress: Progress | None, 
 
 
 def _open_files(
-    path: Path, paths: list[Path], config_folder: Path, progress: Progress | None, arrived: Arrived | None
+    path: Path, paths: list[Path], config_folder: Path, progress: Steps | None, arrived: Arrived | None
 ) -> Checkpoint:
     entries: dict[str, Entry] = {}
     metadata: dict[str, str] = {}

@@ -16,12 +16,12 @@ from qinspect.inspector.compare.results import (
     Deviation,
     Difference,
     Effect,
-    Reason,
     ScalePair,
     Status,
     Summary,
     WeightPair,
 )
+from qinspect.inspector.progress import Progress
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
@@ -33,9 +33,6 @@ CODES_LIMIT_BYTES = 8_000_000_000
 
 FIRST_SCREENFUL = 256
 """Scale pairs that a screen gets before the rest is compared."""
-
-Progress = Callable[[str, int, int], None]
-"""progress(phase, done, total); raise in it to cancel."""
 
 
 def compare(
@@ -148,7 +145,6 @@ __all__ = [
     "Difference",
     "Effect",
     "Progress",
-    "Reason",
     "ScalePair",
     "Status",
     "Summary",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.noise.band import Floor, Noise, Skipped
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
 from qinspect.inspector.noise.sources import Sources, one_pass, same_order
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.significance import LEVEL, holm
 
 
@@ -31,7 +32,7 @@ def with_bands(
     b: Format,
     pairs: Sequence[ScalePair],
     sources: Sources,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> tuple[Noise, list[ScalePair]]:
     """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out,
     and so is one that `progress` has had enough of (`Skipped`).

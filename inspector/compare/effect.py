@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from qinspect.inspector.compare.chance import Beyond, beyond_noise
 from qinspect.inspector.compare.evidence import Evidence
-from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status
+from qinspect.inspector.compare.next_steps import reason
+from qinspect.inspector.compare.results import Effect, ScalePair, Status
 from qinspect.inspector.formats import Kind
-from qinspect.inspector.noise.declared import Declared
+from qinspect.inspector.provenance import Declared
 from qinspect.inspector.significance import sign_test
 from qinspect.inspector.text import magnitude, some
 
@@ -42,7 +43,7 @@ def _dead(e: Evidence, n: int) -> Effect | None:
     else:
         why = "no scale that it should reach differs" if n else "no scale in these files can depend on it"
     text = f"{_declared(a, b)}, but {why}: the setting did not take effect."
-    return Effect(Reason("dead-parameter", text), e.declared, n)
+    return Effect(reason("dead-parameter", text), e.declared, n)
 
 
 def _live(e: Evidence, reached: list[ScalePair], changed: list[ScalePair]) -> Effect:
@@ -80,7 +81,7 @@ def _live(e: Evidence, reached: list[ScalePair], changed: list[ScalePair]) -> Ef
         text = f"The setting took effect: {_found(beyond, e)}{agrees}."
     text += f" {_signs(up, down, changed, sign_p, bool(expected or ways))}"
     return Effect(
-        Reason(rule, text), e.declared, len(reached), len(changed), len(up), len(down),
+        reason(rule, text), e.declared, len(reached), len(changed), len(up), len(down),
         tuple(p.role for p in beyond.pairs), sign_p, beyond.p,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from qinspect.inspector.compare.names import Renaming, renamings
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, Summary, WeightPair
 from qinspect.inspector.formats import Format
 from qinspect.inspector.noise.band import Noise
-from qinspect.inspector.noise.declared import Declared, declared_alpha, effective_alphas, several_alphas
+from qinspect.inspector.provenance import Declared, declared_alpha, effective_alphas, several_alphas
 from qinspect.inspector.roles import strip_root
 
 SEED_SIGNIFICANT_PERCENT = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from qinspect.inspector.finding import NOWHERE, Finding, Numbers, Severity, Where
+
 NEXT_STEPS = {
     "same-file": "Name two different checkpoints.",
     "bit-identical": "If they should differ: `qinspect logs` on the second run's log says whether it calibrated.",
@@ -41,3 +43,19 @@ NEXT_STEPS = {
     "not-as-declared": "`qinspect whence MODEL --run RUN` finds the alpha that each was really made with.",
 }
 """By the name of the rule."""
+
+_SEVERITIES = {
+    **dict.fromkeys(("broken-scale", "copies-disagree", "copies-missing"), Severity.ERROR),
+    **dict.fromkeys(
+        ("claim-contradicted", "dead-parameter", "denormal-scale", "mixed-signs", "not-as-declared", "nothing-compared",
+         "same-file"), Severity.WARNING,
+    ),
+}  # fmt: skip
+"""Of what is more than worth knowing: a difference between two models is nothing wrong."""
+
+
+def reason(rule: str, text: str, where: Where = NOWHERE, numbers: Numbers | None = None) -> Finding:
+    """What a rule of a comparison says, with its next step."""
+    return Finding(
+        rule, text, _SEVERITIES.get(rule, Severity.NOTE), where, numbers or {}, next=NEXT_STEPS.get(rule, "")
+    )

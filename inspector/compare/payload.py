@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.compare import Comparison, Deviation, Difference, Effect, Reason, ScalePair, WeightPair
+from qinspect.inspector.compare import Comparison, Deviation, Difference, Effect, ScalePair, WeightPair
 from qinspect.inspector.compare.measures import OF_SCALES, OF_TENSORS
+from qinspect.inspector.finding import Finding
 from qinspect.inspector.formats.payload import checkpoint, scale
 from qinspect.inspector.json_text import Json, finite
 from qinspect.inspector.noise import Band
@@ -66,9 +67,9 @@ def band(b: Band) -> Json:
     }
 
 
-def reason(r: Reason) -> Json:
+def reason(r: Finding) -> Json:
     """A rule that fired."""
-    return {"rule": r.rule, "text": r.text, "next": r.next}
+    return {"rule": r.rule, "severity": str(r.severity), "text": r.text, "next": r.next}
 
 
 def effect(e: Effect | None) -> Json | None:

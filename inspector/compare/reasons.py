@@ -14,15 +14,18 @@ from qinspect.inspector.compare.evidence import (
     size_of,
 )
 from qinspect.inspector.compare.names import said_of_names
-from qinspect.inspector.compare.results import Reason, ScalePair, Status, WeightPair, copies_differ
+from qinspect.inspector.compare.next_steps import reason
+from qinspect.inspector.compare.results import ScalePair, Status, WeightPair, copies_differ
+from qinspect.inspector.finding import Finding, Where
 from qinspect.inspector.formats import Kind
+from qinspect.inspector.json_text import finite
 from qinspect.inspector.noise.band import FLOORS
-from qinspect.inspector.noise.declared import claimed_alpha
+from qinspect.inspector.provenance import claimed_alpha
 from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
 from qinspect.inspector.values.scale_faults import FAULT_RULES, FaultyScale, ScaleFaults, faults_said
 
 
-def alpha(e: Evidence) -> Iterator[Reason]:
+def alpha(e: Evidence) -> Iterator[Finding]:
     """What the points say about percentile_alpha, where only points that it makes differ."""
     sensitive, minmax = e.points(True), e.points(False)
     changed = [p for p in sensitive if p.status is Status.DIFFERENT and p.difference]
@@ -49,7 +52,7 @@ def alpha(e: Evidence) -> Iterator[Reason]:
     largest = max(abs(p.difference.largest) for p in changed if p.difference)
     if not beyond_noise(sensitive, e.noise, "repeat").pairs:
         band = e.noise.of(changed[0].role, "repeat")
-        yield Reason(
+        yield reason(
             "repeat-noise",
             f"Only alpha-sensitive points differ ({len(changed)}), by at most {magnitude(largest)}: no more than a "
             f"repeat of the same run does ({band}). {fingerprint}.",
@@ -61,7 +64,7 @@ def alpha(e: Evidence) -> Iterator[Reason]:
     if len(directions) == 1 and directions <= {"up", "down"}:
         up = directions == {"up"}
         few = " A change of alpha normally moves nearly all of them." if 2 * len(changed) < len(sensitive) else ""
-        yield Reason(
+        yield reason(
             "alpha-signature",
             f"This is what a change of percentile_alpha looks like: only alpha-sensitive points differ "
             f"({len(changed)} of {len(sensitive)}), and all go {'up' if up else 'down'} (B's alpha is the "
@@ -70,14 +73,14 @@ def alpha(e: Evidence) -> Iterator[Reason]:
         return
     n_up = sum(p.difference is not None and p.difference.direction == "up" for p in changed)
     if all(p.difference and p.difference.direction == e.asked_ways.get(p.role) for p in changed):
-        yield Reason(
+        yield reason(
             "alpha-signature",
             f"This is what an alpha of each point's own looks like: only alpha-sensitive points differ "
             f"({len(changed)} of {len(sensitive)}), and each goes the way that its declared alpha asks for ({n_up} up, "
             f"{len(changed) - n_up} down). {fingerprint}.",
         )
         return
-    yield Reason(
+    yield reason(
         "mixed-signs",
         f"Only alpha-sensitive points differ, but with mixed signs ({n_up} up, {len(changed) - n_up} not). That cannot "
         f"come from alpha alone: a quantile, and its moving average, is monotone in alpha. {fingerprint}, so another "
@@ -91,7 +94,7 @@ def hand_edited(e: Evidence) -> bool:
     return copies_differ(apart)
 
 
-def bad_scales(e: Evidence) -> Iterator[Reason]:
+def bad_scales(e: Evidence) -> Iterator[Finding]:
     """Numbers that no scale should be, in one model or in both."""
     faulty = [p for p in e.scales if p.faults_a or p.faults_b]
     alike = all(p.status is Status.IDENTICAL for p in faulty)
@@ -102,10 +105,10 @@ def bad_scales(e: Evidence) -> Iterator[Reason]:
                 continue
             text = faults_said([s for p in found if (s := _faulty(p, model))], what)
             if alike:
-                yield Reason(rule, f"A and B both have {text}. They are the same in both.")
+                yield reason(rule, f"A and B both have {text}. They are the same in both.")
             else:
                 said = _other_said(found, model, rule == "broken-scale")
-                yield Reason(rule, f"{model} has {text}.{said}")
+                yield reason(rule, f"{model} has {text}.{said}", Where(model, found[0].role))
 
 
 def _faults(p: ScalePair, model: str) -> ScaleFaults | None:
@@ -134,33 +137,37 @@ def _other_said(found: list[ScalePair], model: str, broken: bool) -> str:
     return f" Of {other}'s, {n_sound} are sound." if n_sound else f" {other}'s are not sound either."
 
 
-def copies_disagree(e: Evidence) -> Iterator[Reason]:
+def copies_disagree(e: Evidence) -> Iterator[Finding]:
     """Stored copies of one scale that are other numbers, or are not there."""
     for model in ("A", "B"):
-        missing = [c for c in e.copies if c.model == model and c.relation.startswith("missing")]
-        found = [c for c in e.copies if c.model == model and not c.relation.startswith("missing")]
+        missing = [c for c in e.copies if c.model == model and c.missing]
+        found = [c for c in e.copies if c.model == model and not c.missing]
         if found:
             c = found[0]
-            yield Reason(
+            yield reason(
                 "copies-disagree",
                 f"{model} has {some(len(found), 'stored copy', 'stored copies')} of scales with another number, "
                 f"first {visible(c.copy_key, 120)} ({c.relation}): {visible(c.key, 120)} makes it "
                 f"{digits(c.expected)}, found {digits(c.found)}. The saver writes both from one number: "
                 f"the file is corrupt, was edited, or cast.",
+                Where(model, c.copy_key),
+                {"copies": len(found), "expected": finite(c.expected), "found": finite(c.found)},
             )
         if missing:
-            yield Reason(
+            yield reason(
                 "copies-missing",
                 f"{model} lacks {some(len(missing), 'stored copy', 'stored copies')} that the other model has, first "
                 f"{visible(missing[0].copy_key, 120)}: an entry was dropped, or is None.",
+                Where(model, missing[0].copy_key),
+                {"copies": len(missing)},
             )
 
 
-def _permuted(e: Evidence) -> Iterator[Reason]:
+def _permuted(e: Evidence) -> Iterator[Finding]:
     pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
     if pairs:
         layers = {p.role.partition(".mixer")[0] for p in pairs}
-        yield Reason(
+        yield reason(
             "head-order-differs",
             f"In {some(len(layers), 'layer')}, dt_bias and the gated norm hold the same values in another order, or "
             f"the group ranges differ: equal indices are not the same cell, so {some(len(pairs), 'scale tensor')} were "
@@ -168,7 +175,7 @@ def _permuted(e: Evidence) -> Iterator[Reason]:
         )
 
 
-def _data_differ(e: Evidence) -> Iterator[Reason]:
+def _data_differ(e: Evidence) -> Iterator[Finding]:
     minmax = [p for p in e.points(False) if size_of(p) is not None and p.status is Status.DIFFERENT]
     if not minmax:
         return
@@ -187,10 +194,10 @@ def _data_differ(e: Evidence) -> Iterator[Reason]:
             f" {some(len(sensitive), 'alpha-sensitive point')} that {differ(len(sensitive))} too may owe it to the "
             f"same cause: alpha and data cannot be separated."
         )
-    yield Reason("data-differ", text)
+    yield reason("data-differ", text)
 
 
-def _alpha_unreachable(e: Evidence) -> Iterator[Reason]:
+def _alpha_unreachable(e: Evidence) -> Iterator[Finding]:
     if (
         any(r.alpha_sensitive is not False for f in (e.a, e.b) for r in f.scales())
         or not e.a.scales()
@@ -204,10 +211,10 @@ def _alpha_unreachable(e: Evidence) -> Iterator[Reason]:
         why = grouped if calibrated[0] else sixteen
     else:
         why = f"in {'A' if calibrated[0] else 'B'} {grouped}; in {'B' if calibrated[0] else 'A'} {sixteen}"
-    yield Reason("alpha-is-dead", f"No scale in these files can depend on percentile_alpha: {why}.")
+    yield reason("alpha-is-dead", f"No scale in these files can depend on percentile_alpha: {why}.")
 
 
-def _claimed(e: Evidence) -> Iterator[Reason]:
+def _claimed(e: Evidence) -> Iterator[Finding]:
     a, b = claimed_alpha(e.a.checkpoint.path), claimed_alpha(e.b.checkpoint.path)
     if a is None or b is None or float(a) == float(b):
         return
@@ -219,20 +226,20 @@ def _claimed(e: Evidence) -> Iterator[Reason]:
     expected = "up" if float(b) > float(a) else "down"
     against = [p for p in differing if p.difference and p.difference.direction != expected]
     if against:
-        yield Reason(
+        yield reason(
             "claim-contradicted",
             f"{names}; then every alpha-sensitive scale must go {expected}, but {len(against)} of {len(differing)} "
             f"{'does' if len(against) == 1 else 'do'} not.",
         )
     else:
-        yield Reason(
+        yield reason(
             "claim-agrees", f"{names}; all {len(differing)} alpha-sensitive differences go {expected}, as they must."
         )
 
 
-def _weights(e: Evidence) -> Iterator[Reason]:
+def _weights(e: Evidence) -> Iterator[Finding]:
     if not e.weights_compared:
-        yield Reason("weights-not-compared", f"weights: not compared ({size(e.weight_bytes)}). --codes reads them.")
+        yield reason("weights-not-compared", f"weights: not compared ({size(e.weight_bytes)}). --codes reads them.")
         return
     quantized = [w for w in e.changed_weights if w.quantized]
     others = [w for w in e.changed_weights if not w.quantized]
@@ -249,7 +256,7 @@ def _weights(e: Evidence) -> Iterator[Reason]:
         sensitive_only = points and all(p.status.counts_as_same for p in e.points(False))
         if sensitive_only and any(p.status is Status.DIFFERENT for p in e.points(True)):
             text += " An activation setting such as percentile_alpha cannot do this: something else differs too."
-        yield Reason("weights-differ", text)
+        yield reason("weights-differ", text)
 
 
 def sizes_said(changed: Sequence[WeightPair], brief: bool = False) -> str:
@@ -288,22 +295,22 @@ def _zeros_said(ends: list[tuple[WeightPair, int]]) -> Iterator[str]:
         )
 
 
-def _renamed(e: Evidence) -> Iterator[Reason]:
+def _renamed(e: Evidence) -> Iterator[Finding]:
     if e.renamed:
-        yield Reason("renamed", f"{said_of_names(e.renamed, e.n_paired)}. They were paired by what they are.")
+        yield reason("renamed", f"{said_of_names(e.renamed, e.n_paired)}. They were paired by what they are.")
 
 
-def _config(e: Evidence) -> Iterator[Reason]:
+def _config(e: Evidence) -> Iterator[Finding]:
     a, b = e.a.checkpoint.config, e.b.checkpoint.config
     if not a or not b:
         return
     keys = sorted(k for k in a.keys() | b.keys() if a.get(k, ...) != b.get(k, ...))
     if keys:
         more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-        yield Reason("config-differs", f"config.json differs in {', '.join(visible(k, 60) for k in keys[:5])}{more}.")
+        yield reason("config-differs", f"config.json differs in {', '.join(visible(k, 60) for k in keys[:5])}{more}.")
 
 
-def _bands(e: Evidence) -> Iterator[Reason]:
+def _bands(e: Evidence) -> Iterator[Finding]:
     compared = [p for p in e.points(False) + e.points(True) if p.difference or p.status is Status.IDENTICAL]
     apart = [p for p in compared if p.status is Status.DIFFERENT and size_of(p) is not None]
     if (
@@ -312,7 +319,7 @@ def _bands(e: Evidence) -> Iterator[Reason]:
         or any(isinstance(p, ScalePair) and p.status in (Status.ONLY_A, Status.ONLY_B) for p in e.structure)
     ):
         return  # bands are of one model against itself
-    yield Reason("noise-bands", " ".join(_noise_said(e, compared, len(apart))))
+    yield reason("noise-bands", " ".join(_noise_said(e, compared, len(apart))))
     if all(p.bands and p.bands[0].origin != "measured elsewhere" for p in apart):
         return
     reachable = [p for p in compared if p.record.alpha_sensitive] or compared
@@ -320,7 +327,7 @@ def _bands(e: Evidence) -> Iterator[Reason]:
     significant = sum(d > SEED_SIGNIFICANT_PERCENT for d in sizes)
     tiny = sum(d < SEED_NOT_APPLIED_PERCENT for d in sizes)
     which = "alpha-sensitive " if reachable is not compared else ""
-    yield Reason(
+    yield reason(
         "rule-of-thumb",
         f"Rule of thumb only (no measurement behind it): over {SEED_SIGNIFICANT_PERCENT:g} % is called significant - "
         f"{significant} of {len(sizes)} {which}activation scales; under {SEED_NOT_APPLIED_PERCENT:g} % probably not "

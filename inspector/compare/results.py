@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from qinspect.inspector.compare.next_steps import NEXT_STEPS
+from qinspect.inspector.finding import Finding
 from qinspect.inspector.values.scale_faults import ScaleFaults
 
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.band import Band, Noise
-    from qinspect.inspector.noise.declared import Declared
+    from qinspect.inspector.provenance import Declared
 
 
 class Status(StrEnum):
@@ -156,8 +156,8 @@ class WeightPair:
 
 @dataclass(frozen=True, slots=True)
 class CopyProblem:
-    """A stored copy that does not agree with the scale it is a copy of, or that only the other model has (`found` is
-    NaN then). model: `A` or `B`."""
+    """A stored copy that does not agree with the scale it is a copy of, or that only the other model has (`missing`:
+    both numbers are NaN then). A measurement: what is to be said of all of them is a `Finding`. model: `A` or `B`."""
 
     model: str
     role: str
@@ -166,19 +166,7 @@ class CopyProblem:
     relation: str
     expected: float
     found: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One rule that fired, and what it says."""
-
-    rule: str
-    text: str
-
-    @property
-    def next(self) -> str:
-        """What to do now, a sentence; empty where there is nothing to do."""
-        return NEXT_STEPS.get(self.rule, "")
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +179,7 @@ class Effect:
     of those beyond, None where their noise has no distribution.
     """
 
-    reason: Reason
+    reason: Finding
     declared: tuple[Declared | None, Declared | None]
     n: int = 0
     n_changed: int = 0
@@ -255,8 +243,8 @@ class Comparison:
     weights: tuple[WeightPair, ...]
     copies: tuple[CopyProblem, ...]
     summary: Summary
-    headline: Reason
-    reasons: tuple[Reason, ...]
+    headline: Finding
+    reasons: tuple[Finding, ...]
     notes: tuple[str, ...]
     weights_compared: bool
     weight_bytes: int

@@ -13,13 +13,15 @@ from qinspect.inspector.compare.content import n_of_same_shape
 from qinspect.inspector.compare.effect import effect_of
 from qinspect.inspector.compare.evidence import Evidence
 from qinspect.inspector.compare.names import said_of_names
+from qinspect.inspector.compare.next_steps import reason
 from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited, sizes_said
-from qinspect.inspector.compare.results import Effect, Reason, ScalePair, Status, WeightPair
+from qinspect.inspector.compare.results import Effect, ScalePair, Status, WeightPair
+from qinspect.inspector.finding import Finding
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
 
 
-def judge(evidence: Evidence) -> tuple[Reason, tuple[Reason, ...], Effect | None]:
+def judge(evidence: Evidence) -> tuple[Finding, tuple[Finding, ...], Effect | None]:
     """(headline, supporting reasons, the effect of percentile_alpha, which is the first of them)."""
     headline = _headline(evidence)
     effect = effect_of(evidence)
@@ -29,10 +31,10 @@ def judge(evidence: Evidence) -> tuple[Reason, tuple[Reason, ...], Effect | None
     return headline, tuple(found if effect is None else [effect.reason, *found]), effect
 
 
-def _headline(e: Evidence) -> Reason:
+def _headline(e: Evidence) -> Finding:
     different = [p for p in e.scales if p.status is Status.DIFFERENT]
     if not e.scales and not e.weights:
-        return Reason("nothing-compared", "Nothing was compared: neither A nor B holds a tensor or a number.")
+        return reason("nothing-compared", "Nothing was compared: neither A nor B holds a tensor or a number.")
     if bad := next(bad_scales(e), None):
         return bad
     if not e.n_paired:
@@ -56,11 +58,11 @@ def _headline(e: Evidence) -> Reason:
     return _several(e, different)
 
 
-def _nothing_differs(e: Evidence) -> Reason:
+def _nothing_differs(e: Evidence) -> Finding:
     if _same_files(e.a, e.b):
-        return Reason("same-file", "A and B are the same file: there is nothing to compare.")
+        return reason("same-file", "A and B are the same file: there is nothing to compare.")
     if not e.weights_compared:
-        return Reason(
+        return reason(
             "no-difference-read",
             f"No difference in headers and scales ({_counted(e)}). Weights were not compared ({size(e.weight_bytes)}).",
         )
@@ -70,11 +72,11 @@ def _nothing_differs(e: Evidence) -> Reason:
     if e.renamed:
         form = f", {count(len(otherwise))} of them in another form" if otherwise else ""
         text = f"The same values{form}, but {said_of_names(e.renamed, e.n_paired)}.{tied}"
-        return Reason("same-under-other-names", text)
+        return reason("same-under-other-names", text)
     if tied and not otherwise:
-        return Reason("same-values", f"The same values everywhere ({_counted(e)}).{tied}")
+        return reason("same-values", f"The same values everywhere ({_counted(e)}).{tied}")
     if otherwise:
-        return Reason(
+        return reason(
             "same-values",
             f"The same values everywhere, {count(len(otherwise))} of {count(e.n_paired)} stored in another form "
             f"({_FORMS}), first {visible(otherwise[0].role, 120)}.{tied}",
@@ -83,7 +85,7 @@ def _nothing_differs(e: Evidence) -> Reason:
         f"Identical everywhere: {_counted(e)}, to the bit and by name. Either one is a copy of the other, or the "
         "second run loaded an existing directory instead of calibrating, or what was changed reaches no tensor."
     )
-    return Reason("bit-identical", text)
+    return reason("bit-identical", text)
 
 
 _FORMS = "container, number type, layout, padding, signs of zero or bits of NaN"
@@ -113,7 +115,7 @@ def _counted(e: Evidence) -> str:
     return " and ".join(([", ".join(parts[:-1])] if parts[:-1] else []) + parts[-1:])
 
 
-def _nothing_in_common(e: Evidence) -> Reason:
+def _nothing_in_common(e: Evidence) -> Finding:
     """No name has a partner, and where bytes were read, no tensor that varies is equal to one of the other's."""
     a, b = e.alone
     fit = n_of_same_shape(a, b)
@@ -126,7 +128,7 @@ def _nothing_in_common(e: Evidence) -> Reason:
             f"the same shape among B's {count(len(b))}. They can be one architecture under the names of two "
             "libraries; nothing was compared number by number."
         )
-        return Reason("no-common-names", text)
+        return reason("no-common-names", text)
     n_scales = [sum(bool(p.a) for p in e.scales), sum(bool(p.b) for p in e.scales)]
     held = [
         f"{model} holds {some(len(tensors), 'tensor')} and {some(n, 'scale')}"
@@ -136,10 +138,10 @@ def _nothing_in_common(e: Evidence) -> Reason:
         f"Two different models, or one that was fused, split or transposed for another library: no name is in both, "
         f"{some(fit, 'tensor')} of A find{'s' * (fit == 1)} one of the same shape{looked}. {', '.join(held)}."
     )
-    return Reason("no-common-roles", text)
+    return reason("no-common-roles", text)
 
 
-def _cast(e: Evidence, different: list[ScalePair]) -> Reason | None:
+def _cast(e: Evidence, different: list[ScalePair]) -> Finding | None:
     """All that differs is one model rounded to the other's dtype."""
     rounded = [w for w in e.changed_weights if w.deviation and w.deviation.rounded]
     ways = {w.deviation.rounded for w in rounded if w.deviation}
@@ -151,10 +153,10 @@ def _cast(e: Evidence, different: list[ScalePair]) -> Reason | None:
         f"{way}: {which} {some(len(rounded), 'tensor')} that {differ(len(rounded))}, every element checked; "
         f"{sizes_said(rounded)}."
     )
-    return Reason("rounded", text)
+    return reason("rounded", text)
 
 
-def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePair]) -> Reason:
+def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePair]) -> Finding:
     quantized = [w for w in e.changed_weights if w.quantized]
     others = len(e.changed_weights) - len(quantized)
     parts = [some(len(different), "weight scale")] if different else []
@@ -167,14 +169,14 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
         text += ", and so are the codes: a scale without its codes does not change by quantizing, the file was edited."
     else:
         text += "."
-    return Reason("only-weights", text)
+    return reason("only-weights", text)
 
 
 def _all_equal(n: int) -> str:
     return "The only activation scale is equal" if n == 1 else f"All {n} activation scales are equal"
 
 
-def _structure(e: Evidence) -> Reason:
+def _structure(e: Evidence) -> Finding:
     counts: dict[Status, int] = {}
     for p in e.structure:
         counts[p.status] = counts.get(p.status, 0) + 1
@@ -190,7 +192,7 @@ def _structure(e: Evidence) -> Reason:
             f"The same names and shapes, but {some(len(e.structure), 'tensor')} of another dtype, first "
             f"{visible(e.structure[0].role, 120)}; whether the values are the same was not read."
         )
-        return Reason("other-dtype", text)
+        return reason("other-dtype", text)
     listed = ", ".join(f"{n} {words[status]}" for status, n in counts.items())
     points = e.points(True) + e.points(False)
     same = sum(p.status.counts_as_same for p in points)
@@ -209,10 +211,10 @@ def _structure(e: Evidence) -> Reason:
         text += f" All {same} activation points in both are equal: the same calibration."
     elif points:
         text += f" Of {len(points)} activation points in both, {same} are equal."
-    return Reason("other-structure", text)
+    return reason("other-structure", text)
 
 
-def _reordered(e: Evidence) -> Reason:
+def _reordered(e: Evidence) -> Finding:
     sorted_pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
     points = [p for p in sorted_pairs if p.record.kind is Kind.ACTIVATION]
     equal = sum(p.status is Status.PERMUTED for p in points)
@@ -224,10 +226,10 @@ def _reordered(e: Evidence) -> Reason:
     text += f", the others differ by up to {magnitude(max(apart))}." if apart else "."
     if any("out_proj" in p.role for p in e.of_status(Status.DIFFERENT, Status.INCOMPARABLE)):
         text += " out_proj is rotated after it is reordered: its scales and codes differ whatever the cause."
-    return Reason("reordered", text)
+    return reason("reordered", text)
 
 
-def _several(e: Evidence, different: list[ScalePair]) -> Reason:
+def _several(e: Evidence, different: list[ScalePair]) -> Finding:
     s = e.summary
     parts = []
     if different:
@@ -244,7 +246,7 @@ def _several(e: Evidence, different: list[ScalePair]) -> Reason:
     if e.broken:
         parts.append(f"{len(e.broken)} could not be read, first {visible(e.broken[0].role, 120)}")
     text = "; ".join(parts)
-    return Reason("several-differences", text[:1].upper() + text[1:] + ".")
+    return reason("several-differences", text[:1].upper() + text[1:] + ".")
 
 
 def _same_files(a: Format, b: Format) -> bool:

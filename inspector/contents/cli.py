@@ -14,6 +14,7 @@ from qinspect.inspector.printing import (
     print_text,
     with_meter,
 )
+from qinspect.inspector.progress import steps_of
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
@@ -99,4 +100,4 @@ def survey_of(fmt: Format) -> ScaleSurvey:
     """All scales, read, with progress on the terminal."""
     from qinspect.inspector.contents.survey import survey_scales
 
-    return with_meter(lambda meter: survey_scales(fmt, lambda done, total: meter("reading scales", done, total)))
+    return with_meter(lambda meter: survey_scales(fmt, steps_of(meter, "reading scales")))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import Range
 from qinspect.inspector.values.scale_faults import FaultScan, FaultyScale, ScaleFaults
 from qinspect.inspector.values.scale_values import scale_range
@@ -23,7 +23,7 @@ class ScaleSurvey:
     faulty: list[FaultyScale] = field(default_factory=list)
 
 
-def survey_scales(fmt: Format, check: Callable[[int, int], None] | None = None) -> ScaleSurvey:
+def survey_scales(fmt: Format, check: Steps | None = None) -> ScaleSurvey:
     """Read every scale. check(done, total): called for each; raise in it to cancel. One that cannot be read has the
     reason for its range."""
     survey, scan = ScaleSurvey(), FaultScan()

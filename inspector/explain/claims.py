@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ from qinspect.inspector.alpha.recover.verdict import Verdict, bounds, verdict_of
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.noise.declared import Declared, declared_alpha, several_alphas, several_said
 from qinspect.inspector.noise.sources import gives
+from qinspect.inspector.progress import Progress
+from qinspect.inspector.provenance import Declared, declared_alpha, several_alphas, several_said
 
 NAME_ROUNDING = 5e-6
 """Quamba-SE writes alpha into the name of a folder in five decimals: `pa-1` may have been 0.999996."""
@@ -22,8 +23,6 @@ FLOAT32_STEP = 2**-24
 """Of the numbers just below 1: torch and Quamba take alpha as a float32."""
 _BY_TABLES = ("recovered", "ambiguous", "most-points", "min-max", "no-alpha")
 """Verdicts that need no draws of other samples."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

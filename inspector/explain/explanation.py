@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.compare import Comparison
-from qinspect.inspector.compare.results import Reason
-from qinspect.inspector.explain.claims import Claim, Progress, claims
+from qinspect.inspector.explain.claims import Claim, claims
 from qinspect.inspector.explain.reach import ACTIVATIONS, PERCENTILES, PlaceFinding, Reacted, places, reacted
 from qinspect.inspector.explain.settings import ALPHA, DeclaredSetting, differing_settings
+from qinspect.inspector.finding import Finding
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.text import some
 
 
@@ -24,7 +25,7 @@ class Explanation:
     """
 
     comparison: Comparison
-    answer: Reason
+    answer: Finding
     settings: tuple[tuple[DeclaredSetting, Reacted | None], ...]
     claims: tuple[Claim, ...]
     places: tuple[PlaceFinding, ...]

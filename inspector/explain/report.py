@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from qinspect.inspector.compare.results import Reason, Status
+from qinspect.inspector.compare.payload import reason
+from qinspect.inspector.compare.results import Status
 from qinspect.inspector.explain.claims import Claim, said
 from qinspect.inspector.explain.explanation import Explanation, alpha_said
 from qinspect.inspector.explain.reach import PlaceFinding, Reacted
@@ -159,7 +160,7 @@ def payload(e: Explanation) -> Json:
         "a": {"path": str(c.a.checkpoint.path), "format": c.a.description},
         "b": {"path": str(c.b.checkpoint.path), "format": c.b.description},
         "runs": list(e.runs),
-        "answer": _reason(e.answer),
+        "answer": reason(e.answer),
         "declared": [
             {
                 "setting": s.name, "a": s.a, "b": s.b, "said_by": s.where,
@@ -177,13 +178,9 @@ def payload(e: Explanation) -> Json:
             for p in e.places
         ],
         "rivals": list(e.rivals),
-        "evidence": [_reason(r) for r in (c.headline, *c.reasons)],
+        "evidence": [reason(r) for r in (c.headline, *c.reasons)],
         "next": list(e.next),
     }  # fmt: skip
-
-
-def _reason(r: Reason) -> Json:
-    return {"rule": r.rule, "text": r.text, "next": r.next}
 
 
 def _reacted(r: Reacted | None) -> Json | None:

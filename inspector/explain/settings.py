@@ -8,7 +8,7 @@ from typing import Any
 
 from qinspect.inspector.explain.reach import REACH, Reach
 from qinspect.inspector.formats import Format
-from qinspect.inspector.noise.declared import declared_alpha, provenance_of, several_alphas, several_said
+from qinspect.inspector.provenance import declared_alpha, provenance_of, several_alphas, several_said
 from qinspect.inspector.text import brief, visible
 
 ALPHA = "percentile_alpha"

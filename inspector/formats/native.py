@@ -24,7 +24,6 @@ from qinspect.inspector.formats.contract import (
     read_numbers,
     stored_form,
 )
-from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief, natural_key
 
 QUANT_METHOD = "qinspect"
@@ -210,23 +209,9 @@ class NativeFormat(Format):
         return (*self._notes, *super().notes())
 
 
-def said_of_points(checkpoint: Checkpoint) -> dict[str, tuple[str, float | None]]:
-    """What a checkpoint of qinspect's own says of each point, by key: the rule, and the alpha that reached it (None
-    where none did, or it does not say). {} for others."""
-    settings, _ = _settings(checkpoint)
-    provenance = checkpoint.config.get("provenance")
-    effective = provenance.get("effective") if isinstance(provenance, dict) else None
-    by_name = effective.get("alpha") if isinstance(effective, dict) else None
-    alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
-    activations = (settings or {}).get("activations")
-    points = activations.get("points") if isinstance(activations, dict) else None
-    found = {}
-    for point in points if isinstance(points, list) else []:
-        match point:
-            case {"key": str(key), "rule": str(rule)}:
-                alpha = alphas.get(strip_root(key))
-                found[key] = rule, alpha if isinstance(alpha, float) else None
-    return found
+def settings_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The `quantization_config` of a checkpoint of qinspect's own, as the file has it; None for others."""
+    return _settings(checkpoint)[0]
 
 
 def _of_config(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@
 of any size. What lines mean is data: patterns.toml and the user's config file. No Textual, no torch, no numpy.
 """
 
-from qinspect.inspector.logs.conclusions import Note, Setting
+from qinspect.inspector.logs.conclusions import Setting
 from qinspect.inspector.logs.escapes import PLAIN, Style, clean, plain
 from qinspect.inspector.logs.event import KINDS, Kind, Level, LogEvent
 from qinspect.inspector.logs.file import Growth, LogFile, LogLine
@@ -23,7 +23,6 @@ __all__ = [
     "LogLine",
     "LogParser",
     "LogSummary",
-    "Note",
     "Patterns",
     "Setting",
     "Style",

@@ -10,6 +10,7 @@ from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.logs import report
 from qinspect.inspector.logs.summary import summarize
 from qinspect.inspector.printing import narrate, print_json, print_text, with_meter
+from qinspect.inspector.progress import steps_of
 
 
 def logs(
@@ -23,7 +24,7 @@ def logs(
     as_json: AsJson = False,
 ) -> int:
     """What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."""
-    found = with_meter(lambda meter: summarize(file, None, lambda d, t: meter("reading", d, t)))
+    found = with_meter(lambda meter: summarize(file, None, steps_of(meter, "reading")))
     for problem in found.problems:
         narrate(problem)
     if as_json:

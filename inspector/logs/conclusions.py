@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from qinspect.inspector.finding import Finding, Severity, Where
 from qinspect.inspector.logs.event import LogEvent
 from qinspect.inspector.logs.failures import Failure, Failures
 from qinspect.inspector.logs.patterns import Pattern
@@ -43,13 +44,19 @@ ENDED_WELL = "program.ended-well."
 NOT_USED = "not used"
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One conclusion. lines: numbers of the lines it rests on, from 1; a range is its first and last line."""
+_SEVERITIES = {
+    "failed": Severity.ERROR, "ends-in-error": Severity.ERROR,
+    **dict.fromkeys(
+        ("alpha-differs", "alpha-unread", "error-logged", "incomplete", "loaded-existing", "no-statistics",
+         "not-finite", "not-stored", "same-scores", "setting-differs", "settings-without-effect"), Severity.WARNING,
+    ),
+}  # fmt: skip
+"""Of conclusions that are more than worth knowing, by rule."""
 
-    text: str
-    rule: str
-    lines: tuple[int, ...]
+
+def noted(text: str, rule: str, lines: tuple[int, ...]) -> Finding:
+    """A conclusion. lines: numbers of the lines it rests on, from 1; a range is its first and last line."""
+    return Finding(rule, text, _SEVERITIES.get(rule, Severity.NOTE), Where(lines=lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class Run:
     alphas: dict[float | str, list[int]] = field(default_factory=dict)
     requested: dict[str, tuple[Any, int]] = field(default_factory=dict)
     effective: dict[str, tuple[Any, int]] = field(default_factory=dict)
-    extra: list[Note] = field(default_factory=list)
+    extra: list[Finding] = field(default_factory=list)
     bar: tuple[dict[str, Any], int] | None = None
     phase: tuple[str, int] | None = None
     failures: Failures = field(default_factory=Failures)
@@ -295,18 +302,18 @@ class Conclusions:
 
     def _add(self, text: str, rule: str, *lines: int) -> None:
         if len(self._runs[-1].extra) < MAX_SETTINGS:
-            self._runs[-1].extra.append(Note(text, rule, lines))
+            self._runs[-1].extra.append(noted(text, rule, lines))
 
-    def notes(self, *, final: bool) -> list[Note]:
+    def notes(self, *, final: bool) -> list[Finding]:
         """What can be said. With `final`, also what only the end of a log shows: that a run is not complete."""
         from qinspect.inspector.logs.rules import conclude
 
-        made: list[Note] = []
+        made: list[Finding] = []
         for i, run in enumerate(self._runs):
             found = conclude(run, complete=final or i < len(self._runs) - 1, last_text_line=self.last_text_line)
             number = i + 1 + (self._n_runs_left_out if i >= MAX_RUNS // 2 else 0)
             prefix = f"run {number}: " if len(self._runs) > 1 else ""
-            made += [Note(prefix + n.text, n.rule, n.lines) for n in found]
+            made += [noted(prefix + n.text, n.rule, n.where.lines) for n in found]
         return made
 
     def settings(self) -> list[Setting]:

@@ -19,6 +19,7 @@ from qinspect.inspector.logs.escapes import last_overwrite, without_escapes
 from qinspect.inspector.logs.event import Level
 from qinspect.inspector.logs.line_index import BLOCK_BYTES, LineIndex
 from qinspect.inspector.logs.patterns import builtin_patterns
+from qinspect.inspector.progress import Steps
 
 MAX_LINE_BYTES = 65_536
 """Of a longer line, this much is given."""
@@ -201,9 +202,7 @@ class LogFile:
         if len(self._retired) > _MAX_RETIRED:
             os.close(self._retired.pop(0))
 
-    def build_index(
-        self, cancelled: Callable[[], bool] = never, on_progress: Callable[[int, int], None] | None = None
-    ) -> bool:
+    def build_index(self, cancelled: Callable[[], bool] = never, on_progress: Steps | None = None) -> bool:
         """Count the lines that are not counted yet. For a worker thread; asks `cancelled` after each 256 KiB.
 
         Returns True when all is indexed, False if cancelled or if the file was replaced meanwhile. Call it again after

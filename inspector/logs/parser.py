@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from qinspect.inspector.finding import Finding
 from qinspect.inspector.logs.blocks import Block, JsonBlock, TableBlock, WarningBlock
 from qinspect.inspector.logs.command import read_command, requested_by
-from qinspect.inspector.logs.conclusions import Conclusions, Note, Setting
+from qinspect.inspector.logs.conclusions import Conclusions, Setting
 from qinspect.inspector.logs.cutting import At, Cutting
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
@@ -101,11 +102,11 @@ class LogParser(Cutting):
         for opened in self._talk:
             self._finish(opened)
         for note in self._conclusions.notes(final=True):
-            at = (note.lines[0] if note.lines else self.n_lines, 0)
-            self._say("note", {"text": note.text, "rule": note.rule, "lines": list(note.lines)}, at)
+            at = (note.where.lines[0] if note.where.lines else self.n_lines, 0)
+            self._say("note", {"text": note.text, "rule": note.rule, "lines": list(note.where.lines)}, at)
         return self._drain()
 
-    def notes(self, *, final: bool = False) -> list[Note]:
+    def notes(self, *, final: bool = False) -> list[Finding]:
         """What can be concluded so far; with `final` as if the log ended here."""
         return self._conclusions.notes(final=final)
 

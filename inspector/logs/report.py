@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from qinspect.inspector.finding import Finding
 from qinspect.inspector.logs.blocks import jsonable
-from qinspect.inspector.logs.conclusions import Note
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.rules import value_text
 from qinspect.inspector.logs.summary import LogSummary, Message, PointRow
@@ -27,7 +27,9 @@ def payload(s: LogSummary) -> dict[str, Any]:
         "lines": s.n_lines,
         "cut_bytes": s.cut_bytes,
         "left_out": s.left_out,
-        "notes": [{"text": n.text, "rule": n.rule, "lines": list(n.lines)} for n in s.notes],
+        "notes": [
+            {"text": n.text, "rule": n.rule, "severity": str(n.severity), "lines": list(n.where.lines)} for n in s.notes
+        ],
         "phases": [
             {
                 "name": p.name,
@@ -100,11 +102,11 @@ def lines_text(lines: tuple[int, ...]) -> str:
     return f"line {lines[0]}" if len(lines) == 1 else f"lines {', '.join(map(str, lines))}"
 
 
-def _notes(notes: list[Note]) -> str:
+def _notes(notes: list[Finding]) -> str:
     if not notes:
         return "conclusions: none"
     return "conclusions\n" + "\n".join(
-        f"  {visible(n.text)}" + (f"  ({lines_text(n.lines)})" if n.lines else "") for n in notes
+        f"  {visible(n.text)}" + (f"  ({lines_text(n.where.lines)})" if n.where.lines else "") for n in notes
     )
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from qinspect.inspector.errors import CannotOpen
-from qinspect.inspector.logs.conclusions import Note, Setting
+from qinspect.inspector.finding import Finding
+from qinspect.inspector.logs.conclusions import Setting, noted
 from qinspect.inspector.logs.ends import Ends
 from qinspect.inspector.logs.event import LogEvent
 from qinspect.inspector.logs.header import seconds_between
 from qinspect.inspector.logs.parser import LogParser
 from qinspect.inspector.logs.patterns import Patterns, load_patterns
+from qinspect.inspector.progress import Steps, untold
 
 CHUNK_BYTES = 1 << 20
 MAX_PHASES = 2_000
@@ -82,7 +83,7 @@ class LogSummary:
     errors: list[Message] = field(default_factory=list)
     tables: list[PrintedTable] = field(default_factory=list)
     results: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     problems: tuple[str, ...] = ()
 
 
@@ -98,7 +99,7 @@ class Summary:
         self._errors: Ends[Message] = Ends(MAX_MESSAGES)
         self._tables: Ends[PrintedTable] = Ends(MAX_TABLES)
         self._results: Ends[tuple[int, dict[str, Any]]] = Ends(MAX_TABLES)
-        self._notes: Ends[Note] = Ends(MAX_MESSAGES)
+        self._notes: Ends[Finding] = Ends(MAX_MESSAGES)
         self._seen: dict[tuple[str, str], Message] = {}
 
     def add(self, event: LogEvent) -> None:
@@ -120,7 +121,7 @@ class Summary:
         elif event.kind == "result":
             self._results.add((event.line, fields["json"]))
         elif event.kind == "note":
-            self._notes.add(Note(fields["text"], fields["rule"], tuple(fields["lines"])))
+            self._notes.add(noted(fields["text"], fields["rule"], tuple(fields["lines"])))
 
     def _progress(self, fields: dict[str, Any], line: int) -> None:
         """A bar belongs to its phase. Where no phase is known, each bar is one."""
@@ -176,7 +177,7 @@ def _goes_on(before: dict[str, Any] | None, after: dict[str, Any]) -> bool:
 def summarize(
     path: str | Path,
     patterns: Patterns | None = None,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    on_progress: Steps = untold,
 ) -> LogSummary:
     """Read a log from beginning to end; `-` is stdin. on_progress is told bytes read and bytes in all.
 
@@ -201,7 +202,7 @@ def summarize_stream(
     name: str,
     total: int,
     patterns: Patterns | None,
-    on_progress: Callable[[int, int], None],
+    on_progress: Steps,
 ) -> LogSummary:
     """The same for anything that bytes can be read from. total: bytes expected, for on_progress."""
     patterns = load_patterns() if patterns is None else patterns

@@ -1,7 +1,7 @@
 """How far chance alone moves a scale: a noise band for every compared activation scale, and where it comes from.
 
 draws.py what chance does to samples. repeats.py the spread over repeats. resampled.py other samples, or another order,
-out of a run's stored tables. declared.py what alpha a checkpoint is said to have. sources.py what the user names, or
+out of a run's stored tables. sources.py what the user names, or
 the run that checkpoints come from. bands.py the best band of each scale. band.py what a band is.
 
 For others: `sources = sources_of(a, b, noise=names, run=name)`, then `compare(a, b, sources=sources)`. Its `noise` is a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,11 @@ from qinspect.inspector.noise.band import (
 )
 from qinspect.inspector.noise.repeats import floor_of, shared_min_max, spread_band
 from qinspect.inspector.noise.sources import Sources
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.text import some, visible
 
 if TYPE_CHECKING:
     from qinspect.inspector.noise.resampled import Resampling
-
-Progress = Callable[[str, int, int], None]
-"""progress(phase, done, total); raise in it to cancel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.noise.declared import declared_alpha, effective_alphas, provenance_of
 from qinspect.inspector.noise.repeats import Repeat, repeats_named
+from qinspect.inspector.provenance import declared_alpha, effective_alphas, provenance_of
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from qinspect.inspector.processes import processes_are_visible, start_ticks
+from qinspect.inspector.runs.stored import fields_of
 
 _SAME_TIME_S = 2.0
 """Create times of one process, read twice, differ by less: the system's clock may be set in between."""
 
 _ENDED = frozenset({"zombie", "dead"})
-_MAX_PID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class ProcessId:
     not change; None where the system does not tell.
     """
 
-    pid: int
-    create_time: float
+    pid: Annotated[int, Meta(ge=2, le=2**31 - 1)]  # 0 and 1 are never a run: 0 would be the group of who signals
+    create_time: Annotated[float, Meta(gt=-1e15, lt=1e15)]
     start_ticks: int | None = None
 
     def is_alive(self) -> bool:
@@ -82,16 +83,8 @@ def identify(pid: int) -> ProcessId | None:
 
 def from_dict(content: object) -> ProcessId | None:
     """What `as_dict` wrote; None for anything else."""
-    if not isinstance(content, Mapping):
-        return None
-    pid, created, ticks = content.get("pid"), content.get("create_time"), content.get("start_ticks")
-    # 0 and 1 are never a run, and 0 as a group would be the group of whoever sends the signal
-    if not isinstance(pid, int) or isinstance(pid, bool) or not 1 < pid <= _MAX_PID:
-        return None
-    if not isinstance(created, int | float) or not abs(created) < 1e15 or not math.isfinite(created):
-        return None
-    is_ticks = isinstance(ticks, int) and not isinstance(ticks, bool)
-    return ProcessId(pid, float(created), ticks if is_ticks else None)
+    found, _ = fields_of(ProcessId, content, "") if isinstance(content, Mapping) else ({}, ())
+    return ProcessId(**found) if {"pid", "create_time"} <= found.keys() else None
 
 
 def group_members(pgid: int) -> list[ProcessId]:

@@ -9,13 +9,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from qinspect.inspector.runs import folder as files
-from qinspect.inspector.runs.stored import Fields, open_file, stored_json
+from qinspect.inspector.runs.stored import Moment, fields_of, open_file, stored_json, wrong
 
 MAX_REQUEST_BYTES = 2048
 """Of a request to cancel, where it is written over the start of the reserve."""
+
+ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**32, description="an exit code")]
+Duration = Annotated[float, Meta(ge=0, le=1e11, description="seconds")]
+Grace = Annotated[float, Meta(ge=0, le=1e6, description="seconds")]
 
 
 class Outcome(StrEnum):
@@ -36,10 +42,10 @@ class Result:
     """
 
     outcome: Outcome
-    ended: float
-    exit_code: int | None = None
+    ended: Moment
+    exit_code: ExitCode | None = None
     signal: str | None = None
-    duration_s: float | None = None
+    duration_s: Duration | None = None
     last_error: str | None = None
     last_line: str | None = None
     cancelled_by: str | None = None
@@ -68,24 +74,11 @@ def read_result(folder: Path) -> StoredResult:
 
 def result_from_dict(content: Mapping[str, Any]) -> StoredResult:
     """What `as_dict` wrote, as far as it can be believed."""
-    fields = Fields(content, files.RESULT)
-    try:
-        outcome = Outcome(fields.text("outcome") or "")
-    except ValueError:
-        fields.note("outcome", ", ".join(Outcome))
-        return StoredResult(None, tuple(fields.problems))
-    result = Result(
-        outcome=outcome,
-        ended=fields.time("ended") or 0.0,
-        exit_code=fields.integer("exit_code", -(2**31), 2**32, "an exit code"),
-        signal=fields.text("signal"),
-        duration_s=fields.number("duration_s", 0, 1e11, "seconds"),
-        last_error=fields.text("last_error"),
-        last_line=fields.text("last_line"),
-        cancelled_by=fields.text("cancelled_by"),
-        notes=fields.words("notes"),
-    )
-    return StoredResult(result, tuple(fields.problems))
+    found, problems = fields_of(Result, content, files.RESULT)
+    if "outcome" not in found:
+        problem = wrong(content, "outcome", ", ".join(Outcome), files.RESULT)
+        return StoredResult(None, (problem, *(p for p in problems if p != problem)))
+    return StoredResult(Result(**{"ended": 0.0, **found}), problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +87,8 @@ class CancelRequest:
     sigkill: whether who asked has sent it."""
 
     by: str
-    time: float
-    grace_s: float
+    time: Moment
+    grace_s: Grace
     sigkill: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,13 +110,12 @@ def read_cancel(folder: Path) -> CancelRequest | None:
 
 def cancel_from_dict(content: Mapping[str, Any]) -> CancelRequest:
     """What `as_dict` wrote. Of a broken one is left that somebody asked."""
-    fields = Fields(content, files.CANCEL)
-    grace = fields.number("grace_s", 0, 1e6)
+    found, _ = fields_of(CancelRequest, content, files.CANCEL)
     return CancelRequest(
-        by=(fields.text("by") or "somebody")[:500],
-        time=fields.time("time") or time.time(),
-        grace_s=10.0 if grace is None else grace,
-        sigkill=fields.flag("sigkill") or False,
+        by=(found.get("by") or "somebody")[:500],
+        time=found.get("time") or time.time(),
+        grace_s=found.get("grace_s", 10.0),
+        sigkill=found.get("sigkill", False),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.identity import boot_id, host_name
-from qinspect.inspector.runs.stored import Fields
+from qinspect.inspector.runs.stored import Moment, fields_of
 from qinspect.inspector.withheld import WITHHELD, withhold, withhold_value, withhold_words
 
 INHERITED = (
@@ -54,16 +54,16 @@ class RunSpec:
     created: seconds since the epoch.
     """
 
-    argv: tuple[str, ...]
-    name: str
-    cwd: str
+    argv: tuple[str, ...] = ()
+    name: str = ""
+    cwd: str = ""
     env: dict[str, str] = field(default_factory=dict)
     inherited: dict[str, str] = field(default_factory=dict)
     git_commit: str = ""
     git_dirty: bool | None = None
     host: str = ""
     boot_id: str = ""
-    created: float = 0.0
+    created: Moment = 0.0
     version: str = ""
 
     @property
@@ -165,21 +165,8 @@ def spec_from_dict(content: Mapping[str, Any]) -> StoredSpec:
     type, which is a problem. What an earlier version stored of secrets is withheld here."""
     from qinspect.inspector import __version__
 
-    fields = Fields(content, files.SPEC)
-    spec = RunSpec(
-        argv=fields.words("argv"),
-        name=fields.text("name") or "",
-        cwd=fields.text("cwd") or "",
-        env=fields.texts("env"),
-        inherited=fields.texts("inherited"),
-        git_commit=fields.text("git_commit") or "",
-        git_dirty=fields.flag("git_dirty"),
-        host=fields.text("host") or "",
-        boot_id=fields.text("boot_id") or "",
-        created=fields.time("created") or 0.0,
-        version=fields.text("version") or "",
-    )
-    problems = tuple(fields.problems)
+    found, problems = fields_of(RunSpec, content, files.SPEC)
+    spec = RunSpec(**found)
     if _version_key(spec.version) > _version_key(__version__):
         problems += (f"{files.SPEC}: is of qinspect {spec.version}, newer than this one ({__version__})",)
     return StoredSpec(spec.withheld(), problems)

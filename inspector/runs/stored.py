@@ -12,14 +12,27 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, get_args, get_type_hints
+
+import msgspec
 
 from qinspect.inspector.text import brief, visible
 
 _MAX_JSON_BYTES = 16 << 20
 """A file of ours larger than this is not one that we wrote."""
 _YEAR_9999_S = 253_370_764_800
+Moment = Annotated[float, msgspec.Meta(ge=0, le=_YEAR_9999_S, description="seconds since 1970")]
+_NAMES = {
+    str: "a text",
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    tuple[str, ...]: "a list of texts",
+    dict[str, str]: "texts by name",
+}
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -105,81 +118,45 @@ def _why(error: OSError) -> str:
     return (error.strerror or str(error)).replace("Permission denied", "permission denied")
 
 
-class Fields:
-    """Fields of an object that was stored, each of its type. One that is missing has its default: the file may be
-    older. One that is something else has it too, and is noted in `problems`."""
+def fields_of(kind: type, content: Mapping[str, Any], file: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Fields of a dataclass as a stored object has them, and sentences about those that are none.
 
-    def __init__(self, content: Mapping[str, Any], file: str) -> None:
-        self._content = content
-        self._file = file
-        self.problems: list[str] = []
+    Each is held against its annotation. One that is missing or null is not among the fields, so that it gets its
+    default: the file may be older. One that is something else is not there either, and has a sentence. What the
+    dataclass has no field for is of a newer version, and left alone.
+    """
+    found, problems = {}, []
+    for key, (wanted, expected) in _annotations(kind).items():
+        if (value := content.get(key)) is None:
+            continue
+        try:
+            found[key] = msgspec.convert(value, wanted)
+        except msgspec.ValidationError:
+            problems.append(wrong(content, key, expected, file))
+    return found, tuple(problems)
 
-    def note(self, key: str, expected: str) -> None:
-        """A field is not what it should be."""
-        problem = f"{self._file}: {key} is {_said(self._content.get(key))}; expected {expected}"
-        if problem not in self.problems:
-            self.problems.append(problem)
 
-    def text(self, key: str) -> str | None:
-        """A text; None for null."""
-        value = self._content.get(key)
-        if value is None or isinstance(value, str):
-            return value
-        self.note(key, "a text")
-        return None
+def wrong(content: Mapping[str, Any], key: str, expected: str, file: str) -> str:
+    """The sentence about a field that is not what it should be."""
+    return f"{file}: {key} is {_said(content.get(key))}; expected {expected}"
 
-    def flag(self, key: str) -> bool | None:
-        """True or false; None for null."""
-        value = self._content.get(key)
-        if value is None or isinstance(value, bool):
-            return value
-        self.note(key, "true or false")
-        return None
 
-    def number(self, key: str, low: float, high: float, what: str = "a number") -> float | None:
-        """A finite number in a range."""
-        value = self._content.get(key)
-        if value is None:
-            return None
-        # compared before it is converted: an integer may be too large for a float
-        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
-            return float(value)
-        self.note(key, what)
-        return None
+@cache
+def _annotations(kind: type) -> dict[str, tuple[Any, str]]:
+    """Of each field its type, and what that is called."""
+    return {key: (wanted, _called(wanted)) for key, wanted in get_type_hints(kind, include_extras=True).items()}
 
-    def time(self, key: str) -> float | None:
-        """Seconds since the epoch."""
-        return self.number(key, 0, _YEAR_9999_S, "seconds since 1970")
 
-    def integer(self, key: str, low: int, high: int, what: str) -> int | None:
-        """A whole number in a range."""
-        value = self._content.get(key)
-        if value is None:
-            return None
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        self.note(key, what)
-        return None
-
-    def words(self, key: str) -> tuple[str, ...]:
-        """A list of texts."""
-        value = self._content.get(key)
-        if value is None:
-            return ()
-        if isinstance(value, list) and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        self.note(key, "a list of texts")
-        return ()
-
-    def texts(self, key: str) -> dict[str, str]:
-        """Texts by name."""
-        value = self._content.get(key)
-        if value is None:
-            return {}
-        if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
-            return dict(value)
-        self.note(key, "texts by name")
-        return {}
+def _called(wanted: Any) -> str:
+    for part in (wanted, *get_args(wanted)):
+        for mark in getattr(part, "__metadata__", ()):
+            if isinstance(mark, msgspec.Meta) and mark.description:
+                return mark.description
+        if part in _NAMES:
+            return _NAMES[part]
+        if isinstance(part, type) and issubclass(part, Enum):
+            return ", ".join(m.value for m in part)
+    return str(wanted)
 
 
 def _said(value: object) -> str:

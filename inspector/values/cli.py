@@ -13,6 +13,7 @@ from qinspect.inspector.printing import (
     print_text,
     with_meter,
 )
+from qinspect.inspector.progress import steps_of
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def dequantize(
     from qinspect.inspector.values.dequantize import write_dequantized
 
     fmt = open_model(a)
-    n, n_bytes = with_meter(lambda meter: write_dequantized(fmt, out, keys, lambda d, t: meter("writing", d, t)))
+    n, n_bytes = with_meter(lambda meter: write_dequantized(fmt, out, keys, steps_of(meter, "writing")))
     if as_json:
         print_json({"schema": "qinspect.dequantize/1", "out": str(out), "tensors": n, "bytes": n_bytes})
     else:

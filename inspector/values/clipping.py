@@ -26,9 +26,7 @@ from qinspect.inspector.distribution import (
 )
 from qinspect.inspector.distribution.quantization import SquaredError, q_max, rms_shift, signal
 from qinspect.inspector.observers import Quantile, Rule
-
-Check = Callable[[int, int], None]
-"""check(done, total), called between scales; raise in it to cancel."""
+from qinspect.inspector.progress import Steps
 
 OCTAVES = 16
 """The curve of the error goes down to a range 65,536 times smaller than the largest value."""
@@ -239,7 +237,7 @@ class Gauge:
         ratio = self._signal / mse
         return 10 * math.log10(ratio) if ratio > 0 else -math.inf
 
-    def curve(self, bits: int, check: Check) -> ErrorCurve:
+    def curve(self, bits: int, check: Steps) -> ErrorCurve:
         """The error over all scales worth looking at, the best of them, and what the stored ones do."""
         limit, largest = q_max(bits), self.table.largest
         error = SquaredError(self.table)  # of its own: it computes in place, and the cursor moves meanwhile

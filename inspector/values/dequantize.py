@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import numpy as np
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.whole_file import replacing, umask
-
-Progress = Callable[[int, int], None]
 
 
 def select(fmt: Format, pattern: str | None) -> list[QuantizedWeight]:
@@ -40,7 +38,7 @@ def select(fmt: Format, pattern: str | None) -> list[QuantizedWeight]:
 
 
 def write_dequantized(
-    fmt: Format, out: Path, pattern: str | None = None, progress: Progress | None = None
+    fmt: Format, out: Path, pattern: str | None = None, progress: Steps | None = None
 ) -> tuple[int, int]:
     """Write [out, in] float32 values without padding under the truth names. Returns (tensors, bytes).
 

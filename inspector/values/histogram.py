@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
 
 Array = NDArray[Any]
-Check = Callable[[int, int], None]
-"""check(done, total), called between blocks; raise in it to cancel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def _count(chunks: Iterable[Array], edges: Array, logarithmic: bool) -> Array:
     return counts
 
 
-def weight_chunks(fmt: Format, weight: QuantizedWeight, check: Check) -> Chunks:
+def weight_chunks(fmt: Format, weight: QuantizedWeight, check: Steps) -> Chunks:
     """The dequantized rows of a weight, block by block."""
 
     def chunks() -> Iterator[Array]:
@@ -124,7 +123,7 @@ def weight_chunks(fmt: Format, weight: QuantizedWeight, check: Check) -> Chunks:
     return chunks
 
 
-def code_counts(fmt: Format, weight: QuantizedWeight, check: Check) -> dict[int, int]:
+def code_counts(fmt: Format, weight: QuantizedWeight, check: Steps) -> dict[int, int]:
     """Occurrences of every level of a weight's codes, unused levels with 0."""
 
     def blocks() -> Iterator[Array]:

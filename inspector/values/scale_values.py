@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import Range
 
 FloatArray = NDArray[Any]
-Check = Callable[[int, int], None]
-"""check(done, total), called between blocks; raise in it to cancel."""
 
 CHUNK_ELEMENTS = 1 << 20
 
@@ -33,7 +32,7 @@ def large_tensor(fmt: Format, record: ScaleRecord, above: int = CHUNK_ELEMENTS) 
     return None if tensor.strides or tensor.dtype.packed or tensor.dtype.is_complex else tensor
 
 
-def scale_blocks(fmt: Format, record: ScaleRecord, check: Check | None = None) -> Iterator[FloatArray]:
+def scale_blocks(fmt: Format, record: ScaleRecord, check: Steps | None = None) -> Iterator[FloatArray]:
     """All values in C order: one array of the scale's shape, or flat pieces of a large one. Raises CannotRead."""
     tensor = large_tensor(fmt, record)
     if tensor is None:
@@ -46,7 +45,7 @@ def scale_blocks(fmt: Format, record: ScaleRecord, check: Check | None = None) -
 
 
 def scale_range(
-    fmt: Format, record: ScaleRecord, check: Check | None = None, seen: Callable[[FloatArray], None] | None = None
+    fmt: Format, record: ScaleRecord, check: Steps | None = None, seen: Callable[[FloatArray], None] | None = None
 ) -> Range:
     """(minimum, maximum, how many values are not finite); the ends are of the finite ones, NaN where there are none;
     those of one number are it. `empty` for a scale without elements. `seen` gets all values. Raises CannotRead."""
@@ -70,7 +69,7 @@ def scale_range(
     return (low, high, n_bad) if low <= high else (math.nan, math.nan, n_bad)
 
 
-def scale_sample(fmt: Format, record: ScaleRecord, n: int, check: Check | None = None) -> tuple[FloatArray, int]:
+def scale_sample(fmt: Format, record: ScaleRecord, n: int, check: Steps | None = None) -> tuple[FloatArray, int]:
     """(values, step): every step-th value of a large scale in C order, at most about `n`, flat; of others all, in
     their shape, and 1. float64."""
     tensor = large_tensor(fmt, record, n)

@@ -4,7 +4,7 @@ for, of any other tensor what is stored."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,13 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.single import EXACT_ELEMENTS
 from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import natural_key
 from qinspect.inspector.values.clipping import Marker
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.stored_blocks import stored_blocks
 
 Array = NDArray[Any]
-Check = Callable[[int, int], None]
-"""check(done, total), called between pieces; raise in it to cancel."""
 
 READ_ELEMENTS = 1 << 20
 """Values read, and counted, at a time."""
@@ -72,7 +71,7 @@ def stored_values(fmt: Format) -> dict[str, StoredValues]:
     return {role: found[role] for role in sorted(found, key=natural_key)}
 
 
-def count_values(values: StoredValues, check: Check) -> MagnitudeTable:
+def count_values(values: StoredValues, check: Steps) -> MagnitudeTable:
     """The table of all values: exact up to MAX_MAGNITUDES different ones, which only float32 can exceed. Raises
     CannotRead."""
     pooled: list[MagnitudeTable] = []
@@ -93,7 +92,7 @@ def count_values(values: StoredValues, check: Check) -> MagnitudeTable:
     return merge(pooled, MAX_MAGNITUDES) if pooled else MagnitudeTable.of(np.zeros(0, np.float32))
 
 
-def stored_scale(values: StoredValues, label: str, check: Check) -> Marker | None:
+def stored_scale(values: StoredValues, label: str, check: Steps) -> Marker | None:
     """The scale of a quantized weight: its one number, or the least, the median and the greatest of many. Of a weight
     with several scale tensors, the steps that they make together, value by value. None where there is none that is a
     positive number."""
@@ -114,7 +113,7 @@ def stored_scale(values: StoredValues, label: str, check: Check) -> Marker | Non
     return Marker(label, low, middle, high, weight.bits)
 
 
-def _steps(fmt: Format, weight: QuantizedWeight, check: Check) -> Iterator[Array]:
+def _steps(fmt: Format, weight: QuantizedWeight, check: Steps) -> Iterator[Array]:
     """float32: value / code, where the code is not 0."""
     for start, stop in row_blocks(weight, READ_ELEMENTS // 4):
         check(start, weight.shape[0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.distribution import MagnitudeTable
+from qinspect.inspector.finding import Finding, Numbers, Severity
 from qinspect.inspector.observers import ROOM_ULPS, Ema, Rule
 from qinspect.inspector.text import digits, number, some
 from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick, n_beyond, n_clipped, one_batch_rule, sweep
@@ -28,18 +29,6 @@ EMA_TOLERANCE = 3e-5
 sample, so a hundred samples' worth of them are left."""
 SORT_TOLERANCE = 1e-12
 
-Numbers = Mapping[str, float | int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """name: stable. passed. text: what was looked at and why it is so, in a sentence or two. numbers: those in it."""
-
-    name: str
-    passed: bool
-    text: str
-    numbers: Numbers
-
 
 @dataclass(frozen=True, slots=True)
 class ExampleRow:
@@ -52,7 +41,12 @@ class ExampleRow:
     scale_float32: float
 
 
-def finite(pooled: MagnitudeTable) -> Check:
+def _check(rule: str, passed: bool, text: str, numbers: Numbers) -> Finding:
+    """What was looked at and why it is so."""
+    return Finding(rule, text, Severity.FINE if passed else Severity.ERROR, numbers=numbers)
+
+
+def finite(pooled: MagnitudeTable) -> Finding:
     """Every value is a finite number."""
     bad = pooled.n_nan + pooled.n_inf
     text = f"all {some(pooled.n, 'value')} are finite"
@@ -62,10 +56,10 @@ def finite(pooled: MagnitudeTable) -> Check:
             "quantile NaN and an infinity those it touches, in torch too, and an average never forgets either. Ranges "
             "are not checked"
         )
-    return Check("finite", not bad, text, {"values": pooled.n, "nan": pooled.n_nan, "infinite": pooled.n_inf})
+    return _check("finite", not bad, text, {"values": pooled.n, "nan": pooled.n_nan, "infinite": pooled.n_inf})
 
 
-def counted_as_sorted(first: NDArray[np.float32], counted: MagnitudeTable, alphas: Sequence[float]) -> Check:
+def counted_as_sorted(first: NDArray[np.float32], counted: MagnitudeTable, alphas: Sequence[float]) -> Finding:
     """Quantiles from counts are those of the values themselves, sorted by numpy. counted: the table of `first`."""
     with np.errstate(invalid="ignore", divide="ignore"):
         by_sorting = np.quantile(np.abs(first).astype(np.float64), alphas)
@@ -78,10 +72,10 @@ def counted_as_sorted(first: NDArray[np.float32], counted: MagnitudeTable, alpha
         f"the first {some(first.size, 'value')}, sorted by numpy, and their counts give the same quantile at "
         f"{'every' if same else 'not every'} alpha (largest relative difference {worst:.1e})"
     )
-    return Check("counted-as-sorted", same, text, {"values": first.size, "largest_difference": worst})
+    return _check("counted-as-sorted", same, text, {"values": first.size, "largest_difference": worst})
 
 
-def monotone(s: Sweep) -> Check:
+def monotone(s: Sweep) -> Finding:
     """No scale descends with alpha, but for the last bits of an average."""
     scales = np.array([[row.scale.low, row.scale.high] for row in s.rows], np.float32)
     room = ROOM_ULPS * np.spacing(np.abs(scales[1:]))
@@ -96,13 +90,13 @@ def monotone(s: Sweep) -> Check:
         where = int(np.argmax(~(step >= -room).all(axis=1))) if len(step) else 0
         at = s.rows[min(where + 1, len(s.rows) - 1)].alpha
         text += f", and at alpha {at!r} it falls or is no number: a quantile cannot do that"
-    return Check(
+    return _check(
         f"monotone-{s.name}", passed, text,
         {"scale_at_lowest": _finite(low), "scale_at_highest": _finite(high), "alphas": len(s.rows)},
     )  # fmt: skip
 
 
-def whole_range(pooled: MagnitudeTable, rule: Rule) -> Check:
+def whole_range(pooled: MagnitudeTable, rule: Rule) -> Finding:
     """At alpha = 1 on one batch w_max is the largest |x|: nothing is beyond it and no code saturates."""
     one = np.ones(1)
     w_max, scale = float(rule.w_max_at([pooled.upper], one)[0]), float(rule.scales_at([pooled.upper], one)[0])
@@ -115,10 +109,10 @@ def whole_range(pooled: MagnitudeTable, rule: Rule) -> Check:
         f"{over:,} of {n:,} values beyond it, {clipped:,} clipped: the last rank is the largest value"
     )
     numbers = {"w_max": _finite(w_max), "largest": _finite(pooled.absmax), "beyond": over, "clipped": clipped}
-    return Check("alpha-1-one-batch", passed, text, numbers)
+    return _check("alpha-1-one-batch", passed, text, numbers)
 
 
-def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rule: Rule) -> Check:
+def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rule: Rule) -> Finding:
     """At alpha = 1 over samples w_max is a weighted mean of their maxima: below the largest one, unless all are equal.
 
     Held against the mean with its weights written out, in float64.
@@ -141,10 +135,10 @@ def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rul
     text = f"average over samples at alpha = 1: w_max {number(w_max)}, the weighted mean of the samples' maxima "
     text += number(expected)
     if not passed:
-        return Check("alpha-1-ema", False, f"{text}: they shall be equal", numbers)
+        return _check("alpha-1-ema", False, f"{text}: they shall be equal", numbers)
     if n == 1:
         text += ". One sample has no average: nothing is beyond it"
-        return Check("alpha-1-ema", over == 0, text, numbers)
+        return _check("alpha-1-ema", over == 0, text, numbers)
     top = int(np.argmax(maxima))
     text += (
         f". The first of {n:,} samples weighs {1 - sigma:g}^{n - 1} = {100 * weights[0]:.3g} %, a later one at most "
@@ -153,10 +147,10 @@ def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rul
     )
     below = w_max < largest  # not where all maxima are equal, or as good as
     text += "alpha = 1 is no maximum here, it clips" if below else "the maxima are equal, so their mean is one of them"
-    return Check("alpha-1-ema", (over > 0) == below, text, numbers)
+    return _check("alpha-1-ema", (over > 0) == below, text, numbers)
 
 
-def worked_example() -> tuple[tuple[ExampleRow, ...], Check]:
+def worked_example() -> tuple[tuple[ExampleRow, ...], Finding]:
     """[1 ... 99, 500] at 8 bits by both ranks, against the numbers that are known of it."""
     table = MagnitudeTable.of(np.array(EXAMPLE, np.float32))
     found = sweep("one-batch", one_batch_rule(8), [table], list(EXAMPLE_RANKS), Yardstick(table, 0.99))
@@ -178,7 +172,7 @@ def worked_example() -> tuple[tuple[ExampleRow, ...], Check]:
     )
     if wrong:
         text += f". Found instead at alpha {'; '.join(wrong)}"
-    return tuple(rows), Check("worked-example", not wrong, text, {"wrong": len(wrong)})
+    return tuple(rows), _check("worked-example", not wrong, text, {"wrong": len(wrong)})
 
 
 def _as(value: float, like: str) -> str:

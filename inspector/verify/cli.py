@@ -13,6 +13,7 @@ from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import PIPE_WIDTH, print_json, print_text, terminal_width, with_meter, write_safe
+from qinspect.inspector.progress import steps_of
 from qinspect.inspector.verify import report
 from qinspect.inspector.verify.activations import (
     EXACT_VALUES,
@@ -156,7 +157,7 @@ def _saved(
     count, where = _counter(device, sum(t.n_elements for t in tensors))
     found = with_meter(
         lambda meter: read_saved(
-            file, tensors, count, one_sample=one_sample, raw=dtype, progress=lambda d, t: meter("counting", d, t)
+            file, tensors, count, one_sample=one_sample, raw=dtype, progress=steps_of(meter, "counting")
         )
     )
     return found, count, where

@@ -9,11 +9,12 @@ from typing import Any
 
 from qinspect.inspector.distribution import Bounds
 from qinspect.inspector.distribution.quantization import q_max
+from qinspect.inspector.finding import Finding
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number
 from qinspect.inspector.verify.activations import Activations
-from qinspect.inspector.verify.checks import EXAMPLE, Check, ExampleRow
+from qinspect.inspector.verify.checks import EXAMPLE, ExampleRow
 from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick
 
 Json = dict[str, Any]
@@ -40,7 +41,7 @@ class Verification:
     yardstick: Yardstick
     sweeps: tuple[Sweep, ...]
     example: tuple[ExampleRow, ...] | None
-    checks: tuple[Check, ...]
+    checks: tuple[Finding, ...]
     notes: tuple[str, ...]
 
     @property
@@ -69,7 +70,7 @@ def tables(v: Verification, width: int | None) -> str:
     lines.append("CHECKS")
     for c in v.checks:
         label = "  pass  " if c.passed else "  FAIL  "
-        lines += folded(label, f"{c.text} [{c.name}]", width or PIPE_WIDTH)
+        lines += folded(label, f"{c.text} [{c.rule}]", width or PIPE_WIDTH)
     failed = sum(not c.passed for c in v.checks)
     lines.append(f"{failed} of {len(v.checks)} checks failed" if failed else f"all {len(v.checks)} checks passed")
     return "\n".join(lines)
@@ -181,7 +182,7 @@ def payload(v: Verification) -> Json:
             for s in v.sweeps
         ],
         "worked_example": None if v.example is None else [_example(e) for e in v.example],
-        "checks": [{"name": c.name, "passed": c.passed, "text": c.text, "numbers": dict(c.numbers)} for c in v.checks],
+        "checks": [{"name": c.rule, "passed": c.passed, "text": c.text, "numbers": dict(c.numbers)} for c in v.checks],
         "passed": v.passed,
         "notes": list(v.notes),
     }

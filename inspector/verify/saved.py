@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.checkpoint.dtypes import DTYPES
 from qinspect.inspector.errors import CannotOpen, CannotRead, UnknownKey
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import dims, natural_key, some, visible
 from qinspect.inspector.verify.activations import KEPT_VALUES, Activations, Array, Count, table_of
 from qinspect.inspector.verify.npy import MAGIC, RAW16, open_npy
@@ -22,7 +23,6 @@ CHUNK_VALUES = 1 << 24
 """Values that are read at once."""
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
-Progress = Callable[[int, int], None]
 
 
 def tensors_of(path: str, key: str | None) -> list[Tensor]:
@@ -87,7 +87,7 @@ def read_saved(
     *,
     one_sample: bool = False,
     raw: str | None = None,
-    progress: Progress | None = None,
+    progress: Steps | None = None,
 ) -> Activations:
     """The values of tensors as samples: each tensor is one; of a single tensor of two dimensions or more, each index of
     axis 0; all values together with `one_sample`. raw: what elements of 16 bits without a known type are.

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from quamba_files import folder_of, load_state, save_state
 
 from qinspect.inspector.apply import Target, plan_of, write
-from qinspect.inspector.apply.provenance import Origin
+from qinspect.inspector.apply.entry import Origin
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.noise.declared import Declared, declared_alpha
+from qinspect.inspector.provenance import Declared, declared_alpha
 
 if TYPE_CHECKING:
     from conftest import Quamba, Run

@@ -366,7 +366,7 @@ def test_the_rules_are_those_that_the_code_can_say(source_root: Path) -> None:
     said = set()
     for path in (source_root / "inspector" / "compare").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason" and node.args:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "reason" and node.args:
                 first = node.args[0]
                 said |= {first.value} if isinstance(first, ast.Constant) else set()
     assert said <= set(NEXT_STEPS)

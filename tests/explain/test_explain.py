@@ -17,13 +17,14 @@ import pytest
 from commands import Command
 from whence_cases import calibration, ema, largest, name, scales_of, streams
 
-from qinspect.inspector.calibrate.checkpoint import PointScale, Provenance
+from qinspect.inspector.calibrate.checkpoint import PointScale
 from qinspect.inspector.calibration.layout import TABLES
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.explain import report
 from qinspect.inspector.explain.explanation import explain as explained
 from qinspect.inspector.formats import format_of
+from qinspect.inspector.provenance import Provenance
 
 if TYPE_CHECKING:
     from conftest import Quamba, Run

@@ -25,7 +25,7 @@ def read(path: Path) -> LogSummary:
 
 
 def notes(found: LogSummary) -> dict[str, tuple[str, tuple[int, ...]]]:
-    made = {n.rule: (n.text, n.lines) for n in found.notes}
+    made = {n.rule: (n.text, n.where.lines) for n in found.notes}
     assert len(made) == len(found.notes)
     return made
 

@@ -15,9 +15,9 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.cli import main
 from qinspect.inspector.compare import compare
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.noise.declared import declared_alpha
 from qinspect.inspector.noise.repeats import repeats_named
 from qinspect.inspector.noise.sources import Sources, sources_of
+from qinspect.inspector.provenance import declared_alpha
 
 
 @pytest.fixture

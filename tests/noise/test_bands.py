@@ -17,10 +17,10 @@ from qinspect.inspector.compare import compare
 from qinspect.inspector.errors import UnknownRun, UsageError
 from qinspect.inspector.noise.band import ONE_PASS, REPEAT, SAMPLES, Band, place_of
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
-from qinspect.inspector.noise.declared import claimed_alpha
 from qinspect.inspector.noise.repeats import Repeat, floor_of, repeats_named, spread_band
 from qinspect.inspector.noise.resampled import Resampling
 from qinspect.inspector.noise.sources import NOTHING, Sources, one_pass, sources_of
+from qinspect.inspector.provenance import claimed_alpha
 
 
 def percent(a: float, b: float) -> float:

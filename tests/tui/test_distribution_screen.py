@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import quamba_percentile
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.values import stored_values as counting
 from qinspect.inspector.values.clipping import Gauge, Marker, Point
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, Action, key_text
@@ -31,7 +32,7 @@ from qinspect.tui.distribution.alphas import STEPS, parsed, stepped
 from qinspect.tui.distribution.axis import Axis
 from qinspect.tui.distribution.layout import Layout, Shown
 from qinspect.tui.distribution.pane import DistributionPane
-from qinspect.tui.distribution.source import Chart, Check, Series
+from qinspect.tui.distribution.source import Chart, Series
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.look import Line, Look
 from qinspect.tui.screens.ask import AskScreen
@@ -697,7 +698,7 @@ async def test_nothing_begins_once_the_screen_has_gone(monkeypatch: pytest.Monke
 class OneRun:
     """Two points of a run: samples by themselves, a moving average over them."""
 
-    def load(self, name: str, bits: int, check: Check) -> Chart:
+    def load(self, name: str, bits: int, check: Progress) -> Chart:
         rng = np.random.default_rng(len(name))
         samples = [MagnitudeTable.of((rng.standard_normal(4000) * k).astype(np.float16)) for k in range(1, 9)]
         point = Point(name, samples, merge(samples))

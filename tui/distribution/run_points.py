@@ -6,10 +6,11 @@ import numpy as np
 
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.text import number, some
 from qinspect.inspector.values.clipping import Gauge, Marker, Point
 from qinspect.tui.distribution.alphas import STEPS
-from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
+from qinspect.tui.distribution.source import Chart, KeptCharts, Series
 
 KEPT = 4
 """Points whose tables are kept: one of 512 samples takes some 60 MB."""
@@ -30,7 +31,7 @@ class RunSource:
         reached = (n for n in self.names if self.calibration.applied(n, alpha).alpha is not None)
         return next(reached, self.names[0])
 
-    def load(self, name: str, bits: int, check: Check) -> Chart:
+    def load(self, name: str, bits: int, check: Progress) -> Chart:
         """Read from the run's file, or as it was kept."""
         return self._kept.get(name, bits, check, self._read)
 
@@ -38,7 +39,7 @@ class RunSource:
         """The next one in forward order."""
         return self.names[min(len(self.names) - 1, max(0, self.names.index(name) + steps))]
 
-    def _read(self, name: str, check: Check) -> Chart:
+    def _read(self, name: str, check: Progress) -> Chart:
         check("reading tables", 0, 1)
         calibration, notes = self.calibration, []
         alpha = calibration.results[0].alpha

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from qinspect.inspector.progress import Progress, steps_of
 from qinspect.inspector.values.clipping import ErrorCurve, Gauge
-
-Check = Callable[[str, int, int], None]
-"""check(what is done, done, total), called between pieces; raises where nobody waits any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +37,11 @@ class Chart:
         """Of the codes that it is looked at with first."""
         return self.series[0].gauge.point.bits if self.series else 8
 
-    def draw_curves(self, bits: int, check: Check) -> None:
+    def draw_curves(self, bits: int, check: Progress) -> None:
         """Compute the curves for `bits` that there are not yet."""
         for series in self.series:
             if bits not in series.curves:
-                series.curves[bits] = series.gauge.curve(bits, lambda done, total: check("errors", done, total))
+                series.curves[bits] = series.gauge.curve(bits, steps_of(check, "errors"))
 
 
 class KeptCharts:
@@ -53,7 +51,7 @@ class KeptCharts:
         self._most = most
         self._kept: OrderedDict[str, Chart] = OrderedDict()
 
-    def get(self, name: str, bits: int, check: Check, make: Callable[[str, Check], Chart]) -> Chart:
+    def get(self, name: str, bits: int, check: Progress, make: Callable[[str, Progress], Chart]) -> Chart:
         """As it was kept, else made; with its curves for `bits`, for its own where that is 0."""
         chart = self._kept.get(name) or make(name, check)
         chart.draw_curves(bits or chart.bits, check)
@@ -67,7 +65,7 @@ class KeptCharts:
 class Source(Protocol):
     """Where points come from. `load` is called in a thread."""
 
-    def load(self, name: str, bits: int, check: Check) -> Chart:
+    def load(self, name: str, bits: int, check: Progress) -> Chart:
         """A point with its curves for `bits`, for its own where that is 0."""
 
     def beside(self, name: str, steps: int) -> str:

@@ -10,12 +10,13 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
 from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.progress import Progress
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import dims, natural_key
 from qinspect.inspector.values.clipping import Gauge, Point
 from qinspect.inspector.values.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.tui.distribution.alphas import STEPS
-from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
+from qinspect.tui.distribution.source import Chart, KeptCharts, Series
 from qinspect.tui.histograms import weight_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class WeightSource:
         self._names: list[str] = []
         self._kept = KeptCharts(KEPT)
 
-    def load(self, name: str, bits: int, check: Check) -> Chart:
+    def load(self, name: str, bits: int, check: Progress) -> Chart:
         """Counted, or as it was kept."""
         return self._kept.get(name, bits, check, self._count)
 
@@ -57,7 +58,7 @@ class WeightSource:
             self._values = {label: stored_values(fmt) for label, fmt in self._formats}
             self._names = sorted({role for found in self._values.values() for role in found}, key=natural_key)
 
-    def _count(self, name: str, check: Check) -> Chart:
+    def _count(self, name: str, check: Progress) -> Chart:
         self._find()
         series, notes = [], []
         for label, _ in self._formats:
@@ -72,7 +73,7 @@ class WeightSource:
         return Chart(name, tuple(_merged(series)), tuple(notes))
 
 
-def _series(label: str, values: StoredValues, check: Check) -> Series:
+def _series(label: str, values: StoredValues, check: Progress) -> Series:
     def counting(done: int, total: int) -> None:
         check(f"counting {label}", done, total)
 

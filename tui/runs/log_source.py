@@ -16,6 +16,7 @@ from pathlib import Path
 
 from qinspect.inspector.logs import Growth, LogFile, LogLine
 from qinspect.inspector.logs.levels import LevelScan
+from qinspect.inspector.progress import Steps
 
 _TAIL_LINES = 2000
 """Lines that can be scrolled over while the rest is being counted."""
@@ -70,7 +71,7 @@ class LogSource:
 
     # --- in a thread ---
 
-    def refresh(self, cancelled: Cancelled, on_progress: Callable[[int, int], None] | None = None) -> bool:
+    def refresh(self, cancelled: Cancelled, on_progress: Steps | None = None) -> bool:
         """Look at what was added, count its lines, find its warnings. True where something changed."""
         growth = self.file.grow()
         if growth is Growth.REPLACED:

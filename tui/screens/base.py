@@ -29,7 +29,7 @@ from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.names import in_locale, shown
 from qinspect.tui.rows import Selection
 from qinspect.tui.screens.action_screen import ActionScreen
-from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progress, Session
+from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.table import ScaleTable, TableHeader
@@ -294,7 +294,7 @@ class CompareBase(ActionScreen):
         def check(done: int, total: int) -> None:
             if worker.is_cancelled:
                 raise Cancelled
-            self.post_message(Progress(DRAWING, done, total))
+            self.post_message(Progressed(DRAWING, done, total))
 
         try:
             lines: list[Line] = VIEWS[view](self.session, pair, look, options, check)

@@ -14,7 +14,7 @@ from qinspect.tui.screens.finding import Finding
 from qinspect.tui.screens.looking import Looking
 from qinspect.tui.screens.runs_pane import WithRuns
 from qinspect.tui.screens.taking import Taking
-from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progress, ScalesReady, Surveyed
+from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Surveyed
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import ScaleTable
 from qinspect.tui.widgets.text_pane import TextPane
@@ -26,8 +26,8 @@ PHASES = {"weights": COMPARING_CODES, "noise bands": "noise bands (esc skips the
 class CompareScreen(WithRuns, Finding, Looking, Taking):
     """Everything about A and B, or about A: what the session and the lists have to say."""
 
-    @on(Progress)
-    def _on_progress(self, event: Progress) -> None:
+    @on(Progressed)
+    def _on_progress(self, event: Progressed) -> None:
         if event.phase == DRAWING and not self.drawing:
             return
         share = f" {100 * event.done // event.total} %" if event.total else ""

@@ -29,7 +29,7 @@ from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.session import Cancelled, Progress
+from qinspect.tui.session import Cancelled, Progressed
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.text_pane import TextPane
 
@@ -119,7 +119,7 @@ class DistributionScreen(ActionScreen):
         def check(phase: str, done: int, total: int) -> None:
             if worker.is_cancelled:
                 raise Cancelled
-            self.post_message(Progress(phase, done, total))
+            self.post_message(Progressed(phase, done, total))
 
         chart, problem = None, ""
         try:
@@ -130,8 +130,8 @@ class DistributionScreen(ActionScreen):
             problem = f"{name} cannot be counted: {e}"
         self.post_message(Loaded(number, chart, problem))
 
-    @on(Progress)
-    def _on_progress(self, event: Progress) -> None:
+    @on(Progressed)
+    def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.pane.chart is None or self.pane.chart.name != self.name_shown or event.phase == "errors":
             share = f" {100 * event.done // event.total} %" if event.total else ""

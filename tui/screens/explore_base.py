@@ -22,6 +22,7 @@ from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import format_of
+from qinspect.inspector.progress import Progress, steps_of
 from qinspect.inspector.text import some
 from qinspect.tui.actions import EXPLORE_ACTIONS, bindings
 from qinspect.tui.explore.curve import curve_lines
@@ -35,7 +36,7 @@ from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
 from qinspect.tui.names import shown
 from qinspect.tui.screens.action_screen import ActionScreen
-from qinspect.tui.session import Cancelled, Progress
+from qinspect.tui.session import Cancelled, Progressed
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.table import TableHeader
@@ -135,7 +136,7 @@ class ExploreBase(ActionScreen):
         def check(phase: str, done: int, total: int) -> None:
             if worker.is_cancelled:
                 raise Cancelled
-            self.post_message(Progress(phase, done, total))
+            self.post_message(Progressed(phase, done, total))
 
         calibration = None
         try:
@@ -150,18 +151,18 @@ class ExploreBase(ActionScreen):
         if answer is not None:
             self.post_message(answer)
 
-    def _opened(self, calibration: Calibration, check: Callable[[str, int, int], None]) -> Loaded:
+    def _opened(self, calibration: Calibration, check: Progress) -> Loaded:
         wanted, stored = self.wanted, None
         if wanted.checkpoint is not None:
-            fmt = format_of(open_checkpoint(wanted.checkpoint, lambda d, t: check("opening the checkpoint", d, t)))
+            fmt = format_of(open_checkpoint(wanted.checkpoint, steps_of(check, "opening the checkpoint")))
             stored = stored_scales(calibration, fmt)
         check("every alpha of every point", 0, len(calibration.points))
-        found = opened(calibration, lambda d, t: check("every alpha of every point", d, t))
+        found = opened(calibration, steps_of(check, "every alpha of every point"))
         chosen = chosen_for(calibration, wanted.alpha, wanted.rule, wanted.bits)
         return Loaded(Explorer(calibration, found.grid, stored, chosen), "", found.problem)
 
-    @on(Progress)
-    def _on_progress(self, event: Progress) -> None:
+    @on(Progressed)
+    def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.explorer is None and not is_going(self):
             share = f" {100 * event.done // event.total} %" if event.total else ""

@@ -12,6 +12,7 @@ from qinspect.inspector.alpha.recover.verdict import verdict_of
 from qinspect.inspector.arguments import AsJson, opened_model
 from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
 from qinspect.inspector.printing import Meter, print_answer, with_meter
+from qinspect.inspector.progress import steps_of
 
 
 def whence_command(
@@ -26,7 +27,7 @@ def whence_command(
 
     def work(meter: Meter) -> Findings:
         fmt = opened_model(checkpoint, meter)
-        return whence(calibration, fmt, lambda d, t: meter("solving for alpha", d, t))
+        return whence(calibration, fmt, steps_of(meter, "solving for alpha"))
 
     try:
         found = with_meter(work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
 from qinspect.inspector.noise.draws import Draws
 from qinspect.inspector.observers import Absmax, Rule, quamba_absmax
+from qinspect.inspector.progress import Steps
 
 TOLERANCES = (0.0, 1e-4, 2e-3)
 """Relative differences that are looked at, one after another. 0: the same tables give the same scale, to the roundings
@@ -24,7 +25,6 @@ of float32. 1e-4: the same calibration on another machine; a GPU's repeats diffe
 fixtures' calibration by Quamba from ours by less than 4.4e-5. 2e-3: two steps of a float16, by which a single
 activation, and so a maximum, can be rounded another way there."""
 
-Progress = Callable[[int, int], None]
 _BITS = re.compile(r"int(\d{1,2})\b")
 
 
@@ -149,7 +149,7 @@ class _Asked:
         return candidate.can_use(self.tables, self.kept_apart)
 
 
-def whence(calibration: Calibration, fmt: Format, progress: Progress | None = None, chance: bool = True) -> Findings:
+def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True) -> Findings:
     """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
 
     Raises as `refuse_another_model`, BrokenFile where tables are damaged.

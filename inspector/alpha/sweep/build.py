@@ -18,10 +18,9 @@ from qinspect.inspector.distribution import MagnitudeTable, Rank
 from qinspect.inspector.distribution.quantile import Floats
 from qinspect.inspector.distribution.quantization import q_max
 from qinspect.inspector.observers import Quantile
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.clipping import MAX_MAGNITUDES
 
-Progress = Callable[[int, int], None]
-"""progress(points done, of how many); raise in it to cancel."""
 T = TypeVar("T")
 WORKERS = 4
 """Threads: each holds the tables of one point, some 60 MB for 512 samples. More only wait for the interpreter."""
@@ -41,7 +40,7 @@ class _Rows:
     sqnr_db: Float32
 
 
-def build(calibration: Calibration, progress: Progress | None = None) -> Grid:
+def build(calibration: Calibration, progress: Steps | None = None) -> Grid:
     """Everything that the explorer shows. Raises BrokenFile where tables are damaged."""
     alphas = np.array(ALPHAS)
 
@@ -56,7 +55,7 @@ def build(calibration: Calibration, progress: Progress | None = None) -> Grid:
     return _joined([rows for rows, _ in found], alphas, fixed)
 
 
-def at_alpha(calibration: Calibration, grid: Grid, alpha: float, progress: Progress | None = None) -> Grid:
+def at_alpha(calibration: Calibration, grid: Grid, alpha: float, progress: Steps | None = None) -> Grid:
     """The points of `grid` at one alpha that it does not have: exact, and measured against the same optimum."""
     alphas = np.array([alpha])
 
@@ -67,7 +66,7 @@ def at_alpha(calibration: Calibration, grid: Grid, alpha: float, progress: Progr
     return _joined(_each(of_point, grid.names, progress), alphas, grid.fixed)
 
 
-def _each(of_point: Callable[[str], T], names: Sequence[str], progress: Progress | None) -> list[T]:
+def _each(of_point: Callable[[str], T], names: Sequence[str], progress: Steps | None) -> list[T]:
     """Of each name, on several threads: much of the time goes into inflating tables, which needs no interpreter."""
     made: list[T] = []
     with ThreadPoolExecutor(WORKERS, "alphas") as pool:

@@ -17,6 +17,7 @@ from qinspect.inspector.arguments import AsJson, opened_model
 from qinspect.inspector.calibration.stored import RUN_HELP, Calibration, calibration_named
 from qinspect.inspector.errors import CannotOpen, UsageError
 from qinspect.inspector.printing import Meter, narrate, print_json, print_text, terminal_width, with_meter, write
+from qinspect.inspector.progress import steps_of
 from qinspect.inspector.whole_file import replacing
 
 RuleName = Literal["ema", "pooled", "max", "mean", "mse", "entropy", "absmax"]
@@ -71,8 +72,8 @@ def _asked(calibration: Calibration, asked: Asked, checkpoint: str | None, meter
     stored: dict[str, Stored] | None = None
     if checkpoint is not None:
         stored = stored_scales(calibration, opened_model(checkpoint, meter))
-    grid = opened(calibration, lambda d, t: meter("every alpha of every point", d, t))
-    return view(calibration, grid, asked, stored, checkpoint or "", lambda d, t: meter("reading tables", d, t))
+    grid = opened(calibration, steps_of(meter, "every alpha of every point"))
+    return view(calibration, grid, asked, stored, checkpoint or "", steps_of(meter, "reading tables"))
 
 
 def _write_csv(content: str, place: str) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS
-from qinspect.inspector.alpha.sweep.build import Progress, build
+from qinspect.inspector.alpha.sweep.build import build
 from qinspect.inspector.alpha.sweep.grid import Grid, PointInfo
 from qinspect.inspector.alpha.sweep.rules import BITS, RULES, WITH_ALPHA, WITHOUT
 from qinspect.inspector.calibration.stored import Calibration
+from qinspect.inspector.progress import Steps
 from qinspect.inspector.whole_file import replacing
 
 FILE = "alphas.npz"
@@ -36,7 +37,7 @@ class Opened:
     problem: str = ""
 
 
-def opened(calibration: Calibration, progress: Progress | None = None) -> Opened:
+def opened(calibration: Calibration, progress: Steps | None = None) -> Opened:
     """The grid: read from the run's folder, else computed and stored there. Raises BrokenFile where tables are
     damaged."""
     path, mark = calibration.folder / FILE, fingerprint(calibration)

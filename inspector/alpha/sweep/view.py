@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -16,8 +16,7 @@ from qinspect.inspector.alpha.sweep.placed import Placed, Stored, placed
 from qinspect.inspector.alpha.sweep.rules import BITS, RULES
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import UnknownKey
-
-Progress = Callable[[int, int], None]
+from qinspect.inspector.progress import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class View:
 
 def view(
     calibration: Calibration, opened: Opened, asked: Asked, stored: Mapping[str, Stored] | None = None,
-    checkpoint: str = "", progress: Progress | None = None,
+    checkpoint: str = "", progress: Steps | None = None,
 ) -> View:  # fmt: skip
     """The answer. Raises UnknownKey where no point is called so, BrokenFile where tables are damaged."""
     grid = opened.grid if not asked.points else opened.grid.taken(chosen(calibration, opened.grid, asked.points))
@@ -78,7 +77,7 @@ def chosen(calibration: Calibration, grid: Grid, glob: str) -> list[int]:
     return found
 
 
-def _numbers(calibration: Calibration, grid: Grid, asked: Asked, progress: Progress | None) -> Numbers:
+def _numbers(calibration: Calibration, grid: Grid, asked: Asked, progress: Steps | None) -> Numbers:
     if asked.alpha is None or RULES[asked.rule].candidate is None:
         return grid.at(asked.rule, 0)
     at = on_grid(asked.alpha)
