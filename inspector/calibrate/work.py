@@ -34,8 +34,6 @@ from qinspect.inspector.calibrate.room import check_disk, check_writable, checkp
 from qinspect.inspector.calibrate.rounding import WeightScheme
 from qinspect.inspector.calibrate.shards import SHARD_SAMPLES, Shards
 from qinspect.inspector.calibration.layout import RESULT, SCHEMA
-from qinspect.inspector.calibration.points import Point
-from qinspect.inspector.calibration.recipes import Grouping, applied, default_recipe, reach, rotates, short
 from qinspect.inspector.calibration.scales import PointResult, results
 from qinspect.inspector.calibration.settings import Settings, fingerprint
 from qinspect.inspector.checkpoint import open_checkpoint
@@ -45,6 +43,8 @@ from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
 from qinspect.inspector.models.free import free_on
 from qinspect.inspector.models.load import MambaModel, ProbedModel, as_numpy, is_mamba, open_model
 from qinspect.inspector.models.memory import check_forward, is_shortage, no_room
+from qinspect.inspector.observers.points import Point
+from qinspect.inspector.observers.recipes import Grouping, applied, default_recipe, reach, rotates, short
 from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 from qinspect.inspector.text import some
 

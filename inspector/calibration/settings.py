@@ -10,7 +10,6 @@ from typing import Any
 
 from qinspect.inspector.errors import UsageError
 
-RECIPES = ("quamba", "quamba-group-heads", "percentile", "minmax")
 SCHEMES = ("w8a8", "w4a8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy as np
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import dims, natural_key
-from qinspect.inspector.values.clipping import Gauge, Point
+from qinspect.inspector.values.clipping import Gauge, NamedTables
 from qinspect.inspector.values.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, Check, KeptCharts, Series
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from qinspect.inspector.distribution import MagnitudeTable
     from qinspect.tui.session import Session
 
-RULE = Rule(Quantile(1.0, "float64"), "pooled", clamp=0.0)
-"""A weight is one sample; numpy's rank holds for any number of values."""
+RULE = replace(RULES["pooled"].at(1.0), clamp=0.0)
+"""A weight is one sample; numpy's rank holds for any number of values. The clamp is of observers: a weight has none."""
 KEPT = 8
 """Weights whose tables are kept: up to 4 MB each, with what is computed from them."""
 NO_ACTIVATIONS = "a checkpoint holds no activations; a run's tables do"
@@ -78,7 +79,9 @@ def _series(label: str, values: StoredValues, check: Check) -> Series:
 
     table = count_values(values, counting)
     marker = stored_scale(values, label, counting)
-    point = Point(values.role, [table], table, (marker,) if marker else (), values.weight.bits if values.weight else 8)
+    point = NamedTables(
+        values.role, [table], table, (marker,) if marker else (), values.weight.bits if values.weight else 8
+    )
     return Series(label, values.what, Gauge(point, RULE, STEPS), dims(values.shape))
 
 
