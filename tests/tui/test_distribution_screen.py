@@ -718,7 +718,7 @@ async def test_a_run_s_points_are_shown_by_the_same_screen(size: tuple[int, int]
         pane_of(d).move_to(0.9995)
         assert rule in said(d)
         series = series_of(d)
-        scale = quamba_percentile(0.9995).scale(series.gauge.point.samples)
+        scale = quamba_percentile(0.9995).scale(series.gauge.tables.samples)
         assert float(row(d, "   cursor")[2]) == pytest.approx(scale, rel=1e-4)
         await d.press("j")
         assert screen_of(d).query_one(TitleLine).text.endswith("y:input")

@@ -89,7 +89,7 @@ def _merged(series: list[Series]) -> list[Series]:
     """One where A and B have the same values, and scales that are stored for the same codes."""
     if len(series) != 2 or (series[0].what, series[0].shape) != (series[1].what, series[1].shape):
         return series
-    a, b = (s.gauge.point for s in series)
+    a, b = (s.gauge.tables for s in series)
     scales = [[(m.low, m.middle, m.high, m.bits) for m in point.markers] for point in (a, b)]
     if scales[0] != scales[1] or not _same(a.pooled, b.pooled):
         return series
