@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS
 from qinspect.inspector.alpha.sweep.best import best
 from qinspect.inspector.alpha.sweep.grid import Grid
-from qinspect.inspector.alpha.sweep.kept import FILE, opened
-from qinspect.inspector.alpha.sweep.rules import RULES
+from qinspect.inspector.alpha.sweep.grid_file import FILE, opened
+from qinspect.inspector.alpha.sweep.rules import SWEPT
 from qinspect.inspector.calibration.layout import RESULT, SCHEMA, TABLES
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable, merge
@@ -127,8 +127,8 @@ def measured(dtype: str) -> None:
         print(f"  again: read {stored:31}{1e3 * seconds(lambda: opened(calibration)):6.1f} ms")
         grid = opened(calibration).grid
         print(f"  a step: all points, one rule               {milliseconds(lambda i: grid.at('ema', i))}")
-        every = milliseconds(lambda i: [grid.at(r, i) for r in RULES])
-        print(f"  a step: all points, all {len(RULES)} rules             {every}")
+        every = milliseconds(lambda i: [grid.at(r, i) for r in SWEPT])
+        print(f"  a step: all points, all {len(SWEPT)} rules             {every}")
         screen_steps(calibration, grid)
         all_best = 1e3 * seconds(lambda: [best(grid, "ema", b) for b in (8, 4)])
         print(f"  best alphas of all kinds, both bits        {all_best:6.1f} ms\n")

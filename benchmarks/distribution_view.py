@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Quantile, Rule, quamba_percentile
-from qinspect.inspector.values.clipping import Gauge, Marker, Point
+from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.layout import Layout, Shown
 from qinspect.tui.distribution.source import Chart, Series
@@ -82,9 +82,9 @@ def main() -> None:
         "float32, the most kept exactly": merge([MagnitudeTable.of(x[i << 16 : (i + 1) << 16]) for i in range(2)]),
     }
     for name, table in tables.items():
-        point(name, Gauge(Point(name, [table], table, (marker,)), WEIGHT_RULE, STEPS))
+        point(name, Gauge(NamedTables(name, [table], table, (marker,)), WEIGHT_RULE, STEPS))
     samples = [MagnitudeTable.of(x[i * 32_768 : (i + 1) * 32_768].astype(np.float16)) for i in range(512)]
-    run = Point("run", samples, merge(samples), (marker,))
+    run = NamedTables("run", samples, merge(samples), (marker,))
     point("512 samples of float16, EMA", Gauge(run, quamba_percentile(0.9995), STEPS))
     print("\nthe same numbers from the values, ms")
     for n in (1 << 20, 1 << 22):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, convert
 
 from qinspect.inspector.printing import Meter, with_meter
 from qinspect.inspector.progress import steps_of
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
+    from cyclopts import Token
+
     from qinspect.inspector.formats import Format
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
@@ -37,6 +40,11 @@ Noise = Annotated[
 NoiseRun = Annotated[
     str | None, Parameter(name="--run", help="A calibration whose stored samples are resampled for noise bands.")
 ]
+
+
+def taking_old_names(old: Mapping[str, str]) -> Callable[[Any, Sequence[Token]], Any]:
+    """A converter for an option whose values had other names once: those are taken too, for what they are now."""
+    return lambda type_, tokens: convert(type_, [t.evolve(value=old.get(t.value, t.value)) for t in tokens])
 
 
 def opened_model(path: str, meter: Meter) -> Format:

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from qinspect.tui.app import QinspectApp
-from qinspect.tui.explore.wanted import Wanted
+from qinspect.tui.explore.alpha_words import AlphaWords
 from qinspect.tui.screens.compare import CompareScreen
 from qinspect.tui.screens.explore_base import ExploreBase
 from qinspect.tui.screens.runs import RunsScreen
@@ -158,7 +158,7 @@ async def open_app(
     b: str | Path | None = None,
     size: tuple[int, int] = MIDDLE,
     wait: bool = True,
-    alphas: Wanted | None = None,
+    alphas: AlphaWords | None = None,
 ) -> AsyncIterator[Driver]:
     """The screen on one or two checkpoints, on the alphas of a calibration, on the runs without; wait: until everything
     is opened and compared."""

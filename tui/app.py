@@ -29,7 +29,7 @@ from qinspect.tui.theme import ANSI, DARK, THEMES
 from qinspect.tui.widgets.bars import HintBar
 
 if TYPE_CHECKING:
-    from qinspect.tui.explore.wanted import Wanted
+    from qinspect.tui.explore.alpha_words import AlphaWords
 
 
 class QinspectApp(App[None]):
@@ -46,7 +46,7 @@ class QinspectApp(App[None]):
         theme: str | None = None,
         noise: tuple[str, ...] = (),
         noise_run: str | None = None,
-        alphas: Wanted | None = None,
+        alphas: AlphaWords | None = None,
     ) -> None:
         super().__init__(driver_class=Terminal)
         self.alphas = alphas
@@ -109,7 +109,7 @@ class QinspectApp(App[None]):
         screen = OutputScreen(Session(path, other), glyphs)
         self.push_screen(screen)
 
-    def show_alphas(self, wanted: Wanted) -> None:
+    def show_alphas(self, wanted: AlphaWords) -> None:
         """The alpha explorer alone. Imported now: it needs numpy."""
         from qinspect.inspector.calibration.stored import calibration_named
         from qinspect.tui.screens.explore import ExploreScreen

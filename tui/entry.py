@@ -63,9 +63,9 @@ def main() -> int:
     if asked.wants_screen and is_terminal():
         return _screen(asked)
     if words[:1] == ["alpha"] and is_terminal():
-        from qinspect.tui.explore.wanted import wanted_of
+        from qinspect.tui.explore.alpha_words import alpha_words_of
 
-        wanted = wanted_of([w for w in words[1:] if w != LOW_BANDWIDTH])
+        wanted = alpha_words_of([w for w in words[1:] if w != LOW_BANDWIDTH])
         if wanted is not None:
             from qinspect.tui.start import run
 

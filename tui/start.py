@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qinspect.tui.explore.wanted import Wanted
+    from qinspect.tui.explore.alpha_words import AlphaWords
 
 
 def over_ssh() -> bool:
@@ -23,7 +23,7 @@ def run(
     low_bandwidth: bool = False,
     noise: tuple[str, ...] = (),
     noise_run: str | None = None,
-    wanted: Wanted | None = None,
+    wanted: AlphaWords | None = None,
 ) -> int:
     """Show the screen until the user leaves; returns the exit code. Without models: the alpha explorer for what is
     `wanted`, else the runs screen.

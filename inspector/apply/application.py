@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from qinspect.inspector.apply.choice import Choice, Request, choose, reaches
+from qinspect.inspector.apply.chosen import ChosenPoints, Request, choose, reaches
 from qinspect.inspector.apply.entry import Origin
 from qinspect.inspector.apply.model import check_checkpoint, check_run, fingerprint
 from qinspect.inspector.apply.plan import Plan, check_family, plan_of
 from qinspect.inspector.apply.targets import targets_of_checkpoint, targets_of_run
 from qinspect.inspector.apply.write import Written
-from qinspect.inspector.calibration.recipes import short
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.observers.recipes import short
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.provenance import model_sha256
 from qinspect.inspector.roles import strip_root
@@ -56,13 +56,13 @@ def of_run(
     do."""
     check_family(fmt)
     same_model, differs = fingerprint(check_run(calibration, fmt))
-    choice = choose(calibration, request, {r.role for r in fmt.scales() if r.kind is Kind.ACTIVATION})
-    plan = plan_of(fmt, targets_of_run(calibration, fmt, choice, request.rule, progress))
+    chosen = choose(calibration, request, {r.role for r in fmt.scales() if r.kind is Kind.ACTIVATION})
+    plan = plan_of(fmt, targets_of_run(calibration, fmt, chosen, request.rule, progress))
     asked = {"alpha": request.alpha, "rule": request.rule, "points": [str(p) for p in request.points]}
-    notes = (*choice.notes, *_left(calibration, choice))
+    notes = (*chosen.notes, *_left(calibration, chosen))
     return Application(
         plan, Origin(asked, _run(name, calibration)), f"{calibration.folder}, recipe {calibration.recipe}",
-        _reached(calibration, request, choice), notes if differs else (*notes, same_model),
+        _reached(calibration, request, chosen), notes if differs else (*notes, same_model),
         (same_model,) if differs else (), out, None,
     )  # fmt: skip
 
@@ -79,16 +79,16 @@ def _run(name: str, calibration: Calibration) -> dict[str, object]:
     }
 
 
-def _reached(calibration: Calibration, request: Request, choice: Choice) -> str:
+def _reached(calibration: Calibration, request: Request, chosen: ChosenPoints) -> str:
     rule = f"The rule {request.rule}" if request.rule else "The recipe's rule"
-    alphas = sorted({a for a in choice.alphas.values() if a is not None})
+    alphas = sorted({a for a in chosen.alphas.values() if a is not None})
     at = f" at alpha {' and '.join(map(short, alphas))}" if alphas else ""
-    return f"{rule}{at} reaches {len(choice.alphas)} of {some(len(calibration.points), 'point')} of the run."
+    return f"{rule}{at} reaches {len(chosen.alphas)} of {some(len(calibration.points), 'point')} of the run."
 
 
-def _left(calibration: Calibration, choice: Choice) -> Iterator[str]:
+def _left(calibration: Calibration, chosen: ChosenPoints) -> Iterator[str]:
     """What is not chosen, and why."""
-    others = [n for n in calibration.points if strip_root(n) not in choice.alphas]
+    others = [n for n in calibration.points if strip_root(n) not in chosen.alphas]
     percentile = sum(reaches(calibration, n) for n in others)
     if fixed := len(others) - percentile:
         yield f"{some(fixed, 'point')} {_stay(fixed)}: the recipe makes {'it' if fixed == 1 else 'them'} by min-max."

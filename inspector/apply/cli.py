@@ -8,26 +8,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import Parameter
 
 from qinspect.inspector.apply import report
 from qinspect.inspector.apply.application import Application, of_checkpoint, of_run
-from qinspect.inspector.apply.choice import Request, checked_alpha, parse_points
+from qinspect.inspector.apply.chosen import Request, checked_alpha, parse_points
 from qinspect.inspector.apply.write import write
-from qinspect.inspector.arguments import AsJson, opened_model
+from qinspect.inspector.arguments import AsJson, opened_model, taking_old_names
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.formats import Format
+from qinspect.inspector.observers.registry import OLD_NAMES, RULES, WITHOUT_ALPHA, listed
 from qinspect.inspector.printing import Meter, print_answer, with_meter
 from qinspect.inspector.progress import steps_of
 
 Alpha = Annotated[float | None, Parameter(help="For every point that the recipe makes by a percentile.")]
-Rule = Annotated[
-    Literal["ema", "pooled-float64", "pooled-float32", "mean", "max", "mse", "entropy", "absmax"] | None,
-    Parameter(help="Instead of the recipe's own at each point; mse, entropy and absmax take no alpha."),
+if TYPE_CHECKING:
+    RuleName = str
+else:
+    RuleName = Literal[tuple(RULES)]
+RuleOption = Annotated[
+    RuleName | None,
+    Parameter(
+        converter=taking_old_names(OLD_NAMES),
+        help=f"Instead of the recipe's own at each point; {listed(WITHOUT_ALPHA)} take no alpha.",
+    ),
 ]
 PointsWords = Annotated[
     list[str] | None,
@@ -48,7 +56,7 @@ def apply_command(
     to: Annotated[str, Parameter(help="The checkpoint whose scales are replaced. It stays as it is.")],
     out: Annotated[Path, Parameter(help="The folder to write: absent, or empty.")],
     alpha: Alpha = None,
-    rule: Rule = None,
+    rule: RuleOption = None,
     points: PointsWords = None,
     scales_from: ScalesFrom = None,
     dry_run: Annotated[bool, Parameter(negative="", help="Say what would be replaced, and write nothing.")] = False,

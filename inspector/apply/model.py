@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qinspect.inspector.alpha.recover.findings import Reference, references_of
+from qinspect.inspector.alpha.recover.answers import Reference, references_of
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotApply

@@ -9,7 +9,8 @@ import numpy as np
 from qinspect.inspector.apply.application import Application
 from qinspect.inspector.apply.entry import replaced
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
-from qinspect.inspector.calibration.recipes import short
+from qinspect.inspector.observers.recipes import short
+from qinspect.inspector.observers.registry import with_any_alpha
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, percent, size, some
@@ -55,9 +56,7 @@ def _rules(plan: Plan, width: int) -> list[str]:
 
 
 def _without_alpha(r: Replacement) -> str:
-    return (
-        r.target.rule if r.target.alpha is None else r.target.rule.replace(f"|x|, {r.target.alpha!r},", "|x|, alpha,")
-    )
+    return r.target.rule if r.target.alpha is None else with_any_alpha(r.target.rule, r.target.alpha)
 
 
 def _cells(r: Replacement) -> list[str]:

@@ -9,15 +9,14 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.alpha.recover.candidates import CANDIDATES
-from qinspect.inspector.alpha.recover.findings import bits_of
-from qinspect.inspector.apply.choice import Choice, Points
-from qinspect.inspector.calibration.recipes import Applied
+from qinspect.inspector.alpha.recover.answers import bits_of
+from qinspect.inspector.apply.chosen import ChosenPoints, PointsAsked
 from qinspect.inspector.calibration.scales import of_tables
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
-from qinspect.inspector.observers import EntropyOptimal, MseOptimal, Quantile, Rule, quamba_absmax
+from qinspect.inspector.observers import RULES, Applied
+from qinspect.inspector.observers.registry import ANY
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.provenance import said_of_points
 
@@ -35,7 +34,7 @@ class Target:
 
 
 def targets_of_run(
-    calibration: Calibration, fmt: Format, choice: Choice, rule: str | None, progress: Steps | None = None
+    calibration: Calibration, fmt: Format, chosen: ChosenPoints, rule: str | None, progress: Steps | None = None
 ) -> list[Target]:
     """The scales of the chosen points by a rule of that name, by the recipe's own where it is None.
 
@@ -44,9 +43,9 @@ def targets_of_run(
     """
     records = {r.role: r for r in fmt.scales() if r.kind is Kind.ACTIVATION}
     made = []
-    for i, (name, alpha) in enumerate(choice.alphas.items()):
+    for i, (name, alpha) in enumerate(chosen.alphas.items()):
         if progress:
-            progress(i, len(choice.alphas))
+            progress(i, len(chosen.alphas))
         bits = bits_of(records[name]) if name in records else 8
         made.append(_of_point(calibration, name, alpha, rule, bits))
     return made
@@ -59,11 +58,10 @@ def _of_point(calibration: Calibration, name: str, alpha: float | None, rule: st
     if used.per_sample and not calibration.keeps_samples(name):
         raise _unanswered(
             calibration, name, "the rule takes a table of each sample, and the run kept only their sum",
-            "Calibrate with --per-sample, or give a rule on all samples together (--rule pooled-float64).",
+            "Calibrate with --per-sample, or give a rule on all samples together (--rule pooled).",
         )  # fmt: skip
     tables = calibration.tables(name) if used.per_sample else [calibration.pooled(name)]
-    candidate = next((c for c in CANDIDATES if c.name == rule), None)
-    if candidate is not None and not candidate.can_use(tables, used.per_sample):
+    if rule is not None and not RULES[rule].can_use(tables, used.per_sample):
         raise _unanswered(calibration, name, f"the rule {rule} does not reach so many values", "Give another rule.")
     try:
         scale = of_tables(calibration.point(name), used, tables).scale
@@ -76,25 +74,17 @@ def _of_point(calibration: Calibration, name: str, alpha: float | None, rule: st
 
 def _applied(calibration: Calibration, name: str, alpha: float | None, rule: str | None, bits: int) -> Applied:
     """The rule of a point, with its alpha."""
-    if alpha is None:
-        absmax = quamba_absmax(calibration.point(name).dtype)  # type: ignore[arg-type]
-        of_name = {
-            "mse": Rule(MseOptimal(bits), "pooled"), "entropy": Rule(EntropyOptimal(bits), "pooled"), "absmax": absmax,
-        }  # fmt: skip
-        return Applied(replace(of_name[str(rule)], bits=bits), None)
-    if rule is None:
-        used = calibration.applied(name, alpha)
-        return replace(used, rule=replace(used.rule, bits=bits))
-    found = next(c.rule for c in CANDIDATES if c.name == rule)
-    assert isinstance(found.statistic, Quantile)
-    return Applied(replace(found, statistic=replace(found.statistic, alpha=alpha), bits=bits), alpha)
+    if rule is not None:
+        return Applied.of(rule, alpha, bits, calibration.point(name).dtype)
+    used = calibration.applied(name, ANY if alpha is None else alpha)
+    return replace(used, rule=replace(used.rule, bits=bits))
 
 
 def _unanswered(calibration: Calibration, name: str, problem: str, cure: str | None = None) -> CannotApply:
     return CannotApply(problem, file=calibration.path, key=name, cure=cure)
 
 
-def targets_of_checkpoint(source: Format, fmt: Format, points: Sequence[Points]) -> tuple[list[Target], list[str]]:
+def targets_of_checkpoint(source: Format, fmt: Format, points: Sequence[PointsAsked]) -> tuple[list[Target], list[str]]:
     """The scales of `source` for the points that both have, limited to the globs where there are any; and those that
     it lacks.
 

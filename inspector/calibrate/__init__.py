@@ -1,8 +1,9 @@
 """Running a model to see what passes through it, and writing what that gives.
 
-commands.py the command, settings.py what it asks for, work.py the whole of a calibration, folder.py and shards.py its
-files, records.py its log and JSON, stored.py reading them back. data.py the samples that it
-runs on, documents.py where they come from, tokens.py text to ids. models/ forwards with named observation points;
-engine.py the pass over the samples. recipes.py and scales.py rules to scales. rounding.py weights to codes.
-checkpoint.py the checkpoint at the end. What runs a model imports torch; data, rounding and the checkpoint do not.
+cli.py the command. work.py the whole of a calibration: plan.py what is going to be done, opening.py model, samples and
+points, passing.py the samples through the model, writing.py scales, checkpoints and the record. engine.py the pass
+itself: counting.py, graphs.py, grouped.py. folder.py, room.py and shards.py its files, records.py its log and JSON.
+identity.py what takes part in every number. rounding.py weights to codes, checkpoint.py the checkpoint at the end.
+
+What was asked for and what is stored is in `inspector/calibration`, rules are in `inspector/observers`.
 """

@@ -14,11 +14,18 @@ from qinspect.inspector.calibration.layout import CALIBRATION
 from qinspect.inspector.calibration.settings import Settings
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.observers import RECIPES
 from qinspect.inspector.printing import foreign_stderr
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run
+
+
+if TYPE_CHECKING:
+    RecipeName = str
+else:
+    RecipeName = Literal[tuple(RECIPES)]
 
 
 def _text(help: str) -> Parameter:  # noqa: A002 - cyclopts' name
@@ -40,7 +47,7 @@ def calibrate(
     /,
     *,
     recipe: Annotated[
-        Literal["quamba", "quamba-group-heads", "percentile", "minmax"] | None,
+        RecipeName | None,
         Parameter(help="Which rule makes which scale (default: quamba for Mamba, percentile for others)."),
     ] = None,
     alpha: _Alpha = None,

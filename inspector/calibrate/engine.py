@@ -18,11 +18,11 @@ from qinspect.inspector.calibrate.counting import Counter, Pending, SampleTables
 from qinspect.inspector.calibrate.graphs import Graphs
 from qinspect.inspector.calibrate.grouped import GroupedAbsmax
 from qinspect.inspector.calibrate.shards import Shards
-from qinspect.inspector.calibration.points import Point
-from qinspect.inspector.calibration.recipes import applied
 from qinspect.inspector.distribution.packing import Packed, pack
 from qinspect.inspector.models.load import ProbedModel, forward
 from qinspect.inspector.models.memory import no_room
+from qinspect.inspector.observers.points import Point
+from qinspect.inspector.observers.recipes import applied
 from qinspect.inspector.progress import Steps, untold
 
 Ids = Sequence[NDArray[np.int64]]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qinspect.inspector.calibration.recipes import Grouping
+from qinspect.inspector.observers.recipes import Grouping
 
 BLOCKS = 4
 """Head groups of an SSD group, and channel groups of a head."""

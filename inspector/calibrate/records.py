@@ -13,11 +13,11 @@ from typing import Any, ClassVar, TextIO, TypeVar
 
 import numpy as np
 
-from qinspect.inspector.calibration.points import Point
-from qinspect.inspector.calibration.recipes import applied, short
 from qinspect.inspector.calibration.scales import PointResult
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Ema, Quantile
+from qinspect.inspector.observers.points import Point
+from qinspect.inspector.observers.recipes import applied, short
 from qinspect.inspector.printing import end_progress, progress
 from qinspect.inspector.text import visible
 from qinspect.inspector.whole_file import replacing

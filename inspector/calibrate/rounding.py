@@ -47,6 +47,10 @@ class WeightScheme:
         return groups_of(n_in, self.bits, self.group_size)
 
 
+SCHEMES = {"w8a8": WeightScheme(8), "w4a8": WeightScheme(4, 128)}
+"""By the name that a checkpoint and `--weights` have for it."""
+
+
 def quantize_rows(rows: NDArray[Any], scheme: WeightScheme) -> tuple[CodeRows, FloatRows]:
     """(codes [rows, in], scales [rows, groups]) of some output channels. Raises ValueError for values that are not
     finite."""

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.calibration.points import Point
-from qinspect.inspector.calibration.recipes import Applied, applied
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
-from qinspect.inspector.observers import Rule
+from qinspect.inspector.observers import Applied, Point, Rule, applied
 
 
 @dataclass(frozen=True, slots=True)

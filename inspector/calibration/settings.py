@@ -6,12 +6,11 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.errors import UsageError
-
-RECIPES = ("quamba", "quamba-group-heads", "percentile", "minmax")
-SCHEMES = ("w8a8", "w4a8")
+from qinspect.inspector.observers.recipes import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,20 @@ class Settings:
             else:
                 made += [w for v in (value if isinstance(value, tuple) else (value,)) for w in (option, str(v))]
         return made
+
+    def targets_of(self, alpha: float) -> list[tuple[Path, str]]:
+        """Where the checkpoints of an alpha go, and the scheme of each: `--out` itself for a single one, else a folder
+        in it for each."""
+        if not self.out:
+            return []
+        out = Path(self.out)
+        if len(self.alphas) * len(self.weights) == 1:
+            return [(out, self.weights[0])]
+        return [(out / f"pa-{short(alpha)}-{scheme}", scheme) for scheme in self.weights]
+
+    def targets(self) -> list[tuple[Path, str]]:
+        """The checkpoints of all alphas."""
+        return [target for alpha in self.alphas for target in self.targets_of(alpha)]
 
     def said(self) -> str:
         """For the log: what was asked for, in the names that Quamba has for it where it has one."""

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.calibration.layout import CALIBRATION, RESULT, SCHEMA, TABLES
-from qinspect.inspector.calibration.points import Point
-from qinspect.inspector.calibration.recipes import Applied, applied
-from qinspect.inspector.calibration.settings import RECIPES
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
+from qinspect.inspector.observers import RECIPES, Applied, Point, applied
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinspect.inspector.alpha.recover.agreement import Interval
-from qinspect.inspector.alpha.recover.findings import whence
-from qinspect.inspector.alpha.recover.verdict import Verdict, bounds, verdict_of
+from qinspect.inspector.alpha.recover.answers import whence
+from qinspect.inspector.alpha.recover.recovery import Recovery, bounds, recovery_of
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
@@ -34,7 +34,7 @@ class Claim:
 
     model: str
     declared: Declared | None
-    verdict: Verdict | None
+    verdict: Recovery | None
     holds: bool | None
     several: str = ""
 
@@ -51,7 +51,7 @@ def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progr
     if (several := several_alphas(fmt)) and any(_gives(run, fmt, several) for run in runs):
         return Claim(model, None, None, True, several_said(several))
     declared = declared_alpha(fmt)
-    found: list[Verdict] = []
+    found: list[Recovery] = []
     failed: QinspectError | None = None
     for run in runs:
         try:
@@ -64,13 +64,13 @@ def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progr
     return Claim(model, declared, verdict, _holds(declared, verdict), several_said(several) if several else "")
 
 
-def _asked(run: Calibration, fmt: Format, what: str, progress: Progress | None) -> Verdict:
+def _asked(run: Calibration, fmt: Format, what: str, progress: Progress | None) -> Recovery:
     def tick(done: int, total: int) -> None:
         if progress:
             progress(what, done, total)
 
-    verdict = verdict_of(whence(run, fmt, tick, chance=False))
-    return verdict if verdict.kind in _BY_TABLES else verdict_of(whence(run, fmt, tick))
+    verdict = recovery_of(whence(run, fmt, tick, chance=False))
+    return verdict if verdict.kind in _BY_TABLES else recovery_of(whence(run, fmt, tick))
 
 
 def _gives(run: Calibration, fmt: Format, alphas: Mapping[str, float]) -> bool:
@@ -81,12 +81,12 @@ def _gives(run: Calibration, fmt: Format, alphas: Mapping[str, float]) -> bool:
     return all(gives(run, n, alphas[n], np.asarray(fmt.values(r), np.float32)) for n, r in records.items())
 
 
-def _rank(v: Verdict) -> int:
+def _rank(v: Recovery) -> int:
     order = ("recovered", "most-points", "ambiguous", "min-max", "no-alpha", "other-order", "other-data", "no-rule")
     return order.index(v.kind)
 
 
-def _holds(declared: Declared | None, verdict: Verdict | None) -> bool | None:
+def _holds(declared: Declared | None, verdict: Recovery | None) -> bool | None:
     if declared is None or verdict is None or verdict.interval is None:
         return None
     room = FLOAT32_STEP + (NAME_ROUNDING if declared.where == "directory name" else 0.0)

@@ -1,15 +1,15 @@
-"""What clipping does to one observation point: every number at one alpha or one scale, and the error over all scales.
+"""What clipping does to one distribution: every number at one alpha or one scale, and the error over all scales.
 
-A point is a name with its tables and the scales that are stored for it. It knows nothing of where they come from: a
-weight's values counted from a checkpoint, or an activation's counted in a run. A `Gauge` answers for one point and
-rule; what does not depend on alpha is computed when it is made.
+What is asked about are tables with a name and the scales that are stored for them. Nothing is known of where they come
+from: a weight's values counted from a checkpoint, or an activation's counted in a run. A `Gauge` answers for one of
+these and one rule; what does not depend on alpha is computed when it is made.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -81,7 +81,7 @@ class Marker:
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class NamedTables:
     """samples: the tables that a rule takes, in the observer's order. pooled: of all values. markers: stored scales.
     bits: of the codes that are looked at first."""
 
@@ -147,11 +147,11 @@ class Gauge:
     Raises ValueError for a rule of anything else.
     """
 
-    def __init__(self, point: Point, rule: Rule, alphas: Sequence[float] = ()) -> None:
+    def __init__(self, tables: NamedTables, rule: Rule, alphas: Sequence[float] = ()) -> None:
         if not isinstance(rule.statistic, Quantile):
             raise ValueError(f"{rule.statistic} has no alpha")
-        self.point, self.rule = point, rule
-        self.table = point.pooled if point.pooled.magnitudes.size <= MAX_MAGNITUDES else point.pooled.coarse()
+        self.tables, self.rule = tables, rule
+        self.table = tables.pooled if tables.pooled.magnitudes.size <= MAX_MAGNITUDES else tables.pooled.coarse()
         self._error = SquaredError(self.table)
         self._ranges = dict(zip(alphas, self._ranges_at(alphas), strict=True)) if alphas else {}
 
@@ -165,9 +165,7 @@ class Gauge:
 
     def rule_at(self, alpha: float, bits: int) -> Rule:
         """The rule with another alpha and another number of bits."""
-        statistic = self.rule.statistic
-        assert isinstance(statistic, Quantile)
-        return replace(self.rule, statistic=replace(statistic, alpha=alpha), bits=bits)
+        return self.rule.at(alpha, bits)
 
     def range_at(self, alpha: float) -> Span:
         """w_max; nan for a point without values."""
@@ -175,7 +173,7 @@ class Gauge:
         return self._ranges_at([alpha])[0] if known is None else known
 
     def _ranges_at(self, alphas: Sequence[float]) -> list[Span]:
-        samples = self.point.samples
+        samples = self.tables.samples
         if not samples or not all(t.n for t in samples):
             return [NOTHING] * len(alphas)
         wanted = np.asarray(alphas, np.float64)
@@ -241,7 +239,7 @@ class Gauge:
         """The error over all scales worth looking at, the best of them, and what the stored ones do."""
         limit, largest = q_max(bits), self.table.largest
         error = SquaredError(self.table)  # of its own: it computes in place, and the cursor moves meanwhile
-        marked = tuple(self._measured(error, m.w_max[1] / limit, bits) for m in self.point.markers)
+        marked = tuple(self._measured(error, m.w_max[1] / limit, bits) for m in self.tables.markers)
         if not largest > 0:
             none = tuple(None for _ in marked)
             return ErrorCurve(bits, np.zeros(0, np.float32), np.zeros(0), None, None, marked, none)
@@ -261,6 +259,6 @@ class Gauge:
         return ErrorCurve(bits, scales, found, best, alphas[0], marked, alphas[1:])
 
     def _alpha_of(self, reading: Reading) -> AlphaInterval | None:
-        if not reading.is_scale or not self.point.samples or not all(t.n for t in self.point.samples):
+        if not reading.is_scale or not self.tables.samples or not all(t.n for t in self.tables.samples):
             return None
-        return self.rule_at(0.5, reading.bits).alpha_of(self.point.samples, reading.scale)
+        return self.rule_at(0.5, reading.bits).alpha_of(self.tables.samples, reading.scale)

@@ -4,5 +4,5 @@ activations.py what is looked at: samples, counted; the synthetic recipe. npy.py
 sweep.py the table: what each alpha gives. checks.py what must be true of it, and the worked example. report.py text and
 JSON. plot.py the distribution and where it is cut. device.py counting on a GPU. cli.py `qinspect verify`.
 
-How scales are made is in `inspector/observers.py`; nothing here makes one of its own.
+How scales are made is in `inspector/observers`; nothing here makes one of its own.
 """

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.finding import Finding, Numbers, Severity
-from qinspect.inspector.observers import ROOM_ULPS, Ema, Rule
+from qinspect.inspector.observers import ROOM_ULPS, RULES, Ema, Rule
 from qinspect.inspector.text import digits, number, some
-from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick, n_beyond, n_clipped, one_batch_rule, sweep
+from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick, n_beyond, n_clipped, sweep
 
 EXAMPLE = (*range(1, 100), 500)
 """The worked example: a hundred values, of which one is an outlier."""
@@ -97,7 +97,7 @@ def monotone(s: Sweep) -> Finding:
 
 
 def whole_range(pooled: MagnitudeTable, rule: Rule) -> Finding:
-    """At alpha = 1 on one batch w_max is the largest |x|: nothing is beyond it and no code saturates."""
+    """At alpha = 1 on all samples together w_max is the largest |x|: nothing is beyond it and no code saturates."""
     one = np.ones(1)
     w_max, scale = float(rule.w_max_at([pooled.upper], one)[0]), float(rule.scales_at([pooled.upper], one)[0])
     n = over = clipped = pooled.n - pooled.n_nan
@@ -105,11 +105,11 @@ def whole_range(pooled: MagnitudeTable, rule: Rule) -> Finding:
         over, clipped = n_beyond(pooled, w_max), n_clipped(pooled, scale, rule.bits)
     passed = w_max == pooled.absmax and over == clipped == 0
     text = (
-        f"one batch at alpha = 1: w_max {digits(w_max)}, largest |x| {digits(pooled.absmax)}; "
+        f"all samples together at alpha = 1: w_max {digits(w_max)}, largest |x| {digits(pooled.absmax)}; "
         f"{over:,} of {n:,} values beyond it, {clipped:,} clipped: the last rank is the largest value"
     )
     numbers = {"w_max": _finite(w_max), "largest": _finite(pooled.absmax), "beyond": over, "clipped": clipped}
-    return _check("alpha-1-one-batch", passed, text, numbers)
+    return _check("alpha-1-pooled", passed, text, numbers)
 
 
 def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rule: Rule) -> Finding:
@@ -153,7 +153,7 @@ def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rul
 def worked_example() -> tuple[tuple[ExampleRow, ...], Finding]:
     """[1 ... 99, 500] at 8 bits by both ranks, against the numbers that are known of it."""
     table = MagnitudeTable.of(np.array(EXAMPLE, np.float32))
-    found = sweep("one-batch", one_batch_rule(8), [table], list(EXAMPLE_RANKS), Yardstick(table, 0.99))
+    found = sweep("pooled", RULES["pooled"].at(), [table], list(EXAMPLE_RANKS), Yardstick(table, 0.99))
     rows, wrong = [], []
     for row in found.rows:
         w32 = np.float32(table.quantile(row.alpha, "float32"))

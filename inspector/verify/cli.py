@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import UsageError
+from qinspect.inspector.observers import RULES
+from qinspect.inspector.observers.registry import TORCH_LIMIT
 from qinspect.inspector.printing import PIPE_WIDTH, print_json, print_text, terminal_width, with_meter, write_safe
 from qinspect.inspector.progress import steps_of
 from qinspect.inspector.verify import report
@@ -33,7 +35,7 @@ from qinspect.inspector.verify.checks import (
 )
 from qinspect.inspector.verify.report import Verification
 from qinspect.inspector.verify.saved import read_saved, tensors_of
-from qinspect.inspector.verify.sweep import TORCH_LIMIT, Yardstick, ema_rule, one_batch_rule, rank_for, sweep
+from qinspect.inspector.verify.sweep import VERIFIED, Yardstick, rank_for, rule_of, sweep
 
 ALPHAS = (0.99, 0.999, 0.9995, 0.9999, 0.99999, 1.0)
 MAX_SYNTHETIC_SAMPLES = 4096
@@ -175,19 +177,18 @@ def _verification(
 ) -> Verification:
     pooled = found.pooled
     yardstick = Yardstick(pooled, inlier_share)
-    rank = rank_for(found.tables)
-    ema, one_batch = ema_rule(bits, rank), one_batch_rule(bits)
-    sweeps = (
-        sweep("ema", ema, found.tables, alphas, yardstick),
-        sweep("one-batch", one_batch, [pooled], alphas, yardstick),
-    )
+    rules = {name: rule_of(name, bits, found.tables) for name in VERIFIED}
+    tables = {name: found.tables if RULES[name].per_sample else [pooled] for name in VERIFIED}
+    sweeps = tuple(sweep(name, rule, tables[name], alphas, yardstick) for name, rule in rules.items())
     example, example_check = worked_example() if with_example else (None, None)
     checks = [finite(pooled), counted_as_sorted(found.first, _exact(count, found), alphas)]
     if checks[0].passed:
         checks += [monotone(s) for s in sweeps]
-        checks += [whole_range(pooled, one_batch), average_clips(found.tables, pooled, ema)]
+        checks += [whole_range(pooled, rules["pooled"]), average_clips(found.tables, pooled, rules["ema"])]
     checks += [example_check] if example_check else []
-    return Verification(found, bits, where, yardstick, sweeps, example, tuple(checks), _notes(found, rank))
+    return Verification(
+        found, bits, where, yardstick, sweeps, example, tuple(checks), _notes(found, rank_for(found.tables))
+    )
 
 
 def _exact(count: Count, found: Activations) -> MagnitudeTable:

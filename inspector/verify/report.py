@@ -18,8 +18,6 @@ from qinspect.inspector.verify.checks import EXAMPLE, ExampleRow
 from qinspect.inspector.verify.sweep import Row, Sweep, Yardstick
 
 Json = dict[str, Any]
-_HEADINGS = {"ema": "EACH SAMPLE, AVERAGED: Quamba's rule,", "one-batch": "ALL SAMPLES AS ONE BATCH:"}
-_RANKS = {"float32": "torch's rank", "float64": "numpy's rank"}
 _COLUMNS = (
     *(Column("alpha", True), Column("w_max", True), Column("scale", True), Column("beyond", True, drop=1)),
     *(Column("clipped", True), Column("coverage", True)),
@@ -60,9 +58,8 @@ def tables(v: Verification, width: int | None) -> str:
     lines: list[str] = []
     for s in v.sweeps:
         n = v.yardstick.values.n
-        lines += _titled(
-            f"{_HEADINGS[s.name]} {_RANKS[s.rank]}", s.notation, Table(_COLUMNS, [_cells(r, n) for r in s.rows]), width
-        )
+        heading = f"{s.name.upper()}: {s.says}"
+        lines += _titled(heading, s.notation, Table(_COLUMNS, [_cells(r, n) for r in s.rows]), width)
         lines += [*_least(s.rows, width), ""]
     if v.example is not None:
         heading = "WORKED EXAMPLE: [1 ... 99, 500], 8 bits; w_max by numpy's rank and by torch's"

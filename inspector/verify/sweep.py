@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from qinspect.inspector.distribution import Bounds, MagnitudeTable, Rank, beyond, coverage
 from qinspect.inspector.distribution.quantile import Floats
 from qinspect.inspector.distribution.quantization import SquaredError, q_max
-from qinspect.inspector.observers import Ema, Quantile, Rule
+from qinspect.inspector.observers import RULES, Rule
+from qinspect.inspector.observers.registry import ANY, TORCH_LIMIT, ranked, with_any_alpha
 
-TORCH_LIMIT = 1 << 24
-"""Values of a sample beyond which torch.quantile refuses, and a float32 rank no longer reaches every value."""
-
-ANY = 0.5
-"""The alpha of a rule that is asked at others."""
+VERIFIED = ("ema", "pooled")
+"""Names of the rules whose scales are checked: Quamba's own, and the one that every other is understood by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +36,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """name: `ema` or `one-batch`. rule: at any alpha. rows: in the order of the alphas."""
+    """name: of RULES. rule: at alpha `ANY`. rows: in the order of the alphas."""
 
     name: str
     rule: Rule
     rows: tuple[Row, ...]
 
     @property
-    def rank(self) -> Rank:
-        """How its quantiles are ranked."""
-        assert isinstance(self.rule.statistic, Quantile)
-        return self.rule.statistic.rank
+    def says(self) -> str:
+        """The rule in a phrase for people."""
+        return RULES[self.name].says
 
     @property
     def notation(self) -> str:
         """The rule, with `alpha` for the alpha."""
-        return str(self.rule).replace(f"(|x|, {ANY!r},", "(|x|, alpha,")
+        return with_any_alpha(str(self.rule), ANY)
 
 
 class Yardstick:
@@ -84,19 +81,15 @@ class Yardstick:
         return inside / max(self.n_inliers, 1), (inside + outside) / max(self.values.n_finite, 1)
 
 
-def ema_rule(bits: int, rank: Rank = "float32") -> Rule:
-    """Quamba's percentile observer: a moving average of per-sample quantiles, as torch ranks them."""
-    return Rule(Quantile(ANY, rank), Ema(), bits)
-
-
-def one_batch_rule(bits: int) -> Rule:
-    """The quantile of all values together, as numpy ranks them, at any number of values."""
-    return Rule(Quantile(ANY, "float64"), "pooled", bits)
-
-
 def rank_for(samples: Sequence[MagnitudeTable]) -> Rank:
     """torch's rank, where torch has an answer."""
     return "float32" if all(t.n <= TORCH_LIMIT for t in samples) else "float64"
+
+
+def rule_of(name: str, bits: int, samples: Sequence[MagnitudeTable]) -> Rule:
+    """The rule of a name, by numpy's rank where torch has no answer for these samples."""
+    rule = RULES[name].at(ANY, bits)
+    return rule if rank_for(samples) == "float32" else ranked(rule, "float64")
 
 
 def sweep(

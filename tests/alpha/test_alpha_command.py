@@ -15,7 +15,7 @@ import pytest
 import whence_cases as cases
 from commands import Command
 
-from qinspect.inspector.alpha.sweep.kept import FILE
+from qinspect.inspector.alpha.sweep.grid_file import FILE
 from qinspect.inspector.calibrate.work import calibrate
 from qinspect.inspector.calibration.settings import Settings
 

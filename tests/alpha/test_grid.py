@@ -21,7 +21,7 @@ from qinspect.inspector.alpha.sweep.grid import Grid
 from qinspect.inspector.alpha.sweep.kinds import matrix, place
 from qinspect.inspector.alpha.sweep.measure import Gauges
 from qinspect.inspector.alpha.sweep.one import ExactPoint, default_rule
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES, WITHOUT
+from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT, WITHOUT
 from qinspect.inspector.calibration.layout import TABLES
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import (
@@ -129,7 +129,7 @@ def test_scales_are_those_of_torch_and_numpy(grid: Grid, alpha: float) -> None:
 
 def test_clipping_and_error_are_those_of_the_values(grid: Grid) -> None:
     i = nearest(0.999)
-    for rule in RULES:
+    for rule in SWEPT:
         n = grid.at(rule, i)
         for p, name in enumerate(NAMES):
             x = np.concatenate(list(STREAMS[name])).astype(np.float64)
@@ -144,7 +144,7 @@ def test_clipping_and_error_are_those_of_the_values(grid: Grid) -> None:
 
 def test_nothing_is_better_than_the_optimum(grid: Grid, calibration: Calibration) -> None:
     for bits in BITS:
-        for rule in RULES:
+        for rule in SWEPT:
             assert (grid.loss(rule, bits) >= 0).all()
         b = BITS.index(bits)
         for p, name in enumerate(NAMES):
@@ -298,7 +298,7 @@ def test_the_whole_model_is_layers_by_kinds() -> None:
 
 
 def test_dtypes_of_points_are_known() -> None:
-    assert {RULES["absmax"].at(1.0, 8, dtype).arithmetic for dtype in DTYPES} == set(DTYPES)
+    assert {SWEPT["absmax"].at(1.0, 8, dtype).arithmetic for dtype in DTYPES} == set(DTYPES)
 
 
 def test_a_scale_of_bounded_tables_is_given_by_the_alpha_that_made_it(tmp_path: Path) -> None:

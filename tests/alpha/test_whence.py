@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from whence_cases import calibration, checkpoint, ema, largest, name, pooled, scales_of, streams
 
-from qinspect.inspector.alpha.recover import verdict_of, whence
+from qinspect.inspector.alpha.recover import recovery_of, whence
 from qinspect.inspector.errors import UnknownKey
 
 PRECISION = 1e-5
@@ -25,7 +25,9 @@ def hidden_alpha(rng: np.random.Generator) -> float:
 def test_the_alpha_of_the_same_data_is_recovered(tmp_path: Path, seed: int, dtype: str) -> None:
     alpha = hidden_alpha(np.random.default_rng((seed, 1)))
     seen = streams(seed, 6, 32, dtype)
-    v = verdict_of(whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, alpha))))
+    v = recovery_of(
+        whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, alpha)))
+    )
     assert (v.kind, v.rule, v.tolerance) == ("recovered", "ema", 0.0)
     assert v.interval is not None
     assert v.interval.low <= np.float32(alpha) <= v.interval.high
@@ -39,12 +41,12 @@ def test_a_pooled_quantile_is_told_from_an_average(tmp_path: Path, seed: int, ke
     seen = streams(seed, 6, 16, "float16")
     run = calibration(tmp_path / "run", seen, keep_samples=keep_samples)
     f = whence(run, checkpoint(tmp_path / "c", scales_of(seen, pooled, alpha)))
-    v = verdict_of(f)
+    v = recovery_of(f)
     assert v.rule is not None
-    assert v.rule.startswith("pooled-float64")
+    assert v.rule.startswith("pooled")
     assert v.interval is not None
     assert alpha - PRECISION <= v.interval.low <= alpha <= v.interval.high <= alpha + PRECISION
-    by_name = {r.candidate.name: r for r in f.rules}
+    by_name = {r.named.name: r for r in f.rules}
     assert ("ema" in by_name) == keep_samples
     if keep_samples:
         assert by_name["ema"].level is None
@@ -60,7 +62,7 @@ def test_other_data_still_cover_the_alpha(tmp_path: Path) -> None:
         run = calibration(tmp_path / f"run{trial}", ours)
         f = whence(run, checkpoint(tmp_path / f"c{trial}", scales_of(theirs, ema, alpha)))
         run.close()
-        found = next(r for r in f.rules if r.candidate.name == "ema").data
+        found = next(r for r in f.rules if r.named.name == "ema").data
         assert found is not None
         if found.unanimous and found.interval is not None:
             covered += found.interval.low <= alpha <= found.interval.high
@@ -77,7 +79,7 @@ def test_another_order_of_the_same_data(tmp_path: Path) -> None:
     references = {f"layers.9.mixer.{x}:input": seen[name(p)] for p, x in enumerate(("in_proj", "out_proj"))}
     run = calibration(tmp_path / "run", {**seen, **references})
     fmt = checkpoint(tmp_path / "c", scales_of(shuffled, ema, alpha), scales_of(references, largest, alpha))
-    v = verdict_of(whence(run, fmt))
+    v = recovery_of(whence(run, fmt))
     assert (v.kind, v.rule, v.tolerance) == ("other-order", "ema", None)
     assert v.interval is not None
     assert v.interval.low <= alpha <= v.interval.high
@@ -90,7 +92,7 @@ def test_other_data_are_said_with_what_they_widen_the_interval_to(tmp_path: Path
     extra = {f"layers.9.mixer.{x}:input": p for p, x in enumerate(("in_proj", "out_proj"))}
     run = calibration(tmp_path / "run", {**ours, **{n: ours[name(p)] for n, p in extra.items()}})
     references = scales_of({n: theirs[name(p)] for n, p in extra.items()}, largest, alpha)
-    v = verdict_of(whence(run, checkpoint(tmp_path / "c", scales_of(theirs, ema, alpha), references)))
+    v = recovery_of(whence(run, checkpoint(tmp_path / "c", scales_of(theirs, ema, alpha), references)))
     assert (v.kind, v.rule) == ("other-data", "ema")
     assert v.interval is not None
     assert v.interval.low <= alpha <= v.interval.high
@@ -105,7 +107,7 @@ def test_random_scales_fit_no_rule(tmp_path: Path) -> None:
     right = scales_of(seen, ema, 0.999)
     random = {n: s * float(np.exp(rng.uniform(-2, 2))) for n, s in right.items()}
     f = whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", random))
-    v = verdict_of(f)
+    v = recovery_of(f)
     assert (v.kind, v.rule, v.interval) == ("no-rule", None, None)
     assert v.text.startswith("No rule fits: no alpha gives all 8 scales")
     assert [r.level for r in f.rules] == [None] * 5
@@ -116,7 +118,7 @@ def test_one_scale_that_was_changed_is_named(tmp_path: Path) -> None:
     scales = scales_of(seen, ema, alpha)
     scales[name(3)] *= 1.1
     f = whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales))
-    v = verdict_of(f)
+    v = recovery_of(f)
     assert (v.kind, v.rule, v.tolerance) == ("most-points", "ema", 0.0)
     assert name(3) in v.text
     assert "5 of 6" in v.text
@@ -126,7 +128,7 @@ def test_one_scale_that_was_changed_is_named(tmp_path: Path) -> None:
 
 def test_the_largest_of_all_is_no_percentile(tmp_path: Path) -> None:
     seen = streams(51, 4, 16, "float16")
-    v = verdict_of(
+    v = recovery_of(
         whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, largest, 1.0)))
     )
     assert (v.kind, v.interval) == ("min-max", None)
@@ -135,7 +137,9 @@ def test_the_largest_of_all_is_no_percentile(tmp_path: Path) -> None:
 def test_one_sample_cannot_tell_rules_apart(tmp_path: Path) -> None:
     """Of one sample an average, a maximum and a pooled quantile are the same number."""
     seen = streams(61, 3, 1, "float16")
-    v = verdict_of(whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, 0.987))))
+    v = recovery_of(
+        whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, 0.987)))
+    )
     assert v.kind == "ambiguous"
     assert {"ema", "mean", "max"} <= set((v.rule or "").split(" and "))
 
@@ -143,7 +147,7 @@ def test_one_sample_cannot_tell_rules_apart(tmp_path: Path) -> None:
 def test_an_interval_that_says_nothing_is_called_too_wide(tmp_path: Path) -> None:
     """Nearly all values are alike, so nearly all alphas are."""
     seen = {name(p): [np.repeat(np.array([1 + p, 9], np.float16), [990, 10]) for _ in range(4)] for p in range(3)}
-    v = verdict_of(whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, 0.7))))
+    v = recovery_of(whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, 0.7))))
     assert v.interval is not None
     assert v.interval.low <= 0.01
     assert v.interval.high >= 0.98
@@ -154,7 +158,7 @@ def test_an_interval_that_says_nothing_is_called_too_wide(tmp_path: Path) -> Non
 def test_without_tables_of_samples_what_they_could_say_is_said(tmp_path: Path) -> None:
     ours, theirs = streams(81, 4, 16, "float16"), streams(82, 4, 16, "float16")
     run = calibration(tmp_path / "run", ours, keep_samples=False)
-    v = verdict_of(whence(run, checkpoint(tmp_path / "c", scales_of(theirs, ema, 0.99))))
+    v = recovery_of(whence(run, checkpoint(tmp_path / "c", scales_of(theirs, ema, 0.99))))
     assert v.kind == "no-rule"
     assert "no table of each sample was kept" in v.text
     assert "--per-sample" in v.cure

@@ -46,7 +46,7 @@ def test_quambas_alpha_is_found(
     assert v["tolerance"] <= 2e-3
     assert found["same_data"] is True
     assert [p["samples"] for p in found["points"]] == [64] * 4
-    assert {r["name"] for r in found["rules"] if r["refuted"]} == {"pooled-float64", "pooled-float32", "mean", "max"}
+    assert {r["name"] for r in found["rules"] if r["refuted"]} == {"pooled", "pooled-float32", "mean", "max"}
     ema = next(r for r in found["rules"] if r["name"] == "ema")
     for which in ("other_order", "other_samples"):  # the truth is also in what chance leaves, which is wider
         low_by_chance, high_by_chance = ema[which]["alpha"]

@@ -143,7 +143,7 @@ def test_a_model_whose_names_have_a_root(apply: Apply, tmp_path: Path, capsys: p
     assert configs[0]["provenance"]["effective"] == configs[1]["provenance"]["effective"]
     assert main(["whence", str(out), "--run", str(tmp_path / "run"), "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)["verdict"]
-    assert verdict["rule"].startswith("pooled-float64")
+    assert verdict["rule"].startswith("pooled")
     assert verdict["alpha"][0] <= 0.99 <= verdict["alpha"][1]
 
 
@@ -168,7 +168,7 @@ def test_a_rule_and_points_of_ones_own(apply: Apply, own: Own, tmp_path: Path) -
     """The pooled quantile of numpy's rank, at some points an alpha of their own, others left."""
     words = (
         "--rule",
-        "pooled-float64",
+        "pooled",
         "--points",
         "layers.0.*conv_out:input=0.9",
         "--points",

@@ -155,8 +155,8 @@ def test_a_run_without_tables_of_samples(apply: Apply, tmp_path: Path) -> None:
     words = (tmp_path / "run", "--alpha", "0.99", "--to", tmp_path / "c")
     said = apply.refused(tmp_path / "new", *words)
     assert "the rule takes a table of each sample, and the run kept only their sum" in said
-    assert "--rule pooled-float64" in said
-    apply(*words, "--rule", "pooled-float64", "--out", tmp_path / "new")
+    assert "--rule pooled" in said
+    apply(*words, "--rule", "pooled", "--out", tmp_path / "new")
 
 
 def test_copies_that_disagree_beforehand(apply: Apply, quamba: Quamba, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_product_of_an_output_scale_is_looked_at_too(
 ) -> None:
     """in_proj.a is the input scale divided by conv1d.input_scale, a scale of another point."""
     state, config = load_state(A)
-    words = ("--rule", "pooled-float64", "--points", "layers.0.*.in_proj:output=0.99")
+    words = ("--rule", "pooled", "--points", "layers.0.*.in_proj:output=0.99")
     good, broken = save_state(tmp_path / "good", state, config), tmp_path / "broken"
     found = apply.json(run_of("base_mamba1"), *words, "--to", good, "--out", tmp_path / "made")
     names = ("conv1d.input_scale", "selective_scan.z_scale", "in_proj.a", "in_proj.alpha")
@@ -199,7 +199,7 @@ def test_a_missing_key(apply: Apply, quamba: Quamba, run_of: Run, tmp_path: Path
 def test_an_output_scale_that_weights_are_divided_by(apply: Apply, quamba: Quamba, run_of: Run, tmp_path: Path) -> None:
     """In W4A8 it is a part of every stored channel scale."""
     said = apply.refused(
-        tmp_path / "new", run_of("base_mamba2"), "--rule", "pooled-float64", "--points", "*.z_act:input=0.9",
+        tmp_path / "new", run_of("base_mamba2"), "--rule", "pooled", "--points", "*.z_act:input=0.9",
         "--to", quamba("m2_w8a8_pa0.9995"),
     )  # fmt: skip
     assert f"key {MIXER}norm.z_scale: is an output scale that the stored scales of weights are divided by" in said

@@ -15,7 +15,6 @@ from transformers import Mamba2Config, Mamba2ForCausalLM, MambaForCausalLM
 from transformers import MambaConfig as Mamba1Config
 
 from qinspect.inspector.calibrate.engine import find_points
-from qinspect.inspector.calibration.recipes import applied
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.models.declared import Declared
 from qinspect.inspector.models.load import open_model
@@ -24,6 +23,7 @@ from qinspect.inspector.models.mamba_config import config_of
 from qinspect.inspector.models.numerics import Numerics
 from qinspect.inspector.models.rotation import hadamard, rotate
 from qinspect.inspector.models.scan import chunked_scan, selective_scan
+from qinspect.inspector.observers.recipes import applied
 
 CPU = torch.device("cpu")
 FLOAT32 = Numerics(torch.float32, torch.float32)

@@ -25,7 +25,7 @@ from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import quamba_percentile
 from qinspect.inspector.progress import Progress
 from qinspect.inspector.values import stored_values as counting
-from qinspect.inspector.values.clipping import Gauge, Marker, Point
+from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, Action, key_text
 from qinspect.tui.distribution import weights
 from qinspect.tui.distribution.alphas import STEPS, parsed, stepped
@@ -508,7 +508,7 @@ async def test_odd_tensors_have_a_picture(size: tuple[int, int], tmp_path: Path)
 
 def layout_of(x: np.ndarray[Any, Any], look: Look, asked: Shown, *markers: Marker) -> Layout:
     table = MagnitudeTable.of(x)
-    gauge = Gauge(Point("p", [table], table, markers), weights.RULE, STEPS)
+    gauge = Gauge(NamedTables("p", [table], table, markers), weights.RULE, STEPS)
     chart = Chart("p", (Series("A", "float32, as stored", gauge),))
     chart.draw_curves(asked.bits, lambda phase, done, total: None)
     return Layout(chart, asked, look, ASCII if look.plain else Glyphs())
@@ -701,7 +701,7 @@ class OneRun:
     def load(self, name: str, bits: int, check: Progress) -> Chart:
         rng = np.random.default_rng(len(name))
         samples = [MagnitudeTable.of((rng.standard_normal(4000) * k).astype(np.float16)) for k in range(1, 9)]
-        point = Point(name, samples, merge(samples))
+        point = NamedTables(name, samples, merge(samples))
         chart = Chart(name, (Series("", "8 samples", Gauge(point, quamba_percentile(0.9995), STEPS)),))
         chart.draw_curves(bits or chart.bits, check)
         return chart
@@ -719,7 +719,7 @@ async def test_a_run_s_points_are_shown_by_the_same_screen(size: tuple[int, int]
         pane_of(d).move_to(0.9995)
         assert rule in said(d)
         series = series_of(d)
-        scale = quamba_percentile(0.9995).scale(series.gauge.point.samples)
+        scale = quamba_percentile(0.9995).scale(series.gauge.tables.samples)
         assert float(row(d, "   cursor")[2]) == pytest.approx(scale, rel=1e-4)
         await d.press("j")
         assert screen_of(d).query_one(TitleLine).text.endswith("y:input")

@@ -10,7 +10,7 @@ import pytest
 
 from qinspect.inspector import cli
 from qinspect.tui import entry, start
-from qinspect.tui.explore.wanted import Wanted
+from qinspect.tui.explore.alpha_words import AlphaWords
 
 
 def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         low_bandwidth: bool,
         noise: tuple[str, ...] = (),
         noise_run: str | None = None,
-        wanted: Wanted | None = None,
+        wanted: AlphaWords | None = None,
     ) -> int:
         if wanted is not None:
             found.append(("screen", wanted, low_bandwidth))
@@ -93,8 +93,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (("run", "--", "a", "--low-bandwidth"), ("line", "run", "--", "a", "--low-bandwidth")),
         ((), ("screen", None, None, False)),
         (("--low-bandwidth",), ("screen", None, None, True)),
-        (("alpha", "r", "--bits", "4"), ("screen", Wanted("r", bits=4), False)),
-        (("alpha", "--low-bandwidth", "r"), ("screen", Wanted("r"), True)),
+        (("alpha", "r", "--bits", "4"), ("screen", AlphaWords("r", bits=4), False)),
+        (("alpha", "--low-bandwidth", "r"), ("screen", AlphaWords("r"), True)),
         (("alpha", "r", "--json"), ("line", "alpha", "r", "--json")),
         (("alpha",), ("line", "alpha")),
     ],

@@ -14,14 +14,14 @@ import pytest
 import whence_cases as cases
 from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, open_app
 
-from qinspect.inspector.alpha.sweep import kept
+from qinspect.inspector.alpha.sweep import grid_file
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest
-from qinspect.inspector.alpha.sweep.kept import FILE
-from qinspect.inspector.alpha.sweep.rules import RULES
+from qinspect.inspector.alpha.sweep.grid_file import FILE
+from qinspect.inspector.alpha.sweep.rules import SWEPT
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.tui.actions import EXPLORE_ACTIONS, Action, key_text
+from qinspect.tui.explore.alpha_words import AlphaWords, alpha_words_of
 from qinspect.tui.explore.state import SORTS, Explorer
-from qinspect.tui.explore.wanted import Wanted, wanted_of
 from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.screens.distribution import DistributionScreen
 from qinspect.tui.screens.explore import ExploreScreen
@@ -49,8 +49,8 @@ def check(function: Checked) -> Checked:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibration, one that kept only sums, and a checkpoint at an alpha that nothing else knows."""
     folder = tmp_path_factory.mktemp("explore")
-    kept.opened(cases.calibration(folder / "run", STREAMS, alphas=GIVEN))
-    kept.opened(cases.calibration(folder / "sums", STREAMS, keep_samples=False, alphas=GIVEN))
+    grid_file.opened(cases.calibration(folder / "run", STREAMS, alphas=GIVEN))
+    grid_file.opened(cases.calibration(folder / "sums", STREAMS, keep_samples=False, alphas=GIVEN))
     cases.checkpoint(folder / "made", cases.scales_of(STREAMS, cases.ema, 0.99937123))
     return folder
 
@@ -95,7 +95,7 @@ def test_every_action_has_a_handler_and_a_check() -> None:
 
 @pytest.mark.parametrize("action", EXPLORE_ACTIONS, ids=lambda a: a.name)
 async def test_an_action_does_what_its_help_says(action: Action) -> None:
-    async with open_app(alphas=Wanted("run"), size=MIDDLE) as d:
+    async with open_app(alphas=AlphaWords("run"), size=MIDDLE) as d:
         active = d.app.screen.active_bindings
         assert {active[key].binding.action for key in action.keys} == {action.name}
         for key in action.keys:
@@ -211,13 +211,13 @@ async def check_alpha_best_of_all(d: Driver, key: str) -> None:
 @check
 async def check_rule(d: Driver, key: str) -> None:
     seen = []
-    for _ in RULES:
+    for _ in SWEPT:
         seen.append(explorer_of(d).chosen.rule)
         assert title_of(d).startswith(seen[-1])
         n = explorer_of(d).numbers
         assert row(d)[1] == f"{n.scale[0, 0]:.6g}"
         await d.press(key)
-    assert seen == list(RULES)
+    assert seen == list(SWEPT)
     assert explorer_of(d).chosen.rule == "ema"
     for _ in range(4):
         await d.press(key)
@@ -475,7 +475,7 @@ async def check_quit(d: Driver, key: str) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE, (60, 15), (40, 10)])
 async def test_nothing_is_wider_or_longer_than_its_pane(size: tuple[int, int]) -> None:
-    async with open_app(alphas=Wanted("run", checkpoint="made"), size=size) as d:
+    async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=size) as d:
         for keys in ((), ("m",), ("c",), ("b", "m"), ("r",) * 4):
             await d.press(*keys)
             view = screen_of(d).view
@@ -484,7 +484,7 @@ async def test_nothing_is_wider_or_longer_than_its_pane(size: tuple[int, int]) -
 
 
 async def test_the_checkpoints_scales_lie_where_they_were_made() -> None:
-    async with open_app(alphas=Wanted("run", checkpoint="made"), size=LARGE) as d:
+    async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=LARGE) as d:
         low, high = sorted((ALPHAS[nearest(0.99937123)], ALPHAS[nearest(0.99937123) + 1]))
         told = row(d)[-1].lstrip("~")
         assert float(told) in (low, high, ALPHAS[nearest(0.99937123) - 1])
@@ -493,7 +493,7 @@ async def test_the_checkpoints_scales_lie_where_they_were_made() -> None:
 
 
 async def test_only_sums_are_marked() -> None:
-    async with open_app(alphas=Wanted("sums", rule="ema")) as d:
+    async with open_app(alphas=AlphaWords("sums", rule="ema")) as d:
         assert "* the pooled rule answers" in title_of(d)
         assert all(line.startswith("* ") for line in d.rows() if "layers." in line and "%" in line)
         assert "only the sum of all samples was kept" in view_of(d)
@@ -502,7 +502,7 @@ async def test_only_sums_are_marked() -> None:
 
 
 async def test_the_curve_peaks_where_the_mark_of_the_best_is() -> None:
-    async with open_app(alphas=Wanted("run"), size=LARGE) as d:
+    async with open_app(alphas=AlphaWords("run"), size=LARGE) as d:
         lines = view_of(d).splitlines()
         axis = next(i for i, line in enumerate(lines) if line.lstrip().startswith("alpha└"))
         marks = lines[axis + 1]
@@ -517,7 +517,7 @@ async def test_the_curve_peaks_where_the_mark_of_the_best_is() -> None:
 
 async def test_it_is_computed_and_stored_when_it_is_opened_first(tmp_path: Path) -> None:
     cases.calibration(tmp_path / "fresh", STREAMS, alphas=GIVEN).close()
-    async with open_app(alphas=Wanted(str(tmp_path / "fresh"))) as d:
+    async with open_app(alphas=AlphaWords(str(tmp_path / "fresh"))) as d:
         assert (tmp_path / "fresh" / FILE).exists()
         assert row(d)[1] == f"{cases.ema(STREAMS[NAMES[0]], HERE):.6g}"
 
@@ -526,7 +526,7 @@ async def test_progress_is_shown_and_escape_ends_it(tmp_path: Path, monkeypatch:
     cases.calibration(tmp_path / "fresh", STREAMS, alphas=GIVEN).close()
     going, goes_on = threading.Event(), threading.Event()
 
-    def slow(calibration: Calibration, progress: Callable[[int, int], None]) -> kept.Opened:
+    def slow(calibration: Calibration, progress: Callable[[int, int], None]) -> grid_file.OpenedGrid:
         progress(3, 8)
         going.set()
         goes_on.wait(60)
@@ -534,7 +534,7 @@ async def test_progress_is_shown_and_escape_ends_it(tmp_path: Path, monkeypatch:
         raise AssertionError("it was not cancelled")
 
     monkeypatch.setattr("qinspect.tui.screens.explore_base.opened", slow)
-    async with open_app(alphas=Wanted(str(tmp_path / "fresh")), wait=False) as d:
+    async with open_app(alphas=AlphaWords(str(tmp_path / "fresh")), wait=False) as d:
         await d.until(lambda: "every alpha of every point 37 %" in screen_of(d).hints.status, "the progress")
         await d.send("l", "j", "b", "r", "m", "c", "o", "O", "a", "Y", "C", "s", "S", "t", "escape")
         await d.send("escape")
@@ -545,12 +545,12 @@ async def test_progress_is_shown_and_escape_ends_it(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (Wanted("nowhere"), "no run is called nowhere"),
-        (Wanted("made"), "there is no finished calibration"),
-        (Wanted("run", checkpoint="gone"), "gone"),
+        (AlphaWords("nowhere"), "no run is called nowhere"),
+        (AlphaWords("made"), "there is no finished calibration"),
+        (AlphaWords("run", checkpoint="gone"), "gone"),
     ],
 )
-async def test_what_cannot_be_opened_is_said(wanted: Wanted, said: str) -> None:
+async def test_what_cannot_be_opened_is_said(wanted: AlphaWords, said: str) -> None:
     async with open_app(alphas=wanted) as d:
         await d.until(lambda: screen_of(d).problem, "the problem")
         assert said in view_of(d).replace("\n", " ")
@@ -559,7 +559,7 @@ async def test_what_cannot_be_opened_is_said(wanted: Wanted, said: str) -> None:
 
 
 async def test_tables_that_went_away_are_said_and_the_grid_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_app(alphas=Wanted("run")) as d:
+    async with open_app(alphas=AlphaWords("run")) as d:
         monkeypatch.setattr(Calibration, "pooled", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         before = row(d)
         await d.press("t")
@@ -572,9 +572,9 @@ async def test_tables_that_went_away_are_said_and_the_grid_stays(monkeypatch: py
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("run",), Wanted("run")),
-        (("run", "--alpha", "0.99", "--bits=4"), Wanted("run", 0.99, None, 4)),
-        (("--rule", "mse", "run", "--checkpoint", "c"), Wanted("run", None, "mse", 8, "c")),
+        (("run",), AlphaWords("run")),
+        (("run", "--alpha", "0.99", "--bits=4"), AlphaWords("run", 0.99, None, 4)),
+        (("--rule", "mse", "run", "--checkpoint", "c"), AlphaWords("run", None, "mse", 8, "c")),
         ((), None),
         (("run", "other"), None),
         (("run", "--json"), None),
@@ -591,15 +591,15 @@ async def test_tables_that_went_away_are_said_and_the_grid_stays(monkeypatch: py
     ],
     ids=str,
 )
-def test_what_the_words_want(words: tuple[str, ...], expected: Wanted | None) -> None:
-    assert wanted_of(words) == expected
+def test_what_the_words_want(words: tuple[str, ...], expected: AlphaWords | None) -> None:
+    assert alpha_words_of(words) == expected
 
 
 async def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
     names = [f"layers.{i}.\x1b[31mx\n[red]:input" for i in range(2)]
     streams = dict(zip(names, list(STREAMS.values())[:2], strict=True))
     cases.calibration(tmp_path / "odd", streams, alphas=GIVEN).close()
-    async with open_app(alphas=Wanted(str(tmp_path / "odd"))) as d:
+    async with open_app(alphas=AlphaWords(str(tmp_path / "odd"))) as d:
         for keys in ((), ("m",), ("m", "R", "R"), ("a",)):
             await d.press(*keys)
             assert "\x1b" not in d.painted

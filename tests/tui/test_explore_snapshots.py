@@ -9,7 +9,7 @@ import whence_cases as cases
 from pictures import assert_looks_as_stored, assert_none_left_over, normalized
 from pilots import LARGE, MIDDLE, SMALL, open_app
 
-from qinspect.tui.explore.wanted import Wanted
+from qinspect.tui.explore.alpha_words import AlphaWords
 from qinspect.tui.theme import ANSI, LIGHT
 
 STORED = Path(__file__).parent / "snapshots" / "explore"
@@ -44,7 +44,7 @@ async def test_the_screen_looks_as_it_did(
 ) -> None:
     monkeypatch.chdir(made)
     size, names, theme = PICTURES[name]
-    async with open_app(alphas=Wanted("run", checkpoint="made"), size=size) as d:
+    async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=size) as d:
         if theme:
             d.app.theme = theme
         await d.settle()

@@ -806,7 +806,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert screen.name_shown == name
         stored = [r.scales[name] for r in calibration.results]
         assert screen.pane.chart is not None
-        assert [m.middle for m in screen.pane.chart.series[0].gauge.point.markers] == stored
+        assert [m.middle for m in screen.pane.chart.series[0].gauge.tables.markers] == stored
         assert "A alpha 0.9, B alpha 0.999" in d.painted
         await d.press("j")
         await d.until(lambda: screen.pane.chart is not None and screen.pane.chart.name != name, "the next point")

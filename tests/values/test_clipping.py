@@ -12,7 +12,7 @@ import pytest
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import Absmax, Quantile, Rule, quamba_percentile
 from qinspect.inspector.values import clipping
-from qinspect.inspector.values.clipping import Gauge, Marker, Point, Span
+from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables, Span
 
 RULE = Rule(Quantile(1.0, "float64"), "pooled", clamp=0.0)
 Array = np.ndarray[Any, Any]
@@ -31,7 +31,7 @@ def values(n: int = 20_000, dtype: Any = np.float16) -> Array:
 
 def gauge(x: Array, *markers: Marker, rule: Rule = RULE) -> Gauge:
     table = MagnitudeTable.of(x)
-    return Gauge(Point("p", [table], table, markers), rule)
+    return Gauge(NamedTables("p", [table], table, markers), rule)
 
 
 def expected(x: Array, scale: float, bits: int) -> tuple[float, float, float, int, float]:
@@ -90,7 +90,7 @@ def test_a_table_that_is_too_large_for_a_frame_becomes_coarse(monkeypatch: pytes
     x = values(5000, np.float32) * np.float32(1.0001)
     table = MagnitudeTable.of(x)
     assert table.exact
-    g = Gauge(Point("p", [table], table), RULE)
+    g = Gauge(NamedTables("p", [table], table), RULE)
     assert not g.table.exact
     assert g.table.n == 5000
 
@@ -163,7 +163,7 @@ def test_a_stored_scale_that_loses_nothing_is_the_best() -> None:
 def test_samples_stay_apart() -> None:
     samples = [MagnitudeTable.of(values(500) * np.float16(k)) for k in (1, 3, 2)]
     rule = quamba_percentile(0.9)
-    g = Gauge(Point("p", samples, merge(samples)), rule, [0.9, 0.99])
+    g = Gauge(NamedTables("p", samples, merge(samples)), rule, [0.9, 0.99])
     for alpha in (0.9, 0.99, 0.995):
         assert g.at(alpha, 8).scale == quamba_percentile(alpha).scale(samples)
     assert str(g.rule_at(0.99, 4)) == "quantile(|x|, 0.99, linear) ∘ ema 0.01 ∘ map(w_max/7, clamp 1e-6)"
@@ -172,7 +172,7 @@ def test_samples_stay_apart() -> None:
 def test_a_rule_without_alpha_has_no_cursor() -> None:
     table = MagnitudeTable.of(values(10))
     with pytest.raises(ValueError, match="has no alpha"):
-        Gauge(Point("p", [table], table), Rule(Absmax(), "max"))
+        Gauge(NamedTables("p", [table], table), Rule(Absmax(), "max"))
 
 
 def test_a_curve_can_be_cancelled() -> None:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qinspect.inspector.distribution import Bounds, MagnitudeTable, merge
-from qinspect.inspector.observers import Rule
+from qinspect.inspector.observers import RULES, Rule
 from qinspect.inspector.verify import checks
 from qinspect.inspector.verify.checks import average_clips, counted_as_sorted, finite, monotone, whole_range
-from qinspect.inspector.verify.sweep import Yardstick, ema_rule, one_batch_rule, sweep
+from qinspect.inspector.verify.sweep import Yardstick, sweep
 
 VALUES = np.linspace(-3, 5, 999).astype(np.float16)
 TABLE = MagnitudeTable.of(VALUES)
@@ -39,7 +39,7 @@ def test_counts_against_sorting() -> None:
 
 
 def test_monotone_scales() -> None:
-    found = sweep("one-batch", one_batch_rule(8), [TABLE], ALPHAS, Yardstick(TABLE, 0.99))
+    found = sweep("pooled", RULES["pooled"].at(), [TABLE], ALPHAS, Yardstick(TABLE, 0.99))
     assert monotone(found).passed
     assert monotone(replace(found, rows=found.rows[:1])).passed
     falling = monotone(replace(found, rows=found.rows[::-1]))
@@ -65,17 +65,17 @@ def ranges_times(monkeypatch: pytest.MonkeyPatch) -> Patch:
 
 
 def test_one_batch_at_alpha_1_is_the_largest_value(ranges_times: Patch) -> None:
-    found = whole_range(TABLE, one_batch_rule(8))
+    found = whole_range(TABLE, RULES["pooled"].at())
     assert found.passed
     assert found.numbers == {"w_max": 5.0, "largest": 5.0, "beyond": 0, "clipped": 0}
     for factor in (0.9, 1.1):
         ranges_times(factor)
-        assert not whole_range(TABLE, one_batch_rule(8)).passed
+        assert not whole_range(TABLE, RULES["pooled"].at()).passed
 
 
 def test_an_average_at_alpha_1_clips(ranges_times: Patch) -> None:
     samples = [MagnitudeTable.of(np.array([m, 0.5], np.float16)) for m in (1, 4, 2)]
-    found = average_clips(samples, merge(samples), ema_rule(8))
+    found = average_clips(samples, merge(samples), RULES["ema"].at())
     assert found.passed
     w_max = 0.99 * (0.99 * 1 + 0.01 * 4) + 0.01 * 2
     assert found.numbers["w_max"] == pytest.approx(w_max)
@@ -84,13 +84,13 @@ def test_an_average_at_alpha_1_clips(ranges_times: Patch) -> None:
     assert "0.99^2 = 98 %" in found.text
     assert "4 in sample 2, weighs 0.99 %" in found.text
     ranges_times(1.001)
-    assert not average_clips(samples, merge(samples), ema_rule(8)).passed
+    assert not average_clips(samples, merge(samples), RULES["ema"].at()).passed
 
 
 @given(st.lists(st.floats(0, 2.0**15, width=16), min_size=1, max_size=300))
 def test_an_average_of_any_maxima_is_its_weighted_mean(maxima: list[float]) -> None:
     samples = [MagnitudeTable.of(np.array([m], np.float16)) for m in maxima]
-    found = average_clips(samples, merge(samples), ema_rule(8))
+    found = average_clips(samples, merge(samples), RULES["ema"].at())
     assert found.passed, found.text
     w_max, largest = found.numbers["w_max"], found.numbers["largest"]
     assert w_max is not None
@@ -101,12 +101,12 @@ def test_an_average_of_any_maxima_is_its_weighted_mean(maxima: list[float]) -> N
 
 def test_equal_maxima_clip_nothing() -> None:
     samples = [MagnitudeTable.of(np.array([2, -1], np.float16))] * 5
-    found = average_clips(samples, merge(samples), ema_rule(8))
+    found = average_clips(samples, merge(samples), RULES["ema"].at())
     assert found.passed
     assert found.numbers["beyond"] == 0
     assert "the maxima are equal" in found.text
     zeros = [MagnitudeTable.of(np.zeros(2, np.float16))] * 2
-    assert average_clips(zeros, merge(zeros), ema_rule(8)).passed
+    assert average_clips(zeros, merge(zeros), RULES["ema"].at()).passed
 
 
 @pytest.mark.parametrize("wrong_row", [(103.010857, "103.0109", "0.8111"), (103.01, "103.0100", "0.8111")])
@@ -125,5 +125,5 @@ def test_a_table_of_nan_alone_has_a_yardstick() -> None:
     table = MagnitudeTable.of(np.array([np.nan], np.float16))
     yardstick = Yardstick(table, 0.99)
     assert math.isnan(yardstick.limit)
-    (row,) = sweep("ema", ema_rule(8), [table], [0.5], yardstick).rows
+    (row,) = sweep("ema", RULES["ema"].at(), [table], [0.5], yardstick).rows
     assert (row.beyond, row.clipped, row.mse, row.mse_inliers) == (None, None, None, None)

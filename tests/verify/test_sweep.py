@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qinspect.inspector.distribution import MagnitudeTable, merge
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.verify.activations import (
     OUTLIER_EVERY,
     OUTLIER_FACTOR,
@@ -27,7 +28,7 @@ from qinspect.inspector.verify.activations import (
 )
 from qinspect.inspector.verify.checks import EXAMPLE, EXAMPLE_RANKS, worked_example
 from qinspect.inspector.verify.saved import read_saved, tensors_of
-from qinspect.inspector.verify.sweep import Sweep, Yardstick, ema_rule, one_batch_rule, sweep
+from qinspect.inspector.verify.sweep import Sweep, Yardstick, sweep
 
 ALPHAS = [0.5, 0.99, 0.9995, 0.99999, 1.0]
 STREAMS = Path(__file__).parent.parent / "data" / "observers"
@@ -37,8 +38,8 @@ QUAMBA = json.loads((STREAMS / "expected.json").read_text())
 def of(tables: Sequence[MagnitudeTable], alphas: Sequence[float] = ALPHAS, bits: int = 8) -> tuple[Sweep, Sweep]:
     pooled = merge(tables, 1 << 25)
     yardstick = Yardstick(pooled, 0.99)
-    averaged = sweep("ema", ema_rule(bits), tables, alphas, yardstick)
-    return averaged, sweep("one-batch", one_batch_rule(bits), [pooled], alphas, yardstick)
+    averaged = sweep("ema", RULES["ema"].at(bits=bits), tables, alphas, yardstick)
+    return averaged, sweep("pooled", RULES["pooled"].at(bits=bits), [pooled], alphas, yardstick)
 
 
 def quantized(x: NDArray[np.float32], scale: np.float32, q_max: int) -> NDArray[np.float64]:

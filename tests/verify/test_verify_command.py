@@ -22,9 +22,10 @@ from terminals import Terminal, plain
 
 from qinspect.inspector.cli import main
 from qinspect.inspector.distribution import MagnitudeTable
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.verify.cli import ALPHAS
 from qinspect.inspector.verify.plot import HEIGHT, plot_lines
-from qinspect.inspector.verify.sweep import Yardstick, one_batch_rule, sweep
+from qinspect.inspector.verify.sweep import Yardstick, sweep
 
 FEW = ("--samples", "3")
 QUAMBA = Path(__file__).parent.parent / "data" / "observers"
@@ -61,7 +62,7 @@ def verify(capsys: pytest.CaptureFixture[str], source_root: Path) -> Verify:
 
 def test_text_and_json_say_the_same(verify: Verify) -> None:
     content, text = verify.json(*FEW), verify.text(*FEW)
-    assert [s["name"] for s in content["sweeps"]] == ["ema", "one-batch"]
+    assert [s["name"] for s in content["sweeps"]] == ["ema", "pooled"]
     flat = " ".join(text.split())
     for s in content["sweeps"]:
         assert s["rule"] in flat
@@ -79,7 +80,7 @@ def test_text_and_json_say_the_same(verify: Verify) -> None:
         assert f"{r['w_max_float64_rank']:.7g}" in text
     assert "all 7 checks passed" in text
     assert [c["name"] for c in content["checks"]] == [
-        "finite", "counted-as-sorted", "monotone-ema", "monotone-one-batch", "alpha-1-one-batch", "alpha-1-ema",
+        "finite", "counted-as-sorted", "monotone-ema", "monotone-pooled", "alpha-1-pooled", "alpha-1-ema",
         "worked-example",
     ]  # fmt: skip
 
@@ -200,9 +201,9 @@ def test_a_plot_in_a_pipe_is_asked_for_and_plain(verify: Verify) -> None:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_plot_has_a_line_at_each_range(width: int) -> None:
     table = MagnitudeTable.of(np.geomspace(1, 1000, 5000).astype(np.float16))
-    one_batch = sweep("one-batch", one_batch_rule(8), [table], [0.5, 0.75], Yardstick(table, 0.99))
+    one_batch = sweep("pooled", RULES["pooled"].at(bits=8), [table], [0.5, 0.75], Yardstick(table, 0.99))
     lines = plot_lines(table, [one_batch], width, color=False, plain=True)
-    assert lines[0].endswith("w_max at each alpha: | one-batch")
+    assert lines[0].endswith("w_max at each alpha: | pooled")
     assert len(lines) == HEIGHT + 1
     assert max(len(line.rstrip()) for line in lines[1:]) <= width
     assert all(line.isascii() for line in lines[1:])

@@ -128,7 +128,7 @@ class Layout:
         for series in self.chart.series:
             at: list[tuple[float, str]] = []
             curve = series.curves.get(self.asked.bits)
-            for marker in series.gauge.point.markers:
+            for marker in series.gauge.tables.markers:
                 low, middle, high = (math.log2(w) for w in marker.w_max)
                 sign = marker.label
                 at += [(middle, sign)] if marker.is_one else [(low, CLIP_LOW), (middle, sign), (high, CLIP_HIGH)]
@@ -175,7 +175,7 @@ class Layout:
             rows += found
             words += readings.more_lines(found[0], width) if self.with_words else []
             words += readings.interval_lines(found[0], width)
-            ranges = (readings.stored_line(series, marker) for marker in series.gauge.point.markers)
+            ranges = (readings.stored_line(series, marker) for marker in series.gauge.tables.markers)
             words += [[(line, "dim")] for line in ranges if line and self.with_ranges]
         return [
             [(fill(rule, width, self.glyphs.cut).rstrip(), "accent")],
@@ -191,7 +191,7 @@ def axis_of(series: Sequence[Series], octaves: float, width: int) -> Axis | None
     if not tables:
         return None
     high = math.log2(max(t.largest for t in tables))
-    marks = [math.log2(w) for s in series for m in s.gauge.point.markers for w in m.w_max]
+    marks = [math.log2(w) for s in series for m in s.gauge.tables.markers for w in m.w_max]
     high = max([high, *(at for at in marks if high < at <= high + 1)])
     low = min(math.log2(float(t.middle[t.middle > 0][0])) for t in tables)
     low = max(low, high - octaves)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from qinspect.inspector.calibration.stored import Calibration
-from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.observers import RULES, Quantile
 from qinspect.inspector.progress import Progress
 from qinspect.inspector.text import number, some
-from qinspect.inspector.values.clipping import Gauge, Marker, Point
+from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, KeptCharts, Series
 
@@ -47,7 +47,7 @@ class RunSource:
         samples, pooled = calibration.tables(name), calibration.pooled(name)
         rule = used.rule
         if not isinstance(rule.statistic, Quantile):
-            rule = Rule(Quantile(alpha, "float64"), "pooled")
+            rule = RULES["pooled"].at(alpha)
             notes.append(f"its scale is made by {used.rule}: alpha reaches nothing here")
             samples = [pooled]
         if calibration.points[name].rotated:
@@ -64,7 +64,7 @@ class RunSource:
                 f"{m.label} alpha {number(r.alpha)}" for m, r in zip(markers, calibration.results, strict=False)
             )
             notes.append(f"scales of the run: {told}")
-        point = Point(name, samples, pooled, tuple(markers), used.rule.bits)
+        point = NamedTables(name, samples, pooled, tuple(markers), used.rule.bits)
         what = (
             f"activations of {some(len(samples), 'sample')}"
             if calibration.keeps_samples(name)

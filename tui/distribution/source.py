@@ -35,7 +35,7 @@ class Chart:
     @property
     def bits(self) -> int:
         """Of the codes that it is looked at with first."""
-        return self.series[0].gauge.point.bits if self.series else 8
+        return self.series[0].gauge.tables.bits if self.series else 8
 
     def draw_curves(self, bits: int, check: Progress) -> None:
         """Compute the curves for `bits` that there are not yet."""

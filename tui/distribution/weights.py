@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
-from qinspect.inspector.observers import Quantile, Rule
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.progress import Progress
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import dims, natural_key
-from qinspect.inspector.values.clipping import Gauge, Point
+from qinspect.inspector.values.clipping import Gauge, NamedTables
 from qinspect.inspector.values.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, KeptCharts, Series
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from qinspect.inspector.distribution import MagnitudeTable
     from qinspect.tui.session import Session
 
-RULE = Rule(Quantile(1.0, "float64"), "pooled", clamp=0.0)
-"""A weight is one sample; numpy's rank holds for any number of values."""
+RULE = replace(RULES["pooled"].at(1.0), clamp=0.0)
+"""A weight is one sample; numpy's rank holds for any number of values. The clamp is of observers: a weight has none."""
 KEPT = 8
 """Weights whose tables are kept: up to 4 MB each, with what is computed from them."""
 NO_ACTIVATIONS = "a checkpoint holds no activations; a run's tables do"
@@ -79,7 +80,9 @@ def _series(label: str, values: StoredValues, check: Progress) -> Series:
 
     table = count_values(values, counting)
     marker = stored_scale(values, label, counting)
-    point = Point(values.role, [table], table, (marker,) if marker else (), values.weight.bits if values.weight else 8)
+    point = NamedTables(
+        values.role, [table], table, (marker,) if marker else (), values.weight.bits if values.weight else 8
+    )
     return Series(label, values.what, Gauge(point, RULE, STEPS), dims(values.shape))
 
 
@@ -87,7 +90,7 @@ def _merged(series: list[Series]) -> list[Series]:
     """One where A and B have the same values, and scales that are stored for the same codes."""
     if len(series) != 2 or (series[0].what, series[0].shape) != (series[1].what, series[1].shape):
         return series
-    a, b = (s.gauge.point for s in series)
+    a, b = (s.gauge.tables for s in series)
     scales = [[(m.low, m.middle, m.high, m.bits) for m in point.markers] for point in (a, b)]
     if scales[0] != scales[1] or not _same(a.pooled, b.pooled):
         return series

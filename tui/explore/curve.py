@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, DECADES, LEAST, THUMB, nearest, stretched
 from qinspect.inspector.alpha.sweep.grid import Numbers
-from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.rules import BITS, WITHOUT
 from qinspect.inspector.alpha.sweep.wording import about, alpha_text, decibels, lies, lies_about, share
 from qinspect.inspector.text import count, some
 from qinspect.tui.distribution import drawing
@@ -179,7 +179,7 @@ def _readings(x: Explorer, point: int) -> list[_Row]:
     for_all = next((f.alpha for f in x.best(rule, bits) if f.what == "all"), None)
     if x.has_alpha and for_all is not None:
         rows.append(_row(f"{FOR_ALL} all", for_all, x.numbers_of(rule, nearest(for_all)), point, b))
-    for name in ("mse", "entropy", "absmax"):
+    for name in (r.name for r in WITHOUT):
         numbers = x.numbers_of(name, 0)
         found = x.grid.bracket(rule, point, float(numbers.scale[b, point]), bits)
         rows.append(_row(f"  {name}", about(found), numbers, point, b))

@@ -14,9 +14,10 @@ from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest, on_grid
 from qinspect.inspector.alpha.sweep.best import Best, best, best_of_point
 from qinspect.inspector.alpha.sweep.grid import Grid, Numbers
 from qinspect.inspector.alpha.sweep.one import default_rule
-from qinspect.inspector.alpha.sweep.placed import Placed, Stored, placed
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES
+from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.stored_scales import ScalePlace, StoredScale, places_of
 from qinspect.inspector.calibration.stored import Calibration
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.text import natural_key
 from qinspect.inspector.values.clipping import Reading
 
@@ -41,7 +42,7 @@ class Explorer:
     """A grid, and what is chosen of it. Everything but `exact` is looked up."""
 
     def __init__(
-        self, calibration: Calibration, grid: Grid, stored: Mapping[str, Stored] | None, chosen: Chosen
+        self, calibration: Calibration, grid: Grid, stored: Mapping[str, StoredScale] | None, chosen: Chosen
     ) -> None:
         self.calibration, self.grid, self.stored, self.chosen = calibration, grid, stored, chosen
         self.given = tuple(r.alpha for r in calibration.results)
@@ -67,7 +68,7 @@ class Explorer:
     @property
     def has_alpha(self) -> bool:
         """Whether alpha makes a difference to the rule."""
-        return RULES[self.chosen.rule].candidate is not None
+        return RULES[self.chosen.rule].takes_alpha
 
     @property
     def b(self) -> int:
@@ -81,7 +82,7 @@ class Explorer:
 
     def numbers_of(self, rule: str, i: int) -> Numbers:
         """Of all points by another rule, or at another alpha of the grid."""
-        return self._numbers(rule, i if RULES[rule].candidate else 0)
+        return self._numbers(rule, i if RULES[rule].takes_alpha else 0)
 
     def exact_of(self, point: int) -> tuple[Reading, ...] | None:
         """Of a point at the cursor, where that is between the alphas of the grid and was computed."""
@@ -93,8 +94,8 @@ class Explorer:
     def _best_alphas(self, rule: str, bits: int) -> NDArray[np.int64]:
         return best_of_point(self.grid, rule, bits)
 
-    def _placed(self, rule: str) -> list[Placed | None]:
-        return placed(self.grid, rule if RULES[rule].candidate else "pooled", self.stored or {})
+    def _placed(self, rule: str) -> list[ScalePlace | None]:
+        return places_of(self.grid, rule if RULES[rule].takes_alpha else "pooled", self.stored or {})
 
     # --- rows ---
 

@@ -24,7 +24,7 @@ _HEAD_BYTES = 512
 
 
 @dataclass(slots=True)
-class Point:
+class LivePoint:
     """All events of one point. values: of each numeric field, in the order in which they came. latest: the last
     fields."""
 
@@ -68,7 +68,7 @@ class Feed:
         self.run = run
         self.n_events = 0
         self.events: deque[RunEvent] = deque(maxlen=MAX_EVENTS)
-        self.points: dict[str, Point] = {}
+        self.points: dict[str, LivePoint] = {}
         self.n_points = self.n_warnings = self.n_errors = 0
         self._offset = 0
         self._line_times: dict[int, float] = {}
@@ -101,7 +101,7 @@ class Feed:
         words = [str(event.fields.get("name", ""))] + [v for v in found.values() if isinstance(v, str)]
         name = " ".join(words)
         self.n_points += 1
-        self.points.setdefault(name, Point(name)).add(event, found)
+        self.points.setdefault(name, LivePoint(name)).add(event, found)
 
     def saw_lines(self, n_lines: int, now: float) -> None:
         """There are so many lines now: what came since the last look came now."""

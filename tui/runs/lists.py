@@ -12,7 +12,7 @@ from qinspect.inspector.text import number
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
-from qinspect.tui.runs.feed import Feed, Point
+from qinspect.tui.runs.feed import Feed, LivePoint
 from qinspect.tui.widgets.lines import LineList, Piece
 
 _MAX_OCCURRENCES = 200
@@ -49,7 +49,7 @@ class PointsList(LineList):
     def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.glyphs = glyphs
-        self.rows: list[tuple[Point, RunEvent | None, int]] = []
+        self.rows: list[tuple[LivePoint, RunEvent | None, int]] = []
         self._turned: set[str] = set()
         self._feed: Feed | None = None
 
@@ -65,7 +65,7 @@ class PointsList(LineList):
         self.set_rows(len(self.rows))
 
     @property
-    def point(self) -> Point | None:
+    def point(self) -> LivePoint | None:
         """The one under the cursor, or that the occurrence there is of."""
         return self.rows[self.cursor][0] if self.cursor < len(self.rows) else None
 

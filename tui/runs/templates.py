@@ -208,7 +208,7 @@ def _field(table: Any, template: str) -> Field:
         option=str(table.get("option", "")),
         default=str(table.get("default", "")),
         required=table.get("required") is True,
-        choices=_texts(table, "choices", f"{template}, {name}"),
+        choices=_choices(table, f"{template}, {name}"),
         min=limits["min"],
         max=limits["max"],
         min_open=table.get("min_open") is True,
@@ -218,6 +218,18 @@ def _field(table: Any, template: str) -> Field:
     if made.default and (problem := made.problem(made.default)):
         raise ValueError(f"{template}, {name}: the default must be {problem}")
     return made
+
+
+def _choices(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """A list of texts; or `rules` or `recipes`, for the names of all."""
+    if not isinstance(table.get("choices"), str):
+        return _texts(table, "choices", where)
+    from qinspect.inspector.observers import RECIPES, RULES
+
+    named = {"rules": RULES, "recipes": RECIPES}.get(table["choices"])
+    if named is None:
+        raise TypeError(f"{where}: choices must be a list of texts, or rules, or recipes")
+    return tuple(named)
 
 
 def _texts(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

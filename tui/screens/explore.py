@@ -7,7 +7,7 @@ from functools import partial
 from textual import on
 
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, LEAST, THUMB
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES
+from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT
 from qinspect.inspector.alpha.sweep.wording import alpha_text
 from qinspect.inspector.text import columns, shell_words
 from qinspect.tui.actions import keys_now
@@ -25,7 +25,7 @@ from qinspect.tui.screens.filtering import Filtering
 from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.widgets.table import TableHeader
 
-NAMES = tuple(RULES)
+NAMES = tuple(SWEPT)
 NO_RUNS_HERE = "from the runs screen; else: qinspect apply RUN --alpha A"
 
 
@@ -126,7 +126,7 @@ class ExploreScreen(Filtering, ExploreBase):
         x = self.explorer
         if x is not None:
             x.chosen.rule = NAMES[(NAMES.index(x.chosen.rule) + step) % len(NAMES)]
-            self.hints.say(RULES[x.chosen.rule].says)
+            self.hints.say(SWEPT[x.chosen.rule].says)
             self.refill()
 
     def action_bits(self) -> None:

@@ -14,10 +14,10 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from qinspect.inspector.alpha.sweep.kept import opened
+from qinspect.inspector.alpha.sweep.grid_file import opened
 from qinspect.inspector.alpha.sweep.one import ExactPoint
-from qinspect.inspector.alpha.sweep.placed import stored_scales
 from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.stored_scales import stored_scales
 from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import open_checkpoint
@@ -25,11 +25,11 @@ from qinspect.inspector.formats import format_of
 from qinspect.inspector.progress import Progress, steps_of
 from qinspect.inspector.text import some
 from qinspect.tui.actions import EXPLORE_ACTIONS, bindings
+from qinspect.tui.explore.alpha_words import AlphaWords
 from qinspect.tui.explore.curve import curve_lines
 from qinspect.tui.explore.heat import LOST, Colors, heat_lines
 from qinspect.tui.explore.state import Explorer, chosen_for
 from qinspect.tui.explore.table import PointTable
-from qinspect.tui.explore.wanted import Wanted
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
@@ -73,7 +73,7 @@ class ExploreBase(ActionScreen):
     def __init__(
         self,
         open_run: Callable[[], Calibration],
-        wanted: Wanted,
+        wanted: AlphaWords,
         glyphs: Glyphs,
         is_root: bool = False,
         apply: Callable[[Calibration, float], None] | None = None,

@@ -175,7 +175,7 @@ class RunsDoing(RunsBase):
 
     def _ask_to_apply(self, run: Run, calibration: Calibration, alpha: float | None = None) -> None:
         """The form of `apply` for a calibration: into the first checkpoint that it wrote, unless another is typed."""
-        from qinspect.inspector.calibration.recipes import short
+        from qinspect.inspector.observers.recipes import short
 
         values = {"run": run.id, "cwd": run.spec.cwd}
         for to in calibration.checkpoints[:1]:
@@ -191,7 +191,7 @@ class RunsDoing(RunsBase):
         if self.shown is None:
             return
         from qinspect.inspector.calibration.stored import open_calibration
-        from qinspect.tui.explore.wanted import Wanted
+        from qinspect.tui.explore.alpha_words import AlphaWords
         from qinspect.tui.screens.explore import ExploreScreen
 
         run = self.shown.run
@@ -200,7 +200,7 @@ class RunsDoing(RunsBase):
         except QinspectError as e:
             self.hints.say(shown(str(e), 300))
             return
-        wanted, ask = Wanted(run.spec.name), partial(self._ask_to_apply, run)
+        wanted, ask = AlphaWords(run.spec.name), partial(self._ask_to_apply, run)
         self.app.push_screen(ExploreScreen(lambda: open_calibration(run), wanted, self.glyphs, apply=ask))
 
     def action_compare_outputs(self) -> None:

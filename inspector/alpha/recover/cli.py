@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.alpha.recover import report
-from qinspect.inspector.alpha.recover.findings import Findings, whence
-from qinspect.inspector.alpha.recover.verdict import verdict_of
+from qinspect.inspector.alpha.recover.answers import Answers, whence
+from qinspect.inspector.alpha.recover.recovery import recovery_of
 from qinspect.inspector.arguments import AsJson, opened_model
 from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
 from qinspect.inspector.printing import Meter, print_answer, with_meter
@@ -25,7 +25,7 @@ def whence_command(
     """Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."""
     calibration = calibration_named(run)
 
-    def work(meter: Meter) -> Findings:
+    def work(meter: Meter) -> Answers:
         fmt = opened_model(checkpoint, meter)
         return whence(calibration, fmt, steps_of(meter, "solving for alpha"))
 
@@ -33,6 +33,6 @@ def whence_command(
         found = with_meter(work)
     finally:
         calibration.close()
-    verdict = verdict_of(found)
-    print_answer(as_json, lambda: report.payload(found, verdict), lambda width: report.text(found, verdict, width))
+    recovery = recovery_of(found)
+    print_answer(as_json, lambda: report.payload(found, recovery), lambda width: report.text(found, recovery, width))
     return 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from qinspect.inspector.alpha.recover.agreement import Agreement, Interval
-from qinspect.inspector.alpha.recover.findings import TOLERANCES, Findings, Fit, PointFinding, RuleFinding
+from qinspect.inspector.alpha.recover.answers import TOLERANCES, Answers, Fit, PointAnswer, RuleAnswer
+from qinspect.inspector.alpha.recover.recovery import Recovery, bounds, off
 from qinspect.inspector.alpha.recover.spread import COVERAGE
-from qinspect.inspector.alpha.recover.verdict import Verdict, bounds, off
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number
@@ -23,7 +23,7 @@ _RULES = (
 )
 
 
-def text(f: Findings, v: Verdict, width: int | None) -> str:
+def text(f: Answers, v: Recovery, width: int | None) -> str:
     """The report for people. width: columns of the terminal, None for a pipe."""
     w = width or PIPE_WIDTH
     lines = [
@@ -39,11 +39,11 @@ def text(f: Findings, v: Verdict, width: int | None) -> str:
         shown = f.rules[0]
         lines += ["", "RULES", table_text(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
         for r in f.rules:
-            lines += folded(f"  {r.candidate.name}: ", r.candidate.says, w)
-        rows = [_point_cells(p, p.fits.get(shown.candidate.name)) for p in f.points]
+            lines += folded(f"  {r.named.name}: ", r.named.says, w)
+        rows = [_point_cells(p, p.fits.get(shown.named.name)) for p in f.points]
         lines += [
             "",
-            *folded("SCALES, by ", f"{shown.candidate.name}: {shown.candidate.notation}", w),
+            *folded("SCALES, by ", f"{shown.named.name}: {shown.named.notation()}", w),
             table_text(Table(_POINTS, rows), width),
         ]
     return "\n".join(lines)
@@ -55,12 +55,12 @@ def table_text(table: Table, width: int | None) -> str:
     return kept.rich(width) if width else kept.text()
 
 
-def _rule_cells(r: RuleFinding) -> list[str]:
+def _rule_cells(r: RuleAnswer) -> list[str]:
     """At the least tolerance at which all points agree, else at the greatest."""
     a = r.within[-1 if r.level is None else r.level]
     fit = "refuted" if r.level is None else off(TOLERANCES[r.level])
     alpha = "" if a.interval is None else bounds(a.interval)
-    return [r.candidate.name, f"{a.n_agreeing} of {a.n_points}", alpha, fit, _shared(r.data)]
+    return [r.named.name, f"{a.n_agreeing} of {a.n_points}", alpha, fit, _shared(r.data)]
 
 
 def _shared(a: Agreement | None) -> str:
@@ -69,7 +69,7 @@ def _shared(a: Agreement | None) -> str:
     return bounds(a.interval) if a.unanimous and a.interval else f"{a.n_agreeing} of {a.n_points} agree"
 
 
-def _point_cells(p: PointFinding, fit: Fit | None) -> list[str]:
+def _point_cells(p: PointAnswer, fit: Fit | None) -> list[str]:
     samples = str(p.n_samples) if p.n_samples else ""
     if p.min_max:
         return [p.role, number(p.stored), samples, "", "largest |x|", ""]
@@ -81,7 +81,7 @@ def _point_cells(p: PointFinding, fit: Fit | None) -> list[str]:
     return [p.role, number(p.stored), samples, alpha, how, bounds(fit.data) if fit.data else ""]
 
 
-def payload(f: Findings, v: Verdict) -> Json:
+def payload(f: Answers, v: Recovery) -> Json:
     """The object of --json."""
     return {
         "schema": "qinspect.whence/1",
@@ -111,10 +111,10 @@ def payload(f: Findings, v: Verdict) -> Json:
     }
 
 
-def _rule(r: RuleFinding) -> Json:
+def _rule(r: RuleAnswer) -> Json:
     return {
-        "name": r.candidate.name,
-        "notation": r.candidate.notation,
+        "name": r.named.name,
+        "notation": r.named.notation(),
         "refuted": r.level is None,
         "within": [_agreement(a) for a in r.within],
         "other_order": _agreement(r.order),
@@ -130,7 +130,7 @@ def _agreement(a: Agreement | None) -> Json | None:
     }  # fmt: skip
 
 
-def _point(p: PointFinding) -> Json:
+def _point(p: PointAnswer) -> Json:
     return {
         "role": p.role,
         "key": p.key,

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.alpha.recover.agreement import Interval
-from qinspect.inspector.alpha.recover.candidates import Candidate
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.distribution.quantile import Floats
 from qinspect.inspector.noise.draws import Draws, ema_weights
-from qinspect.inspector.observers import Ema
+from qinspect.inspector.observers import Ema, NamedRule
 
 COVERAGE = 0.95
 """Of the interval that all points share: each point's own is made so wide that one of them misses in 5 % at most."""
@@ -48,18 +47,18 @@ class Spread:
         """float64[n, alphas of GRID]: of each sample."""
         return np.stack([t.quantile(GRID, "float64") for t in self.tables])
 
-    def of_order(self, candidate: Candidate, w_max: float) -> Interval | None:
+    def of_order(self, named: NamedRule, w_max: float) -> Interval | None:
         """If the order was another. None where no alpha remains, or the rule takes samples in any order."""
-        if not isinstance(candidate.rule.reducer, Ema):
+        if not isinstance(named.rule.reducer, Ema):
             return None
-        weights = self.draws.weights(self.draws.orders, ema_weights(candidate.rule.reducer.sigma, self.draws.n))
+        weights = self.draws.weights(self.draws.orders, ema_weights(named.rule.reducer.sigma, self.draws.n))
         return self._remaining(lambda k: weights @ self.quantiles[:, k], w_max)
 
-    def of_data(self, candidate: Candidate, w_max: float) -> Interval | None:
+    def of_data(self, named: NamedRule, w_max: float) -> Interval | None:
         """If the samples were others. None where no alpha remains."""
         d = self.draws
         factors = d.factors(self._at(w_max))
-        reducer = candidate.rule.reducer
+        reducer = named.rule.reducer
         if reducer == "pooled":
             return self._pooled(w_max, factors)
         if reducer == "max":

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest
 from qinspect.inspector.alpha.sweep.grid import Float64, Grid
 from qinspect.inspector.alpha.sweep.kinds import place
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES, WITHOUT
+from qinspect.inspector.alpha.sweep.rules import BITS, WITHOUT
+from qinspect.inspector.observers import RULES
 
 CRITERION = "least mean loss of SQNR against each point's own MSE optimum"
 
@@ -55,7 +56,7 @@ def best(grid: Grid, rule: str, bits: int, given: Sequence[float] = ()) -> list[
     if reached.any() and not reached.all():
         groups.append(("reached", "where the recipe has an alpha", reached))
     groups += [("kind", str(kind), kinds == kind) for kind in dict.fromkeys(kinds)]
-    if RULES[rule].candidate is None:
+    if not RULES[rule].takes_alpha:
         told = [_told(what, label, None, loss[of, 0], names[of]) for what, label, of in groups if what != "all"]
         return told + _without(grid, bits, known, names)
     found = [_of(loss[of], names[of], grid.alphas, what, label) for what, label, of in groups]

@@ -12,19 +12,19 @@ import numpy as np
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS
 from qinspect.inspector.alpha.sweep.grid import MSE, Float32, Float64, Grid, PointInfo
 from qinspect.inspector.alpha.sweep.measure import Gauges, Measured
-from qinspect.inspector.alpha.sweep.rules import BITS, WITH_ALPHA, WITHOUT, Choice
+from qinspect.inspector.alpha.sweep.rules import BITS, WITH_ALPHA, WITHOUT
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable, Rank
 from qinspect.inspector.distribution.quantile import Floats
 from qinspect.inspector.distribution.quantization import q_max
-from qinspect.inspector.observers import Quantile
+from qinspect.inspector.observers import NamedRule
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.clipping import MAX_MAGNITUDES
 
 T = TypeVar("T")
 WORKERS = 4
 """Threads: each holds the tables of one point, some 60 MB for 512 samples. More only wait for the interpreter."""
-POOLED = next(i for i, c in enumerate(WITH_ALPHA) if c.name == "pooled")
+POOLED = next(i for i, r in enumerate(WITH_ALPHA) if r.name == "pooled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +87,15 @@ def _gauges(pooled: MagnitudeTable) -> Gauges:
 def _rows(calibration: Calibration, name: str, pooled: MagnitudeTable, gauges: Gauges, alphas: Float64) -> _Rows:
     samples = calibration.tables(name) if calibration.keeps_samples(name) else []
     instead = _why_pooled(pooled, samples)
-    choices = [WITH_ALPHA[POOLED]] if instead else list(WITH_ALPHA)
-    ranges = _ranges(choices, pooled, samples, alphas)
-    found = [[_measured(gauges, c, w_max, bits) for bits in BITS] for c, w_max in zip(choices, ranges, strict=True)]
+    rules = [WITH_ALPHA[POOLED]] if instead else list(WITH_ALPHA)
+    ranges = _ranges(rules, pooled, samples, alphas)
+    found = [[_measured(gauges, r, w_max, bits) for bits in BITS] for r, w_max in zip(rules, ranges, strict=True)]
     exact = pooled.exact and all(t.exact for t in samples)
     point = calibration.points[name]
     reached = calibration.applied(name, 1.0).alpha is not None
     info = PointInfo(name, point.dtype, pooled.n, len(samples), point.rotated, exact, reached, instead)
     return _Rows(
-        info, [choices.index(c) if c in choices else 0 for c in WITH_ALPHA], ranges,
+        info, [rules.index(r) if r in rules else 0 for r in WITH_ALPHA], ranges,
         np.array([of_bits[0].beyond for of_bits in found], np.float32),
         np.array([[m.clipped for m in of_bits] for of_bits in found], np.float32),
         np.array([[m.sqnr_db for m in of_bits] for of_bits in found], np.float32),
@@ -108,34 +108,31 @@ def _why_pooled(pooled: MagnitudeTable, samples: Sequence[MagnitudeTable]) -> st
         return "only the sum of all samples was kept" if pooled.n else "the run saw no value there"
     if not all(t.n for t in samples):
         return "a sample has no value there"
-    if not all(c.candidate.can_use(samples, True) for c in WITH_ALPHA if c.candidate and c.per_sample):
+    if not all(c.can_use(samples, True) for c in WITH_ALPHA if c.per_sample):
         return "a sample has more values than torch.quantile takes"
     return ""
 
 
 def _ranges(
-    choices: Sequence[Choice], pooled: MagnitudeTable, samples: Sequence[MagnitudeTable], alphas: Float64
+    rules: Sequence[NamedRule], pooled: MagnitudeTable, samples: Sequence[MagnitudeTable], alphas: Float64
 ) -> Float32:
     """float32[u, A]: where a table is not exact the largest that the range can be."""
-    ranges = np.full((len(choices), alphas.size), np.nan, np.float32)
+    ranges = np.full((len(rules), alphas.size), np.nan, np.float32)
     if not pooled.n:
         return ranges
     of_samples: dict[Rank, list[Floats]] = {}
-    for i, choice in enumerate(choices):
-        rule = choice.at(0.5, BITS[0])
-        assert isinstance(rule.statistic, Quantile)
-        rank = rule.statistic.rank
-        if not choice.per_sample:
-            ranges[i] = rule.w_max_at([pooled.upper], alphas)
+    for i, named in enumerate(rules):
+        if not named.per_sample:
+            ranges[i] = named.at().w_max_at([pooled.upper], alphas)
             continue
-        if rank not in of_samples:  # the rules differ in what they make of the same quantiles
-            of_samples[rank] = [t.upper.quantile(alphas, rank) for t in samples]
-        ranges[i] = rule.w_max_of(of_samples[rank])
+        if named.rank not in of_samples:  # the rules differ in what they make of the same quantiles
+            of_samples[named.rank] = [t.upper.quantile(alphas, named.rank) for t in samples]
+        ranges[i] = named.at().w_max_of(of_samples[named.rank])
     return ranges
 
 
-def _measured(gauges: Gauges, choice: Choice, w_max: Float32, bits: int) -> Measured:
-    return gauges.at(w_max, choice.scales(w_max, bits), bits)
+def _measured(gauges: Gauges, named: NamedRule, w_max: Float32, bits: int) -> Measured:
+    return gauges.at(w_max, named.scales(w_max, bits), bits)
 
 
 def _fixed(gauges: Gauges, rows: _Rows, dtype: str) -> Float32:
@@ -144,8 +141,8 @@ def _fixed(gauges: Gauges, rows: _Rows, dtype: str) -> Float32:
     if not gauges.table.n:
         return fixed
     for b, bits in enumerate(BITS):
-        for f, choice in enumerate(WITHOUT):
-            rule = choice.at(1.0, bits, dtype)
+        for f, named in enumerate(WITHOUT):
+            rule = named.at(bits=bits, dtype=dtype)
             w_max = rule.w_max([gauges.table])
             scale = rule.scale_of_range(w_max)
             fixed[:, f, b] = _numbers(gauges, w_max, scale, bits)

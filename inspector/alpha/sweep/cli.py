@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from qinspect.inspector.alpha.sweep import report
-from qinspect.inspector.alpha.sweep.kept import opened
+from qinspect.inspector.alpha.sweep.grid_file import opened
 from qinspect.inspector.alpha.sweep.one import default_rule
-from qinspect.inspector.alpha.sweep.placed import Stored, stored_scales
-from qinspect.inspector.alpha.sweep.rules import RULES
+from qinspect.inspector.alpha.sweep.rules import SWEPT
+from qinspect.inspector.alpha.sweep.stored_scales import StoredScale, stored_scales
 from qinspect.inspector.alpha.sweep.view import Asked, View, view
-from qinspect.inspector.arguments import AsJson, opened_model
+from qinspect.inspector.arguments import AsJson, opened_model, taking_old_names
 from qinspect.inspector.calibration.stored import RUN_HELP, Calibration, calibration_named
 from qinspect.inspector.errors import CannotOpen, UsageError
+from qinspect.inspector.observers.registry import OLD_NAMES, RULES
 from qinspect.inspector.printing import Meter, narrate, print_json, print_text, terminal_width, with_meter, write
 from qinspect.inspector.progress import steps_of
 from qinspect.inspector.whole_file import replacing
 
-RuleName = Literal["ema", "pooled", "max", "mean", "mse", "entropy", "absmax"]
+if TYPE_CHECKING:
+    RuleName = str
+else:
+    RuleName = Literal[tuple(SWEPT)]
+RuleOption = Annotated[
+    RuleName | None,
+    Parameter(converter=taking_old_names(OLD_NAMES), help="How scales are made (default: as the recipe does)."),
+]
 
 
 def alpha_command(
@@ -28,7 +36,7 @@ def alpha_command(
     /,
     *,
     alpha: Annotated[float | None, Parameter(help="From 0.5 to 1 (default: the run's first).")] = None,
-    rule: Annotated[RuleName | None, Parameter(help="How scales are made (default: as the recipe does).")] = None,
+    rule: RuleOption = None,
     bits: Annotated[Literal[8, 4], Parameter(help="Of the codes.")] = 8,
     checkpoint: Annotated[str | None, Parameter(help="Say where its scales lie.")] = None,
     point: Annotated[str, Parameter(help="Glob over names of points, such as '*x_proj*'.")] = "",
@@ -61,7 +69,7 @@ def alpha_command(
 
 def _question(calibration: Calibration, alpha: float | None, rule: str | None, bits: int, point: str) -> Asked:
     name = rule or default_rule(calibration)
-    if RULES[name].candidate is None:
+    if not RULES[name].takes_alpha:
         if alpha is not None:
             raise UsageError(f"the rule {name} has no alpha", cure="Leave out --alpha, or take another rule.")
         return Asked(name, None, bits, point)
@@ -69,7 +77,7 @@ def _question(calibration: Calibration, alpha: float | None, rule: str | None, b
 
 
 def _asked(calibration: Calibration, asked: Asked, checkpoint: str | None, meter: Meter) -> View:
-    stored: dict[str, Stored] | None = None
+    stored: dict[str, StoredScale] | None = None
     if checkpoint is not None:
         stored = stored_scales(calibration, opened_model(checkpoint, meter))
     grid = opened(calibration, steps_of(meter, "every alpha of every point"))

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES, WITH_ALPHA, WITHOUT
+from qinspect.inspector.alpha.sweep.rules import BITS, WITH_ALPHA, WITHOUT
+from qinspect.inspector.observers import RULES
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

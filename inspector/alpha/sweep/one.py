@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qinspect.inspector.alpha.sweep.grid import PointInfo
-from qinspect.inspector.alpha.sweep.rules import RULES, Choice
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import AlphaInterval, MagnitudeTable
-from qinspect.inspector.values.clipping import Gauge, Point, Reading
+from qinspect.inspector.observers import RULES, NamedRule
+from qinspect.inspector.values.clipping import Gauge, NamedTables, Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,32 +29,30 @@ class ExactPoint:
 
     def at(self, rule: str, alpha: float, bits: int) -> Reading:
         """What a rule with an alpha gives. Where it cannot answer, the pooled one does, as `PointInfo` says."""
-        choice = self._answering(rule)
-        if choice.name not in self._gauges:
-            point = Point(self.info.name, [t.upper for t in self._tables(choice)], self.pooled)
-            self._gauges[choice.name] = Gauge(point, choice.at(alpha, bits))
-        return self._gauges[choice.name].at(alpha, bits)
+        named = self._answering(rule)
+        if named.name not in self._gauges:
+            tables = NamedTables(self.info.name, [t.upper for t in self._tables(named)], self.pooled)
+            self._gauges[named.name] = Gauge(tables, named.at(alpha, bits))
+        return self._gauges[named.name].at(alpha, bits)
 
     def alphas_of(self, rule: str, scale: float, bits: int) -> AlphaInterval | None:
         """The alphas with which a rule gives a scale; of tables that are not exact, all that may. None where none
         does."""
-        choice = self._answering(rule)
-        if choice.candidate is None or not self.info.n:
+        named = self._answering(rule)
+        if not named.takes_alpha or not self.info.n:
             return None
-        return choice.candidate.alphas(self._tables(choice), scale, bits, (0.0,))[0]
+        return named.alphas(self._tables(named), scale, bits)[0]
 
-    def _answering(self, rule: str) -> Choice:
-        choice = RULES[rule]
-        return RULES["pooled"] if choice.per_sample and self.info.pooled_instead else choice
+    def _answering(self, rule: str) -> NamedRule:
+        named = RULES[rule]
+        return RULES["pooled"] if named.per_sample and self.info.pooled_instead else named
 
-    def _tables(self, choice: Choice) -> Sequence[MagnitudeTable]:
-        return self.samples if choice.per_sample else [self.pooled]
+    def _tables(self, named: NamedRule) -> Sequence[MagnitudeTable]:
+        return self.samples if named.per_sample else [self.pooled]
 
 
 def default_rule(calibration: Calibration) -> str:
     """The rule that makes scales where an alpha reaches them: by the recipe."""
     alpha = calibration.results[0].alpha
     used = (calibration.applied(name, alpha) for name in calibration.points)
-    first = next((u.rule for u in used if u.alpha is not None), None)
-    found = (c.name for c in RULES.values() if first and str(c.at(alpha, first.bits)) == str(first))
-    return next(found, "pooled")
+    return next((u.name for u in used if u.alpha is not None), "pooled")

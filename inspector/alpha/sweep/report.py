@@ -12,10 +12,11 @@ from qinspect.inspector.alpha.recover.report import table_text
 from qinspect.inspector.alpha.sweep.best import CRITERION, Best, best_of_point
 from qinspect.inspector.alpha.sweep.grid import PointInfo
 from qinspect.inspector.alpha.sweep.kinds import place
-from qinspect.inspector.alpha.sweep.placed import Placed
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES
+from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT
+from qinspect.inspector.alpha.sweep.stored_scales import ScalePlace
 from qinspect.inspector.alpha.sweep.view import View
 from qinspect.inspector.alpha.sweep.wording import alpha_text, between, decibels, lies, share
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, some
@@ -44,10 +45,10 @@ def text(v: View, width: int | None, all_best: bool) -> str:
 def heading(v: View, w: int) -> list[str]:
     """What was asked, of what, and what is not as it was asked."""
     asked, points = v.asked, v.grid.points
-    choice = RULES[asked.rule]
+    named = RULES[asked.rule]
     n_samples = sum(bool(p.n_samples) for p in points)
     alpha = f"alpha {alpha_text(asked.alpha)}" if asked.alpha is not None else "no alpha"
-    rule = f"{choice.name}: {choice.says}, {choice.at(1.0 if asked.alpha is None else asked.alpha, asked.bits)}"
+    rule = f"{named.name}: {named.says}, {named.at(1.0 if asked.alpha is None else asked.alpha, asked.bits)}"
     what = f"{v.run}, recipe {v.recipe}: {some(len(points), 'point')}, {n_samples} with a table of each sample"
     lines = [*folded("run         ", what, w)]
     if v.checkpoint:
@@ -138,7 +139,7 @@ def _best_lines(v: View, bits: int, width: int | None, more: Sequence[str]) -> l
     shown = [f for f in v.best[bits] if f.what != "kind" or f.what in more]
     if not shown:
         return [f"BEST, {bits} bits: no point has an error to compare."]
-    title = f"{v.asked.rule}: {CRITERION}, in dB" if RULES[v.asked.rule].candidate else "no alpha to choose"
+    title = f"{v.asked.rule}: {CRITERION}, in dB" if RULES[v.asked.rule].takes_alpha else "no alpha to choose"
     return [
         *folded(f"BEST, {bits} bits, ", title, width or PIPE_WIDTH),
         table_text(Table(_BEST, [*map(best_cells, shown)]), width),
@@ -168,18 +169,18 @@ def _exact_lines(v: View, width: int | None) -> list[str]:
     b, alpha = BITS.index(v.asked.bits), v.asked.alpha
     best, rows = float(v.grid.optimum_db[b, 0]), []
     stored = v.stored[0].stored if v.stored and v.stored[0] else None
-    for choice in RULES.values():
-        if choice.candidate is None:
-            n = v.grid.at(choice.name, 0)
+    for named in SWEPT.values():
+        if not named.takes_alpha:
+            n = v.grid.at(named.name, 0)
             numbers = (n.w_max[b, 0], n.scale[b, 0], n.clipped[b, 0], n.sqnr_db[b, 0])
         else:
-            if alpha is None or (choice.per_sample and v.exact.info.pooled_instead):
+            if alpha is None or (named.per_sample and v.exact.info.pooled_instead):
                 continue
-            r = v.exact.at(choice.name, alpha, v.asked.bits)
+            r = v.exact.at(named.name, alpha, v.asked.bits)
             numbers = (r.w_max.middle, r.scale, 1 - r.coverage.middle, r.sqnr_db.middle)
-        found = v.exact.alphas_of(choice.name, stored.scale, stored.bits) if stored else None
+        found = v.exact.alphas_of(named.name, stored.scale, stored.bits) if stored else None
         rows.append([
-            choice.name, alpha_text(alpha) if choice.candidate and alpha is not None else "",
+            named.name, alpha_text(alpha) if named.takes_alpha and alpha is not None else "",
             *map(_number, numbers[:2]), share(numbers[2]), decibels(numbers[3]),
             decibels(0.0 if best == numbers[3] else best - numbers[3]),
             "" if found is None else f"{found.low:.8f} .. {found.high:.8f}",
@@ -239,7 +240,7 @@ def _of_bits(v: View, i: int, b: int, best: int) -> Json:
     }
 
 
-def _stored(p: Placed | None) -> Json | None:
+def _stored(p: ScalePlace | None) -> Json | None:
     if p is None:
         return None
     return {

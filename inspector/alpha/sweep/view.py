@@ -10,18 +10,19 @@ from qinspect.inspector.alpha.sweep.alphas import on_grid
 from qinspect.inspector.alpha.sweep.best import Best, best
 from qinspect.inspector.alpha.sweep.build import at_alpha
 from qinspect.inspector.alpha.sweep.grid import Grid, Numbers
-from qinspect.inspector.alpha.sweep.kept import Opened
+from qinspect.inspector.alpha.sweep.grid_file import OpenedGrid
 from qinspect.inspector.alpha.sweep.one import ExactPoint
-from qinspect.inspector.alpha.sweep.placed import Placed, Stored, placed
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES
+from qinspect.inspector.alpha.sweep.rules import BITS
+from qinspect.inspector.alpha.sweep.stored_scales import ScalePlace, StoredScale, places_of
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import UnknownKey
+from qinspect.inspector.observers import RULES
 from qinspect.inspector.progress import Steps
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """rule: a name of RULES. alpha: None for a rule without one. bits: of the codes that are looked at first. points: a
+    """rule: a name of SWEPT. alpha: None for a rule without one. bits: of the codes that are looked at first. points: a
     glob over names, "" for all."""
 
     rule: str
@@ -40,7 +41,7 @@ class View:
     asked: Asked
     grid: Grid
     numbers: Numbers
-    stored: tuple[Placed | None, ...] | None
+    stored: tuple[ScalePlace | None, ...] | None
     best: Mapping[int, list[Best]]
     exact: ExactPoint | None
     checkpoint: str = ""
@@ -48,7 +49,7 @@ class View:
 
 
 def view(
-    calibration: Calibration, opened: Opened, asked: Asked, stored: Mapping[str, Stored] | None = None,
+    calibration: Calibration, opened: OpenedGrid, asked: Asked, stored: Mapping[str, StoredScale] | None = None,
     checkpoint: str = "", progress: Steps | None = None,
 ) -> View:  # fmt: skip
     """The answer. Raises UnknownKey where no point is called so, BrokenFile where tables are damaged."""
@@ -58,7 +59,7 @@ def view(
     lie = None
     if stored is not None:
         rule = asked.rule if asked.alpha is not None else "pooled"
-        lie = tuple(placed(grid, rule, stored))
+        lie = tuple(places_of(grid, rule, stored))
     return View(
         str(calibration.folder), calibration.recipe, asked, grid,
         _numbers(calibration, grid, asked, progress), lie, {b: best(grid, asked.rule, b, given) for b in BITS},
@@ -78,7 +79,7 @@ def chosen(calibration: Calibration, grid: Grid, glob: str) -> list[int]:
 
 
 def _numbers(calibration: Calibration, grid: Grid, asked: Asked, progress: Steps | None) -> Numbers:
-    if asked.alpha is None or RULES[asked.rule].candidate is None:
+    if asked.alpha is None or not RULES[asked.rule].takes_alpha:
         return grid.at(asked.rule, 0)
     at = on_grid(asked.alpha)
     if at is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from qinspect.inspector.alpha.sweep.placed import Placed
+from qinspect.inspector.alpha.sweep.stored_scales import ScalePlace
 
 
 def share(ratio: float) -> str:
@@ -26,7 +26,7 @@ def alpha_text(alpha: float) -> str:
     return f"{alpha:.9g}"
 
 
-def lies(p: Placed | None) -> str:
+def lies(p: ScalePlace | None) -> str:
     """Where a stored scale lies: one alpha, or the two between which it is; "" for none."""
     if p is None:
         return ""
@@ -43,7 +43,7 @@ def between(alphas: tuple[float, float]) -> str:
     return low if low == high else f"{low}..{high}"
 
 
-def lies_about(p: Placed | None) -> str:
+def lies_about(p: ScalePlace | None) -> str:
     """The same in little room."""
     return lies(p) if p is None or p.min_max or p.alphas is None else about(p.alphas)
 

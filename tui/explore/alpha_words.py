@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AlphaWords:
     """run: as it was named. The rest as on the command line; None: what the run did."""
 
     run: str
@@ -17,7 +17,7 @@ class Wanted:
     checkpoint: str | None = None
 
 
-def wanted_of(words: Sequence[str]) -> Wanted | None:
+def alpha_words_of(words: Sequence[str]) -> AlphaWords | None:
     """What the words after `alpha` want; None where only the command line can answer, or has to say what is wrong."""
     given: dict[str, str] = {}
     runs: list[str] = []
@@ -38,17 +38,19 @@ def wanted_of(words: Sequence[str]) -> Wanted | None:
     return _checked(runs[0], given)
 
 
-def _checked(run: str, given: dict[str, str]) -> Wanted | None:
-    from qinspect.inspector.alpha.sweep.rules import RULES
+def _checked(run: str, given: dict[str, str]) -> AlphaWords | None:
+    from qinspect.inspector.alpha.sweep.rules import SWEPT
+    from qinspect.inspector.observers import current
 
-    rule, bits = given.get("--rule"), given.get("--bits", "8")
+    rule = current(given["--rule"]) if "--rule" in given else None
+    bits = given.get("--bits", "8")
     try:
         alpha = float(given["--alpha"]) if "--alpha" in given else None
     except ValueError:
         return None
-    if (rule is not None and rule not in RULES) or bits not in ("8", "4"):
+    if (rule is not None and rule not in SWEPT) or bits not in ("8", "4"):
         return None
-    has_alpha = rule is None or RULES[rule].candidate is not None
+    has_alpha = rule is None or SWEPT[rule].takes_alpha
     if alpha is not None and not (has_alpha and 0.5 <= alpha <= 1):
         return None
-    return Wanted(run, alpha, rule, int(bits), given.get("--checkpoint"))
+    return AlphaWords(run, alpha, rule, int(bits), given.get("--checkpoint"))

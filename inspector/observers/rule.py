@@ -1,15 +1,14 @@
-"""How a scale comes out of distributions: a statistic of each sample, a reducer over samples, a map to the scale.
+"""A rule: a statistic of each sample, a reducer over samples, a map to the scale; and its inverse, from scale to alpha.
 
-Observers are replayed from stored tables, at any setting, without the model: what a rule gives is what the observer
-would have given on the same samples in the same order, to the bit where the arithmetic here is the observer's. Every
-rule prints itself in one notation, `statistic ∘ reducer ∘ map`.
+What a rule gives is what the observer would have given on the same samples in the same order, to the bit where the
+arithmetic here is the observer's. Every rule prints itself in one notation, `statistic ∘ reducer ∘ map`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +35,10 @@ Arithmetic = Literal["float32", "float16", "bfloat16"]
 Tables = Sequence[MagnitudeTable]
 """One table a sample, in the order in which the observer saw them."""
 
+CLAMP = 1e-6
+"""No rule makes a smaller scale, whatever the dtype of the values: Quamba's observers divide, cast to float32, and only
+then clamp."""
+
 ROOM_ULPS = 4
 """How far from monotone in alpha a float32 moving average of quantiles can be, in float32 steps."""
 
@@ -52,6 +55,10 @@ class Absmax:
             raise ValueError("there is no largest of no values")
         return np.asarray(np.maximum(np.float32(table.absmax), np.float32(self.floor)))
 
+    def at(self, _alpha: float, _bits: int) -> Absmax:
+        """The same: it depends on neither."""
+        return self
+
     def __str__(self) -> str:
         return f"absmax(|x|, clamp {_short(self.floor)})" if self.floor else "absmax(|x|)"
 
@@ -66,6 +73,10 @@ class Quantile:
     def __call__(self, table: MagnitudeTable) -> Floats:
         """float32 scalar. Raises ValueError for a table that is empty or not exact."""
         return table.quantile(self.alpha, self.rank).astype(np.float32)
+
+    def at(self, alpha: float, _bits: int) -> Quantile:
+        """With another alpha."""
+        return replace(self, alpha=alpha)
 
     def __str__(self) -> str:
         return f"quantile(|x|, {self.alpha!r}, linear{'' if self.rank == 'float32' else f', {self.rank} rank'})"
@@ -82,6 +93,10 @@ class MseOptimal:
         """float32 scalar, nan where there is no value but 0."""
         return np.asarray(mse_optimal_scale(table, self.bits, self.rounding).w_max, np.float32)
 
+    def at(self, _alpha: float, bits: int) -> MseOptimal:
+        """For codes of other bits."""
+        return replace(self, bits=bits)
+
     def __str__(self) -> str:
         return f"mse(|x|, {self.bits} bits, {self.rounding})"
 
@@ -96,6 +111,10 @@ class EntropyOptimal:
     def __call__(self, table: MagnitudeTable) -> Floats:
         """float32 scalar, nan where there is no value but 0."""
         return np.asarray(entropy_optimal_scale(table, self.bits, self.bins).w_max, np.float32)
+
+    def at(self, _alpha: float, bits: int) -> EntropyOptimal:
+        """For codes of other bits."""
+        return replace(self, bits=bits)
 
     def __str__(self) -> str:
         return f"entropy(|x|, {self.bits} bits, {self.bins} bins)"
@@ -138,14 +157,19 @@ def _reduce(reducer: Reducer, values: Sequence[Floats]) -> Floats:
 class Rule:
     """A symmetric scale: w_max of the samples, divided by 2^(bits-1) - 1, at least `clamp`.
 
-    arithmetic: the dtype of w_max and of the division; the result is float32 and then clamped.
+    arithmetic: the dtype of w_max and of the division; the result is float32 and then clamped, at `CLAMP` unless a
+    caller has a reason.
     """
 
     statistic: Statistic
     reducer: Reducer
     bits: int = 8
-    clamp: float = 1e-6
+    clamp: float = CLAMP
     arithmetic: Arithmetic = "float32"
+
+    def at(self, alpha: float, bits: int) -> Rule:
+        """With another alpha, where it has one, and for codes of other bits."""
+        return replace(self, statistic=self.statistic.at(alpha, bits), bits=bits)
 
     def w_max(self, samples: Tables) -> float:
         """The range that the samples give. Raises ValueError where there is no sample, or one without an answer."""
@@ -236,31 +260,12 @@ class Rule:
         return f"{self.statistic} ∘ {self.reducer} ∘ map(w_max/{(1 << (self.bits - 1)) - 1}{where}{clamp})"
 
 
-def quamba_percentile(alpha: float, sigma: float = 0.01) -> Rule:
-    """Quamba's PerTensorPercentileObserver: a moving average of per-sample quantiles, in float32."""
-    return Rule(Quantile(alpha), Ema(sigma))
-
-
-def quamba_absmax(arithmetic: Arithmetic) -> Rule:
-    """Quamba's PerTensorMinmaxObserver and, on the tables of a group, its grouped ones: a running maximum, at least
-    1e-5, in the dtype of the activation."""
-    return Rule(Absmax(1e-5), "max", arithmetic=arithmetic)
-
-
-def grouped(rule: Rule, groups: Sequence[Tables]) -> NDArray[np.float32]:
-    """float32[G]: the rule on each group by itself. groups[g]: the tables of group g, one a sample."""
-    return np.array([rule.scale(samples) for samples in groups], np.float32)
-
-
-def group_tables(x: Any, n_groups: int, dtype: str | None = None) -> list[MagnitudeTable]:
-    """A table for each of `n_groups` equal blocks of the last axis of one sample.
-
-    x, dtype: as MagnitudeTable.of takes them. Raises ValueError where the axis does not divide.
-    """
-    array = np.asarray(x)
-    if not array.ndim or n_groups < 1 or array.shape[-1] % n_groups:
-        raise ValueError(f"the last axis of {array.shape} does not divide into {n_groups} groups")
-    return [MagnitudeTable.of(block, dtype) for block in np.split(array, n_groups, axis=-1)]
+def arithmetic_of(dtype: str) -> Arithmetic:
+    """That of values of this dtype. Raises ValueError for one that no observer computes in."""
+    found: Arithmetic | None = next((a for a in get_args(Arithmetic) if a == dtype), None)
+    if found is None:
+        raise ValueError(f"no observer computes in {dtype}")
+    return found
 
 
 def _short(value: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qinspect.inspector.alpha.recover.findings import bits_of, refuse_another_model
+from qinspect.inspector.alpha.recover.answers import bits_of, refuse_another_model
 from qinspect.inspector.alpha.sweep.grid import Grid
 from qinspect.inspector.alpha.sweep.rules import BITS
 from qinspect.inspector.calibration.stored import Calibration
@@ -16,7 +16,7 @@ from qinspect.inspector.formats import Format, Kind, ScaleRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredScale:
     """The scale that a checkpoint has for a point. key: where. bits: of the codes. can_vary: whether alpha may reach
     it, by its format; None where that does not say."""
 
@@ -27,17 +27,17 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ScalePlace:
     """Where a stored scale lies. alphas: those of the grid that give it, or the two between which it lies; None beyond
     the ends. beyond: `above 1`, `below 0.5`, or "" within. min_max: the largest |x| of the run gives it, to the bit."""
 
-    stored: Stored
+    stored: StoredScale
     alphas: tuple[float, float] | None
     beyond: str
     min_max: bool
 
 
-def stored_scales(calibration: Calibration, fmt: Format) -> dict[str, Stored]:
+def stored_scales(calibration: Calibration, fmt: Format) -> dict[str, StoredScale]:
     """By the name of the point: scales of activations that are one positive number. Raises as
     `refuse_another_model`."""
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
@@ -46,7 +46,7 @@ def stored_scales(calibration: Calibration, fmt: Format) -> dict[str, Stored]:
     for r in records:
         scale = _one_number(fmt, r) if r.role in calibration.points else None
         if scale is not None:
-            found[r.role] = Stored(r.key, scale, bits_of(r), r.alpha_sensitive)
+            found[r.role] = StoredScale(r.key, scale, bits_of(r), r.alpha_sensitive)
     return found
 
 
@@ -60,20 +60,20 @@ def _one_number(fmt: Format, record: ScaleRecord) -> float | None:
     return value if np.isfinite(value) and value > 0 else None
 
 
-def placed(grid: Grid, rule: str, stored: Mapping[str, Stored]) -> list[Placed | None]:
+def places_of(grid: Grid, rule: str, stored: Mapping[str, StoredScale]) -> list[ScalePlace | None]:
     """Of each point of the grid. For a rule with an alpha."""
-    return [_placed(grid, rule, i, stored.get(name)) for i, name in enumerate(grid.names)]
+    return [_place_of(grid, rule, i, stored.get(name)) for i, name in enumerate(grid.names)]
 
 
-def _placed(grid: Grid, rule: str, point: int, stored: Stored | None) -> Placed | None:
+def _place_of(grid: Grid, rule: str, point: int, stored: StoredScale | None) -> ScalePlace | None:
     if stored is None:
         return None
     found, ends = grid.bracket(rule, point, stored.scale, stored.bits), grid.ends(rule, point, stored.bits)
     beyond = "" if found is not None or ends is None else "above 1" if stored.scale > ends[1] else "below 0.5"
-    return Placed(stored, found, beyond, _is_min_max(grid, point, stored))
+    return ScalePlace(stored, found, beyond, _is_min_max(grid, point, stored))
 
 
-def _is_min_max(grid: Grid, point: int, stored: Stored) -> bool:
+def _is_min_max(grid: Grid, point: int, stored: StoredScale) -> bool:
     if stored.bits not in BITS:
         return False
     largest = grid.at("absmax", 0).scale[BITS.index(stored.bits), point]

@@ -17,7 +17,7 @@ import numpy as np
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS
 from qinspect.inspector.alpha.sweep.build import build
 from qinspect.inspector.alpha.sweep.grid import Grid, PointInfo
-from qinspect.inspector.alpha.sweep.rules import BITS, RULES, WITH_ALPHA, WITHOUT
+from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT, WITH_ALPHA, WITHOUT
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.whole_file import replacing
@@ -29,7 +29,7 @@ _ARRAYS = ("alphas", "rows", "w_max", "beyond", "clipped", "sqnr_db", "fixed")
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenedGrid:
     """grid. was_kept: it was read, not computed. problem: why it could not be stored, "" where it was."""
 
     grid: Grid
@@ -37,24 +37,24 @@ class Opened:
     problem: str = ""
 
 
-def opened(calibration: Calibration, progress: Steps | None = None) -> Opened:
+def opened(calibration: Calibration, progress: Steps | None = None) -> OpenedGrid:
     """The grid: read from the run's folder, else computed and stored there. Raises BrokenFile where tables are
     damaged."""
     path, mark = calibration.folder / FILE, fingerprint(calibration)
     found = read(path, mark)
     if found is not None:
-        return Opened(found, True)
+        return OpenedGrid(found, True)
     grid = build(calibration, progress)
     try:
         write(path, grid, mark)
     except OSError as e:  # somebody else's run, or a full disk: it is only slower the next time
-        return Opened(grid, False, f"{path} cannot be written: {e.strerror or e}")
-    return Opened(grid, False)
+        return OpenedGrid(grid, False, f"{path} cannot be written: {e.strerror or e}")
+    return OpenedGrid(grid, False)
 
 
 def fingerprint(calibration: Calibration) -> str:
     """Of all that decides the grid: tables, points, alphas, rules."""
-    rules = [str(c.at(0.5, bits)) for c in RULES.values() for bits in BITS]
+    rules = [str(c.at(bits=bits)) for c in SWEPT.values() for bits in BITS]
     points = [[p.name, p.dtype, p.rotated] for p in calibration.points.values()]
     parts = json.dumps([VERSION, ALPHAS, rules, calibration.recipe, points, calibration.fingerprint()])
     return sha256(parts.encode()).hexdigest()

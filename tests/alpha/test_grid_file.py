@@ -16,9 +16,9 @@ import pytest
 import whence_cases as cases
 from numpy.testing import assert_array_equal
 
-from qinspect.inspector.alpha.sweep import kept
+from qinspect.inspector.alpha.sweep import grid_file
 from qinspect.inspector.alpha.sweep.grid import Grid
-from qinspect.inspector.alpha.sweep.kept import FILE, fingerprint, opened, read
+from qinspect.inspector.alpha.sweep.grid_file import FILE, fingerprint, opened, read
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import BrokenFile
 
@@ -32,7 +32,7 @@ def calibration(tmp_path: Path) -> Calibration:
 
 def same(a: Grid, b: Grid) -> None:
     assert a.points == b.points
-    for name in kept._ARRAYS:
+    for name in grid_file._ARRAYS:
         assert_array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -61,7 +61,7 @@ def test_of_another_recipe_or_version_it_is_made_anew(
     calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(calibration)
-    monkeypatch.setattr(kept, "VERSION", kept.VERSION + 1)
+    monkeypatch.setattr(grid_file, "VERSION", grid_file.VERSION + 1)
     assert not opened(calibration).was_kept
     calibration.recipe = "minmax"
     assert not opened(calibration).was_kept
@@ -116,7 +116,7 @@ def test_what_has_the_right_mark_may_still_be_no_grid(
     grid = opened(calibration).grid
     path, mark = calibration.folder / FILE, fingerprint(calibration)
     own = {"mark": np.array(mark), "points": np.array(json.dumps([asdict(p) for p in grid.points]))}
-    whole = own | {name: getattr(grid, name) for name in kept._ARRAYS}
+    whole = own | {name: getattr(grid, name) for name in grid_file._ARRAYS}
     np.savez(path, **whole)
     assert read(path, mark) is not None
     np.savez(path, **(whole | change(grid)))
@@ -128,7 +128,7 @@ def test_what_has_the_right_mark_may_still_be_no_grid(
 def test_arrays_that_do_not_belong_together_are_not_believed(calibration: Calibration) -> None:
     grid = opened(calibration).grid
     path, mark = calibration.folder / FILE, fingerprint(calibration)
-    arrays = {name: getattr(grid, name) for name in kept._ARRAYS}
+    arrays = {name: getattr(grid, name) for name in grid_file._ARRAYS}
     for name, wrong in {
         "rows": arrays["rows"] + 1000,
         "w_max": arrays["w_max"][:, :-1],
@@ -136,7 +136,7 @@ def test_arrays_that_do_not_belong_together_are_not_believed(calibration: Calibr
         "fixed": arrays["fixed"][..., :-1],
         "alphas": arrays["alphas"][:-1],
     }.items():
-        kept.write(path, Grid(grid.points, **(arrays | {name: wrong})), mark)
+        grid_file.write(path, Grid(grid.points, **(arrays | {name: wrong})), mark)
         assert read(path, mark) is None
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk_is_no_failure(calibration: Calibration, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept, "write", full)
+    monkeypatch.setattr(grid_file, "write", full)
     found = opened(calibration)
     assert found.problem == f"{calibration.folder / FILE} cannot be written: No space left on device"
     assert len(found.grid.points) == 2

@@ -1,4 +1,4 @@
-"""What the findings mean, with the evidence, and what to do next. docs/whence.md lists every verdict."""
+"""What the answers mean, with the evidence, and what to do next. docs/whence.md lists every kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qinspect.inspector.alpha.recover.agreement import Agreement, Interval
-from qinspect.inspector.alpha.recover.findings import TOLERANCES, Findings, RuleFinding
+from qinspect.inspector.alpha.recover.answers import TOLERANCES, Answers, RuleAnswer
 from qinspect.inspector.alpha.recover.spread import COVERAGE
 from qinspect.inspector.text import magnitude, some
 
@@ -18,7 +18,7 @@ tell alphas apart that anybody would choose between."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Recovery:
     """kind: stable. text: one sentence or two. rule: name of the rule that it is about. interval: of alpha.
     tolerance: relative, at which the rule fits, None where chance was needed. wide: the interval says little.
     evidence: sentences. cure: what to do next."""
@@ -33,14 +33,14 @@ class Verdict:
     cure: str = ""
 
 
-def verdict_of(f: Findings) -> Verdict:
-    """The one verdict of what was found."""
+def recovery_of(f: Answers) -> Recovery:
+    """What the answers amount to."""
     evidence = tuple(_evidence(f))
     if not f.points:
-        return Verdict("no-alpha", _without_alpha(f), evidence=evidence, cure=_NO_ALPHA_CURE)
+        return Recovery("no-alpha", _without_alpha(f), evidence=evidence, cure=_NO_ALPHA_CURE)
     if all(p.min_max for p in f.points):
         text = f"The largest |x| of the run is the scale of all {_scales(len(f.points))} that could depend on alpha."
-        return Verdict("min-max", f"{text} No percentile was used.", evidence=evidence, cure=_MIN_MAX_CURE)
+        return Recovery("min-max", f"{text} No percentile was used.", evidence=evidence, cure=_MIN_MAX_CURE)
     fitting = [r for r in f.rules if r.level is not None and r.n_points == len(f.points)]
     best = [r for r in fitting if r.level == fitting[0].level]
     if best:
@@ -64,27 +64,27 @@ def off(tolerance: float) -> str:
     return f"within {100 * tolerance:g} %" if tolerance else "exactly"
 
 
-def _fits(f: Findings, best: list[RuleFinding], evidence: tuple[str, ...]) -> Verdict:
+def _fits(f: Answers, best: list[RuleAnswer], evidence: tuple[str, ...]) -> Recovery:
     rule, n = best[0], len(f.points)
     level = rule.level or 0
     interval = _interval(rule.within[level])
-    names = " and ".join(r.candidate.name for r in best)
+    names = " and ".join(r.named.name for r in best)
     if len(best) > 1:
-        each = "; ".join(f"{r.candidate.name}: {bounds(_interval(r.within[level]))}" for r in best)
+        each = "; ".join(f"{r.named.name}: {bounds(_interval(r.within[level]))}" for r in best)
         one = " One scale alone refutes no rule." if n == 1 else ""
         text = f"Several rules give {_all(n)} {off(TOLERANCES[level])}: {each}.{one}"
         cure = "Choose by how the checkpoint was made, or ask a run of more and longer samples."
         wide = any(is_wide(_interval(r.within[level])) for r in best)
         text += _WIDE if wide else ""
-        return Verdict("ambiguous", text, names, interval, TOLERANCES[level], wide, evidence, cure)
+        return Recovery("ambiguous", text, names, interval, TOLERANCES[level], wide, evidence, cure)
     text = f"alpha {bounds(interval)}: the rule {names} gives {_all(n)} {off(TOLERANCES[level])}."
     wide = is_wide(interval)
     if wide:
         text += _WIDE
-    return Verdict("recovered", text, names, interval, TOLERANCES[level], wide, evidence, _WIDE_CURE if wide else "")
+    return Recovery("recovered", text, names, interval, TOLERANCES[level], wide, evidence, _WIDE_CURE if wide else "")
 
 
-def _most(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
+def _most(f: Answers, evidence: tuple[str, ...]) -> Recovery | None:
     """A rule and an alpha that most points agree on, at least two of them more than not."""
     for level, tolerance in enumerate(TOLERANCES):
         rule = max(f.rules, key=lambda r: r.within[level].n_agreeing)
@@ -93,17 +93,17 @@ def _most(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
             continue
         others = ", ".join(a.dissent[:3]) + (f" and {len(a.dissent) - 3} more" if len(a.dissent) > 3 else "")
         text = (
-            f"alpha {bounds(a.interval)}: the rule {rule.candidate.name} gives {a.n_agreeing} of {len(f.points)} "
+            f"alpha {bounds(a.interval)}: the rule {rule.named.name} gives {a.n_agreeing} of {len(f.points)} "
             f"scales {off(tolerance)}; {others} {'is' if len(a.dissent) == 1 else 'are'} of another origin."
         )
         cure = "`qinspect show CHECKPOINT ROLE` shows where the others are stored, and their copies."
-        return Verdict(
-            "most-points", text, rule.candidate.name, a.interval, tolerance, is_wide(a.interval), evidence, cure
+        return Recovery(
+            "most-points", text, rule.named.name, a.interval, tolerance, is_wide(a.interval), evidence, cure
         )
     return None
 
 
-def _by_chance(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
+def _by_chance(f: Answers, evidence: tuple[str, ...]) -> Recovery | None:
     """Another order where the data are the same, other data where they are not, or not known to be."""
     ways: tuple[tuple[Literal["order", "data"], Kind, bool, str, str], ...] = (
         ("order", "other-order", f.same_data is not False, _OTHER_ORDER, _ORDER_CURE),
@@ -114,36 +114,36 @@ def _by_chance(f: Findings, evidence: tuple[str, ...]) -> Verdict | None:
             rule, interval = found
             wide = is_wide(interval)
             text = says.format(alpha=f"alpha {bounds(interval)} ({_SURE})", all=_all(len(f.points)), rule=rule)
-            return Verdict(kind, text + (_WIDE if wide else ""), rule, interval, None, wide, evidence, cure)
+            return Recovery(kind, text + (_WIDE if wide else ""), rule, interval, None, wide, evidence, cure)
     return None
 
 
-def _chance(f: Findings, which: Literal["order", "data"]) -> tuple[str, Interval] | None:
+def _chance(f: Answers, which: Literal["order", "data"]) -> tuple[str, Interval] | None:
     """The rule whose points all remain, Quamba's first; else the one whose interval is narrowest."""
     found = []
     for r in f.rules:
         a = r.order if which == "order" else r.data
         if a is not None and a.unanimous and a.n_points == len(f.points) and a.interval is not None:
-            found.append((not r.candidate.depends_on_order, a.interval.width, r.candidate.name, a.interval))
+            found.append((not r.named.depends_on_order, a.interval.width, r.named.name, a.interval))
     best = min(found, key=lambda x: x[:3], default=None)
     return None if best is None else (best[2], best[3])
 
 
-def _nothing(f: Findings, evidence: tuple[str, ...]) -> Verdict:
+def _nothing(f: Answers, evidence: tuple[str, ...]) -> Recovery:
     rule = f.rules[0] if f.rules else None
     text = f"No rule fits: no alpha gives {_all(len(f.points))}"
     if rule is not None:
         a = rule.within[-1]
-        text += f"; {rule.candidate.name} comes closest, with {a.n_agreeing} of {a.n_points} {off(TOLERANCES[-1])}"
+        text += f"; {rule.named.name} comes closest, with {a.n_agreeing} of {a.n_points} {off(TOLERANCES[-1])}"
     unknown = f.rules and all(r.data is None for r in f.rules)
     text += ". Whether other samples explain it cannot be known: no table of each sample was kept." if unknown else "."
     if not unknown and f.same_data is True:
         text += " Other samples do not explain it: scales without alpha are those of the run."
-    return Verdict("no-rule", text, evidence=evidence, cure=_PER_SAMPLE if unknown else _NO_RULE_CURE)
+    return Recovery("no-rule", text, evidence=evidence, cure=_PER_SAMPLE if unknown else _NO_RULE_CURE)
 
 
-def _evidence(f: Findings) -> list[str]:
-    """Sentences that the verdict rests on."""
+def _evidence(f: Answers) -> list[str]:
+    """Sentences that the conclusion rests on."""
     said = []
     if f.references:
         equal = sum(r.equal for r in f.references)
@@ -164,17 +164,17 @@ def _evidence(f: Findings) -> list[str]:
             for a, what in ((r.order, "the samples had another order"), (r.data, "the samples were others")):
                 if a is not None:
                     left = "no alpha remains" if not a.unanimous else f"alpha {bounds(_interval(a))} remains"
-                    said.append(f"If {what}, {left} for {r.candidate.name} ({_SURE}).")
+                    said.append(f"If {what}, {left} for {r.named.name} ({_SURE}).")
     said += [f"{_scales(len(u.roles))} not asked: {u.why}." for u in f.unasked]
     return said
 
 
-def _refuted(rule: RuleFinding) -> str:
+def _refuted(rule: RuleAnswer) -> str:
     a = rule.within[-1]
-    return f"{rule.candidate.name} at {len(a.dissent)} of {a.n_points} points"
+    return f"{rule.named.name} at {len(a.dissent)} of {a.n_points} points"
 
 
-def _without_alpha(f: Findings) -> str:
+def _without_alpha(f: Answers) -> str:
     if not f.n_activations:
         return "The checkpoint has no scale of an activation: alpha made nothing in it."
     min_max = len(f.references) + sum(len(u.roles) for u in f.unasked if u.why.endswith("no alpha"))

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinspect.inspector.alpha.recover.agreement import Agreement, Interval, agree, hull
-from qinspect.inspector.alpha.recover.candidates import CANDIDATES, Candidate
 from qinspect.inspector.alpha.recover.spread import Spread
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
 from qinspect.inspector.noise.draws import Draws
-from qinspect.inspector.observers import Absmax, Rule, quamba_absmax
+from qinspect.inspector.observers import RULES, NamedRule, Rule
+from qinspect.inspector.observers.registry import WITH_ALPHA
 from qinspect.inspector.progress import Steps
 
 TOLERANCES = (0.0, 1e-4, 2e-3)
@@ -47,7 +47,7 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class PointFinding:
+class PointAnswer:
     """A scale that a percentile may have made. min_max: the largest |x| of the run gives it. fits: by rule, those that
     the tables can answer for. n_samples: tables of samples, 0 where they were not kept apart."""
 
@@ -60,11 +60,11 @@ class PointFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleFinding:
+class RuleAnswer:
     """What one rule says of all points that can be asked. within: at each of TOLERANCES. order, data: None where they
     were not asked."""
 
-    candidate: Candidate
+    named: NamedRule
     within: tuple[Agreement, ...]
     order: Agreement | None = None
     data: Agreement | None = None
@@ -109,7 +109,7 @@ class Unasked:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Answers:
     """Everything that is known of a checkpoint's scales. rules: the best first, only those that some point can answer
     for. n_activations: scales of activations in the file."""
 
@@ -118,8 +118,8 @@ class Findings:
     calibration: str
     recipe: str
     n_activations: int
-    points: tuple[PointFinding, ...]
-    rules: tuple[RuleFinding, ...]
+    points: tuple[PointAnswer, ...]
+    rules: tuple[RuleAnswer, ...]
     references: tuple[Reference, ...]
     unasked: tuple[Unasked, ...]
 
@@ -145,11 +145,11 @@ class _Asked:
         """The range that the scale is of."""
         return self.stored * ((1 << (self.bits - 1)) - 1)
 
-    def can_use(self, candidate: Candidate) -> bool:
-        return candidate.can_use(self.tables, self.kept_apart)
+    def can_use(self, named: NamedRule) -> bool:
+        return named.can_use(self.tables, self.kept_apart)
 
 
-def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True) -> Findings:
+def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True) -> Answers:
     """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
 
     Raises as `refuse_another_model`, BrokenFile where tables are damaged.
@@ -160,16 +160,16 @@ def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None,
     for i, a in enumerate(asked):
         if progress:
             progress(i, len(asked))
-        fits[a.record.role] = {c.name: _fit(c, a) for c in CANDIDATES if a.can_use(c)}
+        fits[a.record.role] = {c.name: _fit(c, a) for c in WITH_ALPHA if a.can_use(c)}
     rules = _with_chance(asked, fits, _rules(fits)) if chance else _rules(fits)
     points = (
-        PointFinding(
+        PointAnswer(
             a.record.role, a.record.key, a.stored, len(a.tables) if a.kept_apart else 0,
             _is_min_max(calibration, a), fits[a.record.role],
         )
         for a in asked
     )  # fmt: skip
-    return Findings(
+    return Answers(
         str(fmt.checkpoint.path), fmt.description, str(calibration.folder), calibration.recipe, len(records),
         tuple(points), tuple(rules), tuple(references), tuple(Unasked(w, tuple(r)) for w, r in unasked.items()),
     )  # fmt: skip
@@ -238,16 +238,13 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
 
 
 def _min_max(calibration: Calibration, role: str, bits: int) -> Rule:
-    dtype = calibration.point(role).dtype
-    rule = quamba_absmax(dtype)  # type: ignore[arg-type]
-    return Rule(rule.statistic, rule.reducer, bits, rule.clamp, rule.arithmetic)
+    return RULES["absmax"].at(bits=bits, dtype=calibration.point(role).dtype)
 
 
 def _is_min_max(calibration: Calibration, asked: _Asked) -> bool:
     """Whether the largest |x| gives the scale, in the arithmetic of the point or in float32."""
     pooled = [calibration.pooled(asked.record.role)]
-    in_float32 = Rule(Absmax(1e-5), "max", asked.bits)
-    rules = (_min_max(calibration, asked.record.role, asked.bits), in_float32)
+    rules = (_min_max(calibration, asked.record.role, asked.bits), RULES["absmax"].at(bits=asked.bits))
     return any(np.float32(rule.scale(pooled)) == np.float32(asked.stored) for rule in rules)
 
 
@@ -257,31 +254,31 @@ def bits_of(record: ScaleRecord) -> int:
     return int(found[1]) if found and 2 <= int(found[1]) <= 16 else 8
 
 
-def _fit(candidate: Candidate, asked: _Asked) -> Fit:
-    tables = (asked.pooled,) if candidate.is_pooled else asked.tables
-    found = candidate.alphas(tables, asked.stored, asked.bits, TOLERANCES)
+def _fit(named: NamedRule, asked: _Asked) -> Fit:
+    tables = asked.tables if named.per_sample else (asked.pooled,)
+    found = named.alphas(tables, asked.stored, asked.bits, TOLERANCES)
     return Fit(tuple(None if i is None else Interval(i.low, i.high) for i in found))
 
 
-def _rules(fits: Mapping[str, Mapping[str, Fit]]) -> list[RuleFinding]:
+def _rules(fits: Mapping[str, Mapping[str, Fit]]) -> list[RuleAnswer]:
     """Each rule that some point can answer for, the best first."""
     found = []
-    for c in CANDIDATES:
+    for c in WITH_ALPHA:
         of_rule = {role: by_rule[c.name] for role, by_rule in fits.items() if c.name in by_rule}
         if of_rule:
             of_tolerances = range(len(TOLERANCES))
             within = tuple(agree({role: f.within[i] for role, f in of_rule.items()}) for i in of_tolerances)
-            found.append(RuleFinding(c, within))
+            found.append(RuleAnswer(c, within))
     return sorted(found, key=_merit)
 
 
-def _merit(rule: RuleFinding) -> tuple[int, int, int]:
+def _merit(rule: RuleAnswer) -> tuple[int, int, int]:
     """Small for a rule that fits closely, then for one that fits at many points."""
     level = len(TOLERANCES) if rule.level is None else rule.level
     return level, -rule.within[-1].n_agreeing, -rule.n_points
 
 
-def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: list[RuleFinding]) -> list[RuleFinding]:
+def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: list[RuleAnswer]) -> list[RuleAnswer]:
     """The rules, and the fits, with what another order and other samples leave."""
     apart = [a for a in asked if a.kept_apart and len(a.tables) > 1]
     draws = {n: Draws(n) for n in {len(a.tables) for a in apart}}
@@ -289,18 +286,18 @@ def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: li
         spread = Spread(a.tables, draws[len(a.tables)], len(apart))
         by_rule = fits[a.record.role]
         for r in rules:
-            fit = by_rule.get(r.candidate.name)
+            fit = by_rule.get(r.named.name)
             if fit is not None:
-                order, data = spread.of_order(r.candidate, a.w_max), spread.of_data(r.candidate, a.w_max)
-                by_rule[r.candidate.name] = Fit(fit.within, order, hull(order, data))
+                order, data = spread.of_order(r.named, a.w_max), spread.of_data(r.named, a.w_max)
+                by_rule[r.named.name] = Fit(fit.within, order, hull(order, data))
     found = []
     for r in rules:
-        of_rule = {a.record.role: fits[a.record.role].get(r.candidate.name) for a in apart}
+        of_rule = {a.record.role: fits[a.record.role].get(r.named.name) for a in apart}
         orders = {role: f.order for role, f in of_rule.items() if f}
         others = {role: f.data for role, f in of_rule.items() if f}
         found.append(
-            RuleFinding(
-                r.candidate, r.within, agree(orders) if orders and r.candidate.depends_on_order else None,
+            RuleAnswer(
+                r.named, r.within, agree(orders) if orders and r.named.depends_on_order else None,
                 agree(others) if others else None,
             )
         )  # fmt: skip
