@@ -1,7 +1,8 @@
-"""One type for everything that is noticed: why two models differ, what a log shows, what a check found, what is odd.
+"""One type for what is noticed by a rule: why two models differ, what a log shows, what a check found.
 
-Whoever notices makes it, with the rule's name; reports, screens and `--json` show it in their own words' places. A
-rule's name is stable, and documented: `docs/verdicts.md` and `docs/logs.md` list those of their subjects.
+Whoever notices it names the rule; reports and screens show the text, `--json` the parts. A rule's name is stable and
+documented: docs/verdicts.md and docs/logs.md list those of their subjects. What no rule stands behind, a note of how a
+file was opened, is a sentence (`Checkpoint.notes`, `Format.notes`).
 
 `next` and `cure` are two things. A `cure` is an error's (`inspector/errors.py`): what was asked failed, and the cure
 makes it possible. `next` is a finding's: nothing failed, and it says what is worth doing now that this is known.

@@ -76,6 +76,8 @@ class Calibration:
         self.record = _read(self.path)
         try:
             made = msgspec.convert(self.record, _Record)
+        except UnicodeError as e:  # half a surrogate pair where something else should be
+            raise self._broken("holds a text that is not valid Unicode") from e
         except msgspec.ValidationError as e:
             what, _, key = str(e).partition(" - at `$")
             raise self._broken(

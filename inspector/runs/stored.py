@@ -131,7 +131,7 @@ def fields_of(kind: type, content: Mapping[str, Any], file: str) -> tuple[dict[s
             continue
         try:
             found[key] = msgspec.convert(value, wanted)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeError):  # half a surrogate pair where a number should be
             problems.append(wrong(content, key, expected, file))
     return found, tuple(problems)
 
