@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from qinspect.inspector.checkpoint.columns import Entries
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.errors import QinspectError, UnknownKey
@@ -19,7 +20,7 @@ class Checkpoint:
     """An opened model.
 
     path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. entries: name to
-    Tensor or Value, in file order. config: parsed config.json and its like, {} where there is none. metadata: the
+    Tensor or Value, in file order; a Tensor may be made when it is looked at. config: parsed config.json and its like, {} where there is none. metadata: the
     safetensors `__metadata__` of all shards.
     """
 
@@ -28,7 +29,7 @@ class Checkpoint:
         path: Path,
         kind: str,
         files: list[File],
-        entries: dict[str, Entry],
+        entries: Entries,
         config: Mapping[str, Any],
         metadata: Mapping[str, str],
         notes: tuple[str, ...] = (),
@@ -103,10 +104,14 @@ class Checkpoint:
     @cached_property
     def nbytes(self) -> int:
         """Bytes of all tensors, counting each tied tensor once."""
+        if self.entries.columnar:  # of which no two share bytes
+            return sum(sum(block.bytes_of_forms()) for block in self.entries.blocks)
         return sum({t.location: t.nbytes for t in self.tensors()}.values())
 
     def tied(self) -> list[list[str]]:
         """Groups of names that are the same stored tensor."""
+        if self.entries.columnar:
+            return []
         groups: dict[tuple[object, ...], list[str]] = {}
         for t in self.tensors():
             if t.nbytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.beside import looks_like_pickle, not_opened
 from qinspect.inspector.checkpoint.checkpoint import Checkpoint
+from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.folder import USUAL_NAMES, Choice, choose
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
@@ -112,7 +113,7 @@ def _open_distributed(metadata: Path) -> Checkpoint:
     config, notes = read_config(metadata.parent)
     if others:
         notes = (f"not listed: {some(others, 'object')} other than tensors", *notes)
-    return Checkpoint(metadata.parent, "torch distributed", [file, *pieces], entries, config, {}, notes)
+    return Checkpoint(metadata.parent, "torch distributed", [file, *pieces], Entries(entries), config, {}, notes)
 
 
 def _missing(choice: Choice) -> list[str]:
@@ -152,7 +153,7 @@ def _open_index(index: Path, beside: Sequence[Path], progress: Progress | None, 
 def _open_files(
     path: Path, paths: list[Path], config_folder: Path, progress: Progress | None, arrived: Arrived | None
 ) -> Checkpoint:
-    entries: dict[str, Entry] = {}
+    entries = Entries()
     metadata: dict[str, str] = {}
     files: list[File] = []
     kind = ""
@@ -165,12 +166,8 @@ def _open_files(
         files.append(file)
         kind, found, more = _read_one(file)
         metadata.update(more)
-        if not entries:
-            entries = found
-            continue
-        twice = entries.keys() & found.keys()
-        if twice:
-            name = min(twice)
+        name = entries.first_shared(found)
+        if name is not None:
             raise BrokenFile(
                 "the tensor is in two files",
                 file=p,
@@ -179,14 +176,14 @@ def _open_files(
                 found=f"it also in {entries[name].file.path.name}",
                 cure="Remove the file that does not belong, or name the right one.",
             )
-        entries.update(found)
+        entries.add(found)
     if progress:
         progress(len(paths), len(paths))
     config, notes = read_config(config_folder)
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
+def _read_one(file: File) -> tuple[str, Columns | dict[str, Entry], dict[str, str]]:
     """(kind, entries, metadata), told by the first bytes; the name decides only where they do not."""
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")
@@ -196,7 +193,7 @@ def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
     # Before the pickles: a header of 640 bytes begins as a pickle of protocol 2 does, 80 02.
     if looks_like_safetensors(head, file.size):
         tensors, metadata = read_header(file)
-        return "safetensors", dict(tensors), metadata
+        return "safetensors", tensors, metadata
     if looks_like_pickle(head) or is_old_pickle(file):
         return kind_of_pickle(head), read_legacy(file), {}
     from qinspect.inspector.checkpoint.kinds import foreign_kind
@@ -205,7 +202,7 @@ def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
         raise kind.error(file.path)
     if file.path.suffix == ".safetensors":  # the header may begin with spaces
         tensors, metadata = read_header(file)
-        return "safetensors", dict(tensors), metadata
+        return "safetensors", tensors, metadata
     raise _unknown(file, head)
 
 

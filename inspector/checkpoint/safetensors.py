@@ -14,17 +14,20 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from qinspect.inspector.checkpoint.columns import Columns
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.json_file import json_type
-from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, Tensor
+from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE, Tensor
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief, dims
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 
-_MAX_SIZE = (1 << 64) - 1
+LARGE_HEADER_BYTES = 1 << 17
+"""From here on a header is first tried as columns: below, msgspec takes longer to import than it saves."""
+
 _MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)(\\u[dD][c-fC-F]..)?|u([dD][c-fC-F]..)|u....|.)", re.DOTALL)
@@ -39,8 +42,8 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
     return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(size, MAX_HEADER_BYTES)
 
 
-def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of one file, in the order of their data, and its `__metadata__`.
+def read_header(file: File) -> tuple[Columns, dict[str, str]]:
+    """All tensors of one file, in the order of the header, and its `__metadata__`.
 
     Raises BrokenFile for a length beyond the file or the limit, JSON that is not as the format says, unknown
     dtypes, offsets that leave the file, overlap or leave holes, and shapes that do not fit their bytes.
@@ -81,9 +84,19 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
             found=f"{length} bytes",
             cure="The file is truncated: download or copy it again.",
         )
-    pairs = _parse_json(file, file.read(8, length))
+    raw = file.read(8, length)
+    if length >= LARGE_HEADER_BYTES:
+        from qinspect.inspector.checkpoint.header_columns import columns_of
+
+        if found := columns_of(file, raw, 8 + length, _DTYPES):
+            return found
+    return _entry_by_entry(file, raw, 8 + length)
+
+
+def _entry_by_entry(file: File, raw: bytes, data_start: int) -> tuple[Columns, dict[str, str]]:
+    """The same of any header, with the reason where there is something wrong with it."""
+    pairs = _parse_json(file, raw)
     tensors: dict[str, Tensor] = {}
-    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # a model has few: one object each saves 8 MB in 60,000 tensors
     metadata: dict[str, str] | None = None
     for name, fields in pairs:
         if name in tensors or (name == "__metadata__" and metadata is not None):
@@ -92,10 +105,9 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = _metadata(file, fields)
         else:
             key = sys.intern(name)  # the index and the other model have the same names: one string for all
-            tensor = tensors[key] = _tensor(file, key, fields, 8 + length)
-            tensor.shape = shapes.setdefault(tensor.shape, tensor.shape)
-    _check_layout(file, tensors, 8 + length)
-    return tensors, metadata or {}
+            tensors[key] = _tensor(file, key, fields, data_start)
+    _check_layout(file, tensors, data_start)
+    return Columns.of(file, tensors.values()), metadata or {}
 
 
 def header_bytes(header: Mapping[str, object]) -> bytes:
@@ -202,7 +214,7 @@ def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
         )
     n = 1
     for d in shape:
-        if type(d) is not int or not 0 <= d <= _MAX_SIZE:
+        if type(d) is not int or not 0 <= d <= MAX_SIZE:
             raise BrokenFile(
                 "a dimension is no size", file=file.path, key=name, expected="integers from 0", found=brief(d)
             )

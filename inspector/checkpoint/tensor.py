@@ -29,6 +29,9 @@ MAX_DIMS = 32
 MAX_ELEMENTS = 1 << 56
 """Larger shapes overflow numpy's sizes, even where one dimension is 0."""
 
+MAX_SIZE = (1 << 64) - 1
+"""No dimension of any format is more."""
+
 MAX_EMPTY_ELEMENTS = 1 << 24
 """The other dimensions of a tensor without elements, multiplied: no bytes vouch for them, yet loops run over them."""
 
