@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.columns import Entries
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.errors import QinspectError, UnknownKey
 
@@ -18,17 +19,17 @@ _MAX_NAME_COMPARED = 256
 class Checkpoint:
     """An opened model.
 
-    path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. entries: name to
-    Tensor or Value, in file order. config: parsed config.json and its like, {} where there is none. metadata: the
-    safetensors `__metadata__` of all shards.
+    path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. files: where its bytes come
+    from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at. config: parsed
+    config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards.
     """
 
     def __init__(
         self,
         path: Path,
         kind: str,
-        files: list[File],
-        entries: dict[str, Entry],
+        files: list[Source],
+        entries: Entries,
         config: Mapping[str, Any],
         metadata: Mapping[str, str],
         notes: tuple[str, ...] = (),
@@ -79,6 +80,22 @@ class Checkpoint:
         """All tensors, in file order."""
         return (e for e in self.entries.values() if isinstance(e, Tensor))
 
+    def plain_values(self) -> Iterator[Value]:
+        """All entries that are no tensors, in file order."""
+        return (e for e in self.entries.others() if isinstance(e, Value))
+
+    def bytes_by_dtype(self) -> dict[str, int]:
+        """Bytes of all tensors, tied ones each time, by the name of the dtype, in file order."""
+        found: dict[str, int] = {}
+        if self.entries.columnar:
+            for block in self.entries.blocks:
+                for (dtype, _), n in zip(block.forms, block.bytes_of_forms(), strict=True):
+                    found[dtype.name] = found.get(dtype.name, 0) + n
+            return found
+        for t in self.tensors():
+            found[t.dtype.name] = found.get(t.dtype.name, 0) + t.nbytes
+        return found
+
     def tensor(self, name: str) -> Tensor | None:
         """The tensor of this name; None where there is none, it is no tensor, or its shape is far beyond its bytes."""
         entry = self.entries.get(name)
@@ -103,10 +120,14 @@ class Checkpoint:
     @cached_property
     def nbytes(self) -> int:
         """Bytes of all tensors, counting each tied tensor once."""
+        if self.entries.columnar:  # of which no two share bytes
+            return sum(sum(block.bytes_of_forms()) for block in self.entries.blocks)
         return sum({t.location: t.nbytes for t in self.tensors()}.values())
 
     def tied(self) -> list[list[str]]:
         """Groups of names that are the same stored tensor."""
+        if self.entries.columnar:
+            return []
         groups: dict[tuple[object, ...], list[str]] = {}
         for t in self.tensors():
             if t.nbytes:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path, PurePosixPath
 
 from qinspect.inspector.checkpoint.checkpoint import Checkpoint
-from qinspect.inspector.checkpoint.json_file import json_type, read_json
+from qinspect.inspector.checkpoint.columns import Entries
+from qinspect.inspector.checkpoint.json_file import json_type, parse_json, read_json_bytes
 from qinspect.inspector.checkpoint.listing import some_names, unfinished_of
+from qinspect.inspector.checkpoint.safetensors import LARGE_HEADER_BYTES
 from qinspect.inspector.errors import BrokenFile, QinspectError
 
 
 def read_weight_map(index: Path) -> dict[str, str]:
     """Tensor name to file name. Raises BrokenFile where the index is none, or names no tensor."""
-    weight_map = read_json(index, unique=True).get("weight_map")
+    raw = read_json_bytes(index)
+    if found := _large_map(raw):
+        return found
+    weight_map = parse_json(index, raw, unique=True).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise BrokenFile(
             "has no weight_map",
@@ -27,7 +31,15 @@ def read_weight_map(index: Path) -> dict[str, str]:
         raise BrokenFile(
             "names no tensor", file=index, key="weight_map", expected="at least one", cure="Download the index again."
         )
-    return {sys.intern(name): shard for name, shard in weight_map.items()}  # one string with the headers' names
+    return weight_map
+
+
+def _large_map(raw: bytes) -> dict[str, str] | None:
+    if len(raw) < LARGE_HEADER_BYTES:
+        return None
+    from qinspect.inspector.checkpoint.header_columns import weight_map_of
+
+    return weight_map_of(raw)
 
 
 def shards_named(index: Path) -> frozenset[str]:
@@ -77,6 +89,8 @@ def _missing(index: Path, missing: list[str], n_all: int, beside: list[str]) -> 
 
 def check_index(index: Path, weight_map: dict[str, str], shards: dict[str, Path], checkpoint: Checkpoint) -> list[str]:
     """Notes on where index and shards disagree. Raises BrokenFile for names that are in no shard."""
+    if _agree(weight_map, shards, checkpoint.entries):
+        return []
     missing = [k for k in weight_map if k not in checkpoint.entries]
     if missing:
         raise BrokenFile(
@@ -100,3 +114,16 @@ def check_index(index: Path, weight_map: dict[str, str], shards: dict[str, Path]
     if extra:
         notes.append(f"{extra} tensors in the shards are not in the index")
     return notes
+
+
+def _agree(weight_map: dict[str, str], shards: dict[str, Path], entries: Entries) -> bool:
+    """Whether all names are in both, and each in the shard that the index names, told without looking at each."""
+    return (
+        entries.columnar
+        and weight_map.keys() == entries.keys()
+        and all(
+            {shards[shard] for shard in set(map(weight_map.__getitem__, block.names))} == {block.file.path}
+            for block in entries.blocks
+            if block.names
+        )
+    )

@@ -15,15 +15,24 @@ MAX_JSON_BYTES = 1 << 26
 def read_json(path: Path, unique: bool = False) -> dict[str, Any]:
     """A JSON object. Raises BrokenFile where the file is anything else, or larger than MAX_JSON_BYTES; with `unique`
     also where an object names a key twice."""
+    return parse_json(path, read_json_bytes(path), unique)
+
+
+def read_json_bytes(path: Path) -> bytes:
+    """What is in a file. Raises BrokenFile where it is larger than MAX_JSON_BYTES."""
     file = File(path)
     try:
         if file.size > MAX_JSON_BYTES:
             raise BrokenFile(
                 "is too large", file=path, expected=f"at most {MAX_JSON_BYTES} bytes", found=f"{file.size}"
             )
-        raw = file.read(0, file.size)
+        return file.read(0, file.size)
     finally:
         file.close()
+
+
+def parse_json(path: Path, raw: bytes, unique: bool = False) -> dict[str, Any]:
+    """`read_json` of bytes that are those of `path`."""
     try:
         content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unique if unique else None)
     except RecursionError as e:

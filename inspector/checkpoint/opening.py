@@ -8,6 +8,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.beside import looks_like_pickle, not_opened
 from qinspect.inspector.checkpoint.checkpoint import Checkpoint
+from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.folder import USUAL_NAMES, Choice, choose
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
@@ -17,6 +18,7 @@ from qinspect.inspector.checkpoint.layouts import DCP_METADATA
 from qinspect.inspector.checkpoint.listing import INDEX, listing, shard_sets, some_names, unfinished_of
 from qinspect.inspector.checkpoint.nested import nested_models
 from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, read_header
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
@@ -57,6 +59,15 @@ def open_checkpoint(path: str | Path, progress: Steps | None = None, arrived: Ar
         return _open_file(place, progress, arrived)
     except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
+
+
+def open_source(source: Source) -> Checkpoint:
+    """The checkpoint that these bytes are, whatever they come from, without what may lie beside it. Raises as
+    `open_checkpoint`."""
+    kind, found = _read_one(source)
+    entries = Entries()
+    entries.add(found)
+    return Checkpoint(source.path, kind, [source], entries, {}, found.metadata if isinstance(found, Columns) else {})
 
 
 def _resolved(place: Path, name: str) -> Path:
@@ -111,7 +122,7 @@ def _open_distributed(metadata: Path) -> Checkpoint:
     config, notes = read_config(metadata.parent)
     if others:
         notes = (f"not listed: {some(others, 'object')} other than tensors", *notes)
-    return Checkpoint(metadata.parent, "torch distributed", [file, *pieces], entries, config, {}, notes)
+    return Checkpoint(metadata.parent, "torch distributed", [file, *pieces], Entries(entries), config, {}, notes)
 
 
 def _missing(choice: Choice) -> list[str]:
@@ -151,9 +162,9 @@ def _open_index(index: Path, beside: Sequence[Path], progress: Steps | None, arr
 def _open_files(
     path: Path, paths: list[Path], config_folder: Path, progress: Steps | None, arrived: Arrived | None
 ) -> Checkpoint:
-    entries: dict[str, Entry] = {}
+    entries = Entries()
     metadata: dict[str, str] = {}
-    files: list[File] = []
+    files: list[Source] = []
     kind = ""
     for done, p in enumerate(paths):
         if progress:
@@ -162,14 +173,10 @@ def _open_files(
             arrived(entries)
         file = File(p)
         files.append(file)
-        kind, found, more = _read_one(file)
-        metadata.update(more)
-        if not entries:
-            entries = found
-            continue
-        twice = entries.keys() & found.keys()
-        if twice:
-            name = min(twice)
+        kind, found = _read_one(file)
+        metadata.update(found.metadata if isinstance(found, Columns) else {})
+        name = entries.first_shared(found)
+        if name is not None:
             raise BrokenFile(
                 "the tensor is in two files",
                 file=p,
@@ -178,37 +185,35 @@ def _open_files(
                 found=f"it also in {entries[name].file.path.name}",
                 cure="Remove the file that does not belong, or name the right one.",
             )
-        entries.update(found)
+        entries.add(found)
     if progress:
         progress(len(paths), len(paths))
     config, notes = read_config(config_folder)
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _read_one(file: File) -> tuple[str, dict[str, Entry], dict[str, str]]:
-    """(kind, entries, metadata), told by the first bytes; the name decides only where they do not."""
+def _read_one(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
+    """(kind, entries), told by the first bytes; the name decides only where they do not."""
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")
     head = file.read(0, min(file.size, 16))
     if head[:4] == b"PK\x03\x04" or head[:4] == b"PK\x05\x06":
-        return "torch zip", _read_zip(file), {}
+        return "torch zip", _read_zip(file)
     # Before the pickles: a header of 640 bytes begins as a pickle of protocol 2 does, 80 02.
     if looks_like_safetensors(head, file.size):
-        tensors, metadata = read_header(file)
-        return "safetensors", dict(tensors), metadata
+        return "safetensors", read_header(file)
     if looks_like_pickle(head) or is_old_pickle(file):
-        return kind_of_pickle(head), read_legacy(file), {}
+        return kind_of_pickle(head), read_legacy(file)
     from qinspect.inspector.checkpoint.kinds import foreign_kind
 
     if kind := foreign_kind(file):
         raise kind.error(file.path)
     if file.path.suffix == ".safetensors":  # the header may begin with spaces
-        tensors, metadata = read_header(file)
-        return "safetensors", dict(tensors), metadata
+        return "safetensors", read_header(file)
     raise _unknown(file, head)
 
 
-def _read_zip(file: File) -> dict[str, Entry]:
+def _read_zip(file: Source) -> dict[str, Entry]:
     try:
         return read_zip(file)
     except UnsafePickle:
@@ -221,7 +226,7 @@ def _read_zip(file: File) -> dict[str, Entry]:
         raise
 
 
-def _unknown(file: File, head: bytes) -> CannotOpen:
+def _unknown(file: Source, head: bytes) -> CannotOpen:
     """A file whose content says nothing: perhaps its name does."""
     from qinspect.inspector.checkpoint.kinds import unknown_kind
 

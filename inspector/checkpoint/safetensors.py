@@ -14,18 +14,22 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from qinspect.inspector.checkpoint.columns import Columns
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.json_file import json_type
-from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, Tensor
+from qinspect.inspector.checkpoint.source import Source
+from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE, Tensor
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief, dims
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 
-_MAX_SIZE = (1 << 64) - 1
-_MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
+LARGE_HEADER_BYTES = 1 << 17
+"""From here on a header is first tried as columns: below, msgspec takes longer to import than it saves."""
+
+MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
+"""Perhaps a size of `-0`, which is none."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)(\\u[dD][c-fC-F]..)?|u([dD][c-fC-F]..)|u....|.)", re.DOTALL)
 
@@ -39,8 +43,8 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
     return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(size, MAX_HEADER_BYTES)
 
 
-def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of one file, in the order of their data, and its `__metadata__`.
+def read_header(file: Source) -> Columns:
+    """All tensors of one file, in the order of the header, with its `__metadata__`.
 
     Raises BrokenFile for a length beyond the file or the limit, JSON that is not as the format says, unknown
     dtypes, offsets that leave the file, overlap or leave holes, and shapes that do not fit their bytes.
@@ -81,9 +85,19 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
             found=f"{length} bytes",
             cure="The file is truncated: download or copy it again.",
         )
-    pairs = _parse_json(file, file.read(8, length))
+    raw = file.read(8, length)
+    if length >= LARGE_HEADER_BYTES:
+        from qinspect.inspector.checkpoint.header_columns import columns_of
+
+        if found := columns_of(file, raw, 8 + length, _DTYPES):
+            return found
+    return _entry_by_entry(file, raw, 8 + length)
+
+
+def _entry_by_entry(file: Source, raw: bytes, data_start: int) -> Columns:
+    """The same of any header, with the reason where there is something wrong with it."""
+    pairs = _parse_json(file, raw)
     tensors: dict[str, Tensor] = {}
-    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # a model has few: one object each saves 8 MB in 60,000 tensors
     metadata: dict[str, str] | None = None
     for name, fields in pairs:
         if name in tensors or (name == "__metadata__" and metadata is not None):
@@ -92,10 +106,9 @@ def read_header(file: File) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = _metadata(file, fields)
         else:
             key = sys.intern(name)  # the index and the other model have the same names: one string for all
-            tensor = tensors[key] = _tensor(file, key, fields, 8 + length)
-            tensor.shape = shapes.setdefault(tensor.shape, tensor.shape)
-    _check_layout(file, tensors, 8 + length)
-    return tensors, metadata or {}
+            tensors[key] = _tensor(file, key, fields, data_start)
+    _check_layout(file, tensors, data_start)
+    return Columns.of(file, tensors.values(), metadata or {})
 
 
 def header_bytes(header: Mapping[str, object]) -> bytes:
@@ -105,7 +118,7 @@ def header_bytes(header: Mapping[str, object]) -> bytes:
     return len(raw).to_bytes(8, "little") + raw
 
 
-def _twice(file: File, name: str) -> BrokenFile:
+def _twice(file: Source, name: str) -> BrokenFile:
     return BrokenFile(
         "the name occurs twice in the header",
         file=file.path,
@@ -115,7 +128,7 @@ def _twice(file: File, name: str) -> BrokenFile:
     )
 
 
-def _parse_json(file: File, raw: bytes) -> Pairs:
+def _parse_json(file: Source, raw: bytes) -> Pairs:
     """The header's top level as pairs: `object_pairs_hook=tuple` keeps repeated names and runs in C."""
     # A header of 100 MB can hold 15 million tuples, over which the collector would go again and again: 55 s, not 7.
     collecting = gc.isenabled()
@@ -124,7 +137,7 @@ def _parse_json(file: File, raw: bytes) -> Pairs:
         text = raw.decode("utf-8")
         _refuse_lone_surrogates(raw, text)
         # Only where one occurs, for a hook takes ten times as long.
-        integer = _integer if _MINUS_ZERO.search(raw) else None
+        integer = _integer if MINUS_ZERO.search(raw) else None
         parsed = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant, parse_int=integer)
     except RecursionError as e:
         raise BrokenFile("the header nests too deeply", file=file.path, offset=8, expected="two levels") from e
@@ -167,7 +180,7 @@ def _refuse_lone_surrogates(raw: bytes, text: str) -> None:
             raise ValueError(f"half a surrogate pair, {match[0]}, at character {match.start()}")
 
 
-def _metadata(file: File, fields: object) -> dict[str, str]:
+def _metadata(file: Source, fields: object) -> dict[str, str]:
     if fields is None:
         return {}
     if not isinstance(fields, tuple):
@@ -188,7 +201,7 @@ def _metadata(file: File, fields: object) -> dict[str, str]:
     return made
 
 
-def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
+def _tensor(file: Source, name: str, fields: object, data_start: int) -> Tensor:
     """One header entry, checked on its own."""
     dtype_name, shape, start, end = _fields_in_order(fields) or _fields_in_any_order(file, name, fields)
     dtype = _DTYPES.get(dtype_name)
@@ -202,7 +215,7 @@ def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
         )
     n = 1
     for d in shape:
-        if type(d) is not int or not 0 <= d <= _MAX_SIZE:
+        if type(d) is not int or not 0 <= d <= MAX_SIZE:
             raise BrokenFile(
                 "a dimension is no size", file=file.path, key=name, expected="integers from 0", found=brief(d)
             )
@@ -250,7 +263,7 @@ def _fields_in_order(fields: object) -> tuple[str, list[Any], int, int] | None:
     return None
 
 
-def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, list[Any], int, int]:
+def _fields_in_any_order(file: Source, name: str, fields: object) -> tuple[str, list[Any], int, int]:
     if not isinstance(fields, tuple):
         raise BrokenFile("the entry is not a JSON object", file=file.path, key=name, found=json_type(fields))
     fields = tuple(pair for pair in fields if pair[0] in _FIELDS)  # what else stands there is nobody's business
@@ -275,7 +288,7 @@ def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, li
     )
 
 
-def _check_layout(file: File, tensors: dict[str, Tensor], data_start: int) -> None:
+def _check_layout(file: Source, tensors: dict[str, Tensor], data_start: int) -> None:
     """Every byte of the data belongs to exactly one tensor, as the format demands."""
     position = data_start
     for t in sorted(tensors.values(), key=_by_position):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.text import dims
 
@@ -28,6 +28,9 @@ MAX_DIMS = 32
 
 MAX_ELEMENTS = 1 << 56
 """Larger shapes overflow numpy's sizes, even where one dimension is 0."""
+
+MAX_SIZE = (1 << 64) - 1
+"""No dimension of any format is more."""
 
 MAX_EMPTY_ELEMENTS = 1 << 24
 """The other dimensions of a tensor without elements, multiplied: no bytes vouch for them, yet loops run over them."""
@@ -50,7 +53,7 @@ class Tensor:
         dtype: DType,
         shape: tuple[int, ...],
         strides: tuple[int, ...] | None,
-        file: File,
+        file: Source,
         start: int,
     ) -> None:
         self.name = name
@@ -224,7 +227,7 @@ class Value:
 
     __slots__ = ("_kind", "file", "name", "value")
 
-    def __init__(self, name: str, value: object, file: File, kind: str = "") -> None:
+    def __init__(self, name: str, value: object, file: Source, kind: str = "") -> None:
         self.name = name
         self.value = value
         self.file = file

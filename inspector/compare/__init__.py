@@ -64,7 +64,7 @@ def compare(
 
     equality = Equality(a, b)
     items_a, items_b = weight_items(a), weight_items(b)
-    total = weight_bytes(items_a) + weight_bytes(items_b)
+    total = weight_bytes(a, items_a) + weight_bytes(b, items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     done = 0
 
@@ -100,9 +100,10 @@ def _compare_scales(
     """of_weights: A's role to B's of the tensors beside the scales."""
     from operator import attrgetter
 
+    from qinspect.inspector.compare.alike import read_ahead
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
-    from qinspect.inspector.compare.scales import compare_scale
+    from qinspect.inspector.compare.scales import compare_scale, compare_values
     from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
@@ -118,10 +119,18 @@ def _compare_scales(
     pairs: list[ScalePair] = []
     matched = line_up((records_a, records_b), partner_of)
     faults = FaultScan()
+    ahead = read_ahead(matched, 0, a, b, faults)
     for order, (role, (ra, rb)) in enumerate(matched):
         if progress and order % 64 == 0:
             progress("scales", order, len(matched))
-        pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
+        if order == ahead.stop:
+            ahead = read_ahead(matched, order, a, b, faults)
+        if order in ahead.same:
+            pair = ScalePair(role, order, ra, rb, Status.IDENTICAL)
+        elif order in ahead.apart and ra and rb:
+            pair = compare_values(role, order, ra, rb, ahead.apart[order], faults)
+        else:
+            pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)

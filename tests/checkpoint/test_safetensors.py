@@ -11,7 +11,7 @@ import torch
 from hostile import entry, floats, opened, refused, safetensors_bytes, survey, write_safetensors
 from safetensors.torch import save_file
 
-from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.checkpoint import open_checkpoint, safetensors
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
 from qinspect.inspector.errors import BrokenFile, CannotRead
 
@@ -21,6 +21,13 @@ TORCH_DTYPES = (
     torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu,
 )  # fmt: skip
 F32 = entry("F32", [1], 0, 4)
+
+
+@pytest.fixture(autouse=True, params=["small", "large"])
+def _headers_of_both_sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large headers are read another way, with the same answers."""
+    if request.param == "large":
+        monkeypatch.setattr(safetensors, "LARGE_HEADER_BYTES", 0)
 
 
 def codes(n: int) -> bytes:

@@ -1,0 +1,205 @@
+"""Headers in columns: names, forms (dtype and shape) and places of many tensors, with no object for each.
+
+A large model has 60,000 tensors of a handful of forms. Here a tensor is a name, two numbers, and a row; a `Tensor` is
+made of them when somebody looks at it.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from itertools import chain
+from typing import TypeVar, overload
+
+from qinspect.inspector.checkpoint.dtypes import DType
+from qinspect.inspector.checkpoint.source import Source
+from qinspect.inspector.checkpoint.tensor import Entry, Tensor
+
+T = TypeVar("T")
+Form = tuple[DType, tuple[int, ...]]
+"""dtype and shape."""
+
+_BLOCK = 32
+_ROW = (1 << _BLOCK) - 1
+"""A row of all is the number of its block, and in the low bits its row there."""
+
+
+class Columns:
+    """The tensors of one file: contiguous in C order, no two in the same bytes.
+
+    names: in the order of the header. forms: each dtype and shape that occurs, once, in the order in which they first
+    do. form_of: for each name the place in `forms`. starts: for each name where its bytes begin, counted from `base`.
+    metadata: what else the header says.
+    """
+
+    __slots__ = ("__weakref__", "base", "file", "form_of", "forms", "metadata", "names", "starts")
+
+    def __init__(
+        self,
+        file: Source,
+        names: list[str],
+        forms: list[Form],
+        form_of: array[int],
+        starts: array[int],
+        base: int,
+        metadata: Mapping[str, str],
+    ) -> None:
+        self.file = file
+        self.names = names
+        self.forms = forms
+        self.form_of = form_of
+        self.starts = starts
+        self.base = base
+        self.metadata = metadata
+
+    @classmethod
+    def of(cls, file: Source, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
+        """Of handles on contiguous tensors of `file`."""
+        names = []
+        forms: dict[Form, int] = {}
+        form_of, starts = array("I"), array("Q")
+        for t in tensors:
+            names.append(t.name)
+            form_of.append(forms.setdefault((t.dtype, t.shape), len(forms)))
+            starts.append(t.offset)
+        return cls(file, names, list(forms), form_of, starts, 0, metadata)
+
+    def of_file(self, file: Source) -> Columns:
+        """The same for another file with the same header."""
+        return Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def tensor(self, row: int) -> Tensor:
+        """A handle on the tensor of this row."""
+        dtype, shape = self.forms[self.form_of[row]]
+        return Tensor(self.names[row], dtype, shape, None, self.file, self.base + self.starts[row])
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Handles on all, in order."""
+        file, forms, base = self.file, self.forms, self.base
+        for name, form, start in zip(self.names, self.form_of, self.starts, strict=True):
+            dtype, shape = forms[form]
+            yield Tensor(name, dtype, shape, None, file, base + start)
+
+    def bytes_of_forms(self) -> list[int]:
+        """Bytes of all tensors of each form."""
+        counts = Counter(self.form_of)
+        return [counts[i] * dtype.nbytes(math.prod(shape)) for i, (dtype, shape) in enumerate(self.forms)]
+
+
+class Entries(Mapping[str, Entry]):
+    """Name to entry of a whole checkpoint, in file order.
+
+    Names cost nothing to go through. A `Tensor` is made when it is asked for, each time anew, unless the file it is in
+    gave entries rather than columns.
+    """
+
+    __slots__ = ("_rows", "blocks")
+
+    def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
+        self._rows: dict[str, int | Entry] = dict(entries or {})
+        self.blocks: list[Columns] = []
+
+    def add(self, found: Columns | Mapping[str, Entry]) -> None:
+        """Take the entries of one more file, none of which may be here: see `first_shared`."""
+        if isinstance(found, Columns):
+            first = len(self.blocks) << _BLOCK
+            self.blocks.append(found)
+            self._rows.update(zip(found.names, range(first, first + len(found)), strict=True))
+        else:
+            self._rows.update(found)
+
+    def first_shared(self, found: Columns | Mapping[str, Entry]) -> str | None:
+        """The first name, in the order of letters, that is here too; None where there is none."""
+        names = found.names if isinstance(found, Columns) else found
+        return None if self._rows.keys().isdisjoint(names) else min(n for n in names if n in self._rows)
+
+    @property
+    def columnar(self) -> bool:
+        """Whether all entries are tensors in columns."""
+        return sum(map(len, self.blocks)) == len(self._rows)
+
+    def _entry(self, row: int | Entry) -> Entry:
+        return self.blocks[row >> _BLOCK].tensor(row & _ROW) if isinstance(row, int) else row
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entry(self._rows[name])
+
+    @overload
+    def get(self, key: str, /) -> Entry | None: ...
+    @overload
+    def get(self, key: str, /, default: Entry | T) -> Entry | T: ...
+    def get(self, key: str, /, default: Entry | T | None = None) -> Entry | T | None:
+        """The entry of this name, or `default`."""
+        row = self._rows.get(key)
+        return default if row is None else self._entry(row)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._rows.keys()
+
+    def values(self) -> ValuesView[Entry]:
+        """The entries, each made as it comes."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Entry]:
+        """Names with entries, each made as it comes."""
+        return _Items(self)
+
+    def place(self, name: str) -> tuple[Source, int, Form] | None:
+        """Source, offset, dtype and shape of a contiguous tensor in columns; None where the name is no such."""
+        row = self._rows.get(name)
+        if not isinstance(row, int):
+            return None
+        block = self.blocks[row >> _BLOCK]
+        row &= _ROW
+        return block.file, block.base + block.starts[row], block.forms[block.form_of[row]]
+
+    def others(self) -> Iterator[Entry]:
+        """The entries that are not in columns, in order."""
+        return iter(()) if self.columnar else (e for e in self._rows.values() if not isinstance(e, int))
+
+    def made(self) -> Iterator[Entry]:
+        """All entries, in order."""
+        if self.columnar:
+            return chain.from_iterable(block.tensors() for block in self.blocks)
+        return map(self._entry, self._rows.values())
+
+    def tensor_forms(self) -> Iterator[Form | None]:
+        """For each name in order, dtype and shape of the tensor; None for a value. Of a file in columns, one and the
+        same tuple for all that are alike."""
+        if self.columnar:
+            return chain.from_iterable(map(block.forms.__getitem__, block.form_of) for block in self.blocks)
+        return ((e.dtype, e.shape) if isinstance(e, Tensor) else None for e in self.made())
+
+
+class _Values(ValuesView[Entry]):
+    _mapping: Entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._mapping.made()
+
+
+class _Items(ItemsView[str, Entry]):
+    _mapping: Entries
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        return zip(self._mapping, self._mapping.made(), strict=True)
+
+
+def rows_in_order(starts: Sequence[int], ends: Sequence[int], size: int) -> bool:
+    """Whether ranges of bytes, one after another, fill `size` bytes."""
+    return bool(starts) and starts[0] == 0 and ends[-1] == size and starts[1:] == ends[:-1]
