@@ -10,11 +10,7 @@ from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotApply
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.native import NativeFormat
 from qinspect.inspector.text import magnitude, some
-
-ALWAYS_ROTATED = ("quamba",)
-"""Families whose library quantizes in Hadamard space and no other."""
 
 
 def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
@@ -26,8 +22,8 @@ def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
     decides = calibration.record.get("decides")
     decides = decides if isinstance(decides, Mapping) else {}
     _check_hash(fmt.checkpoint, decides.get("model"), f"the run in {calibration.folder}")
-    rotated = fmt.rotated if isinstance(fmt, NativeFormat) else fmt.family in ALWAYS_ROTATED
-    if decides.get("rotated", rotated) is not rotated:
+    rotated = fmt.rotated
+    if rotated is not None and decides.get("rotated", rotated) is not rotated:
         words = {True: "in Hadamard space", False: "not rotated"}
         raise CannotApply(
             "the run saw the activations of another space than the checkpoint's", file=calibration.path,

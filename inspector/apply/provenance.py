@@ -19,7 +19,7 @@ from qinspect.inspector import __version__
 from qinspect.inspector.apply.plan import Array, Plan, Replacement
 from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.errors import BrokenFile, CannotApply
-from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD
+from qinspect.inspector.formats.own_layout import METADATA_KEY, QUANT_METHOD
 from qinspect.inspector.noise.declared import SIDECAR_SCHEMA
 from qinspect.inspector.roles import strip_root
 

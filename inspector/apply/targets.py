@@ -17,7 +17,6 @@ from qinspect.inspector.calibration.scales import of_tables
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotApply, UnknownKey
 from qinspect.inspector.formats import Format, Kind, ScaleRecord
-from qinspect.inspector.formats.native import said_of_points
 from qinspect.inspector.observers import EntropyOptimal, MseOptimal, Quantile, Rule, quamba_absmax
 
 Progress = Callable[[int, int], None]
@@ -117,7 +116,7 @@ def targets_of_checkpoint(source: Format, fmt: Format, points: Sequence[Points])
             "no point of both checkpoints matches", file=source.checkpoint.path, key=str(points[0]),
             found=f"{len(shared)} others, such as {shared[0].role}",
         )  # fmt: skip
-    said = said_of_points(source.checkpoint)
+    said = source.said_of_points()
     made = [_of_checkpoint(source, theirs[r.role], fmt, r, said) for r in chosen]
     return [t for t in made if t is not None], [r.role for r in ours if r.role not in theirs]
 
@@ -125,7 +124,7 @@ def targets_of_checkpoint(source: Format, fmt: Format, points: Sequence[Points])
 def _of_checkpoint(
     source: Format, theirs: ScaleRecord, fmt: Format, ours: ScaleRecord, said: Mapping[str, tuple[str, float | None]]
 ) -> Target | None:
-    if theirs.scheme != ours.scheme:
+    if theirs.convention != ours.convention:
         raise CannotApply(
             f"the scale of {ours.role} is of another scheme", file=source.checkpoint.path, key=theirs.key,
             expected=ours.scheme, found=theirs.scheme,

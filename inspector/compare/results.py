@@ -156,8 +156,8 @@ class WeightPair:
 
 @dataclass(frozen=True, slots=True)
 class CopyProblem:
-    """A stored copy that does not agree with the scale it is a copy of, or that only the other model has (`found` is
-    NaN then). model: `A` or `B`."""
+    """A stored copy that does not agree with the scale it is a copy of, or that only the other model has (`missing`,
+    and `found` is NaN). model: `A` or `B`."""
 
     model: str
     role: str
@@ -166,6 +166,7 @@ class CopyProblem:
     relation: str
     expected: float
     found: float
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

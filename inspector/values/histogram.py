@@ -132,4 +132,4 @@ def code_counts(fmt: Format, weight: QuantizedWeight, check: Check) -> dict[int,
             check(start, weight.shape[0])
             yield fmt.codes(weight, start, stop)
 
-    return count_codes(blocks(), weight.bits)
+    return count_codes(blocks(), weight.element)

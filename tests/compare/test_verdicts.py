@@ -339,7 +339,7 @@ def test_one_is_not_all(tmp_path: Path) -> None:
     a, reached, both = of("a", 1, 1), of("reached", 1.5, 1), of("both", 1.5, 1.5)
     signature = compared(a, reached).headline
     assert signature.rule == "alpha-signature"
-    assert "The only min-max point is identical (it sits on a float16 grid" in signature.text
+    assert "The only min-max point is identical, the fingerprint" in signature.text
     differ = next(r.text for r in compared(a, both).reasons if r.rule == "data-differ")
     assert "1 min-max point differs, by up to" in differ
     assert "1 alpha-sensitive point that differs too may owe it" in differ
