@@ -283,8 +283,8 @@ def _unpack(raw: bytes, bits: int, n: int, skipped: int = 0) -> Array:
     """`n` codes of `bits` bits from a little-endian bit stream, one per byte, behind `skipped` bits."""
     import numpy as np
 
-    stream = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
-    stream = stream[skipped : skipped + n * bits].reshape(n, bits)
+    every = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+    stream = every[skipped : skipped + n * bits].reshape(n, bits)
     weights = (1 << np.arange(bits)).astype(np.uint8)
     codes: Array = (stream * weights).sum(axis=1, dtype=np.uint8)
     return codes

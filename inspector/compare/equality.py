@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats.contract import part_of
 
 CHUNK_BYTES = 1 << 20
 """Read at once from each model: two of them stay in a core's cache."""
@@ -39,9 +40,21 @@ class Equality:
             return False
         if [s.use for s in a.sources] != [s.use for s in b.sources]:
             return False
+        if a.slice is not None or b.slice is not None:
+            return self._parts(a, b)
         return self._entries(a.key, b.key, seen) and all(
             self._entries(x.key, y.key) for x, y in zip(a.sources, b.sources, strict=True)
         )
+
+    def _parts(self, a: ScaleRecord, b: ScaleRecord) -> bool:
+        """Of records that are parts of their entries, and made of nothing else."""
+        parts = []
+        for checkpoint, record in ((self._a, a), (self._b, b)):
+            tensor = checkpoint.tensor(record.key)
+            if tensor is None or record.sources:
+                return False
+            parts.append(part_of(tensor, record.slice) if record.slice else tensor)
+        return self.tensors(parts[0], parts[1])
 
     def reordered(self, a: ScaleRecord, b: ScaleRecord) -> bool:
         """Whether equal indices are not the same cell: cells are cut differently, or were moved."""

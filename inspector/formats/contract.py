@@ -121,6 +121,17 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of a stored tensor that is one weight's: of stacked experts, of projections stored as one.
+
+    index: positions along the first axes. rows: range along the axis after them; None for all.
+    """
+
+    index: tuple[int, ...] = ()
+    rows: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleRecord:
     """One scale (or scale tensor, or zero point, ...), where it is stored and what it is a scale of.
 
@@ -130,8 +141,9 @@ class ScaleRecord:
     of them share a number. dtype, shape: as stored. quantity: what the numbers are. inverted: the entry holds one over
     the number. sources: further entries that the numbers are made of. through: codes times the inner of two scales are
     rounded to this element, before the outer one (quantity GLOBAL_SCALE) applies. signed: its numbers may be negative
-    by convention. reach: which settings have a part in it. guess: of an unverified one, what its name suggests.
-    called: what its library calls the scheme; "" where element and grid say it.
+    by convention. slice: which part of the entry it is; None for all of it. reach: which settings have a part in it.
+    guess: of an unverified one, what its name suggests. called: what its library calls the scheme; "" where element and
+    grid say it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
     holds the same values in another order, so do the cells.
@@ -150,6 +162,7 @@ class ScaleRecord:
     sources: tuple[Source, ...] = ()
     through: Element | None = None
     signed: bool = False
+    slice: Slice | None = None
     reach: Reach = NOT_KNOWN
     guess: Kind | None = None
     called: str = ""
@@ -182,7 +195,7 @@ class ScaleRecord:
     @property
     def as_stored(self) -> bool:
         """Whether its numbers are those of its entry, in whatever order."""
-        return not self.sources and not self.inverted
+        return not self.sources and not self.inverted and self.slice is None
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -224,17 +237,6 @@ class ScaleRecord:
     def axis(self) -> int | None:
         """Of the [out, in] weight."""
         return self.grid.axis
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The part of a stored tensor that one weight is: of stacked experts, of projections stored as one.
-
-    index: positions along the first axes. rows: range along the axis after them; None for all.
-    """
-
-    index: tuple[int, ...] = ()
-    rows: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +314,8 @@ class Topic(StrEnum):
     """What numbers running maxima are, so that equal ones prove equal data: a clause, `they sit on ...`."""
     ORDER = "order"
     """By what it shows that heads or channels are in another order: a clause with its verb."""
+    RECIPE = "recipe"
+    """By which recipe a calibration sees the activations that its checkpoints scale: a phrase in brackets."""
     REORDERED = "reordered"
     """What `roles`, which differ where heads or channels are in another order, owe to that order: a sentence."""
 
@@ -324,13 +328,15 @@ class Format(ABC):
 
     ordered_by: what records are in. claims: whether it understands the codes of its checkpoints; what nobody claims is
     taken for full precision. copies_complete: whether its records name every entry that a scale has a part in, so that
-    one can be replaced.
+    one can be replaced. keeps_provenance: whether it has room in config.json and metadata, as own_layout.py says, for
+    what was done to it.
     """
 
     family: ClassVar[str]
     ordered_by: ClassVar[str] = "forward order"
     claims: ClassVar[bool] = True
     copies_complete: ClassVar[bool] = False
+    keeps_provenance: ClassVar[bool] = False
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -362,8 +368,9 @@ class Format(ABC):
         """float32 values of rows `start` to `stop`, by the arithmetic of the library that wrote the file."""
 
     def values(self, record: ScaleRecord) -> FloatArray:
-        """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar."""
-        return read_numbers(self.checkpoint, record.key)
+        """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.
+        Of a record that is a part of its entry, or is stored as one over it, this much is done here."""
+        return _numbers_of(self.checkpoint, record)
 
     def zero_points(self, weight: QuantizedWeight) -> FloatArray | None:
         """The stored zero points of a weight, in whatever shape; None where it has none. Raises as `values`."""
@@ -468,6 +475,18 @@ def read_numbers(checkpoint: Checkpoint, key: str) -> FloatArray:
     if entry.dtype.is_complex:
         raise CannotRead("holds complex numbers", file=entry.file.path, key=key)
     return entry.read()
+
+
+def _numbers_of(checkpoint: Checkpoint, record: ScaleRecord) -> FloatArray:
+    entry = checkpoint[record.key]
+    if record.slice is None or not isinstance(entry, Tensor):
+        found = read_numbers(checkpoint, record.key)
+    else:
+        found = part_of(entry, record.slice).read()
+    if not record.inverted:
+        return found
+    with np.errstate(all="ignore"):  # a 0 in the file is the file's
+        return np.asarray(np.float32(1) / found.astype(np.float32))
 
 
 def stored_form(checkpoint: Checkpoint, key: str) -> tuple[str, tuple[int, ...]]:

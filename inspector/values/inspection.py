@@ -77,7 +77,8 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     if key not in fmt.checkpoint:
         raise _unknown(fmt, name, [*records, *weights])
     entry = fmt.checkpoint[key]
-    scale = next((r for r in records.values() if r.key == key), None)
+    of_key = [r for r in records.values() if r.key == key]  # several where it is stacked
+    scale = next((r for r in of_key if r.role in (name, name.removesuffix("#scale"))), next(iter(of_key), None))
     copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
     weight = weights.get(name) or next((w for w in weights.values() if w.codes_key == key), None)
     statistics = values = logical = None

@@ -56,6 +56,7 @@ class NativeFormat(Format):
 
     family = "qinspect"
     copies_complete = True
+    keeps_provenance = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)

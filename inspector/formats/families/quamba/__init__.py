@@ -220,6 +220,8 @@ class QuambaFormat(Format):
                 return f"{'it sits' if len(roles) == 1 else 'they sit'} on a float16 grid of about 0.05-0.1 %"
             case Topic.ORDER:
                 return "dt_bias and the gated norm hold the same values in another order, or the group ranges differ"
+            case Topic.RECIPE:
+                return "--recipe quamba for Quamba's"
             case Topic.REORDERED if any("out_proj" in role for role in roles):
                 return "out_proj is rotated after it is reordered: its scales and codes differ whatever the cause."
         return ""
