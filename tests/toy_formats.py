@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
-from qinspect.inspector.formats.contract import Format, Kind, Quantity, QuantizedWeight, ScaleRecord, Slice
+from qinspect.inspector.formats.contract import (
+    DynamicPoint,
+    Format,
+    Kind,
+    Quantity,
+    QuantizedWeight,
+    ScaleRecord,
+    Slice,
+)
 from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
-from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups
+from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, channels, groups
 
 Array = NDArray[Any]
 FP4 = small_float("float4_e2m1fn")
@@ -73,6 +81,12 @@ class ToyFormat(Format):
                 for e in range(N_EXPERTS)
             ),
         )  # fmt: skip
+
+    def dynamic(self) -> tuple[DynamicPoint, ...]:
+        return tuple(
+            DynamicPoint(f"{m}:input", f"the input of {m}", small_float("float8_e4m3fn"), cells("token"))
+            for m in ("fp8", "zp")
+        )
 
     def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> Array:
         stored = weight.stored(self.checkpoint)

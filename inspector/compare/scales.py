@@ -64,21 +64,25 @@ def compare_scale(
 
 def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
     """The scale's tensor, where its bytes are its numbers."""
-    if type(fmt).values is not Format.values or not record.as_stored or not record.quantity.is_step:
+    if type(fmt).values is not Format.values or not record.as_stored or record.signed:
         return None
-    tensor = fmt.checkpoint.tensor(record.key)
+    tensor = fmt.checkpoint.tensor(record.key) if record.quantity.is_step else None
     return tensor if tensor and tensor.dtype.is_float and tensor.strides is None and not tensor.dtype.packed else None
 
 
 def _look(faults: FaultScan, tag: tuple[int, str], fmt: Format, record: ScaleRecord) -> None:
     """Look at a scale that is not compared number by number. One that cannot be read is left out."""
-    if not record.quantity.is_step:
-        return
     try:
         for block in scale_blocks(fmt, record):
-            faults.add(tag, np.asarray(block))
+            _watch(faults, tag, record, block)
     except QinspectError:
         pass
+
+
+def _watch(faults: FaultScan, tag: tuple[int, str], record: ScaleRecord, values: FloatArray) -> None:
+    """Zero points may be anything, and some scales are negative by convention."""
+    if record.quantity.is_step:
+        faults.add(tag, np.abs(values) if record.signed else np.asarray(values))
 
 
 def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -104,9 +108,8 @@ def _compare_numbers(
         difference = difference_of(_seen(_chunks_of(*large), order, faults), large[0].shape, False)
     else:
         va, vb = format_a.values(a), format_b.values(b)
-        for model, record, values in (("A", a, va), ("B", b, vb)):
-            if record.quantity.is_step:
-                faults.add((order, model), np.asarray(values))
+        _watch(faults, (order, "A"), a, va)
+        _watch(faults, (order, "B"), b, vb)
         if va.shape != vb.shape and va.size == vb.size == 1:
             va, vb = va.reshape(()), vb.reshape(())
         if va.shape != vb.shape:

@@ -418,7 +418,7 @@ class Format(ABC):
 
     def notes(self) -> tuple[str, ...]:
         """What is odd about this checkpoint for its family, one sentence each. Subclasses add theirs to these."""
-        return (*self._problems_said(), *self._shared_names_said())
+        return (*self._problems_said(), *self._dynamic_said(), *self._shared_names_said())
 
     def _problems_said(self) -> Iterator[str]:
         problems = self.problems()
@@ -428,6 +428,14 @@ class Format(ABC):
                 f"{some(len(problems), 'module')} {do} not fit what is said of {they} and {are} shown as stored, first "
                 f"{problems[0].error}"
             )
+
+    def _dynamic_said(self) -> Iterator[str]:
+        points = self.dynamic()
+        if points:
+            first = points[0]
+            alike = all((p.element, p.grid) == (first.element, first.grid) for p in points)
+            how = f"{'' if alike else 'the first to '}{first.element}, {words.granularity(first.grid)}"
+            yield f"no scale is stored of {some(len(points), 'activation')}: quantized as it comes ({how})"
 
     def _shared_names_said(self) -> Iterator[str]:
         shared = self._roles.shared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -12,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from toy_formats import N_EXPERTS, toy, toy_tensors
+from toy_formats import N_EXPERTS, ToyFormat, toy, toy_tensors
 
 from qinspect.inspector.compare import compare
 from qinspect.inspector.compare.results import Status
+from qinspect.inspector.contents.survey import survey_scales
 from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.formats import ScaleRecord
 from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.formats.element import Element, integer, small_float, table, unsigned
 from qinspect.inspector.values.clip_range import clip_of
@@ -185,3 +188,25 @@ def test_a_scale_that_is_stored_as_one_over_it(tmp_path: Path) -> None:
     assert faulty.faults_b is not None
     assert faulty.faults_b.n_inf == 1
     assert math.isinf(faulty.faults_b.value)
+
+
+def test_what_has_no_stored_scale_is_said(tmp_path: Path) -> None:
+    (note,) = toy(tmp_path / "a.safetensors").notes()
+    assert note == "no scale is stored of 2 activations: quantized as it comes (float8_e4m3fn, per token)"
+
+
+def test_a_scale_that_may_be_negative_has_no_fault(tmp_path: Path) -> None:
+    """A file of one model that keeps the signed maximum of each row, beside one that does not say so."""
+    tensors = toy_tensors()
+    tensors["zp.scale"] = -tensors["zp.scale"]
+    a, b = (toy(tmp_path / f"{n}.safetensors", t) for n, t in (("a", toy_tensors()), ("b", tensors)))
+    assert next(p for p in compare(a, b).scales if p.role == "zp.weight").faults_b is not None
+
+    class Signed(ToyFormat):
+        def scales(self) -> tuple[ScaleRecord, ...]:
+            return tuple(replace(r, signed=r.role == "zp.weight") for r in super().scales())
+
+    signed = [Signed(f.checkpoint) for f in (a, b)]
+    assert next(p for p in compare(*signed).scales if p.role == "zp.weight").faults_b is None
+    assert not survey_scales(signed[1]).faulty
+    assert [f.role for f in survey_scales(b).faulty] == ["zp.weight"]
