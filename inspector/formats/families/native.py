@@ -222,15 +222,22 @@ class NativeFormat(Format):
         return (*self._notes, *super().notes())
 
     def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
-        if topic is not Topic.UNREACHED:
-            return ""
-        return "the rules that made its activation scales have no alpha" if self._points else _WEIGHTS_ALONE
+        match topic:
+            case Topic.UNREACHED:
+                return "the rules that made its activation scales have no alpha" if self._points else _WEIGHTS_ALONE
+            case Topic.MAXIMA if grid := _GRIDS.get(str(self._effective().get("dtype"))):
+                return f"{'it sits' if len(roles) == 1 else 'they sit'} on a {grid}"
+        return ""
+
+    def _effective(self) -> Mapping[str, Any]:
+        """What the checkpoint says that its calibration did; {} where it does not."""
+        provenance = self.checkpoint.config.get("provenance")
+        effective = provenance.get("effective") if isinstance(provenance, dict) else None
+        return effective if isinstance(effective, dict) else {}
 
     def said_of_points(self) -> dict[str, tuple[str, float | None]]:
         settings, _ = _settings(self.checkpoint)
-        provenance = self.checkpoint.config.get("provenance")
-        effective = provenance.get("effective") if isinstance(provenance, dict) else None
-        by_name = effective.get("alpha") if isinstance(effective, dict) else None
+        by_name = self._effective().get("alpha")
         alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
         activations = (settings or {}).get("activations")
         points = activations.get("points") if isinstance(activations, dict) else None
@@ -244,6 +251,8 @@ class NativeFormat(Format):
 
 
 _WEIGHTS_ALONE = "there are no activation scales (A16)"
+_GRIDS = {"float16": "float16 grid of about 0.05-0.1 %", "bfloat16": "bfloat16 grid of about 0.4-0.8 %"}
+"""What a maximum of activations of that dtype can be, by the steps between neighbours."""
 
 
 def _of_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
