@@ -97,18 +97,21 @@ class ToyFormat(Format):
         return np.stack([rows & 15, rows >> 4], -1).reshape(rows.shape[0], -1)
 
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> Array:
-        codes = self.codes(weight, start, stop)
+        codes = np.asarray(self.codes(weight, start, stop))
+        values: Array
         own = [r for r in self.scales() if r.role in weight.scale_roles]
-        records = {r.role: np.asarray(self.values(r), np.float32) for r in own}
+        records: dict[str, Array] = {r.role: np.asarray(self.values(r), np.float32) for r in own}
         if weight.role == "fp8.weight":
-            return codes.astype(np.float32) * records[weight.role]
-        if weight.role == "fp4.weight":
-            values = codes.view(ml_dtypes.float4_e2m1fn).astype(np.float32)
-            return values * (np.repeat(records[weight.role], 16, 1)[start:stop] * records["fp4.weight#global"])
-        if weight.role == "zp.weight":
+            values = codes.astype(np.float32) * records[weight.role]
+        elif weight.role == "fp4.weight":
+            steps = np.repeat(records[weight.role], 16, 1)[start:stop] * records["fp4.weight#global"]
+            values = codes.view(ml_dtypes.float4_e2m1fn).astype(np.float32) * steps
+        elif weight.role == "zp.weight":
             zeros = records["zp.weight#zero_point"][start:stop]
-            return (codes.astype(np.float32) - zeros) * records["zp.weight"][start:stop]
-        return codes.astype(np.float32) * records[weight.role][start:stop]
+            values = (codes.astype(np.float32) - zeros) * records["zp.weight"][start:stop]
+        else:
+            values = codes.astype(np.float32) * records[weight.role][start:stop]
+        return values
 
 
 def toy_tensors(zero: int | None = None) -> dict[str, Array]:

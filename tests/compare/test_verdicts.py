@@ -339,7 +339,8 @@ def test_what_one_library_does_is_not_said_of_another(tmp_path: Path) -> None:
     found = compared(of("a", 1.0), of("b", 1.5))
     said = {r.rule: r.text for r in (found.headline, *found.reasons)}
     assert said["alpha-is-dead"] == (
-        "No scale in these files can depend on percentile_alpha: the rules that made its activation scales have no alpha."
+        "No scale in these files can depend on percentile_alpha: the rules that made its activation scales have no "
+        "alpha."
     )
     del said["noise-bands"]  # where its figures were measured
     assert not any("Quamba" in text or "group_heads" in text or "float16" in text for text in said.values())

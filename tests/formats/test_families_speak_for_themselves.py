@@ -16,7 +16,7 @@ from qinspect.inspector.formats.families import FALLBACK, FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ROOT / "inspector" / "formats"
-CLASSES = [FALLBACK, *FAMILIES]
+CLASSES: list[type[Format]] = [FALLBACK, *FAMILIES]
 OTHER_SUBJECTS = ("accuracy", "calibrate", "calibration", "logs", "models", "noise", "observers.py", "verify")
 """Rooms that name a library and not a family of files: its programs' logs, its recipes and rules of calibration, a
 model that something was measured on."""

@@ -207,6 +207,6 @@ def test_a_scale_that_may_be_negative_has_no_fault(tmp_path: Path) -> None:
             return tuple(replace(r, signed=r.role == "zp.weight") for r in super().scales())
 
     signed = [Signed(f.checkpoint) for f in (a, b)]
-    assert next(p for p in compare(*signed).scales if p.role == "zp.weight").faults_b is None
+    assert next(p for p in compare(signed[0], signed[1]).scales if p.role == "zp.weight").faults_b is None
     assert not survey_scales(signed[1]).faulty
     assert [f.role for f in survey_scales(b).faulty] == ["zp.weight"]
