@@ -224,6 +224,13 @@ class ScaleRecord:
         return f"{codes}, signed maximum" if self.signed else codes
 
     @property
+    def formula(self) -> str:
+        """How a code becomes a value by this scale; "" where that is not known, or it is no scale."""
+        if not self.verified or not self.quantity.is_step:
+            return ""
+        return words.formula(self.element)
+
+    @property
     def granularity(self) -> str:
         """per-tensor, per-channel, per-group, ..."""
         return words.granularity(self.grid)

@@ -81,14 +81,14 @@ class Element:
 
     @property
     def limit(self) -> float | None:
-        """The largest magnitude that is reached on both sides of zero, at a scale of one: 127 of int8, 448 of
-        float8_e4m3fn. Of an element without negative codes, its largest. None where it depends on stored zero points,
-        or a code alone is no number."""
+        """The largest magnitude that codes stand for, at a scale of one: 448 of float8_e4m3fn. Where the negative side
+        has one code more, that of the positive side: 127 of int8. None where it depends on stored zero points, or a
+        code alone is no number."""
         ends = self.ends()
         if ends is None:
             return None
         low, high = ends
-        return min(-low, high) if low < 0 < high and self.kind is ElementKind.INTEGER else max(-low, high)
+        return min(-low, high) if low + high == -1 else max(-low, high)
 
     def ends(self, zero_point: float | None = None) -> tuple[float, float] | None:
         """The least and the largest number that a code stands for, at a scale of one. zero_point: the stored one, of an

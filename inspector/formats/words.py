@@ -39,6 +39,12 @@ def of_activation(element: Element) -> str:
     return f"{element}, {'symmetric' if element.symmetric else 'affine'}"
 
 
+def formula(element: Element) -> str:
+    """How a code becomes a value."""
+    zeros = element.kind in (ElementKind.INTEGER, ElementKind.UNKNOWN) and element.offset != 0
+    return "x ~ scale * (q - zero_point)" if zeros else "x ~ scale * q"
+
+
 def two_level(element: Element, through: Element, grid: Grid, outer: bool) -> str:
     """One of two scales, where codes times the inner one are rounded to `through`, which the outer one scales."""
     return f"{through} of the two-level {element}" if outer else (

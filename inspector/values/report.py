@@ -86,7 +86,7 @@ def _scale_lines(i: Inspection) -> Iterator[str]:
     yield f"  scale      {visible(r.role)}" + ("" if r.verified else "  (unverified: paired by name)")
     yield f"  of         {visible(r.of)}"
     group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
-    formula = "x ~ scale * q, " if r.verified else ""  # a guess by name does not say how codes and scale make a value
+    formula = f"{r.formula}, " if r.formula else ""
     yield f"  formula    {formula}{visible(r.scheme)}; {r.granularity}{group}"
     if r.alpha_sensitive is not None:
         yield f"  alpha      {'percentile_alpha makes it' if r.alpha_sensitive else 'percentile_alpha cannot reach it'}"

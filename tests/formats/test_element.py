@@ -188,3 +188,18 @@ def test_an_element_holds_what_tells_two_apart() -> None:
     assert {f.name for f in fields(Element)} >= {"kind", "bits", "q_min", "q_max", "offset", "levels"}
     assert ElementKind("table") is ElementKind.TABLE
     assert integer(4) != unsigned(4) != unsigned(4, 8)
+
+
+@pytest.mark.parametrize(
+    ("found", "formula"),
+    [
+        (record(integer(8)), "x ~ scale * q"),
+        (record(small_float("float8_e4m3fn")), "x ~ scale * q"),
+        (record(unsigned(4)), "x ~ scale * (q - zero_point)"),
+        (record(unsigned(4, 8)), "x ~ scale * (q - zero_point)"),
+        (record(unsigned(4), quantity=Quantity.ZERO_POINT), ""),
+        (record(UNKNOWN, kind=Kind.UNVERIFIED), ""),
+    ],
+)
+def test_the_formula_is_of_the_element(found: ScaleRecord, formula: str) -> None:
+    assert found.formula == formula

@@ -89,7 +89,7 @@ def test_the_range_of_a_stored_scale(tmp_path: Path) -> None:
     assert [(m.low, m.high) for m in experts if m] == [(s.min(), s.max()) for s in scales]
 
 
-@pytest.mark.parametrize(("zero", "limit"), [(8, 7), (0, 15), (3, 3), (15, 15)])
+@pytest.mark.parametrize(("zero", "limit"), [(8, 7), (0, 15), (3, 12), (7, 8), (15, 15)])
 def test_one_zero_point_for_all_is_an_offset(tmp_path: Path, zero: int, limit: float) -> None:
     fmt = toy(tmp_path / "m.safetensors", toy_tensors(zero))
     weight = next(w for w in fmt.weights() if w.role == "zp.weight")
