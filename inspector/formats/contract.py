@@ -78,8 +78,8 @@ class Reach:
 NOT_KNOWN = Reach()
 PERCENTILE = Reach(by=(Setting.ALPHA, Setting.DATA))
 MINMAX = Reach(by=(Setting.DATA,), never=(Setting.ALPHA,))
-OF_WEIGHTS = Reach(never=(Setting.ALPHA, Setting.DATA))
-"""Of a scale that is made of the weights alone."""
+OF_WEIGHTS = Reach(never=(Setting.ALPHA,))
+"""Of the scale of a weight. Whether data had a part in it (GPTQ, AWQ) a file need not say."""
 
 
 class Use(StrEnum):
@@ -518,7 +518,9 @@ def part_of(tensor: Tensor, part: Slice) -> Tensor:
     rows = part.rows or (0, inner[0] if inner else 0)
     inside = len(shape) > n and all(0 <= i < d for i, d in zip(part.index, shape, strict=False))
     width = tensor.dtype.nbytes(math.prod(inner[1:]))
-    whole = 8 * width == math.prod(inner[1:]) * tensor.dtype.bits or tensor.dtype.block > 1
+    whole = 8 * width == math.prod(inner[1:]) * tensor.dtype.bits
+    if tensor.dtype.block_bytes:
+        whole = len(inner) > 1 and inner[-1] % tensor.dtype.block == 0
     if not (inside and tensor.strides is None and whole and 0 <= rows[0] <= rows[1] <= inner[0]):
         raise CannotDequantize(
             "has no such part", file=tensor.file.path, key=tensor.name, expected=f"{list(part.index)}, rows {rows}",

@@ -90,15 +90,13 @@ class Element:
         low, high = ends
         return min(-low, high) if low + high == -1 else max(-low, high)
 
-    def ends(self, zero_point: float | None = None) -> tuple[float, float] | None:
-        """The least and the largest number that a code stands for, at a scale of one. zero_point: the stored one, of an
-        element without a fixed offset. None where they are not known."""
+    def ends(self) -> tuple[float, float] | None:
+        """The least and the largest number that a code stands for, at a scale of one. None where they are not known."""
         if self.kind in (ElementKind.VECTOR, ElementKind.UNKNOWN):
             return None
         if self.kind is not ElementKind.INTEGER:
             return self.q_min, self.q_max
-        zero = self.offset if zero_point is None else zero_point
-        return None if zero is None else (self.q_min - zero, self.q_max - zero)
+        return None if self.offset is None else (self.q_min - self.offset, self.q_max - self.offset)
 
     @property
     def in_order(self) -> list[int]:

@@ -106,6 +106,9 @@ def test_rows_that_are_no_whole_blocks_are_refused(tmp_path: Path) -> None:
         found.read_rows(0, 1)
     with pytest.raises(CannotRead, match="cannot be decoded"):
         found.read()
+    for part in (Slice((1,)), Slice((1, 0)), Slice(rows=(0, 1))):
+        with pytest.raises(CannotDequantize, match="has no such part"):
+            part_of(found, part)
 
 
 @given(st.integers(1, 7), st.integers(1, 11), st.data())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import ml_dtypes
@@ -88,8 +88,8 @@ def test_what_codes_stand_for(
         assert (values.min(), values.max()) == ends
 
 
-def test_a_stored_zero_point_moves_the_ends() -> None:
-    assert unsigned(8).ends(zero_point=3) == (-3, 252)
+def test_without_its_zero_point_a_code_is_no_number() -> None:
+    assert replace(unsigned(8), offset=3).ends() == (-3, 252)
     assert unsigned(8).values(np.arange(4)) is None
     assert UNKNOWN.limit is None
 
