@@ -46,11 +46,18 @@ class Plan:
 
 
 def check_family(fmt: Format) -> None:
-    """Raises CannotApply for a family whose copies are not known."""
+    """Raises CannotApply for a family whose copies are not known, and for a checkpoint with a damaged module: what is
+    in that is not known either."""
     if not fmt.copies_complete:
         raise CannotApply(
             "where a scale is stored again is not known for this format", file=fmt.checkpoint.path,
             expected=f"a checkpoint of a family that says it: {', '.join(replaceable())}", found=fmt.description,
+        )  # fmt: skip
+    if problems := fmt.problems():
+        raise CannotApply(
+            "has a module that is not understood, so where scales are stored again is not known there",
+            file=fmt.checkpoint.path, key=problems[0].key, found=str(problems[0].error),
+            cure="Repair the file, or quantize again.",
         )  # fmt: skip
 
 

@@ -15,11 +15,12 @@ import torch
 from native_files import POINTS, QUANTIZED, tensors, written
 from safetensors.numpy import load_file, save_file
 
+from qinspect.inspector.apply.plan import check_family
 from qinspect.inspector.calibrate.checkpoint import PointScale
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.compare.results import Status
-from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.errors import CannotApply, QinspectError
 from qinspect.inspector.formats import Format, Kind, format_of
 
 if TYPE_CHECKING:
@@ -183,6 +184,8 @@ def test_one_damaged_weight_leaves_the_others(tmp_path: Path, change: Change, wo
         assert np.array_equal(fmt.dequantize(weight), expected[weight.name])
     left_out = set(QUANTIZED) - expected.keys()
     assert left_out <= {t.name for t in fmt.other_tensors()}
+    with pytest.raises(CannotApply, match="has a module that is not understood"):
+        check_family(fmt)
     sound = opened(written(tmp_path / "sound"))
     statuses = {p.role: p.status for p in compare(sound, fmt, codes=True).weights}
     assert {statuses[w.role] for w in fmt.weights()} == {Status.IDENTICAL}
