@@ -105,8 +105,10 @@ def stored_scale(values: StoredValues, label: str, check: Check) -> Marker | Non
     element = values.fmt.element_of(weight)
     limit = element.limit
     if not limit:
-        return None  # zero points of their own, or a codebook: no scale stands for a range of |x|
+        return None  # zero points of their own, or a codebook: no scale stands for a range of |x|, nor beside a minimum
     records = [r for r in values.fmt.scales() if r.role in weight.scale_roles and r.quantity is not Quantity.ZERO_POINT]
+    if any(r.quantity is Quantity.MINIMUM for r in records):
+        return None
     if len(records) == 1:
         steps: Iterable[Array] = [np.asarray(values.fmt.values(records[0]), np.float32).reshape(-1)]
     else:
@@ -120,7 +122,6 @@ def stored_scale(values: StoredValues, label: str, check: Check) -> Marker | Non
     return Marker(label, low, middle, high, weight.bits, limit)
 
 
-@np.errstate(all="ignore")  # codes that stand for no number, scales that are none
 def _steps(fmt: Format, weight: QuantizedWeight, element: Element, check: Check) -> Iterator[Array]:
     """float32: value / what its code stands for, where that is a number and not 0."""
     for start, stop in row_blocks(weight, READ_ELEMENTS // 4):
@@ -131,7 +132,9 @@ def _steps(fmt: Format, weight: QuantizedWeight, element: Element, check: Check)
         worth = worth.reshape(-1)
         values = np.asarray(fmt.dequantize(weight, start, stop), np.float32).reshape(-1)
         usable = np.isfinite(worth) & (worth != 0)
-        yield values[usable] / worth[usable]
+        with np.errstate(all="ignore"):  # scales that are none
+            steps = values[usable] / worth[usable]
+        yield steps
 
 
 def _as_counted(block: Array) -> Array:
