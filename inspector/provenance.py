@@ -23,7 +23,7 @@ from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.errors import BrokenFile, CannotApply, QinspectError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.native import METADATA_KEY, QUANT_METHOD, settings_of
+from qinspect.inspector.formats.own_layout import METADATA_KEY, QUANT_METHOD
 from qinspect.inspector.roles import strip_root
 
 KEY = "provenance"
@@ -144,22 +144,6 @@ def declared_alpha(fmt: Format) -> Declared | None:
             return Declared(repr(alpha), "provenance")
     claimed = claimed_alpha(fmt.checkpoint.path)
     return None if claimed is None else Declared(claimed, "directory name")
-
-
-def said_of_points(checkpoint: Checkpoint) -> dict[str, tuple[str, float | None]]:
-    """What a checkpoint of qinspect's own says of each point, by key: the rule, and the alpha that reached it (None
-    where none did, or it does not say). {} for others."""
-    by_name = _effective(checkpoint).get("alpha")
-    alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
-    activations = (settings_of(checkpoint) or {}).get("activations")
-    points = activations.get("points") if isinstance(activations, dict) else None
-    found = {}
-    for point in points if isinstance(points, list) else []:
-        match point:
-            case {"key": str(key), "rule": str(rule)}:
-                alpha = alphas.get(strip_root(key))
-                found[key] = rule, alpha if isinstance(alpha, float) else None
-    return found
 
 
 class Said(Protocol):

@@ -88,7 +88,7 @@ def test_every_source_file_is_in_the_wheel_and_nothing_else(wheel: Path, copy: P
 
 def test_every_module_imports_from_the_wheel(installed: Path, copy: Path) -> None:
     names = [module_name(s) for s in sources(copy) if s.endswith(".py")]
-    assert "qinspect.inspector.formats.quamba.marlin" in names
+    assert "qinspect.inspector.formats.families.quamba.marlin" in names
     dependencies = sysconfig.get_paths()["purelib"]
     command: list[str | Path] = [
         sys.executable,

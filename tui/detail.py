@@ -39,7 +39,7 @@ def detail_lines(
     yield from islice(differences, 1)
     r = pair.record
     yield _field("of", shown(r.of, 200))
-    yield _field("formula", f"{'x ~ scale * q, ' if r.verified else ''}{shown(r.scheme, 80)}")
+    yield _field("formula", f"{f'{r.formula}, ' if r.formula else ''}{shown(r.scheme, 80)}")
     group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
     yield _field("granularity", f"{r.granularity}{group}")
     if r.alpha_sensitive is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import number, share
+from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import Chunks, Histogram, histogram, weight_chunks
 from qinspect.inspector.values.scale_values import scale_blocks
 from qinspect.tui.labels import side_by_side
@@ -45,22 +45,6 @@ def weight_of(fmt: Format | None, pair: ScalePair) -> QuantizedWeight | None:
         return own
     module = role.rpartition(":")[0]
     return next((w for w in weights if w.role == f"{module}.weight"), None)
-
-
-_INTEGERS = re.compile(r"int(\d{1,2})(?:, symmetric)?")
-
-
-def clip_of(fmt: Format, weight: QuantizedWeight) -> tuple[float, float] | None:
-    """The values that the lowest and the highest code stand for; None where rows or groups have scales of their own."""
-    if len(weight.scale_roles) != 1:
-        return None
-    record = next((r for r in fmt.scales() if r.role == weight.scale_roles[0]), None)
-    integers = _INTEGERS.fullmatch(record.scheme) if record else None
-    if record is None or integers is None or math.prod(record.shape) != 1:
-        return None
-    scale = float(np.asarray(fmt.values(record), np.float64).reshape(()))
-    half = 1 << int(integers[1]) - 1
-    return (-half * scale, (half - 1) * scale)
 
 
 def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Steps) -> list[Line]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
+from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import dims, percent, share
 from qinspect.inspector.values.histogram import code_counts
@@ -34,6 +35,12 @@ class Codes:
     label: str
     shape: tuple[int, ...]
     counts: dict[int, int]
+    element: Element
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The codes of the least and of the largest number."""
+        return self.element.outermost
 
     @property
     def total(self) -> int:
@@ -46,41 +53,59 @@ class Codes:
 
 
 def code_histogram(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) -> list[Line]:
-    """Of the integer codes: every level, unused and saturated ones marked. Bars are shares of the model's own codes, so
+    """Of the codes: every level, unused and saturated ones marked. Bars are shares of the model's own codes, so
     that tensors of two sizes can be compared; B has a bar of its own wherever its count is another."""
     counted: list[Codes] = []
     for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
         weight = weight_of(fmt, pair) if record else None
         counts = code_counts(fmt, weight, check) if fmt is not None and weight is not None else {}
-        if weight is not None and counts:
-            counted.append(Codes(label, weight.shape, counts))
+        if fmt is not None and weight is not None and counts:
+            counted.append(Codes(label, weight.shape, counts, fmt.element_of(weight)))
     if not counted:
         return ["  No integer codes of up to 16 bits belong to this scale."]
     lines: list[Line] = []
     for one in counted:
-        low, high = min(one.counts), max(one.counts)
+        zero = one.element.zero_codes
         parts = (
             f"{one.label} {dims(one.shape)}, {len(one.counts)} levels",
             f"{sum(n == 0 for n in one.counts.values())} unused",
-            f"saturated {low}: {share(one.counts[low], one.total)}, {high}: {share(one.counts[high], one.total)}",
-            f"zero {share(one.counts[0], one.total)}",
+            f"saturated {', '.join(f'{one.element.said(x)}: {share(one.counts[x], one.total)}' for x in one.ends)}",
+            *([f"zero {share(sum(one.counts[code] for code in zero), one.total)}"] if zero else []),
         )
         lines += side_by_side(parts, look.width)
     lines.append("")
     top = max(one.share(level) for one in counted for level in one.counts) or 1.0
-    for level in sorted({level for one in counted for level in one.counts}):
-        first, *others = counted
-        lines.append(_bar(f"{level:>6}", first, level, top, look))
-        for other in others:
-            if (other.shape, other.counts.get(level)) != (first.shape, first.counts.get(level)):
-                lines.append(_bar("", other, level, top, look))
+    for together in _alike(counted):
+        first, *others = together
+        for level in _levels(together):
+            name = first.element.said(level)
+            lines.append(_bar(f"{name:>6}", first, level, top, look))
+            for other in others:
+                if (other.shape, other.counts.get(level)) != (first.shape, first.counts.get(level)):
+                    lines.append(_bar("", other, level, top, look))
     return lines
+
+
+def _alike(counted: list[Codes]) -> list[list[Codes]]:
+    """Both together where a code means the same in both, else each by itself."""
+    one, *others = counted
+    integers = all(c.element.kind is ElementKind.INTEGER for c in counted)
+    if integers or all(other.element == one.element for other in others):
+        return [counted]
+    return [[c] for c in counted]
+
+
+def _levels(together: list[Codes]) -> list[int]:
+    """All codes, by what they stand for."""
+    if len(together) == 1 or together[0].element.kind is not ElementKind.INTEGER:
+        return together[0].element.in_order
+    return sorted({level for one in together for level in one.counts})
 
 
 def _bar(name: str, codes: Codes, level: int, top: float, look: Look) -> Line:
     """One level of one model."""
     n = codes.counts.get(level)
-    outer = level in (min(codes.counts), max(codes.counts))
+    outer = level in codes.ends
     mark = "not there" if n is None else "unused" if n == 0 else "saturated" if outer else ""
     room = max(8, look.width - 34)
     return [

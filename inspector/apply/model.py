@@ -8,13 +8,9 @@ from qinspect.inspector.alpha.recover.answers import Reference, references_of
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotApply
-from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.native import NativeFormat
+from qinspect.inspector.formats import Format, Topic
 from qinspect.inspector.provenance import model_sha256
 from qinspect.inspector.text import magnitude, some
-
-ALWAYS_ROTATED = ("quamba",)
-"""Families whose library quantizes in Hadamard space and no other."""
 
 
 def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
@@ -26,13 +22,14 @@ def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
     decides = calibration.record.get("decides")
     decides = decides if isinstance(decides, Mapping) else {}
     _check_hash(fmt.checkpoint, decides.get("model"), f"the run in {calibration.folder}")
-    rotated = fmt.rotated if isinstance(fmt, NativeFormat) else fmt.family in ALWAYS_ROTATED
-    if decides.get("rotated", rotated) is not rotated:
+    rotated = fmt.rotated
+    if rotated is not None and decides.get("rotated", rotated) is not rotated:
+        recipe = fmt.says(Topic.RECIPE)
         words = {True: "in Hadamard space", False: "not rotated"}
         raise CannotApply(
             "the run saw the activations of another space than the checkpoint's", file=calibration.path,
             expected=words[rotated], found=words[not rotated],
-            cure="Calibrate by the recipe that the checkpoint was made by (--recipe quamba for Quamba's).",
+            cure=f"Calibrate by the recipe that the checkpoint was made by{f' ({recipe})' if recipe else ''}.",
         )  # fmt: skip
     return references_of(calibration, fmt)
 

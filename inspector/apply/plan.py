@@ -16,11 +16,8 @@ from numpy.typing import NDArray
 from qinspect.inspector.apply.targets import Target
 from qinspect.inspector.compare.copies import check_copies
 from qinspect.inspector.errors import CannotApply
-from qinspect.inspector.formats import Format, Kind, ScaleRecord
+from qinspect.inspector.formats import Format, Kind, ScaleRecord, replaceable
 from qinspect.inspector.formats.contract import Copy, read_numbers
-
-FAMILIES = ("qinspect", "quamba")
-"""Formats whose records name every entry that a scale has a part in."""
 
 Array = NDArray[Any]
 
@@ -49,11 +46,18 @@ class Plan:
 
 
 def check_family(fmt: Format) -> None:
-    """Raises CannotApply for a family whose copies are not known."""
-    if fmt.family not in FAMILIES:
+    """Raises CannotApply for a family whose copies are not known, and for a checkpoint with a damaged module: what is
+    in that is not known either."""
+    if not fmt.copies_complete:
         raise CannotApply(
             "where a scale is stored again is not known for this format", file=fmt.checkpoint.path,
-            expected="a checkpoint of Quamba, or of qinspect's own calibration", found=fmt.description,
+            expected=f"a checkpoint of a family that says it: {', '.join(replaceable())}", found=fmt.description,
+        )  # fmt: skip
+    if problems := fmt.problems():
+        raise CannotApply(
+            "has a module that is not understood, so where scales are stored again is not known there",
+            file=fmt.checkpoint.path, key=problems[0].key, found=str(problems[0].error),
+            cure="Repair the file, or quantize again.",
         )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ from qinspect.inspector.formats import Format, Kind, ScaleRecord
 from qinspect.inspector.observers import RULES, Applied
 from qinspect.inspector.observers.registry import ANY
 from qinspect.inspector.progress import Steps
-from qinspect.inspector.provenance import said_of_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def targets_of_checkpoint(source: Format, fmt: Format, points: Sequence[PointsAs
             "no point of both checkpoints matches", file=source.checkpoint.path, key=str(points[0]),
             found=f"{len(shared)} others, such as {shared[0].role}",
         )  # fmt: skip
-    said = said_of_points(source.checkpoint)
+    said = source.said_of_points()
     made = [_of_checkpoint(source, theirs[r.role], fmt, r, said) for r in chosen]
     return [t for t in made if t is not None], [r.role for r in ours if r.role not in theirs]
 
@@ -114,7 +113,7 @@ def targets_of_checkpoint(source: Format, fmt: Format, points: Sequence[PointsAs
 def _of_checkpoint(
     source: Format, theirs: ScaleRecord, fmt: Format, ours: ScaleRecord, said: Mapping[str, tuple[str, float | None]]
 ) -> Target | None:
-    if theirs.scheme != ours.scheme:
+    if theirs.convention != ours.convention:
         raise CannotApply(
             f"the scale of {ours.role} is of another scheme", file=source.checkpoint.path, key=theirs.key,
             expected=ours.scheme, found=theirs.scheme,

@@ -142,7 +142,7 @@ def _is_of(index: Path, checkpoint: Checkpoint) -> bool:
 
 def _describe(made: Path, source: Path, plan: Plan, entry: Mapping[str, object]) -> None:
     """Add what was done to what the checkpoint says of itself."""
-    if plan.fmt.family != "qinspect":
+    if not plan.fmt.keeps_provenance:
         (made / SIDECAR).write_bytes(sidecar_bytes(source / SIDECAR, entry))
     elif config := config_bytes(source / CONFIG, points_of(plan), entry):
         (made / CONFIG).write_bytes(config)

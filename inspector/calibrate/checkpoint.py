@@ -1,7 +1,7 @@
 """The checkpoint that a calibration writes: config.json, safetensors, and where everything in them comes from.
 
-`inspector/formats/native.py` reads it; docs/formats.md has the layout. The same input gives the same bytes: names are
-sorted, no time is written, and the arithmetic is exact (rounding.py). Tensors are read one by one, as they are written.
+docs/formats.md has the layout. The same input gives the same bytes: names are sorted, no time is written, and the
+arithmetic is exact (rounding.py). Tensors are read one by one, as they are written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.safetensors import header_bytes
 from qinspect.inspector.errors import CannotOpen, CannotQuantize
-from qinspect.inspector.formats.native import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX
+from qinspect.inspector.formats.own_layout import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX
 from qinspect.inspector.provenance import Provenance
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import natural_key

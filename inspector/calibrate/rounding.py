@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.formats.native import groups_of
+from qinspect.inspector.formats.own_layout import groups_of
 
 FloatRows = NDArray[np.float32]
 CodeRows = NDArray[np.int8]

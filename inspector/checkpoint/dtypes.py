@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 class DType:
     """One element type.
 
-    name: qinspect's name, torch's where torch has one. bits: bits of one element in the file.
-    numpy: numpy or ml_dtypes name of one element in memory; "" where values cannot be decoded.
-    packed: several elements share a byte, the first in the low bits.
+    name: qinspect's name, torch's where torch has one. bits: bits of one element in the file; of a block type, of the
+    code of one. numpy: numpy or ml_dtypes name of one element in memory; "" where values cannot be decoded.
+    packed: several elements share a byte, the first in the low bits. block, block_bytes: of a block type, how many
+    elements lie together with what is common to them (scales, minima), and in how many bytes; 1 and 0 for others.
+    Blocks lie along the last axis, and none reaches into the next row.
     """
 
     name: str
     bits: int
     numpy: str
     packed: bool = False
+    block: int = 1
+    block_bytes: int = 0
 
     @property
     def is_float(self) -> bool:
@@ -42,7 +46,9 @@ class DType:
         return self.name.startswith(("int", "uint", "qint", "quint"))
 
     def nbytes(self, n_elements: int) -> int:
-        """Bytes that `n_elements` take, rounded up to whole bytes."""
+        """Bytes that `n_elements` take, rounded up to whole bytes, and to whole blocks."""
+        if self.block_bytes:
+            return -(-n_elements // self.block) * self.block_bytes
         return (n_elements * self.bits + 7) // 8
 
     def to_numpy(self) -> np.dtype[Any]:
@@ -89,6 +95,40 @@ _ALL = (
     DType("quint2x4", 2, "uint8", packed=True),
 )
 DTYPES = {d.name: d for d in _ALL}
+
+BLOCKS = {
+    name: DType(name, bits, "", block=block, block_bytes=block_bytes)
+    for name, bits, block, block_bytes in (
+        ("q4_0", 4, 32, 18),
+        ("q4_1", 4, 32, 20),
+        ("q5_0", 5, 32, 22),
+        ("q5_1", 5, 32, 24),
+        ("q8_0", 8, 32, 34),
+        ("q8_1", 8, 32, 36),
+        ("q2_k", 2, 256, 84),
+        ("q3_k", 3, 256, 110),
+        ("q4_k", 4, 256, 144),
+        ("q5_k", 5, 256, 176),
+        ("q6_k", 6, 256, 210),
+        ("q8_k", 8, 256, 292),
+        ("iq1_s", 1, 256, 50),
+        ("iq1_m", 1, 256, 56),
+        ("iq2_xxs", 2, 256, 66),
+        ("iq2_xs", 2, 256, 74),
+        ("iq2_s", 2, 256, 82),
+        ("iq3_xxs", 3, 256, 98),
+        ("iq3_s", 3, 256, 110),
+        ("iq4_nl", 4, 32, 18),
+        ("iq4_xs", 4, 256, 136),
+        ("tq1_0", 2, 256, 54),
+        ("tq2_0", 2, 256, 66),
+        ("mxfp4", 4, 32, 17),
+        ("nvfp4", 4, 64, 36),
+        ("q1_0", 1, 128, 18),
+        ("q2_0", 2, 64, 18),
+    )
+}
+"""ggml's block types, by their names in small letters: bits of a code, elements and bytes of a block."""
 
 SAFETENSORS = {
     "BOOL": "bool",

@@ -71,6 +71,8 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements, as if stored contiguously."""
+        if self.dtype.block_bytes:
+            return self.dtype.nbytes(math.prod(self.shape))
         return (math.prod(self.shape) * self.dtype.bits + 7) // 8
 
     @property
@@ -178,27 +180,58 @@ class Tensor:
         return Tensor(self.name, self.dtype, shape, None if contiguous else strides, self.file, self.offset)
 
     def read_rows(self, start: int, stop: int) -> Array:
-        """Rows `start` to `stop` of a matrix, reading little more than their bytes.
+        """Rows `start` to `stop` along the first axis, reading little more than their bytes.
 
-        Contiguous rows are one read, a column-major matrix one read a column; anything else is read whole.
+        Of a block type, the blocks as they are stored: uint8[rows, ..., blocks of a row, bytes of a block]. Contiguous
+        rows are one read, also where elements share bytes; a column-major matrix is one read a column; anything else
+        is read whole. Raises CannotRead for a block type whose rows are no whole blocks, or that is not contiguous.
         """
         import numpy as np
 
         self._check_shape()
         start, stop, _ = slice(start, stop).indices(self.shape[0])
-        if self.dtype.packed or len(self.shape) != 2 or stop <= start:
+        if self.dtype.block_bytes:
+            return self._read_blocks(start, max(start, stop))
+        if stop <= start or not self.dtype.numpy or (self.dtype.packed and stop - start == self.shape[0]):
             return self.read()[start:stop]
-        n_columns = self.shape[1]
+        width = math.prod(self.shape[1:])
         if self.strides is None:
-            return self.read_range(start * n_columns, stop * n_columns).reshape(stop - start, n_columns)
-        if self.strides[0] != 1 or (start, stop) == (0, self.shape[0]):
+            flat = self._read_packed if self.dtype.packed else self.read_range
+            return flat(start * width, stop * width).reshape(stop - start, *self.shape[1:])
+        if self.dtype.packed or len(self.shape) != 2 or self.strides[0] != 1 or (start, stop) == (0, self.shape[0]):
             return self.read()[start:stop]
         element = self.dtype.to_numpy()
-        columns = np.empty((n_columns, stop - start), element)
-        for i in range(n_columns):
+        columns = np.empty((width, stop - start), element)
+        for i in range(width):
             at = self.offset + (i * self.strides[1] + start) * element.itemsize
             columns[i] = np.frombuffer(self.file.read(at, (stop - start) * element.itemsize), element)
         return columns.T
+
+    def _read_packed(self, start: int, stop: int) -> Array:
+        """Elements `start` to `stop`, of which the first and the last may share their byte with others."""
+        import numpy as np
+
+        bits = self.dtype.bits
+        first, last = start * bits // 8, -(-stop * bits // 8)
+        raw = self.file.read(self.offset + first, last - first) if last > first else b""
+        codes = _unpack(raw, bits, stop - start, start * bits - 8 * first)
+        return codes.view(np.uint8).view(self.dtype.to_numpy())
+
+    def _read_blocks(self, start: int, stop: int) -> Array:
+        import numpy as np
+
+        block, block_bytes, columns = self.dtype.block, self.dtype.block_bytes, self.shape[-1]
+        if self.strides is not None or columns % block:
+            raise CannotRead(
+                "its rows are no whole blocks", file=self.file.path, key=self.name,
+                expected=f"contiguous rows of a multiple of {block} elements", found=f"shape {dims(self.shape)}",
+            )  # fmt: skip
+        inner = (*self.shape[1:-1], columns // block, block_bytes) if len(self.shape) > 1 else (block_bytes,)
+        if len(self.shape) == 1:
+            start, stop = start // block, -(-stop // block)
+        n = math.prod(inner)
+        raw = self.file.read(self.offset + start * n, (stop - start) * n) if stop > start and n else b""
+        return np.frombuffer(raw, np.uint8).reshape(stop - start, *inner)
 
     def __repr__(self) -> str:
         return f"Tensor({self.name!r}, {self.dtype.name}, {list(self.shape)})"
@@ -249,11 +282,12 @@ class Value:
 Entry = Tensor | Value
 
 
-def _unpack(raw: bytes, bits: int, n: int) -> Array:
-    """`n` codes of `bits` bits from a little-endian bit stream, one per byte."""
+def _unpack(raw: bytes, bits: int, n: int, skipped: int = 0) -> Array:
+    """`n` codes of `bits` bits from a little-endian bit stream, one per byte, behind `skipped` bits."""
     import numpy as np
 
-    stream = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")[: n * bits].reshape(n, bits)
+    every = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+    stream = every[skipped : skipped + n * bits].reshape(n, bits)
     weights = (1 << np.arange(bits)).astype(np.uint8)
     codes: Array = (stream * weights).sum(axis=1, dtype=np.uint8)
     return codes

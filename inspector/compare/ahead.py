@@ -73,13 +73,19 @@ def read_ahead(matched: Matched, start: int, format_a: Format, format_b: Format,
 
 def _comparable(a: ScaleRecord, b: ScaleRecord) -> bool:
     """Whether two scales are cut and made alike, so that bytes alone can say that they are equal."""
-    alike = a.scheme == b.scheme and a.dtype == b.dtype and a.shape == b.shape
-    return alike and not (b.folded or b.cells or b.witnesses)
+    return a.convention == b.convention and a.dtype == b.dtype and a.shape == b.shape and _is_plain(b)
+
+
+def _is_plain(record: ScaleRecord) -> bool:
+    """Whether its bytes are its numbers, of steps that must be positive, whose cells stand where they stand."""
+    if not record.as_stored or record.signed or not record.quantity.is_step:
+        return False
+    return not (record.order or record.witnesses)
 
 
 def _place(checkpoint: Checkpoint, record: ScaleRecord) -> Place | None:
     """Where the scale is, if its bytes are its numbers, and not too many."""
-    if record.folded or record.cells or record.witnesses:
+    if not _is_plain(record):
         return None
     place = checkpoint.entries.place(record.key)
     if place is None:

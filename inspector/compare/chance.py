@@ -10,7 +10,7 @@ import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.noise.band import Floor, Noise, Skipped
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
 from qinspect.inspector.noise.sources import Sources, one_pass, same_order
@@ -23,7 +23,11 @@ def activation_points(scales: Iterable[ScalePair], alpha_sensitive: bool) -> lis
     return [
         p
         for p in scales
-        if p.a and p.b and p.a.kind is Kind.ACTIVATION and (p.a.alpha_sensitive is True) is alpha_sensitive
+        if p.a
+        and p.b
+        and p.a.kind is Kind.ACTIVATION
+        and p.a.quantity is Quantity.SCALE
+        and (p.a.alpha_sensitive is True) is alpha_sensitive
     ]
 
 

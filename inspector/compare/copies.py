@@ -79,7 +79,7 @@ def missing_copies(a: Format, b: Format) -> list[CopyProblem]:
     records = ({r.role: r for r in a.scales()}, {r.role: r for r in b.scales()})
     for role, ra in records[0].items():
         rb = records[1].get(role)
-        if rb is None or ra.scheme != rb.scheme:
+        if rb is None or ra.convention != rb.convention:
             continue
         stored = [_places(r) for r in (ra, rb)]
         for model, mine, other in (("A", stored[0], stored[1]), ("B", stored[1], stored[0])):
@@ -94,9 +94,5 @@ def missing_copies(a: Format, b: Format) -> list[CopyProblem]:
 
 def _places(record: ScaleRecord) -> dict[str, str]:
     """Where the same number is stored whatever the linear layers' scheme, by key without wrappers."""
-    same = [c.key for c in record.copies if c.relation == SAME]
+    same = [c.key for c in record.copies if not c.of_layer]
     return {strip_root(key): key for key in (record.key, *same)} if same or record.copies else {}
-
-
-SAME = "the same scale"
-"""Relation of copies that do not depend on how the linear layer beside them is quantized."""

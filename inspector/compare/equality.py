@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats.contract import part_of
 
 CHUNK_BYTES = 1 << 20
 """Read at once from each model: two of them stay in a core's cache."""
@@ -33,17 +34,33 @@ class Equality:
         self._moved: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
 
     def scales(self, a: ScaleRecord, b: ScaleRecord, seen: Seen | None = None) -> bool:
-        """Whether the stored entries, and what is folded into them, are equal. `seen`: as in `tensors`, of the scale's
-        own entry."""
-        if a.dtype != b.dtype or a.shape != b.shape or len(a.folded) != len(b.folded):
+        """Whether the stored entries, and all else that the numbers are made of, are equal. `seen`: as in
+        `tensors`, of the scale's own entry."""
+        if a.dtype != b.dtype or a.shape != b.shape or a.inverted != b.inverted:
             return False
-        return self._entries(a.key, b.key, seen) and all(map(self._entries, a.folded, b.folded))
+        if [s.use for s in a.sources] != [s.use for s in b.sources]:
+            return False
+        if a.slice is not None or b.slice is not None:
+            return self._parts(a, b)
+        return self._entries(a.key, b.key, seen) and all(
+            self._entries(x.key, y.key) for x, y in zip(a.sources, b.sources, strict=True)
+        )
+
+    def _parts(self, a: ScaleRecord, b: ScaleRecord) -> bool:
+        """Of records that are parts of their entries, and made of nothing else."""
+        parts = []
+        for checkpoint, record in ((self._a, a), (self._b, b)):
+            tensor = checkpoint.tensor(record.key)
+            if tensor is None or record.sources:
+                return False
+            parts.append(part_of(tensor, record.slice) if record.slice else tensor)
+        return self.tensors(parts[0], parts[1])
 
     def reordered(self, a: ScaleRecord, b: ScaleRecord) -> bool:
         """Whether equal indices are not the same cell: cells are cut differently, or were moved."""
         cut = False
-        if a.cells and b.cells:
-            cut = len(a.cells) != len(b.cells) or not all(map(self._entries, a.cells, b.cells))
+        if a.order and b.order:
+            cut = len(a.order) != len(b.order) or not all(map(self._entries, a.order, b.order))
         return cut or self.moved(a.witnesses, b.witnesses)
 
     def moved(self, witnesses_a: tuple[str, ...], witnesses_b: tuple[str, ...]) -> bool:

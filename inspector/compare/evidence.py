@@ -11,7 +11,7 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.chance import activation_points
 from qinspect.inspector.compare.names import Renaming, renamings
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, Summary, WeightPair
-from qinspect.inspector.formats import Format
+from qinspect.inspector.formats import Format, Topic
 from qinspect.inspector.noise.band import Noise
 from qinspect.inspector.provenance import Declared, declared_alpha, effective_alphas, several_alphas
 from qinspect.inspector.roles import strip_root
@@ -37,6 +37,10 @@ class Evidence:
     def points(self, alpha_sensitive: bool) -> list[ScalePair]:
         """Activation points in both models that a percentile makes (or that none does)."""
         return activation_points(self.scales, alpha_sensitive)
+
+    def said(self, topic: Topic, roles: Sequence[str] = ()) -> str:
+        """What the family of A, else that of B, has to say on a topic; "" where neither has anything."""
+        return self.a.says(topic, roles) or self.b.says(topic, roles)
 
     @cached_property
     def declared(self) -> tuple[Declared | None, Declared | None]:

@@ -17,7 +17,7 @@ from qinspect.inspector.compare.names import said_of_names
 from qinspect.inspector.compare.next_steps import reason
 from qinspect.inspector.compare.results import ScalePair, Status, WeightPair, copies_differ
 from qinspect.inspector.finding import Finding, Where
-from qinspect.inspector.formats import Kind
+from qinspect.inspector.formats import Kind, Topic
 from qinspect.inspector.json_text import finite
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.provenance import claimed_alpha
@@ -38,11 +38,12 @@ def alpha(e: Evidence) -> Iterator[Finding]:
     if any(c.role in roles for c in e.copies):
         return
     if minmax:
-        alike = f"All {len(minmax)} min-max points are identical (they sit"
+        alike = f"All {len(minmax)} min-max points are identical"
         if len(minmax) == 1:
-            alike = "The only min-max point is identical (it sits"
+            alike = "The only min-max point is identical"
+        grid = e.said(Topic.MAXIMA, [p.role for p in minmax])
         fingerprint = (
-            f"{alike} on a float16 grid of about 0.05-0.1 %), the "
+            f"{alike}{f' ({grid})' if grid else ''}, the "
             f"fingerprint of the same calibration data{'' if e.changed_weights else ' and weights'}"
         )
     else:
@@ -166,13 +167,21 @@ def copies_disagree(e: Evidence) -> Iterator[Finding]:
 def _permuted(e: Evidence) -> Iterator[Finding]:
     pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
     if pairs:
-        layers = {p.role.partition(".mixer")[0] for p in pairs}
+        layers = {_layer_of(p.role) for p in pairs}
+        why = e.said(Topic.ORDER) or "what was reordered with the cells holds the same values in another order"
         yield reason(
             "head-order-differs",
-            f"In {some(len(layers), 'layer')}, dt_bias and the gated norm hold the same values in another order, or "
-            f"the group ranges differ: equal indices are not the same cell, so {some(len(pairs), 'scale tensor')} were "
+            f"In {some(len(layers), 'layer')}, {why}: equal indices are not the same cell, so "
+            f"{some(len(pairs), 'scale tensor')} were "
             f"compared sorted, not cell by cell.",
         )
+
+
+def _layer_of(role: str) -> str:
+    """`layers.3` of `layers.3.mixer.x_proj:input`: the name up to its first number."""
+    parts = role.split(".")
+    number_at = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))
+    return ".".join(parts[: number_at + 1])
 
 
 def _data_differ(e: Evidence) -> Iterator[Finding]:
@@ -204,14 +213,15 @@ def _alpha_unreachable(e: Evidence) -> Iterator[Finding]:
         or not e.b.scales()
     ):
         return
-    calibrated = [any(r.kind is Kind.ACTIVATION for r in f.scales()) for f in (e.a, e.b)]
-    grouped = "with --group_heads Quamba2 makes all of them from running maxima and never reads the flag"
-    sixteen = "there are no activation scales (A16)"
-    if calibrated[0] == calibrated[1]:
-        why = grouped if calibrated[0] else sixteen
-    else:
-        why = f"in {'A' if calibrated[0] else 'B'} {grouped}; in {'B' if calibrated[0] else 'A'} {sixteen}"
-    yield reason("alpha-is-dead", f"No scale in these files can depend on percentile_alpha: {why}.")
+    why = [(f.says(Topic.UNREACHED), any(r.kind is Kind.ACTIVATION for r in f.scales())) for f in (e.a, e.b)]
+    if why[0] == why[1]:
+        said = why[0][0]
+    else:  # what a calibrated one has to say comes first
+        order = sorted(zip("AB", why, strict=True), key=lambda one: not one[1][1])
+        said = "; ".join(f"in {model} {text}" for model, (text, _) in order if text)
+    yield reason(
+        "alpha-is-dead", f"No scale in these files can depend on percentile_alpha{f': {said}' if said else ''}."
+    )
 
 
 def _claimed(e: Evidence) -> Iterator[Finding]:

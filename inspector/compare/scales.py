@@ -40,7 +40,7 @@ def compare_scale(
         assert record is not None
         _look(faults, (order, model), fmt, record)
         return ScalePair(role, order, a, b, Status.ONLY_B if a is None else Status.ONLY_A)
-    if a.scheme != b.scheme:
+    if a.convention != b.convention:
         _look(faults, (order, "A"), format_a, a)
         _look(faults, (order, "B"), format_b, b)
         return ScalePair(role, order, a, b, Status.SCHEME, note=f"A {a.scheme}; B {b.scheme}")
@@ -64,9 +64,9 @@ def compare_scale(
 
 def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
     """The scale's tensor, where its bytes are its numbers."""
-    if type(fmt).values is not Format.values or record.folded:
+    if type(fmt).values is not Format.values or not record.as_stored or record.signed:
         return None
-    tensor = fmt.checkpoint.tensor(record.key)
+    tensor = fmt.checkpoint.tensor(record.key) if record.quantity.is_step else None
     return tensor if tensor and tensor.dtype.is_float and tensor.strides is None and not tensor.dtype.packed else None
 
 
@@ -74,9 +74,15 @@ def _look(faults: FaultScan, tag: tuple[int, str], fmt: Format, record: ScaleRec
     """Look at a scale that is not compared number by number. One that cannot be read is left out."""
     try:
         for block in scale_blocks(fmt, record):
-            faults.add(tag, np.asarray(block))
+            _watch(faults, tag, record, block)
     except QinspectError:
         pass
+
+
+def _watch(faults: FaultScan, tag: tuple[int, str], record: ScaleRecord, values: FloatArray) -> None:
+    """Zero points may be anything, and some scales are negative by convention."""
+    if record.quantity.is_step:
+        faults.add(tag, np.abs(values) if record.signed else np.asarray(values))
 
 
 def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -102,8 +108,8 @@ def _compare_numbers(
         difference = difference_of(_seen(_chunks_of(*large), order, faults), large[0].shape, False)
     else:
         va, vb = format_a.values(a), format_b.values(b)
-        faults.add((order, "A"), np.asarray(va))
-        faults.add((order, "B"), np.asarray(vb))
+        _watch(faults, (order, "A"), a, va)
+        _watch(faults, (order, "B"), b, vb)
         if va.shape != vb.shape and va.size == vb.size == 1:
             va, vb = va.reshape(()), vb.reshape(())
         if va.shape != vb.shape:

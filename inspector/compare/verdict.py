@@ -17,7 +17,7 @@ from qinspect.inspector.compare.next_steps import reason
 from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited, sizes_said
 from qinspect.inspector.compare.results import Effect, ScalePair, Status, WeightPair
 from qinspect.inspector.finding import Finding
-from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.formats import Format, Kind, Topic
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
 
 
@@ -224,8 +224,8 @@ def _reordered(e: Evidence) -> Finding:
         f"Sorted, {equal} of {len(points)} grouped activation scales hold the same values"
     )
     text += f", the others differ by up to {magnitude(max(apart))}." if apart else "."
-    if any("out_proj" in p.role for p in e.of_status(Status.DIFFERENT, Status.INCOMPARABLE)):
-        text += " out_proj is rotated after it is reordered: its scales and codes differ whatever the cause."
+    owed = e.said(Topic.REORDERED, [p.role for p in e.of_status(Status.DIFFERENT, Status.INCOMPARABLE)])
+    text += f" {owed}" if owed else ""
     return reason("reordered", text)
 
 

@@ -42,8 +42,8 @@ class Item(NamedTuple):
     @property
     def tensor(self) -> Tensor:
         """A handle on it, made when it is asked for: headers alone decide most pairs."""
-        found = self.checkpoint.entries[self.name]
-        assert isinstance(found, Tensor)
+        found = _stored(self.checkpoint, self.weight) if self.weight else self.checkpoint.tensor(self.name)
+        assert found is not None
         return found
 
     @property
@@ -63,7 +63,7 @@ def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
-    tensors = ((weight, fmt.checkpoint.tensor(weight.codes_key)) for weight in fmt.weights())
+    tensors = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
     forms: dict[tuple[int, tuple[int, ...]], Form] = {}  # few in a model, and a DType takes long to hash
 
     def item(role: str, t: Tensor, weight: QuantizedWeight | None) -> Item:
@@ -73,6 +73,13 @@ def weight_items(fmt: Format) -> dict[str, Item]:
     items = [item(weight.role, tensor, weight) for weight, tensor in tensors if tensor]
     items += [item(fmt.role_of(tensor.name), tensor, None) for tensor in fmt.other_tensors()]
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
+
+
+def _stored(checkpoint: Checkpoint, weight: QuantizedWeight) -> Tensor | None:
+    try:
+        return weight.stored(checkpoint)
+    except QinspectError:  # a part that the tensor does not have: reading it says so
+        return checkpoint.tensor(weight.codes_key)
 
 
 def compare_weights(
@@ -150,7 +157,7 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     found = [e for e in fmt.checkpoint.plain_values() if e.value is not None]
     if not found:
         return {}
-    scales = {r.key for r in fmt.scales()} | {c.key for r in fmt.scales() for c in r.copies}
+    scales = {key for r in fmt.scales() for key in r.keys} | {c.key for r in fmt.scales() for c in r.copies}
     found = [e for e in found if e.name not in scales]
     return by_unique_role(found, lambda e: fmt.role_of(e.name), attrgetter("name"))
 
@@ -182,7 +189,7 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     quantized = a.weight is not None or b.weight is not None
     shape_a, shape_b = _shape(a), _shape(b)
     scheme_a, scheme_b = _scheme(a), _scheme(b)
-    if quantized and scheme_a != scheme_b:
+    if quantized and _form(a) != _form(b):
         return WeightPair(
             role, a.name, b.name, Status.SCHEME, a.n_elements, quantized=quantized,
             note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
@@ -212,11 +219,16 @@ def _scheme(item: Item) -> str:
     return f"{item.weight.bits}-bit {item.weight.scheme}" if item.weight else item.form[0].name
 
 
+def _form(item: Item) -> tuple[object, ...]:
+    """What the stored numbers mean; comparable one by one only where it is equal."""
+    return item.weight.convention if item.weight else (item.form[0].name,)
+
+
 def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
     n = math.prod(_shape(a))
     names = (a.name, b.name)
-    if _scheme(a) != _scheme(b):
+    if _form(a) != _form(b):
         return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
     return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
 
@@ -233,7 +245,7 @@ def _contents(
 ) -> WeightPair:
     pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(_shape(a)), 0, a.weight is not None)
     try:
-        if _scheme(a) != _scheme(b):
+        if _form(a) != _form(b):
             return _of_two_dtypes(pair, a.tensor, b.tensor)
         if equality.tensors(a.tensor, b.tensor, tick):
             return pair
@@ -297,7 +309,7 @@ def _same_values(a: Item, b: Item, format_a: Format, format_b: Format) -> bool:
     counts = []
     for fmt, weight in ((format_a, a.weight), (format_b, b.weight)):
         blocks = (fmt.codes(weight, start, stop) for start, stop in row_blocks(weight, BLOCK_ELEMENTS))
-        counts.append(count_codes(blocks, weight.bits))
+        counts.append(count_codes(blocks, weight.element))
     return counts[0] == counts[1]
 
 

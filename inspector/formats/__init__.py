@@ -1,31 +1,43 @@
 """Quantization families: recognise, pair each scale with what it scales, dequantize.
 
-`format_of` gives the family of a checkpoint. A new family is one module here and one line in FAMILIES; families do
-not know each other.
+`format_of` gives the family of a checkpoint. contract.py says what a family is, element.py, grid.py and words.py what
+its records are made of; the families are in `families/`. Nothing outside of this folder knows one by name.
 """
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Copy, Format, Kind, QuantizedWeight, ScaleRecord
-from qinspect.inspector.formats.native import NativeFormat
-from qinspect.inspector.formats.plain import PlainFormat
-from qinspect.inspector.formats.quamba import QuambaFormat
-from qinspect.inspector.formats.torch_quantized import TorchQuantizedFormat
-
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, PlainFormat)
-"""In the order of asking: the first that recognises a checkpoint gets it. The plain one takes all."""
+from qinspect.inspector.formats.contract import (
+    Copy,
+    Format,
+    Kind,
+    Quantity,
+    QuantizedWeight,
+    ScaleRecord,
+    Setting,
+    Topic,
+)
+from qinspect.inspector.formats.families import FALLBACK, FAMILIES
 
 
 def format_of(checkpoint: Checkpoint) -> Format:
-    """The family of `checkpoint`, bound to it. One that is recognised but too damaged to be understood becomes plain,
-    with a note."""
+    """The family of `checkpoint`, bound to it. Where one recognises it and then understands no module of it, nobody
+    claims it, and a note says so."""
+    refused = []
     for family in FAMILIES:
         if family.recognise(checkpoint) is not None:
             try:
                 return family(checkpoint)
             except CannotDequantize as e:
-                checkpoint.notes = (*checkpoint.notes, f"looks like {family.family}, but {e}")
-    raise AssertionError("the plain family takes every checkpoint")
+                refused.append(f"looks like {family.family}, but {e}")
+    return FALLBACK(checkpoint, tuple(refused))
 
 
-__all__ = ["FAMILIES", "Copy", "Format", "Kind", "PlainFormat", "QuantizedWeight", "ScaleRecord", "format_of"]
+def replaceable() -> list[str]:
+    """The families whose records name every entry that a scale has a part in."""
+    return [family.family for family in FAMILIES if family.copies_complete]
+
+
+__all__ = [
+    "Copy", "Format", "Kind", "Quantity", "QuantizedWeight", "ScaleRecord", "Setting", "Topic", "format_of",
+    "replaceable",
+]  # fmt: skip

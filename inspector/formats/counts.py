@@ -42,12 +42,13 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
         if last != "biases" and not is_packed(last, tensor):  # what depends on the entries beside it
             known[last, id(form)] = counts[name]
     for record in fmt.scales():
-        for key in (record.key, *(c.key for c in record.copies)):
+        for key in (*record.keys, *(c.key for c in record.copies)):
             if key in counts:
                 counts[key] = 0
-    for weight in fmt.weights():
-        if weight.codes_key in counts:
-            counts[weight.codes_key] = math.prod(weight.shape)
+    of_codes: dict[str, int] = {}
+    for weight in fmt.weights():  # several may be parts of one entry
+        of_codes[weight.codes_key] = of_codes.get(weight.codes_key, 0) + math.prod(weight.shape)
+    counts.update((key, n) for key, n in of_codes.items() if key in counts)
     return counts
 
 

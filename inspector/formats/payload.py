@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.json_text import Json
 
 
@@ -32,6 +33,8 @@ def scale(record: ScaleRecord) -> Json:
         "kind": str(record.kind),
         "verified": record.verified,
         "of": record.of,
+        "quantity": str(record.quantity),
+        "element": None if record.element.kind is ElementKind.UNKNOWN else record.element.name,
         "scheme": record.scheme,
         "granularity": record.granularity,
         "group_size": record.group_size,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, open_checkpoint
 from qinspect.inspector.errors import CannotOpen
-from qinspect.inspector.formats import PlainFormat, format_of
+from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.declared import Declared, check_layers, check_numbers, declared_of
 from qinspect.inspector.text import some
 
@@ -92,7 +92,7 @@ def overflows(file: Path | str, key: str, dtype: str, largest: float) -> CannotO
 
 
 def _check_quantized(checkpoint: Checkpoint, declared: Declared) -> None:
-    if not isinstance(found := format_of(checkpoint), PlainFormat):
+    if (found := format_of(checkpoint)).claims:
         raise CannotOpen("is quantized already", file=checkpoint.path, found=found.family, cure=_UNQUANTIZED)
     for key in ("quantization_config", "compression_config"):
         if key in declared:

@@ -60,13 +60,15 @@ NOTHING = Span(math.nan, math.nan)
 @dataclass(frozen=True, slots=True)
 class Marker:
     """A scale that is stored for the point: one number, or the least, the median and the greatest of many. bits: of the
-    codes that it scales."""
+    codes that it scales. limit: the largest magnitude that these stand for at a scale of one; None for that of
+    integers with a sign, 127 of 8 bits."""
 
     label: str
     low: float
     middle: float
     high: float
     bits: int
+    limit: float | None = None
 
     @property
     def is_one(self) -> bool:
@@ -74,9 +76,14 @@ class Marker:
         return self.low == self.high
 
     @property
+    def of_integers(self) -> bool:
+        """Whether its codes are the integers that scales are measured with."""
+        return self.limit is None or self.limit == q_max(self.bits)
+
+    @property
     def w_max(self) -> tuple[float, float, float]:
         """The ranges that the scales stand for."""
-        limit = q_max(self.bits)
+        limit = q_max(self.bits) if self.limit is None else self.limit
         return self.low * limit, self.middle * limit, self.high * limit
 
 

@@ -131,4 +131,4 @@ def code_counts(fmt: Format, weight: QuantizedWeight, check: Steps) -> dict[int,
             check(start, weight.shape[0])
             yield fmt.codes(weight, start, stop)
 
-    return count_codes(blocks(), weight.bits)
+    return count_codes(blocks(), weight.element)

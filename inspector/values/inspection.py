@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.element import Element
 from qinspect.inspector.values.scale_values import large_tensor
 from qinspect.inspector.values.statistics import Statistics, count_codes, describe
 from qinspect.inspector.values.stored_blocks import stored_blocks
@@ -42,7 +43,7 @@ class Inspection:
     what is stored: padding dropped, a folded factor taken out).
     copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
     statistics: of the stored numbers, None for packed codes and complex numbers. values: all of them where they are
-    few. codes: level to count. dequantized: statistics of the weight's values.
+    few. codes: code to count, of `element`, which is the weight's. dequantized: statistics of the weight's values.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Inspection:
     codes: dict[int, int] | None
     dequantized: Statistics | None
     problem: str
+    element: Element | None = None
 
 
 def inspect_entry(fmt: Format, name: str) -> Inspection:
@@ -75,31 +77,34 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     if key not in fmt.checkpoint:
         raise _unknown(fmt, name, [*records, *weights])
     entry = fmt.checkpoint[key]
-    scale = next((r for r in records.values() if r.key == key), None)
+    of_key = [r for r in records.values() if r.key == key]  # several where it is stacked
+    scale = next((r for r in of_key if r.role in (name, name.removesuffix("#scale"))), next(iter(of_key), None))
     copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
-    weight = next((w for w in weights.values() if w.codes_key == key), None)
+    weight = weights.get(name) or next((w for w in weights.values() if w.codes_key == key), None)
     statistics = values = logical = None
     codes: dict[int, int] | None = None
     dequantized = None
+    element: Element | None = None
     problem = ""
     try:
-        packed = weight is not None and weight.bits < 8
+        packed = weight is not None and (weight.bits < 8 or bool(weight.slice))
         if isinstance(entry, Tensor) and not packed:
             statistics = None if entry.dtype.is_complex else describe(stored_blocks(entry), entry.n_elements)
             values = entry.read() if entry.n_elements <= SHOWN_VALUES else None
         if scale and large_tensor(fmt, scale) is None:  # of a large one the stored numbers are those of the scale
             unfolded = fmt.values(scale)
-            stored_as_is = not scale.folded and statistics is not None and statistics.n == unfolded.size
+            stored_as_is = scale.as_stored and statistics is not None and statistics.n == unfolded.size
             logical = None if stored_as_is or unfolded.size == 1 else describe([unfolded], unfolded.size)
         if weight:
-            codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.bits)
+            element = fmt.element_of(weight)
+            codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.element)
             blocks = (fmt.dequantize(weight, *rows) for rows in row_blocks(weight))
             dequantized = describe(blocks, math.prod(weight.shape))
     except CannotRead as e:
         problem = str(e)
     copies = tuple(_copy(fmt, c) for c in scale.copies) if scale else ()
     return Inspection(
-        key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem
+        key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem, element
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.formats import Format
+from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.formats.payload import checkpoint, scale
 from qinspect.inspector.json_text import Json, finite
 from qinspect.inspector.values.inspection import Inspection
@@ -94,13 +95,22 @@ def inspection(fmt: Format, i: Inspection) -> Json:
             "bits": i.weight.bits,
             "scheme": i.weight.scheme,
             "scales": list(i.weight.scale_roles),
-            "codes": [{"level": level, "count": n} for level, n in (i.codes or {}).items()],
+            "codes": _codes(i),
             "dequantized": statistics(i.dequantized),
         }
         if i.weight
         else None,
         "problem": i.problem or None,
     }
+
+
+def _codes(i: Inspection) -> list[Json]:
+    """Every code; of one that is no integer, also the number that it stands for."""
+    element = i.element
+    if element is None or element.kind not in (ElementKind.FLOAT, ElementKind.TABLE):
+        return [{"level": level, "count": n} for level, n in (i.codes or {}).items()]
+    levels = {level: finite(float(element.said(level))) for level in i.codes or {}}
+    return [{"level": level, "value": levels[level], "count": n} for level, n in (i.codes or {}).items()]
 
 
 def _values(i: Inspection) -> Any:

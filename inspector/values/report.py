@@ -9,6 +9,7 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.formats import Format
+from qinspect.inspector.formats.element import Element
 from qinspect.inspector.text import count, dims, number, share, size, visible
 from qinspect.inspector.values.inspection import Inspection
 from qinspect.inspector.values.statistics import Statistics
@@ -47,8 +48,8 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
         )
         keys = {r.role: r.key for r in fmt.scales()}
         lines += [f"  scaled by  {visible(keys[role])}" for role in i.weight.scale_roles]
-    if i.codes:
-        lines += ["  CODES", *_code_lines(i.codes)]
+    if i.codes and i.element:
+        lines += ["  CODES", *_code_lines(i.codes, i.element)]
     if i.dequantized:
         lines += ["  DEQUANTIZED", *_statistics_lines(i.dequantized)]
     if i.problem:
@@ -85,7 +86,7 @@ def _scale_lines(i: Inspection) -> Iterator[str]:
     yield f"  scale      {visible(r.role)}" + ("" if r.verified else "  (unverified: paired by name)")
     yield f"  of         {visible(r.of)}"
     group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
-    formula = "x ~ scale * q, " if r.verified else ""  # a guess by name does not say how codes and scale make a value
+    formula = f"{r.formula}, " if r.formula else ""
     yield f"  formula    {formula}{visible(r.scheme)}; {r.granularity}{group}"
     if r.alpha_sensitive is not None:
         yield f"  alpha      {'percentile_alpha makes it' if r.alpha_sensitive else 'percentile_alpha cannot reach it'}"
@@ -126,23 +127,25 @@ def _percentile(s: Statistics, percent: float, value: float) -> str:
     return number(int(value)) if value.is_integer() and abs(value) < 1 << 53 else number(value)
 
 
-def _code_lines(codes: dict[int, int]) -> Iterator[str]:
+def _code_lines(codes: dict[int, int], element: Element) -> Iterator[str]:
     total = sum(codes.values())
     unused = sum(n == 0 for n in codes.values())
-    low, high = min(codes), max(codes)
+    low, high = element.outermost
+    zero = element.zero_codes
+    zeros = f"; zero {share(sum(codes[c] for c in zero), total)}" if zero else ""
     yield (
-        f"    {len(codes)} levels, {unused} unused; at the ends {low}: {share(codes[low], total)}, "
-        f"{high}: {share(codes[high], total)}; zero {share(codes[0], total)}"
+        f"    {len(codes)} levels, {unused} unused; at the ends {element.said(low)}: {share(codes[low], total)}, "
+        f"{element.said(high)}: {share(codes[high], total)}{zeros}"
     )
     step = max(1, len(codes) // 32)
-    levels = list(codes)
+    levels = element.in_order
     bins = [
         (levels[k], levels[min(k + step, len(levels)) - 1], sum(codes[v] for v in levels[k : k + step]))
         for k in range(0, len(levels), step)
     ]
     top = max(n for *_, n in bins) or 1
     for first, last, n in bins:
-        label = f"{first}" if first == last else f"{first}..{last}"
+        label = element.said(first) if first == last else f"{element.said(first)}..{element.said(last)}"
         yield f"    {label:>10} {count(n):>12}  {'#' * max(1 if n else 0, round(_BAR * n / top))}".rstrip()
 
 

@@ -27,7 +27,7 @@ def large_tensor(fmt: Format, record: ScaleRecord, above: int = CHUNK_ELEMENTS) 
     """The stored tensor, where it has more than `above` elements, its values are those of the scale, and it can be
     read in parts."""
     tensor = fmt.checkpoint.tensor(record.key)
-    if tensor is None or tensor.n_elements <= above or record.folded or record.verified:
+    if tensor is None or tensor.n_elements <= above or record.verified or not record.as_stored:
         return None
     return None if tensor.strides or tensor.dtype.packed or tensor.dtype.is_complex else tensor
 

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.formats.element import Element
+
 Array = NDArray[Any]
 PERCENTILES = (0.0, 0.1, 1.0, 10.0, 50.0, 90.0, 99.0, 99.9, 99.99, 100.0)
 SAMPLE_ELEMENTS = 1 << 24
@@ -138,14 +141,29 @@ MAX_COUNTED_BITS = 16
 """Wider codes have too many levels to be listed."""
 
 
-def count_codes(chunks: Iterable[Array], bits: int) -> dict[int, int]:
-    """How often each level of a `bits`-bit code occurs, all listed, unused ones with 0. They start at 0 where the
-    codes are of an unsigned dtype. Empty for more than MAX_COUNTED_BITS."""
-    if bits > MAX_COUNTED_BITS:
+def count_codes(chunks: Iterable[Array], element: Element) -> dict[int, int]:
+    """How often each code of an element occurs, in the order of codes, all listed, unused ones with 0. Empty for more
+    than MAX_COUNTED_BITS, and where nothing is known of the codes.
+
+    Raises CannotRead where there is a code that the element does not have.
+    """
+    low, high = element.code_range
+    if not 0 < element.bits <= MAX_COUNTED_BITS:
         return {}
-    low = -(1 << (bits - 1))
-    counts = np.zeros(1 << bits, np.int64)
+    counts = np.zeros(high - low + 1, np.int64)
     for block in _blocks(chunks):
-        low = 0 if block.dtype.kind == "u" else low
-        counts += np.bincount(block.astype(np.int64) - low, minlength=counts.size)
-    return {level: int(c) for level, c in zip(range(low, low + counts.size), counts, strict=True)}
+        codes = as_codes(block)
+        if codes.size and not (low <= codes.min() and codes.max() <= high):
+            raise CannotRead(
+                f"has a code that {element} does not have", expected=f"{low} to {high}",
+                found=f"{codes.min()} to {codes.max()}",
+            )  # fmt: skip
+        counts += np.bincount(codes - low, minlength=counts.size)
+    return {level: int(c) for level, c in zip(range(low, high + 1), counts, strict=True)}
+
+
+def as_codes(block: Array) -> Array:
+    """int64: codes as `Element` counts them. Small floats, which a family may give as they are, by their bits."""
+    if block.dtype.kind in "iub":
+        return block.astype(np.int64)
+    return block.view(np.dtype(f"u{block.dtype.itemsize}")).astype(np.int64)

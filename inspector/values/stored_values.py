@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.single import EXACT_ELEMENTS
-from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.formats import Format, Quantity, QuantizedWeight
+from qinspect.inspector.formats.element import Element
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import natural_key
 from qinspect.inspector.values.clipping import Marker
 from qinspect.inspector.values.inspection import row_blocks
+from qinspect.inspector.values.statistics import as_codes
 from qinspect.inspector.values.stored_blocks import stored_blocks
 
 Array = NDArray[Any]
@@ -99,27 +101,39 @@ def stored_scale(values: StoredValues, label: str, check: Steps) -> Marker | Non
     weight = values.weight
     if weight is None or not 2 <= weight.bits <= 16:
         return None
-    records = [r for r in values.fmt.scales() if r.role in weight.scale_roles]
-    if len(weight.scale_roles) == 1 and records:
+    element = values.fmt.element_of(weight)
+    limit = element.limit
+    if not limit:
+        return None  # zero points of their own, or a codebook: no scale stands for a range of |x|, nor beside a minimum
+    records = [r for r in values.fmt.scales() if r.role in weight.scale_roles and r.quantity is not Quantity.ZERO_POINT]
+    if any(r.quantity is Quantity.MINIMUM for r in records):
+        return None
+    if len(records) == 1:
         steps: Iterable[Array] = [np.asarray(values.fmt.values(records[0]), np.float32).reshape(-1)]
     else:
-        steps = _steps(values.fmt, weight, check)
+        steps = _steps(values.fmt, weight, element, check)
     usable = (np.abs(s[np.isfinite(s) & (s != 0)]) for s in steps)
     tables = [MagnitudeTable.of(np.ascontiguousarray(s)) for s in usable if s.size]
     if not tables:
         return None
     table = merge(tables)
     low, middle, high = (float(b) for b in table.quantile_bounds([0.0, 0.5, 1.0], "float64").low)
-    return Marker(label, low, middle, high, weight.bits)
+    return Marker(label, low, middle, high, weight.bits, limit)
 
 
-def _steps(fmt: Format, weight: QuantizedWeight, check: Steps) -> Iterator[Array]:
-    """float32: value / code, where the code is not 0."""
+def _steps(fmt: Format, weight: QuantizedWeight, element: Element, check: Steps) -> Iterator[Array]:
+    """float32: value / what its code stands for, where that is a number and not 0."""
     for start, stop in row_blocks(weight, READ_ELEMENTS // 4):
         check(start, weight.shape[0])
-        codes = np.asarray(fmt.codes(weight, start, stop), np.float32).reshape(-1)
+        worth = element.values(as_codes(np.asarray(fmt.codes(weight, start, stop))))
+        if worth is None:
+            return
+        worth = worth.reshape(-1)
         values = np.asarray(fmt.dequantize(weight, start, stop), np.float32).reshape(-1)
-        yield values[codes != 0] / codes[codes != 0]
+        usable = np.isfinite(worth) & (worth != 0)
+        with np.errstate(all="ignore"):  # scales that are none
+            steps = values[usable] / worth[usable]
+        yield steps
 
 
 def _as_counted(block: Array) -> Array:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qinspect.inspector.calibrate.rounding import WeightScheme, pack_nibbles, quantize_rows
-from qinspect.inspector.formats.native import unpack_nibbles
+from qinspect.inspector.formats.families.native import unpack_nibbles
 
 codes_of_4_bits = hnp.arrays(np.int8, st.tuples(st.integers(0, 5), st.integers(0, 9)), elements=st.integers(-8, 7))
 finite = hnp.arrays(

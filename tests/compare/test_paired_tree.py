@@ -25,6 +25,8 @@ from qinspect.inspector.compare.paired_tree import (
 )
 from qinspect.inspector.compare.results import CopyProblem, Difference, WeightPair
 from qinspect.inspector.formats import Copy, Kind, ScaleRecord, format_of
+from qinspect.inspector.formats.element import integer
+from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import natural_key
 
@@ -148,7 +150,7 @@ STATUSES = list(Status)
 
 
 def pair(order: int, key: str, status: Status, largest: float) -> ScalePair:
-    record = ScaleRecord(f"role {order}", key, Kind.WEIGHT, "a weight", "int8", "per-tensor", "float32", ())
+    record = ScaleRecord(f"role {order}", key, Kind.WEIGHT, "a weight", integer(8), PER_TENSOR, "float32", ())
     difference = None
     if status is Status.DIFFERENT:
         up = int(largest > 0)
@@ -242,7 +244,7 @@ def test_weights_of_one_model_alone_or_of_another_shape_count_all_the_way_up() -
 def test_an_entry_is_found_by_its_name_in_either_model_and_so_is_a_copy() -> None:
     tree = build_paired_tree(values(["m.s", "m.copy", "n.copy"]), values(["model.m.s", "m.t"]))
     record = ScaleRecord(
-        "s", "m.s", Kind.WEIGHT, "a weight", "int8", "per-tensor", "float32", (),
+        "s", "m.s", Kind.WEIGHT, "a weight", integer(8), PER_TENSOR, "float32", (),
         copies=(Copy("m.copy", "the same"), Copy("n.copy", "the same")),
     )  # fmt: skip
     other = replace(record, key="m.t", copies=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -328,6 +329,23 @@ def test_a_broken_or_edited_scale_is_no_effect(tmp_path: Path) -> None:
 # --- the docs ---
 
 
+def test_what_one_library_does_is_not_said_of_another(tmp_path: Path) -> None:
+    """Checkpoints that no alpha reaches: what the family itself says is why."""
+
+    def of(folder: str, scale: float) -> Path:
+        points = {"a:input": PointScale(np.float32(scale), "absmax(|x|)", False)}
+        return native_files.written(tmp_path / folder, activation_scales=points)
+
+    found = compared(of("a", 1.0), of("b", 1.5))
+    said = {r.rule: r.text for r in (found.headline, *found.reasons)}
+    assert said["alpha-is-dead"] == (
+        "No scale in these files can depend on percentile_alpha: the rules that made its activation scales have no "
+        "alpha."
+    )
+    del said["noise-bands"]  # where its figures were measured
+    assert not any("Quamba" in text or "group_heads" in text or "float16" in text for text in said.values())
+
+
 def test_one_is_not_all(tmp_path: Path) -> None:
     """Sentences about a single point."""
 
@@ -339,7 +357,12 @@ def test_one_is_not_all(tmp_path: Path) -> None:
     a, reached, both = of("a", 1, 1), of("reached", 1.5, 1), of("both", 1.5, 1.5)
     signature = compared(a, reached).headline
     assert signature.rule == "alpha-signature"
-    assert "The only min-max point is identical (it sits on a float16 grid" in signature.text
+    assert "The only min-max point is identical, the fingerprint" in signature.text
+    for dtype in ("float16", "bfloat16"):
+        config = json.loads((a / "config.json").read_text())
+        config.setdefault("provenance", {}).setdefault("effective", {})["dtype"] = dtype
+        (a / "config.json").write_text(json.dumps(config))
+        assert f"The only min-max point is identical (it sits on a {dtype} grid" in compared(a, reached).headline.text
     differ = next(r.text for r in compared(a, both).reasons if r.rule == "data-differ")
     assert "1 min-max point differs, by up to" in differ
     assert "1 alpha-sensitive point that differs too may owe it" in differ

@@ -15,11 +15,12 @@ import torch
 from native_files import POINTS, QUANTIZED, tensors, written
 from safetensors.numpy import load_file, save_file
 
+from qinspect.inspector.apply.plan import check_family
 from qinspect.inspector.calibrate.checkpoint import PointScale
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.compare.results import Status
-from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.errors import CannotApply, QinspectError
 from qinspect.inspector.formats import Format, Kind, format_of
 
 if TYPE_CHECKING:
@@ -150,10 +151,6 @@ def damaged(folder: Path, change: Change) -> Format:
         (lambda q: q["weights"].update(bits=[8]), "expected 8 or 4; found a list of 1"),
         (lambda q: q["weights"].update(bits=4, group_size=0), "expected a size from 1; found 0"),
         (lambda q: q["weights"].update(bits=4, group_size=128), "expected uint8 [600, 19]; found int8 [600, 37]"),
-        (lambda q: q["weights"]["tensors"].update({"gone.weight": [1, 2]}), "expected int8 [1, 2]; found nothing"),
-        (lambda q: q["weights"]["tensors"].update({QUANTIZED[0]: [600, -1]}), "expected two sizes, [out, in]"),
-        (lambda q: q["weights"]["tensors"].update({QUANTIZED[0]: "x"}), "expected two sizes, [out, in]"),
-        (lambda q: q["weights"]["tensors"].update({QUANTIZED[0]: [37, 600]}), "does not fit a weight of 8 bits"),
         (lambda q: q["activations"].pop("bits"), "bits and a list of points"),
         (lambda q: q["activations"].update(points=[{"key": 1}]), "objects of key, rule and alpha_reached"),
     ],
@@ -161,9 +158,37 @@ def damaged(folder: Path, change: Change) -> Format:
 def test_settings_that_contradict_the_tensors_are_refused(tmp_path: Path, change: Change, words: str) -> None:
     fmt = damaged(tmp_path / "out", change)
     assert fmt.family == "plain"
-    (note,) = fmt.checkpoint.notes
+    (note,) = fmt.notes()
     assert note.startswith("looks like qinspect, but ")
     assert words in note
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "n_left"),
+    [
+        (lambda q: q["weights"]["tensors"].update({"gone.weight": [1, 2]}), "expected int8 [1, 2]; found nothing", 3),
+        (lambda q: q["weights"]["tensors"].update({QUANTIZED[0]: [600, -1]}), "expected two sizes, [out, in]", 2),
+        (lambda q: q["weights"]["tensors"].update({QUANTIZED[0]: "x"}), "expected two sizes, [out, in]", 2),
+        (lambda q: q["weights"]["tensors"].update({QUANTIZED[0]: [37, 600]}), "does not fit a weight of 8 bits", 2),
+    ],
+)
+def test_one_damaged_weight_leaves_the_others(tmp_path: Path, change: Change, words: str, n_left: int) -> None:
+    fmt = damaged(tmp_path / "out", change)
+    assert fmt.family == "qinspect"
+    assert len(fmt.weights()) == n_left
+    (problem,) = fmt.problems()
+    assert words in str(problem.error)
+    assert any("1 module does not fit" in note and words in note for note in fmt.notes())
+    expected = {w.name: by_torch(tensors()[w.name], 8) for w in fmt.weights()}
+    for weight in fmt.weights():
+        assert np.array_equal(fmt.dequantize(weight), expected[weight.name])
+    left_out = set(QUANTIZED) - expected.keys()
+    assert left_out <= {t.name for t in fmt.other_tensors()}
+    with pytest.raises(CannotApply, match="has a module that is not understood"):
+        check_family(fmt)
+    sound = opened(written(tmp_path / "sound"))
+    statuses = {p.role: p.status for p in compare(sound, fmt, codes=True).weights}
+    assert {statuses[w.role] for w in fmt.weights()} == {Status.IDENTICAL}
 
 
 def test_a_point_without_its_scale_is_a_note(tmp_path: Path) -> None:
@@ -182,7 +207,7 @@ def test_metadata_that_is_none_is_refused(tmp_path: Path, raw: str) -> None:
     save_file({"w": np.ones(1, np.float32)}, path, {"qinspect": raw.encode(errors="replace").decode()})
     fmt = opened(path)
     assert fmt.family == "plain"
-    assert "looks like qinspect" in fmt.checkpoint.notes[0]
+    assert "looks like qinspect" in fmt.notes()[0]
 
 
 def test_another_method_is_not_ours(tmp_path: Path) -> None:

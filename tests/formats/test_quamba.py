@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare.copies import check_copies
 from qinspect.inspector.formats import Format, Kind, format_of
-from qinspect.inspector.formats.quamba import QuambaFormat
+from qinspect.inspector.formats.families.quamba import QuambaFormat
 
 NAMES = sorted(p.name for p in DATA.iterdir())
 FOLD_TOLERANCE = 1e-6
@@ -319,13 +319,27 @@ def test_under_another_prefix_it_is_still_quamba(tmp_path: Path) -> None:
     assert "quantized lm_head" in fmt.description
 
 
-def test_a_layer_without_its_convolution_becomes_plain_with_a_note(tmp_path: Path) -> None:
+def test_a_layer_without_its_convolution_leaves_the_others(tmp_path: Path) -> None:
     state, config = load_state("m1_w8a8_pa0.9995")
+    sound = {r.role for r in open_format(folder_of("m1_w8a8_pa0.9995")).scales()}
     del state["backbone.layers.1.mixer.conv1d.weight"]
     fmt = open_format(save_state(tmp_path, state, config))
+    assert fmt.family == "quamba"
+    assert {r.role for r in fmt.scales()} == {role for role in sound if not role.startswith("layers.1.")}
+    (problem,) = fmt.problems()
+    assert problem.key == "backbone.layers.1.mixer"
+    assert any("backbone.layers.1.mixer.conv1d.weight" in note for note in fmt.notes())
+    assert "backbone.layers.1.mixer.in_proj.weight" in {t.name for t in fmt.other_tensors()}
+
+
+def test_without_any_convolution_nobody_claims_it(tmp_path: Path) -> None:
+    state, config = load_state("m1_w8a8_pa0.9995")
+    state = {k: v for k, v in state.items() if not k.endswith("conv1d.weight")}
+    fmt = open_format(save_state(tmp_path, state, config))
     assert fmt.family == "plain"
-    (note,) = fmt.checkpoint.notes
-    assert "backbone.layers.1.mixer.conv1d.weight" in note
+    (note,) = fmt.notes()
+    assert note.startswith("looks like quamba, but ")
+    assert "backbone.layers.0.mixer.conv1d.weight" in note
 
 
 def test_full_precision_mamba_is_not_quamba(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Status, compare
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.formats import Format, Kind, format_of
-from qinspect.inspector.formats.torch_quantized import TorchQuantizedFormat
+from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 from qinspect.inspector.values.inspection import inspect_entry
 
 pytestmark = pytest.mark.filterwarnings("ignore")

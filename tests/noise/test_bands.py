@@ -45,7 +45,7 @@ def test_a_repeat_whose_min_max_scale_cannot_be_read_says_nothing_of_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qinspect.inspector.errors import BrokenFile
-    from qinspect.inspector.formats.native import NativeFormat
+    from qinspect.inspector.formats.families.native import NativeFormat
 
     for n in ("a", "b", "c"):
         checkpoint(tmp_path / n, {name(0): 0.1}, {name(1): 0.2})

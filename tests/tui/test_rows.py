@@ -16,6 +16,9 @@ from qinspect.inspector.compare import ScalePair, Status
 from qinspect.inspector.compare.measures import band_place
 from qinspect.inspector.compare.results import Difference
 from qinspect.inspector.formats import Kind, ScaleRecord
+from qinspect.inspector.formats.contract import PERCENTILE
+from qinspect.inspector.formats.element import integer
+from qinspect.inspector.formats.grid import PER_TENSOR, channels
 from qinspect.inspector.noise.band import REPEAT, SAMPLES, Band
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
@@ -35,7 +38,7 @@ def pair(
     kind: Kind = Kind.ACTIVATION,
 ) -> ScalePair:  # fmt: skip
     record = ScaleRecord(
-        role, f"model.{role}", kind, "a point", "int8", "per-tensor", "float32", (), alpha_sensitive=True
+        role, f"model.{role}", kind, "a point", integer(8), PER_TENSOR, "float32", (), reach=PERCENTILE
     )
     a = None if status is Status.ONLY_B else record
     return ScalePair(role, order, a, None if status is Status.ONLY_A else record, status, found)
@@ -214,8 +217,8 @@ def test_filters() -> None:
     ],
 )  # fmt: skip
 def test_filters_by_format_and_by_key(text: str, expected: list[str] | None) -> None:
-    record = ScaleRecord("both", "both", Kind.WEIGHT, "a weight", "int8", "per-tensor", "float32", ())
-    other = replace(record, granularity="per-channel", dtype="float8_e4m3fn")
+    record = ScaleRecord("both", "both", Kind.WEIGHT, "a weight", integer(8), PER_TENSOR, "float32", ())
+    other = replace(record, grid=channels(), dtype="float8_e4m3fn")
     pairs = [*PAIRS, ScalePair("both", 5, record, other, Status.SCHEME), pair("x_proj:input", 6)]
     found = [p.role for p in Selection(text=text).choose(pairs, lambda p: p.role, {}, SCHEMES)]
     assert found == ([p.role for p in pairs] if expected is None else expected)

@@ -15,8 +15,9 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import ScalePair
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.text import dims
+from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import code_counts, histogram, weight_chunks
-from qinspect.tui.histograms import clip_of, weight_of
+from qinspect.tui.histograms import weight_of
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import diverging, heat_lines, histogram_lines
 from qinspect.tui.session import Session

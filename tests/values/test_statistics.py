@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from qinspect.inspector.formats.element import integer
 from qinspect.inspector.values import statistics
 from qinspect.inspector.values.statistics import PERCENTILES, count_codes, describe
 
@@ -75,7 +76,7 @@ def test_percentiles_of_a_large_tensor_are_of_an_even_sample(monkeypatch: pytest
 
 @given(arrays(np.int8, st.integers(0, 60)), CUTS)
 def test_codes_are_counted_as_numpy_counts_them(codes: NDArray[np.int8], cuts: list[int]) -> None:
-    found = count_codes(chunks(codes, cuts), 8)
+    found = count_codes(chunks(codes, cuts), integer(8))
     assert list(found) == list(range(-128, 128))
     levels, counts = np.unique(codes, return_counts=True)
     assert {level: n for level, n in found.items() if n} == dict(zip(levels.tolist(), counts.tolist(), strict=True))
@@ -83,6 +84,6 @@ def test_codes_are_counted_as_numpy_counts_them(codes: NDArray[np.int8], cuts: l
 
 @given(arrays(np.int8, (5, 4), elements=st.integers(-8, 7)))
 def test_codes_of_four_bits_have_sixteen_levels(codes: NDArray[np.int8]) -> None:
-    found = count_codes([codes], 4)
+    found = count_codes([codes], integer(4))
     assert list(found) == list(range(-8, 8))
     assert sum(found.values()) == codes.size

@@ -88,7 +88,7 @@ def rows_of(series: Series, alpha: float, bits: int, with_best: bool = True) -> 
         rows.append(Row(series.label, "best", _alpha(curve.best_alpha, curve.best, series.gauge), curve.best, 0.0))
     for marker, reading, alphas in zip(series.gauge.tables.markers, curve.markers, curve.marker_alphas, strict=True):
         told = _alpha(alphas, reading, series.gauge) if marker.is_one else "median"
-        kind = "stored" if marker.bits == bits else "range"
+        kind = "stored" if marker.bits == bits and marker.of_integers else "range"
         label = marker.label if len(series.gauge.tables.markers) > 1 else series.label  # of a run one for each alpha
         rows.append(Row(label, kind, told, reading, curve.below_best(reading)))
     return rows

@@ -91,7 +91,7 @@ def _merged(series: list[Series]) -> list[Series]:
     if len(series) != 2 or (series[0].what, series[0].shape) != (series[1].what, series[1].shape):
         return series
     a, b = (s.gauge.tables for s in series)
-    scales = [[(m.low, m.middle, m.high, m.bits) for m in point.markers] for point in (a, b)]
+    scales = [[(m.low, m.middle, m.high, m.bits, m.limit) for m in point.markers] for point in (a, b)]
     if scales[0] != scales[1] or not _same(a.pooled, b.pooled):
         return series
     return [Series("AB", series[0].what, series[0].gauge, series[0].shape)]
@@ -109,7 +109,7 @@ def role_of_pair(session: Session, pair: ScalePair) -> tuple[str, str]:
     for fmt in (session.a, session.b):
         if weight := weight_of(fmt, pair):
             return weight.role, ""
-    if pair.record.kind is Kind.UNVERIFIED and "activation" in pair.record.of:
+    if pair.record.guess is Kind.ACTIVATION:
         return "", NO_ACTIVATIONS
     module, _, _last = pair.record.key.rpartition(".")
     return strip_root(f"{module}.weight" if module else "weight"), ""

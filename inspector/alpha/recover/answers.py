@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,8 @@ from qinspect.inspector.alpha.recover.spread import Spread
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import CannotRead, UnknownKey
-from qinspect.inspector.formats import Format, Kind, ScaleRecord
+from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
+from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.noise.draws import Draws
 from qinspect.inspector.observers import RULES, NamedRule, Rule
 from qinspect.inspector.observers.registry import WITH_ALPHA
@@ -24,8 +24,6 @@ TOLERANCES = (0.0, 1e-4, 2e-3)
 of float32. 1e-4: the same calibration on another machine; a GPU's repeats differ by up to 3.3e-5, most scales of the
 fixtures' calibration by Quamba from ours by less than 4.4e-5. 2e-3: two steps of a float16, by which a single
 activation, and so a maximum, can be rounded another way there."""
-
-_BITS = re.compile(r"int(\d{1,2})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +152,7 @@ def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None,
 
     Raises as `refuse_another_model`, BrokenFile where tables are damaged.
     """
-    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
+    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT and r.quantity is Quantity.SCALE]
     asked, references, unasked = _sorted_out(calibration, fmt, records)
     fits: dict[str, dict[str, Fit]] = {}
     for i, a in enumerate(asked):
@@ -220,7 +218,7 @@ def refuse_another_model(calibration: Calibration, fmt: Format, records: Sequenc
 
 def references_of(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
     """The scales that no alpha reaches: a fingerprint of model and data. Raises as `whence` does."""
-    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT]
+    records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT and r.quantity is Quantity.SCALE]
     refuse_another_model(calibration, fmt, records)
     fixed = [r for r in records if r.alpha_sensitive is False and r.role in calibration]
     return tuple(_sorted_out(calibration, fmt, fixed)[1])
@@ -230,6 +228,8 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
     """Why a scale is neither asked for its alpha nor a reference; empty where it is one of them."""
     if int(np.prod(record.shape)) != 1:
         return "one scale a group: min-max, no alpha"
+    if record.element.kind not in (ElementKind.INTEGER, ElementKind.UNKNOWN):
+        return "its codes are no integers, which the rules are for"
     if record.role not in calibration:
         return "no point of the run"
     if not calibration.pooled(record.role).n:
@@ -249,9 +249,9 @@ def _is_min_max(calibration: Calibration, asked: _Asked) -> bool:
 
 
 def bits_of(record: ScaleRecord) -> int:
-    """Bits of a code of the scale, by its scheme; 8 where that does not say."""
-    found = _BITS.search(record.scheme)
-    return int(found[1]) if found and 2 <= int(found[1]) <= 16 else 8
+    """Bits of a code of the scale; 8 where that is not known."""
+    bits = record.element.bits
+    return bits if record.element.kind is ElementKind.INTEGER and 2 <= bits <= 16 else 8
 
 
 def _fit(named: NamedRule, asked: _Asked) -> Fit:

@@ -12,7 +12,8 @@ from qinspect.inspector.alpha.sweep.grid import Grid
 from qinspect.inspector.alpha.sweep.rules import BITS
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import CannotRead
-from qinspect.inspector.formats import Format, Kind, ScaleRecord
+from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
+from qinspect.inspector.formats.element import ElementKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def stored_scales(calibration: Calibration, fmt: Format) -> dict[str, StoredScal
     refuse_another_model(calibration, fmt, records)
     found = {}
     for r in records:
+        if r.quantity is not Quantity.SCALE or r.element.kind not in (ElementKind.INTEGER, ElementKind.UNKNOWN):
+            continue  # rules make scales of integers
         scale = _one_number(fmt, r) if r.role in calibration.points else None
         if scale is not None:
             found[r.role] = StoredScale(r.key, scale, bits_of(r), r.alpha_sensitive)

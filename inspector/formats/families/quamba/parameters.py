@@ -10,22 +10,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
+    OF_WEIGHTS,
     CodeArray,
     FloatArray,
     Kind,
+    Quantity,
     QuantizedWeight,
     ScaleRecord,
+    Source,
+    Use,
     read_numbers,
     stored_form,
 )
-from qinspect.inspector.formats.quamba import marlin
-from qinspect.inspector.formats.quamba.layout import Layer, Linear, parameter_role
+from qinspect.inspector.formats.element import Element, integer
+from qinspect.inspector.formats.families.quamba import marlin
+from qinspect.inspector.formats.families.quamba.layout import Layer, Linear, parameter_role
+from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, segments_of
 
 _EMBEDDING_ORDER = np.array([0, 2, 4, 6, 1, 3, 5, 7])
 """Which of its eight elements nibble p of a packed embedding word holds."""
@@ -183,14 +190,12 @@ class Embedding(Parameter):
         return self.codes(start, stop).astype(np.float32) * scales[:, None]
 
 
-def _weight_record(checkpoint: Checkpoint, role: str, key: str, scheme: str, granularity: str, name: str,
-                   group_size: int | None = None, axis: int | None = None,
-                   folded: tuple[str, ...] = (), witnesses: tuple[str, ...] = ()) -> ScaleRecord:  # fmt: skip
+def _weight_record(checkpoint: Checkpoint, role: str, key: str, name: str, element: Element, grid: Grid,
+                   folded: tuple[str, ...] = (), **more: Any) -> ScaleRecord:  # fmt: skip
     dtype, shape = stored_form(checkpoint, key)
     return ScaleRecord(
-        role=role, key=key, kind=Kind.WEIGHT, of=f"weight {name}", scheme=scheme, granularity=granularity,
-        dtype=dtype, shape=shape, group_size=group_size, axis=axis, alpha_sensitive=False, folded=folded,
-        witnesses=witnesses,
+        role=role, key=key, kind=Kind.WEIGHT, of=f"weight {name}", element=element, grid=grid, dtype=dtype, shape=shape,
+        sources=tuple(Source(k, Use.FOLDED) for k in folded), reach=OF_WEIGHTS, **more,
     )  # fmt: skip
 
 
@@ -216,27 +221,28 @@ def linear_parameter(
         )  # fmt: skip
     folds = tuple(outputs.values())
     segments = segments if outputs else {}
+    element = integer(linear.bits)
     if linear.scheme == "W8A8":
-        granularity = "per segment (z, x, B, C, dt)" if segments else "per-tensor"
         records: tuple[ScaleRecord, ...] = (
-            _weight_record(checkpoint, role, f"{path}.b", "int8", granularity, name, axis=0 if segments else None,
-                           folded=folds if segments else ()),
+            _weight_record(checkpoint, role, f"{path}.b", name, element,
+                           segments_of(*segments) if segments else PER_TENSOR,
+                           folds if segments else ()),
         )  # fmt: skip
     elif linear.scheme == "W4A16":
         records = (
-            _weight_record(checkpoint, role, f"{path}.scale", "int4, group 128", "per-group", name, 128, 1,
+            _weight_record(checkpoint, role, f"{path}.scale", name, element, groups(marlin.GROUP_SIZE),
                            witnesses=witnesses),
         )  # fmt: skip
     else:
         records = (
-            _weight_record(checkpoint, role, f"{path}.s_group", "int4 in int8, group 128, relative to the channel",
-                           "per-group", name, 128, 1, witnesses=witnesses),
-            _weight_record(checkpoint, f"{role}#channel", f"{path}.s_channel", "int8 of the two-level int4",
-                           "per-channel", name, axis=0, folded=folds, witnesses=witnesses),
+            _weight_record(checkpoint, role, f"{path}.s_group", name, element, groups(marlin.GROUP_SIZE),
+                           through=integer(8), witnesses=witnesses),
+            _weight_record(checkpoint, f"{role}#channel", f"{path}.s_channel", name, element, channels(), folds,
+                           quantity=Quantity.GLOBAL_SCALE, through=integer(8), witnesses=witnesses),
         )  # fmt: skip
     weight = QuantizedWeight(
-        name, role, name, (linear.n_out, linear.n_in), linear.bits, linear.scheme, tuple(r.role for r in records),
-        row_step=marlin.BLOCK if linear.bits == 4 else 1,
+        name, role, name, (linear.n_out, linear.n_in), element, tuple(r.role for r in records), records[0].grid,
+        linear.scheme, row_step=marlin.BLOCK if linear.bits == 4 else 1,
     )  # fmt: skip
     make = W8Linear if linear.bits == 8 else W4Linear
     return make(checkpoint, weight, records, linear, outputs, segments)
@@ -250,11 +256,11 @@ def _int8_parameter(
     if tensor is None or tensor.dtype.name != "int8" or any(key not in checkpoint for key, _ in parts.values()):
         return None
     records = tuple(
-        _weight_record(checkpoint, f"{role}#{part}" if part else role, key, "int8",
-                       f"per segment ({part})" if part else "per-tensor", path)
+        _weight_record(checkpoint, f"{role}#{part}" if part else role, key, path, integer(8),
+                       segments_of(part) if part else PER_TENSOR)
         for part, (key, _) in parts.items()
     )  # fmt: skip
-    weight = QuantizedWeight(path, role, path, tensor.shape, 8, "int8", tuple(r.role for r in records))
+    weight = QuantizedWeight(path, role, path, tensor.shape, integer(8), tuple(r.role for r in records))
     return SegmentedInt8(checkpoint, weight, records, tuple(rows for _, rows in parts.values()))
 
 
@@ -299,7 +305,7 @@ def embedding_parameter(checkpoint: Checkpoint, root: str) -> Parameter | None:
     bits = 8 if tensor.dtype.name == "int8" else 4
     shape = tensor.shape if bits == 8 else (tensor.shape[0], tensor.shape[1] * 8)
     role = "embedding.weight"
-    record = _weight_record(checkpoint, role, f"{path}.scales", f"int{bits}, signed maximum", "per-channel",
-                            f"{path}.weight", axis=0)  # fmt: skip
-    weight = QuantizedWeight(f"{path}.weight", role, f"{path}.weight", shape, bits, f"W{bits}O16", (role,))
+    name, element = f"{path}.weight", integer(bits)
+    record = _weight_record(checkpoint, role, f"{path}.scales", name, element, channels(), signed=True)
+    weight = QuantizedWeight(name, role, name, shape, element, (role,), channels(), f"W{bits}O16")
     return Embedding(checkpoint, weight, (record,))

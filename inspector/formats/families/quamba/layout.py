@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats.contract import Problem
 
 _MIXER = re.compile(r"^(.*?)layers\.(\d+)\.(mixer|mixers\.[^.]+)\.in_proj\.weight$")
 
@@ -89,15 +90,17 @@ def linear(checkpoint: Checkpoint, path: str, n_out: int) -> Linear | None:
     return None if scheme is None else Linear(path, scheme, n_inputs(checkpoint, path), n_out)
 
 
-def find_layers(checkpoint: Checkpoint) -> tuple[str, tuple[Layer, ...]]:
-    """(root prefix, layers in order). The root is `backbone.` as Quamba saves it."""
+def find_layers(checkpoint: Checkpoint) -> tuple[str, tuple[Layer, ...], list[Problem]]:
+    """(root prefix, layers in order, what is wrong with those that are left out). The root is `backbone.` as Quamba
+    saves it. Raises CannotDequantize where no layer is left."""
     found: list[tuple[int, str, str]] = []
     root = ""
     for name in checkpoint.entries:
         if match := _MIXER.match(name):
             root = match[1]
             found.append((int(match[2]), match[3], match[1]))
-    layers = []
+    layers: list[Layer] = []
+    problems: list[Problem] = []
     per_layer: dict[int, int] = {}
     same: dict[tuple[int, str], int] = {}
     for index, module, _ in found:
@@ -109,8 +112,13 @@ def find_layers(checkpoint: Checkpoint) -> tuple[str, tuple[Layer, ...]]:
         if same[index, module] > 1:  # one model within another: each has its own
             role = f"{prefix}layers.{index}.{module}"
         norm = f"{prefix}layers.{index}.norms.{variant}" if variant else f"{prefix}layers.{index}.norm"
-        layers.append(_layer(checkpoint, index, f"{prefix}layers.{index}.{module}", norm, role))
-    return root, tuple(layers)
+        try:
+            layers.append(_layer(checkpoint, index, f"{prefix}layers.{index}.{module}", norm, role))
+        except CannotDequantize as e:
+            problems.append(Problem(f"{prefix}layers.{index}.{module}", e))
+    if problems and not layers:
+        raise problems[0].error
+    return root, tuple(layers), problems
 
 
 def _layer(checkpoint: Checkpoint, index: int, mixer: str, norm: str, role: str) -> Layer:

@@ -20,6 +20,8 @@ from qinspect.inspector.formats.contract import (
     QuantizedWeight,
     ScaleRecord,
 )
+from qinspect.inspector.formats.element import UNKNOWN
+from qinspect.inspector.formats.grid import PER_TENSOR, Grid, dimensions
 from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import visible
 
@@ -32,6 +34,15 @@ class PlainFormat(Format):
 
     family = "plain"
     ordered_by = "the order of names"
+    claims = False
+
+    def __init__(self, checkpoint: Checkpoint, refused: tuple[str, ...] = ()) -> None:
+        """refused: what families say that recognised the checkpoint and did not understand it."""
+        super().__init__(checkpoint)
+        self._refused = refused
+
+    def notes(self) -> tuple[str, ...]:
+        return (*self._refused, *super().notes())
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
@@ -89,8 +100,9 @@ class PlainFormat(Format):
             of = f"probably the weight {beside}" if beside in entries else f"unknown: no {beside} beside it"
         shape = form[1] if form else ()
         return ScaleRecord(
-            role=self.role_of(name), key=name, kind=Kind.UNVERIFIED, of=of, scheme=_scheme(last),
-            granularity=_granularity(shape), dtype=modules.dtype_of(place), shape=shape,
+            role=self.role_of(name), key=name, kind=Kind.UNVERIFIED, of=of, element=UNKNOWN, grid=_grid(shape),
+            dtype=modules.dtype_of(place), shape=shape, called=_called(last),
+            guess=Kind.ACTIVATION if _names_activation(last) else Kind.WEIGHT,
         )  # fmt: skip
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
@@ -114,10 +126,10 @@ def _names_activation(last: str) -> bool:
 
 
 @lru_cache(1024)
-def _scheme(last: str) -> str:
+def _called(last: str) -> str:
     return f"unknown ({last})"
 
 
 @lru_cache(1024)
-def _granularity(shape: tuple[int, ...]) -> str:
-    return "per-tensor" if math.prod(shape) == 1 else f"{len(shape)}-dimensional"
+def _grid(shape: tuple[int, ...]) -> Grid:
+    return PER_TENSOR if math.prod(shape) == 1 else dimensions(len(shape))

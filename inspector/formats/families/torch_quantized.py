@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +28,8 @@ from qinspect.inspector.formats.contract import (
     read_numbers,
     stored_form,
 )
+from qinspect.inspector.formats.element import UNKNOWN, Element, integer, unsigned
+from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels
 from qinspect.inspector.text import some
 
 _PACKED = re.compile(r"(?:(?<=\.)|^)(?:_packed_params\.)+([01])$")
@@ -72,7 +75,7 @@ class TorchQuantizedFormat(Format):
     def _weight(self, t: QuantizedTensor) -> QuantizedWeight:
         role = self.role_of(t.name)
         name = _PACKED.sub(lambda found: _PAIR[found[1]], t.name)
-        return QuantizedWeight(name, role, t.name, t.shape or (1,), t.dtype.bits, _scheme(t), (role,))
+        return QuantizedWeight(name, role, t.name, t.shape or (1,), _element(t), (role,), _grid(t), _called(t))
 
     @cached_property
     def _scales(self) -> tuple[ScaleRecord, ...]:
@@ -89,8 +92,7 @@ class TorchQuantizedFormat(Format):
         dtype, shape = stored_form(self.checkpoint, name)
         return ScaleRecord(
             role=f"{self.role_of(name).removesuffix('.scale')}:output", key=name, kind=Kind.ACTIVATION,
-            of=f"the output of {module}", scheme="affine, with the zero_point beside it", granularity="per-tensor",
-            dtype=dtype, shape=shape,
+            of=f"the output of {module}", element=UNKNOWN, grid=PER_TENSOR, dtype=dtype, shape=shape,
         )  # fmt: skip
 
     def _of_weight(self, t: QuantizedTensor) -> ScaleRecord:
@@ -98,9 +100,8 @@ class TorchQuantizedFormat(Format):
         key = f"{t.name}.{'q_scale' if t.quantizer.axis is None else 'q_per_channel_scales'}"
         dtype, shape = stored_form(self.checkpoint, key)
         return ScaleRecord(
-            role=role, key=key, kind=Kind.WEIGHT, of=f"the weight {role}", scheme=_scheme(t),
-            granularity="per-tensor" if t.quantizer.axis is None else f"per-channel along axis {t.quantizer.axis}",
-            dtype=dtype, shape=shape, axis=t.quantizer.axis,
+            role=role, key=key, kind=Kind.WEIGHT, of=f"the weight {role}", element=_element(t), grid=_grid(t),
+            dtype=dtype, shape=shape, called=_called(t),
         )  # fmt: skip
 
     def _output_of(self, name: str) -> str | None:
@@ -113,6 +114,11 @@ class TorchQuantizedFormat(Format):
 
     def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> CodeArray:
         return _rows(self._tensors[weight.codes_key], start, stop)
+
+    def zero_points(self, weight: QuantizedWeight) -> FloatArray | None:
+        if self._tensors[weight.codes_key].quantizer.axis is None:
+            return None  # its one zero point is the offset of the element
+        return read_numbers(self.checkpoint, f"{weight.codes_key}.q_per_channel_zero_points")
 
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         tensor = self._tensors[weight.codes_key]
@@ -130,8 +136,20 @@ class TorchQuantizedFormat(Format):
         return _per_channel(codes, scales.reshape(along), zeros.reshape(along))
 
 
-def _scheme(t: QuantizedTensor) -> str:
+def _called(t: QuantizedTensor) -> str:
     return f"{t.dtype.name} {t.quantizer.scheme}"
+
+
+def _grid(t: QuantizedTensor) -> Grid:
+    return PER_TENSOR if t.quantizer.axis is None else channels(t.quantizer.axis, any_axis=True)
+
+
+def _element(t: QuantizedTensor) -> Element:
+    """Of the codes as they are stored. The offset is the zero point where there is one for the whole tensor."""
+    bits, name, zero = t.dtype.bits, t.dtype.name, t.quantizer.zero_point
+    offset = zero if isinstance(zero, int) else None
+    made = unsigned(bits, offset, name) if name.startswith("quint") else integer(bits, name)
+    return replace(made, offset=offset)
 
 
 def _rows(tensor: Tensor, start: int, stop: int | None) -> CodeArray:

@@ -7,7 +7,7 @@ safetensors metadata. docs/formats.md has the layout.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,33 +15,32 @@ import numpy as np
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
+    MINMAX,
+    NOT_KNOWN,
+    OF_WEIGHTS,
+    PERCENTILE,
     CodeArray,
     FloatArray,
     Format,
     Kind,
+    Problem,
     QuantizedWeight,
     ScaleRecord,
+    Topic,
     read_numbers,
     stored_form,
 )
+from qinspect.inspector.formats.element import integer
+from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, channels, groups
+from qinspect.inspector.formats.own_layout import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX, groups_of
+from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief, natural_key
-
-QUANT_METHOD = "qinspect"
-FORMAT_VERSION = 1
-METADATA_KEY = "qinspect"
-"""The safetensors metadata entry that repeats quantization_config and provenance as one JSON object."""
-
-SCALE_SUFFIX = "_scale"
-"""Added to a weight's key, it is the key of its scale."""
 
 _MAX_RULE = 200
 _STORED = {8: "int8", 4: "uint8"}
-_GRANULARITY = {0: "per-tensor", 1: "per SSD group", 3: "per head group and channel group"}
-
-
-def groups_of(n_in: int, bits: int, group_size: int) -> int:
-    """Scales of one output channel: one for 8 bits, one a group for 4; the last group may be shorter."""
-    return 1 if bits == 8 else -(-n_in // group_size)
+_CELLS = {0: PER_TENSOR, 1: cells("SSD group"), 3: cells("head group", "channel group")}
+_FINEST = cells("head group", "channel group", "state")
+_REACH = {True: PERCENTILE, False: MINMAX, None: NOT_KNOWN}
 
 
 def unpack_nibbles(packed: CodeArray, n: int) -> CodeArray:
@@ -52,10 +51,12 @@ def unpack_nibbles(packed: CodeArray, n: int) -> CodeArray:
 
 
 class NativeFormat(Format):
-    """One checkpoint of qinspect. Raises CannotDequantize where its settings are no settings, or the tensors are not as
-    they say."""
+    """One checkpoint of qinspect. Raises CannotDequantize where its settings are no settings, or none of its weights is
+    as they say."""
 
     family = "qinspect"
+    copies_complete = True
+    keeps_provenance = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
@@ -72,7 +73,10 @@ class NativeFormat(Format):
             raise self._wrong("weights.group_size", "a size from 1", brief(group_size))
         self._bits: int = bits
         self._group_size: int = group_size if bits == 4 and isinstance(group_size, int) else 0
-        self._weights = {name: self._weight(name, shape) for name, shape in self._object(weights, "tensors").items()}
+        self._problems: list[Problem] = []
+        self._weights = dict(self._understood(self._object(weights, "tensors")))
+        if self._problems and not self._weights:
+            raise self._problems[0].error
         self._points = {r.role: r for r in self._points_of(self._object(settings, "activations"))}
         self._of_weights = {w.role: self._weight_record(w) for w in self._weights.values()}
         self._scales = tuple(self._in_forward_order())
@@ -100,6 +104,14 @@ class NativeFormat(Format):
             file=self.checkpoint.path, key=f"quantization_config.{key}", expected=expected, found=found,
         )  # fmt: skip
 
+    def _understood(self, shapes: Mapping[str, Any]) -> Iterator[tuple[str, QuantizedWeight]]:
+        """The weights that are as the settings say. One that is not becomes a problem."""
+        for name, shape in shapes.items():
+            try:
+                yield name, self._weight(name, shape)
+            except CannotDequantize as e:
+                self._problems.append(Problem(e.key or name, e))
+
     def _weight(self, name: str, shape: object) -> QuantizedWeight:
         """The weight `name`, whose tensors are as the settings say. `shape`: [out, in] as they give it."""
         match shape:
@@ -121,26 +133,24 @@ class NativeFormat(Format):
                     found="nothing" if tensor is None else f"{tensor.dtype.name} {list(tensor.shape)}",
                 )  # fmt: skip
         role = self.role_of(name)
-        return QuantizedWeight(name, role, name, (n_out, n_in), self._bits, self._scheme, (role,))
+        return QuantizedWeight(name, role, name, (n_out, n_in), integer(self._bits), (role,), self._grid)
 
     @property
-    def _scheme(self) -> str:
-        return "int8" if self._bits == 8 else f"int4, group {self._group_size}"
+    def _grid(self) -> Grid:
+        return channels() if self._bits == 8 else groups(self._group_size)
 
     def _weight_record(self, weight: QuantizedWeight) -> ScaleRecord:
         key = weight.name + SCALE_SUFFIX
         dtype, shape = stored_form(self.checkpoint, key)
-        grouped = self._bits == 4
         return ScaleRecord(
-            role=weight.role, key=key, kind=Kind.WEIGHT, of=f"weight {weight.name}", scheme=self._scheme,
-            granularity="per-group" if grouped else "per-channel", dtype=dtype, shape=shape,
-            group_size=self._group_size if grouped else None, axis=1 if grouped else 0, alpha_sensitive=False,
+            role=weight.role, key=key, kind=Kind.WEIGHT, of=f"weight {weight.name}", element=weight.element,
+            grid=self._grid, dtype=dtype, shape=shape, reach=OF_WEIGHTS,
         )  # fmt: skip
 
     def _points_of(self, activations: dict[str, Any]) -> Iterator[ScaleRecord]:
         """Points that the settings name, in their order. One without its tensor becomes a note."""
         bits, points = activations.get("bits"), activations.get("points")
-        if not isinstance(points, list) or type(bits) is not int:
+        if not isinstance(points, list) or type(bits) is not int or (points and not 2 <= bits <= 16):
             raise self._wrong("activations", "bits and a list of points", brief(points))
         self._activation_bits = bits if points else 16
         absent = []
@@ -157,9 +167,9 @@ class NativeFormat(Format):
             role = self.role_of(key)
             yield ScaleRecord(
                 role=role, key=key, kind=Kind.ACTIVATION,
-                of=f"activation at {role.rpartition('.')[2]} ({rule[:_MAX_RULE]})", scheme=f"int{bits}, symmetric",
-                granularity=_GRANULARITY.get(len(tensor.shape), "per head group, channel group and state"),
-                dtype=tensor.dtype.name, shape=tensor.shape, alpha_sensitive=reached,
+                of=f"activation at {role.rpartition('.')[2]} ({rule[:_MAX_RULE]})", element=integer(bits),
+                grid=_CELLS.get(len(tensor.shape), _FINEST), dtype=tensor.dtype.name, shape=tensor.shape,
+                reach=_REACH[reached],
             )  # fmt: skip
         if absent:
             self._notes += (f"{len(absent)} of {len(points)} points have no scale in the file, {absent[0]} first",)
@@ -189,12 +199,12 @@ class NativeFormat(Format):
 
     def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> CodeArray:
         stored = self._stored(weight.codes_key).read_rows(start, weight.shape[0] if stop is None else stop)
-        return stored if weight.bits == 8 else unpack_nibbles(stored, weight.shape[1])
+        return stored if self._bits == 8 else unpack_nibbles(stored, weight.shape[1])
 
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         codes = self.codes(weight, start, stop)
         steps = read_numbers(self.checkpoint, weight.name + SCALE_SUFFIX)[start:stop]
-        if weight.bits == 4:
+        if self._bits == 4:
             steps = steps[:, np.arange(weight.shape[1]) // self._group_size]
         with np.errstate(all="ignore"):  # NaN and Inf scales are the file's; lint and show report them
             values: FloatArray = codes.astype(np.float32) * steps
@@ -205,13 +215,44 @@ class NativeFormat(Format):
         assert tensor is not None  # seen at construction
         return tensor
 
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self._problems)
+
     def notes(self) -> tuple[str, ...]:
         return (*self._notes, *super().notes())
 
+    def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
+        match topic:
+            case Topic.UNREACHED:
+                return "the rules that made its activation scales have no alpha" if self._points else _WEIGHTS_ALONE
+            case Topic.MAXIMA if grid := _GRIDS.get(str(self._effective().get("dtype"))):
+                return f"{'it sits' if len(roles) == 1 else 'they sit'} on a {grid}"
+        return ""
 
-def settings_of(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """The `quantization_config` of a checkpoint of qinspect's own, as the file has it; None for others."""
-    return _settings(checkpoint)[0]
+    def _effective(self) -> Mapping[str, Any]:
+        """What the checkpoint says that its calibration did; {} where it does not."""
+        provenance = self.checkpoint.config.get("provenance")
+        effective = provenance.get("effective") if isinstance(provenance, dict) else None
+        return effective if isinstance(effective, dict) else {}
+
+    def said_of_points(self) -> dict[str, tuple[str, float | None]]:
+        settings, _ = _settings(self.checkpoint)
+        by_name = self._effective().get("alpha")
+        alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
+        activations = (settings or {}).get("activations")
+        points = activations.get("points") if isinstance(activations, dict) else None
+        found = {}
+        for point in points if isinstance(points, list) else []:
+            match point:
+                case {"key": str(key), "rule": str(rule)}:
+                    alpha = alphas.get(strip_root(key))
+                    found[key] = rule, alpha if isinstance(alpha, float) else None
+        return found
+
+
+_WEIGHTS_ALONE = "there are no activation scales (A16)"
+_GRIDS = {"float16": "float16 grid of about 0.05-0.1 %", "bfloat16": "bfloat16 grid of about 0.4-0.8 %"}
+"""What a maximum of activations of that dtype can be, by the steps between neighbours."""
 
 
 def _of_config(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -7,15 +7,25 @@ modules, `points` says where each activation scale is stored, `parameters` where
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import CodeArray, FloatArray, Format, QuantizedWeight, ScaleRecord
-from qinspect.inspector.formats.quamba.layout import (
+from qinspect.inspector.formats.contract import (
+    CodeArray,
+    FloatArray,
+    Format,
+    Kind,
+    Problem,
+    QuantizedWeight,
+    ScaleRecord,
+    Topic,
+)
+from qinspect.inspector.formats.families.quamba.layout import (
     Layer,
     find_layers,
     head_path,
@@ -25,17 +35,14 @@ from qinspect.inspector.formats.quamba.layout import (
     scheme_of,
     vocabulary,
 )
-from qinspect.inspector.formats.quamba.parameters import (
+from qinspect.inspector.formats.families.quamba.parameters import (
     Parameter,
     convolution_parameters,
     embedding_parameter,
     linear_parameter,
     scan_parameters,
 )
-from qinspect.inspector.formats.quamba.points import OUTPUT_SCALES, head_point, points_of, witnesses_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from qinspect.inspector.formats.families.quamba.points import OUTPUT_SCALES, head_point, points_of, witnesses_of
 
 _CLASS = re.compile(r"W[48]A(8|16|X)QMamba2?")
 
@@ -55,14 +62,20 @@ _FORWARD_ORDER = {
 """Points and parameters of one layer, by Mamba version; `weight` and `bias` are the convolution's."""
 
 
+_GROUPED = "with --group_heads Quamba2 makes all of them from running maxima and never reads the flag"
+_NO_ACTIVATIONS = "there are no activation scales (A16)"
+
+
 class QuambaFormat(Format):
-    """One Quamba or Quamba2 checkpoint. Raises CannotDequantize where a module that its layers need is missing."""
+    """One Quamba or Quamba2 checkpoint. A layer without a module that it needs is a problem; raises CannotDequantize
+    where no layer is left."""
 
     family = "quamba"
+    copies_complete = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
-        self.root, self.layers = find_layers(checkpoint)
+        self.root, self.layers, self._problems = find_layers(checkpoint)
         self._all = tuple(self._in_forward_order())
 
     @classmethod
@@ -89,16 +102,28 @@ class QuambaFormat(Format):
             yield from (found[name] for name in _FORWARD_ORDER[layer.mamba] if name in found)
         if point := head_point(c, self.root):
             yield point
-        if head := linear(c, head_path(c, self.root), vocabulary(c, self.root)):
-            yield linear_parameter(c, head, "lm_head", {}, {})
+        head = head_path(c, self.root)
+        with self._damage_at(head):
+            if found_head := linear(c, head, vocabulary(c, self.root)):
+                yield linear_parameter(c, found_head, "lm_head", {}, {})
+
+    @contextmanager
+    def _damage_at(self, key: str) -> Iterator[None]:
+        """What cannot be understood inside becomes a problem of the module `key`."""
+        try:
+            yield
+        except CannotDequantize as e:
+            self._problems.append(Problem(e.key or key, e))
 
     def _of_layer(self, layer: Layer) -> dict[str, ScaleRecord | Parameter]:
         """What one layer has, by the names of _FORWARD_ORDER."""
         c = self.checkpoint
         found: dict[str, ScaleRecord | Parameter] = dict(points_of(c, layer))
         witnesses = witnesses_of(c, layer)
-        for name, module in linears_of(c, layer):
-            found[name] = linear_parameter(c, module, f"{layer.role}.{name}", *_folds(layer, name), witnesses)
+        with self._damage_at(layer.mixer):
+            for name, module in linears_of(c, layer):
+                with self._damage_at(module.path):
+                    found[name] = linear_parameter(c, module, f"{layer.role}.{name}", *_folds(layer, name), witnesses)
         for parameter in (*convolution_parameters(c, layer), *scan_parameters(c, layer)):
             found[parameter.weight.name.rpartition(".")[2]] = parameter
         return found
@@ -177,6 +202,29 @@ class QuambaFormat(Format):
 
     def witnesses(self) -> dict[str, tuple[str, ...]]:
         return {f"{layer.role}.": witnesses_of(self.checkpoint, layer) for layer in self.layers}
+
+    @property
+    def rotated(self) -> bool:
+        """Always: Quamba quantizes in Hadamard space and in no other."""
+        return True
+
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self._problems)
+
+    def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
+        match topic:
+            case Topic.UNREACHED:
+                calibrated = any(r.kind is Kind.ACTIVATION for r in self.scales())
+                return _GROUPED if calibrated and self.head_groups else "" if calibrated else _NO_ACTIVATIONS
+            case Topic.MAXIMA:
+                return f"{'it sits' if len(roles) == 1 else 'they sit'} on a float16 grid of about 0.05-0.1 %"
+            case Topic.ORDER:
+                return "dt_bias and the gated norm hold the same values in another order, or the group ranges differ"
+            case Topic.RECIPE:
+                return "--recipe quamba for Quamba's"
+            case Topic.REORDERED if any("out_proj" in role for role in roles):
+                return "out_proj is rotated after it is reordered: its scales and codes differ whatever the cause."
+        return ""
 
     def notes(self) -> tuple[str, ...]:
         notes = []

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Value
-from qinspect.inspector.formats.contract import Copy, Kind, ScaleRecord, stored_form
-from qinspect.inspector.formats.quamba.layout import Layer, head_path, scheme_of
+from qinspect.inspector.formats.contract import MINMAX, PERCENTILE, Copy, Kind, ScaleRecord, stored_form
+from qinspect.inspector.formats.element import integer
+from qinspect.inspector.formats.families.quamba.layout import Layer, head_path, scheme_of
+from qinspect.inspector.formats.grid import PER_TENSOR, cells
 
-PERCENTILE = "EMA of per-sample |x| quantiles at percentile_alpha"
-MINMAX = "running max of |x|"
-ACTIVATION_SCHEME = "int8, symmetric"
+_OBSERVERS = {True: "EMA of per-sample |x| quantiles at percentile_alpha", False: "running max of |x|"}
+"""By whether percentile_alpha reaches it."""
+_CELLS = {0: PER_TENSOR, 1: cells("SSD group"), 3: cells("head group", "channel group")}
+_FINEST = cells("head group", "channel group", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +127,15 @@ def _input_copies(checkpoint: Checkpoint, path: str, s_out: str) -> list[Copy]:
     scheme = scheme_of(checkpoint, path)
     copies = []
     if scheme == "W4A8":
-        copies.append(Copy(f"{path}.input_scale", "input scale of the linear layer"))
+        copies.append(Copy(f"{path}.input_scale", "input scale of the linear layer", of_layer=True))
     elif scheme == "W8A8" and s_out:
-        copies.append(Copy(f"{path}.a", "a = s_in / s_out", times=(s_out,)))
-        copies.append(Copy(f"{path}.alpha", "alpha = s_w * s_in / s_out", times=(s_out,), over=(f"{path}.b",)))
+        copies.append(Copy(f"{path}.a", "a = s_in / s_out", times=(s_out,), of_layer=True))
+        copies.append(
+            Copy(f"{path}.alpha", "alpha = s_w * s_in / s_out", times=(s_out,), over=(f"{path}.b",), of_layer=True)
+        )
     elif scheme == "W8A8":
-        copies.append(Copy(f"{path}.a", "a = s_in"))
-        copies.append(Copy(f"{path}.alpha", "alpha = s_w * s_in", over=(f"{path}.b",)))
+        copies.append(Copy(f"{path}.a", "a = s_in", of_layer=True))
+        copies.append(Copy(f"{path}.alpha", "alpha = s_w * s_in", over=(f"{path}.b",), of_layer=True))
     return [c for c in copies if _is_scale(checkpoint, c.key)]
 
 
@@ -163,21 +168,18 @@ def _record(
         return None
     dtype, shape = stored_form(checkpoint, first.key)
     grouped = len(shape) >= _GROUPED_DIMS
-    granularity = {0: "per-tensor", 1: "per SSD group", 3: "per head group and channel group"}.get(
-        len(shape), "per head group, channel group and state"
-    )
     point = role.rpartition(".")[2]
-    observer = PERCENTILE if percentile and not grouped else MINMAX
+    reached = percentile and not grouped
     return ScaleRecord(
         role=role,
         key=first.key,
         kind=Kind.ACTIVATION,
-        of=f"activation at {point} ({observer})",
-        scheme=ACTIVATION_SCHEME,
-        granularity=granularity,
+        of=f"activation at {point} ({_OBSERVERS[reached]})",
+        element=integer(8),
+        grid=_CELLS.get(len(shape), _FINEST),
         dtype=dtype,
         shape=shape,
-        alpha_sensitive=percentile and not grouped,
+        reach=PERCENTILE if reached else MINMAX,
         copies=tuple(c for c in copies if c.key != first.key),
         cells=cells,
         witnesses=witnesses if grouped else (),

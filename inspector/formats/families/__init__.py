@@ -1,0 +1,16 @@
+"""The quantization families, a module or package each. They do not know each other; the build checks it.
+
+Adding one is its module here, its line in FAMILIES, and its fixture test (docs/formats.md).
+"""
+
+from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.native import NativeFormat
+from qinspect.inspector.formats.families.plain import PlainFormat
+from qinspect.inspector.formats.families.quamba import QuambaFormat
+from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
+
+FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat)
+"""In the order of asking: the first that recognises a checkpoint gets it."""
+
+FALLBACK = PlainFormat
+"""What takes the checkpoints that no family claims, with what kept those from it that did."""

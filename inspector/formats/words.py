@@ -1,0 +1,70 @@
+"""Schemes and grids in words. Here and nowhere else: whoever wants to know what a scale is asks its types."""
+
+from __future__ import annotations
+
+from qinspect.inspector.formats.element import Element, ElementKind
+from qinspect.inspector.formats.grid import Grid
+
+
+def granularity(grid: Grid) -> str:
+    """`per-tensor`, `per-channel`, `per-group`, `per segment (z, x)`, ..."""
+    if grid.n_dims is not None:
+        return f"{grid.n_dims}-dimensional"
+    if grid.cells:
+        *most, last = grid.cells
+        joined = f" and {last}" if most else last
+        return f"per {', '.join(most)}{joined}"
+    if grid.parts:
+        return f"per segment ({', '.join(grid.parts)})"
+    if grid.flattened:
+        return "per-block of the flattened tensor"
+    if grid.group_size:
+        return "per-group"
+    if len(grid.axes) == 1:
+        return "per-channel" + (f" along axis {grid.axes[0]}" if grid.any_axis else "")
+    return "per-block" if grid.axes else "per-tensor"
+
+
+def of_codes(element: Element, grid: Grid) -> str:
+    """The codes of a weight: `int4, group 128`."""
+    return f"{element}{_shared(grid)}{_zeros(element)}"
+
+
+def of_activation(element: Element) -> str:
+    """The codes of an activation: `int8, symmetric`."""
+    if element.kind is ElementKind.UNKNOWN:
+        return "affine, with the zero_point beside it"
+    if element.kind is not ElementKind.INTEGER:
+        return str(element)
+    return f"{element}, {'symmetric' if element.symmetric else 'affine'}"
+
+
+def formula(element: Element) -> str:
+    """How a code becomes a value."""
+    zeros = element.kind in (ElementKind.INTEGER, ElementKind.UNKNOWN) and element.offset != 0
+    return "x ~ scale * (q - zero_point)" if zeros else "x ~ scale * q"
+
+
+def two_level(element: Element, through: Element, grid: Grid, outer: bool) -> str:
+    """One of two scales, where codes times the inner one are rounded to `through`, which the outer one scales."""
+    return f"{through} of the two-level {element}" if outer else (
+        f"{element} in {through}{_shared(grid)}, relative to the channel"
+    )  # fmt: skip
+
+
+def _shared(grid: Grid) -> str:
+    if grid.flattened:
+        return f", block {grid.group_size}"
+    if grid.group_size:
+        return f", group {grid.group_size}"
+    if len(grid.block) > 1:
+        return f", block {'x'.join(map(str, grid.block))}"
+    return ""
+
+
+def _zeros(element: Element) -> str:
+    if element.kind is not ElementKind.INTEGER:
+        return ""
+    if not element.symmetric:
+        return ", with zero points"
+    return f", zero at {element.offset}" if element.offset else ""
