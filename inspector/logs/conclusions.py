@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,9 +132,11 @@ class Run:
 
 
 class Conclusions:
-    """Collects facts from events; `notes` and `settings` can be asked at any time."""
+    """Collects facts from events; `notes` and `settings` can be asked at any time. conclude: what draws the
+    conclusions of one run, `rules.conclude`."""
 
-    def __init__(self) -> None:
+    def __init__(self, conclude: Callable[..., list[Any]]) -> None:
+        self._conclude = conclude
         self._runs: list[Run] = [Run()]
         self._results: list[tuple[dict[str, Any], dict[str, Any], int]] = []
         self._n_runs_left_out = 0
@@ -299,11 +302,9 @@ class Conclusions:
 
     def notes(self, *, final: bool) -> list[Note]:
         """What can be said. With `final`, also what only the end of a log shows: that a run is not complete."""
-        from qinspect.inspector.logs.rules import conclude
-
         made: list[Note] = []
         for i, run in enumerate(self._runs):
-            found = conclude(run, complete=final or i < len(self._runs) - 1, last_text_line=self.last_text_line)
+            found = self._conclude(run, complete=final or i < len(self._runs) - 1, last_text_line=self.last_text_line)
             number = i + 1 + (self._n_runs_left_out if i >= MAX_RUNS // 2 else 0)
             prefix = f"run {number}: " if len(self._runs) > 1 else ""
             made += [Note(prefix + n.text, n.rule, n.lines) for n in found]
