@@ -232,7 +232,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
     (docs/schema/diff.json)."""
     from qinspect.inspector.compare.payload import comparison as payload_of
 
-    return dict(payload_of(comparison, comparison.scales, comparison.weights))
+    return dict(payload_of(comparison, list(comparison.scales), list(comparison.weights)))
 
 
 def _opened(model: str | PathLike[str] | Model) -> Model:
