@@ -110,15 +110,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """A name of the API, imported when it is first used. Raises AttributeError for another."""
-    home, its_name = _RENAMED.get(name) or (next((h for h, names in _HOMES.items() if name in names), ""), name)
-    if not home:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or a checker would take any name for one of the API
 
-    found = globals()[name] = getattr(import_module(home), its_name)
-    return found
+    def __getattr__(name: str) -> object:
+        """A name of the API, imported when it is first used. Raises AttributeError for another."""
+        home, its_name = _RENAMED.get(name) or (next((h for h, names in _HOMES.items() if name in names), ""), name)
+        if not home:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        found = globals()[name] = getattr(import_module(home), its_name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -60,7 +60,7 @@ def test_what_checkers_see_is_what_there_is() -> None:
     """The imports for type checkers name the same objects as the table for the interpreter."""
     assert qinspect.__file__ is not None
     tree = ast.parse(Path(qinspect.__file__).read_text(encoding="utf-8"))
-    (checked,) = (n for n in tree.body if isinstance(n, ast.If))
+    checked = next(n for n in tree.body if isinstance(n, ast.If))
     declared: dict[str, object] = {}
     for statement in checked.body:
         assert isinstance(statement, ast.ImportFrom)
