@@ -26,6 +26,17 @@ def test_paths_that_a_page_names_are_there(page: Path) -> None:
     assert [name for name in named if not is_there(name)] == []
 
 
+def test_a_commit_is_checked_as_ci_does() -> None:
+    """The hooks call what `make lint types` calls."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    hooks = re.findall(r"entry: (?:\.venv/bin/)?(.*)", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    checks = re.findall(r"^\t\$\(BIN\)/(.*)", makefile.split("\nlint:")[1].split("\ntypes:")[0], re.MULTILINE)
+    assert len(checks) == 3
+    for check in checks:
+        assert [hook for hook in hooks if hook.startswith(check.removesuffix(" ."))], check
+    assert "make types" in hooks
+
+
 def test_every_room_is_in_the_plan() -> None:
     plan = ARCHITECTURE.read_text(encoding="utf-8").split("## The rooms", 1)[1].split("## ", 1)[0]
     rooms = {p.parent.name for p in (ROOT / "inspector").glob("*/__init__.py")}
@@ -44,7 +55,7 @@ def test_every_word_has_one_line() -> None:
 def test_files_that_a_package_names_are_in_it(package: Path) -> None:
     said = ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or ""
     assert said, "the docstring of a package says what lives in it"
-    own = re.findall(r"(?<![\w/])(\w+\.py)\b", said)
+    own = re.findall(r"(?<![\w/\"])(\w+\.py)\b", said)
     assert [name for name in own if not (package.parent / name).exists()] == []
     assert [
         name for name in re.findall(r"(?:inspector|kernels|tui)/[\w/]+\.py", said) if not (ROOT / name).exists()
