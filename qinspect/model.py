@@ -152,9 +152,10 @@ class Model:
 
         name: its role or key. Raises UnknownKey, and CannotRead for what holds no floating-point numbers.
         """
-        from qinspect.inspector.values.stored_values import count_values, values_named
+        from qinspect.inspector.values.names import values_named
+        from qinspect.inspector.values.stored_values import count_values
 
-        return count_values(values_named(self.format, name))
+        return count_values(values_named(self.format, name), lambda _done, _total: None)
 
     def inspect(self, name: str) -> Inspection:
         """Everything about one entry, as `qinspect show` tells it: statistics, codes by level, copies.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Entry, Tensor
-from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
-from qinspect.inspector.values.names import unknown_name
 from qinspect.inspector.values.scale_values import large_tensor
 from qinspect.inspector.values.statistics import Statistics, count_codes, describe
 from qinspect.inspector.values.stored_blocks import stored_blocks
@@ -109,6 +109,18 @@ def _copy(fmt: Format, copy: Copy) -> CopyValue:
     if stored is not None and entry is not None:
         text = array_texts(entry.read())[0] if isinstance(entry, Tensor) else value_text(entry.value)
     return CopyValue(copy.key, copy.relation, stored, text)
+
+
+def unknown_name(fmt: Format, name: str, roles: list[str]) -> UnknownKey:
+    """For a name that is neither key nor role: the nearest of both."""
+    close = difflib.get_close_matches(name, roles, n=2, cutoff=0.6)
+    try:
+        fmt.checkpoint[name]
+    except UnknownKey as e:
+        if close:
+            e.found = f"{e.found or ''}; the nearest role {' or '.join(close)}".lstrip("; ")
+        return e
+    raise AssertionError("the caller looked already")
 
 
 def row_blocks(weight: QuantizedWeight, elements: int = CHUNK_ELEMENTS) -> Iterator[tuple[int, int]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from qinspect.inspector.errors import UnknownKey
+from qinspect.inspector.errors import CannotRead, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.values.inspection import unknown_name
+from qinspect.inspector.values.stored_values import StoredValues, stored_values
 
 
 def scale_named(fmt: Format, name: str) -> ScaleRecord:
@@ -35,21 +36,30 @@ def weight_named(fmt: Format, name: str) -> QuantizedWeight:
     return found
 
 
-def unknown_name(fmt: Format, name: str, roles: Iterable[str]) -> UnknownKey:
-    """For a name that is neither key nor role: the nearest of both."""
-    close = difflib.get_close_matches(name, list(roles), n=2, cutoff=0.6)
-    try:
-        fmt.checkpoint[name]
-    except UnknownKey as e:
-        if close:
-            e.found = f"{e.found or ''}; the nearest role {' or '.join(close)}".lstrip("; ")
-        return e
-    raise AssertionError("the caller looked already")
+def values_named(fmt: Format, name: str) -> StoredValues:
+    """What a distribution is counted of, by role or key. Raises UnknownKey, and CannotRead for an entry that holds no
+    floating-point values."""
+    everything = stored_values(fmt)
+    if name in everything:
+        return everything[name]
+    for values in everything.values():
+        weight, tensor = values.weight, values.tensor
+        if name in ((weight.name, weight.codes_key) if weight else (tensor.name,) if tensor else ()):
+            return values
+    if name not in fmt.checkpoint:
+        raise unknown_name(fmt, name, list(everything))
+    raise CannotRead(
+        "holds no distribution of values",
+        file=fmt.checkpoint.path,
+        key=name,
+        expected="a quantized weight, or a tensor of floats that is not a scale",
+        found=repr(fmt.checkpoint[name])[:200],
+    )
 
 
 def _none_of(fmt: Format, name: str, problem: str, roles: Iterable[str]) -> UnknownKey:
     """For a name that may be an entry, but of another kind."""
     if name not in fmt.checkpoint:
-        return unknown_name(fmt, name, roles)
+        return unknown_name(fmt, name, list(roles))
     entry = fmt.checkpoint[name]
     return UnknownKey(problem, file=fmt.checkpoint.path, key=name, found=f"an entry of another kind, {entry!r}"[:200])

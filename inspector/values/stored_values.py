@@ -14,22 +14,15 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.single import EXACT_ELEMENTS
-from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.text import natural_key
 from qinspect.inspector.values.clipping import Marker
 from qinspect.inspector.values.inspection import row_blocks
-from qinspect.inspector.values.names import unknown_name
 from qinspect.inspector.values.stored_blocks import stored_blocks
 
 Array = NDArray[Any]
 Check = Callable[[int, int], None]
 """check(done, total), called between pieces; raise in it to cancel."""
-
-
-def _unchecked(_done: int, _total: int) -> None:
-    """No one cancels."""
-
 
 READ_ELEMENTS = 1 << 20
 """Values read, and counted, at a time."""
@@ -79,27 +72,7 @@ def stored_values(fmt: Format) -> dict[str, StoredValues]:
     return {role: found[role] for role in sorted(found, key=natural_key)}
 
 
-def values_named(fmt: Format, name: str) -> StoredValues:
-    """Those of a role or a key. Raises UnknownKey, and CannotRead for an entry that holds no floating-point values."""
-    everything = stored_values(fmt)
-    if name in everything:
-        return everything[name]
-    for values in everything.values():
-        weight, tensor = values.weight, values.tensor
-        if name in ((weight.name, weight.codes_key) if weight else (tensor.name,) if tensor else ()):
-            return values
-    if name in fmt.checkpoint:
-        raise CannotRead(
-            "holds no distribution of values",
-            file=fmt.checkpoint.path,
-            key=name,
-            expected="a quantized weight, or a tensor of floats that is not a scale",
-            found=repr(fmt.checkpoint[name])[:200],
-        )
-    raise unknown_name(fmt, name, everything)
-
-
-def count_values(values: StoredValues, check: Check = _unchecked) -> MagnitudeTable:
+def count_values(values: StoredValues, check: Check) -> MagnitudeTable:
     """The table of all values: exact up to MAX_MAGNITUDES different ones, which only float32 can exceed. Raises
     CannotRead."""
     pooled: list[MagnitudeTable] = []
