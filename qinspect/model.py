@@ -134,7 +134,8 @@ class Model:
         """
         chosen = self._weight(weight)
         first, last, skipped = _whole_blocks(chosen, start, stop)
-        return self.format.codes(chosen, first, last)[skipped:]
+        codes = self.format.codes(chosen, first, last)
+        return codes[skipped:] if skipped else codes
 
     def dequantize(self, weight: str | QuantizedWeight, start: int = 0, stop: int | None = None) -> Array:
         """float32 values of a weight, rows `start` to `stop`: [out, in], without padding, by the arithmetic of the
@@ -144,7 +145,8 @@ class Model:
         """
         chosen = self._weight(weight)
         first, last, skipped = _whole_blocks(chosen, start, stop)
-        return self.format.dequantize(chosen, first, last)[skipped:]
+        values = self.format.dequantize(chosen, first, last)
+        return values[skipped:] if skipped else values
 
     def table(self, name: str) -> MagnitudeTable:
         """The distribution of |x| over a tensor: of a quantized weight its dequantized values, of any other what is
@@ -185,8 +187,10 @@ class Model:
         return weight_named(self.format, weight) if isinstance(weight, str) else weight
 
 
-def _whole_blocks(weight: QuantizedWeight, start: int, stop: int | None) -> tuple[int, int, int]:
-    """(first row to read, end, rows to drop): a format reads from multiples of row_step on."""
+def _whole_blocks(weight: QuantizedWeight, start: int, stop: int | None) -> tuple[int, int | None, int]:
+    """(first row to read, end, rows to drop): a format reads from multiples of row_step on. A scalar has no rows."""
+    if not weight.shape:
+        return 0, None, 0
     first, last, _ = slice(start, stop).indices(weight.shape[0])
     skipped = first % weight.row_step
     return first - skipped, max(first, last), skipped

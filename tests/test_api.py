@@ -165,6 +165,19 @@ def test_any_rows_can_be_had(start: int, stop: int | None) -> None:
     assert np.array_equal(m.codes(w, start, stop), m.codes(w)[start:stop])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, of its quantized tensors
+def test_a_scalar_and_a_vector_are_weights_too(tmp_path: Path) -> None:
+    stored = {
+        f"w{x.ndim}": torch.quantize_per_tensor(x, 0.5, 3, torch.qint8) for x in (torch.tensor(2.0), torch.arange(5.0))
+    }
+    torch.save(stored, tmp_path / "q.pt")
+    m = qinspect.open(tmp_path / "q.pt")
+    for name, truth in stored.items():
+        (w,) = (w for w in m.weights() if name in w.role)
+        assert np.array_equal(m.dequantize(w), truth.dequantize().numpy().reshape(w.shape))
+        assert np.array_equal(m.codes(w), truth.int_repr().numpy().reshape(w.shape))
+
+
 def test_a_table_is_of_what_is_stored_or_dequantized() -> None:
     m = qinspect.open(folder_of(W4A8))
     x = np.abs(m.dequantize("layers.0.mixer.in_proj.weight"))
