@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -19,15 +20,18 @@ README, SCREEN = ROOT / "README.md", ROOT / "docs" / "screen.md"
 WITH_SESSIONS = (README, ROOT / "docs" / "sessions.md")
 PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 SESSION = re.compile(r"^```\n\$ qinspect ([^\n;|]*)([^\n]*)\n(.*?)\n```", re.MULTILINE | re.DOTALL)
-SESSIONS = [found for page in WITH_SESSIONS for found in SESSION.findall(page.read_text(encoding="utf-8"))]
+SESSIONS = [(page, *found) for page in WITH_SESSIONS for found in SESSION.findall(page.read_text(encoding="utf-8"))]
 
 
 def test_there_are_sessions() -> None:
     assert len(SESSIONS) == 5
 
 
-@pytest.mark.parametrize(("arguments", "rest", "printed"), SESSIONS)
+@pytest.mark.parametrize(
+    ("page", "arguments", "rest", "printed"), SESSIONS, ids=[f"{s[0].stem}-{s[1]}" for s in SESSIONS]
+)
 def test_session(
+    page: Path,
     arguments: str,
     rest: str,
     printed: str,
@@ -35,6 +39,7 @@ def test_session(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """QINSPECT_UPDATE_SNAPSHOTS=1 writes what is printed into the page."""
     for name in ("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"):
         shutil.copytree(DATA / name, tmp_path / name)
     for name in ("pa0.9995", "pa0.99999"):  # Quamba saves the same bytes for both alphas
@@ -46,7 +51,12 @@ def test_session(
         out += f"exit code {code}\n"
     if cut := re.fullmatch(r"\| head -(\d+)", rest):
         out = "".join(out.splitlines(keepends=True)[: int(cut[1])])
-    assert out.rstrip("\n") == printed
+    out = out.rstrip("\n")
+    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
+        text, command = page.read_text(encoding="utf-8"), f"$ qinspect {arguments}{rest}\n"
+        page.write_text(text.replace(command + printed, command + out), encoding="utf-8")
+        return
+    assert out == printed
 
 
 def test_the_readme_is_short() -> None:
