@@ -24,11 +24,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-# The folders install as qinspect.*; a tree of links gives the checker those names with these files behind them.
 types: $(STAMP)
-	mkdir -p build/typecheck/qinspect
-	for f in inspector kernels tui; do ln -sfn ../../../$$f build/typecheck/qinspect/$$f; done
-	$(BIN)/mypy -p qinspect.inspector -p qinspect.kernels -p qinspect.tui
+	$(BIN)/mypy -p qinspect
 	$(BIN)/mypy tests benchmarks
 
 clean:

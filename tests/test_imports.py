@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grimp
 import pytest
 
 if TYPE_CHECKING:
@@ -46,6 +48,15 @@ def imported_by(statement: str, *arguments: str | Path) -> set[str]:
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     return set(found.stderr.split())
+
+
+def test_no_file_is_in_a_circle_of_imports() -> None:
+    """lint-imports looks at packages beside each other; here a package's own file counts too. Imports for type checkers
+    do not."""
+    graph = grimp.build_graph("qinspect", exclude_type_checking_imports=True, cache_dir=None)
+    below = {m for m in graph.modules if m.startswith(("qinspect.inspector", "qinspect.kernels"))}
+    assert len(below) > 200
+    TopologicalSorter({m: graph.find_modules_directly_imported_by(m) & below for m in below}).prepare()
 
 
 def test_the_entry_point_imports_neither_a_screen_nor_torch() -> None:

@@ -1,7 +1,8 @@
-"""The README's sessions are what the program prints."""
+"""What README and docs show is what the program prints, and what they name is there."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -11,18 +12,26 @@ import pytest
 from quamba_files import DATA
 
 from qinspect.inspector.cli import main
-from qinspect.tui.actions import RUN_ACTIONS, RUNS_IN_README, bindings, key_table, key_text
+from qinspect.tui.actions import RUN_ACTIONS, RUNS_IN_KEY_TABLE, bindings, key_table, key_text
+from qinspect.tui.entry import COMMANDS
 
-README = Path(__file__).parent.parent / "README.md"
-SESSIONS = re.findall(r"^```\n\$ qinspect ([^\n;]*)([^\n]*)\n(.*?)\n```", README.read_text(), re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README, SCREEN = ROOT / "README.md", ROOT / "docs" / "screen.md"
+WITH_SESSIONS = (README, ROOT / "docs" / "sessions.md")
+PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+SESSION = re.compile(r"^```\n\$ qinspect ([^\n;|]*)([^\n]*)\n(.*?)\n```", re.MULTILINE | re.DOTALL)
+SESSIONS = [(page, *found) for page in WITH_SESSIONS for found in SESSION.findall(page.read_text(encoding="utf-8"))]
 
 
-def test_the_readme_has_sessions() -> None:
-    assert len(SESSIONS) == 4
+def test_there_are_sessions() -> None:
+    assert len(SESSIONS) == 5
 
 
-@pytest.mark.parametrize(("arguments", "rest", "printed"), SESSIONS)
+@pytest.mark.parametrize(
+    ("page", "arguments", "rest", "printed"), SESSIONS, ids=[f"{s[0].stem}-{s[1]}" for s in SESSIONS]
+)
 def test_session(
+    page: Path,
     arguments: str,
     rest: str,
     printed: str,
@@ -30,6 +39,7 @@ def test_session(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """QINSPECT_UPDATE_SNAPSHOTS=1 writes what is printed into the page."""
     for name in ("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"):
         shutil.copytree(DATA / name, tmp_path / name)
     for name in ("pa0.9995", "pa0.99999"):  # Quamba saves the same bytes for both alphas
@@ -39,19 +49,49 @@ def test_session(
     out = capsys.readouterr().out
     if "exit code" in rest:
         out += f"exit code {code}\n"
-    assert out.rstrip("\n") == printed
+    if cut := re.fullmatch(r"\| head -(\d+)", rest):
+        out = "".join(out.splitlines(keepends=True)[: int(cut[1])])
+    out = out.rstrip("\n")
+    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
+        text, command = page.read_text(encoding="utf-8"), f"$ qinspect {arguments}{rest}\n"
+        page.write_text(text.replace(command + printed, command + out), encoding="utf-8")
+        return
+    assert out == printed
 
 
-def test_the_key_table_is_that_of_the_actions() -> None:
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_key_tables_are_those_of_the_actions() -> None:
+    text = SCREEN.read_text(encoding="utf-8")
+    for table in (key_table(), key_table(RUN_ACTIONS, RUNS_IN_KEY_TABLE)):
+        assert table in text, f"docs/screen.md shall have this table:\n{table}"
+
+
+def test_the_table_of_commands_has_them_all() -> None:
     text = README.read_text(encoding="utf-8")
-    for table in (key_table(), key_table(RUN_ACTIONS, RUNS_IN_README)):
-        assert table in text, f"README.md shall have this table:\n{table}"
+    assert [c for c in sorted(COMMANDS) if f"| `qinspect {c}" not in text] == []
 
 
-def test_the_pictures_and_pages_that_the_readme_names_exist() -> None:
-    named = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
-    assert sum(name.endswith(".svg") for name in named) >= 2
-    assert [name for name in named if not (README.parent / name).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_what_a_page_links_to_exists(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", text)
+    places = [(page.parent / name, anchor) for name, anchor in named if not name.startswith("http")]
+    assert [str(place) for place, _ in places if not place.exists()] == []
+    lost = [f"{place}#{anchor}" for place, anchor in places if anchor and anchor not in anchors(place)]
+    assert lost == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_the_readme_has_a_picture() -> None:
+    assert "](docs/screens/compare.svg)" in README.read_text(encoding="utf-8").split("## ", 1)[0]
 
 
 def test_every_key_in_the_table_is_bound() -> None:

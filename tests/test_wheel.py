@@ -6,16 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDERS = ("inspector", "kernels", "tui")
+DOOR = ("__init__.py", "model.py", "py.typed")
+"""What the folder `qinspect` has besides links to the others."""
 IGNORED = ("__pycache__",)
+DEPENDENCIES = Path(np.__file__).parents[1]
 
 # Run without `site`, so that no .pth file and no editable install is seen: the wheel's folder comes first, the folder
 # of the dependencies, which is only searched for names, comes last.
@@ -39,13 +42,13 @@ def run(command: Sequence[str | Path], cwd: Path) -> str:
 
 
 def sources(root: Path) -> list[str]:
-    """Files below the source folders, as `inspector/cli.py`."""
+    """Files of the package, as `inspector/cli.py`; those of the folder `qinspect` as `model.py`."""
     files = [p.relative_to(root) for folder in FOLDERS for p in (root / folder).rglob("*") if p.is_file()]
-    return sorted(p.as_posix() for p in files if not set(p.parts) & set(IGNORED))
+    return sorted([*(p.as_posix() for p in files if not set(p.parts) & set(IGNORED)), *DOOR])
 
 
 def module_name(source: str) -> str:
-    return "qinspect." + source.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"qinspect/{source}".removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +57,9 @@ def copy(source_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(source_root / name, root)
-    for folder in FOLDERS:
-        shutil.copytree(source_root / folder, root / folder, ignore=shutil.ignore_patterns(*IGNORED))
+    for folder in (*FOLDERS, "qinspect"):
+        ignored = shutil.ignore_patterns(*IGNORED)
+        shutil.copytree(source_root / folder, root / folder, symlinks=True, ignore=ignored)
     return root
 
 
@@ -80,16 +84,22 @@ def test_every_source_file_is_in_the_wheel_and_nothing_else(wheel: Path, copy: P
     names = zipfile.ZipFile(wheel).namelist()
     in_package = {n.removeprefix("qinspect/") for n in names if n.startswith("qinspect/")}
     assert in_package == set(sources(copy))
-    assert {"inspector/cli.py", "inspector/py.typed", "kernels/py.typed", "tui/py.typed"} <= in_package
+    assert {"inspector/cli.py", "py.typed", "inspector/py.typed", "kernels/py.typed", "tui/py.typed"} <= in_package
     information = f"qinspect-{version('qinspect')}.dist-info/"
     assert {n for n in names if not n.startswith(("qinspect/", information))} == set()
     assert f"{information}licenses/LICENSE" in names
 
 
+def test_the_folder_of_the_package_has_the_api_and_links(source_root: Path) -> None:
+    found = [p for p in (source_root / "qinspect").iterdir() if p.name not in IGNORED]
+    assert sorted(p.name for p in found if not p.is_symlink()) == sorted(DOOR)
+    links = {p.name: p.readlink().as_posix() for p in found if p.is_symlink()}
+    assert links == {folder: f"../{folder}" for folder in FOLDERS}
+
+
 def test_every_module_imports_from_the_wheel(installed: Path, copy: Path) -> None:
     names = [module_name(s) for s in sources(copy) if s.endswith(".py")]
     assert "qinspect.inspector.formats.families.quamba.marlin" in names
-    dependencies = sysconfig.get_paths()["purelib"]
     command: list[str | Path] = [
         sys.executable,
         "-I",
@@ -99,7 +109,7 @@ def test_every_module_imports_from_the_wheel(installed: Path, copy: Path) -> Non
         "-c",
         IMPORT_ALL,
         installed,
-        dependencies,
+        DEPENDENCIES,
         *names,
     ]
     found = json.loads(run(command, installed))
@@ -115,5 +125,5 @@ def test_the_installed_command_runs(installed: Path, source_root: Path) -> None:
         "import qinspect.tui.entry as entry\nassert entry.__file__.startswith(sys.path[0])\nsys.exit(entry.main())"
     )
     data = source_root / "tests" / "data" / "quamba" / "m1_w4a8" / "quamba-small-w4a8"
-    words: list[str | Path] = [installed, sysconfig.get_paths()["purelib"], "tree", data, "--depth", "1"]
+    words: list[str | Path] = [installed, DEPENDENCIES, "tree", data, "--depth", "1"]
     assert "Quamba W4A8" in run([sys.executable, "-I", "-S", "-c", code, *words], installed)

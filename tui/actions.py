@@ -1,4 +1,4 @@
-"""Every action once: bindings, the hint bar, the help screen, the palette and the README's key table are made of it.
+"""Every action once: of it come bindings, the hint bar, the help screen, the palette, the key table of docs/screen.md.
 
 `ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
 distribution, `EXPLORE_ACTIONS` those of the alpha explorer. What several have has one name, so that one line of the
@@ -239,18 +239,18 @@ _SHOWN = {
 }
 
 
-IN_README = (
+IN_KEY_TABLE = (
     *("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette", "suspend"),
 )
 """Actions that a newcomer needs besides those of the hint bar."""
-RUNS_IN_README = (
+RUNS_IN_KEY_TABLE = (
     *("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "explore", "apply_alpha", "open_output"),
 )
 """The same for the runs screen."""
 
 
-def key_table(actions: tuple[Action, ...] = ACTIONS, more: tuple[str, ...] = IN_README) -> str:
-    """The README's key table, two actions a line: those of the hint bar and of `more`, in the order of the help."""
+def key_table(actions: tuple[Action, ...] = ACTIONS, more: tuple[str, ...] = IN_KEY_TABLE) -> str:
+    """For docs/screen.md, two actions a line: those of the hint bar and of `more`, in the order of the help."""
     cells = [
         f"{' '.join(f'`{key_text(key)}`' for key in a.keys)} | {a.help.rstrip('.')}"
         for a in actions

@@ -21,7 +21,7 @@ import msgspec
 
 from qinspect.inspector.checkpoint.columns import Columns, Form, rows_in_order
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.safetensors import MINUS_ZERO
+from qinspect.inspector.checkpoint.json_file import MINUS_ZERO
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE
 

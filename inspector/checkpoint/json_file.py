@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import BrokenFile
 
 MAX_JSON_BYTES = 1 << 26
+MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
+"""Perhaps a size of `-0`, which is none."""
 
 
 def read_json(path: Path, unique: bool = False) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.columns import Columns
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
-from qinspect.inspector.checkpoint.json_file import json_type
+from qinspect.inspector.checkpoint.json_file import MINUS_ZERO, json_type
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE, Tensor
 from qinspect.inspector.errors import BrokenFile
@@ -28,8 +28,6 @@ MAX_HEADER_BYTES = 100_000_000
 LARGE_HEADER_BYTES = 1 << 17
 """From here on a header is first tried as columns: below, msgspec takes longer to import than it saves."""
 
-MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
-"""Perhaps a size of `-0`, which is none."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)(\\u[dD][c-fC-F]..)?|u([dD][c-fC-F]..)|u....|.)", re.DOTALL)
 

@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,9 +139,11 @@ class Run:
 
 
 class Conclusions:
-    """Collects facts from events; `notes` and `settings` can be asked at any time."""
+    """Collects facts from events; `notes` and `settings` can be asked at any time. conclude: what draws the
+    conclusions of one run, `rules.conclude`."""
 
-    def __init__(self) -> None:
+    def __init__(self, conclude: Callable[..., list[Any]]) -> None:
+        self._conclude = conclude
         self._runs: list[Run] = [Run()]
         self._results: list[tuple[dict[str, Any], dict[str, Any], int]] = []
         self._n_runs_left_out = 0
@@ -306,11 +309,9 @@ class Conclusions:
 
     def notes(self, *, final: bool) -> list[Finding]:
         """What can be said. With `final`, also what only the end of a log shows: that a run is not complete."""
-        from qinspect.inspector.logs.rules import conclude
-
         made: list[Finding] = []
         for i, run in enumerate(self._runs):
-            found = conclude(run, complete=final or i < len(self._runs) - 1, last_text_line=self.last_text_line)
+            found = self._conclude(run, complete=final or i < len(self._runs) - 1, last_text_line=self.last_text_line)
             number = i + 1 + (self._n_runs_left_out if i >= MAX_RUNS // 2 else 0)
             prefix = f"run {number}: " if len(self._runs) > 1 else ""
             made += [noted(prefix + n.text, n.rule, n.where.lines) for n in found]

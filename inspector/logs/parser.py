@@ -28,6 +28,7 @@ from qinspect.inspector.logs.patterns import (
 )
 from qinspect.inspector.logs.progress import Bar, may_hold_bar, read_bar
 from qinspect.inspector.logs.record import Record, record_of
+from qinspect.inspector.logs.rules import conclude
 from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
 from qinspect.inspector.logs.tracebacks import (
     HANDLED,
@@ -66,7 +67,7 @@ class LogParser(Cutting):
     def __init__(self, patterns: Patterns | None = None, argv: Sequence[str] = ()) -> None:
         super().__init__()
         self._patterns = load_patterns() if patterns is None else patterns
-        self._conclusions = Conclusions()
+        self._conclusions = Conclusions(conclude)
         self._events: list[LogEvent] = []
         self._talk = Conversation()
         self._learnt = Learnt()

@@ -75,7 +75,7 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
         elif found := records.get(name) or records.get(name.removesuffix("#scale")):
             key = found.key
     if key not in fmt.checkpoint:
-        raise _unknown(fmt, name, [*records, *weights])
+        raise unknown_name(fmt, name, [*records, *weights])
     entry = fmt.checkpoint[key]
     of_key = [r for r in records.values() if r.key == key]  # several where it is stacked
     scale = next((r for r in of_key if r.role in (name, name.removesuffix("#scale"))), next(iter(of_key), None))
@@ -116,7 +116,7 @@ def _copy(fmt: Format, copy: Copy) -> CopyValue:
     return CopyValue(copy.key, copy.relation, stored, text)
 
 
-def _unknown(fmt: Format, name: str, roles: list[str]) -> UnknownKey:
+def unknown_name(fmt: Format, name: str, roles: list[str]) -> UnknownKey:
     """For a name that is neither key nor role: the nearest of both."""
     close = difflib.get_close_matches(name, roles, n=2, cutoff=0.6)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -113,12 +114,10 @@ async def test_a_broken_b_opens_a_and_says_why(tmp_path: Path) -> None:
         first, second = d.text_of("#models").splitlines()
         assert "77 entries" in first
         assert second.startswith("B  ")
-        assert (
-            "cannot be opened: " in d.screen.session.error_b or d.screen.session.error_b in second or "cannot" in second
-        )
+        assert " cannot be opened: " in second
         assert len(d.roles) == 32
         assert not d.screen.table.two
-        assert any(("value" in row and "granularity" in row) or "kind" in row for row in d.rows())
+        assert any(re.search(r"scale +value kind", row) for row in d.rows())  # the columns of one model
         await d.press("n")
         assert "one model" in d.screen.hints.status
         await d.press("t")
@@ -142,9 +141,7 @@ async def test_one_model_is_the_same_screen_without_b() -> None:
         assert any("0.0354614" in row for row in d.rows())
         assert not any(sign in row for row in d.rows() for sign in "≠▲▼")
         await d.press("2", "C")
-        assert d.screen.command_line() == f"qinspect show {ALPHA_A} backbone.layers.0.mixer.in_proj.a" or "show" in (
-            d.screen.command_line()
-        )
+        assert d.screen.command_line() == f"qinspect show {ALPHA_A} backbone.layers.0.norm.output_scale"
         for key in KEYS_OF_VIEWS:
             await d.press(key)
             assert "cannot be drawn" not in d.detail
@@ -381,7 +378,8 @@ async def test_no_name_reaches_the_terminal_raw(
             await d.press("j")
         await d.press("f")
         assert_no_controls(d.rows())
-        assert any("[bold red]markup[/bold red].scales" in row for row in d.rows()) or size == SMALL
+        if size != SMALL:
+            assert any("[bold red]markup[/bold red].scales" in row for row in d.rows())
         await d.press("escape")
         await d.press("Y")
         assert_no_controls(d.rows())
@@ -677,7 +675,7 @@ async def test_remapped_keys_work_and_are_shown(own_home: Path) -> None:
         await d.press("W")
         assert d.screen.view == "weight"
         assert "f8 next diff" in d.rows()[-1]
-        assert "W weight" in d.rows()[-1] or "weight" not in d.rows()[-1]
+        assert "n next diff" not in d.rows()[-1]
         await d.press("question_mark")
         lines = d.app.screen.query_one("#help").plain  # type: ignore[attr-defined]
         found = {line.strip().split("  ")[-1].strip(): line.split("  ")[1].strip() for line in lines if "  " in line}

@@ -603,4 +603,5 @@ async def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
         for keys in ((), ("m",), ("m", "R", "R"), ("a",)):
             await d.press(*keys)
             assert "\x1b" not in d.painted
-            assert r"\x1b[31mx\x0a[red]" in d.painted or keys == ("m",)
+            if keys != ("m",):  # a map that has no room for names
+                assert r"\x1b[31mx\x0a[red]" in d.painted
