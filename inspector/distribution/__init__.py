@@ -5,7 +5,7 @@ interpolation and their inverse. quantization.py codes, coverage, error of a sca
 error or divergence. dual_scale.py two steps and a selector bit. drawing.py bins for a plot. packing.py a table as
 bytes. storage.py many in a file.
 
-How a calibration makes a scale out of tables is in `inspector.observers`. docs/distributions.md has the reasoning.
+How a calibration makes a scale out of tables is in `inspector/observers`. docs/distributions.md has the reasoning.
 """
 
 from qinspect.inspector.distribution.drawing import LogHistogram, log_histogram
