@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 _ROOTS = re.compile(
     r"(?:(?:module|model|backbone|transformer|language_model|base_model|_orig_mod|_forward_module"
@@ -65,6 +66,19 @@ class Roles:
                 self.by_name[name] = name
                 self.shared.setdefault(role, []).append(name)
 
+    @classmethod
+    def of_names(cls, names: Iterable[str]) -> Roles:
+        """Those that the last model got, where it is still open and has the same names: two models that are compared
+        mostly do."""
+        names = list(names)
+        latest = _latest.get("roles")
+        if latest is None or len(latest.by_name) != len(names) or list(latest.by_name) != names:
+            latest = _latest["roles"] = cls(names)
+        return latest
+
     def of(self, name: str) -> str:
         """The role of an entry, or of a name that is none."""
         return self.by_name.get(name) or strip_root(name)
+
+
+_latest: WeakValueDictionary[str, Roles] = WeakValueDictionary()

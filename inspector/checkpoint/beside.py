@@ -153,7 +153,7 @@ def _n_tensors(path: Path) -> int | None:
             head = file.read(0, min(file.size, 16))
             if looks_like_safetensors(head, file.size):
                 small = int.from_bytes(head[:8], "little") <= _MAX_COUNTED_BYTES
-                return len(read_header(file)[0]) if small else None
+                return len(read_header(file)) if small else None
             if head[:2] == b"PK":
                 members = ZipDirectory(file).members
                 pickled = sum(size for name, (size, _) in members.items() if name.endswith("data.pkl"))

@@ -80,6 +80,22 @@ class Checkpoint:
         """All tensors, in file order."""
         return (e for e in self.entries.values() if isinstance(e, Tensor))
 
+    def plain_values(self) -> Iterator[Value]:
+        """All entries that are no tensors, in file order."""
+        return (e for e in self.entries.others() if isinstance(e, Value))
+
+    def bytes_by_dtype(self) -> dict[str, int]:
+        """Bytes of all tensors, tied ones each time, by the name of the dtype, in file order."""
+        found: dict[str, int] = {}
+        if self.entries.columnar:
+            for block in self.entries.blocks:
+                for (dtype, _), n in zip(block.forms, block.bytes_of_forms(), strict=True):
+                    found[dtype.name] = found.get(dtype.name, 0) + n
+            return found
+        for t in self.tensors():
+            found[t.dtype.name] = found.get(t.dtype.name, 0) + t.nbytes
+        return found
+
     def tensor(self, name: str) -> Tensor | None:
         """The tensor of this name; None where there is none, it is no tensor, or its shape is far beyond its bytes."""
         entry = self.entries.get(name)

@@ -31,12 +31,20 @@ class Columns:
 
     names: in the order of the header. forms: each dtype and shape that occurs, once, in the order in which they first
     do. form_of: for each name the place in `forms`. starts: for each name where its bytes begin, counted from `base`.
+    metadata: what else the header says.
     """
 
-    __slots__ = ("base", "file", "form_of", "forms", "names", "starts")
+    __slots__ = ("__weakref__", "base", "file", "form_of", "forms", "metadata", "names", "starts")
 
     def __init__(
-        self, file: File, names: list[str], forms: list[Form], form_of: array[int], starts: array[int], base: int
+        self,
+        file: File,
+        names: list[str],
+        forms: list[Form],
+        form_of: array[int],
+        starts: array[int],
+        base: int,
+        metadata: Mapping[str, str],
     ) -> None:
         self.file = file
         self.names = names
@@ -44,9 +52,10 @@ class Columns:
         self.form_of = form_of
         self.starts = starts
         self.base = base
+        self.metadata = metadata
 
     @classmethod
-    def of(cls, file: File, tensors: Iterable[Tensor]) -> Columns:
+    def of(cls, file: File, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
         """Of handles on contiguous tensors of `file`."""
         names = []
         forms: dict[Form, int] = {}
@@ -55,7 +64,11 @@ class Columns:
             names.append(t.name)
             form_of.append(forms.setdefault((t.dtype, t.shape), len(forms)))
             starts.append(t.offset)
-        return cls(file, names, list(forms), form_of, starts, 0)
+        return cls(file, names, list(forms), form_of, starts, 0, metadata)
+
+    def of_file(self, file: File) -> Columns:
+        """The same for another file with the same header."""
+        return Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,7 +88,7 @@ class Columns:
     def bytes_of_forms(self) -> list[int]:
         """Bytes of all tensors of each form."""
         counts = Counter(self.form_of)
-        return [n * dtype.nbytes(math.prod(shape)) for i, (dtype, shape) in enumerate(self.forms) if (n := counts[i])]
+        return [counts[i] * dtype.nbytes(math.prod(shape)) for i, (dtype, shape) in enumerate(self.forms)]
 
 
 class Entries(Mapping[str, Entry]):
@@ -145,6 +158,19 @@ class Entries(Mapping[str, Entry]):
     def items(self) -> ItemsView[str, Entry]:
         """Names with entries, each made as it comes."""
         return _Items(self)
+
+    def place(self, name: str) -> tuple[File, int, Form] | None:
+        """File, offset, dtype and shape of a contiguous tensor in columns; None where the name is no such."""
+        row = self._rows.get(name)
+        if not isinstance(row, int):
+            return None
+        block = self.blocks[row >> _BLOCK]
+        row &= _ROW
+        return block.file, block.base + block.starts[row], block.forms[block.form_of[row]]
+
+    def others(self) -> Iterator[Entry]:
+        """The entries that are not in columns, in order."""
+        return iter(()) if self.columnar else (e for e in self._rows.values() if not isinstance(e, int))
 
     def made(self) -> Iterator[Entry]:
         """All entries, in order."""

@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
+
+
+MAX_GAP_BYTES = 1 << 13
+"""Bytes between two ranges that are read with them: copying these takes less time than a second read."""
+
+MAX_TOGETHER_BYTES = 1 << 18
+"""Read at once where several ranges are. More leaves the cache of a core, and malloc gives it back each time."""
 
 
 class File:
@@ -60,6 +68,16 @@ class File:
                 )
             data += more
         return data
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """`read` of each (offset, length), in as few reads as it takes: neighbours come together. Raises as `read`."""
+        found = [b""] * len(ranges)
+        for start, stop, parts in _together(ranges):
+            data = self.read(start, stop - start)
+            for i in parts:
+                offset, n = ranges[i]
+                found[i] = data[offset - start : offset - start + n]
+        return found
 
     def read_into(self, offset: int, buffer: bytearray) -> None:
         """Fill `buffer` from `offset`: `read`, without new memory for each. Raises as `read` does."""
@@ -114,3 +132,22 @@ class File:
 
     def __repr__(self) -> str:
         return f"File({str(self.path)!r}, {self.size} bytes)"
+
+
+def _together(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[int]]]:
+    """(start, stop, places in `ranges` of those between) of what is read at once, in the order of the file."""
+    start = stop = 0
+    parts: list[int] = []
+    for i in sorted(range(len(ranges)), key=ranges.__getitem__):
+        offset, n = ranges[i]
+        if not n:
+            continue
+        if parts and (offset > stop + MAX_GAP_BYTES or offset + n > start + MAX_TOGETHER_BYTES):
+            yield start, stop, parts
+            parts = []
+        if not parts:
+            start = stop = offset
+        parts.append(i)
+        stop = max(stop, offset + n)
+    if parts:
+        yield start, stop, parts

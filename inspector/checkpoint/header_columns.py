@@ -12,8 +12,10 @@ import re
 import sys
 from array import array
 from collections.abc import Mapping
+from hashlib import blake2b
 from operator import attrgetter, sub
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -47,10 +49,23 @@ _form_of = attrgetter("dtype", "shape")
 _offsets_of = attrgetter("data_offsets")
 
 
-def columns_of(
-    file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]
-) -> tuple[Columns, dict[str, str]] | None:
-    """Columns and `__metadata__` of the header `raw`, whose data begin at `data_start`; None where it is unusual."""
+def columns_of(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) -> Columns | None:
+    """Columns of the header `raw`, whose data begin at `data_start`; None where it is unusual.
+
+    Two models that are compared mostly have the same headers: those of a file that is still open are not read again.
+    """
+    key = (blake2b(raw, digest_size=32).digest(), file.size)
+    known = _known.get(key)
+    columns = _read(file, raw, data_start, dtypes) if known is None else known.of_file(file)
+    if columns is not None and known is None:
+        _known[key] = columns
+    return columns
+
+
+_known: WeakValueDictionary[tuple[bytes, int], Columns] = WeakValueDictionary()
+
+
+def _read(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) -> Columns | None:
     if not raw.isascii() or b"\\" in raw:
         return None
     metadata: dict[str, str] | None = {}
@@ -79,7 +94,7 @@ def columns_of(
     if list(map(sub, ends, starts)) != list(map(sizes.__getitem__, form_of)):
         return None
     names = list(map(sys.intern, entries))  # the index and the other model have the same: one string for all
-    return Columns(file, names, found, form_of, array("Q", starts), data_start), metadata
+    return Columns(file, names, found, form_of, array("Q", starts), data_start, metadata)
 
 
 def _decoded(raw: bytes) -> dict[str, _Fields] | None:

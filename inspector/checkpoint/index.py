@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path, PurePosixPath
 
 from qinspect.inspector.checkpoint.checkpoint import Checkpoint
@@ -30,8 +29,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
         raise BrokenFile(
             "names no tensor", file=index, key="weight_map", expected="at least one", cure="Download the index again."
         )
-    # One string with the headers' names, and one for all tensors of a shard.
-    return {sys.intern(name): sys.intern(shard) for name, shard in weight_map.items()}
+    return weight_map
 
 
 def _large_map(raw: bytes) -> dict[str, str] | None:

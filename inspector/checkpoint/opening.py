@@ -164,8 +164,8 @@ def _open_files(
             arrived(entries)
         file = File(p)
         files.append(file)
-        kind, found, more = _read_one(file)
-        metadata.update(more)
+        kind, found = _read_one(file)
+        metadata.update(found.metadata if isinstance(found, Columns) else {})
         name = entries.first_shared(found)
         if name is not None:
             raise BrokenFile(
@@ -183,26 +183,24 @@ def _open_files(
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _read_one(file: File) -> tuple[str, Columns | dict[str, Entry], dict[str, str]]:
-    """(kind, entries, metadata), told by the first bytes; the name decides only where they do not."""
+def _read_one(file: File) -> tuple[str, Columns | dict[str, Entry]]:
+    """(kind, entries), told by the first bytes; the name decides only where they do not."""
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")
     head = file.read(0, min(file.size, 16))
     if head[:4] == b"PK\x03\x04" or head[:4] == b"PK\x05\x06":
-        return "torch zip", _read_zip(file), {}
+        return "torch zip", _read_zip(file)
     # Before the pickles: a header of 640 bytes begins as a pickle of protocol 2 does, 80 02.
     if looks_like_safetensors(head, file.size):
-        tensors, metadata = read_header(file)
-        return "safetensors", tensors, metadata
+        return "safetensors", read_header(file)
     if looks_like_pickle(head) or is_old_pickle(file):
-        return kind_of_pickle(head), read_legacy(file), {}
+        return kind_of_pickle(head), read_legacy(file)
     from qinspect.inspector.checkpoint.kinds import foreign_kind
 
     if kind := foreign_kind(file):
         raise kind.error(file.path)
     if file.path.suffix == ".safetensors":  # the header may begin with spaces
-        tensors, metadata = read_header(file)
-        return "safetensors", tensors, metadata
+        return "safetensors", read_header(file)
     raise _unknown(file, head)
 
 

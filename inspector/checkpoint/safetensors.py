@@ -42,8 +42,8 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
     return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(size, MAX_HEADER_BYTES)
 
 
-def read_header(file: File) -> tuple[Columns, dict[str, str]]:
-    """All tensors of one file, in the order of the header, and its `__metadata__`.
+def read_header(file: File) -> Columns:
+    """All tensors of one file, in the order of the header, with its `__metadata__`.
 
     Raises BrokenFile for a length beyond the file or the limit, JSON that is not as the format says, unknown
     dtypes, offsets that leave the file, overlap or leave holes, and shapes that do not fit their bytes.
@@ -93,7 +93,7 @@ def read_header(file: File) -> tuple[Columns, dict[str, str]]:
     return _entry_by_entry(file, raw, 8 + length)
 
 
-def _entry_by_entry(file: File, raw: bytes, data_start: int) -> tuple[Columns, dict[str, str]]:
+def _entry_by_entry(file: File, raw: bytes, data_start: int) -> Columns:
     """The same of any header, with the reason where there is something wrong with it."""
     pairs = _parse_json(file, raw)
     tensors: dict[str, Tensor] = {}
@@ -107,7 +107,7 @@ def _entry_by_entry(file: File, raw: bytes, data_start: int) -> tuple[Columns, d
             key = sys.intern(name)  # the index and the other model have the same names: one string for all
             tensors[key] = _tensor(file, key, fields, data_start)
     _check_layout(file, tensors, data_start)
-    return Columns.of(file, tensors.values()), metadata or {}
+    return Columns.of(file, tensors.values(), metadata or {})
 
 
 def header_bytes(header: Mapping[str, object]) -> bytes:

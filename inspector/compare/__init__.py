@@ -67,7 +67,7 @@ def compare(
 
     equality = Equality(a, b)
     items_a, items_b = weight_items(a), weight_items(b)
-    total = weight_bytes(items_a) + weight_bytes(items_b)
+    total = weight_bytes(a, items_a) + weight_bytes(b, items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     done = 0
 
@@ -103,6 +103,7 @@ def _compare_scales(
     """of_weights: A's role to B's of the tensors beside the scales."""
     from operator import attrgetter
 
+    from qinspect.inspector.compare.alike import identical_ahead
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
     from qinspect.inspector.compare.scales import compare_scale
@@ -118,9 +119,16 @@ def _compare_scales(
         partner |= pair_by_module((r for r in records_a if r not in partner), free_b, names)
     matched = in_order(records_a, records_b, partner)
     faults = FaultScan()
+    same: frozenset[int] = frozenset()
+    ahead = 0
     for order, (role, ra, rb) in enumerate(matched):
         if progress and order % 64 == 0:
             progress("scales", order, len(matched))
+        if order == ahead:
+            same, ahead = identical_ahead(matched, order, a, b, faults)
+        if order in same:
+            pairs.append(ScalePair(role, order, ra, rb, Status.IDENTICAL))
+            continue
         pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"

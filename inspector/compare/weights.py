@@ -36,8 +36,10 @@ class Item(NamedTuple):
     weight: QuantizedWeight | None
 
 
-def weight_bytes(items: Mapping[str, Item]) -> int:
+def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
     """Bytes of all codes and unquantized tensors, tied ones once."""
+    if fmt.checkpoint.entries.columnar:  # of which no two share bytes
+        return sum(i.tensor.nbytes for i in items.values())
     return sum({i.tensor.location: i.tensor.nbytes for i in items.values()}.values())
 
 
@@ -67,7 +69,7 @@ def compare_weights(
     moved = _moved_modules(format_a, format_b, equality)
     pairs = []
     for role, a, b in in_order(items_a, items_b, partner):
-        pair = _headers(role, a, b)
+        pair = (None if read else _alike_unread(role, a, b)) or _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
@@ -121,7 +123,7 @@ def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]
 
 
 def _plain_values(fmt: Format) -> dict[str, Value]:
-    found = [e for e in fmt.checkpoint.entries.values() if isinstance(e, Value) and e.value is not None]
+    found = [e for e in fmt.checkpoint.plain_values() if e.value is not None]
     if not found:
         return {}
     scales = {r.key for r in fmt.scales()} | {c.key for r in fmt.scales() for c in r.copies}
@@ -167,6 +169,16 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
             note=f"A {dims(shape_a)}; B {dims(shape_b)}",
         )  # fmt: skip
     return None
+
+
+def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
+    """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
+    if a is None or b is None or a.weight is not None or b.weight is not None:
+        return None
+    ta, tb = a.tensor, b.tensor
+    if ta.dtype is not tb.dtype or ta.shape != tb.shape:
+        return None
+    return WeightPair(role, ta.name, tb.name, Status.NOT_COMPARED, ta.n_elements)
 
 
 def _shape(item: Item) -> tuple[int, ...]:

@@ -124,7 +124,8 @@ class DistributionFile:
         """Raises CannotOpen where the file cannot be read or is of another kind, BrokenFile where it is damaged."""
         self.path = path
         self._file = File(path)
-        columns, metadata = read_header(self._file)
+        columns = read_header(self._file)
+        metadata = columns.metadata
         self._tensors = {t.name: t for t in columns.tensors()}
         if metadata.get("format") != FORMAT:
             raise CannotOpen(

@@ -176,7 +176,7 @@ class Format(ABC):
 
     @cached_property
     def _roles(self) -> Roles:
-        return Roles(self.checkpoint.entries)
+        return Roles.of_names(self.checkpoint.entries)
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""

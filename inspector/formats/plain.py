@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, lru_cache
+from weakref import WeakKeyDictionary
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
     CodeArray,
@@ -19,7 +20,7 @@ from qinspect.inspector.formats.contract import (
     QuantizedWeight,
     ScaleRecord,
 )
-from qinspect.inspector.formats.signs import Modules, split
+from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import visible
 
 _ACTIVATION_NAMES = ("input", "output", "activation", "act_scale", "k_scale", "v_scale", "q_scale", "prob")
@@ -39,9 +40,7 @@ class PlainFormat(Format):
 
     @property
     def description(self) -> str:
-        dtypes: dict[str, int] = {}
-        for t in self.checkpoint.tensors():
-            dtypes[t.dtype.name] = dtypes.get(t.dtype.name, 0) + t.nbytes
+        dtypes = self.checkpoint.bytes_by_dtype()
         main = max(dtypes, key=lambda name: dtypes[name]) if dtypes else "no tensors"
         scales = "scales paired by name (unverified)" if self.scales() else ""
         looks = self._looks_quantized
@@ -52,7 +51,7 @@ class PlainFormat(Format):
     @cached_property
     def _looks_quantized(self) -> str:
         """`looks quantized (absmax, quant_map beside uint8)`; "" where nothing but scales speaks for it."""
-        words, dtypes = self._modules.signs()
+        words, dtypes = self._modules.signs
         declared = self.checkpoint.config.get("quantization_config")
         method = declared.get("quant_method") if isinstance(declared, dict) else None
         says = f"config.json: {visible(method, 40)}" if isinstance(method, str) and not self.scales() else ""
@@ -64,23 +63,35 @@ class PlainFormat(Format):
 
     @cached_property
     def _modules(self) -> Modules:
-        return Modules(self.checkpoint.entries)
+        return Modules.of(self.checkpoint.entries)
 
     def scales(self) -> tuple[ScaleRecord, ...]:
         return self._scales
 
     @cached_property
     def _scales(self) -> tuple[ScaleRecord, ...]:
+        modules = self._modules
+        known = _records.get(modules)
+        if known is None:
+            known = _records[modules] = tuple(self._record(modules, place) for place in modules.scales)
+        return known
+
+    def _record(self, modules: Modules, place: int) -> ScaleRecord:
+        name, last, form = modules.names[place], modules.lasts[place], modules.forms[place]
+        module = name[: -len(last) - 1] if len(last) < len(name) else ""
+        beside = f"{module}.weight" if module else "weight"
         entries = self.checkpoint.entries
-        records = []
-        for name in self._modules.scales():
-            entry = entries[name]
-            if isinstance(entry, Tensor):
-                dtype, shape = entry.dtype.name, entry.shape
-            else:
-                dtype, shape = entry.kind, ()
-            records.append(_record(name, self.role_of(name), dtype, shape, entries))
-        return tuple(records)
+        if module in entries:
+            beside = module
+        if _names_activation(last):
+            of = f"probably an activation of {module or 'the model'}"
+        else:
+            of = f"probably the weight {beside}" if beside in entries else f"unknown: no {beside} beside it"
+        shape = form[1] if form else ()
+        return ScaleRecord(
+            role=self.role_of(name), key=name, kind=Kind.UNVERIFIED, of=of, scheme=_scheme(last),
+            granularity=_granularity(shape), dtype=modules.dtype_of(place), shape=shape,
+        )  # fmt: skip
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
         return ()
@@ -92,19 +103,8 @@ class PlainFormat(Format):
         raise CannotDequantize("no family is recognised, so codes have no known meaning", key=weight.name)
 
 
-def _record(
-    name: str, role: str, dtype: str, shape: tuple[int, ...], entries: dict[str, Tensor | Value]
-) -> ScaleRecord:
-    module, last = split(name)
-    beside = module if module in entries else f"{module}.weight" if module else "weight"
-    if _names_activation(last):
-        of = f"probably an activation of {module or 'the model'}"
-    else:
-        of = f"probably the weight {beside}" if beside in entries else f"unknown: no {beside} beside it"
-    return ScaleRecord(
-        role=role, key=name, kind=Kind.UNVERIFIED, of=of, scheme=_scheme(last),
-        granularity=_granularity(shape), dtype=dtype, shape=shape,
-    )  # fmt: skip
+_records: WeakKeyDictionary[Modules, tuple[ScaleRecord, ...]] = WeakKeyDictionary()
+"""Modules that two models share have the same scales."""
 
 
 # Few last names and few shapes occur in 20,000 scales: found once, and one string for all records.

@@ -9,13 +9,13 @@ its name says so by itself (`weight_scale_inv`, `input_scale`), or codes or a ze
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from weakref import WeakValueDictionary
 
 from qinspect.inspector.checkpoint import Tensor, Value
+from qinspect.inspector.checkpoint.columns import Entries, Form
 from qinspect.inspector.text import natural_key
-
-Entries = Mapping[str, Tensor | Value]
 
 _SCALED = r"(?:weight|input|output|act|activation|k|v|q|kv|qkv|prob|block|global|pre_quant)"
 _NAMED_SCALE = re.compile(
@@ -59,60 +59,104 @@ def split(name: str) -> tuple[str, str]:
 
 
 class Modules:
-    """Entries by the module that they stand in."""
+    """Entries by the module that they stand in.
+
+    names, lasts: each name and its last part. forms: dtype and shape of each, None for what is no tensor.
+    """
 
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
-        self._last: dict[str, str] = {}
-        self._inside: dict[str, list[str]] = {}
-        for name in entries:
-            module, self._last[name] = split(name)
-            self._inside.setdefault(module, []).append(name)
+        self.names = list(entries)
+        self.lasts = last_parts(self.names)
+        self.forms: list[Form | None] = list(entries.tensor_forms())
 
-    def beside(self, name: str) -> Iterator[tuple[str, Tensor | Value]]:
-        """(last part, entry) of the others in its module (of one called `meta`, in the module above too), and the
+    @classmethod
+    def of(cls, entries: Entries) -> Modules:
+        """Those of a model that is still open, where it has the same names and forms: then all of this is the same."""
+        made = cls(entries)
+        latest = _latest.get("modules")
+        if latest and entries.columnar and latest._entries.columnar:
+            if latest.names == made.names and latest.forms == made.forms:
+                return latest
+        _latest["modules"] = made
+        return made
+
+    @cached_property
+    def _inside(self) -> dict[str, list[int]]:
+        """Module to the places of what stands in it."""
+        found: dict[str, list[int]] = {}
+        for place, name in enumerate(self.names):
+            found.setdefault(split(name)[0], []).append(place)
+        return found
+
+    def beside(self, name: str) -> Iterator[tuple[str, Form | None]]:
+        """(last part, form) of the others in its module (of one called `meta`, in the module above too), and the
         module itself where it is an entry (`w` of `w.absmax`)."""
         module = split(name)[0]
         places = [module, *([split(module)[0]] if split(module)[1] == "meta" else [])]
         for other in (o for place in places for o in self._inside.get(place, ())):
-            if other != name:
-                yield self._last[other], self._entries[other]
+            if self.names[other] != name:
+                yield self.lasts[other], self.forms[other]
         if module in self._entries:
-            yield split(module)[1], self._entries[module]
+            entry = self._entries[module]
+            yield split(module)[1], (entry.dtype, entry.shape) if isinstance(entry, Tensor) else None
 
     def quantized(self, name: str) -> bool:
         """Whether codes or a zero point stand beside an entry."""
-        return any(_ZERO_POINT.fullmatch(last) or is_code_matrix(last, e) for last, e in self.beside(name))
+        return any(_ZERO_POINT.fullmatch(last) or is_code_matrix(last, form) for last, form in self.beside(name))
 
-    def scales(self) -> list[str]:
-        """The names of all scales of quantization, in natural order."""
-        named = [name for name, last in self._last.items() if _may_be_scale(last)]
-        return sorted((name for name in named if self._is_scale(name, self._entries[name])), key=natural_key)
+    @cached_property
+    def scales(self) -> tuple[int, ...]:
+        """The places of all scales of quantization, in the natural order of names."""
+        may_be = {last for last in set(self.lasts) if _may_be_scale(last)}
+        named = [place for place, last in enumerate(self.lasts) if last in may_be]
+        return tuple(sorted(filter(self._is_scale, named), key=lambda place: natural_key(self.names[place])))
 
-    def _is_scale(self, name: str, entry: Tensor | Value) -> bool:
-        last = self._last[name]
-        dtype = entry.dtype.name if isinstance(entry, Tensor) else entry.kind
-        if dtype.startswith(("bool", "python bool", "complex")) or (
-            isinstance(entry, Value) and dtype not in _WIDE_FLOATS
-        ):
+    def dtype_of(self, place: int) -> str:
+        """The dtype of a tensor, the kind of a value."""
+        form = self.forms[place]
+        if form is not None:
+            return form[0].name
+        value = self._entries[self.names[place]]
+        return value.kind if isinstance(value, Value) else ""
+
+    def _is_scale(self, place: int) -> bool:
+        name, last, form = self.names[place], self.lasts[place], self.forms[place]
+        dtype = self.dtype_of(place)
+        if dtype.startswith(("bool", "python bool", "complex")) or (form is None and dtype not in _WIDE_FLOATS):
             return False
         if last in ("absmax", "SCB") or not is_scale_name(last):  # codes of a nested absmax are uint8, flags int
             return dtype in _WIDE_FLOATS and (is_scale_name(last) or self.quantized(name))
         return True
 
+    @cached_property
     def signs(self) -> tuple[list[str], list[str]]:
         """(names that speak for quantization, dtypes of the codes beside them), each once, in the order of names."""
-        words: dict[str, None] = {}
-        dtypes: dict[str, None] = {}
-        for name, entry in self._entries.items():
-            last = self._last[name]
-            if is_code_matrix(last, entry) and isinstance(entry, Tensor):
+        words: set[str] = set()
+        dtypes: set[str] = set()
+        distinct: dict[tuple[str, int], Form | None] = {}  # few of 60,000; by identity, since a form takes long to hash
+        for last, form in zip(self.lasts, self.forms, strict=True):
+            distinct[last, id(form)] = form
+        for (last, _), form in distinct.items():
+            if form is not None and is_code_matrix(last, form):
                 if _CODES_BY_NAME.fullmatch(last):
-                    words[last] = None
-                dtypes[entry.dtype.name] = None
+                    words.add(last)
+                dtypes.add(form[0].name)
             elif belongs_to_codes(last):
-                words[last] = None
+                words.add(last)
         return sorted(words), sorted(dtypes)
+
+
+_latest: WeakValueDictionary[str, Modules] = WeakValueDictionary()
+"""Two models that are compared mostly have the same names and forms."""
+
+
+def last_parts(names: Sequence[str]) -> list[str]:
+    """The last part of each name, one object for all that are equal."""
+    known: dict[str, str] = {}
+    if any("/" in name for name in names):
+        return [known.setdefault(last, last) for last in (split(name)[1] for name in names)]
+    return [known.setdefault(last, last) for last in (name.rpartition(".")[2] for name in names)]
 
 
 # Few last names occur in 20,000 entries.
@@ -143,12 +187,12 @@ def _no_codes(last: str) -> bool:
     return _NO_CODES.fullmatch(last) is not None or belongs_to_codes(last) or is_scale_name(last)
 
 
-def is_code_matrix(last: str, entry: Tensor | Value) -> bool:
-    """Whether an entry of this last name can be the codes of a weight: small numbers, in a matrix."""
+def is_code_matrix(last: str, form: Form | None) -> bool:
+    """Whether a tensor of this last name can be the codes of a weight: small numbers, in a matrix."""
     return (
-        isinstance(entry, Tensor)
-        and len(entry.shape) >= 2
-        and _CODE_TYPES.fullmatch(entry.dtype.name) is not None
+        form is not None
+        and len(form[1]) >= 2
+        and _CODE_TYPES.fullmatch(form[0].name) is not None
         and not _no_codes(last)
     )
 

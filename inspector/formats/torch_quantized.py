@@ -42,7 +42,7 @@ class TorchQuantizedFormat(Format):
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
-        found = next((t for t in checkpoint.tensors() if isinstance(t, QuantizedTensor)), None)
+        found = next((t for t in checkpoint.entries.others() if isinstance(t, QuantizedTensor)), None)
         return f"its tensors carry torch's quantizers, {found.quantizer.scheme} first" if found else None
 
     @property

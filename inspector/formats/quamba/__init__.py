@@ -69,7 +69,7 @@ class QuambaFormat(Format):
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
         modules = [
             name[: -len(".in_proj.weight")]
-            for name, e in checkpoint.entries.items()
+            for name in checkpoint.entries
             if name.endswith(".in_proj.weight") and ".mixer" in name
         ]
         schemes = {scheme_of(checkpoint, f"{m}.in_proj") for m in modules} - {None}
