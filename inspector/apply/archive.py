@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
 from qinspect.inspector.apply.edits import Edits, edited
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile
 
@@ -22,7 +22,7 @@ _ID_BYTES = 2 * _ID_DIGITS
 """Twenty digits of the names, twenty of the checksums."""
 
 
-def with_checksums(file: File, edits: Edits) -> dict[int, bytes]:
+def with_checksums(file: Source, edits: Edits) -> dict[int, bytes]:
     """The edits, and those that they make necessary. Raises BrokenFile where a member that they change is damaged."""
     directory = ZipDirectory(file)
     found = list(directory.checksums())
@@ -43,7 +43,7 @@ def with_checksums(file: File, edits: Edits) -> dict[int, bytes]:
     return made
 
 
-def _checksums(file: File, directory: ZipDirectory, known: Mapping[str, int], edits: Edits) -> dict[str, int]:
+def _checksums(file: Source, directory: ZipDirectory, known: Mapping[str, int], edits: Edits) -> dict[str, int]:
     """CRC-32 of each of `known` that is changed. One that torch was told not to compute, 0, stays so."""
     names = sorted(known, key=lambda name: directory.members[name][1])
     starts = [directory.members[name][1] for name in names]
@@ -69,7 +69,7 @@ def _checksums(file: File, directory: ZipDirectory, known: Mapping[str, int], ed
     return made
 
 
-def _crc(file: File, start: int, stop: int, edits: Edits) -> int:
+def _crc(file: Source, start: int, stop: int, edits: Edits) -> int:
     crc = 0
     for block in edited(file, start, stop, edits):
         crc = zlib.crc32(block, crc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 
 BLOCK_BYTES = 1 << 18
 """Larger blocks are new memory each time, and take longer."""
@@ -24,8 +24,8 @@ def overlap(edits: Edits) -> int | None:
     return None
 
 
-def edited(file: File, start: int, stop: int, edits: Edits) -> Iterator[bytearray]:
-    """The bytes from `start` to `stop` in blocks, with the edits made. Raises as File.read does."""
+def edited(file: Source, start: int, stop: int, edits: Edits) -> Iterator[bytearray]:
+    """The bytes from `start` to `stop` in blocks, with the edits made. Raises as Source.read does."""
     places = sorted(edits)
     for at in range(start, stop, BLOCK_BYTES):
         end = min(at + BLOCK_BYTES, stop)

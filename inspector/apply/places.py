@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.apply.edits import overlap
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.torch_file import float_places
 from qinspect.inspector.checkpoint.torch_storage import TorchTensor
 from qinspect.inspector.errors import CannotApply
@@ -23,11 +23,11 @@ Numbers = Mapping[str, NDArray[Any]]
 """What each entry shall hold, by name."""
 
 
-def edits_of(checkpoint: Checkpoint, numbers: Numbers) -> dict[File, dict[int, bytes]]:
+def edits_of(checkpoint: Checkpoint, numbers: Numbers) -> dict[Source, dict[int, bytes]]:
     """The bytes of each file that `numbers` change. Raises CannotApply for an entry that is stored as something that
     cannot hold its number, and where one of another name stands at the same place and shall hold another."""
-    made: dict[File, dict[int, bytes]] = {}
-    floats: dict[File, dict[str, int]] = {}
+    made: dict[Source, dict[int, bytes]] = {}
+    floats: dict[Source, dict[str, int]] = {}
     for key, new in numbers.items():
         entry = checkpoint[key]
         if not entry.file.stored:
@@ -46,7 +46,7 @@ def edits_of(checkpoint: Checkpoint, numbers: Numbers) -> dict[File, dict[int, b
     return made
 
 
-def _floats(checkpoint: Checkpoint, file: File) -> dict[str, int]:
+def _floats(checkpoint: Checkpoint, file: Source) -> dict[str, int]:
     if checkpoint.kind != "torch zip":
         raise CannotApply(
             "numbers outside of tensors can be replaced in torch's zip files only", file=file.path,
@@ -83,8 +83,8 @@ def _bytes(entry: Tensor, new: NDArray[Any]) -> bytes:
 
 
 def _check_alone(
-    checkpoint: Checkpoint, numbers: Numbers, made: Mapping[File, Mapping[int, bytes]],
-    floats: Mapping[File, Mapping[str, int]],
+    checkpoint: Checkpoint, numbers: Numbers, made: Mapping[Source, Mapping[int, bytes]],
+    floats: Mapping[Source, Mapping[str, int]],
 ) -> None:  # fmt: skip
     """No entry that shall stay as it is has its number in what changes."""
     for file, edits in made.items():

@@ -23,11 +23,11 @@ from qinspect.inspector.apply.provenance import (
 )
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.checkpoint.listing import SUFFIXES
 from qinspect.inspector.checkpoint.opening import CONFIG_FILES
 from qinspect.inspector.checkpoint.safetensors import header_bytes
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.errors import CannotOpen, CannotRead, QinspectError
 from qinspect.inspector.noise.declared import SIDECAR
 from qinspect.inspector.whole_file import new_folder
@@ -98,12 +98,12 @@ def _folder(checkpoint: Checkpoint) -> Path:
     return checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
 
 
-def _name(checkpoint: Checkpoint, file: File) -> Path:
+def _name(checkpoint: Checkpoint, file: Source) -> Path:
     """Where in the folder a file is, and will be."""
     return file.path.relative_to(_folder(checkpoint))
 
 
-def _hashed(names: Mapping[File, Path], report: Progress) -> Iterator[SourceFile]:
+def _hashed(names: Mapping[Source, Path], report: Progress) -> Iterator[SourceFile]:
     total, done = sum(f.size for f in names), 0
     for file, name in names.items():
         digest = hashlib.sha256()
@@ -114,7 +114,7 @@ def _hashed(names: Mapping[File, Path], report: Progress) -> Iterator[SourceFile
         yield SourceFile(str(name), file.size, digest.hexdigest())
 
 
-def _head(file: File, plan: Plan, entry: Mapping[str, object]) -> tuple[int, bytes]:
+def _head(file: Source, plan: Plan, entry: Mapping[str, object]) -> tuple[int, bytes]:
     """(where the data of a safetensors file begin, what is to stand before them)."""
     start = 8 + int.from_bytes(file.read(0, 8), "little")
     header = json.loads(file.read(8, start - 8))
@@ -162,7 +162,7 @@ def _check_unchanged(checkpoint: Checkpoint) -> None:
         raise CannotRead("the file changed while it was copied", file=changed[0], cure="Apply again.")
 
 
-def _n_changed(file: File, edits: Edits) -> int:
+def _n_changed(file: Source, edits: Edits) -> int:
     return sum(
         a != b for at, new in edits.items() for a, b in zip(file.read(at, len(new)), new, strict=True)
     )  # fmt: skip

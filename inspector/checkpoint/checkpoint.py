@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.checkpoint.columns import Entries
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.errors import QinspectError, UnknownKey
 
@@ -19,16 +19,16 @@ _MAX_NAME_COMPARED = 256
 class Checkpoint:
     """An opened model.
 
-    path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. entries: name to
-    Tensor or Value, in file order; a Tensor may be made when it is looked at. config: parsed config.json and its like, {} where there is none. metadata: the
-    safetensors `__metadata__` of all shards.
+    path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. files: where its bytes come
+    from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at. config: parsed
+    config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards.
     """
 
     def __init__(
         self,
         path: Path,
         kind: str,
-        files: list[File],
+        files: list[Source],
         entries: Entries,
         config: Mapping[str, Any],
         metadata: Mapping[str, str],

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TypeVar, overload
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Columns:
 
     def __init__(
         self,
-        file: File,
+        file: Source,
         names: list[str],
         forms: list[Form],
         form_of: array[int],
@@ -55,7 +55,7 @@ class Columns:
         self.metadata = metadata
 
     @classmethod
-    def of(cls, file: File, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
+    def of(cls, file: Source, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
         """Of handles on contiguous tensors of `file`."""
         names = []
         forms: dict[Form, int] = {}
@@ -66,7 +66,7 @@ class Columns:
             starts.append(t.offset)
         return cls(file, names, list(forms), form_of, starts, 0, metadata)
 
-    def of_file(self, file: File) -> Columns:
+    def of_file(self, file: Source) -> Columns:
         """The same for another file with the same header."""
         return Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
 
@@ -159,8 +159,8 @@ class Entries(Mapping[str, Entry]):
         """Names with entries, each made as it comes."""
         return _Items(self)
 
-    def place(self, name: str) -> tuple[File, int, Form] | None:
-        """File, offset, dtype and shape of a contiguous tensor in columns; None where the name is no such."""
+    def place(self, name: str) -> tuple[Source, int, Form] | None:
+        """Source, offset, dtype and shape of a contiguous tensor in columns; None where the name is no such."""
         row = self._rows.get(name)
         if not isinstance(row, int):
             return None

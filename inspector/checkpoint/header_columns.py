@@ -21,13 +21,13 @@ import msgspec
 
 from qinspect.inspector.checkpoint.columns import Columns, Form, rows_in_order
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.safetensors import MINUS_ZERO
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE
 
 _METADATA_FIRST = re.compile(rb'\s*\{\s*"__metadata__"\s*:\s*(\{[^{}\\]*\})\s*,')
 """As every writer writes it. A brace within a string ends the match too early, and then what was matched is no JSON."""
 
-_MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
 _QUOTES_PER_ENTRY = 10
 """Of the name, three fields and the dtype."""
 
@@ -49,7 +49,7 @@ _form_of = attrgetter("dtype", "shape")
 _offsets_of = attrgetter("data_offsets")
 
 
-def columns_of(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) -> Columns | None:
+def columns_of(file: Source, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) -> Columns | None:
     """Columns of the header `raw`, whose data begin at `data_start`; None where it is unusual.
 
     Two models that are compared mostly have the same headers: those of a file that is still open are not read again.
@@ -65,7 +65,7 @@ def columns_of(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DTy
 _known: WeakValueDictionary[tuple[bytes, int], Columns] = WeakValueDictionary()
 
 
-def _read(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) -> Columns | None:
+def _read(file: Source, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) -> Columns | None:
     if not raw.isascii() or b"\\" in raw:
         return None
     metadata: dict[str, str] | None = {}
@@ -80,10 +80,11 @@ def _read(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) 
     forms = [_form(dtypes, *form) for form in numbers]
     offsets = list(map(_offsets_of, entries.values()))
     starts, ends = zip(*offsets, strict=True)
-    if not rows_in_order(starts, ends, file.size - data_start) and not rows_in_order(
-        *zip(*sorted(offsets), strict=True), file.size - data_start
-    ):
-        return None
+    if not rows_in_order(starts, ends, file.size - data_start):
+        in_order_of_data = sorted(offsets)
+        first, last = [o[0] for o in in_order_of_data], [o[1] for o in in_order_of_data]
+        if not rows_in_order(first, last, file.size - data_start):
+            return None
     found: list[Form] = []
     sizes: list[int] = []
     for form in forms:
@@ -100,7 +101,7 @@ def _read(file: File, raw: bytes, data_start: int, dtypes: Mapping[str, DType]) 
 def _decoded(raw: bytes) -> dict[str, _Fields] | None:
     """The entries; None where one is unusual, or anything could have been lost: of what occurs twice, the decoder keeps
     the last. `-0` is no size, but the decoder takes it for 0."""
-    if _MINUS_ZERO.search(raw):
+    if MINUS_ZERO.search(raw):
         return None
     try:
         entries = _DECODER.decode(raw)

@@ -11,9 +11,8 @@ import struct
 from collections.abc import Sequence
 
 from qinspect.inspector.checkpoint.dtypes import DTYPES, DType
-from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.memory_file import MemoryFile
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Record
+from qinspect.inspector.checkpoint.source import Memory, Source
 from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, MAX_EMPTY_ELEMENTS, Tensor
 from qinspect.inspector.text import brief
 
@@ -118,11 +117,11 @@ class ArrayRecord(Record):
                 steps.append(steps[-1] * d)
             self.strides = tuple(steps)
 
-    def tensor(self, file: File) -> Tensor | None:
+    def tensor(self, file: Source) -> Tensor | None:
         """A handle on it, its bytes being those of the pickle in `file`; None where it holds no plain numbers."""
         if self.element is None:
             return None
-        return Tensor("", self.element, self.shape, self.strides, MemoryFile(file, self.raw), 0)
+        return Tensor("", self.element, self.shape, self.strides, Memory(self.raw, file), 0)
 
 
 def _swapped(raw: bytes | bytearray, element: DType) -> bytes:

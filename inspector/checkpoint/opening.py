@@ -18,6 +18,7 @@ from qinspect.inspector.checkpoint.layouts import DCP_METADATA
 from qinspect.inspector.checkpoint.listing import INDEX, listing, shard_sets, some_names, unfinished_of
 from qinspect.inspector.checkpoint.nested import nested_models
 from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, read_header
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
@@ -59,6 +60,15 @@ def open_checkpoint(path: str | Path, progress: Progress | None = None, arrived:
         return _open_file(place, progress, arrived)
     except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
+
+
+def open_source(source: Source) -> Checkpoint:
+    """The checkpoint that these bytes are, whatever they come from, without what may lie beside it. Raises as
+    `open_checkpoint`."""
+    kind, found = _read_one(source)
+    entries = Entries()
+    entries.add(found)
+    return Checkpoint(source.path, kind, [source], entries, {}, found.metadata if isinstance(found, Columns) else {})
 
 
 def _resolved(place: Path, name: str) -> Path:
@@ -155,7 +165,7 @@ def _open_files(
 ) -> Checkpoint:
     entries = Entries()
     metadata: dict[str, str] = {}
-    files: list[File] = []
+    files: list[Source] = []
     kind = ""
     for done, p in enumerate(paths):
         if progress:
@@ -183,7 +193,7 @@ def _open_files(
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _read_one(file: File) -> tuple[str, Columns | dict[str, Entry]]:
+def _read_one(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
     """(kind, entries), told by the first bytes; the name decides only where they do not."""
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")
@@ -204,7 +214,7 @@ def _read_one(file: File) -> tuple[str, Columns | dict[str, Entry]]:
     raise _unknown(file, head)
 
 
-def _read_zip(file: File) -> dict[str, Entry]:
+def _read_zip(file: Source) -> dict[str, Entry]:
     try:
         return read_zip(file)
     except UnsafePickle:
@@ -217,7 +227,7 @@ def _read_zip(file: File) -> dict[str, Entry]:
         raise
 
 
-def _unknown(file: File, head: bytes) -> CannotOpen:
+def _unknown(file: Source, head: bytes) -> CannotOpen:
     """A file whose content says nothing: perhaps its name does."""
     from qinspect.inspector.checkpoint.kinds import unknown_kind
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Tensor
 from qinspect.inspector.errors import CannotRead
 
 
-class _View(File):
-    """A File whose bytes come from others. path and identity are those of the file it is made for."""
+class _View(Source):
+    """A Source whose bytes come from others. path and identity are those of the one it is made for."""
 
-    __slots__ = ()
-    stored = False
+    __slots__ = ("_parent",)
 
-    def __init__(self, parent: File, size: int) -> None:
+    def __init__(self, parent: Source, size: int) -> None:
         self.path = parent.path
         self.size = size
         self.identity = parent.identity
         self.notes = parent.notes
-        self._absolute = parent._absolute
-        self._fd = -1
+        self._parent = parent
 
-    def read_into(self, offset: int, buffer: bytearray) -> None:
-        """Fill `buffer` from `offset`."""
-        buffer[:] = self.read(offset, len(buffer))
+    def changed(self) -> bool:
+        """Whether the file that it is made for has changed."""
+        return self._parent.changed()
+
+    def gone(self) -> bool:
+        """Whether the file that it is made for is gone."""
+        return self._parent.gone()
 
 
 class FilePart(_View):
@@ -34,7 +36,7 @@ class FilePart(_View):
 
     __slots__ = ("_base", "_file")
 
-    def __init__(self, file: File, base: int, size: int) -> None:
+    def __init__(self, file: Source, base: int, size: int) -> None:
         super().__init__(file, size)
         self._file = file
         self._base = base
@@ -48,7 +50,7 @@ class UnreadableFile(_View):
 
     __slots__ = ("_why",)
 
-    def __init__(self, parent: File, why: str) -> None:
+    def __init__(self, parent: Source, why: str) -> None:
         super().__init__(parent, 1 << 62)
         self._why = why
 
@@ -61,7 +63,7 @@ class Piece:
     """One torch.save archive of one tensor, at `start` of `file`, `length` bytes. dtype, sizes: what the tensor must
     be."""
 
-    file: File
+    file: Source
     start: int
     length: int
     name: str
@@ -110,7 +112,7 @@ class PiecedFile(_View):
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, parent: File, pieces: list[Piece]) -> None:
+    def __init__(self, parent: Source, pieces: list[Piece]) -> None:
         super().__init__(parent, sum(p.nbytes for p in pieces))
         self._pieces = pieces
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.columns import Columns
 from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.json_file import json_type
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE, Tensor
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief, dims
@@ -28,7 +28,8 @@ MAX_HEADER_BYTES = 100_000_000
 LARGE_HEADER_BYTES = 1 << 17
 """From here on a header is first tried as columns: below, msgspec takes longer to import than it saves."""
 
-_MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
+MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
+"""Perhaps a size of `-0`, which is none."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]..)(\\u[dD][c-fC-F]..)?|u([dD][c-fC-F]..)|u....|.)", re.DOTALL)
 
@@ -42,7 +43,7 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
     return len(head) >= 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(size, MAX_HEADER_BYTES)
 
 
-def read_header(file: File) -> Columns:
+def read_header(file: Source) -> Columns:
     """All tensors of one file, in the order of the header, with its `__metadata__`.
 
     Raises BrokenFile for a length beyond the file or the limit, JSON that is not as the format says, unknown
@@ -93,7 +94,7 @@ def read_header(file: File) -> Columns:
     return _entry_by_entry(file, raw, 8 + length)
 
 
-def _entry_by_entry(file: File, raw: bytes, data_start: int) -> Columns:
+def _entry_by_entry(file: Source, raw: bytes, data_start: int) -> Columns:
     """The same of any header, with the reason where there is something wrong with it."""
     pairs = _parse_json(file, raw)
     tensors: dict[str, Tensor] = {}
@@ -117,7 +118,7 @@ def header_bytes(header: Mapping[str, object]) -> bytes:
     return len(raw).to_bytes(8, "little") + raw
 
 
-def _twice(file: File, name: str) -> BrokenFile:
+def _twice(file: Source, name: str) -> BrokenFile:
     return BrokenFile(
         "the name occurs twice in the header",
         file=file.path,
@@ -127,7 +128,7 @@ def _twice(file: File, name: str) -> BrokenFile:
     )
 
 
-def _parse_json(file: File, raw: bytes) -> Pairs:
+def _parse_json(file: Source, raw: bytes) -> Pairs:
     """The header's top level as pairs: `object_pairs_hook=tuple` keeps repeated names and runs in C."""
     # A header of 100 MB can hold 15 million tuples, over which the collector would go again and again: 55 s, not 7.
     collecting = gc.isenabled()
@@ -136,7 +137,7 @@ def _parse_json(file: File, raw: bytes) -> Pairs:
         text = raw.decode("utf-8")
         _refuse_lone_surrogates(raw, text)
         # Only where one occurs, for a hook takes ten times as long.
-        integer = _integer if _MINUS_ZERO.search(raw) else None
+        integer = _integer if MINUS_ZERO.search(raw) else None
         parsed = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant, parse_int=integer)
     except RecursionError as e:
         raise BrokenFile("the header nests too deeply", file=file.path, offset=8, expected="two levels") from e
@@ -179,7 +180,7 @@ def _refuse_lone_surrogates(raw: bytes, text: str) -> None:
             raise ValueError(f"half a surrogate pair, {match[0]}, at character {match.start()}")
 
 
-def _metadata(file: File, fields: object) -> dict[str, str]:
+def _metadata(file: Source, fields: object) -> dict[str, str]:
     if fields is None:
         return {}
     if not isinstance(fields, tuple):
@@ -200,7 +201,7 @@ def _metadata(file: File, fields: object) -> dict[str, str]:
     return made
 
 
-def _tensor(file: File, name: str, fields: object, data_start: int) -> Tensor:
+def _tensor(file: Source, name: str, fields: object, data_start: int) -> Tensor:
     """One header entry, checked on its own."""
     dtype_name, shape, start, end = _fields_in_order(fields) or _fields_in_any_order(file, name, fields)
     dtype = _DTYPES.get(dtype_name)
@@ -262,7 +263,7 @@ def _fields_in_order(fields: object) -> tuple[str, list[Any], int, int] | None:
     return None
 
 
-def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, list[Any], int, int]:
+def _fields_in_any_order(file: Source, name: str, fields: object) -> tuple[str, list[Any], int, int]:
     if not isinstance(fields, tuple):
         raise BrokenFile("the entry is not a JSON object", file=file.path, key=name, found=json_type(fields))
     fields = tuple(pair for pair in fields if pair[0] in _FIELDS)  # what else stands there is nobody's business
@@ -287,7 +288,7 @@ def _fields_in_any_order(file: File, name: str, fields: object) -> tuple[str, li
     )
 
 
-def _check_layout(file: File, tensors: dict[str, Tensor], data_start: int) -> None:
+def _check_layout(file: Source, tensors: dict[str, Tensor], data_start: int) -> None:
     """Every byte of the data belongs to exactly one tensor, as the format demands."""
     position = data_start
     for t in sorted(tensors.values(), key=_by_position):

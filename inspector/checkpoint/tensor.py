@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.text import dims
 
@@ -53,7 +53,7 @@ class Tensor:
         dtype: DType,
         shape: tuple[int, ...],
         strides: tuple[int, ...] | None,
-        file: File,
+        file: Source,
         start: int,
     ) -> None:
         self.name = name
@@ -227,7 +227,7 @@ class Value:
 
     __slots__ = ("_kind", "file", "name", "value")
 
-    def __init__(self, name: str, value: object, file: File, kind: str = "") -> None:
+    def __init__(self, name: str, value: object, file: Source, kind: str = "") -> None:
         self.name = name
         self.value = value
         self.file = file

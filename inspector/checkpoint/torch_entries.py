@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.numpy_objects import ArrayRecord, ScalarRecord
 from qinspect.inspector.checkpoint.pickle_digest import Digests
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Parts, Record, SetItems
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Described, Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_objects import OldTensor
 from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Storage, TorchTensor
@@ -35,7 +35,7 @@ _MODULE = {"_parameters", "_buffers", "_modules"}
 """Attributes of a torch module whose contents a state_dict names without them."""
 
 
-def entries_of(root: object, file: File, limit: int, summarise: bool = True) -> tuple[dict[str, Entry], list[str]]:
+def entries_of(root: object, file: Source, limit: int, summarise: bool = True) -> tuple[dict[str, Entry], list[str]]:
     """(name to entry, what there is to say): containers become names joined by dots.
 
     An object of an unknown class is one entry, and the tensors in it are entries below, named by the attributes that
@@ -49,7 +49,7 @@ def entries_of(root: object, file: File, limit: int, summarise: bool = True) -> 
 
 
 class _Listing:
-    def __init__(self, file: File, limit: int, summarise: bool) -> None:
+    def __init__(self, file: Source, limit: int, summarise: bool) -> None:
         self.entries: dict[str, Entry] = {}
         self.file = file
         self._limit = limit

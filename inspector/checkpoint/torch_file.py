@@ -8,11 +8,10 @@ from functools import partial
 from typing import Any
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.memory_file import MemoryFile
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque
 from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
 from qinspect.inspector.checkpoint.pickled_structure import MAX_PICKLE_BYTES
+from qinspect.inspector.checkpoint.source import Memory, Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_entries import entries_of
 from qinspect.inspector.checkpoint.torch_kinds import outline, what_it_is
@@ -35,7 +34,7 @@ _LOAD_BYTES = "torch.storage._load_from_bytes"
 _COPY_AGAIN = "The file is damaged: copy it again."
 
 
-def read_zip(file: File, number: Callable[[float, int], object] | None = None) -> dict[str, Entry]:
+def read_zip(file: Source, number: Callable[[float, int], object] | None = None) -> dict[str, Entry]:
     """Entries of a torch zip archive, in the order of the state_dict. number: as PickleWalker takes it; long lists of
     plain values are then not summed up. What is odd is added to the file's notes.
 
@@ -65,13 +64,13 @@ def read_zip(file: File, number: Callable[[float, int], object] | None = None) -
     return entries
 
 
-def _note_names(file: File, walker: PickleWalker) -> None:
+def _note_names(file: Source, walker: PickleWalker) -> None:
     if names := walker.calls.only_named():
         listed = ", ".join(visible(name, 120) for name in names[:5]) + (", ..." if len(names) > 5 else "")
         file.notes.append(f"names {listed}, which can attack, without calling {'it' if len(names) == 1 else 'them'}")
 
 
-def _listed(file: File, root: object, n_bytes: int, summarise: bool = True) -> dict[str, Entry]:
+def _listed(file: Source, root: object, n_bytes: int, summarise: bool = True) -> dict[str, Entry]:
     """The entries of what a pickle of `n_bytes` holds. What is to be said of it is added to the file's notes."""
     entries, notes = entries_of(root, file, n_bytes, summarise)
     about = what_it_is(root)
@@ -80,7 +79,7 @@ def _listed(file: File, root: object, n_bytes: int, summarise: bool = True) -> d
     return entries
 
 
-def _check_object(file: File, root: object, entries: Mapping[str, Entry]) -> None:
+def _check_object(file: Source, root: object, entries: Mapping[str, Entry]) -> None:
     """Raises CannotOpen for one object of an unknown class in which there is no tensor: nothing could be shown."""
     if isinstance(root, Opaque) and not any(isinstance(e, Tensor) for e in entries.values()):
         about = what_it_is(root)
@@ -96,7 +95,7 @@ def _check_object(file: File, root: object, entries: Mapping[str, Entry]) -> Non
 class _Archive:
     """The members of one torch archive. root: the folder that they are in, with its slash."""
 
-    def __init__(self, file: File, directory: ZipDirectory, root: str) -> None:
+    def __init__(self, file: Source, directory: ZipDirectory, root: str) -> None:
         self.file = file
         self.directory = directory
         self.root = root
@@ -185,7 +184,7 @@ class _PlacedFloat(float):
         return made
 
 
-def float_places(file: File) -> dict[str, int]:
+def float_places(file: Source) -> dict[str, int]:
     """Where in a torch zip archive the eight bytes, big-endian, of each Python float are, by the name of its entry.
 
     Two names may share a place. Numbers that are stored otherwise (as text) are left out. Raises as `read_zip` does.
@@ -202,7 +201,7 @@ def kind_of_pickle(head: bytes) -> str:
     return "torch legacy" if _MAGIC_BYTES in head else "pickle"
 
 
-def is_old_pickle(file: File) -> bool:
+def is_old_pickle(file: Source) -> bool:
     """Whether the file is a pickle of protocol 0 or 1, which has no mark of its own: it can be walked to an end that is
     the file's, or would run something on the way. Much text begins as such a pickle does."""
     if file.read(0, 1) not in _OLD_BEGINNINGS:
@@ -218,7 +217,7 @@ def is_old_pickle(file: File) -> bool:
     return not head[walker.position :].strip()
 
 
-def read_legacy(file: File) -> dict[str, Entry]:
+def read_legacy(file: Source) -> dict[str, Entry]:
     """Entries of a pre-1.6 torch.save file, pickles in a row and then the raw bytes of the storages; or of a plain
     pickle with tensors in it.
 
@@ -243,7 +242,7 @@ def read_legacy(file: File) -> dict[str, Entry]:
     return _plain(file, root, walker.position)
 
 
-def _plain(file: File, root: object, n_bytes: int) -> dict[str, Entry]:
+def _plain(file: Source, root: object, n_bytes: int) -> dict[str, Entry]:
     """Entries of a pickle that torch.save did not write. Raises CannotOpen where there is no tensor in it."""
     entries: dict[str, Entry] = {}
     if isinstance(root, (dict, list, tuple, Opaque)):
@@ -260,7 +259,7 @@ def _plain(file: File, root: object, n_bytes: int) -> dict[str, Entry]:
     return entries
 
 
-def _unplaced(file: File) -> Callable[[str, DType, int], Storage]:
+def _unplaced(file: Source) -> Callable[[str, DType, int], Storage]:
     """Makes storages of which the place is known only after the pickle: they lie behind it."""
 
     def find(key: str, dtype: DType, n: int) -> Storage:
@@ -273,7 +272,7 @@ def _not_placed(key: str, _size: int, _place: int) -> int:
     raise AssertionError(f"storage {key} was used before it was placed")
 
 
-def _legacy_root(file: File, walker: PickleWalker, storages: dict[str, Storage]) -> Any:
+def _legacy_root(file: Source, walker: PickleWalker, storages: dict[str, Storage]) -> Any:
     """What a legacy file holds, behind its magic number. Each storage gets its place."""
     if walker.load() != _LEGACY_PROTOCOL:
         raise CannotOpen(
@@ -323,17 +322,17 @@ def _legacy_root(file: File, walker: PickleWalker, storages: dict[str, Storage])
     return root
 
 
-def _with_nested(file: File) -> Mapping[str, Global]:
+def _with_nested(file: Source) -> Mapping[str, Global]:
     """The known names, and the one by which a tensor that was pickled without torch.save holds a legacy file of its
     storage."""
     return {**KNOWN, _LOAD_BYTES: Global(_LOAD_BYTES, partial(_nested_storage, file), copies=True)}
 
 
-def _nested_storage(file: File, raw: object) -> Storage:
+def _nested_storage(file: Source, raw: object) -> Storage:
     """The one storage in the bytes of a legacy file. Nothing is nested further."""
     if not isinstance(raw, (bytes, bytearray)):
         raise TypeError("a storage is made of something that is no bytes")
-    inner = MemoryFile(file, bytes(raw))
+    inner = Memory(bytes(raw), file)
     storages: dict[str, Storage] = {}
     walker = PickleWalker(
         inner.read(0, inner.size), file.path, KNOWN, lambda pid: storage_from_id(pid, _unplaced(inner), inner, storages)
@@ -348,7 +347,7 @@ def _nested_storage(file: File, raw: object) -> Storage:
     return root
 
 
-def _too_large(file: File, size: int, key: str | None) -> BrokenFile:
+def _too_large(file: Source, size: int, key: str | None) -> BrokenFile:
     return BrokenFile(
         "the pickle is too large",
         file=file.path,
@@ -359,7 +358,7 @@ def _too_large(file: File, size: int, key: str | None) -> BrokenFile:
     )
 
 
-def _shorter(file: File, key: str, expected: int, found: int) -> BrokenFile:
+def _shorter(file: Source, key: str, expected: int, found: int) -> BrokenFile:
     return BrokenFile(
         "a storage is shorter than the pickle says",
         file=file.path,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qinspect.inspector.checkpoint.dtypes import DTYPES, TORCH_STORAGES, DType
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.pickle_objects import Global
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, Tensor
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief
@@ -38,7 +38,7 @@ class Storage:
         key: str,
         dtype: DType,
         nbytes: int,
-        file: File,
+        file: Source,
         place: int,
         locate: Locate,
         checksum: Checksum | None = None,
@@ -150,7 +150,9 @@ class QuantizedTensor(TorchTensor):
         return QuantizedTensor(self, self.quantizer)
 
 
-def storage_from_id(pid: Any, find: Callable[[str, DType, int], Storage], file: File, made: dict[str, Storage]) -> Any:
+def storage_from_id(
+    pid: Any, find: Callable[[str, DType, int], Storage], file: Source, made: dict[str, Storage]
+) -> Any:
     """The storage of a persistent id `("storage", class, key, location, n_elements, view)`.
 
     `find(key, dtype, n_elements)` makes it from what is in the file. Of `("module", class, source file, source)`, which
@@ -198,7 +200,7 @@ def _is_storage_id(pid: Any) -> bool:
     )
 
 
-def _view(storage: Storage, n: int, view: Any, file: File) -> Storage:
+def _view(storage: Storage, n: int, view: Any, file: Source) -> Storage:
     """A storage that is a part of another one, `(key, first element, number of elements)`: torch before 0.4."""
     match view:
         case (str(key), int(start), int(size)) if start >= 0 and size >= 0 and start + size <= n:

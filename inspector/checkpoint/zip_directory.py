@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.errors import BrokenFile
 
 MAX_DIRECTORY_BYTES = 1 << 27
@@ -36,7 +36,7 @@ class ZipDirectory:
 
     __slots__ = ("_checksums", "_starts", "compressed", "file", "members")
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: Source) -> None:
         """Raises BrokenFile for a damaged directory, encrypted or overlapping members, and names that are absolute,
         climb out with `..`, or occur twice."""
         self.file = file
@@ -48,7 +48,7 @@ class ZipDirectory:
         self._checksums = array("I", [checksums[position] for position in self._starts[:-1]])
 
     @classmethod
-    def names(cls, file: File) -> Iterator[str]:
+    def names(cls, file: Source) -> Iterator[str]:
         """Names of the members of any zip archive, which may be of a kind that is refused here. Raises BrokenFile for a
         damaged directory."""
         reader = cls.__new__(cls)

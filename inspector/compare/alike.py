@@ -9,7 +9,7 @@ from functools import lru_cache
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_DIMS
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
@@ -21,14 +21,14 @@ BATCH_BYTES = 1 << 22
 BATCH_SCALES = 256
 
 Matched = Sequence[tuple[str, ScaleRecord | None, ScaleRecord | None]]
-Place = tuple[File, int, Form]
-"""File, offset, dtype and shape of a tensor."""
+Place = tuple[Source, int, Form]
+"""Source, offset, dtype and shape of a tensor."""
 
 
 def identical_ahead(
     matched: Matched, start: int, format_a: Format, format_b: Format, faults: FaultScan
 ) -> tuple[frozenset[int], int]:
-    """(numbers of the scales from `start` on that are equal to the bit, the number of the first that was not looked at).
+    """(numbers of scales from `start` on that are equal to the bit, the number of the first that was not looked at).
 
     Their bytes go through `faults`, under (number, "A"). A scale that is not among them is different, or of a kind that
     is compared one by one, or in a batch that cannot be read.

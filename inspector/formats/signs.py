@@ -75,9 +75,9 @@ class Modules:
         """Those of a model that is still open, where it has the same names and forms: then all of this is the same."""
         made = cls(entries)
         latest = _latest.get("modules")
-        if latest and entries.columnar and latest._entries.columnar:
-            if latest.names == made.names and latest.forms == made.forms:
-                return latest
+        columnar = entries.columnar and latest is not None and latest._entries.columnar
+        if latest and columnar and latest.names == made.names and latest.forms == made.forms:
+            return latest
         _latest["modules"] = made
         return made
 

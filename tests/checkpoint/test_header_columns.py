@@ -122,7 +122,8 @@ def test_what_is_unusual_is_left_to_who_knows_what_to_say(tmp_path: Path, header
 
 def test_spaces_and_data_in_another_order_than_the_names(tmp_path: Path) -> None:
     header = b' { "__metadata__" : { "a" : "b" } ,\n"y": {"shape": [2], "dtype": "I8", "data_offsets": [4, 6]} , '
-    header += b'"empty":{"dtype":"I8","shape":[0],"data_offsets":[4,4]},"x":{"data_offsets":[0,4],"dtype":"F32","shape":[]}}  '
+    header += b'"empty":{"dtype":"I8","shape":[0],"data_offsets":[4,4]},'
+    header += b'"x":{"data_offsets":[0,4],"dtype":"F32","shape":[]}}  '
     file = written(tmp_path / "m.safetensors", header, 6)
     assert at_once(file, header) == entry_by_entry(file, header)
     assert at_once(file, header)

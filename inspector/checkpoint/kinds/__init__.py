@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.kinds.archives import tar_kind, zip_kind
 from qinspect.inspector.checkpoint.kinds.binary import binary_kind, weak_kind
 from qinspect.inspector.checkpoint.kinds.kind import Kind
 from qinspect.inspector.checkpoint.kinds.protobuf import protobuf_kind
 from qinspect.inspector.checkpoint.kinds.words import text_kind
 from qinspect.inspector.checkpoint.kinds.zeros import zeros_kind
+from qinspect.inspector.checkpoint.source import Source
 
 __all__ = ["Kind", "foreign_kind", "unknown_kind", "zip_kind"]
 
@@ -40,7 +40,7 @@ _NAMES = (
 )  # fmt: skip
 
 
-def foreign_kind(file: File) -> Kind | None:
+def foreign_kind(file: Source) -> Kind | None:
     """What the content says; None where it says nothing."""
     head = file.read(0, min(file.size, HEAD_BYTES))
     return (
@@ -68,7 +68,7 @@ def unknown_kind(path: Path) -> Kind | None:
     return None
 
 
-def _lost_beginning(file: File) -> Kind | None:
+def _lost_beginning(file: Source) -> Kind | None:
     """The directory of a zip archive stands at its end, and survives where the beginning does not."""
     if file.size < 22 or file.read(file.size - 22, 4) != b"PK\x05\x06":
         return None

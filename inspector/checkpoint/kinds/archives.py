@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, Kind
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.text import count, some, visible
@@ -17,7 +17,7 @@ _SEARCHED = 1 << 20
 _TORCH_TAR = {"sys_info", "pickle", "storages"}
 
 
-def tar_kind(file: File) -> Kind | None:
+def tar_kind(file: Source) -> Kind | None:
     """What a tar archive is, by the names in it; None where the file is none."""
     if file.size < _BLOCK or file.read(257, 5) != b"ustar":
         return None
@@ -33,7 +33,7 @@ def tar_kind(file: File) -> Kind | None:
     return Kind("a tar archive", cure, _list(plain))
 
 
-def _tar_names(file: File) -> list[str]:
+def _tar_names(file: Source) -> list[str]:
     names: list[str] = []
     at = 0
     while at + _BLOCK <= file.size and len(names) < _MAX_MEMBERS:
@@ -47,7 +47,7 @@ def _tar_names(file: File) -> list[str]:
     return names
 
 
-def zip_kind(file: File) -> Kind | None:
+def zip_kind(file: Source) -> Kind | None:
     """What a zip archive is that could not be read as torch.save's; None where only the damage is to be told."""
     if _is_piece(file):
         cure = "Give the folder that it lies in."
@@ -78,7 +78,7 @@ def zip_kind(file: File) -> Kind | None:
     )
 
 
-def _is_piece(file: File) -> bool:
+def _is_piece(file: Source) -> bool:
     """Whether another archive begins right behind the end of one."""
     head = file.read(0, min(file.size, _SEARCHED))
     at = head.find(b"PK\x05\x06")

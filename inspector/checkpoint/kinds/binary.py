@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import struct
 
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.kinds.kind import GIVE_MODEL, SAVE_ARRAYS, Kind
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.text import some, visible
 
 _ORIGINAL = "Give the checkpoint that it was made from."
@@ -55,7 +55,7 @@ _TABLE_END = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table of LevelDB, which TensorFlow's .index files are."""
 
 
-def binary_kind(file: File, head: bytes) -> Kind | None:
+def binary_kind(file: Source, head: bytes) -> Kind | None:
     """A file with an unmistakable beginning (or end), or None."""
     for recognise in (_gguf, _ggml):
         if kind := recognise(file, head):
@@ -71,7 +71,7 @@ def binary_kind(file: File, head: bytes) -> Kind | None:
     return None
 
 
-def weak_kind(file: File, head: bytes) -> Kind | None:
+def weak_kind(file: Source, head: bytes) -> Kind | None:
     """A file that a few bytes speak for, which others might have too: asked last."""
     for recognise in (_ctranslate, _msgpack, _engine_of_ultralytics):
         if kind := recognise(file, head):
@@ -79,7 +79,7 @@ def weak_kind(file: File, head: bytes) -> Kind | None:
     return None
 
 
-def _gguf(file: File, head: bytes) -> Kind | None:
+def _gguf(file: Source, head: bytes) -> Kind | None:
     """Version 1 counts in 32 bits, later ones in 64. Big-endian files say the same magic."""
     if head[:4] != b"GGUF":
         return None
@@ -99,14 +99,14 @@ def _gguf(file: File, head: bytes) -> Kind | None:
     return Kind("a GGUF file with a damaged header", "Download or copy it again.")
 
 
-def _ggml(_: File, head: bytes) -> Kind | None:
+def _ggml(_: Source, head: bytes) -> Kind | None:
     if head[:4] not in _GGML:
         return None
     name, what = _GGML[head[:4]]
     return Kind(f"a {name} file, {what}", f"qinspect does not read it. {_ORIGINAL}")
 
 
-def _ctranslate(_: File, head: bytes) -> Kind | None:
+def _ctranslate(_: Source, head: bytes) -> Kind | None:
     """model.bin: a version, then the name of a model specification."""
     if len(head) < 8:
         return None
@@ -117,7 +117,7 @@ def _ctranslate(_: File, head: bytes) -> Kind | None:
     return Kind(f"a CTranslate2 model ({visible(name[:-1].decode('latin-1'))})", _ORIGINAL)
 
 
-def _msgpack(_: File, head: bytes) -> Kind | None:
+def _msgpack(_: Source, head: bytes) -> Kind | None:
     """A map whose first key is a name: how flax saves."""
     at = 1 if 0x81 <= head[0] <= 0x8F else {0xDE: 3, 0xDF: 5}.get(head[0], 0)
     if not at or len(head) <= at + 2:
@@ -131,7 +131,7 @@ def _msgpack(_: File, head: bytes) -> Kind | None:
                 weak=True)  # fmt: skip
 
 
-def _engine_of_ultralytics(_: File, head: bytes) -> Kind | None:
+def _engine_of_ultralytics(_: Source, head: bytes) -> Kind | None:
     """Four bytes of length, JSON, then the engine."""
     n = int.from_bytes(head[:4], "little")
     if head[4:5] != b"{" or not 2 <= n <= 1 << 16 or b'"' not in head[5:16]:

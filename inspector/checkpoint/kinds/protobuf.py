@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, Kind
+from qinspect.inspector.checkpoint.source import Source
 
 _VARINT, _LENGTH = 0, 2
 _MAX_FIELDS = 64
@@ -13,7 +13,7 @@ _ONNX_NUMBERS, _ONNX_PARTS = {1, 5}, {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}
 """ModelProto: ir_version and model_version; names, the graph (7), opset_import (8), metadata, functions."""
 
 
-def protobuf_kind(file: File) -> Kind | None:
+def protobuf_kind(file: Source) -> Kind | None:
     """An ONNX, TensorFlow or Core ML model, or None."""
     fields = list(_fields(file))
     kinds = {number: wire for number, wire, _, _ in fields}
@@ -31,7 +31,7 @@ def protobuf_kind(file: File) -> Kind | None:
     return None
 
 
-def _is_onnx(file: File, fields: list[tuple[int, int, int, int]], kinds: dict[int, int]) -> bool:
+def _is_onnx(file: Source, fields: list[tuple[int, int, int, int]], kinds: dict[int, int]) -> bool:
     """The graph alone, or an opset, with nothing that the format does not have. A model is cut off in the middle of its
     graph as often as anywhere, so it need not end where the file does."""
     known = all(
@@ -41,7 +41,7 @@ def _is_onnx(file: File, fields: list[tuple[int, int, int, int]], kinds: dict[in
     return known and fields[0][3] <= 64 and (7 in kinds or (8 in kinds and file.path.suffix == ".onnx"))
 
 
-def _fields(file: File) -> Iterator[tuple[int, int, int, int]]:
+def _fields(file: Source) -> Iterator[tuple[int, int, int, int]]:
     """(number, wire type, position, value or length) of the fields at the top, until one is not a field."""
     at = 0
     for _ in range(_MAX_FIELDS):

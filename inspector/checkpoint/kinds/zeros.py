@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.kinds.kind import Kind
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.text import count
 
 _READ = 1 << 24
@@ -14,7 +14,7 @@ _LEAST = 64
 _CURE = "It was reserved but not filled, or its beginning was lost: download or copy it again."
 
 
-def zeros_kind(file: File, head: bytes) -> Kind | None:
+def zeros_kind(file: Source, head: bytes) -> Kind | None:
     """What a file is that begins with zeros only; None where it does not."""
     if any(head[:_LEAST]):
         return None
@@ -25,7 +25,7 @@ def zeros_kind(file: File, head: bytes) -> Kind | None:
     return Kind(f"no checkpoint: {beginning} are zero", _CURE)
 
 
-def _leading_zeros(file: File) -> int:
+def _leading_zeros(file: Source) -> int:
     for at in range(0, min(file.size, _READ), _BLOCK):
         block = file.read(at, min(_BLOCK, file.size - at))
         if any(block):
