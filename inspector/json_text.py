@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
@@ -39,9 +40,10 @@ def json_text(content: object, line: str = "\n") -> str:
             _WRITTEN[v.__class__](v) if v.__class__ in _WRITTEN else json_text(v, inner) for v in content.values()
         ]
         keys = tuple(content)
-        if not all(k.__class__ is str for k in keys):  # numbers, truths and None become names
-            keys = tuple(next(iter(json.loads(json.dumps({k: 0})))) for k in keys)
-        return _frame(keys, line) % tuple(values)
+        frame = _frame(keys, line)
+        if frame is None:  # numbers, truths and None become names
+            frame = _frame(tuple(next(iter(json.loads(json.dumps({k: 0})))) for k in keys), line) or ""
+        return frame % tuple(values)
     if isinstance(content, (list, tuple)):
         if not content:
             return "[]"
@@ -50,9 +52,29 @@ def json_text(content: object, line: str = "\n") -> str:
     return json.dumps(content, allow_nan=False)
 
 
+def large_json_text(content: object) -> str:
+    """`json_text` of much content in which all numbers are integers, in a tenth of the time."""
+    import msgspec
+
+    try:
+        raw = msgspec.json.encode(content)
+    except (msgspec.MsgspecError, OverflowError, TypeError):
+        return json_text(content)
+    # What the two write differently: other letters than ASCII's, escapes, fractions.
+    if not raw.isascii() or b"\\" in raw or b"\x7f" in raw or _FRACTION.search(raw):
+        return json_text(content)
+    return msgspec.json.format(raw, indent=1).decode()
+
+
+_FRACTION = re.compile(rb"[:\[,]-?\d+[.eE]")
+
+
 @lru_cache(1024)
-def _frame(keys: tuple[str, ...], line: str) -> str:
-    """An object of these keys, with a `%s` for each value: most objects of a large text have the keys of another."""
+def _frame(keys: tuple[str, ...], line: str) -> str | None:
+    """An object of these keys, with a `%s` for each value: most objects of a large text have the keys of another. None
+    where a key is no string."""
+    if not all(k.__class__ is str for k in keys):
+        return None
     names = (encode_basestring_ascii(k).replace("%", "%%") for k in keys)
     return f"{{{line} {f',{line} '.join(f'{name}: %s' for name in names)}{line}}}"
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, TypeVar, cast
 
-from qinspect.inspector.json_text import json_text
+from qinspect.inspector.json_text import json_text, large_json_text
 from qinspect.inspector.text import visible, visible_lines
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ def print_text(text: str) -> None:
 def print_json(content: object) -> None:
     """One JSON object, in ASCII."""
     sys.stdout.write(json_text(content))
+    sys.stdout.write("\n")
+
+
+def print_large_json(content: object) -> None:
+    """`print_json` of an object with many parts and no fractions."""
+    sys.stdout.write(large_json_text(content))
     sys.stdout.write("\n")
 
 

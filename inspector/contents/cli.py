@@ -10,6 +10,7 @@ from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import (
     print_json,
+    print_large_json,
     print_table,
     print_text,
     with_meter,
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from qinspect.inspector.formats import Format
 
 from qinspect.inspector.arguments import ModelA, open_model
+
+
+_MANY_ENTRIES = 2000
+"""From here on it is worth an import to write them faster."""
 
 
 def tree(
@@ -45,7 +50,8 @@ def tree(
     root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt))
     parameters = parameters_of(fmt.checkpoint, root)
     if as_json:
-        print_json(payload.tree(fmt, root, parameters, depth))
+        large = len(fmt.checkpoint.entries) >= _MANY_ENTRIES and fmt.checkpoint.entries.columnar
+        (print_large_json if large else print_json)(payload.tree(fmt, root, parameters, depth))
         return 0
     print_text(model_line("A", fmt))
     _print_notes(fmt)

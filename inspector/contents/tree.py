@@ -78,11 +78,14 @@ class Node:
             self.n_parameters += child.n_parameters
             self.n_unknown += child.n_unknown
             self.nbytes += child.nbytes
+            firsts = child._first
             for dtype, n in child.dtypes.items():
-                dtypes[dtype] = dtypes.get(dtype, 0) + n
-                at = child._first[dtype]
-                if at < first.get(dtype, at + 1):
-                    first[dtype] = at
+                if dtype in dtypes:
+                    dtypes[dtype] += n
+                    if firsts[dtype] < first[dtype]:
+                        first[dtype] = firsts[dtype]
+                else:
+                    dtypes[dtype], first[dtype] = n, firsts[dtype]
         if len(dtypes) > 1:
             self.dtypes = dict(sorted(dtypes.items(), key=lambda item: first[item[0]]))
 
@@ -124,19 +127,35 @@ def build_tree(entries: Iterable[Entry], parameters: Mapping[str, int | None] | 
     parameters: of each tensor by its name, None where that is not known; without it every element is one.
     """
     root = Node("", "")
+    modules: dict[str, Node] = {}  # whose path is not taken apart for each of their entries
     for place, entry in enumerate(entries):
-        node = root
-        for i, part in enumerate(entry.name.split(".", MAX_DEPTH)):
-            child = node.children.get(part)
-            if child is None:
-                child = node.children[part] = Node(part, f"{node.path}.{part}" if i else part)
-            node = child
+        module, dot, last = entry.name.rpartition(".")
+        shallow = module.count(".") < MAX_DEPTH - 1
+        if dot and shallow:
+            node = modules.get(module) or modules.setdefault(module, _node_at(root, module))
+            node = _child(node, last, True)
+        else:
+            node = _node_at(root, entry.name)
         node.take(entry, place, parameters)
     nodes = list(root.walk())
     # From the leaves up, without recursion: deep names must not end in a stack overflow.
     for n in reversed(nodes):
         n.settle()
     return root
+
+
+def _node_at(root: Node, path: str) -> Node:
+    node = root
+    for i, part in enumerate(path.split(".", MAX_DEPTH)):
+        node = _child(node, part, i > 0)
+    return node
+
+
+def _child(node: Node, part: str, dotted: bool) -> Node:
+    child = node.children.get(part)
+    if child is None:
+        child = node.children[part] = Node(part, f"{node.path}.{part}" if dotted else part)
+    return child
 
 
 def runs(node: Node) -> list[Run]:

@@ -12,7 +12,7 @@ import math
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats.contract import Format
-from qinspect.inspector.formats.signs import belongs_to_codes, is_packed, split
+from qinspect.inspector.formats.signs import belongs_to_codes, is_packed, last_parts, split
 
 _MAX_STATE_BYTES = 1 << 16
 _STATE = ".quant_state."
@@ -26,9 +26,21 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     counts: dict[str, int | None] = {}
     states = {name[: name.index(_STATE)]: name for name in checkpoint.entries if _STATE in name}
     counts.update(dict.fromkeys(states.values(), 0))
-    for tensor in checkpoint.tensors():
-        if tensor.name not in counts:
-            counts[tensor.name] = _of(tensor, checkpoint, states)
+    entries = checkpoint.entries
+    known: dict[tuple[str, int], int | None] = {}  # a model has few forms: by the identity of theirs
+    names = list(entries)
+    forms = list(entries.tensor_forms())
+    for name, last, form in zip(names, last_parts(names), forms, strict=True):
+        if form is None or name in counts:
+            continue
+        if (last, id(form)) in known:
+            counts[name] = known[last, id(form)]
+            continue
+        tensor = entries[name]
+        assert isinstance(tensor, Tensor)
+        counts[name] = _of(tensor, checkpoint, states)
+        if last != "biases" and not is_packed(last, tensor):  # what depends on the entries beside it
+            known[last, id(form)] = counts[name]
     for record in fmt.scales():
         for key in (record.key, *(c.key for c in record.copies)):
             if key in counts:
