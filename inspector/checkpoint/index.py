@@ -15,7 +15,9 @@ from qinspect.inspector.errors import BrokenFile, QinspectError
 def read_weight_map(index: Path) -> dict[str, str]:
     """Tensor name to file name. Raises BrokenFile where the index is none, or names no tensor."""
     raw = read_json_bytes(index)
-    weight_map = _large_map(raw) or parse_json(index, raw, unique=True).get("weight_map")
+    if found := _large_map(raw):
+        return found
+    weight_map = parse_json(index, raw, unique=True).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise BrokenFile(
             "has no weight_map",

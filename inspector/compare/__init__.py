@@ -103,10 +103,10 @@ def _compare_scales(
     """of_weights: A's role to B's of the tensors beside the scales."""
     from operator import attrgetter
 
-    from qinspect.inspector.compare.alike import identical_ahead
+    from qinspect.inspector.compare.alike import read_ahead
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
-    from qinspect.inspector.compare.scales import compare_scale
+    from qinspect.inspector.compare.scales import compare_scale, compare_values
     from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
@@ -119,17 +119,18 @@ def _compare_scales(
         partner |= pair_by_module((r for r in records_a if r not in partner), free_b, names)
     matched = in_order(records_a, records_b, partner)
     faults = FaultScan()
-    same: frozenset[int] = frozenset()
-    ahead = 0
+    ahead = read_ahead(matched, 0, a, b, faults)
     for order, (role, ra, rb) in enumerate(matched):
         if progress and order % 64 == 0:
             progress("scales", order, len(matched))
-        if order == ahead:
-            same, ahead = identical_ahead(matched, order, a, b, faults)
-        if order in same:
-            pairs.append(ScalePair(role, order, ra, rb, Status.IDENTICAL))
-            continue
-        pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
+        if order == ahead.stop:
+            ahead = read_ahead(matched, order, a, b, faults)
+        if order in ahead.same:
+            pair = ScalePair(role, order, ra, rb, Status.IDENTICAL)
+        elif order in ahead.apart and ra and rb:
+            pair = compare_values(role, order, ra, rb, ahead.apart[order], faults)
+        else:
+            pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)

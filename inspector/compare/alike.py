@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+
+import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_DIMS
+from qinspect.inspector.compare.difference import SAMPLE_ELEMENTS
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats.contract import FloatArray
 from qinspect.inspector.values.scale_faults import FaultScan
 
 BATCH_BYTES = 1 << 22
@@ -25,16 +30,24 @@ Place = tuple[Source, int, Form]
 """Source, offset, dtype and shape of a tensor."""
 
 
-def identical_ahead(
-    matched: Matched, start: int, format_a: Format, format_b: Format, faults: FaultScan
-) -> tuple[frozenset[int], int]:
-    """(numbers of scales from `start` on that are equal to the bit, the number of the first that was not looked at).
+@dataclass(slots=True)
+class Ahead:
+    """What was read of the scales before number `stop`. same: numbers of those that are equal to the bit. apart: the
+    values of A and of B of those that are not.
 
-    Their bytes go through `faults`, under (number, "A"). A scale that is not among them is different, or of a kind that
-    is compared one by one, or in a batch that cannot be read.
+    A scale in neither is of a kind that is compared one by one, or in a batch that cannot be read.
     """
-    if type(format_a).values is not Format.values:
-        return frozenset(), len(matched)
+
+    stop: int
+    same: set[int] = field(default_factory=set)
+    apart: dict[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+
+
+def read_ahead(matched: Matched, start: int, format_a: Format, format_b: Format, faults: FaultScan) -> Ahead:
+    """Scales from `start` on, as many as are read at once. The bytes of equal ones go through `faults`, under
+    (number, "A"); the others are for who compares them."""
+    if type(format_a).values is not Format.values or type(format_b).values is not Format.values:
+        return Ahead(len(matched))
     numbers: list[int] = []
     of_a: list[Place] = []
     of_b: list[Place] = []
@@ -50,7 +63,9 @@ def identical_ahead(
                 of_b.append(place_b)
                 n_bytes += _nbytes(place_a[2])
         stop += 1
-    return frozenset(_identical(numbers, of_a, of_b, faults)), stop
+    ahead = Ahead(stop)
+    _read(ahead, numbers, of_a, of_b, faults)
+    return ahead
 
 
 def _comparable(a: ScaleRecord, b: ScaleRecord) -> bool:
@@ -78,7 +93,8 @@ def _place(checkpoint: Checkpoint, record: ScaleRecord) -> Place | None:
 @lru_cache(1024)
 def _are_numbers(dtype: DType, shape: tuple[int, ...]) -> bool:
     plain = dtype.is_float and bool(dtype.numpy) and not dtype.packed and len(shape) <= MAX_DIMS
-    return plain and 0 < dtype.nbytes(math.prod(shape)) <= BATCH_BYTES
+    n = math.prod(shape)
+    return plain and 0 < n <= SAMPLE_ELEMENTS and dtype.nbytes(n) <= BATCH_BYTES
 
 
 def _nbytes(form: Form) -> int:
@@ -86,17 +102,18 @@ def _nbytes(form: Form) -> int:
     return math.prod(shape) * dtype.bits >> 3
 
 
-def _identical(numbers: list[int], of_a: list[Place], of_b: list[Place], faults: FaultScan) -> list[int]:
+def _read(ahead: Ahead, numbers: list[int], of_a: list[Place], of_b: list[Place], faults: FaultScan) -> None:
     try:
         bytes_a, bytes_b = _bytes_of(of_a), _bytes_of(of_b)
     except QinspectError:  # which of them it is, and why, is found one by one
-        return []
-    same = []
-    for order, (_, _, (dtype, _)), a, b in zip(numbers, of_a, bytes_a, bytes_b, strict=True):
+        return
+    for order, (_, _, (dtype, shape)), a, b in zip(numbers, of_a, bytes_a, bytes_b, strict=True):
         if a == b:
             faults.add_bytes((order, "A"), dtype.name, dtype.to_numpy, a)
-            same.append(order)
-    return same
+            ahead.same.add(order)
+        else:
+            element = dtype.to_numpy()
+            ahead.apart[order] = np.frombuffer(a, element).reshape(shape), np.frombuffer(b, element).reshape(shape)
 
 
 def _bytes_of(places: list[Place]) -> list[bytes]:

@@ -10,7 +10,7 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.deviation import cast_of
 from qinspect.inspector.compare.difference import SAMPLE_ELEMENTS, difference_of
 from qinspect.inspector.compare.equality import Equality
-from qinspect.inspector.compare.results import ScalePair, Status
+from qinspect.inspector.compare.results import Difference, ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.contract import FloatArray
@@ -113,6 +113,23 @@ def _compare_numbers(
             va, vb = np.sort(va, axis=None), np.sort(vb, axis=None)
         difference = difference_of([(va, vb)], va.shape, permuted)
         rounded = cast_of(va, vb) if a.dtype != b.dtype and not permuted else ""
+    return _judged(role, order, a, b, difference, permuted, rounded)
+
+
+@np.errstate(all="ignore")
+def compare_values(
+    role: str, order: int, a: ScaleRecord, b: ScaleRecord, values: tuple[FloatArray, FloatArray], faults: FaultScan
+) -> ScalePair:
+    """The pair of two scales of one dtype and shape, whose values were read and are not equal to the bit."""
+    faults.add((order, "A"), values[0])
+    faults.add((order, "B"), values[1])
+    return _judged(role, order, a, b, difference_of([values], values[0].shape, False), False, "")
+
+
+def _judged(
+    role: str, order: int, a: ScaleRecord, b: ScaleRecord, difference: Difference, permuted: bool, rounded: str
+) -> ScalePair:
+    """The pair, by the difference of all numbers."""
     note = "sorted before comparing" if permuted else ""
     if a.dtype != b.dtype:
         note = f"A {a.dtype}; B {b.dtype}" + (f"; {note}" if note else "")

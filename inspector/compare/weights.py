@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Tensor, Value
+from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.compare.content import module_names, pair_by_content, pair_by_module
 from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of
 from qinspect.inspector.compare.equality import Equality
@@ -32,23 +34,45 @@ class Item(NamedTuple):
     """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to."""
 
     role: str
-    tensor: Tensor
+    name: str
+    form: Form
     weight: QuantizedWeight | None
+    checkpoint: Checkpoint
+
+    @property
+    def tensor(self) -> Tensor:
+        """A handle on it, made when it is asked for: headers alone decide most pairs."""
+        found = self.checkpoint.entries[self.name]
+        assert isinstance(found, Tensor)
+        return found
+
+    @property
+    def n_elements(self) -> int:
+        """Elements as stored."""
+        return math.prod(self.form[1])
 
 
 def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
     """Bytes of all codes and unquantized tensors, tied ones once."""
     if fmt.checkpoint.entries.columnar:  # of which no two share bytes
-        return sum(i.tensor.nbytes for i in items.values())
+        alike = Counter(id(i.form) for i in items.values())
+        forms = {id(i.form): i.form for i in items.values()}
+        return sum(n * forms[i][0].nbytes(math.prod(forms[i][1])) for i, n in alike.items())
     return sum({i.tensor.location: i.tensor.nbytes for i in items.values()}.values())
 
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
     tensors = ((weight, fmt.checkpoint.tensor(weight.codes_key)) for weight in fmt.weights())
-    items = [Item(weight.role, tensor, weight) for weight, tensor in tensors if tensor]
-    items += [Item(fmt.role_of(tensor.name), tensor, None) for tensor in fmt.other_tensors()]
-    return by_unique_role(items, attrgetter("role"), attrgetter("tensor.name"))
+    forms: dict[tuple[int, tuple[int, ...]], Form] = {}  # few in a model, and a DType takes long to hash
+
+    def item(role: str, t: Tensor, weight: QuantizedWeight | None) -> Item:
+        form = forms.setdefault((id(t.dtype), t.shape), (t.dtype, t.shape))
+        return Item(role, t.name, form, weight, fmt.checkpoint)
+
+    items = [item(weight.role, tensor, weight) for weight, tensor in tensors if tensor]
+    items += [item(fmt.role_of(tensor.name), tensor, None) for tensor in fmt.other_tensors()]
+    return by_unique_role(items, attrgetter("role"), attrgetter("name"))
 
 
 def compare_weights(
@@ -88,7 +112,7 @@ def partners_of(
     tick: Callable[[int], None],
 ) -> dict[str, str]:
     """A's role to B's: by name, then, where bytes are read, by shape and content what names do not pair."""
-    found = partners(items_a, items_b, attrgetter("tensor.name"), _fit)
+    found = partners(items_a, items_b, attrgetter("name"), _fit)
     free_a = {r: i.tensor for r, i in items_a.items() if r not in found}
     taken = set(found.values())
     free_b = {r: i.tensor for r, i in items_b.items() if r not in taken}
@@ -102,7 +126,7 @@ def partners_of(
 
 def _fit(a: Item, b: Item) -> bool:
     """Whether two names can stand for one thing: shapes agree, or one of them is packed."""
-    return a.tensor.shape == b.tensor.shape or (a.weight or b.weight) is not None
+    return a.form[1] == b.form[1] or (a.weight or b.weight) is not None
 
 
 def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]:
@@ -149,10 +173,10 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     if a is None or b is None:
         only = a or b
         assert only is not None
-        name = only.tensor.name
+        name = only.name
         status = Status.ONLY_A if b is None else Status.ONLY_B
         return WeightPair(
-            role, name if b is None else None, name if a is None else None, status, only.tensor.n_elements,
+            role, name if b is None else None, name if a is None else None, status, only.n_elements,
             quantized=only.weight is not None,
         )  # fmt: skip
     quantized = a.weight is not None or b.weight is not None
@@ -160,12 +184,12 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     scheme_a, scheme_b = _scheme(a), _scheme(b)
     if quantized and scheme_a != scheme_b:
         return WeightPair(
-            role, a.tensor.name, b.tensor.name, Status.SCHEME, a.tensor.n_elements, quantized=quantized,
+            role, a.name, b.name, Status.SCHEME, a.n_elements, quantized=quantized,
             note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
         )  # fmt: skip
     if shape_a != shape_b:
         return WeightPair(
-            role, a.tensor.name, b.tensor.name, Status.SHAPE, a.tensor.n_elements, quantized=quantized,
+            role, a.name, b.name, Status.SHAPE, a.n_elements, quantized=quantized,
             note=f"A {dims(shape_a)}; B {dims(shape_b)}",
         )  # fmt: skip
     return None
@@ -175,24 +199,23 @@ def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | Non
     """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
     if a is None or b is None or a.weight is not None or b.weight is not None:
         return None
-    ta, tb = a.tensor, b.tensor
-    if ta.dtype is not tb.dtype or ta.shape != tb.shape:
+    if a.form != b.form:
         return None
-    return WeightPair(role, ta.name, tb.name, Status.NOT_COMPARED, ta.n_elements)
+    return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements)
 
 
 def _shape(item: Item) -> tuple[int, ...]:
-    return item.weight.shape if item.weight else item.tensor.shape
+    return item.weight.shape if item.weight else item.form[1]
 
 
 def _scheme(item: Item) -> str:
-    return f"{item.weight.bits}-bit {item.weight.scheme}" if item.weight else item.tensor.dtype.name
+    return f"{item.weight.bits}-bit {item.weight.scheme}" if item.weight else item.form[0].name
 
 
 def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
     n = math.prod(_shape(a))
-    names = (a.tensor.name, b.tensor.name)
+    names = (a.name, b.name)
     if _scheme(a) != _scheme(b):
         return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
     return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
@@ -208,9 +231,7 @@ def _contents(
     equality: Equality,
     tick: Callable[[int], None],
 ) -> WeightPair:
-    pair = WeightPair(
-        role, a.tensor.name, b.tensor.name, Status.IDENTICAL, math.prod(_shape(a)), 0, a.weight is not None
-    )
+    pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(_shape(a)), 0, a.weight is not None)
     try:
         if _scheme(a) != _scheme(b):
             return _of_two_dtypes(pair, a.tensor, b.tensor)

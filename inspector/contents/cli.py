@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 from qinspect.inspector.arguments import ModelA, open_model
 
-
 _MANY_ENTRIES = 2000
 """From here on it is worth an import to write them faster."""
 

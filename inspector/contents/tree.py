@@ -82,8 +82,7 @@ class Node:
             for dtype, n in child.dtypes.items():
                 if dtype in dtypes:
                     dtypes[dtype] += n
-                    if firsts[dtype] < first[dtype]:
-                        first[dtype] = firsts[dtype]
+                    first[dtype] = min(first[dtype], firsts[dtype])
                 else:
                     dtypes[dtype], first[dtype] = n, firsts[dtype]
         if len(dtypes) > 1:

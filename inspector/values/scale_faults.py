@@ -130,7 +130,8 @@ class FaultScan:
             if zero_allowed:
                 sound |= values == 0
         ends = np.cumsum([len(raw) // dtype.itemsize for _, _, raw in held])
-        for i in np.unique(np.searchsorted(ends, np.flatnonzero(~sound), side="right")).tolist():
+        # np.unique would import numpy.ma.
+        for i in sorted(set(np.searchsorted(ends, np.flatnonzero(~sound), side="right").tolist())):
             tag, at, _ = held[i]
             part = slice(int(ends[i - 1]) if i else 0, int(ends[i]))
             self._note(tag, at, values[part], ~sound[part])

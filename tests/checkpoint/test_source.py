@@ -150,7 +150,7 @@ def test_memory_that_was_taken_out_of_a_file_changes_with_it(tmp_path: Path) -> 
 
 
 def test_many_small_scales_are_few_reads(tmp_path: Path) -> None:
-    from qinspect.inspector.compare.alike import identical_ahead
+    from qinspect.inspector.compare.alike import read_ahead
     from qinspect.inspector.values.scale_faults import FaultScan
 
     state = {}
@@ -164,6 +164,6 @@ def test_many_small_scales_are_few_reads(tmp_path: Path) -> None:
     a.reads.clear()
     matched = [(r.role, r, other) for r, other in zip(formats[0].scales(), formats[1].scales(), strict=True)]
     assert len(matched) == 200
-    same, stop = identical_ahead(matched, 0, *formats, FaultScan())
-    assert (same, stop) == (frozenset(range(200)), 200)
+    ahead = read_ahead(matched, 0, formats[0], formats[1], FaultScan())
+    assert (ahead.same, ahead.apart, ahead.stop) == (set(range(200)), {}, 200)
     assert len(a.reads) == 1
