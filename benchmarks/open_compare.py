@@ -34,6 +34,8 @@ CASES = {
     "c": ("quamba", "Quamba2-2.7B W8A8, head groups"),
 }
 OURS = "qinspect diff"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""An installed program is compiled, as the rivals' libraries are."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ def run_once(contestant: Contestant, log: Path) -> None:
     """
     with log.open("w+") as out:
         start = time.perf_counter()
-        process = subprocess.Popen(contestant.command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(contestant.command, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -106,7 +108,9 @@ def measure(case: str, work: Path, fraction: float, repeat: int) -> list[Contest
         subprocess.run(made, check=True)
     listed = str(work / f"{kind}.reads")
     contestants = contestants_of(case, str(folder / "A"), str(folder / "B"), listed)
-    subprocess.run([*RIVALS, "trace", listed, *contestants[0].command[1:]], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*RIVALS, "trace", listed, *contestants[0].command[1:]], check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+    )
     warm = [*RIVALS, "read_all", str(folder)] if case == "c" else [*RIVALS, "warm", listed]
     log = work / "output.txt"
     for turn in range(repeat):
