@@ -21,9 +21,9 @@ MAX_TOGETHER_BYTES = 1 << 18
 class Source(ABC):
     """`size` bytes that are read by position. Safe to use from several threads.
 
-    path: the file that errors name, be these its bytes or taken out of it. identity: equal only for the same bytes.
-    notes: what is odd about it, one sentence each: from opening, and what reading has found since. stored: whether
-    positions are those of the file under `path`. A subclass sets these and implements `_pread`.
+    path: the file that errors name, be these its bytes or taken out of it. identity: the first two parts are equal only
+    for the same bytes. notes: what is odd about it, one sentence each: from opening, and what reading has found since.
+    stored: whether positions are those of the file under `path`. A subclass sets these and implements `_pread`.
     """
 
     __slots__ = ("identity", "notes", "path", "size")
@@ -106,7 +106,7 @@ class Memory(Source):
         self.size = len(data)
         self._parent = None if isinstance(parent, Path) else parent
         if isinstance(parent, Path):
-            self.path, self.notes, self.identity = parent, [], (parent, len(data), hash(data))
+            self.path, self.notes, self.identity = parent, [], (parent, hash(data), len(data))
         else:
             self.path, self.notes, self.identity = parent.path, parent.notes, parent.identity
 

@@ -250,7 +250,7 @@ def _several(e: Evidence, different: list[ScalePair]) -> Reason:
 def _same_files(a: Format, b: Format) -> bool:
     """Whether both are made of the same files, by device and inode (hard and symbolic links included)."""
 
-    def inodes(f: Format) -> set[tuple[int, ...]]:
+    def inodes(f: Format) -> set[tuple[object, ...]]:
         return {file.identity[:2] for file in f.checkpoint.files}
 
     return inodes(a) == inodes(b)
