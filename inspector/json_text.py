@@ -58,7 +58,7 @@ def large_json_text(content: object) -> str:
 
     try:
         raw = msgspec.json.encode(content)
-    except (msgspec.MsgspecError, OverflowError, TypeError):
+    except (msgspec.MsgspecError, OverflowError, TypeError, ValueError):
         return json_text(content)
     # What the two write differently: other letters than ASCII's, escapes, fractions.
     if not raw.isascii() or b"\\" in raw or b"\x7f" in raw or _FRACTION.search(raw):
@@ -66,7 +66,7 @@ def large_json_text(content: object) -> str:
     return msgspec.json.format(raw, indent=1).decode()
 
 
-_FRACTION = re.compile(rb"[:\[,]-?\d+[.eE]")
+_FRACTION = re.compile(rb"(?:^|[:\[,])-?\d+[.eE]")
 
 
 @lru_cache(1024)

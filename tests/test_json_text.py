@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qinspect.inspector.json_text import json_text
+from qinspect.inspector.json_text import json_text, large_json_text
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 KEYS = st.text(max_size=5) | st.sampled_from(["%s", "%", "a b", "\x1b", "\ud800"])
@@ -21,12 +21,21 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_it_is_what_json_writes(content: Any) -> None:
-    assert json_text(content) == json.dumps(content, indent=1, allow_nan=False)
+    expected = json.dumps(content, indent=1, allow_nan=False)
+    assert json_text(content) == expected
+    assert large_json_text(content) == expected
 
 
 @pytest.mark.parametrize("content", [{1: 2, None: 3, False: 4, 1.5: [()]}, (), ({},), [[]], {"a": (1, (2,))}])
 def test_python_things_that_json_takes(content: Any) -> None:
     assert json_text(content) == json.dumps(content, indent=1)
+    assert large_json_text(content) == json.dumps(content, indent=1)
+
+
+@pytest.mark.parametrize("text", ["\x7f", "\x00", "\u00e9", "\ud800", "a/b", ":1.5", "[-2e3", '"', "\\"])
+def test_letters_that_writers_disagree_on(text: str) -> None:
+    content = {text: [text, 1, {"a": text}]}
+    assert large_json_text(content) == json.dumps(content, indent=1)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
