@@ -103,7 +103,7 @@ def _compare_scales(
     """of_weights: A's role to B's of the tensors beside the scales."""
     from operator import attrgetter
 
-    from qinspect.inspector.compare.alike import read_ahead
+    from qinspect.inspector.compare.ahead import read_ahead
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, in_order, partners
     from qinspect.inspector.compare.scales import compare_scale, compare_values

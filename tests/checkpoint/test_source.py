@@ -150,7 +150,7 @@ def test_memory_that_was_taken_out_of_a_file_changes_with_it(tmp_path: Path) -> 
 
 
 def test_many_small_scales_are_few_reads(tmp_path: Path) -> None:
-    from qinspect.inspector.compare.alike import read_ahead
+    from qinspect.inspector.compare.ahead import read_ahead
     from qinspect.inspector.values.scale_faults import FaultScan
 
     state = {}

@@ -1,4 +1,4 @@
-"""Scales that are stored alike, told in batches: reading 20,000 small tensors one by one takes longer than all else."""
+"""Scales read ahead, many at a time: one by one, reading 20,000 small tensors takes longer than all else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Ahead:
     """What was read of the scales before number `stop`. same: numbers of those that are equal to the bit. apart: the
     values of A and of B of those that are not.
 
-    A scale in neither is of a kind that is compared one by one, or in a batch that cannot be read.
+    A scale in neither is of a kind that is compared one by one (if it differs, one of a torch file, whose checksum is
+    looked at then), or in a batch that cannot be read.
     """
 
     stop: int
@@ -65,6 +66,8 @@ def read_ahead(matched: Matched, start: int, format_a: Format, format_b: Format,
         stop += 1
     ahead = Ahead(stop)
     _read(ahead, numbers, of_a, of_b, faults)
+    if not (format_a.checkpoint.entries.columnar and format_b.checkpoint.entries.columnar):
+        ahead.apart.clear()
     return ahead
 
 
