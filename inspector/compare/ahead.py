@@ -20,10 +20,10 @@ from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.contract import FloatArray
 from qinspect.inspector.values.scale_faults import FaultScan
 
-BATCH_BYTES = 1 << 22
+BATCH_BYTES = 1 << 21
 """Read ahead of each model."""
 
-BATCH_SCALES = 256
+BATCH_SCALES = 128
 
 Matched = Sequence[tuple[str, ScaleRecord | None, ScaleRecord | None]]
 Place = tuple[Source, int, Form]
