@@ -195,10 +195,6 @@ def _least(dtype: Any) -> tuple[float, bool]:
     """(the smallest number of a dtype that no fault is, whether zero is none either)."""
     if dtype.itemsize == 1:
         return 0.0, True
-    if dtype.kind == "f":
-        import numpy as np
-
-        return float(np.finfo(dtype).smallest_normal), False
     return float(_limits(dtype).smallest_normal), False
 
 
@@ -253,7 +249,12 @@ def model_faults_said(found: Sequence[FaultyScale]) -> list[tuple[str, str]]:
 
 
 def _limits(dtype: Any) -> Any:
-    """Its largest and smallest numbers. ml_dtypes leaves them unannotated."""
+    """Its largest and smallest numbers, from ml_dtypes only where the type is one of its own: it takes time to import,
+    and leaves them unannotated."""
+    if dtype.kind == "f":
+        import numpy as np
+
+        return np.finfo(dtype)
     import ml_dtypes
 
     limits: Any = ml_dtypes.finfo
