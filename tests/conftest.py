@@ -39,6 +39,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Failures(terminal))
 
 
+SLOW_TIMEOUT_S = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that has a model calibrated with all its samples is slow: the first of a session waits for that. Slow ones
+    have more time, for a loaded machine."""
+    for item in items:
+        if "run_of" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+
+
 Quamba = Callable[[str], Path]
 """Name of a fixture to the folder of its checkpoint."""
 

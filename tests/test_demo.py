@@ -31,7 +31,6 @@ def demo(state: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # two calibrations, on a loaded machine
 def test_it_calibrates_once_and_again_where_that_was_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo(tmp_path)
     monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path))

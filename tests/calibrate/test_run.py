@@ -31,6 +31,7 @@ def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kill_all()
 
 
+@pytest.mark.slow
 def test_a_killed_calibration_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from drive_calibration import drive
 
 from qinspect.inspector.calibration.stored import Calibration
 
 
+@pytest.mark.slow
 def test_a_calibration_survives_its_screen_and_ends_in_a_comparison(tmp_path: Path) -> None:
     seen = drive("demo", 96, 128, "cpu", tmp_path)
     assert "Run calibration" in seen["its log"]
