@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.runs import Run, RunState, State, list_runs, make_spec, start
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.identity import identify
@@ -107,7 +108,11 @@ def reopened(run: Run) -> Run:
 
 def kill_all() -> None:
     """End whatever the runs of a test left behind."""
-    for run in list_runs():
+    try:
+        runs = list_runs()
+    except CannotRead:  # the test was about the folder
+        return
+    for run in runs:
         with contextlib.suppress(
             OSError, KeyError, TypeError, ValueError, AssertionError, OverflowError, RecursionError
         ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_processes import WAIT_FOR_FILE, command_pid, edit, ended, kill, reopened, shell, supervisor_pid, until
 
-from qinspect.inspector.errors import CannotSignal, RunIsNotLive, UnknownRun
+from qinspect.inspector.errors import CannotRead, CannotSignal, RunIsNotLive, UnknownRun
 from qinspect.inspector.runs import Run, State, find, list_runs, make_spec
 from qinspect.inspector.runs import folder as files
 from qinspect.inspector.runs.identity import ProcessId, from_dict, identify, time_since_boot_s
@@ -145,7 +145,9 @@ def test_no_folder_is_no_runs(own_runs: Path) -> None:
     assert list_runs() == []
     own_runs.parent.mkdir()
     own_runs.write_text("a file")
-    assert list_runs() == []
+    with pytest.raises(CannotRead, match="a part of its path is a file"):
+        list_runs()
+    own_runs.unlink()
 
 
 def test_a_run_without_a_process_yet_is_not_cancelled_and_not_marked(own_runs: Path) -> None:
