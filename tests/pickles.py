@@ -90,7 +90,7 @@ def value_of(checkpoint: Checkpoint, name: str) -> Any:
 
 
 def kinds(checkpoint: Checkpoint) -> dict[str, str]:
-    """Name to kind of what is no tensor."""
+    """Name to kind of what is not a tensor."""
     return {n: e.kind for n, e in checkpoint.entries.items() if isinstance(e, Value)}
 
 

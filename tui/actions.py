@@ -43,7 +43,7 @@ ACTIONS = (
     Action("pane_tree", ("1",), "", "The layer tree.", MOVE),
     Action("pane_table", ("2",), "", "The scales.", MOVE),
     Action("pane_detail", ("3",), "", "The detail.", MOVE),
-    Action("pane_runs", ("4",), "", "The runs that go on, or ended just now.", MOVE),
+    Action("pane_runs", ("4",), "", "The runs that are still running, or ended just now.", MOVE),
     Action("back", ("left_square_bracket", "backspace"), "", "Back to where you were.", MOVE),
     Action("forward", ("right_square_bracket",), "", "Forward again.", MOVE),
     Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),

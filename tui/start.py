@@ -71,6 +71,6 @@ def say_what_goes_on() -> None:
     if live:
         from qinspect.inspector.printing import narrate
 
-        goes = "1 run goes on" if len(live) == 1 else f"{len(live):,} runs go on"
+        goes = "1 run is still running" if len(live) == 1 else f"{len(live):,} runs are still running"
         with contextlib.suppress(OSError):
             narrate(f"{goes}. `qinspect runs` lists them, `qinspect` shows them.")

@@ -75,7 +75,7 @@ class _Filter:
     def add(self, place: str, name: str, item: Mapping[str, Any]) -> None:
         """Take one item. Raises BrokenFile where it is there already."""
         if name in self.names:
-            raise BrokenFile("an item is there twice", file=self.path, key=place, found=brief(name))
+            raise BrokenFile("an item occurs twice", file=self.path, key=place, found=brief(name))
         if not self.names:
             present = [m for m in self.looked_for if m in item] or [" or ".join(self.looked_for)]
             self.right = {m: {} for m in present}

@@ -55,7 +55,7 @@ def typed(a: str, b: str, n: int | None, n_b: int | None) -> tuple[Score, Score]
     shares = [v / 100 if percent else v for v in values]
     for label, text, share in (("--a", a, shares[0]), ("--b", b, shares[1])):
         if not 0 <= share <= 1:
-            raise UsageError(f"{label} is no accuracy", expected="0 to 100 %, or 0 to 1", found=text)
+            raise UsageError(f"{label} is not an accuracy", expected="0 to 100 %, or 0 to 1", found=text)
     if n is None:
         raise UsageError(
             "without the number of items an accuracy has no error", expected="--n N",
@@ -77,5 +77,5 @@ def _number(label: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UsageError(f"{label} is no number", expected="an accuracy such as 53.74 or 0.5374", found=text)
+        raise UsageError(f"{label} is not a number", expected="an accuracy such as 53.74 or 0.5374", found=text)
     return value

@@ -61,7 +61,7 @@ def parse_points(words: Sequence[str]) -> tuple[PointsAsked, ...]:
             made.append(PointsAsked(glob, checked_alpha(float(alpha), f"the alpha of --points {word}")))
         except ValueError as e:
             raise UsageError(
-                f"the alpha of --points {word} is no number", found=alpha,
+                f"the alpha of --points {word} is not a number", found=alpha,
                 expected="GLOB=ALPHA with an alpha from 0 to 1",
             ) from e  # fmt: skip
     return tuple(made)

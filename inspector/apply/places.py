@@ -58,7 +58,7 @@ def _floats(checkpoint: Checkpoint, file: Source) -> dict[str, int]:
 def _place(entry: Value, floats: Mapping[str, int]) -> int:
     if entry.name not in floats:
         raise CannotApply(
-            "is no float of eight bytes", file=entry.file.path, key=entry.name, found=repr(entry.value)[:80],
+            "is not a float of eight bytes", file=entry.file.path, key=entry.name, found=repr(entry.value)[:80],
             cure=_RESAVE,
         )  # fmt: skip
     return floats[entry.name]

@@ -154,7 +154,7 @@ def _products(fmt: Format, records: Iterable[ScaleRecord], new: Mapping[str, Arr
         found = np.asarray(new[key] if key in new else read_numbers(fmt.checkpoint, key))
         if found.size != 1:
             raise CannotApply(
-                "is multiplied with a scale, and is no single number", file=fmt.checkpoint.path, key=key,
+                "is multiplied with a scale, and is not a single number", file=fmt.checkpoint.path, key=key,
                 found=f"shape {list(found.shape)}",
             )  # fmt: skip
         return found.astype(np.float32).reshape(())

@@ -123,7 +123,7 @@ def _of_checkpoint(
         present = np.asarray(fmt.values(ours)).astype(np.float32)
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise CannotApply(
-            f"the scale of {ours.role} is no positive number", file=source.checkpoint.path, key=theirs.key,
+            f"the scale of {ours.role} is not a positive number", file=source.checkpoint.path, key=theirs.key,
             found=f"{values.reshape(-1)[0]:g}" if values.size else "nothing",
         )  # fmt: skip
     if ours.cells or theirs.cells:

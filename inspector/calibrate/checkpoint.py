@@ -99,13 +99,13 @@ def check_target(folder: Path) -> None:
             return
         if folder.is_symlink() or folder.exists():
             raise CannotOpen(
-                "is there already", file=folder, expected="no folder of this name, or an empty one",
+                "already exists", file=folder, expected="no folder of this name, or an empty one",
                 found="a link" if folder.is_symlink() else "a folder with files" if folder.is_dir() else "a file",
                 cure="Name another one, or remove it.",
             )  # fmt: skip
         if not parent.is_dir():
             raise CannotOpen(
-                "lies in no folder", file=folder, expected=f"the folder {parent}",
+                "is not in a folder", file=folder, expected=f"the folder {parent}",
                 cure="Make it, or name another place.",
             )  # fmt: skip
     except (OSError, ValueError) as e:
@@ -127,7 +127,7 @@ def check_same(folder: Path, activation_scales: Mapping[str, PointScale], proven
         checkpoint.close()
     if not same:
         raise CannotOpen(
-            "is there already, with other numbers", file=folder, expected="no folder of this name",
+            "already exists, with other numbers", file=folder, expected="no folder of this name",
             found="a checkpoint of another calibration", cure="Name another one, or remove it.",
         )  # fmt: skip
 
@@ -217,7 +217,9 @@ def _items(
         shape = tuple(source.shape)
         if key in chosen:
             if len(shape) != 2:
-                raise CannotQuantize("is no matrix", file=folder, key=key, expected="[out, in]", found=str(list(shape)))
+                raise CannotQuantize(
+                    "is not a matrix", file=folder, key=key, expected="[out, in]", found=str(list(shape))
+                )
             n_out, n_in = shape
             codes = (n_out, n_in) if weights.bits == 8 else (n_out, -(-n_in // 2))
             scale = _Slot(key + SCALE_SUFFIX, "F32", (n_out, weights.n_groups(n_in)))

@@ -133,10 +133,10 @@ def _resume(name_or_id: str, name: str, follow: bool) -> int:
     refuse_unsafe(before.folder)
     asked = _asked_by(before)
     if asked is None:
-        raise UsageError("is no calibration", file=before.folder, found=before.spec.command)
+        raise UsageError("is not a calibration", file=before.folder, found=before.spec.command)
     if before.state().state.is_live:
         cure = f"`qinspect runs logs -f {before.id}` follows it."
-        raise UsageError("the calibration goes on", file=before.folder, cure=cure)
+        raise UsageError("the calibration is still running", file=before.folder, cure=cure)
     settings, state = asked
     settings.check()
     words = [*settings.words(), "--state", state or str(before.folder / CALIBRATION), "--here"]

@@ -170,7 +170,7 @@ def open_calibration(run: Run) -> Calibration:
     folder = calibration_folder(run)
     if folder is None:
         raise CannotOpen(
-            "is no calibration of ours", file=run.folder, expected="a run of `qinspect calibrate`",
+            "is not a calibration of ours", file=run.folder, expected="a run of `qinspect calibrate`",
             found=run.spec.command, cure="`qinspect calibrate MODEL` makes one.",
         )  # fmt: skip
     return Calibration(folder)
@@ -198,7 +198,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as e:
-        cure = "A calibration that ended early goes on with `qinspect calibrate --resume RUN`."
+        cure = "A calibration that ended early is continued with `qinspect calibrate --resume RUN`."
         raise CannotOpen("there is no finished calibration", file=path, cure=cure) from e
     except OSError as e:
         raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e

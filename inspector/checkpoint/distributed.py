@@ -59,7 +59,9 @@ def read_metadata(file: File) -> tuple[dict[str, Entry], list[File], int]:
         elif kind == _BYTES:
             others += 1
         else:
-            raise _broken(file, "an entry is no tensor", key=str(name)[:200], expected=_TENSOR, found=kind or "a value")
+            raise _broken(
+                file, "an entry is not a tensor", key=str(name)[:200], expected=_TENSOR, found=kind or "a value"
+            )
     return entries, list(pieces.files.values()), others
 
 
@@ -67,7 +69,7 @@ def _tensor(file: File, name: str, described: Mapping[str, Any], pieces: _Pieces
     dtype, shape = _dtype(described.get("properties")), _sizes(described.get("size"))
     if shape is None or len(shape) > MAX_DIMS or math.prod(shape) > MAX_ELEMENTS:
         found = brief(described.get("size"))
-        raise _broken(file, "the shape is no list of sizes", key=name, expected="a torch.Size", found=found)
+        raise _broken(file, "the shape is not a list of sizes", key=name, expected="a torch.Size", found=found)
     if dtype is None:
         return Tensor(name, _UNKNOWN, shape, None, UnreadableFile(file, "its dtype is not known"), 0)
     chunks = described.get("chunks")

@@ -96,7 +96,7 @@ class ArrayRecord(Record):
         n = math.prod(sizes)
         extent = math.prod(d or 1 for d in sizes)
         if len(sizes) != len(shape) or len(sizes) > MAX_DIMS or n > MAX_ELEMENTS:
-            raise ValueError("the shape of a numpy array is no shape")
+            raise ValueError("the shape of a numpy array is not a shape")
         if n == 0 and extent > MAX_EMPTY_ELEMENTS:
             raise ValueError("the shape of a numpy array is larger than any file")
         self.shape = sizes

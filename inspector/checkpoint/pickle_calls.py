@@ -61,7 +61,7 @@ class Calls:
         """What stands for `target(*args)`. Raises UnsafePickle where this is no call of a name, or copies too much; and
         what the constructor raises."""
         if not isinstance(target, (Global, Opaque)) or not isinstance(args, tuple):
-            raise self._unsafe("the pickle calls something that is no known constructor", found=brief(target))
+            raise self._unsafe("the pickle calls something that is not a known constructor", found=brief(target))
         if isinstance(target, Opaque) or not target.known:
             return self._not_called(target, args)
         if args and isinstance(args[0], Global) and not args[0].known:

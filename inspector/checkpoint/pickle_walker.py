@@ -277,7 +277,7 @@ class PickleWalker:
                 module = stack.pop()
                 self.position = pos
                 if not isinstance(module, str) or not isinstance(attribute, str):
-                    raise self._broken("a global's name is no string")
+                    raise self._broken("a global's name is not a string")
                 push(self.calls.named(f"{module}.{attribute}"))
             else:
                 self.position = pos
@@ -320,7 +320,7 @@ class PickleWalker:
             added += len(items)
             if op == 0x90:  # ADDITEMS
                 if not isinstance(stack[-1], (SetItems, Opaque)):
-                    raise TypeError("items are added to something that is no set")
+                    raise TypeError("items are added to something that is not a set")
                 (stack[-1].appended if isinstance(stack[-1], Opaque) else stack[-1]).extend(items)
             elif op == 0x91:  # FROZENSET
                 stack.append(SetItems(items))
@@ -412,27 +412,27 @@ class PickleWalker:
 
     def _set_items(self, target: object, items: list[Any]) -> None:
         if len(items) % 2:
-            raise self._broken("items are set on something that is no dictionary")
+            raise self._broken("items are set on something that is not a dictionary")
         if isinstance(target, Opaque):
             target.set_items.extend(items)
             return
         if isinstance(target, Record):
             return  # an attribute table that nothing reads
         if not isinstance(target, dict):
-            raise self._broken("items are set on something that is no dictionary")
+            raise self._broken("items are set on something that is not a dictionary")
         keys = items[::2]
         for i, key in enumerate(keys):
             if isinstance(key, tuple):
                 keys[i] = self._tuple_key(key)
             elif not _is_plain_key(key) and not isinstance(key, (Record, Global)):
-                raise self._unsafe("a dictionary key is no plain value", found=brief(key))
+                raise self._unsafe("a dictionary key is not a plain value", found=brief(key))
         target.update(zip(keys, items[1::2], strict=True))
 
     def _tuple_key(self, key: tuple[object, ...]) -> str:
         """A short tuple of plain values as the text it is shown as. Not kept as a tuple: hashing one that nests deeply
         recurses without bound, and tuples of numbers with one hash value are easily made."""
         if len(key) > _MAX_TUPLE_KEY or not all(map(_is_plain_key, key)):
-            raise self._unsafe("a dictionary key is no plain value", found=brief(key))
+            raise self._unsafe("a dictionary key is not a plain value", found=brief(key))
         self.calls.copied(sum(len(k) for k in key if isinstance(k, (str, bytes))), "tuples as keys")
         return repr(key)
 
@@ -443,7 +443,7 @@ class PickleWalker:
         elif type(target) is list:
             target.extend(items)
         else:
-            raise TypeError("items are appended to something that is no list")
+            raise TypeError("items are appended to something that is not a list")
 
 
 _BYTES = {0x43: 1, 0x42: 4, 0x8E: 8, 0x96: 8}  # SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8: width of the length

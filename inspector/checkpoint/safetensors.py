@@ -215,7 +215,7 @@ def _tensor(file: Source, name: str, fields: object, data_start: int) -> Tensor:
     for d in shape:
         if type(d) is not int or not 0 <= d <= MAX_SIZE:
             raise BrokenFile(
-                "a dimension is no size", file=file.path, key=name, expected="integers from 0", found=brief(d)
+                "a dimension is not a size", file=file.path, key=name, expected="integers from 0", found=brief(d)
             )
         n *= d
         if n > MAX_ELEMENTS:

@@ -223,7 +223,7 @@ class Tensor:
         block, block_bytes, columns = self.dtype.block, self.dtype.block_bytes, self.shape[-1]
         if self.strides is not None or columns % block:
             raise CannotRead(
-                "its rows are no whole blocks", file=self.file.path, key=self.name,
+                "its rows are not whole blocks", file=self.file.path, key=self.name,
                 expected=f"contiguous rows of a multiple of {block} elements", found=f"shape {dims(self.shape)}",
             )  # fmt: skip
         inner = (*self.shape[1:-1], columns // block, block_bytes) if len(self.shape) > 1 else (block_bytes,)

@@ -331,7 +331,7 @@ def _with_nested(file: Source) -> Mapping[str, Global]:
 def _nested_storage(file: Source, raw: object) -> Storage:
     """The one storage in the bytes of a legacy file. Nothing is nested further."""
     if not isinstance(raw, (bytes, bytearray)):
-        raise TypeError("a storage is made of something that is no bytes")
+        raise TypeError("a storage is made of something that is not bytes")
     inner = Memory(bytes(raw), file)
     storages: dict[str, Storage] = {}
     walker = PickleWalker(

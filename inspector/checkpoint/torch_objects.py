@@ -33,7 +33,7 @@ def _tensor(storage: object, dtype: DType, offset: object, shape: object, stride
     empty = False
     for d, s in zip(reversed(shape), reversed(strides), strict=True):
         if type(d) is not int or type(s) is not int or not (0 <= d <= MAX_ELEMENTS and 0 <= s <= MAX_ELEMENTS):
-            raise ValueError("a dimension or stride is no size")
+            raise ValueError("a dimension or stride is not a size")
         extent *= d or 1
         if d != 1 and s != expected_stride:
             contiguous = False
@@ -129,7 +129,7 @@ def _along(numbers: object, n: int, made_of: str) -> object:
             made_of = "float64"
         numbers = ArrayRecord.of(list(numbers), made_of)
     if not isinstance(numbers, (Tensor, ArrayRecord)) or numbers.shape != (n,):
-        raise ValueError(f"a quantizer has not one scale and zero point for each of {n} channels")
+        raise ValueError(f"a quantizer does not have one scale and zero point for each of {n} channels")
     return numbers
 
 
@@ -209,12 +209,12 @@ def _ordered_dict(*args: object) -> dict[object, object]:
         return {}
     (pairs,) = args
     if not isinstance(pairs, list):
-        raise TypeError("an OrderedDict is made of something that is no list of pairs")
+        raise TypeError("an OrderedDict is made of something that is not a list of pairs")
     made: dict[object, object] = {}
     for pair in pairs:
         key, value = pair
         if not isinstance(key, (str, int)) or (isinstance(key, int) and abs(key) >= 1 << 63):
-            raise TypeError("an OrderedDict key is no plain value")
+            raise TypeError("an OrderedDict key is not a plain value")
         made[key] = value
     return made
 
@@ -227,7 +227,7 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
 
 def _size(items: object = ()) -> tuple[object, ...]:
     if not isinstance(items, (tuple, list)):
-        raise TypeError("a torch.Size is made of something that is no list of sizes")
+        raise TypeError("a torch.Size is made of something that is not a list of sizes")
     return tuple(items)
 
 
@@ -237,7 +237,7 @@ def _dims(shape: tuple[object, ...]) -> str:
 
 def _set(items: object = ()) -> SetItems:
     if not isinstance(items, (tuple, list)):
-        raise TypeError("a set is made of something that is no list")
+        raise TypeError("a set is made of something that is not a list")
     return SetItems(items)
 
 
@@ -245,7 +245,7 @@ def _counter(counts: object = None) -> dict[object, object]:
     if counts is None:
         return {}
     if not isinstance(counts, dict):
-        raise TypeError("a Counter is made of something that is no dictionary")
+        raise TypeError("a Counter is made of something that is not a dictionary")
     return dict(counts)
 
 
@@ -255,7 +255,7 @@ def _default_dict(_factory: object = None, items: object = None) -> dict[object,
 
 def _complex(real: object = 0.0, imaginary: object = 0.0) -> complex:
     if not isinstance(real, (int, float)) or not isinstance(imaginary, (int, float)):
-        raise TypeError("a complex number is made of something that is no number")
+        raise TypeError("a complex number is made of something that is not a number")
     return complex(real, imaginary)
 
 

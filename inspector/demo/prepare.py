@@ -50,7 +50,9 @@ def _calibrate(out: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)  # what a demo that was cut short left
         out.parent.mkdir(parents=True, exist_ok=True)
         run = start(make_spec(command, name="demo"))
-    narrate(f"run {run.id} calibrates the model that comes with qinspect on {SAMPLES} samples; it goes on after ctrl-c")
+    narrate(
+        f"run {run.id} calibrates the model that comes with qinspect on {SAMPLES} samples; ctrl-c leaves it running"
+    )
     started = run
 
     def wait(meter: Meter) -> None:

@@ -129,7 +129,7 @@ class DistributionFile:
         self._tensors = {t.name: t for t in columns.tensors()}
         if metadata.get("format") != FORMAT:
             raise CannotOpen(
-                "is no file of distributions", file=path, key="__metadata__.format",
+                "is not a file of distributions", file=path, key="__metadata__.format",
                 expected=FORMAT, found=brief(metadata.get("format")),
             )  # fmt: skip
         if metadata.get("version") != str(VERSION):

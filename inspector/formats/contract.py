@@ -482,7 +482,7 @@ def read_numbers(checkpoint: Checkpoint, key: str) -> FloatArray:
     entry = checkpoint[key]
     if isinstance(entry, Value):
         if isinstance(entry.value, bool) or not isinstance(entry.value, (int, float)):
-            raise CannotRead("is no number", file=entry.file.path, key=key, found=repr(entry.value)[:80])
+            raise CannotRead("is not a number", file=entry.file.path, key=key, found=repr(entry.value)[:80])
         try:
             return np.asarray(entry.value, dtype=np.float64)
         except OverflowError as e:

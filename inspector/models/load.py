@@ -253,7 +253,7 @@ def _by_state_spaces_key(checkpoint: Checkpoint) -> dict[str, Stored]:
             if name.endswith("_extra_state"):
                 continue
             raise CannotOpen(
-                "has an entry that is no tensor", file=entry.file.path, key=name, found=entry.kind,
+                "has an entry that is not a tensor", file=entry.file.path, key=name, found=entry.kind,
                 cure="Save the model's state_dict alone.",
             )  # fmt: skip
         key = name.replace("backbone.embeddings.", "backbone.embedding.")
@@ -273,7 +273,7 @@ def _check_parts(declared: Declared, stored: Mapping[str, Stored], wanted: Mappi
             if name == HEAD:  # tied
                 continue
             raise CannotOpen(
-                "is no whole Mamba model", file=declared.file.parent, key=name, expected="a tensor of this name",
+                "is not a complete Mamba model", file=declared.file.parent, key=name, expected="a tensor of this name",
                 cure="Download or save the model again.",
             )  # fmt: skip
         found = stored[name].shape
@@ -284,7 +284,7 @@ def _check_parts(declared: Declared, stored: Mapping[str, Stored], wanted: Mappi
         if name not in wanted:  # a forward that leaves out a part is another model's
             raise CannotOpen(
                 "has a part that no Mamba model has here", file=t.file.path, key=t.name,
-                cure="Remove it from the file if it is no part of the model, such as an optimizer's state.",
+                cure="Remove it from the file if it is not part of the model, such as an optimizer's state.",
             )  # fmt: skip
 
 

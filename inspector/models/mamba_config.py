@@ -118,7 +118,7 @@ def _is_huggingface(declared: Declared) -> bool:
         return True
     if not any(k in declared for k in ("d_model", "n_layer", "ssm_cfg")):
         raise CannotOpen(
-            "is no config of a Mamba model", file=declared.file, key="d_model",
+            "is not a config of a Mamba model", file=declared.file, key="d_model",
             expected="d_model and ssm_cfg as state-spaces write, or model_type as Hugging Face does",
             cure="Take the config.json that was saved with these weights.",
         )  # fmt: skip
@@ -258,7 +258,7 @@ def _shape(
     as_text = "[" + ", ".join("any" if n is None else str(n) for n in expected) + "]"
     if found is None:
         raise CannotOpen(
-            "is no whole Mamba model", file=declared.file.parent, key=name, expected="a tensor of this name"
+            "is not a complete Mamba model", file=declared.file.parent, key=name, expected="a tensor of this name"
         )
     if not _is(found, expected):
         raise bad_shape(declared, name, as_text, found, _is(found[::-1], expected) and len(found) == 2)

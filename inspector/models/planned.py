@@ -62,7 +62,7 @@ def check_loaded(checkpoint: Checkpoint, planned: nn.Module, info: Mapping[str, 
     part that runs. Returns a sentence about those that belong to no part."""
     if missing := sorted(info["missing_keys"]):  # the library would go on with random numbers
         raise CannotOpen(
-            "has not all weights of its architecture", file=checkpoint.path, key=missing[0],
+            "does not have all weights of its architecture", file=checkpoint.path, key=missing[0],
             found=f"{len(missing)} missing", cure=_CURE,
         )  # fmt: skip
     for name, found, expected in sorted(map(tuple, info["mismatched_keys"])):

@@ -78,7 +78,7 @@ def check_finite(t: Tensor, values: NDArray[Any]) -> None:
 def not_finite(file: Path | str, key: str, found: str) -> CannotOpen:
     """A weight that makes every number after it worthless."""
     return CannotOpen(
-        "has a weight that is no finite number", file=file, key=key, expected="finite values", found=found,
+        "has a weight that is not a finite number", file=file, key=key, expected="finite values", found=found,
         cure="Take an earlier checkpoint: training diverged, or the file is damaged.",
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ def warnings_for(spec: RunSpec, live: Sequence[LiveRun], gpus: GpuSample, surviv
             continue  # nothing in common, or both may use any GPU of a host that has none
         which = f"GPU {', '.join(sorted(shared))}" if shared else "any GPU"
         named.update(shared)
-        said.append(f"run {other.label} goes on and may use {which} too ({VISIBLE})")
+        said.append(f"run {other.label} is still running and may use {which} too ({VISIBLE})")
     said += _busy(mine, gpus.gpus)
     return said
 

@@ -189,7 +189,7 @@ def _follow(found: Run, offset: int, only_now: bool = False) -> int:
             follow(found, offset, text if terminal else raw)
     except KeyboardInterrupt:
         text.close()
-        narrate(f"stopped following; run {found.id} goes on" if found.state().state.is_live else "interrupted")
+        narrate(f"stopped following; run {found.id} is still running" if found.state().state.is_live else "interrupted")
         return 130
     text.close()
     return 0

@@ -45,7 +45,7 @@ def follow(run: Run, offset: int, show: Callable[[bytes], object]) -> None:
         if not run.folder.is_dir():
             raise UnknownRun(
                 f"the run {run.id} was deleted or renamed while it was followed", file=run.folder,
-                cure="If its processes go on, they go on without a log: `qinspect runs` lists what is there.",
+                cure="If its processes are still running, they run without a log: `qinspect runs` lists what is there.",
             )  # fmt: skip
         if not live:
             return

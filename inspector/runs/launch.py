@@ -178,7 +178,7 @@ def _cannot_start(answer: dict[str, Any], spec: RunSpec, folder: Path) -> Cannot
     if code == errno.EACCES:
         return CannotStartRun("may not be executed", file=path or program, cure="chmod +x, or name an interpreter.")
     if code == errno.ENOEXEC:
-        return CannotStartRun("is no program", file=path or program, cure="Give it a first line such as #!/bin/sh.")
+        return CannotStartRun("is not a program", file=path or program, cure="Give it a first line such as #!/bin/sh.")
     if answer.get("problem"):
         return CannotStartRun(str(answer["problem"]), file=str(where or program))
     said = _last_words(folder / files.SUPERVISOR_LOG)

@@ -126,7 +126,9 @@ def make_spec(
         raise UsageError("the command is missing", expected="a program and its words", cure="qinspect run -- CMD ...")
     where = Path(cwd if cwd is not None else Path.cwd()).expanduser().absolute()
     if not where.is_dir():
-        raise UsageError("the working folder is no folder", found=str(where), cure="Create it, or give another --cwd.")
+        raise UsageError(
+            "the working folder is not a folder", found=str(where), cure="Create it, or give another --cwd."
+        )
     chosen = dict(env or {})
     for key, value in chosen.items():
         if not key or "=" in key:

@@ -77,7 +77,7 @@ def read_processes(folder: Path) -> Processes | None:
     given = {key: stored.content.get(key) for key in ("supervisor", "command")}
     found = {key: from_dict(value) for key, value in given.items()}
     wrong = [key for key, value in given.items() if value is not None and found[key] is None]
-    problem = f"{files.PROCESS}: {wrong[0]} is no process" if wrong else ""
+    problem = f"{files.PROCESS}: {wrong[0]} is not a process" if wrong else ""
     command = found["command"]
     # the command leads its group, so its number is the group's; a file that says otherwise is not believed
     return Processes(found["supervisor"], command, command.pid if command else 0, problem)

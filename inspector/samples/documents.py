@@ -111,7 +111,7 @@ class TextPieces(FileDocuments):
                     yield block
             except UnicodeDecodeError as e:
                 raise BrokenFile(
-                    f"is no text in UTF-8: {e.reason}",
+                    f"is not text in UTF-8: {e.reason}",
                     file=self.path,
                     expected="text, JSON lines, parquet or token ids",
                 ) from e
@@ -198,7 +198,7 @@ class Parquet(FileDocuments):
             for batch in file.iter_batches(batch_size=64, columns=[self._field]):
                 for text in batch.column(0).to_pylist():
                     if text is not None and not isinstance(text, str):
-                        raise BrokenFile(f"row {row} of {self._field!r} is no text", file=self.path, found=brief(text))
+                        raise BrokenFile(f"row {row} of {self._field!r} is not text", file=self.path, found=brief(text))
                     yield text or ""
                     row += 1
 
@@ -243,7 +243,7 @@ class TokenIds(FileDocuments):
                 expected='{"vocab": 50280, "samples": [[1, 2], ...]} or a list of lists of ids',
             )  # fmt: skip
         if vocab is not None and (type(vocab) is not int or vocab < 1):
-            raise BrokenFile("is no size", file=path, key="vocab", expected="an integer from 1", found=brief(vocab))
+            raise BrokenFile("is not a size", file=path, key="vocab", expected="an integer from 1", found=brief(vocab))
         self.vocab: int | None = vocab
         self._samples: list[list[Any]] = samples
 
@@ -268,7 +268,8 @@ class NamedDataSet(Documents):
             import datasets
         except ImportError as e:
             raise CannotOpen(
-                "is no file here, and data sets by name need the package `datasets`, which is not installed", file=name,
+                "is not a file here, and data sets by name need the package `datasets`, which is not installed",
+                file=name,
                 cure="Give a file of text, JSON lines, parquet or token ids, or install qinspect[calibrate].",
             ) from e  # fmt: skip
         with self._clearly():
@@ -328,7 +329,7 @@ def open_documents(source: str | Path, tokenizer: Tokenizer | None, seq_len: int
         name = _NAME.fullmatch(source) if isinstance(source, str) else None
         if name is None or path.exists() or path.suffix.lower() in _FILES:
             raise CannotOpen(
-                "is no file", file=path,
+                "is not a file", file=path,
                 cure="Give a file of text, JSON lines, parquet or token ids, or the name of a data set.",
             )  # fmt: skip
         return NamedDataSet(name["name"], name["config"], name["split"], field)

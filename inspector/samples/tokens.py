@@ -60,7 +60,7 @@ class FileTokenizer:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
         except Exception as e:  # the library raises bare Exceptions
-            raise BrokenFile(f"is no tokenizer: {e}", file=path, cure="Download or copy it again.") from e
+            raise BrokenFile(f"is not a tokenizer: {e}", file=path, cure="Download or copy it again.") from e
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 

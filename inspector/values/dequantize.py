@@ -47,7 +47,7 @@ def write_dequantized(
     """
     weights = select(fmt, pattern)
     if out.suffix != ".safetensors":
-        raise CannotOpen("is no safetensors name", file=out, expected="a name ending in .safetensors")
+        raise CannotOpen("is not a safetensors name", file=out, expected="a name ending in .safetensors")
     if any(_same_file(out, f.path) for f in fmt.checkpoint.files):
         raise CannotOpen("is the checkpoint that is read", file=out, cure="Write to another file.")
     header: dict[str, object] = {"__metadata__": {"format": "pt", "dequantized_from": fmt.description}}

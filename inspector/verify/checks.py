@@ -89,7 +89,7 @@ def monotone(s: Sweep) -> Finding:
     else:
         where = int(np.argmax(~(step >= -room).all(axis=1))) if len(step) else 0
         at = s.rows[min(where + 1, len(s.rows) - 1)].alpha
-        text += f", and at alpha {at!r} it falls or is no number: a quantile cannot do that"
+        text += f", and at alpha {at!r} it falls or is not a number: a quantile cannot do that"
     return _check(
         f"monotone-{s.name}", passed, text,
         {"scale_at_lowest": _finite(low), "scale_at_highest": _finite(high), "alphas": len(s.rows)},
@@ -146,7 +146,9 @@ def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rul
         f"{100 * weights[top]:.2g} %. {some(over, 'value')} beyond w_max: "
     )
     below = w_max < largest  # not where all maxima are equal, or as good as
-    text += "alpha = 1 is no maximum here, it clips" if below else "the maxima are equal, so their mean is one of them"
+    text += (
+        "alpha = 1 is not a maximum here, it clips" if below else "the maxima are equal, so their mean is one of them"
+    )
     return _check("alpha-1-ema", (over > 0) == below, text, numbers)
 
 

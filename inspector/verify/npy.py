@@ -47,7 +47,7 @@ def open_npy(path: Path) -> Tensor:
     element = RAW16 if dtype.kind == "V" and dtype.itemsize == 2 else DTYPES.get(dtype.name)
     if element is None:
         raise CannotRead(
-            "has elements that are no numbers", file=path, found=f"elements {brief(str(dtype))}", expected="floats"
+            "has elements that are not numbers", file=path, found=f"elements {brief(str(dtype))}", expected="floats"
         )
     n = 1
     for d in shape:

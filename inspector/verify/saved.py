@@ -76,7 +76,7 @@ def _chosen(checkpoint: Checkpoint, key: str | None) -> list[Tensor]:
         entries = list(checkpoint.tensors()) if key is None else [checkpoint[key]]
     for e in entries:
         if not isinstance(e, Tensor):
-            raise UnknownKey("is no tensor", file=checkpoint.path, key=key, expected="a tensor", found=e.kind)
+            raise UnknownKey("is not a tensor", file=checkpoint.path, key=key, expected="a tensor", found=e.kind)
     return [e for e in entries if isinstance(e, Tensor)]
 
 
@@ -167,7 +167,7 @@ def _as_floats(path: str, tensor: Tensor, raw: str | None) -> Tensor:
     else:
         cure = "An activation is saved before it is quantized; `qinspect show` describes codes."
     raise CannotRead(
-        "the values are no activations", file=path, key=key, expected=f"{', '.join(FLOATS[:-1])} or {FLOATS[-1]}",
+        "the values are not activations", file=path, key=key, expected=f"{', '.join(FLOATS[:-1])} or {FLOATS[-1]}",
         found=d.name, cure=cure,
     )  # fmt: skip
 

@@ -239,7 +239,7 @@ def test_of_several_filters_the_user_names_one(accuracy: Command, tmp_path: Path
     ("line", "said"),
     [
         ("{", "line 2: is not valid JSON"), ("[1]", "line 2: is not a JSON object"),
-        ('{"doc_id": 0, "acc": 1}', "an item is there twice"), ('{"acc": 1}', "an item has no number"),
+        ('{"doc_id": 0, "acc": 1}', "an item occurs twice"), ('{"acc": 1}', "an item has no number"),
         ('{"doc_id": 1, "acc": 0.5}', "neither right nor wrong"), ("[" * 10_000, "line 2: is not valid JSON"),
     ],
 )  # fmt: skip
@@ -288,9 +288,9 @@ def test_one_object_a_run_without_items(accuracy: Command) -> None:
     [
         ((), "two accuracies are compared"), (("--a", "50"), "two accuracies are compared"),
         (("--a", "50", "--b", "51"), "without the number of items"), (("nowhere.log", "nowhere.log"), "no such file"),
-        (("--a", "120", "--b", "51", "--n", "10"), "--a is no accuracy"),
-        (("--a", "x", "--b", "51", "--n", "10"), "--a is no number"),
-        (("--a", "nan", "--b", "51", "--n", "10"), "--a is no number"),
+        (("--a", "120", "--b", "51", "--n", "10"), "--a is not an accuracy"),
+        (("--a", "x", "--b", "51", "--n", "10"), "--a is not a number"),
+        (("--a", "nan", "--b", "51", "--n", "10"), "--a is not a number"),
         (("--a", "50", "--b", "51", "--n", "0"), "--n must be at least 1"),
         (("--a", "50", "--b", "51", "--n", "10", "--margin", "0"), "--margin is in percent"),
     ],

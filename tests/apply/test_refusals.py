@@ -37,7 +37,7 @@ MIXER = "backbone.layers.0.mixer."
         ((), "neither an alpha nor a rule without one is given. Give --alpha A."),
         (("--alpha", "1.5"), "--alpha is a share; expected a number from 0 to 1; found 1.5"),
         (("--alpha", "nan"), "--alpha is a share"),
-        (("--points", "*=x"), "--points *=x is no number; expected GLOB=ALPHA with an alpha from 0 to 1; found x"),
+        (("--points", "*=x"), "--points *=x is not a number; expected GLOB=ALPHA with an alpha from 0 to 1; found x"),
         (("--points", "*=2"), "the alpha of --points *=2 is a share; expected a number from 0 to 1; found 2.0"),
         (("--points", "*"), "no alpha is given for the points *"),
         (("--rule", "mse", "--alpha", "0.9"), "the rule mse has no alpha"),
@@ -69,7 +69,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(apply: Apply, own: Own, tmp_
     assert "a dry run, nothing is written" in " ".join(apply(*words, "--dry-run")[0].split())
     done = apply.json(*words)
     assert found["replaced"] == done["replaced"]
-    assert "is there already" in apply(*words, "--dry-run", code=2)[1]
+    assert "already exists" in apply(*words, "--dry-run", code=2)[1]
 
 
 def test_min_max_has_no_alpha(apply: Apply, own: Own, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_number_that_cannot_be_replaced_where_it_stands(
     said = apply.refused(tmp_path / "new", "--scales-from", quamba(B), "--to", odd)
     assert {
         "tied": f"key {key}: stands at the same place as a scale",
-        "integer": f"key {key}: is no float of eight bytes; found 1",
+        "integer": f"key {key}: is not a float of eight bytes; found 1",
         "text": "numbers outside of tensors can be replaced in torch's zip files only",
     }[how] in said
 
@@ -273,9 +273,9 @@ def test_places_that_cannot_be_written(apply: Apply, own: Own, tmp_path: Path) -
     words = (own.run, "--alpha", "0.9", "--to", own.of(0.98))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    assert "is there already" in apply.refused(tmp_path / "full", *words)
-    assert "is there already" in apply.refused(own.of(0.98), *words)  # the checkpoint itself
-    assert "lies in no folder" in apply.refused(tmp_path / "no" / "new", *words)
+    assert "already exists" in apply.refused(tmp_path / "full", *words)
+    assert "already exists" in apply.refused(own.of(0.98), *words)  # the checkpoint itself
+    assert "is not in a folder" in apply.refused(tmp_path / "no" / "new", *words)
     assert (tmp_path / "full" / "file").exists()
 
 

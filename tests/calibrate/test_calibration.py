@@ -259,7 +259,7 @@ def test_a_checkpoint_with_other_numbers_is_not_taken_over(tmp_path: Path) -> No
     config = json.loads(path.read_text())
     config["provenance"]["effective"]["model_sha256"] = "another"
     path.write_text(json.dumps(config))
-    with pytest.raises(CannotOpen, match="is there already, with other numbers"):
+    with pytest.raises(CannotOpen, match="already exists, with other numbers"):
         calibrate(settings, tmp_path / "state")
 
 

@@ -154,15 +154,15 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     folder = written(tmp_path / "out")
     before = all_bytes(folder)
     for place in (folder, folder / "config.json"):
-        with pytest.raises(CannotOpen, match=r"is there already.*found a f.*Name another one"):
+        with pytest.raises(CannotOpen, match=r"already exists.*found a f.*Name another one"):
             check_target(place)
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(CannotOpen, match="found a link"):
         written(tmp_path / "link")
-    with pytest.raises(CannotOpen, match="is there already"):
+    with pytest.raises(CannotOpen, match="already exists"):
         written(folder, 4)
     assert all_bytes(folder) == before
-    with pytest.raises(CannotOpen, match="lies in no folder"):
+    with pytest.raises(CannotOpen, match="is not in a folder"):
         check_target(tmp_path / "none" / "out")
 
 
@@ -188,7 +188,7 @@ def test_a_failure_midway_leaves_nothing(tmp_path: Path, error: Any) -> None:
 
 def test_what_cannot_be_quantized_is_named(tmp_path: Path) -> None:
     for change, words in (
-        ({"lm_head.weight": np.zeros(3, np.float32)}, "key lm_head.weight: is no matrix"),
+        ({"lm_head.weight": np.zeros(3, np.float32)}, "key lm_head.weight: is not a matrix"),
         ({"lm_head.weight": np.full((2, 2), np.nan)}, "key lm_head.weight: cannot be quantized: not all"),
         ({"x": np.zeros(2, np.complex128)}, "key x: safetensors has no such dtype"),
         ({"lm_head.weight_scale": np.ones(2)}, "key lm_head.weight_scale: two tensors would have this name"),

@@ -74,7 +74,7 @@ def test_what_cannot_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:
     run = begin(sys.executable, "-c", "pass")
     ended(run)
     assert main(["calibrate", "--resume", run.id]) == 2
-    assert "is no calibration" in capsys.readouterr().err
+    assert "is not a calibration" in capsys.readouterr().err
     assert main(["calibrate", "--samples", "3", "--resume", run.id]) == 2
     assert "--resume takes model and settings from the run" in capsys.readouterr().err
 
@@ -89,7 +89,7 @@ def test_what_an_earlier_run_holds_is_not_run(tmp_path: Path, capsys: pytest.Cap
         ended(run)
         (tmp_path / "evil").unlink()
         assert main(["calibrate", "--resume", run.id]) == 2
-        assert "is no calibration" in capsys.readouterr().err
+        assert "is not a calibration" in capsys.readouterr().err
     assert not (tmp_path / "evil").exists()
 
 

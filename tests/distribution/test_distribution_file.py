@@ -87,7 +87,7 @@ def test_unknown_points_and_other_files(written: Path, tmp_path: Path) -> None:
         DistributionFile(tmp_path / "none")
     other = tmp_path / "other.safetensors"
     save_file({"a": np.zeros(3)}, other)
-    with pytest.raises(CannotOpen, match="is no file of distributions"):
+    with pytest.raises(CannotOpen, match="is not a file of distributions"):
         DistributionFile(other)
     save_file({}, other, {"format": "qinspect-distributions", "version": "2"})
     with pytest.raises(CannotOpen, match="another version"):

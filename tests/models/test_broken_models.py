@@ -88,7 +88,7 @@ MAMBA_CONFIGS: dict[str, tuple[Break, str]] = {
     "cut short": (cut_short, r"config\.json: is not valid JSON"),
     "empty": (write(""), r"config\.json: is empty"),
     "no object": (write("[1]"), r"config\.json: is not a JSON object"),
-    "of nothing": (write("{}"), r"config\.json, key d_model: is no config of a Mamba model"),
+    "of nothing": (write("{}"), r"config\.json, key d_model: is not a config of a Mamba model"),
     "key twice": (twice, r"config\.json: is not valid JSON.*layer_norm_epsilon.*twice"),
     "layers": (set_key("n_layer", 3), r"config\.json, key n_layer: contradicts the tensors; expected 2.*found 3"),
     "fewer layers": (set_key("n_layer", 1), r"key n_layer: contradicts the tensors; expected 2.*found 1"),
@@ -265,7 +265,7 @@ def test_entries_that_are_no_tensors(tmp_path: Path) -> None:
     path = built(tmp_path / "m", "mamba2")
     torch.save({**load_file(path / WEIGHTS), "epoch": 3.5}, path / "pytorch_model.bin")
     (path / WEIGHTS).unlink()
-    assert re.search(r"pytorch_model\.bin, key epoch: has an entry that is no tensor", refused(path, tmp_path))
+    assert re.search(r"pytorch_model\.bin, key epoch: has an entry that is not a tensor", refused(path, tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["mamba2", "llama"])

@@ -157,7 +157,7 @@ def test_ctrl_c_ends_the_following_and_not_the_run(tmp_path: Path) -> None:
         assert follower.wait() == 130
         said = follower.stderr.read().decode()
     run = find("job")
-    assert f"stopped following; run {run.id} goes on" in said
+    assert f"stopped following; run {run.id} is still running" in said
     assert run.state().state is State.RUNNING
     assert run.cancel().state is State.CANCELLED
 

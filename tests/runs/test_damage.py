@@ -100,7 +100,7 @@ def test_a_number_that_is_no_process(pid: object, good: Run) -> None:
     (bad / files.PROCESS).write_text(json.dumps({"command": {"pid": pid, "create_time": 1}}))
     row = everything(bad, good)
     assert "damaged" in row
-    assert "process.json: command is no process" in row
+    assert "process.json: command is not a process" in row
     assert main(["runs", "cancel", bad.name, "--grace", "0"]) == 2
 
 

@@ -184,7 +184,7 @@ def test_two_runs_on_one_gpu(mine: str | None, theirs: str | None, driver: bool,
     if expected is None:
         assert said == []
     else:
-        assert said == [f"run other goes on and may use {expected} too (CUDA_VISIBLE_DEVICES)"]
+        assert said == [f"run other is still running and may use {expected} too (CUDA_VISIBLE_DEVICES)"]
 
 
 def test_a_busy_gpu_is_named_with_who_uses_it() -> None:
@@ -206,6 +206,6 @@ def test_a_live_run_is_found_by_the_check(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     run = shell("exec sleep 600", name="other")
     (line,) = check_before_start(mine)
-    assert line.startswith(f"run {run.id} (other) goes on and may use GPU 0 too")
+    assert line.startswith(f"run {run.id} (other) is still running and may use GPU 0 too")
     run.cancel()
     assert check_before_start(mine) == []

@@ -185,7 +185,7 @@ def test_text_may_be_compressed_and_have_any_name(tmp_path: Path) -> None:
 
 def test_text_that_is_none_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes(b"abc\xff\xfe")
-    with pytest.raises(BrokenFile, match="is no text in UTF-8"):
+    with pytest.raises(BrokenFile, match="is not text in UTF-8"):
         load(tmp_path / "x.txt")
 
 
@@ -238,8 +238,8 @@ def ids_file(folder: Path, content: Any) -> Path:
         ([[], []], "found 2 documents, all empty"),
         ([1, 2], "holds no token ids"),
         ({"ids": [[1]]}, "holds no token ids"),
-        ({"vocab": "many", "samples": [[1]]}, "key vocab: is no size"),
-        ({"vocab": 0, "samples": [[1]]}, "key vocab: is no size"),
+        ({"vocab": "many", "samples": [[1]]}, "key vocab: is not a size"),
+        ({"vocab": 0, "samples": [[1]]}, "key vocab: is not a size"),
         ("[[1", "is not valid JSON"),
         ("[" * 100_000, "is not valid JSON"),
     ],
@@ -294,7 +294,7 @@ def test_another_field_is_asked_for_by_name(tmp_path: Path) -> None:
     assert samples.describe()["source"]["field"] == "content"
     with pytest.raises(BrokenFile, match="has no such column; expected content; found n, text"):
         load(in_parquet(tmp_path, TEXTS), field="content")
-    with pytest.raises(BrokenFile, match="row 0 of 'n' is no text"):
+    with pytest.raises(BrokenFile, match="row 0 of 'n' is not text"):
         load(in_parquet(tmp_path, TEXTS), field="n")
 
 
@@ -344,13 +344,13 @@ def test_a_package_that_is_not_installed_is_named(name: str, tmp_path: Path, mon
 
 @pytest.mark.parametrize("source", ["none/x.jsonl", "none.txt", "no/such/place", "a b", "", "x\0y", "val.jsonl.zst"])
 def test_what_is_neither_a_file_nor_a_name_is_refused(source: str) -> None:
-    with pytest.raises(CannotOpen, match="is no file"):
+    with pytest.raises(CannotOpen, match="is not a file"):
         load(source)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "none"):
-        with pytest.raises(CannotOpen, match="is no file"):
+        with pytest.raises(CannotOpen, match="is not a file"):
             load(source)
 
 

@@ -546,7 +546,7 @@ async def check_pane_runs(d: Driver, key: str) -> None:
     """Where there are runs is tested with the runs."""
     await d.press(key)
     assert d.screen.active == "tree"
-    assert "no run goes on" in d.screen.hints.status
+    assert "no run is active" in d.screen.hints.status
 
 
 @check

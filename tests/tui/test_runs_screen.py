@@ -286,7 +286,7 @@ async def check_cancel_run(d: Driver, key: str) -> None:
     await d.until(lambda: "cancelled" in d.rows()[1], "its state")
     assert ended(run).state == "cancelled"
     await d.press(key)
-    assert "only a run that goes on" in d.runs.hints.status
+    assert "only a run that is still running" in d.runs.hints.status
 
 
 @check
@@ -527,13 +527,13 @@ async def check_open_output(d: Driver, key: str) -> None:
 @check
 async def check_distribution(d: Driver, key: str) -> None:
     await d.press(key)
-    assert "is no calibration of ours" in d.runs.hints.status
+    assert "is not a calibration of ours" in d.runs.hints.status
 
 
 @check
 async def check_explore(d: Driver, key: str) -> None:
     await d.press(key)
-    assert "is no calibration of ours" in d.runs.hints.status
+    assert "is not a calibration of ours" in d.runs.hints.status
 
 
 @check
@@ -545,7 +545,7 @@ async def check_compare_outputs(d: Driver, key: str) -> None:
 @check
 async def check_apply_alpha(d: Driver, key: str) -> None:
     await d.press(key)
-    assert "is no calibration of ours" in d.runs.hints.status
+    assert "is not a calibration of ours" in d.runs.hints.status
 
 
 @check
@@ -634,7 +634,7 @@ async def test_runs_that_ended_before_are_not_in_the_pane() -> None:
         await d.settle()
         assert "4 runs" not in d.painted
         await d.press("4")
-        assert "no run goes on" in d.screen.hints.status
+        assert "no run is active" in d.screen.hints.status
 
 
 async def test_the_list_stays_on_its_run_when_others_come_and_go(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_leaving_says_what_goes_on_and_kills_nothing(start: Start, tmp_path: Pat
     assert t.leave() == 0
     t.assert_restored()
     after = plain(t.out[t.out.rindex(LEAVE_SCREEN) :])
-    assert "qinspect: 1 run goes on. `qinspect runs` lists them, `qinspect` shows them." in after
+    assert "qinspect: 1 run is still running. `qinspect runs` lists them, `qinspect` shows them." in after
     (run,) = list_runs()
     assert run.state().state is State.RUNNING
 
@@ -193,4 +193,4 @@ def test_the_models_first_and_the_runs_with_a_key(start: Start, tmp_path: Path) 
     t.press("q", "whole model")
     t.send("q")
     assert t.leave() == 0
-    assert "1 run goes on" in t.text
+    assert "1 run is still running" in t.text

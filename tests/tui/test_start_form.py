@@ -147,7 +147,7 @@ async def test_a_calibration_of_ours_has_defaults_that_work() -> None:
 
 
 async def test_warnings_are_shown_before_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "check_before_start", lambda spec: ["run other goes on and may use GPU 0 too"])
+    monkeypatch.setattr(form, "check_before_start", lambda spec: ["run other is still running and may use GPU 0 too"])
     async with open_app() as d:
         await open_form(d)
         await d.type("true")

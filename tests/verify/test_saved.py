@@ -181,7 +181,7 @@ def test_a_key_that_leads_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UnknownKey, match="no name"):
         read(npy(np.float32)(tmp_path), "x")
     path = torch_file(lambda t: {"act": t, "n": 3})(tmp_path)
-    with pytest.raises(UnknownKey, match="key n: is no tensor; expected a tensor; found python int"):
+    with pytest.raises(UnknownKey, match="key n: is not a tensor; expected a tensor; found python int"):
         read(path, "n")
     with pytest.raises(CannotOpen, match="no such file"):
         read(tmp_path / "none.npy")

@@ -127,7 +127,7 @@ def role_of_node(session: Session, node: PairedNode) -> tuple[str, str]:
         if record is not None:
             return _role_of_record(fmt, record.role, record.kind)
         if not isinstance(entry, Tensor):
-            return "", "this entry is no tensor"
+            return "", "this entry is not a tensor"
         return fmt.role_of(entry.name), ""
     return "", "choose a tensor, or a weight's scale"
 

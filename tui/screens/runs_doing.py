@@ -61,7 +61,7 @@ class RunsDoing(RunsBase):
     def action_cancel_run(self) -> None:
         seen = self.list.seen
         if seen is None or not seen.state.state.is_live:
-            self.hints.say("only a run that goes on can be cancelled")
+            self.hints.say("only a run that is still running can be cancelled")
             return
         run = seen.run
         question = f"Cancel {shown(run.spec.name, 40)} ({run.id})? SIGTERM to its processes, SIGKILL after 10 s."
@@ -86,7 +86,7 @@ class RunsDoing(RunsBase):
         if seen is None:
             return
         if seen.state.state.is_live:
-            self.hints.say("it goes on: x cancels it first")
+            self.hints.say("it is still running: x cancels it first")
             return
         run = seen.run
 

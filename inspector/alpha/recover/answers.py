@@ -229,7 +229,7 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
     if int(np.prod(record.shape)) != 1:
         return "one scale a group: min-max, no alpha"
     if record.element.kind not in (ElementKind.INTEGER, ElementKind.UNKNOWN):
-        return "its codes are no integers, which the rules are for"
+        return "its codes are not integers, which the rules are for"
     if record.role not in calibration:
         return "no point of the run"
     if not calibration.pooled(record.role).n:

@@ -31,7 +31,7 @@ _NAMES = (
     (r"\.gguf", Kind("a damaged GGUF file, by its name", "Download or copy it again.", weak=True)),
     (r"\.msgpack", Kind("a damaged flax file, by its name", "Download or copy it again.", weak=True)),
     (r"\.(pdiparams|pdparams|pdmodel)", Kind("a file of PaddlePaddle", _ORIGINAL, weak=True)),
-    (r"\.distcp", Kind("a piece of a torch distributed checkpoint", "Give the folder that it lies in.", weak=True)),
+    (r"\.distcp", Kind("a piece of a torch distributed checkpoint", "Give the folder that it is in.", weak=True)),
     (r"\.(part|crdownload|incomplete|download|partial|tmp|aria2)",
      Kind("a download that was not finished", "Download it again.", weak=True)),
     (r"\.(part-?)?[a-z]{2}|\.(part|z)?-?\d{1,3}(of\d+)?|\.tar\.\d+",

@@ -50,7 +50,7 @@ def _tar_names(file: Source) -> list[str]:
 def zip_kind(file: Source) -> Kind | None:
     """What a zip archive is that could not be read as torch.save's; None where only the damage is to be told."""
     if _is_piece(file):
-        cure = "Give the folder that it lies in."
+        cure = "Give the folder that it is in."
         return Kind("a piece of a torch distributed checkpoint: several archives, one after another", cure)
     try:
         names = list(islice(ZipDirectory.names(file), _MAX_ZIP_MEMBERS))

@@ -109,7 +109,7 @@ def _json(text: str) -> Kind | None:
         return Kind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(text, 160))
     if content is None and not re.match(r'\s*[{\[]\s*(["{\[\]}]|$)', text):
         return None  # begins with a bracket, and that is all
-    return Kind("a JSON file, not weights", "Give the folder that it lies in.", quoted(text))
+    return Kind("a JSON file, not weights", "Give the folder that it is in.", quoted(text))
 
 
 _KINDS: tuple[Callable[[str], Kind | None], ...] = (pointer_kind, _page, _xml, _json)

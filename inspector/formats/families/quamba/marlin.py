@@ -49,7 +49,7 @@ def unpack(words: NDArray[np.int32], kernel: str) -> NDArray[np.uint8]:
     """
     tile_rows, width = words.shape
     if width % (2 * BLOCK):
-        raise ValueError(f"{width} words a row are no whole blocks of {2 * BLOCK}")
+        raise ValueError(f"{width} words a row are not whole blocks of {2 * BLOCK}")
     n_out = width // 2
     packed = np.ascontiguousarray(words).view(np.uint8).reshape(tile_rows, n_out // BLOCK, RUN // 2)
     codes = np.empty((tile_rows, n_out // BLOCK, RUN), np.uint8)
