@@ -5,8 +5,8 @@ samples.py of its per-item files; choosing.py which of A is compared with which 
 comparing.py the tests. verdict.py what they mean, and what to do next. report.py text and JSON. cli.py the command.
 """
 
-from qinspect.inspector.accuracy.comparing import Comparison, compared
+from qinspect.inspector.accuracy.comparing import AccuracyComparison, compared
 from qinspect.inspector.accuracy.score import Score
-from qinspect.inspector.accuracy.verdict import Verdict, verdict_of
+from qinspect.inspector.accuracy.verdict import AccuracyVerdict, verdict_of
 
-__all__ = ["Comparison", "Score", "Verdict", "compared", "verdict_of"]
+__all__ = ["AccuracyComparison", "AccuracyVerdict", "Score", "compared", "verdict_of"]

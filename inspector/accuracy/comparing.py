@@ -40,7 +40,7 @@ class Paired:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AccuracyComparison:
     """B less A, in shares. low, high: its 95 % interval. p: of the test that the verdict rests on, paired where there
     are items. detectable: the smallest difference seen with 80 % power. supposed_p: of the aggregates, if the same
     items had been asked and `disagreement` of the answers differed. margin, equivalence_p: of the TOST, None where no
@@ -64,7 +64,7 @@ class Comparison:
     needed: tuple[tuple[float, int], ...]
 
 
-def compared(a: Score, b: Score, margin: float | None = None, disagreement: float | None = None) -> Comparison:
+def compared(a: Score, b: Score, margin: float | None = None, disagreement: float | None = None) -> AccuracyComparison:
     """Compare them: item by item where both have items, else as two independent shares. margin: a share. disagreement:
     what to suppose where items are not known."""
     pairs = paired(a, b)
@@ -82,7 +82,7 @@ def compared(a: Score, b: Score, margin: float | None = None, disagreement: floa
         detectable = min(1.0, smallest_detectable(math.hypot(_certain_error(a), _certain_error(b))))
     equivalence = None if margin is None else equivalence_p(difference, _spread(low, high), margin)
     needed = tuple((rule, items_needed(rule, rho)) for rule in RULES_OF_THUMB)
-    return Comparison(
+    return AccuracyComparison(
         a, b, difference, error, low, high, p, z, pairs, detectable, rho, supposed, margin, equivalence, needed
     )
 

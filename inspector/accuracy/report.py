@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from qinspect.inspector.accuracy.comparing import POWER, RULES_OF_THUMB, Comparison, Paired
+from qinspect.inspector.accuracy.comparing import POWER, RULES_OF_THUMB, AccuracyComparison, Paired
 from qinspect.inspector.accuracy.score import Score
-from qinspect.inspector.accuracy.verdict import Verdict, points
+from qinspect.inspector.accuracy.verdict import AccuracyVerdict, points
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.text import count, some, visible
 
 Json = dict[str, Any]
 
 
-def text(c: Comparison, v: Verdict, width: int | None, notes: Sequence[str] = ()) -> str:
+def text(c: AccuracyComparison, v: AccuracyVerdict, width: int | None, notes: Sequence[str] = ()) -> str:
     """The report for people. width: columns of the terminal, None for a pipe. notes: of what is compared."""
     w = width or PIPE_WIDTH
     lines = [*_score_lines("A", c.a, w), *_score_lines("B", c.b, w)]
@@ -36,7 +36,7 @@ def _score_lines(label: str, s: Score, width: int) -> list[str]:
     return folded(f"{label}  ", f"{what}{f'; {named}' if named else ''}; {visible(s.source, 300)}", width)
 
 
-def _rows(c: Comparison) -> Iterator[tuple[str, str]]:
+def _rows(c: AccuracyComparison) -> Iterator[tuple[str, str]]:
     interval = f"95 % {points(c.low, signed=True)} .. {points(c.high, signed=True)}"
     yield "B - A", f"{points(c.difference, signed=True)} +- {points(c.error)}; {interval}"
     if c.paired is not None:
@@ -68,7 +68,7 @@ def _mcnemar(p: Paired) -> str:
     )
 
 
-def payload(c: Comparison, v: Verdict, notes: Sequence[str] = ()) -> Json:
+def payload(c: AccuracyComparison, v: AccuracyVerdict, notes: Sequence[str] = ()) -> Json:
     """The object of --json. Shares are 0 to 1."""
     return {
         "schema": "qinspect.accuracy/1",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qinspect.inspector.accuracy.comparing import Comparison
+from qinspect.inspector.accuracy.comparing import AccuracyComparison
 from qinspect.inspector.significance import LEVEL
 
-Kind = Literal["improved", "worse", "equivalent", "inconclusive"]
-NEXT_STEPS: dict[Kind, str] = {
+Judgement = Literal["improved", "worse", "equivalent", "inconclusive"]
+NEXT_STEPS: dict[Judgement, str] = {
     "improved": "If B was chosen as the best of several, test it once more on items that were not used to choose it.",
     "worse": "Look at the items that only A gets right, and at the setting that differs: `qinspect diff A B`.",
     "equivalent": "Choose by cost: within the margin neither is better.",
@@ -21,10 +21,10 @@ ITEMS_CURE = "Run lm_eval with --log_samples and compare the per-item files: pai
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AccuracyVerdict:
     """kind: stable. text: a sentence or two. weak: items are missing, the test is of aggregates."""
 
-    kind: Kind
+    kind: Judgement
     text: str
     weak: bool
 
@@ -34,10 +34,10 @@ class Verdict:
         return ITEMS_CURE if self.weak and self.kind == "inconclusive" else NEXT_STEPS[self.kind]
 
 
-def verdict_of(c: Comparison) -> Verdict:
+def verdict_of(c: AccuracyComparison) -> AccuracyVerdict:
     """The one verdict of a comparison."""
     weak = c.paired is None
-    kind: Kind
+    kind: Judgement
     if c.p <= LEVEL and c.difference:
         kind = "improved" if c.difference > 0 else "worse"
         text = f"B is {'better' if c.difference > 0 else 'worse'} by {points(abs(c.difference))} (p = {c.p:.2g})."
@@ -56,7 +56,7 @@ def verdict_of(c: Comparison) -> Verdict:
     if weak:
         known = c.a.items is not None and c.b.items is not None
         text += f" Weak: {'A and B have no item in common' if known else 'per-item data are missing'}."
-    return Verdict(kind, text, weak)
+    return AccuracyVerdict(kind, text, weak)
 
 
 def points(share: float, signed: bool = False) -> str:

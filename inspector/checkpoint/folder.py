@@ -34,7 +34,7 @@ _MAX_DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenFiles:
     """folder: where it lies, perhaps inside the one that was named. index: of a sharded model, else None. files: those
     to open; beside an index, those that could be opened instead. notes: how it was chosen."""
 
@@ -44,7 +44,7 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-def choose(folder: Path, depth: int = 0) -> Choice:
+def choose(folder: Path, depth: int = 0) -> ChosenFiles:
     """The model of a folder. Raises CannotOpen where there is none, or several and nothing decides; OSError."""
     here = listing(folder)
     if {"snapshots", "blobs"} <= set(here.folders) and (snapshot := newest_snapshot(folder)):
@@ -52,24 +52,24 @@ def choose(folder: Path, depth: int = 0) -> Choice:
     if usual := _by_usual_name(here):
         return usual
     if found := trainer_layout(here):
-        return Choice(folder, None, (found.file,), (found.note,))
+        return ChosenFiles(folder, None, (found.file,), (found.note,))
     _refuse_pipeline(here)
     indexes = here.indexes()
     if len(indexes) == 1:
-        return Choice(folder, folder / indexes[0], _single_files(here))
+        return ChosenFiles(folder, folder / indexes[0], _single_files(here))
     names = [n for n in here.weights() if is_readable(folder / n)]
     if len(indexes) > 1 or names:
         return _by_what_there_is(here, names, indexes)
     return _inside(here, depth)
 
 
-def _by_usual_name(here: Listing) -> Choice | None:
+def _by_usual_name(here: Listing) -> ChosenFiles | None:
     for name in USUAL_NAMES:
         index = here.path / (name + INDEX)
         if name in here.files and not (index.name in here.files and name in shards_named(index)):
-            return Choice(here.path, None, (here.path / name,))
+            return ChosenFiles(here.path, None, (here.path / name,))
         if index.name in here.files:
-            return Choice(here.path, index, _single_files(here))
+            return ChosenFiles(here.path, index, _single_files(here))
     return None
 
 
@@ -77,7 +77,7 @@ def _single_files(here: Listing) -> tuple[Path, ...]:
     return tuple(here.path / n for n in shard_sets(here.weights())[1] if is_readable(here.path / n))
 
 
-def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> Choice:
+def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> ChosenFiles:
     sets, single = shard_sets(names)
     safetensors = [n for n in names if n.endswith(".safetensors")]
     nested = _nested(here)
@@ -94,9 +94,9 @@ def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> Ch
         notes: tuple[str, ...] = ()
         if len(safetensors) > 1 and len(shard_sets(safetensors)[0]) != 1:
             notes = (f"no index says which files belong together: opened all, {some_names(safetensors, 5)}",)
-        return Choice(here.path, None, tuple(here.path / n for n in chosen), notes)
+        return ChosenFiles(here.path, None, tuple(here.path / n for n in chosen), notes)
     if not indexes and len(shard_sets(chosen)[0]) == 1 and not shard_sets(chosen)[1]:
-        return Choice(here.path, None, tuple(here.path / n for n in chosen))
+        return ChosenFiles(here.path, None, tuple(here.path / n for n in chosen))
     raise CannotOpen(
         "holds several checkpoints and no index" if not indexes else "holds several indexes",
         file=here.path,
@@ -125,11 +125,11 @@ def _refuse_pipeline(here: Listing) -> None:
         )
 
 
-def _inside(here: Listing, depth: int) -> Choice:
+def _inside(here: Listing, depth: int) -> ChosenFiles:
     nested = _nested(here) if depth < _MAX_DEPTH else []
     if len(nested) == 1:
         inner = choose(nested[0], depth + 1)
-        return Choice(
+        return ChosenFiles(
             inner.folder, inner.index, inner.files, (f"the only model inside {visible(str(here.path))}", *inner.notes)
         )
     if nested:

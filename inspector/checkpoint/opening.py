@@ -10,7 +10,7 @@ from qinspect.inspector.checkpoint.beside import looks_like_pickle, not_opened
 from qinspect.inspector.checkpoint.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.folder import USUAL_NAMES, Choice, choose
+from qinspect.inspector.checkpoint.folder import USUAL_NAMES, ChosenFiles, choose
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
 from qinspect.inspector.checkpoint.index import check_index, find_shards, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
@@ -125,7 +125,7 @@ def _open_distributed(metadata: Path) -> Checkpoint:
     return Checkpoint(metadata.parent, "torch distributed", [file, *pieces], Entries(entries), config, {}, notes)
 
 
-def _missing(choice: Choice) -> list[str]:
+def _missing(choice: ChosenFiles) -> list[str]:
     """Shards that are not there by the names of those that are. With an index, that is an error."""
     if choice.index is not None:
         return []
@@ -139,7 +139,7 @@ def _missing(choice: Choice) -> list[str]:
     return notes
 
 
-def _adapter(choice: Choice, opened: Sequence[Path]) -> list[str]:
+def _adapter(choice: ChosenFiles, opened: Sequence[Path]) -> list[str]:
     if not any(p.name.startswith("adapter_model.") for p in opened):
         return []
     try:

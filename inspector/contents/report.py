@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from qinspect.inspector.contents.tree import Node, runs
+from qinspect.inspector.contents.tree import Node, repetitions
 from qinspect.inspector.formats import Format
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import Range, count, dims, range_text, size, visible
@@ -29,7 +29,7 @@ def scales_table(fmt: Format, ranges: dict[str, Range]) -> Table:
 
 def tree_lines(node: Node, depth: int | None, expand: bool, level: int = 0) -> Iterator[str]:
     """The tree, two spaces a level; repeated layers as one line unless `expand`."""
-    for run in runs(node) if not expand else ():
+    for run in repetitions(node) if not expand else ():
         shown = run.nodes[0]
         times = f" ({len(run.nodes)} alike)" if len(run.nodes) > 1 else ""
         yield _tree_line(shown, f"{run.label}{times}", run.nodes, level)

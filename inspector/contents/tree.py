@@ -101,7 +101,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Repetition:
     """Children of one node that stand together: one child, or numbered siblings of the same structure.
 
     nodes: the children, at least one. label: `3`, or `0-23` for a sequence.
@@ -157,17 +157,17 @@ def _child(node: Node, part: str, dotted: bool) -> Node:
     return child
 
 
-def runs(node: Node) -> list[Run]:
+def repetitions(node: Node) -> list[Repetition]:
     """The children of `node`, consecutive numbered siblings of equal structure grouped."""
-    grouped: list[Run] = []
+    grouped: list[Repetition] = []
     pending: list[Node] = []
     for child in node.children.values():
         if pending and not _continues(pending[-1], child):
-            grouped.append(Run(tuple(pending)))
+            grouped.append(Repetition(tuple(pending)))
             pending = []
         pending.append(child)
     if pending:
-        grouped.append(Run(tuple(pending)))
+        grouped.append(Repetition(tuple(pending)))
     return grouped
 
 

@@ -6,7 +6,7 @@ of any size. What lines mean is data: patterns.toml and the user's config file. 
 
 from qinspect.inspector.logs.conclusions import Setting
 from qinspect.inspector.logs.escapes import PLAIN, Style, clean, plain
-from qinspect.inspector.logs.event import KINDS, Kind, Level, LogEvent
+from qinspect.inspector.logs.event import KINDS, EventKind, Level, LogEvent
 from qinspect.inspector.logs.file import Growth, LogFile, LogLine
 from qinspect.inspector.logs.parser import LogParser
 from qinspect.inspector.logs.patterns import Patterns, load_patterns
@@ -15,8 +15,8 @@ from qinspect.inspector.logs.summary import LogSummary, summarize
 __all__ = [
     "KINDS",
     "PLAIN",
+    "EventKind",
     "Growth",
-    "Kind",
     "Level",
     "LogEvent",
     "LogFile",

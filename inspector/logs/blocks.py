@@ -11,14 +11,14 @@ import math
 import re
 from typing import Any, Protocol
 
-from qinspect.inspector.logs.event import Kind
+from qinspect.inspector.logs.event import EventKind
 from qinspect.inspector.text import visible
 
 MAX_TABLE_ROWS = 10_000
 MAX_COLUMNS = 200
 MAX_JSON_CHARACTERS = 4_000_000
 MAX_LINE_CHARACTERS = 2_000
-Said = tuple[Kind, dict[str, Any]]
+Said = tuple[EventKind, dict[str, Any]]
 
 
 class Block(Protocol):

@@ -85,7 +85,7 @@ def same_value(requested: Any, effective: Any) -> bool:
 
 
 @dataclass
-class Run:
+class LoggedRun:
     """The facts of one run: phases by the name of their pattern, observers by alpha, settings, how it ended."""
 
     first_line: int = 1
@@ -144,7 +144,7 @@ class Conclusions:
 
     def __init__(self, conclude: Callable[..., list[Any]]) -> None:
         self._conclude = conclude
-        self._runs: list[Run] = [Run()]
+        self._runs: list[LoggedRun] = [LoggedRun()]
         self._results: list[tuple[dict[str, Any], dict[str, Any], int]] = []
         self._n_runs_left_out = 0
         self.last_text_line = 0
@@ -205,7 +205,7 @@ class Conclusions:
             run.n_logged += 1
             run.logged = found
 
-    def _went_on(self, run: Run) -> None:
+    def _went_on(self, run: LoggedRun) -> None:
         if run.failures:
             run.n_logged += len(run.failures.kept)
             run.logged = run.failures.cause()
@@ -218,7 +218,7 @@ class Conclusions:
                 if len(self._runs) >= MAX_RUNS:  # the first and the last are kept
                     del self._runs[MAX_RUNS // 2]
                     self._n_runs_left_out += 1
-                self._runs.append(run := Run(first_line=event.line))
+                self._runs.append(run := LoggedRun(first_line=event.line))
             run.started = True
         run.phases[fields["pattern"]] = (event.line, fields["groups"])
         run.phase = (fields["name"], event.line)
@@ -245,7 +245,7 @@ class Conclusions:
                 event.line,
             )
 
-    def _look_for_nan(self, run: Run, event: LogEvent) -> None:
+    def _look_for_nan(self, run: LoggedRun, event: LogEvent) -> None:
         name, values = event.fields["name"], event.fields["fields"]
         if len(run.n_points) < MAX_SETTINGS or name in run.n_points:
             run.n_points[name] = run.n_points.get(name, 0) + 1

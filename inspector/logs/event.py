@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Kind = Literal["phase", "progress", "point", "warning", "error", "table", "result", "setting", "note"]
-KINDS: tuple[str, ...] = get_args(Kind)
+EventKind = Literal["phase", "progress", "point", "warning", "error", "table", "result", "setting", "note"]
+KINDS: tuple[str, ...] = get_args(EventKind)
 Level = Literal["", "debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("", "debug", "info", "warning", "error")
 """From the least severe on; "" where a line names no level."""
@@ -22,7 +22,7 @@ class LogEvent:
     line with carriage returns to the part after the last of them.
     """
 
-    kind: Kind
+    kind: EventKind
     fields: dict[str, Any]
     line: int
     offset: int

@@ -13,7 +13,7 @@ from qinspect.inspector.logs.conclusions import Conclusions, Setting
 from qinspect.inspector.logs.cutting import At, Cutting
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
-from qinspect.inspector.logs.event import Kind, LogEvent
+from qinspect.inspector.logs.event import EventKind, LogEvent
 from qinspect.inspector.logs.harmless import is_mentioned, is_nothing
 from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
 from qinspect.inspector.logs.metrics import python_dict
@@ -505,7 +505,7 @@ class LogParser(Cutting):
                     fields = {"name": name, "value": value, "role": role, "pattern": pattern.name}
                     self._say("setting", fields, at)
 
-    def _say(self, kind: Kind, fields: dict[str, Any], at: tuple[int, int]) -> None:
+    def _say(self, kind: EventKind, fields: dict[str, Any], at: tuple[int, int]) -> None:
         event = LogEvent(kind, fields, *at)
         self._conclusions.observe(event)
         self._events.append(event)

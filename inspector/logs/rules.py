@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from qinspect.inspector.finding import Finding
-from qinspect.inspector.logs.conclusions import ALPHA, CALIBRATION_SETTINGS, Run, noted, same_value
+from qinspect.inspector.logs.conclusions import ALPHA, CALIBRATION_SETTINGS, LoggedRun, noted, same_value
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.text import count, some, visible
 
 
-def conclude(run: Run, *, complete: bool, last_text_line: int) -> list[Finding]:
+def conclude(run: LoggedRun, *, complete: bool, last_text_line: int) -> list[Finding]:
     """All conclusions of a run. complete: nothing more comes."""
     made = [*_model(run), *_alpha(run), *_settings(run), *run.extra, *_results(run)]
     made += [*_sentences(run), *_not_finite(run)]
     return [*made, *_end(run, last_text_line)] if complete else made
 
 
-def _model(run: Run) -> list[Finding]:
+def _model(run: LoggedRun) -> list[Finding]:
     made = []
     loaded = run.loaded
     if loaded:
@@ -53,7 +53,7 @@ def _model(run: Run) -> list[Finding]:
     return made
 
 
-def _source(run: Run) -> str:
+def _source(run: LoggedRun) -> str:
     cache = run.phases.get("quamba.calib_cache_read")
     if cache:
         return f" from the cache {cache[1].get('path', '')}"
@@ -61,7 +61,7 @@ def _source(run: Run) -> str:
     return f" of {dataset[0]}" if dataset else ""
 
 
-def _alpha(run: Run) -> list[Finding]:
+def _alpha(run: LoggedRun) -> list[Finding]:
     asked, asked_line = run.requested.get(ALPHA, (None, 0))
     made = []
     for alpha, (n, first, last) in run.alphas.items():
@@ -91,7 +91,7 @@ def _alpha(run: Run) -> list[Finding]:
     return [noted(text, "alpha-unknown", _known(asked_line))]
 
 
-def _settings(run: Run) -> list[Finding]:
+def _settings(run: LoggedRun) -> list[Finding]:
     made = []
     for name, (asked, line) in run.requested.items():
         if name in run.effective and name not in (ALPHA, "model") and run.effective[name][0] != "":
@@ -102,7 +102,7 @@ def _settings(run: Run) -> list[Finding]:
     return made
 
 
-def _results(run: Run) -> list[Finding]:
+def _results(run: LoggedRun) -> list[Finding]:
     made = []
     fp16, ppl = run.line("quamba.fp16"), run.line("quamba.ppl_start")
     if fp16:
@@ -116,7 +116,7 @@ def _results(run: Run) -> list[Finding]:
     return made
 
 
-def _sentences(run: Run) -> list[Finding]:
+def _sentences(run: LoggedRun) -> list[Finding]:
     """What tools said themselves."""
     return [
         noted(said.text(run.said), name, (said.first,) if said.first == said.last else (said.first, said.last))
@@ -125,7 +125,7 @@ def _sentences(run: Run) -> list[Finding]:
     ]
 
 
-def _not_finite(run: Run) -> list[Finding]:
+def _not_finite(run: LoggedRun) -> list[Finding]:
     made = []
     for (name, key), (n, first, line, last) in run.not_finite.items():
         where = ", ".join(f"{k} {value_text(v)}" for k, v in first.items() if k in ("layer", "module", "step", "epoch"))
@@ -135,7 +135,7 @@ def _not_finite(run: Run) -> list[Finding]:
     return made
 
 
-def _end(run: Run, last_text_line: int) -> list[Finding]:
+def _end(run: LoggedRun, last_text_line: int) -> list[Finding]:
     after = f" after '{run.phase[0]}'" if run.phase else ""
     if run.failures:
         why, lines = run.failures.told()
@@ -150,7 +150,7 @@ def _end(run: Run, last_text_line: int) -> list[Finding]:
     return made + _incomplete(run, last_text_line)
 
 
-def _incomplete(run: Run, last_text_line: int) -> list[Finding]:
+def _incomplete(run: LoggedRun, last_text_line: int) -> list[Finding]:
     if run.bar and run.bar[1] >= last_text_line:
         fields, line = run.bar
         done, total = fields["done"], fields["total"]

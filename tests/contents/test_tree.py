@@ -10,7 +10,7 @@ from quamba_files import folder_of
 
 from qinspect.inspector.checkpoint import Entry, Value, open_checkpoint
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.contents.tree import MAX_DEPTH, build_tree, runs
+from qinspect.inspector.contents.tree import MAX_DEPTH, build_tree, repetitions
 
 HERE = File(Path(__file__))
 
@@ -26,7 +26,7 @@ def test_counts_of_a_real_checkpoint_add_up() -> None:
     assert root.n_parameters == sum(t.n_elements for t in checkpoint.tensors())
     assert root.nbytes == sum(t.nbytes for t in checkpoint.tensors())
     layers = root.children["backbone"].children["layers"]
-    (run,) = runs(layers)
+    (run,) = repetitions(layers)
     assert run.label == "0-1"
     assert layers.n_entries == 2 * layers.children["0"].n_entries
 
@@ -35,7 +35,7 @@ def test_layers_of_another_structure_break_the_sequence() -> None:
     names = [f"layers.{i}.{leaf}" for i in range(12) for leaf in ("a", "b")]
     names.remove("layers.5.b")
     (layers,) = build_tree(values(names)).children.values()
-    assert [r.label for r in runs(layers)] == ["0-4", "5", "6-11"]
+    assert [r.label for r in repetitions(layers)] == ["0-4", "5", "6-11"]
     assert list(layers.children) == [str(i) for i in range(12)]
 
 
@@ -46,7 +46,7 @@ def test_every_entry_is_at_exactly_one_node(names: list[str]) -> None:
     assert sorted(n.entry.name for n in root.walk() if n.entry) == sorted(names)
     assert root.n_entries == len(names)
     for node in root.walk():
-        assert sum(len(r.nodes) for r in runs(node)) == len(node.children)
+        assert sum(len(r.nodes) for r in repetitions(node)) == len(node.children)
         own = node.entry is not None
         assert node.n_entries == own + sum(c.n_entries for c in node.children.values())
 
@@ -68,5 +68,5 @@ def test_sixty_thousand_names() -> None:
     names = [f"model.layers.{i}.experts.{j}.{leaf}" for i in range(100) for j in range(200) for leaf in "abc"]
     root = build_tree(values(names))
     assert root.n_entries == 60_000
-    (experts,) = runs(root.children["model"].children["layers"])
+    (experts,) = repetitions(root.children["model"].children["layers"])
     assert experts.label == "0-99"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qinspect.inspector import logs
-from qinspect.inspector.logs import Kind, LogEvent
+from qinspect.inspector.logs import EventKind, LogEvent
 from qinspect.inspector.runs.tail import LogTail, last_line
 from qinspect.inspector.runs.throttle import BURST, EVENTS_PER_S, PROGRESS_EVERY_S, Item, Throttle
 
@@ -36,7 +36,7 @@ class Words:
         kind, _, text = line.partition(" ")
         if kind == "boom":
             raise RuntimeError("a mistake")
-        return LogEvent(cast("Kind", kind), {"text": text}, 1, 0)
+        return LogEvent(cast("EventKind", kind), {"text": text}, 1, 0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.text import size
 from qinspect.tui.names import shown
 from qinspect.tui.rows import BY_VALUE, Values
-from qinspect.tui.screens.finding import Finding
+from qinspect.tui.screens.finding import FindingKeys
 from qinspect.tui.screens.looking import Looking
 from qinspect.tui.screens.runs_pane import WithRuns
 from qinspect.tui.screens.taking import Taking
@@ -23,7 +23,7 @@ COMPARING_CODES = "comparing codes (esc skips them)"
 PHASES = {"weights": COMPARING_CODES, "noise bands": "noise bands (esc skips them)"}
 
 
-class CompareScreen(WithRuns, Finding, Looking, Taking):
+class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
     """Everything about A and B, or about A: what the session and the lists have to say."""
 
     @on(Progressed)

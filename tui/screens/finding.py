@@ -17,7 +17,7 @@ from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.widgets.table import TableHeader
 
 
-class Finding(Filtering, CompareBase):
+class FindingKeys(Filtering, CompareBase):
     """Differences, filter, jump, sort, bookmarks."""
 
     def _step_difference(self, step: int) -> None:

@@ -10,7 +10,9 @@ from qinspect.inspector.alpha.recover.answers import TOLERANCES, Answers, RuleAn
 from qinspect.inspector.alpha.recover.spread import COVERAGE
 from qinspect.inspector.text import magnitude, some
 
-Kind = Literal["recovered", "ambiguous", "most-points", "other-order", "other-data", "min-max", "no-rule", "no-alpha"]
+RecoveryKind = Literal[
+    "recovered", "ambiguous", "most-points", "other-order", "other-data", "min-max", "no-rule", "no-alpha"
+]
 
 WIDE = 1e-4
 """An interval wider than this, at whose ends the share beyond w_max differs by more than a factor of 2, is too wide to
@@ -23,7 +25,7 @@ class Recovery:
     tolerance: relative, at which the rule fits, None where chance was needed. wide: the interval says little.
     evidence: sentences. cure: what to do next."""
 
-    kind: Kind
+    kind: RecoveryKind
     text: str
     rule: str | None = None
     interval: Interval | None = None
@@ -105,7 +107,7 @@ def _most(f: Answers, evidence: tuple[str, ...]) -> Recovery | None:
 
 def _by_chance(f: Answers, evidence: tuple[str, ...]) -> Recovery | None:
     """Another order where the data are the same, other data where they are not, or not known to be."""
-    ways: tuple[tuple[Literal["order", "data"], Kind, bool, str, str], ...] = (
+    ways: tuple[tuple[Literal["order", "data"], RecoveryKind, bool, str, str], ...] = (
         ("order", "other-order", f.same_data is not False, _OTHER_ORDER, _ORDER_CURE),
         ("data", "other-data", f.same_data is not True, _OTHER_DATA, _DATA_CURE),
     )

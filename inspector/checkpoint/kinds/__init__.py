@@ -11,36 +11,36 @@ from pathlib import Path
 
 from qinspect.inspector.checkpoint.kinds.archives import tar_kind, zip_kind
 from qinspect.inspector.checkpoint.kinds.binary import binary_kind, weak_kind
-from qinspect.inspector.checkpoint.kinds.kind import Kind
+from qinspect.inspector.checkpoint.kinds.kind import FileKind
 from qinspect.inspector.checkpoint.kinds.protobuf import protobuf_kind
 from qinspect.inspector.checkpoint.kinds.words import text_kind
 from qinspect.inspector.checkpoint.kinds.zeros import zeros_kind
 from qinspect.inspector.checkpoint.source import Source
 
-__all__ = ["Kind", "foreign_kind", "unknown_kind", "zip_kind"]
+__all__ = ["FileKind", "foreign_kind", "unknown_kind", "zip_kind"]
 
 HEAD_BYTES = 1 << 12
 _ORIGINAL = "Give the checkpoint that it was made from."
 _NAMES = (
-    (r"\.(engine|plan|trt)", Kind("a TensorRT engine", _ORIGINAL, weak=True)),
-    (r"\.data-\d{5}-of-\d{5}", Kind("the data of a TensorFlow checkpoint", "Read it with tf.train.load_checkpoint.",
+    (r"\.(engine|plan|trt)", FileKind("a TensorRT engine", _ORIGINAL, weak=True)),
+    (r"\.data-\d{5}-of-\d{5}", FileKind("the data of a TensorFlow checkpoint", "Read it with tf.train.load_checkpoint.",
                                     weak=True)),
-    (r"\.onnx[_.]data|\.onnx\.bin", Kind("the weights of an ONNX model, outside of it", _ORIGINAL, weak=True)),
-    (r"\.onnx", Kind("a damaged ONNX model, by its name", "Download or copy it again.", weak=True)),
-    (r"\.tflite", Kind("a damaged TensorFlow Lite model, by its name", "Download or copy it again.", weak=True)),
-    (r"\.gguf", Kind("a damaged GGUF file, by its name", "Download or copy it again.", weak=True)),
-    (r"\.msgpack", Kind("a damaged flax file, by its name", "Download or copy it again.", weak=True)),
-    (r"\.(pdiparams|pdparams|pdmodel)", Kind("a file of PaddlePaddle", _ORIGINAL, weak=True)),
-    (r"\.distcp", Kind("a piece of a torch distributed checkpoint", "Give the folder that it is in.", weak=True)),
+    (r"\.onnx[_.]data|\.onnx\.bin", FileKind("the weights of an ONNX model, outside of it", _ORIGINAL, weak=True)),
+    (r"\.onnx", FileKind("a damaged ONNX model, by its name", "Download or copy it again.", weak=True)),
+    (r"\.tflite", FileKind("a damaged TensorFlow Lite model, by its name", "Download or copy it again.", weak=True)),
+    (r"\.gguf", FileKind("a damaged GGUF file, by its name", "Download or copy it again.", weak=True)),
+    (r"\.msgpack", FileKind("a damaged flax file, by its name", "Download or copy it again.", weak=True)),
+    (r"\.(pdiparams|pdparams|pdmodel)", FileKind("a file of PaddlePaddle", _ORIGINAL, weak=True)),
+    (r"\.distcp", FileKind("a piece of a torch distributed checkpoint", "Give the folder that it is in.", weak=True)),
     (r"\.(part|crdownload|incomplete|download|partial|tmp|aria2)",
-     Kind("a download that was not finished", "Download it again.", weak=True)),
+     FileKind("a download that was not finished", "Download it again.", weak=True)),
     (r"\.(part-?)?[a-z]{2}|\.(part|z)?-?\d{1,3}(of\d+)?|\.tar\.\d+",
-     Kind("one part of a file that was split", "Join the parts in their order (`cat`) and unpack the whole.",
+     FileKind("one part of a file that was split", "Join the parts in their order (`cat`) and unpack the whole.",
           weak=True)),
 )  # fmt: skip
 
 
-def foreign_kind(file: Source) -> Kind | None:
+def foreign_kind(file: Source) -> FileKind | None:
     """What the content says; None where it says nothing."""
     head = file.read(0, min(file.size, HEAD_BYTES))
     return (
@@ -54,22 +54,24 @@ def foreign_kind(file: Source) -> Kind | None:
     )
 
 
-def unknown_kind(path: Path) -> Kind | None:
+def unknown_kind(path: Path) -> FileKind | None:
     """What the name, or a file of the same name beside it, says of a file whose content says nothing."""
     if path.suffix in (".bin", ".data", ".weights", ".raw"):
         if path.with_suffix(".xml").is_file():
-            return Kind(f"the weights of {path.with_suffix('.xml').name}, an OpenVINO model", _ORIGINAL, weak=True)
+            return FileKind(f"the weights of {path.with_suffix('.xml').name}, an OpenVINO model", _ORIGINAL, weak=True)
         graph = next(iter(sorted(path.parent.glob("*.onnx"))[:1]), None)
         if graph is not None:
-            return Kind(f"the weights of {graph.name}, which lie outside of it", _ORIGINAL, weak=True)
+            return FileKind(f"the weights of {graph.name}, which lie outside of it", _ORIGINAL, weak=True)
     for pattern, kind in _NAMES:
         if re.search(f"({pattern})$", path.name, re.IGNORECASE):
             return kind
     return None
 
 
-def _lost_beginning(file: Source) -> Kind | None:
+def _lost_beginning(file: Source) -> FileKind | None:
     """The directory of a zip archive stands at its end, and survives where the beginning does not."""
     if file.size < 22 or file.read(file.size - 22, 4) != b"PK\x05\x06":
         return None
-    return Kind("the end of a zip archive (as torch.save writes) without its beginning", "Download or copy it again.")
+    return FileKind(
+        "the end of a zip archive (as torch.save writes) without its beginning", "Download or copy it again."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, Kind
+from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, FileKind
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import QinspectError
@@ -17,20 +17,20 @@ _SEARCHED = 1 << 20
 _TORCH_TAR = {"sys_info", "pickle", "storages"}
 
 
-def tar_kind(file: Source) -> Kind | None:
+def tar_kind(file: Source) -> FileKind | None:
     """What a tar archive is, by the names in it; None where the file is none."""
     if file.size < _BLOCK or file.read(257, 5) != b"ustar":
         return None
     names = _tar_names(file)
     if set(names) & _TORCH_TAR == _TORCH_TAR:
         cure = "Load it where you trust it, with torch.load(..., weights_only=False), and save its tensors again."
-        return Kind("a tar archive as torch.save wrote it before version 0.1.10", cure)
+        return FileKind("a tar archive as torch.save wrote it before version 0.1.10", cure)
     plain = [n.removeprefix("./") for n in names]
     cure = "Unpack it (`tar -xf`) and give what is inside."
     if "model_config.yaml" in plain:
         weights = next((n for n in plain if n.endswith((".ckpt", "model_weights/"))), None)
-        return Kind("a NeMo archive", f"Unpack it (`tar -xf`) and give {weights or 'its weights'}.", _list(plain))
-    return Kind("a tar archive", cure, _list(plain))
+        return FileKind("a NeMo archive", f"Unpack it (`tar -xf`) and give {weights or 'its weights'}.", _list(plain))
+    return FileKind("a tar archive", cure, _list(plain))
 
 
 def _tar_names(file: Source) -> list[str]:
@@ -47,33 +47,37 @@ def _tar_names(file: Source) -> list[str]:
     return names
 
 
-def zip_kind(file: Source) -> Kind | None:
+def zip_kind(file: Source) -> FileKind | None:
     """What a zip archive is that could not be read as torch.save's; None where only the damage is to be told."""
     if _is_piece(file):
         cure = "Give the folder that it is in."
-        return Kind("a piece of a torch distributed checkpoint: several archives, one after another", cure)
+        return FileKind("a piece of a torch distributed checkpoint: several archives, one after another", cure)
     try:
         names = list(islice(ZipDirectory.names(file), _MAX_ZIP_MEMBERS))
     except QinspectError:
         return None
     base = {n.rpartition("/")[2] for n in names}
     if not names:
-        return Kind("an empty zip archive", "Download or copy it again.")
+        return FileKind("an empty zip archive", "Download or copy it again.")
     if base & {"serialized_exported_program.json", "archive_format", "serialized_state_dict.json"}:
         cure = "Load it with torch.export.load and torch.save its state_dict."
-        return Kind("a program that torch.export saved (.pt2)", cure)
+        return FileKind("a program that torch.export saved (.pt2)", cure)
     if "constants.pkl" in base and "data.pkl" in base:
-        return Kind("a TorchScript program, not a checkpoint", "Load it with torch.jit.load and save its state_dict.")
+        return FileKind(
+            "a TorchScript program, not a checkpoint", "Load it with torch.jit.load and save its state_dict."
+        )
     if "data.pkl" in base:
         return None
     if all(n.endswith(".npy") for n in names):
         cure = f"Load it with numpy.load (or mlx.core.load); {SAVE_ARRAYS}"
-        return Kind("an archive of numpy arrays (.npz), as numpy and MLX write them", cure, some(len(names), "array"))
+        return FileKind(
+            "an archive of numpy arrays (.npz), as numpy and MLX write them", cure, some(len(names), "array")
+        )
     if "model.weights.h5" in base:
-        return Kind("a Keras model (.keras)", f"Load it with keras.models.load_model; {SAVE_ARRAYS}")
+        return FileKind("a Keras model (.keras)", f"Load it with keras.models.load_model; {SAVE_ARRAYS}")
     if "Manifest.json" in base and any("com.apple.CoreML" in n for n in names):
-        return Kind("a zipped Core ML package", "Give the checkpoint that it was made from.")
-    return Kind(
+        return FileKind("a zipped Core ML package", "Give the checkpoint that it was made from.")
+    return FileKind(
         "a zip archive, but not one that torch.save wrote", "Unpack it (`unzip`) and give what is inside.", _list(names)
     )
 

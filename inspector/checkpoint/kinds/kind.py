@@ -9,7 +9,7 @@ from qinspect.inspector.errors import CannotOpen
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """what: a noun phrase, `a GGUF file`. cure: how to get something that opens, one or two sentences. found: what of
     the file says so, where that helps. weak: on little evidence, a name or a few bytes that others may have too."""
 

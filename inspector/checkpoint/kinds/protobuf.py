@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, Kind
+from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS, FileKind
 from qinspect.inspector.checkpoint.source import Source
 
 _VARINT, _LENGTH = 0, 2
@@ -13,7 +13,7 @@ _ONNX_NUMBERS, _ONNX_PARTS = {1, 5}, {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}
 """ModelProto: ir_version and model_version; names, the graph (7), opset_import (8), metadata, functions."""
 
 
-def protobuf_kind(file: Source) -> Kind | None:
+def protobuf_kind(file: Source) -> FileKind | None:
     """An ONNX, TensorFlow or Core ML model, or None."""
     fields = list(_fields(file))
     kinds = {number: wire for number, wire, _, _ in fields}
@@ -22,12 +22,12 @@ def protobuf_kind(file: Source) -> Kind | None:
     version = fields[0][3]
     if _is_onnx(file, fields, kinds):
         cure = f"`onnx.numpy_helper.to_array` gives each of its initializers; {SAVE_ARRAYS}"
-        return Kind("an ONNX model", cure, f"IR version {version}")
+        return FileKind("an ONNX model", cure, f"IR version {version}")
     if kinds == {1: _VARINT, 2: _LENGTH} and file.path.suffix == ".pb":
         cure = f"Read the checkpoint in its folder variables/ with tf.train.load_checkpoint; {SAVE_ARRAYS}"
-        return Kind("a TensorFlow SavedModel", cure, weak=True)
+        return FileKind("a TensorFlow SavedModel", cure, weak=True)
     if file.path.suffix == ".mlmodel" and kinds.get(2) == _LENGTH:
-        return Kind("a Core ML model", "Give the checkpoint that it was made from.", weak=True)
+        return FileKind("a Core ML model", "Give the checkpoint that it was made from.", weak=True)
     return None
 
 

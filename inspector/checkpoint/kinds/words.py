@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
-from qinspect.inspector.checkpoint.kinds.kind import DOWNLOAD_AGAIN, GIVE_MODEL, Kind
+from qinspect.inspector.checkpoint.kinds.kind import DOWNLOAD_AGAIN, GIVE_MODEL, FileKind
 from qinspect.inspector.text import size, visible
 
 _SHOWN = 80
@@ -44,7 +44,7 @@ def first_words(head: bytes) -> str:
     return quoted(text) if text else f"bytes {head[:8].hex(' ')}" if head else "nothing"
 
 
-def text_kind(head: bytes, path: PurePath) -> Kind | None:
+def text_kind(head: bytes, path: PurePath) -> FileKind | None:
     """What a text is; None where the bytes are none."""
     text = as_text(head)
     if text is None:
@@ -52,45 +52,47 @@ def text_kind(head: bytes, path: PurePath) -> Kind | None:
     for recognise in _KINDS:
         if kind := recognise(text):
             return kind
-    return _source(text, path) or Kind("text, not weights", DOWNLOAD_AGAIN, quoted(text))
+    return _source(text, path) or FileKind("text, not weights", DOWNLOAD_AGAIN, quoted(text))
 
 
-def pointer_kind(text: str) -> Kind | None:
+def pointer_kind(text: str) -> FileKind | None:
     """A few lines that stand for a file which is kept elsewhere: of Git LFS, Xet, git-annex, DVC."""
     if re.match(r"version https://(git-lfs|hawser)\b", text):
         n = re.search(r"^size (\d{1,18})\s*$", text, re.MULTILINE)
         found = f"a pointer to {size(int(n[1]))}" if n else None
         cure = "Run `git lfs pull` in its repository, or download the file itself."
-        return Kind("a Git LFS pointer, not the file itself", cure, found)
+        return FileKind("a Git LFS pointer, not the file itself", cure, found)
     if text.startswith("# xet version"):
-        return Kind("a Xet pointer, not the file itself", "Clone again with git-xet installed, or use `hf download`.")
+        return FileKind(
+            "a Xet pointer, not the file itself", "Clone again with git-xet installed, or use `hf download`."
+        )
     if re.match(r"(\.\./)*(\.git)?/annex/objects/", text):
-        return Kind("a git-annex pointer, not the file itself", "Run `git annex get` on it in its repository.")
+        return FileKind("a git-annex pointer, not the file itself", "Run `git annex get` on it in its repository.")
     if re.match(r"(md5: \w+\n)?outs:\s*\n-\s", text):
-        return Kind("a DVC pointer, not the file itself", "Run `dvc pull` in its repository.")
+        return FileKind("a DVC pointer, not the file itself", "Run `dvc pull` in its repository.")
     return None
 
 
-def _page(text: str) -> Kind | None:
+def _page(text: str) -> FileKind | None:
     if not re.match(r"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body)\b", text, re.IGNORECASE | re.DOTALL):
         return None
     title = re.search(r"<title[^>]*>(.*?)(</title|$)", text, re.IGNORECASE | re.DOTALL)
-    return Kind("an HTML page, not weights", DOWNLOAD_AGAIN, quoted(title[1] if title else text))
+    return FileKind("an HTML page, not weights", DOWNLOAD_AGAIN, quoted(title[1] if title else text))
 
 
-def _xml(text: str) -> Kind | None:
+def _xml(text: str) -> FileKind | None:
     if not re.match(r"\s*<(\?xml|Error>)", text):
         return None
     if re.search(r"<net\s", text):
         cure = "Compare the model that it was converted from."
-        return Kind("the graph of an OpenVINO model", f"Its weights are in the .bin file beside it. {cure}")
+        return FileKind("the graph of an OpenVINO model", f"Its weights are in the .bin file beside it. {cure}")
     said = [m[1] for tag in ("Code", "Message") if (m := re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL))]
     if said:
-        return Kind("an error message of a storage server, not weights", DOWNLOAD_AGAIN, quoted(": ".join(said)))
-    return Kind("an XML file, not weights", DOWNLOAD_AGAIN, quoted(text))
+        return FileKind("an error message of a storage server, not weights", DOWNLOAD_AGAIN, quoted(": ".join(said)))
+    return FileKind("an XML file, not weights", DOWNLOAD_AGAIN, quoted(text))
 
 
-def _json(text: str) -> Kind | None:
+def _json(text: str) -> FileKind | None:
     if not re.match(r"\s*[{\[]", text):
         return None
     try:
@@ -100,24 +102,26 @@ def _json(text: str) -> Kind | None:
     if isinstance(content, dict):
         for key in _MESSAGES:
             if isinstance(said := content.get(key), str):
-                return Kind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(said, 160))
+                return FileKind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(said, 160))
         if "weight_map" in content:
-            return Kind("an index of shards", "Its name must end in .index.json, and it must lie beside the shards.")
+            return FileKind(
+                "an index of shards", "Its name must end in .index.json, and it must lie beside the shards."
+            )
     elif content is None and '"weight_map"' in text:
-        return Kind("an index of shards", "Its name must end in .index.json, and it must lie beside the shards.")
+        return FileKind("an index of shards", "Its name must end in .index.json, and it must lie beside the shards.")
     elif content is None and re.match(r'\s*\{\s*"(error|message|detail)"', text):
-        return Kind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(text, 160))
+        return FileKind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(text, 160))
     if content is None and not re.match(r'\s*[{\[]\s*(["{\[\]}]|$)', text):
         return None  # begins with a bracket, and that is all
-    return Kind("a JSON file, not weights", "Give the folder that it is in.", quoted(text))
+    return FileKind("a JSON file, not weights", "Give the folder that it is in.", quoted(text))
 
 
-_KINDS: tuple[Callable[[str], Kind | None], ...] = (pointer_kind, _page, _xml, _json)
+_KINDS: tuple[Callable[[str], FileKind | None], ...] = (pointer_kind, _page, _xml, _json)
 
 
-def _source(text: str, path: PurePath) -> Kind | None:
+def _source(text: str, path: PurePath) -> FileKind | None:
     for what in _sources(text, path.suffix.lower()):
-        return Kind(what, GIVE_MODEL, quoted(text))
+        return FileKind(what, GIVE_MODEL, quoted(text))
     return None
 
 

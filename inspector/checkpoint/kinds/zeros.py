@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.checkpoint.kinds.kind import Kind
+from qinspect.inspector.checkpoint.kinds.kind import FileKind
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.text import count
 
@@ -14,15 +14,15 @@ _LEAST = 64
 _CURE = "It was reserved but not filled, or its beginning was lost: download or copy it again."
 
 
-def zeros_kind(file: Source, head: bytes) -> Kind | None:
+def zeros_kind(file: Source, head: bytes) -> FileKind | None:
     """What a file is that begins with zeros only; None where it does not."""
     if any(head[:_LEAST]):
         return None
     n = _leading_zeros(file)
     if n == file.size:
-        return Kind(f"empty but for its size: all its {count(n)} bytes are zero", _CURE)
+        return FileKind(f"empty but for its size: all its {count(n)} bytes are zero", _CURE)
     beginning = f"its first {count(n)} bytes" + (" (no more were looked at)" if n == _READ else "")
-    return Kind(f"no checkpoint: {beginning} are zero", _CURE)
+    return FileKind(f"no checkpoint: {beginning} are zero", _CURE)
 
 
 def _leading_zeros(file: Source) -> int:
