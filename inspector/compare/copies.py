@@ -74,7 +74,7 @@ def missing_copies(a: Format, b: Format) -> list[CopyProblem]:
     """Exact copies that one model stores and the other, for the same role, does not: dropped, or None. Another family
     stores other copies, or none."""
     problems: list[CopyProblem] = []
-    if a.family != b.family:
+    if a.family != b.family or not any(r.copies for f in (a, b) for r in f.scales()):
         return problems
     records = ({r.role: r for r in a.scales()}, {r.role: r for r in b.scales()})
     for role, ra in records[0].items():

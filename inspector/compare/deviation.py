@@ -15,8 +15,10 @@ from qinspect.inspector.compare.results import Deviation
 Array = NDArray[Any]
 Chunks = Iterable[tuple[Array, Array]]
 
-BLOCK_ELEMENTS = 1 << 18
+BLOCK_ELEMENTS = 1 << 16
 """Read and calculated with at once: the float64 copies stay in the cache."""
+
+_SHORTEST_TAIL = 8
 
 
 def chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[Array, Array]]:
@@ -63,19 +65,24 @@ class _Tally:
         if self.a_is_cast:
             self.a_is_cast = _is_cast(b, a)
         x, y = numbers_of(a), numbers_of(b)
-        unequal = (x != y) & ~(np.isnan(x) & np.isnan(y))
-        if a.dtype.kind in "iu" and b.dtype.kind in "iu":  # beyond 2^53, float64 makes neighbours equal
-            unequal = a != b
-        self.n_unequal += int(np.count_nonzero(unequal))
-        changed = _bits_differ(a, b) if a.dtype == b.dtype else unequal
-        n_changed = int(np.count_nonzero(changed))
-        self.n_changed += n_changed
         self._add_zeros(x, y)
-        finite = np.isfinite(x) & np.isfinite(y)
-        if not finite.all():
+        changed = _bits_differ(a, b) if a.dtype == b.dtype else None
+        if not _are_finite(x, y):
+            unequal = (x != y) & ~(np.isnan(x) & np.isnan(y))
+            finite = np.isfinite(x) & np.isfinite(y)
             self.n_bad_a += int(np.count_nonzero(~np.isfinite(x)))
             self.n_bad_b += int(np.count_nonzero(~np.isfinite(y)))
             x, y = np.where(finite, x, 0), np.where(finite, y, 0)
+        elif _are_long(a, b):  # beyond 2^53, float64 makes neighbours equal
+            unequal = a != b
+        elif changed is not None and not changed.any():
+            unequal = changed
+        else:
+            unequal = x != y
+        changed = unequal if changed is None else changed
+        self.n_unequal += int(np.count_nonzero(unequal))
+        n_changed = int(np.count_nonzero(changed))
+        self.n_changed += n_changed
         self.squares_a += _squares(x)
         if n_changed:
             self._add_distance(a, b, x, y, changed)
@@ -85,8 +92,12 @@ class _Tally:
         if self.first is None:
             i = int(changed.argmax())
             self.first = (self.n + i, a[i].item(), b[i].item())
-        magnitude = np.abs(y - x) if a.dtype.kind not in "iu" or b.dtype.kind not in "iu" else _apart(a, b)
-        self.squares += _squares(magnitude.astype(np.float64))
+        if _are_long(a, b):
+            magnitude = _apart(a, b)
+        else:
+            apart = np.subtract(y, x, out=y)
+            magnitude = np.abs(apart, out=None if apart.dtype.kind == "c" else apart)
+        self.squares += _squares(magnitude.astype(np.float64, copy=False))
         i = int(magnitude.argmax())
         if magnitude[i] > max(self.largest, 0.0):
             self.largest, self.at = float(magnitude[i]), self.n + i
@@ -94,6 +105,9 @@ class _Tally:
 
     def _add_zeros(self, x: Array, y: Array) -> None:
         nonzero = y != 0
+        if nonzero.all():
+            self.last_nonzero_b = max(self.last_nonzero_b, self.n + y.size - 1)
+            return
         zeroed = ~nonzero & (x != 0)
         self.n_zeroed += int(np.count_nonzero(zeroed))
         self.last_nonzero_b = max(self.last_nonzero_b, self._last(nonzero))
@@ -121,6 +135,21 @@ class _Tally:
             return ""
         a, b = self.names
         return _rounded_said(a, b, self.b_is_cast, self.a_is_cast)
+
+
+def is_tail(zero_from: int, n: int) -> bool:
+    """Whether zeros from there to the end of `n` elements are worth a word: some tensors end in a zero by chance."""
+    return zero_from == 0 or n - zero_from >= _SHORTEST_TAIL
+
+
+def _are_finite(x: Array, y: Array) -> bool:
+    """Whether no number is NaN or Inf. A sum that is not finite without one of them only takes the longer way."""
+    return bool(np.isfinite(x.sum() + y.sum())) or bool((np.isfinite(x) & np.isfinite(y)).all())
+
+
+def _are_long(a: Array, b: Array) -> bool:
+    """Whether these are integers beyond what float64 can tell apart."""
+    return a.dtype.kind in "iu" and b.dtype.kind in "iu" and max(a.dtype.itemsize, b.dtype.itemsize) > 4
 
 
 def _squares(x: Array) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from qinspect.inspector.compare.chance import beyond_noise
 from qinspect.inspector.compare.copies import PRODUCT_TOLERANCE
+from qinspect.inspector.compare.deviation import is_tail
 from qinspect.inspector.compare.evidence import (
     SEED_NOT_APPLIED_PERCENT,
     SEED_SIGNIFICANT_PERCENT,
@@ -286,7 +287,9 @@ def sizes_said(changed: Sequence[WeightPair], brief: bool = False) -> str:
     if d.has_size and not (brief and relative):
         unit = " codes" if worst.quantized else ""
         parts.append(f"largest |B - A| {number(d.largest)}{unit} at {visible(worst.role, 120)}{list(d.where)}")
-    parts += _zeros_said([(w, d.zero_from) for w, d in measured if d.zero_from is not None])
+    parts += _zeros_said(
+        [(w, d.zero_from) for w, d in measured if d.zero_from is not None and is_tail(d.zero_from, w.n)]
+    )
     for model, n in zip("AB", (sum(d.n_bad_a for _, d in measured), sum(d.n_bad_b for _, d in measured)), strict=True):
         if n:
             are = "is" if n == 1 else "are"

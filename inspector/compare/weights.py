@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.compare.content import module_names, pair_by_content, pair_by_module
-from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of
+from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of, is_tail
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
 from qinspect.inspector.compare.results import Deviation, Status, WeightPair
@@ -287,7 +287,7 @@ def said_of(d: Deviation, n: int) -> str:
     parts = [f"every element of {d.rounded}"] if d.rounded else []
     if d.zero_from == 0:
         parts.append("B is all zeros")
-    elif d.zero_from is not None and n - d.zero_from >= _SHORTEST_TAIL:
+    elif d.zero_from is not None and is_tail(d.zero_from, n):
         parts.append(f"B is zero from element {count(d.zero_from)} to its end, {share(n - d.zero_from, n)} of it")
     elif d.n_zeroed > n // 100:
         parts.append(f"{count(d.n_zeroed)} elements are zero in B only")
@@ -295,10 +295,6 @@ def said_of(d: Deviation, n: int) -> str:
         if n_bad:
             parts.append(f"{count(n_bad)} in {model} not finite")
     return ", ".join(parts)
-
-
-_SHORTEST_TAIL = 8
-"""Zeros at the end of B that are called a tail."""
 
 
 def _same_values(a: Item, b: Item, format_a: Format, format_b: Format) -> bool:

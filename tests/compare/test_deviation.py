@@ -229,3 +229,14 @@ def test_where_only_nan_differs_there_is_no_size(tmp_path: Path) -> None:
     found = payload.weight_pair(only(c))["deviation"]
     assert (found["relative_error"], found["largest_absolute"]) == (None, None)
     assert (found["where"], found["not_finite_b"]) == ([3, 5], 1)
+
+
+def test_a_zero_at_the_end_is_no_tail(tmp_path: Path) -> None:
+    """One code in 254 is 0: that some of many tensors end in one says nothing. A longer end of zeros does."""
+    a = torch.full((8, 16), 3, dtype=torch.int8)
+    by_chance, cut = a + 1, a + 1
+    by_chance[-1, -1] = 0
+    cut[-1] = 0
+    c = compared(tmp_path, {"v": a, "w": a.clone()}, {"v": by_chance, "w": cut})
+    said = " ".join([c.headline.text, *(r.text for r in c.reasons)])
+    assert "1 tensor of B ends in zeros that A does not have, first w" in said
