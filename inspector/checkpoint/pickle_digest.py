@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from qinspect.inspector.checkpoint.numpy_objects import ArrayRecord
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Parts, Record, SetItems
 from qinspect.inspector.checkpoint.tensor import Tensor
@@ -57,6 +55,8 @@ class Digests:
 
 
 def _sha(*parts: bytes) -> bytes:
+    import hashlib  # OpenSSL comes with it, 3 MB
+
     made = hashlib.sha256()
     for part in parts:
         made.update(len(part).to_bytes(8, "little"))
