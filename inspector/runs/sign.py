@@ -33,4 +33,4 @@ def heartbeat_age_s(folder: Path, same_boot: bool) -> float | None:
             since_boot = time_since_boot_s() - float(f.read(40))
     except (OSError, ValueError):
         return age
-    return min(age, since_boot) if since_boot >= 0 else age
+    return min(age, max(0.0, since_boot)) if since_boot > -1 else age  # what is written is rounded

@@ -187,8 +187,9 @@ def _by_processes(folder: Path, processes: Processes, age: float | None) -> RunS
         if command is not Belongs.NO:
             return RunState(State.RUNNING, reason, heartbeat_age_s=age, age_s=running_s)
         if processes.command is None and processes.problem:
-            return RunState(State.RUNNING, "its supervisor lives; which process is its command is not known",
-                            heartbeat_age_s=age)  # fmt: skip
+            return _ended_since(folder) or RunState(
+                State.RUNNING, "its supervisor lives; which process is its command is not known", heartbeat_age_s=age
+            )
         if processes.command is None:
             return RunState(State.STARTING, reason, heartbeat_age_s=age)
         return _ended_since(folder) or RunState(

@@ -102,7 +102,7 @@ def test_a_part_of_a_plain_tensor(tmp_path: Path) -> None:
 
 def test_rows_that_are_no_whole_blocks_are_refused(tmp_path: Path) -> None:
     found, _ = tensor(tmp_path, bytes(34 * 3), BLOCKS["q8_0"], (2, 48))
-    with pytest.raises(CannotRead, match="no whole blocks"):
+    with pytest.raises(CannotRead, match="not whole blocks"):
         found.read_rows(0, 1)
     with pytest.raises(CannotRead, match="cannot be decoded"):
         found.read()

@@ -165,7 +165,7 @@ MAMBA_WEIGHTS: dict[str, tuple[Break, str]] = {
     ),
     "cut weight": (set_weight(IN_PROJ, lambda w: w[:-1]), rf"{WEIGHTS}, key {IN_PROJ}: has another shape"),
     "scalar": (set_weight("backbone.norm_f.weight", lambda w: w[0]), r"key backbone\.norm_f\.weight"),
-    "NaN": (set_weight(IN_PROJ, poisoned(math.nan)), rf"{WEIGHTS}, key {IN_PROJ}.*no finite.*found nan at \[0, 7\]"),
+    "NaN": (set_weight(IN_PROJ, poisoned(math.nan)), rf"{WEIGHTS}, key {IN_PROJ}.*not a finite.*found nan at \[0, 7\]"),
     "infinity": (
         set_weight("backbone.layers.1.mixer.A_log", poisoned(math.inf)), rf"{WEIGHTS}, key .*A_log.*found inf at "
     ),

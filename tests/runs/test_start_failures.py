@@ -62,7 +62,7 @@ def test_what_no_command_can_be(tmp_path: Path) -> None:
     for words in ([], [""], ["a\0b"]):
         with pytest.raises(UsageError):
             make_spec(words)
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         make_spec(["true"], cwd=tmp_path / "none")
     for env in ({"A": "\0"}, {"": "x"}, {"A=B": "x"}):
         with pytest.raises(UsageError):

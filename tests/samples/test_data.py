@@ -442,7 +442,7 @@ def test_the_models_tokenizer_without_its_truncation(tmp_path: Path) -> None:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     assert samples.describe()["tokenizer"] == {"name": "tokenizer.json", "sha256": sha256}
     path.write_text("{}")
-    with pytest.raises(BrokenFile, match="is no tokenizer"):
+    with pytest.raises(BrokenFile, match="is not a tokenizer"):
         load_tokenizer(tmp_path)
 
 

@@ -293,7 +293,7 @@ async def check_cancel_run(d: Driver, key: str) -> None:
 async def check_remove_run(d: Driver, key: str) -> None:
     (run,) = list_runs()
     await d.press(key)
-    assert "it goes on" in d.runs.hints.status
+    assert "it is still running" in d.runs.hints.status
     Path(run.spec.cwd, "go").touch()
     await d.until(lambda: "finished" in d.rows()[1], "its end")
     await d.press(key, "n")
