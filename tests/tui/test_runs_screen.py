@@ -764,7 +764,7 @@ def test_leaving_says_what_goes_on(capsys: pytest.CaptureFixture[str], tmp_path:
     assert capsys.readouterr().err == ""
     runs = [shell(WAIT_FOR_FILE, cwd=tmp_path) for _ in range(2)]
     start.say_what_goes_on()
-    assert "2 runs go on. `qinspect runs` lists them" in capsys.readouterr().err
+    assert "2 runs are still running. `qinspect runs` lists them" in capsys.readouterr().err
     (tmp_path / "go").touch()
     until(lambda: not any(r.state().state.is_live for r in runs))
     start.say_what_goes_on()
