@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ Run = Callable[[str], Path]
 
 Plain = Callable[[str, Mapping[str, Any]], Path]
 """plain(name, tensors): a safetensors file with these tensors."""
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """The command line collects cycles rarely; in a worker that runs thousands of commands, files would stay open."""
+    yield
+    gc.set_threshold(700, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -125,8 +125,10 @@ def _first_line(fd: int) -> bytes:
     """What the supervisor says until the end of its line, or until it is gone."""
     end = time.monotonic() + START_PATIENCE_S
     data = b""
+    poll = select.poll()  # `select` takes no number over 1023, and a screen may hold as many files open
+    poll.register(fd, select.POLLIN)
     while b"\n" not in data:
-        ready, _, _ = select.select([fd], [], [], max(0.0, end - time.monotonic()))
+        ready = poll.poll(1000 * max(0.0, end - time.monotonic()))
         more = os.read(fd, 65536) if ready else b""
         if not more:
             break

@@ -93,7 +93,7 @@ def test_one_dimension_is_one_sample(tmp_path: Path) -> None:
 
 def test_bits_that_numpy_cannot_name_are_told(tmp_path: Path) -> None:
     path = npy(ml_dtypes.bfloat16)(tmp_path)
-    with pytest.raises(CannotRead, match=r"no activations.*raw 16 bits.*--dtype bfloat16"):
+    with pytest.raises(CannotRead, match=r"not activations.*raw 16 bits.*--dtype bfloat16"):
         read(path)
     assert values(read(path, raw="bfloat16")) == magnitudes(X.astype(ml_dtypes.bfloat16))
     raw = torch_file(lambda t: {"act": t.half().view(torch.int16)}, "x.safetensors")(tmp_path)
@@ -146,10 +146,10 @@ def test_a_float64_beyond_float32_is_infinite_and_said(tmp_path: Path) -> None:
 
 Refused = tuple[str, Callable[[Path], object], type[QinspectError], str]
 REFUSED: list[Refused] = [
-    ("x.npy", lambda p: np.save(p, np.arange(3)), CannotRead, "no activations; expected float16.*found int64"),
+    ("x.npy", lambda p: np.save(p, np.arange(3)), CannotRead, "not activations; expected float16.*found int64"),
     ("x.npy", lambda p: np.save(p, np.ones(2, np.complex64)), CannotRead, "found complex64"),
     ("x.npy", lambda p: np.save(p, np.array([True])), CannotRead, "found bool"),
-    ("x.npy", lambda p: np.save(p, np.array(["a"])), CannotRead, "no numbers; expected floats"),
+    ("x.npy", lambda p: np.save(p, np.array(["a"])), CannotRead, "not numbers; expected floats"),
     ("x.npy", lambda p: np.save(p, np.zeros((0, 4))), CannotRead, r"no values.*found shape \[0, 4\]"),
     ("x.npy", lambda p: np.save(p, np.zeros((4, 0))), CannotRead, "no values"),
     ("x.npy", lambda p: np.save(p, np.zeros((70_000, 1))), CannotRead, "too many samples.*found 70,000.*--one-sample"),
