@@ -66,20 +66,14 @@ class _Tally:
             self.a_is_cast = _is_cast(b, a)
         x, y = numbers_of(a), numbers_of(b)
         self._add_zeros(x, y)
-        changed = _bits_differ(a, b) if a.dtype == b.dtype else None
-        if not _are_finite(x, y):
-            unequal = (x != y) & ~(np.isnan(x) & np.isnan(y))
-            finite = np.isfinite(x) & np.isfinite(y)
-            self.n_bad_a += int(np.count_nonzero(~np.isfinite(x)))
-            self.n_bad_b += int(np.count_nonzero(~np.isfinite(y)))
-            x, y = np.where(finite, x, 0), np.where(finite, y, 0)
-        elif _are_long(a, b):  # beyond 2^53, float64 makes neighbours equal
-            unequal = a != b
-        elif changed is not None and not changed.any():
-            unequal = changed
-        else:
-            unequal = x != y
-        changed = unequal if changed is None else changed
+        unequal = a != b if _are_long(a, b) else x != y
+        if not np.isfinite(x.sum() + y.sum()):  # a sum beyond float64 only takes the longer way
+            good_a, good_b = np.isfinite(x), np.isfinite(y)
+            unequal &= ~(np.isnan(x) & np.isnan(y))
+            self.n_bad_a += int(np.count_nonzero(~good_a))
+            self.n_bad_b += int(np.count_nonzero(~good_b))
+            x, y = np.where(good_a & good_b, x, 0), np.where(good_a & good_b, y, 0)
+        changed = _bits_differ(a, b) if a.dtype == b.dtype else unequal
         self.n_unequal += int(np.count_nonzero(unequal))
         n_changed = int(np.count_nonzero(changed))
         self.n_changed += n_changed
@@ -95,8 +89,7 @@ class _Tally:
         if _are_long(a, b):
             magnitude = _apart(a, b)
         else:
-            apart = np.subtract(y, x, out=y)
-            magnitude = np.abs(apart, out=None if apart.dtype.kind == "c" else apart)
+            magnitude = np.abs(y - x)
         self.squares += _squares(magnitude.astype(np.float64, copy=False))
         i = int(magnitude.argmax())
         if magnitude[i] > max(self.largest, 0.0):
@@ -140,11 +133,6 @@ class _Tally:
 def is_tail(zero_from: int, n: int) -> bool:
     """Whether zeros from there to the end of `n` elements are worth a word: some tensors end in a zero by chance."""
     return zero_from == 0 or n - zero_from >= _SHORTEST_TAIL
-
-
-def _are_finite(x: Array, y: Array) -> bool:
-    """Whether no number is NaN or Inf. A sum that is not finite without one of them only takes the longer way."""
-    return bool(np.isfinite(x.sum() + y.sum())) or bool((np.isfinite(x) & np.isfinite(y)).all())
 
 
 def _are_long(a: Array, b: Array) -> bool:

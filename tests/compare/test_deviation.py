@@ -95,6 +95,17 @@ def test_integers_are_subtracted_exactly(a: Array, b: Array) -> None:
     assert (d.largest if d else 0.0) == float(max(exact))
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_complex_numbers_beside_real_ones_are_measured(swapped: bool) -> None:
+    z, r = np.array([3 + 4j, 1 + 0j, 2 + 0j], np.complex64), np.array([0, 1, np.nan], np.float32)
+    a, b = (r, z) if swapped else (z, r)
+    n_changed, d = deviation_of([(a, b)], (3,))
+    assert n_changed == 2
+    assert d is not None
+    assert (d.largest, d.where) == (5.0, (0,))
+    assert (d.n_bad_a, d.n_bad_b) == ((1, 0) if swapped else (0, 1))
+
+
 def test_neighbours_beyond_2_to_the_53_differ() -> None:
     n_changed, d = deviation_of([(np.array([2**60 + 1]), np.array([2**60]))], (1,))
     assert d is not None
