@@ -18,16 +18,10 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON (schemas in docs/schema).")]
 
-
 _PLACES = "file, folder, *.index.json, or org/name in the local Hugging Face cache."
 
-
 ModelA = Annotated[str, Parameter(help=f"A checkpoint: {_PLACES}")]
-
-
 ModelB = Annotated[str, Parameter(help="The checkpoint to compare with it.")]
-
-
 Codes = Annotated[
     bool | None,
     Parameter(name="--codes", negative="--no-codes", help="Compare codes and other tensors (default: if under 8 GB)."),

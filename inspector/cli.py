@@ -10,21 +10,14 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from qinspect.inspector.arguments import AsJson, Codes, ModelA, ModelB, Noise, NoiseRun
 from qinspect.inspector.errors import CannotRead, QinspectError, UsageError
-from qinspect.inspector.printing import (
-    discard_stdout,
-    narrate,
-    print_error,
-)
+from qinspect.inspector.printing import discard_stdout, narrate, print_error
 from qinspect.inspector.text import visible
-
-if TYPE_CHECKING:
-    pass
 
 
 def _version() -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from qinspect.inspector.progress import Progress
+
 T = TypeVar("T")
 
 
@@ -49,7 +51,7 @@ class ColourScale:
         return math.copysign(place, value) if self.signed else place
 
 
-Compute = Callable[[Sequence[T], Callable[[str, int, int], None]], Mapping[str, float]]
+Compute = Callable[[Sequence[T], Progress], Mapping[str, float]]
 """compute(items, progress): role to value, for what has to be asked for. progress(phase, done, total) is called all
 along, and may raise to cancel."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -10,13 +11,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from qinspect.inspector.checkpoint import Checkpoint, Entry, Tensor, open_checkpoint
+from qinspect.inspector.progress import untold
 
 if TYPE_CHECKING:  # what needs numpy is imported when it is used
     from numpy.typing import NDArray
 
-    from qinspect.inspector.compare import Comparison, Progress
+    from qinspect.inspector.compare import Comparison
     from qinspect.inspector.distribution import MagnitudeTable
     from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
+    from qinspect.inspector.progress import Progress
     from qinspect.inspector.values.inspection import Inspection
 
     Array = NDArray[Any]
@@ -157,7 +160,7 @@ class Model:
         from qinspect.inspector.values.names import values_named
         from qinspect.inspector.values.stored_values import count_values
 
-        return count_values(values_named(self.format, name), lambda _done, _total: None)
+        return count_values(values_named(self.format, name), untold)
 
     def inspect(self, name: str) -> Inspection:
         """Everything about one entry, as `qinspect show` tells it: statistics, codes by level, copies.
@@ -217,11 +220,8 @@ def compare(
     from qinspect.inspector.noise.sources import sources_of
 
     first, second = _opened(a).format, _opened(b).format
-    sources = sources_of(first, second, noise, run)
-    try:
+    with closing(sources_of(first, second, noise, run)) as sources:
         return compare_formats(first, second, codes, progress, sources=sources)
-    finally:
-        sources.close()
 
 
 def report(comparison: Comparison) -> str:

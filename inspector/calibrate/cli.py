@@ -21,8 +21,6 @@ from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run
 
-
-if TYPE_CHECKING:
     RecipeName = str
 else:
     RecipeName = Literal[tuple(RECIPES)]

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from qinspect.inspector.arguments import AsJson
+from qinspect.inspector.arguments import AsJson, Codes, ModelA, ModelB, Noise, NoiseRun, open_model
+from qinspect.inspector.contents.cli import print_contents, survey_of
 from qinspect.inspector.errors import QinspectError, UsageError
-from qinspect.inspector.printing import (
-    print_json,
-    print_text,
-    terminal_width,
-    with_meter,
-)
+from qinspect.inspector.printing import print_error, print_json, print_text, terminal_width, with_meter
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.formats import Format
-
-from qinspect.inspector.arguments import Codes, ModelA, ModelB, Noise, NoiseRun, open_model
-from qinspect.inspector.contents.cli import print_contents, survey_of
-from qinspect.inspector.printing import print_error
 
 
 def report_pair(a: str, b: str, codes: bool | None, noise: Sequence[str] | None, run: str | None, as_json: bool) -> int:
@@ -77,11 +70,8 @@ def _compare(a: Format, b: Format, codes: bool | None, noise: Sequence[str] | No
     from qinspect.inspector.compare import compare
     from qinspect.inspector.noise.sources import sources_of
 
-    sources = sources_of(a, b, noise or (), run)
-    try:
+    with closing(sources_of(a, b, noise or (), run)) as sources:
         return with_meter(lambda meter: compare(a, b, codes, meter, sources=sources))
-    finally:
-        sources.close()
 
 
 def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:

@@ -107,7 +107,8 @@ class PairedNode:
             node = node.parent
 
 
-Finding = ScalePair | WeightPair | CopyProblem
+Placed = ScalePair | WeightPair | CopyProblem
+"""What a comparison found of one entry."""
 
 
 @dataclass(slots=True)
@@ -118,11 +119,11 @@ class PairedTree:
 
     root: PairedNode
     modules: dict[str, PairedNode]
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Placed] = field(default_factory=dict)
     compared: bool = False
     elsewhere: dict[str, str] = field(default_factory=dict)
 
-    def finding(self, leaf: PairedNode) -> Finding | None:
+    def finding(self, leaf: PairedNode) -> Placed | None:
         """What was found of an entry; None where it is the same, or not known yet."""
         names = (e.name for e in (leaf.a, leaf.b) if e is not None)
         return next((self.findings[name] for name in names if name in self.findings), None)

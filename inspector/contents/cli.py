@@ -6,23 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from qinspect.inspector.arguments import AsJson
+from qinspect.inspector.arguments import AsJson, ModelA, open_model
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.printing import (
-    print_json,
-    print_large_json,
-    print_table,
-    print_text,
-    with_meter,
-)
+from qinspect.inspector.printing import print_json, print_large_json, print_table, print_text, with_meter
 from qinspect.inspector.progress import steps_of
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
     from qinspect.inspector.contents.survey import ScaleSurvey
     from qinspect.inspector.formats import Format
-
-from qinspect.inspector.arguments import ModelA, open_model
 
 _MANY_ENTRIES = 2000
 """From here on it is worth an import to write them faster."""

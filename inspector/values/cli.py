@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from qinspect.inspector.arguments import AsJson
-from qinspect.inspector.printing import (
-    print_json,
-    print_text,
-    with_meter,
-)
+from qinspect.inspector.arguments import AsJson, ModelA, open_model
+from qinspect.inspector.printing import print_json, print_text, with_meter
 from qinspect.inspector.progress import steps_of
 from qinspect.inspector.text import visible
-
-if TYPE_CHECKING:
-    pass
-
-from qinspect.inspector.arguments import ModelA, open_model
 
 
 def show(

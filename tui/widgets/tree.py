@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qinspect.inspector.compare.paired_tree import Badge, Finding, PairedNode, PairedTree
+from qinspect.inspector.compare.paired_tree import Badge, PairedNode, PairedTree, Placed
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.text import percent, share
 from qinspect.tui.glyphs import Glyphs
@@ -199,13 +199,13 @@ _WORDS = {
 """In what two entries differ that cannot be compared value by value."""
 
 
-def _is_copy(finding: Finding, leaf: PairedNode) -> bool:
+def _is_copy(finding: Placed, leaf: PairedNode) -> bool:
     """Whether an entry is a copy of the scale that something was found of."""
     keys = {r.key for r in (finding.a, finding.b) if r} if isinstance(finding, ScalePair) else set()
     return bool(keys) and not any(e.name in keys for e in (leaf.a, leaf.b) if e)
 
 
-def _found(finding: Finding, leaf: PairedNode, g: Glyphs) -> Piece:
+def _found(finding: Placed, leaf: PairedNode, g: Glyphs) -> Piece:
     """What was found of one entry."""
     if isinstance(finding, CopyProblem):
         return (f"{g.broken} copy", "broken")
