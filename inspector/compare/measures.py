@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.measure import ColourScale, Cost, Measure, by_key
+from qinspect.inspector.noise.band import BAND_PLACES
 from qinspect.inspector.text import count, magnitude, percent, share
-
-BAND_PLACES = ("", "repeat noise", "other order", "other samples", "beyond noise")
-"""Where a difference may lie among the noise bands, from nowhere to outside."""
 
 
 def _difference(p: ScalePair) -> float | None:

@@ -74,15 +74,9 @@ def _look(faults: FaultScan, tag: tuple[int, str], fmt: Format, record: ScaleRec
     """Look at a scale that is not compared number by number. One that cannot be read is left out."""
     try:
         for block in scale_blocks(fmt, record):
-            _watch(faults, tag, record, block)
+            faults.add_scale(tag, record, block)
     except QinspectError:
         pass
-
-
-def _watch(faults: FaultScan, tag: tuple[int, str], record: ScaleRecord, values: FloatArray) -> None:
-    """Zero points may be anything, and some scales are negative by convention."""
-    if record.quantity.is_step:
-        faults.add(tag, np.abs(values) if record.signed else np.asarray(values))
 
 
 def _chunks_of(a: Tensor, b: Tensor) -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -108,8 +102,8 @@ def _compare_numbers(
         difference = difference_of(_seen(_chunks_of(*large), order, faults), large[0].shape, False)
     else:
         va, vb = format_a.values(a), format_b.values(b)
-        _watch(faults, (order, "A"), a, va)
-        _watch(faults, (order, "B"), b, vb)
+        faults.add_scale((order, "A"), a, va)
+        faults.add_scale((order, "B"), b, vb)
         if va.shape != vb.shape and va.size == vb.size == 1:
             va, vb = va.reshape(()), vb.reshape(())
         if va.shape != vb.shape:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.formats import Format, ScaleRecord
-from qinspect.inspector.formats.contract import FloatArray
+from qinspect.inspector.formats import Format
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import Range
 from qinspect.inspector.values.scale_faults import FaultScan, FaultyScale, ScaleFaults
@@ -25,13 +23,6 @@ class ScaleSurvey:
     faulty: list[FaultyScale] = field(default_factory=list)
 
 
-def _looked_at(scan: FaultScan, i: int, record: ScaleRecord) -> Callable[[FloatArray], None] | None:
-    """What gets the values of a scale: zero points may be anything, and some scales are negative by convention."""
-    if not record.quantity.is_step:
-        return None
-    return (lambda values: scan.add(i, abs(values))) if record.signed else partial(scan.add, i)
-
-
 def survey_scales(fmt: Format, check: Steps | None = None) -> ScaleSurvey:
     """Read every scale. check(done, total): called for each; raise in it to cancel. One that cannot be read has the
     reason for its range."""
@@ -41,7 +32,7 @@ def survey_scales(fmt: Format, check: Steps | None = None) -> ScaleSurvey:
         if check:
             check(i, len(records))
         try:
-            survey.ranges[record.role] = scale_range(fmt, record, seen=_looked_at(scan, i, record))
+            survey.ranges[record.role] = scale_range(fmt, record, seen=partial(scan.add_scale, i, record))
         except QinspectError as e:
             survey.ranges[record.role] = str(e)
             scan.forget(i)

@@ -78,6 +78,16 @@ def cells(*names: str) -> Grid:
     return Grid(cells=names)
 
 
+_SSD_CELLS = {0: PER_TENSOR, 1: cells("SSD group"), 3: cells("head group", "channel group")}
+_FINEST_SSD_CELLS = cells("head group", "channel group", "state")
+
+
+def ssd_cells(n_dims: int) -> Grid:
+    """A scale of the SSD's inputs, by how many axes it has: one number, one of each SSD group, or one of each group of
+    channels of each group of heads (and of each state), as Quamba2 groups them."""
+    return _SSD_CELLS.get(n_dims, _FINEST_SSD_CELLS)
+
+
 def dimensions(n: int) -> Grid:
     """Something of `n` dimensions of which nothing else is known."""
     return Grid(n_dims=n)

@@ -68,14 +68,19 @@ SAMPLES = Band(-SAMPLES_BAND_PERCENT[1], SAMPLES_BAND_PERCENT[1], "data", "measu
 ONE_PASS = Band(0.0, 0.0, "repeat", "one pass")
 
 
+_PLACES: dict[Floor, str] = {"repeat": "repeat noise", "order": "other order", "data": "other samples"}
+_BEYOND = "beyond noise"
+BAND_PLACES = ("", *_PLACES.values(), _BEYOND)
+"""Where a difference may lie among the noise bands, from nowhere to outside."""
+
+
 def place_of(percent: float, bands: Iterable[Band]) -> str:
     """The least kind of chance that makes a difference as large as this, in percent of A: `repeat noise`, `other
     order`, `other samples`; `beyond noise` for none. Empty where no band is known, or there is no percentage."""
     known = {b.floor: b for b in reversed(tuple(bands))}
     if not known or math.isnan(percent):
         return ""
-    words: dict[Floor, str] = {"repeat": "repeat noise", "order": "other order", "data": "other samples"}
-    return next((word for floor, word in words.items() if floor in known and percent in known[floor]), "beyond noise")
+    return next((word for floor, word in _PLACES.items() if floor in known and percent in known[floor]), _BEYOND)
 
 
 @dataclass(frozen=True)

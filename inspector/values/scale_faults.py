@@ -17,6 +17,8 @@ from qinspect.inspector.text import count, number, share, some, visible
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qinspect.inspector.formats import ScaleRecord
+
     Array = NDArray[Any]
 
 _FLUSH_BYTES = 1 << 20
@@ -79,6 +81,12 @@ class FaultScan:
         dtype = values.dtype
         if dtype.kind not in "iub":
             self.add_bytes(tag, dtype.name, lambda: dtype, values.tobytes())
+
+    def add_scale(self, tag: Hashable, record: ScaleRecord, values: Array) -> None:
+        """The same, of values that `record` describes: zero points may be anything, and some scales are negative by
+        convention."""
+        if record.quantity.is_step:
+            self.add(tag, abs(values) if record.signed else values)
 
     def add_bytes(self, tag: Hashable, name: str, dtype: Callable[[], Any], raw: bytes) -> None:
         """The same, of the bytes of floating-point numbers. dtype: gives numpy's, asked once for each `name`."""

@@ -31,15 +31,13 @@ from qinspect.inspector.formats.contract import (
     stored_form,
 )
 from qinspect.inspector.formats.element import integer
-from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, channels, groups
+from qinspect.inspector.formats.grid import Grid, channels, groups, ssd_cells
 from qinspect.inspector.formats.own_layout import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX, groups_of
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief, natural_key
 
 _MAX_RULE = 200
 _STORED = {8: "int8", 4: "uint8"}
-_CELLS = {0: PER_TENSOR, 1: cells("SSD group"), 3: cells("head group", "channel group")}
-_FINEST = cells("head group", "channel group", "state")
 _REACH = {True: PERCENTILE, False: MINMAX, None: NOT_KNOWN}
 
 
@@ -168,7 +166,7 @@ class NativeFormat(Format):
             yield ScaleRecord(
                 role=role, key=key, kind=Kind.ACTIVATION,
                 of=f"activation at {role.rpartition('.')[2]} ({rule[:_MAX_RULE]})", element=integer(bits),
-                grid=_CELLS.get(len(tensor.shape), _FINEST), dtype=tensor.dtype.name, shape=tensor.shape,
+                grid=ssd_cells(len(tensor.shape)), dtype=tensor.dtype.name, shape=tensor.shape,
                 reach=_REACH[reached],
             )  # fmt: skip
         if absent:

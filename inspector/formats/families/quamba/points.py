@@ -13,12 +13,10 @@ from qinspect.inspector.checkpoint import Checkpoint, Value
 from qinspect.inspector.formats.contract import MINMAX, PERCENTILE, Copy, Kind, ScaleRecord, stored_form
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.families.quamba.layout import Layer, head_path, scheme_of
-from qinspect.inspector.formats.grid import PER_TENSOR, cells
+from qinspect.inspector.formats.grid import ssd_cells
 
 _OBSERVERS = {True: "EMA of per-sample |x| quantiles at percentile_alpha", False: "running max of |x|"}
 """By whether percentile_alpha reaches it."""
-_CELLS = {0: PER_TENSOR, 1: cells("SSD group"), 3: cells("head group", "channel group")}
-_FINEST = cells("head group", "channel group", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,7 @@ def _record(
         kind=Kind.ACTIVATION,
         of=f"activation at {point} ({_OBSERVERS[reached]})",
         element=integer(8),
-        grid=_CELLS.get(len(shape), _FINEST),
+        grid=ssd_cells(len(shape)),
         dtype=dtype,
         shape=shape,
         reach=PERCENTILE if reached else MINMAX,
