@@ -23,11 +23,15 @@ from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.errors import BrokenFile, CannotApply, QinspectError
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.own_layout import METADATA_KEY, QUANT_METHOD
+from qinspect.inspector.formats.own_layout import (
+    METADATA_KEY,
+    PROVENANCE,
+    QUANT_METHOD,
+    effective_of,
+    provenance_of,
+)
 from qinspect.inspector.roles import strip_root
 
-KEY = "provenance"
-"""Of config.json, and of the object in a file's metadata."""
 SIDECAR, SIDECAR_SCHEMA = "applied.json", "qinspect.applied/1"
 """What `qinspect apply` writes beside a checkpoint whose own config has no room for it."""
 
@@ -59,30 +63,15 @@ class Declared:
         return float(self.text)
 
 
-def provenance_of(fmt: Format) -> dict[str, Any]:
-    """What a checkpoint of a calibration says of its making; {} for others."""
-    return _said_by(fmt.checkpoint)
-
-
-def _said_by(checkpoint: Checkpoint) -> dict[str, Any]:
-    found = checkpoint.config.get(KEY)
-    return found if isinstance(found, dict) else {}
-
-
-def _effective(checkpoint: Checkpoint) -> dict[str, Any]:
-    found = _said_by(checkpoint).get("effective")
-    return found if isinstance(found, dict) else {}
-
-
 def model_sha256(checkpoint: Checkpoint) -> str | None:
     """Of the weights that a checkpoint was made from; None where it does not say."""
-    found = _effective(checkpoint).get("model_sha256")
+    found = effective_of(checkpoint.config).get("model_sha256")
     return found if isinstance(found, str) else None
 
 
 def effective_alphas(fmt: Format) -> dict[str, float]:
     """Of each point that an alpha reached, which, by the checkpoint's provenance."""
-    alphas = _effective(fmt.checkpoint).get("alpha")
+    alphas = effective_of(fmt.checkpoint.config).get("alpha")
     if not isinstance(alphas, dict):
         return {}
     return {str(k): float(v) for k, v in alphas.items() if _is_alpha(v)}
@@ -135,9 +124,9 @@ def declared_alpha(fmt: Format) -> Declared | None:
         alphas_now = [applied.get(r.role) for r in fmt.scales() if r.alpha_sensitive]
         one = alphas_now[0] if alphas_now and all(a == alphas_now[0] for a in alphas_now) else None
         return Declared(repr(one), SIDECAR) if _is_alpha(one) else None
-    if several_alphas(fmt) or (provenance_of(fmt).get("applied") and not effective_alphas(fmt)):
+    if several_alphas(fmt) or (provenance_of(fmt.checkpoint.config).get("applied") and not effective_alphas(fmt)):
         return None
-    requested = provenance_of(fmt).get("requested")
+    requested = provenance_of(fmt.checkpoint.config).get("requested")
     alphas = requested.get("alphas") if isinstance(requested, dict) else None
     for found in ({*effective_alphas(fmt).values()}, alphas):
         if isinstance(found, set | list) and len(found) == 1 and _is_alpha(alpha := next(iter(found))):
@@ -170,9 +159,9 @@ def updated(described: Mapping[str, Any], points: Mapping[str, Said], entry: Map
     for point in made["quantization_config"]["activations"]["points"]:
         if now := points.get(point["key"]):
             point["rule"], point["alpha_reached"] = now.rule, now.reached
-    provenance = made.setdefault(KEY, {})
+    provenance = made.setdefault(PROVENANCE, {})
     if not isinstance(provenance, dict):
-        provenance = made[KEY] = {"before": provenance}
+        provenance = made[PROVENANCE] = {"before": provenance}
     effective = provenance.get("effective")
     alphas = effective.get("alpha") if isinstance(effective, dict) else None
     if isinstance(alphas, dict):

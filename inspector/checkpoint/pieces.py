@@ -5,33 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.source import Source
+from qinspect.inspector.checkpoint.source import Source, View
 from qinspect.inspector.checkpoint.tensor import Tensor
 from qinspect.inspector.errors import CannotRead
 
 
-class _View(Source):
-    """A Source whose bytes come from others. path and identity are those of the one it is made for."""
-
-    __slots__ = ("_parent",)
-
-    def __init__(self, parent: Source, size: int) -> None:
-        self.path = parent.path
-        self.size = size
-        self.identity = parent.identity
-        self.notes = parent.notes
-        self._parent = parent
-
-    def changed(self) -> bool:
-        """Whether the file that it is made for has changed."""
-        return self._parent.changed()
-
-    def gone(self) -> bool:
-        """Whether the file that it is made for is gone."""
-        return self._parent.gone()
-
-
-class FilePart(_View):
+class FilePart(View):
     """A run of bytes of a file, numbered from its own beginning."""
 
     __slots__ = ("_base", "_file")
@@ -45,7 +24,7 @@ class FilePart(_View):
         return self._file.read(self._base + offset, n)
 
 
-class UnreadableFile(_View):
+class UnreadableFile(View):
     """Stands for bytes that are not read. why: a clause."""
 
     __slots__ = ("_why",)
@@ -107,7 +86,7 @@ class Piece:
         return self.start + one.offset
 
 
-class PiecedFile(_View):
+class PiecedFile(View):
     """The elements of pieces, one after another."""
 
     __slots__ = ("_pieces",)

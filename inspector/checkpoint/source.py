@@ -96,22 +96,19 @@ class Source(ABC):
         """Release what it holds. Reading afterwards may fail."""
 
 
-class Memory(Source):
-    """Bytes that are held. parent: what they were taken out of, whose path and notes are theirs."""
+class View(Source):
+    """Bytes that come out of others. parent: the source that they are named, noted and watched with; a path where
+    there is none."""
 
-    __slots__ = ("_data", "_parent")
+    __slots__ = ("_parent",)
 
-    def __init__(self, data: bytes, parent: Source | Path) -> None:
-        self._data = data
-        self.size = len(data)
+    def __init__(self, parent: Source | Path, size: int) -> None:
+        self.size = size
         self._parent = None if isinstance(parent, Path) else parent
         if isinstance(parent, Path):
-            self.path, self.notes, self.identity = parent, [], (parent, hash(data), len(data))
+            self.path, self.notes, self.identity = parent, [], (parent, size)
         else:
             self.path, self.notes, self.identity = parent.path, parent.notes, parent.identity
-
-    def _pread(self, offset: int, n: int) -> bytes:
-        return self._data[offset : offset + n]
 
     def changed(self) -> bool:
         """Whether what it was taken out of has changed."""
@@ -120,6 +117,21 @@ class Memory(Source):
     def gone(self) -> bool:
         """Whether what it was taken out of is gone."""
         return self._parent is not None and self._parent.gone()
+
+
+class Memory(View):
+    """Bytes that are held."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes, parent: Source | Path) -> None:
+        super().__init__(parent, len(data))
+        self._data = data
+        if isinstance(parent, Path):
+            self.identity = (parent, hash(data), len(data))
+
+    def _pread(self, offset: int, n: int) -> bytes:
+        return self._data[offset : offset + n]
 
 
 def _together(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[int]]]:

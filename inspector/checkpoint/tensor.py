@@ -71,9 +71,7 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the elements, as if stored contiguously."""
-        if self.dtype.block_bytes:
-            return self.dtype.nbytes(math.prod(self.shape))
-        return (math.prod(self.shape) * self.dtype.bits + 7) // 8
+        return self.dtype.nbytes(math.prod(self.shape))
 
     @property
     def offset(self) -> int:

@@ -73,19 +73,17 @@ def read_ahead(matched: Matched, start: int, format_a: Format, format_b: Format,
 
 def _comparable(a: ScaleRecord, b: ScaleRecord) -> bool:
     """Whether two scales are cut and made alike, so that bytes alone can say that they are equal."""
-    return a.convention == b.convention and a.dtype == b.dtype and a.shape == b.shape and _is_plain(b)
+    return a.convention == b.convention and a.dtype == b.dtype and a.shape == b.shape and _in_place(b)
 
 
-def _is_plain(record: ScaleRecord) -> bool:
-    """Whether its bytes are its numbers, of steps that must be positive, whose cells stand where they stand."""
-    if not record.as_stored or record.signed or not record.quantity.is_step:
-        return False
-    return not (record.order or record.witnesses)
+def _in_place(record: ScaleRecord) -> bool:
+    """Whether its bytes are its numbers, and cells of one index are the same in every model."""
+    return record.plain_steps and not (record.order or record.witnesses)
 
 
 def _place(checkpoint: Checkpoint, record: ScaleRecord) -> Place | None:
     """Where the scale is, if its bytes are its numbers, and not too many."""
-    if not _is_plain(record):
+    if not _in_place(record):
         return None
     place = checkpoint.entries.place(record.key)
     if place is None:
@@ -108,7 +106,7 @@ def _are_numbers(dtype: DType, shape: tuple[int, ...]) -> bool:
 
 def _nbytes(form: Form) -> int:
     dtype, shape = form
-    return math.prod(shape) * dtype.bits >> 3
+    return dtype.nbytes(math.prod(shape))
 
 
 def _read(ahead: Ahead, numbers: list[int], of_a: list[Place], of_b: list[Place], faults: FaultScan) -> None:

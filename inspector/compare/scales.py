@@ -64,9 +64,9 @@ def compare_scale(
 
 def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
     """The scale's tensor, where its bytes are its numbers."""
-    if type(fmt).values is not Format.values or not record.as_stored or record.signed:
+    if type(fmt).values is not Format.values or not record.plain_steps:
         return None
-    tensor = fmt.checkpoint.tensor(record.key) if record.quantity.is_step else None
+    tensor = fmt.checkpoint.tensor(record.key)
     return tensor if tensor and tensor.dtype.is_float and tensor.strides is None and not tensor.dtype.packed else None
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from qinspect.inspector.explain.reach import REACH, Reach
 from qinspect.inspector.formats import Format
-from qinspect.inspector.provenance import declared_alpha, provenance_of, several_alphas, several_said
+from qinspect.inspector.formats.own_layout import provenance_of
+from qinspect.inspector.provenance import declared_alpha, several_alphas, several_said
 from qinspect.inspector.text import brief, visible
 
 ALPHA = "percentile_alpha"
@@ -61,7 +62,7 @@ def _requested(a: Format, b: Format) -> Iterator[DeclaredSetting]:
 
 def _asked(fmt: Format) -> dict[str, Any]:
     """What the provenance says was asked for; the recipe and the device as they were in effect."""
-    made = provenance_of(fmt)
+    made = provenance_of(fmt.checkpoint.config)
     requested, effective = made.get("requested"), made.get("effective")
     if not isinstance(requested, dict):
         return {}

@@ -198,6 +198,11 @@ class ScaleRecord:
         return not self.sources and not self.inverted and self.slice is None
 
     @property
+    def plain_steps(self) -> bool:
+        """Whether the numbers of its entry are its own, each a step that its codes are multiplied by."""
+        return self.as_stored and not self.signed and self.quantity.is_step
+
+    @property
     def order(self) -> tuple[str, ...]:
         """Keys of what says which elements a number is of."""
         return (*self.cells, self.grid.group_index) if self.grid.group_index else self.cells

@@ -5,6 +5,9 @@ from __future__ import annotations
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
 
+NO_ACTIVATION_SCALES = "there are no activation scales (A16)"
+"""Why a setting of activations reached nothing."""
+
 
 def granularity(grid: Grid) -> str:
     """`per-tensor`, `per-channel`, `per-group`, `per segment (z, x)`, ..."""

@@ -91,17 +91,28 @@ class Cutting(ABC):
     def _take(self, data: bytes) -> None:
         if b"\r" in data:
             *parts, data = data.split(b"\r")
-            thinning, unit = self._thinning, self._unit
-            for part in parts:
-                if not self._held and unit == 1 and thinning.skips(part):
-                    thinning.latest, thinning.at = part, (self._line, self._part_offset)
-                    self._position += len(part) + 1
-                else:
-                    self._hold(part)
+            n_taken = 0
+            while n_taken < len(parts):
+                n_taken += self._pass_over(parts, n_taken)
+                if n_taken < len(parts):
+                    self._hold(parts[n_taken])
                     self._end_part()
-                    self._position += unit
-                self._part_offset = self._position
+                    n_taken += 1
+                    self._position += self._unit
+                    self._part_offset = self._position
         self._hold(data)
+
+    def _pass_over(self, parts: list[bytes], first: int) -> int:
+        """How many parts from the first on are states of the bar that say nothing new."""
+        if self._held or self._unit != 1:
+            return 0
+        n_skipped = self._thinning.count_skipped(parts, first)
+        if n_skipped:
+            latest = parts[first + n_skipped - 1]
+            self._position += sum(map(len, parts[first : first + n_skipped])) + n_skipped
+            self._part_offset = self._position
+            self._thinning.pass_over(latest, (self._line, self._position - len(latest) - 1))
+        return n_skipped
 
     def _hold(self, part: bytes) -> None:
         if not part:
@@ -130,7 +141,7 @@ class Cutting(ABC):
         self._head, self._tail, self._head_size, self._tail_size, self._held = [], [], 0, 0, 0
         self.cut_bytes += left_out
         if not tail and self._thinning.skips(raw):
-            self._thinning.latest, self._thinning.at = raw, (self._line, self._part_offset)
+            self._thinning.pass_over(raw, (self._line, self._part_offset))
             self._line_has_text = True
         elif left_out:
             self._read_part(raw, self._part_offset)

@@ -78,8 +78,22 @@ class Thinning:
 
     def skips(self, part: bytes) -> bool:
         """Whether a state is like the one that was said. What has a text behind its bar is not."""
-        head = self._head
-        return bool(head) and part.startswith(head) and self._clock in part and part.find(b"]") == len(part) - 1
+        return self.count_skipped([part], 0) == 1
+
+    def count_skipped(self, parts: list[bytes], first: int) -> int:
+        """How many parts in a row, from the first on, `skips` passes over: a log is nearly all of them."""
+        head, clock = self._head, self._clock
+        if not head:
+            return 0
+        for i in range(first, len(parts)):
+            part = parts[i]
+            if not part.startswith(head) or clock not in part or part.find(b"]") != len(part) - 1:
+                return i - first
+        return len(parts) - first
+
+    def pass_over(self, latest: bytes, at: tuple[int, int]) -> None:
+        """What was skipped last, with its line and offset: it is said after all if nothing like it follows."""
+        self.latest, self.at = latest, at
 
     def end(self) -> bytes | None:
         """Nothing is passed over any more; the last that was, if any was."""

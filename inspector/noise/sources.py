@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind
+from qinspect.inspector.formats.own_layout import provenance_of
 from qinspect.inspector.noise.repeats import Repeat, repeats_named
-from qinspect.inspector.provenance import declared_alpha, effective_alphas, provenance_of
+from qinspect.inspector.provenance import declared_alpha, effective_alphas
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
@@ -84,14 +85,14 @@ def gives(run: Calibration, role: str, alpha: float, stored: NDArray[np.float32]
 
 def same_order(a: Format, b: Format) -> bool | None:
     """Whether both say that they were calibrated on the same samples in one order; None unless both say on what."""
-    of_a, of_b = provenance_of(a).get("data"), provenance_of(b).get("data")
+    of_a, of_b = provenance_of(a.checkpoint.config).get("data"), provenance_of(b.checkpoint.config).get("data")
     return of_a == of_b if isinstance(of_a, dict) and isinstance(of_b, dict) else None
 
 
 def _at_hand(fmt: Format) -> tuple[str, Calibration] | None:
     """The newest finished calibration on this machine of the same samples that gives this checkpoint, and its run's
     name. None where there is none, or the checkpoint does not say what it was made of."""
-    data = provenance_of(fmt).get("data")
+    data = provenance_of(fmt.checkpoint.config).get("data")
     if not isinstance(data, dict):
         return None
     from qinspect.inspector.calibration.stored import Calibration, calibration_folder

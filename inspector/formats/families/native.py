@@ -32,7 +32,15 @@ from qinspect.inspector.formats.contract import (
 )
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.grid import Grid, channels, groups, ssd_cells
-from qinspect.inspector.formats.own_layout import FORMAT_VERSION, METADATA_KEY, QUANT_METHOD, SCALE_SUFFIX, groups_of
+from qinspect.inspector.formats.own_layout import (
+    FORMAT_VERSION,
+    METADATA_KEY,
+    QUANT_METHOD,
+    SCALE_SUFFIX,
+    effective_of,
+    groups_of,
+)
+from qinspect.inspector.formats.words import NO_ACTIVATION_SCALES
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief, natural_key
 
@@ -222,20 +230,16 @@ class NativeFormat(Format):
     def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
         match topic:
             case Topic.UNREACHED:
-                return "the rules that made its activation scales have no alpha" if self._points else _WEIGHTS_ALONE
-            case Topic.MAXIMA if grid := _GRIDS.get(str(self._effective().get("dtype"))):
+                return (
+                    "the rules that made its activation scales have no alpha" if self._points else NO_ACTIVATION_SCALES
+                )
+            case Topic.MAXIMA if grid := _GRIDS.get(str(effective_of(self.checkpoint.config).get("dtype"))):
                 return f"{'it sits' if len(roles) == 1 else 'they sit'} on a {grid}"
         return ""
 
-    def _effective(self) -> Mapping[str, Any]:
-        """What the checkpoint says that its calibration did; {} where it does not."""
-        provenance = self.checkpoint.config.get("provenance")
-        effective = provenance.get("effective") if isinstance(provenance, dict) else None
-        return effective if isinstance(effective, dict) else {}
-
     def said_of_points(self) -> dict[str, tuple[str, float | None]]:
         settings, _ = _settings(self.checkpoint)
-        by_name = self._effective().get("alpha")
+        by_name = effective_of(self.checkpoint.config).get("alpha")
         alphas = {strip_root(n): a for n, a in by_name.items()} if isinstance(by_name, dict) else {}
         activations = (settings or {}).get("activations")
         points = activations.get("points") if isinstance(activations, dict) else None
@@ -248,7 +252,7 @@ class NativeFormat(Format):
         return found
 
 
-_WEIGHTS_ALONE = "there are no activation scales (A16)"
+_NO_ALPHA = "the rules that made its activation scales have no alpha"
 _GRIDS = {"float16": "float16 grid of about 0.05-0.1 %", "bfloat16": "bfloat16 grid of about 0.4-0.8 %"}
 """What a maximum of activations of that dtype can be, by the steps between neighbours."""
 

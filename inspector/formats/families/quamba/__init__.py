@@ -43,6 +43,7 @@ from qinspect.inspector.formats.families.quamba.parameters import (
     scan_parameters,
 )
 from qinspect.inspector.formats.families.quamba.points import OUTPUT_SCALES, head_point, points_of, witnesses_of
+from qinspect.inspector.formats.words import NO_ACTIVATION_SCALES
 
 _CLASS = re.compile(r"W[48]A(8|16|X)QMamba2?")
 
@@ -63,7 +64,6 @@ _FORWARD_ORDER = {
 
 
 _GROUPED = "with --group_heads Quamba2 makes all of them from running maxima and never reads the flag"
-_NO_ACTIVATIONS = "there are no activation scales (A16)"
 
 
 class QuambaFormat(Format):
@@ -215,7 +215,7 @@ class QuambaFormat(Format):
         match topic:
             case Topic.UNREACHED:
                 calibrated = any(r.kind is Kind.ACTIVATION for r in self.scales())
-                return _GROUPED if calibrated and self.head_groups else "" if calibrated else _NO_ACTIVATIONS
+                return _GROUPED if calibrated and self.head_groups else "" if calibrated else NO_ACTIVATION_SCALES
             case Topic.MAXIMA:
                 return f"{'it sits' if len(roles) == 1 else 'they sit'} on a float16 grid of about 0.05-0.1 %"
             case Topic.ORDER:
