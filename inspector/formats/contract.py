@@ -467,10 +467,11 @@ class Format(ABC):
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""
-        taken = {key for r in self.scales() for key in r.keys}
-        taken.update(r.grid.group_index for r in self.scales())
-        taken.update(w.codes_key for w in self.weights())
-        taken.update(c.key for r in self.scales() for c in r.copies)
+        taken = {w.codes_key for w in self.weights()}
+        for record in self.scales():
+            taken.add(record.key)
+            if record.sources or record.copies or record.grid.group_index:  # of few, and there can be 20,000 records
+                taken.update((*record.keys, record.grid.group_index, *(c.key for c in record.copies)))
         return [t for t in self.checkpoint.tensors() if t.name not in taken]
 
     def role_of(self, name: str) -> str:
