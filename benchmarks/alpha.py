@@ -31,13 +31,13 @@ from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.distribution.packing import pack
 from qinspect.inspector.distribution.storage import PointTables, write_points
 from qinspect.inspector.text import size
-from qinspect.tui.explore.curve import curve_lines
-from qinspect.tui.explore.heat import Colors, heat_lines
-from qinspect.tui.explore.state import Explorer, chosen_for
-from qinspect.tui.explore.table import PointTable
+from qinspect.tui.alpha.base import WIDE
+from qinspect.tui.alpha.curve import curve_lines
+from qinspect.tui.alpha.heat import Colors, heat_lines
+from qinspect.tui.alpha.state import Explorer, chosen_for
+from qinspect.tui.alpha.table import PointTable
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.look import Look
-from qinspect.tui.screens.explore_base import WIDE
 
 POINTS, SAMPLES, VALUES = 400, 512, 98_304
 DIFFERENT = 64

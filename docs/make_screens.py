@@ -41,10 +41,10 @@ async def shoot(name: str, models: tuple[str, str], size: tuple[int, int], keys:
 async def shoot_alphas() -> None:
     """The demo's calibration, made in the user's own folder where it is not there yet."""
     from qinspect.inspector.demo.prepare import prepared
-    from qinspect.tui.explore.wanted import Wanted
+    from qinspect.tui.alpha.alpha_words import AlphaWords
 
     first, _ = prepared()
-    app = QinspectApp(None, theme="qinspect-dark", alphas=Wanted("demo", checkpoint=str(first)))
+    app = QinspectApp(None, theme="qinspect-dark", alphas=AlphaWords("demo", checkpoint=str(first)))
     async with app.run_test(size=(120, 36)) as pilot:
         while getattr(app.screen, "explorer", None) is None:
             await pilot.pause(0.05)

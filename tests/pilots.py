@@ -13,11 +13,11 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Static
 
+from qinspect.tui.alpha.alpha_words import AlphaWords
+from qinspect.tui.alpha.base import ExploreBase
 from qinspect.tui.app import QinspectApp
-from qinspect.tui.explore.alpha_words import AlphaWords
-from qinspect.tui.screens.compare import CompareScreen
-from qinspect.tui.screens.explore_base import ExploreBase
-from qinspect.tui.screens.runs import RunsScreen
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
 
 PATIENCE_S = 120.0

@@ -15,21 +15,21 @@ from textual.app import App
 from textual.filter import LineFilter
 
 from qinspect.tui import settings
+from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import BY_NAME
 from qinspect.tui.border import with_border
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.compare.session import Session
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
-from qinspect.tui.screens.action_screen import ActionScreen
-from qinspect.tui.screens.compare import CompareScreen
-from qinspect.tui.session import Session
 from qinspect.tui.suspending import NO_SHELL, has_job_control
 from qinspect.tui.terminal import Terminal
 from qinspect.tui.theme import ANSI, DARK, THEMES
 from qinspect.tui.widgets.bars import HintBar
 
 if TYPE_CHECKING:
-    from qinspect.tui.explore.alpha_words import AlphaWords
+    from qinspect.tui.alpha.alpha_words import AlphaWords
 
 
 class QinspectApp(App[None]):
@@ -95,7 +95,7 @@ class QinspectApp(App[None]):
 
     def show_runs(self, choose: str = "", is_root: bool = False, notice: str = "") -> None:
         """The runs screen, with the cursor on one of them. Imported now: most who compare models never open it."""
-        from qinspect.tui.screens.runs import RunsScreen
+        from qinspect.tui.runs.screen import RunsScreen
 
         glyphs = glyphs_for_locale()
         screen = RunsScreen(self.runs, glyphs, is_root, choose, notice)
@@ -103,7 +103,7 @@ class QinspectApp(App[None]):
 
     def open_model(self, path: str, other: str | None = None) -> None:
         """What a run made, one or two models, over the runs; `q` leads back to them."""
-        from qinspect.tui.screens.output import OutputScreen
+        from qinspect.tui.compare.output import OutputScreen
 
         glyphs = glyphs_for_locale()
         screen = OutputScreen(Session(path, other), glyphs)
@@ -112,7 +112,7 @@ class QinspectApp(App[None]):
     def show_alphas(self, wanted: AlphaWords) -> None:
         """The alpha explorer alone. Imported now: it needs numpy."""
         from qinspect.inspector.calibration.stored import calibration_named
-        from qinspect.tui.screens.explore import ExploreScreen
+        from qinspect.tui.alpha.screen import ExploreScreen
 
         glyphs = glyphs_for_locale()
         screen = ExploreScreen(lambda: calibration_named(wanted.run), wanted, glyphs, is_root=True)

@@ -63,7 +63,7 @@ def main() -> int:
     if asked.wants_screen and is_terminal():
         return _screen(asked)
     if words[:1] == ["alpha"] and is_terminal():
-        from qinspect.tui.explore.alpha_words import alpha_words_of
+        from qinspect.tui.alpha.alpha_words import alpha_words_of
 
         wanted = alpha_words_of([w for w in words[1:] if w != LOW_BANDWIDTH])
         if wanted is not None:

@@ -16,11 +16,11 @@ from qinspect.inspector.text import number, share
 from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import Chunks, Histogram, histogram, weight_chunks
 from qinspect.inspector.values.scale_values import scale_blocks
+from qinspect.tui.compare.session import Session
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL, Marks, mark_lines, merged_marks
 from qinspect.tui.plot import MIN_HEIGHT, canvas_of, histogram_lines, with_cursor
-from qinspect.tui.session import Session
 from qinspect.tui.widgets.lines import Piece
 
 
@@ -56,7 +56,7 @@ def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: 
             series.append(Series(label, partial(scale_blocks, fmt, record, check)))
             largest = max(largest, math.prod(record.shape))
     if largest < 2:
-        from qinspect.tui.layers_view import layer_lines
+        from qinspect.tui.compare.layers_view import layer_lines
 
         return layer_lines(s, pair, look)
     return _draw([], series, ("min", "max"), look, o)

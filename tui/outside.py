@@ -13,7 +13,7 @@ from textual.app import App
 from qinspect.inspector.text import visible, visible_lines
 
 if TYPE_CHECKING:
-    from qinspect.tui.screens.base import CompareBase
+    from qinspect.tui.compare.base import CompareBase
 
 MAX_CLIPBOARD_BYTES = 74_000
 """Terminals drop longer OSC 52 sequences."""

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qinspect.tui.explore.alpha_words import AlphaWords
+    from qinspect.tui.alpha.alpha_words import AlphaWords
 
 
 def over_ssh() -> bool:

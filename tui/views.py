@@ -16,11 +16,11 @@ from qinspect.inspector.text import dims, percent, share
 from qinspect.inspector.values.histogram import code_counts
 from qinspect.inspector.values.scale_values import first_values, scale_sample
 from qinspect.inspector.values.value_text import array_texts
+from qinspect.tui.compare.session import Session
 from qinspect.tui.histograms import scale_histogram, weight_histogram, weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import heat_lines, profile_lines
-from qinspect.tui.session import Session
 from qinspect.tui.widgets.lines import Piece
 
 SHOWN_VALUES = 20_000

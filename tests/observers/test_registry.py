@@ -16,9 +16,9 @@ from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.observers import CLAMP, RECIPES, RULES, Point, applied, current
 from qinspect.inspector.observers.registry import OLD_NAMES, WITH_ALPHA, WITHOUT_ALPHA
 from qinspect.inspector.verify.sweep import VERIFIED
-from qinspect.tui.explore.alpha_words import alpha_words_of
+from qinspect.tui.alpha.alpha_words import alpha_words_of
+from qinspect.tui.alpha.screen import NAMES
 from qinspect.tui.runs.templates import load_templates
-from qinspect.tui.screens.explore import NAMES
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "docs" / "schema"

@@ -16,14 +16,14 @@ from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
 from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, Action, bindings, key_text
-from qinspect.tui.rows import sorts
-from qinspect.tui.screens.ask import AskScreen
-from qinspect.tui.screens.compare import CompareScreen
-from qinspect.tui.screens.distribution import DistributionScreen
-from qinspect.tui.screens.export import ExportScreen
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.jump import JumpScreen
-from qinspect.tui.screens.runs import RunsScreen
+from qinspect.tui.compare.rows import sorts
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.dialogs.ask import AskScreen
+from qinspect.tui.dialogs.export import ExportScreen
+from qinspect.tui.dialogs.help import HelpScreen
+from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]

@@ -10,8 +10,8 @@ from pilots import ALPHA_A, ALPHA_B, GROUPED, PERMUTED, Driver, open_app
 
 from qinspect.inspector.compare.paired_tree import PairedNode
 from qinspect.inspector.compare.results import CopyProblem, Status, WeightPair
+from qinspect.tui.compare.tree import _found
 from qinspect.tui.glyphs import ASCII, Glyphs
-from qinspect.tui.widgets.tree import _found
 
 if TYPE_CHECKING:
     from conftest import Plain

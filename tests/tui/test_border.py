@@ -31,9 +31,9 @@ from qinspect.inspector.runs import list_runs
 from qinspect.inspector.text import is_plain, shell_words, visible
 from qinspect.tui.app import QinspectApp
 from qinspect.tui.border import BORDER, Border, harmless
+from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.outside import osc9, osc52
 from qinspect.tui.runs.form import StartScreen
-from qinspect.tui.screens.ask import AskScreen
 from qinspect.tui.widgets.text_input import TextInput
 
 TUI = Path(__file__).parents[2] / "tui"

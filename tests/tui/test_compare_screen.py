@@ -25,14 +25,14 @@ from textual.scrollbar import ScrollBar
 
 from qinspect.tui import views
 from qinspect.tui.actions import keys_now
-from qinspect.tui.screens.base import CompareBase
-from qinspect.tui.screens.compare import CompareScreen
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.session import Drawn, Opened
+from qinspect.tui.compare.base import CompareBase
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.compare.session import Drawn, Opened
+from qinspect.tui.compare.table import ScaleTable
+from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.theme import ANSI
 from qinspect.tui.widgets.bars import PlainScrollBar
 from qinspect.tui.widgets.lines import LineList
-from qinspect.tui.widgets.table import ScaleTable
 
 if TYPE_CHECKING:
     from conftest import Plain
@@ -239,7 +239,7 @@ async def test_escape_ends_a_long_comparison_of_codes_and_scales_stay(monkeypatc
         return real(a, b, weights, blocked, ready)
 
     monkeypatch.setattr(package, "compare", slow)
-    monkeypatch.setattr("qinspect.tui.session.REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("qinspect.tui.compare.session.REPORT_EVERY_S", 0.0)
     async with open_app(ALPHA_A, ALPHA_B, wait=False) as d:
         await d.until(comparing.is_set)
         await d.until(lambda: "esc skips them" in d.screen.hints.status)
@@ -272,7 +272,7 @@ async def test_a_row_that_raises_shows_its_error_and_the_rest_works(monkeypatch:
 
 async def test_the_tree_fills_as_files_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was opened or closed by then stays so."""
-    monkeypatch.setattr("qinspect.tui.session.FILL_EVERY_S", 0.0)
+    monkeypatch.setattr("qinspect.tui.compare.session.FILL_EVERY_S", 0.0)
     for i in range(4):
         save_file(
             {f"model.layers.{i}.proj.{k}": np.ones(2, np.float32) for k in ("weight", "weight_scale")},
@@ -301,7 +301,7 @@ def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from qinspect.tui.app import QinspectApp\n"
-        "from qinspect.tui.screens.compare import CompareScreen\n"
+        "from qinspect.tui.compare.screen import CompareScreen\n"
         "seen = {}\n"
         "real = CompareScreen.open_models\n"
         "def open_models(self):\n"
@@ -331,7 +331,7 @@ def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:
 async def test_a_file_that_changes_under_us_is_noticed(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinspect.tui.screens.base.WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr("qinspect.tui.compare.base.WATCH_EVERY_S", 0.01)
     state, config = load_state("m1_w8a8_pa0.9995")
     folder = save_state(tmp_path / "model", state, config)
     async with open_app(ALPHA_A, folder) as d:
@@ -539,7 +539,7 @@ async def test_a_jump_that_is_typed_faster_than_names_are_ranked() -> None:
 
 
 async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinspect.tui.screens.base.REST_S", 0.2)  # all keys come within the rest
+    monkeypatch.setattr("qinspect.tui.compare.base.REST_S", 0.2)  # all keys come within the rest
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("slash", *"ssm", "enter", "j")
         assert all("ssm" in role for role in d.roles)
@@ -547,7 +547,7 @@ async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_move_in_the_tree_and_a_jump_in_the_table_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinspect.tui.screens.base.REST_S", 0.2)
+    monkeypatch.setattr("qinspect.tui.compare.base.REST_S", 0.2)
     async with open_app(ALPHA_A, ALPHA_B) as d:
         d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
         await d.press("2", "j")

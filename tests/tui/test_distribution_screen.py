@@ -27,18 +27,18 @@ from qinspect.inspector.progress import Progress
 from qinspect.inspector.values import stored_values as counting
 from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, Action, key_text
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.dialogs.ask import AskScreen
+from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution import weights
 from qinspect.tui.distribution.alphas import STEPS, parsed, stepped
 from qinspect.tui.distribution.axis import Axis
 from qinspect.tui.distribution.layout import Layout, Shown
 from qinspect.tui.distribution.pane import DistributionPane
+from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.distribution.source import Chart, Series
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.look import Line, Look
-from qinspect.tui.screens.ask import AskScreen
-from qinspect.tui.screens.compare import CompareScreen
-from qinspect.tui.screens.distribution import DistributionScreen
-from qinspect.tui.screens.help import HelpScreen
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
 
@@ -640,7 +640,7 @@ async def test_only_the_last_of_several_is_counted_and_shown(monkeypatch: pytest
     async with open_app(ALPHA_A) as d:
         await shows(d)
         gate = Gate(monkeypatch)
-        monkeypatch.setattr("qinspect.tui.screens.distribution.REST_S", 0.2)
+        monkeypatch.setattr("qinspect.tui.distribution.screen.REST_S", 0.2)
         await d.send("j", "j", "j")  # all within the rest
         gate.go_on.set()
         await d.settle()

@@ -10,7 +10,7 @@ import pytest
 
 from qinspect.inspector import cli
 from qinspect.tui import entry, start
-from qinspect.tui.explore.alpha_words import AlphaWords
+from qinspect.tui.alpha.alpha_words import AlphaWords
 
 
 def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:

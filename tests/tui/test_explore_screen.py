@@ -20,13 +20,13 @@ from qinspect.inspector.alpha.sweep.grid_file import FILE
 from qinspect.inspector.alpha.sweep.rules import SWEPT
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.tui.actions import EXPLORE_ACTIONS, Action, key_text
-from qinspect.tui.explore.alpha_words import AlphaWords, alpha_words_of
-from qinspect.tui.explore.state import SORTS, Explorer
-from qinspect.tui.screens.ask import AskScreen
-from qinspect.tui.screens.distribution import DistributionScreen
-from qinspect.tui.screens.explore import ExploreScreen
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.alpha.alpha_words import AlphaWords, alpha_words_of
+from qinspect.tui.alpha.screen import ExploreScreen
+from qinspect.tui.alpha.state import SORTS, Explorer
+from qinspect.tui.dialogs.ask import AskScreen
+from qinspect.tui.dialogs.help import HelpScreen
+from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.text_pane import TextPane
@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def in_made(made: Path, in_fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("qinspect.tui.screens.explore_base.REST_S", 0.001)
+    monkeypatch.setattr("qinspect.tui.alpha.base.REST_S", 0.001)
 
 
 def screen_of(d: Driver) -> ExploreScreen:
@@ -533,7 +533,7 @@ async def test_progress_is_shown_and_escape_ends_it(tmp_path: Path, monkeypatch:
         progress(4, 8)
         raise AssertionError("it was not cancelled")
 
-    monkeypatch.setattr("qinspect.tui.screens.explore_base.opened", slow)
+    monkeypatch.setattr("qinspect.tui.alpha.base.opened", slow)
     async with open_app(alphas=AlphaWords(str(tmp_path / "fresh")), wait=False) as d:
         await d.until(lambda: "every alpha of every point 37 %" in screen_of(d).hints.status, "the progress")
         await d.send("l", "j", "b", "r", "m", "c", "o", "O", "a", "Y", "C", "s", "S", "t", "escape")

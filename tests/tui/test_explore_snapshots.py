@@ -9,7 +9,7 @@ import whence_cases as cases
 from pictures import assert_looks_as_stored, assert_none_left_over, normalized
 from pilots import LARGE, MIDDLE, SMALL, open_app
 
-from qinspect.tui.explore.alpha_words import AlphaWords
+from qinspect.tui.alpha.alpha_words import AlphaWords
 from qinspect.tui.theme import ANSI, LIGHT
 
 STORED = Path(__file__).parent / "snapshots" / "explore"

@@ -21,7 +21,7 @@ from qinspect.tui.widgets.log import LogView
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S"):
         monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
-    monkeypatch.setattr("qinspect.tui.screens.runs_base.READ_EVERY_S", 0.02)
+    monkeypatch.setattr("qinspect.tui.runs.base.READ_EVERY_S", 0.02)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 
-from qinspect.tui.screens.base import SMALL_TABLE
+from qinspect.tui.compare.base import SMALL_TABLE
 
 FOUR_BITS = "m1_w4a8/quamba-small-w4a8"
 PLOTS = "iwr"

@@ -20,10 +20,10 @@ from qinspect.inspector.formats.contract import PERCENTILE
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.grid import PER_TENSOR, channels
 from qinspect.inspector.noise.band import REPEAT, SAMPLES, Band
+from qinspect.tui.compare.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, cell, layout, sign, sorts, value_text
+from qinspect.tui.dialogs.jump import rank
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
-from qinspect.tui.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, cell, layout, sign, sorts, value_text
-from qinspect.tui.screens.jump import rank
 from qinspect.tui.widgets.lines import Piece
 
 UNREAD: Values = (None, None)

@@ -22,15 +22,15 @@ from qinspect.inspector.logs import LogLine
 from qinspect.inspector.runs import Run, State, list_runs, ourselves
 from qinspect.tui import start
 from qinspect.tui.actions import RUN_ACTIONS, key_text
+from qinspect.tui.alpha.screen import ExploreScreen
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.dialogs.confirm import ConfirmScreen
+from qinspect.tui.dialogs.help import HelpScreen
+from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.runs.feed import written_time
 from qinspect.tui.runs.form import StartScreen
-from qinspect.tui.screens.compare import CompareScreen
-from qinspect.tui.screens.confirm import ConfirmScreen
-from qinspect.tui.screens.distribution import DistributionScreen
-from qinspect.tui.screens.explore import ExploreScreen
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.jump import JumpScreen
-from qinspect.tui.screens.runs import RunsScreen
+from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]
@@ -48,8 +48,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait for states; the screen looks as often as it can."""
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S", "BESIDE_LIVE_S", "BESIDE_IDLE_S"):
         monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
-    monkeypatch.setattr("qinspect.tui.screens.runs_base.READ_EVERY_S", 0.02)
-    monkeypatch.setattr("qinspect.tui.screens.runs_base.REST_S", 0.001)
+    monkeypatch.setattr("qinspect.tui.runs.base.READ_EVERY_S", 0.02)
+    monkeypatch.setattr("qinspect.tui.runs.base.REST_S", 0.001)
 
 
 def numbered(tmp_path: Path, name: str = "numbered") -> Run:

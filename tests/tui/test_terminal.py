@@ -124,7 +124,7 @@ def test_a_signal_saves_the_view_and_restores_the_terminal(
     start: Start, number: signal.Signals, own_home: Path
 ) -> None:
     nothing_else_happens = (
-        "import sys; from qinspect.tui import entry; from qinspect.tui.screens import base\n"
+        "import sys; from qinspect.tui import entry; from qinspect.tui.compare import base\n"
         "base.WATCH_EVERY_S = 3600.0\n"
         "sys.exit(entry.main())"
     )
@@ -221,7 +221,7 @@ def test_copying_goes_through_tmux(start: Start) -> None:
 
 def test_a_crash_restores_the_terminal_and_says_where_its_report_is(start: Start, own_home: Path) -> None:
     broken = (
-        "import sys; from qinspect.tui import entry; from qinspect.tui.screens.compare import CompareScreen\n"
+        "import sys; from qinspect.tui import entry; from qinspect.tui.compare.screen import CompareScreen\n"
         "def fail(self): raise ValueError('a bug of this test')\n"
         "CompareScreen.action_bookmark = fail\n"
         "sys.exit(entry.main())"

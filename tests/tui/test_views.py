@@ -17,10 +17,10 @@ from qinspect.inspector.formats import format_of
 from qinspect.inspector.text import dims
 from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import code_counts, histogram, weight_chunks
+from qinspect.tui.compare.session import Session
 from qinspect.tui.histograms import weight_of
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.plot import diverging, heat_lines, histogram_lines
-from qinspect.tui.session import Session
 from qinspect.tui.views import VIEWS
 
 LOOK = Look(100, 20, (1, 2, 3), (4, 5, 6), (7, 8, 9))

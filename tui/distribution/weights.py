@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qinspect.inspector.compare.paired_tree import PairedNode
     from qinspect.inspector.compare.results import ScalePair
     from qinspect.inspector.distribution import MagnitudeTable
-    from qinspect.tui.session import Session
+    from qinspect.tui.compare.session import Session
 
 RULE = replace(RULES["pooled"].at(1.0), clamp=0.0)
 """A weight is one sample; numpy's rank holds for any number of values. The clamp is of observers: a weight has none."""

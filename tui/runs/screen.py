@@ -8,8 +8,8 @@ from qinspect.inspector.runs.show import duration, duration_s, progress_text
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
 from qinspect.tui.runs.log_source import Levels
+from qinspect.tui.runs.moving import RunsMoving
 from qinspect.tui.runs.run_list import sign
-from qinspect.tui.screens.runs_moving import RunsMoving
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.log import LogView

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual import on
 from textual.widgets import Input
 
-from qinspect.tui.screens.action_screen import ActionScreen
+from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.widgets.typed_line import TypedLine
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
     from qinspect.inspector.text import Range
+    from qinspect.tui.compare.rows import Values
     from qinspect.tui.look import Line
-    from qinspect.tui.rows import Values
 
 REPORT_EVERY_S = 0.1
 FILL_EVERY_S = 2.0

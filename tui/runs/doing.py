@@ -15,14 +15,14 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import Run
 from qinspect.inspector.runs.show import Seen, outcome_text
 from qinspect.inspector.text import columns, shell_words, visible
+from qinspect.tui.dialogs.confirm import ConfirmScreen
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.runs.base import RunsBase
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.form import Filled, StartScreen, filled_from
 from qinspect.tui.runs.lists import PointsList, event_text
 from qinspect.tui.runs.templates import load_templates
-from qinspect.tui.screens.confirm import ConfirmScreen
-from qinspect.tui.screens.runs_base import RunsBase
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
@@ -145,7 +145,7 @@ class RunsDoing(RunsBase):
             return
         from qinspect.inspector.calibration.stored import open_calibration
         from qinspect.tui.distribution.run_points import RunSource
-        from qinspect.tui.screens.distribution import DistributionScreen
+        from qinspect.tui.distribution.screen import DistributionScreen
 
         run = self.shown.run
         try:
@@ -191,8 +191,8 @@ class RunsDoing(RunsBase):
         if self.shown is None:
             return
         from qinspect.inspector.calibration.stored import open_calibration
-        from qinspect.tui.explore.alpha_words import AlphaWords
-        from qinspect.tui.screens.explore import ExploreScreen
+        from qinspect.tui.alpha.alpha_words import AlphaWords
+        from qinspect.tui.alpha.screen import ExploreScreen
 
         run = self.shown.run
         try:

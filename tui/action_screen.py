@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.screen import Screen
 
 from qinspect.tui.actions import actions_of, key_text, keys_now
-from qinspect.tui.screens.jump import JumpScreen
+from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.theme import THEMES
 
 

@@ -13,11 +13,11 @@ from textual.worker import get_current_worker
 
 from qinspect.inspector.runs.gpus import GpuSample, GpuSampler
 from qinspect.tui.names import shown
+from qinspect.tui.runs.base import RunsBase
 from qinspect.tui.runs.gpu_lines import gpu_line, gpu_lines
 from qinspect.tui.runs.lists import EventsList, PointsList
 from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.spec_lines import spec_lines
-from qinspect.tui.screens.runs_base import RunsBase
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.log import LogView

@@ -8,10 +8,10 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from qinspect.inspector.text import some
+from qinspect.tui.compare.base import PANES
+from qinspect.tui.compare.moving import Moving
 from qinspect.tui.later import is_going
 from qinspect.tui.runs.service import RunsService
-from qinspect.tui.screens.base import PANES
-from qinspect.tui.screens.moving import Moving
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import LineList
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from qinspect.tui.actions import RUN_ACTIONS, keys_now
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.screens.runs_base import PANES
-from qinspect.tui.screens.runs_doing import RunsDoing
-from qinspect.tui.screens.runs_looking import RunsLooking
+from qinspect.tui.dialogs.help import HelpScreen
+from qinspect.tui.runs.base import PANES
+from qinspect.tui.runs.doing import RunsDoing
+from qinspect.tui.runs.looking import RunsLooking
 from qinspect.tui.widgets.text_pane import TextPane
 
 

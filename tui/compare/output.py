@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.tui.screens.compare import CompareScreen
+from qinspect.tui.compare.screen import CompareScreen
 
 
 class OutputScreen(CompareScreen):

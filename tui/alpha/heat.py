@@ -12,7 +12,7 @@ from rich.text import Text
 
 from qinspect.inspector.alpha.sweep.kinds import Matrix, matrix
 from qinspect.inspector.alpha.sweep.wording import decibels
-from qinspect.tui.explore.state import Explorer
+from qinspect.tui.alpha.state import Explorer
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Rgb
 from qinspect.tui.names import shown

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, NOISE
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.text import Range, number, range_text
-from qinspect.tui.filters import Schemes, matcher
+from qinspect.tui.compare.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.tui.screens.base import PANES, CompareBase
+from qinspect.tui.compare.base import PANES, CompareBase
 
 
 class Moving(CompareBase):

@@ -16,7 +16,11 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from qinspect.inspector.text import columns, number
+from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, bindings, keys_now
+from qinspect.tui.compare.session import Cancelled, Progressed
+from qinspect.tui.dialogs.ask import AskScreen
+from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
@@ -26,10 +30,6 @@ from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
-from qinspect.tui.screens.action_screen import ActionScreen
-from qinspect.tui.screens.ask import AskScreen
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.session import Cancelled, Progressed
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.text_pane import TextPane
 

@@ -9,13 +9,13 @@ from qinspect.inspector.alpha.sweep.report import INSTEAD
 from qinspect.inspector.alpha.sweep.rules import BITS
 from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels, lies_about, share
 from qinspect.inspector.text import number
-from qinspect.tui.explore.state import Explorer
+from qinspect.tui.alpha.state import Explorer
+from qinspect.tui.compare.rows import ColumnSpec, fitted
+from qinspect.tui.compare.table import Headed
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
-from qinspect.tui.rows import ColumnSpec, fitted
 from qinspect.tui.widgets.lines import Piece
-from qinspect.tui.widgets.table import Headed
 
 COLUMNS = (
     ColumnSpec("point", 0),

@@ -8,13 +8,13 @@ from qinspect.inspector.compare.measures import DIFFERENCE
 from qinspect.inspector.compare.results import Status
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import percent
+from qinspect.tui.compare.base import CompareBase
+from qinspect.tui.compare.rows import BY_VALUE, sorts
+from qinspect.tui.compare.table import TableHeader
+from qinspect.tui.dialogs.ask import AskScreen
+from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.filtering import Filtering
 from qinspect.tui.names import shown
-from qinspect.tui.rows import BY_VALUE, sorts
-from qinspect.tui.screens.ask import AskScreen
-from qinspect.tui.screens.base import CompareBase
-from qinspect.tui.screens.filtering import Filtering
-from qinspect.tui.screens.jump import JumpScreen
-from qinspect.tui.widgets.table import TableHeader
 
 
 class FindingKeys(Filtering, CompareBase):

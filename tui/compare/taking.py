@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from qinspect.inspector.text import columns, number, percent, shell_words, visible
 from qinspect.tui.actions import keys_now
+from qinspect.tui.compare.base import CompareBase
+from qinspect.tui.compare.rows import cell
+from qinspect.tui.dialogs.export import ExportScreen
+from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal, write_view
-from qinspect.tui.rows import cell
-from qinspect.tui.screens.base import CompareBase
-from qinspect.tui.screens.export import ExportScreen
-from qinspect.tui.screens.help import HelpScreen
 
 CANNOT_OPEN = 2
 """Exit code where A, or B, cannot be opened: the command line's."""

@@ -24,22 +24,22 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.progress import Progress, steps_of
 from qinspect.inspector.text import some
+from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import EXPLORE_ACTIONS, bindings
-from qinspect.tui.explore.alpha_words import AlphaWords
-from qinspect.tui.explore.curve import curve_lines
-from qinspect.tui.explore.heat import LOST, Colors, heat_lines
-from qinspect.tui.explore.state import Explorer, chosen_for
-from qinspect.tui.explore.table import PointTable
+from qinspect.tui.alpha.alpha_words import AlphaWords
+from qinspect.tui.alpha.curve import curve_lines
+from qinspect.tui.alpha.heat import LOST, Colors, heat_lines
+from qinspect.tui.alpha.state import Explorer, chosen_for
+from qinspect.tui.alpha.table import PointTable
+from qinspect.tui.compare.session import Cancelled, Progressed
+from qinspect.tui.compare.table import TableHeader
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
 from qinspect.tui.names import shown
-from qinspect.tui.screens.action_screen import ActionScreen
-from qinspect.tui.session import Cancelled, Progressed
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
-from qinspect.tui.widgets.table import TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
 from qinspect.tui.widgets.typed_line import TypedLine
 

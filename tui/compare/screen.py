@@ -8,15 +8,15 @@ from textual.worker import get_current_worker
 from qinspect.inspector.compare.paired_tree import place_scales, place_weights
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.text import size
+from qinspect.tui.compare.finding import FindingKeys
+from qinspect.tui.compare.looking import Looking
+from qinspect.tui.compare.rows import BY_VALUE, Values
+from qinspect.tui.compare.runs_pane import WithRuns
+from qinspect.tui.compare.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Surveyed
+from qinspect.tui.compare.table import ScaleTable
+from qinspect.tui.compare.taking import Taking
 from qinspect.tui.names import shown
-from qinspect.tui.rows import BY_VALUE, Values
-from qinspect.tui.screens.finding import FindingKeys
-from qinspect.tui.screens.looking import Looking
-from qinspect.tui.screens.runs_pane import WithRuns
-from qinspect.tui.screens.taking import Taking
-from qinspect.tui.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Surveyed
 from qinspect.tui.widgets.lines import LineList
-from qinspect.tui.widgets.table import ScaleTable
 from qinspect.tui.widgets.text_pane import TextPane
 
 COMPARING_CODES = "comparing codes (esc skips them)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qinspect.tui.screens.base import CompareBase
-from qinspect.tui.session import Session
+from qinspect.tui.compare.base import CompareBase
+from qinspect.tui.compare.session import Session
 
 if TYPE_CHECKING:
     from qinspect.tui.distribution.weights import WeightSource
@@ -57,8 +57,8 @@ class Looking(CompareBase):
         """The exact distribution of the tensor under the cursor. Imported now: it needs numpy."""
         if self.session.a is None:
             return
+        from qinspect.tui.distribution.screen import DistributionScreen
         from qinspect.tui.distribution.weights import WeightSource, role_of_node, role_of_pair
-        from qinspect.tui.screens.distribution import DistributionScreen
 
         node, pair = self.layers_tree.node, self.table.pair
         if self.active == "tree" and node is not None and node.is_leaf:

@@ -14,9 +14,9 @@ from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, WeightPair
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size
 from qinspect.inspector.values.value_text import value_text
+from qinspect.tui.compare.rows import sign
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
-from qinspect.tui.rows import sign
 from qinspect.tui.widgets.lines import Piece
 
 if TYPE_CHECKING:

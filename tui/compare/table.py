@@ -12,9 +12,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from qinspect.inspector.compare.results import ScalePair
+from qinspect.tui.compare.rows import ColumnSpec, Values, cell, layout, sign
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
-from qinspect.tui.rows import ColumnSpec, Values, cell, layout, sign
 from qinspect.tui.widgets.lines import LineList, Piece, text_width
 
 

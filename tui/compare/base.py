@@ -19,22 +19,22 @@ from qinspect.inspector.compare.paired_tree import PairedTree
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import count, size
+from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import bindings
-from qinspect.tui.detail import detail_lines, folded, node_lines
-from qinspect.tui.filters import HINT
+from qinspect.tui.compare.detail import detail_lines, folded, node_lines
+from qinspect.tui.compare.filters import HINT
+from qinspect.tui.compare.rows import Selection
+from qinspect.tui.compare.session import DRAWING, Cancelled, Drawn, Progressed, Session
+from qinspect.tui.compare.table import ScaleTable, TableHeader
+from qinspect.tui.compare.tree import LayerTree
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.later import REST_S, Later
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.names import in_locale, shown
-from qinspect.tui.rows import Selection
-from qinspect.tui.screens.action_screen import ActionScreen
-from qinspect.tui.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList, text_width
-from qinspect.tui.widgets.table import ScaleTable, TableHeader
 from qinspect.tui.widgets.text_pane import TextPane
-from qinspect.tui.widgets.tree import LayerTree
 from qinspect.tui.widgets.typed_line import TypedLine
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from qinspect.inspector.logs import LogLine
 from qinspect.inspector.runs import RunEvent
 from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import some
+from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
@@ -26,7 +27,6 @@ from qinspect.tui.runs.lists import EventsList
 from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.run_list import RunList, outcome_line
 from qinspect.tui.runs.service import RunsService
-from qinspect.tui.screens.action_screen import ActionScreen
 from qinspect.tui.start import over_ssh
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList

@@ -14,9 +14,9 @@ from qinspect.inspector.alpha.sweep.grid import Numbers
 from qinspect.inspector.alpha.sweep.rules import BITS, WITHOUT
 from qinspect.inspector.alpha.sweep.wording import about, alpha_text, decibels, lies, lies_about, share
 from qinspect.inspector.text import count, some
+from qinspect.tui.alpha.state import Explorer
 from qinspect.tui.distribution import drawing
 from qinspect.tui.distribution.layout import GUTTER, plot_labels
-from qinspect.tui.explore.state import Explorer
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.look import Line, Look

@@ -11,19 +11,19 @@ from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT
 from qinspect.inspector.alpha.sweep.wording import alpha_text
 from qinspect.inspector.text import columns, shell_words
 from qinspect.tui.actions import keys_now
+from qinspect.tui.alpha.base import ExploreBase
+from qinspect.tui.alpha.heat import QUANTITIES
+from qinspect.tui.alpha.state import SORTS
+from qinspect.tui.alpha.table import cell
+from qinspect.tui.compare.table import TableHeader
+from qinspect.tui.dialogs.ask import AskScreen
+from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution.alphas import parsed
 from qinspect.tui.distribution.run_points import RunSource
-from qinspect.tui.explore.heat import QUANTITIES
-from qinspect.tui.explore.state import SORTS
-from qinspect.tui.explore.table import cell
+from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.filtering import Filtering
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
-from qinspect.tui.screens.ask import AskScreen
-from qinspect.tui.screens.distribution import DistributionScreen
-from qinspect.tui.screens.explore_base import ExploreBase
-from qinspect.tui.screens.filtering import Filtering
-from qinspect.tui.screens.help import HelpScreen
-from qinspect.tui.widgets.table import TableHeader
 
 NAMES = tuple(SWEPT)
 NO_RUNS_HERE = "from the runs screen; else: qinspect apply RUN --alpha A"
