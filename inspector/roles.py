@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from weakref import WeakValueDictionary
 
 _ROOTS = re.compile(
@@ -44,6 +45,23 @@ def strip_root(name: str) -> str:
     if "_mod." in name or "module." in name or "base_layer." in name:
         name = _INSIDE.sub("", name)
     return sys.intern(name) if wrappers else name
+
+
+_LAYER = re.compile(r"(?:^|\.)(\d+)\.(?=[^.])")
+
+
+@lru_cache(maxsize=1 << 16)
+def place(name: str) -> tuple[int | None, str]:
+    """(layer, kind): `layers.3.mixer.x_proj:input` is (3, `mixer.x_proj:input`). The first number among the parts is
+    the layer; a name without one is a kind of its own."""
+    found = _LAYER.search(name)
+    return (None, name) if found is None else (int(found[1]), name[found.end() :])
+
+
+def stack_of(name: str) -> str:
+    """What the layers of a name are called, `layers` or `encoder.layers`; empty where it is in none."""
+    found = _LAYER.search(name)
+    return name[: found.start()] if found else ""
 
 
 class Roles:

@@ -18,7 +18,7 @@ from qinspect.inspector.alpha.sweep.alphas import ALPHAS, THUMB, nearest, on_gri
 from qinspect.inspector.alpha.sweep.best import best, best_of_point
 from qinspect.inspector.alpha.sweep.build import at_alpha, build
 from qinspect.inspector.alpha.sweep.grid import Grid
-from qinspect.inspector.alpha.sweep.kinds import matrix, place
+from qinspect.inspector.alpha.sweep.kinds import matrix
 from qinspect.inspector.alpha.sweep.measure import Gauges
 from qinspect.inspector.alpha.sweep.one import ExactPoint, default_rule
 from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT, WITHOUT
@@ -32,6 +32,7 @@ from qinspect.inspector.distribution import (
     sqnr_db,
     write_distributions,
 )
+from qinspect.inspector.roles import place
 
 STREAMS = cases.streams(5, 4, 12, "float16")
 NAMES = tuple(STREAMS)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest
 from qinspect.inspector.alpha.sweep.grid import Float64, Grid
-from qinspect.inspector.alpha.sweep.kinds import place
 from qinspect.inspector.alpha.sweep.rules import BITS, WITHOUT
 from qinspect.inspector.observers import RULES
+from qinspect.inspector.roles import place
 
 CRITERION = "least mean loss of SQNR against each point's own MSE optimum"
 

@@ -1,25 +1,14 @@
-"""Where a point is: its layer, and which of the layer's points it is. Layers by kinds is the whole model at a
-glance."""
+"""Values of points laid out in layers by kinds: the whole model at a glance."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-_LAYER = re.compile(r"(?:^|\.)(\d+)\.(?=[^.])")
-
-
-@lru_cache(maxsize=1 << 16)
-def place(name: str) -> tuple[int | None, str]:
-    """(layer, kind): `layers.3.mixer.x_proj:input` is (3, `mixer.x_proj:input`). The first number among the parts is
-    the layer; a name without one is a kind of its own."""
-    found = _LAYER.search(name)
-    return (None, name) if found is None else (int(found[1]), name[found.end() :])
+from qinspect.inspector.roles import place
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,13 @@ import numpy as np
 from qinspect.inspector.alpha.recover.report import table_text
 from qinspect.inspector.alpha.sweep.best import CRITERION, Best, best_of_point
 from qinspect.inspector.alpha.sweep.grid import PointInfo
-from qinspect.inspector.alpha.sweep.kinds import place
 from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT
 from qinspect.inspector.alpha.sweep.stored_scales import ScalePlace
 from qinspect.inspector.alpha.sweep.view import View
 from qinspect.inspector.alpha.sweep.wording import alpha_text, between, decibels, lies, share
 from qinspect.inspector.observers import RULES
 from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.roles import place
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, some
 

@@ -1,0 +1,400 @@
+"""The whole model as a map: layers down, kinds across, a cell's colour is a measure. The screen opens on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.style import Style
+from textual.color import Color
+from textual.message import Message
+
+from qinspect.inspector.compare.layer_map import MEASURES, Cell, LayerMap, Worth, columns_for, folded, worth_of
+from qinspect.inspector.compare.results import ScalePair, Status
+from qinspect.inspector.text import number, percent
+from qinspect.tui.compare.rows import Values
+from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.labels import fill
+from qinspect.tui.names import shown
+from qinspect.tui.widgets.lines import LineList, Piece
+
+if TYPE_CHECKING:
+    from qinspect.inspector.compare.results import WeightPair
+    from qinspect.inspector.measure import Measure
+
+WIDEST, NARROWEST = 9, 2
+"""Cells of the terminal that a column takes."""
+NUMBERED = 6
+"""From this width on a cell has its number."""
+STEPS = 6
+"""Colours of one sign. More cannot be told apart where a terminal has 256."""
+_MOST_LEFT = 16
+_RAMP, _PLAIN_RAMP = "·░░▒▒▓█", ".:-=+*#"
+
+
+class Overview(LineList):
+    """Rows are lines of the map; a column has a cursor too. What is shown of a cell is said by `worth`."""
+
+    class CellMoved(Message):
+        """Another cell is under the cursor."""
+
+    class CellChosen(Message):
+        """Into the scales of the cell under the cursor."""
+
+    def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self.glyphs = glyphs
+        self.two = True
+        self.measure: Measure[ScalePair] | Measure[WeightPair] = MEASURES[0]
+        self.column = 0
+        self._whole: LayerMap | None = None
+        self._map: LayerMap | None = None
+        self._columns: list[int] = []
+        self._values: Mapping[str, Values] = {}
+        self._ranges: dict[int, tuple[float, float]] = {}
+        self._first = 0
+
+    # --- what is shown ---
+
+    def show(self, found: LayerMap, two: bool, values: Mapping[str, Values]) -> None:
+        """Another model, or more of it. values: of the scales of a model alone."""
+        self._whole, self.two, self._values = found, two, values
+        self._fit()
+
+    def show_measure(self, step: int) -> None:
+        """The next measure."""
+        at = MEASURES.index(self.measure)
+        self.measure = MEASURES[(at + step) % len(MEASURES)]
+        self._fit()
+
+    def _fit(self) -> None:
+        """Lines for the height and columns for the measure, the cursor left on its cell as far as there is one."""
+        if self._whole is None or self.size.height < 1:
+            return
+        before = self.cell_at(self.cursor, self.column)
+        self._map = folded(self._whole, self.size.height)
+        self._columns = columns_for(self._map, self.measure) if self.two else list(range(len(self._map.kinds)))
+        self._ranges = {} if self.two else self._ranges_of_kinds(self._map)
+        self.set_rows(len(self._map.rows))
+        where = next((k for k, c in self._map.cells.items() if before is not None and c is before), None)
+        if where and where[0] < self._map.n_layers and where[1] in self._columns:
+            self.cursor, self.column = where[0], self._columns.index(where[1])
+        self.column = max(0, min(self.column, self._n_columns(self.cursor) - 1))
+        self._scroll_columns()
+        self.post_message(self.CellMoved())
+
+    def _ranges_of_kinds(self, m: LayerMap) -> dict[int, tuple[float, float]]:
+        """The least and the largest scale of each kind, of a model alone."""
+        found: dict[int, tuple[float, float]] = {}
+        for (row, column), cell in m.cells.items():
+            value = self._value_alone(cell)
+            if row < m.n_layers and value is not None and value > 0 and math.isfinite(value):
+                low, high = found.get(column, (value, value))
+                found[column] = min(low, value), max(high, value)
+        return found
+
+    def _value_alone(self, cell: Cell) -> float | None:
+        known = [self._values.get(p.role, (None, None))[0] for p in cell.scales]
+        ends = [v[1] for v in known if isinstance(v, tuple)]
+        return max(ends, default=None)
+
+    def on_resize(self, _: object) -> None:
+        super().on_resize(_)  # type: ignore[arg-type]
+        self._fit()
+
+    # --- where the cursor is ---
+
+    def _n_columns(self, row: int) -> int:
+        m = self._map
+        if m is None or not m.rows:
+            return 0
+        if row < m.n_layers:
+            return len(self._columns)
+        return sum(r == row for r, _ in m.names)
+
+    def _key(self, row: int, column: int) -> tuple[int, int] | None:
+        m = self._map
+        if m is None or not 0 <= row < len(m.rows) or not 0 <= column < self._n_columns(row):
+            return None
+        return (row, self._columns[column]) if row < m.n_layers else (row, column)
+
+    def cell_at(self, row: int, column: int) -> Cell | None:
+        """What stands at a place of the map as it is drawn; None where nothing does."""
+        key = self._key(row, column)
+        return self._map.cells.get(key) if self._map and key else None
+
+    @property
+    def cell(self) -> Cell | None:
+        """The one under the cursor."""
+        return self.cell_at(self.cursor, self.column)
+
+    @property
+    def cell_name(self) -> str:
+        """`layer 3, mixer.x_proj:input`; empty where no cell is."""
+        key = self._key(self.cursor, self.column)
+        return self._map.name_of(*key) if self._map and key and key in self._map.cells else ""
+
+    def move_column(self, by: int) -> None:
+        """To the left or right, past cells that are empty."""
+        to = self.column + by
+        step = 1 if by > 0 else -1
+        while self.cell_at(self.cursor, to) is None and 0 <= to < self._n_columns(self.cursor):
+            to += step
+        to = max(0, min(to, self._n_columns(self.cursor) - 1))
+        if to != self.column:
+            self.column = to
+            self._repaint_cursor()
+
+    def move_to(self, row: int, tell: bool = True, again: bool = True) -> None:
+        before = self.cursor
+        super().move_to(row, tell=False, again=again)
+        if self.cursor != before:
+            self.column = max(0, min(self.column, self._n_columns(self.cursor) - 1))
+            self._repaint_cursor()
+
+    def next_different(self, step: int) -> bool:
+        """To the next cell in which something differs, along the lines. Whether there is one."""
+        m = self._map
+        if m is None:
+            return False
+        places = [
+            (row, column)
+            for row in range(len(m.rows))
+            for column in range(self._n_columns(row))
+            if (cell := self.cell_at(row, column)) is not None and cell.differing
+        ]
+        here = (self.cursor, self.column)
+        later = [p for p in places if (p > here if step > 0 else p < here)]
+        if not places:
+            return False
+        row, self.column = (later or places)[0 if step > 0 else -1]
+        super().move_to(row, tell=False)
+        self._repaint_cursor()
+        return True
+
+    def go_to_largest(self) -> bool:
+        """To the cell that the measure puts first. Whether any differs."""
+        m = self._map
+        if m is None:
+            return False
+        worst, place = 0.0, None
+        for row in range(len(m.rows)):
+            for column in range(self._n_columns(row)):
+                cell = self.cell_at(row, column)
+                value = abs(worth_of(cell, self.measure).value or 0.0) if cell else 0.0
+                if value > worst:
+                    worst, place = value, (row, column)
+        if place is None:
+            return self.next_different(1)
+        row, self.column = place
+        super().move_to(row, tell=False)
+        self._repaint_cursor()
+        return True
+
+    def _repaint_cursor(self) -> None:
+        first = self._first
+        self._scroll_columns()
+        if first != self._first:
+            self.refresh_rows()
+        else:
+            self._cache.clear()
+            self.refresh_line(self.cursor)
+        self.post_message(self.CellMoved())
+
+    def _scroll_columns(self) -> None:
+        room = self._room()
+        first = max(0, min(self._first, self.column))
+        if self.column >= first + room:
+            first = self.column - room + 1
+        self._first = max(0, min(first, max(0, len(self._columns) - room)))
+
+    # --- how it is drawn ---
+
+    def _left(self) -> int:
+        longest = max((len(shown(r, 40)) for r in self._map.rows), default=0) if self._map else 0
+        return min(_MOST_LEFT, max(5, longest)) + 2
+
+    @property
+    def cell_width(self) -> int:
+        """Cells of the terminal a column takes."""
+        return max(NARROWEST, min(WIDEST, (self.size.width - 1 - self._left()) // max(1, len(self._columns))))
+
+    def _room(self) -> int:
+        return max(1, (self.size.width - 1 - self._left()) // self.cell_width)
+
+    def heads(self, width: int) -> list[list[Piece]]:
+        """The line over the map, numbers of the columns, and the lines that say what they are."""
+        m = self._map
+        if m is None or not self._columns:
+            return []
+        w = self.cell_width
+        columns = range(self._first, min(self._first + self._room(), len(self._columns)))
+        numbers = "".join(f"{i + 1:>{w - 1}}"[: w - 1] + " " for i in columns)
+        line: list[Piece] = [(f"{'layer':<{self._left()}}", "dim"), (numbers, "dim")]
+        names = [(i, short_kinds([m.kinds[c] for c in self._columns])[i]) for i in columns]
+        return [line, *_legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width)]
+
+    def line(self, row: int, width: int) -> Sequence[Piece]:
+        m = self._map
+        if m is None:
+            return []
+        on = row == self.cursor
+        left = self._left()
+        name = fill(shown(m.rows[row], 60), left - 2, self.glyphs.cut)
+        pieces: list[Piece] = [(f"{name}  ", "name" if on else "dim")]
+        first = self._first if row < m.n_layers else 0
+        columns = range(first, min(first + self._room(), self._n_columns(row)))
+        return [*pieces, *(self._cell_piece(row, column, on and column == self.column) for column in columns)]
+
+    def _cell_piece(self, row: int, column: int, at_cursor: bool) -> Piece:
+        w = self.cell_width
+        cell = self.cell_at(row, column)
+        if cell is None:
+            return (" " * w, "")
+        text, place = self._drawn(row, column, cell, w - 1)
+        kind = "" if math.isnan(place) else f"heat{round(STEPS * place)}"
+        if at_cursor:
+            mark = f"[{text[: w - 2]}]" if w > 3 else f">{text[: w - 1]}"
+            return (f"{mark:<{w}}", f"{kind} at")
+        return (f"{text:>{w - 1}} ", kind)
+
+    def _drawn(self, row: int, column: int, cell: Cell, room: int) -> tuple[str, float]:
+        """Text of at most `room` cells, and the place on the colour scale."""
+        if not self.two:
+            return self._drawn_alone(row, column, cell, room)
+        worth = worth_of(cell, self.measure)
+        place = self.measure.colours.place(worth.value)
+        number_ = self._number(worth)
+        if number_ is not None and room >= NUMBERED - 1:
+            return fill(number_, room, "", right=True), place
+        if number_ is not None:
+            ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
+            return (self.glyphs.same if place == 0 else ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)), place
+        return fill(self._sign(worth), room, "", right=True), math.nan if worth.sign is not Status.DIFFERENT else 0.5
+
+    def _number(self, worth: Worth) -> str | None:
+        """The number of a cell that has one and differs."""
+        if worth.value is None or worth.sign is not Status.DIFFERENT or worth.item is None:
+            return None
+        if math.isinf(worth.value):
+            return "n/a"
+        if self.measure.unit == "%":
+            return short_percent(worth.value, self.measure.colours.signed)
+        return str(self.measure.text(worth.item)).split(" of ")[0]  # type: ignore[arg-type]
+
+    def _sign(self, worth: Worth) -> str:
+        g = self.glyphs
+        if worth.of_others or worth.sign is Status.DIFFERENT:
+            return g.different[0]
+        match worth.sign:
+            case None:
+                return " "
+            case Status.ONLY_A:
+                return "A"
+            case Status.ONLY_B:
+                return "B"
+            case Status.BROKEN:
+                return g.broken
+            case Status.NOT_COMPARED:
+                return "?"
+        return g.same if worth.sign.counts_as_same else g.odd
+
+    def _drawn_alone(self, row: int, column: int, cell: Cell, room: int) -> tuple[str, float]:
+        if any(p.faults_a for p in cell.scales):
+            return fill(self.glyphs.broken, room, "", right=True), 1.0
+        value = self._value_alone(cell)
+        if value is None:
+            return fill("?" if cell.scales else " ", room, "", right=True), math.nan
+        low, high = self._ranges.get(
+            self._columns[column] if row < (self._map.n_layers if self._map else 0) else -1, (value, value)
+        )
+        place = math.log(value / low) / math.log(high / low) if 0 < low < high and value > 0 else 0.0
+        if room >= NUMBERED - 1:
+            return fill(f"{value:.1e}" if room < 7 else number(value), room, "", right=True), place
+        ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
+        return ramp[round(place * (len(ramp) - 1))] * max(1, room), place
+
+    def piece_style(self, name: str) -> Style:
+        """Colours of the map are mixed from those of the theme; the terminal's own sixteen are not mixed."""
+        words = name.split(" ")
+        if not words[0].startswith("heat") and words[-1] != "at":
+            return super().piece_style(name)
+        style = self._styles.get(name)
+        if style is None:
+            style = self._styles[name] = self._heat_style(words[0], words[-1] == "at")
+        return style
+
+    def _heat_style(self, word: str, at_cursor: bool) -> Style:
+        step = int(word.removeprefix("heat")) if word.startswith("heat") else 0
+        theme = self.app.current_theme
+        cursor = Style(bold=True, underline=True) if at_cursor else Style.null()
+        end = theme.variables["up" if step > 0 else "down"]
+        if not step:
+            return super().piece_style("same") + cursor if word == "heat0" else cursor
+        if theme.ansi or self.app.no_color:
+            return super().piece_style("up" if step > 0 else "down") + cursor
+        ground = Color.parse(theme.background or "#000000")
+        mixed = ground.blend(Color.parse(end), 0.15 + 0.85 * abs(step) / STEPS)
+        text = "rgb(16,18,20)" if mixed.brightness > 0.45 else "rgb(235,238,242)"
+        return Style(color=text, bgcolor=mixed.rich_color.name) + cursor
+
+    def readout(self) -> list[str]:
+        """What is known of the cell under the cursor, in two lines."""
+        cell, name = self.cell, self.cell_name
+        if cell is None:
+            return ["", ""]
+        first = shown(name, 120)
+        if not self.two:
+            value = self._value_alone(cell)
+            n = len(cell.scales)
+            said = "no scale" if not n else f"{n} scales" if n > 1 else ""
+            if value is not None:
+                said = f"{said}, the largest {number(value)}" if n > 1 else f"scale {number(value)}"
+            return [first, said]
+        worth = worth_of(cell, self.measure)
+        parts = []
+        if isinstance(worth.item, ScalePair) and worth.item.difference:
+            d = worth.item.difference
+            parts += [f"A {number(d.a)}", f"B {number(d.b)}", f"{percent(d.largest)} of A"]
+        elif worth.item is not None:
+            told = self._number(worth)
+            parts += [f"{self.measure.name} {told}"] if told else [str(worth.item.status)]
+        n = len(cell.items)
+        if n > 1:
+            parts.append(f"{cell.differing} of {n} scales and tensors differ")
+            if worth.item is not None and cell.differing:
+                parts.append(shown(worth.item.role, 80))
+        if worth.of_others:
+            parts.append("the scales are the same, a tensor differs" if worth.item else "what has no scale differs")
+        return [first, "   ".join(parts)]
+
+
+def short_percent(value: float, signed: bool = True) -> str:
+    """At most six characters: `+140%`, `-0.07%`, `1e-6%`."""
+    size = abs(value)
+    if size and size < 0.005:
+        text = f"{size:.0e}".replace("e-0", "e-")
+    else:
+        text = (
+            f"{size:.2f}" if size < 1 else f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < 10_000 else ">9999"
+        )
+    sign = ("+" if value > 0 else "-" if value < 0 else "") if signed else ""
+    return f"{sign}{text}%"
+
+
+def short_kinds(kinds: Sequence[str]) -> list[str]:
+    """Kinds without the parts that all of them begin with."""
+    parts = [k.split(".") for k in kinds]
+    same = 0
+    while len(parts) > 1 and all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):
+        same += 1
+    return [".".join(p[same:]) for p in parts]
+
+
+def _legend(names: Sequence[str], width: int) -> list[list[Piece]]:
+    """Names in columns of one width, as many as fit."""
+    each = max(map(len, names)) + 2
+    n = max(1, (width - 2) // each)
+    rows = [names[i : i + n] for i in range(0, len(names), n)]
+    return [[("  " + "".join(f"{name:<{each}}" for name in row).rstrip(), "dim")] for row in rows]
