@@ -250,9 +250,9 @@ def _several(e: Evidence, different: list[ScalePair]) -> Finding:
         said = sizes_said(e.changed_weights, brief=True)
         what = "code or other tensor" if any(w.quantized for w in e.changed_weights) else "tensor or value"
         what = "tensor" if all(w.deviation and not w.quantized for w in e.changed_weights) else what
-        parts.append(
-            f"{some(len(e.changed_weights), what)} {differ(len(e.changed_weights))}" + (f" ({said})" if said else "")
-        )
+        many = "tensors or values" if what == "tensor or value" else ""
+        n = len(e.changed_weights)
+        parts.append(f"{some(n, what, many)} {differ(n)}" + (f" ({said})" if said else ""))
     if e.broken:
         parts.append(f"{len(e.broken)} could not be read, first {visible(e.broken[0].role, 120)}")
     text = "; ".join(parts)

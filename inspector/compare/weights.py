@@ -22,7 +22,7 @@ from qinspect.inspector.compare.results import Deviation, Status, WeightPair
 from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.text import count, dims, share, visible
+from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
 
@@ -304,7 +304,7 @@ def said_of(d: Deviation, n: int) -> str:
     elif d.zero_from is not None and is_tail(d.zero_from, n):
         parts.append(f"B is zero from element {count(d.zero_from)} to its end, {share(n - d.zero_from, n)} of it")
     elif d.n_zeroed > n // 100:
-        parts.append(f"{count(d.n_zeroed)} elements are zero in B only")
+        parts.append(f"{some(d.n_zeroed, 'element')} {'is' if d.n_zeroed == 1 else 'are'} zero in B only")
     for model, n_bad in (("A", d.n_bad_a), ("B", d.n_bad_b)):
         if n_bad:
             parts.append(f"{count(n_bad)} in {model} not finite")

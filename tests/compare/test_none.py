@@ -74,3 +74,10 @@ def test_a_file_that_cannot_hold_none_holds_the_same(tmp_path: Path) -> None:
     c = compare(*(format_of(open_checkpoint(tmp_path / name)) for name in ("a.pt", "b.safetensors")))
     assert c.headline.rule == "same-values"
     assert c.same
+
+
+def test_one_and_many_are_told_in_words(tmp_path: Path) -> None:
+    c = compared(tmp_path, {"w": W, "n": 1, "lr": 0.1}, {"w": W * (W != 3), "n": 2, "lr": 0.2})
+    assert c.headline.text.startswith("3 tensors or values differ")
+    (pair,) = [w for w in c.weights if w.role == "w"]
+    assert pair.note == "1 element is zero in B only"
