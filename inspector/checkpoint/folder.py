@@ -4,11 +4,11 @@ aside is said, and where nothing decides it is an error that lists the possibili
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qinspect.inspector.checkpoint.beside import is_readable, what_is_here
-from qinspect.inspector.checkpoint.hub import newest_snapshot
+from qinspect.inspector.checkpoint.hub import newest_snapshot, snapshot_note
 from qinspect.inspector.checkpoint.index import shards_named
 from qinspect.inspector.checkpoint.layouts import trainer_layout
 from qinspect.inspector.checkpoint.listing import (
@@ -48,7 +48,8 @@ def choose(folder: Path, depth: int = 0) -> ChosenFiles:
     """The model of a folder. Raises CannotOpen where there is none, or several and nothing decides; OSError."""
     here = listing(folder)
     if {"snapshots", "blobs"} <= set(here.folders) and (snapshot := newest_snapshot(folder)):
-        return choose(snapshot, depth + 1)
+        inner = choose(snapshot, depth + 1)
+        return replace(inner, notes=(*filter(None, [snapshot_note(snapshot)]), *inner.notes))
     if usual := _by_usual_name(here):
         return usual
     if found := trainer_layout(here):

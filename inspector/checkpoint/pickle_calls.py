@@ -41,6 +41,7 @@ class Calls:
         self._n_copied = 0
         self._n_opaque = 0
         self._attacks: dict[str, None] = {}
+        self._takes_members: set[str] = set()
         self.globals: dict[str, Global] = {}
 
     @property
@@ -90,6 +91,7 @@ class Calls:
             if target.name in _MAKERS:
                 return Opaque(first.name, args[1:])
             if target.name in _GETATTR and len(args) == 2 and is_harmless_attribute(args[1]):
+                self._takes_members.add(target.name)
                 return Opaque(f"{first.name}.{args[1]}")
         if is_dangerous(target.name):
             self._attacks[target.name] = None
@@ -110,8 +112,10 @@ class Calls:
                 todo.extend(node.values())
 
     def only_named(self) -> list[str]:
-        """Names that are known to attack, and are not called in this file."""
-        return [g.name for g in self.globals.values() if not g.known and is_dangerous(g.name)]
+        """Names that are known to attack, and are not called in this file. The getattr that takes members of classes
+        is: that is how Python pickles them."""
+        names = [g.name for g in self.globals.values() if not g.known and is_dangerous(g.name)]
+        return [name for name in names if name not in self._takes_members]
 
     def attack(self) -> UnsafePickle | None:
         """The error for all that would be run and is known to attack; None where there is nothing."""

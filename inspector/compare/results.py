@@ -141,7 +141,8 @@ class Deviation:
 @dataclass(frozen=True, slots=True)
 class WeightPair:
     """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:
-    codes (values) that differ, None if not counted. deviation: by how much, where numbers differ."""
+    codes (values) that differ, None if not counted. deviation: by how much, where numbers differ. is_none: a None that
+    one model stores, and the other has nothing for."""
 
     role: str
     a: str | None
@@ -152,6 +153,7 @@ class WeightPair:
     quantized: bool = False
     note: str = ""
     deviation: Deviation | None = None
+    is_none: bool = False
 
 
 @dataclass(frozen=True, slots=True)

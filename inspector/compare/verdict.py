@@ -8,6 +8,7 @@ points are the fingerprint of equal calibration data and weights.
 from __future__ import annotations
 
 import math
+from itertools import product
 
 from qinspect.inspector.compare.content import n_of_same_shape
 from qinspect.inspector.compare.effect import effect_of
@@ -93,14 +94,23 @@ _FORMS = "container, number type, layout, padding, signs of zero or bits of NaN"
 
 
 def _tied_said(tied: list[ScalePair | WeightPair]) -> str:
-    """` Only B stores lm_head.weight, equal to its embedding.`, of what only one model stores; empty for nothing."""
+    """` Only B stores lm_head.weight, equal to its embedding.`, of what only one model stores and equals nothing new;
+    empty where there is no such thing."""
     said = ""
-    for model in "AB":
-        roles = [visible(p.role, 120) for p in tied if (p.a if model == "A" else p.b)]
+    for model, what in product("AB", (_AGAIN, _NONE)):
+        roles = [
+            visible(p.role, 120)
+            for p in tied
+            if (p.a if model == "A" else p.b) and (what is _NONE) == (isinstance(p, WeightPair) and p.is_none)
+        ]
         if roles:
-            more = f" and {len(roles) - 1} more" if roles[1:] else ""
-            said += f" Only {model} stores {roles[0]}{more}, equal to an embedding or output layer that both have."
+            more = f" and {count(len(roles) - 1)} more" if roles[1:] else ""
+            said += f" Only {model} stores {roles[0]}{more}, {what}."
     return said
+
+
+_AGAIN = "equal to an embedding or output layer that both have"
+_NONE = "which is None: no value"
 
 
 def _counted(e: Evidence) -> str:
@@ -240,9 +250,9 @@ def _several(e: Evidence, different: list[ScalePair]) -> Finding:
         said = sizes_said(e.changed_weights, brief=True)
         what = "code or other tensor" if any(w.quantized for w in e.changed_weights) else "tensor or value"
         what = "tensor" if all(w.deviation and not w.quantized for w in e.changed_weights) else what
-        parts.append(
-            f"{some(len(e.changed_weights), what)} {differ(len(e.changed_weights))}" + (f" ({said})" if said else "")
-        )
+        many = "tensors or values" if what == "tensor or value" else ""
+        n = len(e.changed_weights)
+        parts.append(f"{some(n, what, many)} {differ(n)}" + (f" ({said})" if said else ""))
     if e.broken:
         parts.append(f"{len(e.broken)} could not be read, first {visible(e.broken[0].role, 120)}")
     text = "; ".join(parts)

@@ -22,7 +22,7 @@ from qinspect.inspector.compare.results import Deviation, Status, WeightPair
 from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.text import count, dims, share, visible
+from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
 
@@ -137,13 +137,23 @@ def _fit(a: Item, b: Item) -> bool:
 
 
 def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]:
-    """Entries that are neither tensors nor scales: strings, integers, flags. None counts as absent."""
+    """Entries that are neither tensors nor scales: strings, integers, flags, None.
+
+    A None that only one model stores equals nothing at all: safetensors files cannot hold it. Where the other model has
+    a tensor or a scale under its name, that is the difference, and the None is left out.
+    """
     pairs = []
     values_a, values_b = _plain_values(format_a), _plain_values(format_b)
+    named: dict[Format, set[str]] = {}
     for role, (a, b) in line_up((values_a, values_b), lambda x, y: partners(x, y, attrgetter("name"))):
         names = (a.name if a else None, b.name if b else None)
         if a is None or b is None:
-            pairs.append(WeightPair(role, *names, Status.ONLY_B if a is None else Status.ONLY_A, 1))
+            only, other = (a, format_b) if b is None else (b, format_a)
+            if only is None or only.value is not None:
+                pairs.append(WeightPair(role, *names, Status.ONLY_B if a is None else Status.ONLY_A, 1))
+            elif role not in (named.get(other) or named.setdefault(other, _names_and_roles(other))):
+                note = "None; the other model stores nothing under this name"
+                pairs.append(WeightPair(role, *names, Status.EQUAL, 1, 0, note=note, is_none=True))
             continue
         same = repr(a.value) == repr(b.value)
         note = "" if same else visible(f"A {a.value!r:.60}; B {b.value!r:.60}", 160)
@@ -153,8 +163,12 @@ def compare_plain_values(format_a: Format, format_b: Format) -> list[WeightPair]
     return pairs
 
 
+def _names_and_roles(fmt: Format) -> set[str]:
+    return {*fmt.checkpoint.entries, *map(fmt.role_of, fmt.checkpoint.entries)}
+
+
 def _plain_values(fmt: Format) -> dict[str, Value]:
-    found = [e for e in fmt.checkpoint.plain_values() if e.value is not None]
+    found = list(fmt.checkpoint.plain_values())
     if not found:
         return {}
     scales = {key for r in fmt.scales() for key in r.keys} | {c.key for r in fmt.scales() for c in r.copies}
@@ -290,7 +304,7 @@ def said_of(d: Deviation, n: int) -> str:
     elif d.zero_from is not None and is_tail(d.zero_from, n):
         parts.append(f"B is zero from element {count(d.zero_from)} to its end, {share(n - d.zero_from, n)} of it")
     elif d.n_zeroed > n // 100:
-        parts.append(f"{count(d.n_zeroed)} elements are zero in B only")
+        parts.append(f"{some(d.n_zeroed, 'element')} {'is' if d.n_zeroed == 1 else 'are'} zero in B only")
     for model, n_bad in (("A", d.n_bad_a), ("B", d.n_bad_b)):
         if n_bad:
             parts.append(f"{count(n_bad)} in {model} not finite")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from qinspect.inspector.contents.tree import Node, repetitions
+from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.contents.tree import Node, Repetition, repetitions
 from qinspect.inspector.formats import Format
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import Range, count, dims, range_text, size, visible
+from qinspect.inspector.text import Range, count, dims, range_text, size, some, visible
 from qinspect.inspector.values.report import entry_text
+from qinspect.inspector.values.value_text import value_text
 
 
 def scales_table(fmt: Format, ranges: dict[str, Range]) -> Table:
@@ -27,31 +29,52 @@ def scales_table(fmt: Format, ranges: dict[str, Range]) -> Table:
     return Table(columns, rows)
 
 
-def tree_lines(node: Node, depth: int | None, expand: bool, level: int = 0) -> Iterator[str]:
+def tree_lines(node: Node, depth: int | None, expand: bool) -> Iterator[str]:
     """The tree, two spaces a level; repeated layers as one line unless `expand`."""
-    for run in repetitions(node) if not expand else ():
+    return _lines((node,), depth, expand, 0)
+
+
+def _lines(alike: Sequence[Node], depth: int | None, expand: bool, level: int) -> Iterator[str]:
+    """What is below nodes of one structure, which are shown as one."""
+    for run in _runs(alike[0], expand):
         shown = run.nodes[0]
+        together = [node.children[child.name] for node in alike for child in run.nodes]
         times = f" ({len(run.nodes)} alike)" if len(run.nodes) > 1 else ""
-        yield _tree_line(shown, f"{run.label}{times}", run.nodes, level)
+        yield _tree_line(f"{run.label}{times}", run.nodes, [n.entry for n in together if n.entry is not None], level)
         if shown.children and (depth is None or level + 1 < depth):
-            yield from tree_lines(shown, depth, expand, level + 1)
-    for child in node.children.values() if expand else ():
-        yield _tree_line(child, child.name, (child,), level)
-        if child.children and (depth is None or level + 1 < depth):
-            yield from tree_lines(child, depth, expand, level + 1)
+            yield from _lines(together, depth, expand, level + 1)
 
 
-def _tree_line(node: Node, label: str, together: Sequence[Node], level: int) -> str:
+def _runs(node: Node, expand: bool) -> list[Repetition]:
+    return [Repetition((child,)) for child in node.children.values()] if expand else repetitions(node)
+
+
+def _tree_line(label: str, together: Sequence[Node], entries: Sequence[Entry], level: int) -> str:
+    """together: the nodes that are counted in this line. entries: of all nodes that it stands for."""
+    node = together[0]
     indent = "  " * level
     name = f"{indent}{visible(label, 100)}"
-    if node.is_leaf and node.entry is not None:
-        return f"{name:<44} {entry_text(node.entry)}"
+    if node.is_leaf and entries:
+        return f"{name:<44} {_entries_text(entries)}"
     if any(n.n_unknown for n in together):
-        holds = f"{count(sum(n.n_elements for n in together))} elements stored, parameters not known"
+        holds = f"{some(sum(n.n_elements for n in together), 'element')} stored, parameters not known"
     else:
-        holds = f"{count(sum(n.n_parameters for n in together))} parameters"
+        holds = some(sum(n.n_parameters for n in together), "parameter")
     dtypes = ", ".join(f"{d} x{n}" if n > 1 else d for d, n in node.dtypes.items())
     each = " each" if len(together) > 1 else ""
-    entries = f"{count(node.n_entries)} {'entry' if node.n_entries == 1 else 'entries'}{each}"
+    n_entries = f"{some(node.n_entries, 'entry', 'entries')}{each}"
     nbytes = size(sum(n.nbytes for n in together))
-    return f"{name:<44} {entries}, {holds}, {nbytes}  [{dtypes}]"
+    return f"{name:<44} {n_entries}, {holds}, {nbytes}  [{dtypes}]"
+
+
+def _entries_text(entries: Sequence[Entry]) -> str:
+    """What entries of one structure are; of values that differ the first few and how many, not one for all."""
+    first = entries[0]
+    texts = list(dict.fromkeys("" if isinstance(e, Tensor) else value_text(e.value) for e in entries))
+    if isinstance(first, Tensor) or len(texts) == 1:
+        return entry_text(first)
+    more = f", ... ({count(len(texts))} values)" if len(texts) > _MAX_VALUES else ""
+    return f"{first.kind} = {', '.join(texts[:_MAX_VALUES])}{more}"
+
+
+_MAX_VALUES = 3

@@ -45,9 +45,9 @@ class Node:
 
     @property
     def signature(self) -> int:
-        """Equal for two subtrees of the same names, dtypes and shapes below their own name."""
+        """Equal for two subtrees of the same names, kinds, shapes and strides below their names. Values may differ."""
         if self._signature is None:
-            own = (self.entry.dtype.name, self.entry.shape) if isinstance(self.entry, Tensor) else self.entry is None
+            own = _structure(self.entry), self.n_parameters if self.is_leaf else 0
             self._signature = hash((own, tuple((c.name, c.signature) for c in self.children.values())))
         return self._signature
 
@@ -98,6 +98,12 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.path!r}, {self.n_entries} entries)"
+
+
+def _structure(entry: Entry | None) -> tuple[object, ...]:
+    if isinstance(entry, Tensor):
+        return entry.dtype.name, entry.shape, entry.strides
+    return () if entry is None else (entry.kind,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,8 +142,8 @@ class ScaleRecord:
     the number. sources: further entries that the numbers are made of. through: codes times the inner of two scales are
     rounded to this element, before the outer one (quantity GLOBAL_SCALE) applies. signed: its numbers may be negative
     by convention. slice: which part of the entry it is; None for all of it. reach: which settings have a part in it.
-    guess: of an unverified one, what its name suggests. called: what its library calls the scheme; "" where element and
-    grid say it.
+    guess: of an unverified one, what its name suggests; may_be_learned: that it may be a trained factor, and negative.
+    called: what its library calls the scheme; "" where element and grid say it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
     holds the same values in another order, so do the cells.
@@ -165,6 +165,7 @@ class ScaleRecord:
     slice: Slice | None = None
     reach: Reach = NOT_KNOWN
     guess: Kind | None = None
+    may_be_learned: bool = False
     called: str = ""
     copies: tuple[Copy, ...] = ()
     cells: tuple[str, ...] = ()
@@ -200,12 +201,17 @@ class ScaleRecord:
     @property
     def plain_steps(self) -> bool:
         """Whether the numbers of its entry are its own, each a step that its codes are multiplied by."""
-        return self.as_stored and not self.signed and self.quantity.is_step
+        return self.as_stored and not self.may_be_negative and self.quantity.is_step
 
     @property
     def order(self) -> tuple[str, ...]:
         """Keys of what says which elements a number is of."""
         return (*self.cells, self.grid.group_index) if self.grid.group_index else self.cells
+
+    @property
+    def may_be_negative(self) -> bool:
+        """Whether a negative number in it is no fault."""
+        return self.signed or self.may_be_learned
 
     @property
     def convention(self) -> tuple[object, ...]:

@@ -28,6 +28,7 @@ _OTHER_SCALE = re.compile(
     r"temperature|grad|loss)_?scal.*|scale_shift.*|.*scale_parameter"
 )
 """Names of scales that are something else, whatever stands beside them."""
+_ACTIVATION_NAMES = ("input", "output", "activation", "act_scale", "k_scale", "v_scale", "q_scale", "prob")
 _ZERO_POINT = re.compile(r"_?(?:\w*_)?zero_?points?|q?zeros?|_shift")
 _BELONGS = re.compile(
     r"(?:nested_)?(?:absmax|quant_map)|quant_state\b.*|bitsandbytes__\w+|SCB|weight_format|g_idx|perm|suh|svh|mcg|mul1"
@@ -112,6 +113,14 @@ class Modules:
         named = [place for place, last in enumerate(self.lasts) if last in may_be]
         return tuple(sorted(filter(self._is_scale, named), key=lambda place: natural_key(self.names[place])))
 
+    @cached_property
+    def speak_of_quantization(self) -> bool:
+        """Whether there are codes, what belongs to codes, or scales of weights: more than scales of activations."""
+        words, dtypes = self.signs
+        return bool(words or dtypes) or any(
+            is_scale_name(last) and not names_activation(last) for last in set(self.lasts)
+        )
+
     def dtype_of(self, place: int) -> str:
         """The dtype of a tensor, the kind of a value."""
         form = self.forms[place]
@@ -157,6 +166,12 @@ def last_parts(names: Sequence[str]) -> list[str]:
     if any("/" in name for name in names):
         return [known.setdefault(last, last) for last in (split(name)[1] for name in names)]
     return [known.setdefault(last, last) for last in (name.rpartition(".")[2] for name in names)]
+
+
+@lru_cache(1024)
+def names_activation(last: str) -> bool:
+    """Whether a scale's name is one of activations."""
+    return any(word in last for word in _ACTIVATION_NAMES)
 
 
 # Few last names occur in 20,000 entries.

@@ -86,7 +86,7 @@ class FaultScan:
         """The same, of values that `record` describes: zero points may be anything, and some scales are negative by
         convention."""
         if record.quantity.is_step:
-            self.add(tag, abs(values) if record.signed else values)
+            self.add(tag, abs(values) if record.may_be_negative else values)
 
     def add_bytes(self, tag: Hashable, name: str, dtype: Callable[[], Any], raw: bytes) -> None:
         """The same, of the bytes of floating-point numbers. dtype: gives numpy's, asked once for each `name`."""

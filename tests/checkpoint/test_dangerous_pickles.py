@@ -161,6 +161,20 @@ def test_getattr_for_more_than_a_member_is_an_attack(tmp_path: Path, attribute: 
     refused(torch_zip(tmp_path / "m.pt", state_dict(x=taken)), UnsafePickle, "would run builtins.getattr when loaded")
 
 
+class Outer:
+    class Inner:
+        """Pickled below protocol 4 as getattr(Outer, "Inner"), as a ShardedTensor's ProcessGroupState is."""
+
+
+def test_a_getattr_that_takes_a_member_is_called(tmp_path: Path) -> None:
+    """It was said to be named without being called."""
+    checkpoint = saved(tmp_path / "m.pt", {"w": torch.ones(1), "o": Outer.Inner()})
+    assert [t.name for t in checkpoint.tensors()] == ["w"]
+    assert not [n for n in checkpoint.notes if "without calling" in n]
+    named = saved(tmp_path / "n.pt", {"w": torch.ones(1), "f": getattr})
+    assert any("getattr, which can attack, without calling it" in n for n in named.notes)
+
+
 @pytest.mark.parametrize("owner", [b"N", text("x"), global_("m", "C") + b")R", global_("os", "path")])
 def test_getattr_on_anything_but_a_class_is_an_attack(tmp_path: Path, owner: bytes) -> None:
     taken = global_("builtins", "getattr") + owner + text("RED") + b"\x86R"

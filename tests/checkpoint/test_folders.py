@@ -259,6 +259,7 @@ def test_which_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         floats(snapshot(tmp_path, letter * 40) / "model.safetensors", {letter: [1.0]})
         os.utime(tmp_path / "models--org--name" / "snapshots" / (letter * 40), (100 + i, 100 + i))
     assert "2 snapshots" in note(Path("org/name"))
+    assert note(tmp_path / "models--org--name") == note(Path("org/name"))
     refs = tmp_path / "models--org--name" / "refs"
     refs.mkdir()
     (refs / "main").write_text("a" * 40)

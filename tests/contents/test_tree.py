@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quamba_files import folder_of
 
 from qinspect.inspector.checkpoint import Entry, Value, open_checkpoint
 from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.contents.report import tree_lines
 from qinspect.inspector.contents.tree import MAX_DEPTH, build_tree, repetitions
 
 HERE = File(Path(__file__))
@@ -62,6 +64,36 @@ def test_an_entry_may_have_others_below_it() -> None:
     assert node.entry is not None
     assert list(node.children) == ["absmax", "quant_map"]
     assert node.n_entries == 3
+
+
+def lines_of(tmp_path: Path, content: dict[str, object]) -> dict[str, str]:
+    torch.save(content, tmp_path / "m.pt")
+    entries = open_checkpoint(tmp_path / "m.pt").entries.values()
+    lines = (line.strip().split("  ", 1) for line in tree_lines(build_tree(entries), None, False))
+    return {label: rest.strip() for label, rest in lines}
+
+
+def test_values_that_differ_are_not_told_as_one(tmp_path: Path) -> None:
+    """Of two layers the first one's scale stood for both."""
+    layers = {f"layers.{i}.{leaf}": v for i in range(5) for leaf, v in (("s", 0.5 + i), ("bits", 8))}
+    lines = lines_of(tmp_path, {**layers, "betas": [0.9, 0.999], "rng": [3, "a", None]})
+    assert lines["0-4 (5 alike)"].startswith("2 entries each")
+    assert lines["s"] == "python float = 0.5, 1.5, 2.5, ... (5 values)"
+    assert lines["bits"] == "python int = 8"
+    assert lines["0-1 (2 alike)"] == "python float = 0.9, 0.999"
+    assert [lines[i] for i in "012"] == ["python int = 3", "python str = a", "None"]
+
+
+def test_values_of_layers_in_layers_are_all_looked_at(tmp_path: Path) -> None:
+    content = {f"blocks.{i}.heads.{j}.s": 1.0 if (i, j) == (2, 1) else 0.25 for i in range(3) for j in range(2)}
+    lines = lines_of(tmp_path, content)
+    assert lines["s"] == "python float = 0.25, 1"
+
+
+def test_layers_of_other_strides_are_not_alike(tmp_path: Path) -> None:
+    matrix = torch.zeros(2, 3)
+    lines = lines_of(tmp_path, {"layers.0.w": matrix, "layers.1.w": torch.zeros(3, 2).T})
+    assert not any("alike" in label for label in lines)
 
 
 def test_sixty_thousand_names() -> None:

@@ -208,3 +208,22 @@ def test_a_scale_that_is_a_number_of_numpy_is_looked_at(tmp_path: Path) -> None:
     assert [r.role for r in fmt.scales()] == ["o.scale", "p.weight_scale"]
     (bad,) = survey_scales(fmt).faulty
     assert (bad.role, bad.faults.n_inf) == ("o.scale", 1)
+
+
+def test_a_factor_that_may_be_trained_may_be_negative(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Attention that normalizes queries has a `q_scale` of one trained number a dimension, in a model of floats."""
+
+    def faulty(tensors: dict[str, torch.Tensor]) -> list[str]:
+        save_file(tensors, tmp_path / "m.safetensors")
+        assert main(["scales", str(tmp_path / "m.safetensors"), "--json"]) == 0
+        return [s["role"] for s in json.loads(capsys.readouterr().out)["scales"] if s["faults"]]
+
+    trained = torch.linspace(-0.02, 1.5, 64)
+    model = {"attn.q_scale": trained, "attn.to_q.weight": torch.randn(64, 64)}
+    assert faulty(model) == []
+    codes = {"mlp.weight": torch.ones(16, 16, dtype=torch.int8), "mlp.weight_scale": torch.ones(16)}
+    assert faulty(model | codes) == ["attn.q_scale"]
+    assert faulty({"attn.k_scale": torch.tensor(-1.0)}) == ["attn.k_scale"]  # of a cache: one number a tensor
+    lost = trained.clone()
+    lost[5] = torch.nan
+    assert faulty(model | {"attn.q_scale": lost}) == ["attn.q_scale"]

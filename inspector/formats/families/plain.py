@@ -22,10 +22,9 @@ from qinspect.inspector.formats.contract import (
 )
 from qinspect.inspector.formats.element import UNKNOWN
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, dimensions
-from qinspect.inspector.formats.signs import Modules
+from qinspect.inspector.formats.signs import Modules, names_activation
 from qinspect.inspector.text import visible
 
-_ACTIVATION_NAMES = ("input", "output", "activation", "act_scale", "k_scale", "v_scale", "q_scale", "prob")
 _MAX_SIGNS = 6
 
 
@@ -94,7 +93,7 @@ class PlainFormat(Format):
         entries = self.checkpoint.entries
         if module in entries:
             beside = module
-        if _names_activation(last):
+        if names_activation(last):
             of = f"probably an activation of {module or 'the model'}"
         else:
             of = f"probably the weight {beside}" if beside in entries else f"unknown: no {beside} beside it"
@@ -102,7 +101,9 @@ class PlainFormat(Format):
         return ScaleRecord(
             role=self.role_of(name), key=name, kind=Kind.UNVERIFIED, of=of, element=UNKNOWN, grid=_grid(shape),
             dtype=modules.dtype_of(place), shape=shape, called=_called(last),
-            guess=Kind.ACTIVATION if _names_activation(last) else Kind.WEIGHT,
+            guess=Kind.ACTIVATION if names_activation(last) else Kind.WEIGHT,
+            # `q_scale` of attention that normalizes queries: trained, one number a dimension
+            may_be_learned=names_activation(last) and math.prod(shape) > 1 and not modules.speak_of_quantization,
         )  # fmt: skip
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
@@ -120,11 +121,6 @@ _records: WeakKeyDictionary[Modules, tuple[ScaleRecord, ...]] = WeakKeyDictionar
 
 
 # Few last names and few shapes occur in 20,000 scales: found once, and one string for all records.
-@lru_cache(1024)
-def _names_activation(last: str) -> bool:
-    return any(word in last for word in _ACTIVATION_NAMES)
-
-
 @lru_cache(1024)
 def _called(last: str) -> str:
     return f"unknown ({last})"
