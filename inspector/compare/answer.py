@@ -71,7 +71,7 @@ def _range(pairs: Sequence[ScalePair]) -> str:
 
 
 def _different(pairs: Sequence[ScalePair | WeightPair], word: str) -> list[str]:
-    both = [p for p in pairs if p.a and p.b]
+    both: list[ScalePair | WeightPair] = [p for p in pairs if p.a and p.b]
     apart = [p for p in both if not p.status.counts_as_same]
     if not apart:
         return []

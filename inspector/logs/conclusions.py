@@ -42,6 +42,8 @@ POINTS_AFTER = 3
 """Points after an error that show the same: a peer of a process that died writes one or two before it waits for it."""
 ENDED_WELL = "program.ended-well."
 """The beginning of the patterns of a program's own sentence that its work is done."""
+STOPPED = "program.stopped."
+"""The beginning of the patterns of a server's sentence that it was asked to end: what it then ends is no failure."""
 NOT_USED = "not used"
 
 
@@ -110,6 +112,8 @@ class LoggedRun:
     """Of a field of points: how often it was no number, the first such point, its line and the last's."""
     n_points: dict[str, int] = field(default_factory=dict)
     end_line: int | None = None
+    stopped: bool = False
+    """Whether it was asked to end, and had not failed."""
     calibrated: tuple[int, int] | None = None  # samples, line
 
     def line(self, pattern: str) -> int | None:
@@ -162,7 +166,9 @@ class Conclusions:
         elif event.kind == "progress":
             if run.failures and fields["done"] and (run.bar is None or not _same_bar(run.bar[0], fields)):
                 self._went_on(run)
-            run.bar = (fields, event.line)
+            if run.bar is None or fields["done"] > run.bar[0]["done"]:
+                run.failures.moved(event.line)
+            run.bar, run.stopped = (fields, event.line), False
             done, total = fields["done"], fields["total"]
             if run.phase and run.phase[0] == "calibration" and total and done >= total and not run.calibrated:
                 run.calibrated = (int(total), event.line)
@@ -181,7 +187,13 @@ class Conclusions:
             run.failures.launcher(pattern.name, groups)
         elif pattern.name.startswith(ENDED_WELL):
             self._went_on(run)
+        elif pattern.name.startswith(STOPPED):
+            run.stopped = not run.failures
         elif pattern.name in run.said or len(run.said) < MAX_SENTENCES:
+            for said in list(run.said.values()):
+                said.settle(pattern.name, run.said)
+            if pattern.name in run.said and run.said[pattern.name].is_settled:
+                del run.said[pattern.name]
             run.said.setdefault(pattern.name, Said(pattern)).add(groups, line)
 
     def calm(self) -> None:
@@ -197,6 +209,8 @@ class Conclusions:
         if "handled" in fields:
             return
         found = Failure(fields["text"], event.line, fields.get("who", ""))
+        if run.stopped and found.is_asked_for:
+            return
         run.n_since = run.n_points_since = 0
         told_calmly = "level" in fields and not found.is_consequence
         if ("type" in fields or "pattern" in fields) and not told_calmly:

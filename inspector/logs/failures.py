@@ -20,17 +20,23 @@ _CONSEQUENCE = re.compile(
     r"|[Ee]xit(?:ed)?(?: with)? (?:exit )?(?:code|status)|CalledProcessError"
     r"|closing signal|died with <Signals|Connection (?:closed by|reset by) peer|Broken pipe"
     r"|Process(?:Raised|Exited)Exception|completed with exit code|^(?:Terminated|Aborted)\b|CANCELLED AT|DistStoreError"
-    r"|: line \d+: +\d+ +Aborted\b"
+    r"|: line \d+: +\d+ +Aborted\b|^terminate called |^main: failed to "
     r"|EngineDeadError|Engine (?:process|core) (?:failed|initialization)|WorkerProc initialization failed|SIGTERM"
-    r"|Watchdog caught collective operation timeout|ranks? (?:is|are) (?:dead|lost)|make.{0,5}: \*\*\*"
+    r"|ranks? (?:is|are) (?:dead|lost)|make.{0,5}: \*\*\*"
 )
+_WAITED = re.compile(r"Watchdog caught collective operation timeout")
+"""What says that others did not come: the best there is where none of them says why."""
+_KILLED = re.compile(r"(?:^|: line \d{1,9}: +\d{1,9} +)(?:Killed|Segmentation fault|Aborted|Bus error)(?: *$| +[(\S])")
+"""What a shell says of a process that ended by a signal: of one that had failed already, no news."""
 _RANK = re.compile(
     r"(?:^|[ _])(?:local_rank|rank|default)[ :=]?(\d{1,5})\b|^(\d{1,5})$|^\d{1,5},(\d{1,5})$", re.IGNORECASE
 )
+_RANK_IN_TEXT = re.compile(r"\[(?:[^\]\n]{0,80} )?Rank (\d{1,5})\]")
 _MEMORY = re.compile(
     r"out of memory|OutOfMemory|oom[-_ ]?kill|CUDNN_STATUS_ALLOC_FAILED|MemoryError|alloc failed", re.IGNORECASE
 )
 _EXIT = re.compile(r"(?:code|status)[ :=]{1,3}(-?\d{1,3})\b")
+_ASKED_FOR = frozenset({-signal.SIGTERM, 128 + signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGINT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,29 @@ class Failure:
     @property
     def is_consequence(self) -> bool:
         """Whether it only reports that something else failed."""
-        return bool(_CONSEQUENCE.search(self.text)) or self.text == "a traceback without its exception"
+        only_reports = _CONSEQUENCE.search(self.text) or self.text == "a traceback without its exception"
+        return bool(only_reports) or self.waited
+
+    @property
+    def waited(self) -> bool:
+        """Whether it says that others were waited for in vain."""
+        return bool(_WAITED.search(self.text))
+
+    @property
+    def is_shells(self) -> bool:
+        """Whether it is a shell's word for a process that a signal ended."""
+        return bool(_KILLED.search(self.text))
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is the end of a process that was told to end, as SIGTERM and Ctrl-C do."""
+        code = _EXIT.search(self.text)
+        return code is not None and int(code[1]) in _ASKED_FOR
 
     @property
     def rank(self) -> int | None:
-        """The rank of the speaker."""
-        found = _RANK.search(self.who)
+        """The rank of the speaker, or the one that the text begins with."""
+        found = _RANK.search(self.who) or _RANK_IN_TEXT.match(self.text)
         return int(next(g for g in found.groups() if g)) if found else None
 
 
@@ -64,6 +87,8 @@ class Failures:
     before: list[Failure] = field(default_factory=list)
     """Those after which the run seemed to go on: of one of several processes that need not be so."""
     _root_begun: bool = False
+    _moved: int = 0
+    """The line of the last bar that went on."""
 
     def __bool__(self) -> bool:
         return bool(self.kept)
@@ -83,6 +108,10 @@ class Failures:
         elif self._root_begun and pattern == "torchrun.exitcode" and self.code is None:
             self.code = groups.get("code")
 
+    def moved(self, line: int) -> None:
+        """A bar went on: something lives after the errors that stand before this line."""
+        self._moved = line
+
     def forget(self) -> None:
         """The run went on."""
         self.before, self.kept = [f for f in self.kept if not f.is_consequence], []
@@ -92,15 +121,20 @@ class Failures:
     def cause(self) -> Failure:
         """The error that explains the others."""
         own = sorted((f for f in self.kept if not f.is_consequence), key=lambda f: f.line)
+        before_shell = [f for f in own if not f.is_shells]
+        if before_shell and before_shell[-1].line >= self._moved:
+            own = before_shell
+        waited = [f for f in self.kept if f.waited]
         if self.root is not None:
             of_root = [f for f in own if f.rank == self.root]
             of_root = of_root or [f for f in self.before if f.rank == self.root]
             if of_root:
                 return of_root[-1]
-            if any(f.rank is not None for f in own):
-                own = []  # others' errors are not the root's
+            waited = [f for f in waited if f.rank == self.root]
+            if any(f.rank is not None for f in own) and not waited:
+                own = []  # others' errors are not the root's; that the root waited for them makes them the cause
         if not own:
-            return self.kept[-1]
+            return waited[0] if waited else self.kept[-1]
         # in a run of one process the last error ended it; of several, the first to fail takes the others with it
         return own[-1] if len({f.who for f in own}) < 2 else own[0]
 
@@ -109,7 +143,7 @@ class Failures:
         cause, last = self.cause(), self.kept[-1]
         lines = (cause.line,) if cause.line == last.line else tuple(sorted((cause.line, last.line)))
         text = visible(both_ends(cause.text, 400)).strip().rstrip(": ")
-        if cause.is_consequence and self.root is not None:
+        if cause.is_consequence and not cause.waited and self.root is not None:
             how = f" exited with code {self.code}{_meaning(self.code)}" if self.code is not None else " failed first"
             own = "which error is its own, this log does not say" if self.before else "its own error is not in this log"
             return f" since rank {self.root}{how}: {own}", lines

@@ -285,7 +285,7 @@ class LogParser(Cutting):
 
     def _starts_block(self, message: str, header: Header, at: At) -> bool:
         if message.startswith(_STARTS_BLOCK):
-            if TableBlock.starts(message):
+            if TableBlock.starts(message) and not self._patterns.match(message):
                 return self._begin(TableBlock(message), header, at)
             if not header.level and JsonBlock.starts(message):
                 block = JsonBlock()

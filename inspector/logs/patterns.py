@@ -21,7 +21,9 @@ MAX_MATCHED_CHARACTERS = 4096
 """A pattern sees the first this many characters of a message; one with a needle, the last as many too."""
 MAX_SHAPES = 2_000
 """Shapes of messages that are remembered."""
-_STRINGS = ("name", "tool", "regex", "kind", "text", "phase", "point", "needle", "level", "concludes", "whole", "of")
+_STRINGS = (
+    "name", "tool", "regex", "kind", "text", "phase", "point", "needle", "level", "concludes", "whole", "of", "settled",
+)  # fmt: skip
 _TABLES = ("convert", "effective", "requested")
 _FLAGS = ("starts_run", "ends_run")
 _REPEATED_REPEAT = re.compile(r"(?<!\\)[+*}]\)+(?:[+*]|\{\d*,)")
@@ -44,6 +46,7 @@ class Pattern:
     concludes: str = ""
     whole: str = ""
     of: str = ""
+    settled: str = ""
     convert: dict[str, str] = field(default_factory=dict)
     effective: dict[str, Any] = field(default_factory=dict)
     requested: dict[str, Any] = field(default_factory=dict)

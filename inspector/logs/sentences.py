@@ -27,6 +27,8 @@ class Said:
     groups: dict[str, Any] = field(default_factory=dict)
     first: int = 0
     last: int = 0
+    is_settled: bool = False
+    """The line that `settled` names came after it."""
 
     def add(self, groups: dict[str, Any], line: int) -> None:
         """One more line."""
@@ -36,6 +38,15 @@ class Said:
         self.groups = self.groups or groups
         if "item" in groups and len(self.items) < MAX_ITEMS:
             self.items.add(str(groups["item"]))
+
+    def settle(self, pattern: str, said: dict[str, Said]) -> None:
+        """A line of `pattern` came. Where that is what settles this one, it holds until something else is said; what
+        was not said again since the one before holds no more."""
+        if self.pattern.settled != pattern:
+            return
+        if self.is_settled:
+            del said[self.pattern.name]
+        self.is_settled = True
 
     @property
     def number(self) -> int:

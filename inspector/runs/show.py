@@ -118,7 +118,7 @@ def run_text(seen: Seen) -> str:
         ("git", f"{spec.git_commit[:12]}{', with changes' if spec.git_dirty else ''}" if spec.git_commit else ""),
         *(("set", f"{k}={v}") for k, v in spec.as_dict()["env"].items()),
         *(("inherited", f"{k}={v}") for k, v in spec.inherited.items()),
-        ("events", _events_text(events)),
+        ("events", _events_text(events, has_ended=state.result is not None)),
         ("log", f"{run.log_path}, {size(_bytes(run))}"),
     ]
     lines = [f"{run.id}  {visible(spec.name, 120)}"]
@@ -140,12 +140,14 @@ def _ending_rows(seen: Seen) -> list[tuple[str, str]]:
     ]
 
 
-def _events_text(events: Sequence[RunEvent]) -> str:
+def _events_text(events: Sequence[RunEvent], *, has_ended: bool) -> str:
     warnings = sum(e.kind == "warning" for e in events)
     errors = sum(e.kind == "error" for e in events)
     parts = [some(len(events), "event"), some(warnings, "warning"), some(errors, "error")]
     gaps = missing(events)
-    return ", ".join([*parts, f"{gaps} missing"] if gaps else parts)
+    parts += [f"{gaps} missing"] if gaps else []
+    is_cut = has_ended and not (events and events[-1].kind == "end")
+    return ", ".join(parts) + ("; the journal ends before the run did: the log may tell more" if is_cut else "")
 
 
 def started_text(run: Run) -> str:

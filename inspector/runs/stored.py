@@ -86,6 +86,23 @@ def problem_of(path: Path) -> str:
     return ""
 
 
+class _Twice(ValueError):
+    """A key that an object has more than once: it says two things, and which of them was meant nobody knows."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise _Twice(key)
+        made[key] = value
+    return made
+
+
 def stored_json(path: Path) -> Stored:
     """The JSON object in a file of ours, or what is wrong with it."""
     try:
@@ -100,7 +117,9 @@ def stored_json(path: Path) -> Stored:
     if not raw.strip(b" \t\r\n\0"):
         return Stored(None, f"{path.name}: is empty")
     try:
-        content = json.loads(raw)
+        content = json.loads(raw, object_pairs_hook=_unique)
+    except _Twice as e:
+        return Stored(None, f"{path.name}: has the key {brief(e.key)} twice")
     except UnicodeDecodeError as e:
         return Stored(None, f"{path.name}: is not valid UTF-8 at offset {e.start}")
     except json.JSONDecodeError as e:

@@ -151,6 +151,11 @@ class _Maker:
         if not set(map(type, ids)) <= {int} or (ids and (min(ids) < 0 or max(ids) >= end)):
             at = next(i for i, found in enumerate(ids) if type(found) is not int or not 0 <= found < end)
             limit = f"0 to {end - 1}" if self.vocab_size else "integers from 0"
+            if type(ids[at]) is not int:
+                raise BrokenFile(
+                    f"an id of document {number} is no whole number", file=self.source, key=f"[{number}][{at}]",
+                    expected=limit, found=brief(ids[at]), cure="Give ids as a tokenizer makes them.",
+                )  # fmt: skip
             raise BrokenFile(
                 f"an id of document {number} is outside the vocabulary", file=self.source, key=f"[{number}][{at}]",
                 expected=limit, found=brief(ids[at]), cure="The ids are of another tokenizer than the model's.",

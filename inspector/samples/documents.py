@@ -32,6 +32,8 @@ TEXT_BLOCK_CHARACTERS = 1 << 20
 MAX_LINE_BYTES = 1 << 28
 MAX_IDS_BYTES = 1 << 30
 
+_SHAPE_OF_IDS = '{"vocab": 50280, "samples": [[1, 2], ...]} or a list of lists of ids'
+
 _LINES = (".jsonl", ".ndjson")
 _PACKED = (".zst", ".gz")
 _FILES = (*_LINES, *_PACKED, ".json", ".parquet", ".txt", ".text", ".md")
@@ -232,6 +234,10 @@ class TokenIds(FileDocuments):
                 raw = f.read(MAX_IDS_BYTES + 1)
             if len(raw) > MAX_IDS_BYTES:
                 raise BrokenFile("is too large for token ids", file=path, expected=f"at most {MAX_IDS_BYTES} bytes")
+            if not raw.strip():
+                raise BrokenFile(
+                    "is empty", file=path, expected=_SHAPE_OF_IDS, cure="Write it again, or give other samples."
+                )
             content = json.loads(raw)
         except (ValueError, RecursionError) as e:
             raise BrokenFile(f"is not valid JSON: {e}", file=path) from e
@@ -240,7 +246,7 @@ class TokenIds(FileDocuments):
         if not isinstance(samples, list) or not all(isinstance(s, list) for s in samples):
             raise BrokenFile(
                 "holds no token ids", file=path, found=brief(content),
-                expected='{"vocab": 50280, "samples": [[1, 2], ...]} or a list of lists of ids',
+                expected=_SHAPE_OF_IDS,
             )  # fmt: skip
         if vocab is not None and (type(vocab) is not int or vocab < 1):
             raise BrokenFile("is not a size", file=path, key="vocab", expected="an integer from 1", found=brief(vocab))

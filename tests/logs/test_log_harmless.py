@@ -83,7 +83,7 @@ def test_what_ends_programs_that_are_not_python() -> None:
     cpp = (
         "terminate called after throwing an instance of 'c10::Error'\n  what():  CUDA error: an illegal memory access\n"
     )
-    assert notes(f"{cpp}Aborted (core dumped)\n") == ["the run failed: what():  CUDA error: an illegal memory access"]
+    assert notes(f"{cpp}Aborted (core dumped)\n") == ["the run failed: CUDA error: an illegal memory access"]
     supervisor = "2026-03-02 10:00:00,100 INFO exited: quant (exit status 137; not expected)\n"
     assert notes(supervisor) == ["the run failed: exited: quant (exit status 137; not expected) (SIGKILL)"]
 

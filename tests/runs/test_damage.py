@@ -162,6 +162,7 @@ TEXTS = {
     "deep lists": b'{"argv": ' + b"[" * 900 + b"]" * 900 + b"}",
     "a long number": b'{"created": ' + b"9" * 5000 + b"}",
     "numbers": b'{"argv": 5, "name": 7, "created": "x", "outcome": 3, "ended": "no", "host": [], "env": [1]}',
+    "a key twice": b'{"argv": ["true"], "outcome": "finished", "argv": ["rm", "-rf", "/"], "outcome": "failed"}',
     "newer": b'{"schema": "qinspect.run/99", "outcome": "suspended", "argv": ["x"], "version": "99.1", "new": {}}',
     "events": b'{"seq": 1, "time": 1e999, "kind": "progress", "done": NaN, "total": 1e400}\n'
     b'{"seq": 99999999999999999999999999, "time": 1, "kind": "phase", "name": 1e400}\n'
@@ -177,6 +178,23 @@ def test_damaged_content(name: str, text: bytes, good: Run) -> None:
     row = everything(bad, good)
     if name in (files.SPEC, files.RESULT) and text != TEXTS["events"]:
         assert f"{name}: " in row
+
+
+def test_a_key_that_stands_twice_is_not_believed(good: Run) -> None:
+    bad = copy_of(good)
+    spec = (bad / files.SPEC).read_text().rstrip().removesuffix("}")
+    (bad / files.SPEC).write_text(spec + ', "argv": ["rm", "-rf", "/home/x"]}')
+    assert "spec.json: has the key 'argv' twice" in run_text(look(find(bad.name)))
+    assert "rm -rf" not in run_text(look(find(bad.name)))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_journal_that_was_cut_is_said(kept: float, good: Run) -> None:
+    said = "the journal ends before the run did"
+    assert said not in run_text(look(good))
+    whole = good.events_path.read_bytes()
+    good.events_path.write_bytes(whole[: int(len(whole) * kept)])
+    assert said in run_text(look(good))
 
 
 def test_a_newer_version_is_said(good: Run) -> None:
