@@ -167,7 +167,7 @@ app.command(
     "qinspect.inspector.calibrate.cli:calibrate", name="calibrate",
     help="Record the distributions of a model's activations; make scales of them for any alpha.",
 )  # fmt: skip
-_WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
+_WHENCE_HELP = "Which alpha made the scales of a checkpoint, judged by the distributions that a calibration stored."
 _EXPLAIN_HELP = "Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."
 app.command("qinspect.inspector.explain.cli:explain_command", name="explain", help=_EXPLAIN_HELP)
 app.command("qinspect.inspector.alpha.recover.cli:whence_command", name="whence", help=_WHENCE_HELP)

@@ -24,7 +24,7 @@ def accuracy(
     file_b: Annotated[str | None, Parameter(help="Where B's accuracy is.")] = None,
     /,
     *,
-    a: Annotated[str | None, Parameter(help="A's accuracy typed in: 53.74, 53.74% or 0.5374.")] = None,
+    a: Annotated[str | None, Parameter(help="A's accuracy, typed in: 53.74, 53.74% or 0.5374.")] = None,
     b: Annotated[str | None, Parameter(help="B's accuracy, typed in.")] = None,
     n: Annotated[int | None, Parameter(help="Number of items of each.")] = None,
     n_b: Annotated[int | None, Parameter(help="Number of B's items, where it differs.")] = None,
