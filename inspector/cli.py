@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _refuse_unseparated(words: Sequence[str]) -> None:
     """Without `--`, `qinspect run main.py --name x` would take an option of the command for its own."""
     if words[:1] == ["run"] and len(words) > 1 and "--" not in words and not {"--help", "-h", "--version"} & set(words):
-        raise UsageError("the command of a run stands after --", cure="qinspect run [options] -- CMD ...")
+        raise UsageError("the command of a run goes after --", cure="qinspect run [options] -- CMD ...")
 
 
 def _own_words(words: Sequence[str]) -> Sequence[str]:
@@ -149,9 +149,7 @@ _SHOW_HELP = "One entry, by key or by role: metadata, values or summary, codes, 
 app.command("qinspect.inspector.values.cli:show", name="show", help=_SHOW_HELP)
 _DEQUANTIZE_HELP = "Write quantized weights as float32 safetensors: [out, in], no padding."
 app.command("qinspect.inspector.values.cli:dequantize", name="dequantize", help=_DEQUANTIZE_HELP)
-_RUN_HELP = (
-    "Start a command that outlives this terminal. Exit code 0: started, 2: not; with -f, 1 unless it finished well."
-)
+_RUN_HELP = "Start a command that outlives this terminal. Exit code 0: started, 2: not; with -f, 1 unless it succeeded."
 app.command(
     "qinspect.inspector.runs.cli:run", name="run", help=_RUN_HELP, usage="Usage: qinspect run [OPTIONS] -- CMD ..."
 )
@@ -169,11 +167,11 @@ app.command(
     "qinspect.inspector.calibrate.cli:calibrate", name="calibrate",
     help="Record the distributions of a model's activations; make scales of them for any alpha.",
 )  # fmt: skip
-_WHENCE_HELP = "Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."
+_WHENCE_HELP = "Which alpha made the scales of a checkpoint, judged by the distributions that a calibration stored."
 _EXPLAIN_HELP = "Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."
 app.command("qinspect.inspector.explain.cli:explain_command", name="explain", help=_EXPLAIN_HELP)
 app.command("qinspect.inspector.alpha.recover.cli:whence_command", name="whence", help=_WHENCE_HELP)
-_APPLY_HELP = "A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."
+_APPLY_HELP = "A new checkpoint with activation scales for another alpha or rule, from what a calibration stored."
 app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)
 _ACCURACY_HELP = "Whether two accuracies differ, how sure that is, and how small a difference their items could show."
 app.command("qinspect.inspector.accuracy.cli:accuracy", name="accuracy", help=_ACCURACY_HELP)

@@ -189,7 +189,7 @@ def _kept_true(path: Path, key: str | None, make: Callable[[], T]) -> T:
         return make()
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
         raise CannotApply(
-            "does not describe the checkpoint as this version does, and cannot be kept true", file=path, key=key,
+            "does not describe the checkpoint as this version does, so it cannot be kept true", file=path, key=key,
             expected="the settings that a calibration writes",
         ) from e  # fmt: skip
 
@@ -217,7 +217,7 @@ def sidecar_bytes(path: Path, entry: Mapping[str, Any]) -> bytes:
         if content.get("schema") != SIDECAR_SCHEMA or not isinstance(content.get("applied"), list):
             raise BrokenFile(
                 "is not as this version writes it", file=path, key="schema", expected=SIDECAR_SCHEMA,
-                cure="Remove it, if it is of another program.",
+                cure="Remove it if another program wrote it.",
             )  # fmt: skip
         before = content["applied"]
     return _kept_true(path, None, lambda: json_bytes({"schema": SIDECAR_SCHEMA, "applied": [*before, entry]}))

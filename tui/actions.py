@@ -27,7 +27,7 @@ class Action:
     group: str
 
 
-MOVE, FIND, VIEW, OUT = "Moving", "Finding", "Looking", "Taking along"
+MOVE, FIND, VIEW, OUT = "Moving", "Finding", "Looking", "Copying and saving"
 ACTIONS = (
     Action("down", ("j", "down"), "", "Next row.", MOVE),
     Action("up", ("k", "up"), "", "Previous row.", MOVE),
@@ -123,7 +123,7 @@ RUN_ACTIONS = (
     Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT),
     Action("distribution", ("a",), "alpha", "A calibration: magnitudes, alpha, clipping, error.", CHOOSE),
     Action("explore", ("A",), "", "A calibration: every alpha of all its points.", CHOOSE),
-    Action("compare_outputs", ("d",), "diff", "Compare two models of the run, or its one with A.", OUT),
+    Action("compare_outputs", ("d",), "diff", "Compare two models of the run, or its only one with A.", OUT),
     Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
     Action("apply_alpha", ("W",), "", "A calibration: put another alpha into a checkpoint.", OUT),
     _SHARED["palette"],
@@ -170,7 +170,7 @@ EXPLORE_ACTIONS = (
     Action("alpha_best", ("o",), "best", "The best alpha of this point.", ALPHA),
     Action("alpha_best_of_all", ("O",), "", "The best alpha for all points.", ALPHA),
     Action("rule", ("r",), "rule", "The next rule: ema, pooled, max, mean, mse ...", VIEW),
-    Action("previous_rule", ("R",), "", "The rule before.", VIEW),
+    Action("previous_rule", ("R",), "", "The previous rule.", VIEW),
     Action("bits", ("b",), "bits", "Codes of 8 or 4 bits.", VIEW),
     Action("map", ("m",), "map", "The whole model, layers by kinds; or one point.", VIEW),
     Action("quantity", ("c",), "", "On the map: what is lost, or what is clipped.", VIEW),

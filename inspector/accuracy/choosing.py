@@ -141,12 +141,12 @@ def _in_common(
             raise UsageError(
                 "there are several tasks", file=other.path, found=_listed(names), cure=f"Name one with {option}."
             )
-        notes.append(f"{silent.label} does not say its task; it is taken for {other.label}'s, {names[0]}.")
+        notes.append(f"{silent.label} does not say its task; it is taken to be {other.label}'s, {names[0]}.")
         return a, b
     raise UsageError(
         f"A and B have no {what} in common", expected=f"the same {what} in both",
         found=f"A {_listed(x or 'not named' for x in in_a)}; B {_listed(x or 'not named' for x in in_b)}",
-        cure="Evaluate both alike.",
+        cure="Evaluate both in the same way.",
     )  # fmt: skip
 
 

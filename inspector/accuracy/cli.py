@@ -21,13 +21,13 @@ _FILE = "per-item samples of lm_eval, its results, or a log that shows its table
 
 def accuracy(
     file_a: Annotated[str | None, Parameter(help=f"Where A's accuracy is: {_FILE}")] = None,
-    file_b: Annotated[str | None, Parameter(help="The same of B.")] = None,
+    file_b: Annotated[str | None, Parameter(help="Where B's accuracy is.")] = None,
     /,
     *,
-    a: Annotated[str | None, Parameter(help="A's accuracy typed in: 53.74, 53.74% or 0.5374.")] = None,
-    b: Annotated[str | None, Parameter(help="B's.")] = None,
-    n: Annotated[int | None, Parameter(help="Items of each.")] = None,
-    n_b: Annotated[int | None, Parameter(help="Items of B, where they are not as many.")] = None,
+    a: Annotated[str | None, Parameter(help="A's accuracy, typed in: 53.74, 53.74% or 0.5374.")] = None,
+    b: Annotated[str | None, Parameter(help="B's accuracy, typed in.")] = None,
+    n: Annotated[int | None, Parameter(help="Number of items of each.")] = None,
+    n_b: Annotated[int | None, Parameter(help="Number of B's items, where it differs.")] = None,
     task: Annotated[str | None, Parameter(help="The task, where a file has several.")] = None,
     metric: Annotated[
         str | None, Parameter(help="The metric (default: acc, else acc_norm, exact_match), or METRIC,FILTER.")
@@ -37,7 +37,7 @@ def accuracy(
     ] = None,
     n_shot: Annotated[int | None, Parameter(help="Examples in the prompt, where a file has several.")] = None,
     margin: Annotated[
-        float | None, Parameter(help="Test whether they are equivalent within so many percentage points.")
+        float | None, Parameter(help="Test whether they are equivalent within this many percentage points.")
     ] = None,
     disagreement: Annotated[
         float | None, Parameter(help="Percent of answers to suppose different where items are not known (default: 5).")

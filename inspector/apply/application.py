@@ -110,8 +110,9 @@ def of_checkpoint(source: Format, fmt: Format, request: Request, out: str) -> Ap
         "scales_from_format": source.description,
         "model_sha256": model_sha256(source.checkpoint),
     }
-    asked = f"{some(len(targets), 'scale')} of both {'was' if len(targets) == 1 else 'were'} asked for."
-    notes = [f"{some(len(lacking), 'point')} {_stay(len(lacking))}: no scale of it there." for _ in lacking[:1]]
+    asked = f"{some(len(targets), 'scale')} in both {'was' if len(targets) == 1 else 'were'} asked for."
+    n = len(lacking)
+    notes = [f"{some(n, 'point')} {_stay(n)}: that checkpoint has no scale of {_them(n)}."] if n else []
     return Application(
         plan_of(fmt, targets), Origin({"points": [str(p) for p in request.points]}, of),
         f"{source.checkpoint.path}, {source.description}", asked,

@@ -70,7 +70,7 @@ def parse_points(words: Sequence[str]) -> tuple[PointsAsked, ...]:
 def checked_alpha(alpha: float, what: str = "--alpha") -> float:
     """The alpha. what: the option that it was given to. Raises UsageError unless it is one."""
     if not (math.isfinite(alpha) and 0 <= alpha <= 1):
-        raise UsageError(f"{what} is a share", found=f"{alpha!r}", expected="a number from 0 to 1")
+        raise UsageError(f"{what} is a fraction", found=f"{alpha!r}", expected="a number from 0 to 1")
     return alpha
 
 
@@ -152,7 +152,7 @@ def _nothing(calibration: Calibration, request: Request, n_asked_for: int) -> Ca
         problem = sentence if request.alpha is not None else "the recipe makes no point by a percentile"
     return CannotApply(
         problem, file=calibration.path, expected="a point that a percentile makes",
-        cure="Give --rule (such as pooled) and --points for what shall be made by it.",
+        cure="Give --rule (such as pooled) and --points for what it should make.",
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ PointsWords = Annotated[
     list[str] | None,
     Parameter(
         negative="",
-        help="GLOB: these points only. GLOB=ALPHA: an alpha of their own. As often as needed, the last counts.",
+        help="GLOB: these points only. GLOB=ALPHA: an alpha of their own. As often as needed; the last counts.",
     ),
 ]
 ScalesFrom = Annotated[
@@ -62,7 +62,7 @@ def apply_command(
     dry_run: Annotated[bool, Parameter(negative="", help="Say what would be replaced, and write nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """A new checkpoint with other activation scales: of another alpha or rule, by what a calibration stored."""
+    """A new checkpoint with activation scales for another alpha or rule, from what a calibration stored."""
     request = Request(None if alpha is None else checked_alpha(alpha), rule, parse_points(points or []))
     _check(run, request, scales_from)
     check_target(out)

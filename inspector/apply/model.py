@@ -27,7 +27,7 @@ def check_run(calibration: Calibration, fmt: Format) -> tuple[Reference, ...]:
         recipe = fmt.says(Topic.RECIPE)
         words = {True: "in Hadamard space", False: "not rotated"}
         raise CannotApply(
-            "the run saw the activations of another space than the checkpoint's", file=calibration.path,
+            "the run saw activations in another space than the checkpoint's", file=calibration.path,
             expected=words[rotated], found=words[not rotated],
             cure=f"Calibrate by the recipe that the checkpoint was made by{f' ({recipe})' if recipe else ''}.",
         )  # fmt: skip
@@ -43,16 +43,16 @@ def _check_hash(target: Checkpoint, other: object, where: str) -> None:
     own = model_sha256(target)
     if own is not None and isinstance(other, str) and own != other:
         raise CannotApply(
-            "was made of another model", file=target.path, key="provenance.effective.model_sha256",
+            "was made from another model", file=target.path, key="provenance.effective.model_sha256",
             expected=f"{other[:80]}, as {where} says", found=own[:80],
-            cure="Give a run of the model that it was made of.",
+            cure="Give a run of the model that it was made from.",
         )  # fmt: skip
 
 
 def fingerprint(references: Sequence[Reference]) -> tuple[str, bool]:
     """A sentence on whether model and data are the same, and whether it is a warning."""
     if not references:
-        return "No scale without alpha is there to say whether model and data are the same.", False
+        return "There is no scale without alpha to say whether model and data are the same.", False
     equal = sum(r.equal for r in references)
     said = f"{equal} of {some(len(references), 'scale')} that no alpha reaches equal the largest |x| of the run"
     apart = [r.apart for r in references if not r.equal]
@@ -60,4 +60,4 @@ def fingerprint(references: Sequence[Reference]) -> tuple[str, bool]:
         said += f", the largest difference is {magnitude(100 * max(apart))}"
     if 2 * equal > len(references):
         return f"{said}: model and data are the same.", False
-    return f"{said}: the run is of other data, or of another model. The new scales are its own.", True
+    return f"{said}: the run used other data, or another model. The new scales are those of the run.", True

@@ -106,6 +106,6 @@ def _check_alone(
 
 def _shared(entry: Tensor | Value) -> CannotApply:
     return CannotApply(
-        "stands at the same place as a scale that is to be replaced by another number", file=entry.file.path,
+        "is at the same place as a scale that is to be replaced by another number", file=entry.file.path,
         key=entry.name, expected="a place of its own", cure=_RESAVE,
     )  # fmt: skip

@@ -50,12 +50,12 @@ def check_family(fmt: Format) -> None:
     in that is not known either."""
     if not fmt.copies_complete:
         raise CannotApply(
-            "where a scale is stored again is not known for this format", file=fmt.checkpoint.path,
+            "where copies of a scale are stored is not known for this format", file=fmt.checkpoint.path,
             expected=f"a checkpoint of a family that says it: {', '.join(replaceable())}", found=fmt.description,
         )  # fmt: skip
     if problems := fmt.problems():
         raise CannotApply(
-            "has a module that is not understood, so where scales are stored again is not known there",
+            "has a module that is not understood, so where copies of its scales are stored is not known",
             file=fmt.checkpoint.path, key=problems[0].key, found=str(problems[0].error),
             cure="Repair the file, or quantize again.",
         )  # fmt: skip
@@ -136,8 +136,8 @@ def _check_folds(fmt: Format, new: Mapping[str, Array]) -> None:
     for record in fmt.scales():
         if folded := next((key for key in record.folded if key in new), None):
             raise CannotApply(
-                "is an output scale that the stored scales of weights are divided by: other weight scales would be "
-                "stored, and weights are left as they are",
+                "is an output scale that the stored scales of weights are divided by: those would have to change, "
+                "and weights are left as they are",
                 file=fmt.checkpoint.path, key=folded, found=f"it divided into {record.key}",
                 cure="Leave this point out (--points), or quantize again.",
             )  # fmt: skip
@@ -154,7 +154,7 @@ def _products(fmt: Format, records: Iterable[ScaleRecord], new: Mapping[str, Arr
         found = np.asarray(new[key] if key in new else read_numbers(fmt.checkpoint, key))
         if found.size != 1:
             raise CannotApply(
-                "is multiplied with a scale, and is not a single number", file=fmt.checkpoint.path, key=key,
+                "is multiplied by a scale, and is not a single number", file=fmt.checkpoint.path, key=key,
                 found=f"shape {list(found.shape)}",
             )  # fmt: skip
         return found.astype(np.float32).reshape(())

@@ -61,7 +61,7 @@ def _of_point(calibration: Calibration, name: str, alpha: float | None, rule: st
         )  # fmt: skip
     tables = calibration.tables(name) if used.per_sample else [calibration.pooled(name)]
     if rule is not None and not RULES[rule].can_use(tables, used.per_sample):
-        raise _unanswered(calibration, name, f"the rule {rule} does not reach so many values", "Give another rule.")
+        raise _unanswered(calibration, name, f"the rule {rule} cannot take so many values", "Give another rule.")
     try:
         scale = of_tables(calibration.point(name), used, tables).scale
     except ValueError as e:

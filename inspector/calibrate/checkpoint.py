@@ -105,7 +105,7 @@ def check_target(folder: Path) -> None:
             )  # fmt: skip
         if not parent.is_dir():
             raise CannotOpen(
-                "is not in a folder", file=folder, expected=f"the folder {parent}",
+                "cannot be made: its parent folder does not exist", file=folder, expected=f"the folder {parent}",
                 cure="Make it, or name another place.",
             )  # fmt: skip
     except (OSError, ValueError) as e:

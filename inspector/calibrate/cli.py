@@ -40,7 +40,7 @@ _Alpha = Annotated[
 def calibrate(
     model: Annotated[
         str,
-        _text("A float16, bfloat16 or float32 model: a folder or file; demo: the one that comes along."),
+        _text("A float16, bfloat16 or float32 model: a folder or file; demo: the one that comes with qinspect."),
     ] = "",
     /,
     *,
@@ -54,14 +54,14 @@ def calibrate(
         _text("Text, JSONL, parquet, token ids as JSON, or a dataset's name (default: built-in text)."),
     ] = "",
     samples: Annotated[int, Parameter(help="Samples to calibrate with.")] = 512,
-    seq_len: Annotated[int, Parameter(help="Tokens of a sample at most.")] = 512,
-    seed: Annotated[int, Parameter(help="Of --shuffle.")] = 0,
+    seq_len: Annotated[int, Parameter(help="Tokens per sample, at most.")] = 512,
+    seed: Annotated[int, Parameter(help="Seed of --shuffle.")] = 0,
     shuffle: Annotated[bool, Parameter(negative="", help="Take samples in a seeded random order.")] = False,
     device: Annotated[str, _text("cuda, cuda:1, cpu, auto (default: cuda where there is one).")] = "",
     dtype: Annotated[
         Literal["float16", "bfloat16", "float32"] | None, Parameter(help="What to store (default: the model's own).")
     ] = None,
-    batch: Annotated[int, Parameter(help="Samples of equal length that share a forward.")] = 1,
+    batch: Annotated[int, Parameter(help="Samples of equal length that share a forward pass.")] = 1,
     per_sample: Annotated[
         list[str] | None,
         Parameter(name="--per-sample", negative="", help="Points (a glob) that keep a table of each sample."),
@@ -72,7 +72,7 @@ def calibrate(
         Parameter(name="--weights", negative="", help="Weights of the checkpoints (default w8a8)."),
     ] = None,
     name: Annotated[str, _text("What to call the run.")] = "",
-    resume: Annotated[str, _text("A calibration that ended early: the same again, without what is done.")] = "",
+    resume: Annotated[str, _text("A calibration that ended early: run it again, without what is done already.")] = "",
     follow: Annotated[
         bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
     ] = False,

@@ -104,8 +104,9 @@ def _samples(settings: Settings, model: ProbedModel) -> Samples:
     longest = max(ids.size for ids in samples.ids)
     if model.max_length is not None and longest > model.max_length:
         raise UsageError(
-            "a sample is longer than the model", file=settings.model, expected=f"at most {model.max_length} tokens",
-            found=f"{longest} tokens", cure=f"Choose --seq-len {model.max_length}.",
+            "a sample is longer than the model takes", file=settings.model,
+            expected=f"at most {model.max_length} tokens", found=f"{longest} tokens",
+            cure=f"Choose --seq-len {model.max_length}.",
         )  # fmt: skip
     return samples
 

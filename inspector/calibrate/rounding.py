@@ -35,7 +35,7 @@ class WeightScheme:
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8) or self.group_size < 1:
-            raise ValueError(f"there are weights of 8 bits, and of 4 in groups from 1; not {self}")
+            raise ValueError(f"weights have 8 bits, or 4 in groups of 1 or more; not {self}")
 
     @property
     def q_max(self) -> int:

@@ -77,7 +77,7 @@ class Calibration:
         try:
             made = msgspec.convert(self.record, _Record)
         except UnicodeError as e:  # half a surrogate pair where something else should be
-            raise self._broken("holds a text that is not valid Unicode") from e
+            raise self._broken("holds text that is not valid Unicode") from e
         except msgspec.ValidationError as e:
             what, _, key = str(e).partition(" - at `$")
             raise self._broken(
@@ -170,7 +170,7 @@ def open_calibration(run: Run) -> Calibration:
     folder = calibration_folder(run)
     if folder is None:
         raise CannotOpen(
-            "is not a calibration of ours", file=run.folder, expected="a run of `qinspect calibrate`",
+            "is not a calibration by qinspect", file=run.folder, expected="a run of `qinspect calibrate`",
             found=run.spec.command, cure="`qinspect calibrate MODEL` makes one.",
         )  # fmt: skip
     return Calibration(folder)

@@ -98,7 +98,7 @@ def _broken_off(here: Listing, opened: set[str]) -> Iterator[str]:
     for part in here.unfinished:
         of = part.removesuffix(".aria2")
         if part.endswith(".aria2") and of in opened:
-            yield f"{visible(part)} lies beside it: aria2 has not finished {visible(of)}"
+            yield f"{visible(part)} is beside it: aria2 has not finished {visible(of)}"
         elif is_weights(part.rpartition(".")[0]):
             yield f"a download that was not finished: {visible(part)}"
 
@@ -184,7 +184,7 @@ def what_is_here(here: Listing) -> Instead:
     if len(candidates) > _MAX_NAMED:
         told.append(f"{len(candidates) - _MAX_NAMED} more")
     if states := here.states():
-        told.append(f"the state of a training ({some_names(states)})")
+        told.append(f"the state of a training run ({some_names(states)})")
         cure = cure or "Name one of these files to look into it."
     links = [n for n in here.dangling if is_weights(n)]
     missing = list(unfinished_of(here.path, links)) if links or in_hub_cache(here.path) or here.unfinished else []

@@ -158,18 +158,18 @@ def _rows(shape: Shape, chunks: list[Any]) -> Iterator[tuple[Shape, Shape]]:
     for chunk in map(attributes, chunks):
         offsets, sizes = _sizes(chunk.get("offsets")), _sizes(chunk.get("sizes"))
         if offsets is None or sizes is None or not len(offsets) == len(sizes) == len(shape):
-            raise _NotRead("its pieces have other dimensions than it")
+            raise _NotRead("its pieces do not have its number of dimensions")
         cut.append((offsets, sizes))
     row = 0
     for offsets, sizes in sorted(cut):
         if sizes[1:] != shape[1:] or any(offsets[1:]):
-            raise _NotRead(f"it is in {len(cut)} pieces that are cut along other dimensions than the first")
+            raise _NotRead(f"it is in {len(cut)} pieces that are cut along dimensions other than the first")
         if shape and offsets[0] != row:
             raise _NotRead("its pieces overlap or leave a gap")
         row += sizes[0] if shape else 1
         yield offsets, sizes
     if row != (shape[0] if shape else 1) and 0 not in shape:
-        raise _NotRead("its pieces do not make all of it")
+        raise _NotRead("its pieces do not cover all of it")
 
 
 def _dtype(properties: object) -> DType | None:

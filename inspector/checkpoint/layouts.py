@@ -112,7 +112,7 @@ def _megatron(here: Listing) -> Found | None:
         return None
     if len(pieces) > 1:
         raise CannotOpen(
-            f"is a Megatron checkpoint in {some(len(pieces), 'piece')}, one of each rank",
+            f"is a Megatron checkpoint in {some(len(pieces), 'piece')}, one per rank",
             file=step.path,
             expected="one rank",
             found=some_names([_from(step, p) for p in pieces]),

@@ -78,7 +78,7 @@ class ArrayRecord(Record):
         try:
             raw = struct.pack(f"<{len(numbers)}{_CODES[dtype]}", *numbers)
         except struct.error as e:
-            raise TypeError(f"numbers that are no {dtype}") from e
+            raise TypeError(f"numbers that are not {dtype}") from e
         made = cls()
         made.element, made.shape, made.raw = DTYPES[dtype], (len(numbers),), raw
         return made

@@ -352,7 +352,7 @@ class PickleWalker:
         elif op == 0x92:  # NEWOBJ_EX
             keywords, args = stack.pop(), stack.pop()
             if not isinstance(args, tuple):
-                raise TypeError("arguments that are no tuple")
+                raise TypeError("arguments that are not a tuple")
             stack[-1] = self.calls.call(stack[-1], (*args, keywords) if keywords else args)
         elif op in (0x82, 0x83, 0x84):  # EXT1, EXT2, EXT4: names that only the program which wrote it knows
             width = 1 << (op - 0x82)

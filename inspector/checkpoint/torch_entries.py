@@ -107,7 +107,7 @@ class _Listing:
                 if inside:
                     continue
                 raise BrokenFile(
-                    "containers nest too deeply, or hold themselves",
+                    "containers nest too deeply, or contain themselves",
                     file=self.file.path,
                     key=prefix,
                     expected=f"at most {MAX_DEPTH} levels",
@@ -257,7 +257,7 @@ class _Listing:
                     file=self.file.path,
                     key=name,
                     expected="each name once",
-                    cure="Rename one where the file was made: 'a.b' and {'a': {'b': ...}} are told by the same path.",
+                    cure="Rename one where the file was made: 'a.b' and {'a': {'b': ...}} have the same path.",
                 )
             while name in self.entries:
                 self._again[entry.name] += 1
@@ -270,7 +270,7 @@ class _Listing:
 
     def _multiplied(self, prefix: str, n: int) -> BrokenFile:
         return BrokenFile(
-            "its containers or names are shared to multiply, or hold themselves",
+            "its containers or names are shared so as to multiply, or contain themselves",
             file=self.file.path,
             key=prefix or None,
             expected="each entry stored once",
@@ -286,7 +286,7 @@ class _Listing:
             left = len(self._unread) - _MAX_CLASSES
             more = f" and {left} more classes" if left > 0 else ""
             were = f"{some(n, 'value')} {'was' if n == 1 else 'were'}"
-            made.append(f"{were} not read, for nothing in the file is run: {', '.join(classes)}{more}")
+            made.append(f"{were} not read, because nothing in the file is run: {', '.join(classes)}{more}")
         if n := self._n_within:
             are = f"{some(n, 'tensor')} in what was not read {'is' if n == 1 else 'are'}"
             made.append(f"{are} listed under the attributes that hold {'it' if n == 1 else 'them'}")

@@ -111,7 +111,7 @@ def _rebuild_qtensor(
             return QuantizedTensor(codes, Quantizer("per_tensor_affine", scale, zero_point))
         case (Global(name=name), scales, zero_points, int(axis)) if name in _PER_CHANNEL:
             if not 0 <= axis < len(codes.shape):
-                raise ValueError(f"a quantizer's axis {axis} is none of shape {list(codes.shape)[:8]}")
+                raise ValueError(f"a quantizer's axis {axis} is not an axis of shape {list(codes.shape)[:8]}")
             scales, zero_points = (
                 _along(part, codes.shape[axis], made) for part, made in ((scales, "float64"), (zero_points, "int64"))
             )

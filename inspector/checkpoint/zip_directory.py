@@ -241,7 +241,7 @@ class ZipDirectory:
         # Another length is another name, or one that is not ASCII.
         found = header[_LOCAL.size :] if n_name == len(name) else self.file.read(position + _LOCAL.size, n_name)
         if found.decode("utf-8", "replace") != name:
-            raise self._broken("the local header has another name than the directory", key=name, offset=position)
+            raise self._broken("the local header and the directory have different names", key=name, offset=position)
         return start
 
 

@@ -70,18 +70,17 @@ def _range(pairs: Sequence[ScalePair]) -> str:
     return f", {low}" if low == high else f", {low.removesuffix(' %')} ... {high}"
 
 
-def _different(pairs: Sequence[ScalePair | WeightPair], word: str) -> list[str]:
-    both: list[ScalePair | WeightPair] = [p for p in pairs if p.a and p.b]
-    apart = [p for p in both if not p.status.counts_as_same]
-    if not apart:
-        return []
-    return [f"{count(len(apart))} of {some(len(both), word)}{_range([p for p in apart if isinstance(p, ScalePair)])}"]
+def _different(pairs: Sequence[ScalePair] | Sequence[WeightPair], word: str) -> list[str]:
+    n = sum(bool(p.a and p.b) for p in pairs)
+    apart = sum(bool(p.a and p.b) and not p.status.counts_as_same for p in pairs)
+    changed = [p for p in pairs if isinstance(p, ScalePair) and p.status is Status.DIFFERENT]
+    return [f"{count(apart)} of {some(n, word)}{_range(changed)}"] if apart else []
 
 
 def _not_in_both(c: Comparison) -> list[str]:
     found = []
     for model, status in (("A", Status.ONLY_A), ("B", Status.ONLY_B)):
-        n = sum(p.status is status for p in (*c.scales, *c.weights))
+        n = sum(p.status is status for p in c.scales) + sum(w.status is status for w in c.weights)
         found += [f"{count(n)} only in {model}"] if n else []
     return found
 

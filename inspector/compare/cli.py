@@ -48,7 +48,7 @@ def diff(
     run: NoiseRun = None,
     csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
     markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
-    exit_zero: Annotated[bool, Parameter(name="--exit-zero", negative="", help="Exit 0 for differences too.")] = False,
+    exit_zero: Annotated[bool, Parameter(name="--exit-zero", negative="", help="Exit 0 even if they differ.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""

@@ -85,7 +85,7 @@ def missing_copies(a: Format, b: Format) -> list[CopyProblem]:
         for model, mine, other in (("A", stored[0], stored[1]), ("B", stored[1], stored[0])):
             source = rb if model == "A" else ra
             problems += [
-                CopyProblem(model, role, source.key, key, f"missing in {model}", math.nan, math.nan, missing=True)
+                CopyProblem(model, role, source.key, key, f"missing from {model}", math.nan, math.nan, missing=True)
                 for short, key in other.items()
                 if short not in mine
             ]

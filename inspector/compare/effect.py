@@ -39,7 +39,7 @@ def _dead(e: Evidence, n: int) -> Effect | None:
     if a is None or b is None or a.value == b.value:
         return None
     if not n and not any(r.kind is Kind.ACTIVATION for f in (e.a, e.b) for r in f.scales()):
-        why = "there is no activation scale that it could make"
+        why = "there is no activation scale that it could set"
     else:
         why = "no scale that it should reach differs" if n else "no scale in these files can depend on it"
     text = f"{_declared(a, b)}, but {why}: the setting did not take effect."
@@ -138,7 +138,7 @@ def floor_said(same_data: bool | None) -> str:
 def _within(e: Evidence, reached: list[ScalePair], changed: list[ScalePair]) -> str:
     sizes = [abs(p.difference.largest) for p in changed if p.difference]
     return (
-        f"No effect of {SETTING} beyond noise: of {some(len(reached), 'scale')} that it reaches {len(changed)} "
+        f"No effect of {SETTING} beyond noise: of {some(len(reached), 'scale')} that it reaches, {len(changed)} "
         f"{'differs' if len(changed) == 1 else 'differ'}, by at most {magnitude(max(sizes))} "
         f"({floor_said(e.noise.same_data)})."
     )
@@ -159,4 +159,4 @@ def _declared(a: Declared, b: Declared) -> str:
         return f"The directory names claim {SETTING} {a.text} and {b.text}"
     if a.where == b.where:
         return f"Their provenance declares {SETTING} {a.text} and {b.text}"
-    return f"Declared is {SETTING} {a.text} (A's {a.where}) and {b.text} (B's {b.where})"
+    return f"{SETTING} is declared as {a.text} (A's {a.where}) and {b.text} (B's {b.where})"

@@ -55,7 +55,7 @@ def _band(p: ScalePair) -> float | None:
 
 DIFFERENCE: Measure[ScalePair] = Measure(
     key="difference", name="B vs A", unit="%", cost=Cost.SCALES, colours=ColourScale(1e-3, 100.0, signed=True),
-    sentence="How far B's scale lies from A's, in percent of A; of a tensor, its element that differs most.",
+    sentence="How far B's scale is from A's, in percent of A; for a tensor, the element that differs most.",
     value=_difference, text=_difference_text,
 )  # fmt: skip
 CHANGED: Measure[ScalePair] = Measure(
@@ -64,7 +64,7 @@ CHANGED: Measure[ScalePair] = Measure(
 )  # fmt: skip
 NOISE: Measure[ScalePair] = Measure(
     key="noise", name="band", unit="band", cost=Cost.SCALES, colours=ColourScale(0.5, 4.0),
-    sentence="Where the difference lies among what repeats, other orders and other samples make of a scale.",
+    sentence="Where the difference falls among those that repeats, other orders and other samples cause.",
     value=_band, text=band_place,
 )  # fmt: skip
 OF_SCALES = by_key((DIFFERENCE, CHANGED, NOISE))
@@ -103,7 +103,7 @@ def _share(w: WeightPair) -> float | None:
 
 ERROR: Measure[WeightPair] = Measure(
     key="relative_error", name="|B-A|/|A|", unit="%", cost=Cost.WEIGHTS, colours=ColourScale(1e-4, 100.0),
-    sentence="The distance of the two tensors over the size of A's, both as Frobenius norms.",
+    sentence="The distance between the two tensors over the size of A's, both as Frobenius norms.",
     value=_of_deviation(_relative), text=_relative_text,
 )  # fmt: skip
 SHARE: Measure[WeightPair] = Measure(

@@ -77,7 +77,7 @@ def alpha(e: Evidence) -> Iterator[Finding]:
     if all(p.difference and p.difference.direction == e.asked_ways.get(p.role) for p in changed):
         yield reason(
             "alpha-signature",
-            f"This is what an alpha of each point's own looks like: only alpha-sensitive points differ "
+            f"This is what a separate alpha for each point looks like: only alpha-sensitive points differ "
             f"({len(changed)} of {len(sensitive)}), and each goes the way that its declared alpha asks for ({n_up} up, "
             f"{len(changed) - n_up} down). {fingerprint}.",
         )
@@ -148,7 +148,7 @@ def copies_disagree(e: Evidence) -> Iterator[Finding]:
             c = found[0]
             yield reason(
                 "copies-disagree",
-                f"{model} has {some(len(found), 'stored copy', 'stored copies')} of scales with another number, "
+                f"{model} has {some(len(found), 'stored copy', 'stored copies')} of scales with a different number, "
                 f"first {visible(c.copy_key, 120)} ({c.relation}): {visible(c.key, 120)} makes it "
                 f"{digits(c.expected)}, found {digits(c.found)}. The saver writes both from one number: "
                 f"the file is corrupt, was edited, or cast.",
@@ -196,13 +196,13 @@ def _data_differ(e: Evidence) -> Iterator[Finding]:
         f"cannot reach them: the calibration data, the weights or the arithmetic differ."
     )
     if not beyond_noise(minmax, e.noise, "repeat").pairs:
-        text += " It is no more than a repeat of the same run does."
+        text += " That is no more than a repeat of the same run does."
     elif not beyond_noise(minmax, e.noise, "data").pairs:
         text += " Other calibration samples move scales that far."
     if sensitive:
         text += (
-            f" {some(len(sensitive), 'alpha-sensitive point')} that {differ(len(sensitive))} too may owe it to the "
-            f"same cause: alpha and data cannot be separated."
+            f" {some(len(sensitive), 'alpha-sensitive point')} also {differ(len(sensitive))}, perhaps from the same "
+            f"cause: alpha and data cannot be separated."
         )
     yield reason("data-differ", text)
 
@@ -355,7 +355,7 @@ def _noise_said(e: Evidence, compared: list[ScalePair], n_apart: int) -> Iterato
         yield "Noise: no min-max point tells whether the data are the same, so the floor of other samples applies."
     elif noise.same_data:
         agree = f"all {n_fixed} min-max points agree" if n_fixed > 1 else "the only min-max point agrees"
-        why = f"{agree}, so the data are the same" if n_fixed else "both models are of one pass"
+        why = f"{agree}, so the data are the same" if n_fixed else "both models come from one pass"
         yield f"Noise: {why}: the repeat floor applies."
     else:
         yield "Noise: min-max points differ, so the data do and the floor of other samples applies."

@@ -176,7 +176,7 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
     if different and quantized and not others:
         text += ": the calibration is the same, the weights' quantizer is not (GPTQ or not, its data, its order)."
     elif different and not quantized and e.weights_compared:
-        text += ", and so are the codes: a scale without its codes does not change by quantizing, the file was edited."
+        text += ", and so are the codes: quantizing never changes a scale without its codes, so the file was edited."
     else:
         text += "."
     return reason("only-weights", text)

@@ -31,7 +31,7 @@ class Parameters:
         said = "" if self.stated is None else f"{count(self.stated)} parameters by {self.source}"
         if not self.n_unknown:
             return said
-        unknown = f"parameters not known: {some(self.n_unknown, 'element')} are codes, of which one may hold several"
+        unknown = f"parameters not known: {some(self.n_unknown, 'element')} are codes, each of which may hold several"
         return f"{said}; in the files {count(self.counted)} are counted, {unknown}" if said else unknown
 
 

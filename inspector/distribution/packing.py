@@ -152,9 +152,9 @@ def _inflate(payload: bytes, encoding: int, k: int, width: int) -> bytes:
         except zlib.error as e:
             raise Damaged("a table cannot be inflated") from e
         if not stream.eof or stream.unused_data:
-            raise Damaged("a table is inflated to another size than it says")
+            raise Damaged("a table inflates to a different size than it says")
     if len(planes) != size:
-        raise Damaged("a table has another size than it says")
+        raise Damaged("a table has a different size than it says")
     return planes
 
 

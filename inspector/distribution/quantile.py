@@ -30,7 +30,7 @@ def quantile(
     if n == 0:
         raise ValueError("there is no quantile of no values")
     if not ((a >= 0) & (a <= 1)).all():
-        raise ValueError("an alpha is a share from 0 to 1")
+        raise ValueError("an alpha is a fraction from 0 to 1")
     position = (np.float32(n - 1) * a.astype(np.float32)) if rank == "float32" else (n - 1) * a
     below = np.floor(position)
     weight = position - below

@@ -99,7 +99,7 @@ def said(c: Claim) -> str:
         f"Nothing says which alpha {c.model} was made with"
     )  # fmt: skip
     if c.several:
-        who = f"{c.model} is said to have {c.several}, a point its own (provenance)"
+        who = f"{c.model} is said to have {c.several}, each point its own (provenance)"
         if c.holds:
             return f"{who}; the run gives each of its scales at its alpha, to the bit: the claim holds."
     if c.verdict is None:

@@ -80,8 +80,8 @@ def _next(e: Explanation) -> list[str]:
         steps.append(f"Change one setting at a time: {_listed(e.rivals)} {they} the same scales.")
     contradicted = [claim.model for claim in e.claims if claim.holds is False]
     if contradicted:
-        how = "was made: its scales are of another alpha than it is" if len(contradicted) == 1 else (
-            "were made: their scales are of other alphas than they are"
+        how = "was made: its scales come from another alpha than it is" if len(contradicted) == 1 else (
+            "were made: their scales come from other alphas than they are"
         )  # fmt: skip
         steps.append(
             f"Find out how {_listed(contradicted)} {how} said to have. "
@@ -109,7 +109,7 @@ def alpha_said(e: Explanation) -> str:
         are = "one is a running maximum" if n_fixed == 1 else f"{n_fixed} are running maxima"
         said += f"; {are}, which no alpha moves"
     if unknown:
-        said += f"; of {unknown} the format does not say what made {'it' if unknown == 1 else 'them'}"
+        said += f"; for {unknown} the format does not say what made {'it' if unknown == 1 else 'them'}"
     return f"{said}."
 
 

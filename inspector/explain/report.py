@@ -55,7 +55,7 @@ def sections(e: Explanation) -> list[Section]:
     a, same = e.activations, e.activations.n - e.activations.n_differ
     sentences = [f"{same} of {some(a.n, 'activation scale')} {'is' if same == 1 else 'are'} the same."]
     if a.n_apart:
-        sentences.append(f"{some(a.n_apart, 'activation scale')} of A or B cannot be compared with one of the other.")
+        sentences.append(f"{some(a.n_apart, 'activation scale')} of A or B cannot be compared with one in the other.")
     made.append(Section("REACTED", [*sentences, *_weights(e)], Table(_PLACES, [_place_cells(p) for p in shown])))
     reasons = [r for r in (c.headline, *c.reasons) if r.rule not in _SAID_ELSEWHERE and r.rule != e.answer.rule]
     made.append(Section("EVIDENCE", [f"{r.text} [{r.rule}]" for r in reasons if r.rule != "alpha-is-dead"]))

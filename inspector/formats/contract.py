@@ -453,7 +453,7 @@ class Format(ABC):
             first = points[0]
             alike = all((p.element, p.grid) == (first.element, first.grid) for p in points)
             how = f"{'' if alike else 'the first to '}{first.element}, {words.granularity(first.grid)}"
-            yield f"no scale is stored of {some(len(points), 'activation')}: quantized as it comes ({how})"
+            yield f"no scale is stored for {some(len(points), 'activation')}: quantized dynamically ({how})"
 
     def _shared_names_said(self) -> Iterator[str]:
         shared = self._roles.shared

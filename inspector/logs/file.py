@@ -132,7 +132,7 @@ class LogFile:
             return _Source(fd)
         except OSError as e:
             os.close(fd)
-            raise CannotOpen("not a file that can be read at any place", file=self.path) from e
+            raise CannotOpen("not a file that can be read from any place", file=self.path) from e
 
     def close(self) -> None:
         """Close the file. No other method may be called any more."""

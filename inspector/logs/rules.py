@@ -37,7 +37,7 @@ def _model(run: LoggedRun) -> list[Finding]:
             lines = sorted({run.requested[n][1] for n in lost if run.requested[n][1]})
             made.append(
                 noted(
-                    f"asked for and without effect, for the directory decides: {asked}",
+                    f"asked for without effect, because the directory decides: {asked}",
                     "settings-without-effect",
                     (line, *lines),
                 )

@@ -67,7 +67,7 @@ class Declared:
         """A text of `values`: others stand for another model than the forward's."""
         found = self._or_default(key, default)
         if found not in values:
-            raise self.refused(key, " or ".join(filter(None, values)), found, "asks for another model than Mamba")
+            raise self.refused(key, " or ".join(filter(None, values)), found, "asks for a model other than Mamba")
         return str(found)
 
     def agree(self, key: str, found: int | bool, read_off: str) -> None:

@@ -156,11 +156,11 @@ def _agree_state_spaces(declared: Declared, ssm: Declared, version: int, shared:
     if declared.get("attn_layer_idx"):
         raise declared.refused("attn_layer_idx", "no layer of attention", declared.get("attn_layer_idx"))
     if not declared.flag("rms_norm", True):
-        raise declared.refused("rms_norm", "true", False, "asks for another norm than the forward's")
+        raise declared.refused("rms_norm", "true", False, "asks for another norm than the forward pass has")
     if version == 2 and not ssm.flag("rmsnorm", True):
-        raise ssm.refused("rmsnorm", "true", False, "asks for another norm than the forward's")
+        raise ssm.refused("rmsnorm", "true", False, "asks for another norm than the forward pass has")
     if version == 2 and ssm.flag("norm_before_gate", False):
-        raise ssm.refused("norm_before_gate", "false", True, "asks for another norm than the forward's")
+        raise ssm.refused("norm_before_gate", "false", True, "asks for another norm than the forward pass has")
 
 
 def _agree_vocabulary(declared: Declared, rows: int) -> None:

@@ -74,7 +74,7 @@ def check_forward(need: Need, path: str, device: str, free: int, batch: int, len
             f"Choose --seq-len below {free // one}, and --batch 1." if free >= one else "Choose another --device."
         )  # fmt: skip
         raise CannotRead(
-            f"a forward of {batch} x {length} tokens does not fit into memory", file=path,
+            f"a forward pass of {batch} x {length} tokens does not fit into memory", file=path,
             expected=f"{size(free)} at most, as are free on {device}",
             found=f"{size(need.forward(batch, length))} of logits alone", cure=cure,
         )  # fmt: skip
@@ -88,7 +88,7 @@ def no_room(path: str, said: object, device: str = "", batch: int = 0, length: i
     smaller.append(f"--seq-len {length // 2}" if length > 1 else "a smaller --seq-len or --batch")
     smaller.append("--device cpu" if device.startswith("cuda") else "a free GPU, or --device auto or cpu")
     return CannotRead(
-        f"the device has too little memory for the model and one forward: {_asked(str(said))}", file=path,
+        f"the device has too little memory for the model and one forward pass: {_asked(str(said))}", file=path,
         cure=f"Choose {', '.join(smaller)}.",
     )  # fmt: skip
 

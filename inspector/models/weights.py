@@ -125,4 +125,4 @@ def _n_layers(names: Iterable[str]) -> int:
 def left_out(names: Iterable[str]) -> str:
     """The sentence about tensors of heads that the architecture does not have: they are no part of what runs."""
     every = sorted(names)
-    return f"{some(len(every), 'tensor')} of no part of the architecture left out: {', '.join(every[:3])}"
+    return f"left out {some(len(every), 'tensor')} that no part of the architecture uses: {', '.join(every[:3])}"

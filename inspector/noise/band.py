@@ -49,7 +49,7 @@ class Band:
 
     def __str__(self) -> str:
         if self.origin == "one pass":
-            return "0 %, both are of one pass"
+            return "0 %, both come from one pass"
         alike = self.high == -self.low
         width = f"+-{magnitude(self.high)}" if alike else f"{percent(self.low)} .. {percent(self.high)}"
         how = {

@@ -96,7 +96,7 @@ def _said(
     run = visible(sources.run_name, 120)
     n = {origin: sum(any(b.origin == origin for b in bands) for bands in found.values()) for origin in _ORIGINS}
     if is_one_pass:
-        yield f"both models are of one pass, the run {run}: nothing but the setting lies between them"
+        yield f"both models come from one pass, the run {run}: nothing but the setting lies between them"
     if n["repeats"]:
         names = ", ".join(visible(r.name, 120) for r in sources.repeats)
         kind = "on the same samples" if of_repeats == "repeat" else "on other samples"

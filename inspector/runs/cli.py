@@ -31,7 +31,9 @@ def _version() -> str:
 app = App(name="runs", version=_version)
 Follow = Annotated[
     bool,
-    Parameter(name=["--follow", "-f"], negative="", help="Print the log until the run ends; ctrl-c only stops it."),
+    Parameter(
+        name=["--follow", "-f"], negative="", help="Print the log until the run ends; ctrl-c only stops printing."
+    ),
 ]
 RunName = Annotated[str, Parameter(name="RUN", help="Id of a run, its first or last letters, or its name.")]
 
@@ -47,7 +49,7 @@ def run(
     follow_log: Follow = False,
     as_json: AsJson = False,
 ) -> int:
-    """Start a command that outlives this terminal. Exit code 0: started, 2: not; with -f 1 unless it finished well."""
+    """Start a command that outlives this terminal. Exit code 0: started, 2: not; with -f, 1 unless it succeeded."""
     spec = make_spec(command, name=name, env=dict(map(_variable, env or [])), cwd=cwd)
     warnings = check_before_start(spec)
     started = start(spec)
@@ -59,7 +61,7 @@ def run(
     if not follow_log:
         print_text(shown.started_text(started))
         return 0
-    narrate(f"run {started.id} has started; ctrl-c stops the following, not the run")
+    narrate(f"run {started.id} has started; ctrl-c stops the printing, not the run")
     code = _follow(started, 0)
     if code:
         return code
@@ -84,7 +86,7 @@ def list_all(*, as_json: AsJson = False) -> int:
 
 @app.command
 def show(run_name: RunName, /, *, as_json: AsJson = False) -> int:
-    """Everything about one run: command, surroundings, state, how it ended."""
+    """Everything about one run: command, environment, state, how it ended."""
     _print_run(find(run_name), as_json)
     return 0
 
@@ -114,7 +116,7 @@ def cancel(
     grace: Annotated[float, Parameter(help="Seconds between SIGTERM and SIGKILL.")] = DEFAULT_GRACE_S,
     as_json: AsJson = False,
 ) -> int:
-    """End a run: SIGTERM to its processes, SIGKILL to those that are left after the grace."""
+    """End a run: SIGTERM to its processes, SIGKILL to those that are left after the grace period."""
     if not 0 <= grace < 1e6:
         raise UsageError("--grace must be a number of seconds", expected="0 or more", found=str(grace))
     found = find(run_name)

@@ -38,7 +38,7 @@ def unsafe_folder(folder: Path) -> Unsafe | None:
     elsewhere = f"Set {STATE_VARIABLE} to a folder of your own."
     me = os.getuid()
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (me, 0):
-        return Unsafe(folder, f"is a link of {_user(link.st_uid)}, and you are {_user(me)}", elsewhere)
+        return Unsafe(folder, f"is a link that belongs to {_user(link.st_uid)}, and you are {_user(me)}", elsewhere)
     if info.st_uid != me:
         return Unsafe(folder, f"belongs to {_user(info.st_uid)}, and you are {_user(me)}", elsewhere)
     everybody, group = info.st_mode & stat.S_IWOTH, info.st_mode & stat.S_IWGRP

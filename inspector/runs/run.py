@@ -116,7 +116,7 @@ def list_runs(known: Mapping[str, Run] | None = None) -> list[Run]:
         return []
     except NotADirectoryError as e:
         raise CannotRead(
-            "the folder of runs cannot be there: a part of its path is a file",
+            "the folder of runs cannot exist: a part of its path is a file",
             file=place,
             cure="Set QINSPECT_STATE_DIR to a folder, or remove the file.",
         ) from e

@@ -170,7 +170,7 @@ def spec_from_dict(content: Mapping[str, Any]) -> StoredSpec:
     found, problems = fields_of(RunSpec, content, files.SPEC)
     spec = RunSpec(**found)
     if _version_key(spec.version) > _version_key(__version__):
-        problems += (f"{files.SPEC}: is of qinspect {spec.version}, newer than this one ({__version__})",)
+        problems += (f"{files.SPEC}: was written by qinspect {spec.version}, newer than this one ({__version__})",)
     return StoredSpec(spec.withheld(), problems)
 
 

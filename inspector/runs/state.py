@@ -115,8 +115,8 @@ def state_of(folder: Path, host: str, boot: str, created: float) -> RunState:
     found = _unended(folder, host, boot, created)
     damage = (*damage, *found.damage)
     if damage and not found.state.is_live and found.result is None:  # one may have come since
-        return replace(found, state=State.DAMAGED, reason="nothing of it lives, and its files cannot tell how it ended",
-                       damage=damage)  # fmt: skip
+        return replace(found, state=State.DAMAGED, damage=damage,
+                       reason="nothing of it is running, and its files cannot tell how it ended")  # fmt: skip
     return replace(found, damage=damage)
 
 
@@ -130,7 +130,7 @@ def _unended(folder: Path, host: str, boot: str, created: float) -> RunState:
     if processes is None:
         if abs(time.time() - created) < STARTING_S:
             return RunState(State.STARTING)
-        return RunState(State.LOST, "it was never started: who launched it was stopped before")
+        return RunState(State.LOST, "it was never started: what launched it was stopped first")
     if not processes_are_visible():
         return _unseen(age)
     damage = (processes.problem,) if processes.problem else ()
@@ -188,7 +188,7 @@ def _by_processes(folder: Path, processes: Processes, age: float | None) -> RunS
             return RunState(State.RUNNING, reason, heartbeat_age_s=age, age_s=running_s)
         if processes.command is None and processes.problem:
             return _ended_since(folder) or RunState(
-                State.RUNNING, "its supervisor lives; which process is its command is not known", heartbeat_age_s=age
+                State.RUNNING, "its supervisor is alive; which process is its command is not known", heartbeat_age_s=age
             )
         if processes.command is None:
             return RunState(State.STARTING, reason, heartbeat_age_s=age)

@@ -26,12 +26,12 @@ _MAX_JSON_BYTES = 16 << 20
 _YEAR_9999_S = 253_370_764_800
 Moment = Annotated[float, msgspec.Meta(ge=0, le=_YEAR_9999_S, description="seconds since 1970")]
 _NAMES = {
-    str: "a text",
+    str: "a string",
     bool: "true or false",
     float: "a number",
     int: "a whole number",
-    tuple[str, ...]: "a list of texts",
-    dict[str, str]: "texts by name",
+    tuple[str, ...]: "a list of strings",
+    dict[str, str]: "strings by name",
 }
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -125,7 +125,7 @@ def stored_json(path: Path) -> Stored:
     except json.JSONDecodeError as e:
         return Stored(None, f"{path.name}: is not valid JSON at offset {e.pos}")
     except ValueError:  # an integer of thousands of digits
-        return Stored(None, f"{path.name}: holds a number of too many digits")
+        return Stored(None, f"{path.name}: holds a number with too many digits")
     except RecursionError:
         return Stored(None, f"{path.name}: is nested too deeply")
     if not isinstance(content, dict):

@@ -274,7 +274,7 @@ class NamedDataSet(Documents):
             import datasets
         except ImportError as e:
             raise CannotOpen(
-                "is not a file here, and data sets by name need the package `datasets`, which is not installed",
+                "is not a file here, and datasets by name need the package `datasets`, which is not installed",
                 file=name,
                 cure="Give a file of text, JSON lines, parquet or token ids, or install qinspect[calibrate].",
             ) from e  # fmt: skip
@@ -289,7 +289,7 @@ class NamedDataSet(Documents):
             yield
         except Exception as e:  # its own, the hub's, the network's, the parsers': hundreds
             raise CannotOpen(
-                f"cannot be loaded as a data set: {type(e).__name__}: {e}", file=self._name,
+                f"cannot be loaded as a dataset: {type(e).__name__}: {e}", file=self._name,
                 cure="Without a network, give a file: text, JSON lines, parquet or token ids.",
             ) from e  # fmt: skip
 
@@ -336,7 +336,7 @@ def open_documents(source: str | Path, tokenizer: Tokenizer | None, seq_len: int
         if name is None or path.exists() or path.suffix.lower() in _FILES:
             raise CannotOpen(
                 "is not a file", file=path,
-                cure="Give a file of text, JSON lines, parquet or token ids, or the name of a data set.",
+                cure="Give a file of text, JSON lines, parquet or token ids, or the name of a dataset.",
             )  # fmt: skip
         return NamedDataSet(name["name"], name["config"], name["split"], field)
     suffixes = [s.lower() for s in path.suffixes]

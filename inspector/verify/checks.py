@@ -135,7 +135,7 @@ def average_clips(samples: Sequence[MagnitudeTable], pooled: MagnitudeTable, rul
     text = f"average over samples at alpha = 1: w_max {number(w_max)}, the weighted mean of the samples' maxima "
     text += number(expected)
     if not passed:
-        return _check("alpha-1-ema", False, f"{text}: they shall be equal", numbers)
+        return _check("alpha-1-ema", False, f"{text}: they must be equal", numbers)
     if n == 1:
         text += ". One sample has no average: nothing is beyond it"
         return _check("alpha-1-ema", over == 0, text, numbers)

@@ -63,9 +63,9 @@ def verify(
         bool, Parameter(name="--one-sample", negative="", help="All values of FILE are one sample (default: axis 0).")
     ] = False,
     samples: Annotated[int | None, Parameter(help=f"Synthetic samples (default: {SYNTHETIC_SAMPLES}).")] = None,
-    seed: Annotated[int | None, Parameter(help="Of synthetic samples (default: 0).")] = None,
+    seed: Annotated[int | None, Parameter(help="Seed of synthetic samples (default: 0).")] = None,
     dtype: Annotated[
-        DType | None, Parameter(help="Of synthetic samples (default: float16), or of raw 16-bit values in FILE.")
+        DType | None, Parameter(help="Dtype of synthetic samples (default: float16), or of raw 16-bit values in FILE.")
     ] = None,
     device: Annotated[Literal["cpu", "cuda"], Parameter(help="Where values are counted.")] = "cpu",
     plot: Annotated[
@@ -82,7 +82,7 @@ def verify(
     if not 2 <= bits <= 16:
         raise UsageError("--bits must be from 2 to 16", found=str(bits))
     if not 0 <= inliers <= 1:
-        raise UsageError("--inliers must be a share from 0 to 1", found=str(inliers))
+        raise UsageError("--inliers must be a fraction from 0 to 1", found=str(inliers))
     if as_json and plot:
         raise UsageError("--json and --plot exclude each other", cure="Give one of them.")
     _refuse_misplaced(file, samples=samples, seed=seed, key=key, one_sample=one_sample or None)
@@ -113,7 +113,7 @@ def _alphas(words: list[str] | None) -> list[float]:
         except ValueError:
             found.add(-1.0)
         if not all(0 <= a <= 1 for a in found):
-            raise UsageError("an alpha is a share from 0 to 1", expected="--alpha 0.99,0.9995,1", found=word)
+            raise UsageError("an alpha is a fraction from 0 to 1", expected="--alpha 0.99,0.9995,1", found=word)
     return sorted(found)
 
 
@@ -125,7 +125,7 @@ def _refuse_misplaced(
     of_files = {"--key": key, "--one-sample": one_sample}
     for option, value in (of_files if file is None else of_synthetic).items():
         if value is not None:
-            whose = "is of a saved activation" if file is None else "is of synthetic activations"
+            whose = "is for a saved activation" if file is None else "is for synthetic activations"
             raise UsageError(f"{option} {whose}", cure="Name a FILE." if file is None else "Leave it, or FILE, out.")
     if samples is not None and not 1 <= samples <= MAX_SYNTHETIC_SAMPLES:
         raise UsageError(f"--samples must be from 1 to {MAX_SYNTHETIC_SAMPLES:,}", found=str(samples))

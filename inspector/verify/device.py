@@ -29,7 +29,7 @@ def count_on_cuda() -> tuple[Count, str]:
         found = single.narrow(x) if x.dtype == np.float32 else x
         if found is None:
             raise UsageError(
-                "the GPU kernel counts 16-bit values", expected="float16 or bfloat16", found="float32 of all its bits",
+                "the GPU kernel counts 16-bit values", expected="float16 or bfloat16", found="full-precision float32",
                 cure="`--device cpu` counts them.",
             )  # fmt: skip
         bits = torch.from_numpy(np.array(found.view(np.int16))).cuda()

@@ -135,7 +135,7 @@ def test_a_file_of_items_is_of_the_task_in_its_name(accuracy: Command, tmp_path:
     for path in (piqa, boolq, unnamed):
         path.write_text(line)
     assert "no task in common; expected the same task in both; found A piqa; B boolq" in accuracy.error(piqa, boolq)
-    assert accuracy.json(unnamed, boolq)["notes"] == ["A does not say its task; it is taken for B's, boolq."]
+    assert accuracy.json(unnamed, boolq)["notes"] == ["A does not say its task; it is taken to be B's, boolq."]
     assert accuracy.json(unnamed, unnamed)["notes"] == []
 
 

@@ -155,7 +155,7 @@ def test_only_sums_are_marked(alpha: Command, tmp_path: Path) -> None:
         (("--alpha", "0.4"), "expected a number from 0.5 to 1; found 0.4"),
         (("--alpha", "nan"), "expected a number from 0.5 to 1"),
         (("--rule", "mse", "--alpha", "0.9"), "the rule mse has no alpha"),
-        (("--point", "nothing*"), "no observation point is called so"),
+        (("--point", "nothing*"), "no observation point has this name"),
         (("--csv", "-", "--json"), "--json and --csv exclude each other"),
         (("--csv", "/nowhere/x.csv"), "/nowhere/x.csv: cannot be written"),
     ],
@@ -168,7 +168,7 @@ def test_what_is_wrong_is_said(alpha: Command, run: Path, words: tuple[str, ...]
 
 def test_a_checkpoint_of_another_model_is_refused(alpha: Command, run: Path, quamba: Quamba) -> None:
     _, err = alpha(run, "--checkpoint", quamba("m2_w8a8_pa0.9995"), code=2)
-    assert "are of no point of the run" in err
+    assert "belong to no point of the run" in err
 
 
 def test_no_torch_and_no_screen_is_imported(run: Path) -> None:

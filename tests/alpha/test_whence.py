@@ -169,6 +169,6 @@ def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
     few = {n: s for n, s in seen.items() if n in (name(0), name(1))}
     run = calibration(tmp_path / "run", few)
     with pytest.raises(
-        UnknownKey, match=r"calibration\.json, key layers\.1\..*6 of 8 scales of .* are of no point of the run"
+        UnknownKey, match=r"calibration\.json, key layers\.1\..*6 of 8 scales of .* belong to no point of the run"
     ):
         whence(run, checkpoint(tmp_path / "c", scales_of(seen, ema, 0.99)))

@@ -112,7 +112,7 @@ def test_a_run_that_is_not_there(
 
 def test_a_run_of_another_model(whence: Command, quamba: Quamba, run_of: Run) -> None:
     _, err = whence(quamba("m1_w8a8_pa0.9995"), "--run", run_of("base_mamba2"), code=2)
-    assert "are of no point of the run" in err
+    assert "belong to no point of the run" in err
     assert "Calibrate the model that the checkpoint was made from" in err
 
 

@@ -35,10 +35,10 @@ MIXER = "backbone.layers.0.mixer."
     ("words", "said"),
     [
         ((), "neither an alpha nor a rule without one is given. Give --alpha A."),
-        (("--alpha", "1.5"), "--alpha is a share; expected a number from 0 to 1; found 1.5"),
-        (("--alpha", "nan"), "--alpha is a share"),
+        (("--alpha", "1.5"), "--alpha is a fraction; expected a number from 0 to 1; found 1.5"),
+        (("--alpha", "nan"), "--alpha is a fraction"),
         (("--points", "*=x"), "--points *=x is not a number; expected GLOB=ALPHA with an alpha from 0 to 1; found x"),
-        (("--points", "*=2"), "the alpha of --points *=2 is a share; expected a number from 0 to 1; found 2.0"),
+        (("--points", "*=2"), "the alpha of --points *=2 is a fraction; expected a number from 0 to 1; found 2.0"),
         (("--points", "*"), "no alpha is given for the points *"),
         (("--rule", "mse", "--alpha", "0.9"), "the rule mse has no alpha"),
         (("--rule", "absmax", "--points", "*=0.9"), "the rule absmax has no alpha"),
@@ -103,13 +103,13 @@ def test_a_format_whose_copies_are_not_known(apply: Apply, own: Own, tmp_path: P
     """Scales that are paired by name alone."""
     path = plain("other.safetensors", {"a.weight": np.ones((2, 2), np.int8), "a.weight_scale": np.float32(1)})
     said = apply.refused(tmp_path / "new", own.run, "--alpha", "0.9", "--to", path)
-    assert "where a scale is stored again is not known for this format" in said
+    assert "where copies of a scale are stored is not known for this format" in said
 
 
 def test_another_model(apply: Apply, own: Own, quamba: Quamba, run_of: Run, tmp_path: Path) -> None:
     out = tmp_path / "new"
     said = apply.refused(out, run_of("base_mamba2"), "--alpha", "0.9", "--to", quamba(A))
-    assert "are of no point of the run" in said
+    assert "belong to no point of the run" in said
     said = apply.refused(out, "--scales-from", quamba("m2_w8a8_pa0.9995"), "--to", quamba(A))
     assert "have no scale here; expected a checkpoint of the same model" in said
     run = tmp_path / "run"
@@ -118,7 +118,7 @@ def test_another_model(apply: Apply, own: Own, quamba: Quamba, run_of: Run, tmp_
     record["decides"]["model"] = "0" * 64
     (run / "calibration.json").write_text(json.dumps(record))
     said = apply.refused(out, run, "--alpha", "0.9", "--to", own.of(0.98))
-    assert "key provenance.effective.model_sha256: was made of another model; expected 0000" in said
+    assert "key provenance.effective.model_sha256: was made from another model; expected 0000" in said
 
 
 def test_a_run_in_another_space(apply: Apply, own: Own, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_other_data_are_warned_of(apply: Apply, tmp_path: Path) -> None:
     found = apply.json(tmp_path / "run", "--alpha", "0.99", "--to", tmp_path / "c", "--out", tmp_path / "new")
     (warning,) = found["warnings"]
     assert warning.startswith("0 of 2 scales that no alpha reaches equal")
-    assert "the run is of other data, or of another model" in warning
+    assert "the run used other data, or another model" in warning
 
 
 def test_a_run_without_tables_of_samples(apply: Apply, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_number_that_cannot_be_replaced_where_it_stands(
         torch.save(state, odd / WEIGHTS, _use_new_zipfile_serialization=False)
     said = apply.refused(tmp_path / "new", "--scales-from", quamba(B), "--to", odd)
     assert {
-        "tied": f"key {key}: stands at the same place as a scale",
+        "tied": f"key {key}: is at the same place as a scale",
         "integer": f"key {key}: is not a float of eight bytes; found 1",
         "text": "numbers outside of tensors can be replaced in torch's zip files only",
     }[how] in said
@@ -275,7 +275,7 @@ def test_places_that_cannot_be_written(apply: Apply, own: Own, tmp_path: Path) -
     (tmp_path / "full" / "file").touch()
     assert "already exists" in apply.refused(tmp_path / "full", *words)
     assert "already exists" in apply.refused(own.of(0.98), *words)  # the checkpoint itself
-    assert "is not in a folder" in apply.refused(tmp_path / "no" / "new", *words)
+    assert "its parent folder does not exist" in apply.refused(tmp_path / "no" / "new", *words)
     assert (tmp_path / "full" / "file").exists()
 
 

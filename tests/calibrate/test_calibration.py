@@ -447,7 +447,7 @@ def test_infinite_values_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "error", "said"),
     [
-        ("bert", {"seq_len": 100}, UsageError, r"longer than the model; expected at most 64.*found 70.*--seq-len 64"),
+        ("bert", {"seq_len": 100}, UsageError, r"than the model takes; expected at most 64.*found 70.*--seq-len 64"),
         ("t5", {}, CannotRead, "the model fails on 1 x 16 tokens: ValueError"),
         ("llama", {"device": "cuda:99"}, UsageError, "no CUDA device|no such GPU"),
     ],

@@ -162,7 +162,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotOpen, match="already exists"):
         written(folder, 4)
     assert all_bytes(folder) == before
-    with pytest.raises(CannotOpen, match="is not in a folder"):
+    with pytest.raises(CannotOpen, match="its parent folder does not exist"):
         check_target(tmp_path / "none" / "out")
 
 

@@ -101,5 +101,5 @@ def test_the_layout_of_a_byte() -> None:
 
 @pytest.mark.parametrize("arguments", [(2,), (16,), (4, 0)])
 def test_other_schemes_are_refused(arguments: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="there are weights of 8 bits"):
+    with pytest.raises(ValueError, match="weights have 8 bits"):
         WeightScheme(*arguments)  # type: ignore[arg-type]

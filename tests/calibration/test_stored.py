@@ -32,7 +32,7 @@ STREAMS = cases.streams(1, 2, 2, "float16", 64)
         (lambda r: r["alphas"][0].update(alpha=float("nan")), r"\.alpha: does not hold .*>= 0\.0"),
         (lambda r: r["alphas"][0].update(alpha=10**400), r"\.alpha: does not hold what it should"),
         (lambda r: r["alphas"][0].update(alpha=True), r"\.alpha: does not hold what it should"),
-        (lambda r: r["alphas"][0].update(alpha="\udc80"), "holds a text that is not valid Unicode"),
+        (lambda r: r["alphas"][0].update(alpha="\udc80"), "holds text that is not valid Unicode"),
         (lambda r: r["alphas"][0].update(points=[]), r"key alphas\[0\]\.points: has no observation point"),
         (lambda r: r["alphas"][0].update(points={}), r"\.points: does not hold .*got `object`"),
         (lambda r: r["alphas"][0].update(checkpoints=[1]), r"checkpoints\[0\]: does not hold .*got `int`"),

@@ -116,10 +116,10 @@ def test_rows_over_ranks_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("cuts", "sizes", "why"),
     [
-        ([(0, 0), (0, 2)], [(4, 2), (4, 2)], "cut along other dimensions"),
+        ([(0, 0), (0, 2)], [(4, 2), (4, 2)], "cut along dimensions other than the first"),
         ([(0, 0), (3, 0)], [(2, 4), (1, 4)], "leave a gap"),
         ([(0, 0), (1, 0)], [(2, 4), (3, 4)], "overlap or leave"),
-        ([(0, 0)], [(2, 4)], "do not make all of it"),
+        ([(0, 0)], [(2, 4)], "do not cover all of it"),
     ],
 )
 def test_what_is_not_rows_is_listed_and_not_read(tmp_path: Path, cuts: Any, sizes: Any, why: str) -> None:
@@ -136,7 +136,7 @@ def test_chunks_that_are_nonsense(tmp_path: Path) -> None:
     odd += [m.ChunkStorageMetadata("x", None), m.ChunkStorageMetadata((-1, 0), (4, 4))]  # type: ignore[arg-type]
     described = m.TensorStorageMetadata(m.TensorProperties(torch.float32), torch.Size((4, 4)), odd)
     (folder / ".metadata").write_bytes(pickle.dumps(m.Metadata({"w": described}, None, {})))
-    with pytest.raises(CannotRead, match="other dimensions than it"):
+    with pytest.raises(CannotRead, match="do not have its number of dimensions"):
         tensor_of(open_checkpoint(folder)).read()
 
 

@@ -190,7 +190,7 @@ def test_other_formats_beside_it(tmp_path: Path) -> None:
 def test_the_state_of_a_training_is_no_model(tmp_path: Path) -> None:
     for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin"):
         pickled(tmp_path / name, a=[1.0])
-    refused(tmp_path, CannotOpen, "no checkpoint", "the state of a training (optimizer.pt, ")
+    refused(tmp_path, CannotOpen, "no checkpoint", "the state of a training run (optimizer.pt, ")
     pickled(tmp_path / "optimus.pt", a=[2.0])
     checkpoint = open_checkpoint(tmp_path)
     assert ([f.path.name for f in checkpoint.files], checkpoint.notes) == (["optimus.pt"], ())

@@ -50,7 +50,7 @@ def told(path: Path, data: bytes, *words: str) -> str:
         (HTML, ("an HTML page", "'weights at main'", "/resolve/ and not /blob/")),
         (b"  <HTML><body>503 Service Unavailable", ("an HTML page", "503 Service")),
         (b"<!-- x -->\n<html><body>caf\xe9</body>", ("an HTML page",)),
-        (S3, ("an error message of a storage server", "AccessDenied: Access Denied")),
+        (S3, ("an error message from a storage server", "AccessDenied: Access Denied")),
         (b"<?xml version='1.0'?><a/>", ("an XML file",)),
         (b'<?xml version="1.0"?>\n<net name="x" version="11">', ("OpenVINO",)),
         (b'{"error":"Access to model acme/x is restricted."}', ("JSON message", "acme/x is restricted", "login")),
@@ -237,7 +237,7 @@ def test_files_of_other_programs(tmp_path: Path, name: str, data: bytes, words: 
     [
         ("m.engine", "looks like a TensorRT engine"),
         ("m.data-00000-of-00002", "looks like the data of a TensorFlow checkpoint"),
-        ("m.onnx_data", "looks like the weights of an ONNX model"),
+        ("m.onnx_data", "looks like the external weights of an ONNX model"),
         ("m.gguf", "looks like a damaged GGUF file"),
         ("m.safetensors.part", "looks like a download that was not finished"),
         ("m.tar.gz.partaa", "looks like one part of a file that was split"),

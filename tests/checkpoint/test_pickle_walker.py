@@ -376,7 +376,7 @@ def test_containers_that_hold_themselves(tmp_path: Path) -> None:
         PROTO + b"]q\x00(h\x00h\x00h\x00e" + STOP,
         PROTO + b"]q\x00h\x00\x85a" + STOP,
     ):
-        refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "hold themselves")
+        refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "contain themselves")
 
 
 def test_a_record_that_holds_itself_is_one_entry(tmp_path: Path) -> None:
@@ -391,7 +391,7 @@ def test_a_record_that_holds_itself_is_one_entry(tmp_path: Path) -> None:
 def test_billion_laughs_of_containers(tmp_path: Path, levels: int, pad: int) -> None:
     laugh = b"](NNe" + b"q\x000](h\x00h\x00e" * levels
     pickled = PROTO + text("x" * pad) + b"0" + laugh + STOP
-    refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "shared to multiply")
+    refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "shared so as to multiply")
 
 
 def test_small_containers_that_are_shared_are_fine(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_long_name_over_many_short_entries(tmp_path: Path) -> None:
     path = torch_zip(tmp_path / "m.bin", pickled)
     tracemalloc.start()
     try:
-        refused(path, BrokenFile, "shared to multiply")
+        refused(path, BrokenFile, "shared so as to multiply")
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
@@ -415,7 +415,7 @@ def test_a_long_name_over_many_short_entries(tmp_path: Path) -> None:
 def test_a_long_name_shared_by_many_dictionaries(tmp_path: Path) -> None:
     one = b"}h\x00Ns"
     pickled = PROTO + text("x" * 100_000) + b"q\x000](" + one * 20_000 + b"e" + STOP
-    refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "shared to multiply")
+    refused(torch_zip(tmp_path / "m.bin", pickled), BrokenFile, "shared so as to multiply")
 
 
 def test_integers_with_one_hash_are_no_keys(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_states_of_a_trainer_are_named(tmp_path: Path) -> None:
     state = {"python": (3, tuple(range(625)), None), "numpy": ("MT19937", np.arange(624, dtype=np.uint32), 624, 0, 0.0),
              "cpu": torch.get_rng_state()}  # fmt: skip
     checkpoint = saved(tmp_path / "rng_state.pth", state)
-    assert any("random generators" in n for n in checkpoint.notes)
+    assert any("random number generators" in n for n in checkpoint.notes)
     assert list(checkpoint.entries) == [
         "python.0", "python.1", "python.2", "numpy.0", "numpy.1", "numpy.2", "numpy.3", "numpy.4", "cpu",
     ]  # fmt: skip

@@ -175,7 +175,7 @@ def test_members_that_overlap(tmp_path: Path, shift: int) -> None:
         (26, b"\xff\xff", "local header is damaged"),
         (28, b"\x20\x00", "overlaps what follows"),
         (28, b"\xff\xff", "overlaps what follows"),
-        (30, b"X", "another name"),
+        (30, b"X", "different names"),
     ],
 )
 def test_a_storage_whose_local_header_lies(tmp_path: Path, at: int, new: bytes, words: str) -> None:
@@ -190,7 +190,7 @@ def test_a_storage_whose_local_header_lies(tmp_path: Path, at: int, new: bytes, 
 
 
 def test_a_pickle_whose_local_header_lies(tmp_path: Path) -> None:
-    refused(written(tmp_path, put(GOOD, 30, b"X")), BrokenFile, "another name")
+    refused(written(tmp_path, put(GOOD, 30, b"X")), BrokenFile, "different names")
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def test_configs(path: Path) -> None:
         (".gguf", ("a GGUF file", "version 3, no tensors")),
         (".tar", ("a tar archive as torch.save wrote it before",)),
         ("ggml-parakeet-tdt.bin", ("a ggml file",)),
-        ("external_data.bin", ("looks like the weights of", "outside of it")),
-        ("multi_external_weights.bin", ("looks like the weights of", "outside of it")),
+        ("external_data.bin", ("looks like the external weights of",)),
+        ("multi_external_weights.bin", ("looks like the external weights of",)),
     ],
 )
 def test_other_kinds_are_named(suffix: str, words: tuple[str, ...]) -> None:

@@ -142,7 +142,7 @@ def test_payloads_that_lie_are_damaged() -> None:
     cases = {
         "checksum": (good.payload[:-1] + b"x", good.fields),
         "more entries": (good.payload, with_fields(entries=1 << 30)),
-        "another size": (good.payload, with_fields(entries=table.counts.size + 1)),
+        "different size": (good.payload, with_fields(entries=table.counts.size + 1)),
         "unknown kind": (good.payload, with_fields(encoding=2)),
         "impossible precision": (good.payload, with_fields(dropped_bits=12)),
         "largest value": (good.payload, with_fields(signed_absmax=0x7F800000)),

@@ -151,7 +151,7 @@ def test_the_page_as_markdown(explain: Command, quamba: Quamba) -> None:
 def test_a_run_of_another_model_is_said(explain: Command, quamba: Quamba, tmp_path: Path) -> None:
     calibration(tmp_path / "run", {name(0): streams(1, 1, 3, "float16")[name(0)]}).close()
     _, err = explain(quamba("m1_w8a8_pa0.9995"), quamba("m1_w8a8_pa0.99999"), "--run", tmp_path / "run", code=2)
-    assert "are of no point of the run" in err
+    assert "belong to no point of the run" in err
 
 
 def test_a_run_at_hand_that_is_of_another_model_is_no_error(quamba: Quamba, tmp_path: Path) -> None:
@@ -212,10 +212,10 @@ def test_scales_that_cannot_be_compared_are_not_the_same(explain: Command, tmp_p
 def test_a_format_that_does_not_say_what_made_a_scale(explain: Command, tmp_path: Path) -> None:
     models = [unsure(tmp_path / n, x_proj=True, dt_proj=False, out_proj=None) for n in "ab"]
     said = explain.json(*models)["alpha"]["says"]
-    assert "can reach 1 of 3 activation scales; one is a running maximum, which no alpha moves; of 1 the" in said
+    assert "can reach 1 of 3 activation scales; one is a running maximum, which no alpha moves; for 1 the" in said
     models = [unsure(tmp_path / n, x_proj=None, dt_proj=None) for n in "cd"]
     said = explain.json(*models)["alpha"]["says"]
-    assert said.endswith("none of 2 activation scales; of 2 the format does not say what made them.")
+    assert said.endswith("none of 2 activation scales; for 2 the format does not say what made them.")
 
 
 def test_a_run_that_was_only_at_hand_is_no_obstacle(
@@ -228,7 +228,7 @@ def test_a_run_that_was_only_at_hand_is_no_obstacle(
     found = explain.json(a, stranger)
     assert found["runs"] == ["mine"]
     assert [(c["holds"], c["found"] is None) for c in found["claims"]] == [(True, False), (None, True)]
-    assert "are of no point of the run" in explain.error(a, stranger, "--run", "mine")
+    assert "belong to no point of the run" in explain.error(a, stranger, "--run", "mine")
     tables = next((tmp_path / "state").rglob(TABLES))
     content = tables.read_bytes()
     tables.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
@@ -251,7 +251,7 @@ def test_one_rival_and_two_claims_that_do_not_hold(explain: Command, tmp_path: P
         native_files.written(tmp_path / folder, activation_scales=points, provenance=Provenance({}, {}, {}, {}))
     found = explain.json(tmp_path / "pa-0.9", tmp_path / "pa-0.8", "--run", tmp_path / "run")
     assert [c["holds"] for c in found["claims"]] == [False, False]
-    assert found["next"][0].startswith("Find out how A and B were made: their scales are of other alphas than they are")
+    assert found["next"][0].startswith("Find out how A and B were made: their scales come from other alphas than")
 
 
 def test_no_link_of_a_file_s_own_in_markdown(explain: Command, tmp_path: Path) -> None:

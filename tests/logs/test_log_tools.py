@@ -15,29 +15,29 @@ NOTES = {
         "the run failed: torch._C._LinAlgError: linalg.cholesky: The factorization could not be completed",
     ],
     "vllm_in_journal": [
-        "the KV cache is stored as fp8_e4m3 with scale 1.0, since the checkpoint gives no k and v scales",
+        "the KV cache is stored as fp8_e4m3 with scale 1.0, since the checkpoint gives no k or v scales",
         ("the run failed: ValueError: Free memory on device (10.1/23.6 GiB) on startup is less than desired GPU memory "
          "utilization (said by vllm vllm[8707] EngineCore_DP0 pid=8801)"),
     ],
     "vllm_in_compose": [
         "the checkpoint gives no q scale: k_scale is used for it",
-        ("2 tensors of the checkpoint were not loaded, model.layers.37.input_layernorm.weight among them: the model "
-         "has no such parameter"),
+        ("loading left out 2 tensors of the checkpoint, first model.layers.37.input_layernorm.weight: the model has no "
+         "such parameter"),
         "the run failed: qwen3-next-instruct exited with code 137 (SIGKILL)",
     ],
     "sglang": [
-        ("the fp8 KV cache has scale 1.0, as the engine says: no file of scales was given (scales in the checkpoint "
-         "are not meant by that)"),
+        ("the fp8 KV cache has scale 1.0, as the engine says: no file of scales was given (this does not refer to "
+         "scales in the checkpoint)"),
         "the run failed: KeyError: 'model.layers.37.input_layernorm.weight' (said by TP1)",
     ],
     "tensorrt_llm": [
         "tensors of the checkpoint were not used: {'transformer.layers.0.attention.kv_cache_scaling_factor'}",
-        "2 tensors have no scale: the layers around them do not run in int8",
+        "no scale was given for 2 tensors: the layers around do not run in int8",
         "the log ends with an error: Engine building failed, please check the error log.",
     ],
     "llama_quantize": [
         "2 tensors fell back to another type (q8_0 for q6_K): columns are not divisible by 256",
-        "the importance matrix has nothing for 1 tensor, blk.1.attn_k_b.weight among them",
+        "the importance matrix has nothing for 1 tensor, first blk.1.attn_k_b.weight",
         "144 of 168 tensors have another type than was asked for, since their columns do not fit its blocks",
     ],
     "json_lines": ["the run failed: ZeroDivisionError: division by zero"],

@@ -104,4 +104,4 @@ def test_what_belongs_to_no_part_is_said(tmp_path: Path) -> None:
     asked = settings(tmp_path, "llama")
     added("score.weight", torch.ones(2, 48))(Path(asked.model))
     record = calibrate(asked, tmp_path / "state")
-    assert "1 tensor of no part of the architecture left out: score.weight" in record["warnings"]
+    assert "left out 1 tensor that no part of the architecture uses: score.weight" in record["warnings"]

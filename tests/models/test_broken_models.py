@@ -316,7 +316,9 @@ def test_a_forward_that_cannot_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(memory, "host_free", free.pop)
     free += [20_000, 10**9]  # the model fits, the forward of two times 20 tokens does not
     said = refused(path, tmp_path, batch=2)
-    assert re.search(r"a forward of 2 x 20 tokens does not fit into memory.*found \S+ kB of logits.*--batch 1\.$", said)
+    assert re.search(
+        r"forward pass of 2 x 20 tokens does not fit into memory.*found \S+ kB of logits.*--batch 1\.$", said
+    )
     free += [9_000, 10**9]
     assert re.search(r"Choose --seq-len below 1\d, and --batch 1\.$", refused(path, tmp_path, batch=2))
 

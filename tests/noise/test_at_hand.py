@@ -45,7 +45,7 @@ def test_two_alphas_of_one_pass(diff: Command, made: list[Path]) -> None:
     assert [d["alpha"] for d in found["effect"]["declared"]] == [str(a) for a in ALPHAS]
     assert "rule-of-thumb" not in {r["rule"] for r in found["reasons"]}
     text = " ".join(diff(*made, code=1)[0].split())
-    assert "both models are of one pass, the run mine" in text
+    assert "both models come from one pass, the run mine" in text
     assert "the run at hand mine" in text
     assert f"next {found['next']}" in text
 
@@ -134,6 +134,6 @@ def test_one_pass_without_a_min_max_point(tmp_path: Path, monkeypatch: pytest.Mo
     assert c.noise.same_data
     assert c.effect is not None
     assert c.effect.kind == "effective"
-    assert "both models are of one pass: the repeat floor applies" in next(
+    assert "both models come from one pass: the repeat floor applies" in next(
         r.text for r in c.reasons if r.rule == "noise-bands"
     )

@@ -229,7 +229,7 @@ def test_repeats_come_before_the_defaults_and_one_pass_before_both() -> None:
     assert (band.origin, band.floor, band.n) == ("repeats", "repeat", 3)
     noise = noise_of([scale()], True, True, sources, True)
     assert noise.of("p") is ONE_PASS
-    assert "of one pass" in noise.sources[0]
+    assert "from one pass" in noise.sources[0]
 
 
 def test_repeats_on_the_same_samples_say_nothing_of_other_samples() -> None:

@@ -109,7 +109,7 @@ def test_the_schema_lists_every_state(source_root: Path) -> None:
         (("run", "--env", "A", "--", "true"), "--env needs NAME=VALUE; found A"),
         (("run", "--cwd", "/no/such", "--", "true"), "not a folder; found /no/such"),
         (("run", "--", "no-such-program", "--json"), "no-such-program: there is no such program"),
-        (("run", "ls", "--name", "x"), "the command of a run stands after --. qinspect run [options] -- CMD"),
+        (("run", "ls", "--name", "x"), "the command of a run goes after --. qinspect run [options] -- CMD"),
         (("run", "--bogus", "--", "ls"), "Unknown option: --bogus"),
         (("runs", "show"), "RUN is missing"),
         (("runs", "show", "x"), "no run is called x"),

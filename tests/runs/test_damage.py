@@ -201,7 +201,7 @@ def test_a_newer_version_is_said(good: Run) -> None:
     bad = copy_of(good)
     spec = json.loads((bad / files.SPEC).read_text())
     (bad / files.SPEC).write_text(json.dumps({**spec, "version": "99.1", "new_field": [1]}))
-    assert "spec.json: is of qinspect 99.1, newer than this one" in everything(bad, good)
+    assert "spec.json: was written by qinspect 99.1, newer than this one" in everything(bad, good)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -96,7 +96,7 @@ def test_through_links(run: Run, own_runs: Path, tmp_path: Path, monkeypatch: py
     own_runs.parent.chmod(0o700)
     if os.getuid() == 0:
         os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
-        with pytest.raises(CannotRead, match="is a link of"):
+        with pytest.raises(CannotRead, match="is a link that belongs to"):
             list_runs()
         os.chown(link, os.getuid(), os.getgid(), follow_symlinks=False)
 

@@ -100,7 +100,7 @@ def test_a_folder_without_a_process_is_starting_then_lost(own_runs: Path) -> Non
     assert run.state().state is State.STARTING
     edit(folder / files.SPEC, created=time.time() - 3600)
     found = reopened(run).state()
-    assert (found.state, found.reason) == (State.LOST, "it was never started: who launched it was stopped before")
+    assert (found.state, found.reason) == (State.LOST, "it was never started: what launched it was stopped first")
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"command": 3}', b"\xff", b'{"supervisor": {"pid": true}}'])

@@ -46,8 +46,8 @@ def test_each_field_is_taken_or_has_a_sentence(kind: type, data: st.DataObject) 
         ("exit_code", True, "exit_code is true; expected an exit code"),
         ("duration_s", -1, "duration_s is -1; expected seconds"),
         ("ended", 1e300, "ended is 1e+300; expected seconds since 1970"),
-        ("signal", 9, "signal is 9; expected a text"),
-        ("notes", ["x", 1], "notes is a list of 2; expected a list of texts"),
+        ("signal", 9, "signal is 9; expected a string"),
+        ("notes", ["x", 1], "notes is a list of 2; expected a list of strings"),
     ],
 )
 def test_what_is_said_of_a_field(key: str, value: Any, said: str) -> None:

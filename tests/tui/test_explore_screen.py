@@ -351,7 +351,7 @@ async def check_filter(d: Driver, key: str) -> None:
     assert view_of(d).startswith("layers.2.mixer.x_conv_out:input")
     await d.press(key, "z")
     assert screen_of(d).table.points == []
-    assert "no point is called so" in view_of(d)
+    assert "no point has this name" in view_of(d)
     await d.press("o", "a", "Y", "enter")
     await d.press("escape")
     assert len(screen_of(d).table.points) == 8

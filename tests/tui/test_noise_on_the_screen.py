@@ -20,7 +20,7 @@ async def test_the_run_at_hand_is_used_and_named(made: list[Path]) -> None:
     async with open_app(made[0], made[1], LARGE) as d:
         assert "noise bands by the run at hand mine" in d.screen.hints.status
         await d.press("M")
-        assert "0 %, both are of one pass" in d.detail
+        assert "0 %, both come from one pass" in d.detail
         assert "(applies)" in d.detail
         assert "resampled from 24 samples" in d.detail
         await d.press("t")

@@ -527,13 +527,13 @@ async def check_open_output(d: Driver, key: str) -> None:
 @check
 async def check_distribution(d: Driver, key: str) -> None:
     await d.press(key)
-    assert "is not a calibration of ours" in d.runs.hints.status
+    assert "is not a calibration by qinspect" in d.runs.hints.status
 
 
 @check
 async def check_explore(d: Driver, key: str) -> None:
     await d.press(key)
-    assert "is not a calibration of ours" in d.runs.hints.status
+    assert "is not a calibration by qinspect" in d.runs.hints.status
 
 
 @check
@@ -545,7 +545,7 @@ async def check_compare_outputs(d: Driver, key: str) -> None:
 @check
 async def check_apply_alpha(d: Driver, key: str) -> None:
     await d.press(key)
-    assert "is not a calibration of ours" in d.runs.hints.status
+    assert "is not a calibration by qinspect" in d.runs.hints.status
 
 
 @check

@@ -153,7 +153,7 @@ async def test_warnings_are_shown_before_it_is_started(monkeypatch: pytest.Monke
         await d.type("true")
         await d.press("enter")
         await d.until(lambda: "may use GPU 0 too" in said(d, "start-said"), "the warning")
-        assert "enter once more" in said(d, "start-said")
+        assert "enter again" in said(d, "start-said")
         assert list_runs() == []
         await d.press("enter")
         await d.until(lambda: d.app.screen is d.runs, "the screen again")

@@ -367,7 +367,7 @@ def test_four_bits_against_eight(sessions: dict[str, Session]) -> None:
     assert "16 levels" in lines[1]
     bars = [line for line in lines if re.match(r" *-?\d* +[AB] (?!\[)", line)]
     assert sum(" A " in bar for bar in bars) == sum(" B " in bar for bar in bars) == 256
-    assert sum("not there" in bar for bar in bars) == 256 - 16
+    assert sum("absent" in bar for bar in bars) == 256 - 16
 
 
 def of_two_shapes(s: Session) -> ScalePair:

@@ -192,7 +192,7 @@ def test_a_scale_that_is_stored_as_one_over_it(tmp_path: Path) -> None:
 
 def test_what_has_no_stored_scale_is_said(tmp_path: Path) -> None:
     (note,) = toy(tmp_path / "a.safetensors").notes()
-    assert note == "no scale is stored of 2 activations: quantized as it comes (float8_e4m3fn, per token)"
+    assert note == "no scale is stored for 2 activations: quantized dynamically (float8_e4m3fn, per token)"
 
 
 def test_a_scale_that_may_be_negative_has_no_fault(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ class ExploreBase(ActionScreen):
             if own is None:
                 return ""
             mean, worst = decibels(own.mean_db), decibels(own.worst_db)
-            return f"loses {mean} dB in the mean, at most {worst} at {shown(own.worst, 80)}"
+            return f"loses {mean} dB on average, at most {worst} at {shown(own.worst, 80)}"
         names = {"all": "all", "reached": "recipe's points", "point": "each its own"}
         told = []
         for f in found:
@@ -240,7 +240,7 @@ class ExploreBase(ActionScreen):
         if self.shows_map:
             self.view.show(heat_lines(x, point, self.quantity, look, self._colors()))
         elif point is None:
-            self.view.show(["no point is called so"])
+            self.view.show(["no point has this name"])
         else:
             self.view.show(curve_lines(x, point, look, self.glyphs))
 

@@ -83,7 +83,7 @@ class WithRuns(Moving):
 
     def action_pane_runs(self) -> None:
         if self.runs_list is None or not self.runs_list.runs:
-            self.hints.say("no run is active: R opens their screen")
+            self.hints.say("no run is active: R opens the runs screen")
             return
         if self.zoomed:
             self.zoom_pane("")

@@ -1,4 +1,4 @@
-"""Actions of the group Taking along."""
+"""Actions of the group Copying and saving."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class DistributionScreen(ActionScreen):
         glyphs: Glyphs,
         apply: Callable[[float], None] | None = None,
         alpha: float | None = None,
-        why_not: str = "alpha is of activations: the runs screen has those of a calibration",
+        why_not: str = "alpha is for activations: the runs screen has those of a calibration",
     ) -> None:
         """apply: asks for a checkpoint that an alpha shall be put into; None where that cannot be asked here, and
         `why_not` says why. alpha: where the cursor begins; None for where it always does."""

@@ -212,7 +212,7 @@ class RunsDoing(RunsBase):
             made = [Path(self.app.session.path_a), *made]  # type: ignore[attr-defined]
         if len(made) < 2:
             self.hints.say(
-                "the run made one model: O opens it" if made else "no folder with a model is known of this run"
+                "the run made one model: O opens it" if made else "no folder with a model is known for this run"
             )
         else:
             self.app.open_model(str(made[0]), str(made[-1]))  # type: ignore[attr-defined]
@@ -220,7 +220,7 @@ class RunsDoing(RunsBase):
     def action_open_output(self) -> None:
         place = output_of(self.shown, self.feed) if self.shown else None
         if place is None:
-            self.hints.say("no folder with a model is known of this run")
+            self.hints.say("no folder with a model is known for this run")
         else:
             self.app.open_model(str(place))  # type: ignore[attr-defined]
 

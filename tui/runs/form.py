@@ -24,7 +24,7 @@ from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variable
 from qinspect.tui.widgets.text_input import TextInput
 
 _OWN = (
-    Field("name", "how the run is called; empty: after its program"),
+    Field("name", "name of the run; empty: that of its program"),
     Field("cwd", "the folder it runs in", type="path"),
     Field("variables", "others, as NAME=VALUE NAME='two words'"),
 )
@@ -244,7 +244,7 @@ class StartScreen(ModalScreen[str]):
         if self._confirmed == tuple(argv):
             self._start(argv, values["name"], env, cwd)
         else:
-            self._say(["looking at what else runs"])
+            self._say(["checking what else is running"])
             self._check(argv, values["name"], env, cwd)
 
     @work(thread=True, exit_on_error=False, group="start")
@@ -264,7 +264,7 @@ class StartScreen(ModalScreen[str]):
             self._say([event.problem])
         elif event.said:
             self._confirmed = event.spec.argv
-            self._say([*event.said, "enter once more starts it all the same"])
+            self._say([*event.said, "enter again starts it anyway"])
         else:
             self._working = True
             self._start_spec(event.spec)

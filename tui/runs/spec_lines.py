@@ -87,11 +87,11 @@ def _changes(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
     lines: list[Line] = [[], [("Changed since the run before it", "accent"), (f"  {before.run.id}", "dim")]]
     changes = compare_specs(before.run.spec, seen.run.spec)
     if not changes:
-        return [*lines, [("  nothing: the same command in the same surroundings", "")]]
+        return [*lines, [("  nothing: the same command in the same environment", "")]]
     for field, old, new in changes:
         lines += _fact(f"  {shown(field, 60)}", f"{_side(old)} -> {_side(new)}", width)
     return lines
 
 
 def _side(text: str | None) -> str:
-    return "(not there)" if text is None else shown(text, 500) or "(empty)"
+    return "(absent)" if text is None else shown(text, 500) or "(empty)"

@@ -47,7 +47,7 @@ class Field:
         if not value:
             return f"{self.name} is needed" if self.required else ""
         if "\0" in value:
-            return "a NUL can be in no command"
+            return "a command cannot contain a NUL"
         if self.values and value not in self.values:
             return f"one of {', '.join(self.values)}"
         if self.type not in ("integer", "number", "numbers"):
@@ -160,7 +160,7 @@ def _user_tables(config: Path | None, problems: list[str]) -> Sequence[Any]:
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        problems.append(shown(f"{config}: {e}; only the built-in templates are there", 300))
+        problems.append(shown(f"{config}: {e}; only the built-in templates are available", 300))
         return ()
     tables = content.get("run_template", [])
     if not isinstance(tables, list):
@@ -228,14 +228,14 @@ def _choices(table: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
     named = {"rules": RULES, "recipes": RECIPES}.get(table["choices"])
     if named is None:
-        raise TypeError(f"{where}: choices must be a list of texts, or rules, or recipes")
+        raise TypeError(f"{where}: choices must be a list of strings, or rules, or recipes")
     return tuple(named)
 
 
 def _texts(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
-        raise TypeError(f"{where}: {key} must be a list of texts")
+        raise TypeError(f"{where}: {key} must be a list of strings")
     return tuple(map(str, value))
 
 

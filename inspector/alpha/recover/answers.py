@@ -209,8 +209,8 @@ def refuse_another_model(calibration: Calibration, fmt: Format, records: Sequenc
     if 3 * len(known) < 2 * len(records):
         stranger = next(r for r in records if r.role not in calibration)
         raise UnknownKey(
-            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} are of no point of the run",
-            file=calibration.path, key=stranger.role, expected="the points of one model",
+            f"{len(records) - len(known)} of {len(records)} scales of {fmt.checkpoint.path} belong to no point of the "
+            "run", file=calibration.path, key=stranger.role, expected="the points of one model",
             found=f"{next(iter(calibration.points))} and {len(calibration.points) - 1} others",
             cure="Calibrate the model that the checkpoint was made from, by the recipe of its library.",
         )  # fmt: skip
@@ -231,7 +231,7 @@ def _why_not(calibration: Calibration, record: ScaleRecord) -> str:
     if record.element.kind not in (ElementKind.INTEGER, ElementKind.UNKNOWN):
         return "its codes are not integers, which the rules are for"
     if record.role not in calibration:
-        return "no point of the run"
+        return "not a point of the run"
     if not calibration.pooled(record.role).n:
         return "the run saw no value there"
     return ""

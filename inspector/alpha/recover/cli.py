@@ -22,7 +22,7 @@ def whence_command(
     run: Annotated[str, Parameter(help=RUN_HELP)],
     as_json: AsJson = False,
 ) -> int:
-    """Which alpha made the scales of a checkpoint, by the distributions that a calibration stored."""
+    """Which alpha made the scales of a checkpoint, judged by the distributions that a calibration stored."""
     calibration = calibration_named(run)
 
     def work(meter: Meter) -> Answers:

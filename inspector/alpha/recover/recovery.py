@@ -75,7 +75,7 @@ def _fits(f: Answers, best: list[RuleAnswer], evidence: tuple[str, ...]) -> Reco
         each = "; ".join(f"{r.named.name}: {bounds(_interval(r.within[level]))}" for r in best)
         one = " One scale alone refutes no rule." if n == 1 else ""
         text = f"Several rules give {_all(n)} {off(TOLERANCES[level])}: {each}.{one}"
-        cure = "Choose by how the checkpoint was made, or ask a run of more and longer samples."
+        cure = "Choose by how the checkpoint was made, or ask a run with more and longer samples."
         wide = any(is_wide(_interval(r.within[level])) for r in best)
         text += _WIDE if wide else ""
         return Recovery("ambiguous", text, names, interval, TOLERANCES[level], wide, evidence, cure)
@@ -96,7 +96,7 @@ def _most(f: Answers, evidence: tuple[str, ...]) -> Recovery | None:
         others = ", ".join(a.dissent[:3]) + (f" and {len(a.dissent) - 3} more" if len(a.dissent) > 3 else "")
         text = (
             f"alpha {bounds(a.interval)}: the rule {rule.named.name} gives {a.n_agreeing} of {len(f.points)} "
-            f"scales {off(tolerance)}; {others} {'is' if len(a.dissent) == 1 else 'are'} of another origin."
+            f"scales {off(tolerance)}; {others} {'has' if len(a.dissent) == 1 else 'have'} another origin."
         )
         cure = "`qinspect show CHECKPOINT ROLE` shows where the others are stored, and their copies."
         return Recovery(
@@ -157,13 +157,13 @@ def _evidence(f: Answers) -> list[str]:
         largest = f"; the largest difference is {magnitude(100 * max(apart))}" if apart else ""
         said.append(f"{of}{largest}: {means}.")
     elif f.points:
-        said.append("No scale without alpha is there to say whether the data are the same.")
+        said.append("There is no scale without alpha to say whether the data are the same.")
     if f.points:
         refuted = [_refuted(r) for r in f.rules if r.level is None]
         if refuted:
             said.append(f"Refuted: {'; '.join(refuted)}.")
         for r in f.rules[:1]:
-            for a, what in ((r.order, "the samples had another order"), (r.data, "the samples were others")):
+            for a, what in ((r.order, "the samples had another order"), (r.data, "the samples were different")):
                 if a is not None:
                     left = "no alpha remains" if not a.unanimous else f"alpha {bounds(_interval(a))} remains"
                     said.append(f"If {what}, {left} for {r.named.name} ({_SURE}).")
@@ -178,11 +178,12 @@ def _refuted(rule: RuleAnswer) -> str:
 
 def _without_alpha(f: Answers) -> str:
     if not f.n_activations:
-        return "The checkpoint has no scale of an activation: alpha made nothing in it."
+        return "The checkpoint has no activation scale: alpha made nothing in it."
     min_max = len(f.references) + sum(len(u.roles) for u in f.unasked if u.why.endswith("no alpha"))
     rest = f.n_activations - min_max
     text = (
-        f"No scale can depend on alpha: {min_max} of {_scales(f.n_activations)} of activations are of min-max observers"
+        f"No scale can depend on alpha: {min_max} of {_scales(f.n_activations)} of activations come from min-max "
+        "observers"
     )
     return f"{text}." if not rest else f"{text}, {rest} cannot be asked."
 
@@ -215,7 +216,7 @@ _OTHER_DATA = (
 _ORDER_CURE = "Calibrate with the samples in the order of the other run (its seed and --shuffle) for a sharp answer."
 _DATA_CURE = "Calibrate on the samples that the checkpoint was made with for a sharp answer."
 _NO_RULE_CURE = (
-    "Calibrate the model that the checkpoint was made from, rotated or not as there; or the scales were made by "
-    "another rule or changed by hand."
+    "Calibrate the model that the checkpoint was made from, rotated if it was rotated; otherwise the scales were made "
+    "by another rule, or changed by hand."
 )
 _PER_SAMPLE = "Calibrate with --per-sample '*:input' and ask again."

@@ -37,8 +37,8 @@ def alpha_command(
     *,
     alpha: Annotated[float | None, Parameter(help="From 0.5 to 1 (default: the run's first).")] = None,
     rule: RuleOption = None,
-    bits: Annotated[Literal[8, 4], Parameter(help="Of the codes.")] = 8,
-    checkpoint: Annotated[str | None, Parameter(help="Say where its scales lie.")] = None,
+    bits: Annotated[Literal[8, 4], Parameter(help="Bits of a code.")] = 8,
+    checkpoint: Annotated[str | None, Parameter(help="A checkpoint: say which alphas its scales lie at.")] = None,
     point: Annotated[str, Parameter(help="Glob over names of points, such as '*x_proj*'.")] = "",
     best: Annotated[bool, Parameter(negative="", help="Only the best alphas, for 8 and 4 bits.")] = False,
     csv: Annotated[
@@ -50,7 +50,7 @@ def alpha_command(
     if csv is not None and as_json:
         raise UsageError("--json and --csv exclude each other", cure="Give one of them.")
     if alpha is not None and not 0.5 <= alpha <= 1:
-        raise UsageError("--alpha is a share", expected="a number from 0.5 to 1", found=repr(alpha))
+        raise UsageError("--alpha is a fraction", expected="a number from 0.5 to 1", found=repr(alpha))
     calibration = calibration_named(run)
     try:
         found = with_meter(

@@ -57,7 +57,7 @@ def heading(v: View, w: int) -> list[str]:
     if v.numbers.instead.any():
         lines += folded("            ", _instead(points), w)
     if not all(p.exact for p in points):
-        lines += folded("            ", "Of points whose tables are not exact, ranges are upper bounds.", w)
+        lines += folded("            ", "For points whose tables are not exact, ranges are upper bounds.", w)
     if v.note:
         lines += folded("            ", v.note, w)
     return lines

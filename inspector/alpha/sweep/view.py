@@ -72,7 +72,7 @@ def chosen(calibration: Calibration, grid: Grid, glob: str) -> list[int]:
     found = [i for i, name in enumerate(grid.names) if fnmatchcase(name, glob)]
     if not found:
         raise UnknownKey(
-            "no observation point is called so", file=calibration.path, key=glob,
+            "no observation point has this name", file=calibration.path, key=glob,
             expected=f"a glob over names such as {grid.names[0] if grid.names else 'layers.*'}",
         )  # fmt: skip
     return found

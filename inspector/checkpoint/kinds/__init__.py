@@ -25,12 +25,12 @@ _NAMES = (
     (r"\.(engine|plan|trt)", FileKind("a TensorRT engine", _ORIGINAL, weak=True)),
     (r"\.data-\d{5}-of-\d{5}", FileKind("the data of a TensorFlow checkpoint", "Read it with tf.train.load_checkpoint.",
                                     weak=True)),
-    (r"\.onnx[_.]data|\.onnx\.bin", FileKind("the weights of an ONNX model, outside of it", _ORIGINAL, weak=True)),
+    (r"\.onnx[_.]data|\.onnx\.bin", FileKind("the external weights of an ONNX model", _ORIGINAL, weak=True)),
     (r"\.onnx", FileKind("a damaged ONNX model, by its name", "Download or copy it again.", weak=True)),
     (r"\.tflite", FileKind("a damaged TensorFlow Lite model, by its name", "Download or copy it again.", weak=True)),
     (r"\.gguf", FileKind("a damaged GGUF file, by its name", "Download or copy it again.", weak=True)),
     (r"\.msgpack", FileKind("a damaged flax file, by its name", "Download or copy it again.", weak=True)),
-    (r"\.(pdiparams|pdparams|pdmodel)", FileKind("a file of PaddlePaddle", _ORIGINAL, weak=True)),
+    (r"\.(pdiparams|pdparams|pdmodel)", FileKind("a PaddlePaddle file", _ORIGINAL, weak=True)),
     (r"\.distcp", FileKind("a piece of a torch distributed checkpoint", "Give the folder that it is in.", weak=True)),
     (r"\.(part|crdownload|incomplete|download|partial|tmp|aria2)",
      FileKind("a download that was not finished", "Download it again.", weak=True)),
@@ -61,7 +61,7 @@ def unknown_kind(path: Path) -> FileKind | None:
             return FileKind(f"the weights of {path.with_suffix('.xml').name}, an OpenVINO model", _ORIGINAL, weak=True)
         graph = next(iter(sorted(path.parent.glob("*.onnx"))[:1]), None)
         if graph is not None:
-            return FileKind(f"the weights of {graph.name}, which lie outside of it", _ORIGINAL, weak=True)
+            return FileKind(f"the external weights of {graph.name}", _ORIGINAL, weak=True)
     for pattern, kind in _NAMES:
         if re.search(f"({pattern})$", path.name, re.IGNORECASE):
             return kind

@@ -88,7 +88,7 @@ def _xml(text: str) -> FileKind | None:
         return FileKind("the graph of an OpenVINO model", f"Its weights are in the .bin file beside it. {cure}")
     said = [m[1] for tag in ("Code", "Message") if (m := re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL))]
     if said:
-        return FileKind("an error message of a storage server, not weights", DOWNLOAD_AGAIN, quoted(": ".join(said)))
+        return FileKind("an error message from a storage server, not weights", DOWNLOAD_AGAIN, quoted(": ".join(said)))
     return FileKind("an XML file, not weights", DOWNLOAD_AGAIN, quoted(text))
 
 
@@ -104,11 +104,9 @@ def _json(text: str) -> FileKind | None:
             if isinstance(said := content.get(key), str):
                 return FileKind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(said, 160))
         if "weight_map" in content:
-            return FileKind(
-                "an index of shards", "Its name must end in .index.json, and it must lie beside the shards."
-            )
+            return FileKind("an index of shards", "Its name must end in .index.json, and it must be beside the shards.")
     elif content is None and '"weight_map"' in text:
-        return FileKind("an index of shards", "Its name must end in .index.json, and it must lie beside the shards.")
+        return FileKind("an index of shards", "Its name must end in .index.json, and it must be beside the shards.")
     elif content is None and re.match(r'\s*\{\s*"(error|message|detail)"', text):
         return FileKind("a JSON message, not weights", DOWNLOAD_AGAIN, quoted(text, 160))
     if content is None and not re.match(r'\s*[{\[]\s*(["{\[\]}]|$)', text):
@@ -130,8 +128,8 @@ def _sources(text: str, suffix: str) -> Iterator[str]:
     if suffix in (".py", ".pyi") or re.match(code, text):
         yield "Python source, not weights"
     if suffix in (".md", ".rst") or re.match(r"---\s*\n[\w-]+:|#{1,3} \S", text):
-        yield "a text for people (Markdown), not weights"
+        yield "a Markdown text, not weights"
     if suffix in (".yaml", ".yml", ".toml", ".cfg", ".ini"):
-        yield "a file of settings, not weights"
+        yield "a settings file, not weights"
     if re.match(r"#!", text):
         yield "a script, not weights"

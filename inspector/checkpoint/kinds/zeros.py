@@ -22,7 +22,7 @@ def zeros_kind(file: Source, head: bytes) -> FileKind | None:
     if n == file.size:
         return FileKind(f"empty but for its size: all its {count(n)} bytes are zero", _CURE)
     beginning = f"its first {count(n)} bytes" + (" (no more were looked at)" if n == _READ else "")
-    return FileKind(f"no checkpoint: {beginning} are zero", _CURE)
+    return FileKind(f"not a checkpoint: {beginning} are zero", _CURE)
 
 
 def _leading_zeros(file: Source) -> int:

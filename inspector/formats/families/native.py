@@ -69,7 +69,7 @@ class NativeFormat(Format):
         settings, self._notes = _settings(checkpoint)
         if settings is None or settings.get("format_version") != FORMAT_VERSION:
             found = brief(settings.get("format_version") if settings else None)
-            raise self._wrong("format_version", f"the version {FORMAT_VERSION}", found)
+            raise self._wrong("format_version", f"version {FORMAT_VERSION}", found)
         self.rotation = "hadamard" if settings.get("rotation") == "hadamard" else "none"
         weights = self._object(settings, "weights")
         bits, group_size = weights.get("bits"), weights.get("group_size")

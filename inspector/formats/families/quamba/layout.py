@@ -77,7 +77,7 @@ def n_inputs(checkpoint: Checkpoint, path: str) -> int:
     """Input features of a linear layer, quantized or not."""
     weight = checkpoint.tensor(f"{path}.weight")
     if weight is None or len(weight.shape) != 2:
-        raise CannotDequantize("the weight is missing or no matrix", file=checkpoint.path, key=f"{path}.weight")
+        raise CannotDequantize("the weight is missing or not a matrix", file=checkpoint.path, key=f"{path}.weight")
     scheme = scheme_of(checkpoint, path)
     if scheme is None:
         return weight.shape[1]
