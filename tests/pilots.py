@@ -45,7 +45,7 @@ CHARACTERS = {
 def handlers(screen: type[Screen[Any]]) -> set[str]:
     """The names of the actions that a screen handles by itself, not by Textual."""
     ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.")]
-    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
+    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} - {"act"}
 
 
 class Driver:
@@ -159,13 +159,16 @@ async def open_app(
     size: tuple[int, int] = MIDDLE,
     wait: bool = True,
     alphas: AlphaWords | None = None,
+    overview: bool = False,
 ) -> AsyncIterator[Driver]:
     """The screen on one or two checkpoints, on the alphas of a calibration, on the runs without; wait: until everything
-    is opened and compared."""
+    is opened and compared. overview: stay on the map that it opens on."""
     app = QinspectApp(None if a is None else str(a), None if b is None else str(b), alphas=alphas)
     async with app.run_test(size=size) as pilot:
         driver = Driver(app, pilot)
         await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")
+        if isinstance(app.screen, CompareScreen) and not overview:
+            app.screen.activate("tree")
         if wait:
             await driver.settle()
         yield driver

@@ -6,11 +6,23 @@ from textual.screen import Screen
 
 from qinspect.tui.actions import actions_of, key_text, keys_now
 from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.pane import Pane
 from qinspect.tui.theme import THEMES
 
 
 class ActionScreen(Screen[None]):
     """A screen whose keys are the actions of a table."""
+
+    @property
+    def active_pane(self) -> Pane | None:
+        """The pane whose keys come before the screen's, where it is one that owns any."""
+        return None
+
+    def action_act(self, name: str) -> object:
+        """What every key does: an action of the active pane, else of the screen."""
+        pane = self.active_pane
+        owner = pane if pane is not None and name in pane.ACTIONS else self
+        return getattr(owner, f"action_{name}")()
 
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
@@ -20,7 +32,7 @@ class ActionScreen(Screen[None]):
         def run(line: str | None) -> None:
             action = lines.get(line or "")
             if action is not None:
-                self.call_later(self.run_action, action.name)
+                self.call_later(self.action_act, action.name)
 
         self.app.push_screen(JumpScreen(list(lines)), run)
 

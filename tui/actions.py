@@ -40,6 +40,7 @@ ACTIONS = (
     Action("collapse", ("h", "left"), "", "Close a layer, or go up.", MOVE),
     Action("next_pane", ("tab",), "pane", "Next pane.", MOVE),
     Action("previous_pane", ("shift+tab",), "", "Previous pane.", MOVE),
+    Action("pane_overview", ("0",), "overview", "The whole model as a map: layers by kinds.", MOVE),
     Action("pane_tree", ("1",), "", "The layer tree.", MOVE),
     Action("pane_table", ("2",), "", "The scales.", MOVE),
     Action("pane_detail", ("3",), "", "The detail.", MOVE),
@@ -55,6 +56,7 @@ ACTIONS = (
     Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),
     Action("reverse", ("S",), "", "Reverse the order.", FIND),
     Action("go_to_index", ("number_sign",), "", "In the values, go to an index: 17, or 3,17.", FIND),
+    Action("measure", ("m",), "measure", "On the overview: the next measure.", FIND),
     Action("bookmark", ("b",), "", "Set or remove a bookmark on this scale.", FIND),
     Action("next_bookmark", ("B",), "", "Next bookmark.", FIND),
     Action("fold_all", ("minus",), "", "Close all layers.", VIEW),
@@ -204,7 +206,7 @@ def bindings(actions: tuple[Action, ...] = ACTIONS) -> list[Binding]:
     it arrive together, and without it the letters would be commands.
     """
     return [
-        Binding(",".join(a.keys), a.name, a.label or a.name, id=a.name, show=bool(a.label), priority=True)
+        Binding(",".join(a.keys), f"act({a.name!r})", a.label or a.name, id=a.name, show=bool(a.label), priority=True)
         for a in actions
     ]
 

@@ -29,11 +29,17 @@ def answer(c: Comparison) -> str:
     """
     if c.headline.rule in _FAULTS:
         return f"BROKEN SCALES: {c.headline.text}"
+    if c.headline.rule == "reordered":
+        return f"OTHER ORDER: {c.headline.text}"
     if c.effect is not None and c.headline.rule not in _APART:
         return f"{_EFFECTS[c.effect.kind]}: {'; '.join(_of_effect(c, c.effect))}"
     if c.same:
         return f"{_nothing(c)}: {_counted(c)}"
-    apart = [*_different(c.scales, "scale"), *_different(c.weights, "tensor"), *_not_in_both(c)]
+    apart = [
+        *_different(c.scales, "scale", "scales"),
+        *_different(c.weights, "other entry", "other entries"),
+        *_not_in_both(c),
+    ]
     return f"DIFFERENT: {'; '.join(apart)}" if apart else f"DIFFERENT: {c.headline.text}"
 
 
@@ -70,11 +76,11 @@ def _range(pairs: Sequence[ScalePair]) -> str:
     return f", {low}" if low == high else f", {low.removesuffix(' %')} ... {high}"
 
 
-def _different(pairs: Sequence[ScalePair] | Sequence[WeightPair], word: str) -> list[str]:
+def _different(pairs: Sequence[ScalePair] | Sequence[WeightPair], one: str, several: str) -> list[str]:
     n = sum(bool(p.a and p.b) for p in pairs)
     apart = sum(bool(p.a and p.b) and not p.status.counts_as_same for p in pairs)
     changed = [p for p in pairs if isinstance(p, ScalePair) and p.status is Status.DIFFERENT]
-    return [f"{count(apart)} of {some(n, word)}{_range(changed)}"] if apart else []
+    return [f"{count(apart)} of {some(n, one, several)}{_range(changed)}"] if apart else []
 
 
 def _not_in_both(c: Comparison) -> list[str]:
@@ -96,5 +102,5 @@ def _counted(c: Comparison) -> str:
     tensors = sum(bool(w.a and w.b) for w in c.weights)
     read = "" if c.weights_compared else " by their headers"
     parts = [f"{some(scales, 'scale')} compared" if scales else "no scale in both"]
-    parts += [f"{some(tensors, 'tensor')}{read}"] if tensors else []
+    parts += [f"{some(tensors, 'other entry', 'other entries')}{read}"] if tensors else []
     return ", ".join(parts)

@@ -52,8 +52,8 @@ class Worth:
     of_others: the measure has nothing to say, but what it does not measure differs."""
 
     value: float | None
-    item: ScalePair | WeightPair | None
-    sign: Status | None
+    item: ScalePair | WeightPair
+    sign: Status
     of_others: bool = False
 
 
@@ -123,17 +123,27 @@ def _cell(role: str, placed: dict[tuple[str, int, str], Cell], outside: dict[str
 def worth_of(cell: Cell, measure: Measure[ScalePair] | Measure[WeightPair]) -> Worth:
     """A cell by a measure of scales or of tensors."""
     if measure.key in OF_SCALES:
-        return _worth(cell.scales, OF_SCALES[measure.key], _differ(cell.tensors))
-    return _worth(cell.tensors, OF_TENSORS[measure.key], _differ(cell.scales))
+        measured: Worth | None = _worth(cell.scales, OF_SCALES[measure.key], _differ(cell.tensors))
+    else:
+        measured = _worth(cell.tensors, OF_TENSORS[measure.key], _differ(cell.scales))
+    return measured or _of_status(cell.items)
 
 
 def _differ(items: Sequence[ScalePair] | Sequence[WeightPair]) -> bool:
     return any(not p.status.counts_as_same for p in items)
 
 
-def _worth(items: Sequence[T], measure: Measure[T], others_differ: bool) -> Worth:
+def _of_status(items: Sequence[ScalePair | WeightPair]) -> Worth:
+    """Of what the measure does not measure: whether it differs, as far as it was compared."""
+    apart = [p for p in items if not p.status.counts_as_same]
+    unread = [p for p in items if p.status is Status.NOT_COMPARED]
+    first = (apart or unread or items)[0]
+    return Worth(None, first, first.status, bool(apart) and first.status is Status.DIFFERENT)
+
+
+def _worth(items: Sequence[T], measure: Measure[T], others_differ: bool) -> Worth | None:
     if not items:
-        return Worth(None, None, None, others_differ)
+        return None
     known = [p for p in items if p.status in _NUMBERED and measure.value(p) is not None]
     odd = next((p for p in items if not p.status.counts_as_same and p.status is not Status.DIFFERENT), None)
     if known:

@@ -58,7 +58,7 @@ def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
 @pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
 def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
-        (a.name, a.name, a.keys) for a in actions
+        (a.name, f"act({a.name!r})", a.keys) for a in actions
     ]
     assert all(a.help.endswith(".") and len(a.help) <= 53 for a in actions)
     assert all(len(key_text(a.keys[0])) <= 9 for a in actions)
@@ -74,7 +74,7 @@ async def test_an_action_does_what_its_help_says(
 ) -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         active = d.app.screen.active_bindings
-        assert {active[key].binding.action for key in action.keys} == {action.name}
+        assert {active[key].binding.id for key in action.keys} == {action.name}
         monkeypatch.chdir(tmp_path)
         await CHECKS[action.name](d, action.keys[0])
 
@@ -206,6 +206,20 @@ async def goes_to_pane(d: Driver, key: str, name: str, other: str) -> None:
     await d.press(key)
     assert d.screen.active == name
     assert d.screen.query_one(f"#{name}").size.height > 3, "the pane with the keys is not on the screen"
+
+
+@check
+async def check_pane_overview(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert d.screen.active == "overview"
+    assert "layer 0, mixer.in_proj:input" in d.painted
+
+
+@check
+async def check_measure(d: Driver, key: str) -> None:
+    await d.press("0", key)
+    assert d.screen.overview.map.measure.key == "changed"
+    assert "How many elements of the scale differ." in d.screen.hints.status
 
 
 @check

@@ -116,7 +116,7 @@ async def test_an_action_does_what_its_help_says(action: Action) -> None:
     async with open_app(ALPHA_A) as d:
         await shows(d)
         active = d.app.screen.active_bindings
-        assert {active[key].binding.action for key in action.keys} == {action.name}
+        assert {active[key].binding.id for key in action.keys} == {action.name}
         for key in action.keys:
             if isinstance(d.app.screen, DistributionScreen):
                 await d.press("G")

@@ -97,7 +97,7 @@ def test_every_action_has_a_handler_and_a_check() -> None:
 async def test_an_action_does_what_its_help_says(action: Action) -> None:
     async with open_app(alphas=AlphaWords("run"), size=MIDDLE) as d:
         active = d.app.screen.active_bindings
-        assert {active[key].binding.action for key in action.keys} == {action.name}
+        assert {active[key].binding.id for key in action.keys} == {action.name}
         for key in action.keys:
             if d.app._exit:
                 break

@@ -93,7 +93,7 @@ async def test_an_action_does_what_its_help_says(action: object, tmp_path: Path)
     async with open_app() as d:
         await shown(d, run, POINTS.split("\n")[2][:40])
         active = d.app.screen.active_bindings
-        assert {active[key].binding.action for key in keys} == {name}
+        assert {active[key].binding.id for key in keys} == {name}
         await CHECKS[name](d, keys[0])
 
 

@@ -23,6 +23,7 @@ from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import bindings
 from qinspect.tui.compare.detail import detail_lines, folded, node_lines
 from qinspect.tui.compare.filters import HINT
+from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.rows import Selection
 from qinspect.tui.compare.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.compare.table import ScaleTable, TableHeader
@@ -32,6 +33,7 @@ from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.later import REST_S, Later
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.names import in_locale, shown
+from qinspect.tui.pane import Pane
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.text_pane import TextPane
@@ -54,6 +56,9 @@ SMALL_TABLE = 5
 PANES = ("tree", "table", "detail")
 TWO_MODELS = frozenset({"next_difference", "previous_difference", "largest_difference", "only_changed"})
 """Actions that need a B."""
+OF_LISTS = frozenset({"open", "sort", "only_changed", "view_detail", "view_histogram", "view_weight", "view_codes"})
+OF_LISTS |= {"view_profile", "view_values", "distribution", "zoom", "pane_overview", "export"}
+"""Actions that the overview does not offer in the bottom line."""
 
 
 class CompareBase(ActionScreen):
@@ -71,7 +76,9 @@ class CompareBase(ActionScreen):
         self.view = "detail"
         self.options = Options()
         self.zoomed = ""
-        self.active = "tree"
+        self.active = "overview"
+        self.answer = ""
+        """The comparison in one line; empty until it is complete."""
         self.history: list[str] = []
         self.history_at = -1
         self.verdict_text = ""
@@ -91,6 +98,7 @@ class CompareBase(ActionScreen):
         yield Static(id="models", markup=False)
         yield Static(id="verdict", markup=False)
         with Horizontal(id="body"):
+            yield OverviewPane(self.glyphs)
             with Vertical(id="left"), Vertical(id="tree-box"):
                 yield TitleLine("1 layers", id="tree-title")
                 yield LayerTree(self.glyphs, id="tree")
@@ -108,13 +116,14 @@ class CompareBase(ActionScreen):
         yield HintBar()
 
     def on_mount(self) -> None:
+        self.overview = self.query_one(OverviewPane)
         self.layers_tree = self.query_one("#tree", LayerTree)
         self.table = self.query_one("#table", ScaleTable)
         self.detail = self.query_one("#detail", TextPane)
         self.hints = self.query_one(HintBar)
         self.show_models()
         self.show_headline("opening")
-        self.activate("tree")
+        self.activate("overview")
         self.call_after_refresh(self.open_models)
         self.set_interval(WATCH_EVERY_S, self._watch_files)
 
@@ -142,9 +151,13 @@ class CompareBase(ActionScreen):
         self.verdict_text = text = in_locale(text)
         width = max(20, self.size.width - 2)
         most = 1 if self.view != "detail" and self.size.height < SMALL_HEIGHT else 3
-        lines = textwrap.wrap(
-            text, width, max_lines=most, placeholder=f" {self.glyphs.cut} (t: all)", break_on_hyphens=False
-        )
+        lines: list[str] = []
+        for said in (self.answer, "" if self.answer.endswith(text) else text):
+            if len(lines) < most:
+                lines += textwrap.wrap(
+                    in_locale(said), width, max_lines=most - len(lines), placeholder=f" {self.glyphs.cut} (t: all)",
+                    break_on_hyphens=False,
+                )  # fmt: skip
         verdict = self.query_one("#verdict", Static)
         verdict.update("\n".join(lines))
         verdict.styles.height = max(1, len(lines))  # said, not measured: a height that follows later is a jump
@@ -188,6 +201,7 @@ class CompareBase(ActionScreen):
         s = self.selection
         parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
         parts += [f"under {shown(s.under, 60)}"] if s.under else []
+        parts += [f"of {shown(s.cell_name, 60)}"] if s.cell else []
         parts += [f"matching {shown(s.text, 30)!r}"] if s.text else []
         parts += ["only changed"] if s.only_changed else []
         parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
@@ -324,6 +338,7 @@ class CompareBase(ActionScreen):
         index = next((i for i, p in enumerate(self.table.pairs) if p.role == role), None)
         if index is None:
             self.selection.text, self.selection.under, self.selection.only_changed = "", "", False
+            self.selection.cell = frozenset()
             with self.prevent(Input.Changed):
                 self.query_one("#filter", Input).value = ""
             self.refill()
@@ -335,6 +350,10 @@ class CompareBase(ActionScreen):
     def active_list(self) -> LineList | None:
         """The list that the moving keys move in; None in the detail."""
         return {"tree": self.layers_tree, "table": self.table}.get(self.active)
+
+    @property
+    def active_pane(self) -> Pane | None:
+        return self.overview if self.active == "overview" else None
 
     @property
     def on_plot(self) -> bool:
@@ -384,10 +403,14 @@ class CompareBase(ActionScreen):
         Not Textual's focus: that repaints both panes whole (40 kB); this repaints their titles and cursor lines. Only
         the filter has the focus while it is open.
         """
+        if self.zoomed and name == "overview":
+            self.zoom_pane("")
         if self.zoomed not in ("", name):
             self.zoom_pane(name)
             return
         self.active = name
+        self.set_class(name == "overview", "on-overview")
+        self.overview.set_active(name == "overview")
         self.set_focus(None)
         for pane in PANES:
             self.query_one(f"#{pane}-title").set_class(pane == name, "active")
@@ -398,6 +421,11 @@ class CompareBase(ActionScreen):
     def fit_hints(self) -> None:
         """The keys that matter here: those of a plot, and none that find nothing."""
         first: tuple[tuple[str, str], ...] = ()
+        if self.active == "overview":
+            self.hints.show_for(
+                (("h l", "kind"), ("enter", "scales")), OF_LISTS | (frozenset() if self.session.two else TWO_MODELS)
+            )
+            return
         if self.on_plot:
             first = (("h l", "cursor"), ("+ -", "tail"), ("x y", "log"))
         elif self.view in ("histogram", "weight"):

@@ -20,6 +20,16 @@ from qinspect.tui.names import shown
 class FindingKeys(Filtering, CompareBase):
     """Differences, filter, jump, sort, bookmarks."""
 
+    def action_measure(self) -> None:
+        self.activate("overview")
+        self.overview.action_measure()
+
+    def leave_cell(self) -> None:
+        """All scales again, not only those of a cell of the overview."""
+        if self.selection.cell:
+            self.selection.cell = frozenset()
+            self.refill_and_show()
+
     def _step_difference(self, step: int) -> None:
         """To the next (previous) scale in forward order that is not the same, from the selected one."""
         found = [p for p in self.session.pairs if not p.status.counts_as_same] if self.session.two else []
@@ -64,13 +74,16 @@ class FindingKeys(Filtering, CompareBase):
         self.refill_and_show()
 
     def key_escape(self) -> None:
-        """Drop the filter, then the zoom, then a long comparison of codes."""
+        """Drop the filter, then the zoom, then a long comparison of codes; then back to the overview."""
         if self.selection.text:
             self.action_drop_text()
         elif self.zoomed:
             self.zoom_pane("")
         elif self.session.two and self.session.comparison is None:
             self.session.skip_codes = True
+        elif self.active != "overview":
+            self.leave_cell()
+            self.activate("overview")
 
     def action_jump(self) -> None:
         names = [p.role for p in self.session.pairs]

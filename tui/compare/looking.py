@@ -33,6 +33,8 @@ class Looking(CompareBase):
     def _look_at(self, view: str) -> None:
         self.view = view
         self.hints.say("")
+        if self.active == "overview":
+            self.activate("table")
         self.show_selected()
 
     def action_view_detail(self) -> None:
@@ -94,7 +96,7 @@ class Looking(CompareBase):
         self.show_verdict()
 
     def action_zoom(self) -> None:
-        name = self.active
+        name = "table" if self.active == "overview" else self.active
         self.zoom_pane("" if self.zoomed else name)
 
     def theme_changed(self) -> None:

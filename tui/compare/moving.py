@@ -60,6 +60,9 @@ class Moving(CompareBase):
             self.activate("table" if self.active == "detail" else "tree")
 
     def _focus_pane(self, step: int) -> None:
+        if self.active == "overview":
+            self.activate(PANES[0] if step > 0 else PANES[-1])
+            return
         name = PANES[(PANES.index(self.active) + step) % len(PANES)]
         if self.zoomed:
             self.zoom_pane(name)
@@ -70,6 +73,9 @@ class Moving(CompareBase):
 
     def action_previous_pane(self) -> None:
         self._focus_pane(-1)
+
+    def action_pane_overview(self) -> None:
+        self.activate("overview")
 
     def action_pane_tree(self) -> None:
         self.activate("tree")

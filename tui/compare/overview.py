@@ -230,10 +230,10 @@ class Overview(LineList):
             return []
         w = self.cell_width
         columns = range(self._first, min(self._first + self._room(), len(self._columns)))
-        numbers = "".join(f"{i + 1:>{w - 1}}"[: w - 1] + " " for i in columns)
+        numbers = "".join(f"{i + 1:>{w - 1}}"[: w - 1] + " " for i in columns).rstrip()
         line: list[Piece] = [(f"{'layer':<{self._left()}}", "dim"), (numbers, "dim")]
         names = [(i, short_kinds([m.kinds[c] for c in self._columns])[i]) for i in columns]
-        return [line, *_legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width)]
+        return [*_legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width), line]
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         m = self._map
@@ -255,7 +255,7 @@ class Overview(LineList):
         text, place = self._drawn(row, column, cell, w - 1)
         kind = "" if math.isnan(place) else f"heat{round(STEPS * place)}"
         if at_cursor:
-            mark = f"[{text[: w - 2]}]" if w > 3 else f">{text[: w - 1]}"
+            mark = f"[{fill(text.strip(), w - 2, '', right=True)}]" if w > 3 else f">{text[: w - 1]}"
             return (f"{mark:<{w}}", f"{kind} at")
         return (f"{text:>{w - 1}} ", kind)
 
@@ -271,11 +271,12 @@ class Overview(LineList):
         if number_ is not None:
             ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
             return (self.glyphs.same if place == 0 else ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)), place
-        return fill(self._sign(worth), room, "", right=True), math.nan if worth.sign is not Status.DIFFERENT else 0.5
+        same = worth.sign.counts_as_same and not worth.of_others
+        return fill(self._sign(worth), room, "", right=True), 0.0 if same else math.nan
 
     def _number(self, worth: Worth) -> str | None:
         """The number of a cell that has one and differs."""
-        if worth.value is None or worth.sign is not Status.DIFFERENT or worth.item is None:
+        if worth.value is None or worth.sign is not Status.DIFFERENT:
             return None
         if math.isinf(worth.value):
             return "n/a"
@@ -288,8 +289,6 @@ class Overview(LineList):
         if worth.of_others or worth.sign is Status.DIFFERENT:
             return g.different[0]
         match worth.sign:
-            case None:
-                return " "
             case Status.ONLY_A:
                 return "A"
             case Status.ONLY_B:
@@ -311,7 +310,7 @@ class Overview(LineList):
         )
         place = math.log(value / low) / math.log(high / low) if 0 < low < high and value > 0 else 0.0
         if room >= NUMBERED - 1:
-            return fill(f"{value:.1e}" if room < 7 else number(value), room, "", right=True), place
+            return fill(short_number(value), room, "", right=True), place
         ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
         return ramp[round(place * (len(ramp) - 1))] * max(1, room), place
 
@@ -357,16 +356,16 @@ class Overview(LineList):
         if isinstance(worth.item, ScalePair) and worth.item.difference:
             d = worth.item.difference
             parts += [f"A {number(d.a)}", f"B {number(d.b)}", f"{percent(d.largest)} of A"]
-        elif worth.item is not None:
+        else:
             told = self._number(worth)
             parts += [f"{self.measure.name} {told}"] if told else [str(worth.item.status)]
         n = len(cell.items)
         if n > 1:
             parts.append(f"{cell.differing} of {n} scales and tensors differ")
-            if worth.item is not None and cell.differing:
+            if cell.differing:
                 parts.append(shown(worth.item.role, 80))
         if worth.of_others:
-            parts.append("the scales are the same, a tensor differs" if worth.item else "what has no scale differs")
+            parts.append("what this measure does not measure differs: m shows it by another")
         return [first, "   ".join(parts)]
 
 
@@ -377,10 +376,20 @@ def short_percent(value: float, signed: bool = True) -> str:
         text = f"{size:.0e}".replace("e-0", "e-")
     else:
         text = (
-            f"{size:.2f}" if size < 1 else f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < 10_000 else ">9999"
+            f"{size:.2f}" if size < 1 else f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < 10_000 else ">1e4"
         )
     sign = ("+" if value > 0 else "-" if value < 0 else "") if signed else ""
     return f"{sign}{text}%"
+
+
+def short_number(value: float) -> str:
+    """At most five characters: `.0354`, `12.3`, `3e-5`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-3 <= abs(value) < 1e4:
+        digits = max(0, min(4, 2 - math.floor(math.log10(abs(value)))))
+        return f"{value:.{digits}f}".replace("0.", ".", 1)[:5]
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def short_kinds(kinds: Sequence[str]) -> list[str]:

@@ -166,13 +166,16 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
 
 @dataclass(slots=True)
 class Selection:
-    """Which rows, in which order. text: what is typed into the filter. under: a path in the tree."""
+    """Which rows, in which order. text: what is typed into the filter. under: a path in the tree. cell: roles of a cell
+    of the overview, with what it is called; none for all."""
 
     text: str = ""
     only_changed: bool = False
     under: str = ""
     sort: str = "forward"
     reverse: bool = False
+    cell: frozenset[str] = frozenset()
+    cell_name: str = ""
 
     def choose(
         self,
@@ -186,6 +189,8 @@ class Selection:
         chosen = []
         for p in pairs:
             if self.only_changed and p.status.counts_as_same:
+                continue
+            if self.cell and p.role not in self.cell:
                 continue
             if self.under:
                 path = path_of(p)

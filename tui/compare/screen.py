@@ -5,11 +5,13 @@ from __future__ import annotations
 from textual import on, work
 from textual.worker import get_current_worker
 
+from qinspect.inspector.compare.layer_map import layer_map
 from qinspect.inspector.compare.paired_tree import place_scales, place_weights
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.text import size
 from qinspect.tui.compare.finding import FindingKeys
 from qinspect.tui.compare.looking import Looking
+from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.rows import BY_VALUE, Values
 from qinspect.tui.compare.runs_pane import WithRuns
 from qinspect.tui.compare.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Surveyed
@@ -56,6 +58,7 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
             place_scales(self.paired, event.pairs)
             self.layers_tree.refresh_rows()
         self.refill()
+        self.show_map()
         if event.complete:
             self.hints.work("" if not self.session.two else COMPARING_CODES)
         if self.history_at < 0:
@@ -64,21 +67,27 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
     @on(Surveyed)
     def _on_surveyed(self, event: Surveyed) -> None:
         self.hints.work("")
+        self.table.ask_for(self.session.pairs)
         error = self.session.error_b
         said = [f"B cannot be opened: {error}"] if error else []
         self.show_headline(" ".join([*said, *([event.faults] if event.faults else [])]))
         if event.faults:
             self.refill()
+            self.show_map()
             if self.history_at < 0:  # the detail was painted before the faults were known
                 self.show_selected()
 
     @on(Compared)
     def _on_compared(self, event: Compared) -> None:
+        from qinspect.inspector.compare.answer import answer
+
         c = event.comparison
         if self.paired:
             place_weights(self.paired, c.weights, c.copies)
         self.layers_tree.refresh_rows()
         self.hints.work("")
+        self.answer = answer(c)
+        self.show_map()
         said = [] if c.weights_compared else [f"weights: not compared ({size(c.weight_bytes)})"]
         said += (
             [f"noise bands by the run {'at hand ' * c.noise.at_hand}{shown(c.noise.run, 60)}"] if c.noise.run else []
@@ -90,6 +99,36 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
         )
         self.refill()
         self.show_selected()
+
+    def show_map(self) -> None:
+        """The overview of what is known now."""
+        s = self.session
+        tensors = s.comparison.weights if s.comparison else ()
+        self.overview.show(layer_map(s.pairs, tensors), s.two, self.table.values)
+
+    @on(OverviewPane.Chosen)
+    def _on_cell_chosen(self, event: OverviewPane.Chosen) -> None:
+        held = [p for p in self.session.pairs if p.role in event.roles]
+        self.selection.under, self.selection.only_changed = "", False
+        if held:
+            self.selection.cell, self.selection.cell_name = event.roles, event.name
+            self.refill()
+            most = next((p for p in held if not p.status.counts_as_same), held[0])
+            self.select(most.role)
+            self.activate("table")
+        else:
+            self.leave_cell()
+            self.layers_tree.reveal(self.path_in_tree(min(event.roles)))
+            self.activate("tree")
+        self.show_selected()
+
+    def path_in_tree(self, role: str) -> str:
+        """Where a tensor of this role stands in the tree."""
+        return role.partition("#")[0]
+
+    @on(OverviewPane.Said)
+    def _on_said(self, event: OverviewPane.Said) -> None:
+        self.hints.say(event.text)
 
     @on(ScaleTable.Wanted)
     def _on_wanted(self, event: ScaleTable.Wanted) -> None:
@@ -104,6 +143,8 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
 
     def _learn(self, values: dict[str, Values]) -> None:
         self.table.learn(values)
+        if not self.session.two:
+            self.show_map()
         if self.selection.sort in BY_VALUE:
             self.refill()
 

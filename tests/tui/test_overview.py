@@ -1,0 +1,142 @@
+"""The overview that the screen opens on: the answer, the map, the way into a cell and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
+from safetensors.numpy import save_file
+
+from qinspect.inspector.compare.layer_map import layer_map
+from qinspect.tui.compare.overview import short_kinds, short_number, short_percent
+
+ANSWER = "ALPHA TOOK EFFECT: 4 of 4 points, +35.46 ... +139.67 %, beyond noise; 10 of 10 min-max points the same"
+
+
+def cursor(d: Driver) -> str:
+    return d.screen.overview.map.cell_name
+
+
+def made(folder: Path, factor: float, names: list[str]) -> Path:
+    folder.mkdir()
+    save_file({n: np.full(2, 1.0 if i else factor, np.float32) for i, n in enumerate(names)}, folder / "m.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE])
+async def test_it_opens_on_the_answer_and_the_map(size: tuple[int, int]) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, size=size, overview=True) as d:
+        assert d.screen.active == "overview"
+        painted = " ".join(d.painted.split())
+        assert ANSWER in painted
+        rows = [r for r in d.rows() if r.strip().startswith(("0 ", "1 "))]
+        assert any(r.count("=") >= 14 for r in rows)
+
+
+async def test_into_a_cell_and_back_to_it() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await d.press("M")
+        assert cursor(d) == "layer 0, mixer.ssm_state_act:input"
+        assert "+139.67 % of A" in d.painted
+        await d.press("enter")
+        assert d.screen.active == "table"
+        assert d.roles == ["layers.0.mixer.ssm_state_act:input"]
+        assert "of layer 0, mixer.ssm_state_act:input" in d.text_of("#table-title")
+        await d.press("escape")
+        assert d.screen.active == "overview"
+        assert cursor(d) == "layer 0, mixer.ssm_state_act:input"
+        assert len(d.roles) == 32
+
+
+async def test_the_next_difference_walks_the_cells_that_differ() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        seen = []
+        for _ in range(4):
+            await d.press("n")
+            seen.append(cursor(d))
+        assert seen == [
+            "layer 0, mixer.x_proj:input", "layer 0, mixer.ssm_state_act:input",
+            "layer 1, mixer.x_proj:input", "layer 1, mixer.ssm_state_act:input",
+        ]  # fmt: skip
+        await d.press("N")
+        assert cursor(d) == seen[2]
+
+
+async def test_a_cell_without_scales_leads_into_the_tree() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await d.press("G", "enter")
+        assert d.screen.active == "tree"
+        assert d.screen.layers_tree.node is not None
+        assert d.screen.layers_tree.node.path.startswith("lm_head")
+
+
+async def test_every_measure_is_drawn_of_models_of_another_order() -> None:
+    async with open_app(GROUPED, PERMUTED, overview=True) as d:
+        titles = []
+        for _ in range(5):
+            titles.append(d.text_of("#overview-title"))
+            assert "cannot be shown" not in d.painted
+            await d.press("m")
+        assert len(set(titles)) == 5
+
+
+async def test_one_model_alone_shows_its_scales() -> None:
+    async with open_app(ALPHA_A, overview=True) as d:
+        await d.until(lambda: ".0355" in d.painted, "the scales")
+        await d.press("n")
+        assert "one model" in d.screen.hints.status
+        await d.press("enter")
+        assert d.roles == ["layers.0.mixer.in_proj:input"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.weight_scale", "b.weight_scale"],
+        [f"layers.{i}.mlp.up.weight_scale" for i in range(200)],
+        [f"layers.{i}.mlp.experts.{e}.up.weight_scale" for i in range(3) for e in range(128)],
+        [f"layers.0.{k}.weight_scale" for k in (f"k{i}" for i in range(300))],
+    ],
+    ids=["no layers", "200 layers", "128 experts", "300 kinds"],
+)
+@pytest.mark.parametrize("size", [(20, 5), SMALL, LARGE])
+async def test_models_of_every_form_are_drawn_whole(tmp_path: Path, names: list[str], size: tuple[int, int]) -> None:
+    a, b = made(tmp_path / "a", 1.0, names), made(tmp_path / "b", 1.5, names)
+    async with open_app(a, b, size=size, overview=True) as d:
+        await d.press("M")
+        assert d.screen.overview.map.cell is not None
+        assert d.screen.overview.map.cell.differing == 1
+        await d.press("l", "h", "G", "g", "n", "enter")
+        assert names[0] in d.roles
+        assert "cannot be shown" not in d.painted
+
+
+async def test_nothing_that_differs_is_said_and_nothing_is_marked() -> None:
+    async with open_app(ALPHA_A, ALPHA_A, overview=True) as d:
+        assert "NO DIFFERENCE" in d.painted
+        await d.press("M")
+        assert "no difference" in d.screen.hints.status
+
+
+async def test_numbers_of_a_cell_fit() -> None:
+    values = [0.0, 1e-9, 0.004999, 0.005, 0.1234, 0.999, 1.0, 9.96, 35.46, 999.9, 9999.4, 1e8]
+    for value in (*values, *(-v for v in values)):
+        assert len(short_percent(value)) <= 6
+        assert len(short_number(value)) <= 6
+    assert short_percent(139.67) == "+140%"
+    assert short_number(0.0354614) == ".0355"
+    assert short_kinds(["mixer.a.x", "mixer.b"]) == ["a.x", "b"]
+    assert short_kinds(["a"]) == ["a"]
+
+
+async def test_a_model_that_comes_later_keeps_the_cursor(tmp_path: Path) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await d.press("M")
+        here = cursor(d)
+        pairs = [replace(p) for p in d.screen.session.pairs]
+        d.screen.overview.show(layer_map(pairs, ()), True, {})
+        await d.settle()
+        assert cursor(d) == here

@@ -1,0 +1,156 @@
+"""The overview: the map, what its columns are, and what is known of the cell under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.message import Message
+
+from qinspect.inspector.compare.layer_map import LayerMap
+from qinspect.tui.compare.overview import Overview
+from qinspect.tui.compare.rows import Values
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.pane import Pane
+from qinspect.tui.widgets.bars import TitleLine
+from qinspect.tui.widgets.lines import LineList, Piece
+from qinspect.tui.widgets.text_pane import TextPane
+
+MOST_HEADS = 6
+"""Lines of the names of columns at most, in a terminal that has room for them."""
+
+
+class OverviewPane(Pane):
+    """The screen opens on it."""
+
+    ACTIONS: ClassVar[frozenset[str]] = frozenset({
+        "down", "up", "page_down", "page_up", "top", "bottom", "expand", "collapse", "open", "next_difference",
+        "previous_difference", "largest_difference", "measure",
+    })  # fmt: skip
+
+    class Chosen(Message):
+        """Into the scales of a cell. name: what it is called. roles: of its scales and tensors."""
+
+        def __init__(self, name: str, roles: frozenset[str]) -> None:
+            super().__init__()
+            self.name = name
+            self.roles = roles
+
+    class Said(Message):
+        """A word for the bottom line."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, glyphs: Glyphs) -> None:
+        super().__init__(id="overview-box")
+        self.glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        yield TitleLine("0 overview", id="overview-title")
+        yield TextPane(id="overview-heads")
+        yield Overview(self.glyphs, id="overview")
+        yield TextPane(id="overview-readout")
+
+    @property
+    def map(self) -> Overview:
+        """The map itself."""
+        return self.query_one(Overview)
+
+    def show(self, found: LayerMap, two: bool, values: Mapping[str, Values]) -> None:
+        """Another model, or more of it."""
+        self.map.show(found, two, values)
+
+    def set_active(self, active: bool) -> None:
+        """Whether its keys work."""
+        self.query_one("#overview-title").set_class(active, "active")
+        self.map.set_active(active)
+
+    @on(Overview.CellMoved)
+    def _on_cell(self) -> None:
+        m = self.map
+        *names, numbers = m.heads(max(20, self.size.width - 3)) or [[]]
+        heads = [*names[: self._room_for_heads() - 1], numbers]
+        box = self.query_one("#overview-heads", TextPane)
+        if box.size.height != len(heads):
+            box.styles.height = max(1, len(heads))
+            box.refresh()
+        box.show(heads)
+        self.query_one("#overview-readout", TextPane).show([_bold(line, i) for i, line in enumerate(m.readout())])
+        self.query_one("#overview-title", TitleLine).update(
+            f" {self.glyphs.dot} ".join(["0 overview", *self._scale_said()])
+        )
+
+    def _room_for_heads(self) -> int:
+        return 1 if self.size.height < 14 else MOST_HEADS if self.size.height < 40 else 2 * MOST_HEADS
+
+    def _scale_said(self) -> list[str]:
+        m = self.map
+        if not m.two:
+            return ["the largest scale of each cell", "colour: from the least to the largest of its column"]
+        measure, g = m.measure, self.glyphs
+        unit = "% of A" if measure.unit == "%" else measure.unit
+        name = f"{measure.name}, {unit}" if measure.name != measure.unit else measure.name
+        return [name, "m: next measure", f"{g.same} the same", f"{g.different[0]} differs without a number"]
+
+    # --- keys ---
+
+    def _move(self, rows: int) -> None:
+        self.map.move_by(rows)
+
+    def action_down(self) -> None:
+        self._move(1)
+
+    def action_up(self) -> None:
+        self._move(-1)
+
+    def action_page_down(self) -> None:
+        self._move(self.map.page)
+
+    def action_page_up(self) -> None:
+        self._move(-self.map.page)
+
+    def action_top(self) -> None:
+        self._move(-(1 << 40))
+
+    def action_bottom(self) -> None:
+        self._move(1 << 40)
+
+    def action_expand(self) -> None:
+        self.map.move_column(1)
+
+    def action_collapse(self) -> None:
+        self.map.move_column(-1)
+
+    def action_measure(self) -> None:
+        if self.map.two:
+            self.map.show_measure(1)
+            self.post_message(self.Said(self.map.measure.sentence))
+
+    def action_next_difference(self) -> None:
+        self._say_unless(self.map.next_different(1))
+
+    def action_previous_difference(self) -> None:
+        self._say_unless(self.map.next_different(-1))
+
+    def action_largest_difference(self) -> None:
+        self._say_unless(self.map.go_to_largest())
+
+    def _say_unless(self, found: bool) -> None:
+        if not found:
+            self.post_message(self.Said("no difference" if self.map.two else "one model: nothing to differ from"))
+
+    @on(LineList.Chosen)
+    def action_open(self) -> None:
+        """Into the scales of the cell."""
+        cell = self.map.cell
+        if cell is not None:
+            roles = frozenset(p.role for p in cell.items)
+            self.post_message(self.Chosen(self.map.cell_name, roles))
+
+
+def _bold(line: str, i: int) -> list[Piece]:
+    return [(line, "name" if i == 0 else "")]
