@@ -29,7 +29,9 @@ from qinspect.tui.theme import ANSI, DARK, THEMES
 from qinspect.tui.widgets.bars import HintBar
 
 if TYPE_CHECKING:
+    from qinspect.inspector.runs import Run
     from qinspect.tui.alpha.alpha_words import AlphaWords
+    from qinspect.tui.runs.screen import RunsScreen
 
 
 class QinspectApp(App[None]):
@@ -93,13 +95,20 @@ class QinspectApp(App[None]):
         for number in (signal.SIGHUP, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal, number)
 
-    def show_runs(self, choose: str = "", is_root: bool = False, notice: str = "") -> None:
+    def show_runs(self, choose: str = "", is_root: bool = False, notice: str = "") -> RunsScreen:
         """The runs screen, with the cursor on one of them. Imported now: most who compare models never open it."""
         from qinspect.tui.runs.screen import RunsScreen
 
         glyphs = glyphs_for_locale()
         screen = RunsScreen(self.runs, glyphs, is_root, choose, notice)
         self.push_screen(screen)
+        return screen
+
+    def apply_alpha(self, run: Run, to: str, alpha: float | None = None) -> None:
+        """The form that puts an alpha of a calibration into a checkpoint, over the runs screen, where the run that it
+        starts is seen."""
+        screen = self.show_runs(run.id)
+        screen.call_after_refresh(screen.ask_to_apply, run, alpha, to)
 
     def open_model(self, path: str, other: str | None = None) -> None:
         """What a run made, one or two models, over the runs; `q` leads back to them."""

@@ -133,6 +133,13 @@ class Calibration:
         """All that were written and are still there, in the order of alphas."""
         return tuple(c for r in self.results for c in r.checkpoints if c.exists())
 
+    @property
+    def model_sha256(self) -> str | None:
+        """Of the weights that were calibrated; None where it is not stored."""
+        decides = self.record.get("decides")
+        found = decides.get("model") if isinstance(decides, dict) else None
+        return found if isinstance(found, str) else None
+
     def close(self) -> None:
         """Release the file."""
         self._file.close()

@@ -95,16 +95,11 @@ def _at_hand(fmt: Format) -> tuple[str, Calibration] | None:
     data = provenance_of(fmt.checkpoint.config).get("data")
     if not isinstance(data, dict):
         return None
-    from qinspect.inspector.calibration.stored import Calibration, calibration_folder
-    from qinspect.inspector.runs import list_runs
+    from qinspect.inspector.calibration.at_hand import calibrations
+    from qinspect.inspector.calibration.stored import Calibration
 
-    try:
-        runs = list_runs()
-    except (QinspectError, OSError):
-        return None
-    for run in reversed(runs):  # the newest first
-        folder = calibration_folder(run)
-        if folder is None or not _of_data(folder, data):
+    for run, folder in calibrations():
+        if not _of_data(folder, data):
             continue
         try:
             calibration = Calibration(folder)

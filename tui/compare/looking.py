@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from textual import work
+
+from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.base import CompareBase
 from qinspect.tui.compare.session import Session
+from qinspect.tui.names import shown
 
 if TYPE_CHECKING:
+    from qinspect.inspector.calibration.at_hand import AtHand
     from qinspect.tui.distribution.weights import WeightSource
 
 
@@ -60,7 +66,7 @@ class Looking(CompareBase):
         if self.session.a is None:
             return
         from qinspect.tui.distribution.screen import DistributionScreen
-        from qinspect.tui.distribution.weights import WeightSource, role_of_node, role_of_pair
+        from qinspect.tui.distribution.weights import NO_ACTIVATIONS, WeightSource, role_of_node, role_of_pair
 
         node, pair = self.layers_tree.node, self.table.pair
         if self.active == "tree" and node is not None and node.is_leaf:
@@ -69,12 +75,44 @@ class Looking(CompareBase):
             role, why = role_of_pair(self.session, pair)
         else:
             role, why = "", "choose a tensor, or a weight's scale"
+        if not role and pair is not None and why == NO_ACTIVATIONS:
+            self.hints.work("looking for a run that has this point")
+            self._look_for_run(pair)
+            return
         if not role:
             self.hints.say(why)
             return
         if self._weights is None or self._weights.session is not self.session:
             self._weights = WeightSource(self.session)
         self.app.push_screen(DistributionScreen(self._weights, role, self.glyphs))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="run at hand")
+    def _look_for_run(self, pair: ScalePair) -> None:
+        """The distribution behind an activation's scale: of the run that the noise bands are made by, or of another."""
+        from qinspect.inspector.calibration.at_hand import calibration_with
+
+        formats = [f for f in (self.session.a, self.session.b) if f]
+        found = calibration_with(pair.role, formats)
+        self.app.call_from_thread(self._show_point, pair, found)
+
+    def _show_point(self, pair: ScalePair, found: AtHand | None) -> None:
+        from qinspect.tui.distribution.run_points import RunSource, StoredScales
+        from qinspect.tui.distribution.screen import DistributionScreen
+
+        self.hints.work("")
+        if found is None:
+            self.hints.say("no calibration on this machine has this point: R starts one")
+            return
+        formats = {label: f for label, f in (("A", self.session.a), ("B", self.session.b)) if f}
+        name = shown(found.run.spec.name or found.run.id, 60)
+        sure = "" if found.of_model else "; whether it is of this model is not known"
+        said = f"A and B: the stored scales of the two models, over the activations of run {name}{sure}"
+        if len(formats) == 1:
+            said = f"A: the stored scale, over the activations of run {name}{sure}"
+        source = RunSource(found.calibration, StoredScales(formats, said))
+        at = found.calibration.point(pair.role).name
+        ask = partial(self.app.apply_alpha, found.run, self.session.path_a)  # type: ignore[attr-defined]
+        self.app.push_screen(DistributionScreen(source, at, self.glyphs, ask), lambda _: found.calibration.close())
 
     def action_log_scale(self) -> None:
         self.options = replace(self.options, log_counts=not self.options.log_counts)

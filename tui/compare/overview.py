@@ -375,9 +375,7 @@ def short_percent(value: float, signed: bool = True) -> str:
     if size and size < 0.005:
         text = f"{size:.0e}".replace("e-0", "e-")
     else:
-        text = (
-            f"{size:.2f}" if size < 1 else f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < 10_000 else ">1e4"
-        )
+        text = f"{size:.2f}" if size < 1 else f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < 10_000 else ">1e4"
     sign = ("+" if value > 0 else "-" if value < 0 else "") if signed else ""
     return f"{sign}{text}%"
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from qinspect.inspector.calibration.stored import Calibration
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.formats import Format
 from qinspect.inspector.observers import RULES, Quantile
 from qinspect.inspector.progress import Progress
+from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import number, some
 from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables
 from qinspect.tui.distribution.alphas import STEPS
@@ -17,11 +23,37 @@ KEPT = 4
 LABELS = "ABCDEFGH"
 
 
-class RunSource:
-    """Points by name, in forward order."""
+@dataclass(frozen=True)
+class StoredScales:
+    """The scales that two checkpoints store for the points of a run, instead of those that it made. of: the formats by
+    label. said: whose run it is, a line."""
 
-    def __init__(self, calibration: Calibration) -> None:
+    of: Mapping[str, Format]
+    said: str
+
+    def markers(self, name: str, bits: int) -> list[Marker]:
+        """Of each model that has a scale of this point. One that cannot be read is left out."""
+        found = []
+        for label, fmt in self.of.items():
+            record = next((r for r in fmt.scales() if strip_root(name) == strip_root(r.role)), None)
+            if record is None:
+                continue
+            try:
+                scales = np.asarray(fmt.values(record), np.float64)
+            except QinspectError:
+                continue
+            if scales.size:
+                ends = float(scales.min()), float(np.median(scales)), float(scales.max())
+                found.append(Marker(label, *ends, record.element.bits or bits))
+        return found
+
+
+class RunSource:
+    """Points by name, in forward order. stored: whose scales are marked; None for the run's own."""
+
+    def __init__(self, calibration: Calibration, stored: StoredScales | None = None) -> None:
         self.calibration = calibration
+        self.stored = stored
         self.names = tuple(calibration.points)
         self._kept = KeptCharts(KEPT)
 
@@ -52,18 +84,11 @@ class RunSource:
             samples = [pooled]
         if calibration.points[name].rotated:
             notes.append("in rotated (Hadamard) space")
-        if len(calibration.results) > len(LABELS):
-            notes.append(f"of {some(len(calibration.results), 'alpha')} the first {len(LABELS)} are marked")
-        markers = []
-        for label, result in zip(LABELS, calibration.results, strict=False):
-            scales = result.scales[name]
-            low, middle, high = float(scales.min()), float(np.median(scales)), float(scales.max())
-            markers.append(Marker(label, low, middle, high, used.rule.bits))
-        if len(calibration.results) > 1:
-            told = ", ".join(
-                f"{m.label} alpha {number(r.alpha)}" for m, r in zip(markers, calibration.results, strict=False)
-            )
-            notes.append(f"scales of the run: {told}")
+        if self.stored is not None:
+            markers = self.stored.markers(name, used.rule.bits)
+            notes.append(self.stored.said)
+        else:
+            markers = self._own_markers(name, used.rule.bits, notes)
         point = NamedTables(name, samples, pooled, tuple(markers), used.rule.bits)
         what = (
             f"activations of {some(len(samples), 'sample')}"
@@ -71,3 +96,18 @@ class RunSource:
             else "activations, pooled"
         )
         return Chart(name, (Series("A", what, Gauge(point, rule, STEPS)),), tuple(notes))
+
+    def _own_markers(self, name: str, bits: int, notes: list[str]) -> list[Marker]:
+        """The scales that the run made, with what is to be said of them."""
+        results = self.calibration.results
+        if len(results) > len(LABELS):
+            notes.append(f"of {some(len(results), 'alpha')} the first {len(LABELS)} are marked")
+        markers = []
+        for label, result in zip(LABELS, results, strict=False):
+            scales = result.scales[name]
+            low, middle, high = float(scales.min()), float(np.median(scales)), float(scales.max())
+            markers.append(Marker(label, low, middle, high, bits))
+        if len(results) > 1:
+            told = ", ".join(f"{m.label} alpha {number(r.alpha)}" for m, r in zip(markers, results, strict=False))
+            notes.append(f"scales of the run: {told}")
+        return markers

@@ -161,25 +161,28 @@ class RunsDoing(RunsBase):
 
     def action_apply_alpha(self) -> None:
         """The form of `apply`, for any alpha."""
-        if self.shown is None:
-            return
+        if self.shown is not None:
+            self.ask_to_apply(self.shown.run)
+
+    def ask_to_apply(self, run: Run, alpha: float | None = None, to: str = "") -> None:
+        """The same for a run, whatever is shown. to: a checkpoint; empty for the first that the run wrote."""
         from qinspect.inspector.calibration.stored import open_calibration
 
         try:
-            calibration = open_calibration(self.shown.run)
+            calibration = open_calibration(run)
         except QinspectError as e:
             self.hints.say(shown(str(e), 300))
             return
-        self._ask_to_apply(self.shown.run, calibration)
+        self._ask_to_apply(run, calibration, alpha, to)
         calibration.close()
 
-    def _ask_to_apply(self, run: Run, calibration: Calibration, alpha: float | None = None) -> None:
+    def _ask_to_apply(self, run: Run, calibration: Calibration, alpha: float | None = None, to: str = "") -> None:
         """The form of `apply` for a calibration: into the first checkpoint that it wrote, unless another is typed."""
         from qinspect.inspector.observers.recipes import short
 
         values = {"run": run.id, "cwd": run.spec.cwd}
-        for to in calibration.checkpoints[:1]:
-            values["to"] = str(to)
+        for written in (to,) if to else calibration.checkpoints[:1]:
+            values["to"] = str(written)
         if alpha is not None:
             values["alpha"] = short(alpha)
             if "to" in values:
