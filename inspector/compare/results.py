@@ -109,6 +109,13 @@ class ScalePair:
         assert record is not None
         return record
 
+    @property
+    def not_by_cell(self) -> str:
+        """Why a number of A is not held against that of B at the same index; empty where it is."""
+        if self.difference is not None:
+            return "cells are in another order" if self.difference.sorted_cells else ""
+        return "" if self.status.counts_as_same else str(self.status)
+
 
 @dataclass(frozen=True, slots=True)
 class Deviation:

@@ -102,10 +102,14 @@ class FindingKeys(Filtering, CompareBase):
         self.app.push_screen(AskScreen("index, such as 17 or 3,17"), self._go_to)
 
     def _go_to(self, text: str | None) -> None:
-        wanted = "[" + ", ".join((text or "").replace(",", " ").split()) + "]"
-        row = next((i for i, line in enumerate(self.detail.plain) if line.split("]")[0].strip() + "]" == wanted), None)
+        if not text:
+            self.hints.say("")
+            return
+        from qinspect.tui.views import row_of_index  # needs numpy
+
+        row = row_of_index(text, self.detail.plain)
         if row is None:
-            self.hints.say(f"there is no index {shown(text, 20)}" if text else "")
+            self.hints.say(f"there is no index {shown(text, 20)} among the values here")
             return
         self.activate("detail")
         self.detail.scroll_to(0, row, animate=False, force=True, immediate=True)
