@@ -120,6 +120,8 @@ def _difference_lines(pair: ScalePair) -> Iterator[Line]:
         yield _field("", f"{d.n_changed:,} of {d.n:,} changed: {d.n_up:,} up, {d.n_down:,} down")
         sampled = " (of an even sample)" if d.sampled else ""
         yield _field("", f"median {percent(d.median).lstrip('+')}{sampled}, mean {percent(d.mean).lstrip('+')}")
+    if d.undefined_said:
+        yield _field("", d.undefined_said, "broken")
     if not math.isnan(d.log2_ratio):
         yield _field("log2 B/A", f"{d.log2_ratio:+.4f}")
     if text := band_place(pair):

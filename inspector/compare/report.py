@@ -103,8 +103,7 @@ def _pair_row(p: ScalePair) -> list[str]:
     if d.n > 1:
         place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {magnitude(d.median)}, {d.direction}"
         note = f"{place}; {note}" if note else place
-    if d.n_undefined:
-        undefined = f"{count(d.n_undefined)} without a percentage (A zero, or not finite)"
+    if undefined := d.undefined_said:
         note = f"{note}; {undefined}" if note else undefined
     return [
         *row, number(d.a), number(d.b), DIFFERENCE.text(p), log2, CHANGED.text(p), str(p.status), note, NOISE.text(p)

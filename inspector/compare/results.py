@@ -78,6 +78,11 @@ class Difference:
     n_bad_b: int = 0
 
     @property
+    def undefined_said(self) -> str:
+        """How many elements differ without a percentage, and why; empty for none."""
+        return f"{self.n_undefined:,} without a percentage (A zero, or not finite)" if self.n_undefined else ""
+
+    @property
     def direction(self) -> str:
         """`up`, `down`, `mixed`, or `none`."""
         if self.n_up and self.n_down:

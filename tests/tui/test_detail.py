@@ -8,16 +8,21 @@ from pathlib import Path
 import native_files
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from qinspect.inspector.calibrate.checkpoint import PointScale
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare
 from qinspect.inspector.compare.report import scale_table
 from qinspect.inspector.compare.results import Comparison
+from qinspect.inspector.contents.report import scales_table
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.provenance import Provenance
+from qinspect.inspector.text import range_text
+from qinspect.inspector.values.scale_values import scale_range
 from qinspect.tui.detail import detail_lines
 from qinspect.tui.glyphs import ASCII
+from qinspect.tui.rows import value_text
 
 POINT = "layers.0.mixer.x_conv_out:input"
 
@@ -68,3 +73,21 @@ def test_alpha_is_said_of_each_model(
     assert sum(line.startswith("granularity: ") for line in lines) == 1
     table = scale_table([pair])
     assert table.rows[0][[column.name for column in table.columns].index("alpha")] == column
+
+
+def test_numbers_that_are_none_are_said_alike_on_the_screen_and_the_command_line(tmp_path: Path) -> None:
+    for name, scale in (("a", [1.0, np.nan, np.inf, 3.0]), ("b", [1.0, 2.0, 3.0, 4.0])):
+        tensors = {"l.weight": np.zeros((4, 4), np.int8), "l.weight_scale": np.array(scale, np.float32)}
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    a, b = (format_of(open_checkpoint(tmp_path / f"{name}.safetensors")) for name in "ab")
+    c = compare(a, b)
+    (pair,) = c.scales
+    said = "2 without a percentage (A zero, or not finite)"
+    detail = [text for line in detail_lines(pair, a, b, (), ASCII) for text, _ in line]
+    assert said in detail
+    assert said in scale_table([pair]).text()
+    assert "1 NaN, 1 Inf of 4 (50.0 %), first [1]" in detail
+    assert pair.a
+    found = scale_range(a, pair.a)
+    assert (range_text(found), value_text(found)) == ("1 .. 3, 2 not finite", "1..3 !2")
+    assert scales_table(a, {pair.role: found}).rows[0][1] == range_text(found)
