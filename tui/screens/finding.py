@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual import on
 
 from qinspect.inspector.compare.measures import DIFFERENCE
-from qinspect.inspector.compare.results import Status
+from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import percent
 from qinspect.tui.names import shown
@@ -17,20 +19,42 @@ from qinspect.tui.screens.jump import JumpScreen
 from qinspect.tui.widgets.table import TableHeader
 
 
+def _differs(pair: ScalePair) -> bool:
+    return not pair.status.counts_as_same
+
+
 class FindingKeys(Filtering, CompareBase):
     """Differences, filter, jump, sort, bookmarks."""
 
     def _step_difference(self, step: int) -> None:
-        """To the next (previous) scale in forward order that is not the same, from the selected one."""
-        found = [p for p in self.session.pairs if not p.status.counts_as_same] if self.session.two else []
+        """To the next (previous) of the rows in forward order that is not the same, from the selected one."""
+        if not self.session.two:
+            self.hints.say("one model: nothing to differ from")
+            return
+        found = self._here(_differs)
         if not found:
-            self.hints.say("no difference" if self.session.two else "one model: nothing to differ from")
             return
         here = self.table.pair.order if self.table.pair else -1
         later = [p for p in found if (p.order > here if step > 0 else p.order < here)]
         target = (later or found)[0 if step > 0 else -1]
+        self.hints.say("" if later or here < 0 else f"once around{self._outside(_differs)}")
         self.select(target.role)
         self.activate("table")
+
+    def _here(self, wanted: Callable[[ScalePair], bool]) -> list[ScalePair]:
+        """Of the rows that filter and tree leave those that are wanted, in forward order. Says where none is."""
+        found = sorted(filter(wanted, self.table.pairs), key=lambda p: p.order)
+        if not found:
+            outside = self._outside(wanted)
+            self.hints.say(f"no difference{' here' if outside else ''}{outside}")
+        return found
+
+    def _outside(self, wanted: Callable[[ScalePair], bool]) -> str:
+        """`; 12 outside of layers.3: escape leaves it`, empty where all that is wanted is in the table."""
+        n = sum(map(wanted, self.session.pairs)) - sum(map(wanted, self.table.pairs))
+        s = self.selection
+        limits = [shown(s.under, 30)] * bool(s.under) + [repr(shown(s.text, 20))] * bool(s.text)
+        return f"; {n:,} outside of {' and '.join(limits)}: escape leaves it" if n and limits else ""
 
     def action_next_difference(self) -> None:
         self._step_difference(1)
@@ -39,9 +63,8 @@ class FindingKeys(Filtering, CompareBase):
         self._step_difference(-1)
 
     def action_largest_difference(self) -> None:
-        found = [p for p in self.session.pairs if p.status is Status.DIFFERENT and p.difference is not None]
+        found = self._here(lambda p: p.status is Status.DIFFERENT and p.difference is not None)
         if not found:
-            self.hints.say("no difference")
             return
         worst = min(found, key=DIFFERENCE.order)
         self.select(worst.role)
@@ -64,13 +87,15 @@ class FindingKeys(Filtering, CompareBase):
         self.refill_and_show()
 
     def key_escape(self) -> None:
-        """Drop the filter, then the zoom, then a long comparison of codes."""
+        """Drop the filter, then the zoom, then a long comparison of codes, then the scope of the tree."""
         if self.selection.text:
             self.action_drop_text()
         elif self.zoomed:
             self.zoom_pane("")
-        elif self.session.two and self.session.comparison is None:
+        elif self.session.two and self.session.comparison is None and not self.session.skip_codes:
             self.session.skip_codes = True
+        elif self.selection.under:
+            self.layers_tree.move_to(0)
 
     def action_jump(self) -> None:
         names = [p.role for p in self.session.pairs]
