@@ -56,6 +56,8 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
             place_scales(self.paired, event.pairs)
             self.layers_tree.refresh_rows()
         self.refill()
+        if event.complete and self.session.so_far and self.session.comparison is None:
+            self.show_headline(f"{self.session.so_far}. Codes, noise bands and the verdict are on their way.")
         if event.complete:
             self.hints.work("" if not self.session.two else COMPARING_CODES)
         if self.history_at < 0:
