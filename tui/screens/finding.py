@@ -134,7 +134,7 @@ class FindingKeys(Filtering, CompareBase):
 
         row = row_of_index(text, self.detail.plain)
         if row is None:
-            self.hints.say(f"there is no index {shown(text, 20)} among the values here")
+            self.hints.say(f"there is no index {shown(text, 20)}")
             return
         self.activate("detail")
         self.detail.scroll_to(0, row, animate=False, force=True, immediate=True)
