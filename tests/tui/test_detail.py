@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import native_files
 import numpy as np
@@ -77,7 +78,7 @@ def test_alpha_is_said_of_each_model(
 
 def test_numbers_that_are_none_are_said_alike_on_the_screen_and_the_command_line(tmp_path: Path) -> None:
     for name, scale in (("a", [1.0, np.nan, np.inf, 3.0]), ("b", [1.0, 2.0, 3.0, 4.0])):
-        tensors = {"l.weight": np.zeros((4, 4), np.int8), "l.weight_scale": np.array(scale, np.float32)}
+        tensors: dict[str, Any] = {"l.weight": np.zeros((4, 4), np.int8), "l.weight_scale": np.array(scale, np.float32)}
         save_file(tensors, tmp_path / f"{name}.safetensors")
     a, b = (format_of(open_checkpoint(tmp_path / f"{name}.safetensors")) for name in "ab")
     c = compare(a, b)
