@@ -77,6 +77,11 @@ def effective_alphas(fmt: Format) -> dict[str, float]:
     return {str(k): float(v) for k, v in alphas.items() if _is_alpha(v)}
 
 
+def effective_alpha(fmt: Format, role: str) -> float | None:
+    """The alpha that reached one point, by the checkpoint's provenance; None where it does not say."""
+    return next((alpha for name, alpha in effective_alphas(fmt).items() if strip_root(name) == role), None)
+
+
 def _is_alpha(value: object) -> bool:
     """Whether a number of a config, which may be anything, is a share."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

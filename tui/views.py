@@ -12,7 +12,7 @@ import numpy as np
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.progress import Steps
-from qinspect.inspector.text import dims, percent, share
+from qinspect.inspector.text import dims, magnitude, percent, share
 from qinspect.inspector.values.histogram import code_counts
 from qinspect.inspector.values.scale_values import first_values, scale_sample
 from qinspect.inspector.values.value_text import array_texts
@@ -120,6 +120,12 @@ def _shapes(a: tuple[int, ...], b: tuple[int, ...]) -> list[str]:
     return [f"A {dims(a)}", f"B {dims(b)}", "other shapes"]
 
 
+def _sorted_said(pair: ScalePair) -> list[str]:
+    """The one difference that there is where equal indices are not the same cell."""
+    d = pair.difference
+    return [f"sorted, B vs A is {percent(d.largest)} at most"] if d else ["no percentage"]
+
+
 def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) -> list[Line]:
     """A and B sorted side by side, and B/A cell by cell as a heat map. Of two shapes, each along the share of its own
     values, and without the map."""
@@ -148,22 +154,26 @@ def profile(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) -
     if step > 1:
         heading = side_by_side((f"every {step:,}th value", "no map of cells: too many", *bad), look.width)
         return [*heading, *profile_lines(*curves, None, look, look.height - len(heading))]
+    if pair.not_by_cell:
+        heading = side_by_side((pair.not_by_cell, *_sorted_said(pair), *bad), look.width)
+        return [*heading, *profile_lines(*curves, a.size, look, look.height - len(heading))]
     heat = _heat_map(a, b, look)
     heading = side_by_side(bad, look.width)
     return [*heading, *profile_lines(*curves, a.size, look, look.height - len(heat) - len(heading)), *heat]
 
 
 def _heat_map(a: np.ndarray, b: np.ndarray, look: Look) -> list[Line]:
-    """B/A cell by cell, with a heading: at most half of the pane."""
+    """B vs A cell by cell, with a heading: at most half of the pane. Its brightest is the largest of the table."""
     with np.errstate(all="ignore"):
-        ratio = np.log2(b.astype(np.float64) / a.astype(np.float64))
-    grid = ratio.reshape(-1, ratio.shape[-1]) if ratio.ndim > 1 else ratio.reshape(1, -1)
+        x, y = a.astype(np.float64), b.astype(np.float64)
+        change = np.where(x == y, 0.0, 100 * (y - x) / np.abs(x))
+    grid = change.reshape(-1, change.shape[-1]) if change.ndim > 1 else change.reshape(1, -1)
     if grid.shape[0] > grid.shape[1]:
         grid = grid.T  # channels along the width, groups down
     finite = np.abs(grid[np.isfinite(grid)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-    edge = percent(100 * (2**limit - 1)) if finite.size and finite.max() > 0 else "0 %"
-    parts = (f"B/A per cell, {grid.shape[0]} x {grid.shape[1]}", "darkest equal", f"brightest {edge} or its inverse")
+    edge = magnitude(limit) if finite.size and finite.max() > 0 else "0 %"
+    parts = (f"B vs A per cell, {grid.shape[0]} x {grid.shape[1]}", "darkest equal", f"brightest {edge}, up or down")
     heading = side_by_side(parts, look.width)
     # Half a line a row where there are colours: `heat_lines` draws two rows a line.
     rows = max(2, look.height // 2 - 2) * (1 if look.a is None or look.plain else 2)
@@ -181,7 +191,9 @@ def values(s: Session, pair: ScalePair, look: Look, _: Options, check: Steps) ->
     if first is None:
         return []
     if a and b and a[1] != b[1]:
-        return _values_of_two_shapes(a, b, look)
+        return _each_by_its_own_index(a, b, look, _shapes(a[1], b[1]))
+    if a and b and pair.not_by_cell:
+        return _each_by_its_own_index(a, b, look, [pair.not_by_cell, *_sorted_said(pair)])
     size = math.prod(first[1])
     texts = [array_texts(x[0][:SHOWN_VALUES]) for x in (a, b) if x]
     width = max([13, *(len(t) for column in texts for t in column)]) + 1
@@ -216,14 +228,29 @@ def _value(x: Shaped, i: int, texts: Sequence[str], width: int) -> list[Piece]:
     return [((f"  [{index}]" if index else "").ljust(18), "dim"), (texts[i].rjust(width), "")]
 
 
-def _values_of_two_shapes(a: Shaped, b: Shaped, look: Look) -> list[Line]:
+def _each_by_its_own_index(a: Shaped, b: Shaped, look: Look, why: list[str]) -> list[Line]:
     n = max(math.prod(a[1]), math.prod(b[1]))
     texts = [array_texts(x[0][:SHOWN_VALUES]) for x in (a, b)]
     width = max([13, *(len(t) for column in texts for t in column)]) + 1
     rows: list[Line] = [
         [*_value(a, i, texts[0], width), *_value(b, i, texts[1], width)] for i in range(min(n, SHOWN_VALUES))
     ]
-    return [*side_by_side((*_shapes(a[1], b[1]), "each by its own index"), look.width), *rows, *_left_out(n)]
+    heading = "  index".ljust(18) + "A".rjust(width) + "  index".ljust(18) + "B".rjust(width)
+    return [*side_by_side((*why, "each by its own index"), look.width), [(heading, "header")], *rows, *_left_out(n)]
+
+
+def row_of_index(wanted: str, lines: Sequence[str]) -> int | None:
+    """The line of the values at an index, `3,17`; a single number is the place among all values, row by row, as in a
+    tensor of one axis. None where there is none."""
+    parts = wanted.strip().strip("[]").replace(",", " ").split()
+    if not parts or not all(p.isascii() and p.isdecimal() for p in parts):
+        return None
+    rows = [i for i, line in enumerate(lines) if line.lstrip().startswith("[") and "]" in line]
+    if len(parts) == 1:
+        at = int(parts[0][:12])
+        return rows[at] if at < len(rows) else None
+    index = f"[{', '.join(str(int(p[:12])) for p in parts)}]"
+    return next((i for i in rows if lines[i].lstrip().startswith(index)), None)
 
 
 def _left_out(n: int) -> list[Line]:

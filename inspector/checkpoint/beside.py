@@ -72,9 +72,9 @@ def looks_like_pickle(head: bytes) -> bool:
     return head[:1] == b"\x80" and head[1:2] <= b"\x05" and any(head[2:8])
 
 
-def not_opened(here: Listing, opened: Sequence[Path], nested: Sequence[Path]) -> Iterator[str]:
-    """One sentence for each other model in the folder, and for what is broken off. nested: folders inside that hold
-    models, of which those that were opened are left out."""
+def not_opened(here: Listing, opened: Sequence[Path], inside: Sequence[Path]) -> Iterator[str]:
+    """One sentence for each other model in the folder, and for what is broken off. inside: folders in it that hold
+    models, none of which was opened."""
     names = {p.name for p in opened if p.parent == here.path}
     others = [n for n in here.weights() if n not in names and is_readable(here.path / n)]
     sets, single = shard_sets(others)
@@ -86,7 +86,6 @@ def not_opened(here: Listing, opened: Sequence[Path], nested: Sequence[Path]) ->
         yield f"also here, not opened: {some(len(told) - _MAX_NAMED, 'more model')}"
     if formats := [n for n in here.files if n.endswith(_OTHER_FORMATS)]:
         yield f"also here, in formats that are not read: {some_names(formats)}"
-    inside = [p for p in nested if not any(o.is_relative_to(p) for o in opened)]
     if inside:
         yield f"folders inside hold models, not opened: {some_names(str(p.relative_to(here.path)) for p in inside)}"
     yield from _broken_off(here, names)

@@ -21,7 +21,8 @@ class Checkpoint:
 
     path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. files: where its bytes come
     from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at. config: parsed
-    config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards.
+    config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards. inside:
+    folders in the one that was named that hold models too, and were not opened.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Checkpoint:
         self.entries = entries
         self.config = config
         self.metadata = metadata
+        self.inside: tuple[Path, ...] = ()
         self._notes = notes
 
     @property

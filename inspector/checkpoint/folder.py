@@ -15,6 +15,7 @@ from qinspect.inspector.checkpoint.listing import (
     INDEX,
     SUFFIXES,
     Listing,
+    is_repository,
     listing,
     shard_sets,
     some_names,
@@ -30,7 +31,8 @@ USUAL_NAMES = (
 """In the order in which transformers 5 looks (modeling_utils, `_get_resolved_checkpoint_files`): of each the one file,
 then its index. Then diffusers' name, and peft's."""
 
-_MAX_DEPTH = 2
+MAX_DEPTH = 4
+"""How many folders deep a model is looked for: `hub/models--org--name/snapshots/REVISION`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class ChosenFiles:
 def choose(folder: Path, depth: int = 0) -> ChosenFiles:
     """The model of a folder. Raises CannotOpen where there is none, or several and nothing decides; OSError."""
     here = listing(folder)
-    if {"snapshots", "blobs"} <= set(here.folders) and (snapshot := newest_snapshot(folder)):
+    if is_repository(here) and (snapshot := newest_snapshot(folder)):
         inner = choose(snapshot, depth + 1)
         return replace(inner, notes=(*filter(None, [snapshot_note(snapshot)]), *inner.notes))
     if usual := _by_usual_name(here):
@@ -88,7 +90,7 @@ def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> Ch
             "holds several models, here and in folders, and nothing says which is meant",
             file=here.path,
             found=f"{some_names(listed)}; in folders {some_names(_names_of(nested, here))}",
-            cure="Name the file or the folder.",
+            cure=f"Name the file or the folder: {here.path / listed[0].partition(' (')[0]}, or {nested[0]}",
         )
     chosen = safetensors or names
     if not indexes and (len(listed) == 1 or (safetensors and _one_model(chosen))):
@@ -127,7 +129,7 @@ def _refuse_pipeline(here: Listing) -> None:
 
 
 def _inside(here: Listing, depth: int) -> ChosenFiles:
-    nested = _nested(here) if depth < _MAX_DEPTH else []
+    nested = _nested(here) if depth < MAX_DEPTH else []
     if len(nested) == 1:
         inner = choose(nested[0], depth + 1)
         return ChosenFiles(
@@ -154,7 +156,7 @@ def _inside(here: Listing, depth: int) -> ChosenFiles:
 
 
 def _nested(here: Listing) -> list[Path]:
-    return nested_models(here, _MAX_DEPTH, USUAL_NAMES)
+    return nested_models(here, MAX_DEPTH, USUAL_NAMES)
 
 
 def _names_of(folders: list[Path], here: Listing) -> list[str]:

@@ -137,6 +137,11 @@ def unfinished_of(folder: Path, names: Iterable[str]) -> Iterator[str]:
                 yield f"{some(len(parts), '.incomplete file')} ({size(n_bytes)}) in {visible(str(place))}"
 
 
+def is_repository(here: Listing) -> bool:
+    """Whether a folder is a repository in a cache of the hub's client."""
+    return {"snapshots", "blobs"} <= set(here.folders)
+
+
 def in_hub_cache(folder: Path) -> bool:
     """Whether a folder is a snapshot in a cache of the hub's client."""
     return _blobs(folder) is not None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from qinspect.inspector.checkpoint.hub import newest_snapshot
 from qinspect.inspector.checkpoint.layouts import is_distributed
-from qinspect.inspector.checkpoint.listing import Listing, is_weights, listing, shard_sets
+from qinspect.inspector.checkpoint.listing import Listing, is_repository, is_weights, listing, shard_sets
 
 _MAX_FOLDERS = 500
 """More are not looked into."""
@@ -18,15 +19,22 @@ def nested_models(here: Listing, depth: int, usual: tuple[str, ...]) -> list[Pat
     level = [here.path / n for n in here.folders if _may_hold_models(n)]
     for _ in range(depth):
         listings = list(_listings(level))
-        if found := [inner.path for inner in listings if _holds_model(inner, usual)]:
+        if found := [inner.path for inner in listings if _holds_model(_current(inner), usual)]:
             return found
         level = [inner.path / n for inner in listings for n in inner.folders if _may_hold_models(n)]
     return []
 
 
 def _may_hold_models(name: str) -> bool:
-    """Accelerate keeps the optimizer in a folder like the model's."""
-    return not name.startswith((".", "optimizer", "__pycache__"))
+    """Accelerate keeps the optimizer in a folder like the model's, the hub's client data sets."""
+    return not name.startswith((".", "optimizer", "__pycache__", "datasets--", "spaces--"))
+
+
+def _current(here: Listing) -> Listing:
+    """Of a repository in the hub client's cache, the snapshot that stands for it: one model, however many there are."""
+    if not is_repository(here) or (snapshot := newest_snapshot(here.path)) is None:
+        return here
+    return next(_listings([snapshot]), here)
 
 
 def _listings(folders: list[Path]) -> Iterator[Listing]:

@@ -10,7 +10,7 @@ from qinspect.inspector.checkpoint.beside import looks_like_pickle, not_opened
 from qinspect.inspector.checkpoint.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.checkpoint.folder import USUAL_NAMES, ChosenFiles, choose
+from qinspect.inspector.checkpoint.folder import MAX_DEPTH, USUAL_NAMES, ChosenFiles, choose
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
 from qinspect.inspector.checkpoint.index import check_index, find_shards, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
@@ -103,12 +103,14 @@ def _open_folder(folder: Path, progress: Steps | None, arrived: Arrived | None) 
         checkpoint = _open_files(choice.folder, list(choice.files), choice.folder, progress, arrived)
     opened = [f.path for f in checkpoint.files]
     here = listing(choice.folder)
+    nested = nested_models(here, MAX_DEPTH, USUAL_NAMES)
+    checkpoint.inside = tuple(p for p in nested if not any(o.is_relative_to(p) for o in opened))
     checkpoint.notes = (
         *choice.notes,
         *_adapter(choice, opened),
         *_missing(choice),
         *checkpoint.notes,
-        *not_opened(here, opened, nested_models(here, 1, USUAL_NAMES)),
+        *not_opened(here, opened, checkpoint.inside),
     )
     return checkpoint
 

@@ -7,6 +7,7 @@ from qinspect.inspector.finding import NOWHERE, Finding, Numbers, Severity, Wher
 NEXT_STEPS = {
     "same-file": "Name two different checkpoints.",
     "bit-identical": "If they should differ: `qinspect logs` on the second run's log says whether it calibrated.",
+    "models-inside": "Name the folder of each model that is meant, such as `qinspect A/FOLDER B/FOLDER`.",
     "same-values": "",
     "no-difference-read": "`--codes` reads the weights too.",
     "broken-scale": "Make the broken one again; `qinspect show` prints what is stored.",
@@ -47,7 +48,8 @@ NEXT_STEPS = {
 _SEVERITIES = {
     **dict.fromkeys(("broken-scale", "copies-disagree", "copies-missing"), Severity.ERROR),
     **dict.fromkeys(
-        ("claim-contradicted", "dead-parameter", "denormal-scale", "mixed-signs", "not-as-declared", "nothing-compared",
+        ("claim-contradicted", "dead-parameter", "denormal-scale", "mixed-signs", "models-inside",
+         "not-as-declared", "nothing-compared",
          "same-file"), Severity.WARNING,
     ),
 }  # fmt: skip

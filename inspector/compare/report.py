@@ -95,8 +95,7 @@ def scale_table(pairs: Sequence[ScalePair]) -> Table:
 
 def _pair_row(p: ScalePair) -> list[str]:
     d = p.difference
-    alpha = "yes" if p.record.alpha_sensitive else ""
-    row = [p.role, str(p.record.kind), alpha]
+    row = [p.role, str(p.record.kind), _reached(p)]
     if d is None:
         return [*row, _presence(p.a), _presence(p.b), "", "", "", str(p.status), p.note, ""]
     log2 = f"{d.log2_ratio:+.4f}" if d.log2_ratio == d.log2_ratio else "n/a"
@@ -104,12 +103,18 @@ def _pair_row(p: ScalePair) -> list[str]:
     if d.n > 1:
         place = f"at {'sorted ' if d.sorted_cells else ''}{list(d.where)}, median {magnitude(d.median)}, {d.direction}"
         note = f"{place}; {note}" if note else place
-    if d.n_undefined:
-        undefined = f"{count(d.n_undefined)} without a percentage (A zero, or not finite)"
+    if undefined := d.undefined_said:
         note = f"{note}; {undefined}" if note else undefined
     return [
         *row, number(d.a), number(d.b), DIFFERENCE.text(p), log2, CHANGED.text(p), str(p.status), note, NOISE.text(p)
     ]  # fmt: skip
+
+
+def _reached(p: ScalePair) -> str:
+    """Whether percentile_alpha makes the scale: in both models, or in which."""
+    models = [model for model, r in (("A", p.a), ("B", p.b)) if r]
+    reached = [model for model, r in (("A", p.a), ("B", p.b)) if r and r.alpha_sensitive]
+    return "" if not reached else "yes" if reached == models else f"only {reached[0]}"
 
 
 def _presence(record: ScaleRecord | None) -> str:

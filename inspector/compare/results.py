@@ -78,6 +78,11 @@ class Difference:
     n_bad_b: int = 0
 
     @property
+    def undefined_said(self) -> str:
+        """How many elements differ without a percentage, and why; empty for none."""
+        return f"{self.n_undefined:,} without a percentage (A zero, or not finite)" if self.n_undefined else ""
+
+    @property
     def direction(self) -> str:
         """`up`, `down`, `mixed`, or `none`."""
         if self.n_up and self.n_down:
@@ -108,6 +113,13 @@ class ScalePair:
         record = self.a or self.b
         assert record is not None
         return record
+
+    @property
+    def not_by_cell(self) -> str:
+        """Why a number of A is not held against that of B at the same index; empty where it is."""
+        if self.difference is not None:
+            return "cells are in another order" if self.difference.sorted_cells else ""
+        return "" if self.status.counts_as_same else str(self.status)
 
 
 @dataclass(frozen=True, slots=True)

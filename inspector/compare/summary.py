@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import fmean, median
 
 from qinspect.inspector.compare.results import ScalePair, Status, Summary
+from qinspect.inspector.text import differ, magnitude, some
 
 _INCOMPARABLE = (Status.SHAPE, Status.DTYPE, Status.SCHEME, Status.BROKEN)
 _EDGES_PERCENT = (0.0, 0.0033, 0.01, 0.1, 1.0, 10.0, 100.0, math.inf)
@@ -43,6 +44,20 @@ def summarise(pairs: Sequence[ScalePair]) -> Summary:
         n_mixed=directions.count("mixed"),
         histogram=(*_histogram(magnitudes), *_without_percentage(len(all_magnitudes) - len(magnitudes))),
     )
+
+
+def said_so_far(pairs: Sequence[ScalePair]) -> str:
+    """What the scales alone say, before codes and noise: `4 of 50 scales differ (all up, by up to 139.67 %)`."""
+    s = summarise(pairs)
+    if not s.n_pairs:
+        return "No scale is in both"
+    rest = f", {s.n_incomparable} cannot be compared" if s.n_incomparable else ""
+    rest += f", {s.n_reordered} the same in another order" if s.n_reordered else ""
+    if not s.n_different:
+        return f"{s.n_same} of {some(s.n_pairs, 'scale')} {'is' if s.n_same == 1 else 'are'} the same{rest}"
+    size_said = "none has a percentage" if math.isnan(s.largest) else f"by up to {magnitude(s.largest)}"
+    how = f"({s.sign_pattern}, {size_said})"
+    return f"{s.n_different} of {some(s.n_pairs, 'scale')} {differ(s.n_different)} {how}{rest}"
 
 
 def _magnitude(pair: ScalePair) -> float | None:

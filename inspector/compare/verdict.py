@@ -8,8 +8,10 @@ points are the fingerprint of equal calibration data and weights.
 from __future__ import annotations
 
 import math
+import os.path
 from itertools import product
 
+from qinspect.inspector.checkpoint.listing import some_names
 from qinspect.inspector.compare.content import n_of_same_shape
 from qinspect.inspector.compare.effect import effect_of
 from qinspect.inspector.compare.evidence import Evidence
@@ -62,31 +64,48 @@ def _headline(e: Evidence) -> Finding:
 def _nothing_differs(e: Evidence) -> Finding:
     if _same_files(e.a, e.b):
         return reason("same-file", "A and B are the same file: there is nothing to compare.")
+    no_scale = "" if any(p.a and p.b for p in e.scales) else " No scale was compared: neither has one."
+    if no_scale and (e.a.checkpoint.inside or e.b.checkpoint.inside):
+        text = f"No difference in what was opened ({_counted(e)}), but no scale is in both. {_left_inside(e)}"
+        return reason("models-inside", text)
     if not e.weights_compared:
         return reason(
             "no-difference-read",
-            f"No difference in headers and scales ({_counted(e)}). Weights were not compared ({size(e.weight_bytes)}).",
+            f"No difference in headers{'' if no_scale else ' and scales'} ({_counted(e)}). Weights were not compared "
+            f"({size(e.weight_bytes)}).{no_scale}",
         )
     equal = e.of_status(Status.EQUAL)
     otherwise = [p for p in equal if p.a and p.b]
     tied = _tied_said([p for p in equal if not (p.a and p.b)])
     if e.renamed:
         form = f", {count(len(otherwise))} of them in another form" if otherwise else ""
-        text = f"The same values{form}, but {said_of_names(e.renamed, e.n_paired)}.{tied}"
+        text = f"The same values{form}, but {said_of_names(e.renamed, e.n_paired)}.{tied}{no_scale}"
         return reason("same-under-other-names", text)
     if tied and not otherwise:
-        return reason("same-values", f"The same values everywhere ({_counted(e)}).{tied}")
+        return reason("same-values", f"The same values everywhere ({_counted(e)}).{tied}{no_scale}")
     if otherwise:
         return reason(
             "same-values",
             f"The same values everywhere, {count(len(otherwise))} of {count(e.n_paired)} stored in another form "
-            f"({_FORMS}), first {visible(otherwise[0].role, 120)}.{tied}",
+            f"({_FORMS}), first {visible(otherwise[0].role, 120)}.{tied}{no_scale}",
         )
     text = (
         f"Identical everywhere: {_counted(e)}, to the bit and by name. Either one is a copy of the other, or the "
         "second run loaded an existing directory instead of calibrating, or what was changed reaches no tensor."
     )
-    return reason("bit-identical", text)
+    return reason("bit-identical", text + no_scale)
+
+
+def _left_inside(e: Evidence) -> str:
+    """`Of A, adapter_model.safetensors was opened; its folder holds other models, which were not: m.`"""
+    said = []
+    for model, fmt in (("A", e.a), ("B", e.b)):
+        c = fmt.checkpoint
+        if c.inside:
+            opened = some_names((f.path.name for f in c.files), 2)
+            folders = some_names(os.path.relpath(p, c.path) for p in c.inside)
+            said.append(f"Of {model}, {opened} was opened; models in folders inside were not: {folders}.")
+    return " ".join(said)
 
 
 _FORMS = "container, number type, layout, padding, signs of zero or bits of NaN"

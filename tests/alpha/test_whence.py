@@ -71,6 +71,25 @@ def test_other_data_still_cover_the_alpha(tmp_path: Path) -> None:
     assert np.median(widths) < 10  # and says something: most know the share beyond w_max to one digit
 
 
+@pytest.mark.parametrize("n_samples", [2, 120])
+def test_the_order_of_the_run_is_one_of_the_orders(tmp_path: Path, n_samples: int) -> None:
+    """A first sample that is the loudest at one point and the quietest at another: chance hardly puts it first."""
+    alpha, seen = 0.99, streams(3, 2, n_samples, "float16")
+    for point, factor in ((0, 10), (1, 0.01)):
+        seen[name(point)][0][:] *= np.float16(factor)
+    f = whence(calibration(tmp_path / "run", seen), checkpoint(tmp_path / "c", scales_of(seen, ema, alpha)))
+    v = recovery_of(f)
+    assert (v.kind, v.rule, v.tolerance) == ("recovered", "ema", 0.0)
+    assert v.interval is not None
+    assert not any("no alpha remains" in sentence for sentence in v.evidence)
+    (rule,) = (r for r in f.rules if r.named.name == "ema")
+    for a in (rule.order, rule.data):
+        assert a is not None
+        assert a.unanimous
+        assert a.interval is not None
+        assert a.interval.low <= v.interval.low <= v.interval.high <= a.interval.high
+
+
 def test_another_order_of_the_same_data(tmp_path: Path) -> None:
     """The scales that no alpha reaches say that the data are the same."""
     alpha, seen = 0.9969, streams(11, 6, 40, "float16")

@@ -280,6 +280,32 @@ def test_the_only_model_inside(tmp_path: Path) -> None:
     assert open_checkpoint(tmp_path).path == tmp_path / "deep" / "er"
 
 
+def test_a_model_however_deep_it_lies(tmp_path: Path) -> None:
+    floats(tmp_path / "a" / "b" / "c" / "d" / "model.safetensors", {"a": [1.0]})
+    assert open_checkpoint(tmp_path).path == tmp_path / "a" / "b" / "c" / "d"
+    floats(tmp_path / "model.safetensors", {"a": [1.0]})
+    assert open_checkpoint(tmp_path).inside == (tmp_path / "a" / "b" / "c" / "d",)
+    assert "folders inside hold models, not opened: a/b/c/d" in note(tmp_path)
+
+
+def test_a_cache_of_the_hub_with_one_model(tmp_path: Path) -> None:
+    for letter in "ab":
+        floats(snapshot(tmp_path, letter * 40) / "model.safetensors", {letter: [1.0]})
+    (tmp_path / "models--org--name" / "refs").mkdir()
+    (tmp_path / "models--org--name" / "refs" / "main").write_text("b" * 40)
+    data = tmp_path / "datasets--org--text"
+    floats(data / "snapshots" / ("c" * 40) / "model.safetensors", {"c": [1.0]})
+    assert names(tmp_path) == ["b"]
+
+
+@pytest.mark.parametrize("inner", ["original", "onnx"])
+def test_a_folder_of_the_hub_with_another_saving_inside(tmp_path: Path, inner: str) -> None:
+    floats(tmp_path / "model.safetensors", {"a": [1.0]})
+    floats(tmp_path / inner / "consolidated.safetensors", {"b": [1.0]})
+    assert names(tmp_path) == ["a"]
+    assert f"folders inside hold models, not opened: {inner}" in note(tmp_path)
+
+
 def test_several_models_inside(tmp_path: Path) -> None:
     for step in (500, 1000, 90):
         floats(tmp_path / f"checkpoint-{step}" / "model.safetensors", {"a": [float(step)]})

@@ -107,6 +107,15 @@ def headers_only(tmp: Path, a: torch.Tensor, b: torch.Tensor) -> Comparison:
     return compared(tmp / "a", tmp / "b", codes=False)
 
 
+def beside_a_model(tmp: Path) -> Comparison:
+    """Two folders with the same adapter, each around a model of its own: scales apart by 140 %."""
+    for name, scale in (("a", 1.0), ("b", 2.4)):
+        (tmp / name / "model").mkdir(parents=True)
+        save_file({"w.lora_A": ONES}, tmp / name / "adapter_model.safetensors")
+        save_file({"w.weight_scale": ONES * scale}, tmp / name / "model" / "model.safetensors")
+    return compared(tmp / "a", tmp / "b")
+
+
 def times(key: str, factor: float) -> Callable[[State], None]:
     def change(state: State) -> None:
         state[f"backbone.layers.0.mixer.{key}"] = state[f"backbone.layers.0.mixer.{key}"] * factor
@@ -154,6 +163,7 @@ PREFIXED = [f"layers.{i}.mlp.{leaf}" for i in range(3) for leaf in ("weight", "w
 CASES: dict[str, tuple[Make, Make]] = {  # what triggers the rule, and what comes near and must not
     "same-file": (linked, SAME),
     "bit-identical": (SAME, SIGNATURE),
+    "models-inside": (beside_a_model, plain({"w": ONES}, {"w": ONES})),
     "same-values": (changed(as_tensor), SAME),
     "no-difference-read": (unread, SAME),
     "broken-scale": (
@@ -241,6 +251,19 @@ def test_no_rule_is_said_twice(tmp_path: Path) -> None:
     for rule, (triggers, _) in CASES.items():
         said = rules(triggers(tmp_path / rule))
         assert len(said) == len(set(said)) or rule in ("copies-disagree", "copies-missing", "weights-differ"), said
+
+
+def test_what_was_not_compared_is_not_called_the_same(tmp_path: Path) -> None:
+    inside = beside_a_model(tmp_path / "inside").headline.text
+    assert "no scale is in both" in inside
+    assert "Of A, adapter_model.safetensors was opened; models in folders inside were not: model." in inside
+    assert "dentical" not in inside
+    tensors = {"w": ONES}
+    assert "No scale was compared: neither has one." in plain(tensors, tensors)(tmp_path / "plain").headline.text
+    headers = headers_only(tmp_path / "headers", ONES, ONES).headline.text
+    assert headers.startswith("No difference in headers (1 entry).")
+    scales = {"w.weight_scale": ONES}
+    assert "No scale" not in plain(scales, scales)(tmp_path / "scales").headline.text
 
 
 # --- the effect ---

@@ -21,6 +21,7 @@ from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, ope
 from rich.text import Text
 from safetensors.torch import save_file
 
+from qinspect.inspector.alpha.sweep.wording import decibels
 from qinspect.inspector.distribution import MagnitudeTable, merge
 from qinspect.inspector.observers import quamba_percentile
 from qinspect.inspector.progress import Progress
@@ -395,10 +396,25 @@ async def test_the_stored_scale_is_found_again() -> None:
         stored = float(fmt.values(next(r for r in fmt.scales() if r.role == WEIGHT)))
         assert float(row(d, "A  stored")[2]) == pytest.approx(stored, rel=1e-4)
         assert row(d, "A  stored")[0] == "1"  # the alpha that makes it: the maximum
-        assert row(d, "A  stored")[5:7] == ["inf", "0"]  # its own codes lose nothing
+        assert row(d, "A  stored")[5:7] == ["inf", "0.00"]  # its own codes lose nothing
         await d.press("b")
         assert float(row(d, "A  range")[1]) == pytest.approx(stored * 127, rel=1e-4)
-        assert float(row(d, "A  range")[6]) < 0
+        assert float(row(d, "A  range")[6]) > 0
+
+
+async def test_what_is_lost_has_the_sign_and_the_words_of_the_explorer() -> None:
+    """Decibels below the best, nothing or more."""
+    async with open_app(ALPHA_A, size=LARGE) as d:
+        await shows(d)
+        (header,) = (line for line in pane_of(d).plain if line.startswith("8 bits"))
+        assert " SQNR dB   lost " in header
+        for alpha in (0.9, 0.99, 0.999):
+            pane_of(d).move_to(alpha)
+            await d.settle()
+            series = series_of(d)
+            lost = series.curves[8].below_best(series.gauge.at(alpha, 8))
+            assert lost > 0
+            assert row(d, "A  cursor")[6] == decibels(lost)
 
 
 async def test_two_models_with_the_same_values_are_one() -> None:

@@ -73,3 +73,31 @@ async def test_a_run_that_is_not_there_is_said_and_the_models_are_compared() -> 
         await d.press("ctrl+r")
         assert "no run is called nowhere" in d.screen.verdict_text
         assert "This is what a change of percentile_alpha looks like" in d.screen.verdict_text
+
+
+async def test_what_is_known_is_said_while_noise_bands_are_made(
+    made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qinspect.inspector.noise.resampled import Resampling
+
+    resampling, go_on = threading.Event(), threading.Event()
+    real = Resampling.bands
+
+    def slow(self: Resampling, *of: Any) -> Any:
+        resampling.set()
+        assert go_on.wait(20)
+        return real(self, *of)
+
+    monkeypatch.setattr(Resampling, "bands", slow)
+    async with open_app(made[0], made[1], LARGE, wait=False) as d:
+        await d.until(resampling.is_set)
+        await d.until(lambda: "on their way" in d.text_of("#verdict"), "what is known so far")
+        said = d.text_of("#verdict")
+        go_on.set()
+        await d.settle()
+        c = d.screen.session.comparison
+        assert c is not None
+        s = c.summary
+        assert said.startswith(f"{s.n_different} of {s.n_pairs} scales differ ({s.sign_pattern}, by up to ")
+        assert "on their way" not in d.text_of("#verdict")
+        assert " ".join(d.text_of("#verdict").split()) in c.headline.text

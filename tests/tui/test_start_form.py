@@ -134,7 +134,7 @@ async def test_a_template_with_choices_and_ranges() -> None:
 async def test_a_calibration_of_ours_has_defaults_that_work() -> None:
     async with open_app() as d:
         await open_form(d, "calibrate")
-        words = "calibrate demo --here --alpha 0.9995 --alpha 0.99999 --samples 128 --seq-len 512"
+        words = "calibrate demo --here --alpha 0.9995 --alpha 0.99999 --out quantized --samples 128 --seq-len 512"
         assert said(d, "start-command") == f"$ qinspect {words}"
         argv = form_of(d).template.argv(form_of(d).values)
         assert argv == [sys.executable, "-P", "-m", "qinspect.inspector", *words.split()]
@@ -199,3 +199,52 @@ async def test_the_users_templates_and_what_is_wrong_with_them(own_home: Path) -
         await d.press("ctrl+n")
         assert form_of(d).template.name == "mine"
         assert said(d, "start-command") == "$ echo '{a b}'"
+
+
+async def test_tab_completes_a_path_and_goes_on_where_there_is_nothing_to_complete(tmp_path: Path) -> None:
+    (tmp_path / "models" / "one").mkdir(parents=True)
+    (tmp_path / "models" / "other.safetensors").write_bytes(b"")
+    async with open_app(size=SMALL) as d:
+        await open_form(d, "calibrate")
+        (model,) = (i for i in form_of(d).inputs if i.of.name == "model")
+        model.value = str(tmp_path / "mod")
+        await d.press("tab")
+        assert model.value == f"{tmp_path}/models/"
+        await d.press("tab")
+        assert model.value == f"{tmp_path}/models/o"
+        assert "one/  other.safetensors" in said(d, "start-said")
+        await d.type("t")
+        await d.press("tab")
+        assert model.value == f"{tmp_path}/models/other.safetensors"
+        assert focused(d) == "model"
+        await d.press("tab")
+        assert focused(d) == "recipe"
+        await d.press("tab")
+        assert focused(d) == "alphas"
+        await d.press("up", "up")
+        model.value = "/no/such/fol"
+        await d.press("tab")
+        assert focused(d) == "recipe"
+        assert d.app.crash_report is None
+
+
+async def test_templates_are_a_list() -> None:
+    async with open_app(size=SMALL) as d:
+        await open_form(d)
+        await d.press("ctrl+t")
+        assert all(name in d.painted for name in ("command", "calibrate", "Quamba", "lm_eval", "apply"))
+        await d.type("appl")
+        await d.press("enter")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen) and form_of(d).template.name == "apply", "apply")
+        await d.press("ctrl+t", "escape")
+        assert form_of(d).template.name == "apply"
+
+
+async def test_what_is_written_has_a_name_that_nothing_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with open_app(size=SMALL) as d:
+        await open_form(d, "calibrate")
+        assert form_of(d).values["out"] == "quantized"
+        (tmp_path / "quantized").mkdir()
+        await d.press("ctrl+n", "ctrl+p")
+        assert form_of(d).values["out"] == "quantized-2"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, PERMUTED, open_app
 from rich.text import Text
+from safetensors.numpy import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.compare import ScalePair
+from qinspect.inspector.compare import ScalePair, Status
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.text import dims
+from qinspect.inspector.text import dims, magnitude, percent
 from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import code_counts, histogram, weight_chunks
 from qinspect.tui.compare.session import Session
@@ -406,8 +408,9 @@ def test_values_of_another_shape_have_their_own_index(sessions: dict[str, Sessio
     assert pair.a is not None
     assert pair.b is not None
     a, b = np.asarray(s.a.values(pair.a)), np.asarray(s.b.values(pair.b))
-    heading, *rows = text(VIEWS["values"](s, pair, LOOK, Options(), no_check)).splitlines()
+    heading, columns, *rows = text(VIEWS["values"](s, pair, LOOK, Options(), no_check)).splitlines()
     assert heading.startswith(f"  A {dims(a.shape)}   B {dims(b.shape)}   other shapes")
+    assert columns.split() == ["index", "A", "index", "B"]
     assert len(rows) == max(a.size, b.size)
     for x, at in ((a, 0), (b, 1)):
         cells = [re.findall(r"\[([\d, ]+)\] +(\S+)", row) for row in rows[: x.size]]
@@ -435,7 +438,7 @@ def test_a_profile_of_another_shape_has_both_curves_and_says_both_shapes(
 
 def test_values_are_those_of_both_models(sessions: dict[str, Session]) -> None:
     s = sessions["permuted"]
-    pair = grouped(s)
+    pair = pair_of(s, "lm_head.weight")
     assert s.a is not None
     assert s.b is not None
     assert pair.a is not None
@@ -448,15 +451,14 @@ def test_values_are_those_of_both_models(sessions: dict[str, Session]) -> None:
         shown = line.split("]")[1].split()
         assert line.split("]")[0].strip() == "[" + ", ".join(map(str, index))
         assert float(shown[0]) == pytest.approx(float(a[index]), rel=1e-5)
-        if a.shape == b.shape:
-            assert float(shown[1]) == pytest.approx(float(b[index]), rel=1e-5)
+        assert a.shape == b.shape
+        assert float(shown[1]) == pytest.approx(float(b[index]), rel=1e-5)
 
 
 def test_a_profile_is_sorted_and_has_a_heat_map(sessions: dict[str, Session]) -> None:
     s = sessions["permuted"]
-    pair = grouped(s)
-    shown = text(VIEWS["profile"](s, pair, LOOK, Options(), no_check))
-    assert "B/A per cell" in shown
+    shown = text(VIEWS["profile"](s, pair_of(s, "lm_head.weight"), LOOK, Options(), no_check))
+    assert "B vs A per cell" in shown
     assert "▀" in shown
 
 
@@ -506,13 +508,76 @@ async def test_the_cursor_and_the_zoom_of_a_histogram_by_keys() -> None:
 async def test_an_index_of_the_values_is_found() -> None:
     async with open_app(GROUPED, PERMUTED) as d:
         d.screen.select("layers.0.mixer.in_proj.weight")
-        for typed, expected in (("700,1", "[700, 1]"), ("5 0", "[5, 0]")):
+        for typed, expected in (("700,1", "[700, 1]"), ("5 0", "[5, 0]"), ("1001", "[500, 1]"), ("0", "[0, 0]")):
             await d.press("number_sign")
             await d.type(typed)
             await d.press("enter")
             top = "".join(s.text for s in d.screen.detail.render_line(0))
             assert top.split("]")[0].strip() + "]" == expected
             assert d.screen.active == "detail"
+
+
+@pytest.mark.parametrize("shape", [(2048, 1), (1, 2048), (2048,), (2, 1024)])
+async def test_a_single_number_is_the_place_among_all_values(shape: tuple[int, ...], tmp_path: Path) -> None:
+    scale = np.arange(1, 2049, dtype=np.float32).reshape(shape)
+    for name in "ab":
+        file = tmp_path / f"{name}.safetensors"
+        save_file({"l.weight": np.zeros((2, 4), np.int8), "l.weight_scale": scale * len(file.name)}, file)
+    async with open_app(tmp_path / "a.safetensors", tmp_path / "b.safetensors") as d:
+        d.screen.select("l.weight_scale")
+        for typed, expected in (("1000", 1000), ("2047", 2047)):
+            await d.press("number_sign")
+            await d.type(typed)
+            await d.press("enter")
+            top = "".join(s.text for s in d.screen.detail.render_line(d.screen.detail.scroll_offset.y))
+            line = d.screen.detail.plain[1 + expected]
+            assert line.split("]")[0].strip("[ ") == ", ".join(map(str, np.unravel_index(expected, shape)))
+            assert line in d.detail
+            assert d.screen.detail.scroll_offset.y <= 1 + expected < d.screen.detail.scroll_offset.y + 40, top
+        for typed in ("2048", "99999999999999999999", "3,3,3,3", "x", "-1", "²"):
+            await d.press("number_sign")
+            await d.type(typed)
+            await d.press("enter")
+            assert "there is no index" in d.screen.hints.status
+
+
+def test_one_percentage_where_cells_are_in_another_order(sessions: dict[str, Session]) -> None:
+    """Values, heat map, table and tree of one scale: only that of the sorted cells is a difference."""
+    s = sessions["permuted"]
+    sorted_pairs = [p for p in s.pairs if p.difference and p.difference.sorted_cells]
+    assert {p.status for p in sorted_pairs} == {Status.PERMUTED, Status.DIFFERENT}
+    for pair in sorted_pairs:
+        assert pair.difference
+        for view in ("values", "profile"):
+            shown = text(VIEWS[view](s, pair, LOOK, Options(), no_check))
+            found = set(re.findall(r"[-+]?\d[\d.]*(?:e-\d+)? %", shown))
+            assert found == {percent(pair.difference.largest)}, (pair.role, view)
+            assert "cells are in another order" in shown
+            if view == "values":
+                assert re.search(r"^  index +A +index +B$", shown, re.MULTILINE)
+
+
+def test_no_percentage_of_two_schemes(sessions: dict[str, Session]) -> None:
+    s = sessions["mixed"]
+    found = [p for p in s.pairs if p.status is Status.SCHEME]
+    assert found
+    for pair in found:
+        for view in ("values", "profile"):
+            shown = text(VIEWS[view](s, pair, LOOK, Options(), no_check))
+            assert not re.search(r"[-+][\d.]+ %", shown), (pair.role, view)
+
+
+def test_the_brightest_cell_is_the_largest_difference_of_the_table(tmp_path: Path) -> None:
+    a = np.array([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]], np.float32)
+    for i, factors in enumerate(([[2.0, 1, 1], [1, 1, 0.4]], [[1.3, 1, 1], [1, 1, 0.6]])):
+        for name, x in (("a", a), ("b", a * np.array(factors, np.float32))):
+            codes = np.zeros((2, 3), np.int8)
+            save_file({"l.weight": codes, "l.weight_scale": x}, tmp_path / f"{name}{i}.safetensors")
+        s = compared(str(tmp_path / f"a{i}.safetensors"), str(tmp_path / f"b{i}.safetensors"))
+        pair = pair_of(s, "l.weight_scale")
+        assert pair.difference
+        shown = text(VIEWS["profile"](s, pair, LOOK, Options(), no_check))
+        assert f"brightest {magnitude(pair.difference.largest)}, up or down" in shown
 
 
 async def test_sorted_by_a_models_values_the_largest_is_first() -> None:

@@ -119,7 +119,7 @@ def _new_plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -
     heights = [1 - np.clip(_along(loss, axis), 0, span) / span for loss in losses]
     heights = [np.where(np.isnan(h), 0.0, np.maximum(h, 0.01)) for h in heights]
     made = drawing.area(heights[0], heights[1], rows, look)
-    return made, plot_labels(rows, "0 dB", "lost", f"-{span:.1f}")
+    return made, plot_labels(rows, "0 dB", "lost", f"{span:.1f}")
 
 
 def _along(loss: NDArray[np.float64], axis: AlphaAxis) -> NDArray[np.float64]:

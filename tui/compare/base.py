@@ -200,8 +200,8 @@ class CompareBase(ActionScreen):
         self.table.show(rows, self.session.two)
         s = self.selection
         parts = [f"2 scales {count(len(rows))} of {count(len(self.session.pairs))}"]
-        parts += [f"under {shown(s.under, 60)}"] if s.under else []
-        parts += [f"of {shown(s.cell_name, 60)}"] if s.cell else []
+        parts += [f"under {shown(s.under, 60)} (esc: all)"] if s.under else []
+        parts += [f"of {shown(s.cell_name, 60)} (esc: overview)"] if s.cell else []
         parts += [f"matching {shown(s.text, 30)!r}"] if s.text else []
         parts += ["only changed"] if s.only_changed else []
         parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []

@@ -37,15 +37,7 @@ def detail_lines(
         yield [("  " + shown(pair.note, 200), "dim")]
     differences = _difference_lines(pair)
     yield from islice(differences, 1)
-    r = pair.record
-    yield _field("of", shown(r.of, 200))
-    yield _field("formula", f"{f'{r.formula}, ' if r.formula else ''}{shown(r.scheme, 80)}")
-    group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
-    yield _field("granularity", f"{r.granularity}{group}")
-    if r.alpha_sensitive is not None:
-        yield _field("alpha", "percentile_alpha makes it" if r.alpha_sensitive else "percentile_alpha cannot reach it")
-    if not r.verified:
-        yield _field("pairing", "by name alone: unverified")
+    yield from _what_it_is(pair, a, b)
     yield from differences
     for label, fmt, record, faults in (("A", a, pair.a, pair.faults_a), ("B", b, pair.b, pair.faults_b)):
         if fmt is not None and record is not None:
@@ -53,6 +45,42 @@ def detail_lines(
             if faults is not None:
                 yield _field(f"{label} broken" if faults.n_broken else f"{label} weak", str(faults), "broken")
             yield from _stored_lines(label, fmt, record, problems)
+
+
+def _what_it_is(pair: ScalePair, a: Format | None, b: Format | None) -> Iterator[Line]:
+    """Fields that A and B share in one line each, those that they do not in one of each model's own."""
+    of_a, of_b = (_described(fmt, r) if fmt and r else None for fmt, r in ((a, pair.a), (b, pair.b)))
+    for name in of_a or of_b or {}:
+        texts = [("A", of_a[name])] if of_a else []
+        texts += [("B", of_b[name])] if of_b else []
+        shared = len({text for _, text in texts}) == 1
+        for label, text in texts[:1] if shared else texts:
+            if text or not shared:
+                yield _field(name if shared else f"{label} {name}", text or "not known")
+
+
+def _described(fmt: Format, r: ScaleRecord) -> dict[str, str]:
+    """What one model's scale is, by the name of the field; empty where there is nothing to say."""
+    group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
+    return {
+        "of": shown(r.of, 200),
+        "formula": f"{f'{r.formula}, ' if r.formula else ''}{shown(r.scheme, 80)}",
+        "granularity": f"{r.granularity}{group}",
+        "alpha": _alpha(fmt, r),
+        "pairing": "" if r.verified else "by name alone: unverified",
+    }
+
+
+def _alpha(fmt: Format, r: ScaleRecord) -> str:
+    """Whether percentile_alpha makes a scale, and which did, where the checkpoint says so itself."""
+    if r.alpha_sensitive is None:
+        return ""
+    if not r.alpha_sensitive:
+        return "percentile_alpha cannot reach it"
+    from qinspect.inspector.provenance import effective_alpha
+
+    alpha = effective_alpha(fmt, r.role)
+    return "percentile_alpha makes it" + ("" if alpha is None else f": {alpha:.9g} by its provenance")
 
 
 INDENT = 14
@@ -77,7 +105,7 @@ def folded(lines: Iterable[Line], width: int) -> Iterator[Line]:
 
 
 def _field(name: str, text: str, kind: str = "") -> Line:
-    return [(f"  {name:<12}", "dim"), (text, kind)]
+    return [(f"  {name + ' ':<12}", "dim"), (text, kind)]
 
 
 def _difference_lines(pair: ScalePair) -> Iterator[Line]:
@@ -92,6 +120,8 @@ def _difference_lines(pair: ScalePair) -> Iterator[Line]:
         yield _field("", f"{d.n_changed:,} of {d.n:,} changed: {d.n_up:,} up, {d.n_down:,} down")
         sampled = " (of an even sample)" if d.sampled else ""
         yield _field("", f"median {percent(d.median).lstrip('+')}{sampled}, mean {percent(d.mean).lstrip('+')}")
+    if d.undefined_said:
+        yield _field("", d.undefined_said, "broken")
     if not math.isnan(d.log2_ratio):
         yield _field("log2 B/A", f"{d.log2_ratio:+.4f}")
     if text := band_place(pair):

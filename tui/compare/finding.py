@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual import on
 
 from qinspect.inspector.compare.measures import DIFFERENCE
-from qinspect.inspector.compare.results import Status
+from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import percent
 from qinspect.tui.compare.base import CompareBase
@@ -15,6 +17,10 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.filtering import Filtering
 from qinspect.tui.names import shown
+
+
+def _differs(pair: ScalePair) -> bool:
+    return not pair.status.counts_as_same
 
 
 class FindingKeys(Filtering, CompareBase):
@@ -31,16 +37,35 @@ class FindingKeys(Filtering, CompareBase):
             self.refill_and_show()
 
     def _step_difference(self, step: int) -> None:
-        """To the next (previous) scale in forward order that is not the same, from the selected one."""
-        found = [p for p in self.session.pairs if not p.status.counts_as_same] if self.session.two else []
+        """To the next (previous) of the rows in forward order that is not the same, from the selected one."""
+        if not self.session.two:
+            self.hints.say("one model: nothing to differ from")
+            return
+        found = self._here(_differs)
         if not found:
-            self.hints.say("no difference" if self.session.two else "one model: nothing to differ from")
             return
         here = self.table.pair.order if self.table.pair else -1
         later = [p for p in found if (p.order > here if step > 0 else p.order < here)]
         target = (later or found)[0 if step > 0 else -1]
+        self.hints.say("" if later or here < 0 else f"once around{self._outside(_differs)}")
         self.select(target.role)
         self.activate("table")
+
+    def _here(self, wanted: Callable[[ScalePair], bool]) -> list[ScalePair]:
+        """Of the rows that filter and tree leave those that are wanted, in forward order. Says where none is."""
+        found = sorted(filter(wanted, self.table.pairs), key=lambda p: p.order)
+        if not found:
+            outside = self._outside(wanted)
+            self.hints.say(f"no difference{' here' if outside else ''}{outside}")
+        return found
+
+    def _outside(self, wanted: Callable[[ScalePair], bool]) -> str:
+        """`; 12 outside of layers.3: escape leaves it`, empty where all that is wanted is in the table."""
+        n = sum(map(wanted, self.session.pairs)) - sum(map(wanted, self.table.pairs))
+        s = self.selection
+        limits = [shown(s.cell_name, 40)] * bool(s.cell) + [shown(s.under, 30)] * bool(s.under)
+        limits += [repr(shown(s.text, 20))] * bool(s.text)
+        return f"; {n:,} outside of {' and '.join(limits)}: escape leaves it" if n and limits else ""
 
     def action_next_difference(self) -> None:
         self._step_difference(1)
@@ -49,9 +74,8 @@ class FindingKeys(Filtering, CompareBase):
         self._step_difference(-1)
 
     def action_largest_difference(self) -> None:
-        found = [p for p in self.session.pairs if p.status is Status.DIFFERENT and p.difference is not None]
+        found = self._here(lambda p: p.status is Status.DIFFERENT and p.difference is not None)
         if not found:
-            self.hints.say("no difference")
             return
         worst = min(found, key=DIFFERENCE.order)
         self.select(worst.role)
@@ -74,13 +98,16 @@ class FindingKeys(Filtering, CompareBase):
         self.refill_and_show()
 
     def key_escape(self) -> None:
-        """Drop the filter, then the zoom, then a long comparison of codes; then back to the overview."""
+        """Drop the filter, then the zoom, then a long comparison of codes, then the scope of the tree; then back to the
+        overview."""
         if self.selection.text:
             self.action_drop_text()
         elif self.zoomed:
             self.zoom_pane("")
-        elif self.session.two and self.session.comparison is None:
+        elif self.session.two and self.session.comparison is None and not self.session.skip_codes:
             self.session.skip_codes = True
+        elif self.selection.under:
+            self.layers_tree.move_to(0)
         elif self.active != "overview":
             self.leave_cell()
             self.activate("overview")
@@ -115,10 +142,14 @@ class FindingKeys(Filtering, CompareBase):
         self.app.push_screen(AskScreen("index, such as 17 or 3,17"), self._go_to)
 
     def _go_to(self, text: str | None) -> None:
-        wanted = "[" + ", ".join((text or "").replace(",", " ").split()) + "]"
-        row = next((i for i, line in enumerate(self.detail.plain) if line.split("]")[0].strip() + "]" == wanted), None)
+        if not text:
+            self.hints.say("")
+            return
+        from qinspect.tui.views import row_of_index  # needs numpy
+
+        row = row_of_index(text, self.detail.plain)
         if row is None:
-            self.hints.say(f"there is no index {shown(text, 20)}" if text else "")
+            self.hints.say(f"there is no index {shown(text, 20)}")
             return
         self.activate("detail")
         self.detail.scroll_to(0, row, animate=False, force=True, immediate=True)

@@ -59,6 +59,8 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
             self.layers_tree.refresh_rows()
         self.refill()
         self.show_map()
+        if event.complete and self.session.so_far and self.session.comparison is None:
+            self.show_headline(f"{self.session.so_far}. Codes, noise bands and the verdict are on their way.")
         if event.complete:
             self.hints.work("" if not self.session.two else COMPARING_CODES)
         if self.history_at < 0:

@@ -118,8 +118,8 @@ class Session:
     """Two models (or one) and what is known of them. Owned by the screen; filled by `run` in a thread.
 
     noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
-    noise_problem: why they are not. skip_codes: set it to end a long comparison of codes, or long resampling of a run;
-    scales are compared all the same.
+    noise_problem: why they are not. so_far: what the scales of both say, until all is compared. skip_codes: set it to
+    end a long comparison of codes, or long resampling of a run; scales are compared all the same.
     """
 
     path_a: str
@@ -136,6 +136,7 @@ class Session:
     error_b: str = ""
     noise_problem: str = ""
     skip_codes: bool = False
+    so_far: str = ""
     _found: Sources | None = None
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
@@ -203,6 +204,7 @@ class Session:
 
     def _compare(self, post: Callable[[Message], object], progress: Progress) -> None:
         from qinspect.inspector.compare import ScalePair, Status, compare
+        from qinspect.inspector.compare.summary import said_so_far
         from qinspect.inspector.formats import format_of
 
         assert self.checkpoint_a is not None
@@ -217,6 +219,7 @@ class Session:
 
         def ready(pairs: list[ScalePair], complete: bool) -> None:
             self.pairs = pairs
+            self.so_far = said_so_far(pairs) if complete else ""
             post(ScalesReady(pairs, complete))
 
         def skippable(phase: str, done: int, total: int) -> None:

@@ -67,14 +67,15 @@ class JumpScreen(ModalScreen[str]):
         Binding("pageup", "move(-15)", "page", priority=True),
     ]
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], hint: str = "letters of a scale's or tensor's name") -> None:
         super().__init__()
         self.names = names
+        self.hint = hint
         self._shown_for = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="jump-box"):
-            yield TextInput(placeholder="letters of a scale's or tensor's name", id="jump-input", compact=True)
+            yield TextInput(placeholder=self.hint, id="jump-input", compact=True)
             yield Found()
 
     def on_mount(self) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from qinspect.inspector.alpha.sweep.wording import decibels
 from qinspect.inspector.distribution import AlphaInterval
 from qinspect.inspector.text import count, number, some
 from qinspect.inspector.values.clipping import Gauge, Marker, Reading, Span
@@ -18,7 +19,7 @@ from qinspect.tui.look import Line
 @dataclass(frozen=True, slots=True)
 class Row:
     """One scale. kind: `cursor`, `best`, `stored`, or `range`: that of a scale stored for codes of other bits. alpha:
-    as it is shown. loss: decibels below the best."""
+    as it is shown. loss: decibels below the best, nothing or more, as everywhere."""
 
     label: str
     kind: str
@@ -55,7 +56,7 @@ def _decibels(span: Span) -> str:
 
 
 def _loss(loss: float) -> str:
-    return "n/a" if math.isnan(loss) else f"{-loss:.2f}" if loss else "0"
+    return "n/a" if math.isnan(loss) else decibels(loss)
 
 
 _COLUMNS = (
@@ -65,7 +66,7 @@ _COLUMNS = (
     _Column("> w_max", 10, lambda r: _share(r.reading.beyond)),
     _Column("coverage", 11, lambda r: _share(r.reading.coverage)),
     _Column("SQNR dB", 8, lambda r: _decibels(r.reading.sqnr_db)),
-    _Column("best", 7, lambda r: _loss(r.loss)),
+    _Column("lost", 7, lambda r: _loss(r.loss)),
 )
 _MORE = (
     _Column("MSE", 12, lambda r: _value(r.reading.mse)),

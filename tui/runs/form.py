@@ -19,7 +19,9 @@ from textual.widgets import Input, Static
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start, typed
 from qinspect.inspector.runs.spec import NOT_STORED
+from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.names import shown
+from qinspect.tui.runs.paths import completed, free_name
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
 from qinspect.tui.widgets.text_input import TextInput
 
@@ -28,6 +30,10 @@ _OWN = (
     Field("cwd", "the folder it runs in", type="path"),
     Field("variables", "others, as NAME=VALUE NAME='two words'"),
 )
+
+
+_MOST_LISTED = 40
+"""Names that a path can go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,9 @@ class StartScreen(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss('')", "close", priority=True),
-        Binding("down,tab", "step(1)", "next field", priority=True),
+        Binding("down", "step(1)", "next field", priority=True),
+        Binding("tab", "complete", "complete a path, or next field", priority=True),
+        Binding("ctrl+t", "templates", "choose a template", priority=True),
         Binding("up,shift+tab", "step(-1)", "previous field", priority=True),
         Binding("ctrl+n", "template(1)", "next template", priority=True),
         Binding("ctrl+p", "template(-1)", "previous template", priority=True),
@@ -111,6 +119,7 @@ class StartScreen(ModalScreen[str]):
         self.said: list[str] = []
         self._confirmed: tuple[str, ...] | None = None
         self._working = False
+        self._listed = ""
 
     @property
     def template(self) -> Template:
@@ -134,7 +143,9 @@ class StartScreen(ModalScreen[str]):
             yield Static(id="start-command", markup=False)
             yield Static(id="start-said", markup=False)
             yield Static(
-                "enter starts it  down next field  ctrl+n next template  escape closes", classes="title", markup=False
+                "enter starts it  down next field  tab path  ctrl+t templates  escape closes",
+                classes="title",
+                markup=False,
             )
 
     async def on_mount(self) -> None:
@@ -146,6 +157,7 @@ class StartScreen(ModalScreen[str]):
         rows = []
         for f in self.fields:
             default = str(Path.cwd()) if f.name == "cwd" and not self.template.cwd else f.default
+            default = free_name(default, self.filled.get("cwd", self.template.cwd)) if f.fresh else default
             value = self.filled.get(f.name, self.template.cwd if f.name == "cwd" and self.template.cwd else default)
             label = Static(f"{shown(f.name, 24)}{' *' if f.required else ''}", classes="label", markup=False)
             given = FieldInput(f, value)
@@ -179,6 +191,30 @@ class StartScreen(ModalScreen[str]):
         at = inputs.index(self.focused) if isinstance(self.focused, FieldInput) else 0
         to = (at + n) % len(inputs) if abs(n) == 1 else max(0, min(len(inputs) - 1, at + n))
         self.set_focus(inputs[to])
+
+    def action_complete(self) -> None:
+        """As far as a path can be completed; what it can go on with, where that is not clear; then the next field."""
+        given = self.focused
+        if not isinstance(given, FieldInput) or given.of.type != "path" or not given.value:
+            self.action_step(1)
+            return
+        found = completed(given.value, "" if given.of.name == "cwd" else _folder(self.values))
+        if found.text != given.value:
+            given.value = found.text
+            given.cursor_position = len(found.text)
+        elif not found.names or self._listed == found.text:
+            self.action_step(1)
+            return
+        self._listed = found.text if found.names else ""
+        self._say(["  ".join(found.names[:_MOST_LISTED])] if found.names else [])
+
+    def action_templates(self) -> None:
+        """All templates as a list."""
+        self.app.push_screen(JumpScreen([t.name for t in self.templates], "letters of a template's name"), self._chosen)
+
+    async def _chosen(self, name: str | None) -> None:
+        if name:
+            await self.action_template(next(i for i, t in enumerate(self.templates) if t.name == name) - self.at)
 
     async def action_template(self, n: int) -> None:
         """Another template; what both ask for is kept."""

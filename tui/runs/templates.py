@@ -24,7 +24,8 @@ _PLACE = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value that the form asks for. option: what stands before it in the command, "" for none."""
+    """One value that the form asks for. option: what stands before it in the command, "" for none. fresh: a path that
+    is written to, whose default is a name that nothing has yet."""
 
     name: str
     help: str = ""
@@ -36,6 +37,7 @@ class Field:
     min: float | None = None
     max: float | None = None
     min_open: bool = False
+    fresh: bool = False
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -212,6 +214,7 @@ def _field(table: Any, template: str) -> Field:
         min=limits["min"],
         max=limits["max"],
         min_open=table.get("min_open") is True,
+        fresh=table.get("fresh") is True,
     )
     if made.type == "flag" and not made.default:
         made = replace(made, default=NO)

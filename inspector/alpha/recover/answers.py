@@ -289,6 +289,9 @@ def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: li
             fit = by_rule.get(r.named.name)
             if fit is not None:
                 order, data = spread.of_order(r.named, a.w_max), spread.of_data(r.named, a.w_max)
+                if r.level is not None:  # the run's order is one of the orders, its samples are some
+                    order = hull(fit.within[r.level], order) if r.named.depends_on_order else None
+                    data = hull(fit.within[r.level], data)
                 by_rule[r.named.name] = Fit(fit.within, order, hull(order, data))
     found = []
     for r in rules:
