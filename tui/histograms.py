@@ -186,12 +186,12 @@ def _signs(rows: Sequence[Sequence[Piece]], named: tuple[str, ...]) -> str:
 
 
 def _read_out(h: Histogram, labels: Sequence[str], cursor: float) -> list[str]:
-    """What share of A and B lies below the cursor."""
+    """What share of A and B lies below the cursor: in its bin, as if that were even."""
     shares = []
     for label, counts in zip(labels, (h.a, h.b), strict=False):
         if counts is not None:
-            below = sum(c for c, edge in zip(counts, h.edges[1:], strict=True) if edge <= cursor)
-            shares.append(f"{label} {share(below, sum(counts))}")
+            up_to = np.concatenate(([0], np.cumsum(counts)))
+            shares.append(f"{label} {share(round(float(np.interp(cursor, h.edges, up_to))), sum(counts))}")
     return [f"cursor {number(_value(cursor, h.logarithmic))}", f"below: {', '.join(shares)}"]
 
 

@@ -116,7 +116,7 @@ def histogram(
 
 def _seen(chunks: Chunks, levels: Levels | None, largest: float) -> Levels | None:
     """Levels, if the first values do stand on them and there are not too many up to the largest magnitude."""
-    if levels is None or largest / levels.step > MOST_LEVELS:
+    if levels is None or not 1 <= largest / levels.step <= MOST_LEVELS:
         return None
     first = next(iter(chunks()), None)
     stand = first is not None and levels.hold(_usable(first.reshape(-1)[:_CHECKED], False))

@@ -36,14 +36,18 @@ def levels_of(fmt: Format, weight: QuantizedWeight) -> Levels | None:
     if weight.element.kind is not ElementKind.INTEGER:
         return None
     records = [r for r in fmt.scales() if r.role in weight.scale_roles]
-    scales = [r for r in records if r.quantity is Quantity.SCALE]
-    if len(scales) != 1 or any(r.quantity not in (Quantity.SCALE, Quantity.ZERO_POINT) for r in records):
+    scales = [r for r in records if r.quantity.is_step]
+    if not scales or any(r.quantity is Quantity.MINIMUM for r in records):
         return None
     offset = fmt.element_of(weight).offset
     if offset is not None and offset != int(offset):
         return None
-    steps = np.abs(np.asarray(fmt.values(scales[0]), np.float64)).reshape(-1)
-    steps = steps[np.isfinite(steps) & (steps > 0)]
-    if not steps.size:
-        return None
-    return Levels(float(np.quantile(steps, WIDE_SHARE, method="higher")), exact=bool((steps == steps[0]).all()))
+    step, exact = 1.0, len(scales) == 1
+    for record in scales:  # several are multiplied
+        steps = np.abs(np.asarray(fmt.values(record), np.float64)).reshape(-1)
+        steps = steps[np.isfinite(steps) & (steps > 0)]
+        if not steps.size:
+            return None
+        step *= float(np.quantile(steps, WIDE_SHARE, method="higher"))
+        exact = exact and bool((steps == steps[0]).all())
+    return Levels(step, exact)

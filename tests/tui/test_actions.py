@@ -431,7 +431,7 @@ async def check_view_histogram(d: Driver, key: str) -> None:
 
 @check
 async def check_view_weight(d: Driver, key: str) -> None:
-    await shows_view(d, key, "weight", "in_proj.weight [", "A filled, absmax", "B absmax")
+    await shows_view(d, key, "weight", "in_proj.weight [", "absmax", "a bin:")
 
 
 @check

@@ -26,4 +26,6 @@ def legend_lines(entries: Sequence[Entry], look: Look) -> list[Text]:
             lines.append(Text("  ", no_wrap=True, end=""))
         lines[-1].append(sample, pen_of(pen, look))
         lines[-1].append(words)
+    for line in lines:
+        line.truncate(look.width)
     return lines
