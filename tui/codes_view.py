@@ -119,7 +119,7 @@ class _Bins:
 
     @property
     def n(self) -> int:
-        return self.shares.shape[1]
+        return int(self.shares.shape[1])
 
     def of(self, i: int) -> list[int]:
         """The levels of a bin."""

@@ -73,7 +73,9 @@ def histogram(
     """
     streams = [chunks for chunks in (a, b) if chunks]
     ranges = [_range(chunks(), logarithmic) for chunks in streams]
-    known = [_seen(*of, found[2]) for *of, found in zip(streams, [*levels, None, None], ranges, strict=False)]
+    known = [
+        _seen(chunks, lv, found[2]) for chunks, lv, found in zip(streams, [*levels, None, None], ranges, strict=False)
+    ]
     low = min(r[0] for r in ranges)
     high = max(r[1] for r in ranges)
     spare = (high - low) / REACH if low < high else 0.0
@@ -184,7 +186,8 @@ def _count_levels(chunks: Iterable[Array], edges: Array, logarithmic: bool, leve
     of_level = found[seen[0] : seen[-1] + 1]
     between = (int(seen[0]) - MOST_LEVELS - 0.5 + np.arange(of_level.size + 1)) * levels.step
     up_to = np.interp(10.0**edges if logarithmic else edges, between, np.concatenate(([0], np.cumsum(of_level))))
-    return np.diff(np.rint(up_to)).astype(np.int64)
+    counts: Array = np.diff(np.rint(up_to)).astype(np.int64)
+    return counts
 
 
 def weight_chunks(fmt: Format, weight: QuantizedWeight, check: Steps) -> Chunks:

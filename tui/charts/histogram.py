@@ -51,7 +51,7 @@ def histogram_chart(
     return framed(made, LEFT, count_labels(top, rows, log_counts), below, look), canvas
 
 
-def heights(counts: Sequence[float], top: float, log_counts: bool) -> np.ndarray:
+def heights(counts: Sequence[float] | np.ndarray, top: float, log_counts: bool) -> np.ndarray:
     """0 to 1, 0 for 0 on both kinds of axes."""
     x = np.asarray(counts, np.float64)
     return np.log1p(x) / math.log1p(top or 1) if log_counts else x / (top or 1)
