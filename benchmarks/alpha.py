@@ -33,7 +33,7 @@ from qinspect.inspector.distribution.storage import PointTables, write_points
 from qinspect.inspector.text import size
 from qinspect.tui.alpha.base import WIDE
 from qinspect.tui.alpha.curve import curve_lines
-from qinspect.tui.alpha.heat import Colors, heat_lines
+from qinspect.tui.alpha.heat import heat_lines
 from qinspect.tui.alpha.state import Explorer, chosen_for
 from qinspect.tui.alpha.table import PointTable
 from qinspect.tui.glyphs import Glyphs
@@ -44,7 +44,6 @@ DIFFERENT = 64
 """Samples that are counted; points have them in other orders and amounts. Reading one again is no quicker."""
 KINDS = ("in_proj:input", "x_conv_out:input", "ssm_state_act:input", "out_proj:input", "out_proj:output")
 COLORS = (90, 169, 230), (242, 153, 74), (242, 193, 78)
-SHADES = Colors((34, 39, 45), (242, 153, 74))
 DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 
 
@@ -105,7 +104,7 @@ def screen_steps(calibration: Calibration, grid: Grid) -> None:
 
         curve = milliseconds(partial(both, rows, partial(curve_lines, x, 7, look, Glyphs())))
         print(f"  a step: table and curve at {f'{width}x{height}':16}{curve}")
-        heat = milliseconds(partial(both, rows, partial(heat_lines, x, 7, "lost", look, SHADES)))
+        heat = milliseconds(partial(both, rows, partial(heat_lines, x, 7, "lost", look)))
         print(f"  a step: table and map at {f'{width}x{height}':18}{heat}")
 
 

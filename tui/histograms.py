@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,26 +12,29 @@ import numpy as np
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
-from qinspect.inspector.text import number, share
+from qinspect.inspector.text import number, share, some
 from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import Chunks, Histogram, histogram, weight_chunks
+from qinspect.inspector.values.levels import Levels, levels_of
 from qinspect.inspector.values.scale_values import scale_blocks
+from qinspect.tui.charts.histogram import MIN_HEIGHT, histogram_chart, most_bins
+from qinspect.tui.charts.legend import Entry, legend_lines
 from qinspect.tui.compare.session import Session
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL, Marks, mark_lines, merged_marks
-from qinspect.tui.plot import MIN_HEIGHT, canvas_of, histogram_lines, with_cursor
 from qinspect.tui.widgets.lines import Piece
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One curve. label: `A` or `B`. clip: smallest and largest value that its codes can stand for, where that is one
-    pair of numbers for the whole tensor."""
+    """Of one model. label: `A` or `B`. clip: smallest and largest value that its codes can stand for, where that is one
+    pair of numbers for the whole tensor. levels: on which the values stand, where they do."""
 
     label: str
     chunks: Chunks
     clip: tuple[float, float] | None = None
+    levels: Levels | None = None
 
 
 def weight_of(fmt: Format | None, pair: ScalePair) -> QuantizedWeight | None:
@@ -69,7 +72,8 @@ def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check:
     for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
         weight = weight_of(fmt, pair) if record else None
         if fmt is not None and weight is not None:
-            series.append(Series(label, weight_chunks(fmt, weight, check), clip_of(fmt, weight)))
+            chunks = weight_chunks(fmt, weight, check)
+            series.append(Series(label, chunks, clip_of(fmt, weight), levels_of(fmt, weight)))
             heading = heading or f"  {weight.role} {list(weight.shape)}"
     if not series:
         return ["  No quantized weight belongs to this scale."]
@@ -85,7 +89,8 @@ def _draw(
     def make(zoom: tuple[float, float] | None) -> Histogram:
         second = series[1].chunks if len(series) > 1 else None
         reach = [at for one in series for at, _ in _clips(one.clip, o.log_axis)]
-        return histogram(series[0].chunks, second, _bins(look), o.log_axis, zoom, reach)
+        levels = [one.levels for one in series]
+        return histogram(series[0].chunks, second, most_bins(look), o.log_axis, zoom, reach, levels)
 
     h = make(None)
     if o.zoom < 1:
@@ -95,20 +100,22 @@ def _draw(
         [Marks(one.label, (*_ends(h, i, named), *_clips(one.clip, h.logarithmic))) for i, one in enumerate(series)]
     )
     cursor = None if o.cursor is None else h.edges[0] + (h.edges[-1] - h.edges[0]) * o.cursor
-    below: list[Line] = [*side_by_side(_legend(h, series, named), look.width)]
+    below: list[Line] = [*legend_lines(_legend(h, series, named), look)]
     if cursor is not None:
         below += side_by_side(_read_out(h, [one.label for one in series], cursor), look.width)
     height = look.height - len(heading) - len(marks) - 1 - len(below)
     if height < MIN_HEIGHT:  # what it is a histogram of stands in the pane's title too
         heading, height = [], height + len(heading)
-    plotted = histogram_lines(h, look, max(MIN_HEIGHT, height), o.log_counts)
-    canvas = canvas_of(plotted, h.edges[0], h.edges[-1])
-    if canvas is None:
-        return [*heading, *plotted, *below]
-    if cursor is not None:
-        plotted = with_cursor(plotted, canvas, cursor, look)
+    pen = "both" if _same(h) else series[0].label.lower()
+    drawn = replace(h, b=None) if _same(h) else h
+    plotted, canvas = histogram_chart(drawn, look, max(MIN_HEIGHT, height), o.log_counts, pen, cursor)
     rows = mark_lines(marks, canvas)
     return [*heading, *plotted, *rows, _signs(rows, named), *below]
+
+
+def _same(h: Histogram) -> bool:
+    """Whether nothing tells A from B."""
+    return h.a == h.b and h.range_a == h.range_b and h.absmax_a == h.absmax_b
 
 
 def _ends(h: Histogram, i: int, named: tuple[str, ...]) -> list[tuple[float, str]]:
@@ -131,25 +138,33 @@ def _clips(clip: tuple[float, float] | None, logarithmic: bool) -> list[tuple[fl
     return [(math.log10(high), CLIP_HIGH)] if high > 0 else []
 
 
-def _legend(h: Histogram, series: Sequence[Series], named: tuple[str, ...]) -> list[str]:
-    """Numbers of what is marked."""
-    parts = []
-    for i, one in enumerate(series):
-        how = " filled," if i == 0 else ""
+def _legend(h: Histogram, series: Sequence[Series], named: tuple[str, ...]) -> list[Entry]:
+    """What has which colour, and the numbers of what is marked."""
+
+    def reach(i: int) -> str:
         if named == ("min", "max"):
-            ends = (_value(x, h.logarithmic) for x in (h.range_a, h.range_b)[i])
-            parts.append(f"{one.label}{how} {'..'.join(map(number, ends))}")
-        else:
-            parts.append(f"{one.label}{how} absmax {number((h.absmax_a, h.absmax_b)[i])}")
+            return "..".join(number(_value(x, h.logarithmic)) for x in (h.range_a, h.range_b)[i])
+        return f"absmax {number((h.absmax_a, h.absmax_b)[i])}"
+
+    if _same(h):
+        entries: list[Entry] = [("both", f"A = B in every bin, {reach(0)}")]
+    else:
+        entries = [(one.label.lower(), f"{one.label} {reach(i)}") for i, one in enumerate(series)]
+        entries += [("both", "both")] if len(series) > 1 else []
     clips = [(one.label, one.clip) for one in series if one.clip]
     if len(clips) == 2 and clips[0][1] == clips[1][1]:
         clips = [("A, B", clips[0][1])]
-    parts += [f"clip {label} {number(clip[0])}..{number(clip[1])}" for label, clip in clips if clip]
+    parts = [f"clip {label} {number(clip[0])}..{number(clip[1])}" for label, clip in clips if clip]
+    if h.step:
+        held = f", {some(h.levels_a_bin, 'level')}" if h.levels_a_bin else ""
+        parts.append(f"a bin: {number(h.edges[1] - h.edges[0])}{held}")
+    if h.spread:
+        parts.append("levels spread over their steps")
     if h.logarithmic:
-        parts.append("axis: log10 |x|")
+        parts.append("axis: |x|, logarithmic")
     if h.n_left_out:
         parts.append(f"{h.n_left_out:,} left out: {'zero, or ' if h.logarithmic else ''}not finite")
-    return parts
+    return [*entries, *(("", part) for part in parts)]
 
 
 def _signs(rows: Sequence[Sequence[Piece]], named: tuple[str, ...]) -> str:
@@ -171,20 +186,15 @@ def _signs(rows: Sequence[Sequence[Piece]], named: tuple[str, ...]) -> str:
 
 
 def _read_out(h: Histogram, labels: Sequence[str], cursor: float) -> list[str]:
-    """What share of A and B lies below the cursor."""
+    """What share of A and B lies below the cursor: in its bin, as if that were even."""
     shares = []
     for label, counts in zip(labels, (h.a, h.b), strict=False):
         if counts is not None:
-            below = sum(c for c, edge in zip(counts, h.edges[1:], strict=True) if edge <= cursor)
-            shares.append(f"{label} {share(below, sum(counts))}")
+            up_to = np.concatenate(([0], np.cumsum(counts)))
+            shares.append(f"{label} {share(round(float(np.interp(cursor, h.edges, up_to))), sum(counts))}")
     return [f"cursor {number(_value(cursor, h.logarithmic))}", f"below: {', '.join(shares)}"]
 
 
 def _value(at: float, logarithmic: bool) -> float:
     """What stands at a place on the axis. A logarithm and back is exact to the float32 that was counted."""
     return float(np.float32(10**at)) if logarithmic and math.isfinite(at) else at
-
-
-def _bins(look: Look) -> int:
-    """Two bins a cell, as the plot's marks have two dots."""
-    return max(16, 2 * (look.width - 12))

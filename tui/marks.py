@@ -38,7 +38,7 @@ class Ruler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Where the points of a plot are. left: cells before it. width: its cells. low, high: the axis."""
+    """Where the cells of a chart are. left: cells before it. width: its cells. low, high: the axis."""
 
     left: int
     width: int
@@ -46,8 +46,9 @@ class Canvas:
     high: float
 
     def column(self, at: float) -> int:
-        """The cell of a value, as plotext rounds; negative, or `width` and more, beyond the ends."""
-        return math.floor(round(0.5 + (self.width - 1) * (at - self.low) / (self.high - self.low), 8))
+        """The cell of a value, of the last one's right end too; negative, or `width` and more, beyond the ends."""
+        column = math.floor(round(self.width * (at - self.low) / (self.high - self.low), 8))
+        return column - 1 if column == self.width and at <= self.high else column
 
 
 def merged_marks(marks: Sequence[Marks]) -> list[Marks]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.inspection import row_blocks
+from qinspect.inspector.values.levels import Levels
 from qinspect.inspector.values.statistics import count_codes
 
 Array = NDArray[Any]
@@ -24,8 +25,10 @@ class Histogram:
 
     edges: [bins + 1], of the values, or of log10(|value|) where `logarithmic`. a, b: counts per bin; b None for one
     model. absmax_a, absmax_b: largest magnitude. range_a, range_b: smallest and largest on the axis, the first larger
-    than the second where there is none. n_left_out: values that have no place (not finite; on a logarithmic
-    axis, zeros).
+    than the second where there is none. n_left_out: values that have no place (not finite; on a logarithmic axis,
+    zeros). step: from level to level, where the bins follow levels that the values stand on, else 0. levels_a_bin: how
+    many levels a bin holds, 0 where groups have steps of their own. spread: whether the values of a model that has
+    other levels are spread over their own steps.
     """
 
     edges: tuple[float, ...]
@@ -37,11 +40,18 @@ class Histogram:
     range_b: tuple[float, float]
     n_left_out: int
     logarithmic: bool
+    step: float = 0.0
+    levels_a_bin: int = 0
+    spread: bool = False
 
 
 Chunks = Callable[[], Iterable[Array]]
 REACH = 4
 """An axis grows at an end by at most its length through this."""
+MOST_LEVELS = 1 << 17
+"""Levels between two ends that are counted one by one: more are no levels of codes of up to 16 bits."""
+_CHECKED = 1 << 16
+"""Values that are looked at to see whether they stand on their levels."""
 
 
 def histogram(
@@ -51,26 +61,45 @@ def histogram(
     logarithmic: bool,
     zoom: tuple[float, float] | None = None,
     reach: Sequence[float] = (),
+    levels: Sequence[Levels | None] = (),
 ) -> Histogram:
-    """Histogram of one or two streams on common bins. Each stream is read twice: for its range, then for its counts.
+    """Histogram of one or two streams on common bins, at most `bins`. Each stream is read twice: for its range, then
+    for its counts.
 
     zoom: (low, high) of the axis, to look into a tail; default all values. reach: places that the axis shall show too,
-    where that makes it no more than a quarter longer at an end.
+    where that makes it no more than a quarter longer at an end. levels: on which the values of each stream stand. A bin
+    then holds a whole number of levels, the same in all: else some would hold one more, and the picture a comb. Of two
+    streams with other steps that is so of the wider; what stands on the other's levels is spread over its steps.
     """
-    ranges = [_range(chunks(), logarithmic) for chunks in (a, b) if chunks]
+    streams = [chunks for chunks in (a, b) if chunks]
+    ranges = [_range(chunks(), logarithmic) for chunks in streams]
+    known = [
+        _seen(chunks, lv, found[2]) for chunks, lv, found in zip(streams, [*levels, None, None], ranges, strict=False)
+    ]
     low = min(r[0] for r in ranges)
     high = max(r[1] for r in ranges)
     spare = (high - low) / REACH if low < high else 0.0
     low = min([low, *(at for at in reach if low - spare <= at < low)])
     high = max([high, *(at for at in reach if high < at <= high + spare)])
+    if logarithmic and not zoom and low <= high:  # a level's step reaches half of it further
+        halves = [lv.step / 2 for lv in known if lv and lv.exact]
+        low = min([low, *(math.log10(10**low - half) for half in halves if half < 10**low)])
+        high = max([high, *(math.log10(10**high + half) for half in halves)])
     if zoom:
         low, high = zoom
-    if not low < high:
-        middle = low if math.isfinite(low) else 0.0
-        spread = abs(middle) * 0.01 or 1.0
-        low, high = middle - spread, middle + spread
-    edges = np.linspace(low, high, bins + 1)
-    counts = [_count(chunks(), edges, logarithmic) for chunks in (a, b) if chunks]
+    widest = max((lv for lv in known if lv), key=lambda lv: lv.step, default=None)
+    if widest and not logarithmic and low <= high:
+        edges, levels_a_bin = _edges_between_levels(low, high, bins, widest)
+    else:
+        if not low < high:
+            middle = low if math.isfinite(low) else 0.0
+            spread = abs(middle) * 0.01 or 1.0
+            low, high = middle - spread, middle + spread
+        edges, levels_a_bin = np.linspace(low, high, bins + 1), 0
+    counts = [
+        _count_levels(chunks(), edges, logarithmic, lv) if lv and lv.exact else _count(chunks(), edges, logarithmic)
+        for chunks, lv in zip(streams, known, strict=True)
+    ]
     return Histogram(
         tuple(edges.tolist()),
         tuple(counts[0].tolist()),
@@ -81,7 +110,38 @@ def histogram(
         ranges[-1][:2],
         sum(r[3] for r in ranges),
         logarithmic,
+        widest.step if widest and levels_a_bin else 0.0,
+        levels_a_bin if widest and widest.exact else 0,
+        any(lv and lv.exact and (logarithmic or lv != widest) for lv in known),
     )
+
+
+def _seen(chunks: Chunks, levels: Levels | None, largest: float) -> Levels | None:
+    """Levels, if the first values do stand on them and there are not too many up to the largest magnitude."""
+    if levels is None or not 1 <= largest / levels.step <= MOST_LEVELS:
+        return None
+    first = next(iter(chunks()), None)
+    stand = first is not None and levels.hold(_usable(first.reshape(-1)[:_CHECKED], False))
+    return levels if stand or not levels.exact else None
+
+
+def levels_together(n: int, most: int) -> int:
+    """How many of `n` levels a bin holds, for at most `most` bins: where there is such a number nearby, one that leaves
+    no bin with fewer."""
+    least = max(1, -(-n // max(1, most)))
+    return next((k for k in range(least, 2 * least + 1) if n % k == 0), least)
+
+
+def _edges_between_levels(low: float, high: float, bins: int, levels: Levels) -> tuple[Array, int]:
+    """Edges half-way between two levels, and the levels of a bin. Where the step is only that of most values, bins are
+    as wide as whole steps, one around zero."""
+    first, last = round(low / levels.step), round(high / levels.step)
+    if not levels.exact:
+        together = levels_together(last - first + 1, bins - 2)
+        width = levels.step * together
+        return (np.arange(math.floor(low / width + 0.5), math.floor(high / width + 0.5) + 2) - 0.5) * width, together
+    together = levels_together(last - first + 1, bins)
+    return (first - 0.5 + np.arange(0, last - first + 1 + together, together)) * levels.step, together
 
 
 def _usable(chunk: Array, logarithmic: bool) -> Array:
@@ -109,6 +169,24 @@ def _count(chunks: Iterable[Array], edges: Array, logarithmic: bool) -> Array:
     counts = np.zeros(len(edges) - 1, np.int64)
     for chunk in chunks:
         counts += np.histogram(_usable(chunk, logarithmic), edges)[0]
+    return counts
+
+
+def _count_levels(chunks: Iterable[Array], edges: Array, logarithmic: bool, levels: Levels) -> Array:
+    """As `_count`, of values on levels, each spread evenly over its step: what is between two edges, to the nearest
+    whole number. Where edges are between levels it is what `_count` finds."""
+    found = np.zeros(2 * MOST_LEVELS + 1, np.int64)
+    for chunk in chunks:
+        x = _usable(chunk, False)
+        at = np.rint(np.asarray(x[x != 0] if logarithmic else x, np.float64) / levels.step).astype(np.int64)
+        found += np.bincount((np.abs(at) if logarithmic else at) + MOST_LEVELS, minlength=found.size)
+    seen = np.flatnonzero(found)
+    if not seen.size:
+        return np.zeros(len(edges) - 1, np.int64)
+    of_level = found[seen[0] : seen[-1] + 1]
+    between = (int(seen[0]) - MOST_LEVELS - 0.5 + np.arange(of_level.size + 1)) * levels.step
+    up_to = np.interp(10.0**edges if logarithmic else edges, between, np.concatenate(([0], np.cumsum(of_level))))
+    counts: Array = np.diff(np.rint(up_to)).astype(np.int64)
     return counts
 
 

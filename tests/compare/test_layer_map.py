@@ -38,7 +38,7 @@ def test_every_pair_stands_in_one_cell_and_a_cell_shows_the_largest_difference(a
     c = compared(a, b)
     m = layer_map(c.scales, c.weights)
     held = [p for cell in m.cells.values() for p in cell.items]
-    assert sorted(p.role for p in held) == sorted(p.role for p in (*c.scales, *c.weights))
+    assert sorted(p.role for p in held) == sorted([p.role for p in c.scales] + [w.role for w in c.weights])
     for cell in m.cells.values():
         sizes = [abs(p.difference.largest) for p in cell.scales if p.difference and not p.difference.n_undefined]
         worth = worth_of(cell, MEASURES[0])

@@ -11,13 +11,17 @@ from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Comparison, Status, compare
-from qinspect.inspector.formats import format_of
+from qinspect.inspector.formats import Format, format_of
+
+
+def opened(folder: Path, a: str, b: str) -> tuple[Format, Format]:
+    return format_of(open_checkpoint(folder / a)), format_of(open_checkpoint(folder / b))
 
 
 def compared(tmp: Path, a: dict[str, Any], b: dict[str, Any]) -> Comparison:
     torch.save(a, tmp / "a.pt")
     torch.save(b, tmp / "b.pt")
-    return compare(*(format_of(open_checkpoint(tmp / name)) for name in ("a.pt", "b.pt")))
+    return compare(*opened(tmp, "a.pt", "b.pt"))
 
 
 W = torch.arange(6.0)
@@ -71,7 +75,7 @@ def test_a_tied_output_and_a_none_are_two_things(tmp_path: Path) -> None:
 def test_a_file_that_cannot_hold_none_holds_the_same(tmp_path: Path) -> None:
     torch.save({"w": W, "bias": None}, tmp_path / "a.pt")
     save_file({"w": W}, tmp_path / "b.safetensors")
-    c = compare(*(format_of(open_checkpoint(tmp_path / name)) for name in ("a.pt", "b.safetensors")))
+    c = compare(*opened(tmp_path, "a.pt", "b.safetensors"))
     assert c.headline.rule == "same-values"
     assert c.same
 

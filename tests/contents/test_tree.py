@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -66,7 +67,7 @@ def test_an_entry_may_have_others_below_it() -> None:
     assert node.n_entries == 3
 
 
-def lines_of(tmp_path: Path, content: dict[str, object]) -> dict[str, str]:
+def lines_of(tmp_path: Path, content: Mapping[str, object]) -> dict[str, str]:
     torch.save(content, tmp_path / "m.pt")
     entries = open_checkpoint(tmp_path / "m.pt").entries.values()
     lines = (line.strip().split("  ", 1) for line in tree_lines(build_tree(entries), None, False))

@@ -314,7 +314,7 @@ def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:
         "        while 'modules' not in seen:\n"
         "            await pilot.pause()\n"
         "asyncio.run(main())\n"
-        "assert any('1 layers' in row for row in seen['painted'])\n"
+        "assert any('0 overview' in row for row in seen['painted'])\n"
         "assert any('quit' in row for row in seen['painted'])\n"
         "heavy = {'numpy', 'ml_dtypes', 'plotext', 'torch', 'transformers', 'cyclopts'}\n"
         "assert not heavy & seen['modules'], heavy & seen['modules']\n"

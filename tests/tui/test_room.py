@@ -51,7 +51,7 @@ async def test_a_small_terminal_gives_a_plot_what_the_detail_does_not_need() -> 
         d.screen.select("layers.0.mixer.x_proj.weight")
         await d.settle()
         text = d.detail
-        for part in ("┌", "└", "A filled, absmax", "clip A, B", "#", "]"):
+        for part in ("┤", "└", "A = B in every bin, absmax", "clip A, B", "]"):
             assert part in text
         await d.press("d")
         assert shape(d) == usual

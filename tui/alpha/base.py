@@ -9,7 +9,6 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.color import Color
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.worker import get_current_worker
@@ -28,12 +27,13 @@ from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import EXPLORE_ACTIONS, bindings
 from qinspect.tui.alpha.alpha_words import AlphaWords
 from qinspect.tui.alpha.curve import curve_lines
-from qinspect.tui.alpha.heat import LOST, Colors, heat_lines
+from qinspect.tui.alpha.heat import LOST, heat_lines
 from qinspect.tui.alpha.state import Explorer, chosen_for
 from qinspect.tui.alpha.table import PointTable
+from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.compare.table import TableHeader
-from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -238,7 +238,7 @@ class ExploreBase(ActionScreen):
             return
         point = self.table.point
         if self.shows_map:
-            self.view.show(heat_lines(x, point, self.quantity, look, self._colors()))
+            self.view.show(heat_lines(x, point, self.quantity, look))
         elif point is None:
             self.view.show(["no point has this name"])
         else:
@@ -246,16 +246,8 @@ class ExploreBase(ActionScreen):
 
     def _look(self) -> Look:
         """The pane as a plot sees it."""
-        area, theme = self.view.content_region, self.app.current_theme
-        colors = None if theme.ansi or self.app.no_color else theme.variables
-        a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, area.height), a, b, mark, self.glyphs is ASCII)
-
-    def _colors(self) -> Colors:
-        theme = self.app.current_theme
-        if theme.ansi or self.app.no_color:
-            return Colors(None, None)
-        return Colors(Color.parse(theme.panel or "black").rgb, Color.parse(theme.variables["up"]).rgb)
+        area = self.view.content_region
+        return look_of(self.app, max(20, area.width - 1), max(6, area.height), self.glyphs)
 
     @on(LineList.Moved)
     def _on_moved(self, event: LineList.Moved) -> None:

@@ -15,8 +15,9 @@ from qinspect.inspector.alpha.sweep.rules import BITS, WITHOUT
 from qinspect.inspector.alpha.sweep.wording import about, alpha_text, decibels, lies, lies_about, share
 from qinspect.inspector.text import count, some
 from qinspect.tui.alpha.state import Explorer
-from qinspect.tui.distribution import drawing
-from qinspect.tui.distribution.layout import GUTTER, plot_labels
+from qinspect.tui.charts import cells
+from qinspect.tui.charts.curves import ACROSS, Curve, curves
+from qinspect.tui.distribution.layout import GUTTER, decibel_labels
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.look import Line, Look
@@ -82,10 +83,10 @@ def curve_lines(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> list[Lin
     plot_rows = max(1, room - len(marks) - rows)
     plot, labels = _plot(x, point, axis, plot_rows, look)
     if x.has_alpha:
-        plot = drawing.with_line(plot, axis.column(place(x.chosen.alpha)), "|" if look.plain else "│", look)
+        plot = cells.with_line(plot, axis.column(place(x.chosen.alpha)), "|" if look.plain else "│", look)
     return [
         _heading(x, point, look, glyphs),
-        *drawing.painted(labels, plot, look),
+        *cells.painted(labels, plot, look),
         axis.tick_line(look.plain),
         *marks,
         *_table(x, readings[:rows], look.width),
@@ -98,13 +99,16 @@ def _heading(x: Explorer, point: int, look: Look, glyphs: Glyphs) -> Line:
     parts = [shown(p.name, 80), f"{count(p.n)} values{samples}"]
     parts += ["rotated"] if p.rotated else []
     parts += [] if p.exact else ["upper bounds"]
-    parts.append("8 bits filled, 4 bits a line")
-    while len(parts) > 1 and len(f" {glyphs.dot} ".join(parts)) > look.width:
+    key = f" {glyphs.dot} 8 bits, 4 bits"
+    while len(parts) > 1 and len(f" {glyphs.dot} ".join(parts) + key) > look.width:
         parts.pop()
-    return [(fill(f" {glyphs.dot} ".join(parts), look.width, glyphs.cut).rstrip(), "name")]
+    text = f" {glyphs.dot} ".join(parts)
+    if len(text + key) > look.width:
+        return [(fill(text, look.width, glyphs.cut).rstrip(), "name")]
+    return [(f"{text} {glyphs.dot} ", "name"), ("8 bits", "a"), (", ", "name"), ("4 bits", "b")]
 
 
-def _plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tuple[drawing.Rows, list[str]]:
+def _plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tuple[cells.Rows, list[str]]:
     """Nothing lost is the top. The last one is kept: moving over alpha moves only the cursor on it."""
     key = (x.chosen.rule, point, axis, rows, look)
     if x.plot is None or x.plot[0] != key:
@@ -112,14 +116,16 @@ def _plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tu
     return x.plot[1]
 
 
-def _new_plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tuple[drawing.Rows, list[str]]:
+def _new_plot(x: Explorer, point: int, axis: AlphaAxis, rows: int, look: Look) -> tuple[cells.Rows, list[str]]:
     losses = [x.grid.loss_of(x.chosen.rule, bits, point) for bits in BITS]
     known = np.concatenate([loss[np.isfinite(loss)] for loss in losses])
     span = min(MOST_DB, max(float(known.max(initial=0.0)), 0.5))
-    heights = [1 - np.clip(_along(loss, axis), 0, span) / span for loss in losses]
-    heights = [np.where(np.isnan(h), 0.0, np.maximum(h, 0.01)) for h in heights]
-    made = drawing.area(heights[0], heights[1], rows, look)
-    return made, plot_labels(rows, "0 dB", "lost", f"{span:.1f}")
+    dots = [np.repeat(-np.clip(_along(loss, axis), 0, span), ACROSS) for loss in losses]
+    made = curves(
+        [Curve(y, y, pen, sign) for y, pen, sign in zip(dots, "ab", "84", strict=True)], (-span, 0.0), rows, look
+    )
+    # The curve runs down from nothing: what is lost has no sign.
+    return made, [label.replace("-", " ") for label in decibel_labels(rows, -span, 0.0, "lost")]
 
 
 def _along(loss: NDArray[np.float64], axis: AlphaAxis) -> NDArray[np.float64]:

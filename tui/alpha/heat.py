@@ -13,6 +13,8 @@ from rich.text import Text
 from qinspect.inspector.alpha.sweep.kinds import Matrix, matrix
 from qinspect.inspector.alpha.sweep.wording import decibels
 from qinspect.tui.alpha.state import Explorer
+from qinspect.tui.charts.heat import rows_a_line
+from qinspect.tui.charts.inks import of_share, style
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Rgb
 from qinspect.tui.names import shown
@@ -30,22 +32,7 @@ SIGNS = " .:-=+*%#"
 """Where there are no colours and no room for numbers, from nothing to most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Colors:
-    """low, high: of nothing and of most, None where the terminal has none. text: on either."""
-
-    low: Rgb | None
-    high: Rgb | None
-
-    def at(self, t: float) -> Rgb | None:
-        """Of a share from 0 to 1."""
-        if self.low is None or self.high is None:
-            return None
-        a, b = self.low, self.high
-        return (round(a[0] + (b[0] - a[0]) * t), round(a[1] + (b[1] - a[1]) * t), round(a[2] + (b[2] - a[2]) * t))
-
-
-def heat_lines(x: Explorer, point: int | None, quantity: str, look: Look, colors: Colors) -> list[Line]:
+def heat_lines(x: Explorer, point: int | None, quantity: str, look: Look) -> list[Line]:
     """The map, the point at the cursor in brackets, in `look.height` lines."""
     values = (x.numbers.loss_db if quantity == LOST else x.numbers.clipped)[x.b]
     m = matrix(x.grid.names, values)
@@ -56,9 +43,9 @@ def heat_lines(x: Explorer, point: int | None, quantity: str, look: Look, colors
     at = next(((r, c) for r, c in np.argwhere(m.points == point).tolist()), (-1, -1))
     page = _Page(m, shares, quantity, max(NARROWEST, width), at)
     has_room = len(m.layers) <= room and width >= 5
-    body = _numbered(page, colors) if has_room else (_halves if colors.low else _signs)(page, colors)[:room]
+    body = _numbered(page, look) if has_room else (_halves if rows_a_line(look) > 1 else _signs)(page)[:room]
     return [
-        _title(x, quantity, ends, look, colors),
+        _title(x, quantity, ends, look),
         _heads(page),
         *body,
         [("", "")],
@@ -94,11 +81,11 @@ def _of_shares(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[
     return np.clip(shares, 0.0, 1.0), (f"{100 * low:.2g} %", f"{100 * top:.2g} %, log")
 
 
-def _title(x: Explorer, quantity: str, ends: tuple[str, str], look: Look, colors: Colors) -> Text:
+def _title(x: Explorer, quantity: str, ends: tuple[str, str], look: Look) -> Text:
     what = f"lost against the optimum, {x.chosen.bits} bits" if quantity == LOST else f"% clipped, {x.chosen.bits} bits"
     line = Text(f"{what}   {ends[0]} ", no_wrap=True, end="")
     for i in range(12):
-        color = colors.at(i / 11)
+        color = _color(i / 11, look)
         line.append(" " if color else SIGNS[round(i / 11 * (len(SIGNS) - 1))], _ground(color))
     line.append(f" {ends[1]}")
     line.truncate(look.width)
@@ -119,7 +106,7 @@ def _legend(m: Matrix, width: int) -> list[str]:
     return side_by_side([f"{i + 1} {shown(k.removeprefix(prefix), 40)}" for i, k in enumerate(m.kinds)], width)
 
 
-def _numbered(page: _Page, colors: Colors) -> list[Text]:
+def _numbered(page: _Page, look: Look) -> list[Text]:
     """A line a layer, each cell with its number."""
     lines = []
     for r, layer in enumerate(page.m.layers):
@@ -127,7 +114,7 @@ def _numbered(page: _Page, colors: Colors) -> list[Text]:
         for c in range(len(page.m.kinds)):
             text = _number(page, r, c)
             cell = f"[{text}]" if (r, c) == page.at else f" {text} "
-            color = None if math.isnan(page.shares[r, c]) else colors.at(float(page.shares[r, c]))
+            color = _color(float(page.shares[r, c]), look)
             line.append(f"{cell:>{page.width}}", _ground(color, bold=(r, c) == page.at))
         lines.append(line)
     return lines
@@ -145,20 +132,20 @@ def _number(page: _Page, r: int, c: int) -> str:
     return f"{100 * value:.3f}"[: page.width - 2] if value >= 5e-6 else "<.001"
 
 
-def _halves(page: _Page, colors: Colors) -> list[Text]:
+def _halves(page: _Page) -> list[Text]:
     """Two layers a line, without numbers; before the point at the cursor an arrow."""
     lines = []
     for r in range(0, len(page.m.layers), 2):
         line = Text(_layer(page.m.layers[r]), no_wrap=True, end="")
         for c in range(len(page.m.kinds)):
-            upper, lower = (_css(_shade(page, colors, row, c)) for row in (r, r + 1))
+            upper, lower = (_shade(page, row, c) for row in (r, r + 1))
             line.append(">" if page.at in ((r, c), (r + 1, c)) else " ", Style(bold=True))
-            line.append(("▀" if upper else " ") * (page.width - 1), Style(color=upper, bgcolor=lower))
+            line.append(("▀" if upper else " ") * (page.width - 1), style(upper, lower))
         lines.append(line)
     return lines
 
 
-def _signs(page: _Page, _: Colors) -> list[Text]:
+def _signs(page: _Page) -> list[Text]:
     """A line a layer, a sign a cell: where there are no colours."""
     lines = []
     for r, layer in enumerate(page.m.layers):
@@ -170,9 +157,13 @@ def _signs(page: _Page, _: Colors) -> list[Text]:
     return lines
 
 
-def _shade(page: _Page, colors: Colors, r: int, c: int) -> Rgb | None:
-    inside = r < len(page.m.layers) and not math.isnan(page.shares[r, c])
-    return colors.at(float(page.shares[r, c])) if inside else None
+def _shade(page: _Page, r: int, c: int) -> Rgb | None:
+    return of_share(float(page.shares[r, c])) if r < len(page.m.layers) else None
+
+
+def _color(share: float, look: Look) -> Rgb | None:
+    """Of a cell with text, None on a terminal without such colours."""
+    return of_share(share) if isinstance(look.a, tuple) else None
 
 
 def _layer(layer: int | None) -> str:
@@ -184,8 +175,4 @@ def _ground(color: Rgb | None, bold: bool = False) -> Style:
     if color is None:
         return Style(bold=bold)
     light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 120
-    return Style(color="rgb(16,18,20)" if light else "rgb(235,238,242)", bgcolor=_css(color), bold=bold)
-
-
-def _css(color: Rgb | None) -> str | None:
-    return None if color is None else f"rgb({color[0]},{color[1]},{color[2]})"
+    return style((18, 18, 18) if light else (238, 238, 238), color, bold)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.color import Color
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 from textual.worker import get_current_worker
@@ -21,6 +20,7 @@ from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import count, size
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import bindings
+from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.detail import detail_lines, folded, node_lines
 from qinspect.tui.compare.filters import HINT
 from qinspect.tui.compare.overview_pane import OverviewPane
@@ -28,10 +28,10 @@ from qinspect.tui.compare.rows import Selection
 from qinspect.tui.compare.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.compare.table import ScaleTable, TableHeader
 from qinspect.tui.compare.tree import LayerTree
-from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.later import REST_S, Later
-from qinspect.tui.look import Line, Look, Options
+from qinspect.tui.look import Line, Look, Options, Picture
 from qinspect.tui.names import in_locale, shown
 from qinspect.tui.pane import Pane
 from qinspect.tui.widgets.bars import HintBar, TitleLine
@@ -85,6 +85,7 @@ class CompareBase(ActionScreen):
         self.verdict_in_detail = False
         self.drawing = False
         self._drawn_for: Look | None = None
+        self.map_cells = (0, 0)
         self._fitted_for = self.view
         self._request = 0
         self._changed: list[Checkpoint] = []
@@ -293,10 +294,7 @@ class CompareBase(ActionScreen):
         """The pane as a plot sees it. Its height is the one that was given to it: the layout may follow later."""
         area = self.detail.content_region
         height = area.height if self.zoomed else self._detail_height(self.size.height) - 1
-        theme = self.app.current_theme
-        colors = None if theme.ansi or self.app.no_color else theme.variables
-        a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, height), a, b, mark, self.glyphs is ASCII)
+        return look_of(self.app, max(20, area.width - 1), max(6, height), self.glyphs)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="view")
     def _draw(self, number: int, view: str, pair: ScalePair, look: Look, options: Options) -> None:
@@ -323,7 +321,9 @@ class CompareBase(ActionScreen):
         if self.drawing and event.number == self._request:
             self.drawing = False
             self.hints.work("")
+            self.map_cells = event.lines.cells if isinstance(event.lines, Picture) else (0, 0)
             self.detail.show(event.lines)
+            self.fit_hints()
 
     def _remember(self, role: str) -> None:
         if self.history_at >= 0 and self.history[self.history_at] == role:
@@ -359,6 +359,16 @@ class CompareBase(ActionScreen):
     def on_plot(self) -> bool:
         """Whether left, right, plus and minus belong to a histogram's cursor and zoom."""
         return self.active == "detail" and self.view in ("histogram", "weight")
+
+    @property
+    def on_codes(self) -> bool:
+        """Whether left and right move along the levels of codes."""
+        return self.active == "detail" and self.view == "codes"
+
+    @property
+    def on_map(self) -> bool:
+        """Whether the moving keys belong to the cursor of a heat map."""
+        return self.active == "detail" and self.view == "profile" and self.map_cells[1] > 0
 
     def zoom_pane(self, name: str) -> None:
         self.zoomed = name
@@ -428,9 +438,23 @@ class CompareBase(ActionScreen):
             return
         if self.on_plot:
             first = (("h l", "cursor"), ("+ -", "tail"), ("x y", "log"))
+        elif self.on_map:
+            first = (("h j k l", "cell"), ("y", "log"))
+        elif self.on_codes:
+            first = (("h l", "level"), ("j k", "list"))
         elif self.view in ("histogram", "weight"):
             first = (("x y", "log"),)
         self.hints.show_for(first, frozenset() if self.session.two else TWO_MODELS)
+
+    def move_on_map(self, rows: int, columns: int) -> None:
+        """From cell to cell of a heat map; first to its middle."""
+        most = self.map_cells
+        row, column = self.options.cell or (most[0] // 2, most[1] // 2)
+        if self.options.cell is not None:
+            row, column = min(row, most[0] - 1) + rows, min(column, most[1] - 1) + columns
+        cell = min(max(0, row), most[0] - 1), min(max(0, column), most[1] - 1)
+        self.options = replace(self.options, cell=cell)
+        self.after_rest(self.show_selected)
 
     def move_cursor(self, step: float) -> None:
         at = (0.5 if self.options.cursor is None else self.options.cursor) + step

@@ -12,6 +12,8 @@ class Moving(CompareBase):
         self.hints.say("")
         if target := self.active_list:
             target.move_by(rows)
+        elif self.on_map:
+            self.move_on_map(rows, 0)
         elif self.active == "detail":
             self.detail.scroll_relative(y=rows, animate=False)
 
@@ -42,7 +44,9 @@ class Moving(CompareBase):
     def action_expand(self) -> None:
         if self.active == "tree":
             self.layers_tree.go_in()
-        elif self.on_plot:
+        elif self.on_map:
+            self.move_on_map(0, 1)
+        elif self.on_plot or self.on_codes:
             self.move_cursor(0.01)
         elif self.active == "detail":
             self.detail.scroll_relative(x=8, animate=False)
@@ -52,7 +56,9 @@ class Moving(CompareBase):
     def action_collapse(self) -> None:
         if self.active == "tree":
             self.layers_tree.go_out()
-        elif self.on_plot:
+        elif self.on_map:
+            self.move_on_map(0, -1)
+        elif self.on_plot or self.on_codes:
             self.move_cursor(-0.01)
         elif self.active == "detail" and self.detail.scroll_offset.x:
             self.detail.scroll_relative(x=-8, animate=False)

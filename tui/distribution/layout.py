@@ -6,7 +6,7 @@ Both plots stand on one axis: a range w_max is a place among the magnitudes, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,12 @@ from qinspect.inspector.distribution import LogHistogram, log_histogram
 from qinspect.inspector.distribution.quantization import q_max
 from qinspect.inspector.text import count
 from qinspect.inspector.values.clipping import ErrorCurve
-from qinspect.tui.distribution import drawing, readings
+from qinspect.tui.charts import cells
+from qinspect.tui.charts.area import area
+from qinspect.tui.charts.curves import ACROSS, Curve, curves
+from qinspect.tui.charts.histogram import count_labels, heights
+from qinspect.tui.charts.ticks import beside, linear
+from qinspect.tui.distribution import readings
 from qinspect.tui.distribution.axis import Axis
 from qinspect.tui.distribution.source import Chart, Series
 from qinspect.tui.glyphs import Glyphs
@@ -94,31 +99,37 @@ class Layout:
             return None
         return log_histogram(series.gauge.table, width, 2.0**self.axis.low, 2.0**self.axis.high)
 
-    def _histogram(self) -> tuple[drawing.Rows, list[str]]:
+    def _histogram(self) -> tuple[cells.Rows, list[str]]:
         rows = self.histogram_rows
         counts: list[NDArray[np.int64]] = []
         for series in self.chart.series:
             found = self._log_histogram(series, self.axis.width if self.axis else 1)
             counts.append(np.zeros(self.axis.width if self.axis else 1, np.int64) if found is None else found.counts)
         top = max((int(c.max()) for c in counts), default=0) or 1
-        heights = [np.log1p(c) / math.log1p(top) if self.asked.log_counts else c / top for c in counts]
-        made = drawing.area(heights[0], heights[1] if len(heights) > 1 else None, rows, self.look)
-        text = f"{top:,}" if len(f"{top:,}") < GUTTER else f"{top:.3g}"
-        return made, plot_labels(rows, text, "n (log)" if self.asked.log_counts else "n", "0")
+        log = self.asked.log_counts
+        drawn = [heights(c, top, log) for c in counts]
+        made = area(drawn[0], drawn[1] if len(drawn) > 1 else None, rows, self.look, self._pen())
+        return made, plot_labels(rows, count_labels(top, rows, log), "n (log)" if log else "n")
 
-    def _curve(self) -> tuple[drawing.Rows, list[str]]:
+    def _pen(self) -> str:
+        """Of the only model, or of two that are one."""
+        label = self.chart.series[0].label
+        return "both" if label == "AB" else "b" if label == "B" else "a"
+
+    def _curve(self) -> tuple[cells.Rows, list[str]]:
         rows = self.curve_rows
-        curves = [s.curves.get(self.asked.bits) for s in self.chart.series]
-        if self.axis is None or not any(c is not None and c.scales.size for c in curves):
-            return [[(" ", "")] * (self.axis.width if self.axis else 1) for _ in range(rows)], [" " * GUTTER] * rows
-        values = [_decibels_along(c, self.axis) for c in curves]
+        of = [s.curves.get(self.asked.bits) for s in self.chart.series]
+        if self.axis is None or not any(c is not None and c.scales.size for c in of):
+            return [[cells.EMPTY] * (self.axis.width if self.axis else 1) for _ in range(rows)], [" " * GUTTER] * rows
+        values = [_decibels_along(c, self.axis) for c in of]
         known = np.concatenate([v[np.isfinite(v)] for v in values])
         top = float(known.max()) if known.size else 0.0
         low = max(top - CURVE_DECIBELS, float(known.min())) if known.size else 0.0
         span = max(top - low, 1e-9)
-        heights = [np.nan_to_num(np.clip((v - low) / span, 0.01, 1.0), nan=0.0, posinf=1.0) for v in values]
-        made = drawing.area(heights[0], heights[1] if len(heights) > 1 else None, rows, self.look)
-        return made, plot_labels(rows, f"{top:.1f} dB", "SQNR", f"{low:.1f}")
+        pens = [self._pen()] if len(values) == 1 else ["a", "b"]
+        drawn = [Curve(v, v, pen) for v, pen in zip((_dots(v) for v in values), pens, strict=True)]
+        made = curves(drawn, (low, low + span), rows, self.look)
+        return made, decibel_labels(rows, low, low + span, "SQNR")
 
     def _mark_lines(self) -> list[Line]:
         """A row a model, of its best and its stored scales."""
@@ -151,14 +162,14 @@ class Layout:
         counts, errors = self._counts, self._errors
         columns = [self.axis.column_of(s.gauge.range_at(alpha).middle) for s in self.chart.series]
         for sign, column in reversed([*zip("|:" if plain else "│┊", columns, strict=False)]):  # A's over B's
-            counts = drawing.with_line(counts, column, sign, look)
-            errors = drawing.with_line(errors, column, sign, look)
+            counts = cells.with_line(counts, column, sign, look)
+            errors = cells.with_line(errors, column, sign, look)
         return [
             *self._top,
-            *drawing.painted(self._count_labels, counts, look),
+            *cells.painted(self._count_labels, counts, look),
             self.axis.tick_line("|x|", 1.0, plain),
             *self._marks,
-            *drawing.painted(self._error_labels, errors, look),
+            *cells.painted(self._error_labels, errors, look),
             self.axis.tick_line("scale", float(q_max(self.asked.bits)), plain),
             *numbers,
         ]
@@ -222,11 +233,24 @@ def _decibels_along(curve: ErrorCurve | None, axis: Axis) -> NDArray[np.float64]
     return found
 
 
-def plot_labels(rows: int, top: str, middle: str, bottom: str) -> list[str]:
-    """Text in front of a plot's rows."""
-    texts = [""] * rows  # each shorter than the gutter
-    texts[-1] = bottom
-    if rows > 2:
-        texts[1] = middle
-    texts[0] = top
+def _dots(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of cells, for the dots of a curve."""
+    return np.repeat(values, ACROSS)
+
+
+def decibel_labels(rows: int, low: float, high: float, name: str) -> list[str]:
+    """Round decibels where they stand."""
+
+    def row(decibels: float) -> int:
+        return max(0, min(rows - 1, math.floor((decibels - low) / (high - low) * rows)))
+
+    return plot_labels(rows, beside(linear(low, high, max(1, rows // 2)), row, rows, GUTTER - 5), f"{name} dB")
+
+
+def plot_labels(rows: int, labels: Mapping[int, str], name: str) -> list[str]:
+    """Text in front of a plot's rows: labels by row from the bottom, and in the topmost that is free what they are."""
+    texts = [labels.get(rows - 1 - row, labels.get(-1, "") if row == rows - 1 else "") for row in range(rows)]
+    free = next((i for i, text in enumerate(texts) if not text), None)
+    if free is not None:
+        texts[free] = name
     return [f"{text:>{GUTTER - 1}} " for text in texts]

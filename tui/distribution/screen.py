@@ -11,20 +11,20 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.color import Color
 from textual.message import Message
 from textual.worker import get_current_worker
 
 from qinspect.inspector.text import columns, number
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import DISTRIBUTION_ACTIONS, bindings, keys_now
+from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
-from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -98,10 +98,7 @@ class DistributionScreen(ActionScreen):
     def _look(self) -> Look:
         """The pane as a plot sees it."""
         area = self.pane.content_region
-        theme = self.app.current_theme
-        colors = None if theme.ansi or self.app.no_color else theme.variables
-        a, b, mark = (Color.parse(colors[k]).rgb if colors else None for k in ("down", "up", "mark"))
-        return Look(max(20, area.width - 1), max(6, area.height), a, b, mark, self.glyphs is ASCII)
+        return look_of(self.app, max(20, area.width - 1), max(6, area.height), self.glyphs)
 
     # --- counting ---
 
