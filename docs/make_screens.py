@@ -15,10 +15,11 @@ DATA = HERE.parent / "tests" / "data" / "quamba"
 ALPHA = ("m1_w8a8_pa0.9995/quamba-tiny-w8a8", "m1_w8a8_pa0.99999/quamba-tiny-w8a8")
 ORDER = ("m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8", "m2_w8a8_gh/quamba2-tiny-w8a8")
 SHOTS = (
-    ("compare", ALPHA, (120, 36), ("n", "d")),
+    ("overview", ALPHA, (120, 30), ("M",)),
+    ("compare", ALPHA, (120, 36), ("2", "n", "d")),
     ("weight", ALPHA, (120, 36), ("2", *"jjjjjj", "w", "3", *"llllllll")),
     ("distribution", ORDER, (120, 36), ("2", "j", "j", "a", "H", "H", "H")),
-    ("light", ORDER, (120, 36), ("T", "n", "o")),
+    ("light", ORDER, (120, 36), ("T", "2", "n", "o")),
 )
 """(name, models, size, keys)."""
 OPENED_WITHIN_S = 60

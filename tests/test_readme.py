@@ -91,7 +91,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_the_readme_has_a_picture() -> None:
-    assert "](docs/screens/compare.svg)" in README.read_text(encoding="utf-8").split("## ", 1)[0]
+    assert "](docs/screens/overview.svg)" in README.read_text(encoding="utf-8").split("## ", 1)[0]
 
 
 def test_every_key_in_the_table_is_bound() -> None:

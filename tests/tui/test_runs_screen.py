@@ -875,5 +875,25 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")
         await d.until(lambda: "Hadamard rotation" in d.painted, "what they are")
         assert (d.screen.session.path_a, d.screen.session.path_b) == tuple(map(str, calibration.checkpoints))
-        await d.press("q")
+        await d.until(lambda: d.screen.session.comparison is not None, "their comparison")
+        assert "ALPHA TOOK EFFECT" in d.painted
+        d.screen.select(name)
+        await d.press("2", "a")
+        await d.until(lambda: isinstance(d.app.screen, DistributionScreen), "the distribution behind the scale")
+        behind = d.app.screen
+        assert isinstance(behind, DistributionScreen)
+        await d.until(lambda: behind.pane.chart is not None and behind.pane.chart.series[0].curves, "its curve")
+        assert behind.pane.chart is not None
+        markers = behind.pane.chart.series[0].gauge.tables.markers
+        assert [(m.label, np.float32(m.middle)) for m in markers] == list(
+            zip("AB", map(np.float32, stored), strict=True)
+        )
+        assert "the stored scales of the two models, over the activations of run ours" in " ".join(d.painted.split())
+        assert "not known" not in d.painted
+        await d.press("W")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply, from two models")
+        asked = d.app.screen
+        assert isinstance(asked, StartScreen)
+        assert asked.values["to"] == to
+        await d.press("escape", "q", "escape", "q")
         assert d.app.screen is d.runs

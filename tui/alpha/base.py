@@ -227,7 +227,7 @@ class ExploreBase(ActionScreen):
         told = []
         for f in found:
             alphas = [alpha_text(f.alpha)] if f.alpha is not None else []
-            told += [" ".join([names[f.what], *alphas, f"-{decibels(f.mean_db)}"])] if f.what in names else []
+            told += [" ".join([names[f.what], *alphas, decibels(f.mean_db)])] if f.what in names else []
         return f"best {self.glyphs.alpha}, mean dB lost: {dot.join(told)}" if told else ""
 
     def show_view(self) -> None:
