@@ -450,7 +450,7 @@ async def check_view_weight(d: Driver, key: str) -> None:
 
 @check
 async def check_view_codes(d: Driver, key: str) -> None:
-    await shows_view(d, key, "codes", ", 256 levels", "  B [", "  -128 ", "   127 ")
+    await shows_view(d, key, "codes", ", 256 levels", "  A = B [", "  -128 ", "   127 ")
 
 
 @check
@@ -483,7 +483,7 @@ async def check_log_scale(d: Driver, key: str) -> None:
     linear = d.detail
     await d.press(key)
     assert d.screen.options.log_counts
-    assert "1e3" in d.detail
+    assert "1,000┤" in d.detail
     await d.press(key)
     assert d.detail == linear
 

@@ -11,7 +11,7 @@ from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Dr
 from safetensors.numpy import save_file
 
 from qinspect.inspector.compare.layer_map import layer_map
-from qinspect.tui.compare.overview import short_kinds, short_number, short_percent
+from qinspect.tui.compare.cell_text import short_kinds, short_number, short_percent
 
 ANSWER = "ALPHA TOOK EFFECT: 4 of 4 points, +35.46 ... +139.67 %, beyond noise; 10 of 10 min-max points the same"
 

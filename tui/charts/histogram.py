@@ -71,7 +71,8 @@ def _counts(top: float, rows: int, log_counts: bool) -> Iterator[list[Tick]]:
     if log_counts:
         powers = range(len(str(int(top))) if top >= 1 else 0)
         for every in range(1, len(powers) + 1):
-            yield [Tick(0, "0"), *(Tick(10.0**p, short(10**p)) for p in powers[::every])]
+            for first in (0, every):  # 1 stands too near to 0 on a low chart
+                yield [Tick(0, "0"), *(Tick(10.0**p, short(10**p)) for p in powers[first::every])]
     else:
         for ticks in linear(0.0, float(top), max(1, rows // 2)):
             if all(t.at == int(t.at) for t in ticks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -17,19 +16,19 @@ from textual.worker import get_current_worker
 from qinspect.inspector.compare.paired_tree import PairedTree
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.roles import strip_root
-from qinspect.inspector.text import count, size
+from qinspect.inspector.text import count
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import bindings
 from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.detail import detail_lines, folded, node_lines
 from qinspect.tui.compare.filters import HINT
+from qinspect.tui.compare.headline import headline_lines, model_lines, verdict_lines
 from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.rows import Selection
 from qinspect.tui.compare.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.compare.table import ScaleTable, TableHeader
 from qinspect.tui.compare.tree import LayerTree
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.later import REST_S, Later
 from qinspect.tui.look import Line, Look, Options, Picture
 from qinspect.tui.names import in_locale, shown
@@ -41,7 +40,6 @@ from qinspect.tui.widgets.typed_line import TypedLine
 
 if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint
-    from qinspect.inspector.formats import Format
 
 
 WATCH_EVERY_S = 3.0
@@ -135,14 +133,8 @@ class CompareBase(ActionScreen):
         self.session.run(self.post_message, lambda: worker.is_cancelled)
 
     def show_models(self) -> None:
-        s = self.session
-        name_a, name_b = short_paths(s.path_a, s.path_b)
         width = max(20, self.size.width - 5)
-        lines = [self._model_line("A", name_a, s.checkpoint_a, s.a, s.error_a, width)]
-        if s.path_b is not None:
-            lines.append(self._model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, width))
-        if self.notice:
-            lines.append(fill(shown(self.notice), width + 3, self.glyphs.cut).rstrip())
+        lines = model_lines(self.session, self._changed, self.notice, width, self.glyphs.cut)
         models = self.query_one("#models", Static)
         models.update("\n".join(lines))
         models.styles.height = len(lines)
@@ -152,32 +144,11 @@ class CompareBase(ActionScreen):
         self.verdict_text = text = in_locale(text)
         width = max(20, self.size.width - 2)
         most = 1 if self.view != "detail" and self.size.height < SMALL_HEIGHT else 3
-        lines: list[str] = []
-        for said in (self.answer, "" if self.answer.endswith(text) else text):
-            if len(lines) < most:
-                lines += textwrap.wrap(
-                    in_locale(said), width, max_lines=most - len(lines), placeholder=f" {self.glyphs.cut} (t: all)",
-                    break_on_hyphens=False,
-                )  # fmt: skip
+        lines = headline_lines(self.answer, text, width, most, self.glyphs.cut)
         verdict = self.query_one("#verdict", Static)
         verdict.update("\n".join(lines))
         verdict.styles.height = max(1, len(lines))  # said, not measured: a height that follows later is a jump
         verdict.set_class(not lines and not self.session.two, "hidden")  # one model: nothing will come in its place
-
-    def _model_line(
-        self, label: str, name: str, checkpoint: Checkpoint | None, fmt: Format | None, error: str, width: int
-    ) -> str:
-        if error:
-            error = in_locale(error)
-            return f"{label}  {fit(name, f'cannot be opened: {error}', width, self.glyphs.cut)}"
-        if checkpoint is None:
-            return f"{label}  {fit(name, '', width, self.glyphs.cut)}"
-        what = shown(fmt.description, 120) if fmt else checkpoint.kind
-        changed = "CHANGED ON DISK, " if checkpoint in self._changed else ""
-        if changed and any(f.gone() for f in checkpoint.files):
-            changed = "GONE FROM DISK, "
-        rest = f"{changed}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
-        return f"{label}  {fit(name, rest, width, self.glyphs.cut)}"
 
     def _watch_files(self) -> None:
         """Say when a file was replaced or removed under us: what is shown is of the old one."""
@@ -279,14 +250,7 @@ class CompareBase(ActionScreen):
             self._stop_drawing()
         self.verdict_in_detail = True
         width = max(20, text_width(self.detail))
-        texts = [self.verdict_text]
-        if c is not None:
-            reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
-            following = [f"next: {c.next}"] if c.next else []
-            texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *following, *map(shown, c.notes)]
-        lines = []
-        for text in texts:
-            lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]
+        lines = verdict_lines(c, self.verdict_text, width)
         self.query_one("#detail-title", TitleLine).update("3 verdict")
         self.detail.show(lines)
 

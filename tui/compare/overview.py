@@ -13,6 +13,7 @@ from textual.message import Message
 from qinspect.inspector.compare.layer_map import MEASURES, Cell, LayerMap, Worth, columns_for, folded, worth_of
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.text import number, percent
+from qinspect.tui.compare.cell_text import legend, short_kinds, short_number, short_percent
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.glyphs import ASCII, Glyphs
 from qinspect.tui.labels import fill
@@ -233,7 +234,7 @@ class Overview(LineList):
         numbers = "".join(f"{i + 1:>{w - 1}}"[: w - 1] + " " for i in columns).rstrip()
         line: list[Piece] = [(f"{'layer':<{self._left()}}", "dim"), (numbers, "dim")]
         names = [(i, short_kinds([m.kinds[c] for c in self._columns])[i]) for i in columns]
-        return [*_legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width), line]
+        return [*legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width), line]
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         m = self._map
@@ -367,41 +368,3 @@ class Overview(LineList):
         if worth.of_others:
             parts.append("what this measure does not measure differs: m shows it by another")
         return [first, "   ".join(parts)]
-
-
-def short_percent(value: float, signed: bool = True) -> str:
-    """At most six characters: `+140%`, `-0.07%`, `1e-6%`."""
-    size = abs(value)
-    if size and size < 0.005:
-        text = f"{size:.0e}".replace("e-0", "e-")
-    else:
-        text = f"{size:.2f}" if size < 1 else f"{size:.1f}" if size < 10 else f"{size:.0f}" if size < 10_000 else ">1e4"
-    sign = ("+" if value > 0 else "-" if value < 0 else "") if signed else ""
-    return f"{sign}{text}%"
-
-
-def short_number(value: float) -> str:
-    """At most five characters: `.0354`, `12.3`, `3e-5`."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    if 1e-3 <= abs(value) < 1e4:
-        digits = max(0, min(4, 2 - math.floor(math.log10(abs(value)))))
-        return f"{value:.{digits}f}".replace("0.", ".", 1)[:5]
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-
-
-def short_kinds(kinds: Sequence[str]) -> list[str]:
-    """Kinds without the parts that all of them begin with."""
-    parts = [k.split(".") for k in kinds]
-    same = 0
-    while len(parts) > 1 and all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):
-        same += 1
-    return [".".join(p[same:]) for p in parts]
-
-
-def _legend(names: Sequence[str], width: int) -> list[list[Piece]]:
-    """Names in columns of one width, as many as fit."""
-    each = max(map(len, names)) + 2
-    n = max(1, (width - 2) // each)
-    rows = [names[i : i + n] for i in range(0, len(names), n)]
-    return [[("  " + "".join(f"{name:<{each}}" for name in row).rstrip(), "dim")] for row in rows]

@@ -1,0 +1,73 @@
+"""The lines over the panes as text: the models, the answer with its verdict, and the verdict with all reasons."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from qinspect.inspector.text import count, size
+from qinspect.tui.compare.session import Session
+from qinspect.tui.labels import fill, fit, short_paths
+from qinspect.tui.names import in_locale, shown
+
+if TYPE_CHECKING:
+    from qinspect.inspector.checkpoint import Checkpoint
+    from qinspect.inspector.compare import Comparison
+    from qinspect.inspector.formats import Format
+
+
+def model_lines(s: Session, changed: Collection[Checkpoint], notice: str, width: int, cut: str) -> list[str]:
+    """A line a model: its name, what it is, whether its files changed since; then what else is to be known."""
+    name_a, name_b = short_paths(s.path_a, s.path_b)
+    lines = [_model_line("A", name_a, s.checkpoint_a, s.a, s.error_a, changed, width, cut)]
+    if s.path_b is not None:
+        lines.append(_model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, changed, width, cut))
+    return [*lines, fill(shown(notice), width + 3, cut).rstrip()] if notice else lines
+
+
+def _model_line(
+    label: str,
+    name: str,
+    checkpoint: Checkpoint | None,
+    fmt: Format | None,
+    error: str,
+    changed: Collection[Checkpoint],
+    width: int,
+    cut: str,
+) -> str:
+    if error:
+        return f"{label}  {fit(name, f'cannot be opened: {in_locale(error)}', width, cut)}"
+    if checkpoint is None:
+        return f"{label}  {fit(name, '', width, cut)}"
+    what = shown(fmt.description, 120) if fmt else checkpoint.kind
+    since = "CHANGED ON DISK, " if checkpoint in changed else ""
+    if since and any(f.gone() for f in checkpoint.files):
+        since = "GONE FROM DISK, "
+    rest = f"{since}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
+    return f"{label}  {fit(name, rest, width, cut)}"
+
+
+def headline_lines(answer: str, verdict: str, width: int, most: int, cut: str) -> list[str]:
+    """The answer and then the verdict, in at most so many lines. What the answer ends with is not repeated."""
+    lines: list[str] = []
+    for said in (answer, "" if answer.endswith(verdict) else verdict):
+        if len(lines) < most:
+            lines += textwrap.wrap(
+                in_locale(said), width, max_lines=most - len(lines), placeholder=f" {cut} (t: all)",
+                break_on_hyphens=False,
+            )  # fmt: skip
+    return lines
+
+
+def verdict_lines(c: Comparison | None, verdict: str, width: int) -> list[str]:
+    """The verdict with all reasons and notes, or what stands in its place, a blank line after each."""
+    texts = [verdict]
+    if c is not None:
+        reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
+        following = [f"next: {c.next}"] if c.next else []
+        texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *following, *map(shown, c.notes)]
+    lines = []
+    for text in texts:
+        lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]
+    return lines
