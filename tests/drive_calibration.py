@@ -43,10 +43,13 @@ def drive(
         first.see("no run yet: s starts one")
         first.press("s", "Start a run: command")
         first.press(NEXT_TEMPLATE, "Start a run: calibrate")
+        for _ in range(5):
+            first.until(first.is_quiet, "its fields")
         filled = (0, model), (3, str(folder / "out")), (2, data), (1, str(samples)), (1, str(seq_len)), (1, device)
         for way, text in filled:
             first.send(way * DOWN + EMPTY)
-            first.until(first.is_quiet, "an empty field")
+            for _ in range(5):  # Textual empties a field after the letters that follow too closely
+                first.until(first.is_quiet, "an empty field")
             first.send(text)
         first.until(lambda: f"--device {device}" in _flat(first.screen), "the command")
         seen["the form"] = first.screen

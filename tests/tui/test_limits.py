@@ -95,7 +95,7 @@ def test_a_tiny_terminal_that_answers_no_query_and_is_resized() -> None:
     """Nobody reads what the program asks the terminal."""
     t = Terminal([*PROGRAM, ALPHA_A, ALPHA_B], TINY, {})
     try:
-        t.see("layers")
+        t.see("overview")
         for i in range(20):
             t.resize((20 + 9 * i, 5 + 2 * i))
             t.send("jk")

@@ -184,7 +184,8 @@ def test_nothing_is_written_while_nothing_happens(start: Start) -> None:
 def test_the_models_first_and_the_runs_with_a_key(start: Start, tmp_path: Path) -> None:
     shell(f"echo beside the models; {WAIT_FOR_FILE}", cwd=tmp_path, name="beside")
     t = start(ALPHA_A, size=MIDDLE)
-    t.see("whole model")
+    t.see("0 overview")
+    t.press("1", "whole model")
     t.see("4 runs")
     t.press("R", "beside the models")
     t.send("\x1b")

@@ -69,6 +69,7 @@ def leave(t: Terminal) -> None:
 
 def test_ctrl_z_and_back(shell: Terminal) -> None:
     t = shell
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.until(t.is_quiet, "quiet")
     before = t.screen
@@ -98,6 +99,7 @@ def test_behind_the_shell_it_stops_again(shell: Terminal) -> None:
 
 def test_a_terminal_that_was_resized_meanwhile(shell: Terminal) -> None:
     t = shell
+    t.press("1", "whole model")
     assert "activation  " not in t.screen
     suspend(t)
     t.resize((150, 50))
@@ -148,6 +150,7 @@ def test_without_a_shell_it_says_so_and_goes_on(own_home: Path) -> None:
         t.send("\x1a")
         t.see(NO_SHELL.partition(" to go")[0])
         os.kill(t.process.pid, signal.SIGTSTP)  # from outside the same: nobody could let it go on
+        t.press("1", "whole model")
         t.press("n", "layers.0.mixer.x_proj:input")
         t.send("q")
         assert t.leave() == 0

@@ -75,6 +75,11 @@ class Looking(CompareBase):
             role, why = role_of_pair(self.session, pair)
         else:
             role, why = "", "choose a tensor, or a weight's scale"
+        if self.active == "tree" and node is not None and node.is_leaf:
+            keys = {e.name for e in (node.a, node.b) if e}
+            pair = next(
+                (p for p in self.session.pairs if keys & {p.record.key, *(c.key for c in p.record.copies)}), None
+            )
         if not role and pair is not None and why == NO_ACTIVATIONS:
             self.hints.work("looking for a run that has this point")
             self._look_for_run(pair)

@@ -339,6 +339,14 @@ class Overview(LineList):
         text = "rgb(16,18,20)" if mixed.brightness > 0.45 else "rgb(235,238,242)"
         return Style(color=text, bgcolor=mixed.rich_color.name) + cursor
 
+    def said_of_cell(self) -> str:
+        """The measure of the cell under the cursor in full, empty where it has no number."""
+        cell = self.cell
+        if cell is None or not self.two:
+            return ""
+        worth = worth_of(cell, self.measure)
+        return "" if worth.value is None else str(self.measure.text(worth.item))  # type: ignore[arg-type]
+
     def readout(self) -> list[str]:
         """What is known of the cell under the cursor, in two lines."""
         cell, name = self.cell, self.cell_name

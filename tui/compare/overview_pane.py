@@ -137,7 +137,10 @@ class OverviewPane(Pane):
         self._say_unless(self.map.next_different(-1))
 
     def action_largest_difference(self) -> None:
-        self._say_unless(self.map.go_to_largest())
+        found = self.map.go_to_largest()
+        self._say_unless(found)
+        if found and (said := self.map.said_of_cell()):
+            self.post_message(self.Said(f"largest: {said}"))
 
     def _say_unless(self, found: bool) -> None:
         if not found:
