@@ -78,7 +78,7 @@ def drive(
         seen["a distribution"] = second.screen
         second.close_over("exact |x|")
         second.press("d", "alpha-sensitive")
-        second.see("whole model")
+        second.see("0 overview")
         second.until(second.is_quiet, "a whole frame")
         seen["its two checkpoints"] = second.screen
         second.send("q")
