@@ -205,7 +205,7 @@ async def check_alpha_best_of_all(d: Driver, key: str) -> None:
     mean = [x.grid.at("ema", i).loss_db[0].mean() for i in range(600)]
     assert mean[nearest(x.chosen.alpha)] == min(mean)
     line = screen_of(d).query_one("#explore-best", TitleLine).text
-    assert f"all {x.chosen.alpha:.9g} -{min(mean):.2f}" in line
+    assert f"all {x.chosen.alpha:.9g} {min(mean):.2f}" in line
 
 
 @check
