@@ -38,6 +38,10 @@ Keys = list[tuple[str, bytes, int]]
 """(action, key, how often)."""
 
 OUR_KEYS: Keys = [
+    ("cursor down in the map", b"j", 10),
+    ("cursor right in the map", b"l", 3),
+    ("next measure", b"m", 1),
+    ("to the panes", b"1", 1),
     ("cursor down in the tree", b"j", 20),
     ("first row", b"g", 1),
     ("next pane", b"\t", 4),
@@ -231,8 +235,8 @@ def large_pair(folder: Path) -> tuple[str, str]:
 
 
 CASES = {
-    "small": (small_pair, "small", b"differ"),
-    "file": (file_pair, "file", b"differ"),
+    "small": (small_pair, "small", b"DIFFERENT"),
+    "file": (file_pair, "file", b"DIFFERENT"),
     "large": (large_pair, "safetensors-channel", b"not compared"),
 }
 """name: (maker, folder, words of the verdict)."""
@@ -253,7 +257,7 @@ def main() -> None:
             make, folder, verdict = CASES[case]
             a, b = make(work / folder)
             print(f"\n{case}: qinspect A B")
-            marks = [("both trees", b"whole model"), ("rows", b"weight_scale"), ("verdict", verdict)]
+            marks = [("overview", b"0 overview"), ("map", b"weight_scale"), ("verdict", verdict)]
             print("\n".join(measure([ours, a, b], marks, OUR_KEYS, options.patience)), flush=True)
             for peer in options.peers if case != "large" else ():
                 name = Path(peer).name

@@ -1,4 +1,5 @@
-"""JSON as `json.dumps(content, indent=1, allow_nan=False)` writes it, several times as fast.
+"""JSON as `json.dumps(content, indent=1, allow_nan=False)` writes it, several times as fast; and objects that say each
+thing once.
 
 The encoder of the standard library is written in C only where there is no indent; with one, every token passes through
 as many generators as it is deep.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
@@ -16,6 +18,23 @@ from typing import Any
 
 Json = dict[str, Any]
 """An object, ready to be written."""
+
+
+class KeyTwice(ValueError):
+    """An object names a key more than once: it says two things, and which of them was meant nobody knows."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key[:120]!r} occurs twice")
+        self.key = key
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The `object_pairs_hook` of a reader that believes no key that is there twice. Raises KeyTwice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise KeyTwice(max(counts, key=counts.__getitem__))
+    return made
 
 
 def finite(value: float | None) -> float | None:

@@ -51,17 +51,16 @@ _LAYER = re.compile(r"(?:^|\.)(\d+)\.(?=[^.])")
 
 
 @lru_cache(maxsize=1 << 16)
+def place_in_stack(name: str) -> tuple[str, int | None, str]:
+    """(stack, layer, kind): `encoder.layers.3.mixer.x_proj:input` is (`encoder.layers`, 3, `mixer.x_proj:input`). The
+    first number among the parts is the layer; a name without one is a kind of its own, in no stack."""
+    found = _LAYER.search(name)
+    return ("", None, name) if found is None else (name[: found.start()], int(found[1]), name[found.end() :])
+
+
 def place(name: str) -> tuple[int | None, str]:
-    """(layer, kind): `layers.3.mixer.x_proj:input` is (3, `mixer.x_proj:input`). The first number among the parts is
-    the layer; a name without one is a kind of its own."""
-    found = _LAYER.search(name)
-    return (None, name) if found is None else (int(found[1]), name[found.end() :])
-
-
-def stack_of(name: str) -> str:
-    """What the layers of a name are called, `layers` or `encoder.layers`; empty where it is in none."""
-    found = _LAYER.search(name)
-    return name[: found.start()] if found else ""
+    """The layer and the kind of `place_in_stack`."""
+    return place_in_stack(name)[1:]
 
 
 class Roles:

@@ -69,12 +69,11 @@ def of_run(
 
 def _run(name: str, calibration: Calibration) -> dict[str, object]:
     """Which run it is, for who reads the checkpoint elsewhere: by name, and by the hashes of model and data."""
-    record = calibration.record
-    decides, data = record.get("decides"), record.get("data")
+    data = calibration.record.get("data")
     return {
         "run": name,
         "recipe": calibration.recipe,
-        "model_sha256": decides.get("model") if isinstance(decides, dict) else None,
+        "model_sha256": calibration.model_sha256,
         "data_sha256": data.get("sha256") if isinstance(data, dict) else None,
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.errors import BrokenFile
+from qinspect.inspector.json_text import unique_keys
 
 MAX_JSON_BYTES = 1 << 26
 MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
@@ -37,7 +38,7 @@ def read_json_bytes(path: Path) -> bytes:
 def parse_json(path: Path, raw: bytes, unique: bool = False) -> dict[str, Any]:
     """`read_json` of bytes that are those of `path`."""
     try:
-        content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_unique if unique else None)
+        content = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=unique_keys if unique else None)
     except RecursionError as e:
         raise BrokenFile("nests too deeply to be read", file=path) from e
     except ValueError as e:
@@ -68,13 +69,3 @@ def _invalid(path: Path, raw: bytes, problem: ValueError) -> BrokenFile:
     return BrokenFile(
         f"is not valid JSON: {problem}", file=path, found=first_words(raw), cure="Repair or download it again."
     )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        counts: dict[str, int] = {}
-        for key, _ in pairs:
-            counts[key] = counts.get(key, 0) + 1
-        raise ValueError(f"the key {max(counts, key=lambda k: counts[k])[:120]!r} occurs twice")
-    return made

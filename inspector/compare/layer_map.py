@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from qinspect.inspector.compare.measures import OF_SCALES, OF_TENSORS
 from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.measure import Measure
-from qinspect.inspector.roles import place, stack_of
+from qinspect.inspector.roles import place_in_stack
 
 T = TypeVar("T", ScalePair, WeightPair)
 
@@ -68,11 +69,6 @@ class LayerMap:
     cells: dict[tuple[int, int], Cell]
     names: dict[tuple[int, int], str]
 
-    @property
-    def n_columns(self) -> int:
-        """Columns of the widest line."""
-        return 1 + max((column for _, column in self.cells), default=-1)
-
     def name_of(self, row: int, column: int) -> str:
         """Of a cell: `layers 3, mixer.x_proj:input`, or the name of what is in no layer."""
         own = self.names.get((row, column))
@@ -114,10 +110,15 @@ _EXPERT = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 def _cell(role: str, placed: dict[tuple[str, int, str], Cell], outside: dict[str, Cell]) -> Cell:
-    layer, kind = place(role)
+    stack, layer, kind = place_in_stack(role)
     if layer is None:
         return outside.setdefault(kind, Cell())
-    return placed.setdefault((stack_of(role), layer, _EXPERT.sub("*", kind)), Cell())
+    return placed.setdefault((stack, layer, _of_all_experts(kind)), Cell())
+
+
+@lru_cache(1 << 12)
+def _of_all_experts(kind: str) -> str:
+    return _EXPERT.sub("*", kind)
 
 
 def worth_of(cell: Cell, measure: Measure[ScalePair] | Measure[WeightPair]) -> Worth:
@@ -144,13 +145,13 @@ def _of_status(items: Sequence[ScalePair | WeightPair]) -> Worth:
 def _worth(items: Sequence[T], measure: Measure[T], others_differ: bool) -> Worth | None:
     if not items:
         return None
-    known = [p for p in items if p.status in _NUMBERED and measure.value(p) is not None]
+    most = min((p for p in items if p.status in _NUMBERED), key=measure.order, default=None)
+    value = None if most is None else measure.value(most)  # what is not known is last
     odd = next((p for p in items if not p.status.counts_as_same and p.status is not Status.DIFFERENT), None)
-    if known:
-        most = min(known, key=measure.order)
-        if measure.value(most) or odd is None:
-            sign = Status.DIFFERENT if _differ(known) else Status.IDENTICAL
-            return Worth(measure.value(most), most, sign, others_differ and sign is Status.IDENTICAL)
+    if most is not None and value is not None and (value or odd is None):
+        differs = any(p.status in (Status.DIFFERENT, Status.DTYPE) for p in items)
+        sign = Status.DIFFERENT if differs else Status.IDENTICAL
+        return Worth(value, most, sign, others_differ and not differs)
     if odd is not None:
         return Worth(None, odd, odd.status)
     first = next((p for p in items if not p.status.counts_as_same), items[0])
@@ -171,9 +172,8 @@ def folded(m: LayerMap, n_lines: int) -> LayerMap:
     if together < 2:
         return m
     n_rows = -(-m.n_layers // together)
-    rows = [
-        _span(m.rows[first : min(first + together, m.n_layers)]) for first in range(0, m.n_layers, together)
-    ]  # fmt: skip
+    layers = m.rows[: m.n_layers]
+    rows = [_span(layers[first : first + together]) for first in range(0, m.n_layers, together)]
 
     def row_of(row: int) -> int:
         return row // together if row < m.n_layers else n_rows + row - m.n_layers

@@ -19,6 +19,7 @@ from typing import Annotated, Any, BinaryIO, get_args, get_type_hints
 
 import msgspec
 
+from qinspect.inspector.json_text import KeyTwice, unique_keys
 from qinspect.inspector.text import brief, visible
 
 _MAX_JSON_BYTES = 16 << 20
@@ -86,23 +87,6 @@ def problem_of(path: Path) -> str:
     return ""
 
 
-class _Twice(ValueError):
-    """A key that an object has more than once: it says two things, and which of them was meant nobody knows."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in made:
-            raise _Twice(key)
-        made[key] = value
-    return made
-
-
 def stored_json(path: Path) -> Stored:
     """The JSON object in a file of ours, or what is wrong with it."""
     try:
@@ -117,8 +101,8 @@ def stored_json(path: Path) -> Stored:
     if not raw.strip(b" \t\r\n\0"):
         return Stored(None, f"{path.name}: is empty")
     try:
-        content = json.loads(raw, object_pairs_hook=_unique)
-    except _Twice as e:
+        content = json.loads(raw, object_pairs_hook=unique_keys)
+    except KeyTwice as e:
         return Stored(None, f"{path.name}: has the key {brief(e.key)} twice")
     except UnicodeDecodeError as e:
         return Stored(None, f"{path.name}: is not valid UTF-8 at offset {e.start}")

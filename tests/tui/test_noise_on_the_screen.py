@@ -39,7 +39,8 @@ async def test_the_band_column_has_what_the_comparison_found(made: list[Path]) -
         assert d.screen.table.pairs[0].status == "different"
 
 
-async def test_escape_ends_long_resampling(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Resampling tells when it has begun, and waits to be let go on."""
     from qinspect.inspector.noise.resampled import Resampling
 
     resampling, go_on = threading.Event(), threading.Event()
@@ -51,6 +52,11 @@ async def test_escape_ends_long_resampling(made: list[Path], monkeypatch: pytest
         return real(self, *of)
 
     monkeypatch.setattr(Resampling, "bands", slow)
+    return resampling, go_on
+
+
+async def test_escape_ends_long_resampling(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    resampling, go_on = held(monkeypatch)
     async with open_app(made[0], made[1], wait=False) as d:
         await d.until(resampling.is_set)
         await d.send("escape")
@@ -80,17 +86,7 @@ async def test_a_run_that_is_not_there_is_said_and_the_models_are_compared() -> 
 async def test_what_is_known_is_said_while_noise_bands_are_made(
     made: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qinspect.inspector.noise.resampled import Resampling
-
-    resampling, go_on = threading.Event(), threading.Event()
-    real = Resampling.bands
-
-    def slow(self: Resampling, *of: Any) -> Any:
-        resampling.set()
-        assert go_on.wait(20)
-        return real(self, *of)
-
-    monkeypatch.setattr(Resampling, "bands", slow)
+    resampling, go_on = held(monkeypatch)
     async with open_app(made[0], made[1], LARGE, wait=False) as d:
         await d.until(resampling.is_set)
         await d.until(lambda: "on their way" in d.text_of("#verdict"), "what is known so far")

@@ -14,7 +14,7 @@ from qinspect.inspector.alpha.sweep.kinds import Matrix, matrix
 from qinspect.inspector.alpha.sweep.wording import decibels
 from qinspect.tui.alpha.state import Explorer
 from qinspect.tui.charts.heat import rows_a_line
-from qinspect.tui.charts.inks import of_share, style
+from qinspect.tui.charts.inks import ground, of_share, style
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Rgb
 from qinspect.tui.names import shown
@@ -86,7 +86,7 @@ def _title(x: Explorer, quantity: str, ends: tuple[str, str], look: Look) -> Tex
     line = Text(f"{what}   {ends[0]} ", no_wrap=True, end="")
     for i in range(12):
         color = _color(i / 11, look)
-        line.append(" " if color else SIGNS[round(i / 11 * (len(SIGNS) - 1))], _ground(color))
+        line.append(" " if color else SIGNS[round(i / 11 * (len(SIGNS) - 1))], ground(color))
     line.append(f" {ends[1]}")
     line.truncate(look.width)
     return line
@@ -115,7 +115,7 @@ def _numbered(page: _Page, look: Look) -> list[Text]:
             text = _number(page, r, c)
             cell = f"[{text}]" if (r, c) == page.at else f" {text} "
             color = _color(float(page.shares[r, c]), look)
-            line.append(f"{cell:>{page.width}}", _ground(color, bold=(r, c) == page.at))
+            line.append(f"{cell:>{page.width}}", ground(color, bold=(r, c) == page.at))
         lines.append(line)
     return lines
 
@@ -168,11 +168,3 @@ def _color(share: float, look: Look) -> Rgb | None:
 
 def _layer(layer: int | None) -> str:
     return f"{'-' if layer is None else layer:>{LEFT - 2}}  "
-
-
-def _ground(color: Rgb | None, bold: bool = False) -> Style:
-    """Text that can be read on a colour."""
-    if color is None:
-        return Style(bold=bold)
-    light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 120
-    return style((18, 18, 18) if light else (238, 238, 238), color, bold)

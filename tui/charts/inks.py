@@ -51,6 +51,14 @@ def style(ink: Ink, ground: Ink = None, bold: bool = False) -> Style:
     return Style(color=_name(ink), bgcolor=_name(ground), bold=bold or None)
 
 
+def ground(color: tuple[int, int, int] | None, bold: bool = False) -> Style:
+    """Text that can be read on a colour."""
+    if color is None:
+        return Style(bold=bold)
+    light = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] > 120
+    return style((18, 18, 18) if light else (238, 238, 238), color, bold)
+
+
 def _name(ink: Ink) -> str | None:
     return f"rgb({ink[0]},{ink[1]},{ink[2]})" if isinstance(ink, tuple) else ink
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -54,8 +53,10 @@ SMALL_TABLE = 5
 PANES = ("tree", "table", "detail")
 TWO_MODELS = frozenset({"next_difference", "previous_difference", "largest_difference", "only_changed"})
 """Actions that need a B."""
-OF_LISTS = frozenset({"open", "sort", "only_changed", "view_detail", "view_histogram", "view_weight", "view_codes"})
-OF_LISTS |= {"view_profile", "view_values", "distribution", "zoom", "pane_overview", "export"}
+OF_LISTS = frozenset({
+    "open", "sort", "only_changed", "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile",
+    "view_values", "distribution", "zoom", "pane_overview", "export",
+})  # fmt: skip
 """Actions that the overview does not offer in the bottom line."""
 
 
@@ -409,18 +410,3 @@ class CompareBase(ActionScreen):
         elif self.view in ("histogram", "weight"):
             first = (("x y", "log"),)
         self.hints.show_for(first, frozenset() if self.session.two else TWO_MODELS)
-
-    def move_on_map(self, rows: int, columns: int) -> None:
-        """From cell to cell of a heat map; first to its middle."""
-        most = self.map_cells
-        row, column = self.options.cell or (most[0] // 2, most[1] // 2)
-        if self.options.cell is not None:
-            row, column = min(row, most[0] - 1) + rows, min(column, most[1] - 1) + columns
-        cell = min(max(0, row), most[0] - 1), min(max(0, column), most[1] - 1)
-        self.options = replace(self.options, cell=cell)
-        self.after_rest(self.show_selected)
-
-    def move_cursor(self, step: float) -> None:
-        at = (0.5 if self.options.cursor is None else self.options.cursor) + step
-        self.options = replace(self.options, cursor=min(1.0, max(0.0, at)))
-        self.after_rest(self.show_selected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qinspect.tui.compare.base import PANES, CompareBase
 
 
@@ -103,3 +105,20 @@ class Moving(CompareBase):
         if 0 <= to < len(self.history):
             self.history_at = to
             self.select(self.history[to])
+
+    # --- the cursor of a plot, and of a map ---
+
+    def move_on_map(self, rows: int, columns: int) -> None:
+        """From cell to cell of a heat map; first to its middle."""
+        most = self.map_cells
+        row, column = self.options.cell or (most[0] // 2, most[1] // 2)
+        if self.options.cell is not None:
+            row, column = min(row, most[0] - 1) + rows, min(column, most[1] - 1) + columns
+        cell = min(max(0, row), most[0] - 1), min(max(0, column), most[1] - 1)
+        self.options = replace(self.options, cell=cell)
+        self.after_rest(self.show_selected)
+
+    def move_cursor(self, step: float) -> None:
+        at = (0.5 if self.options.cursor is None else self.options.cursor) + step
+        self.options = replace(self.options, cursor=min(1.0, max(0.0, at)))
+        self.after_rest(self.show_selected)

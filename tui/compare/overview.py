@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.style import Style
-from textual.color import Color
 from textual.message import Message
 
 from qinspect.inspector.compare.layer_map import MEASURES, Cell, LayerMap, Worth, columns_for, folded, worth_of
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.text import number, percent
+from qinspect.tui.charts.inks import ground, look_of, of_step, step_of
 from qinspect.tui.compare.cell_text import legend, short_kinds, short_number, short_percent
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.glyphs import ASCII, Glyphs
@@ -28,8 +28,6 @@ WIDEST, NARROWEST = 9, 2
 """Cells of the terminal that a column takes."""
 NUMBERED = 6
 """From this width on a cell has its number."""
-STEPS = 6
-"""Colours of one sign. More cannot be told apart where a terminal has 256."""
 _MOST_LEFT = 16
 _RAMP, _PLAIN_RAMP = "·░░▒▒▓█", ".:-=+*#"
 
@@ -39,9 +37,6 @@ class Overview(LineList):
 
     class CellMoved(Message):
         """Another cell is under the cursor."""
-
-    class CellChosen(Message):
-        """Into the scales of the cell under the cursor."""
 
     def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -62,6 +57,11 @@ class Overview(LineList):
         """Another model, or more of it. values: of the scales of a model alone."""
         self._whole, self.two, self._values = found, two, values
         self._fit()
+
+    def show_values(self) -> None:
+        """More values of a model alone are known."""
+        if not self.two:
+            self._fit()
 
     def show_measure(self, step: int) -> None:
         """The next measure."""
@@ -254,7 +254,7 @@ class Overview(LineList):
         if cell is None:
             return (" " * w, "")
         text, place = self._drawn(row, column, cell, w - 1)
-        kind = "" if math.isnan(place) else f"heat{round(STEPS * place)}"
+        kind = "" if math.isnan(place) else f"heat{step_of(place)}"
         if at_cursor:
             mark = f"[{fill(text.strip(), w - 2, '', right=True)}]" if w > 3 else f">{text[: w - 1]}"
             return (f"{mark:<{w}}", f"{kind} at")
@@ -266,10 +266,10 @@ class Overview(LineList):
             return self._drawn_alone(row, column, cell, room)
         worth = worth_of(cell, self.measure)
         place = self.measure.colours.place(worth.value)
-        number_ = self._number(worth)
-        if number_ is not None and room >= NUMBERED - 1:
-            return fill(number_, room, "", right=True), place
-        if number_ is not None:
+        told = self._number(worth)
+        if told is not None and room >= NUMBERED - 1:
+            return fill(told, room, "", right=True), place
+        if told is not None:
             ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
             return (self.glyphs.same if place == 0 else ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)), place
         same = worth.sign.counts_as_same and not worth.of_others
@@ -316,7 +316,7 @@ class Overview(LineList):
         return ramp[round(place * (len(ramp) - 1))] * max(1, room), place
 
     def piece_style(self, name: str) -> Style:
-        """Colours of the map are mixed from those of the theme; the terminal's own sixteen are not mixed."""
+        """Cells of the map have the colours of heat maps, where the terminal has so many; else those of the theme."""
         words = name.split(" ")
         if not words[0].startswith("heat") and words[-1] != "at":
             return super().piece_style(name)
@@ -327,17 +327,12 @@ class Overview(LineList):
 
     def _heat_style(self, word: str, at_cursor: bool) -> Style:
         step = int(word.removeprefix("heat")) if word.startswith("heat") else 0
-        theme = self.app.current_theme
         cursor = Style(bold=True, underline=True) if at_cursor else Style.null()
-        end = theme.variables["up" if step > 0 else "down"]
         if not step:
             return super().piece_style("same") + cursor if word == "heat0" else cursor
-        if theme.ansi or self.app.no_color:
-            return super().piece_style("up" if step > 0 else "down") + cursor
-        ground = Color.parse(theme.background or "#000000")
-        mixed = ground.blend(Color.parse(end), 0.15 + 0.85 * abs(step) / STEPS)
-        text = "rgb(16,18,20)" if mixed.brightness > 0.45 else "rgb(235,238,242)"
-        return Style(color=text, bgcolor=mixed.rich_color.name) + cursor
+        if isinstance(look_of(self.app, 0, 0, self.glyphs).a, tuple):
+            return ground(of_step(step)) + cursor
+        return super().piece_style("up" if step > 0 else "down") + cursor
 
     def said_of_cell(self) -> str:
         """The measure of the cell under the cursor in full, empty where it has no number."""

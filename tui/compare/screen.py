@@ -120,13 +120,9 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
             self.activate("table")
         else:
             self.leave_cell()
-            self.layers_tree.reveal(self.path_in_tree(min(event.roles)))
+            self.layers_tree.reveal(min(event.roles).partition("#")[0])
             self.activate("tree")
         self.show_selected()
-
-    def path_in_tree(self, role: str) -> str:
-        """Where a tensor of this role stands in the tree."""
-        return role.partition("#")[0]
 
     @on(OverviewPane.Said)
     def _on_said(self, event: OverviewPane.Said) -> None:
@@ -145,8 +141,7 @@ class CompareScreen(WithRuns, FindingKeys, Looking, Taking):
 
     def _learn(self, values: dict[str, Values]) -> None:
         self.table.learn(values)
-        if not self.session.two:
-            self.show_map()
+        self.overview.map.show_values()
         if self.selection.sort in BY_VALUE:
             self.refill()
 

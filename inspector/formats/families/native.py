@@ -230,9 +230,7 @@ class NativeFormat(Format):
     def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
         match topic:
             case Topic.UNREACHED:
-                return (
-                    "the rules that made its activation scales have no alpha" if self._points else NO_ACTIVATION_SCALES
-                )
+                return _NO_ALPHA if self._points else NO_ACTIVATION_SCALES
             case Topic.MAXIMA if grid := _GRIDS.get(str(effective_of(self.checkpoint.config).get("dtype"))):
                 return f"{'it sits' if len(roles) == 1 else 'they sit'} on a {grid}"
         return ""
