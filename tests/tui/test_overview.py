@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 from safetensors.numpy import save_file
 
-from qinspect.inspector.compare.layer_map import layer_map
+from qinspect.inspector.compare.layer_map import layer_map, worth_of
 from qinspect.tui.compare.cell_text import short_kinds, short_number, short_percent
+from qinspect.tui.compare.overview import NUMBERED
 
 ANSWER = "ALPHA TOOK EFFECT: 4 of 4 points, +35.46 ... +139.67 %, beyond noise; 10 of 10 min-max points the same"
 
@@ -140,3 +142,19 @@ async def test_a_model_that_comes_later_keeps_the_cursor(tmp_path: Path) -> None
         d.screen.overview.show(layer_map(pairs, ()), True, {})
         await d.settle()
         assert cursor(d) == here
+
+
+@pytest.mark.parametrize("width", range(150, 290, 20))
+async def test_no_digit_of_a_number_is_ever_cut(width: int) -> None:
+    """At any width a cell has the number of its measure whole, or none, under the cursor too."""
+    async with open_app(GROUPED, "m2_w8a8_pa0.9995/quamba2-tiny-w8a8", size=(width, 40), overview=True) as d:
+        shown = d.screen.overview.map
+        known = [w.value for c in d.screen.overview.map.cells if (w := worth_of(c, shown.measure)).value]
+        told = {short_percent(value).removesuffix("%") for value in known}
+        seen = set()
+        for _ in range(40):
+            await d.press("n")
+            line = "".join(text for text, _ in shown.line(shown.cursor, width))
+            seen |= set(re.findall(r"[+-]\d[\d.]*(?:e-?\d+)?", line))
+        assert seen <= told
+        assert bool(seen) is (shown.cell_width >= NUMBERED)

@@ -131,6 +131,11 @@ class Overview(LineList):
         return self.cell_at(self.cursor, self.column)
 
     @property
+    def cells(self) -> list[Cell]:
+        """All that the map is drawn of."""
+        return list(self._map.cells.values()) if self._map else []
+
+    @property
     def cell_name(self) -> str:
         """`layer 3, mixer.x_proj:input`; empty where no cell is."""
         key = self._key(self.cursor, self.column)
@@ -256,7 +261,10 @@ class Overview(LineList):
         text, place = self._drawn(row, column, cell, w - 1)
         kind = "" if math.isnan(place) else f"heat{step_of(place)}"
         if at_cursor:
-            mark = f"[{fill(text.strip(), w - 2, '', right=True)}]" if w > 3 else f">{text[: w - 1]}"
+            bare = text.strip()
+            shade = len(set(bare)) == 1  # can be cut, which a number never is
+            has_room = w > 3 and (shade or len(bare) <= w - 2)
+            mark = f"[{bare[: w - 2]:>{w - 2}}]" if has_room else f">{bare[: w - 1]:>{w - 1}}"
             return (f"{mark:<{w}}", f"{kind} at")
         return (f"{text:>{w - 1}} ", kind)
 
@@ -267,11 +275,9 @@ class Overview(LineList):
         worth = worth_of(cell, self.measure)
         place = self.measure.colours.place(worth.value)
         told = self._number(worth)
-        if told is not None and room >= NUMBERED - 1:
-            return fill(told, room, "", right=True), place
         if told is not None:
-            ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
-            return (self.glyphs.same if place == 0 else ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)), place
+            shade = self._shade(place, room) if place else self.glyphs.same
+            return _whole(told, room) or shade, place
         same = worth.sign.counts_as_same and not worth.of_others
         return fill(self._sign(worth), room, "", right=True), 0.0 if same else math.nan
 
@@ -310,10 +316,12 @@ class Overview(LineList):
             self._columns[column] if row < (self._map.n_layers if self._map else 0) else -1, (value, value)
         )
         place = math.log(value / low) / math.log(high / low) if 0 < low < high and value > 0 else 0.0
-        if room >= NUMBERED - 1:
-            return fill(short_number(value), room, "", right=True), place
+        return _whole(short_number(value), room) or self._shade(place, room), place
+
+    def _shade(self, place: float, room: int) -> str:
+        """What stands where a number has no room."""
         ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
-        return ramp[round(place * (len(ramp) - 1))] * max(1, room), place
+        return ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)
 
     def piece_style(self, name: str) -> Style:
         """Cells of the map have the colours of heat maps, where the terminal has so many; else those of the theme."""
@@ -371,3 +379,10 @@ class Overview(LineList):
         if worth.of_others:
             parts.append("what this measure does not measure differs: m shows it by another")
         return [first, "   ".join(parts)]
+
+
+def _whole(told: str, room: int) -> str:
+    """A number as it is written, without its % where that is too much; empty where it has no room: a digit that is cut
+    off makes another number."""
+    bare = told if len(told) <= room else told.removesuffix("%")
+    return bare if room >= NUMBERED - 1 and len(bare) <= room else ""
