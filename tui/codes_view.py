@@ -250,7 +250,7 @@ def _bar(name: str, codes: Codes, level: int, top: float, look: Look) -> Line:
     """One level of one model."""
     n = codes.counts.get(level)
     outer = level in codes.ends
-    mark = "not there" if n is None else "unused" if n == 0 else "saturated" if outer else ""
+    mark = "absent" if n is None else "unused" if n == 0 else "saturated" if outer else ""
     room = max(8, look.width - 34)
     return [
         (f"{name:<6} {codes.label} ", "dim"),

@@ -37,6 +37,7 @@ VERDICT = "This is what a change of percentile_alpha looks like"
 def test_open_look_around_and_leave(start: Start, size: tuple[int, int], own_home: Path) -> None:
     t = start(ALPHA_A, ALPHA_B, size=size)
     t.see(VERDICT)
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.press("w", "[44, 384]")
     t.press("M", "largest: +139.67 %")
@@ -74,7 +75,7 @@ def test_the_installed_command_is_the_same_program(start: Start) -> None:
     if not command.exists():
         pytest.skip("not installed with its script")
     t = start(ALPHA_A, program=(str(command),))
-    t.see("whole model")
+    t.see("0 overview")
     t.send("q")
     assert t.leave() == 0
     t.assert_restored()
@@ -83,6 +84,7 @@ def test_the_installed_command_is_the_same_program(start: Start) -> None:
 def test_a_resize_is_followed(start: Start) -> None:
     t = start(ALPHA_A, ALPHA_B)
     t.see(VERDICT)
+    t.press("1", "whole model")
     assert "activation  " not in t.screen
     t.resize((150, 50))
     t.see("activation  ")  # a column that only a wide table has
@@ -93,6 +95,7 @@ def test_a_resize_is_followed(start: Start) -> None:
 def test_what_another_program_wrote_is_painted_over(start: Start) -> None:
     t = start(ALPHA_A, ALPHA_B)
     t.see(VERDICT)
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.see("of          activation at x_proj:input")
     before = t.screen
@@ -107,6 +110,7 @@ def test_what_another_program_wrote_is_painted_over(start: Start) -> None:
 def test_a_key_writes_what_changed(start: Start) -> None:
     t = start(ALPHA_A, ALPHA_B, size=MIDDLE)
     t.see(VERDICT)
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.see("of          activation at x_proj:input")
     start_up = len(t.out)
@@ -130,6 +134,7 @@ def test_a_signal_saves_the_view_and_restores_the_terminal(
     )
     t = start(ALPHA_A, ALPHA_B, program=("-c", nothing_else_happens))
     t.see(VERDICT)
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.press("o", "256 levels")
     t.process.send_signal(number)
@@ -170,6 +175,7 @@ def test_leaving_while_it_still_opens(start: Start) -> None:
 def test_a_plain_locale_gets_ascii_only(start: Start) -> None:
     t = start(ALPHA_A, ALPHA_B, LANG="C", LC_ALL="", size=MIDDLE)
     t.see(VERDICT)
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.press("w", "[44, 384]")
     t.press("o", "256 levels")
@@ -193,6 +199,7 @@ def test_a_plain_locale_gets_ascii_only(start: Start) -> None:
 def test_no_color_is_heeded(start: Start) -> None:
     t = start(ALPHA_A, ALPHA_B, NO_COLOR="1", size=MIDDLE)
     t.see(VERDICT)
+    t.press("1", "whole model")
     t.press("n", "layers.0.mixer.x_proj:input")
     t.press("w", "[44, 384]")
     t.send("q")

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import ScalePair, Status
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.text import dims, magnitude, percent
+from qinspect.inspector.text import dims, percent
 from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import code_counts, histogram, weight_chunks
 from qinspect.tui.charts.histogram import histogram_chart
@@ -567,7 +567,10 @@ def test_the_brightest_cell_is_the_largest_difference_of_the_table(tmp_path: Pat
         pair = pair_of(s, "l.weight_scale")
         assert pair.difference
         shown = text(VIEWS["profile"](s, pair, LOOK, Options(), no_check))
-        assert f"brightest {magnitude(pair.difference.largest)}, up or down" in shown
+        ends = [percent(end * abs(pair.difference.largest)) for end in (-1, 1)]
+        assert re.search(
+            rf"B vs A per cell, 2 x 3   {re.escape(ends[0])} \S* *\S* {re.escape(ends[1])}$", shown, re.MULTILINE
+        )
 
 
 async def test_sorted_by_a_models_values_the_largest_is_first() -> None:

@@ -237,7 +237,7 @@ class Overview(LineList):
         w = self.cell_width
         columns = range(self._first, min(self._first + self._room(), len(self._columns)))
         numbers = "".join(f"{i + 1:>{w - 1}}"[: w - 1] + " " for i in columns).rstrip()
-        line: list[Piece] = [(f"{'layer':<{self._left()}}", "dim"), (numbers, "dim")]
+        line: list[Piece] = [(f"{'layers':<{self._left()}}", "dim"), (numbers, "dim")]
         names = [(i, short_kinds([m.kinds[c] for c in self._columns])[i]) for i in columns]
         return [*legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width), line]
 

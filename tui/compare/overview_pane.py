@@ -50,7 +50,7 @@ class OverviewPane(Pane):
         self.glyphs = glyphs
 
     def compose(self) -> ComposeResult:
-        yield TitleLine("0 overview", id="overview-title")
+        yield TitleLine("0 overview of layers", id="overview-title")
         yield TextPane(id="overview-heads")
         yield Overview(self.glyphs, id="overview")
         yield TextPane(id="overview-readout")
@@ -81,7 +81,7 @@ class OverviewPane(Pane):
         box.show(heads)
         self.query_one("#overview-readout", TextPane).show([_bold(line, i) for i, line in enumerate(m.readout())])
         self.query_one("#overview-title", TitleLine).update(
-            f" {self.glyphs.dot} ".join(["0 overview", *self._scale_said()])
+            f" {self.glyphs.dot} ".join(["0 overview of layers", *self._scale_said()])
         )
 
     def _room_for_heads(self) -> int:
