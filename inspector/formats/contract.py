@@ -388,7 +388,7 @@ class Format(ABC):
     def values(self, record: ScaleRecord) -> FloatArray:
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.
         Of a record that is a part of its entry, or is stored as one over it, this much is done here."""
-        return _numbers_of(self.checkpoint, record)
+        return numbers_of(self.checkpoint, record)
 
     def zero_points(self, weight: QuantizedWeight) -> FloatArray | None:
         """The stored zero points of a weight, in whatever shape; None where it has none. Raises as `values`."""
@@ -504,7 +504,8 @@ def read_numbers(checkpoint: Checkpoint, key: str) -> FloatArray:
     return entry.read()
 
 
-def _numbers_of(checkpoint: Checkpoint, record: ScaleRecord) -> FloatArray:
+def numbers_of(checkpoint: Checkpoint, record: ScaleRecord) -> FloatArray:
+    """The numbers of a record that are those of its entry, or one over them. Raises as `read_numbers`."""
     entry = checkpoint[record.key]
     if record.slice is None or not isinstance(entry, Tensor):
         found = read_numbers(checkpoint, record.key)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qinspect.inspector.calibrate.rounding import WeightScheme, pack_nibbles, quantize_rows
-from qinspect.inspector.formats.families.native import unpack_nibbles
+from qinspect.inspector.formats.packing import signed, unpack
 
 codes_of_4_bits = hnp.arrays(np.int8, st.tuples(st.integers(0, 5), st.integers(0, 9)), elements=st.integers(-8, 7))
 finite = hnp.arrays(
@@ -89,7 +89,7 @@ def test_nibbles_unpack_to_what_was_packed(codes: np.ndarray) -> None:
     packed = pack_nibbles(codes)
     assert packed.dtype == np.uint8
     assert packed.shape == (codes.shape[0], (codes.shape[1] + 1) // 2)
-    assert np.array_equal(unpack_nibbles(packed, codes.shape[1]), codes)
+    assert np.array_equal(signed(unpack(packed, 4, codes.shape[1]), 4), codes)
     for r, row in enumerate(codes.tolist()):
         nibbles = [int(digit, 16) for byte in packed[r].tobytes() for digit in reversed(f"{byte:02x}")]
         assert [n - 16 if n > 7 else n for n in nibbles] == row + [0] * (len(row) % 2)

@@ -40,6 +40,7 @@ from qinspect.inspector.formats.own_layout import (
     effective_of,
     groups_of,
 )
+from qinspect.inspector.formats.packing import signed, unpack
 from qinspect.inspector.formats.words import NO_ACTIVATION_SCALES
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief, natural_key
@@ -47,13 +48,6 @@ from qinspect.inspector.text import brief, natural_key
 _MAX_RULE = 200
 _STORED = {8: "int8", 4: "uint8"}
 _REACH = {True: PERCENTILE, False: MINMAX, None: NOT_KNOWN}
-
-
-def unpack_nibbles(packed: CodeArray, n: int) -> CodeArray:
-    """int8[rows, n] out of uint8[rows, ceil(n / 2)]: the low nibble first, two's complement."""
-    codes = np.empty((packed.shape[0], 2 * packed.shape[1]), np.int8)
-    codes[:, 0::2], codes[:, 1::2] = packed & 15, packed >> 4
-    return ((codes ^ 8) - np.int8(8))[:, :n]
 
 
 class NativeFormat(Format):
@@ -205,7 +199,7 @@ class NativeFormat(Format):
 
     def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> CodeArray:
         stored = self._stored(weight.codes_key).read_rows(start, weight.shape[0] if stop is None else stop)
-        return stored if self._bits == 8 else unpack_nibbles(stored, weight.shape[1])
+        return stored if self._bits == 8 else signed(unpack(stored, 4, weight.shape[1]), 4)
 
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         codes = self.codes(weight, start, stop)

@@ -1,0 +1,154 @@
+"""Families whose weights stand alone: each a module with its codes, its scales beside them, and perhaps those of what
+goes into it. Most are; what differs is how a module is recognised and read, and that is all such a family has to write.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats.contract import (
+    NOT_KNOWN,
+    OF_WEIGHTS,
+    CodeArray,
+    FloatArray,
+    Format,
+    Kind,
+    Problem,
+    QuantizedWeight,
+    ScaleRecord,
+    numbers_of,
+    stored_form,
+)
+from qinspect.inspector.formats.element import Element
+from qinspect.inspector.formats.grid import Grid
+
+
+class QuantizedModule(ABC):
+    """One quantized weight and the records that belong to it, its scales first, then those of its activations."""
+
+    def __init__(self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...]) -> None:
+        self.checkpoint = checkpoint
+        self.weight = weight
+        self.records = records
+
+    @abstractmethod
+    def codes(self, start: int, stop: int) -> CodeArray:
+        """As `Format.codes`; 0 <= start <= stop <= rows."""
+
+    @abstractmethod
+    def dequantize(self, start: int, stop: int) -> FloatArray:
+        """As `Format.dequantize`; 0 <= start <= stop <= rows."""
+
+    def values(self, record: ScaleRecord) -> FloatArray:
+        """As `Format.values`, of one of its records: the stored numbers where it is not overridden."""
+        return numbers_of(self.checkpoint, record)
+
+
+Part = QuantizedModule | ScaleRecord | Problem
+"""What a family finds: a module, a scale that belongs to no weight (of a KV cache), or what is damaged."""
+
+
+class ModularFormat(Format):
+    """Subclasses give what they find in `_find`, in forward order. Raises CannotDequantize where that is nothing but
+    problems."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self._modules: dict[str, QuantizedModule] = {}
+        self._owners: dict[str, QuantizedModule] = {}
+        self._problems: list[Problem] = []
+        records: list[ScaleRecord] = []
+        for part in self._find():
+            match part:
+                case Problem():
+                    self._problems.append(part)
+                case ScaleRecord():
+                    records.append(part)
+                case QuantizedModule():
+                    self._modules[part.weight.role] = part
+                    self._owners.update((r.role, part) for r in part.records)
+                    records.extend(part.records)
+        # one number of several weights is one record: of fused experts, of q, k and v
+        self._records = tuple({r.role: r for r in records}.values())
+        if self._problems and not records:
+            raise self._problems[0].error
+
+    @abstractmethod
+    def _find(self) -> Iterator[Part]:
+        """The modules and loose scales of the checkpoint, in forward order, without reading a tensor's bytes."""
+
+    def _or_problem(self, key: str, build: Callable[[], Part]) -> Part:
+        """What `build` makes, or the problem that it raises as CannotDequantize. key: the entry that is shown where
+        the error names none."""
+        try:
+            return build()
+        except CannotDequantize as e:
+            return Problem(e.key or key, e)
+
+    def scales(self) -> tuple[ScaleRecord, ...]:
+        return self._records
+
+    def weights(self) -> tuple[QuantizedWeight, ...]:
+        return tuple(m.weight for m in self._modules.values())
+
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self._problems)
+
+    def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> CodeArray:
+        first, last = _rows(weight, start, stop)
+        return self._modules[weight.role].codes(first, last)
+
+    def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
+        first, last = _rows(weight, start, stop)
+        return self._modules[weight.role].dequantize(first, last)
+
+    def values(self, record: ScaleRecord) -> FloatArray:
+        owner = self._owners.get(record.role)
+        return super().values(record) if owner is None else owner.values(record)
+
+
+def _rows(weight: QuantizedWeight, start: int, stop: int | None) -> tuple[int, int]:
+    first, last, _ = slice(start, stop).indices(weight.shape[0])
+    return first, max(first, last)
+
+
+def by_module(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Module to the last parts of the names in it and their whole names: `{"layers.0.q_proj": {"weight":
+    "layers.0.q_proj.weight"}}`, in the order of `names`."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        module, _, last = name.rpartition(".")
+        inside = found.get(module)
+        if inside is None:
+            inside = found[module] = {}
+        inside[last] = name
+    return found
+
+
+def required(
+    checkpoint: Checkpoint, key: str, dtypes: Iterable[str], shapes: Iterable[tuple[int, ...]], what: str
+) -> Tensor:
+    """The tensor `key`, of one of the dtypes and one of the shapes. what: what it belongs to, for the error: `a weight
+    of 4 bits and shape [64, 128]`. Raises CannotDequantize."""
+    tensor, dtypes, shapes = checkpoint.tensor(key), list(dtypes), list(shapes)
+    if tensor is not None and tensor.dtype.name in dtypes and tensor.shape in shapes:
+        return tensor
+    raise CannotDequantize(
+        f"{'is missing' if tensor is None else 'does not fit'}: it belongs to {what}", file=checkpoint.path, key=key,
+        expected=f"{' or '.join(dtypes)} {' or '.join(str(list(s)) for s in shapes)}",
+        found="nothing" if tensor is None else f"{tensor.dtype.name} {list(tensor.shape)}",
+    )  # fmt: skip
+
+
+def record_of(
+    checkpoint: Checkpoint, role: str, key: str, kind: Kind, of: str, element: Element, grid: Grid, **more: Any
+) -> ScaleRecord:
+    """A record of the numbers stored under `key`, with their dtype and shape. more: further fields of ScaleRecord;
+    without a `reach`, that of a weight's scale is as its kind has it. Raises UnknownKey."""
+    dtype, shape = stored_form(checkpoint, key)
+    more.setdefault("reach", OF_WEIGHTS if kind is Kind.WEIGHT else NOT_KNOWN)
+    return ScaleRecord(role, key, kind, of, element, grid, dtype, shape, **more)
