@@ -63,15 +63,15 @@ def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
-    tensors = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
+    found = fmt.checkpoint
     forms: dict[tuple[int, tuple[int, ...]], Form] = {}  # few in a model, and a DType takes long to hash
 
-    def item(role: str, t: Tensor, weight: QuantizedWeight | None) -> Item:
-        form = forms.setdefault((id(t.dtype), t.shape), (t.dtype, t.shape))
-        return Item(role, t.name, form, weight, fmt.checkpoint)
+    def one(form: Form) -> Form:
+        return forms.setdefault((id(form[0]), form[1]), form)
 
-    items = [item(weight.role, tensor, weight) for weight, tensor in tensors if tensor]
-    items += [item(fmt.role_of(tensor.name), tensor, None) for tensor in fmt.other_tensors()]
+    stored = ((weight, _stored(found, weight)) for weight in fmt.weights())
+    items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, found) for w, t in stored if t]
+    items += [Item(fmt.role_of(name), name, one(form), None, found) for name, form in fmt.other_forms()]
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize, CannotRead
 from qinspect.inspector.formats import words
 from qinspect.inspector.formats.element import Element, ElementKind
@@ -473,12 +474,24 @@ class Format(ABC):
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""
+        taken = self.taken()
+        return [t for t in self.checkpoint.tensors() if t.name not in taken]
+
+    def other_forms(self) -> Iterator[tuple[str, Form]]:
+        """Name, dtype and shape of each of `other_tensors`, without a handle on any. Of a file in columns, one and the
+        same tuple for all that are alike."""
+        taken, entries = self.taken(), self.checkpoint.entries
+        named = zip(entries, entries.tensor_forms(), strict=True)
+        return ((name, form) for name, form in named if form is not None and name not in taken)
+
+    def taken(self) -> set[str]:
+        """Names of codes, scales and what belongs to them. Subclasses add what else is no tensor of the model."""
         taken = {w.codes_key for w in self.weights()}
         for record in self.scales():
             taken.add(record.key)
             if record.sources or record.copies or record.grid.group_index:  # of few, and there can be 20,000 records
                 taken.update((*record.keys, record.grid.group_index, *(c.key for c in record.copies)))
-        return [t for t in self.checkpoint.tensors() if t.name not in taken]
+        return taken
 
     def role_of(self, name: str) -> str:
         """The role of an entry that has no better one: its name without what differs between savers, or its whole name

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
     CodeArray,
@@ -244,9 +244,9 @@ class QuambaFormat(Format):
             notes.append("per-tensor scales in a Mamba2 model (no --group_heads): Quamba's own loader refuses them")
         return (*notes, *super().notes())
 
-    def other_tensors(self) -> list[Tensor]:
-        """Without the kernels' workspaces, which hold nothing."""
-        return [t for t in super().other_tensors() if not t.name.endswith(".workspace")]
+    def taken(self) -> set[str]:
+        """With the kernels' workspaces, which hold nothing."""
+        return super().taken() | {n for n in self.checkpoint.entries if n.endswith(".workspace")}
 
     def role_of(self, name: str) -> str:
         module = name
