@@ -33,13 +33,14 @@ def tree(
     from qinspect.inspector.contents.parameters import parameters_of
     from qinspect.inspector.contents.report import tree_lines
     from qinspect.inspector.contents.tree import build_tree
+    from qinspect.inspector.formats.bits import left_out
     from qinspect.inspector.formats.counts import parameter_counts
     from qinspect.inspector.formats.report import model_line
 
     if depth is not None and depth < 1:
         raise UsageError("--depth must be at least 1", found=str(depth))
     fmt = open_model(a)
-    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt))
+    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt), left_out(fmt))
     parameters = parameters_of(fmt.checkpoint, root)
     if as_json:
         large = len(fmt.checkpoint.entries) >= _MANY_ENTRIES and fmt.checkpoint.entries.columnar

@@ -9,6 +9,7 @@ from qinspect.inspector.contents.parameters import Parameters
 from qinspect.inspector.contents.survey import ScaleSurvey
 from qinspect.inspector.contents.tree import Node
 from qinspect.inspector.formats import Format
+from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.formats.payload import checkpoint, scale
 from qinspect.inspector.json_text import Json, finite
 from qinspect.inspector.values.payload import faults, scalar
@@ -26,7 +27,15 @@ def scales(fmt: Format, survey: ScaleSurvey) -> Json:
         of = survey.faults.get(record.role)
         records.append({**scale(record), **read, "faults": faults(of) if of else None})
     said = [{"rule": code, "text": text} for code, text in model_faults_said(survey.faulty)]
-    return {"schema": "qinspect.scales/1", "model": checkpoint(fmt), "findings": said, "scales": records}
+    of_model = model_bits(fmt)
+    bits = {"effective": of_model.effective, "declared": list(of_model.declared)}
+    return {
+        "schema": "qinspect.scales/1",
+        "model": checkpoint(fmt),
+        "bits_per_weight": bits,
+        "findings": said,
+        "scales": records,
+    }
 
 
 def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> Json:
@@ -40,6 +49,7 @@ def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> 
             "parameters": None if n.n_unknown else n.n_parameters,
             "elements": n.n_elements,
             "bytes": n.nbytes,
+            "bits_per_weight": n.bits_per_weight,
             "dtypes": n.dtypes,
         }
         if isinstance(n.entry, Tensor):
@@ -56,4 +66,11 @@ def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> 
         "stated": parameters.stated,
         "stated_by": parameters.source or None,
     }
-    return {"schema": "qinspect.tree/1", "model": checkpoint(fmt), "parameters": counted, "tree": node(root, 0)}
+    bits = {"effective": root.bits_per_weight, "declared": list(fmt.declared_bits)}
+    return {
+        "schema": "qinspect.tree/1",
+        "model": checkpoint(fmt),
+        "parameters": counted,
+        "bits_per_weight": bits,
+        "tree": node(root, 0),
+    }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.contents.tree import Node, Repetition, repetitions
 from qinspect.inspector.formats import Format
+from qinspect.inspector.formats.bits import bits_per_weight
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import Range, count, dims, range_text, size, some, visible
 from qinspect.inspector.values.report import entry_text
@@ -56,7 +57,8 @@ def _tree_line(label: str, together: Sequence[Node], entries: Sequence[Entry], l
     name = f"{indent}{visible(label, 100)}"
     if node.is_leaf and entries:
         return f"{name:<44} {_entries_text(entries)}"
-    if any(n.n_unknown for n in together):
+    n_unknown = sum(n.n_unknown for n in together)
+    if n_unknown:
         holds = f"{some(sum(n.n_elements for n in together), 'element')} stored, parameters not known"
     else:
         holds = some(sum(n.n_parameters for n in together), "parameter")
@@ -64,7 +66,9 @@ def _tree_line(label: str, together: Sequence[Node], entries: Sequence[Entry], l
     each = " each" if len(together) > 1 else ""
     n_entries = f"{some(node.n_entries, 'entry', 'entries')}{each}"
     nbytes = size(sum(n.nbytes for n in together))
-    return f"{name:<44} {n_entries}, {holds}, {nbytes}  [{dtypes}]"
+    bits = bits_per_weight(sum(n.weight_bytes for n in together), sum(n.n_weights for n in together), n_unknown)
+    said = "" if bits is None else f", {bits:.4g} bits each"
+    return f"{name:<44} {n_entries}, {holds}, {nbytes}{said}  [{dtypes}]"
 
 
 def _entries_text(entries: Sequence[Entry]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Entry, Tensor
+from qinspect.inspector.formats.bits import bits_per_weight
 from qinspect.inspector.text import natural_key
 
 
@@ -16,12 +17,12 @@ class Node:
     entry: what is stored under exactly this path; a node may have both an entry and children.
     n_entries, n_elements, n_parameters, nbytes, dtypes: of everything below and at the node; dtypes counts entries, in
     the order of the file. n_unknown: elements of codes that hold a number of parameters that is not known;
-    n_parameters leaves them out.
+    n_parameters leaves them out. n_weights, weight_bytes: parameters and bytes that bits per weight are of.
     """
 
     __slots__ = (
         "_first", "_signature", "children", "dtypes", "entry", "n_elements", "n_entries", "n_parameters", "n_unknown",
-        "name", "nbytes", "path",
+        "n_weights", "name", "nbytes", "path", "weight_bytes",
     )  # fmt: skip
 
     def __init__(self, name: str, path: str) -> None:
@@ -34,6 +35,8 @@ class Node:
         self.n_parameters = 0
         self.n_unknown = 0
         self.nbytes = 0
+        self.n_weights = 0
+        self.weight_bytes = 0
         self.dtypes: dict[str, int] = {}
         self._first: dict[str, int] = {}
         self._signature: int | None = None
@@ -51,7 +54,14 @@ class Node:
             self._signature = hash((own, tuple((c.name, c.signature) for c in self.children.values())))
         return self._signature
 
-    def take(self, entry: Entry, place: int, parameters: Mapping[str, int | None] | None) -> None:
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Of everything below; None where it is not known, or nothing below is a weight."""
+        return bits_per_weight(self.weight_bytes, self.n_weights, self.n_unknown)
+
+    def take(
+        self, entry: Entry, place: int, parameters: Mapping[str, int | None] | None, without: Collection[str]
+    ) -> None:
         """Hold an entry. place: its number in the order of the file."""
         self.entry = entry
         self.n_entries = 1
@@ -63,6 +73,8 @@ class Node:
             known = n if parameters is None else parameters.get(entry.name)
             self.n_elements, self.nbytes = n, entry.nbytes
             self.n_parameters, self.n_unknown = (0, n) if known is None else (known, 0)
+            if entry.name not in without:
+                self.n_weights, self.weight_bytes = self.n_parameters, self.nbytes
 
     def settle(self) -> None:
         """Sort the children, all of which are settled, and count what is below."""
@@ -78,6 +90,8 @@ class Node:
             self.n_parameters += child.n_parameters
             self.n_unknown += child.n_unknown
             self.nbytes += child.nbytes
+            self.n_weights += child.n_weights
+            self.weight_bytes += child.weight_bytes
             firsts = child._first
             for dtype, n in child.dtypes.items():
                 if dtype in dtypes:
@@ -126,10 +140,13 @@ MAX_DEPTH = 200
 """Names are cut into at most this many parts: one of 10,000 dots is one node, not 10,000 levels."""
 
 
-def build_tree(entries: Iterable[Entry], parameters: Mapping[str, int | None] | None = None) -> Node:
+def build_tree(
+    entries: Iterable[Entry], parameters: Mapping[str, int | None] | None = None, without: Collection[str] = ()
+) -> Node:
     """The tree of all entries. Linear in the number of entries; nothing is read.
 
-    parameters: of each tensor by its name, None where that is not known; without it every element is one.
+    parameters: of each tensor by its name, None where that is not known; without it every element is one. without:
+    names of entries whose bytes are no weight's.
     """
     root = Node("", "")
     modules: dict[str, Node] = {}  # whose path is not taken apart for each of their entries
@@ -141,7 +158,7 @@ def build_tree(entries: Iterable[Entry], parameters: Mapping[str, int | None] | 
             node = _child(node, last, True)
         else:
             node = _node_at(root, entry.name)
-        node.take(entry, place, parameters)
+        node.take(entry, place, parameters, without)
     nodes = list(root.walk())
     # From the leaves up, without recursion: deep names must not end in a stack overflow.
     for n in reversed(nodes):

@@ -409,6 +409,11 @@ class Format(ABC):
         return element
 
     @property
+    def declared_bits(self) -> tuple[float, ...]:
+        """What its settings say that a code of a weight has: each width once, the least first; () where they do not."""
+        return ()
+
+    @property
     def rotated(self) -> bool | None:
         """Whether weights and activations are in a rotated space (Hadamard); None where that is not known."""
         return None

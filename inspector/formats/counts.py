@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.signs import belongs_to_codes, is_packed, last_parts, split
@@ -22,29 +24,26 @@ _STATE = ".quant_state."
 def parameter_counts(fmt: Format) -> dict[str, int | None]:
     """Parameters of every tensor, by key: None for codes whose shape is not known, 0 for what is no parameter (scales,
     zero points, indices, masks). Reads the shapes that are stored beside codes."""
-    checkpoint = fmt.checkpoint
-    counts: dict[str, int | None] = {}
-    states = {name[: name.index(_STATE)]: name for name in checkpoint.entries if _STATE in name}
+    entries = fmt.checkpoint.entries
+    names, forms = list(entries), list(entries.tensor_forms())
+    states = {name[: name.index(_STATE)]: name for name in names if _STATE in name}
+    # A model has few forms, by the identity of theirs, and few last names: what depends on no other entry is told once.
+    kinds = list(zip(last_parts(names), map(id, forms), strict=True))
+    of_kind = dict(zip(kinds, forms, strict=True))
+    known = {kind: _of_form(kind[0], form) if form else 0 for kind, form in of_kind.items()}
+    counts: dict[str, int | None] = dict(zip(names, map(known.__getitem__, kinds), strict=True))
+    unsure = {kind for kind, n in known.items() if n is None or (n and kind[0] == "biases")}
+    if unsure:
+        for name, kind in zip(names, kinds, strict=True):
+            if kind in unsure:
+                counts[name] = _beside(name, of_kind[kind], known[kind], fmt.checkpoint, states)
+    if None in forms:
+        for name, form in zip(names, forms, strict=True):
+            if form is None:
+                del counts[name]
     counts.update(dict.fromkeys(states.values(), 0))
-    entries = checkpoint.entries
-    known: dict[tuple[str, int], int | None] = {}  # a model has few forms: by the identity of theirs
-    names = list(entries)
-    forms = list(entries.tensor_forms())
-    for name, last, form in zip(names, last_parts(names), forms, strict=True):
-        if form is None or name in counts:
-            continue
-        if (last, id(form)) in known:
-            counts[name] = known[last, id(form)]
-            continue
-        tensor = entries[name]
-        assert isinstance(tensor, Tensor)
-        counts[name] = _of(tensor, checkpoint, states)
-        if last != "biases" and not is_packed(last, tensor):  # what depends on the entries beside it
-            known[last, id(form)] = counts[name]
-    for record in fmt.scales():
-        for key in (*record.keys, *(c.key for c in record.copies)):
-            if key in counts:
-                counts[key] = 0
+    of_records = {key for record in fmt.scales() if record.cells for key in record.cells}
+    counts.update((key, 0) for key in fmt.taken() | of_records if key in counts)
     of_codes: dict[str, int] = {}
     for weight in fmt.weights():  # several may be parts of one entry
         of_codes[weight.codes_key] = of_codes.get(weight.codes_key, 0) + math.prod(weight.shape)
@@ -52,21 +51,31 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     return counts
 
 
-def _of(tensor: Tensor, checkpoint: Checkpoint, states: dict[str, str]) -> int | None:
-    module, last = split(tensor.name)
-    if belongs_to_codes(last) or (last == "biases" and f"{module}.scales" in checkpoint):
+def _of_form(last: str, form: Form) -> int | None:
+    """Parameters of a tensor by its last name and form; None of codes, of which one may hold several."""
+    dtype, shape = form
+    if belongs_to_codes(last):
         return 0
-    dtype = tensor.dtype.name
-    if dtype == "float4_e2m1fn_x2":
-        return 2 * tensor.n_elements
-    if tensor.dtype.is_float or tensor.dtype.is_complex or dtype.startswith(("qint", "quint")):
-        return tensor.n_elements
-    if not is_packed(last, tensor):
+    if dtype.name == "float4_e2m1fn_x2":
+        return 2 * math.prod(shape)
+    if dtype.is_float or dtype.is_complex or dtype.block_bytes or dtype.name.startswith(("qint", "quint")):
+        return math.prod(shape)
+    return None if is_packed(last, form) else 0
+
+
+def _beside(
+    name: str, form: Form | None, alone: int | None, checkpoint: Checkpoint, states: Mapping[str, str]
+) -> int | None:
+    """Parameters of an entry by what stands beside it. alone: what it has by its form."""
+    module, last = split(name)
+    if last == "biases" and f"{module}.scales" in checkpoint:
         return 0
-    state = states.get(tensor.name)
+    if alone is not None or form is None:
+        return alone
+    state = states.get(name)
     shape = _state_shape(checkpoint, state) if state else _shape_beside(checkpoint, module)
     # A parameter takes at least one bit: what says more is not believed.
-    fits = all(d > 0 for d in shape) and math.prod(shape) <= tensor.n_elements * tensor.dtype.bits
+    fits = all(d > 0 for d in shape) and math.prod(shape) <= math.prod(form[1]) * form[0].bits
     return math.prod(shape) if fits else None
 
 

@@ -212,8 +212,8 @@ def is_code_matrix(last: str, form: Form | None) -> bool:
     )
 
 
-def is_packed(last: str, entry: Tensor) -> bool:
+def is_packed(last: str, form: Form) -> bool:
     """Whether the elements of an integer tensor are codes, of which one may hold several parameters."""
-    if _PACKED_INTEGERS.fullmatch(entry.dtype.name) is None or _no_codes(last):
+    if _PACKED_INTEGERS.fullmatch(form[0].name) is None or _no_codes(last):
         return False
-    return len(entry.shape) >= 2 or _name_of_codes(last)
+    return len(form[1]) >= 2 or _name_of_codes(last)

@@ -190,6 +190,10 @@ class NativeFormat(Format):
         rotated = ", Hadamard rotation" if self.rotated else ""
         return f"qinspect W{self._bits}A{self._activation_bits}, {how}{rotated}"
 
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        return (self._bits,)
+
     def scales(self) -> tuple[ScaleRecord, ...]:
         return self._scales
 

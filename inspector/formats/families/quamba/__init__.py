@@ -153,6 +153,11 @@ class QuambaFormat(Format):
         """Whether activations are scaled per head group (--group_heads)."""
         return any(f"{layer.mixer}.conv1d.x_head_group_range" in self.checkpoint for layer in self.layers)
 
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        found = (re.match(r"W(\d{1,2})A\d", name) for name in _class_names(self.checkpoint))
+        return tuple(sorted({float(match[1]) for match in found if match}))
+
     def scales(self) -> tuple[ScaleRecord, ...]:
         return self._scales
 

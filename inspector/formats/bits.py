@@ -1,0 +1,58 @@
+"""Bits per weight: what the weights of a model take in its files, and what its settings declare.
+
+All bytes of codes, scales, zero points, indices, codebooks and padding count, over the elements that the weights have
+in the model. Scales of activations do not count, and of tied weights one does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.formats.contract import Format, Kind
+from qinspect.inspector.formats.counts import parameter_counts
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """effective: of all weights together; None where it is not known how many elements some codes hold. declared: what
+    the settings say that a code has, each width once, the least first; () where they say nothing."""
+
+    effective: float | None
+    declared: tuple[float, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """`4.53 bits per weight (4 declared)`."""
+        said = "bits per weight not known" if self.effective is None else f"{self.effective:.4g} bits per weight"
+        declared = " and ".join(f"{bits:g}" for bits in self.declared)
+        return f"{said} ({declared} declared)" if declared else said
+
+
+def bits_per_weight(nbytes: int, n_parameters: int, n_unknown: int = 0) -> float | None:
+    """Of weights that take `nbytes` bytes; None where some of their elements are not counted, or there are none."""
+    return 8 * nbytes / n_parameters if n_parameters and not n_unknown else None
+
+
+def left_out(fmt: Format) -> set[str]:
+    """Entries whose bytes are no weight's: scales of activations with their copies, and tied tensors but the first."""
+    names = {name for group in fmt.checkpoint.tied() for name in group[1:]}
+    for record in fmt.scales():
+        if (record.guess or record.kind) is Kind.ACTIVATION:
+            names.update((*record.keys, *(c.key for c in record.copies if not c.times and not c.over)))
+    return names
+
+
+def model_bits(fmt: Format) -> Bits:
+    """Of a whole model. Reads the shapes that some files store beside codes, and nothing else."""
+    counts, without = parameter_counts(fmt), left_out(fmt)
+    if any(n is None for name, n in counts.items() if name not in without):
+        return Bits(None, fmt.declared_bits)
+    n_parameters = sum(n for n in counts.values() if n) - sum(counts.get(name) or 0 for name in without)
+    nbytes = sum(fmt.checkpoint.bytes_by_dtype().values()) - _bytes_of(fmt.checkpoint, without)
+    return Bits(bits_per_weight(nbytes, n_parameters), fmt.declared_bits)
+
+
+def _bytes_of(checkpoint: Checkpoint, names: set[str]) -> int:
+    found = (checkpoint.tensor(name) for name in names)
+    return sum(t.nbytes for t in found if t is not None)
