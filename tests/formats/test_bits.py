@@ -42,7 +42,8 @@ def test_a_scale_of_an_activation_counts_nowhere(tmp_path: Path) -> None:
 
 
 def test_codes_of_unknown_shape_make_it_unknown(tmp_path: Path) -> None:
-    packed, plain = np.zeros((4, 8), np.int32), np.zeros(4, np.float32)
+    packed: NDArray[Any] = np.zeros((4, 8), np.int32)
+    plain: NDArray[Any] = np.zeros(4, np.float32)
     fmt = of_tensors(tmp_path, **{"l.weight_packed": packed, "n.weight": plain})
     assert model_bits(fmt).effective is None
     assert bits_of_tree(fmt) is None
