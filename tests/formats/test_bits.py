@@ -36,8 +36,8 @@ def test_full_precision_has_the_bits_of_its_dtypes(tmp_path: Path) -> None:
 
 
 def test_a_scale_of_an_activation_counts_nowhere(tmp_path: Path) -> None:
-    weight, scale = np.zeros((4, 8), np.float16), np.ones(1000, np.float32)
-    fmt = of_tensors(tmp_path, **{"l.weight": weight, "l.input_scale": scale})
+    tensors: dict[str, NDArray[Any]] = {"l.weight": np.zeros((4, 8), np.float16), "l.input_scale": np.ones(1000)}
+    fmt = of_tensors(tmp_path, **tensors)
     assert model_bits(fmt).effective == bits_of_tree(fmt) == 16
 
 
