@@ -39,6 +39,7 @@ CHARACTERS = {
     "comma": ",",
     "dollar_sign": "$",
     "apostrophe": "'",
+    "exclamation_mark": "!",
 }
 
 

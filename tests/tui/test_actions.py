@@ -55,6 +55,17 @@ def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
     assert len({a.name for a in actions}) == len(actions)
 
 
+@pytest.mark.parametrize("key", sorted({key for actions in ALL_ACTIONS for a in actions for key in a.keys}))
+def test_a_key_means_one_thing_on_every_screen(key: str) -> None:
+    meanings = {a.means for actions in ALL_ACTIONS for a in actions if key in a.keys}
+    assert len(meanings) == 1, f"{key} is {' and '.join(sorted(meanings))}"
+
+
+@pytest.mark.parametrize("means", sorted({a.means for actions in ALL_ACTIONS for a in actions}))
+def test_a_meaning_has_the_same_first_key_on_every_screen(means: str) -> None:
+    assert len({a.keys[0] for actions in ALL_ACTIONS for a in actions if a.means == means}) == 1
+
+
 @pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
 def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
@@ -259,6 +270,16 @@ async def check_forward(d: Driver, key: str) -> None:
     assert d.role == DIFFERENT[1]
 
 
+@check
+async def check_close(d: Driver, key: str) -> None:
+    await in_table(d)
+    d.screen.zoom_pane("table")
+    await d.press(key)
+    assert d.screen.zoomed == ""
+    await d.press(key)
+    assert d.screen.active == "overview"
+
+
 # --- finding ---
 
 
@@ -374,7 +395,7 @@ async def check_bookmark(d: Driver, key: str) -> None:
 async def check_next_bookmark(d: Driver, key: str) -> None:
     for row in (3, 9):
         await in_table(d, row)
-        await d.press("b")
+        await d.press("quotation_mark")
     marked = [d.roles[3], d.roles[9]]
     await in_table(d)
     seen = []

@@ -168,7 +168,22 @@ async def test_a_model_without_scales_shows_its_tree(plain: Plain) -> None:
             assert d.tree_paths[0] == ""
             assert d.roles == []
             assert "2 entries in A" in d.detail
-            await d.press("j", "2", "n", "M", "w", "i", "Y", "b", "B", "d", "3", "left_square_bracket", "s", "c")
+            await d.press(
+                "j",
+                "2",
+                "n",
+                "M",
+                "w",
+                "i",
+                "Y",
+                "quotation_mark",
+                "apostrophe",
+                "d",
+                "3",
+                "left_square_bracket",
+                "s",
+                "c",
+            )
 
 
 async def test_a_bug_in_the_comparison_leaves_the_tree_and_a_report(

@@ -120,7 +120,7 @@ async def test_an_action_does_what_its_help_says(action: Action) -> None:
         assert {active[key].binding.id for key in action.keys} == {action.name}
         for key in action.keys:
             if isinstance(d.app.screen, DistributionScreen):
-                await d.press("G")
+                await d.press("dollar_sign")
                 await CHECKS[action.name](d, key)
 
 
@@ -165,7 +165,7 @@ async def check_alpha_first(d: Driver, key: str) -> None:
 
 @check
 async def check_alpha_last(d: Driver, key: str) -> None:
-    await d.press("g", key)
+    await d.press("circumflex_accent", key)
     assert pane_of(d).alpha == 1
 
 
@@ -270,6 +270,18 @@ async def check_previous_point(d: Driver, key: str) -> None:
 
 
 @check
+async def check_top(d: Driver, key: str) -> None:
+    await d.press("j", "j", key)
+    assert screen_of(d).name_shown == "embedding.weight"
+
+
+@check
+async def check_bottom(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).name_shown == "norm_f.weight"
+
+
+@check
 async def check_theme(d: Driver, key: str) -> None:
     seen = [d.app.theme]
     for _ in THEMES:
@@ -359,7 +371,7 @@ async def check_quit(d: Driver, key: str) -> None:
 async def test_the_numbers_are_those_of_the_values(alpha: float) -> None:
     async with open_app(ALPHA_A, size=LARGE) as d:
         await shows(d)
-        await d.press("a")
+        await d.press("number_sign")
         await d.type(str(alpha))
         await d.press("enter")
         x = np.abs(dequantized(d)).astype(np.float64)
@@ -513,7 +525,7 @@ async def test_odd_tensors_have_a_picture(size: tuple[int, int], tmp_path: Path)
     async with open_app(path, size=size) as d:
         for name in [*ODD, "whole"]:
             d.screen.layers_tree.reveal(f"{name}.weight")
-            await d.press("1", "a", "b", "H", "+", "-", "-", "y", "g", "o", "G")
+            await d.press("1", "a", "b", "H", "+", "-", "-", "y", "circumflex_accent", "asterisk", "dollar_sign")
             assert screen_of(d).name_shown == f"{name}.weight"
             assert "cannot" not in said(d)
             if size == SMALL:
@@ -643,7 +655,7 @@ async def test_leaving_ends_the_counting(monkeypatch: pytest.MonkeyPatch) -> Non
         await d.until(gate.counting.is_set)
         assert screen_of(d).hints.status.startswith("counting")
         assert "A  cursor" not in said(d)
-        await d.send("l", "h", "b", "plus", "y", "o", "Y")  # keys find nothing yet, and break nothing
+        await d.send("l", "h", "b", "plus", "y", "asterisk", "Y")  # keys find nothing yet, and break nothing
         await d.send("escape")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen))
         gate.go_on.set()

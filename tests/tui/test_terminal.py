@@ -235,7 +235,7 @@ def test_a_crash_restores_the_terminal_and_says_where_its_report_is(start: Start
     )
     t = start(ALPHA_A, ALPHA_B, program=("-c", broken))
     t.see(VERDICT)
-    t.send("b")
+    t.send('"')
     assert t.leave() == 1
     t.assert_restored()
     (report,) = (own_home / "state/qinspect").glob("qinspect-crash-*.txt")

@@ -44,7 +44,7 @@ class ExploreScreen(Filtering, ExploreBase):
 
     def _say_without_alpha(self) -> None:
         if self.explorer is not None and not self.explorer.has_alpha:
-            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: r takes another rule")
+            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: > takes another rule")
 
     def _step(self, steps: int) -> None:
         if self.explorer is not None:
@@ -156,6 +156,9 @@ class ExploreScreen(Filtering, ExploreBase):
         ask = partial(self.apply, x.calibration) if self.apply else None
         name, alpha = x.grid.names[point], x.chosen.alpha
         self.app.push_screen(DistributionScreen(self._source, name, self.glyphs, ask, alpha, NO_RUNS_HERE))
+
+    def action_open(self) -> None:
+        self.action_distribution()
 
     # --- rows ---
 

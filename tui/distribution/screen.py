@@ -212,6 +212,12 @@ class DistributionScreen(ActionScreen):
     def action_previous_point(self) -> None:
         self._go(-1)
 
+    def action_top(self) -> None:
+        self._go(-(1 << 40))
+
+    def action_bottom(self) -> None:
+        self._go(1 << 40)
+
     def _go(self, steps: int) -> None:
         name = self.source.beside(self.name_shown, steps)
         if name != self.name_shown:

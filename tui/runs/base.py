@@ -40,7 +40,7 @@ READ_EVERY_S, READ_EVERY_SSH_S = 0.2, 0.4
 """How often the log of a live run is read: what is painted costs bytes."""
 VIEWS = ("log", "points", "spec", "events", "gpus")
 PANES = ("list", "view")
-NO_RUN = "no run yet: s starts one"
+NO_RUN = "no run yet: ! starts one"
 WIDE = 110
 """From this width on the list stands beside the run, not over it."""
 
