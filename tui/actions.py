@@ -7,6 +7,7 @@ config file remaps it in all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +33,15 @@ class Action:
         """What a key of it stands for, whatever the screen."""
         return self.sense or self.name
 
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it is of every screen, wherever it makes sense."""
+        return self.means in EVERYWHERE
+
 
 EVERYWHERE = frozenset((
     *("down", "up", "left", "right", "page_down", "page_up", "top", "bottom", "open", "next_pane", "previous_pane"),
-    *("map", "pane 1", "pane 2", "pane 3", "pane 4", "back", "forward", "close", "quit"),
+    *("label_panes", "map", "pane 1", "pane 2", "pane 3", "pane 4", "back", "forward", "close", "quit"),
     *("find", "jump", "next_finding", "previous_finding", "largest_finding", "only_what_matters", "type_place"),
     *("sort", "reverse", "closer", "farther", "zoom", "theme", "repaint", "reload", "palette", "help", "suspend"),
     *("copy_row", "copy_key", "copy_value", "copy_command", "export"),
@@ -60,6 +66,7 @@ ACTIONS = (
     Action("collapse", ("h", "left"), "", "Close a layer, or go up.", MOVE, "left"),
     Action("next_pane", ("tab",), "pane", "Next pane.", MOVE),
     Action("previous_pane", ("shift+tab",), "", "Previous pane.", MOVE),
+    Action("label_panes", ("J",), "", "A letter on every pane: the next key goes there.", MOVE),
     Action("pane_overview", ("0",), "overview", "The whole model as a map: layers by kinds.", MOVE, "map"),
     Action("pane_tree", ("1",), "", "The layer tree.", MOVE, "pane 1"),
     Action("pane_table", ("2",), "", "The scales.", MOVE, "pane 2"),
@@ -101,7 +108,7 @@ ACTIONS = (
     Action("copy_value", ("V",), "", "Copy its value in A and B.", OUT),
     Action("copy_row", ("Y",), "", "Copy the selected row (OSC 52).", OUT),
     Action("copy_command", ("C",), "", "Copy the command line that prints this view.", OUT),
-    Action("export", ("e",), "export", "Save this view as SVG, CSV, JSON or Markdown.", OUT),
+    Action("export", ("e",), "export", "Save this view: SVG, text, CSV, JSON, Markdown.", OUT),
     Action("palette", ("colon",), "", "All actions by name: the command palette.", OUT),
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
     Action("suspend", ("ctrl+z",), "", "To the shell for a moment; fg comes back.", OUT),
@@ -114,7 +121,7 @@ RUN_ACTIONS = (
     Action("scroll_left", ("h", "left"), "", "Scroll to the left where lines do not wrap.", MOVE, "left"),
     Action("scroll_right", ("l", "right"), "", "Scroll to the right where lines do not wrap.", MOVE, "right"),
     Action("show_run", ("enter",), "", "Into what is shown of the run; unfold a point.", MOVE, "open"),
-    *(_SHARED[n] for n in ("next_pane", "previous_pane")),
+    *(_SHARED[n] for n in ("next_pane", "previous_pane", "label_panes")),
     Action("pane_list", ("1",), "", "The list of runs.", MOVE, "pane 1"),
     Action("pane_view", ("2",), "", "What is shown of the run.", MOVE, "pane 2"),
     Action("next_run", ("right_parenthesis",), "", "Next run, from any pane.", MOVE),
@@ -135,6 +142,7 @@ RUN_ACTIONS = (
     Action("level", ("c",), "level", "All lines, warnings and errors, errors only.", LOG, "only_what_matters"),
     Action("wrap", ("Z",), "", "Long lines wrap, or go on to the right.", LOG),
     Action("timestamps", ("at",), "", "When each line came, as far as is known.", LOG),
+    Action("jump", ("f", "ctrl+p"), "", "Fuzzy jump to any run.", RUNS),
     *(_SHARED[n] for n in ("zoom", "theme", "repaint")),
     Action("copy_command", ("C",), "", "Copy the command line of the run.", OUT),
     Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT, "copy_row"),
@@ -143,7 +151,7 @@ RUN_ACTIONS = (
     Action("compare_outputs", ("I",), "diff", "Compare the run's two models, or its one with A.", OUT),
     Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
     Action("apply_alpha", ("W",), "", "A calibration: put another alpha into a checkpoint.", OUT),
-    _SHARED["palette"],
+    *(_SHARED[n] for n in ("export", "palette")),
     Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT, "close"),
     _SHARED["help"],
     _SHARED["suspend"],
@@ -167,10 +175,11 @@ DISTRIBUTION_ACTIONS = (
     Action("previous_point", ("k", "up"), "", "The previous weight.", MOVE, "up"),
     Action("top", ("g", "home"), "", "The first weight.", MOVE),
     Action("bottom", ("G", "end"), "", "The last weight.", MOVE),
+    Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any weight.", FIND),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_row", ("Y",), "", "Copy the numbers at the cursor (OSC 52).", OUT),
     Action("apply_alpha", ("W",), "", "Put this alpha of a calibration into a checkpoint.", OUT),
-    _SHARED["palette"],
+    *(_SHARED[n] for n in ("export", "palette")),
     Action("close", ("escape",), "", "Back to where you were.", OUT),
     _SHARED["help"],
     _SHARED["suspend"],
@@ -198,11 +207,12 @@ EXPLORE_ACTIONS = (
     *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
     Action("open", ("enter",), "", "Into the point: its exact distribution.", MOVE),
     Action("filter", ("slash",), "filter", "Filter: words of a point's name; escape clears it.", FIND, "find"),
+    Action("jump", ("f", "ctrl+p"), "", "Fuzzy jump to any point.", FIND),
     *(_SHARED[n] for n in ("sort", "reverse")),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_row", ("Y",), "", "Copy the numbers of this point (OSC 52).", OUT),
     _SHARED["copy_command"],
-    _SHARED["palette"],
+    *(_SHARED[n] for n in ("export", "palette")),
     Action("close", ("escape",), "", "Drop the filter; back to where you were.", OUT),
     _SHARED["help"],
     _SHARED["suspend"],
@@ -233,6 +243,11 @@ def bindings(actions: tuple[Action, ...] = ACTIONS) -> list[Binding]:
         Binding(",".join(a.keys), f"act({a.name!r})", a.label or a.name, id=a.name, show=bool(a.label), priority=True)
         for a in actions
     ]
+
+
+def bound(names: Sequence[str], action: str, label: str) -> Binding:
+    """A dialog's binding: it has the keys that these actions have elsewhere, and is no line of the config file."""
+    return Binding(",".join(key for name in names for key in BY_NAME[name].keys), action, label, show=False)
 
 
 def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:

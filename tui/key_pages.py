@@ -31,8 +31,8 @@ def _keys(action: Action) -> str:
 INTRODUCTION = """# Keys
 
 A key means one thing on every screen; where a screen has nothing of the kind, it does nothing there. This page is made
-of the table that bindings, `?`, `:` and the bottom line are made of (`tui/actions.py`). The last column is the name of an
-action in the [config file](screen.md#settings), which gives it other keys."""
+of the table behind bindings, `?`, `:` and the bottom line (`tui/actions.py`). The last column is the name of an action in
+the [config file](screen.md#settings), which gives it other keys."""
 
 GROUPS = (
     ("Everywhere", "Moving, finding, copying, leaving.", EVERYWHERE),

@@ -22,9 +22,12 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.export import ExportScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.glyphs import SIGNS
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
+from qinspect.tui.widgets.text_pane import TextPane
 
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
@@ -268,6 +271,23 @@ async def check_forward(d: Driver, key: str) -> None:
     assert d.role == DIFFERENT[1]
     await d.press(key)
     assert d.role == DIFFERENT[1]
+
+
+@check
+async def check_label_panes(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, PaneLabels)
+    titles = [row for row in d.rows() if re.match(r" 1 layers .* a .*2 scales .* s |.*3 detail.* d ", row)]
+    assert len(titles) == 2
+    for letter, name in (("d", "detail"), ("s", "table"), ("a", "tree")):
+        await d.press(letter)
+        assert d.screen.active == name
+        await d.press(key)
+    await d.press("q")  # no label: nothing is chosen, and nothing is done
+    assert (d.app.screen, d.screen.active) == (d.screen, "tree")
+    await d.press(key, "escape", "0", key)
+    assert d.app.screen is d.screen
+    assert d.screen.hints.status == "there is one pane to be seen: it has the keys"
 
 
 @check
@@ -679,9 +699,19 @@ async def check_palette(d: Driver, key: str) -> None:
 
 @check
 async def check_help(d: Driver, key: str) -> None:
-    await d.press(key)
-    assert isinstance(d.app.screen, HelpScreen)
-    await d.press("escape")
+    await d.press("0", key)
+    screen = d.app.screen
+    assert isinstance(screen, HelpScreen)
+    lines = [line.strip() for line in screen.query_one(TextPane).plain]
+    of_pane, own, everywhere = (lines.index(x) for x in ("In this pane", "Looking", "Looking, on every screen"))
+    assert lines.index("Signs: in lists of scales") > everywhere > own > of_pane == 0
+    (measure,) = (i for i, line in enumerate(lines) if line.endswith("On the overview: the next measure."))
+    assert of_pane < measure < own
+    for action in ACTIONS:
+        assert sum(line.endswith(f" {action.help}") for line in lines) == 1
+    for sign in SIGNS:
+        assert any(line.startswith(sign.of(d.screen.glyphs)) for line in lines)
+    await d.press("G", "g", "j", "escape")
     assert isinstance(d.app.screen, CompareScreen)
 
 

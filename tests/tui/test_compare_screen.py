@@ -702,6 +702,17 @@ async def test_remapped_keys_work_and_are_shown(own_home: Path) -> None:
         await d.until(lambda: d.app._exit)
 
 
+async def test_a_click_on_a_hint_does_what_its_key_does() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        x = d.rows()[-1].index("next diff")
+        await d.pilot.click("#hints", offset=(x, 0))
+        await d.settle()
+        assert d.role == "layers.0.mixer.x_proj:input"
+        await d.pilot.click("#hints", offset=(d.rows()[-1].index("/ filter"), 0))
+        await d.settle()
+        assert d.screen.query_one("#filter").display
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import csv
+import io
 import math
 import re
 import threading
@@ -17,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 from rich.text import Text
 from safetensors.torch import save_file
 
@@ -279,6 +281,26 @@ async def check_top(d: Driver, key: str) -> None:
 async def check_bottom(d: Driver, key: str) -> None:
     await d.press(key)
     assert screen_of(d).name_shown == "norm_f.weight"
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    await d.press(key)
+    await d.type("norm_f")
+    await d.press("enter")
+    assert screen_of(d).name_shown == "norm_f.weight"
+    assert pane_of(d).chart is not None
+    assert pane_of(d).chart.name == "norm_f.weight"  # type: ignore[union-attr]
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    with in_empty_folder() as folder:
+        await d.press(key, "c")
+        header, row = csv.reader(io.StringIO((folder / "qinspect-view.csv").read_text()))
+    assert header[:4] == ["point", "model", "alpha", "bits"]
+    assert row[:4] == [WEIGHT, "A", "1.0", "8"]
+    assert float(row[4]) == float(np.abs(dequantized(d)).max())
 
 
 @check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import whence_cases as cases
-from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 
 from qinspect.inspector.alpha.sweep import grid_file
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest
@@ -297,6 +298,25 @@ async def check_open(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, DistributionScreen)
     assert d.app.screen.name_shown == NAMES[1]
     await d.press("escape", "k")
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    await d.press("slash", *"x_proj", "enter", key)
+    await d.type(NAMES[1])
+    await d.press("enter")
+    assert screen_of(d).table.point == 1
+    await d.press("escape", "g")
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    with in_empty_folder() as folder:
+        await d.press(key, "j", key, "m")
+        rows = json.loads((folder / "qinspect-view.json").read_text())
+        assert len((folder / "qinspect-view.md").read_text().splitlines()) == 2 + len(NAMES)
+    assert [r["point"] for r in rows] == list(NAMES)
+    assert rows[0]["scale"] == f"{cases.ema(STREAMS[NAMES[0]], HERE):.6g}"
 
 
 @check

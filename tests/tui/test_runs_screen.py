@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
 from textual.widgets import Input
 
@@ -555,6 +555,40 @@ async def check_palette(d: Driver, key: str) -> None:
     await d.type("view_spec")
     await d.press("enter")
     await d.until(lambda: d.runs.view == "spec", "what was chosen")
+
+
+@check
+async def check_label_panes(d: Driver, key: str) -> None:
+    await d.press(key, "s")
+    assert d.runs.active == "view"
+    await d.press(key, "a")
+    assert d.runs.active == "list"
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    other = shell("true", name="another one")
+    ended(other)
+    d.app.runs.look_now()
+    await d.until(lambda: len(d.runs.list.runs) == 2, "both")
+    for name in ("another", "numbered"):
+        await d.press(key)
+        await d.type(name)
+        await d.press("enter")
+        assert d.runs.list.seen is not None
+        assert name in d.runs.list.seen.run.spec.name
+    assert d.runs.active == "list"
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    (run,) = list_runs()
+    with in_empty_folder() as folder:
+        await d.press(key, "c", key, "t")
+        header, row = (folder / "qinspect-view.csv").read_text().splitlines()
+        assert "of the log" in (folder / "qinspect-view.txt").read_text()
+    assert header == "run,name,state,command,log"
+    assert row.startswith(f"{run.id},")
 
 
 @check

@@ -10,23 +10,34 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+ROWS = (("c", "CSV"), ("j", "JSON"), ("m", "Markdown"))
+
 
 class ExportScreen(ModalScreen[str]):
-    """Dismissed with svg, csv, json, md, or ""."""
+    """Dismissed with svg, txt, csv, json, md, or ""."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "dismiss('svg')", "SVG"),
-        Binding("c", "dismiss('csv')", "CSV"),
-        Binding("j", "dismiss('json')", "JSON"),
-        Binding("m", "dismiss('md')", "Markdown"),
+        Binding("s", "take('svg')", "SVG"),
+        Binding("t", "take('txt')", "text"),
+        Binding("c", "take('csv')", "CSV"),
+        Binding("j", "take('json')", "JSON"),
+        Binding("m", "take('md')", "Markdown"),
         Binding("escape,q", "dismiss('')", "close"),
     ]
 
+    def __init__(self, has_rows: bool) -> None:
+        """has_rows: whether the view has a table besides its picture."""
+        super().__init__()
+        self.has_rows = has_rows
+
     def compose(self) -> ComposeResult:
+        kinds = ["s  SVG, the screen as it is", "t  text, the screen as it is"]
+        kinds += [f"{key}  {name}, the rows shown" for key, name in ROWS] if self.has_rows else []
+        listed = "\n".join(f"  {kind}" for kind in kinds)
         with Vertical(id="export-box"):
-            yield Static(
-                "Save to the current folder as\n\n"
-                "  s  SVG, the screen as it is\n  c  CSV, the scales shown\n"
-                "  j  JSON, the scales shown\n  m  Markdown, the scales shown\n\nescape closes",
-                markup=False,
-            )
+            yield Static(f"Save to the current folder as\n\n{listed}\n\nescape closes", markup=False)
+
+    def action_take(self, kind: str) -> None:
+        """Only what was offered."""
+        if self.has_rows or kind in ("svg", "txt"):
+            self.dismiss(kind)

@@ -19,7 +19,7 @@ from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import some
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import RUN_ACTIONS, bindings
-from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.glyphs import OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
 from qinspect.tui.runs.feed import Feed
@@ -59,6 +59,8 @@ class RunsBase(ActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(RUN_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = RUN_ACTIONS
+    SIGNS = (OF_RUNS,)
+    LABELLED = PANES
     events_list: EventsList
 
     def __init__(
