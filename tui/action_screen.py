@@ -52,8 +52,8 @@ class ActionScreen(Screen[None]):
 
     def action_help(self) -> None:
         pane = self.active_pane
-        keys = (keys_now(self), actions_of(self), pane.ACTIONS if pane is not None else frozenset())
-        self.app.push_screen(HelpScreen(glyphs_for_locale(), *keys, self.SIGNS))
+        of_pane = {name: pane.SENTENCES.get(name, "") for name in pane.ACTIONS} if pane is not None else {}
+        self.app.push_screen(HelpScreen(glyphs_for_locale(), keys_now(self), actions_of(self), of_pane, self.SIGNS))
 
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
@@ -143,6 +143,9 @@ class ActionScreen(Screen[None]):
 
     def action_repaint(self) -> None:
         self.app.repaint()  # type: ignore[attr-defined]
+
+    async def action_leave(self) -> None:
+        await self.app.action_quit()
 
     def action_suspend(self) -> None:
         self.app.suspend_to_shell()  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ config file remaps it in all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +40,7 @@ class Action:
 
 EVERYWHERE = frozenset((
     *("down", "up", "left", "right", "page_down", "page_up", "top", "bottom", "open", "next_pane", "previous_pane"),
-    *("label_panes", "map", "pane 1", "pane 2", "pane 3", "pane 4", "back", "forward", "close", "quit"),
+    *("label_panes", "map", "pane 1", "pane 2", "pane 3", "pane 4", "back", "forward", "close", "quit", "leave"),
     *("find", "jump", "next_finding", "previous_finding", "largest_finding", "only_what_matters", "type_place"),
     *("sort", "reverse", "closer", "farther", "zoom", "theme", "repaint", "reload", "palette", "help", "suspend"),
     *("copy_row", "copy_key", "copy_value", "copy_command", "export"),
@@ -111,8 +110,9 @@ ACTIONS = (
     Action("export", ("e",), "export", "Save this view: SVG, text, CSV, JSON, Markdown.", OUT),
     Action("palette", ("colon",), "", "All actions by name: the command palette.", OUT),
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
+    Action("leave", ("ctrl+q",), "", "Leave the program, from any screen and dialog.", OUT),
     Action("suspend", ("ctrl+z",), "", "To the shell for a moment; fg comes back.", OUT),
-    Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
+    Action("quit", ("q",), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
 )
 _SHARED = {a.name: a for a in ACTIONS}
 RUNS, LOG, CHOOSE = "Runs", "In the log", "What is shown"
@@ -154,8 +154,8 @@ RUN_ACTIONS = (
     *(_SHARED[n] for n in ("export", "palette")),
     Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT, "close"),
     _SHARED["help"],
-    _SHARED["suspend"],
-    Action("quit", ("q", "ctrl+q"), "back", "Back to the models; leave where there are none.", OUT),
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to the models; leave where there are none.", OUT),
 )
 ALPHA = "The cursor over alpha"
 DISTRIBUTION_ACTIONS = (
@@ -182,8 +182,8 @@ DISTRIBUTION_ACTIONS = (
     *(_SHARED[n] for n in ("export", "palette")),
     Action("close", ("escape",), "", "Back to where you were.", OUT),
     _SHARED["help"],
-    _SHARED["suspend"],
-    Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to where you were.", OUT),
 )
 EXPLORE_ACTIONS = (
     Action("alpha_down", ("h", "left"), "", "A step of the grid down.", ALPHA, "left"),
@@ -215,8 +215,8 @@ EXPLORE_ACTIONS = (
     *(_SHARED[n] for n in ("export", "palette")),
     Action("close", ("escape",), "", "Drop the filter; back to where you were.", OUT),
     _SHARED["help"],
-    _SHARED["suspend"],
-    Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to where you were.", OUT),
 )
 SCREENS = {
     "models": ACTIONS,
@@ -243,11 +243,6 @@ def bindings(actions: tuple[Action, ...] = ACTIONS) -> list[Binding]:
         Binding(",".join(a.keys), f"act({a.name!r})", a.label or a.name, id=a.name, show=bool(a.label), priority=True)
         for a in actions
     ]
-
-
-def bound(names: Sequence[str], action: str, label: str) -> Binding:
-    """A dialog's binding: it has the keys that these actions have elsewhere, and is no line of the config file."""
-    return Binding(",".join(key for name in names for key in BY_NAME[name].keys), action, label, show=False)
 
 
 def keys_now(screen: Screen[Any]) -> dict[str, list[str]]:

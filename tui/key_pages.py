@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, EVERYWHERE, OF_VIEWS, SCREENS, Action, key_text
+from qinspect.tui.dialogs.keys import DIALOG_KEYS, TITLES
 
 IN_KEY_TABLE = (
     *("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette", "suspend"),
@@ -31,8 +32,8 @@ def _keys(action: Action) -> str:
 INTRODUCTION = """# Keys
 
 A key means one thing on every screen; where a screen has nothing of the kind, it does nothing there. This page is made
-of the table behind bindings, `?`, `:` and the bottom line (`tui/actions.py`). The last column is the name of an action in
-the [config file](screen.md#settings), which gives it other keys."""
+of the table behind bindings, `?`, `:` and the bottom line (`tui/actions.py`). The last column is the name of an action
+in the [config file](screen.md#settings), which gives it other keys."""
 
 GROUPS = (
     ("Everywhere", "Moving, finding, copying, leaving.", EVERYWHERE),
@@ -46,7 +47,15 @@ def keys_page() -> str:
     parts = [INTRODUCTION, "## By key", _by_key()]
     for heading, said, senses in GROUPS:
         parts += [f"## {heading}", said, _of_group(senses)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, "## In a dialog", _of_dialogs()]) + "\n"
+
+
+def _of_dialogs() -> str:
+    rows = (
+        f"| {TITLES[k.dialog]} | {' '.join(f'`{key_text(key)}`' for key in k.all_keys)} | {k.help.removesuffix('.')} |"
+        for k in DIALOG_KEYS
+    )
+    return "\n".join(["| dialog | key | does |", "|---|---|---|", *rows])
 
 
 def _by_key() -> str:

@@ -705,14 +705,22 @@ async def check_help(d: Driver, key: str) -> None:
     lines = [line.strip() for line in screen.query_one(TextPane).plain]
     of_pane, own, everywhere = (lines.index(x) for x in ("In this pane", "Looking", "Looking, on every screen"))
     assert lines.index("Signs: in lists of scales") > everywhere > own > of_pane == 0
-    (measure,) = (i for i, line in enumerate(lines) if line.endswith("On the overview: the next measure."))
+    (measure,) = (i for i, line in enumerate(lines) if line.endswith(" The next measure."))
     assert of_pane < measure < own
     for action in ACTIONS:
-        assert sum(line.endswith(f" {action.help}") for line in lines) == 1
+        said = d.screen.overview.SENTENCES.get(action.name, action.help)
+        assert sum(line.endswith(f"  {said}") for line in lines) >= 1
     for sign in SIGNS:
         assert any(line.startswith(sign.of(d.screen.glyphs)) for line in lines)
     await d.press("G", "g", "j", "escape")
     assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
 
 
 @check

@@ -611,6 +611,13 @@ async def check_help(d: Driver, key: str) -> None:
 
 
 @check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
+
+
+@check
 async def check_quit(d: Driver, key: str) -> None:
     (run,) = list_runs()
     await d.send(key)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from qinspect.tui.dialogs.keys import SAVE, dialog_bindings
 
 ROWS = (("c", "CSV"), ("j", "JSON"), ("m", "Markdown"))
 
@@ -16,14 +18,7 @@ ROWS = (("c", "CSV"), ("j", "JSON"), ("m", "Markdown"))
 class ExportScreen(ModalScreen[str]):
     """Dismissed with svg, txt, csv, json, md, or ""."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "take('svg')", "SVG"),
-        Binding("t", "take('txt')", "text"),
-        Binding("c", "take('csv')", "CSV"),
-        Binding("j", "take('json')", "JSON"),
-        Binding("m", "take('md')", "Markdown"),
-        Binding("escape,q", "dismiss('')", "close"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(SAVE)
 
     def __init__(self, has_rows: bool) -> None:
         """has_rows: whether the view has a table besides its picture."""

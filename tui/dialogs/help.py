@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -12,7 +13,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from qinspect.tui.actions import ACTIONS, Action, bound, key_text
+from qinspect.tui.actions import ACTIONS, Action, key_text
+from qinspect.tui.dialogs.keys import HELP, dialog_bindings
 from qinspect.tui.glyphs import SIGNS, Glyphs
 from qinspect.tui.widgets.lines import Piece
 from qinspect.tui.widgets.text_pane import TextPane
@@ -33,26 +35,18 @@ CHROME = 7
 class HelpScreen(ModalScreen[None]):
     """Keys, and what they do."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        bound(("close", "quit", "help", "open"), "dismiss", "close"),
-        bound(("down",), "scroll(1)", "down"),
-        bound(("up",), "scroll(-1)", "up"),
-        bound(("page_down",), "scroll(15)", "page"),
-        bound(("page_up",), "scroll(-15)", "page"),
-        bound(("top",), "scroll(-100000)", "top"),
-        bound(("bottom",), "scroll(100000)", "bottom"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(HELP)
 
     def __init__(
         self,
         glyphs: Glyphs,
         keys: dict[str, list[str]],
         actions: Sequence[Action] = ACTIONS,
-        of_pane: Collection[str] = (),
+        of_pane: Mapping[str, str] = MappingProxyType({}),
         signs: Collection[str] = (),
     ) -> None:
-        """of_pane: names of the actions of the pane that has the keys, which come first. signs: the tables of `SIGNS`
-        that are the screen's, before all others."""
+        """of_pane: the actions of the pane that has the keys, which come first, and what they do there, "" where that
+        is what they do anywhere. signs: the tables of `SIGNS` that are the screen's, before all others."""
         super().__init__()
         self.glyphs = glyphs
         self.keys = keys
@@ -80,7 +74,8 @@ class HelpScreen(ModalScreen[None]):
         for heading, actions in self._groups().items():
             lines += [[], [(heading, "accent")]]
             for action in actions:
-                lines += _folded(shown[action.name], action.help, width, room)
+                said = self.of_pane.get(action.name) or action.help
+                lines += _folded(shown[action.name], said, width, room)
         return [*lines[1:], *self._signs(room)]
 
     def _groups(self) -> dict[str, list[Action]]:

@@ -39,5 +39,5 @@ class PaneLabels(ModalScreen[str]):
 
     def on_click(self, event: events.Click) -> None:
         """On a label: there."""
-        found = [name for name, r in self.panes.values() if event.screen_offset in r]
+        found = [name for name, r in self.panes.values() if r.contains_point(event.screen_offset)]
         self.dismiss(found[0] if found else "")
