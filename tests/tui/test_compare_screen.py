@@ -448,7 +448,7 @@ async def test_every_line_is_as_wide_as_the_terminal_and_columns_meet_their_name
         help_screen = d.app.screen
         assert isinstance(help_screen, HelpScreen)
         assert max(map(len, d.app.screen.query_one("#help").plain)) <= d.app.screen.query_one("#help").size.width  # type: ignore[attr-defined]
-        assert any("Next row." in row for row in help_rows)
+        assert any("Keys. escape closes." in row for row in help_rows)
 
 
 async def test_a_long_verdict_is_cut_with_a_sign_and_t_shows_it() -> None:
