@@ -124,16 +124,16 @@ def keys_in_a_flood(work: Path, rate: int, repeat: int) -> None:
         row(f"{label}: follows, bytes/s", f"{t.rate(5):,.0f}")
         times = []
         for _ in range(repeat):
-            times.append(t.press("c", "[spec]"))
-            times.append(t.press("o", "[log]"))
-            times.append(t.press("2f", "stays here"))
+            times.append(t.press("d", "[spec]"))
+            times.append(t.press("P", "[log]"))
+            times.append(t.press("2F", "stays here"))
             times.append(t.press("G", "follows"))
         cuts = quantiles(times, n=20)
         row(
             f"{label}: a key, median / p95 / longest, ms",
             " / ".join(f"{1000 * x:.0f}" for x in (median(times), cuts[-1], max(times))),
         )
-        t.press("f", "stays here")
+        t.press("F", "stays here")
         row(f"{label}: stays, bytes/s", f"{t.rate(5):,.0f}")
         row(f"{label}: memory, MB", f"{t.memory():.0f}")
         t.leave()

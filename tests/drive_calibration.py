@@ -40,8 +40,8 @@ def drive(
     seen = {} if seen is None else seen
     first = Terminal([*PROGRAM], SIZE, env)
     try:
-        first.see("no run yet: s starts one")
-        first.press("s", "Start a run: command")
+        first.see("no run yet: ! starts one")
+        first.press("!", "Start a run: command")
         first.press(NEXT_TEMPLATE, "Start a run: calibrate")
         for _ in range(5):
             first.until(first.is_quiet, "its fields")
@@ -70,14 +70,14 @@ def drive(
         second.until(lambda: re.search(r"[1-9]\d*/\d+ it", second.screen), "its progress")
         seen["after the screen was killed"] = second.screen
         second.see("finished")
-        second.press("p", "running layers.0")
+        second.press("v", "running layers.0")
         second.until(second.is_quiet, "a whole frame")
         seen["its points"] = second.screen
         second.press("a", "A  stored")
         second.until(second.is_quiet, "a whole frame")
         seen["a distribution"] = second.screen
         second.close_over("exact |x|")
-        second.press("d", "alpha-sensitive")
+        second.press("I", "alpha-sensitive")
         second.see("0 overview")
         second.until(second.is_quiet, "a whole frame")
         seen["its two checkpoints"] = second.screen

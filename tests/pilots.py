@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Static
 
+from qinspect.tui.action_screen import ActionScreen
+from qinspect.tui.actions import actions_of
 from qinspect.tui.alpha.alpha_words import AlphaWords
 from qinspect.tui.alpha.base import ExploreBase
 from qinspect.tui.app import QinspectApp
@@ -39,13 +42,23 @@ CHARACTERS = {
     "comma": ",",
     "dollar_sign": "$",
     "apostrophe": "'",
+    "exclamation_mark": "!",
 }
 
 
 def handlers(screen: type[Screen[Any]]) -> set[str]:
-    """The names of the actions that a screen handles by itself, not by Textual."""
-    ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.")]
-    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} - {"act"}
+    """The names of the actions that a screen handles by itself, not by Textual; of what all screens have in common,
+    those that its table names."""
+    ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.") and c is not ActionScreen]
+    common = {a.name for a in actions_of(screen) if hasattr(ActionScreen, f"action_{a.name}")}  # type: ignore[arg-type]
+    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} | common
+
+
+@contextmanager
+def in_empty_folder() -> Iterator[Path]:
+    """Saved views go to the working folder."""
+    with tempfile.TemporaryDirectory() as name, chdir(name):
+        yield Path(name)
 
 
 class Driver:

@@ -12,8 +12,10 @@ import pytest
 from quamba_files import DATA
 
 from qinspect.inspector.cli import main
-from qinspect.tui.actions import RUN_ACTIONS, RUNS_IN_KEY_TABLE, bindings, key_table, key_text
+from qinspect.tui.actions import RUN_ACTIONS, bindings, key_text
 from qinspect.tui.entry import COMMANDS
+from qinspect.tui.glyphs import SIGNS, sign_table
+from qinspect.tui.key_pages import RUNS_IN_KEY_TABLE, key_table, keys_page
 
 ROOT = Path(__file__).parent.parent
 README, SCREEN = ROOT / "README.md", ROOT / "docs" / "screen.md"
@@ -67,6 +69,20 @@ def test_the_key_tables_are_those_of_the_actions() -> None:
     text = SCREEN.read_text(encoding="utf-8")
     for table in (key_table(), key_table(RUN_ACTIONS, RUNS_IN_KEY_TABLE)):
         assert table in text, f"docs/screen.md shall have this table:\n{table}"
+
+
+def test_the_tables_of_signs_are_those_of_the_help() -> None:
+    text = SCREEN.read_text(encoding="utf-8")
+    for where in dict.fromkeys(sign.where for sign in SIGNS):
+        assert sign_table(where) in text, f"docs/screen.md shall have this table:\n{sign_table(where)}"
+
+
+def test_the_page_of_keys_is_made_of_the_actions() -> None:
+    """QINSPECT_UPDATE_SNAPSHOTS=1 writes it."""
+    page = ROOT / "docs" / "keys.md"
+    if os.environ.get("QINSPECT_UPDATE_SNAPSHOTS"):
+        page.write_text(keys_page(), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == keys_page()
 
 
 def test_the_table_of_commands_has_them_all() -> None:

@@ -1,17 +1,37 @@
-"""What every full screen with a table of actions has: its palette, the theme, a fresh painting."""
+"""What every full screen with a table of actions has: help, palette, jump, saving, labels of panes, themes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
 from textual.screen import Screen
+from textual.widget import Widget
 
 from qinspect.tui.actions import actions_of, key_text, keys_now
+from qinspect.tui.dialogs.export import ExportScreen
+from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.dialogs.pane_labels import PaneLabels
+from qinspect.tui.glyphs import glyphs_for_locale
+from qinspect.tui.names import shown
+from qinspect.tui.outside import write_view
 from qinspect.tui.pane import Pane
 from qinspect.tui.theme import THEMES
+from qinspect.tui.widgets.bars import HintBar
+
+if TYPE_CHECKING:
+    from qinspect.inspector.table import Table
 
 
 class ActionScreen(Screen[None]):
     """A screen whose keys are the actions of a table."""
+
+    SIGNS: ClassVar[tuple[str, ...]] = ()
+    """Which tables of signs the help shows first."""
+    JUMP_HINT: ClassVar[str] = "letters of a name"
+    LABELLED: ClassVar[tuple[str, ...]] = ()
+    """Panes that can be gone to by name; `NAME-title` is where a label stands."""
 
     @property
     def active_pane(self) -> Pane | None:
@@ -24,6 +44,17 @@ class ActionScreen(Screen[None]):
         owner = pane if pane is not None and name in pane.ACTIONS else self
         return getattr(owner, f"action_{name}")()
 
+    def say(self, text: str) -> None:
+        """A word for the bottom line."""
+        self.query_one(HintBar).say(text)
+
+    # --- finding ---
+
+    def action_help(self) -> None:
+        pane = self.active_pane
+        of_pane = {name: pane.SENTENCES.get(name, "") for name in pane.ACTIONS} if pane is not None else {}
+        self.app.push_screen(HelpScreen(glyphs_for_locale(), keys_now(self), actions_of(self), of_pane, self.SIGNS))
+
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
         keys, actions = keys_now(self), actions_of(self)
@@ -34,7 +65,73 @@ class ActionScreen(Screen[None]):
             if action is not None:
                 self.call_later(self.action_act, action.name)
 
-        self.app.push_screen(JumpScreen(list(lines)), run)
+        self.app.push_screen(JumpScreen(list(lines), "letters of an action's name or sentence"), run)
+
+    def names_to_jump_to(self) -> Sequence[str]:
+        """What `jump` finds."""
+        return ()
+
+    def jumped_to(self, name: str) -> None:
+        """One of these was chosen."""
+
+    def action_jump(self) -> None:
+        names = self.names_to_jump_to()
+
+        def go(name: str | None) -> None:
+            if name:
+                self.jumped_to(name)
+
+        if names:
+            self.app.push_screen(JumpScreen(list(names), self.JUMP_HINT), go)
+        else:
+            self.say("there is nothing to jump to")
+
+    # --- panes ---
+
+    def panes_to_label(self) -> dict[str, Widget]:
+        """Name to the widget that a label stands on, of the panes that are seen."""
+        titles = {w.id.removesuffix("-title"): w for w in self.query(".title") if w.id and w.id.endswith("-title")}
+        return {name: w for name, w in titles.items() if w.region and name in self.LABELLED}
+
+    def action_label_panes(self) -> None:
+        """A letter on every pane that is seen; the next key goes there."""
+        panes = self.panes_to_label()
+
+        def go(name: str | None) -> None:
+            if name:
+                self.activate(name)  # type: ignore[attr-defined]
+
+        if len(panes) < 2:
+            self.say("there is one pane to be seen: it has the keys")
+        else:
+            self.app.push_screen(PaneLabels({name: w.region for name, w in panes.items()}), go)
+
+    # --- taking along ---
+
+    def view_table(self) -> Table | None:
+        """The rows that a saved view has besides its picture; None where it has none."""
+        return None
+
+    def view_json(self) -> object:
+        """What a view saved as JSON has: its rows, unless a screen knows better."""
+        table = self.view_table()
+        names = [c.name for c in table.columns] if table else []
+        return [dict(zip(names, row, strict=True)) for row in (table.rows if table else ())]
+
+    def action_export(self) -> None:
+        self.app.push_screen(ExportScreen(self.view_table() is not None), self._export)
+
+    def _export(self, kind: str | None) -> None:
+        if not kind:
+            return
+        try:
+            path = write_view(kind, self)
+        except OSError as e:
+            self.say(f"not saved: {e.strerror or e}")
+        else:
+            self.say(f"saved {shown(str(path))}")
+
+    # --- how it looks ---
 
     def action_theme(self) -> None:
         names = [t.name for t in THEMES]
@@ -46,6 +143,9 @@ class ActionScreen(Screen[None]):
 
     def action_repaint(self) -> None:
         self.app.repaint()  # type: ignore[attr-defined]
+
+    async def action_leave(self) -> None:
+        await self.app.action_quit()
 
     def action_suspend(self) -> None:
         self.app.suspend_to_shell()  # type: ignore[attr-defined]

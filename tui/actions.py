@@ -1,4 +1,4 @@
-"""Every action once: of it come bindings, the hint bar, the help screen, the palette, the key table of docs/screen.md.
+"""Every action once: of it come bindings, the hint bar, the help screen, the palette, docs/keys.md.
 
 `ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
 distribution, `EXPLORE_ACTIONS` those of the alpha explorer. What several have has one name, so that one line of the
@@ -8,7 +8,6 @@ config file remaps it in all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 from textual.binding import Binding
@@ -18,14 +17,40 @@ from textual.screen import Screen
 @dataclass(frozen=True, slots=True)
 class Action:
     """name: also the binding's id in the config file. keys: the first is shown. label: for the hint bar, "" to leave it
-    out there. help: a sentence. group: heading in the help."""
+    out there. help: a sentence. group: heading in the help. sense: what its keys mean on every screen, "" for the name:
+    two actions may have one key only where they have one sense."""
 
     name: str
     keys: tuple[str, ...]
     label: str
     help: str
     group: str
+    sense: str = ""
 
+    @property
+    def means(self) -> str:
+        """What a key of it stands for, whatever the screen."""
+        return self.sense or self.name
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it is of every screen, wherever it makes sense."""
+        return self.means in EVERYWHERE
+
+
+EVERYWHERE = frozenset((
+    *("down", "up", "left", "right", "page_down", "page_up", "top", "bottom", "open", "next_pane", "previous_pane"),
+    *("label_panes", "map", "pane 1", "pane 2", "pane 3", "pane 4", "back", "forward", "close", "quit", "leave"),
+    *("find", "jump", "next_finding", "previous_finding", "largest_finding", "only_what_matters", "type_place"),
+    *("sort", "reverse", "closer", "farther", "zoom", "theme", "repaint", "reload", "palette", "help", "suspend"),
+    *("copy_row", "copy_key", "copy_value", "copy_command", "export"),
+))  # fmt: skip
+"""Senses that are those of every screen, wherever it has them."""
+OF_VIEWS = frozenset((
+    *("view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "verdict"),
+    *("distribution", "explore", "apply_alpha", "measure", "bits", "log_scale", "log_axis"),
+))  # fmt: skip
+"""Senses that look at the thing under the cursor, and how it is drawn: the same on every screen too."""
 
 MOVE, FIND, VIEW, OUT = "Moving", "Finding", "Looking", "Copying and saving"
 ACTIONS = (
@@ -36,31 +61,33 @@ ACTIONS = (
     Action("top", ("g", "home"), "", "First row.", MOVE),
     Action("bottom", ("G", "end"), "", "Last row.", MOVE),
     Action("open", ("enter",), "open", "Open or close a layer; show a scale's detail large.", MOVE),
-    Action("expand", ("l", "right"), "", "Open a layer, or go into it.", MOVE),
-    Action("collapse", ("h", "left"), "", "Close a layer, or go up.", MOVE),
+    Action("expand", ("l", "right"), "", "Open a layer, or go into it.", MOVE, "right"),
+    Action("collapse", ("h", "left"), "", "Close a layer, or go up.", MOVE, "left"),
     Action("next_pane", ("tab",), "pane", "Next pane.", MOVE),
     Action("previous_pane", ("shift+tab",), "", "Previous pane.", MOVE),
-    Action("pane_overview", ("0",), "overview", "The whole model as a map: layers by kinds.", MOVE),
-    Action("pane_tree", ("1",), "", "The layer tree.", MOVE),
-    Action("pane_table", ("2",), "", "The scales.", MOVE),
-    Action("pane_detail", ("3",), "", "The detail.", MOVE),
-    Action("pane_runs", ("4",), "", "The runs that are still running, or ended just now.", MOVE),
+    Action("label_panes", ("J",), "", "A letter on every pane: the next key goes there.", MOVE),
+    Action("pane_overview", ("0",), "overview", "The whole model as a map: layers by kinds.", MOVE, "map"),
+    Action("pane_tree", ("1",), "", "The layer tree.", MOVE, "pane 1"),
+    Action("pane_table", ("2",), "", "The scales.", MOVE, "pane 2"),
+    Action("pane_detail", ("3",), "", "The detail.", MOVE, "pane 3"),
+    Action("pane_runs", ("4",), "", "The runs that are still running, or ended just now.", MOVE, "pane 4"),
     Action("back", ("left_square_bracket", "backspace"), "", "Back to where you were.", MOVE),
     Action("forward", ("right_square_bracket",), "", "Forward again.", MOVE),
-    Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND),
-    Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND),
-    Action("largest_difference", ("M",), "largest", "The largest difference.", FIND),
-    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; escape clears it.", FIND),
+    Action("close", ("escape",), "", "Drop the filter, zoom, scope; then to the overview.", MOVE),
+    Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND, "next_finding"),
+    Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND, "previous_finding"),
+    Action("largest_difference", ("M",), "largest", "The largest difference.", FIND, "largest_finding"),
+    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; escape clears it.", FIND, "find"),
     Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any scale or tensor.", FIND),
-    Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND),
+    Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND, "only_what_matters"),
     Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),
     Action("reverse", ("S",), "", "Reverse the order.", FIND),
-    Action("go_to_index", ("number_sign",), "", "In the values, go to an index: 17, or 3,17.", FIND),
+    Action("go_to_index", ("number_sign",), "", "In the values, go to an index: 17, or 3,17.", FIND, "type_place"),
     Action("measure", ("m",), "measure", "On the overview: the next measure.", FIND),
-    Action("bookmark", ("b",), "", "Set or remove a bookmark on this scale.", FIND),
-    Action("next_bookmark", ("B",), "", "Next bookmark.", FIND),
-    Action("fold_all", ("minus",), "", "Close all layers.", VIEW),
-    Action("fold_one_more", ("plus", "equals_sign"), "", "Open one level more everywhere.", VIEW),
+    Action("bookmark", ("quotation_mark",), "", "Set or remove a bookmark on this scale.", FIND),
+    Action("next_bookmark", ("apostrophe",), "", "Next bookmark.", FIND),
+    Action("fold_all", ("minus",), "", "Close all layers.", VIEW, "farther"),
+    Action("fold_one_more", ("plus", "equals_sign"), "", "Open one level more everywhere.", VIEW, "closer"),
     Action("view_detail", ("d",), "detail", "What this is a scale of, and where it is stored.", VIEW),
     Action("view_histogram", ("i",), "hist", "Histogram of the scale, A over B.", VIEW),
     Action("view_weight", ("w",), "weight", "Histogram of the dequantized weight.", VIEW),
@@ -80,117 +107,124 @@ ACTIONS = (
     Action("copy_value", ("V",), "", "Copy its value in A and B.", OUT),
     Action("copy_row", ("Y",), "", "Copy the selected row (OSC 52).", OUT),
     Action("copy_command", ("C",), "", "Copy the command line that prints this view.", OUT),
-    Action("export", ("e",), "export", "Save this view as SVG, CSV, JSON or Markdown.", OUT),
+    Action("export", ("e",), "export", "Save this view: SVG, text, CSV, JSON, Markdown.", OUT),
     Action("palette", ("colon",), "", "All actions by name: the command palette.", OUT),
     Action("help", ("question_mark", "f1"), "help", "Keys and what they do.", OUT),
+    Action("leave", ("ctrl+q",), "", "Leave the program, from any screen and dialog.", OUT),
     Action("suspend", ("ctrl+z",), "", "To the shell for a moment; fg comes back.", OUT),
-    Action("quit", ("q", "ctrl+q"), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
+    Action("quit", ("q",), "quit", "Leave. Nothing is changed, nothing is killed.", OUT),
 )
 _SHARED = {a.name: a for a in ACTIONS}
 RUNS, LOG, CHOOSE = "Runs", "In the log", "What is shown"
 RUN_ACTIONS = (
     *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
-    Action("scroll_left", ("h", "left"), "", "Scroll to the left where lines do not wrap.", MOVE),
-    Action("scroll_right", ("l", "right"), "", "Scroll to the right where lines do not wrap.", MOVE),
-    Action(
-        "show_run",
-        ("enter",),
-        "",
-        "Into what is shown of the run; unfold a point.",
-        MOVE,
-    ),
-    *(_SHARED[n] for n in ("next_pane", "previous_pane")),
-    Action("pane_list", ("1",), "", "The list of runs.", MOVE),
-    Action("pane_view", ("2",), "", "What is shown of the run.", MOVE),
-    Action("next_run", ("J",), "", "Next run, from any pane.", MOVE),
-    Action("previous_run", ("K",), "", "Previous run, from any pane.", MOVE),
-    Action("start_run", ("s",), "start", "Start a run: a command, or a template.", RUNS),
-    Action("cancel_run", ("x",), "cancel", "Cancel the run; asks first.", RUNS),
+    Action("scroll_left", ("h", "left"), "", "Scroll to the left where lines do not wrap.", MOVE, "left"),
+    Action("scroll_right", ("l", "right"), "", "Scroll to the right where lines do not wrap.", MOVE, "right"),
+    Action("show_run", ("enter",), "", "Into what is shown of the run; unfold a point.", MOVE, "open"),
+    *(_SHARED[n] for n in ("next_pane", "previous_pane", "label_panes")),
+    Action("pane_list", ("1",), "", "The list of runs.", MOVE, "pane 1"),
+    Action("pane_view", ("2",), "", "What is shown of the run.", MOVE, "pane 2"),
+    Action("next_run", ("right_parenthesis",), "", "Next run, from any pane.", MOVE),
+    Action("previous_run", ("left_parenthesis",), "", "Previous run, from any pane.", MOVE),
+    Action("start_run", ("exclamation_mark",), "start", "Start a run: a command, or a template.", RUNS),
+    Action("cancel_run", ("X",), "cancel", "Cancel the run; asks first.", RUNS),
     Action("remove_run", ("D",), "", "Remove a run that ended: its log and its folder.", RUNS),
-    Action("again", ("r",), "", "Start it again: the form, filled in as it was.", RUNS),
-    Action("view_log", ("o",), "log", "What the command printed.", CHOOSE),
-    Action("view_points", ("p",), "points", "Points that the log names, and how they went.", CHOOSE),
-    Action("view_spec", ("c",), "spec", "Command, folder, variables; what changed since.", CHOOSE),
-    Action("view_events", ("e",), "events", "What was understood of the log, event by event.", CHOOSE),
+    Action("again", ("E",), "", "Start it again: the form, filled in as it was.", RUNS),
+    Action("view_log", ("P",), "log", "What the command printed.", CHOOSE),
+    Action("view_points", ("v",), "points", "Points that the log names, and how they went.", CHOOSE, "view_values"),
+    Action("view_spec", ("d",), "spec", "Command, folder, variables; what changed since.", CHOOSE, "view_detail"),
+    Action("view_events", ("t",), "events", "What was understood of the log, event by event.", CHOOSE, "verdict"),
     Action("view_gpus", ("u",), "gpus", "All GPUs with their processes.", CHOOSE),
     Action("find", ("slash",), "find", "Find a text in the log; escape ends the search.", LOG),
-    Action("next_match", ("n",), "", "Next match.", LOG),
-    Action("previous_match", ("N",), "", "Previous match.", LOG),
-    Action("follow", ("f",), "", "Follow the end of the log, or stay here.", LOG),
-    Action("level", ("v",), "level", "All lines, warnings and errors, errors only.", LOG),
-    Action("wrap", ("w",), "", "Long lines wrap, or go on to the right.", LOG),
-    Action("timestamps", ("t",), "", "When each line came, as far as is known.", LOG),
+    Action("next_match", ("n",), "", "Next match.", LOG, "next_finding"),
+    Action("previous_match", ("N", "p"), "", "Previous match.", LOG, "previous_finding"),
+    Action("follow", ("F",), "", "Follow the end of the log, or stay here.", LOG),
+    Action("level", ("c",), "level", "All lines, warnings and errors, errors only.", LOG, "only_what_matters"),
+    Action("wrap", ("Z",), "", "Long lines wrap, or go on to the right.", LOG),
+    Action("timestamps", ("at",), "", "When each line came, as far as is known.", LOG),
+    Action("jump", ("f", "ctrl+p"), "", "Fuzzy jump to any run.", RUNS),
     *(_SHARED[n] for n in ("zoom", "theme", "repaint")),
     Action("copy_command", ("C",), "", "Copy the command line of the run.", OUT),
-    Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT),
+    Action("copy_line", ("Y",), "", "Copy the line: of the list, or found in the log.", OUT, "copy_row"),
     Action("distribution", ("a",), "alpha", "A calibration: magnitudes, alpha, clipping, error.", CHOOSE),
     Action("explore", ("A",), "", "A calibration: every alpha of all its points.", CHOOSE),
-    Action("compare_outputs", ("d",), "diff", "Compare the run's two models, or its one with A.", OUT),
+    Action("compare_outputs", ("I",), "diff", "Compare the run's two models, or its one with A.", OUT),
     Action("open_output", ("O",), "", "Open the run's output as a model.", OUT),
     Action("apply_alpha", ("W",), "", "A calibration: put another alpha into a checkpoint.", OUT),
-    _SHARED["palette"],
-    Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT),
+    *(_SHARED[n] for n in ("export", "palette")),
+    Action("close_runs", ("escape",), "", "End a search; back to the models.", OUT, "close"),
     _SHARED["help"],
-    _SHARED["suspend"],
-    Action("quit", ("q", "ctrl+q"), "back", "Back to the models; leave where there are none.", OUT),
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to the models; leave where there are none.", OUT),
 )
 ALPHA = "The cursor over alpha"
 DISTRIBUTION_ACTIONS = (
-    Action("alpha_down", ("h", "left"), "", "A step down: nine steps a decade of what is cut off.", ALPHA),
-    Action("alpha_up", ("l", "right"), "alpha", "A step up.", ALPHA),
+    Action("alpha_down", ("h", "left"), "", "A step down: nine steps a decade of what is cut off.", ALPHA, "left"),
+    Action("alpha_up", ("l", "right"), "alpha", "A step up.", ALPHA, "right"),
     Action("alpha_decade_down", ("H", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
     Action("alpha_decade_up", ("L", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
-    Action("alpha_first", ("g", "home"), "", "Alpha 0: the smallest magnitude.", ALPHA),
-    Action("alpha_last", ("G", "end"), "", "Alpha 1: the largest magnitude.", ALPHA),
-    Action("type_alpha", ("a", "slash"), "type it", "Type an alpha.", ALPHA),
-    Action("alpha_best", ("o",), "optimum", "The nearest step to the scale of least error.", ALPHA),
+    Action("alpha_first", ("circumflex_accent",), "", "Alpha 0: the smallest magnitude.", ALPHA),
+    Action("alpha_last", ("dollar_sign",), "", "Alpha 1: the largest magnitude.", ALPHA),
+    Action("type_alpha", ("number_sign",), "type it", "Type an alpha.", ALPHA, "type_place"),
+    Action("alpha_best", ("asterisk",), "optimum", "The nearest step to the scale of least error.", ALPHA),
     Action("bits", ("b",), "bits", "Codes of 8, 4, 5 or 6 bits.", VIEW),
-    Action("zoom_in", ("plus", "equals_sign"), "zoom", "Less of the axis: its right end, larger.", VIEW),
-    Action("zoom_out", ("minus",), "", "More of the axis.", VIEW),
+    Action("zoom_in", ("plus", "equals_sign"), "closer", "Less of the axis: its right end, larger.", VIEW, "closer"),
+    Action("zoom_out", ("minus",), "", "More of the axis.", VIEW, "farther"),
     _SHARED["log_scale"],
-    Action("next_point", ("j", "down", "n"), "next", "The next weight.", MOVE),
-    Action("previous_point", ("k", "up", "N"), "", "The previous weight.", MOVE),
+    Action("next_point", ("j", "down"), "next", "The next weight.", MOVE, "down"),
+    Action("previous_point", ("k", "up"), "", "The previous weight.", MOVE, "up"),
+    Action("top", ("g", "home"), "", "The first weight.", MOVE),
+    Action("bottom", ("G", "end"), "", "The last weight.", MOVE),
+    Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any weight.", FIND),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_row", ("Y",), "", "Copy the numbers at the cursor (OSC 52).", OUT),
     Action("apply_alpha", ("W",), "", "Put this alpha of a calibration into a checkpoint.", OUT),
-    _SHARED["palette"],
+    *(_SHARED[n] for n in ("export", "palette")),
     Action("close", ("escape",), "", "Back to where you were.", OUT),
     _SHARED["help"],
-    _SHARED["suspend"],
-    Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to where you were.", OUT),
 )
 EXPLORE_ACTIONS = (
-    Action("alpha_down", ("h", "left"), "", "A step of the grid down.", ALPHA),
-    Action("alpha_up", ("l", "right"), "alpha", "A step of the grid up.", ALPHA),
+    Action("alpha_down", ("h", "left"), "", "A step of the grid down.", ALPHA, "left"),
+    Action("alpha_up", ("l", "right"), "alpha", "A step of the grid up.", ALPHA, "right"),
     Action("alpha_decade_down", ("H", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
     Action("alpha_decade_up", ("L", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
     Action("thumb_down", ("comma", "ctrl+left"), "", "The usual alpha before: 0.9995, 0.999, 0.99 ...", ALPHA),
     Action("thumb_up", ("full_stop", "ctrl+right"), "usual", "The usual alpha after.", ALPHA),
-    Action("alpha_first", ("0",), "", "Alpha 0.5.", ALPHA),
+    Action("alpha_first", ("circumflex_accent",), "", "Alpha 0.5.", ALPHA),
     Action("alpha_last", ("dollar_sign",), "", "Alpha 1.", ALPHA),
-    Action("type_alpha", ("t",), "type it", "Type an alpha: the point is exact there.", ALPHA),
-    Action("alpha_best", ("o",), "best", "The best alpha of this point.", ALPHA),
-    Action("alpha_best_of_all", ("O",), "", "The best alpha for all points.", ALPHA),
-    Action("rule", ("r",), "rule", "The next rule: ema, pooled, max, mean, mse ...", VIEW),
-    Action("previous_rule", ("R",), "", "The previous rule.", VIEW),
+    Action("type_alpha", ("number_sign",), "type it", "Type an alpha: the point is exact there.", ALPHA, "type_place"),
+    Action("alpha_best", ("asterisk",), "best", "The best alpha of this point.", ALPHA),
+    Action("alpha_best_of_all", ("B",), "", "The best alpha for all points.", ALPHA),
+    Action("rule", ("greater_than_sign",), "rule", "The next rule: ema, pooled, max, mean, mse ...", VIEW),
+    Action("previous_rule", ("less_than_sign",), "", "The previous rule.", VIEW),
     Action("bits", ("b",), "bits", "Codes of 8 or 4 bits.", VIEW),
-    Action("map", ("m",), "map", "The whole model, layers by kinds; or one point.", VIEW),
-    Action("quantity", ("c",), "", "On the map: what is lost, or what is clipped.", VIEW),
-    Action("distribution", ("a", "enter"), "values", "The exact distribution of this point.", VIEW),
+    Action("map", ("0",), "map", "The whole model, layers by kinds; or one point.", VIEW),
+    Action("quantity", ("m",), "", "On the map: what is lost, or what is clipped.", VIEW, "measure"),
+    Action("distribution", ("a",), "values", "The exact distribution of this point.", VIEW),
     _SHARED["zoom"],
     *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
-    Action("filter", ("slash",), "filter", "Filter: words of a point's name; escape clears it.", FIND),
+    Action("open", ("enter",), "", "Into the point: its exact distribution.", MOVE),
+    Action("filter", ("slash",), "filter", "Filter: words of a point's name; escape clears it.", FIND, "find"),
+    Action("jump", ("f", "ctrl+p"), "", "Fuzzy jump to any point.", FIND),
     *(_SHARED[n] for n in ("sort", "reverse")),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_row", ("Y",), "", "Copy the numbers of this point (OSC 52).", OUT),
     _SHARED["copy_command"],
-    _SHARED["palette"],
+    *(_SHARED[n] for n in ("export", "palette")),
     Action("close", ("escape",), "", "Drop the filter; back to where you were.", OUT),
     _SHARED["help"],
-    _SHARED["suspend"],
-    Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to where you were.", OUT),
 )
-ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS, EXPLORE_ACTIONS)
+SCREENS = {
+    "models": ACTIONS,
+    "runs": RUN_ACTIONS,
+    "distribution": DISTRIBUTION_ACTIONS,
+    "alphas": EXPLORE_ACTIONS,
+}
+ALL_ACTIONS = tuple(SCREENS.values())
 BY_NAME = {a.name: a for actions in reversed(ALL_ACTIONS) for a in actions}
 
 
@@ -236,31 +270,19 @@ _SHOWN = {
     "comma": ",",
     "full_stop": ".",
     "dollar_sign": "$",
+    "circumflex_accent": "^",
+    "asterisk": "*",
+    "at": "@",
+    "exclamation_mark": "!",
+    "quotation_mark": '"',
+    "apostrophe": "'",
+    "left_parenthesis": "(",
+    "right_parenthesis": ")",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "pagedown": "pgdn",
     "pageup": "pgup",
 }
-
-
-IN_KEY_TABLE = (
-    *("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette", "suspend"),
-)
-"""Actions that a newcomer needs besides those of the hint bar."""
-RUNS_IN_KEY_TABLE = (
-    *("remove_run", "again", "next_match", "follow", "wrap", "timestamps", "explore", "apply_alpha", "open_output"),
-)
-"""The same for the runs screen."""
-
-
-def key_table(actions: tuple[Action, ...] = ACTIONS, more: tuple[str, ...] = IN_KEY_TABLE) -> str:
-    """For docs/screen.md, two actions a line: those of the hint bar and of `more`, in the order of the help."""
-    cells = [
-        f"{' '.join(f'`{key_text(key)}`' for key in a.keys)} | {a.help.rstrip('.')}"
-        for a in actions
-        if a.label or a.name in more
-    ]
-    half = (len(cells) + 1) // 2
-    pairs = zip_longest(cells[:half], cells[half:], fillvalue=" | ")
-    return "\n".join(["| key | does | key | does |", "|---|---|---|---|", *(f"| {a} | {b} |" for a, b in pairs)])
 
 
 def key_text(key: str) -> str:

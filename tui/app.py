@@ -20,6 +20,7 @@ from qinspect.tui.actions import BY_NAME
 from qinspect.tui.border import with_border
 from qinspect.tui.compare.screen import CompareScreen
 from qinspect.tui.compare.session import Session
+from qinspect.tui.compare.taking import CANNOT_OPEN
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
@@ -189,6 +190,11 @@ class QinspectApp(App[None]):
         settings.save_state(settings.State(theme=chosen, view=compare.view if compare else self.remembered.view))
         self.runs.stop()
         super().exit(result, return_code, message)
+
+    async def action_quit(self) -> None:
+        """ctrl+q, which Textual takes everywhere: as leaving the models does, with its exit code."""
+        s = self.session
+        self.exit(return_code=CANNOT_OPEN if self.has_models and (s.error_a or s.error_b) else 0)
 
     def _handle_exception(self, error: Exception) -> None:
         """A bug in the program: leave a report, say where, restore the terminal."""

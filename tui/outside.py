@@ -13,7 +13,7 @@ from textual.app import App
 from qinspect.inspector.text import visible, visible_lines
 
 if TYPE_CHECKING:
-    from qinspect.tui.compare.base import CompareBase
+    from qinspect.tui.action_screen import ActionScreen
 
 MAX_CLIPBOARD_BYTES = 74_000
 """Terminals drop longer OSC 52 sequences."""
@@ -54,19 +54,9 @@ def copy_to_terminal(app: App[None], text: str) -> None:
         app._driver.write(osc52(text, tmux=bool(os.environ.get("TMUX"))))
 
 
-def write_view(kind: str, screen: CompareBase) -> Path:
+def write_view(kind: str, screen: ActionScreen) -> Path:
     """Save what is shown as `qinspect-view.KIND` (numbered, nothing is overwritten). Raises OSError."""
-    from qinspect.inspector.compare import payload
-    from qinspect.inspector.compare.report import scale_table
-
-    pairs = screen.table.pairs
-    if kind == "svg":
-        content = screen.app.export_screenshot(title="qinspect")
-    elif kind == "json":
-        content = json.dumps([payload.scale_pair(p) for p in pairs], indent=1, allow_nan=False)
-    else:
-        table = scale_table(pairs)
-        content = table.csv() if kind == "csv" else table.markdown() + "\n"
+    content = _view(kind, screen)
     n = 0
     while True:
         path = Path.cwd() / f"qinspect-view{f'-{n}' if n else ''}.{kind}"
@@ -77,3 +67,15 @@ def write_view(kind: str, screen: CompareBase) -> Path:
             n += 1
             continue
         return path
+
+
+def _view(kind: str, screen: ActionScreen) -> str:
+    if kind == "svg":
+        return screen.app.export_screenshot(title="qinspect")
+    if kind == "txt":
+        lines = ("".join(s.text for s in strip).rstrip() for strip in screen._compositor.render_strips())
+        return "\n".join(lines) + "\n"
+    if kind == "json":
+        return json.dumps(screen.view_json(), indent=1, allow_nan=False)
+    table = screen.view_table()
+    return "" if table is None else table.csv() if kind == "csv" else table.markdown() + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.containers import Vertical
@@ -12,3 +13,5 @@ class Pane(Vertical):
     it does not serve is the screen's. What it wants of others it posts as a message."""
 
     ACTIONS: ClassVar[frozenset[str]] = frozenset()
+    SENTENCES: ClassVar[Mapping[str, str]] = {}
+    """What an action of these does here, where the table of actions says it of another pane. For the help."""

@@ -22,9 +22,12 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.export import ExportScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.glyphs import SIGNS
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
+from qinspect.tui.widgets.text_pane import TextPane
 
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
@@ -53,6 +56,17 @@ def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
     keys = Counter(key for a in actions for key in a.keys)
     assert [k for k, n in keys.items() if n > 1] == []
     assert len({a.name for a in actions}) == len(actions)
+
+
+@pytest.mark.parametrize("key", sorted({key for actions in ALL_ACTIONS for a in actions for key in a.keys}))
+def test_a_key_means_one_thing_on_every_screen(key: str) -> None:
+    meanings = {a.means for actions in ALL_ACTIONS for a in actions if key in a.keys}
+    assert len(meanings) == 1, f"{key} is {' and '.join(sorted(meanings))}"
+
+
+@pytest.mark.parametrize("means", sorted({a.means for actions in ALL_ACTIONS for a in actions}))
+def test_a_meaning_has_the_same_first_key_on_every_screen(means: str) -> None:
+    assert len({a.keys[0] for actions in ALL_ACTIONS for a in actions if a.means == means}) == 1
 
 
 @pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
@@ -259,6 +273,33 @@ async def check_forward(d: Driver, key: str) -> None:
     assert d.role == DIFFERENT[1]
 
 
+@check
+async def check_label_panes(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, PaneLabels)
+    titles = [row for row in d.rows() if re.match(r" 1 layers .* a .*2 scales .* s |.*3 detail.* d ", row)]
+    assert len(titles) == 2
+    for letter, name in (("d", "detail"), ("s", "table"), ("a", "tree")):
+        await d.press(letter)
+        assert d.screen.active == name
+        await d.press(key)
+    await d.press("q")  # no label: nothing is chosen, and nothing is done
+    assert (d.app.screen, d.screen.active) == (d.screen, "tree")
+    await d.press(key, "escape", "0", key)
+    assert d.app.screen is d.screen
+    assert d.screen.hints.status == "there is one pane to be seen: it has the keys"
+
+
+@check
+async def check_close(d: Driver, key: str) -> None:
+    await in_table(d)
+    d.screen.zoom_pane("table")
+    await d.press(key)
+    assert d.screen.zoomed == ""
+    await d.press(key)
+    assert d.screen.active == "overview"
+
+
 # --- finding ---
 
 
@@ -374,7 +415,7 @@ async def check_bookmark(d: Driver, key: str) -> None:
 async def check_next_bookmark(d: Driver, key: str) -> None:
     for row in (3, 9):
         await in_table(d, row)
-        await d.press("b")
+        await d.press("quotation_mark")
     marked = [d.roles[3], d.roles[9]]
     await in_table(d)
     seen = []
@@ -658,10 +699,28 @@ async def check_palette(d: Driver, key: str) -> None:
 
 @check
 async def check_help(d: Driver, key: str) -> None:
-    await d.press(key)
-    assert isinstance(d.app.screen, HelpScreen)
-    await d.press("escape")
+    await d.press("0", key)
+    screen = d.app.screen
+    assert isinstance(screen, HelpScreen)
+    lines = [line.strip() for line in screen.query_one(TextPane).plain]
+    of_pane, own, everywhere = (lines.index(x) for x in ("In this pane", "Looking", "Looking, on every screen"))
+    assert lines.index("Signs: in lists of scales") > everywhere > own > of_pane == 0
+    (measure,) = (i for i, line in enumerate(lines) if line.endswith(" The next measure."))
+    assert of_pane < measure < own
+    for action in ACTIONS:
+        said = d.screen.overview.SENTENCES.get(action.name, action.help)
+        assert any(line.endswith(f" {said}") for line in lines)
+    for sign in SIGNS:
+        assert any(line.startswith(sign.of(d.screen.glyphs)) for line in lines)
+    await d.press("G", "g", "j", "escape")
     assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
 
 
 @check

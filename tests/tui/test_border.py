@@ -62,12 +62,12 @@ def assert_harmless(painted: str) -> None:
 # --- every key of every screen ---
 
 COMPARE_KEYS = (
-    "1 enter l j j l j enter 2 j d i w o r v y x i k n p N M c c s S b B t escape z z 3 j j 3 1 minus plus tab tab K V "
-    "Y C left_square_bracket right_square_bracket question_mark escape colon escape"
+    "1 enter l j j l j enter 2 j d i w o r v y x i k n p N M c c s S quotation_mark apostrophe t escape z z 3 j j 3 1 "
+    "minus plus tab tab K V Y C left_square_bracket right_square_bracket question_mark escape colon escape"
 )
 RUNS_KEYS = (
-    "j k enter o p j k c j e j j Y u o w w t t v v f slash p w n e d enter n N Y C 1 Y C z z 2 c j j e Y question_mark "
-    "escape colon escape x n D n s ctrl+n ctrl+n ctrl+n escape r down down down escape"
+    "j k enter P v j k d j t j j Y u P Z Z at at c c F slash p w n e d enter n N Y C 1 Y C z z 2 d j j t Y "
+    "question_mark escape colon escape X n D n exclamation_mark ctrl+n ctrl+n ctrl+n escape E down down down escape"
 )
 
 
@@ -128,7 +128,7 @@ async def test_runs(hostile_run: Path, size: tuple[int, int], forgotten: list[st
             await d.press(key)
             assert_harmless(d.painted)
             assert_harmless(d.app.clipboard.replace("\t", ""))
-        await d.press("2", "c")
+        await d.press("2", "d")
         assert "\\x1b]0;" in d.painted
 
 
@@ -143,7 +143,7 @@ def form_of(d: Driver) -> StartScreen:
 async def test_the_form_shows_a_run_escaped_and_starts_it_as_it_was(hostile_run: Path, forgotten: list[str]) -> None:
     (before,) = list_runs()
     async with open_app(size=MIDDLE) as d:
-        await d.press("enter", "r")
+        await d.press("enter", "E")
         await d.until(lambda: isinstance(d.app.screen, StartScreen) and form_of(d).inputs, "the form")
         assert form_of(d).values["command"] == before.spec.command
         for _ in form_of(d).inputs:
@@ -168,7 +168,7 @@ async def test_the_form_shows_a_run_escaped_and_starts_it_as_it_was(hostile_run:
 
 async def test_a_folder_of_nobody_is_no_folder() -> None:
     async with open_app(size=MIDDLE) as d:
-        await d.press("s")
+        await d.press("exclamation_mark")
         await d.until(lambda: isinstance(d.app.screen, StartScreen) and form_of(d).inputs, "the form")
         for text in ("~there-is-no-such-user", "x" * 5000, "a\0b"):
             form_of(d).inputs[2].value = text
@@ -180,7 +180,7 @@ async def test_what_is_pasted_into_a_field_is_shown_escaped_and_can_be_edited() 
     from textual import events
 
     async with open_app(size=MIDDLE) as d:
-        await d.press("s")
+        await d.press("exclamation_mark")
         await d.until(lambda: isinstance(d.app.screen, StartScreen) and form_of(d).inputs, "the form")
         field = form_of(d).inputs[0]
         field.post_message(events.Paste("echo \x1b[2J\u202e."))
@@ -225,7 +225,7 @@ def test_cells_of_a_field_are_those_of_what_it_shows(value: str) -> None:
 
 async def test_a_click_and_the_cursor_meet_the_character_that_is_shown(tmp_path: Path) -> None:
     async with open_app(size=MIDDLE) as d:
-        await d.press("s")
+        await d.press("exclamation_mark")
         await d.until(lambda: isinstance(d.app.screen, StartScreen) and form_of(d).inputs, "the form")
         field = form_of(d).inputs[0]
         field.value = "a\x1bb"
@@ -407,7 +407,7 @@ async def test_the_models_in_a_real_terminal(start: Start, pair: tuple[Path, Pat
 async def test_the_runs_and_their_form_in_a_real_terminal(start: Start, hostile_run: Path) -> None:
     t = start(QINSPECT_STATE_DIR=os.environ.get("QINSPECT_STATE_DIR", ""))
     t.see(MARK)
-    for key in ("\r", "c", "e", "p", "o", "Y", "C", "r", "\x1b[B", "\x1b[B", "\x1b[B", "\x1b[H", "\x1b[C"):
+    for key in ("\r", "d", "t", "v", "P", "Y", "C", "E", "\x1b[B", "\x1b[B", "\x1b[B", "\x1b[H", "\x1b[C"):
         t.send(key)
         await asyncio.to_thread(t.until, t.is_quiet, "quiet")
     assert "\\x1b]0;" in t.screen

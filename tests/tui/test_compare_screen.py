@@ -168,7 +168,22 @@ async def test_a_model_without_scales_shows_its_tree(plain: Plain) -> None:
             assert d.tree_paths[0] == ""
             assert d.roles == []
             assert "2 entries in A" in d.detail
-            await d.press("j", "2", "n", "M", "w", "i", "Y", "b", "B", "d", "3", "left_square_bracket", "s", "c")
+            await d.press(
+                "j",
+                "2",
+                "n",
+                "M",
+                "w",
+                "i",
+                "Y",
+                "quotation_mark",
+                "apostrophe",
+                "d",
+                "3",
+                "left_square_bracket",
+                "s",
+                "c",
+            )
 
 
 async def test_a_bug_in_the_comparison_leaves_the_tree_and_a_report(
@@ -433,7 +448,7 @@ async def test_every_line_is_as_wide_as_the_terminal_and_columns_meet_their_name
         help_screen = d.app.screen
         assert isinstance(help_screen, HelpScreen)
         assert max(map(len, d.app.screen.query_one("#help").plain)) <= d.app.screen.query_one("#help").size.width  # type: ignore[attr-defined]
-        assert any("Next row." in row for row in help_rows)
+        assert any("Keys. escape closes." in row for row in help_rows)
 
 
 async def test_a_long_verdict_is_cut_with_a_sign_and_t_shows_it() -> None:
@@ -685,6 +700,17 @@ async def test_remapped_keys_work_and_are_shown(own_home: Path) -> None:
         await d.press("escape")
         await d.send("j")
         await d.until(lambda: d.app._exit)
+
+
+async def test_a_click_on_a_hint_does_what_its_key_does() -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        x = d.rows()[-1].index("next diff")
+        await d.pilot.click("#hints", offset=(x, 0))
+        await d.settle()
+        assert d.role == "layers.0.mixer.x_proj:input"
+        await d.pilot.click("#hints", offset=(d.rows()[-1].index("/ filter"), 0))
+        await d.settle()
+        assert d.screen.query_one("#filter").display
 
 
 @pytest.mark.parametrize(

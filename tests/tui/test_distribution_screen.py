@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import csv
+import io
 import math
 import re
 import threading
@@ -17,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 from rich.text import Text
 from safetensors.torch import save_file
 
@@ -120,7 +122,7 @@ async def test_an_action_does_what_its_help_says(action: Action) -> None:
         assert {active[key].binding.id for key in action.keys} == {action.name}
         for key in action.keys:
             if isinstance(d.app.screen, DistributionScreen):
-                await d.press("G")
+                await d.press("dollar_sign")
                 await CHECKS[action.name](d, key)
 
 
@@ -165,7 +167,7 @@ async def check_alpha_first(d: Driver, key: str) -> None:
 
 @check
 async def check_alpha_last(d: Driver, key: str) -> None:
-    await d.press("g", key)
+    await d.press("circumflex_accent", key)
     assert pane_of(d).alpha == 1
 
 
@@ -270,6 +272,38 @@ async def check_previous_point(d: Driver, key: str) -> None:
 
 
 @check
+async def check_top(d: Driver, key: str) -> None:
+    await d.press("j", "j", key)
+    assert screen_of(d).name_shown == "embedding.weight"
+
+
+@check
+async def check_bottom(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).name_shown == "norm_f.weight"
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    await d.press(key)
+    await d.type("norm_f")
+    await d.press("enter")
+    assert screen_of(d).name_shown == "norm_f.weight"
+    assert pane_of(d).chart is not None
+    assert pane_of(d).chart.name == "norm_f.weight"  # type: ignore[union-attr]
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    with in_empty_folder() as folder:
+        await d.press(key, "c")
+        header, row = csv.reader(io.StringIO((folder / "qinspect-view.csv").read_text()))
+    assert header[:4] == ["point", "model", "alpha", "bits"]
+    assert row[:4] == [WEIGHT, "A", "1.0", "8"]
+    assert float(row[4]) == float(np.abs(dequantized(d)).max())
+
+
+@check
 async def check_theme(d: Driver, key: str) -> None:
     seen = [d.app.theme]
     for _ in THEMES:
@@ -346,6 +380,13 @@ async def check_help(d: Driver, key: str) -> None:
 
 
 @check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
+
+
+@check
 async def check_quit(d: Driver, key: str) -> None:
     await d.press(key)
     assert isinstance(d.app.screen, CompareScreen)
@@ -359,7 +400,7 @@ async def check_quit(d: Driver, key: str) -> None:
 async def test_the_numbers_are_those_of_the_values(alpha: float) -> None:
     async with open_app(ALPHA_A, size=LARGE) as d:
         await shows(d)
-        await d.press("a")
+        await d.press("number_sign")
         await d.type(str(alpha))
         await d.press("enter")
         x = np.abs(dequantized(d)).astype(np.float64)
@@ -513,7 +554,7 @@ async def test_odd_tensors_have_a_picture(size: tuple[int, int], tmp_path: Path)
     async with open_app(path, size=size) as d:
         for name in [*ODD, "whole"]:
             d.screen.layers_tree.reveal(f"{name}.weight")
-            await d.press("1", "a", "b", "H", "+", "-", "-", "y", "g", "o", "G")
+            await d.press("1", "a", "b", "H", "+", "-", "-", "y", "circumflex_accent", "asterisk", "dollar_sign")
             assert screen_of(d).name_shown == f"{name}.weight"
             assert "cannot" not in said(d)
             if size == SMALL:
@@ -643,7 +684,7 @@ async def test_leaving_ends_the_counting(monkeypatch: pytest.MonkeyPatch) -> Non
         await d.until(gate.counting.is_set)
         assert screen_of(d).hints.status.startswith("counting")
         assert "A  cursor" not in said(d)
-        await d.send("l", "h", "b", "plus", "y", "o", "Y")  # keys find nothing yet, and break nothing
+        await d.send("l", "h", "b", "plus", "y", "asterisk", "Y")  # keys find nothing yet, and break nothing
         await d.send("escape")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen))
         gate.go_on.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import whence_cases as cases
-from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 
 from qinspect.inspector.alpha.sweep import grid_file
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, nearest
@@ -222,8 +223,8 @@ async def check_rule(d: Driver, key: str) -> None:
     for _ in range(4):
         await d.press(key)
     await d.press("l")
-    assert screen_of(d).hints.status == "mse has no alpha: r takes another rule"
-    await d.press("o", "O")
+    assert screen_of(d).hints.status == "mse has no alpha: > takes another rule"
+    await d.press("asterisk", "B")
     assert screen_of(d).hints.status == "no alpha is better than another here"
     assert float(row(d)[6]) == 0
 
@@ -233,7 +234,7 @@ async def check_previous_rule(d: Driver, key: str) -> None:
     await d.press(key)
     assert explorer_of(d).chosen.rule == "absmax"
     assert np.float32(explorer_of(d).numbers.scale[0, 0]) == np.float32(cases.largest(STREAMS[NAMES[0]]))
-    await d.press("r")
+    await d.press("greater_than_sign")
 
 
 @check
@@ -276,7 +277,7 @@ async def check_quantity(d: Driver, key: str) -> None:
     assert float(first[1]) == pytest.approx(100 * clipped[0], abs=1e-3)
     await d.press(key)
     assert view_of(d).startswith("lost against")
-    await d.press("m")
+    await d.press("0")
 
 
 @check
@@ -289,6 +290,33 @@ async def check_distribution(d: Driver, key: str) -> None:
     assert d.app.screen.hints.status == "from the runs screen; else: qinspect apply RUN --alpha A"
     await d.press("escape", "k")
     assert isinstance(d.app.screen, ExploreScreen)
+
+
+@check
+async def check_open(d: Driver, key: str) -> None:
+    await d.press("j", key)
+    assert isinstance(d.app.screen, DistributionScreen)
+    assert d.app.screen.name_shown == NAMES[1]
+    await d.press("escape", "k")
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    await d.press("slash", *"nothing", "enter", key)  # what is filtered away is found too
+    await d.type(NAMES[1])
+    await d.press("enter")
+    assert screen_of(d).table.point == 1
+    await d.press("g")
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    with in_empty_folder() as folder:
+        await d.press(key, "j", key, "m")
+        rows = json.loads((folder / "qinspect-view.json").read_text())
+        assert len((folder / "qinspect-view.md").read_text().splitlines()) == 2 + len(NAMES)
+    assert [r["point"] for r in rows] == list(NAMES)
+    assert rows[0]["scale"] == f"{cases.ema(STREAMS[NAMES[0]], HERE):.6g}"
 
 
 @check
@@ -352,7 +380,7 @@ async def check_filter(d: Driver, key: str) -> None:
     await d.press(key, "z")
     assert screen_of(d).table.points == []
     assert "no point has this name" in view_of(d)
-    await d.press("o", "a", "Y", "enter")
+    await d.press("asterisk", "a", "Y", "enter")
     await d.press("escape")
     assert len(screen_of(d).table.points) == 8
     assert isinstance(d.app.screen, ExploreScreen)
@@ -387,7 +415,7 @@ async def check_reverse(d: Driver, key: str) -> None:
 @check
 async def check_theme(d: Driver, key: str) -> None:
     for _ in THEMES:
-        for shown in ("m", "m"):
+        for shown in ("0", "0"):
             await d.press(shown)
         await d.press(key)
 
@@ -414,7 +442,7 @@ async def check_copy_row(d: Driver, key: str) -> None:
     d.app._driver.write = sent.append  # type: ignore[method-assign, assignment]
     await d.press(key)
     assert screen_of(d).hints.status == "sent to the terminal's clipboard: the row"
-    await d.press("t")
+    await d.press("number_sign")
     await d.type("0.99937123")
     await d.press("enter")
     await d.until(lambda: "| exact" in view_of(d), "the exact numbers")
@@ -465,6 +493,13 @@ async def check_close(d: Driver, key: str) -> None:
 
 
 @check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
+
+
+@check
 async def check_quit(d: Driver, key: str) -> None:
     await d.press(key)
     assert d.app._exit
@@ -476,7 +511,7 @@ async def check_quit(d: Driver, key: str) -> None:
 @pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE, (60, 15), (40, 10)])
 async def test_nothing_is_wider_or_longer_than_its_pane(size: tuple[int, int]) -> None:
     async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=size) as d:
-        for keys in ((), ("m",), ("c",), ("b", "m"), ("r",) * 4):
+        for keys in ((), ("0",), ("m",), ("b", "0"), ("greater_than_sign",) * 4):
             await d.press(*keys)
             view = screen_of(d).view
             assert view.max_scroll_x == 0 or size[0] < 80
@@ -497,7 +532,7 @@ async def test_only_sums_are_marked() -> None:
         assert "* the pooled rule answers" in title_of(d)
         assert all(line.startswith("* ") for line in d.rows() if "layers." in line and "%" in line)
         assert "only the sum of all samples was kept" in view_of(d)
-        await d.press("r")
+        await d.press("greater_than_sign")
         assert "*" not in title_of(d)
 
 
@@ -506,7 +541,7 @@ async def test_the_curve_peaks_where_the_mark_of_the_best_is() -> None:
         lines = view_of(d).splitlines()
         axis = next(i for i, line in enumerate(lines) if line.lstrip().startswith("alpha└"))
         marks = lines[axis + 1]
-        await d.press("o")
+        await d.press("asterisk")
         cursor = next(line for line in view_of(d).splitlines()[1:axis] if "│" in line).index("│")
         assert marks[cursor] in "*#"
         assert marks.count("A") + marks.count("#") >= 1
@@ -536,7 +571,23 @@ async def test_progress_is_shown_and_escape_ends_it(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("qinspect.tui.alpha.base.opened", slow)
     async with open_app(alphas=AlphaWords(str(tmp_path / "fresh")), wait=False) as d:
         await d.until(lambda: "every alpha of every point 37 %" in screen_of(d).hints.status, "the progress")
-        await d.send("l", "j", "b", "r", "m", "c", "o", "O", "a", "Y", "C", "s", "S", "t", "escape")
+        await d.send(
+            "l",
+            "j",
+            "b",
+            "greater_than_sign",
+            "0",
+            "m",
+            "asterisk",
+            "B",
+            "a",
+            "Y",
+            "C",
+            "s",
+            "S",
+            "number_sign",
+            "escape",
+        )
         await d.send("escape")
         goes_on.set()
         await d.until(lambda: d.app._exit, "the end")
@@ -554,7 +605,7 @@ async def test_what_cannot_be_opened_is_said(wanted: AlphaWords, said: str) -> N
     async with open_app(alphas=wanted) as d:
         await d.until(lambda: screen_of(d).problem, "the problem")
         assert said in view_of(d).replace("\n", " ")
-        await d.press("l", "m", "o", "a", "q")
+        await d.press("l", "0", "asterisk", "a", "q")
         assert d.app._exit
 
 
@@ -562,7 +613,7 @@ async def test_tables_that_went_away_are_said_and_the_grid_stays(monkeypatch: py
     async with open_app(alphas=AlphaWords("run")) as d:
         monkeypatch.setattr(Calibration, "pooled", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         before = row(d)
-        await d.press("t")
+        await d.press("number_sign")
         await d.type("0.99950001")
         await d.press("enter")
         await d.until(lambda: "gone" in screen_of(d).hints.status, "what is wrong")
@@ -600,8 +651,8 @@ async def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
     streams = dict(zip(names, list(STREAMS.values())[:2], strict=True))
     cases.calibration(tmp_path / "odd", streams, alphas=GIVEN).close()
     async with open_app(alphas=AlphaWords(str(tmp_path / "odd"))) as d:
-        for keys in ((), ("m",), ("m", "R", "R"), ("a",)):
+        for keys in ((), ("0",), ("0", "less_than_sign", "less_than_sign"), ("a",)):
             await d.press(*keys)
             assert "\x1b" not in d.painted
-            if keys != ("m",):  # a map that has no room for names
+            if keys != ("0",):  # a map that has no room for names
                 assert r"\x1b[31mx\x0a[red]" in d.painted

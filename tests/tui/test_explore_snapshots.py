@@ -21,11 +21,11 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...], str]] = {
     "points-200x60": (LARGE, (*DOWN, "full_stop"), ""),
     "points-light": (MIDDLE, ("s", "s", "s", "s"), LIGHT.name),
     "points-ansi": (MIDDLE, ("O", "slash", *"ssm", "enter"), ANSI.name),
-    "map-80x24": (SMALL, (*DOWN, "m", "z"), ""),
-    "map-120x40": (MIDDLE, ("m", "comma"), ""),
-    "map-clipped-200x60": (LARGE, ("c",), ""),
-    "map-light": (MIDDLE, ("m",), LIGHT.name),
-    "map-ansi": (MIDDLE, ("m",), ANSI.name),
+    "map-80x24": (SMALL, (*DOWN, "0", "z"), ""),
+    "map-120x40": (MIDDLE, ("0", "comma"), ""),
+    "map-clipped-200x60": (LARGE, ("m",), ""),
+    "map-light": (MIDDLE, ("0",), LIGHT.name),
+    "map-ansi": (MIDDLE, ("0",), ANSI.name),
     "rule-without-alpha": (MIDDLE, ("R", "R"), ""),
 }
 

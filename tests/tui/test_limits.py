@@ -32,7 +32,7 @@ async def test_a_terminal_of_hardly_any_size(size: tuple[int, int]) -> None:
             await d.press(opened, "escape")
         await d.press("R")
         await d.until(lambda: d.app.screen is d.runs, "the runs")
-        await d.press("s", "escape", "q")
+        await d.press("exclamation_mark", "escape", "q")
         assert_alive(d)
         await d.pilot.resize_terminal(*SMALL)
         await d.press("n")

@@ -64,7 +64,7 @@ async def test_nothing_hostile_reaches_the_terminal() -> None:
         assert r"nul \x00 bell \x07" in shown
         assert "[bold red]markup[/]" in shown
         assert "half a li" in shown
-        for keys in ("", "w", "t"):
+        for keys in ("", "Z", "at"):
             if keys:
                 await d.press(keys)
             painted = d.painted
@@ -109,12 +109,12 @@ async def test_a_line_of_ten_megabytes() -> None:
     async with looking_at(b"before\n" + b"\x00ab" * 3_500_000 + b"\nafter\n") as (d, _, log):
         assert text_of(log).startswith("before\n\\x00ab\\x00ab")
         assert text_of(log).endswith("\nafter")
-        await d.press("w")
+        await d.press("Z")
         assert text_of(log).endswith("after")
         assert "(a line of 10,500,000 bytes)" in text_of(log)
         await d.press("k", "k", "g")
         assert text_of(log).startswith("before")
-        await d.press("G", "w", "l", "l")
+        await d.press("G", "Z", "l", "l")
         assert text_of(log).split("\n")[-1] == ""
 
 
@@ -138,7 +138,7 @@ async def test_following_pausing_and_what_is_new() -> None:
 async def test_scrolling_over_wrapped_lines_leaves_out_no_row() -> None:
     lines = [b"%03d " % i + b"x" * (37 * (i % 7)) + b" end%03d" % i for i in range(60)]
     async with looking_at(b"\n".join(lines) + b"\n") as (d, _, log):
-        await d.press("w", "g")
+        await d.press("Z", "g")
         seen = [text_of(log).split("\n")[0]]
         while not log.follows:
             before = text_of(log).split("\n")
@@ -169,7 +169,7 @@ async def test_a_log_that_is_cut_is_shown_anew() -> None:
 async def test_search_is_among_the_lines_that_are_shown() -> None:
     content = b"".join(b"needle %d\n" % i if i % 10 else b"ERROR: needle %d\n" % i for i in range(300))
     async with looking_at(content) as (d, _, log):
-        await d.press("v", "v")
+        await d.press("c", "c")
         await d.until(lambda: d.runs.source is not None and d.runs.source.n_rows == 30, "errors only")
         await d.press("g", "slash")
         await d.type("needle 1")
@@ -177,7 +177,7 @@ async def test_search_is_among_the_lines_that_are_shown() -> None:
         await d.until(lambda: log.mark == 10, "the first")
         await d.press("n")
         await d.until(lambda: log.mark == 100, "the next that is shown")
-        await d.press("v")
+        await d.press("c")
         assert d.runs.source is not None
         assert d.runs.source.levels is Levels.ALL
         await d.press("n")

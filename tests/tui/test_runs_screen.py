@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 from run_processes import WAIT_FOR_FILE, begin, edit, ended, logged, shell, until
 from textual.widgets import Input
 
@@ -245,7 +245,7 @@ async def check_next_run(d: Driver, key: str) -> None:
 @check
 async def check_previous_run(d: Driver, key: str) -> None:
     first, other = await second_run(d)
-    await d.press("2", "J")
+    await d.press("2", "right_parenthesis")
     await shown(d, other)
     await d.press(key)
     await shown(d, first, "of the log")
@@ -309,7 +309,7 @@ async def check_remove_run(d: Driver, key: str) -> None:
 
 @check
 async def check_view_log(d: Driver, key: str) -> None:
-    await d.press("c", key)
+    await d.press("d", key)
     assert "[log]" in title(d)
     assert "of the log" in d.painted
 
@@ -558,6 +558,40 @@ async def check_palette(d: Driver, key: str) -> None:
 
 
 @check
+async def check_label_panes(d: Driver, key: str) -> None:
+    await d.press(key, "s")
+    assert d.runs.active == "view"
+    await d.press(key, "a")
+    assert d.runs.active == "list"
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    other = shell("true", name="another one")
+    ended(other)
+    d.app.runs.look_now()
+    await d.until(lambda: len(d.runs.list.runs) == 2, "both")
+    for name in ("another", "numbered"):
+        await d.press(key)
+        await d.type(name)
+        await d.press("enter")
+        assert d.runs.list.seen is not None
+        assert name in d.runs.list.seen.run.spec.name
+    assert d.runs.active == "list"
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    (run,) = list_runs()
+    with in_empty_folder() as folder:
+        await d.press(key, "c", key, "t")
+        header, row = (folder / "qinspect-view.csv").read_text().splitlines()
+        assert "of the log" in (folder / "qinspect-view.txt").read_text()
+    assert header == "run,name,state,command,log"
+    assert row.startswith(f"{run.id},")
+
+
+@check
 async def check_close_runs(d: Driver, key: str) -> None:
     """Where it is the first screen there is nothing to go back to."""
     await d.press(key)
@@ -577,6 +611,13 @@ async def check_help(d: Driver, key: str) -> None:
 
 
 @check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
+
+
+@check
 async def check_quit(d: Driver, key: str) -> None:
     (run,) = list_runs()
     await d.send(key)
@@ -590,7 +631,7 @@ async def check_quit(d: Driver, key: str) -> None:
 @pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
 async def test_a_run_is_seen_from_its_start_to_its_end(size: tuple[int, int], tmp_path: Path) -> None:
     async with open_app(size=size) as d:
-        await d.until(lambda: "no run yet: s starts one" in d.painted, "an empty list")
+        await d.until(lambda: "no run yet: ! starts one" in d.painted, "an empty list")
         bar = r"printf '\rquantize:  41%%|####      | 41/100 [00:04<00:06,  9.8it/s]\r'"
         run = shell(f"{bar}; {WAIT_FOR_FILE}; echo; exit 3", cwd=tmp_path, name="long")
         await d.until(lambda: "running" in d.rows()[1] and "41 %" in d.rows()[1], "its progress")
@@ -659,7 +700,7 @@ async def test_what_changed_since_the_run_before_of_the_same_name() -> None:
         ended(begin("/bin/echo", "main.py", "--percentile_alpha", alpha, name="pa"))
     async with open_app() as d:
         await d.until(lambda: d.runs.feed is not None, "the run")
-        await d.press("c")
+        await d.press("d")
         assert "Changed since the run before it" in d.painted
         assert re.search(r"argv --percentile_alpha +0\.9995 -> 0\.99999", d.painted)
 
@@ -852,10 +893,10 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert ended(applied).state is State.FINISHED
         assert (Path(out) / "model.safetensors").exists()
         await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == applied.id, "it")
-        await d.press("J" if d.runs.list.runs[0].run.id == applied.id else "K")
+        await d.press("right_parenthesis" if d.runs.list.runs[0].run.id == applied.id else "left_parenthesis")
         await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == run.id, "the calibration again")
 
-        await d.press("p")
+        await d.press("v")
         rows = d.runs.points_list.rows
         at = next(i for i, (point, *_) in enumerate(rows) if point.name.endswith("layers.1.mixer.z_act:input"))
         d.runs.points_list.move_to(at)
@@ -863,7 +904,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         chosen = d.app.screen
         assert isinstance(chosen, DistributionScreen)
         assert chosen.name_shown == "layers.1.mixer.z_act:input"
-        await d.press("escape", "o")
+        await d.press("escape", "asterisk")
 
         await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form, for any alpha")
@@ -871,7 +912,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert isinstance(any_alpha, StartScreen)
         assert any_alpha.values["to"] == to
         await d.press("escape")
-        await d.press("d")
+        await d.press("I")
         await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the two models")
         await d.until(lambda: "Hadamard rotation" in d.painted, "what they are")
         assert (d.screen.session.path_a, d.screen.session.path_b) == tuple(map(str, calibration.checkpoints))

@@ -17,16 +17,16 @@ STORED = Path(__file__).parent / "snapshots" / "runs"
 PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...], str]] = {
     "runs-80x24": (SMALL, (), ""),
     "runs-120x40": (MIDDLE, (), ""),
-    "runs-200x60": (LARGE, ("2", "w", "t"), ""),
-    "runs-light": (MIDDLE, ("p", "2"), LIGHT.name),
-    "runs-ansi": (MIDDLE, ("e", "2"), ANSI.name),
+    "runs-200x60": (LARGE, ("2", "Z", "at"), ""),
+    "runs-light": (MIDDLE, ("v", "2"), LIGHT.name),
+    "runs-ansi": (MIDDLE, ("t", "2"), ANSI.name),
     "runs-failed-80x24": (SMALL, ("j",), ""),
     "runs-gpus": (MIDDLE, ("u",), ""),
     "runs-help-80x24": (SMALL, ("question_mark",), ""),
     "runs-found": (MIDDLE, ("2", "slash", *"w_max", "enter"), ""),
-    "start-80x24": (SMALL, ("s", "ctrl+n", "ctrl+n", "m", "down", "down", "down", "5"), ""),
-    "calibrate-80x24": (SMALL, ("s", "ctrl+n", "down"), ""),
-    "start-120x40": (MIDDLE, ("s", *"echo", "space", "apostrophe", "x"), ""),
+    "start-80x24": (SMALL, ("exclamation_mark", "ctrl+n", "ctrl+n", "m", "down", "down", "down", "5"), ""),
+    "calibrate-80x24": (SMALL, ("exclamation_mark", "ctrl+n", "down"), ""),
+    "start-120x40": (MIDDLE, ("exclamation_mark", *"echo", "space", "apostrophe", "x"), ""),
 }
 
 

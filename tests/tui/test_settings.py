@@ -17,8 +17,9 @@ from pilots import ALPHA_A, ALPHA_B, open_app
 
 from qinspect.inspector.config import config_path
 from qinspect.tui import settings
-from qinspect.tui.actions import ACTIONS
+from qinspect.tui.actions import ACTIONS, keys_now
 from qinspect.tui.outside import MAX_CLIPBOARD_BYTES, osc52
+from qinspect.tui.runs.form import StartScreen
 from qinspect.tui.settings import BadConfig, State, clashing_keys, load_keys, load_state, save_state, write_crash_report
 
 
@@ -46,6 +47,20 @@ def test_a_key_and_a_list_of_keys(config: Path) -> None:
 def test_every_action_can_be_named(config: Path) -> None:
     config.write_text("[keys]\n" + "".join(f'{a.name} = "f{i + 20}"\n' for i, a in enumerate(ACTIONS)))
     assert set(load_keys()) == {a.name for a in ACTIONS}
+
+
+async def test_the_letters_that_keys_had_before_work_from_the_file(config: Path) -> None:
+    config.write_text('[keys]\nstart_run = "s"\nview_spec = "c"\nlevel = "v"\nview_points = "p"\nfollow = "f"\n')
+    assert clashing_keys(load_keys()) == ""
+    async with open_app() as d:
+        await d.press("c")
+        assert d.runs.view == "spec"
+        await d.press("p")
+        assert d.runs.view == "points"
+        assert keys_now(d.runs)["jump"] == ["ctrl+p"]
+        assert keys_now(d.runs)["previous_match"] == ["N"]
+        await d.press("s")
+        assert isinstance(d.app.screen, StartScreen)
 
 
 def test_one_key_in_two_spellings_is_one_key(config: Path) -> None:

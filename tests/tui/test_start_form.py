@@ -47,7 +47,7 @@ async def fill(d: Driver, name: str, text: str) -> None:
 
 
 async def open_form(d: Driver, template: str = "command") -> None:
-    await d.press("s")
+    await d.press("exclamation_mark")
     await d.until(lambda: isinstance(d.app.screen, StartScreen) and form_of(d).inputs, "the form")
     while form_of(d).template.name != template:
         await d.press("ctrl+n")
@@ -178,7 +178,7 @@ async def test_again_has_what_the_run_had(tmp_path: Path) -> None:
     ended(run)
     async with open_app() as d:
         await d.until(lambda: d.runs.shown is not None, "the run")
-        await d.press("r")
+        await d.press("E")
         values = form_of(d).values
         assert values["command"] == "/bin/echo 'a b' --x=1"
         assert (values["name"], values["cwd"], values["variables"]) == ("first", str(tmp_path), "A='1 2'")

@@ -78,8 +78,8 @@ def test_ctrl_z_and_back(shell: Terminal) -> None:
     t.until(lambda: t.text.count("Stopped") >= 2, "the job")
     come_back(t)
     t.until(lambda: t.screen == before, "the same screen")
-    t.press("?", "Next row.")
-    t.close_over("Next row.")
+    t.press("?", "Keys. escape closes.")
+    t.close_over("Keys. escape closes.")
     leave(t)
 
 
@@ -112,20 +112,20 @@ def test_keys_behind_ctrl_z_do_not_act(shell: Terminal) -> None:
     t = shell
     suspend(t, "\x1aq")  # they arrive together
     come_back(t)
-    t.press("?", "Next row.")
-    t.close_over("Next row.")
+    t.press("?", "Keys. escape closes.")
+    t.close_over("Keys. escape closes.")
     leave(t)
 
 
 def test_ctrl_z_in_a_dialog(shell: Terminal) -> None:
     t = shell
-    t.press("?", "Next row.")
+    t.press("?", "Keys. escape closes.")
     suspend(t)
     at = len(t.out)
     t.send("fg\r")
     t.until(lambda: ENTER_SCREEN in t.out[at:], "the screen")
-    t.see("Next row.")
-    t.close_over("Next row.")
+    t.see("Keys. escape closes.")
+    t.close_over("Keys. escape closes.")
     leave(t)
 
 

@@ -33,7 +33,7 @@ from qinspect.tui.alpha.table import PointTable
 from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.compare.table import TableHeader
-from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.glyphs import OF_ALPHA, Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -69,6 +69,7 @@ class ExploreBase(ActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(EXPLORE_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = EXPLORE_ACTIONS
+    SIGNS = (OF_ALPHA,)
 
     def __init__(
         self,

@@ -9,15 +9,14 @@ from textual import on
 from qinspect.inspector.alpha.sweep.alphas import ALPHAS, LEAST, THUMB
 from qinspect.inspector.alpha.sweep.rules import BITS, SWEPT
 from qinspect.inspector.alpha.sweep.wording import alpha_text
+from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import columns, shell_words
-from qinspect.tui.actions import keys_now
 from qinspect.tui.alpha.base import ExploreBase
 from qinspect.tui.alpha.heat import QUANTITIES
 from qinspect.tui.alpha.state import SORTS
 from qinspect.tui.alpha.table import cell
 from qinspect.tui.compare.table import TableHeader
 from qinspect.tui.dialogs.ask import AskScreen
-from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution.alphas import parsed
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.distribution.screen import DistributionScreen
@@ -44,7 +43,7 @@ class ExploreScreen(Filtering, ExploreBase):
 
     def _say_without_alpha(self) -> None:
         if self.explorer is not None and not self.explorer.has_alpha:
-            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: r takes another rule")
+            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: > takes another rule")
 
     def _step(self, steps: int) -> None:
         if self.explorer is not None:
@@ -157,6 +156,9 @@ class ExploreScreen(Filtering, ExploreBase):
         name, alpha = x.grid.names[point], x.chosen.alpha
         self.app.push_screen(DistributionScreen(self._source, name, self.glyphs, ask, alpha, NO_RUNS_HERE))
 
+    def action_open(self) -> None:
+        self.action_distribution()
+
     # --- rows ---
 
     def action_down(self) -> None:
@@ -239,17 +241,24 @@ class ExploreScreen(Filtering, ExploreBase):
         copy_to_terminal(self.app, command)
         self.hints.say(f"sent to the terminal's clipboard: {shown(command, 200)}")
 
-    def action_help(self) -> None:
-        signs = (
-            ("*", "before a point: it kept no tables of samples, the pooled rule answers"),
-            ("*", "under the curve: the point's best alpha"),
-            ("+", "the best alpha for all points"),
-            ("A B", "alphas that the run was given"),
-            ("C", "where the checkpoint's scale lies"),
-            ("#", "more than one of these in a cell"),
-            ("~", "of the nearest alpha of the grid"),
-        )
-        self.app.push_screen(HelpScreen(self.glyphs, keys_now(self), self.actions, signs))
+    def names_to_jump_to(self) -> list[str]:
+        return list(self.explorer.grid.names) if self.explorer is not None else []
+
+    def jumped_to(self, name: str) -> None:
+        x = self.explorer
+        if x is not None:
+            if x.grid.names.index(name) not in self.table.points:
+                x.chosen.text = ""  # whatever is filtered away now
+                self.refill()
+            self.table.move_to(self.table.points.index(x.grid.names.index(name)))
+
+    def view_table(self) -> Table | None:
+        x = self.explorer
+        if x is None:
+            return None
+        names = ("point", "scale", "clipped", "coverage", "dB 8", "dB 4", "lost", "best alpha", "lies at")
+        rows = [(x.grid.names[p], *(cell(x, p, c) for c in names[1:])) for p in self.table.points]
+        return Table(tuple(map(Column, names)), rows)
 
     def action_close(self) -> None:
         """Drop the filter, then the zoom, then leave; what is being computed ends."""

@@ -27,7 +27,7 @@ from qinspect.tui.compare.rows import Selection
 from qinspect.tui.compare.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.compare.table import ScaleTable, TableHeader
 from qinspect.tui.compare.tree import LayerTree
-from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.glyphs import CHARTS, LEVELS, MAP, SCALES, Glyphs
 from qinspect.tui.later import REST_S, Later
 from qinspect.tui.look import Line, Look, Options, Picture
 from qinspect.tui.names import in_locale, shown
@@ -65,6 +65,8 @@ class CompareBase(ActionScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings()  # type: ignore[assignment]
     AUTO_FOCUS = ""
+    SIGNS = (SCALES, MAP, CHARTS, LEVELS)
+    LABELLED = ("overview", *PANES, "runs")
 
     def __init__(self, session: Session, glyphs: Glyphs, notice: str = "") -> None:
         super().__init__()

@@ -97,7 +97,7 @@ class FindingKeys(Filtering, CompareBase):
         self.activate("table")
         self.refill_and_show()
 
-    def key_escape(self) -> None:
+    def action_close(self) -> None:
         """Drop the filter, then the zoom, then a long comparison of codes, then the scope of the tree; then back to the
         overview."""
         if self.selection.text:

@@ -15,7 +15,7 @@ from qinspect.inspector.text import number, percent
 from qinspect.tui.charts.inks import ground, look_of, of_step, step_of
 from qinspect.tui.compare.cell_text import legend, short_kinds, short_number, short_percent
 from qinspect.tui.compare.rows import Values
-from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
@@ -29,7 +29,6 @@ WIDEST, NARROWEST = 9, 2
 NUMBERED = 6
 """From this width on a cell has its number."""
 _MOST_LEFT = 16
-_RAMP, _PLAIN_RAMP = "·░░▒▒▓█", ".:-=+*#"
 
 
 class Overview(LineList):
@@ -320,7 +319,7 @@ class Overview(LineList):
 
     def _shade(self, place: float, room: int) -> str:
         """What stands where a number has no room."""
-        ramp = _PLAIN_RAMP if self.glyphs is ASCII else _RAMP
+        ramp = self.glyphs.shades
         return ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)
 
     def piece_style(self, name: str) -> Style:

@@ -30,6 +30,20 @@ class OverviewPane(Pane):
         "previous_difference", "largest_difference", "measure",
     })  # fmt: skip
 
+    SENTENCES: ClassVar[Mapping[str, str]] = {
+        "down": "The next layer.",
+        "up": "The layer before.",
+        "expand": "The next kind, to the right.",
+        "collapse": "The kind before.",
+        "top": "The first layer.",
+        "bottom": "The last line.",
+        "open": "Into the scales of the cell.",
+        "next_difference": "The next cell that differs.",
+        "previous_difference": "The cell before that differs.",
+        "largest_difference": "The cell that differs most.",
+        "measure": "The next measure.",
+    }
+
     class Chosen(Message):
         """Into the scales of a cell. name: what it is called. roles: of its scales and tensors."""
 

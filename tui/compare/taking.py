@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qinspect.inspector.text import columns, number, percent, shell_words, visible
-from qinspect.tui.actions import keys_now
 from qinspect.tui.compare.base import CompareBase
 from qinspect.tui.compare.rows import cell
-from qinspect.tui.dialogs.export import ExportScreen
-from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.names import shown
-from qinspect.tui.outside import copy_to_terminal, write_view
+from qinspect.tui.outside import copy_to_terminal
+
+if TYPE_CHECKING:
+    from qinspect.inspector.table import Table
 
 CANNOT_OPEN = 2
 """Exit code where A, or B, cannot be opened: the command line's."""
 
 
 class Taking(CompareBase):
-    """Clipboard, saved views, help, leaving."""
+    """Clipboard, saved views, leaving."""
 
     def action_copy_row(self) -> None:
         if pair := self.table.pair:
@@ -55,21 +57,15 @@ class Taking(CompareBase):
         copy_to_terminal(self.app, text)
         self.hints.say(f"sent to the terminal's clipboard: {shown(text, 40)}")
 
-    def action_export(self) -> None:
-        self.app.push_screen(ExportScreen(), self._export)
+    def view_table(self) -> Table:
+        from qinspect.inspector.compare.report import scale_table
 
-    def _export(self, kind: str | None) -> None:
-        if not kind:
-            return
-        try:
-            path = write_view(kind, self)
-        except OSError as e:
-            self.hints.say(f"not saved: {e.strerror or e}")
-        else:
-            self.hints.say(f"saved {shown(str(path))}")
+        return scale_table(self.table.pairs)
 
-    def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.glyphs, keys_now(self)))
+    def view_json(self) -> object:
+        from qinspect.inspector.compare import payload
+
+        return [payload.scale_pair(p) for p in self.table.pairs]
 
     def action_quit(self) -> None:
         self.app.exit(return_code=CANNOT_OPEN if self.session.error_a or self.session.error_b else 0)

@@ -6,18 +6,19 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from qinspect.tui.dialogs.keys import TYPED, dialog_bindings
 from qinspect.tui.widgets.text_input import TextInput
 
 
 class AskScreen(ModalScreen[str]):
     """Dismissed with what was typed, or with ""."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", "close", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(TYPED)[:1]
 
     def __init__(self, question: str) -> None:
         super().__init__()

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from qinspect.tui.dialogs.keys import ASK, dialog_bindings
 
 
 class ConfirmScreen(ModalScreen[bool]):
     """Dismissed with True for y; every other way out is a no."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "dismiss(True)", "yes", priority=True),
-        Binding("n,escape,q", "dismiss(False)", "no", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(ASK)
 
     def __init__(self, question: str) -> None:
         super().__init__()

@@ -6,12 +6,13 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
+from qinspect.tui.dialogs.keys import TYPED, dialog_bindings
 from qinspect.tui.glyphs import glyphs_for_locale
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
@@ -59,13 +60,7 @@ class Found(LineList):
 class JumpScreen(ModalScreen[str]):
     """Dismissed with the chosen name, or with ""."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss('')", "close", priority=True),
-        Binding("down,ctrl+n", "move(1)", "next", priority=True),
-        Binding("up,ctrl+p", "move(-1)", "previous", priority=True),
-        Binding("pagedown", "move(15)", "page", priority=True),
-        Binding("pageup", "move(-15)", "page", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(TYPED)
 
     def __init__(self, names: list[str], hint: str = "letters of a scale's or tensor's name") -> None:
         super().__init__()

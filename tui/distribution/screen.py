@@ -4,7 +4,7 @@ knows."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,17 +14,17 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.worker import get_current_worker
 
+from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import columns, number
 from qinspect.tui.action_screen import ActionScreen
-from qinspect.tui.actions import DISTRIBUTION_ACTIONS, bindings, keys_now
+from qinspect.tui.actions import DISTRIBUTION_ACTIONS, bindings
 from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.dialogs.ask import AskScreen
-from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
-from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.glyphs import OF_ALPHA, Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -50,6 +50,7 @@ class DistributionScreen(ActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(DISTRIBUTION_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = DISTRIBUTION_ACTIONS
+    SIGNS = (OF_ALPHA,)
 
     def __init__(
         self,
@@ -212,8 +213,16 @@ class DistributionScreen(ActionScreen):
     def action_previous_point(self) -> None:
         self._go(-1)
 
+    def action_top(self) -> None:
+        self._go(-(1 << 40))
+
+    def action_bottom(self) -> None:
+        self._go(1 << 40)
+
     def _go(self, steps: int) -> None:
-        name = self.source.beside(self.name_shown, steps)
+        self._show_point(self.source.beside(self.name_shown, steps))
+
+    def _show_point(self, name: str) -> None:
         if name != self.name_shown:
             self.name_shown = name
             self._show_title()
@@ -226,17 +235,22 @@ class DistributionScreen(ActionScreen):
     # --- taking along, leaving ---
 
     def action_copy_row(self) -> None:
-        """Tab-separated: name, model, alpha, bits, w_max, scale, share beyond, coverage, mse, the rule."""
+        """Tab-separated, a line a model."""
+        lines = [columns(*row) for row in self._readings()]
+        if lines:
+            copy_to_terminal(self.app, "\n".join(lines))
+            self.hints.say(f"sent to the terminal's clipboard: alpha {number(self.pane.alpha)}")
+
+    def _readings(self) -> list[tuple[str, ...]]:
+        """Name, model, alpha, bits, w_max, scale, share beyond, coverage, mse, the rule."""
         chart, bits, alpha = self.pane.chart, self.pane.asked.bits, self.pane.alpha
-        lines = []
+        rows = []
         for series in chart.series if chart else ():
             r = series.gauge.at(alpha, bits)
             numbers = (alpha, bits, r.w_max.middle, r.scale, r.beyond.middle, r.coverage.middle, r.mse.middle)
             told = ["" if math.isnan(x) else repr(x) for x in numbers]
-            lines.append(columns(self.name_shown, series.label, *told, str(series.gauge.rule_at(alpha, bits))))
-        if lines:
-            copy_to_terminal(self.app, "\n".join(lines))
-            self.hints.say(f"sent to the terminal's clipboard: alpha {number(alpha)}")
+            rows.append((self.name_shown, series.label, *told, str(series.gauge.rule_at(alpha, bits))))
+        return rows
 
     def action_apply_alpha(self) -> None:
         if self._apply is None:
@@ -244,16 +258,16 @@ class DistributionScreen(ActionScreen):
         else:
             self._apply(self.pane.alpha)
 
-    def action_help(self) -> None:
-        signs = (
-            ("A B", "a stored scale; of many the median"),
-            ("[ ]", "the least and the greatest of many"),
-            ("*", "the scale of least error"),
-            ("#", "more than one of these in a cell"),
-            ("< >", "left or right of the axis"),
-            ("~", "the middle of an interval"),
-        )
-        self.app.push_screen(HelpScreen(self.glyphs, keys_now(self), self.actions, signs))
+    def names_to_jump_to(self) -> Sequence[str]:
+        return self.source.names
+
+    def jumped_to(self, name: str) -> None:
+        self._show_point(name)
+
+    def view_table(self) -> Table | None:
+        rows = self._readings()
+        names = ("point", "model", "alpha", "bits", "w_max", "scale", "beyond", "coverage", "mse", "rule")
+        return Table(tuple(map(Column, names)), rows) if rows else None
 
     def action_close(self) -> None:
         self._rested.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,6 +64,10 @@ class KeptCharts:
 
 class Source(Protocol):
     """Where points come from. `load` is called in a thread."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All points that are known so far, in order."""
 
     def load(self, name: str, bits: int, check: Progress) -> Chart:
         """A point with its curves for `bits`, for its own where that is 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,11 @@ class WeightSource:
         self._values: dict[str, dict[str, StoredValues]] = {}
         self._names: list[str] = []
         self._kept = KeptCharts(KEPT)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All there is, once it was listed."""
+        return self._names
 
     def load(self, name: str, bits: int, check: Progress) -> Chart:
         """Counted, or as it was kept."""

@@ -19,7 +19,7 @@ from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import some
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import RUN_ACTIONS, bindings
-from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.glyphs import OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
 from qinspect.tui.runs.feed import Feed
@@ -40,7 +40,7 @@ READ_EVERY_S, READ_EVERY_SSH_S = 0.2, 0.4
 """How often the log of a live run is read: what is painted costs bytes."""
 VIEWS = ("log", "points", "spec", "events", "gpus")
 PANES = ("list", "view")
-NO_RUN = "no run yet: s starts one"
+NO_RUN = "no run yet: ! starts one"
 WIDE = 110
 """From this width on the list stands beside the run, not over it."""
 
@@ -59,6 +59,8 @@ class RunsBase(ActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(RUN_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = RUN_ACTIONS
+    SIGNS = (OF_RUNS,)
+    LABELLED = PANES
     events_list: EventsList
 
     def __init__(

@@ -86,7 +86,7 @@ class RunsDoing(RunsBase):
         if seen is None:
             return
         if seen.state.state.is_live:
-            self.hints.say("it is still running: x cancels it first")
+            self.hints.say("it is still running: X cancels it first")
             return
         run = seen.run
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -20,6 +20,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.runs import RunSpec, check_before_start, make_spec, start, typed
 from qinspect.inspector.runs.spec import NOT_STORED
 from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.dialogs.keys import FORM, dialog_bindings
 from qinspect.tui.names import shown
 from qinspect.tui.runs.paths import completed, free_name
 from qinspect.tui.runs.templates import COMMAND, Field, Template, parse_variables
@@ -97,17 +98,7 @@ class Started(Message):
 class StartScreen(ModalScreen[str]):
     """Dismissed with the id of the run that was started, or with ""."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss('')", "close", priority=True),
-        Binding("down", "step(1)", "next field", priority=True),
-        Binding("tab", "complete", "complete a path, or next field", priority=True),
-        Binding("ctrl+t", "templates", "choose a template", priority=True),
-        Binding("up,shift+tab", "step(-1)", "previous field", priority=True),
-        Binding("ctrl+n", "template(1)", "next template", priority=True),
-        Binding("ctrl+p", "template(-1)", "previous template", priority=True),
-        Binding("pagedown", "step(8)", "page", priority=True),
-        Binding("pageup", "step(-8)", "page", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(FORM)
     AUTO_FOCUS = ""
 
     def __init__(self, templates: list[Template], filled: Filled, problems: list[str]) -> None:

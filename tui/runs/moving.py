@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from qinspect.tui.actions import RUN_ACTIONS, keys_now
-from qinspect.tui.dialogs.help import HelpScreen
+from typing import TYPE_CHECKING
+
 from qinspect.tui.runs.base import PANES
 from qinspect.tui.runs.doing import RunsDoing
 from qinspect.tui.runs.looking import RunsLooking
 from qinspect.tui.widgets.text_pane import TextPane
+
+if TYPE_CHECKING:
+    from qinspect.inspector.table import Table
 
 
 class RunsMoving(RunsLooking, RunsDoing):
@@ -97,13 +100,22 @@ class RunsMoving(RunsLooking, RunsDoing):
         self.zoomed = not self.zoomed
         self.fit_panes()
 
-    def action_help(self) -> None:
-        g = self.glyphs
-        signs = (
-            (g.live, "goes on"), (g.done, "finished"), (g.broken, "failed"), (g.stopped, "cancelled"),
-            (g.lost, "lost: killed without a trace, or the host was rebooted"),
-        )  # fmt: skip
-        self.app.push_screen(HelpScreen(g, keys_now(self), RUN_ACTIONS, signs))
+    def names_to_jump_to(self) -> list[str]:
+        return [f"{s.run.spec.name}  {s.run.id}" for s in self.list.runs]
+
+    def jumped_to(self, name: str) -> None:
+        self.list.choose(name.rpartition("  ")[2])
+        self.activate("list")
+
+    def view_table(self) -> Table:
+        from qinspect.inspector.table import Column, Table
+
+        names = ("run", "name", "state", "command", "log")
+        rows = [
+            (s.run.id, s.run.spec.name, str(s.state.state), s.run.spec.command, str(s.run.log_path))
+            for s in self.list.runs
+        ]
+        return Table(tuple(map(Column, names)), rows)
 
     def action_quit(self) -> None:
         if self.is_root:

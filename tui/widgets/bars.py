@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual import events
 from textual.scrollbar import ScrollBar, ScrollBarRender
 from textual.strip import Strip
 from textual.widget import Widget
@@ -23,6 +24,8 @@ class HintBar(Widget):
         super().__init__(id="hints")
         self._said = self._doing = ""
         self.first: tuple[tuple[str, str], ...] = ()
+        self._places: list[tuple[range, str]] = []
+        """The cells of each hint, and its action."""
         self.hidden: frozenset[str] = frozenset()
 
     def show_for(self, first: tuple[tuple[str, str], ...], hidden: frozenset[str]) -> None:
@@ -55,26 +58,39 @@ class HintBar(Widget):
             self._doing = text
             self.refresh()
 
+    def on_click(self, event: events.Click) -> None:
+        """A hint does what its key does."""
+        x = event.x - self.styles.padding.left
+        action = next((action for cells, action in self._places if x in cells), "")
+        if action:
+            self.screen.action_act(action)  # type: ignore[attr-defined]
+
     def render_line(self, y: int) -> Strip:
         """The one line."""
         style = self.rich_style
         bold = style + self.app.console.get_style("bold")
         keys = keys_now(self.screen)
         known = actions_of(self.screen)
-        hints = [*self.first, *((key_text(keys[a.name][0]), a.label) for a in known if self._is_shown(a, keys))]
+        hints = [(key, label, "") for key, label in self.first]
+        hints += [(key_text(keys[a.name][0]), a.label, a.name) for a in known if self._is_shown(a, keys)]
         # However narrow it is, the last two stay: how to get help and how to leave.
         shown, always = [], hints[-2:]
-        used = sum(len(key) + len(label) + 3 for key, label in always)
+        used = sum(len(key) + len(label) + 3 for key, label, _ in always)
         most = max(0, self.size.width - used - 1)
         status = self.status if cell_len(self.status) <= most else fill(self.status, most, "...")
         room = self.size.width - cell_len(status) - 2
-        for key, label in hints[:-2]:
-            n = len(key) + len(label) + 3
+        for hint in hints[:-2]:
+            n = len(hint[0]) + len(hint[1]) + 3
             if used + n > room:
                 break
-            shown.append((key, label))
+            shown.append(hint)
             used += n
-        segments = [s for key, label in (*shown, *always) for s in (Segment(key, bold), Segment(f" {label}  ", style))]
+        segments, at = [], 0
+        self._places = []
+        for key, label, action in (*shown, *always):
+            segments += [Segment(key, bold), Segment(f" {label}  ", style)]
+            self._places.append((range(at, at + len(key) + 1 + len(label)), action))
+            at += len(key) + len(label) + 3
         segments.append(Segment(" " * (self.size.width - used - cell_len(status)), style))
         segments.append(Segment(status, bold))
         return Strip(segments).adjust_cell_length(self.size.width, style)
