@@ -50,11 +50,13 @@ class Quantity(StrEnum):
     """A scale of the scales, on a coarser grid."""
     ZERO_POINT = "zero point"
     MINIMUM = "minimum"
+    FACTOR = "factor"
+    """Of each input channel: activations are multiplied by it before they are quantized, so the weight in use is too."""
 
     @property
     def is_step(self) -> bool:
         """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
-        return self in (Quantity.SCALE, Quantity.GLOBAL_SCALE)
+        return self in (Quantity.SCALE, Quantity.GLOBAL_SCALE, Quantity.FACTOR)
 
 
 class Setting(StrEnum):
@@ -196,8 +198,9 @@ class ScaleRecord:
 
     @property
     def as_stored(self) -> bool:
-        """Whether its numbers are those of its entry, in whatever order."""
-        return not self.sources and not self.inverted and self.slice is None
+        """Whether its numbers are those of its entry, in whatever order. A step in a byte is an exponent."""
+        exponents = self.dtype == "uint8" and self.quantity.is_step
+        return not self.sources and not self.inverted and self.slice is None and not exponents
 
     @property
     def plain_steps(self) -> bool:
@@ -238,7 +241,7 @@ class ScaleRecord:
     @property
     def formula(self) -> str:
         """How a code becomes a value by this scale; "" where that is not known, or it is no scale."""
-        if not self.verified or not self.quantity.is_step:
+        if not self.verified or not self.quantity.is_step or self.quantity is Quantity.FACTOR:
             return ""
         return words.formula(self.element)
 
@@ -385,6 +388,12 @@ class Format(ABC):
     @abstractmethod
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         """float32 values of rows `start` to `stop`, by the arithmetic of the library that wrote the file."""
+
+    def effective(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
+        """float32 values of rows `start` to `stop` that stand for the weight of the model in full precision: with the
+        factor of each input channel, and with what is added in a second product. Where there is neither, those of
+        `dequantize`, which gives what the codes stand for."""
+        return self.dequantize(weight, start, stop)
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.

@@ -1,0 +1,172 @@
+"""What the configuration says: the algorithm of all modules, or of each, what is left out, and the KV cache.
+
+It stands in config.json (`quantization_config`, perhaps below `text_config`) and in hf_quant_config.json, with the same
+meaning. Names in it may end in NUL and a word (`backbone.layers.0.mixer.in_proj.\\0backbone.pt_name_sentinel`), a fault
+of the exporter: what comes from the NUL on is no part of the name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import Any
+
+from qinspect.inspector.roles import strip_root
+
+HF_CONFIG = "hf_quant_config.json"
+_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+_MIXED = "MIXED_PRECISION"
+_CACHES = {("float", 8): "FP8", ("int", 8): "INT8", ("float", 4): "NVFP4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """What is said of one module. name: in capitals, as some are written in small letters. group_size: None where
+    nothing is said."""
+
+    name: str
+    group_size: int | None = None
+
+
+@dataclass
+class Declared:
+    """One configuration. where: the file, for people. algorithm: of every module; None where each has its own, or
+    nothing is said. layers: algorithms by role of the module, or of one above it. left_out: roles and patterns of what
+    is not quantized. cache: the algorithm of the KV cache, "" where there is none. version: of the library. broken: how
+    many names end in NUL and a word."""
+
+    where: str
+    algorithm: Algorithm | None
+    layers: dict[str, Algorithm]
+    left_out: tuple[str, ...]
+    cache: str
+    version: str
+    broken: int
+    _known: dict[str, Algorithm | None] = field(default_factory=dict)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether what has no entry in `layers` is not quantized."""
+        return bool(self.layers)
+
+    def of(self, role: str) -> Algorithm | None:
+        """What is said of a module, by its role or that of a module above it (`experts` of `experts.3.up_proj`)."""
+        if not self.layers:
+            return self.algorithm
+        if role in self._known:
+            return self._known[role]
+        above = role.rpartition(".")[0]
+        found = self.layers.get(role) or (self.of(above) if above else None)
+        self._known[role] = found
+        return found
+
+    def leaves_out(self, role: str) -> bool:
+        """Whether the configuration says that a module is not quantized."""
+        return self._pattern is not None and self._pattern.match(role) is not None
+
+    def __post_init__(self) -> None:
+        parts = [translate(name) for name in self.left_out]
+        parts += [translate(f"{name}.*") for name in self.left_out if not name.endswith("*")]
+        try:
+            self._pattern = re.compile("|".join(parts)) if parts else None
+        except (re.error, RecursionError, OverflowError):
+            self._pattern = None
+
+
+def declared_of(config: Mapping[str, Any]) -> Declared | None:
+    """What config.json, or the file beside it, says of a quantization by ModelOpt; None where neither does, or
+    config.json names another library."""
+    own = _quantization_of(config)
+    beside = config.get(HF_CONFIG)
+    beside = beside if isinstance(beside, dict) else {}
+    inner = beside.get("quantization")
+    inner = inner if isinstance(inner, dict) else {}
+    if own is not None:
+        if not _is_modelopt(own):
+            return None
+        return _read("config.json", own, inner)
+    producer = beside.get("producer")
+    named = isinstance(producer, dict) and producer.get("name") == "modelopt"
+    if named or (producer is None and isinstance(inner.get("quant_algo"), str)):
+        return _read(HF_CONFIG, {**inner, "producer": producer}, {})
+    return None
+
+
+def names_another(config: Mapping[str, Any]) -> bool:
+    """Whether config.json speaks of a quantization, and not of one by ModelOpt."""
+    own = _quantization_of(config)
+    return (own is not None and not _is_modelopt(own)) or any(k in config for k in ("quantization", "compression_config"))
+
+
+def _quantization_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    for place in (config, *(config.get(name) for name in _NESTED)):
+        found = place.get("quantization_config") if isinstance(place, Mapping) else None
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def _is_modelopt(said: Mapping[str, Any]) -> bool:
+    """`modelopt`, and the words that loaders take for one of its algorithms: `modelopt_fp4`, `modelopt_mixed`, ..."""
+    method = said.get("quant_method")
+    if isinstance(method, str):
+        return method.lower() == "modelopt" or method.lower().startswith("modelopt_")
+    producer = said.get("producer")
+    return method is None and isinstance(producer, dict) and producer.get("name") == "modelopt"
+
+
+def _read(where: str, said: Mapping[str, Any], beside: Mapping[str, Any]) -> Declared:
+    """beside: the same of hf_quant_config.json, for what config.json says in other words or not at all."""
+    broken: set[str] = set()
+
+    def names(found: object) -> Iterator[str]:
+        for name in found if isinstance(found, (list, tuple)) else ():
+            if isinstance(name, str):
+                if "\0" in name:
+                    broken.add(name)
+                yield role_of_name(name)
+
+    listed = said.get("quantized_layers") or beside.get("quantized_layers")
+    listed = listed if isinstance(listed, dict) else {}
+    layers = {role: _algorithm(said) for role, said in zip(names(list(listed)), listed.values(), strict=False)}
+    groups = said.get("config_groups")
+    for group in groups.values() if isinstance(groups, dict) else ():
+        list(names(group.get("targets") if isinstance(group, dict) else None))  # for their broken names alone
+    left_out = [*names(said.get("ignore")), *names(said.get("exclude_modules")), *names(beside.get("exclude_modules"))]
+    algorithm = _algorithm(said) or _algorithm(beside)
+    known = {role: found for role, found in layers.items() if found is not None}
+    producer = said.get("producer")
+    version = producer.get("version") if isinstance(producer, dict) else None
+    return Declared(
+        where, None if algorithm is None or algorithm.name == _MIXED else algorithm, known,
+        tuple(dict.fromkeys(n for n in left_out if n)), _cache(said, beside), version if isinstance(version, str) else "",
+        len(broken),
+    )  # fmt: skip
+
+
+def role_of_name(name: str) -> str:
+    """A declared name, a pattern perhaps, as roles are: without what a NUL begins, and without the words of savers."""
+    return strip_root(name.partition("\0")[0].rstrip(".")) if "\0" in name else strip_root(name)
+
+
+def _algorithm(said: object) -> Algorithm | None:
+    if not isinstance(said, Mapping) or not isinstance(said.get("quant_algo"), str):
+        return None
+    size = said.get("group_size")
+    return Algorithm(said["quant_algo"].upper(), size if type(size) is int and size > 0 else None)
+
+
+def _cache(said: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
+    for place in (said, beside):
+        name = place.get("kv_cache_quant_algo")
+        if isinstance(name, str):
+            return name.upper()
+    scheme = said.get("kv_cache_scheme")
+    if not isinstance(scheme, dict):
+        return ""
+    kind, bits = scheme.get("type"), scheme.get("num_bits")
+    if isinstance(kind, str) and type(bits) is int:
+        return _CACHES.get((kind, bits), f"{kind.upper()}{bits}")
+    return "unknown"
