@@ -51,7 +51,7 @@ class Quantity(StrEnum):
     ZERO_POINT = "zero point"
     MINIMUM = "minimum"
     FACTOR = "factor"
-    """Of each input channel: activations are multiplied by it before they are quantized, so the weight in use is too."""
+    """Of each input channel: what goes in is multiplied by it before it is quantized, so the weight in use is too."""
 
     @property
     def is_step(self) -> bool:
@@ -243,6 +243,8 @@ class ScaleRecord:
         """How a code becomes a value by this scale; "" where that is not known, or it is no scale."""
         if not self.verified or not self.quantity.is_step or self.quantity is Quantity.FACTOR:
             return ""
+        if self.quantity is Quantity.GLOBAL_SCALE and self.through is None:
+            return "x ~ global scale * scale * q"
         return words.formula(self.element)
 
     @property

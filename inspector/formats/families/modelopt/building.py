@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
     NOT_KNOWN,
+    OF_WEIGHTS,
     Kind,
     Problem,
     Quantity,
@@ -18,11 +20,11 @@ from qinspect.inspector.formats.contract import (
 )
 from qinspect.inspector.formats.element import UNKNOWN, Element
 from qinspect.inspector.formats.families.modelopt.declared import Algorithm, Declared
-from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FP4, FP8, FLOATS, Layout, layout_of
+from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FLOATS, FP4, FP8, Layout, layout_of
 from qinspect.inspector.formats.families.modelopt.modules import Matrix, Stored
 from qinspect.inspector.formats.families.modelopt.names import LOW_RANK, Names
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
-from qinspect.inspector.formats.modular import Part, record_of
+from qinspect.inspector.formats.modular import Part
 
 _USUAL_GROUPS = {Layout.NVFP4: 16, Layout.MXFP4: 32, Layout.MXFP8: 32, Layout.INT4: 128, Layout.INT4_FP8: 128}
 _USUAL_TILE = 128
@@ -32,9 +34,11 @@ _NOT_QUANTIZED = "not quantized"
 
 
 class Builder:
-    """Modules of one checkpoint. contradictions: (what the configuration says, what the tensors are) to
-    the modules. path_of: role of a weight to that of the module that the configuration may name; one of all experts of a
-    stack. with_factor, with_low_rank: names of the weights that have one."""
+    """Modules of one checkpoint.
+
+    contradictions: (what the configuration says, what the tensors are) to the modules. path_of: role of a weight to
+    that of the module that the configuration may name, one for all experts of a stack.
+    """
 
     def __init__(self, checkpoint: Checkpoint, declared: Declared | None, role_of: Callable[[str], str]) -> None:
         self.checkpoint = checkpoint
@@ -42,8 +46,7 @@ class Builder:
         self.role_of = role_of
         self.contradictions: dict[tuple[str, str], list[str]] = {}
         self.path_of: dict[str, str] = {}
-        self.with_factor: list[str] = []
-        self.with_low_rank: list[str] = []
+        self._low_rank_somewhere = any("svdquant_lora_" in name for name in checkpoint.entries)
 
     def parts(self, names: Names) -> list[Part]:
         """The weights that the entries are: one, or one for each of stacked experts; or the problem that they have."""
@@ -59,7 +62,8 @@ class Builder:
         elif len(codes.shape) == 2:
             role = self.role_of(names.weight)
             weight = (names.weight, role, None)
-            yield self._matrix(names, weight, codes, steps, self.checkpoint.tensor(names.second))
+            path = role if names.parameter else role.removesuffix(".weight")
+            yield self._matrix(names, path, weight, codes, steps, self.checkpoint.tensor(names.second))
         else:
             raise self._unfit(codes, "two axes, or three of stacked experts", names)
 
@@ -84,9 +88,10 @@ class Builder:
         """Experts in one tensor, each [I, O] or, where the scales say so, [O, I]."""
         n = codes.shape[0]
         turned = self._turned(names, codes, steps)
-        above, _, last = self.role_of(names.path).rpartition(".")
+        path = self.role_of(names.path)
+        above, _, last = path.rpartition(".")
         named_above = names.path.rpartition(".")[0]
-        shared = f"{self.role_of(names.path)}.weight"
+        shared = f"{path}.weight"
         second = self.checkpoint.tensor(names.second)
         for e in range(n):
             name = f"{named_above}.{e}.{last}.weight" if named_above else f"{e}.{last}.weight"
@@ -98,7 +103,7 @@ class Builder:
                 its_codes = its_codes.transposed()
                 its_steps = its_steps.transposed() if len(its_steps.shape) == 2 else its_steps
             yield self._matrix(
-                names, (name, role, Slice((e,))), its_codes, its_steps, second, (e, n, step_slice, shared)
+                names, path, (name, role, Slice((e,))), its_codes, its_steps, second, (e, n, step_slice, shared, steps)
             )
 
     def _turned(self, names: Names, codes: Tensor, steps: Tensor) -> bool:
@@ -120,11 +125,10 @@ class Builder:
         return Slice(rows=(e, e + 1)) if len(tensor.shape) == 1 else Slice((e,))
 
     def _matrix(
-        self, names: Names, weight: tuple[str, str, Slice | None], codes: Tensor, steps: Tensor, second: Tensor | None,
-        stack: tuple[int, int, Slice | None, str] | None = None,
+        self, names: Names, path: str, weight: tuple[str, str, Slice | None], codes: Tensor, steps: Tensor,
+        second: Tensor | None, stack: tuple[int, int, Slice | None, str, Tensor] | None = None,
     ) -> Matrix:  # fmt: skip
         name, role, part = weight
-        path = self.role_of(names.path)
         said = self._said(names, path)
         in_blocks = said is not None and said.name.startswith("FP8_PB")
         layout = layout_of(codes, steps, second is not None, in_blocks)
@@ -141,11 +145,10 @@ class Builder:
         grid = _grid(layout, steps, tile)
         step_role = role if stack is None or step_slice is not None else shared
         records = [
-            record_of(
-                self.checkpoint, step_role, names.scale, Kind.WEIGHT, f"weight {name}", layout.element, grid,
-                slice=step_slice,
+            _of_weight(
+                stack[4] if stack else steps, step_role, f"weight {name}", layout.element, grid, slice=step_slice
             )
-        ]  # fmt: skip
+        ]
         of_scale = [step_role]
         its_second = second
         if second is not None:
@@ -155,16 +158,13 @@ class Builder:
         factor = self._factor(names, shape)
         if factor is not None:
             records.append(
-                record_of(
-                    self.checkpoint, f"{shared}#pre_quant", names.factor, Kind.WEIGHT, f"what goes into {names.path}",
-                    layout.element, channels(1), quantity=Quantity.FACTOR, reach=NOT_KNOWN,
+                _of_weight(
+                    factor, f"{shared}#pre_quant", f"what goes into {names.path}", layout.element, channels(1),
+                    quantity=Quantity.FACTOR, reach=NOT_KNOWN,
                 )
             )  # fmt: skip
-            self.with_factor.append(name)
         low_rank = self._low_rank(names, shape)
-        if low_rank is not None:
-            self.with_low_rank.append(name)
-        records += self._inputs(names, layout, said)
+        records += self._inputs(names, path, layout, said)
         made = QuantizedWeight(
             name, role, names.weight, shape, layout.element, tuple(of_scale), grid,
             row_step=2 if layout in _ANY_GROUP else 1, slice=part,
@@ -257,7 +257,7 @@ class Builder:
 
     def _second(
         self, names: Names, second: Tensor, layout: Layout, role: str, shared: str,
-        stack: tuple[int, int, Slice | None, str] | None,
+        stack: tuple[int, int, Slice | None, str, Tensor] | None,
     ) -> tuple[ScaleRecord, Tensor]:  # fmt: skip
         part, owner = None, shared
         if second.n_elements != 1 and stack is not None:
@@ -267,9 +267,8 @@ class Builder:
             one = second
         if one.n_elements != 1 or one.dtype.name not in FLOATS:
             raise self._unfit(second, "float32 []", names)
-        return record_of(
-            self.checkpoint, f"{owner}#global", names.second, Kind.WEIGHT, f"the scales of {names.path}",
-            layout.element, PER_TENSOR, quantity=Quantity.GLOBAL_SCALE, slice=part,
+        return _of_weight(
+            second, f"{owner}#global", f"the scales of {names.path}", layout.element, PER_TENSOR, quantity=Quantity.GLOBAL_SCALE, slice=part,
             through=FP8 if layout is Layout.INT4_FP8 else None,
         ), one  # fmt: skip
 
@@ -280,7 +279,7 @@ class Builder:
         return found
 
     def _low_rank(self, names: Names, shape: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        for before in LOW_RANK:
+        for before in LOW_RANK if self._low_rank_somewhere else ():
             a, b = (self.checkpoint.tensor(key) for key in names.low_rank(before))
             if a is None and b is None:
                 continue
@@ -297,21 +296,27 @@ class Builder:
             return a, b
         return None
 
-    def _inputs(self, names: Names, layout: Layout, said: Algorithm | None) -> Iterator[ScaleRecord]:
+    def _inputs(self, names: Names, path: str, layout: Layout, said: Algorithm | None) -> Iterator[ScaleRecord]:
         found = self.checkpoint.tensor(names.input)
         if found is None or not found.dtype.is_float:
             return
         element = _element_of_input(layout, said)
-        yield input_record(self, names, element, PER_TENSOR if found.n_elements == 1 else Grid(n_dims=len(found.shape)))
+        yield input_record(found, f"{path}:input", names.path, element)
 
 
-def input_record(builder: Builder, names: Names, element: Element, grid: Grid) -> ScaleRecord:
+def input_record(tensor: Tensor, role: str, path: str, element: Element = UNKNOWN) -> ScaleRecord:
     """The scale of what goes into a module. Whether a percentile made it, the file does not say."""
-    return record_of(
-        builder.checkpoint, f"{builder.role_of(names.path)}:input", names.input, Kind.ACTIVATION,
-        f"input of {names.path}", element, grid,
+    return ScaleRecord(
+        role, tensor.name, Kind.ACTIVATION, f"input of {path}", element,
+        PER_TENSOR if tensor.n_elements == 1 else Grid(n_dims=len(tensor.shape)), tensor.dtype.name, tensor.shape,
         called="" if element is not UNKNOWN else "input, of a type that is not said",
     )  # fmt: skip
+
+
+def _of_weight(tensor: Tensor, role: str, of: str, element: Element, grid: Grid, **more: Any) -> ScaleRecord:
+    """A record of a weight. tensor: the whole entry, whatever part of it the record is."""
+    more.setdefault("reach", OF_WEIGHTS)
+    return ScaleRecord(role, tensor.name, Kind.WEIGHT, of, element, grid, tensor.dtype.name, tensor.shape, **more)
 
 
 def _element_of_input(layout: Layout, said: Algorithm | None) -> Element:
@@ -337,7 +342,8 @@ def unmatched(declared: Declared, quantized: Sequence[str]) -> list[str]:
     """Modules that have an algorithm by the configuration, and in which nothing is quantized."""
     above = set()
     for path in quantized:
-        while path and path not in above:
-            above.add(path)
-            path = path.rpartition(".")[0]
+        module = path
+        while module and module not in above:
+            above.add(module)
+            module = module.rpartition(".")[0]
     return [role for role in declared.layers if role not in above]

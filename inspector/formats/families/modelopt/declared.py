@@ -17,6 +17,7 @@ from qinspect.inspector.roles import strip_root
 
 HF_CONFIG = "hf_quant_config.json"
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+_WILD = re.compile(r"[*?\[]")
 _MIXED = "MIXED_PRECISION"
 _CACHES = {("float", 8): "FP8", ("int", 8): "INT8", ("float", 4): "NVFP4"}
 
@@ -45,6 +46,7 @@ class Declared:
     version: str
     broken: int
     _known: dict[str, Algorithm | None] = field(default_factory=dict)
+    _left: dict[str, bool] = field(default_factory=dict)
 
     @property
     def mixed(self) -> bool:
@@ -63,16 +65,20 @@ class Declared:
         return found
 
     def leaves_out(self, role: str) -> bool:
-        """Whether the configuration says that a module is not quantized."""
-        return self._pattern is not None and self._pattern.match(role) is not None
+        """Whether the configuration says that a module is not quantized: it, one above it, or by a pattern."""
+        if not self.left_out:
+            return False
+        known = self._left.get(role)
+        if known is None:
+            above = role.rpartition(".")[0]
+            matched = self._patterns is not None and self._patterns.match(role) is not None
+            known = self._left[role] = role in self._names or matched or (bool(above) and self.leaves_out(above))
+        return known
 
     def __post_init__(self) -> None:
-        parts = [translate(name) for name in self.left_out]
-        parts += [translate(f"{name}.*") for name in self.left_out if not name.endswith("*")]
-        try:
-            self._pattern = re.compile("|".join(parts)) if parts else None
-        except (re.error, RecursionError, OverflowError):
-            self._pattern = None
+        self._names = {name for name in self.left_out if not _WILD.search(name)}
+        wild = [translate(name) for name in self.left_out if _WILD.search(name)]
+        self._patterns = re.compile("|".join(wild)) if wild else None
 
 
 def declared_of(config: Mapping[str, Any]) -> Declared | None:
@@ -97,7 +103,9 @@ def declared_of(config: Mapping[str, Any]) -> Declared | None:
 def names_another(config: Mapping[str, Any]) -> bool:
     """Whether config.json speaks of a quantization, and not of one by ModelOpt."""
     own = _quantization_of(config)
-    return (own is not None and not _is_modelopt(own)) or any(k in config for k in ("quantization", "compression_config"))
+    return (own is not None and not _is_modelopt(own)) or any(
+        k in config for k in ("quantization", "compression_config")
+    )
 
 
 def _quantization_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -139,9 +147,10 @@ def _read(where: str, said: Mapping[str, Any], beside: Mapping[str, Any]) -> Dec
     known = {role: found for role, found in layers.items() if found is not None}
     producer = said.get("producer")
     version = producer.get("version") if isinstance(producer, dict) else None
+    version = version if isinstance(version, str) else ""
     return Declared(
         where, None if algorithm is None or algorithm.name == _MIXED else algorithm, known,
-        tuple(dict.fromkeys(n for n in left_out if n)), _cache(said, beside), version if isinstance(version, str) else "",
+        tuple(dict.fromkeys(n for n in left_out if n)), _cache(said, beside), version,
         len(broken),
     )  # fmt: skip
 

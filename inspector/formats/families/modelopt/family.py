@@ -7,20 +7,16 @@ from collections.abc import Iterator
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats.contract import (
     DynamicPoint,
-    FloatArray,
     Kind,
-    QuantizedWeight,
-    ScaleRecord,
 )
-from qinspect.inspector.formats.element import UNKNOWN
 from qinspect.inspector.formats.families.modelopt.building import Builder, input_record, unmatched
 from qinspect.inspector.formats.families.modelopt.cache import cache_records, is_cache_scale
-from qinspect.inspector.formats.families.modelopt.declared import Declared, declared_of, names_another
+from qinspect.inspector.formats.families.modelopt.declared import declared_of, names_another
 from qinspect.inspector.formats.families.modelopt.layouts import FP8, Layout
 from qinspect.inspector.formats.families.modelopt.modules import Matrix
-from qinspect.inspector.formats.families.modelopt.names import Names, names_in
+from qinspect.inspector.formats.families.modelopt.names import names_in
 from qinspect.inspector.formats.families.modelopt.signature import marked_by_another, signature
-from qinspect.inspector.formats.grid import PER_TENSOR, cells, groups
+from qinspect.inspector.formats.grid import cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.text import natural_key, some, visible
 
@@ -55,18 +51,17 @@ class ModelOptFormat(ModularFormat):
         modules = by_module(dtypes)
         for module in sorted(modules, key=natural_key):
             inside = modules[module]
-            names = list(names_in(module, inside, {last: dtypes[name] for last, name in inside.items()}))
+            names = list(names_in(module, inside, dtypes.get(inside.get("weight", ""))))
             for its in names:
                 for part in self._builder.parts(its):
                     if isinstance(part, Matrix):
                         self._matrices.append(part)
                     yield part
-            if "input_scale" in inside and not names:
-                yield input_record(self._builder, Names(module), UNKNOWN, PER_TENSOR)
+            alone = None if names or "input_scale" not in inside else checkpoint.tensor(inside["input_scale"])
+            if alone is not None and alone.dtype.is_float:
+                yield input_record(alone, f"{self.role_of(module)}:input", module)
             if any(map(is_cache_scale, inside)):
-                yield from cache_records(
-                    checkpoint, module, inside, declared.cache if declared else "", self.role_of
-                )
+                yield from cache_records(checkpoint, module, inside, declared.cache if declared else "", self.role_of)
 
     @property
     def description(self) -> str:
@@ -82,23 +77,25 @@ class ModelOptFormat(ModularFormat):
         """`NVFP4 W4A4`: how weights of a layout are stored, and what goes into them."""
         own = [m for m in self._matrices if m.stored.layout is layout]
         inputs = {r.element for m in own for r in m.records if r.kind is Kind.ACTIVATION}
-        said = self._declared.of(self._builder.path_of[own[0].weight.role]) if self._declared else None
-        name = said.name if said else ""
+        name = self._algorithm(own[0])
         recipe = " SVDQuant" if own[0].stored.low_rank else " AWQ" if "AWQ" in name and layout is Layout.NVFP4 else ""
         bits = {_ACTIVATION_BITS[e.name] for e in inputs if e.name in _ACTIVATION_BITS} or _BITS_SAID.get(name, set())
         activations = "/".join(f"W{layout.bits}A{n}" for n in sorted(bits))
         return f"{layout}{recipe}{f' {activations}' if activations else ''}"
 
+    def _algorithm(self, matrix: Matrix) -> str:
+        """What the configuration says of its module; "" where it says nothing."""
+        said = self._declared.of(self._builder.path_of[matrix.weight.role]) if self._declared else None
+        return said.name if said else ""
+
     def dynamic(self) -> tuple[DynamicPoint, ...]:
         """Of the algorithms whose name, or whose loaders, say how activations are quantized as they come."""
-        declared, found = self._declared, {}
-        for matrix in self._matrices if declared else ():
-            path = self._builder.path_of[matrix.weight.role]
-            said = declared.of(path) if declared else None
-            has_scale = any(r.kind is Kind.ACTIVATION for r in matrix.records)
-            if said is not None and said.name in _DYNAMIC and not has_scale:
-                role = f"{path}:input"
-                found[role] = DynamicPoint(role, f"input of {path}", FP8, _DYNAMIC[said.name])
+        found = {}
+        for matrix in self._matrices:
+            grid = _DYNAMIC.get(self._algorithm(matrix))
+            if grid is not None and not any(r.kind is Kind.ACTIVATION for r in matrix.records):
+                path = self._builder.path_of[matrix.weight.role]
+                found[path] = DynamicPoint(f"{path}:input", f"input of {path}", FP8, grid)
         return tuple(found.values())
 
     def notes(self) -> tuple[str, ...]:
@@ -108,26 +105,35 @@ class ModelOptFormat(ModularFormat):
         declared = self._declared
         if declared is None:
             yield (
-                "there is no configuration: told by names and shapes alone, and read as ModelOpt writes them (FP4 codes "
-                "from the low half of a byte)"
+                "there is no configuration: told by names and shapes alone, and read as ModelOpt writes them (FP4 "
+                "codes from the low half of a byte)"
             )
         elif declared.broken:
             yield (
-                f"{some(declared.broken, 'name')} in the configuration end{'s' * (declared.broken == 1)} in a NUL and a "
-                "word, as ModelOpt wrote them by mistake: read without, but a loader that goes by them finds no module"
+                f"{some(declared.broken, 'name')} in the configuration end{'s' * (declared.broken == 1)} in a NUL and "
+                "a word, a mistake of ModelOpt's: read without, but a loader that goes by them finds no module"
             )
 
     def _said_of_factors(self) -> Iterator[str]:
-        for names, what, formula in (
-            (self._builder.with_low_rank, "a low-rank part beside the codes", "codes + b @ a"),
-            (self._builder.with_factor, "a factor for each input channel (pre_quant_scale)", "columns times the factor"),
-        ):
-            if names:
-                has, their = ("has", "its") if len(names) == 1 else ("have", "their")
-                yield (
-                    f"{some(len(names), 'weight')} {has} {what}, first {visible(names[0], 120)}: dequantized values are "
-                    f"those of {their} codes alone; the weight in use is {formula}"
-                )
+        by_formula: dict[str, list[str]] = {}
+        for matrix in self._matrices:
+            if formula := _in_use(matrix):
+                by_formula.setdefault(formula, []).append(matrix.weight.name)
+        for formula, names in by_formula.items():
+            one = len(names) == 1
+            yield (
+                f"{some(len(names), 'weight')} {'is' if one else 'are'} more than {'its' if one else 'their'} codes "
+                f"stand for, {'' if one else 'first '}{visible(names[0], 120)}: in use is {formula}, and dequantized "
+                "values are W"
+            )
+        folded = [m.weight for m in self._matrices if "AWQ" in self._algorithm(m) and not _in_use(m)]
+        if folded:
+            one = len(folded) == 1
+            yield (
+                f"AWQ may have multiplied columns of {some(len(folded), 'weight')} without a factor of "
+                f"{'its' if one else 'their'} own, {'' if one else 'first '}{visible(folded[0].name, 120)}, and divided "
+                "what stands before it: then a weight is not close to the original's"
+            )
 
     def _contradictions(self) -> Iterator[str]:
         declared = self._declared
@@ -143,12 +149,21 @@ class ModelOptFormat(ModularFormat):
         if absent := unmatched(declared, [*paths, *self._roles_of_problems()]):
             said = declared.layers[absent[0]].name
             yield (
-                f"{declared.where} says that {some(len(absent), 'module')} {'is' if len(absent) == 1 else 'are'} quantized "
-                f"in which nothing is, first {visible(absent[0], 120)} ({visible(said, 60)})"
+                f"{declared.where} says that {some(len(absent), 'module')} {'is' if len(absent) == 1 else 'are'} "
+                f"quantized in which nothing is, first {visible(absent[0], 120)} ({visible(said, 60)})"
             )
 
     def _roles_of_problems(self) -> Iterator[str]:
         return (self.role_of(p.key.rpartition(".")[0]) for p in self.problems())
+
+
+def _in_use(matrix: Matrix) -> str:
+    """What a layer multiplies its input by, where that is more than W, which the codes stand for; else ""."""
+    stored = matrix.stored
+    factor = " * pre_quant_scale, a factor for each column" if stored.factor is not None else ""
+    if stored.low_rank is not None:
+        return f"(W + b @ a){factor}, with b and a of rank {stored.low_rank[0].shape[0]} stored beside it"
+    return f"W{factor}" if factor else ""
 
 
 _DYNAMIC = {"FP8_PER_CHANNEL_PER_TOKEN": cells("token"), "MXFP8": groups(32)}

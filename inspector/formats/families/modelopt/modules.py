@@ -1,4 +1,4 @@
-"""How the stored numbers of a matrix become codes and values: the arithmetic of the library, in float32, in its order."""
+"""How the stored numbers of a matrix become codes and values: the library's arithmetic, in float32, in its order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qinspect.inspector.formats.contract import (
     ScaleRecord,
 )
 from qinspect.inspector.formats.element import Element
-from qinspect.inspector.formats.families.modelopt.layouts import FP4, Layout
+from qinspect.inspector.formats.families.modelopt.layouts import EXPONENTS, FP4, Layout
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packing import signed, unpack
 
@@ -87,7 +87,9 @@ class Matrix(QuantizedModule):
         with np.errstate(all="ignore"):
             if self.stored.low_rank is not None:
                 a, b = self.stored.low_rank
-                values = values + b.read_rows(start, stop).astype(np.float32) @ a.read().astype(np.float32)
+                # In float64 the product does not depend on how many rows are read at a time.
+                added = b.read_rows(start, stop).astype(np.float64) @ a.read().astype(np.float64)
+                values = values + added.astype(np.float32)
             if self.stored.factor is not None:
                 values = values * self.stored.factor.read().astype(np.float32)
         return values
@@ -96,16 +98,18 @@ class Matrix(QuantizedModule):
         if record.role != self.weight.role or record.quantity is not Quantity.SCALE:
             return super().values(record)
         stored = self.stored
-        numbers = _number(stored.steps.read()) if stored.steps.dtype.name != "uint8" else self._exponents(stored.steps)
-        if stored.layout is Layout.FP8_BLOCK and numbers.ndim != 2:
+        numbers = stored.steps.read()
+        if stored.steps.dtype.name in EXPONENTS:
+            numbers = _powers(np.ascontiguousarray(numbers).view(np.uint8))
+        if stored.layout is Layout.FP8_BLOCK:
             return numbers.reshape(_tiles(self.weight.shape, stored.tile))
         return numbers
 
     def _steps(self, start: int, stop: int) -> FloatArray:
         """float32[rows, groups], with the scale of all scales in it."""
         stored = self.stored
-        if stored.steps.dtype.name == "uint8":
-            return _powers(stored.steps.read_rows(start, stop))
+        if stored.steps.dtype.name in EXPONENTS:
+            return _powers(np.ascontiguousarray(stored.steps.read_rows(start, stop)).view(np.uint8))
         steps = stored.steps.read_rows(start, stop).astype(np.float32)
         if stored.second is not None and stored.layout is Layout.NVFP4:
             steps = steps * self._second
@@ -115,9 +119,6 @@ class Matrix(QuantizedModule):
     def _second(self) -> np.float32:
         assert self.stored.second is not None
         return np.float32(self.stored.second.read().reshape(-1)[0])
-
-    def _exponents(self, steps: Tensor) -> FloatArray:
-        return _powers(steps.read())
 
     def _by_row(self, start: int, stop: int) -> FloatArray:
         """float32, one number or one a row, [rows, 1]."""
@@ -162,21 +163,15 @@ def _by_groups(values: FloatArray, steps: FloatArray, group: int) -> FloatArray:
     return values * steps[:, np.arange(columns) // group]
 
 
-def _number(found: FloatArray) -> FloatArray:
-    """Powers of two as float32: what their own type can do in numpy is little."""
-    return found.astype(np.float32) if found.dtype == ml_dtypes.float8_e8m0fnu else found
-
-
 def _powers(exponents: Any) -> FloatArray:
     """float32 of bytes that are exponents, 127 of them being 1 and 255 no number."""
-    return _powers_of_two()[exponents]
+    found: FloatArray = _powers_of_two()[exponents]
+    return found
 
 
 @lru_cache(1)
 def _powers_of_two() -> FloatArray:
-    found = np.ldexp(np.float32(1), np.arange(256) - 127).astype(np.float32)
-    found[255] = np.nan
-    return found
+    return np.append(np.ldexp(np.float32(1), np.arange(255) - 127), np.nan).astype(np.float32)
 
 
 @lru_cache(8)
@@ -195,4 +190,3 @@ def _pairs_of_fp4(layout: Layout) -> FloatArray:
     if layout is Layout.NVFP4:
         levels = levels + np.float32(0)
     return np.stack([levels[both & 15], levels[both >> 4]], axis=-1)
-

@@ -61,10 +61,10 @@ class Names:
         return f"{self.module}.{last}" if self.module else last
 
 
-def names_in(module: str, inside: Mapping[str, str], dtype_of: Mapping[str, str]) -> Iterator[Names]:
+def names_in(module: str, inside: Mapping[str, str], dtype: str | None) -> Iterator[Names]:
     """The quantized weights of a module, by the last parts of the names in it: those with a scale, and those that are
-    codes without one. dtype_of: of the tensors, by last part."""
-    if SCALE in inside or "weight_scale_2" in inside or dtype_of.get("weight") in _CODES:
+    codes without one. dtype: of its `weight`, where it has one."""
+    if SCALE in inside or "weight_scale_2" in inside or dtype in _CODES:
         yield Names(module)
     for last in inside:
         if last.endswith(_SCALE_OF) and last != SCALE:

@@ -16,8 +16,8 @@ from qinspect.inspector.formats.families.modelopt.names import SCALE, Names
 _MARKS = ("comfy_quant", "scaled_fp8")
 _METADATA_MARK = "_quantization_metadata"
 _OF_OTHERS = frozenset((
-    "weight_packed", "weight_global_scale", "weight_zero_point", "weight_shape", "weight_scale_inv", "input_global_scale",
-    "qweight", "scales", "absmax", "SCB", "W_q", "input_zero_point", "weight_scale_3",
+    "weight_packed", "weight_global_scale", "weight_zero_point", "weight_shape", "weight_scale_inv",
+    "input_global_scale", "qweight", "scales", "absmax", "SCB", "W_q", "input_zero_point", "weight_scale_3",
 ))  # fmt: skip
 """Last parts of names that other libraries write beside codes, and this one never does."""
 _FOR_IMAGES = re.compile(
