@@ -8,7 +8,7 @@ of the exporter: what comes from the NUL on is no part of the name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any
@@ -36,7 +36,8 @@ class Declared:
     """One configuration. where: the file, for people. algorithm: of every module; None where each has its own, or
     nothing is said. layers: algorithms by role of the module, or of one above it. left_out: roles and patterns of what
     is not quantized. cache: the algorithm of the KV cache, "" where there is none. version: of the library. broken: how
-    many names end in NUL and a word."""
+    many names end in NUL and a word. disagree: the algorithms of config.json and of the file beside it, where they
+    differ."""
 
     where: str
     algorithm: Algorithm | None
@@ -45,6 +46,7 @@ class Declared:
     cache: str
     version: str
     broken: int
+    disagree: tuple[str, str] | None = None
     _known: dict[str, Algorithm | None] = field(default_factory=dict)
     _left: dict[str, bool] = field(default_factory=dict)
 
@@ -59,8 +61,8 @@ class Declared:
             return self.algorithm
         if role in self._known:
             return self._known[role]
-        above = role.rpartition(".")[0]
-        found = self.layers.get(role) or (self.of(above) if above else None)
+        above = strip_root(role).rpartition(".")[0]
+        found = self.layers.get(strip_root(role)) or (self.of(above) if above else None)
         self._known[role] = found
         return found
 
@@ -70,9 +72,10 @@ class Declared:
             return False
         known = self._left.get(role)
         if known is None:
-            above = role.rpartition(".")[0]
-            matched = self._patterns is not None and self._patterns.match(role) is not None
-            known = self._left[role] = role in self._names or matched or (bool(above) and self.leaves_out(above))
+            name = strip_root(role)
+            above = name.rpartition(".")[0]
+            matched = self._patterns is not None and self._patterns.match(name) is not None
+            known = self._left[role] = name in self._names or matched or (bool(above) and self.leaves_out(above))
         return known
 
     def __post_init__(self) -> None:
@@ -127,32 +130,35 @@ def _is_modelopt(said: Mapping[str, Any]) -> bool:
 
 def _read(where: str, said: Mapping[str, Any], beside: Mapping[str, Any]) -> Declared:
     """beside: the same of hf_quant_config.json, for what config.json says in other words or not at all."""
-    broken: set[str] = set()
-
-    def names(found: object) -> Iterator[str]:
-        for name in found if isinstance(found, (list, tuple)) else ():
-            if isinstance(name, str):
-                if "\0" in name:
-                    broken.add(name)
-                yield role_of_name(name)
-
     listed = said.get("quantized_layers") or beside.get("quantized_layers")
-    listed = listed if isinstance(listed, dict) else {}
-    layers = {role: _algorithm(said) for role, said in zip(names(list(listed)), listed.values(), strict=False)}
+    layers = {
+        role_of_name(name): algorithm
+        for name, of_layer in (listed.items() if isinstance(listed, dict) else ())
+        if (algorithm := _algorithm(of_layer)) is not None
+    }
+    left_out = [
+        role_of_name(name)
+        for found in (said.get("ignore"), said.get("exclude_modules"), beside.get("exclude_modules"))
+        for name in _strings(found)
+    ]
     groups = said.get("config_groups")
-    for group in groups.values() if isinstance(groups, dict) else ():
-        list(names(group.get("targets") if isinstance(group, dict) else None))  # for their broken names alone
-    left_out = [*names(said.get("ignore")), *names(said.get("exclude_modules")), *names(beside.get("exclude_modules"))]
-    algorithm = _algorithm(said) or _algorithm(beside)
-    known = {role: found for role, found in layers.items() if found is not None}
+    targets = [g.get("targets") for g in groups.values() if isinstance(g, dict)] if isinstance(groups, dict) else []
+    named = [*_strings(listed), *(name for found in targets for name in _strings(found))]
+    algorithm, other = _algorithm(said), _algorithm(beside)
+    disagrees = algorithm is not None and other is not None and algorithm.name != other.name
+    if other is not None and (algorithm is None or (algorithm.group_size is None and not disagrees)):
+        algorithm = other
     producer = said.get("producer")
     version = producer.get("version") if isinstance(producer, dict) else None
-    version = version if isinstance(version, str) else ""
     return Declared(
-        where, None if algorithm is None or algorithm.name == _MIXED else algorithm, known,
-        tuple(dict.fromkeys(n for n in left_out if n)), _cache(said, beside), version,
-        len(broken),
+        where, None if algorithm is None or algorithm.name == _MIXED else algorithm, layers,
+        tuple(dict.fromkeys(filter(None, left_out))), _cache(said, beside), version if isinstance(version, str) else "",
+        len({name for name in named if "\0" in name}), (algorithm.name, other.name) if disagrees else None,
     )  # fmt: skip
+
+
+def _strings(found: object) -> list[str]:
+    return [x for x in found if isinstance(x, str)] if isinstance(found, (list, tuple, dict)) else []
 
 
 def role_of_name(name: str) -> str:
@@ -171,7 +177,7 @@ def _cache(said: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
     for place in (said, beside):
         name = place.get("kv_cache_quant_algo")
         if isinstance(name, str):
-            return name.upper()
+            return "" if name.upper() == "NONE" else name.upper()
     scheme = said.get("kv_cache_scheme")
     if not isinstance(scheme, dict):
         return ""
@@ -179,3 +185,15 @@ def _cache(said: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
     if isinstance(kind, str) and type(bits) is int:
         return _CACHES.get((kind, bits), f"{kind.upper()}{bits}")
     return "unknown"
+
+
+def unmatched(declared: Declared, quantized: Iterable[str]) -> list[str]:
+    """Modules that have an algorithm by the configuration, and in which nothing is quantized. quantized: the roles of
+    those in which something is."""
+    above = set()
+    for role in quantized:
+        module = strip_root(role)
+        while module and module not in above:
+            above.add(module)
+            module = module.rpartition(".")[0]
+    return [role for role in declared.layers if role not in above]

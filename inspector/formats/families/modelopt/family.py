@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.formats.contract import (
-    DynamicPoint,
-    Kind,
-)
-from qinspect.inspector.formats.families.modelopt.building import Builder, input_record, unmatched
+from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats.contract import DynamicPoint, Kind
+from qinspect.inspector.formats.families.modelopt.building import Builder
 from qinspect.inspector.formats.families.modelopt.cache import cache_records, is_cache_scale
-from qinspect.inspector.formats.families.modelopt.declared import declared_of, names_another
+from qinspect.inspector.formats.families.modelopt.declared import HF_CONFIG, declared_of, names_another, unmatched
 from qinspect.inspector.formats.families.modelopt.layouts import FP8, Layout
 from qinspect.inspector.formats.families.modelopt.modules import Matrix
 from qinspect.inspector.formats.families.modelopt.names import names_in
+from qinspect.inspector.formats.families.modelopt.records import of_input
 from qinspect.inspector.formats.families.modelopt.signature import marked_by_another, signature
 from qinspect.inspector.formats.grid import cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
@@ -33,6 +32,12 @@ class ModelOptFormat(ModularFormat):
         self._declared = declared_of(checkpoint.config)
         self._matrices: list[Matrix] = []
         super().__init__(checkpoint)
+        if not self.scales():
+            says = self._declared.where if self._declared else "its signature"
+            raise CannotDequantize(
+                "no tensor is quantized", file=checkpoint.path, expected=f"weights with scales, as {says} says",
+                found="none",
+            )  # fmt: skip
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
@@ -59,7 +64,7 @@ class ModelOptFormat(ModularFormat):
                     yield part
             alone = None if names or "input_scale" not in inside else checkpoint.tensor(inside["input_scale"])
             if alone is not None and alone.dtype.is_float:
-                yield input_record(alone, f"{self.role_of(module)}:input", module)
+                yield of_input(alone, f"{self.role_of(module)}:input", module)
             if any(map(is_cache_scale, inside)):
                 yield from cache_records(checkpoint, module, inside, declared.cache if declared else "", self.role_of)
 
@@ -105,7 +110,7 @@ class ModelOptFormat(ModularFormat):
         declared = self._declared
         if declared is None:
             yield (
-                "there is no configuration: told by names and shapes alone, and read as ModelOpt writes them (FP4 "
+                "there is no quantization_config: told by names and shapes alone, and read as ModelOpt writes them (FP4 "
                 "codes from the low half of a byte)"
             )
         elif declared.broken:
@@ -131,14 +136,17 @@ class ModelOptFormat(ModularFormat):
             one = len(folded) == 1
             yield (
                 f"AWQ may have multiplied columns of {some(len(folded), 'weight')} without a factor of "
-                f"{'its' if one else 'their'} own, {'' if one else 'first '}{visible(folded[0].name, 120)}, and divided "
-                "what stands before it: then a weight is not close to the original's"
+                f"{'its' if one else 'their'} own, {'' if one else 'first '}{visible(folded[0].name, 120)}, and "
+                "divided what stands before it: then a weight is not close to the original's"
             )
 
     def _contradictions(self) -> Iterator[str]:
         declared = self._declared
         if declared is None:
             return
+        if declared.disagree:
+            one, other = (visible(name, 60) for name in declared.disagree)
+            yield f"config.json says {one}, {HF_CONFIG} says {other}: weights are read as their tensors are"
         for (says, found), paths in self._builder.contradictions.items():
             one = len(paths) == 1
             yield (

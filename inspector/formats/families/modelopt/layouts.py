@@ -14,6 +14,10 @@ EXPONENTS = ("uint8", "float8_e8m0fnu")
 """Of scales that are powers of two."""
 
 
+TILE = 128
+"""Rows and columns of a tile of FP8_BLOCK, where the scales do not say otherwise."""
+
+
 class Layout(StrEnum):
     """How a weight is stored. [O, I] are its output and input channels."""
 
@@ -96,7 +100,8 @@ def layout_of(codes: Tensor, steps: Tensor, second: bool, in_blocks: bool) -> La
 
 def _of_fp8(codes: Tensor, steps: Tensor, in_blocks: bool) -> Layout:
     if steps.n_elements == 1:
-        return Layout.FP8_BLOCK if in_blocks else Layout.FP8
+        one_tile = in_blocks and max(codes.shape, default=0) <= TILE
+        return Layout.FP8_BLOCK if one_tile else Layout.FP8
     rows = codes.shape[0] if codes.shape else 0
     by_channel = steps.shape in ((rows,), (rows, 1))
     return Layout.FP8_CHANNEL if by_channel and not in_blocks else Layout.FP8_BLOCK

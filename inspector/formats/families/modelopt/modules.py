@@ -25,15 +25,15 @@ from qinspect.inspector.formats.packing import signed, unpack
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The tensors of one matrix. codes, steps: handles, of the part that is this matrix's, output channels first.
-    second: key and place of the scale of all scales. tile: rows and columns of a tile. low_rank: what is added, b @ a,
+    """The tensors of one matrix, or the parts of them that are its. codes, steps: output channels first. second: the
+    scale of all scales. together: rows and columns that share a scale. low_rank: what is added, b @ a,
     as (a [rank, I], b [O, rank]). factor: what each input channel is multiplied by before it is quantized, [I]."""
 
     layout: Layout
     codes: Tensor
     steps: Tensor
     second: Tensor | None = None
-    tile: tuple[int, int] = (1, 1)
+    together: tuple[int, int] = (1, 1)
     low_rank: tuple[Tensor, Tensor] | None = None
     factor: Tensor | None = None
 
@@ -66,12 +66,12 @@ class Matrix(QuantizedModule):
                 case Layout.NVFP4 | Layout.MXFP4:
                     packed = stored.codes.read_rows(start, stop)
                     values = _pairs_of_fp4(stored.layout)[packed].reshape(stop - start, columns)
-                    return _by_groups(values, self._steps(start, stop), stored.tile[1])
+                    return _by_groups(values, self._steps(start, stop), stored.together[1])
                 case Layout.MXFP8:
-                    return _by_groups(levels[self.codes(start, stop)], self._steps(start, stop), stored.tile[1])
+                    return _by_groups(levels[self.codes(start, stop)], self._steps(start, stop), stored.together[1])
                 case Layout.INT4:
                     numbers = self.codes(start, stop).astype(np.float32)
-                    return _by_groups(numbers, self._steps(start, stop), stored.tile[1])
+                    return _by_groups(numbers, self._steps(start, stop), stored.together[1])
                 case Layout.INT4_FP8:
                     return self._through_fp8(start, stop)
                 case Layout.FP8_BLOCK:
@@ -102,7 +102,7 @@ class Matrix(QuantizedModule):
         if stored.steps.dtype.name in EXPONENTS:
             numbers = _powers(np.ascontiguousarray(numbers).view(np.uint8))
         if stored.layout is Layout.FP8_BLOCK:
-            return numbers.reshape(_tiles(self.weight.shape, stored.tile))
+            return numbers.reshape(_tiles(self.weight.shape, stored.together))
         return numbers
 
     def _steps(self, start: int, stop: int) -> FloatArray:
@@ -128,15 +128,15 @@ class Matrix(QuantizedModule):
         return steps.read_rows(start, stop).reshape(-1, 1).astype(np.float32)
 
     def _by_tiles(self, values: FloatArray, start: int) -> FloatArray:
-        rows, columns = self.stored.tile
-        tiles = self.stored.steps.read().astype(np.float32).reshape(_tiles(self.weight.shape, self.stored.tile))
+        rows, columns = self.stored.together
+        tiles = self.stored.steps.read().astype(np.float32).reshape(_tiles(self.weight.shape, self.stored.together))
         at = np.arange(start, start + len(values)) // rows
         return values * tiles[at][:, np.arange(self.weight.shape[1]) // columns]
 
     def _through_fp8(self, start: int, stop: int) -> FloatArray:
         """The values are rounded to float8 for the product: to a multiple of the second scale."""
         numbers = self.codes(start, stop).astype(np.float32)
-        exact = _by_groups(numbers, self._steps(start, stop), self.stored.tile[1])
+        exact = _by_groups(numbers, self._steps(start, stop), self.stored.together[1])
         rounded = (exact / self._second).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
         return rounded * self._second
 
@@ -158,8 +158,9 @@ def _rows_of_pairs(packed: Tensor, start: int, stop: int) -> CodeArray:
 def _by_groups(values: FloatArray, steps: FloatArray, group: int) -> FloatArray:
     """Each value times the step of its row and group of columns."""
     rows, columns = values.shape
-    if steps.shape[1] * group == columns:
-        return (values.reshape(rows, -1, group) * steps[:, :, None]).reshape(rows, columns)
+    n = steps.shape[1]
+    if n * group == columns:
+        return (values.reshape(rows, n, group) * steps[:, :, None]).reshape(rows, columns)
     return values * steps[:, np.arange(columns) // group]
 
 
