@@ -152,7 +152,13 @@ class Builder:
         grid = grid_of(layout, steps, together)
         of_codes = [
             of_weight(
-                site.steps.entry, site.steps.role, f"weight {site.name}", layout.element, grid, slice=site.steps.slice
+                site.steps.entry,
+                site.steps.role,
+                f"weight {site.name}",
+                layout.element,
+                grid,
+                slice=site.steps.slice,
+                packed="exponent" if steps.dtype.name == "uint8" else "",
             )
         ]
         if second is not None:

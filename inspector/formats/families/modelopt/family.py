@@ -12,12 +12,13 @@ from qinspect.inspector.formats.families.modelopt.cache import cache_records, is
 from qinspect.inspector.formats.families.modelopt.declared import HF_CONFIG, declared_of, names_another, unmatched
 from qinspect.inspector.formats.families.modelopt.layouts import FP8, Layout
 from qinspect.inspector.formats.families.modelopt.modules import Matrix
-from qinspect.inspector.formats.families.modelopt.names import names_in
+from qinspect.inspector.formats.families.modelopt.names import Names, names_in
 from qinspect.inspector.formats.families.modelopt.records import of_input
 from qinspect.inspector.formats.families.modelopt.signature import marked_by_another, signature
 from qinspect.inspector.formats.grid import cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
-from qinspect.inspector.text import natural_key, some, visible
+from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.text import some, visible
 
 _ACTIVATION_BITS = {"float8_e4m3fn": 8, "int8": 8, "float4_e2m1fn": 4}
 
@@ -26,7 +27,6 @@ class ModelOptFormat(ModularFormat):
     """One checkpoint of ModelOpt. Raises CannotDequantize where nothing of it is understood."""
 
     family = "modelopt"
-    ordered_by = "the order of names"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared_of(checkpoint.config)
@@ -54,9 +54,9 @@ class ModelOptFormat(ModularFormat):
         entries = checkpoint.entries
         dtypes = {n: f[0].name for n, f in zip(entries, entries.tensor_forms(), strict=True) if f is not None}
         modules = by_module(dtypes)
-        for module in sorted(modules, key=natural_key):
+        for module in sorted(modules, key=forward_key):
             inside = modules[module]
-            names = list(names_in(module, inside, dtypes.get(inside.get("weight", ""))))
+            names = sorted(names_in(module, inside, dtypes.get(inside.get("weight", ""))), key=_place)
             for its in names:
                 for part in self._builder.parts(its):
                     if isinstance(part, Matrix):
@@ -110,8 +110,8 @@ class ModelOptFormat(ModularFormat):
         declared = self._declared
         if declared is None:
             yield (
-                "there is no quantization_config: told by names and shapes alone, and read as ModelOpt writes them (FP4 "
-                "codes from the low half of a byte)"
+                "there is no quantization_config: told by names and shapes alone, and read as ModelOpt writes them "
+                "(FP4 codes from the low half of a byte)"
             )
         elif declared.broken:
             yield (
@@ -163,6 +163,10 @@ class ModelOptFormat(ModularFormat):
 
     def _roles_of_problems(self) -> Iterator[str]:
         return (self.role_of(p.key.rpartition(".")[0]) for p in self.problems())
+
+
+def _place(names: Names) -> tuple[str, ...]:
+    return forward_key(names.parameter)
 
 
 def _in_use(matrix: Matrix) -> str:
