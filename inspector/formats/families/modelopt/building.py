@@ -158,7 +158,7 @@ class Builder:
                 layout.element,
                 grid,
                 slice=site.steps.slice,
-                packed="exponent" if steps.dtype.name == "uint8" else "",
+                packed="E8M0 in a byte" if steps.dtype.name == "uint8" else "",
             )
         ]
         if second is not None:

@@ -88,5 +88,5 @@ def _tile(shape: Shape, codes: Tensor, steps: Tensor) -> Shape:
     if found == usual:
         return TILE, TILE
     if all(found) and shape[0] % found[0] == 0 and shape[1] % found[1] == 0:
-        return shape[0] // found[0], shape[1] // found[1]
+        return max(1, shape[0] // found[0]), max(1, shape[1] // found[1])
     raise unfit(steps, str([usual[0], 1, usual[1], 1]), codes)
