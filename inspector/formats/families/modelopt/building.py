@@ -126,7 +126,8 @@ class Builder:
                 names, path, shared, name, role,
                 Piece(codes, its_codes.transposed() if turned else its_codes, Slice((e,)), role),
                 _turned(its_steps) if turned else its_steps,
-                second and _of_expert(second, n, e, codes, f"{shared}#global", f"{role}#global"),
+                None if second is None
+                else _of_expert(second, n, e, codes, f"{shared}#global", f"{role}#global"),
             )  # fmt: skip
 
     def _turned(self, names: Names, codes: Tensor, steps: Tensor) -> bool:

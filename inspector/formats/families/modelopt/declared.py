@@ -136,24 +136,24 @@ def _read(where: str, said: Mapping[str, Any], beside: Mapping[str, Any]) -> Dec
         for name, of_layer in (listed.items() if isinstance(listed, dict) else ())
         if (algorithm := _algorithm(of_layer)) is not None
     }
-    left_out = [
-        role_of_name(name)
-        for found in (said.get("ignore"), said.get("exclude_modules"), beside.get("exclude_modules"))
-        for name in _strings(found)
-    ]
+    left = (said.get("ignore"), said.get("exclude_modules"), beside.get("exclude_modules"))
+    left_out = [name for found in left for name in _strings(found)]
     groups = said.get("config_groups")
     targets = [g.get("targets") for g in groups.values() if isinstance(g, dict)] if isinstance(groups, dict) else []
-    named = [*_strings(listed), *(name for found in targets for name in _strings(found))]
+    named = [*left_out, *_strings(listed), *(name for found in targets for name in _strings(found))]
     algorithm, other = _algorithm(said), _algorithm(beside)
-    disagrees = algorithm is not None and other is not None and algorithm.name != other.name
-    if other is not None and (algorithm is None or (algorithm.group_size is None and not disagrees)):
+    disagree = None
+    if algorithm is not None and other is not None and algorithm.name != other.name:
+        disagree = algorithm.name, other.name
+    elif other is not None and (algorithm is None or algorithm.group_size is None):
         algorithm = other
     producer = said.get("producer")
     version = producer.get("version") if isinstance(producer, dict) else None
     return Declared(
         where, None if algorithm is None or algorithm.name == _MIXED else algorithm, layers,
-        tuple(dict.fromkeys(filter(None, left_out))), _cache(said, beside), version if isinstance(version, str) else "",
-        len({name for name in named if "\0" in name}), (algorithm.name, other.name) if disagrees else None,
+        tuple(dict.fromkeys(filter(None, map(role_of_name, left_out)))), _cache(said, beside),
+        version if isinstance(version, str) else "",
+        len({name for name in named if "\0" in name}), disagree,
     )  # fmt: skip
 
 

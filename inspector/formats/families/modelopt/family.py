@@ -145,8 +145,8 @@ class ModelOptFormat(ModularFormat):
         if declared is None:
             return
         if declared.disagree:
-            one, other = (visible(name, 60) for name in declared.disagree)
-            yield f"config.json says {one}, {HF_CONFIG} says {other}: weights are read as their tensors are"
+            here, there = (visible(name, 60) for name in declared.disagree)
+            yield f"config.json says {here}, {HF_CONFIG} says {there}: weights are read as their tensors are"
         for (says, found), paths in self._builder.contradictions.items():
             one = len(paths) == 1
             yield (

@@ -100,7 +100,7 @@ def layout_of(codes: Tensor, steps: Tensor, second: bool, in_blocks: bool) -> La
 
 def _of_fp8(codes: Tensor, steps: Tensor, in_blocks: bool) -> Layout:
     if steps.n_elements == 1:
-        one_tile = in_blocks and max(codes.shape, default=0) <= TILE
+        one_tile = in_blocks and codes.n_elements > 0 and max(codes.shape) <= TILE
         return Layout.FP8_BLOCK if one_tile else Layout.FP8
     rows = codes.shape[0] if codes.shape else 0
     by_channel = steps.shape in ((rows,), (rows, 1))
