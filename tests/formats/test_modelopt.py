@@ -259,6 +259,14 @@ def test_roles_of_what_stands_beside_a_weight(tmp_path: Path) -> None:
     assert fmt.other_tensors() == []
 
 
+def test_the_second_scale_of_int4_in_fp8_does_not_scale(tmp_path: Path) -> None:
+    """It is what the values are rounded to: levels of the weight are those of the first alone."""
+    fmt = saved(tmp_path, named(M, LAYOUTS["W4A8_AWQ"](8, 128)[0]), config("W4A8_AWQ"))
+    second = next(r for r in fmt.scales() if r.quantity is Quantity.GLOBAL_SCALE)
+    assert the_weight(fmt).scale_roles == (ROLE,)
+    assert second.scheme == "float8_e4m3fn of the two-level int4"
+
+
 @pytest.mark.parametrize(
     ("said", "element"),
     [
@@ -435,6 +443,13 @@ def test_scales_in_tiles_and_models_for_images_are_not_claimed_by_names(tmp_path
     assert saved(tmp_path / "tiled", named(M, tiled)).family != "modelopt"
     image = "double_blocks.0.img_attn.qkv"
     assert saved(tmp_path / "image", named(image, nvfp4(128, 128)[0])).family != "modelopt"
+
+
+def test_int8_alone_is_anybodys(tmp_path: Path) -> None:
+    tensors = named(M, int8(16, 16)[0])
+    assert saved(tmp_path / "own", tensors).family == "modelopt"
+    del tensors[f"{M}.input_scale"]
+    assert saved(tmp_path / "hand", tensors).family == "plain"
 
 
 def test_a_configuration_of_another_library_is_believed(tmp_path: Path) -> None:

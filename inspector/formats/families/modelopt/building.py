@@ -164,8 +164,10 @@ class Builder:
         ]
         if second is not None:
             of_codes.append(self._second(second, layout, site))
+        # Of INT4 in FP8 the second scale is not multiplied: it says to what the values are rounded.
+        scaling = of_codes[:1] if layout is Layout.INT4_FP8 else of_codes
         weight = QuantizedWeight(
-            site.name, site.role, names.weight, shape, layout.element, tuple(r.role for r in of_codes), grid,
+            site.name, site.role, names.weight, shape, layout.element, tuple(r.role for r in scaling), grid,
             row_step=2 if layout in IN_PAIRS_OF_ROWS else 1, slice=site.codes.slice,
         )  # fmt: skip
         factor, low_rank = self._factor(names, shape, codes), self._low_rank(names, shape, codes)

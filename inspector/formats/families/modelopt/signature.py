@@ -68,7 +68,9 @@ def _proof(checkpoint: Checkpoint, names: Names) -> Layout | None:
         case Layout.FP8:
             return layout if steps.shape == () and steps.dtype.name == "float32" else None
         case Layout.FP8_CHANNEL | Layout.INT8:
-            return layout if steps.shape == codes.shape[:1] and steps.dtype.name == "float32" else None
+            # int8 with a scale of each row is what anybody writes who quantizes by hand
+            own = layout is not Layout.INT8 or names.input in checkpoint or names.factor in checkpoint
+            return layout if own and steps.shape == codes.shape[:1] and steps.dtype.name == "float32" else None
         case Layout.FP8_BLOCK:
             return layout if len(steps.shape) == 4 and steps.dtype.name == "float32" else None
         case Layout.INT4 | Layout.INT4_FP8:
