@@ -134,6 +134,30 @@ def config(algorithm: str | None, **more: Any) -> dict[str, Any]:
     return {"quantization_config": said if algorithm is None else {**said, "quant_algo": algorithm}}
 
 
+def every_layout(folder: Path) -> Path:
+    """A folder with a module of each layout, a stack, and what may stand beside codes."""
+    tensors: Tensors = {}
+    layers: dict[str, Any] = {}
+    for algorithm, layout in LAYOUTS.items():
+        module = f"model.layers.0.{algorithm.lower()}"
+        tensors |= named(module, layout(4, 128)[0])
+        layers[module] = {"quant_algo": algorithm}
+    extra = {
+        "pre_quant_scale": torch.ones(128),
+        "svdquant_lora_a": torch.ones(2, 128),
+        "svdquant_lora_b": torch.ones(4, 2),
+    }
+    tensors |= named("model.layers.0.nvfp4", extra)
+    stacked = {"down_proj": torch.zeros(2, 8, 4, dtype=torch.uint8), "down_proj_weight_scale_2": torch.ones(2)}
+    stacked["down_proj_weight_scale"] = torch.ones(2, 1, 4).to(FP8)
+    tensors |= named("model.layers.0.mlp.experts", stacked)
+    cache = {"k_scale": torch.tensor(0.5), "k_bias": torch.ones(1, 2, 1, 4), "weight": torch.ones(8, 4)}
+    tensors |= named("model.layers.0.self_attn.k_proj", cache)
+    said = config("MIXED_PRECISION", quantized_layers=layers, ignore=["lm_head*"], kv_cache_quant_algo="NVFP4_AFFINE")
+    saved(folder, tensors, said)
+    return folder
+
+
 def saved(
     folder: Path, tensors: Tensors, said: dict[str, Any] | None = None, metadata: dict[str, str] | None = None
 ) -> Format:

@@ -20,6 +20,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.text import some, visible
 
+_MAX_DESCRIBED = 3
 _ACTIVATION_BITS = {"float8_e4m3fn": 8, "int8": 8, "float4_e2m1fn": 4}
 
 
@@ -72,7 +73,11 @@ class ModelOptFormat(ModularFormat):
     def description(self) -> str:
         kinds = list(dict.fromkeys(m.stored.layout for m in self._matrices))
         most = sorted(kinds, key=lambda k: -sum(m.stored.layout is k for m in self._matrices))
-        what = " and ".join(map(self._described, most)) or "scales without weights"
+        told = [
+            *map(self._described, most[:_MAX_DESCRIBED]),
+            *([f"{n} more"] if (n := len(most) - _MAX_DESCRIBED) > 0 else []),
+        ]
+        what = " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:]))) or "scales without weights"
         declared = self._declared
         cache = f", KV {declared.cache}" if declared and declared.cache else ""
         library = f", ModelOpt {visible(declared.version, 40)}".rstrip() if declared else ""
