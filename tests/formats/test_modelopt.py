@@ -526,6 +526,16 @@ def test_what_is_left_out_is_plain_without_a_word(tmp_path: Path) -> None:
     assert sorted(t.name for t in fmt.other_tensors()) == ["lm_head.weight", "model.embed.weight"]
 
 
+def test_names_of_any_number_of_parts(tmp_path: Path) -> None:
+    deep = ".".join("a" * 5000)
+    tensors, expected = per_tensor(16, 16)
+    layers = {"model.x": {"quant_algo": "FP8"}, deep: {"quant_algo": "FP8"}}
+    said = config("MIXED_PRECISION", quantized_layers=layers, ignore=["*b", f"{deep}c"])
+    fmt = saved(tmp_path, named(deep, tensors), said)
+    assert same_bits(fmt.dequantize(fmt.weights()[0]), expected.numpy())
+    assert note(fmt, "quantized in which nothing is, first x (FP8)")
+
+
 def test_two_files_that_do_not_agree(tmp_path: Path) -> None:
     tmp_path.joinpath("hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "FP8"}}))
     fmt = saved(tmp_path, named(M, nvfp4(16, 32)[0]), config("NVFP4"))

@@ -8,7 +8,7 @@ of the exporter: what comes from the NUL on is no part of the name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any
@@ -18,6 +18,9 @@ from qinspect.inspector.roles import strip_root
 HF_CONFIG = "hf_quant_config.json"
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _WILD = re.compile(r"[*?\[]")
+_MAX_PATTERNS = 4096
+_MAX_DEPTH = 64
+"""Modules above a module that are asked for; names of a hostile file may have any number of parts."""
 _MIXED = "MIXED_PRECISION"
 _CACHES = {("float", 8): "FP8", ("int", 8): "INT8", ("float", 4): "NVFP4"}
 
@@ -47,7 +50,6 @@ class Declared:
     version: str
     broken: int
     disagree: tuple[str, str] | None = None
-    _known: dict[str, Algorithm | None] = field(default_factory=dict)
     _left: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -59,12 +61,7 @@ class Declared:
         """What is said of a module, by its role or that of a module above it (`experts` of `experts.3.up_proj`)."""
         if not self.layers:
             return self.algorithm
-        if role in self._known:
-            return self._known[role]
-        above = strip_root(role).rpartition(".")[0]
-        found = self.layers.get(strip_root(role)) or (self.of(above) if above else None)
-        self._known[role] = found
-        return found
+        return next((self.layers[name] for name in _lineage(role) if name in self.layers), None)
 
     def leaves_out(self, role: str) -> bool:
         """Whether the configuration says that a module is not quantized: it, one above it, or by a pattern."""
@@ -72,15 +69,15 @@ class Declared:
             return False
         known = self._left.get(role)
         if known is None:
-            name = strip_root(role)
-            above = name.rpartition(".")[0]
-            matched = self._patterns is not None and self._patterns.match(name) is not None
-            known = self._left[role] = name in self._names or matched or (bool(above) and self.leaves_out(above))
+            known = self._left[role] = any(self._is_left_out(name) for name in _lineage(role))
         return known
+
+    def _is_left_out(self, name: str) -> bool:
+        return name in self._names or (self._patterns is not None and self._patterns.match(name) is not None)
 
     def __post_init__(self) -> None:
         self._names = {name for name in self.left_out if not _WILD.search(name)}
-        wild = [translate(name) for name in self.left_out if _WILD.search(name)]
+        wild = [translate(name) for name in self.left_out if _WILD.search(name)][:_MAX_PATTERNS]
         self._patterns = re.compile("|".join(wild)) if wild else None
 
 
@@ -190,10 +187,19 @@ def _cache(said: Mapping[str, Any], beside: Mapping[str, Any]) -> str:
 def unmatched(declared: Declared, quantized: Iterable[str]) -> list[str]:
     """Modules that have an algorithm by the configuration, and in which nothing is quantized. quantized: the roles of
     those in which something is."""
-    above = set()
+    if not declared.layers:
+        return []
+    above: set[str] = set()
     for role in quantized:
-        module = strip_root(role)
-        while module and module not in above:
-            above.add(module)
-            module = module.rpartition(".")[0]
+        above.update(_lineage(role))
     return [role for role in declared.layers if role not in above]
+
+
+def _lineage(role: str) -> Iterator[str]:
+    """A module and those above it, without what savers put in front."""
+    name = strip_root(role)
+    for _ in range(_MAX_DEPTH):
+        if not name:
+            return
+        yield name
+        name = name.rpartition(".")[0]
