@@ -49,7 +49,7 @@ def signature(checkpoint: Checkpoint) -> str | None:
     sure = [layout for layout in found if layout not in (Layout.MXFP4, Layout.MXFP8)]  # others write these as well
     if not sure:
         return None
-    return f"{sure[0]} is stored as only ModelOpt does"
+    return f"names and shapes of {sure[0]} are as ModelOpt writes them"
 
 
 def _proof(checkpoint: Checkpoint, names: Names) -> Layout | None:
