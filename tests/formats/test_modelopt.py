@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import Format, Kind, Quantity, QuantizedWeight, format_of
+from qinspect.inspector.formats.counts import parameter_counts
 
 M = "model.layers.0.self_attn.q_proj"
 ROLE = "layers.0.self_attn.q_proj.weight"
@@ -69,6 +70,14 @@ def test_weights_of_the_files_here(name: str) -> None:
     assert fmt.family == "modelopt"
     assert len(expected) == 2
     assert all(same_bits(fmt.dequantize(weights[n]), values) for n, values in expected.items())
+
+
+def test_what_stands_beside_codes_is_no_parameter() -> None:
+    fmt = format_of(open_checkpoint(DATA / "modelopt_nvfp4_svd" / "model"))
+    kept = [t.n_elements for t in fmt.other_tensors() if t.name.endswith(("bias", "layernorm.weight"))]
+    counts = parameter_counts(fmt)
+    assert sum(n or 0 for n in counts.values()) == 2 * 64 * 128 + sum(kept)
+    assert sum("svdquant_lora" in t.name for t in fmt.other_tensors()) == 4  # compared all the same
 
 
 @needs_fixtures
@@ -482,6 +491,7 @@ def test_each_module_has_an_algorithm_of_its_own(tmp_path: Path) -> None:
     layers = {M: {"quant_algo": "FP8"}, experts: {"quant_algo": "NVFP4", "group_size": 16}}
     fmt = saved(tmp_path, tensors, config("MIXED_PRECISION", quantized_layers=layers))
     assert fmt.description == "FP8 W8A8 and NVFP4 W4A4, ModelOpt 0.47.0"
+    assert fmt.declared_bits == (4, 8)
     assert fmt.notes() == ()
 
 

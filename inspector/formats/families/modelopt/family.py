@@ -10,7 +10,7 @@ from qinspect.inspector.formats.contract import DynamicPoint, Kind
 from qinspect.inspector.formats.families.modelopt.building import Builder
 from qinspect.inspector.formats.families.modelopt.cache import cache_records, is_cache_scale
 from qinspect.inspector.formats.families.modelopt.declared import HF_CONFIG, declared_of, names_another, unmatched
-from qinspect.inspector.formats.families.modelopt.layouts import FP8, Layout
+from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FP8, Layout
 from qinspect.inspector.formats.families.modelopt.modules import Matrix
 from qinspect.inspector.formats.families.modelopt.names import Names, names_in
 from qinspect.inspector.formats.families.modelopt.records import of_input
@@ -82,6 +82,12 @@ class ModelOptFormat(ModularFormat):
         cache = f", KV {declared.cache}" if declared and declared.cache else ""
         library = f", ModelOpt {visible(declared.version, 40)}".rstrip() if declared else ""
         return f"{what}{cache}{library}"
+
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        declared = self._declared
+        said = [*declared.layers.values(), *filter(None, [declared.algorithm])] if declared else []
+        return tuple(sorted({float(layout.bits) for one in said for layout in ALGORITHMS.get(one.name, ())}))
 
     def _described(self, layout: Layout) -> str:
         """`NVFP4 W4A4`: how weights of a layout are stored, and what goes into them."""
