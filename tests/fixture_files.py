@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
+from modelopt_files import every_layout
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, write_checkpoint
 from qinspect.inspector.calibrate.rounding import WeightScheme
@@ -91,6 +92,8 @@ def small_cases(made: Path) -> list[Case]:
     torch_zip(small / "plain.pt", state_dict(w=tensor(), s=tensor((), ())), {"0": bytes(16)})
     torch_legacy(small / "plain_legacy.pt", state_dict(w=tensor()), ["0"], b"\x04" + bytes(7) + bytes(16))
     found = [Case(f"small/{p.name}", p, p) for p in sorted(small.iterdir())]
+    exported = every_layout(made / "modelopt")
+    found += [Case(f"modelopt/{p.name}", exported, p) for p in sorted(exported.iterdir())]
     sharded = made / "sharded"
     sharded.mkdir(exist_ok=True)
     parts = {"a.weight": "one.safetensors", "a.scale": "two.safetensors"}

@@ -27,7 +27,7 @@ def activation_points(scales: Iterable[ScalePair], alpha_sensitive: bool) -> lis
         and p.b
         and p.a.kind is Kind.ACTIVATION
         and p.a.quantity is Quantity.SCALE
-        and (p.a.alpha_sensitive is True) is alpha_sensitive
+        and p.a.alpha_sensitive is alpha_sensitive
     ]
 
 

@@ -104,6 +104,11 @@ def alpha_said(e: Explanation) -> str:
     if not n_all:
         return f"{ALPHA} can reach nothing: there are no activation scales in both."
     unknown = n_all - n_fixed - sum(p.n for p in e.places if p.alpha_sensitive)
+    if unknown == n_all:
+        them = "the only activation scale" if n_all == 1 else f"the {some(n_all, 'activation scale')}"
+        return (
+            f"What made {them} the format does not say, nor whether {ALPHA} can reach {'it' if n_all == 1 else 'them'}."
+        )
     said = f"{ALPHA} can reach {e.alpha.n or 'none'} of {some(n_all, 'activation scale')}"
     if e.alpha.n and n_fixed:
         are = "one is a running maximum" if n_fixed == 1 else f"{n_fixed} are running maxima"

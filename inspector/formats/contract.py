@@ -50,11 +50,13 @@ class Quantity(StrEnum):
     """A scale of the scales, on a coarser grid."""
     ZERO_POINT = "zero point"
     MINIMUM = "minimum"
+    FACTOR = "factor"
+    """Of each input channel: what goes in is multiplied by it before it is quantized, so the weight in use is too."""
 
     @property
     def is_step(self) -> bool:
         """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
-        return self in (Quantity.SCALE, Quantity.GLOBAL_SCALE)
+        return self in (Quantity.SCALE, Quantity.GLOBAL_SCALE, Quantity.FACTOR)
 
 
 class Setting(StrEnum):
@@ -142,9 +144,11 @@ class ScaleRecord:
     of them share a number. dtype, shape: as stored. quantity: what the numbers are. inverted: the entry holds one over
     the number. sources: further entries that the numbers are made of. through: codes times the inner of two scales are
     rounded to this element, before the outer one (quantity GLOBAL_SCALE) applies. signed: its numbers may be negative
-    by convention. slice: which part of the entry it is; None for all of it. reach: which settings have a part in it.
-    guess: of an unverified one, what its name suggests; may_be_learned: that it may be a trained factor, and negative.
-    called: what its library calls the scheme; "" where element and grid say it.
+    by convention. slice: which part of the entry it is; None for all of it. packed: where the entry holds codes of the
+    numbers (eight zero points a word, the exponent of a scale), how: of equal bytes the numbers are equal only where
+    this is. reach: which settings have a part in it. guess: of an unverified one, what its name suggests;
+    may_be_learned: that it may be a trained factor, and negative. called: what its library calls the scheme; "" where
+    element and grid say it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
     holds the same values in another order, so do the cells.
@@ -164,6 +168,7 @@ class ScaleRecord:
     through: Element | None = None
     signed: bool = False
     slice: Slice | None = None
+    packed: str = ""
     reach: Reach = NOT_KNOWN
     guess: Kind | None = None
     may_be_learned: bool = False
@@ -197,7 +202,7 @@ class ScaleRecord:
     @property
     def as_stored(self) -> bool:
         """Whether its numbers are those of its entry, in whatever order."""
-        return not self.sources and not self.inverted and self.slice is None
+        return not self.sources and not self.inverted and not self.packed and self.slice is None
 
     @property
     def plain_steps(self) -> bool:
@@ -238,8 +243,10 @@ class ScaleRecord:
     @property
     def formula(self) -> str:
         """How a code becomes a value by this scale; "" where that is not known, or it is no scale."""
-        if not self.verified or not self.quantity.is_step:
+        if not self.verified or not self.quantity.is_step or self.quantity is Quantity.FACTOR:
             return ""
+        if self.quantity is Quantity.GLOBAL_SCALE and self.through is None:
+            return "x ~ global scale * scale * q"
         return words.formula(self.element)
 
     @property
@@ -385,6 +392,12 @@ class Format(ABC):
     @abstractmethod
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         """float32 values of rows `start` to `stop`, by the arithmetic of the library that wrote the file."""
+
+    def effective(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
+        """float32 values of rows `start` to `stop` that stand for the weight of the model in full precision: with the
+        factor of each input channel, and with what is added in a second product. Where there is neither, those of
+        `dequantize`, which gives what the codes stand for."""
+        return self.dequantize(weight, start, stop)
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.

@@ -43,6 +43,10 @@ class QuantizedModule(ABC):
     def dequantize(self, start: int, stop: int) -> FloatArray:
         """As `Format.dequantize`; 0 <= start <= stop <= rows."""
 
+    def effective(self, start: int, stop: int) -> FloatArray:
+        """As `Format.effective`; 0 <= start <= stop <= rows."""
+        return self.dequantize(start, stop)
+
     def values(self, record: ScaleRecord) -> FloatArray:
         """As `Format.values`, of one of its records: the stored numbers where it is not overridden."""
         return numbers_of(self.checkpoint, record)
@@ -105,6 +109,10 @@ class ModularFormat(Format):
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         first, last = _rows(weight, start, stop)
         return self._modules[weight.role].dequantize(first, last)
+
+    def effective(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
+        first, last = _rows(weight, start, stop)
+        return self._modules[weight.role].effective(first, last)
 
     def values(self, record: ScaleRecord) -> FloatArray:
         owner = self._owners.get(record.role)

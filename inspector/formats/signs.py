@@ -33,7 +33,7 @@ _ZERO_POINT = re.compile(r"_?(?:\w*_)?zero_?points?|q?zeros?|_shift")
 _BELONGS = re.compile(
     r"(?:nested_)?(?:absmax|quant_map)|quant_state\b.*|bitsandbytes__\w+|SCB|weight_format|g_idx|perm|suh|svh|mcg|mul1"
     r"|codebooks?|weight_codebook|weight_s_(?:channel|rel)|comfy_quant|scaled_fp8|nbits|quant_scale|quant_zero"
-    r"|(?:\w+_)?weight_shape|quantized_weight_(?:metadata|amax)|weight_amax|_amax"
+    r"|(?:\w+_)?weight_shape|quantized_weight_(?:metadata|amax)|weight_amax|_amax|_?svdquant_lora_[ab]"
 )
 """Entries that belong to codes without being scales or codes."""
 _CODES = re.compile(

@@ -19,6 +19,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 
 SMALL = (
+    "modelopt/config.json", "modelopt/model.safetensors",
     "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
     "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin",
     "sharded/index", "sharded/config", "native4/model.safetensors", "native4/config.json",

@@ -181,7 +181,8 @@ def test_alpha_is_derived_from_what_reaches_a_scale() -> None:
 
 
 def test_only_steps_have_faults() -> None:
-    assert [q for q in Quantity if q.is_step] == [Quantity.SCALE, Quantity.GLOBAL_SCALE]
+    """And what else is multiplied: the factor of a channel."""
+    assert [q for q in Quantity if q.is_step] == [Quantity.SCALE, Quantity.GLOBAL_SCALE, Quantity.FACTOR]
 
 
 def test_an_element_holds_what_tells_two_apart() -> None:
