@@ -68,7 +68,7 @@ def of_attention(found: Found, base: str, declared: Declared) -> Iterator[ScaleR
     """The scales of the KV cache and of queries that stand in an attention module: one for all, or one a head."""
     for letter, point in ATTENTION.items():
         scale, zero = found.tensor(f"{letter}_scale"), found.tensor(f"{letter}_zero_point")
-        if not _is_number(scale) or not _per_head(scale):
+        if scale is None or not _is_number(scale) or not _per_head(scale):
             continue
         element = kv_element(declared, found.module, zero)
         of = f"{'queries' if letter == 'q' else 'keys' if letter == 'k' else 'values'} of {found.module}"

@@ -35,8 +35,8 @@ class Differences:
         if untried:
             are = "is" if len(untried) == 1 else "are"
             yield (
-                f"{some(len(untried), 'expression')} in {where} {are} not tried, being invalid or able to take for ever, "
-                f"first {visible(untried[0], 80)}"
+                f"{some(len(untried), 'expression')} in {where} {are} not tried, being invalid or able to take for "
+                f"ever, first {visible(untried[0], 80)}"
             )
 
 

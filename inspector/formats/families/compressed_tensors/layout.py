@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.source import Source
@@ -28,11 +29,16 @@ class Found:
     checkpoint: Checkpoint
     module: str
     names: Mapping[str, str]
+    _made: dict[str, Tensor | None] = field(default_factory=dict)
 
     def tensor(self, last: str) -> Tensor | None:
         """The tensor of this last part; None where there is none."""
         name = self.names.get(last)
-        return None if name is None else self.checkpoint.tensor(name)
+        if name is None:
+            return None
+        if last not in self._made:
+            self._made[last] = self.checkpoint.tensor(name)
+        return self._made[last]
 
     def key(self, last: str) -> str:
         """Its name, or what that would be."""
@@ -78,9 +84,9 @@ def words_of(
     """How the codes of `packed` lie, and what config.json says otherwise. Raises CannotDequantize where their number of
     bits cannot be told."""
     n_words = packed.shape[-1]
-    fitting = [w for bits in range(1, 9) for w in _ways(bits) if w.of(n_columns) == n_words]
+    fitting = _fitting(n_columns, n_words)
     said = args.bits if args else None
-    choice = [w for w in fitting if w.bits == said] or [w for w in fitting if w.dense] or fitting
+    choice = [w for w in fitting if w.bits == said] or [w for w in fitting if w.dense] or list(fitting)
     if len({w.bits for w in choice}) != 1:
         bits = f" of {said} bits" if said else ""
         raise found.misfit(
@@ -99,8 +105,11 @@ def words_of(
     return chosen, other
 
 
-def _ways(bits: int) -> list[Words]:
-    return [Words(bits)] if Words(bits).alike else [Words(bits), Words(bits, dense=False)]
+@lru_cache(1024)  # few shapes occur in 20,000 modules
+def _fitting(n_columns: int, n_words: int) -> tuple[Words, ...]:
+    """The ways in which so many codes take so many words."""
+    ways = (Words(bits, dense) for bits in range(1, 9) for dense in (True, False) if dense or 32 % bits)
+    return tuple(w for w in ways if w.of(n_columns) == n_words)
 
 
 def columns_of(found: Found, packed: Tensor, shape: tuple[int, ...] | None, args: Args | None) -> int:
@@ -128,15 +137,25 @@ def grid_of(
 ) -> tuple[Grid, str | None]:
     """The grid of a weight's scale, and what config.json says otherwise. usual: the size of groups that its layout
     always has. Raises CannotDequantize where the shape is that of no grid."""
+    grid, said = _grid(scale.shape, shape, args, usual)
+    if grid is not None:
+        return grid, said
+    expected = " or ".join(dict.fromkeys(f"{_in_words(g)} {dims(_shape(g, shape))}" for g in _said(args, usual)))
+    raise found.misfit("weight_scale", f"does not fit a weight of shape {dims(shape)}", expected or "a scale a row")
+
+
+@lru_cache(1024)
+def _grid(
+    scale: tuple[int, ...], shape: tuple[int, ...], args: Args | None, usual: int
+) -> tuple[Grid | None, str | None]:
     said = _said(args, usual)
     for grid in said:
-        if _fits(grid, scale.shape, shape):
+        if _fits(grid, scale, shape):
             return grid, None
-    for grid in _by_shape(scale.shape, shape, usual):
-        if _fits(grid, scale.shape, shape):
+    for grid in _by_shape(scale, shape, usual):
+        if _fits(grid, scale, shape):
             return grid, _in_words(said[0]) if said and args and args.strategy else None
-    expected = " or ".join(dict.fromkeys(f"{_in_words(g)} {dims(_shape(g, shape))}" for g in said)) or "a scale a row"
-    raise found.misfit("weight_scale", f"does not fit a weight of shape {dims(shape)}", expected)
+    return None, None
 
 
 def _said(args: Args | None, usual: int) -> list[Grid]:

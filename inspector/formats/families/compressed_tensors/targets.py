@@ -67,9 +67,9 @@ class Targets:
         if module in self._exact or bare in self._exact:
             return 1
         if self._expressions and len(module) <= _MAX_NAME:
-            for name in (module, bare, f"model.{bare}"):
-                if any(p.match(name) for p in self._expressions):
-                    return 2
+            names = {module, bare, f"model.{bare}"}
+            if any(p.match(name) for p in self._expressions for name in names):
+                return 2
         return 3 if self.classes else None
 
 

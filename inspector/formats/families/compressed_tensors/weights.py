@@ -59,7 +59,7 @@ class Layout:
         found = [record_of(checkpoint, role, self.scale.name, Kind.WEIGHT, of, self.element, grid)]
         for part, tensor, on, quantity, inverted in (
             ("global", self.whole, PER_TENSOR, Quantity.GLOBAL_SCALE, True),
-            ("zero_point", self.zero and self.zero.tensor, grid, Quantity.ZERO_POINT, False),
+            ("zero_point", self.zero.tensor if self.zero else None, grid, Quantity.ZERO_POINT, False),
         ):
             if tensor is not None:
                 further = f"{role}#{part}", tensor.name, Kind.WEIGHT, of, self.element, on
