@@ -36,7 +36,7 @@ class Equality:
     def scales(self, a: ScaleRecord, b: ScaleRecord, seen: Seen | None = None) -> bool:
         """Whether the stored entries, and all else that the numbers are made of, are equal. `seen`: as in
         `tensors`, of the scale's own entry."""
-        if a.dtype != b.dtype or a.shape != b.shape or a.inverted != b.inverted:
+        if (a.dtype, a.shape, a.inverted, a.packed) != (b.dtype, b.shape, b.inverted, b.packed):
             return False
         if [s.use for s in a.sources] != [s.use for s in b.sources]:
             return False
@@ -59,7 +59,7 @@ class Equality:
     def reordered(self, a: ScaleRecord, b: ScaleRecord) -> bool:
         """Whether equal indices are not the same cell: cells are cut differently, or were moved."""
         cut = False
-        if a.order and b.order:
+        if (a.order and b.order) or a.grid.group_index or b.grid.group_index:  # the other's groups lie in a row
             cut = len(a.order) != len(b.order) or not all(map(self._entries, a.order, b.order))
         return cut or self.moved(a.witnesses, b.witnesses)
 

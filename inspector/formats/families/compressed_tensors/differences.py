@@ -14,6 +14,7 @@ class Differences:
     def __init__(self) -> None:
         self._modules: dict[tuple[str, str], list[str]] = {}
         self.without_scale: list[str] = []
+        self.of_usual_blocks: list[str] = []
 
     def add(self, module: str, said: str, found: str) -> None:
         """said, found: clauses; equal ones of several modules are one note."""
@@ -30,6 +31,12 @@ class Differences:
             yield (
                 f"{some(n, 'module')} {'has' if n == 1 else 'have'} no stored input scale, {first} first, "
                 f"though {where} says that what goes in is quantized with one"
+            )
+        if self.of_usual_blocks:
+            n, first = len(self.of_usual_blocks), _named(self.of_usual_blocks)
+            yield (
+                f"nothing says how large the blocks of {some(n, 'module')} are, {first} first: 128 x 128 fit the "
+                "shapes of their scales, and are taken"
             )
         untried = [x for t in (*(g.targets for g in declared.groups), declared.ignore) for x in t.untried]
         if untried:

@@ -52,7 +52,9 @@ class CompressedTensorsFormat(ModularFormat):
         marked = {m: names for m, names in modules.items() if keys.may_be_quantized(names)}
         shaped = (names["weight_shape"] for names in marked.values() if "weight_shape" in names)
         shapes = stored_shapes(self.checkpoint, shaped)
-        reader = Reader(self._declared, self.role_of, shapes, self._differences.add)
+        reader = Reader(
+            self._declared, self.role_of, shapes, self._differences.add, self._differences.of_usual_blocks.append
+        )
         for module in sorted(marked, key=forward_key):
             yield from self._parts_of(Found(self.checkpoint, module, marked[module]), reader)
         self._look_at_plain(modules)

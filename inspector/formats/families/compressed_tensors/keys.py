@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.formats.families.compressed_tensors.layout import USUAL_BLOCK
 from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0
 from qinspect.inspector.formats.modular import by_module
 
-_PACKED, _SCALE = ".weight_packed", ".weight_scale"
+_PACKED, _SCALE, _KEYS = ".weight_packed", ".weight_scale", ".k_scale"
 _MARKS = frozenset(
     (
         "weight_packed", "weight_scale", "weight_global_scale", "weight_shape", "input_scale", "input_global_scale",
@@ -33,9 +34,9 @@ def sparse_entry(names: Iterable[str]) -> str:
 
 
 def evidence(checkpoint: Checkpoint) -> str | None:
-    """What in the keys only this family writes; None where there is nothing. Scales of FP8 in blocks, of MXFP8 and in
-    float32 are written by others under the same names."""
-    names = [n for n in checkpoint.entries if n.endswith((_PACKED, _SCALE))]
+    """What in the keys only this family writes; None where there is nothing. Exponents beside FP8, and scales in
+    float32, are written by others under the same names."""
+    names = [n for n in checkpoint.entries if n.endswith((_PACKED, _SCALE, _KEYS))]
     if not names or any(n.endswith(_OTHERS) for n in checkpoint.entries) or _speaks_for_another(checkpoint):
         return None
     for module in by_module(names):
@@ -43,6 +44,7 @@ def evidence(checkpoint: Checkpoint) -> str | None:
         tensors = {last: checkpoint.tensor(prefix + last) for last in ("weight_packed", "weight_scale", "weight")}
         said = _packed(checkpoint, prefix, tensors["weight_packed"], tensors["weight_scale"])
         said = said or _whole(tensors["weight"], tensors["weight_scale"])
+        said = said or _heads(checkpoint.tensor(f"{prefix}k_scale"), checkpoint.tensor(f"{prefix}v_scale"))
         if said:
             return said
     return None
@@ -66,11 +68,18 @@ def _packed(checkpoint: Checkpoint, prefix: str, packed: Tensor | None, scale: T
 
 
 def _whole(weight: Tensor | None, scale: Tensor | None) -> str | None:
-    """int8 and FP8 with scales in the model's own dtype, of shape [1] or [out, 1]."""
+    """int8 and FP8 with scales in the model's own dtype, of shape [1], [out, 1] or that of blocks."""
     if weight is None or scale is None or len(weight.shape) != 2:
         return None
     if weight.dtype.name not in ("int8", "float8_e4m3fn") or scale.dtype.name not in _MODEL_DTYPES:
         return None
-    if scale.shape not in ((1,), (weight.shape[0], 1)):
+    in_blocks = tuple(-(-d // USUAL_BLOCK[0]) for d in weight.shape)
+    if scale.shape not in ((1,), (weight.shape[0], 1), in_blocks):
         return None
     return f"{weight.dtype.name} weights with a weight_scale in {scale.dtype.name} of shape {list(scale.shape)}"
+
+
+def _heads(k: Tensor | None, v: Tensor | None) -> str | None:
+    """Scales of keys and values of shape [heads, 1, 1]."""
+    shapes = [t.shape for t in (k, v) if t is not None and len(t.shape) == 3 and t.shape[1:] == (1, 1)]
+    return f"a k_scale and a v_scale a head, {list(shapes[0])}" if len(shapes) == 2 else None

@@ -19,7 +19,8 @@ from qinspect.inspector.text import dims
 _MAX_SHAPE = 8
 _DENSE_SINCE = (0, 17)
 """The first release that writes codes of 3, 5, 6 and 7 bits over the ends of words."""
-_USUAL_BLOCK = (128, 128)
+USUAL_BLOCK = (128, 128)
+"""Rows and columns of a block where nothing says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def _said(args: Args | None, usual: int) -> list[Grid]:
         case "channel" | "token":
             return [channels()]
         case "block":
-            return [tiles(*(args.block or _USUAL_BLOCK))]
+            return [tiles(*(args.block or USUAL_BLOCK))]
         case "group" | "tensor_group":
             size = args.group_size or usual
             return [groups(size)] if size else [channels()]
@@ -182,7 +183,7 @@ def _by_shape(scale: tuple[int, ...], shape: tuple[int, ...], usual: int) -> lis
     if len(scale) == 2 and len(shape) == 2 and scale[1] > 0:
         sizes = (usual, shape[1] // scale[1] if shape[1] % scale[1] == 0 else 0)
         found += [groups(size) for size in sizes if size]
-        found.append(tiles(*_USUAL_BLOCK))
+        found.append(tiles(*USUAL_BLOCK))
     return [*found, PER_TENSOR] if math.prod(scale) == 1 else found
 
 

@@ -143,6 +143,14 @@ class ZeroPoints:
     words: Words | None = None
     offset: int = 0
 
+    @property
+    def packed(self) -> str:
+        """How the entry holds them, where its numbers are not they."""
+        if self.words is not None:
+            dense = "" if self.words.dense or self.words.alike else ", padded"
+            return f"{self.words.bits} bits in words{dense}"
+        return f"{self.offset} less" if self.offset else ""
+
     def rows(self, start: int, stop: int) -> FloatArray:
         """float32, as `Spread.rows` gives them."""
         if self.words is not None:

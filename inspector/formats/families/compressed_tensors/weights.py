@@ -11,7 +11,13 @@ from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
 from qinspect.inspector.formats.families.compressed_tensors.declared import FORMATS, Args, Declared, Group
-from qinspect.inspector.formats.families.compressed_tensors.layout import Found, columns_of, grid_of, words_of
+from qinspect.inspector.formats.families.compressed_tensors.layout import (
+    USUAL_BLOCK,
+    Found,
+    columns_of,
+    grid_of,
+    words_of,
+)
 from qinspect.inspector.formats.families.compressed_tensors.modules import (
     InWords,
     Module,
@@ -56,26 +62,38 @@ class Layout:
     def records(self, checkpoint: Checkpoint, role: str, of: str) -> list[ScaleRecord]:
         """The scale, the scale of the scales, the zero points."""
         grid = self.spread.grid
-        found = [record_of(checkpoint, role, self.scale.name, Kind.WEIGHT, of, self.element, grid)]
-        for part, tensor, on, quantity, inverted in (
-            ("global", self.whole, PER_TENSOR, Quantity.GLOBAL_SCALE, True),
-            ("zero_point", self.zero.tensor if self.zero else None, grid, Quantity.ZERO_POINT, False),
-        ):
-            if tensor is not None:
-                further = f"{role}#{part}", tensor.name, Kind.WEIGHT, of, self.element, on
-                found.append(record_of(checkpoint, *further, quantity=quantity, inverted=inverted))
+        exponents = "E8M0 in a byte" if self.scale.dtype.name == "uint8" else ""
+        found = [record_of(checkpoint, role, self.scale.name, Kind.WEIGHT, of, self.element, grid, packed=exponents)]
+        if self.whole is not None:
+            key, quantity = self.whole.name, Quantity.GLOBAL_SCALE
+            found.append(
+                record_of(
+                    checkpoint, f"{role}#global", key, Kind.WEIGHT, of, self.element, PER_TENSOR, quantity=quantity,
+                    inverted=True,
+                )
+            )  # fmt: skip
+        if self.zero is not None:
+            key, quantity = self.zero.tensor.name, Quantity.ZERO_POINT
+            found.append(
+                record_of(
+                    checkpoint, f"{role}#zero_point", key, Kind.WEIGHT, of, self.element, grid, quantity=quantity,
+                    packed=self.zero.packed,
+                )
+            )  # fmt: skip
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Makes modules of the entries of one checkpoint. role_of: as of `Format`. shapes: what `weight_shape` entries
-    hold. differs: called with a module, what config.json says of it, and what its tensors say, where they disagree."""
+    hold. differs: called with a module, what config.json says of it, and what its tensors say, where they disagree.
+    assumes: called with one whose blocks are taken to be of the usual size, since nothing says how large they are."""
 
     declared: Declared
     role_of: Callable[[str], str]
     shapes: dict[str, tuple[int, ...]]
     differs: Callable[[str, str, str], None]
+    assumes: Callable[[str], None]
 
     def read(self, found: Found, activations: Activations) -> Module:
         """The module whose entries `found` are. Raises CannotDequantize."""
@@ -190,6 +208,8 @@ class Reader:
         grid, said = grid_of(found, scale, shape, args, usual)
         if said:
             self.differs(found.module, said, f"a scale of shape {list(scale.shape)} for {list(shape)}")
+        if grid.block == USUAL_BLOCK and not (args and args.block) and scale.n_elements > 1:
+            self.assumes(found.module)
         if grid.group_size and scale.shape[-1] > 1 and "weight_g_idx" in found.names:
             index = required(
                 found.checkpoint, found.key("weight_g_idx"), ("int32", "int64"), ((shape[1],),),
