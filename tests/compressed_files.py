@@ -67,7 +67,7 @@ def integers(
     half = 1 << (bits - 1)
     zero = rng.integers(0, 1 << bits, (rows, n_groups)) if zeros else np.full((rows, n_groups), half)
     of_column = np.arange(columns) // group if group else np.zeros(columns, np.int64)
-    tensors = {
+    tensors: dict[str, Array] = {
         "weight_packed": in_words(codes, bits, dense), "weight_scale": scale,
         "weight_shape": np.array(shape, np.int64),
     }  # fmt: skip
@@ -93,7 +93,7 @@ def fp4(kind: str = "nvfp4", shape: tuple[int, int] = (6, 64), seed: int = 0) ->
     values = np.array([*E2M1, *(-x for x in E2M1)], np.float32)[codes]
     group = 16 if kind == "nvfp4" else 32
     n_groups = -(-shape[1] // group)
-    tensors = {"weight_packed": codes[:, ::2] | (codes[:, 1::2] << 4)}
+    tensors: dict[str, Array] = {"weight_packed": codes[:, ::2] | (codes[:, 1::2] << 4)}
     of_column = np.arange(shape[1]) // group
     said: dict[str, Any] = {"num_bits": 4, "type": "float", "strategy": "group", "group_size": group}
     if kind == "nvfp4":
@@ -133,7 +133,7 @@ def fp8(
         steps = stored.astype(np.float32)
     if grid not in ("tensor", "channel"):
         steps = steps[rows // block[0], columns // block[1]]
-    tensors = {"weight": codes, "weight_scale": stored}
+    tensors: dict[str, Array] = {"weight": codes, "weight_scale": stored}
     name = "mxfp8-quantized" if grid == "mx" else "float-quantized"
     return Made(tensors, said, codes.astype(np.float32) * steps, name)
 
@@ -144,7 +144,7 @@ def int8(bits: int = 8, zeros: bool = False, shape: tuple[int, int] = (9, 24), s
     half = 1 << (bits - 1)
     codes = rng.integers(-half, half, shape).astype(np.int8)
     scale = (rng.random((shape[0], 1)) + 0.1).astype(np.float16)
-    tensors = {"weight": codes, "weight_scale": scale}
+    tensors: dict[str, Array] = {"weight": codes, "weight_scale": scale}
     zero = np.zeros((shape[0], 1), np.int8)
     if zeros:
         zero = rng.integers(-half, half, (shape[0], 1)).astype(np.int8)

@@ -178,7 +178,7 @@ def test_zero_points_and_exponents_are_numbers(tmp_path: Path) -> None:
         assert record.role == "layers.0.self_attn.q_proj.weight#zero_point"
         assert not record.as_stored
         found.append(fmt.values(record))
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])
     assert 0 <= found[0].min() < found[0].max() <= 15
     made = fp4("mxfp4")
     fmt = written_module(tmp_path / "mx", made)
@@ -209,14 +209,19 @@ def test_opening_reads_shapes_and_nothing_else(tmp_path: Path, monkeypatch: pyte
     from qinspect.inspector.checkpoint import open_checkpoint
     from qinspect.inspector.formats import format_of
 
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for i in range(50):
         tensors |= of_module(integers(4, (64, 256)), f"layers.{i}.mlp.up_proj")
     folder_ = written(tmp_path, tensors, settings(integers()))
     checkpoint = open_checkpoint(folder_)
     sizes: list[int] = []
     read = Source.read
-    monkeypatch.setattr(Source, "read", lambda self, at, n: (sizes.append(n), read(self, at, n))[1])
+
+    def counted(self: Source, offset: int, n: int) -> bytes:
+        sizes.append(n)
+        return read(self, offset, n)
+
+    monkeypatch.setattr(Source, "read", counted)
     fmt = format_of(checkpoint)
     assert len(fmt.weights()) == 50
     assert sum(sizes) <= 50 * 16
@@ -264,7 +269,8 @@ def test_activations_by_what_is_said_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", [False, True])
 def test_the_kv_cache_under_both_names(old: bool, tmp_path: Path) -> None:
-    made, tensors = fp8(), {}
+    made = fp8()
+    tensors: dict[str, Any] = {}
     at = "model.layers.0.self_attn"
     for letter in "kv":
         tensors |= of_module(fp8(), f"{at}.{letter}_proj")
