@@ -284,6 +284,15 @@ def test_the_kv_cache_under_both_names(old: bool, tmp_path: Path) -> None:
     assert "KV FP8" in fmt.description
 
 
+def test_a_named_transformation_rotates(tmp_path: Path) -> None:
+    made = integers()
+    assert written_module(tmp_path / "none", made, transform_config={}).rotated is None
+    said = {
+        "config_groups": {"R1": {"type": "hadamard", "apply": [{"targets": ["Linear"], "location": "weight_input"}]}}
+    }
+    assert written_module(tmp_path / "one", made, transform_config=said).rotated is True
+
+
 def test_a_trained_scale_of_queries_is_none(tmp_path: Path) -> None:
     made = integers()
     tensors = {**of_module(made), "model.layers.0.self_attn.q_scale": np.ones(64, np.float32)}
@@ -523,19 +532,25 @@ def test_scales_that_are_no_numbers_are_the_files(tmp_path: Path) -> None:
     assert not np.isfinite(fmt.dequantize(fmt.weights()[0])[0]).any()
 
 
-@pytest.mark.parametrize("names", [("compressed", "bitmask", "shape"), ("weight_packed", "scale_packed", "meta")])
-def test_sparse_layouts_are_named_and_shown_as_stored(names: tuple[str, ...], tmp_path: Path) -> None:
+SPARSE = {
+    "sparse-24-bitmask": ("compressed", "bitmask", "shape"), "marlin-24": ("weight_packed", "scale_packed", "meta"),
+    "sparse-bitmask": ("compressed", "bitmask", "shape", "row_offsets"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "names"), SPARSE.items())
+def test_sparse_layouts_are_named_and_shown_as_stored(layout: str, names: tuple[str, ...], tmp_path: Path) -> None:
     made = integers()
     sparse = {f"model.layers.1.mlp.up_proj.{n}": np.ones((4, 4), np.int32) for n in names}
     fmt = opened(written(tmp_path / "both", {**of_module(made), **sparse}, settings(made)))
     only = [w.name for w in fmt.weights()]
     assert only == [NAME]
-    assert "2:4 sparsity" in " ".join(fmt.notes())
+    assert f"is stored as {layout}, " in " ".join(fmt.notes())
     assert sparse.keys() <= {t.name for t in fmt.other_tensors()}
     fmt = opened(written(tmp_path / "alone", sparse, settings(made, format="marlin-24")))
     assert fmt.family == "plain"
     assert "looks like compressed-tensors" in " ".join(fmt.notes())
-    assert "2:4 sparsity" in " ".join(fmt.notes())
+    assert f"is stored as {layout}, " in " ".join(fmt.notes())
 
 
 def test_another_librarys_config_is_believed(tmp_path: Path) -> None:

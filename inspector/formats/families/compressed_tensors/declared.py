@@ -100,7 +100,7 @@ class Group:
 class Declared:
     """groups: in the order of the file. ignore: modules that are left as they are. kv: of the KV cache. version: of the
     library that wrote it, (0, 19) for 0.19.0; () where it is not said. by: who wrote it, in words. where: the entry it
-    was read from."""
+    was read from. rotated: whether a transformation of weights and activations is named."""
 
     groups: tuple[Group, ...] = ()
     ignore: Targets = NONE
@@ -109,8 +109,8 @@ class Declared:
     version: tuple[int, ...] = ()
     by: str = ""
     status: str = ""
-    sparsity: str = ""
     where: str = ""
+    rotated: bool = False
 
     def groups_of(self, module: str) -> list[Group]:
         """Those that name a module, the most specific first: by its name, by an expression, by a class, which is not
@@ -119,12 +119,6 @@ class Declared:
             return [self.groups[0]]
         ranked = sorted((rank, i) for i, g in enumerate(self.groups) if (rank := g.targets.rank(module)) is not None)
         return [self.groups[i] for _, i in ranked]
-
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """All that are named."""
-        found = dict.fromkeys((*(g.format for g in self.groups), self.format, self.sparsity))
-        return tuple(f for f in found if f)
 
 
 def settings_of(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]] | None:
@@ -179,7 +173,6 @@ def declared_of(checkpoint: Checkpoint) -> Declared:
     inner = inner if isinstance(inner, dict) else settings
     top = _text(inner.get("format"))
     groups = inner.get("config_groups")
-    sparsity = settings.get("sparsity_config")
     version = _text(inner.get("version")) or _text(settings.get("version"))
     provider = _text(inner.get("provider"))
     by = f"compressed-tensors {version}".rstrip() + (f" by {provider}" if provider else "")
@@ -191,9 +184,15 @@ def declared_of(checkpoint: Checkpoint) -> Declared:
         version=_numbers(version),
         by=by,
         status=_text(inner.get("quantization_status")),
-        sparsity=_text(sparsity.get("format")) if isinstance(sparsity, dict) else "",
         where=where,
+        rotated=_rotates(settings.get("transform_config")),
     )
+
+
+def _rotates(said: object) -> bool:
+    """Whether a `transform_config` has a group that is applied to something."""
+    groups = said.get("config_groups") if isinstance(said, dict) else None
+    return isinstance(groups, dict) and any(isinstance(g, dict) and g.get("apply") for g in groups.values())
 
 
 def _group(name: str, said: object, top: str) -> Group:

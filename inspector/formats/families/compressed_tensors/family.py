@@ -145,6 +145,11 @@ class CompressedTensorsFormat(ModularFormat):
         by = self._declared.by or "compressed-tensors"
         return described(self._modules.values(), self._inputs, self._records, by)
 
+    @property
+    def rotated(self) -> bool | None:
+        """True where a transformation is named; that none is, says nothing of one that was merged into the weights."""
+        return True if self._declared.rotated else None
+
     def dynamic(self) -> tuple[DynamicPoint, ...]:
         return tuple(self._dynamic)
 
@@ -163,8 +168,9 @@ def _is_shape_of(name: str, modules: set[str]) -> bool:
 
 
 def _not_decoded(found: Found, key: str) -> CannotDequantize:
-    layout = "2:4 sparsity (sparse-24-bitmask)" if key == "compressed" else "2:4 sparsity (marlin-24)"
+    layout = "sparse-bitmask" if "row_offsets" in found.names else "sparse-24-bitmask, with 2:4 sparsity"
     return CannotDequantize(
-        f"is stored in {layout}, which is not decoded", file=found.checkpoint.path, key=found.key(key),
+        f"is stored as {layout if key == 'compressed' else 'marlin-24, with 2:4 sparsity'}, which is not decoded",
+        file=found.checkpoint.path, key=found.key(key),
         cure="Decompress it with the release of compressed-tensors that wrote it.",
     )  # fmt: skip
