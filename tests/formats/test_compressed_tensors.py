@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from qinspect.inspector.checkpoint.source import Source
-from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.errors import CannotDequantize, UnknownKey
 from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.families.compressed_tensors.targets import Targets
+from qinspect.inspector.values.inspection import inspect_entry
+from qinspect.inspector.values.report import inspection_text
 
 FAMILY = "compressed-tensors"
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -190,6 +192,18 @@ def test_the_global_scale_is_the_one_that_multiplies(tmp_path: Path) -> None:
     record = fmt.scales()[1]
     assert (record.quantity, record.inverted) == (Quantity.GLOBAL_SCALE, True)
     assert fmt.values(record).reshape(-1)[0] == np.float32(1) / np.float32(1234.5)
+
+
+def test_an_entry_is_shown_by_the_weights_own_name_and_a_reciprocal_as_one(tmp_path: Path) -> None:
+    fmt = written_module(tmp_path, fp4())
+    found = inspect_entry(fmt, NAME)
+    assert (found.key, found.weight) == (f"{LINEAR}.weight_packed", fmt.weights()[0])
+    text = inspection_text(fmt, inspect_entry(fmt, f"{LINEAR}.weight_global_scale"))
+    assert "1234.5, one over the scale 0.00081004" in text
+    with pytest.raises(
+        UnknownKey, match=r"the nearest role layers\.0\.self_attn\.q_proj\.weight or .*#global"
+    ):
+        inspect_entry(fmt, "layers.0.self_attn.q_proj.weigh")
 
 
 def test_a_scale_may_be_in_another_shard(tmp_path: Path) -> None:
