@@ -200,9 +200,7 @@ def test_an_entry_is_shown_by_the_weights_own_name_and_a_reciprocal_as_one(tmp_p
     assert (found.key, found.weight) == (f"{LINEAR}.weight_packed", fmt.weights()[0])
     text = inspection_text(fmt, inspect_entry(fmt, f"{LINEAR}.weight_global_scale"))
     assert "1234.5, one over the scale 0.00081004" in text
-    with pytest.raises(
-        UnknownKey, match=r"the nearest role layers\.0\.self_attn\.q_proj\.weight or .*#global"
-    ):
+    with pytest.raises(UnknownKey, match=r"the nearest role layers\.0\.self_attn\.q_proj\.weight or .*#global"):
         inspect_entry(fmt, "layers.0.self_attn.q_proj.weigh")
 
 
