@@ -35,15 +35,23 @@ WRAPPERS = (
 _INSIDE = re.compile(rf"(?<=\.)(?:{'|'.join(WRAPPERS)})\.")
 
 
+_EXPERT = re.compile(r"((?:^|\.)experts\.\d+\.)(w[123])(?=[.:]|$)")
+_OF_EXPERT = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+"""What Mixtral calls the projections of an expert, in the words of all others: savers write the one or the other."""
+
+
 def strip_root(name: str) -> str:
     """`name` without the words that savers put in front and wrappers anywhere: `model.backbone.layers.0` is `layers.0`,
-    and so is `module.layers._orig_mod.0`. Interned: the same 60,000 roles come from A, from B and from the tree."""
+    and so is `module.layers._orig_mod.0`; `experts.0.w1` is `experts.0.gate_proj`. Interned: the same 60,000 roles come
+    from A, from B and from the tree."""
     wrappers = _ROOTS.match(name)
     if wrappers:
         name = name[wrappers.end() :]
     # Searching for what every wrapper ends in is twenty times faster than the expression.
     if "_mod." in name or "module." in name or "base_layer." in name:
         name = _INSIDE.sub("", name)
+    if ".w1" in name or ".w2" in name or ".w3" in name:
+        name = _EXPERT.sub(lambda found: found[1] + _OF_EXPERT[found[2]], name)
     return sys.intern(name) if wrappers else name
 
 

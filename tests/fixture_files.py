@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from compressed_files import fp4, fp8, integers, of_module, settings, written
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
 from modelopt_files import every_layout
 
@@ -104,7 +105,8 @@ def small_cases(made: Path) -> list[Case]:
     config = sharded / "config.json"
     config.write_text(json.dumps({"ssm_cfg": {"layer": "W8A8QMamba"}, "norm_cfg": {"norm": "QRMSNorm"}, "n": [1, 2]}))
     native = [Case(f"{name}/{p.name}", p.parent, p) for name in ("native4", "native8") for p in _native(made / name)]
-    return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native]
+    packed = [Case(f"compressed/{p.name}", p.parent, p) for p in _compressed(made / "compressed")]
+    return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native, *packed]
 
 
 def _objects() -> dict[str, object]:
@@ -135,6 +137,21 @@ def _native(folder: Path) -> tuple[Path, ...]:
     tensors = {"backbone.layers.0.mixer.in_proj.weight": values, "backbone.layers.0.norm.weight": values[0]}
     provenance = Provenance({"alpha": 0.99}, {"alpha": 0.99}, {"order": [0, 1]}, {"numpy": "2"})
     return write_checkpoint(folder, tensors, list(tensors)[:1], points, {"n_layer": 1}, provenance, weights)
+
+
+def _compressed(folder: Path) -> tuple[Path, ...]:
+    """Packed integers with zero points and an order of groups, FP4, and FP8 in blocks. Returns the weights and the
+    config."""
+    parts = {
+        "layers.0.mlp.up_proj": integers(3, (5, 32), 16, zeros="packed", order=True), "layers.0.mlp.gate_proj": fp4(),
+        "layers.0.mlp.down_proj": fp8("block"),
+    }  # fmt: skip
+    tensors = {name: t for module, made in parts.items() for name, t in of_module(made, module).items()}
+    groups = {
+        m: {"targets": [f"re:.*{m}$"], "weights": made.weights, "format": made.format} for m, made in parts.items()
+    }
+    written(folder, tensors, settings(fp4(), config_groups=groups, format="mixed-precision"))
+    return folder / "model.safetensors", folder / "config.json"
 
 
 def repository_cases() -> list[Case]:

@@ -3,7 +3,7 @@ dtypes or of letters."""
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
 
 from qinspect.inspector.text import natural_key
 
@@ -33,17 +33,15 @@ _INSIDE = {
     )
     for name in names
 }
-_OTHERS = len(_INSIDE)
-_PART = re.compile(r"[^.]+")
 
 
-def forward_key(module: str) -> tuple[str, ...]:
+def forward_key(module: str) -> list[str]:
     """Sort key of a module or entry: embeddings first, the layers in their order, in each what it runs first, the head
     last; what has no known place by its natural order."""
-    parts = _PART.findall(module)
-    return tuple(_placed(part) for part in parts)
+    return list(map(_placed, module.split(".")))
 
 
+@lru_cache(4096)  # few parts occur in 20,000 names
 def _placed(part: str) -> str:
     if part in _FIRST:
         return f"\0{natural_key(part)}"

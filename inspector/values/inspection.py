@@ -62,25 +62,28 @@ class Inspection:
 
 
 def inspect_entry(fmt: Format, name: str) -> Inspection:
-    """Look at the entry `name`: a key, the role of a point or weight, or `ROLE#scale` for the scale of a weight.
+    """Look at the entry `name`: a key, the role of a point or weight, a weight's own name where its codes have another
+    key, or `ROLE#scale` for the scale of a weight.
 
     Raises UnknownKey where it is none of these.
     """
     records = {r.role: r for r in fmt.scales()}
     weights = {w.role: w for w in fmt.weights()}
     key = name
+    named = weights.get(name)
     if name not in fmt.checkpoint:
-        if name in weights:
-            key = weights[name].codes_key
+        named = named or next((w for w in weights.values() if w.name == name), None)
+        if named:
+            key = named.codes_key
         elif found := records.get(name) or records.get(name.removesuffix("#scale")):
             key = found.key
     if key not in fmt.checkpoint:
-        raise unknown_name(fmt, name, [*records, *weights])
+        raise unknown_name(fmt, name, list(dict.fromkeys([*records, *weights])))
     entry = fmt.checkpoint[key]
     of_key = [r for r in records.values() if r.key == key]  # several where it is stacked
     scale = next((r for r in of_key if r.role in (name, name.removesuffix("#scale"))), next(iter(of_key), None))
     copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
-    weight = weights.get(name) or next((w for w in weights.values() if w.codes_key == key), None)
+    weight = named or next((w for w in weights.values() if w.codes_key == key), None)
     statistics = values = logical = None
     codes: dict[int, int] | None = None
     dequantized = None

@@ -58,11 +58,19 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
     return "\n".join(lines)
 
 
+def _inverted(i: Inspection) -> str:
+    """The scale, of an entry that holds one over it."""
+    if i.scale is None or not i.scale.inverted or i.values is None:
+        return ""
+    with np.errstate(all="ignore"):
+        return f", one over the scale {number(float(np.float32(1) / i.values.astype(np.float32).reshape(-1)[0]))}"
+
+
 def _stored_lines(i: Inspection) -> Iterator[str]:
     """What a tensor holds: one number as it is, few with their values, many by their statistics."""
     values, s = i.values, i.statistics
     if values is not None and values.size == 1:
-        yield f"  value      {array_texts(values)[0]}"
+        yield f"  value      {array_texts(values)[0]}{_inverted(i)}"
         return
     if s is not None and s.n == 0:
         yield "  values     none: it has no elements"

@@ -23,7 +23,7 @@ SMALL = (
     "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
     "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin",
     "sharded/index", "sharded/config", "native4/model.safetensors", "native4/config.json",
-    "native8/model.safetensors", "native8/config.json",
+    "native8/model.safetensors", "native8/config.json", "compressed/model.safetensors", "compressed/config.json",
 )  # fmt: skip
 REPOSITORY = {c.name: c for c in repository_cases()}
 LARGER = {c.name: c for c in larger_cases()}

@@ -62,6 +62,13 @@ def text(c: Comparison) -> str:
         ("layers.0.modules.w", "layers.0.modules.w"),
         ("submodule.w", "submodule.w"),
         ("model", "model"),
+        ("model.layers.0.block_sparse_moe.experts.3.w1.weight", "layers.0.block_sparse_moe.experts.3.gate_proj.weight"),
+        ("experts.3.w1.weight", "experts.3.gate_proj.weight"),
+        ("layers.0.sub_experts.3.w1.weight", "layers.0.sub_experts.3.w1.weight"),
+        ("layers.0.experts.3.w3", "layers.0.experts.3.up_proj"),
+        ("layers.0.ffn.experts.12.w2:input", "layers.0.ffn.experts.12.down_proj:input"),
+        ("layers.0.ffn.w1.weight", "layers.0.ffn.w1.weight"),
+        ("layers.0.experts.3.w1x.weight", "layers.0.experts.3.w1x.weight"),
     ],
 )
 def test_words_of_wrappers_are_taken_off(name: str, role: str) -> None:

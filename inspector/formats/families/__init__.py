@@ -4,13 +4,20 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, ModelOptFormat)
+FAMILIES: tuple[type[Format], ...] = (
+    NativeFormat,
+    TorchQuantizedFormat,
+    QuambaFormat,
+    ModelOptFormat,
+    CompressedTensorsFormat,
+)
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
 FALLBACK = PlainFormat

@@ -176,7 +176,7 @@ class ModelOptFormat(ModularFormat):
         return (self.role_of(p.key.rpartition(".")[0]) for p in self.problems())
 
 
-def _place(names: Names) -> tuple[str, ...]:
+def _place(names: Names) -> list[str]:
     return forward_key(names.parameter)
 
 

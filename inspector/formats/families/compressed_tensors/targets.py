@@ -1,0 +1,89 @@
+"""Which modules `targets` and `ignore` name: by their whole name, by an expression behind `re:`, or by a class.
+
+The expressions come from the file. They are tried in Python's engine, which can be made to take for ever; what could is
+not tried, and counts as an expression that is not known.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+from qinspect.inspector.roles import strip_root
+
+_PREFIX = "re:"
+_MAX_EXPRESSION = 500
+_MAX_NAME = 300
+_MAX_QUANTIFIERS = 6
+"""Quantifiers in one expression."""
+_NESTED = re.compile(r"\)\s*(?:[*+]|\{)")
+_QUANTIFIER = re.compile(r"(?<!\\)[*+{]")
+_CLASS = re.compile(r"[A-Z]\w*")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """names: as they stand in the file."""
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, said: object) -> Targets:
+        """Of a list, or one name; what is no string in it is left out."""
+        said = [said] if isinstance(said, str) else said
+        return cls(tuple(x for x in said if isinstance(x, str)) if isinstance(said, list) else ())
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names that are of classes: `Linear`. A file does not say of which class a module is."""
+        return tuple(n for n in self.names if _CLASS.fullmatch(n))
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        plain = [n for n in self.names if not n.startswith(_PREFIX)]
+        return frozenset((*plain, *map(strip_root, plain)))
+
+    @cached_property
+    def _expressions(self) -> tuple[re.Pattern[str], ...]:
+        found = (_compiled(n.removeprefix(_PREFIX)) for n in self.names if n.startswith(_PREFIX))
+        return tuple(p for p in found if p is not None)
+
+    @cached_property
+    def untried(self) -> tuple[str, ...]:
+        """Expressions that are none, or that could take too long."""
+        said = (n for n in self.names if n.startswith(_PREFIX))
+        return tuple(n for n in said if _compiled(n.removeprefix(_PREFIX)) is None)
+
+    def names_module(self, module: str) -> bool:
+        """Whether a name or an expression is this module's. Savers put other roots before the same module, so with
+        any."""
+        return (self.rank(module) or 0) in (1, 2)
+
+    def rank(self, module: str) -> int | None:
+        """1 where it is named, 2 where an expression fits, 3 where it may be of a class; None where it is not."""
+        bare = strip_root(module)
+        if module in self._exact or bare in self._exact:
+            return 1
+        if self._expressions and len(module) <= _MAX_NAME:
+            names = {module, bare, f"model.{bare}"}
+            if any(p.match(name) for p in self._expressions for name in names):
+                return 2
+        return 3 if self.classes else None
+
+
+NONE = Targets(())
+
+
+def _compiled(expression: str) -> re.Pattern[str] | None:
+    if len(expression) > _MAX_EXPRESSION or _NESTED.search(expression):
+        return None
+    if len(_QUANTIFIER.findall(expression)) > _MAX_QUANTIFIERS:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the expression will mean one day
+            return re.compile(expression)
+    except (re.error, RecursionError, OverflowError):
+        return None
