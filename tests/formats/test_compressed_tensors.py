@@ -13,10 +13,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 from compressed_files import LINEAR, Made, fp4, fp8, int8, integers, of_module, opened, settings, written
-from formats.peer_truth import agree, folder, needs_fixtures, same_bits, truth
-from formats.peer_truth import opened as opened_fixture
 from hypothesis import given
 from hypothesis import strategies as st
+from peer_truth import agree, folder, needs_fixtures, same_bits, truth
+from peer_truth import opened as opened_fixture
 from safetensors.numpy import load_file
 
 from qinspect.inspector.checkpoint.source import Source
