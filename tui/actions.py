@@ -1,8 +1,8 @@
 """Every action once: of it come bindings, the hint bar, the help screen, the palette, the key table of docs/screen.md.
 
 `ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
-distribution, `EXPLORE_ACTIONS` those of the alpha explorer. What several have has one name, so that one line of the
-config file remaps it in all.
+distribution, `WHENCE_ACTIONS` those of the answer which alpha made the scales, `EXPLORE_ACTIONS` those of the alpha
+explorer. What several have has one name, so that one line of the config file remaps it in all.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ DISTRIBUTION_ACTIONS = (
     Action("type_alpha", ("a", "slash"), "type it", "Type an alpha.", ALPHA),
     Action("alpha_best", ("o",), "optimum", "The nearest step to the scale of least error.", ALPHA),
     Action("bits", ("b",), "bits", "Codes of 8, 4, 5 or 6 bits.", VIEW),
+    Action("whence", ("w",), "whence", "Which alpha made the stored scales.", VIEW),
     Action("zoom_in", ("plus", "equals_sign"), "zoom", "Less of the axis: its right end, larger.", VIEW),
     Action("zoom_out", ("minus",), "", "More of the axis.", VIEW),
     _SHARED["log_scale"],
@@ -190,7 +191,20 @@ EXPLORE_ACTIONS = (
     _SHARED["suspend"],
     Action("quit", ("q", "ctrl+q"), "back", "Back to where you were.", OUT),
 )
-ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS, EXPLORE_ACTIONS)
+WHENCE_ACTIONS = (
+    Action("next_point", ("j", "down", "n"), "next", "The next point.", MOVE),
+    Action("previous_point", ("k", "up", "N"), "", "The point before.", MOVE),
+    *(_SHARED[n] for n in ("page_down", "page_up", "top", "bottom")),
+    *(_SHARED[n] for n in ("theme", "repaint")),
+    Action("copy_command", ("C",), "", "Copy the command lines that print this.", OUT),
+    Action("apply_alpha", ("W",), "apply best", "Put the best alpha of the run into A.", OUT),
+    _SHARED["palette"],
+    Action("close", ("escape",), "", "Back to the distribution; what is computed ends.", OUT),
+    _SHARED["help"],
+    _SHARED["suspend"],
+    Action("quit", ("q", "ctrl+q"), "back", "Back to the distribution.", OUT),
+)
+ALL_ACTIONS = (ACTIONS, RUN_ACTIONS, DISTRIBUTION_ACTIONS, EXPLORE_ACTIONS, WHENCE_ACTIONS)
 BY_NAME = {a.name: a for actions in reversed(ALL_ACTIONS) for a in actions}
 
 

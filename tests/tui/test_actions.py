@@ -474,7 +474,7 @@ async def check_distribution(d: Driver, key: str) -> None:
     d.screen.select(DIFFERENT[0])
     await d.press(key)
     assert isinstance(d.app.screen, CompareScreen)
-    assert d.screen.hints.status == "no calibration on this machine has this point: R starts one"
+    assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
 
 
 @check

@@ -472,11 +472,11 @@ async def test_a_tensor_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
             await d.press("escape")
         d.screen.layers_tree.reveal("layers.0.mixer.conv1d.output_scale")
         await d.press("a")
-        assert d.screen.hints.status == "no calibration on this machine has this point: R starts one"
+        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
         d.screen.table.move_to(d.roles.index("layers.0.mixer.x_proj:input"))
         await d.press("2", "a")
         assert isinstance(d.app.screen, CompareScreen)
-        assert d.screen.hints.status == "no calibration on this machine has this point: R starts one"
+        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
 
 
 # --- odd tensors ---

@@ -94,19 +94,19 @@ class Looking(CompareBase):
     @work(thread=True, exclusive=True, exit_on_error=False, group="run at hand")
     def _look_for_run(self, pair: ScalePair) -> None:
         """The distribution behind an activation's scale: of the run that the noise bands are made by, or of another."""
-        from qinspect.inspector.calibration.at_hand import calibration_with
+        from qinspect.inspector.calibration.at_hand import calibration_with, why_none
 
         formats = [f for f in (self.session.a, self.session.b) if f]
         found = calibration_with(pair.role, formats)
-        self.app.call_from_thread(self._show_point, pair, found)
+        self.app.call_from_thread(self._show_point, pair, found or why_none(pair.role, formats))
 
-    def _show_point(self, pair: ScalePair, found: AtHand | None) -> None:
+    def _show_point(self, pair: ScalePair, found: AtHand | str) -> None:
         from qinspect.tui.distribution.run_points import RunSource, StoredScales
         from qinspect.tui.distribution.screen import DistributionScreen
 
         self.hints.work("")
-        if found is None:
-            self.hints.say("no calibration on this machine has this point: R starts one")
+        if isinstance(found, str):
+            self.hints.say(found)
             return
         formats = {label: f for label, f in (("A", self.session.a), ("B", self.session.b)) if f}
         name = shown(found.run.spec.name or found.run.id, 60)
@@ -114,7 +114,7 @@ class Looking(CompareBase):
         said = f"A and B: the stored scales of the two models, over the activations of run {name}{sure}"
         if len(formats) == 1:
             said = f"A: the stored scale, over the activations of run {name}{sure}"
-        source = RunSource(found.calibration, StoredScales(formats, said))
+        source = RunSource(found.calibration, StoredScales(formats, name, said))
         at = found.calibration.point(pair.role).name
         ask = partial(self.app.apply_alpha, found.run, self.session.path_a)  # type: ignore[attr-defined]
         self.app.push_screen(DistributionScreen(source, at, self.glyphs, ask), lambda _: found.calibration.close())
