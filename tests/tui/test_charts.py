@@ -113,7 +113,7 @@ def uniform(low: int, high: int, scale: float) -> NDArray[np.float32]:
 @pytest.mark.parametrize(("low", "high"), [(-128, 127), (-127, 127), (-8, 7), (-7, 7), (0, 15)])
 def test_uniform_codes_make_no_comb(low: int, high: int, bins: int) -> None:
     x = uniform(low, high, 0.00163746)
-    h = histogram(lambda: [x], None, bins, False, levels=[Levels(float(np.float32(0.00163746)), True)])
+    h = histogram(lambda: [x], None, bins, False, levels=[Levels(float(np.float32(0.00163746)))])
     assert len(h.a) <= bins
     assert sum(h.a) == x.size
     inside = h.a if (high - low + 1) % h.levels_a_bin == 0 else h.a[:-1]
@@ -130,7 +130,7 @@ def test_levels_of_two_steps_make_no_comb(logarithmic: bool) -> None:
         lambda: [y],
         71,
         logarithmic,
-        levels=[Levels(float(np.float32(0.01)), True), Levels(float(np.float32(0.0093)), True)],
+        levels=[Levels(float(np.float32(0.01))), Levels(float(np.float32(0.0093)))],
     )
     assert h.b is not None
     assert h.spread
@@ -143,7 +143,7 @@ def test_levels_of_two_steps_make_no_comb(logarithmic: bool) -> None:
 
 
 def test_values_that_stand_on_no_level_are_binned_as_they_are() -> None:
-    h = histogram(lambda: [NORMAL], None, 40, False, levels=[Levels(0.1, True)])
+    h = histogram(lambda: [NORMAL], None, 40, False, levels=[Levels(0.1)])
     assert h.step == 0
     assert h.a == tuple(np.histogram(NORMAL, np.linspace(float(NORMAL.min()), float(NORMAL.max()), 41))[0].tolist())
 

@@ -15,7 +15,7 @@ import pytest
 from commands import Command
 from noise_cases import ALPHAS, MIN_MAX, at_hand, checkpoint, samples, scales
 from pilots import ALPHA_A, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
-from whence_cases import calibration, name, streams
+from whence_cases import name
 
 from qinspect.inspector.alpha.recover import recovery
 from qinspect.inspector.calibration.stored import Calibration
@@ -290,9 +290,7 @@ async def test_escape_leads_back_to_the_same_place(made: list[Path], monkeypatch
         assert d.role == POINTS[1]
 
 
-async def test_it_is_asked_off_the_screen_and_escape_ends_it(
-    made: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_is_asked_off_the_screen_and_escape_ends_it(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     asking, go_on = threading.Event(), threading.Event()
     seen: list[str] = []
     real = recovery.recovery_of
