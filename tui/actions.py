@@ -194,7 +194,8 @@ EXPLORE_ACTIONS = (
 WHENCE_ACTIONS = (
     Action("next_point", ("j", "down", "n"), "next", "The next point.", MOVE),
     Action("previous_point", ("k", "up", "N"), "", "The point before.", MOVE),
-    *(_SHARED[n] for n in ("page_down", "page_up", "top", "bottom")),
+    Action("page_down", ("space", "pagedown", "ctrl+d"), "more", "A page down.", MOVE),
+    *(_SHARED[n] for n in ("page_up", "top", "bottom")),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_command", ("C",), "", "Copy the command lines that print this.", OUT),
     Action("apply_alpha", ("W",), "apply best", "Put the best alpha of the run into A.", OUT),

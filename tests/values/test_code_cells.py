@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -156,6 +156,7 @@ def test_numbers_that_are_none_have_no_place(bad: float) -> None:
     assert np.isfinite(edges).all()
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(-5, 5), WIDTHS, WIDTHS), min_size=1, max_size=40),
     st.integers(1, 60),

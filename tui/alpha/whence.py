@@ -25,6 +25,7 @@ from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.widgets.bars import HintBar, TitleLine
+from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.text_pane import TextPane
 
 
@@ -119,7 +120,7 @@ class WhenceScreen(ActionScreen):
 
     def show_answers(self) -> None:
         """Of the point that is looked at, and of all."""
-        width = max(40, self.pane.content_region.width - 1)
+        width = max(40, text_width(self.pane))
         found = self.source.origins
         if found is None:
             self.pane.show([shown(self.problem, 2000)] if self.problem else [])

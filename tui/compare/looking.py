@@ -111,9 +111,9 @@ class Looking(CompareBase):
         formats = {label: f for label, f in (("A", self.session.a), ("B", self.session.b)) if f}
         name = shown(found.run.spec.name or found.run.id, 60)
         sure = "" if found.of_model else "; whether it is of this model is not known"
-        said = f"A and B: the stored scales of the two models, over the activations of run {name}{sure}"
+        said = f"activations of run {name}, with the stored scales of A and B{sure}"
         if len(formats) == 1:
-            said = f"A: the stored scale, over the activations of run {name}{sure}"
+            said = f"activations of run {name}, with the stored scale of A{sure}"
         source = RunSource(found.calibration, StoredScales(formats, name, said))
         at = found.calibration.point(pair.role).name
         ask = partial(self.app.apply_alpha, found.run, self.session.path_a)  # type: ignore[attr-defined]
