@@ -48,14 +48,14 @@ def test_every_action_has_a_handler_and_no_handler_is_unknown() -> None:
     assert handlers(CompareScreen) - {"keep_text", "drop_text"} == NAMES
 
 
-@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
 def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
     keys = Counter(key for a in actions for key in a.keys)
     assert [k for k, n in keys.items() if n > 1] == []
     assert len({a.name for a in actions}) == len(actions)
 
 
-@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
 def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
         (a.name, f"act({a.name!r})", a.keys) for a in actions

@@ -318,6 +318,14 @@ async def check_apply_alpha(d: Driver, key: str) -> None:
 
 
 @check
+async def check_whence(d: Driver, key: str) -> None:
+    """Of an activation it leads on: see test_whence_screen.py."""
+    await d.press(key)
+    assert isinstance(d.app.screen, DistributionScreen)
+    assert "alpha makes no scale of a weight" in screen_of(d).hints.status
+
+
+@check
 async def check_palette(d: Driver, key: str) -> None:
     await d.press(key)
     await d.type("alpha_first")

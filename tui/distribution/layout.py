@@ -113,9 +113,8 @@ class Layout:
         return made, plot_labels(rows, count_labels(top, rows, log), "n (log)" if log else "n")
 
     def _pen(self) -> str:
-        """Of the only model, or of two that are one."""
-        label = self.chart.series[0].label
-        return "both" if label == "AB" else "b" if label == "B" else "a"
+        """Of the only model, of two that are one, or of neither."""
+        return {"A": "a", "B": "b"}.get(self.chart.series[0].label, "both")
 
     def _curve(self) -> tuple[cells.Rows, list[str]]:
         rows = self.curve_rows

@@ -106,7 +106,8 @@ class RunSource:
             if calibration.keeps_samples(name)
             else "activations, pooled"
         )
-        return Chart(name, (Series("A", what, Gauge(point, rule, STEPS)),), tuple(notes))
+        label = "A" if self.stored is None else ""  # the values are neither model's: their scales stand over them
+        return Chart(name, (Series(label, what, Gauge(point, rule, STEPS)),), tuple(notes))
 
     def _own_markers(self, name: str, bits: int, notes: list[str]) -> list[Marker]:
         """The scales that the run made, with what is to be said of them."""

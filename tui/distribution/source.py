@@ -13,8 +13,9 @@ from qinspect.inspector.values.clipping import ErrorCurve, Gauge
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One distribution of a point. label: `A`, `B`, or `AB` where both are the same. what: a phrase for people. shape:
-    of the tensor, "" for what has none. step: of which all values are whole multiples, 0 where there is none."""
+    """One distribution of a point. label: `A`, `B`, `AB` where both are the same, "" where it is of neither. what: a
+    phrase for people. shape: of the tensor, "" for what has none. step: of which all values are whole multiples, 0
+    where there is none."""
 
     label: str
     what: str
