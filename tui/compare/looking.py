@@ -6,16 +6,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual import work
+from textual import on, work
+from textual.message import Message
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.base import CompareBase
 from qinspect.tui.compare.session import Session
+from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.at_hand import AtHand
     from qinspect.tui.distribution.weights import WeightSource
+
+
+class RunFound(Message):
+    """The run that has the point of a scale, or why there is none."""
+
+    def __init__(self, pair: ScalePair, found: AtHand | str) -> None:
+        super().__init__()
+        self.pair, self.found = pair, found
 
 
 class Looking(CompareBase):
@@ -98,9 +108,14 @@ class Looking(CompareBase):
 
         formats = [f for f in (self.session.a, self.session.b) if f]
         found = calibration_with(pair.role, formats)
-        self.app.call_from_thread(self._show_point, pair, found or why_none(pair.role, formats))
+        self.post_message(RunFound(pair, found or why_none(pair.role, formats)))
 
-    def _show_point(self, pair: ScalePair, found: AtHand | str) -> None:
+    @on(RunFound)
+    def _on_run_found(self, event: RunFound) -> None:
+        pair, found = event.pair, event.found
+        if not isinstance(found, str) and (is_going(self) or self.app.screen is not self):
+            found.calibration.close()
+            return
         from qinspect.tui.distribution.run_points import RunSource, StoredScales
         from qinspect.tui.distribution.screen import DistributionScreen
 
