@@ -1,8 +1,8 @@
 """Every action once: of it come bindings, the hint bar, the help screen, the palette, docs/keys.md.
 
 `ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
-distribution, `EXPLORE_ACTIONS` those of the alpha explorer. What several have has one name, so that one line of the
-config file remaps it in all.
+distribution, `WHENCE_ACTIONS` those of the answer which alpha made the scales, `EXPLORE_ACTIONS` those of the alpha
+explorer. What several have has one name, so that one line of the config file remaps it in all.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ DISTRIBUTION_ACTIONS = (
     Action("type_alpha", ("number_sign",), "type it", "Type an alpha.", ALPHA, "type_place"),
     Action("alpha_best", ("asterisk",), "optimum", "The nearest step to the scale of least error.", ALPHA),
     Action("bits", ("b",), "bits", "Codes of 8, 4, 5 or 6 bits.", VIEW),
+    Action("whence", ("U",), "whence", "Which alpha made the stored scales.", VIEW),
     Action("zoom_in", ("plus", "equals_sign"), "closer", "Less of the axis: its right end, larger.", VIEW, "closer"),
     Action("zoom_out", ("minus",), "", "More of the axis.", VIEW, "farther"),
     _SHARED["log_scale"],
@@ -218,11 +219,26 @@ EXPLORE_ACTIONS = (
     *(_SHARED[n] for n in ("leave", "suspend")),
     Action("quit", ("q",), "back", "Back to where you were.", OUT),
 )
+WHENCE_ACTIONS = (
+    Action("next_point", ("j", "down"), "next", "The next point.", MOVE, "down"),
+    Action("previous_point", ("k", "up"), "", "The point before.", MOVE, "up"),
+    Action("page_down", ("pagedown", "ctrl+d", "space"), "more", "A page down.", MOVE),
+    *(_SHARED[n] for n in ("page_up", "top", "bottom")),
+    *(_SHARED[n] for n in ("theme", "repaint")),
+    Action("copy_command", ("C",), "", "Copy the command lines that print this.", OUT),
+    Action("apply_alpha", ("W",), "apply best", "Put the best alpha of the run into A.", OUT),
+    *(_SHARED[n] for n in ("export", "palette")),
+    Action("close", ("escape",), "", "Back to the distribution; what is computed ends.", OUT),
+    _SHARED["help"],
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to the distribution.", OUT),
+)
 SCREENS = {
     "models": ACTIONS,
     "runs": RUN_ACTIONS,
     "distribution": DISTRIBUTION_ACTIONS,
     "alphas": EXPLORE_ACTIONS,
+    "whence": WHENCE_ACTIONS,
 }
 ALL_ACTIONS = tuple(SCREENS.values())
 BY_NAME = {a.name: a for actions in reversed(ALL_ACTIONS) for a in actions}

@@ -14,6 +14,7 @@ from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import number, share, some
 from qinspect.inspector.values.clip_range import clip_of
+from qinspect.inspector.values.code_cells import CellChunks, float_cells, weight_cells
 from qinspect.inspector.values.histogram import Chunks, Histogram, histogram, weight_chunks
 from qinspect.inspector.values.levels import Levels, levels_of
 from qinspect.inspector.values.scale_values import scale_blocks
@@ -29,12 +30,14 @@ from qinspect.tui.widgets.lines import Piece
 @dataclass(frozen=True, slots=True)
 class Series:
     """Of one model. label: `A` or `B`. clip: smallest and largest value that its codes can stand for, where that is one
-    pair of numbers for the whole tensor. levels: on which the values stand, where they do."""
+    pair of numbers for the whole tensor. levels: on which the values stand, where they do. cells: the cell of each
+    value, where its code has one."""
 
     label: str
     chunks: Chunks
     clip: tuple[float, float] | None = None
     levels: Levels | None = None
+    cells: CellChunks | None = None
 
 
 def weight_of(fmt: Format | None, pair: ScalePair) -> QuantizedWeight | None:
@@ -56,7 +59,9 @@ def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: 
     largest = 0
     for label, fmt, record in (("A", s.a, pair.a), ("B", s.b, pair.b)):
         if fmt is not None and record is not None:
-            series.append(Series(label, partial(scale_blocks, fmt, record, check)))
+            blocks = partial(scale_blocks, fmt, record, check)
+            coarse = float_cells(record.dtype, blocks) if record.as_stored else None
+            series.append(Series(label, blocks, cells=coarse))
             largest = max(largest, math.prod(record.shape))
     if largest < 2:
         from qinspect.tui.compare.layers_view import layer_lines
@@ -73,7 +78,9 @@ def weight_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check:
         weight = weight_of(fmt, pair) if record else None
         if fmt is not None and weight is not None:
             chunks = weight_chunks(fmt, weight, check)
-            series.append(Series(label, chunks, clip_of(fmt, weight), levels_of(fmt, weight)))
+            levels = levels_of(fmt, weight)
+            cells = weight_cells(fmt, weight, check) if levels is None else None
+            series.append(Series(label, chunks, clip_of(fmt, weight), levels, cells))
             heading = heading or f"  {weight.role} {list(weight.shape)}"
     if not series:
         return ["  No quantized weight belongs to this scale."]
@@ -89,8 +96,8 @@ def _draw(
     def make(zoom: tuple[float, float] | None) -> Histogram:
         second = series[1].chunks if len(series) > 1 else None
         reach = [at for one in series for at, _ in _clips(one.clip, o.log_axis)]
-        levels = [one.levels for one in series]
-        return histogram(series[0].chunks, second, most_bins(look), o.log_axis, zoom, reach, levels)
+        levels, cells = [one.levels for one in series], [one.cells for one in series]
+        return histogram(series[0].chunks, second, most_bins(look), o.log_axis, zoom, reach, levels, cells)
 
     h = make(None)
     if o.zoom < 1:
@@ -156,8 +163,7 @@ def _legend(h: Histogram, series: Sequence[Series], named: tuple[str, ...]) -> l
         clips = [("A, B", clips[0][1])]
     parts = [f"clip {label} {number(clip[0])}..{number(clip[1])}" for label, clip in clips if clip]
     if h.step:
-        held = f", {some(h.levels_a_bin, 'level')}" if h.levels_a_bin else ""
-        parts.append(f"a bin: {number(h.edges[1] - h.edges[0])}{held}")
+        parts.append(f"a bin: {number(h.edges[1] - h.edges[0])}, {some(h.levels_a_bin, 'level')}")
     if h.spread:
         parts.append("levels spread over their steps")
     if h.logarithmic:

@@ -11,6 +11,7 @@ from qinspect.inspector.calibration.stored import Calibration, calibration_folde
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.provenance import model_sha256
+from qinspect.inspector.text import some
 
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run
@@ -61,3 +62,23 @@ def calibration_with(point: str, formats: Sequence[Format]) -> AtHand | None:
             return AtHand(run, calibration, of_model=True)
         unknown = AtHand(run, calibration, of_model=False)
     return unknown
+
+
+def why_none(point: str, formats: Sequence[Format]) -> str:
+    """Why `calibration_with` found nothing, and what to do: short, for one line of a screen."""
+    hashes = {h for fmt in formats if (h := model_sha256(fmt.checkpoint))}
+    n = others = 0
+    for _, folder in calibrations():
+        try:
+            calibration = Calibration(folder)
+        except QinspectError:
+            continue
+        n += 1
+        made_from = calibration.model_sha256
+        others += point in calibration and bool(made_from and hashes) and made_from not in hashes
+        calibration.close()
+    if not n:
+        return "no calibration here yet: R, then s, makes one of the model"
+    if others:
+        return "the run that has it is of another model: R, then s, calibrates"
+    return f"none of {some(n, 'run')} here has this point: R, then s, calibrates"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.values.code_cells import CellChunks, Cells
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.levels import Levels
 from qinspect.inspector.values.statistics import count_codes
@@ -27,8 +28,8 @@ class Histogram:
     model. absmax_a, absmax_b: largest magnitude. range_a, range_b: smallest and largest on the axis, the first larger
     than the second where there is none. n_left_out: values that have no place (not finite; on a logarithmic axis,
     zeros). step: from level to level, where the bins follow levels that the values stand on, else 0. levels_a_bin: how
-    many levels a bin holds, 0 where groups have steps of their own. spread: whether the values of a model that has
-    other levels are spread over their own steps.
+    many of them a bin holds. spread: whether the values of a model, that have other levels or scales of their own, are
+    spread over their own steps.
     """
 
     edges: tuple[float, ...]
@@ -50,6 +51,8 @@ REACH = 4
 """An axis grows at an end by at most its length through this."""
 MOST_LEVELS = 1 << 17
 """Levels between two ends that are counted one by one: more are no levels of codes of up to 16 bits."""
+_NARROW = 1e-9
+"""Of an axis: a cell that is no wider is a place."""
 _CHECKED = 1 << 16
 """Values that are looked at to see whether they stand on their levels."""
 
@@ -62,6 +65,7 @@ def histogram(
     zoom: tuple[float, float] | None = None,
     reach: Sequence[float] = (),
     levels: Sequence[Levels | None] = (),
+    cells: Sequence[CellChunks | None] = (),
 ) -> Histogram:
     """Histogram of one or two streams on common bins, at most `bins`. Each stream is read twice: for its range, then
     for its counts.
@@ -69,20 +73,23 @@ def histogram(
     zoom: (low, high) of the axis, to look into a tail; default all values. reach: places that the axis shall show too,
     where that makes it no more than a quarter longer at an end. levels: on which the values of each stream stand. A bin
     then holds a whole number of levels, the same in all: else some would hold one more, and the picture a comb. Of two
-    streams with other steps that is so of the wider; what stands on the other's levels is spread over its steps.
+    streams with other steps that is so of the wider; what stands on the other's levels is spread over its steps. cells:
+    of each stream the same values with the cell of each, over which a value without such levels is spread.
     """
     streams = [chunks for chunks in (a, b) if chunks]
     ranges = [_range(chunks(), logarithmic) for chunks in streams]
     known = [
         _seen(chunks, lv, found[2]) for chunks, lv, found in zip(streams, [*levels, None, None], ranges, strict=False)
     ]
-    low = min(r[0] for r in ranges)
-    high = max(r[1] for r in ranges)
+    spread = [None if lv else of for lv, of in zip(known, [*cells, None, None], strict=False)]
+    reached = [_cells_range(of(), logarithmic) if of else r[:2] for of, r in zip(spread, ranges, strict=True)]
+    low = min(r[0] for r in reached)
+    high = max(r[1] for r in reached)
     spare = (high - low) / REACH if low < high else 0.0
     low = min([low, *(at for at in reach if low - spare <= at < low)])
     high = max([high, *(at for at in reach if high < at <= high + spare)])
     if logarithmic and not zoom and low <= high:  # a level's step reaches half of it further
-        halves = [lv.step / 2 for lv in known if lv and lv.exact]
+        halves = [lv.step / 2 for lv in known if lv]
         low = min([low, *(math.log10(10**low - half) for half in halves if half < 10**low)])
         high = max([high, *(math.log10(10**high + half) for half in halves)])
     if zoom:
@@ -93,12 +100,16 @@ def histogram(
     else:
         if not low < high:
             middle = low if math.isfinite(low) else 0.0
-            spread = abs(middle) * 0.01 or 1.0
-            low, high = middle - spread, middle + spread
+            apart = abs(middle) * 0.01 or 1.0
+            low, high = middle - apart, middle + apart
         edges, levels_a_bin = np.linspace(low, high, bins + 1), 0
     counts = [
-        _count_levels(chunks(), edges, logarithmic, lv) if lv and lv.exact else _count(chunks(), edges, logarithmic)
-        for chunks, lv in zip(streams, known, strict=True)
+        _count_levels(chunks(), edges, logarithmic, lv)
+        if lv
+        else _count_cells(of(), edges, logarithmic)
+        if of
+        else _count(chunks(), edges, logarithmic)
+        for chunks, lv, of in zip(streams, known, spread, strict=True)
     ]
     return Histogram(
         tuple(edges.tolist()),
@@ -111,8 +122,8 @@ def histogram(
         sum(r[3] for r in ranges),
         logarithmic,
         widest.step if widest and levels_a_bin else 0.0,
-        levels_a_bin if widest and widest.exact else 0,
-        any(lv and lv.exact and (logarithmic or lv != widest) for lv in known),
+        levels_a_bin,
+        any(lv and (logarithmic or lv != widest) for lv in known) or any(of is not None for of in spread),
     )
 
 
@@ -122,7 +133,7 @@ def _seen(chunks: Chunks, levels: Levels | None, largest: float) -> Levels | Non
         return None
     first = next(iter(chunks()), None)
     stand = first is not None and levels.hold(_usable(first.reshape(-1)[:_CHECKED], False))
-    return levels if stand or not levels.exact else None
+    return levels if stand else None
 
 
 def levels_together(n: int, most: int) -> int:
@@ -133,13 +144,8 @@ def levels_together(n: int, most: int) -> int:
 
 
 def _edges_between_levels(low: float, high: float, bins: int, levels: Levels) -> tuple[Array, int]:
-    """Edges half-way between two levels, and the levels of a bin. Where the step is only that of most values, bins are
-    as wide as whole steps, one around zero."""
+    """Edges half-way between two levels, and the levels of a bin."""
     first, last = round(low / levels.step), round(high / levels.step)
-    if not levels.exact:
-        together = levels_together(last - first + 1, bins - 2)
-        width = levels.step * together
-        return (np.arange(math.floor(low / width + 0.5), math.floor(high / width + 0.5) + 2) - 0.5) * width, together
     together = levels_together(last - first + 1, bins)
     return (first - 0.5 + np.arange(0, last - first + 1 + together, together)) * levels.step, together
 
@@ -187,6 +193,55 @@ def _count_levels(chunks: Iterable[Array], edges: Array, logarithmic: bool, leve
     between = (int(seen[0]) - MOST_LEVELS - 0.5 + np.arange(of_level.size + 1)) * levels.step
     up_to = np.interp(10.0**edges if logarithmic else edges, between, np.concatenate(([0], np.cumsum(of_level))))
     counts: Array = np.diff(np.rint(up_to)).astype(np.int64)
+    return counts
+
+
+def _placed(cells: Cells, logarithmic: bool) -> Cells:
+    """Those that have a place on the axis; of magnitudes where it is logarithmic, which are not its logarithms yet."""
+    known = np.isfinite(cells.values) & ((cells.values != 0) | (not logarithmic))
+    x, low, high = (v[known] for v in cells)
+    if not logarithmic:
+        return Cells(x, low, high)
+    inner, outer = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
+    x = np.abs(x)
+    return Cells(x, np.where((low < 0) & (high > 0), x / 2, inner), outer)
+
+
+def _cells_range(chunks: Iterable[Cells], logarithmic: bool) -> tuple[float, float]:
+    """The ends of all cells on the axis."""
+    low, high = math.inf, -math.inf
+    for chunk in chunks:
+        cells = _placed(chunk, logarithmic)
+        if cells.values.size:
+            low, high = min(low, float(cells.low.min())), max(high, float(cells.high.max()))
+    return (math.log10(low), math.log10(high)) if logarithmic and low <= high else (low, high)
+
+
+def _count_cells(chunks: Iterable[Cells], edges: Array, logarithmic: bool) -> Array:
+    """Values spread evenly over their cells: what is between two edges, to the nearest whole number.
+
+    How many lie below an edge is, of each cell that begins before it, its part up to there: a sum of straight lines,
+    whose slopes and whose starts are counted by the first edge that they reach.
+    """
+    ends = np.asarray(10.0**edges if logarithmic else edges, np.float64)
+    n, origin = ends.size, float(ends[0])
+    slopes, starts, whole = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)
+    for chunk in chunks:
+        x, low, high = _placed(chunk, logarithmic)
+        first, last = np.searchsorted(ends, low), np.searchsorted(ends, high)
+        narrow = high - low <= _NARROW * (ends[-1] - origin)
+        inside = (first == last) | narrow  # within one bin; a value without a cell on its left edge belongs to it
+        at = np.where(narrow, np.searchsorted(ends, x, "right"), first)[inside]
+        at[x[inside] == ends[-1]] = n - 1
+        whole += np.bincount(at, minlength=n + 1)
+        first, last, low, high = (v[~inside] for v in (first, last, low, high))
+        density = 1 / (high - low)
+        slopes += np.bincount(first, density, n + 1) - np.bincount(last, density, n + 1)
+        starts += np.bincount(first, density * (low - origin), n + 1) - np.bincount(
+            last, density * (high - origin), n + 1
+        )
+    up_to = (np.cumsum(slopes) * np.append(ends - origin, 0.0) - np.cumsum(starts) + np.cumsum(whole))[:n]
+    counts: Array = np.maximum(0, np.diff(np.rint(up_to))).astype(np.int64)
     return counts
 
 

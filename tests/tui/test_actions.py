@@ -51,7 +51,7 @@ def test_every_action_has_a_handler_and_no_handler_is_unknown() -> None:
     assert handlers(CompareScreen) - {"keep_text", "drop_text"} == NAMES
 
 
-@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
 def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
     keys = Counter(key for a in actions for key in a.keys)
     assert [k for k, n in keys.items() if n > 1] == []
@@ -69,7 +69,7 @@ def test_a_meaning_has_the_same_first_key_on_every_screen(means: str) -> None:
     assert len({a.keys[0] for actions in ALL_ACTIONS for a in actions if a.means == means}) == 1
 
 
-@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
 def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
         (a.name, f"act({a.name!r})", a.keys) for a in actions
@@ -515,7 +515,7 @@ async def check_distribution(d: Driver, key: str) -> None:
     d.screen.select(DIFFERENT[0])
     await d.press(key)
     assert isinstance(d.app.screen, CompareScreen)
-    assert d.screen.hints.status == "no calibration on this machine has this point: R starts one"
+    assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
 
 
 @check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rich.color import Color, ColorSystem
 
+from qinspect.inspector.distribution import MagnitudeTable, log_histogram
 from qinspect.inspector.values.histogram import histogram, levels_together
 from qinspect.inspector.values.levels import Levels
 from qinspect.tui.charts.area import PARTS, area
@@ -22,6 +24,7 @@ from qinspect.tui.charts.heat import SIGNS, heat_lines, shrunk
 from qinspect.tui.charts.histogram import histogram_chart, most_bins
 from qinspect.tui.charts.inks import DOWN, EQUAL, NOTHING, STEPS, UP, of_step, step_of
 from qinspect.tui.charts.ticks import GAP, beside, fitted, linear, logarithmic
+from qinspect.tui.distribution.axis import Axis
 from qinspect.tui.look import Look
 
 COLORS = Look(80, 18, (90, 169, 230), (242, 153, 74), (242, 193, 78))
@@ -113,7 +116,7 @@ def uniform(low: int, high: int, scale: float) -> NDArray[np.float32]:
 @pytest.mark.parametrize(("low", "high"), [(-128, 127), (-127, 127), (-8, 7), (-7, 7), (0, 15)])
 def test_uniform_codes_make_no_comb(low: int, high: int, bins: int) -> None:
     x = uniform(low, high, 0.00163746)
-    h = histogram(lambda: [x], None, bins, False, levels=[Levels(float(np.float32(0.00163746)), True)])
+    h = histogram(lambda: [x], None, bins, False, levels=[Levels(float(np.float32(0.00163746)))])
     assert len(h.a) <= bins
     assert sum(h.a) == x.size
     inside = h.a if (high - low + 1) % h.levels_a_bin == 0 else h.a[:-1]
@@ -130,7 +133,7 @@ def test_levels_of_two_steps_make_no_comb(logarithmic: bool) -> None:
         lambda: [y],
         71,
         logarithmic,
-        levels=[Levels(float(np.float32(0.01)), True), Levels(float(np.float32(0.0093)), True)],
+        levels=[Levels(float(np.float32(0.01))), Levels(float(np.float32(0.0093)))],
     )
     assert h.b is not None
     assert h.spread
@@ -143,7 +146,7 @@ def test_levels_of_two_steps_make_no_comb(logarithmic: bool) -> None:
 
 
 def test_values_that_stand_on_no_level_are_binned_as_they_are() -> None:
-    h = histogram(lambda: [NORMAL], None, 40, False, levels=[Levels(0.1, True)])
+    h = histogram(lambda: [NORMAL], None, 40, False, levels=[Levels(0.1)])
     assert h.step == 0
     assert h.a == tuple(np.histogram(NORMAL, np.linspace(float(NORMAL.min()), float(NORMAL.max()), 41))[0].tolist())
 
@@ -194,11 +197,44 @@ def test_ticks_are_round_and_their_labels_apart(x: float, y: float, width: int) 
 
 
 @given(st.floats(-30, 30), st.floats(0.01, 40))
-def test_ticks_of_a_logarithmic_axis_are_decades(low: float, span: float) -> None:
-    for ticks in logarithmic(10.0**low, 10.0 ** (low + span), 20):
+def test_ticks_of_a_logarithmic_axis_are_round(low: float, span: float) -> None:
+    """1, 2 and 5 times powers of ten from a decade on, and where they have no room the powers alone."""
+    candidates = list(logarithmic(10.0**low, 10.0 ** (low + span), 20))
+    for ticks in candidates:
         assert all(float(t.label) == t.at for t in ticks)
-        if span > 3.1:
-            assert all(math.log10(t.at) == pytest.approx(round(math.log10(t.at)), abs=1e-9) for t in ticks)
+        assert all(10.0**low <= t.at <= 10.0 ** (low + span) for t in ticks)
+        if span > 1:
+            mantissas = {float(f"{t.at:e}".split("e")[0]) for t in ticks}
+            assert mantissas <= {1.0, 2.0, 5.0}
+            assert mantissas == {1.0} or ticks == candidates[0]
+
+
+@pytest.mark.parametrize("width", [30, 71, 111, 191])
+@given(low=st.floats(-40, 20), span=st.floats(0.2, 60))
+def test_the_axis_of_a_distribution_has_round_numbers_where_they_are(width: int, low: float, span: float) -> None:
+    axis = Axis(9, width, low, low + span)
+    ((_, _), (line, _)) = axis.tick_line("scale", 127.0, False)
+    assert len(line) == width
+    ticks = [(m.start(), float(m.group(1))) for m in re.finditer(r"┴([\d.e-]*\d)", line)]
+    for column, number in ticks:
+        assert axis.column_of(number * 127.0) == column
+    if span > 4:  # more than a decade
+        assert all(float(f"{n:e}".split("e")[0]) in (1, 2, 5) for _, n in ticks)
+    if span > 7:
+        assert ticks
+
+
+@pytest.mark.parametrize("width", [40, 71, 191])
+def test_levels_on_a_logarithmic_axis_of_magnitudes_make_no_comb(width: int) -> None:
+    """As many codes of each level: as many between two edges as the axis is long there."""
+    step = np.float32(0.25)
+    codes = np.repeat(np.arange(-128, 128), 1000).astype(np.float32)
+    low, high = step / 2, step * 127.5
+    found = log_histogram(MagnitudeTable.of(codes * step), width, low, high, step)
+    assert found is not None
+    assert (found.n_zero, found.n_below) == (1000, 0)
+    assert (found.counts.sum(), found.n_above) == (254_000, 1000)  # the level -128 begins at the end
+    assert found.counts == pytest.approx(2000 * np.diff(found.edges) / step, abs=1)
 
 
 @given(st.integers(1, 10**9), st.integers(1, 60))

@@ -352,6 +352,14 @@ async def check_apply_alpha(d: Driver, key: str) -> None:
 
 
 @check
+async def check_whence(d: Driver, key: str) -> None:
+    """Of an activation it leads on: see test_whence_screen.py."""
+    await d.press(key)
+    assert isinstance(d.app.screen, DistributionScreen)
+    assert "alpha makes no scale of a weight" in screen_of(d).hints.status
+
+
+@check
 async def check_palette(d: Driver, key: str) -> None:
     await d.press(key)
     await d.type("alpha_first")
@@ -513,11 +521,11 @@ async def test_a_tensor_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
             await d.press("escape")
         d.screen.layers_tree.reveal("layers.0.mixer.conv1d.output_scale")
         await d.press("a")
-        assert d.screen.hints.status == "no calibration on this machine has this point: R starts one"
+        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
         d.screen.table.move_to(d.roles.index("layers.0.mixer.x_proj:input"))
         await d.press("2", "a")
         assert isinstance(d.app.screen, CompareScreen)
-        assert d.screen.hints.status == "no calibration on this machine has this point: R starts one"
+        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
 
 
 # --- odd tensors ---

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 _ROUND = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5))
 _FEW = 3
-"""Powers of ten that are enough: with fewer there are 2 and 5 times them too."""
+"""Ticks of a logarithmic axis that are enough: with fewer they are those of a linear one."""
 _MOST = 1000
 """Ticks of a candidate: more have room in no terminal."""
 GAP = 2
@@ -62,18 +62,18 @@ def linear(low: float, high: float, most: int) -> Iterator[list[Tick]]:
 
 
 def logarithmic(low: float, high: float, most: int) -> Iterator[list[Tick]]:
-    """Ticks of a logarithmic axis from one positive number to another. Within a decade they are those of a linear
-    one."""
+    """Ticks of a logarithmic axis from one positive number to another: 1, 2 and 5 times powers of ten, or these alone.
+    Within a decade they are those of a linear one."""
     if not 0 < low < high < math.inf:
         return
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    decades = [Decimal(1).scaleb(p) for p in powers if low <= float(Decimal(1).scaleb(p)) <= high]
-    if len(decades) < _FEW:
-        few = [m.scaleb(p) for p in powers for m in (Decimal(1), Decimal(2), Decimal(5))]
-        few = [x for x in few if low <= float(x) <= high]
-        if len(few) < _FEW:
-            yield from linear(low, high, most)
-        yield [_tick(x) for x in few]
+    finest, decades = (
+        [x for p in powers for m in multiples if low <= float(x := Decimal(m).scaleb(p)) <= high]
+        for multiples in ((1, 2, 5), (1,))
+    )
+    if len(finest) < _FEW:
+        yield from linear(low, high, most)
+    yield [_tick(x) for x in finest]
     for every in range(1, len(decades) + 1):
         yield [_tick(x) for x in decades if x.adjusted() % every == 0]
 

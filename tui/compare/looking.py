@@ -6,16 +6,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual import work
+from textual import on, work
+from textual.message import Message
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.base import CompareBase
 from qinspect.tui.compare.session import Session
+from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.at_hand import AtHand
     from qinspect.tui.distribution.weights import WeightSource
+
+
+class RunFound(Message):
+    """The run that has the point of a scale, or why there is none."""
+
+    def __init__(self, pair: ScalePair, found: AtHand | str) -> None:
+        super().__init__()
+        self.pair, self.found = pair, found
 
 
 class Looking(CompareBase):
@@ -94,27 +104,32 @@ class Looking(CompareBase):
     @work(thread=True, exclusive=True, exit_on_error=False, group="run at hand")
     def _look_for_run(self, pair: ScalePair) -> None:
         """The distribution behind an activation's scale: of the run that the noise bands are made by, or of another."""
-        from qinspect.inspector.calibration.at_hand import calibration_with
+        from qinspect.inspector.calibration.at_hand import calibration_with, why_none
 
         formats = [f for f in (self.session.a, self.session.b) if f]
         found = calibration_with(pair.role, formats)
-        self.app.call_from_thread(self._show_point, pair, found)
+        self.post_message(RunFound(pair, found or why_none(pair.role, formats)))
 
-    def _show_point(self, pair: ScalePair, found: AtHand | None) -> None:
+    @on(RunFound)
+    def _on_run_found(self, event: RunFound) -> None:
+        pair, found = event.pair, event.found
+        if not isinstance(found, str) and (is_going(self) or self.app.screen is not self):
+            found.calibration.close()
+            return
         from qinspect.tui.distribution.run_points import RunSource, StoredScales
         from qinspect.tui.distribution.screen import DistributionScreen
 
         self.hints.work("")
-        if found is None:
-            self.hints.say("no calibration on this machine has this point: R starts one")
+        if isinstance(found, str):
+            self.hints.say(found)
             return
         formats = {label: f for label, f in (("A", self.session.a), ("B", self.session.b)) if f}
         name = shown(found.run.spec.name or found.run.id, 60)
         sure = "" if found.of_model else "; whether it is of this model is not known"
-        said = f"A and B: the stored scales of the two models, over the activations of run {name}{sure}"
+        said = f"activations of run {name}, with the stored scales of A and B{sure}"
         if len(formats) == 1:
-            said = f"A: the stored scale, over the activations of run {name}{sure}"
-        source = RunSource(found.calibration, StoredScales(formats, said))
+            said = f"activations of run {name}, with the stored scale of A{sure}"
+        source = RunSource(found.calibration, StoredScales(formats, name, said))
         at = found.calibration.point(pair.role).name
         ask = partial(self.app.apply_alpha, found.run, self.session.path_a)  # type: ignore[attr-defined]
         self.app.push_screen(DistributionScreen(source, at, self.glyphs, ask), lambda _: found.calibration.close())

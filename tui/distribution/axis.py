@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from qinspect.tui.charts.ticks import logarithmic
 from qinspect.tui.look import Line
 
-_MULTIPLES: tuple[tuple[float, ...], ...] = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5), (1, 2, 5), (1,))
-"""Numbers of one decade that have a tick, from the closest to the widest."""
+ROOM = 2
+"""Blank cells between a number and the next tick, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,11 @@ class Axis:
         return [(f"{name:>{self.left - 1}}{corner}", "dim"), ("".join(cells), "dim")]
 
     def _ticks(self, divisor: float) -> list[tuple[int, str]]:
-        """As many as have room, a cell and more between them."""
+        """As many as have room, each with its number right of it."""
         low, high = (2.0**end / divisor for end in (self.low, self.high))
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        for multiples in _MULTIPLES:
-            at = [m * 10.0**p for p in range(first, last + 1) for m in multiples]
-            ticks = [(self.column_of(x * divisor), f"{x:.3g}") for x in at if low <= x <= high]
+        for candidate in logarithmic(low, high, max(1, self.width // 4)):
+            ticks = [(self.column_of(t.at * divisor), t.label) for t in candidate]
             ticks = [(c, text) for c, text in ticks if c + len(text) < self.width]
-            if _fits(ticks):
+            if ticks and all(c + len(text) + ROOM < after for (c, text), (after, _) in pairwise(ticks)):
                 return ticks
-        ends = [10.0**p for p in range(first, last + 1, -(-(last - first) // 3)) if low <= 10.0**p <= high]
-        ticks = [(self.column_of(x * divisor), f"{x:.3g}") for x in ends]
-        return [(c, text) for c, text in ticks if c + len(text) < self.width]
-
-
-def _fits(ticks: Sequence[tuple[int, str]]) -> bool:
-    return all(c + len(text) + 2 < after for (c, text), (after, _) in pairwise(ticks))
+        return []

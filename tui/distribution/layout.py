@@ -83,6 +83,7 @@ class Layout:
             below = self._below(series)
             parts += [f"{count(below)} left of the axis"] if below else []
             parts += [series.shape] if series.shape else []
+            parts += ["levels spread over their steps"] if series.step else []
             while len(parts) > 2 and len(dot.join(parts)) > self.look.width:
                 parts.pop()
             lines.append([(fill(dot.join(parts), self.look.width, self.glyphs.cut).rstrip(), "")])
@@ -97,7 +98,7 @@ class Layout:
     def _log_histogram(self, series: Series, width: int) -> LogHistogram | None:
         if self.axis is None:
             return None
-        return log_histogram(series.gauge.table, width, 2.0**self.axis.low, 2.0**self.axis.high)
+        return log_histogram(series.gauge.table, width, 2.0**self.axis.low, 2.0**self.axis.high, series.step)
 
     def _histogram(self) -> tuple[cells.Rows, list[str]]:
         rows = self.histogram_rows
@@ -112,9 +113,8 @@ class Layout:
         return made, plot_labels(rows, count_labels(top, rows, log), "n (log)" if log else "n")
 
     def _pen(self) -> str:
-        """Of the only model, or of two that are one."""
-        label = self.chart.series[0].label
-        return "both" if label == "AB" else "b" if label == "B" else "a"
+        """Of the only model, of two that are one, or of neither."""
+        return {"A": "a", "B": "b"}.get(self.chart.series[0].label, "both")
 
     def _curve(self) -> tuple[cells.Rows, list[str]]:
         rows = self.curve_rows
@@ -198,17 +198,23 @@ class Layout:
 def axis_of(series: Sequence[Series], octaves: float, width: int) -> Axis | None:
     """From the smallest magnitude, or so many octaves under the right end, to the largest and to stored scales that are
     not far beyond it. None where there is nothing but zeros."""
-    tables = [s.gauge.table for s in series if s.gauge.table.largest > 0]
-    if not tables:
+    seen = [s for s in series if s.gauge.table.largest > 0]
+    if not seen:
         return None
-    high = math.log2(max(t.largest for t in tables))
+    high = math.log2(max(s.gauge.table.largest + s.step / 2 for s in seen))
     marks = [math.log2(w) for s in series for m in s.gauge.tables.markers for w in m.w_max]
     high = max([high, *(at for at in marks if high < at <= high + 1)])
-    low = min(math.log2(float(t.middle[t.middle > 0][0])) for t in tables)
+    low = min(math.log2(_least(s) - s.step / 2) for s in seen)
     low = max(low, high - octaves)
     if low == high:
         low, high = high - 0.5, high + 0.5
     return Axis(GUTTER, width, low - _ROUNDING, high + _ROUNDING)
+
+
+def _least(series: Series) -> float:
+    """The smallest magnitude but 0."""
+    magnitudes = series.gauge.table.middle
+    return float(magnitudes[magnitudes > 0][0])
 
 
 def span_of(series: Sequence[Series]) -> float:

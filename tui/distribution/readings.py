@@ -90,7 +90,8 @@ def rows_of(series: Series, alpha: float, bits: int, with_best: bool = True) -> 
     for marker, reading, alphas in zip(series.gauge.tables.markers, curve.markers, curve.marker_alphas, strict=True):
         told = _alpha(alphas, reading, series.gauge) if marker.is_one else "median"
         kind = "stored" if marker.bits == bits and marker.of_integers else "range"
-        label = marker.label if len(series.gauge.tables.markers) > 1 else series.label  # of a run one for each alpha
+        of_run = len(series.gauge.tables.markers) > 1 or not series.label  # one for each alpha, or for each model
+        label = marker.label if of_run else series.label
         rows.append(Row(label, kind, told, reading, curve.below_best(reading)))
     return rows
 

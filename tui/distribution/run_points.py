@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from qinspect.inspector.values.clipping import Gauge, Marker, NamedTables
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, KeptCharts, Series
 
+if TYPE_CHECKING:
+    from qinspect.tui.alpha.origin import Origins
+
 KEPT = 4
 """Points whose tables are kept: one of 512 samples takes some 60 MB."""
 LABELS = "ABCDEFGH"
@@ -26,9 +30,10 @@ LABELS = "ABCDEFGH"
 @dataclass(frozen=True)
 class StoredScales:
     """The scales that two checkpoints store for the points of a run, instead of those that it made. of: the formats by
-    label. said: whose run it is, a line."""
+    label. run: its name. said: whose run it is, a line."""
 
     of: Mapping[str, Format]
+    run: str
     said: str
 
     def markers(self, name: str, bits: int) -> list[Marker]:
@@ -54,8 +59,14 @@ class RunSource:
     def __init__(self, calibration: Calibration, stored: StoredScales | None = None) -> None:
         self.calibration = calibration
         self.stored = stored
+        self.origins: Origins | None = None
+        """Where the stored scales come from, once that was asked."""
         self.names = tuple(calibration.points)
         self._kept = KeptCharts(KEPT)
+
+    def bits(self, name: str) -> int:
+        """Of the codes that a scale of this point is for, by the recipe."""
+        return self.calibration.applied(name, self.calibration.results[0].alpha).rule.bits
 
     def first(self) -> str:
         """The point to begin with: the first one that alpha reaches, else the first."""
@@ -95,7 +106,8 @@ class RunSource:
             if calibration.keeps_samples(name)
             else "activations, pooled"
         )
-        return Chart(name, (Series("A", what, Gauge(point, rule, STEPS)),), tuple(notes))
+        label = "A" if self.stored is None else ""  # the values are neither model's: their scales stand over them
+        return Chart(name, (Series(label, what, Gauge(point, rule, STEPS)),), tuple(notes))
 
     def _own_markers(self, name: str, bits: int, notes: list[str]) -> list[Marker]:
         """The scales that the run made, with what is to be said of them."""

@@ -269,6 +269,20 @@ class DistributionScreen(ActionScreen):
         names = ("point", "model", "alpha", "bits", "w_max", "scale", "beyond", "coverage", "mse", "rule")
         return Table(tuple(map(Column, names)), rows) if rows else None
 
+    def action_whence(self) -> None:
+        """Which alpha made the scales that are marked. Imported now: most never ask."""
+        from qinspect.tui.distribution.run_points import RunSource
+
+        if not isinstance(self.source, RunSource):
+            self.hints.say("alpha makes no scale of a weight: a on the scale of an activation asks a run")
+        elif self.source.stored is None:
+            self.hints.say("the run made these scales itself: their alphas stand above")
+        else:
+            from qinspect.tui.alpha.whence import WhenceScreen
+
+            formats = self.source.stored.of
+            self.app.push_screen(WhenceScreen(self.source, formats, self.name_shown, self.glyphs, self._apply))
+
     def action_close(self) -> None:
         self._rested.stop()
         self.dismiss()

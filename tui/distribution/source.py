@@ -13,13 +13,15 @@ from qinspect.inspector.values.clipping import ErrorCurve, Gauge
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One distribution of a point. label: `A`, `B`, or `AB` where both are the same. what: a phrase for people. shape:
-    of the tensor, "" for what has none."""
+    """One distribution of a point. label: `A`, `B`, `AB` where both are the same, "" where it is of neither. what: a
+    phrase for people. shape: of the tensor, "" for what has none. step: of which all values are whole multiples, 0
+    where there is none."""
 
     label: str
     what: str
     gauge: Gauge
     shape: str = ""
+    step: float = 0.0
     curves: dict[int, ErrorCurve] = field(default_factory=dict)
     """By bits: those that were computed."""
 

@@ -16,6 +16,7 @@ from qinspect.inspector.progress import Progress
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import dims, natural_key
 from qinspect.inspector.values.clipping import Gauge, NamedTables
+from qinspect.inspector.values.levels import levels_of
 from qinspect.inspector.values.stored_values import StoredValues, count_values, stored_scale, stored_values
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, KeptCharts, Series
@@ -89,7 +90,14 @@ def _series(label: str, values: StoredValues, check: Progress) -> Series:
     point = NamedTables(
         values.role, [table], table, (marker,) if marker else (), values.weight.bits if values.weight else 8
     )
-    return Series(label, values.what, Gauge(point, RULE, STEPS), dims(values.shape))
+    return Series(label, values.what, Gauge(point, RULE, STEPS), dims(values.shape), _step(values, table))
+
+
+def _step(values: StoredValues, table: MagnitudeTable) -> float:
+    """Of all values, where one scale makes them of integers; 0 where they stand on no such levels."""
+    levels = levels_of(values.fmt, values.weight) if values.weight else None
+    known = table.middle[: table.magnitudes.size]
+    return levels.step if levels is not None and table.exact and levels.hold(known) else 0.0
 
 
 def _merged(series: list[Series]) -> list[Series]:
@@ -100,7 +108,7 @@ def _merged(series: list[Series]) -> list[Series]:
     scales = [[(m.low, m.middle, m.high, m.bits, m.limit) for m in point.markers] for point in (a, b)]
     if scales[0] != scales[1] or not _same(a.pooled, b.pooled):
         return series
-    return [Series("AB", series[0].what, series[0].gauge, series[0].shape)]
+    return [Series("AB", series[0].what, series[0].gauge, series[0].shape, series[0].step)]
 
 
 def _same(a: MagnitudeTable, b: MagnitudeTable) -> bool:

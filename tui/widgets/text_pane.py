@@ -71,6 +71,8 @@ class TextPane(ScrollView, can_focus=False):
         if room <= 0 or height <= 0:  # not shown yet: scrollbars that came now would stay, with nothing to scroll
             return Size(0, 0)
         longest = max((_length(line) for line in self._lines), default=0)
+        if longest <= room and len(self._lines) <= self.content_region.height:  # scrollbars of what was here go away
+            return Size(room, height)
         width = room if longest <= room else -(-longest // 64) * 64
         height = height if len(self._lines) <= height else -(-len(self._lines) // 32) * 32
         return Size(width, height)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,18 +148,22 @@ class _Asked:
 
 
 def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True) -> Answers:
-    """Ask every scale of the checkpoint. chance: whether also about other samples and another order.
+    """Ask every scale of the checkpoint. chance: whether also about other samples and another order, which `progress`
+    counts as a second round.
 
     Raises as `refuse_another_model`, BrokenFile where tables are damaged.
     """
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT and r.quantity is Quantity.SCALE]
-    asked, references, unasked = _sorted_out(calibration, fmt, records)
+    asked, references, unasked = _sorted_out(calibration, fmt, records, progress)
     fits: dict[str, dict[str, Fit]] = {}
+    steps = (1 + chance) * len(asked)
     for i, a in enumerate(asked):
         if progress:
-            progress(i, len(asked))
+            progress(i, steps)
         fits[a.record.role] = {c.name: _fit(c, a) for c in WITH_ALPHA if a.can_use(c)}
-    rules = _with_chance(asked, fits, _rules(fits)) if chance else _rules(fits)
+    rules = _rules(fits)
+    if chance:
+        rules = _with_chance(asked, fits, rules, (lambda i: progress(len(asked) + i, steps)) if progress else None)
     points = (
         PointAnswer(
             a.record.role, a.record.key, a.stored, len(a.tables) if a.kept_apart else 0,
@@ -174,13 +178,15 @@ def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None,
 
 
 def _sorted_out(
-    calibration: Calibration, fmt: Format, records: list[ScaleRecord]
+    calibration: Calibration, fmt: Format, records: list[ScaleRecord], progress: Steps | None = None
 ) -> tuple[list[_Asked], list[Reference], dict[str, list[str]]]:
     asked: list[_Asked] = []
     references: list[Reference] = []
     unasked: dict[str, list[str]] = {}
     refuse_another_model(calibration, fmt, records)
     for r in records:
+        if progress:
+            progress(0, 0)
         why = _why_not(calibration, r)
         if not why:
             try:
@@ -278,11 +284,19 @@ def _merit(rule: RuleAnswer) -> tuple[int, int, int]:
     return level, -rule.within[-1].n_agreeing, -rule.n_points
 
 
-def _with_chance(asked: list[_Asked], fits: dict[str, dict[str, Fit]], rules: list[RuleAnswer]) -> list[RuleAnswer]:
-    """The rules, and the fits, with what another order and other samples leave."""
+def _with_chance(
+    asked: list[_Asked],
+    fits: dict[str, dict[str, Fit]],
+    rules: list[RuleAnswer],
+    begins: Callable[[int], None] | None,
+) -> list[RuleAnswer]:
+    """The rules, and the fits, with what another order and other samples leave. begins: called with the number of each
+    scale."""
     apart = [a for a in asked if a.kept_apart and len(a.tables) > 1]
     draws = {n: Draws(n) for n in {len(a.tables) for a in apart}}
-    for a in apart:
+    for i, a in enumerate(apart):
+        if begins:
+            begins(i)
         spread = Spread(a.tables, draws[len(a.tables)], len(apart))
         by_rule = fits[a.record.role]
         for r in rules:

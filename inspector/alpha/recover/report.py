@@ -10,12 +10,16 @@ from qinspect.inspector.alpha.recover.recovery import Recovery, bounds, off
 from qinspect.inspector.alpha.recover.spread import COVERAGE
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import number
+from qinspect.inspector.text import magnitude, number, some
 
 Json = dict[str, Any]
 _POINTS = (
     *(Column("scale"), Column("stored", True), Column("samples", True, drop=2)),
     *(Column("alpha", True), Column("fit"), Column("other samples", True, drop=1)),
+)
+_SCALE = (
+    *(Column("rule"), Column("alpha", True), Column("this scale"), Column("other samples", True, drop=1)),
+    Column("all scales"),
 )
 _RULES = (
     *(Column("rule"), Column("points", True), Column("alpha", True)),
@@ -29,24 +33,63 @@ def text(f: Answers, v: Recovery, width: int | None) -> str:
     lines = [
         *folded("checkpoint  ", f"{f.checkpoint}, {f.description}", w),
         *folded("run         ", f"{f.calibration}, recipe {f.recipe}", w), "",
-        *folded("VERDICT  ", f"{v.text} [{v.kind}]", w),
+        *verdict_lines(v, w),
     ]  # fmt: skip
-    for sentence in v.evidence:
-        lines += folded("         ", sentence, w)
-    if v.cure:
-        lines += folded("  next   ", v.cure, w)
     if f.rules:
-        shown = f.rules[0]
-        lines += ["", "RULES", table_text(Table(_RULES, [_rule_cells(r) for r in f.rules]), width)]
+        lines += ["", "RULES", table_text(rules_table(f), width)]
         for r in f.rules:
             lines += folded(f"  {r.named.name}: ", r.named.says, w)
-        rows = [_point_cells(p, p.fits.get(shown.named.name)) for p in f.points]
-        lines += [
-            "",
-            *folded("SCALES, by ", f"{shown.named.name}: {shown.named.notation()}", w),
-            table_text(Table(_POINTS, rows), width),
-        ]
+        lines += ["", *folded("SCALES, by ", scales_by(f), w), table_text(scales_table(f), width)]
     return "\n".join(lines)
+
+
+def verdict_lines(v: Recovery, width: int) -> list[str]:
+    """The answer, what it rests on, what to do next: sentences."""
+    lines = folded("VERDICT  ", f"{v.text} [{v.kind}]", width)
+    for sentence in v.evidence:
+        lines += folded("         ", sentence, width)
+    return lines + (folded("  next   ", v.cure, width) if v.cure else [])
+
+
+def rules_table(f: Answers) -> Table:
+    """What each rule says of all scales."""
+    return Table(_RULES, [_rule_cells(r) for r in f.rules])
+
+
+def scales_by(f: Answers) -> str:
+    """The rule of `scales_table`: the best one."""
+    return f"{f.rules[0].named.name}: {f.rules[0].named.notation()}"
+
+
+def scales_table(f: Answers) -> Table:
+    """What the best rule says of each scale."""
+    return Table(_POINTS, [_point_cells(p, p.fits.get(f.rules[0].named.name)) for p in f.points])
+
+
+def scale_said(f: Answers, role: str) -> list[str]:
+    """What is known of one scale beside what its rules say: sentences. Empty where the checkpoint has no such scale."""
+    for p in f.points:
+        if p.role == role:
+            by = f"{some(p.n_samples, 'sample')} kept apart" if p.n_samples else "no table of each sample was kept"
+            means = " The largest |x| of the run gives it: it needs no percentile." if p.min_max else ""
+            return [f"stored {number(p.stored)}; {by}.{means}"]
+    for r in f.references:
+        if r.role == role:
+            is_so = "equals it to the bit" if r.equal else f"is {magnitude(100 * r.apart)} off"
+            return [f"stored {number(r.stored)}. No alpha reaches it: it comes from the largest |x|, and {is_so}."]
+    return [f"Not asked: {u.why}." for u in f.unasked if role in u.roles]
+
+
+def scale_table(f: Answers, role: str) -> Table | None:
+    """What every rule says of one scale, and whether it can have made all the others; None where it was not asked."""
+    point = next((p for p in f.points if p.role == role), None)
+    if point is None:
+        return None
+    rows = []
+    for r in f.rules:
+        _, _, _, *cells = _point_cells(point, point.fits.get(r.named.name))
+        rows.append([r.named.name, *cells, _rule_cells(r)[3]])
+    return Table(_SCALE, rows)
 
 
 def table_text(table: Table, width: int | None) -> str:

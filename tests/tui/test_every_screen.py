@@ -1,0 +1,172 @@
+"""Every screen at three sizes, and the main ones in fewer colours: 256, as in tmux without COLORTERM, 16, and none.
+
+See test_snapshots.py for how they are written anew. One open screen is pictured at one size after another: what a
+terminal shows that is made smaller is what it shows at that size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import noise_cases
+import pytest
+import whence_cases as cases
+from pictures import assert_looks_as_stored, assert_none_left_over, picture
+from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
+from still_runs import stand_still
+
+from qinspect.tui.alpha.alpha_words import AlphaWords
+
+STORED = Path(__file__).parent / "snapshots" / "screens"
+Steps = Callable[[Driver], Awaitable[None]]
+PAIR, TURNED = (ALPHA_A, ALPHA_B), (GROUPED, PERMUTED)
+X_PROJ, IN_PROJ = "layers.0.mixer.x_proj.weight", "layers.0.mixer.in_proj.weight"
+ACTIVATION = cases.name(0)
+STREAMS = cases.streams(9, 8, 5, "float16")
+SIZES = {f"{width}x{height}": (width, height) for width, height in (LARGE, MIDDLE, SMALL)}
+TERMINALS = {
+    "256": {"TERM": "tmux-256color"},
+    "16": {"TERM": "xterm"},
+    "none": {"TERM": "xterm-256color", "NO_COLOR": "1"},
+}
+"""What the environment says of a terminal with as many colours."""
+
+
+def at(role: str, *keys: str) -> Steps:
+    """On a scale, these keys."""
+
+    async def go(d: Driver) -> None:
+        d.screen.activate("tree")
+        d.screen.select(role)
+        await d.press("2", *keys)
+
+    return go
+
+
+def keys(*names: str) -> Steps:
+    async def press(d: Driver) -> None:
+        await d.press(*names)
+
+    return press
+
+
+COMPARED: dict[str, tuple[tuple[str, str], Steps]] = {
+    "overview": (PAIR, keys("l")),
+    "table": (PAIR, at("layers.0.mixer.x_proj:input")),
+    "detail": (PAIR, at("layers.0.mixer.x_proj:input", "d", "3")),
+    "verdict": (PAIR, keys("t")),
+    "weight": (PAIR, at(X_PROJ, "w", "3", "l")),
+    "codes": (PAIR, at(X_PROJ, "o", "3")),
+    "profile": (TURNED, at(IN_PROJ, "r", "3", "z")),
+    "distribution": (PAIR, at(X_PROJ, "a", "b", "H", "H", "H")),
+}
+MAIN = ("overview", "weight", "codes", "profile", "distribution")
+ALPHAS: dict[str, tuple[str, ...]] = {"alpha-curve": ("j", "L"), "alpha-map": ("j", "m")}
+ELSEWHERE = ("activation", "whence", "runs")
+NAMES = {
+    *(f"{name}-{size}" for name in (*COMPARED, *ALPHAS, *ELSEWHERE) for size in SIZES),
+    *(f"{name}-{colors}" for name in (*MAIN, "alpha-map") for colors in TERMINALS),
+}
+
+
+async def picture_at_all_sizes(d: Driver, name: str, folder: Path) -> None:
+    """Compare all of them before one that differs fails the test: that is what whoever changes a screen looks at."""
+    failed: list[AssertionError] = []
+    for size, (width, height) in SIZES.items():
+        if d.app.size != (width, height):
+            await d.pilot.resize_terminal(width, height)
+            await d.settle()
+        try:
+            assert_looks_as_stored(picture(d.app), STORED / f"{name}-{size}.svg.gz", folder)
+        except AssertionError as e:
+            failed.append(e)
+    if failed:
+        raise failed[0]
+
+
+@pytest.mark.parametrize("name", COMPARED)
+async def test_a_comparison_looks_as_it_did(name: str, tmp_path: Path) -> None:
+    (a, b), steps = COMPARED[name]
+    async with open_app(a, b, LARGE, overview=True) as d:
+        await steps(d)
+        await picture_at_all_sizes(d, name, tmp_path)
+
+
+@pytest.mark.parametrize("colors", TERMINALS)
+async def test_the_main_ones_look_as_they_did_in_fewer_colours(
+    colors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_colors(monkeypatch, colors)
+    for pair in (PAIR, TURNED):
+        async with open_app(*pair, MIDDLE, overview=True) as d:
+            for name in (n for n in MAIN if COMPARED[n][0] == pair):
+                await COMPARED[name][1](d)
+                assert_looks_as_stored(picture(d.app), STORED / f"{name}-{colors}.svg.gz", tmp_path)
+                await d.press("z") if d.screen.zoomed else None
+
+
+def in_colors(patch: pytest.MonkeyPatch, colors: str) -> None:
+    patch.delenv("COLORTERM", raising=False)
+    for name, value in TERMINALS[colors].items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture
+def explored(tmp_path: Path, in_fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases.calibration(tmp_path / "run", STREAMS, alphas=(0.9995, 0.99999)).close()
+    cases.checkpoint(tmp_path / "made", cases.scales_of(STREAMS, cases.ema, 0.99937123))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ALPHAS)
+async def test_the_explorer_looks_as_it_did(name: str, explored: None, tmp_path: Path) -> None:
+    async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=LARGE) as d:
+        await d.press(*ALPHAS[name])
+        await picture_at_all_sizes(d, name, tmp_path)
+
+
+@pytest.mark.parametrize("colors", TERMINALS)
+async def test_its_map_looks_as_it_did_in_fewer_colours(
+    colors: str, explored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_colors(monkeypatch, colors)
+    async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=MIDDLE) as d:
+        await d.press(*ALPHAS["alpha-map"])
+        assert_looks_as_stored(picture(d.app), STORED / f"alpha-map-{colors}.svg.gz", tmp_path)
+
+
+async def test_the_way_from_a_scale_to_its_alpha_looks_as_it_did(
+    own_home: Path, tmp_path: Path, in_fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise_cases.at_hand(own_home / "state" / "qinspect", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    async with open_app("pa-0.99", "pa-0.9999", LARGE) as d:
+        await at(ACTIVATION, "a", "H", "H")(d)
+        await picture_at_all_sizes(d, "activation", tmp_path)
+        await d.press("U")
+        await d.pilot.resize_terminal(*LARGE)
+        await d.settle()
+        await picture_at_all_sizes(d, "whence", tmp_path)
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        stand_still(tmp_path, patch)
+        patch.chdir("/")  # the form shows it
+        yield
+    time.tzset()
+
+
+async def test_the_runs_look_as_they_did(still: None, tmp_path: Path) -> None:
+    async with open_app(size=LARGE) as d:
+        await d.until(lambda: d.runs.gpu_sample is not None, "the GPUs")
+        await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_events == 10, "the journal")
+        await d.until(lambda: d.runs.source is not None and d.runs.source.total is not None, "the log")
+        await picture_at_all_sizes(d, "runs", tmp_path)
+
+
+def test_no_picture_is_left_over_and_none_knows_where_it_was_made(source_root: Path) -> None:
+    assert_none_left_over(STORED, NAMES, source_root)
