@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from textual import events
 from textual.pilot import Pilot
-from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from qinspect.tui.alpha.alpha_words import AlphaWords
@@ -42,8 +41,8 @@ CHARACTERS = {
 }
 
 
-def handlers(screen: type[Screen[Any]]) -> set[str]:
-    """The names of the actions that a screen handles by itself, not by Textual."""
+def handlers(screen: type[Widget]) -> set[str]:
+    """The names of the actions that a screen, or a pane, handles by itself, not by Textual."""
     ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.")]
     return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} - {"act"}
 
@@ -73,23 +72,23 @@ class Driver:
     @property
     def role(self) -> str:
         """The selected scale, "" where there is none."""
-        pair = self.screen.table.pair
+        pair = self.screen.table_pane.scales.pair
         return pair.role if pair else ""
 
     @property
     def roles(self) -> list[str]:
         """The scales in the table."""
-        return [p.role for p in self.screen.table.pairs]
+        return [p.role for p in self.screen.table_pane.scales.pairs]
 
     @property
     def tree_paths(self) -> list[str]:
         """The nodes in the tree."""
-        return [r.node.path for r in self.screen.layers_tree.rows]
+        return [r.node.path for r in self.screen.tree_pane.nodes.rows]
 
     @property
     def detail(self) -> str:
         """The text of the detail pane, scrolled away or not."""
-        return "\n".join(self.screen.detail.plain)
+        return "\n".join(self.screen.detail_pane.text.plain)
 
     def text_of(self, selector: str) -> str:
         """What a line of text says."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 from textual.screen import Screen
 
 from qinspect.tui.actions import actions_of, key_text, keys_now
 from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.host import host_of
 from qinspect.tui.pane import Pane
 from qinspect.tui.theme import THEMES
 
@@ -18,11 +22,21 @@ class ActionScreen(Screen[None]):
         """The pane whose keys come before the screen's, where it is one that owns any."""
         return None
 
-    def action_act(self, name: str) -> object:
-        """What every key does: an action of the active pane, else of the screen."""
+    @property
+    def panes(self) -> Sequence[Pane]:
+        """Those whose `EVERYWHERE` is served from any pane."""
+        return ()
+
+    def owner_of(self, name: str) -> Pane | Self:
+        """Who serves an action now: the active pane, else a pane that does from everywhere, else the screen."""
         pane = self.active_pane
-        owner = pane if pane is not None and name in pane.ACTIONS else self
-        return getattr(owner, f"action_{name}")()
+        if pane is not None and pane.serves(name):
+            return pane
+        return next((p for p in self.panes if name in p.EVERYWHERE), self)
+
+    def action_act(self, name: str) -> object:
+        """What every key does."""
+        return getattr(self.owner_of(name), f"action_{name}")()
 
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
@@ -45,7 +59,7 @@ class ActionScreen(Screen[None]):
         """Draw anew what has colours of its own."""
 
     def action_repaint(self) -> None:
-        self.app.repaint()  # type: ignore[attr-defined]
+        host_of(self).repaint()
 
     def action_suspend(self) -> None:
-        self.app.suspend_to_shell()  # type: ignore[attr-defined]
+        host_of(self).suspend_to_shell()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.app import App
 
 from qinspect.inspector.text import visible, visible_lines
+from qinspect.tui.names import shown
 
 if TYPE_CHECKING:
-    from qinspect.tui.compare.base import CompareBase
+    from qinspect.inspector.compare.results import ScalePair
 
 MAX_CLIPBOARD_BYTES = 74_000
 """Terminals drop longer OSC 52 sequences."""
@@ -42,8 +44,8 @@ def announce(app: App[None], how: str, text: str) -> None:
         app._driver.write(osc9(text, tmux=bool(os.environ.get("TMUX"))))
 
 
-def copy_to_terminal(app: App[None], text: str) -> None:
-    """Put `text` on the clipboard of the terminal in front of the user.
+def copy_to_terminal(app: App[None], text: str) -> str:
+    """Put `text` on the clipboard of the terminal in front of the user; returns what to say of it.
 
     It may be pasted into a shell: what goes out has line ends and tabs of ours (`columns`, `shell_words`) and nothing
     else that a terminal obeys.
@@ -52,16 +54,16 @@ def copy_to_terminal(app: App[None], text: str) -> None:
     app._clipboard = text
     if app._driver is not None:
         app._driver.write(osc52(text, tmux=bool(os.environ.get("TMUX"))))
+    return f"sent to the terminal's clipboard: {shown(text, 40)}"
 
 
-def write_view(kind: str, screen: CompareBase) -> Path:
+def write_view(kind: str, app: App[None], pairs: Sequence[ScalePair]) -> Path:
     """Save what is shown as `qinspect-view.KIND` (numbered, nothing is overwritten). Raises OSError."""
     from qinspect.inspector.compare import payload
     from qinspect.inspector.compare.report import scale_table
 
-    pairs = screen.table.pairs
     if kind == "svg":
-        content = screen.app.export_screenshot(title="qinspect")
+        content = app.export_screenshot(title="qinspect")
     elif kind == "json":
         content = json.dumps([payload.scale_pair(p) for p in pairs], indent=1, allow_nan=False)
     else:

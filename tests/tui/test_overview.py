@@ -71,8 +71,8 @@ async def test_a_cell_without_scales_leads_into_the_tree() -> None:
     async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
         await d.press("G", "enter")
         assert d.screen.active == "tree"
-        assert d.screen.layers_tree.node is not None
-        assert d.screen.layers_tree.node.path.startswith("lm_head")
+        assert d.screen.tree_pane.nodes.node is not None
+        assert d.screen.tree_pane.nodes.node.path.startswith("lm_head")
 
 
 async def test_every_measure_is_drawn_of_models_of_another_order() -> None:
