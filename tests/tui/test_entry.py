@@ -10,6 +10,7 @@ import pytest
 
 from qinspect.inspector import cli
 from qinspect.tui import entry, start
+from qinspect.tui.remote import over_ssh
 from qinspect.tui.alpha.alpha_words import AlphaWords
 
 
@@ -136,7 +137,7 @@ def test_what_a_terminal_is(missing: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_ssh_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name:
         monkeypatch.setenv(name, "x")
-    assert start.over_ssh() is bool(name)
+    assert over_ssh() is bool(name)
 
 
 def test_a_path_that_is_the_name_of_a_command_can_be_written(tmp_path: Path) -> None:

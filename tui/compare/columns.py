@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from qinspect.inspector.compare.results import ScalePair
+from qinspect.tui.names import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def names_of(pairs: Sequence[ScalePair]) -> Names:
         return Names()
     roles = [p.role for p in pairs]
     prefix = common_prefix(roles)
-    longest = max(len(r) if r.isascii() else cell_len(r) for r in roles) - cell_len(prefix)
+    longest = max(map(_cells, roles)) - _cells(prefix)
     says = {
         "shape": any(math.prod(p.record.shape) != 1 for p in pairs),
         "changed": any(p.difference is not None and p.difference.n > 1 for p in pairs),
@@ -73,6 +74,11 @@ def names_of(pairs: Sequence[ScalePair]) -> Names:
         "band": any(p.bands for p in pairs),
     }
     return Names(prefix, longest, frozenset(name for name, said in says.items() if not said))
+
+
+def _cells(name: str) -> int:
+    """Of a name as it is shown."""
+    return len(name) if name.isascii() and name.isprintable() else cell_len(shown(name))
 
 
 _NUMBER = re.compile(r"(?:^|(?<=\.))\d+(?=[.:#]|$)")

@@ -19,6 +19,7 @@ from qinspect.tui.compare.headline import verdict_lines
 from qinspect.tui.compare.session import DRAWING, Cancelled, Drawn, Progressed, Session
 from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.labels import fill_name
 from qinspect.tui.list_pane import FAR, MOVING
 from qinspect.tui.look import Line, Look, Options, Picture
 from qinspect.tui.names import shown
@@ -87,7 +88,9 @@ class DetailPane(Pane):
         """A scale, in the view that is chosen."""
         self.stop()
         self._again = partial(self.show, session, pair)
-        self.title.update(f"3 {self.view} {self.glyphs.dot} {shown(pair.role, 100)}")
+        before = f"3 {self.view} {self.glyphs.dot} "
+        name = fill_name(shown(pair.role), max(20, self.text.size.width - 2 - len(before)), self.glyphs.cut)
+        self.title.update(f"{before}{name.rstrip()}")
         if session.a is None:
             return
         self._drawn_for = look = self.look

@@ -20,7 +20,9 @@ from qinspect.tui.widgets.lines import LineList, Piece
 from qinspect.tui.widgets.text_pane import TextPane
 
 MOST_HEADS = 6
-"""Lines of the names of columns at most, in a terminal that has room for them."""
+"""Lines of the names of columns that are taken from the map, in a terminal that has room for them."""
+BESIDE_THE_MAP = 3
+"""Lines of the title, and of what is said of the cell."""
 
 
 class OverviewPane(ListPane):
@@ -70,20 +72,31 @@ class OverviewPane(ListPane):
     @on(Overview.CellMoved)
     def _on_cell(self) -> None:
         m = self.map
-        *names, numbers = m.heads(max(20, self.size.width - 3)) or [[]]
-        heads = [*names[: self._room_for_heads() - 1], numbers]
+        heads = m.heads(max(20, self.size.width - 3), self._room_for_heads()) or [[]]
         box = self.query_one("#overview-heads", TextPane)
         if box.size.height != len(heads):
             box.styles.height = max(1, len(heads))
             box.refresh()
         box.show(heads)
-        self.query_one("#overview-readout", TextPane).show([_bold(line, i) for i, line in enumerate(m.readout())])
-        self.query_one("#overview-title", TitleLine).update(
-            f" {self.glyphs.dot} ".join(["0 overview of layers", *self._scale_said()])
-        )
+        said = m.readout(max(20, self.size.width - 3))
+        self.query_one("#overview-readout", TextPane).show([_bold(line, i) for i, line in enumerate(said)])
+        self.title.update(self._titled(["0 overview of layers", m.hidden_said, *self._scale_said()]))
+
+    def _titled(self, parts: list[str]) -> str:
+        """What fits of the parts, whole."""
+        title, room = parts[0], self.size.width - 2
+        for part in filter(None, parts[1:]):
+            longer = f"{title} {self.glyphs.dot} {part}"
+            if len(longer) > room:
+                break
+            title = longer
+        return title
 
     def _room_for_heads(self) -> int:
-        return 1 if self.size.height < 14 else MOST_HEADS if self.size.height < 40 else 2 * MOST_HEADS
+        """What they may take in any case, and what the map leaves free."""
+        height = self.size.height
+        granted = 1 if height < 14 else MOST_HEADS if height < 40 else 2 * MOST_HEADS
+        return max(granted, height - BESIDE_THE_MAP - self.map.n_wanted)
 
     def _scale_said(self) -> list[str]:
         m = self.map
