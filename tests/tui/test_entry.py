@@ -10,8 +10,8 @@ import pytest
 
 from qinspect.inspector import cli
 from qinspect.tui import entry, start
-from qinspect.tui.remote import over_ssh
 from qinspect.tui.alpha.alpha_words import AlphaWords
+from qinspect.tui.remote import over_ssh
 
 
 def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,6 +177,8 @@ def test_the_shape_of_a_tensor_of_scales_is_said_once_or_of_each_model() -> None
     assert cell(replace(p, a=tensor, b=tensor), "shape", UNREAD) == "[4, 96]"
     assert cell(replace(p, a=tensor, b=other), "shape", UNREAD) == "[4, 96] [2, 96]"
     assert cell(replace(p, a=None, b=other), "shape", UNREAD) == "[2, 96]"
+    assert cell(replace(p, a=tensor, b=replace(p.a, shape=())), "shape", UNREAD) == "[4, 96] scalar"
+    assert cell(replace(p, a=p.a, b=replace(p.a, shape=(1, 1))), "shape", UNREAD) == ""
 
 
 def test_cells_without_a_partner() -> None:

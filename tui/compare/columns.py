@@ -27,7 +27,7 @@ class ColumnSpec:
 ONE_COLUMNS = (
     ColumnSpec("scale", 0),
     ColumnSpec("value", 17, True),
-    ColumnSpec("shape", 14),
+    ColumnSpec("shape", 18),
     ColumnSpec("kind", 10),
     ColumnSpec("granularity", 26),
     ColumnSpec("copies", 6, True),
@@ -38,7 +38,7 @@ TWO_COLUMNS = (
     ColumnSpec("B", 15, True),
     ColumnSpec("B vs A", 12, True),
     ColumnSpec("changed", 15, True),
-    ColumnSpec("shape", 14),
+    ColumnSpec("shape", 18),
     ColumnSpec("kind", 10),
     ColumnSpec("copies", 6, True),
     ColumnSpec("band", 14),

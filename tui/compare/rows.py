@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, NOISE
 from qinspect.inspector.compare.results import ScalePair, Status
@@ -14,10 +13,6 @@ from qinspect.tui.compare.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
-
-if TYPE_CHECKING:
-    from qinspect.inspector.formats import ScaleRecord
-
 
 ONE_MODEL = "one model: nothing to differ from"
 """What is said where a B is needed."""
@@ -74,7 +69,7 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
         case "changed":
             return f"{d.n_changed:,}/{d.n:,}" if d and d.n > 1 else ""
         case "shape":
-            return " ".join(dict.fromkeys(_shape(x) for x in (pair.a, pair.b) if x))
+            return _shapes([x.shape for x in (pair.a, pair.b) if x])
         case "kind":
             return str(r.kind)
         case "granularity":
@@ -86,9 +81,9 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
     return ""
 
 
-def _shape(record: ScaleRecord) -> str:
-    """Of a tensor of scales; that it is one number, its value says."""
-    return "" if math.prod(record.shape) == 1 else dims(record.shape)
+def _shapes(of: Sequence[tuple[int, ...]]) -> str:
+    """Of tensors of scales, both where they are not alike; that there is one number, its value says."""
+    return "" if all(math.prod(shape) == 1 for shape in of) else " ".join(map(dims, dict.fromkeys(of)))
 
 
 def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:

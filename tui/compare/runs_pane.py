@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.message import Message
 
 from qinspect.inspector.text import some
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.host import host_of
 from qinspect.tui.later import is_going
-from qinspect.tui.list_pane import ListPane
+from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.widgets.bars import TitleLine
 
@@ -24,6 +25,8 @@ MOST_LINES = 5
 
 class RunsPane(ListPane):
     """Hidden, and without a list, until there is something to show: most who compare models have no run."""
+
+    ACTIONS: ClassVar[frozenset[str]] = MOVING | {"open", "zoom"}
 
     class Emptied(Message):
         """There is no run to show any more."""
@@ -50,10 +53,12 @@ class RunsPane(ListPane):
         """Whether there is anything to move in."""
         return self.runs is not None and bool(self.runs.runs)
 
-    @property
-    def chosen(self) -> str:
-        """The run under the cursor, "" where there is none."""
-        return self.runs.chosen if self.runs is not None else ""
+    def action_open(self) -> None:
+        """The screen of runs, on the one under the cursor."""
+        host_of(self.screen).show_runs(self.runs.chosen if self.runs is not None else "")
+
+    def action_zoom(self) -> None:
+        self.action_open()
 
     def set_active(self, active: bool) -> None:
         if self.runs is not None:

@@ -247,6 +247,7 @@ class CompareScreen(Filtering):
     @on(DetailPane.Working)
     def _on_working(self, event: DetailPane.Working) -> None:
         self.hints.work(event.text)
+        self._fit_hints()  # a map has keys once it is drawn
 
     @on(DetailPane.Changed)
     def _on_detail_changed(self, event: DetailPane.Changed) -> None:
@@ -277,7 +278,7 @@ class CompareScreen(Filtering):
 
     @on(LineList.Chosen)
     def _on_chosen(self) -> None:
-        self.action_open()
+        self.action_act("open")
 
     def _follow_tree(self) -> None:
         self.table_pane.show_under(self.tree_pane.under)
@@ -338,7 +339,9 @@ class CompareScreen(Filtering):
     def _fit_hints(self) -> None:
         """The keys that matter here: those of the pane, and none that find nothing."""
         hidden = OF_LISTS if self.active == "overview" else frozenset()
-        self.hints.show_for(self.active_pane.hints, hidden | (frozenset() if self.session.two else TWO_MODELS))
+        of_plot = (("x y", "log"),) if self.detail_pane.on_plot else ()  # that is shown beside the active pane
+        first = self.active_pane.hints or of_plot
+        self.hints.show_for(first, hidden | (frozenset() if self.session.two else TWO_MODELS))
 
     def action_act(self, name: str) -> object:
         """A view is of what the panes show."""
@@ -348,9 +351,7 @@ class CompareScreen(Filtering):
 
     def action_open(self) -> None:
         """Large what is small, or into it."""
-        if self.active == "runs":
-            host_of(self).show_runs(self.runs_pane.chosen)
-        elif self.active != "overview":
+        if self.active != "overview":
             self.body.zoom("" if self.body.zoomed == "detail" else "detail")
         elif self.overview.chosen is not None:
             self._go_into(self.overview.chosen)
