@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, chdir, contextmanager
 from pathlib import Path
-from typing import Any
 
 from textual import events
 from textual.pilot import Pilot
-from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from qinspect.tui.action_screen import ActionScreen
@@ -46,7 +45,7 @@ CHARACTERS = {
 }
 
 
-def handlers(screen: type[Screen[Any]]) -> set[str]:
+def handlers(screen: type[Widget]) -> set[str]:
     """The names of the actions that a screen handles by itself, not by Textual; of what all screens have in common,
     those that its table names."""
     ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.") and c is not ActionScreen]
@@ -86,23 +85,23 @@ class Driver:
     @property
     def role(self) -> str:
         """The selected scale, "" where there is none."""
-        pair = self.screen.table.pair
+        pair = self.screen.table_pane.scales.pair
         return pair.role if pair else ""
 
     @property
     def roles(self) -> list[str]:
         """The scales in the table."""
-        return [p.role for p in self.screen.table.pairs]
+        return [p.role for p in self.screen.table_pane.scales.pairs]
 
     @property
     def tree_paths(self) -> list[str]:
         """The nodes in the tree."""
-        return [r.node.path for r in self.screen.layers_tree.rows]
+        return [r.node.path for r in self.screen.tree_pane.nodes.rows]
 
     @property
     def detail(self) -> str:
         """The text of the detail pane, scrolled away or not."""
-        return "\n".join(self.screen.detail.plain)
+        return "\n".join(self.screen.detail_pane.text.plain)
 
     def text_of(self, selector: str) -> str:
         """What a line of text says."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual.screen import Screen
 from textual.widget import Widget
@@ -14,6 +14,7 @@ from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.glyphs import glyphs_for_locale
+from qinspect.tui.host import host_of
 from qinspect.tui.names import shown
 from qinspect.tui.outside import write_view
 from qinspect.tui.pane import Pane
@@ -38,11 +39,21 @@ class ActionScreen(Screen[None]):
         """The pane whose keys come before the screen's, where it is one that owns any."""
         return None
 
-    def action_act(self, name: str) -> object:
-        """What every key does: an action of the active pane, else of the screen."""
+    @property
+    def panes(self) -> Sequence[Pane]:
+        """Those whose `EVERYWHERE` is served from any pane."""
+        return ()
+
+    def owner_of(self, name: str) -> Pane | Self:
+        """Who serves an action now: the active pane, else a pane that does from everywhere, else the screen."""
         pane = self.active_pane
-        owner = pane if pane is not None and name in pane.ACTIONS else self
-        return getattr(owner, f"action_{name}")()
+        if pane is not None and pane.serves(name):
+            return pane
+        return next((p for p in self.panes if name in p.EVERYWHERE), self)
+
+    def action_act(self, name: str) -> object:
+        """What every key does."""
+        return getattr(self.owner_of(name), f"action_{name}")()
 
     def say(self, text: str) -> None:
         """A word for the bottom line."""
@@ -142,10 +153,10 @@ class ActionScreen(Screen[None]):
         """Draw anew what has colours of its own."""
 
     def action_repaint(self) -> None:
-        self.app.repaint()  # type: ignore[attr-defined]
+        host_of(self).repaint()
 
     async def action_leave(self) -> None:
         await self.app.action_quit()
 
     def action_suspend(self) -> None:
-        self.app.suspend_to_shell()  # type: ignore[attr-defined]
+        host_of(self).suspend_to_shell()

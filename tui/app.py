@@ -6,6 +6,7 @@ import asyncio
 import signal
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from qinspect.tui.actions import BY_NAME
 from qinspect.tui.border import with_border
 from qinspect.tui.compare.screen import CompareScreen
 from qinspect.tui.compare.session import Session
-from qinspect.tui.compare.taking import CANNOT_OPEN
+from qinspect.tui.compare.screen import CANNOT_OPEN
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
@@ -86,9 +87,8 @@ class QinspectApp(App[None]):
             self.show_alphas(self.alphas)
         elif self.has_models:
             glyphs = glyphs_for_locale()
-            screen = CompareScreen(self.session, glyphs, notice=problems)
-            screen.view = self.remembered.view
-            self.push_screen(screen)
+            view = self.remembered.view_of(self.session.path_a, self.session.path_b)
+            self.push_screen(CompareScreen(self.session, glyphs, self.runs, problems, view))
             self.runs.start()
         else:
             self.show_runs(is_root=True, notice=problems)
@@ -116,8 +116,8 @@ class QinspectApp(App[None]):
         from qinspect.tui.compare.output import OutputScreen
 
         glyphs = glyphs_for_locale()
-        screen = OutputScreen(Session(path, other), glyphs)
-        self.push_screen(screen)
+        view = self.remembered.view_of(path, other)
+        self.push_screen(OutputScreen(Session(path, other), glyphs, self.runs, view=view))
 
     def show_alphas(self, wanted: AlphaWords) -> None:
         """The alpha explorer alone. Imported now: it needs numpy."""
@@ -186,8 +186,11 @@ class QinspectApp(App[None]):
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""
         chosen = self.remembered.theme if self.theme == self._given_theme else self.theme
-        compare = next((s for s in self.screen_stack if isinstance(s, CompareScreen)), None)
-        settings.save_state(settings.State(theme=chosen, view=compare.view if compare else self.remembered.view))
+        state = replace(settings.load_state(), theme=chosen)  # another one may have left since
+        for screen in self.screen_stack:
+            if isinstance(screen, CompareScreen):
+                state = state.with_view(screen.session.path_a, screen.session.path_b, screen.detail_pane.view)
+        settings.save_state(state)
         self.runs.stop()
         super().exit(result, return_code, message)
 

@@ -20,7 +20,7 @@ from qinspect.tui.charts.histogram import LEFT, MIN_HEIGHT, most_bins
 from qinspect.tui.charts.legend import Entry, legend_lines
 from qinspect.tui.charts.ticks import GAP, Placed, Tick, beside, fitted, linear, under
 from qinspect.tui.compare.session import Session
-from qinspect.tui.histograms import weight_of
+from qinspect.tui.compare.weight_of import weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.marks import Canvas

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair
-from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import number, share, some
 from qinspect.inspector.values.clip_range import clip_of
@@ -21,6 +20,7 @@ from qinspect.inspector.values.scale_values import scale_blocks
 from qinspect.tui.charts.histogram import MIN_HEIGHT, histogram_chart, most_bins
 from qinspect.tui.charts.legend import Entry, legend_lines
 from qinspect.tui.compare.session import Session
+from qinspect.tui.compare.weight_of import weight_of
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.marks import AFTER, BEFORE, CLIP_HIGH, CLIP_LOW, END, SEVERAL, Marks, mark_lines, merged_marks
@@ -38,19 +38,6 @@ class Series:
     clip: tuple[float, float] | None = None
     levels: Levels | None = None
     cells: CellChunks | None = None
-
-
-def weight_of(fmt: Format | None, pair: ScalePair) -> QuantizedWeight | None:
-    """The weight that a scale belongs to: its own, or for an observation point that of the layer it stands at."""
-    if fmt is None:
-        return None
-    weights = fmt.weights()
-    role = pair.role.partition("#")[0]
-    own = next((w for w in weights if pair.role in w.scale_roles or w.role == role), None)
-    if own or ":" not in role:
-        return own
-    module = role.rpartition(":")[0]
-    return next((w for w in weights if w.role == f"{module}.weight"), None)
 
 
 def scale_histogram(s: Session, pair: ScalePair, look: Look, o: Options, check: Steps) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -56,3 +57,35 @@ def fill(text: str, width: int, cut: str, right: bool = False, keep_end: bool = 
         return " " * (width - n) + text if right else text + " " * (width - n)
     room = max(0, width - len(cut))
     return cut + set_cell_size(text[::-1], room)[::-1] if keep_end else set_cell_size(text, room) + cut
+
+
+_LAYER = re.compile(r"(?:^|(?<=\.))([^.]*\.)?(\d+)(?=[.:#]|$)")
+
+
+def fill_name(name: str, width: int, cut: str) -> str:
+    """A name of parts in exactly `width` cells: its middle is cut away, so that it begins with its layer, of which the
+    number always stays, and ends with its last parts: `model.layers.12.…v_proj:input`, `…layers.12…proj:input`."""
+    if (len(name) if name.isascii() else cell_len(name)) <= width:
+        return fill(name, width, cut)
+    layer = _LAYER.search(name)
+    if layer is None:
+        return _without_middle(name, max(0, (width - len(cut)) // 2), width, cut)
+    heads = [name[: layer.end() + 1], f"{cut}{layer[0]}", f"{cut}{layer[2]}", layer[2]]
+    for head in heads:
+        left = width - cell_len(head) - len(cut)
+        if left >= min(LEAST_TAIL, width // 2):
+            return head + cut + _end(name, left)
+    return fill(f"{layer[2]}{cut}", width, cut)
+
+
+LEAST_TAIL = 12
+"""Cells that the end of a name gets before its beginning gives way."""
+
+
+def _without_middle(name: str, first: int, width: int, cut: str) -> str:
+    return set_cell_size(name, first) + cut + _end(name, max(0, width - first - len(cut)))
+
+
+def _end(name: str, width: int) -> str:
+    """The last cells."""
+    return set_cell_size(name[::-1], width)[::-1]

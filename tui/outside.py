@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 from qinspect.inspector.text import visible, visible_lines
+from qinspect.tui.names import shown
 
 if TYPE_CHECKING:
     from qinspect.tui.action_screen import ActionScreen
@@ -42,8 +43,8 @@ def announce(app: App[None], how: str, text: str) -> None:
         app._driver.write(osc9(text, tmux=bool(os.environ.get("TMUX"))))
 
 
-def copy_to_terminal(app: App[None], text: str) -> None:
-    """Put `text` on the clipboard of the terminal in front of the user.
+def copy_to_terminal(app: App[None], text: str) -> str:
+    """Put `text` on the clipboard of the terminal in front of the user; returns what to say of it.
 
     It may be pasted into a shell: what goes out has line ends and tabs of ours (`columns`, `shell_words`) and nothing
     else that a terminal obeys.
@@ -52,6 +53,7 @@ def copy_to_terminal(app: App[None], text: str) -> None:
     app._clipboard = text
     if app._driver is not None:
         app._driver.write(osc52(text, tmux=bool(os.environ.get("TMUX"))))
+    return f"sent to the terminal's clipboard: {shown(text, 40)}"
 
 
 def write_view(kind: str, screen: ActionScreen) -> Path:

@@ -6,12 +6,48 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.containers import Vertical
+from textual.message import Message
+
+Hint = tuple[str, str]
+"""(key, label) of what works just here, for the bottom line."""
 
 
 class Pane(Vertical):
-    """Serves the actions named in `ACTIONS` by its methods `action_NAME` while it is the active one of its screen; what
-    it does not serve is the screen's. What it wants of others it posts as a message."""
+    """Serves the actions named in `ACTIONS` by its methods `action_NAME` while it is the active one of its screen, and
+    those in `EVERYWHERE` from any other pane too; what no pane serves is the screen's. What it wants of others it posts
+    as a message."""
 
     ACTIONS: ClassVar[frozenset[str]] = frozenset()
     SENTENCES: ClassVar[Mapping[str, str]] = {}
     """What an action of these does here, where the table of actions says it of another pane. For the help."""
+    EVERYWHERE: ClassVar[frozenset[str]] = frozenset()
+
+    class Said(Message):
+        """A word for the bottom line."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Entered(Message):
+        """It is to be the active pane: the mouse was here, or its own key led here."""
+
+        def __init__(self, pane: Pane) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def serves(self, name: str) -> bool:
+        """Whether an action is this pane's while it is the active one, as it is now."""
+        return name in self.ACTIONS
+
+    def set_active(self, active: bool) -> None:
+        """Whether its keys work."""
+
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        """What works here and nowhere else."""
+        return ()
+
+    def say(self, text: str) -> None:
+        """A word for the bottom line."""
+        self.post_message(self.Said(text))

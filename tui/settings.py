@@ -12,7 +12,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,32 @@ class BadConfig(Exception):
     """The config file cannot be used; the message says why and where."""
 
 
+MOST_PAIRS = 50
+"""Pairs of models whose view is remembered: the last ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered from one time to the next."""
+    """What is remembered from one time to the next. views: the view of a pair of models, the last one at the end; what
+    one pair was looked at by says nothing of another."""
 
     theme: str = ""
-    view: str = "detail"
+    views: Mapping[str, str] = field(default_factory=dict)
+
+    def view_of(self, a: str, b: str | None) -> str:
+        """The view that these models were left with."""
+        return self.views.get(_pair(a, b), VIEWS[0])
+
+    def with_view(self, a: str, b: str | None, view: str) -> State:
+        """The same, and these models are left with a view."""
+        pair = _pair(a, b)
+        kept = {p: v for p, v in self.views.items() if p != pair} | ({pair: view} if view != VIEWS[0] else {})
+        return replace(self, views=dict(list(kept.items())[-MOST_PAIRS:]))
+
+
+def _pair(a: str, b: str | None) -> str:
+    """Paths as they are everywhere on this machine; the name of a model of a hub as it is."""
+    return "\n".join(os.path.abspath(p) if os.path.exists(p) else p for p in (a, b) if p is not None)
 
 
 def state_path() -> Path:
@@ -110,8 +130,8 @@ def load_state() -> State:
     """What was remembered; the default where there is nothing usable."""
     try:
         content = json.loads(state_path().read_text())
-        view = content.get("view")
-        return State(theme=str(content.get("theme", "")), view=view if view in VIEWS else "detail")
+        views = content.get("views", {})
+        return State(str(content.get("theme", "")), {p: v for p, v in views.items() if v in VIEWS})
     except (OSError, ValueError, AttributeError):
         return State()
 

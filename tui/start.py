@@ -8,13 +8,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from qinspect.tui.remote import over_ssh
+
 if TYPE_CHECKING:
     from qinspect.tui.alpha.alpha_words import AlphaWords
-
-
-def over_ssh() -> bool:
-    """Whether the terminal is at the other end of an SSH connection."""
-    return bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"))
 
 
 def run(

@@ -78,7 +78,7 @@ def why_none(point: str, formats: Sequence[Format]) -> str:
         others += point in calibration and bool(made_from and hashes) and made_from not in hashes
         calibration.close()
     if not n:
-        return "no calibration here yet: R, then s, makes one of the model"
+        return "no calibration here yet: R, then !, makes one of the model"
     if others:
         return "the run that has it is of another model: R, then s, calibrates"
     return f"none of {some(n, 'run')} here has this point: R, then s, calibrates"

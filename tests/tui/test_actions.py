@@ -16,8 +16,14 @@ from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
 from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, Action, bindings, key_text
+from qinspect.tui.compare.detail_pane import DetailPane
+from qinspect.tui.compare.overview_pane import OverviewPane
+from qinspect.tui.compare.panes import Panes
 from qinspect.tui.compare.rows import sorts
+from qinspect.tui.compare.runs_pane import RunsPane
 from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.compare.table_pane import TablePane
+from qinspect.tui.compare.tree_pane import TreePane
 from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.export import ExportScreen
 from qinspect.tui.dialogs.help import HelpScreen
@@ -32,6 +38,7 @@ from qinspect.tui.widgets.text_pane import TextPane
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
 NAMES = {a.name for a in ACTIONS}
+PANES = (OverviewPane, TreePane, TablePane, DetailPane, RunsPane, Panes)
 DIFFERENT = [
     "layers.0.mixer.x_proj:input",
     "layers.0.mixer.ssm_state_act:input",
@@ -48,7 +55,16 @@ def check(function: Check) -> Check:
 
 
 def test_every_action_has_a_handler_and_no_handler_is_unknown() -> None:
-    assert handlers(CompareScreen) - {"keep_text", "drop_text"} == NAMES
+    served = {name for pane in PANES for name in pane.ACTIONS | pane.EVERYWHERE}
+    assert (handlers(CompareScreen) - {"keep_text", "drop_text"}) | served == NAMES
+    for pane in PANES:
+        assert handlers(pane) == pane.ACTIONS | pane.EVERYWHERE
+
+
+def test_what_is_served_from_everywhere_is_served_by_one() -> None:
+    everywhere = Counter(name for pane in PANES for name in pane.EVERYWHERE)
+    assert [name for name, n in everywhere.items() if n > 1] == []
+    assert handlers(CompareScreen).isdisjoint(everywhere)
 
 
 @pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
@@ -98,82 +114,82 @@ async def test_an_action_does_what_its_help_says(
 
 async def in_table(d: Driver, row: int = 0) -> None:
     d.screen.activate("table")
-    d.screen.table.move_to(row)
+    d.screen.table_pane.scales.move_to(row)
     await d.settle()
 
 
 @check
 async def check_down(d: Driver, key: str) -> None:
     await d.press(key)
-    assert d.screen.layers_tree.cursor == 1
+    assert d.screen.tree_pane.nodes.cursor == 1
     await d.press("k")
     await in_table(d, 30)
     await d.press(key, key, key)
-    assert d.screen.table.cursor == 31  # stops at the last row
+    assert d.screen.table_pane.scales.cursor == 31  # stops at the last row
 
 
 @check
 async def check_up(d: Driver, key: str) -> None:
     await in_table(d, 2)
     await d.press(key)
-    assert d.screen.table.cursor == 1
+    assert d.screen.table_pane.scales.cursor == 1
     await d.press(key, key, key)
-    assert d.screen.table.cursor == 0
+    assert d.screen.table_pane.scales.cursor == 0
 
 
 @check
 async def check_page_down(d: Driver, key: str) -> None:
     await in_table(d)
     await d.press(key)
-    assert d.screen.table.cursor == d.screen.table.page > 5
+    assert d.screen.table_pane.scales.cursor == d.screen.table_pane.scales.page > 5
 
 
 @check
 async def check_page_up(d: Driver, key: str) -> None:
     await in_table(d, 31)
     await d.press(key)
-    assert d.screen.table.cursor == 31 - d.screen.table.page
+    assert d.screen.table_pane.scales.cursor == 31 - d.screen.table_pane.scales.page
 
 
 @check
 async def check_top(d: Driver, key: str) -> None:
     await in_table(d, 20)
     await d.press(key)
-    assert (d.screen.table.cursor, d.screen.table.scroll_offset.y) == (0, 0)
+    assert (d.screen.table_pane.scales.cursor, d.screen.table_pane.scales.scroll_offset.y) == (0, 0)
 
 
 @check
 async def check_bottom(d: Driver, key: str) -> None:
     await in_table(d)
     await d.press(key)
-    assert d.screen.table.cursor == 31
-    assert any("layers.1.mixer.out_proj" in row for row in d.rows())
+    assert d.screen.table_pane.scales.cursor == 31
+    assert any("1.mixer.out_proj" in row for row in d.rows())
 
 
 @check
 async def check_open(d: Driver, key: str) -> None:
     layers = d.tree_paths.index("layers")
-    d.screen.layers_tree.move_to(layers)
+    d.screen.tree_pane.nodes.move_to(layers)
     await d.press(key)
     assert "layers.0" not in d.tree_paths
     await d.press(key)
     assert "layers.0" in d.tree_paths
     await in_table(d)
     await d.press(key)
-    assert d.screen.zoomed == "detail"
-    assert d.screen.detail.size.width > 110
+    assert d.screen.body.zoomed == "detail"
+    assert d.screen.detail_pane.text.size.width > 110
     await d.press(key)
-    assert d.screen.zoomed == ""
+    assert d.screen.body.zoomed == ""
 
 
 @check
 async def check_expand(d: Driver, key: str) -> None:
-    d.screen.layers_tree.move_to(d.tree_paths.index("layers.0"))
+    d.screen.tree_pane.nodes.move_to(d.tree_paths.index("layers.0"))
     await d.press(key)
     assert "layers.0.mixer" in d.tree_paths
     await d.press(key)
-    assert d.screen.layers_tree.node is not None
-    assert d.screen.layers_tree.node.path == "layers.0.mixer"
+    assert d.screen.tree_pane.nodes.node is not None
+    assert d.screen.tree_pane.nodes.node.path == "layers.0.mixer"
     await in_table(d)
     await d.press(key)
     assert d.screen.active == "detail"
@@ -181,10 +197,10 @@ async def check_expand(d: Driver, key: str) -> None:
 
 @check
 async def check_collapse(d: Driver, key: str) -> None:
-    d.screen.layers_tree.move_to(d.tree_paths.index("layers.0"))
+    d.screen.tree_pane.nodes.move_to(d.tree_paths.index("layers.0"))
     await d.press(key)
-    assert d.screen.layers_tree.node is not None
-    assert d.screen.layers_tree.node.path == "layers"
+    assert d.screen.tree_pane.nodes.node is not None
+    assert d.screen.tree_pane.nodes.node.path == "layers"
     await d.press(key)
     assert "layers.0" not in d.tree_paths
     d.screen.activate("detail")
@@ -216,7 +232,7 @@ async def goes_to_pane(d: Driver, key: str, name: str, other: str) -> None:
     assert d.screen.query_one(f"#{name}-title").has_class("active")
     assert not d.screen.query_one(f"#{other}-title").has_class("active")
     # With another pane over the whole screen, the key shows this one.
-    d.screen.zoom_pane(other)
+    d.screen.body.zoom(other)
     await d.press(key)
     assert d.screen.active == name
     assert d.screen.query_one(f"#{name}").size.height > 3, "the pane with the keys is not on the screen"
@@ -360,8 +376,8 @@ async def check_jump(d: Driver, key: str) -> None:
     await d.type("norm_f.weight")
     await d.press("enter")
     assert d.screen.active == "tree"
-    assert d.screen.layers_tree.node is not None
-    assert d.screen.layers_tree.node.path == "norm_f.weight"
+    assert d.screen.tree_pane.nodes.node is not None
+    assert d.screen.tree_pane.nodes.node.path == "norm_f.weight"
     await d.press(key)
     await d.press("escape")
     assert isinstance(d.app.screen, CompareScreen)
@@ -385,10 +401,10 @@ async def check_sort(d: Driver, key: str) -> None:
     assert d.roles[:4] == [DIFFERENT[1], DIFFERENT[0], DIFFERENT[3], DIFFERENT[2]]
     assert "by B vs A" in d.text_of("#table-title")
     assert d.role == here
-    seen = [d.screen.selection.sort]
-    while d.screen.selection.sort != "forward":
+    seen = [d.screen.table_pane.selection.sort]
+    while d.screen.table_pane.selection.sort != "forward":
         await d.press(key)
-        seen.append(d.screen.selection.sort)
+        seen.append(d.screen.table_pane.selection.sort)
     assert seen == [*sorts(True)[1:], "forward"]
     assert d.roles == forward
 
@@ -405,10 +421,10 @@ async def check_reverse(d: Driver, key: str) -> None:
 async def check_bookmark(d: Driver, key: str) -> None:
     await in_table(d)
     await d.press(key)
-    assert d.screen.table.bookmarks == {d.role}
+    assert d.screen.table_pane.scales.bookmarks == {d.role}
     assert sum(d.screen.glyphs.bookmark in row for row in d.rows()) == 1
     await d.press(key)
-    assert d.screen.table.bookmarks == set()
+    assert d.screen.table_pane.scales.bookmarks == set()
 
 
 @check
@@ -431,7 +447,7 @@ async def check_go_to_index(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, AskScreen)
     await d.type("99")
     await d.press("enter")
-    assert d.screen.view == "values"
+    assert d.screen.detail_pane.view == "values"
     assert d.screen.hints.status == "there is no index 99"
     await d.press(key, "escape")
     assert isinstance(d.app.screen, CompareScreen)
@@ -442,32 +458,32 @@ async def check_go_to_index(d: Driver, key: str) -> None:
 
 @check
 async def check_fold_all(d: Driver, key: str) -> None:
-    d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
+    d.screen.tree_pane.nodes.move_to(d.tree_paths.index("layers.1"))
     await d.press(key)
     assert d.tree_paths == ["", "embedding", "layers", "lm_head", "norm_f"]
-    assert d.screen.layers_tree.node is not None
-    assert d.screen.layers_tree.node.path == "layers"
+    assert d.screen.tree_pane.nodes.node is not None
+    assert d.screen.tree_pane.nodes.node.path == "layers"
 
 
 @check
 async def check_fold_one_more(d: Driver, key: str) -> None:
-    d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
+    d.screen.tree_pane.nodes.move_to(d.tree_paths.index("layers.1"))
     await d.press(key)
     assert {"layers.0.mixer", "layers.1.mixer", "norm_f.weight"} <= set(d.tree_paths)
-    assert d.screen.layers_tree.node is not None
-    assert d.screen.layers_tree.node.path == "layers.1"
-    d.screen.view = "weight"
+    assert d.screen.tree_pane.nodes.node is not None
+    assert d.screen.tree_pane.nodes.node.path == "layers.1"
+    d.screen.detail_pane.view = "weight"
     d.screen.activate("detail")
     n = len(d.tree_paths)
     await d.press(key)
-    assert (d.screen.options.zoom, len(d.tree_paths)) == (0.5, n)  # on a histogram it zooms
+    assert (d.screen.detail_pane.options.zoom, len(d.tree_paths)) == (0.5, n)  # on a histogram it zooms
 
 
 async def shows_view(d: Driver, key: str, name: str, *expected: str) -> None:
-    d.screen.select(WITH_WEIGHT)
+    d.screen.table_pane.select(WITH_WEIGHT)
     await d.press("v" if name == "detail" else "d")
     await d.press(key)
-    assert d.screen.view == name
+    assert d.screen.detail_pane.view == name
     assert d.text_of("#detail-title") == f"3 {name} {d.screen.glyphs.dot} {WITH_WEIGHT}"
     assert d.screen.hints.status == ""
     for text in expected:
@@ -506,16 +522,16 @@ async def check_view_values(d: Driver, key: str) -> None:
 
 @check
 async def check_distribution(d: Driver, key: str) -> None:
-    d.screen.select(WITH_WEIGHT)
+    d.screen.table_pane.select(WITH_WEIGHT)
     await d.press("2", key)
     assert isinstance(d.app.screen, DistributionScreen)
     assert f"exact |x| {d.screen.glyphs.dot} {WITH_WEIGHT}" in d.painted
     await d.press("escape")
     assert isinstance(d.app.screen, CompareScreen)
-    d.screen.select(DIFFERENT[0])
+    d.screen.table_pane.select(DIFFERENT[0])
     await d.press(key)
     assert isinstance(d.app.screen, CompareScreen)
-    assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
+    assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
 
 
 @check
@@ -523,7 +539,7 @@ async def check_log_scale(d: Driver, key: str) -> None:
     await shows_view(d, "w", "weight")
     linear = d.detail
     await d.press(key)
-    assert d.screen.options.log_counts
+    assert d.screen.detail_pane.options.log_counts
     assert "1,000┤" in d.detail
     await d.press(key)
     assert d.detail == linear
@@ -534,7 +550,7 @@ async def check_log_axis(d: Driver, key: str) -> None:
     await shows_view(d, "w", "weight")
     assert "left out" not in d.detail
     await d.press(key)
-    assert d.screen.options.log_axis
+    assert d.screen.detail_pane.options.log_axis
     assert "left out" in d.detail  # a logarithm has no place for half of the weights
 
 
@@ -547,7 +563,7 @@ async def check_verdict(d: Driver, key: str) -> None:
     for reason in (c.headline, *c.reasons):
         assert f"{reason.text} [{reason.rule}]" in flat
     assert all(note in flat for note in c.notes)
-    assert max(map(len, d.screen.detail.plain)) <= d.screen.detail.size.width
+    assert max(map(len, d.screen.detail_pane.text.plain)) <= d.screen.detail_pane.text.size.width
     assert d.screen.active == "detail"
 
 
@@ -556,16 +572,16 @@ async def check_zoom(d: Driver, key: str) -> None:
     for name in ("tree", "table", "detail"):
         d.screen.activate(name)
         await d.press(key)
-        assert d.screen.zoomed == name
+        assert d.screen.body.zoomed == name
         pane = d.screen.query_one(f"#{name}")
         assert pane.size.width > 110
         assert pane.size.height > 30
         await d.press(key)
-        assert d.screen.zoomed == ""
+        assert d.screen.body.zoomed == ""
         assert pane.size.width < 110 or pane.size.height < 30
     await d.press(key)
     await d.press("escape")
-    assert d.screen.zoomed == ""
+    assert d.screen.body.zoomed == ""
 
 
 @check
@@ -692,7 +708,7 @@ async def check_palette(d: Driver, key: str) -> None:
     await d.press(key)
     await d.type("histogram of the deq")
     await d.press("enter")
-    assert d.screen.view == "weight"
+    assert d.screen.detail_pane.view == "weight"
     await d.press(key, "escape")
     assert isinstance(d.app.screen, CompareScreen)
 

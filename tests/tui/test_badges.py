@@ -23,7 +23,7 @@ async def badges(d: Driver) -> dict[str, str]:
     """Path to badge, of every node."""
     for _ in range(6):
         await d.press("plus")
-    tree = d.screen.layers_tree
+    tree = d.screen.tree_pane.nodes
     return {row.node.path: tree.line(i, 60)[-1][0] for i, row in enumerate(tree.rows)}
 
 

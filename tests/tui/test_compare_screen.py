@@ -25,11 +25,11 @@ from textual.scrollbar import ScrollBar
 
 from qinspect.tui import views
 from qinspect.tui.actions import keys_now
-from qinspect.tui.compare.base import CompareBase
 from qinspect.tui.compare.screen import CompareScreen
 from qinspect.tui.compare.session import Drawn, Opened
 from qinspect.tui.compare.table import ScaleTable
 from qinspect.tui.dialogs.help import HelpScreen
+from qinspect.tui.settings import MOST_PAIRS, State
 from qinspect.tui.theme import ANSI
 from qinspect.tui.widgets.bars import PlainScrollBar
 from qinspect.tui.widgets.lines import LineList
@@ -63,15 +63,15 @@ async def test_every_view_of_every_kind_of_scale(pair: tuple[str, str]) -> None:
     async with open_app(*pair) as d:
         kinds = {(p.status, p.record.kind, len(p.record.shape), bool(p.a)): p.role for p in d.screen.session.pairs}
         for role in list(kinds.values())[:12]:
-            d.screen.select(role)
+            d.screen.table_pane.select(role)
             for view in views.VIEWS:
-                d.screen.view = view
+                d.screen.detail_pane.view = view
                 d.screen.show_selected()
                 await d.settle()
                 assert "cannot be drawn" not in d.detail, (role, view, d.detail)
                 assert d.screen.hints.status == ""
         for row in range(len(d.tree_paths)):
-            d.screen.layers_tree.move_to(row)
+            d.screen.tree_pane.nodes.move_to(row)
         await d.press("plus", "plus", "G", "t", "d")
         assert_no_controls(d.rows())
 
@@ -81,9 +81,9 @@ async def test_both_columns_show_their_own_model_where_cells_cannot_be_compared(
         found = 0
         for pair in d.screen.session.pairs:
             if pair.a and pair.b and pair.difference is None and not pair.status.counts_as_same:
-                d.screen.select(pair.role)
+                d.screen.table_pane.select(pair.role)
                 await d.settle()
-                own, other = d.screen.table.values[pair.role]
+                own, other = d.screen.table_pane.scales.values[pair.role]
                 for fmt, record, shown in ((d.screen.session.a, pair.a, own), (d.screen.session.b, pair.b, other)):
                     assert fmt is not None
                     x = np.asarray(fmt.values(record), np.float64)
@@ -98,7 +98,7 @@ async def test_the_detail_of_one_model_alone_says_what_the_headline_does(tmp_pat
     save_file({"l.weight": np.zeros((2, 4), np.int8), "l.weight_scale": scale}, tmp_path / "m.safetensors")
     async with open_app(tmp_path / "m.safetensors") as d:
         assert "numbers that no scale should be" in " ".join(d.rows())
-        d.screen.select("l.weight_scale")
+        d.screen.table_pane.select("l.weight_scale")
         await d.settle()
         before = d.detail
         d.screen.show_selected()
@@ -116,8 +116,8 @@ async def test_a_broken_b_opens_a_and_says_why(tmp_path: Path) -> None:
         assert second.startswith("B  ")
         assert " cannot be opened: " in second
         assert len(d.roles) == 32
-        assert not d.screen.table.two
-        assert any(re.search(r"scale +value kind", row) for row in d.rows())  # the columns of one model
+        assert not d.screen.table_pane.scales.two
+        assert any(re.search(r"scale layers\.… +value kind", row) for row in d.rows())  # the columns of one model
         await d.press("n")
         assert "one model" in d.screen.hints.status
         await d.press("t")
@@ -141,7 +141,7 @@ async def test_one_model_is_the_same_screen_without_b() -> None:
         assert any("0.0354614" in row for row in d.rows())
         assert not any(sign in row for row in d.rows() for sign in "≠▲▼")
         await d.press("2", "C")
-        assert d.screen.command_line() == f"qinspect show {ALPHA_A} backbone.layers.0.norm.output_scale"
+        assert d.screen.command_line == f"qinspect show {ALPHA_A} backbone.layers.0.norm.output_scale"
         for key in KEYS_OF_VIEWS:
             await d.press(key)
             assert "cannot be drawn" not in d.detail
@@ -280,7 +280,7 @@ async def test_a_row_that_raises_shows_its_error_and_the_rest_works(monkeypatch:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         painted = "\n".join(d.rows())
         assert "this row cannot be shown: ZeroDivisionError: \\x1b[31ma bug" in painted
-        assert "layers.0.mixer.in_proj:output" in painted
+        assert "0.mixer.in_proj:output" in painted
         await d.press("2", "j", "j")
         assert d.role == "layers.0.mixer.in_proj:output"
 
@@ -300,16 +300,16 @@ async def test_the_tree_fills_as_files_arrive(tmp_path: Path, monkeypatch: pytes
         seen.append((event.tree.root.n_a, event.complete))
         real(screen, event)
         if len(seen) == 2:
-            screen.layers_tree.reveal(opened_at_the_second)
-            screen.layers_tree.toggle()
+            screen.tree_pane.nodes.reveal(opened_at_the_second)
+            screen.tree_pane.nodes.toggle()
 
     real = CompareScreen._on_opened
     monkeypatch.setitem(CompareScreen._decorated_handlers, Opened, [(on_opened, {})])
     async with open_app(tmp_path) as d:
         assert seen == [(2, False), (4, False), (6, False), (8, True)]
         assert d.tree_paths == ["", "layers", "layers.0", "layers.0.proj", "layers.1", "layers.2", "layers.3"]
-        assert d.screen.layers_tree.node is not None
-        assert d.screen.layers_tree.node.path == opened_at_the_second
+        assert d.screen.tree_pane.nodes.node is not None
+        assert d.screen.tree_pane.nodes.node.path == opened_at_the_second
 
 
 def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:
@@ -346,7 +346,7 @@ def test_the_first_paint_is_before_numpy(in_fixtures: Path) -> None:
 async def test_a_file_that_changes_under_us_is_noticed(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qinspect.tui.compare.base.WATCH_EVERY_S", 0.01)
+    monkeypatch.setattr("qinspect.tui.compare.head.WATCH_EVERY_S", 0.01)
     state, config = load_state("m1_w8a8_pa0.9995")
     folder = save_state(tmp_path / "model", state, config)
     async with open_app(ALPHA_A, folder) as d:
@@ -469,7 +469,7 @@ async def test_a_resize_keeps_the_cursor_in_sight() -> None:
             await d.pilot.resize_terminal(*size)
             await d.settle()
             assert d.role == role
-            table = d.screen.table
+            table = d.screen.table_pane.scales
             top = table.scroll_offset.y
             assert top <= table.cursor < top + table.scrollable_content_region.height, size
 
@@ -477,26 +477,28 @@ async def test_a_resize_keeps_the_cursor_in_sight() -> None:
 async def test_a_detail_is_folded_for_the_size_of_its_pane() -> None:
     async with open_app(ALPHA_A, ALPHA_B, SMALL) as d:
         await d.press("n")
-        assert max(map(len, d.screen.detail.plain)) <= d.screen.detail.scrollable_content_region.width
-        narrow = len(d.screen.detail.plain)
+        assert (
+            max(map(len, d.screen.detail_pane.text.plain)) <= d.screen.detail_pane.text.scrollable_content_region.width
+        )
+        narrow = len(d.screen.detail_pane.text.plain)
         await d.press("3", "z")
-        assert len(d.screen.detail.plain) < narrow
+        assert len(d.screen.detail_pane.text.plain) < narrow
         await d.press("z")
-        assert len(d.screen.detail.plain) == narrow
+        assert len(d.screen.detail_pane.text.plain) == narrow
 
 
 async def test_a_plot_follows_the_size_of_its_pane() -> None:
     async with open_app(ALPHA_A, ALPHA_B, MIDDLE) as d:
         await d.press("n", "w")
-        small = max(map(len, d.screen.detail.plain))
+        small = max(map(len, d.screen.detail_pane.text.plain))
         await d.press("3", "z")
-        zoomed = max(map(len, d.screen.detail.plain))
+        zoomed = max(map(len, d.screen.detail_pane.text.plain))
         assert zoomed > small + 20
         await d.press("z")
-        assert max(map(len, d.screen.detail.plain)) == small
+        assert max(map(len, d.screen.detail_pane.text.plain)) == small
         await d.pilot.resize_terminal(*LARGE)
         await d.settle()
-        assert max(map(len, d.screen.detail.plain)) > small + 20
+        assert max(map(len, d.screen.detail_pane.text.plain)) > small + 20
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (20, 5), (30, 8), (300, 90)], ids=lambda s: f"{s[0]}x{s[1]}")
@@ -538,12 +540,12 @@ async def test_keys_that_come_in_one_burst_go_where_they_belong(keys: str, text:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         for key in keys.replace("/", "slash").split():
             d.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
-        await d.until(lambda: d.screen.selection.text == text)
+        await d.until(lambda: d.screen.table_pane.selection.text == text)
         await d.settle()
-        assert d.screen.selection.text == text
+        assert d.screen.table_pane.selection.text == text
         assert len(d.roles) == n_scales
         if keys.endswith("o"):
-            assert d.screen.view == "codes"
+            assert d.screen.detail_pane.view == "codes"
 
 
 async def test_a_jump_that_is_typed_faster_than_names_are_ranked() -> None:
@@ -554,7 +556,7 @@ async def test_a_jump_that_is_typed_faster_than_names_are_ranked() -> None:
 
 
 async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinspect.tui.compare.base.REST_S", 0.2)  # all keys come within the rest
+    monkeypatch.setattr("qinspect.tui.compare.rest.REST_S", 0.2)  # all keys come within the rest
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("slash", *"ssm", "enter", "j")
         assert all("ssm" in role for role in d.roles)
@@ -562,11 +564,11 @@ async def test_a_filter_and_a_step_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_move_in_the_tree_and_a_jump_in_the_table_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qinspect.tui.compare.base.REST_S", 0.2)
+    monkeypatch.setattr("qinspect.tui.compare.rest.REST_S", 0.2)
     async with open_app(ALPHA_A, ALPHA_B) as d:
-        d.screen.layers_tree.move_to(d.tree_paths.index("layers.1"))
+        d.screen.tree_pane.nodes.move_to(d.tree_paths.index("layers.1"))
         await d.press("2", "j")
-        assert d.screen.selection.under == "layers.1"
+        assert d.screen.table_pane.selection.under == "layers.1"
         assert all(role.startswith("layers.1.") for role in d.roles)
 
 
@@ -602,8 +604,8 @@ async def test_a_late_answer_is_dropped() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("w")
         before = d.detail
-        d.screen.drawing = True
-        d.screen.post_message(Drawn(d.screen._request - 1, ["late"]))
+        d.screen.detail_pane.drawing = True
+        d.screen.detail_pane.post_message(Drawn(d.screen.detail_pane.request - 1, ["late"]))
         await d.settle()
         assert d.detail == before
 
@@ -618,12 +620,12 @@ async def test_of_two_requests_the_second_is_shown(monkeypatch: pytest.MonkeyPat
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("w", "3")
         for _ in range(20):
-            d.screen.move_cursor(0.01)
+            d.screen.detail_pane.move_cursor(0.01)
             d.screen.show_selected()
-            d.screen.move_cursor(0.01)
+            d.screen.detail_pane.move_cursor(0.01)
             d.screen.show_selected()
             await d.settle()
-            assert d.detail == f"cursor {d.screen.options.cursor}"
+            assert d.detail == f"cursor {d.screen.detail_pane.options.cursor}"
 
 
 # --- the mouse ---
@@ -641,7 +643,7 @@ def line_of(d: Driver, selector: str, text: str) -> tuple[int, int]:
 async def test_a_click_on_a_column_sorts_by_it_and_a_second_one_reverses() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         header = next(row for row in d.rows() if "B vs A" in row)
-        x = header.index("B vs A") + 2 - d.screen.table.region.x
+        x = header.index("B vs A") + 2 - d.screen.table_pane.scales.region.x
         await d.pilot.click("#table-header", offset=(x, 0))
         await d.settle()
         assert "by B vs A" in d.text_of("#table-title")
@@ -649,11 +651,11 @@ async def test_a_click_on_a_column_sorts_by_it_and_a_second_one_reverses() -> No
         assert "B vs A*" in "\n".join(d.rows())
         await d.pilot.click("#table-header", offset=(x, 0))
         await d.settle()
-        assert d.screen.selection.reverse
+        assert d.screen.table_pane.selection.reverse
         assert d.roles[-1] == "layers.0.mixer.ssm_state_act:input"
         await d.pilot.click("#table-header", offset=(6, 0))
         await d.settle()
-        assert d.screen.selection.sort == "scale"
+        assert d.screen.table_pane.selection.sort == "scale"
 
 
 async def test_a_click_selects_and_a_second_one_opens() -> None:
@@ -662,11 +664,11 @@ async def test_a_click_selects_and_a_second_one_opens() -> None:
         await d.settle()
         assert d.role == "layers.0.mixer.x_proj:input"
         assert d.screen.active == "table"
-        assert d.screen.zoomed == ""
+        assert d.screen.body.zoomed == ""
         await d.pilot.click("#tree", offset=line_of(d, "#tree", " 1 "))
         await d.settle()
         assert d.screen.active == "tree"
-        assert d.screen.selection.under == "layers.1"
+        assert d.screen.table_pane.selection.under == "layers.1"
         await d.pilot.click("#tree", offset=line_of(d, "#tree", " 1 "))
         await d.settle()
         assert "layers.1.mixer" in d.tree_paths
@@ -684,11 +686,11 @@ async def test_remapped_keys_work_and_are_shown(own_home: Path) -> None:
     config.write_text('[keys]\nnext_difference = "f8"\nview_weight = ["W", "f9"]\nquit = "j"\n')
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("n", "w")
-        assert (d.screen.active, d.screen.view) == ("tree", "detail")
+        assert (d.screen.active, d.screen.detail_pane.view) == ("tree", "detail")
         await d.press("f8")
         assert d.role == "layers.0.mixer.x_proj:input"
         await d.press("W")
-        assert d.screen.view == "weight"
+        assert d.screen.detail_pane.view == "weight"
         assert "f8 next diff" in d.rows()[-1]
         assert "n next diff" not in d.rows()[-1]
         await d.press("question_mark")
@@ -760,19 +762,42 @@ async def test_theme_and_view_are_remembered(own_home: Path) -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("T", "T", "v", "q")
     saved = json.loads((own_home / "state/qinspect/screen.json").read_text())
-    assert saved == {"theme": ANSI.name, "view": "values"}
-    async with open_app(ALPHA_A) as d:
-        assert (d.app.theme, d.screen.view) == (ANSI.name, "values")
+    pair = "\n".join(os.path.abspath(p) for p in (ALPHA_A, ALPHA_B))
+    assert saved == {"theme": ANSI.name, "views": {pair: "values"}}
+    async with open_app(ALPHA_A, os.path.abspath(ALPHA_B)) as d:
+        assert (d.app.theme, d.screen.detail_pane.view) == (ANSI.name, "values")
         assert "0.0354614" in d.detail
+
+
+@pytest.mark.parametrize("pair", [(ALPHA_A, None), (ALPHA_B, ALPHA_A), (ALPHA_A, GROUPED)], ids=str)
+async def test_the_view_of_one_pair_is_not_imposed_on_another(pair: tuple[str, str | None]) -> None:
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        await d.press("w", "q")
+    async with open_app(*pair, overview=True) as d:
+        assert (d.screen.active, d.screen.detail_pane.view) == ("overview", "detail")
+        await d.press("2", "o", "q")
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        assert d.screen.detail_pane.view == "weight"
+
+
+async def test_so_many_pairs_are_remembered_and_no_more(own_home: Path) -> None:
+    state = State()
+    for i in range(3 * MOST_PAIRS):
+        state = state.with_view(f"a{i}", "b", "codes")
+    assert list(state.views) == [f"a{i}\nb" for i in range(2 * MOST_PAIRS, 3 * MOST_PAIRS)]
+    assert state.with_view(f"a{3 * MOST_PAIRS - 1}", "b", "detail").view_of(f"a{3 * MOST_PAIRS - 1}", "b") == "detail"
 
 
 async def test_what_is_remembered_of_another_version_is_no_harm(own_home: Path) -> None:
     path = own_home / "state/qinspect/screen.json"
     path.parent.mkdir(parents=True)
-    for content in ('{"theme": "mauve", "view": "smell"}', "[]", "nonsense", ""):
+    for content in (
+        '{"theme": "mauve", "view": "weight"}', '{"views": ["weight"]}', '{"views": {"a": ["weight"], "b": "smell"}}',
+        "[]", "nonsense", "",
+    ):  # fmt: skip
         path.write_text(content)
         async with open_app(ALPHA_A) as d:
-            assert (d.app.theme, d.screen.view) == ("qinspect-dark", "detail")
+            assert (d.app.theme, d.screen.detail_pane.view) == ("qinspect-dark", "detail")
 
 
 @pytest.mark.parametrize("variables", [{"LANG": "C"}, {"LC_ALL": "POSIX"}, {"QINSPECT_ASCII": "1"}], ids=str)
@@ -834,13 +859,8 @@ async def test_no_color_has_no_colours_in_plots(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NO_COLOR", "1")
     async with open_app(GROUPED, PERMUTED) as d:
         assert d.app.no_color
-        look = d.screen._look()
+        look = d.screen.detail_pane.look
         assert (look.a, look.b, look.mark) == (None, None, None)
         for view in "wr":
             await d.press("2", view)
             assert d.detail
-
-
-def test_the_screen_is_made_of_rooms() -> None:
-    """What a mixin calls is in the base: no action needs another's room."""
-    assert {"select", "activate", "show_selected", "refill"} <= set(vars(CompareBase))

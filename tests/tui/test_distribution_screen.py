@@ -73,7 +73,7 @@ def said(d: Driver) -> str:
 
 async def shows(d: Driver, role: str = WEIGHT) -> None:
     """Open it on a weight."""
-    d.screen.select(role)
+    d.screen.table_pane.select(role)
     await d.press("2", "a")
     assert isinstance(d.app.screen, DistributionScreen)
 
@@ -489,7 +489,7 @@ async def test_two_models_that_differ_are_over_each_other() -> None:
 
 async def test_what_only_one_model_has_is_said() -> None:
     async with open_app(HEADS, FOUR_BITS) as d:
-        d.screen.layers_tree.reveal("layers.0.mixer.norm.weight")
+        d.screen.tree_pane.nodes.reveal("layers.0.mixer.norm.weight")
         await d.press("1", "a")
         assert "B has no floating-point values of this name" in said(d)
         assert row(d, "A  cursor")
@@ -514,18 +514,18 @@ async def test_many_scales_are_a_range() -> None:
 async def test_a_tensor_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_app(ALPHA_A) as d:
         for path, name in (("norm_f.weight", "norm_f.weight"), ("layers.0.mixer.x_proj.weight", WEIGHT)):
-            d.screen.layers_tree.reveal(path)
+            d.screen.tree_pane.nodes.reveal(path)
             await d.press("1", "a")
             assert screen_of(d).name_shown == name
             assert row(d, "A  cursor")
             await d.press("escape")
-        d.screen.layers_tree.reveal("layers.0.mixer.conv1d.output_scale")
+        d.screen.tree_pane.nodes.reveal("layers.0.mixer.conv1d.output_scale")
         await d.press("a")
-        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
-        d.screen.table.move_to(d.roles.index("layers.0.mixer.x_proj:input"))
+        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
+        d.screen.table_pane.scales.move_to(d.roles.index("layers.0.mixer.x_proj:input"))
         await d.press("2", "a")
         assert isinstance(d.app.screen, CompareScreen)
-        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
+        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
 
 
 # --- odd tensors ---
@@ -561,7 +561,7 @@ async def test_odd_tensors_have_a_picture(size: tuple[int, int], tmp_path: Path)
     }
     async with open_app(path, size=size) as d:
         for name in [*ODD, "whole"]:
-            d.screen.layers_tree.reveal(f"{name}.weight")
+            d.screen.tree_pane.nodes.reveal(f"{name}.weight")
             await d.press("1", "a", "b", "H", "+", "-", "-", "y", "circumflex_accent", "asterisk", "dollar_sign")
             assert screen_of(d).name_shown == f"{name}.weight"
             assert "cannot" not in said(d)
@@ -686,7 +686,7 @@ class Gate:
 async def test_leaving_ends_the_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     async with open_app(ALPHA_A) as d:
-        d.screen.select(WEIGHT)
+        d.screen.table_pane.select(WEIGHT)
         await d.press("2")
         await d.send("a")
         await d.until(gate.counting.is_set)

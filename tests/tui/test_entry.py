@@ -11,6 +11,7 @@ import pytest
 from qinspect.inspector import cli
 from qinspect.tui import entry, start
 from qinspect.tui.alpha.alpha_words import AlphaWords
+from qinspect.tui.remote import over_ssh
 
 
 def test_the_names_of_commands_are_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +137,7 @@ def test_what_a_terminal_is(missing: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_ssh_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name:
         monkeypatch.setenv(name, "x")
-    assert start.over_ssh() is bool(name)
+    assert over_ssh() is bool(name)
 
 
 def test_a_path_that_is_the_name_of_a_command_can_be_written(tmp_path: Path) -> None:

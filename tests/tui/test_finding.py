@@ -9,12 +9,12 @@ DIFFERING = [f"layers.{i}.mixer.{p}" for i in (0, 1) for p in ("x_proj:input", "
 
 async def scope(d: Driver, path: str) -> None:
     """The cursor of the tree on a node."""
-    d.screen.layers_tree.reveal(path)
+    d.screen.tree_pane.nodes.reveal(path)
     await d.settle()
     row = next(i for i, p in enumerate(d.tree_paths) if p == path)
-    d.screen.layers_tree.move_to(row)
+    d.screen.tree_pane.nodes.move_to(row)
     await d.settle()
-    assert d.screen.selection.under == path
+    assert d.screen.table_pane.selection.under == path
 
 
 async def walk(d: Driver, key: str, n: int) -> list[str]:
@@ -38,10 +38,10 @@ async def test_next_stays_in_the_filter() -> None:
         assert "2 outside of 'ssm_state': escape leaves it" in d.screen.hints.status
         await d.press("M")
         assert d.role in inside
-        assert (d.roles, d.screen.selection.text) == (rows, "ssm_state")
+        assert (d.roles, d.screen.table_pane.selection.text) == (rows, "ssm_state")
         await d.press("escape")
         assert set(await walk(d, "n", 4)) == set(DIFFERING)
-        assert d.screen.selection.text == ""
+        assert d.screen.table_pane.selection.text == ""
 
 
 async def test_where_the_filter_leaves_no_difference_that_is_said() -> None:
@@ -62,10 +62,10 @@ async def test_next_stays_in_the_scope_of_the_tree_and_escape_leaves_it() -> Non
         await scope(d, "layers.1")
         inside = [r for r in DIFFERING if r.startswith("layers.1.")]
         assert set(await walk(d, "n", 4)) == set(inside)
-        assert d.screen.selection.under == "layers.1"
+        assert d.screen.table_pane.selection.under == "layers.1"
         assert "under layers.1 (esc: all)" in d.text_of("#table-title")
         await d.press("escape")
-        assert d.screen.selection.under == ""
+        assert d.screen.table_pane.selection.under == ""
         assert d.roles == everything
         assert "under" not in d.text_of("#table-title")
         assert set(await walk(d, "n", 4)) == set(DIFFERING)
@@ -79,7 +79,7 @@ async def test_escape_leaves_one_thing_after_the_other() -> None:
         await d.press("enter", "z")
         states = []
         for _ in range(4):
-            s = d.screen.selection
-            states.append((s.text, d.screen.zoomed, s.under))
+            s = d.screen.table_pane.selection
+            states.append((s.text, d.screen.body.zoomed, s.under))
             await d.press("escape")
         assert states == [("proj", "table", "layers.1"), ("", "table", "layers.1"), ("", "", "layers.1"), ("", "", "")]

@@ -32,11 +32,11 @@ async def test_the_run_at_hand_is_used_and_named(made: list[Path]) -> None:
 
 async def test_the_band_column_has_what_the_comparison_found(made: list[Path]) -> None:
     async with open_app(made[0], made[1], LARGE) as d:
-        shown = {p.role: p.bands for p in d.screen.table.pairs}
+        shown = {p.role: p.bands for p in d.screen.table_pane.scales.pairs}
         assert all(shown[role] for role in shown if ":" in role)
         await d.press("s", *["s"] * 8)  # to the last order: by band
-        assert d.screen.selection.sort == "band"
-        assert d.screen.table.pairs[0].status == "different"
+        assert d.screen.table_pane.selection.sort == "band"
+        assert d.screen.table_pane.scales.pairs[0].status == "different"
 
 
 def held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
@@ -72,15 +72,15 @@ async def test_escape_ends_long_resampling(made: list[Path], monkeypatch: pytest
 async def test_what_is_asked_for_is_in_the_command(made: list[Path]) -> None:
     async with open_app(made[0], made[1]) as d:
         d.screen.session.noise, d.screen.session.noise_run = ("x y", "z"), "mine"
-        assert d.screen.command_line().endswith("--noise 'x y' z --run mine")
+        assert d.screen.command_line.endswith("--noise 'x y' z --run mine")
 
 
 async def test_a_run_that_is_not_there_is_said_and_the_models_are_compared() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         d.screen.session.noise_run = "nowhere"
         await d.press("ctrl+r")
-        assert "no run is called nowhere" in d.screen.verdict_text
-        assert "This is what a change of percentile_alpha looks like" in d.screen.verdict_text
+        assert "no run is called nowhere" in d.screen.headline.text
+        assert "This is what a change of percentile_alpha looks like" in d.screen.headline.text
 
 
 async def test_what_is_known_is_said_while_noise_bands_are_made(

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
+from rich.cells import cell_len
 from safetensors.numpy import save_file
+from textual import events
 
 from qinspect.inspector.compare.layer_map import layer_map, worth_of
-from qinspect.tui.compare.cell_text import short_kinds, short_number, short_percent
-from qinspect.tui.compare.overview import NUMBERED
+from qinspect.tui.compare.cell_text import short_number, short_percent
+from qinspect.tui.compare.overview import NUMBERED, _numbers
+from qinspect.tui.kinds import kind_legend, short_kinds
 
 ANSWER = "ALPHA TOOK EFFECT: 4 of 4 points, +35.46 ... +139.67 %, beyond noise; 10 of 10 min-max points the same"
 
@@ -71,8 +74,8 @@ async def test_a_cell_without_scales_leads_into_the_tree() -> None:
     async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
         await d.press("G", "enter")
         assert d.screen.active == "tree"
-        assert d.screen.layers_tree.node is not None
-        assert d.screen.layers_tree.node.path.startswith("lm_head")
+        assert d.screen.tree_pane.nodes.node is not None
+        assert d.screen.tree_pane.nodes.node.path.startswith("lm_head")
 
 
 async def test_every_measure_is_drawn_of_models_of_another_order() -> None:
@@ -158,3 +161,106 @@ async def test_no_digit_of_a_number_is_ever_cut(width: int) -> None:
             seen |= set(re.findall(r"[+-]\d[\d.]*(?:e-?\d+)?", line))
         assert seen <= told
         assert bool(seen) is (shown.cell_width >= NUMBERED)
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=["80x24", "120x40", "200x60"])
+async def test_the_name_of_every_column_is_said_where_lines_are_free(size: tuple[int, int]) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, size=size, overview=True) as d:
+        m = d.screen.overview.map
+        heads = m.heads(size[0] - 3, 99)
+        said = " ".join(" ".join(text for text, _ in line) for line in heads[:-1])
+        assert "16 out_proj.weight" in said
+        painted = " ".join(d.painted.split())
+        assert all(name.strip() in painted for name in said.split("   "))
+        assert "more" not in said
+
+
+@pytest.mark.parametrize("n", [1, 7, 300])
+@pytest.mark.parametrize("most", [0, 1, 3, 400])
+def test_a_legend_says_what_it_leaves_out(n: int, most: int) -> None:
+    lines = kind_legend([f"k{i}" for i in range(n)], 1, 40, most, "…")
+    assert len(lines) <= most
+    assert all(len(line) <= 40 for line in lines)
+    text = "   ".join(line.strip() for line in lines)
+    names = [part for part in text.split("   ") if not part.startswith("…")] if text else []
+    assert names == [f"{i + 1} k{i}" for i in range(len(names))]
+    if most:
+        assert (f"… {n - len(names)} more" in text) is (len(names) < n)
+
+
+def test_a_name_longer_than_a_legend_has_its_ends() -> None:
+    (line,) = kind_legend(["a" * 10_000 + ".weight"], 1, 40, 3, "…")
+    assert len(line) == 40
+    assert line.startswith("  1 aa")
+    assert line.endswith(".weight")
+
+
+def test_what_is_in_no_layer_does_not_count_for_what_kinds_begin_with() -> None:
+    assert short_kinds(["mixer.a", "mixer.b", "lm_head:input"], ["mixer.a", "mixer.b"]) == ["a", "b", "lm_head:input"]
+
+
+@pytest.mark.parametrize("width", range(2, 10))
+def test_numbers_of_columns_stand_whole_under_their_own(width: int) -> None:
+    line = _numbers(range(5, 130), width)
+    found = list(re.finditer(r"\d+", line))
+    assert found
+    for number in found:
+        assert number.end() == (int(number[0]) - 5) * width - 1
+    if width > 3:
+        assert len(found) == 125
+
+
+@pytest.mark.parametrize("size", [(20, 5), SMALL, LARGE])
+async def test_a_map_of_more_columns_than_fit_says_so(tmp_path: Path, size: tuple[int, int]) -> None:
+    names = [f"layers.0.k{i}.weight_scale" for i in range(300)]
+    async with open_app(made(tmp_path / "a", 1.0, names), made(tmp_path / "b", 1.5, names), size, overview=True) as d:
+        for _ in range(3):
+            await d.press("l")
+        if size != (20, 5):
+            assert re.search(r"columns 1-\d+ of 300", d.text_of("#overview-title"))
+
+
+NAMES = {
+    "long": [f"model.layers.{i}.{'x' * 10_000}.{k}.weight_scale" for i in range(3) for k in "ab"],
+    "right to left": [f"layers.{i}.\u05d0\u05d1\u05d2_\u202e{k}.weight_scale" for i in range(3) for k in "ab"],
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+async def test_a_storm_of_sizes_leaves_every_line_whole(tmp_path: Path, names: list[str]) -> None:
+    async with open_app(made(tmp_path / "a", 1.0, names), made(tmp_path / "b", 1.5, names), overview=True) as d:
+        for keys in ((), ("2",), ("z",)):
+            await d.press(*keys)
+            for size in ((20, 5), LARGE, (1, 1), (81, 23), SMALL):
+                await d.pilot.resize_terminal(*size)
+            await d.until(lambda: {cell_len(row) for row in d.rows()} == {SMALL[0]}, "lines of the last size")
+            await d.settle()
+            assert "cannot be shown" not in d.painted
+
+
+async def test_a_click_on_the_map_stays_on_the_map() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await d.pilot.click("#overview", offset=(3, 1))
+        await d.pilot.click("#overview-readout", offset=(3, 0))
+        await d.settle()
+        assert d.screen.active == "overview"
+        assert cursor(d).startswith("layer 1, ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "active", "role"),
+    [
+        ("enter j", "table", "layers.0.mixer.in_proj:input"),
+        ("1 n j", "table", "layers.0.mixer.x_proj.weight"),
+        ("1 M k", "table", "layers.0.mixer.dt_proj.bias"),
+        ("w j", "table", "layers.0.mixer.in_proj.weight"),
+        ("t h", "table", "layers.0.mixer.in_proj:input"),
+    ],
+)
+async def test_keys_of_one_burst_work_in_the_pane_that_they_led_to(keys: str, active: str, role: str) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        for key in keys.split():
+            d.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await d.until(lambda: d.screen.active == active)
+        await d.settle()
+        assert (d.screen.active, d.role) == (active, role)

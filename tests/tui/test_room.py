@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 
-from qinspect.tui.compare.base import SMALL_TABLE
+from qinspect.tui.compare.panes import SMALL_TABLE
 
 FOUR_BITS = "m1_w4a8/quamba-small-w4a8"
 PLOTS = "iwr"
@@ -26,11 +26,11 @@ async def test_a_plot_is_seen_whole_and_nothing_jumps(pair: tuple[str, str], siz
             await d.press(view)
             before = shape(d)
             for role in list(kinds.values())[:10]:
-                d.screen.select(role)
+                d.screen.table_pane.select(role)
                 await d.settle()
                 assert shape(d) == before
-                assert len(d.screen.detail.plain) <= d.screen.detail.size.height, (role, d.detail)
-                assert max(map(len, d.screen.detail.plain)) <= d.screen.detail.content_region.width
+                assert len(d.screen.detail_pane.text.plain) <= d.screen.detail_pane.text.size.height, (role, d.detail)
+                assert max(map(len, d.screen.detail_pane.text.plain)) <= d.screen.detail_pane.text.content_region.width
                 assert "cannot be drawn" not in d.detail
 
 
@@ -46,9 +46,9 @@ async def test_a_small_terminal_gives_a_plot_what_the_detail_does_not_need() -> 
         await d.press("2")
         for _ in range(5):
             await d.press("j")
-            table = d.screen.table
+            table = d.screen.table_pane.scales
             assert table.scroll_offset.y <= table.cursor < table.scroll_offset.y + table.size.height
-        d.screen.select("layers.0.mixer.x_proj.weight")
+        d.screen.table_pane.select("layers.0.mixer.x_proj.weight")
         await d.settle()
         text = d.detail
         for part in ("┤", "└", "A = B in every bin, absmax", "clip A, B", "]"):
@@ -73,4 +73,4 @@ async def test_a_view_is_drawn_once_for_the_size_that_it_gets(monkeypatch: pytes
     async with open_app(ALPHA_A, ALPHA_B, SMALL) as d:
         await d.press("n")
         await d.press("w")
-        assert drawn == [d.screen._look()]
+        assert drawn == [d.screen.detail_pane.look]

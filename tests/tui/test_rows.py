@@ -20,10 +20,20 @@ from qinspect.inspector.formats.contract import PERCENTILE
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.grid import PER_TENSOR, channels
 from qinspect.inspector.noise.band import REPEAT, SAMPLES, Band
-from qinspect.tui.compare.rows import ONE_COLUMNS, TWO_COLUMNS, Selection, Values, cell, layout, sign, sorts, value_text
+from qinspect.tui.compare.columns import (
+    LEAST_NAME,
+    MOST_NAME,
+    ONE_COLUMNS,
+    TWO_COLUMNS,
+    Names,
+    common_prefix,
+    layout,
+    names_of,
+)
+from qinspect.tui.compare.rows import Selection, Values, cell, sign, sorts, value_text
 from qinspect.tui.dialogs.jump import rank
 from qinspect.tui.glyphs import ASCII, Glyphs
-from qinspect.tui.labels import fill, fit, short_paths
+from qinspect.tui.labels import fill, fill_name, fit, short_paths
 from qinspect.tui.widgets.lines import Piece
 
 UNREAD: Values = (None, None)
@@ -47,19 +57,100 @@ def pair(
 # --- columns ---
 
 
+@pytest.mark.parametrize("longest", [0, 20, 50, 10_000])
 @pytest.mark.parametrize("two", [False, True])
-def test_columns_fill_a_table_of_any_width(two: bool) -> None:
+def test_columns_fill_a_table_of_any_width(two: bool, longest: int) -> None:
     for width in range(30, 260):
-        columns = layout(two, width)
+        columns = layout(two, width, Names(longest=longest))
         assert columns[0][0].name == "scale"
         total = 2 + sum(w + 1 for _, w in columns) - 1
-        assert total == width - 1 or columns[0][1] == 10, (width, total)
+        assert total == width - 1 or columns[0][1] == LEAST_NAME, (width, total)
         assert {c.name for c, _ in columns} >= ({"B vs A"} if two else {"value"})
 
 
 def test_a_wide_table_has_every_column() -> None:
     assert [c for c, _ in layout(True, 200)] == list(TWO_COLUMNS)
     assert [c for c, _ in layout(False, 200)] == list(ONE_COLUMNS)
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_a_column_gives_way_before_a_name_is_cut(two: bool) -> None:
+    """And a wider table never shows less."""
+    for longest in (12, 30, 46, MOST_NAME):
+        names = Names(longest=longest)
+        before = 0
+        for width in range(30, 260):
+            columns = layout(two, width, names)
+            assert columns[0][1] >= longest or len(columns) == 2
+            assert len(columns) >= before or columns[0][1] >= longest
+            before = len(columns)
+
+
+def test_both_models_have_a_column_or_neither() -> None:
+    for width in range(20, 200):
+        found = {c.name for c, _ in layout(True, width, Names(longest=20))}
+        assert ("A" in found) is ("B" in found)
+
+
+def test_columns_that_say_nothing_are_left_out() -> None:
+    pairs = [pair("layers.0.x"), pair("layers.10.x")]
+    assert names_of(pairs) == Names("layers.", 4, frozenset({"shape", "changed", "copies", "band"}))
+    assert [c.name for c, _ in layout(True, 200, names_of(pairs))] == ["scale", "A", "B", "B vs A", "kind"]
+    assert names_of([]) == Names()
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (["layers.0.a", "layers.1.a"], "layers."),
+        (["model.layers.0.a", "model.layers.0.b"], "model.layers."),
+        (["layers.0.a", "norm.b"], ""),
+        (["layers.0.a"], ""),
+        (["a.b.c", "a.b.cd", "a.b"], "a."),
+        (["a.", "a.b"], ""),
+        (["same", "same"], ""),
+        (["1.a", "1.b"], ""),
+    ],
+)
+def test_what_all_names_begin_with_ends_before_a_number(names: list[str], prefix: str) -> None:
+    assert common_prefix(names) == prefix
+    assert all(n.removeprefix(prefix) for n in names)
+
+
+@given(st.lists(st.text("a1.:é", min_size=1), min_size=1))
+def test_nothing_is_lost_of_a_name_by_its_prefix(names: list[str]) -> None:
+    prefix = common_prefix(names)
+    assert all(n.startswith(prefix) for n in names)
+    assert all(n != prefix for n in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "expected"),
+    [
+        ("layers.12.x", 12, "layers.12.x "),
+        ("layers.12.mixer.x_proj:input", 24, "layers.12.….x_proj:input"),
+        ("model.language_model.decoder.layers.12.self_attn.v_proj.weight", 34, "…layers.12…self_attn.v_proj.weight"),
+        ("model.language_model.decoder.layers.12.self_attn.v_proj.weight", 12, "…12…j.weight"),
+        ("127.mlp.experts.3.down_proj.weight_scale", 20, "127.…oj.weight_scale"),
+        ("a_long_name_without_any_number", 11, "a_lon…umber"),
+        ("layers.12345.x", 3, "12…"),
+    ],
+)
+def test_a_name_is_cut_in_its_middle_and_keeps_its_layer(name: str, width: int, expected: str) -> None:
+    assert fill_name(name, width, "…") == expected
+
+
+@given(
+    st.text("ab.\u4e2d\u0301", max_size=30),
+    st.integers(0, 999),
+    st.text("ab.:1\u4e2d", max_size=40),
+    st.integers(8, 60),
+)
+def test_no_cut_name_loses_its_layer(before: str, layer: int, after: str, width: int) -> None:
+    name = f"{before}.{layer}.{after}"
+    cut = fill_name(name, width, "…")
+    assert cell_len(cut) == width
+    assert str(layer) in cut
 
 
 # --- cells ---
@@ -74,8 +165,20 @@ def test_cells_of_a_difference() -> None:
         "",
         "activation",
     ]
+    assert cell(p, "shape", UNREAD) == ""
     many = pair("x", status=Status.DIFFERENT, found=difference(100.0, n=2000))
     assert cell(many, "changed", UNREAD) == "1/2,000"
+
+
+def test_the_shape_of_a_tensor_of_scales_is_said_once_or_of_each_model() -> None:
+    p = pair("x")
+    assert p.a is not None
+    tensor, other = replace(p.a, shape=(4, 96)), replace(p.a, shape=(2, 96))
+    assert cell(replace(p, a=tensor, b=tensor), "shape", UNREAD) == "[4, 96]"
+    assert cell(replace(p, a=tensor, b=other), "shape", UNREAD) == "[4, 96] [2, 96]"
+    assert cell(replace(p, a=None, b=other), "shape", UNREAD) == "[2, 96]"
+    assert cell(replace(p, a=tensor, b=replace(p.a, shape=())), "shape", UNREAD) == "[4, 96] scalar"
+    assert cell(replace(p, a=p.a, b=replace(p.a, shape=(1, 1))), "shape", UNREAD) == ""
 
 
 def test_cells_without_a_partner() -> None:

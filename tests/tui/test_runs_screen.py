@@ -918,7 +918,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert (d.screen.session.path_a, d.screen.session.path_b) == tuple(map(str, calibration.checkpoints))
         await d.until(lambda: d.screen.session.comparison is not None, "their comparison")
         assert "ALPHA TOOK EFFECT" in d.painted
-        d.screen.select(name)
+        d.screen.table_pane.select(name)
         await d.press("2", "a")
         await d.until(lambda: isinstance(d.app.screen, DistributionScreen), "the distribution behind the scale")
         behind = d.app.screen

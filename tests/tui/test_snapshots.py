@@ -37,7 +37,7 @@ def themed(name: str) -> Steps:
 
 def at_scale(role: str, *names: str) -> Steps:
     async def go(d: Driver) -> None:
-        d.screen.select(role)
+        d.screen.table_pane.select(role)
         await d.press("2", *names)
 
     return go

@@ -52,7 +52,7 @@ def test_open_look_around_and_leave(start: Start, size: tuple[int, int], own_hom
     t.assert_restored()
     assert json.loads((own_home / "state/qinspect/screen.json").read_text()) == {
         "theme": "qinspect-dark",
-        "view": "detail",
+        "views": {},
     }
 
 
@@ -123,13 +123,18 @@ def test_a_key_writes_what_changed(start: Start) -> None:
     assert t.leave() == 0
 
 
+def views_left(home: Path) -> list[str]:
+    """What is remembered of pairs of models."""
+    return list(json.loads((home / "state/qinspect/screen.json").read_text())["views"].values())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_the_view_and_restores_the_terminal(
     start: Start, number: signal.Signals, own_home: Path
 ) -> None:
     nothing_else_happens = (
-        "import sys; from qinspect.tui import entry; from qinspect.tui.compare import base\n"
-        "base.WATCH_EVERY_S = 3600.0\n"
+        "import sys; from qinspect.tui import entry; from qinspect.tui.compare import head\n"
+        "head.WATCH_EVERY_S = 3600.0\n"
         "sys.exit(entry.main())"
     )
     t = start(ALPHA_A, ALPHA_B, program=("-c", nothing_else_happens))
@@ -140,7 +145,7 @@ def test_a_signal_saves_the_view_and_restores_the_terminal(
     t.process.send_signal(number)
     assert t.leave() == 128 + number
     t.assert_restored()
-    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["view"] == "codes"
+    assert views_left(own_home) == ["codes"]
 
 
 def test_a_lost_connection_ends_it_and_saves_the_view(start: Start, own_home: Path) -> None:
@@ -149,7 +154,7 @@ def test_a_lost_connection_ends_it_and_saves_the_view(start: Start, own_home: Pa
     t.press("v", "0.0354614")
     t.hang_up()
     assert t.leave() != 0
-    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["view"] == "values"
+    assert views_left(own_home) == ["values"]
     assert not list((own_home / "state/qinspect").glob("qinspect-crash-*"))
 
 

@@ -481,28 +481,28 @@ def test_drawing_can_be_cancelled(sessions: dict[str, Session]) -> None:
 
 async def test_the_cursor_and_the_zoom_of_a_histogram_by_keys() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
-        d.screen.select(TENSOR_SCALE)
+        d.screen.table_pane.select(TENSOR_SCALE)
         await d.press("w", "3", "l")
-        assert d.screen.options.cursor == pytest.approx(0.51)
+        assert d.screen.detail_pane.options.cursor == pytest.approx(0.51)
         assert "cursor 0.00" in d.detail
         assert "below: A 5" in d.detail
         await d.press("h", "h")
-        assert d.screen.options.cursor == pytest.approx(0.49)
+        assert d.screen.detail_pane.options.cursor == pytest.approx(0.49)
         await d.press("plus", "plus", "minus")
-        assert d.screen.options.zoom == 0.5
+        assert d.screen.detail_pane.options.zoom == 0.5
         await d.press("minus", "minus", "minus")
-        assert d.screen.options.zoom == 1.0
+        assert d.screen.detail_pane.options.zoom == 1.0
         assert "layers.0.mixer" not in d.tree_paths  # the tree was left alone
 
 
 async def test_an_index_of_the_values_is_found() -> None:
     async with open_app(GROUPED, PERMUTED) as d:
-        d.screen.select("layers.0.mixer.in_proj.weight")
+        d.screen.table_pane.select("layers.0.mixer.in_proj.weight")
         for typed, expected in (("700,1", "[700, 1]"), ("5 0", "[5, 0]"), ("1001", "[500, 1]"), ("0", "[0, 0]")):
             await d.press("number_sign")
             await d.type(typed)
             await d.press("enter")
-            top = "".join(s.text for s in d.screen.detail.render_line(0))
+            top = "".join(s.text for s in d.screen.detail_pane.text.render_line(0))
             assert top.split("]")[0].strip() + "]" == expected
             assert d.screen.active == "detail"
 
@@ -514,16 +514,22 @@ async def test_a_single_number_is_the_place_among_all_values(shape: tuple[int, .
         file = tmp_path / f"{name}.safetensors"
         save_file({"l.weight": np.zeros((2, 4), np.int8), "l.weight_scale": scale * len(file.name)}, file)
     async with open_app(tmp_path / "a.safetensors", tmp_path / "b.safetensors") as d:
-        d.screen.select("l.weight_scale")
+        d.screen.table_pane.select("l.weight_scale")
         for typed, expected in (("1000", 1000), ("2047", 2047)):
             await d.press("number_sign")
             await d.type(typed)
             await d.press("enter")
-            top = "".join(s.text for s in d.screen.detail.render_line(d.screen.detail.scroll_offset.y))
-            line = d.screen.detail.plain[1 + expected]
+            top = "".join(
+                s.text for s in d.screen.detail_pane.text.render_line(d.screen.detail_pane.text.scroll_offset.y)
+            )
+            line = d.screen.detail_pane.text.plain[1 + expected]
             assert line.split("]")[0].strip("[ ") == ", ".join(map(str, np.unravel_index(expected, shape)))
             assert line in d.detail
-            assert d.screen.detail.scroll_offset.y <= 1 + expected < d.screen.detail.scroll_offset.y + 40, top
+            assert (
+                d.screen.detail_pane.text.scroll_offset.y
+                <= 1 + expected
+                < d.screen.detail_pane.text.scroll_offset.y + 40
+            ), top
         for typed in ("2048", "99999999999999999999", "3,3,3,3", "x", "-1", "²"):
             await d.press("number_sign")
             await d.type(typed)
@@ -576,8 +582,8 @@ def test_the_brightest_cell_is_the_largest_difference_of_the_table(tmp_path: Pat
 async def test_sorted_by_a_models_values_the_largest_is_first() -> None:
     """Also of rows that were never on the screen, whose values are not known before."""
     async with open_app(ALPHA_A, ALPHA_B, (120, 24)) as d:
-        while d.screen.selection.sort != "A":
+        while d.screen.table_pane.selection.sort != "A":
             await d.press("s")
         assert d.screen.session.a is not None
-        found = [float(np.max(d.screen.session.a.values(p.a))) for p in d.screen.table.pairs if p.a]
+        found = [float(np.max(d.screen.session.a.values(p.a))) for p in d.screen.table_pane.scales.pairs if p.a]
         assert found == sorted(found, reverse=True)

@@ -365,7 +365,7 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     async with open_app(strange) as d:
         d.screen.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
-        assert d.screen.hints.status == "no calibration here yet: R, then s, makes one of the model"
+        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
     (made, _) = at_hand(state, tmp_path / "made")
     async with open_app(strange) as d:
         d.screen.select("layers.3.mixer.nowhere:input")

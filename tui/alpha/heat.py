@@ -15,9 +15,9 @@ from qinspect.inspector.alpha.sweep.wording import decibels
 from qinspect.tui.alpha.state import Explorer
 from qinspect.tui.charts.heat import rows_a_line
 from qinspect.tui.charts.inks import ground, of_share, style
-from qinspect.tui.labels import side_by_side
+from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.kinds import kind_legend, short_kinds
 from qinspect.tui.look import Line, Look, Rgb
-from qinspect.tui.names import shown
 
 LOST, CLIPPED = "lost", "clipped"
 QUANTITIES = (LOST, CLIPPED)
@@ -37,7 +37,7 @@ def heat_lines(x: Explorer, point: int | None, quantity: str, look: Look) -> lis
     values = (x.numbers.loss_db if quantity == LOST else x.numbers.clipped)[x.b]
     m = matrix(x.grid.names, values)
     shares, ends = _of_decibels(m.values) if quantity == LOST else _of_shares(m.values)
-    names = _legend(m, look.width)
+    names = _legend(m, look)
     room = look.height - 3 - len(names)
     width = min(WIDEST, (look.width - LEFT) // max(1, len(m.kinds)))
     at = next(((r, c) for r, c in np.argwhere(m.points == point).tolist()), (-1, -1))
@@ -97,13 +97,11 @@ def _heads(page: _Page) -> Line:
     return [(f"{'layer':<{LEFT}}"[:LEFT], "dim"), (heads, "dim")]
 
 
-def _legend(m: Matrix, width: int) -> list[str]:
+def _legend(m: Matrix, look: Look) -> list[str]:
     """The kinds by their numbers, without what all begin with."""
-    parts = [k.split(".")[:-1] for k, of_kind in zip(m.kinds, m.points.T, strict=True) if (of_kind >= 0).sum() > 1]
-    shortest = min(map(len, parts), default=0)
-    same = next((n for n in range(shortest, 0, -1) if len({tuple(p[:n]) for p in parts}) == 1), 0)
-    prefix = ".".join([*parts[0][:same], ""]) if parts and same else ""
-    return side_by_side([f"{i + 1} {shown(k.removeprefix(prefix), 40)}" for i, k in enumerate(m.kinds)], width)
+    repeated = [k for k, of_kind in zip(m.kinds, m.points.T, strict=True) if (of_kind >= 0).sum() > 1]
+    cut = (ASCII if look.plain else Glyphs()).cut
+    return kind_legend(short_kinds(m.kinds, repeated), 1, look.width, len(m.kinds), cut)
 
 
 def _numbered(page: _Page, look: Look) -> list[Text]:

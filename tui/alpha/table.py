@@ -10,7 +10,7 @@ from qinspect.inspector.alpha.sweep.rules import BITS
 from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels, lies_about, share
 from qinspect.inspector.text import number
 from qinspect.tui.alpha.state import Explorer
-from qinspect.tui.compare.rows import ColumnSpec, fitted
+from qinspect.tui.compare.columns import ColumnSpec, fitted
 from qinspect.tui.compare.table import Headed
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill

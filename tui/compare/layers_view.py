@@ -11,7 +11,7 @@ from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.text import number, percent
 from qinspect.inspector.values.scale_values import scale_range
 from qinspect.tui.compare.session import Session
-from qinspect.tui.histograms import weight_of
+from qinspect.tui.compare.weight_of import weight_of
 from qinspect.tui.labels import fill, side_by_side
 from qinspect.tui.look import Line, Look
 from qinspect.tui.names import shown

@@ -13,10 +13,11 @@ from qinspect.inspector.compare.layer_map import MEASURES, Cell, LayerMap, Worth
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.text import number, percent
 from qinspect.tui.charts.inks import ground, look_of, of_step, step_of
-from qinspect.tui.compare.cell_text import legend, short_kinds, short_number, short_percent
+from qinspect.tui.compare.cell_text import short_number, short_percent
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.labels import fill
+from qinspect.tui.kinds import kind_legend, short_kinds
+from qinspect.tui.labels import fill, fill_name
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
 
@@ -228,17 +229,32 @@ class Overview(LineList):
     def _room(self) -> int:
         return max(1, (self.size.width - 1 - self._left()) // self.cell_width)
 
-    def heads(self, width: int) -> list[list[Piece]]:
-        """The line over the map, numbers of the columns, and the lines that say what they are."""
+    @property
+    def n_wanted(self) -> int:
+        """Lines that it takes to show every layer on one of its own."""
+        return len(self._whole.rows) if self._whole else 0
+
+    @property
+    def _columns_shown(self) -> range:
+        return range(self._first, min(self._first + self._room(), len(self._columns)))
+
+    @property
+    def hidden_said(self) -> str:
+        """`columns 1-36 of 300`, "" where all are on the screen."""
+        shown, n = self._columns_shown, len(self._columns)
+        return f"columns {shown.start + 1}-{shown.stop} of {n:,}" if len(shown) < n else ""
+
+    def heads(self, width: int, most: int) -> list[list[Piece]]:
+        """Lines that say what the columns are, and over the map that of their numbers: at most so many."""
         m = self._map
         if m is None or not self._columns:
             return []
-        w = self.cell_width
-        columns = range(self._first, min(self._first + self._room(), len(self._columns)))
-        numbers = "".join(f"{i + 1:>{w - 1}}"[: w - 1] + " " for i in columns).rstrip()
+        columns = self._columns_shown
+        numbers = _numbers(columns, self.cell_width)
         line: list[Piece] = [(f"{'layers':<{self._left()}}", "dim"), (numbers, "dim")]
-        names = [(i, short_kinds([m.kinds[c] for c in self._columns])[i]) for i in columns]
-        return [*legend([f"{i + 1} {shown(name, 60)}" for i, name in names], width), line]
+        names = short_kinds([m.kinds[c] for c in self._columns])[columns.start : columns.stop]
+        said = kind_legend(names, columns.start + 1, width, most - 1, self.glyphs.cut)
+        return [*([(text, "dim")] for text in said), line]
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         m = self._map
@@ -349,12 +365,12 @@ class Overview(LineList):
         worth = worth_of(cell, self.measure)
         return "" if worth.value is None else str(self.measure.text(worth.item))  # type: ignore[arg-type]
 
-    def readout(self) -> list[str]:
-        """What is known of the cell under the cursor, in two lines."""
+    def readout(self, width: int) -> list[str]:
+        """What is known of the cell under the cursor, in two lines; of a long name the middle is left out."""
         cell, name = self.cell, self.cell_name
         if cell is None:
             return ["", ""]
-        first = shown(name, 120)
+        first = fill_name(shown(name), width, self.glyphs.cut).rstrip()
         if not self.two:
             value = self._value_alone(cell)
             n = len(cell.scales)
@@ -378,6 +394,16 @@ class Overview(LineList):
         if worth.of_others:
             parts.append("what this measure does not measure differs: m shows it by another")
         return [first, "   ".join(parts)]
+
+
+def _numbers(columns: range, width: int) -> str:
+    """Numbers of columns, each at the end of its own: all that have room, and no digit is cut."""
+    line = ""
+    for i, column in enumerate(columns, 1):
+        text = str(column + 1)
+        if (start := i * width - 1 - len(text)) >= len(line) + bool(line):
+            line = line.ljust(start) + text
+    return line
 
 
 def _whole(told: str, room: int) -> str:

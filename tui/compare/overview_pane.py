@@ -11,23 +11,25 @@ from textual.message import Message
 
 from qinspect.inspector.compare.layer_map import LayerMap
 from qinspect.tui.compare.overview import Overview
-from qinspect.tui.compare.rows import Values
+from qinspect.tui.compare.rows import ONE_MODEL, Values
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.pane import Pane
+from qinspect.tui.list_pane import MOVING, ListPane
+from qinspect.tui.pane import Hint
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import LineList, Piece
 from qinspect.tui.widgets.text_pane import TextPane
 
 MOST_HEADS = 6
-"""Lines of the names of columns at most, in a terminal that has room for them."""
+"""Lines of the names of columns that are taken from the map, in a terminal that has room for them."""
+BESIDE_THE_MAP = 3
+"""Lines of the title, and of what is said of the cell."""
 
 
-class OverviewPane(Pane):
+class OverviewPane(ListPane):
     """The screen opens on it."""
 
     ACTIONS: ClassVar[frozenset[str]] = frozenset({
-        "down", "up", "page_down", "page_up", "top", "bottom", "expand", "collapse", "open", "next_difference",
-        "previous_difference", "largest_difference", "measure",
+        *MOVING, "expand", "collapse", "next_difference", "previous_difference", "largest_difference", "measure",
     })  # fmt: skip
 
     SENTENCES: ClassVar[Mapping[str, str]] = {
@@ -52,13 +54,6 @@ class OverviewPane(Pane):
             self.name = name
             self.roles = roles
 
-    class Said(Message):
-        """A word for the bottom line."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(id="overview-box")
         self.glyphs = glyphs
@@ -78,28 +73,44 @@ class OverviewPane(Pane):
         """Another model, or more of it."""
         self.map.show(found, two, values)
 
-    def set_active(self, active: bool) -> None:
-        """Whether its keys work."""
-        self.query_one("#overview-title").set_class(active, "active")
-        self.map.set_active(active)
+    @property
+    def hints(self) -> tuple[Hint, ...]:
+        return (("h l", "kind"), ("enter", "scales"))
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """The cell under the cursor, None where there is none."""
+        cell = self.map.cell
+        return None if cell is None else self.Chosen(self.map.cell_name, frozenset(p.role for p in cell.items))
 
     @on(Overview.CellMoved)
     def _on_cell(self) -> None:
         m = self.map
-        *names, numbers = m.heads(max(20, self.size.width - 3)) or [[]]
-        heads = [*names[: self._room_for_heads() - 1], numbers]
+        heads = m.heads(max(20, self.size.width - 3), self._room_for_heads()) or [[]]
         box = self.query_one("#overview-heads", TextPane)
         if box.size.height != len(heads):
             box.styles.height = max(1, len(heads))
             box.refresh()
         box.show(heads)
-        self.query_one("#overview-readout", TextPane).show([_bold(line, i) for i, line in enumerate(m.readout())])
-        self.query_one("#overview-title", TitleLine).update(
-            f" {self.glyphs.dot} ".join(["0 overview of layers", *self._scale_said()])
-        )
+        said = m.readout(max(20, self.size.width - 3))
+        self.query_one("#overview-readout", TextPane).show([_bold(line, i) for i, line in enumerate(said)])
+        self.title.update(self._titled(["0 overview of layers", m.hidden_said, *self._scale_said()]))
+
+    def _titled(self, parts: list[str]) -> str:
+        """What fits of the parts, whole."""
+        title, room = parts[0], self.size.width - 2
+        for part in filter(None, parts[1:]):
+            longer = f"{title} {self.glyphs.dot} {part}"
+            if len(longer) > room:
+                break
+            title = longer
+        return title
 
     def _room_for_heads(self) -> int:
-        return 1 if self.size.height < 14 else MOST_HEADS if self.size.height < 40 else 2 * MOST_HEADS
+        """What they may take in any case, and what the map leaves free."""
+        height = self.size.height
+        granted = 1 if height < 14 else MOST_HEADS if height < 40 else 2 * MOST_HEADS
+        return max(granted, height - BESIDE_THE_MAP - self.map.n_wanted)
 
     def _scale_said(self) -> list[str]:
         m = self.map
@@ -112,27 +123,6 @@ class OverviewPane(Pane):
 
     # --- keys ---
 
-    def _move(self, rows: int) -> None:
-        self.map.move_by(rows)
-
-    def action_down(self) -> None:
-        self._move(1)
-
-    def action_up(self) -> None:
-        self._move(-1)
-
-    def action_page_down(self) -> None:
-        self._move(self.map.page)
-
-    def action_page_up(self) -> None:
-        self._move(-self.map.page)
-
-    def action_top(self) -> None:
-        self._move(-(1 << 40))
-
-    def action_bottom(self) -> None:
-        self._move(1 << 40)
-
     def action_expand(self) -> None:
         self.map.move_column(1)
 
@@ -142,7 +132,7 @@ class OverviewPane(Pane):
     def action_measure(self) -> None:
         if self.map.two:
             self.map.show_measure(1)
-            self.post_message(self.Said(self.map.measure.sentence))
+            self.say(self.map.measure.sentence)
 
     def action_next_difference(self) -> None:
         self._say_unless(self.map.next_different(1))
@@ -154,19 +144,23 @@ class OverviewPane(Pane):
         found = self.map.go_to_largest()
         self._say_unless(found)
         if found and (said := self.map.said_of_cell()):
-            self.post_message(self.Said(f"largest: {said}"))
+            self.say(f"largest: {said}")
 
     def _say_unless(self, found: bool) -> None:
         if not found:
-            self.post_message(self.Said("no difference" if self.map.two else "one model: nothing to differ from"))
+            self.say("no difference" if self.map.two else ONE_MODEL)
 
     @on(LineList.Chosen)
-    def action_open(self) -> None:
-        """Into the scales of the cell."""
-        cell = self.map.cell
-        if cell is not None:
-            roles = frozenset(p.role for p in cell.items)
-            self.post_message(self.Chosen(self.map.cell_name, roles))
+    def _on_chosen(self, event: LineList.Chosen) -> None:
+        event.stop()
+        if self.chosen is not None:
+            self.post_message(self.chosen)
+
+    @on(TextPane.Clicked)
+    @on(TextPane.Resized)
+    def _on_text(self, event: TextPane.Clicked | TextPane.Resized) -> None:
+        """Nothing in the lines beside the map is made for a click."""
+        event.stop()
 
 
 def _bold(line: str, i: int) -> list[Piece]:

@@ -8,55 +8,17 @@ from dataclasses import dataclass
 
 from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, NOISE
 from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import Range, number, range_text
+from qinspect.inspector.text import Range, dims, number, range_text
 from qinspect.tui.compare.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import Piece
 
-
-@dataclass(frozen=True, slots=True)
-class ColumnSpec:
-    """name; width in cells (0: what is left); right-aligned; least table width at which it is shown."""
-
-    name: str
-    width: int
-    right: bool = False
-    from_width: int = 0
-
-
-ONE_COLUMNS = (
-    ColumnSpec("scale", 0),
-    ColumnSpec("value", 17, True),
-    ColumnSpec("kind", 10, False, 76),
-    ColumnSpec("granularity", 26, False, 110),
-    ColumnSpec("copies", 6, True, 90),
-)
-TWO_COLUMNS = (
-    ColumnSpec("scale", 0),
-    ColumnSpec("A", 15, True, 68),
-    ColumnSpec("B", 15, True, 68),
-    ColumnSpec("B vs A", 12, True),
-    ColumnSpec("changed", 15, True, 112),
-    ColumnSpec("kind", 10, False, 96),
-    ColumnSpec("copies", 6, True, 128),
-    ColumnSpec("band", 14, False, 112),
-)
+ONE_MODEL = "one model: nothing to differ from"
+"""What is said where a B is needed."""
 
 Values = tuple[Range | None, Range | None]
 """Of a scale in A and in B."""
-
-
-def layout(two: bool, width: int) -> list[tuple[ColumnSpec, int]]:
-    """The columns of scales that fit and their widths."""
-    return fitted(TWO_COLUMNS if two else ONE_COLUMNS, width)
-
-
-def fitted(columns: Sequence[ColumnSpec], width: int) -> list[tuple[ColumnSpec, int]]:
-    """The columns that fit and their widths; the first takes what is left."""
-    columns = [c for c in columns if c.from_width <= width]
-    fixed = sum(c.width + 1 for c in columns)
-    return [(c, c.width or max(10, width - fixed - 2)) for c in columns]
 
 
 def value_text(value: Range | None) -> str:
@@ -106,6 +68,8 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
             return DIFFERENCE.text(pair)
         case "changed":
             return f"{d.n_changed:,}/{d.n:,}" if d and d.n > 1 else ""
+        case "shape":
+            return _shapes([x.shape for x in (pair.a, pair.b) if x])
         case "kind":
             return str(r.kind)
         case "granularity":
@@ -115,6 +79,11 @@ def cell(pair: ScalePair, column: str, values: Values) -> str:
         case "band":
             return NOISE.text(pair)
     return ""
+
+
+def _shapes(of: Sequence[tuple[int, ...]]) -> str:
+    """Of tensors of scales, both where they are not alike; that there is one number, its value says."""
+    return "" if all(math.prod(shape) == 1 for shape in of) else " ".join(map(dims, dict.fromkeys(of)))
 
 
 def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
@@ -128,8 +97,8 @@ def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
 def sorts(two: bool) -> tuple[str, ...]:
     """Orders of the table: the data's own, then by a column, and by status."""
     if two:
-        return ("forward", "B vs A", "A", "B", "scale", "status", "kind", "changed", "copies", "band")
-    return ("forward", "value", "scale", "kind", "granularity", "copies")
+        return ("forward", "B vs A", "A", "B", "scale", "status", "shape", "kind", "changed", "copies", "band")
+    return ("forward", "value", "scale", "shape", "kind", "granularity", "copies")
 
 
 BY_VALUE = ("A", "B", "value")
@@ -149,6 +118,8 @@ def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], 
                 return (p.role,)
             case "status":
                 return (str(p.status), p.order)
+            case "shape":
+                return (-math.prod(p.record.shape), p.order)
             case "kind":
                 return (str(p.record.kind), p.order)
             case "granularity":

@@ -12,10 +12,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from qinspect.inspector.compare.results import ScalePair
-from qinspect.tui.compare.rows import ColumnSpec, Values, cell, layout, sign
+from qinspect.tui.compare.columns import ColumnSpec, Names, layout
+from qinspect.tui.compare.rows import Values, cell, sign
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.labels import fill
+from qinspect.tui.labels import fill, fill_name
+from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece, text_width
+
+_DIM = ("shape", "kind", "granularity", "copies")
 
 
 class Headed(LineList):
@@ -24,6 +28,10 @@ class Headed(LineList):
     def columns(self, width: int) -> list[tuple[ColumnSpec, int]]:
         """Those that fit, with their widths."""
         raise NotImplementedError
+
+    def heading(self, column: str) -> str:
+        """What stands over a column."""
+        return column
 
 
 class ScaleTable(Headed):
@@ -40,6 +48,7 @@ class ScaleTable(Headed):
         super().__init__(id=id)
         self.glyphs = glyphs
         self.two = True
+        self.names = Names()
         self.pairs: list[ScalePair] = []
         self.values: dict[str, Values] = {}
         self.bookmarks: set[str] = set()
@@ -67,7 +76,12 @@ class ScaleTable(Headed):
         self.refresh_rows()
 
     def columns(self, width: int) -> list[tuple[ColumnSpec, int]]:
-        return layout(self.two, width)
+        return layout(self.two, width, self.names)
+
+    def heading(self, column: str) -> str:
+        """Over the names what all of them begin with."""
+        prefix = self.names.prefix
+        return f"{column} {shown(prefix)}{self.glyphs.cut}" if column == "scale" and prefix else column
 
     def forget_values(self) -> None:
         """The models changed."""
@@ -85,17 +99,12 @@ class ScaleTable(Headed):
         mark = sign(p, self.two, self.glyphs)
         pieces: list[Piece] = [mark, (self.glyphs.bookmark if p.role in self.bookmarks else " ", "accent")]
         for column, w in self.columns(width):
-            text = cell(p, column.name, values or (None, None))
-            text = fill(text, w, self.glyphs.cut, right=column.right, keep_end=column.name == "scale")
-            kind = (
-                mark[1]
-                if column.name == "B vs A"
-                else "dim"
-                if column.name in ("kind", "granularity", "copies")
-                else ""
-            )
-            pieces.append((text, kind))
-            pieces.append((" ", ""))
+            if column.name == "scale":
+                text = fill_name(shown(p.role.removeprefix(self.names.prefix)), w, self.glyphs.cut)
+            else:
+                text = fill(cell(p, column.name, values or (None, None)), w, self.glyphs.cut, right=column.right)
+            kind = mark[1] if column.name == "B vs A" else "dim" if column.name in _DIM else ""
+            pieces += [(text, kind), (" ", "")]
         return pieces[:-1]
 
     def ask_for(self, pairs: Sequence[ScalePair]) -> None:
@@ -133,8 +142,8 @@ class TableHeader(Widget):
         width = text_width(self.table) or self.size.width
         text = "  "
         for column, w in self.table.columns(width):
-            name = f"{column.name}*" if column.name == self.sort else column.name
-            text += (name.rjust(w) if column.right else name.ljust(w)) + " "
+            name = f"{self.table.heading(column.name)}{'*' * (column.name == self.sort)}"
+            text += fill(name, w, "~" if name.isascii() else "\N{HORIZONTAL ELLIPSIS}", right=column.right) + " "
         style = self.rich_style
         return Strip([Segment(text[:width].ljust(self.size.width), style)])
 

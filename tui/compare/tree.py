@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
+from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.paired_tree import Badge, PairedNode, PairedTree, Placed
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
-from qinspect.inspector.text import percent, share
+from qinspect.inspector.text import dims, percent, share, size, some
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
@@ -155,8 +158,11 @@ class LayerTree(LineList):
         mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
         badge, kind = self._badge(r.node)
         name = shown(r.node.name, 80) if r.node.parent else "whole model"
-        left = fill(f"{'  ' * min(r.depth, 12)}{mark}{name}", width - len(badge) - 1, g.cut)
-        return [(left, "dim" if r.node.is_leaf and kind == "same" else ""), (" ", ""), (badge, kind)]
+        what = f"  {_what(r.node)}" if width >= WIDE else ""
+        room = width - len(badge) - 1 - cell_len(what) - (LONGEST_BADGE - len(badge)) * bool(what)
+        left = fill(f"{'  ' * min(r.depth, 12)}{mark}{name}", room, g.cut)
+        pieces = [(left, "dim" if r.node.is_leaf and kind == "same" else ""), (what, "dim")]
+        return [*pieces, (" ", ""), (badge.rjust(LONGEST_BADGE) if what else badge, kind)]
 
     def _badge(self, node: PairedNode) -> Piece:
         g = self.glyphs
@@ -197,6 +203,22 @@ _WORDS = {
     Status.INCOMPARABLE: "order",
 }
 """In what two entries differ that cannot be compared value by value."""
+
+
+WIDE = 70
+"""From this width on, which it has where it fills the screen, the tree says what a node holds too."""
+LONGEST_BADGE = 18
+
+
+def _what(node: PairedNode) -> str:
+    """`int8 [384, 96]` of an entry, how many and how large of a node."""
+    shown = node.a or node.b
+    if isinstance(shown, Tensor):
+        return f"{shown.dtype.name} {dims(shown.shape)}"
+    if node.is_leaf:
+        return "" if shown is None else shown.kind
+    n = max(node.n_a, node.n_b)
+    return f"{some(n, 'entry', 'entries')}, {size(node.nbytes)}"
 
 
 def _is_copy(finding: Placed, leaf: PairedNode) -> bool:

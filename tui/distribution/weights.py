@@ -18,9 +18,9 @@ from qinspect.inspector.text import dims, natural_key
 from qinspect.inspector.values.clipping import Gauge, NamedTables
 from qinspect.inspector.values.levels import levels_of
 from qinspect.inspector.values.stored_values import StoredValues, count_values, stored_scale, stored_values
+from qinspect.tui.compare.weight_of import weight_of
 from qinspect.tui.distribution.alphas import STEPS
 from qinspect.tui.distribution.source import Chart, KeptCharts, Series
-from qinspect.tui.histograms import weight_of
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.paired_tree import PairedNode

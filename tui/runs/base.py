@@ -22,12 +22,12 @@ from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
+from qinspect.tui.remote import over_ssh
 from qinspect.tui.runs.feed import Feed
 from qinspect.tui.runs.lists import EventsList
 from qinspect.tui.runs.log_source import LogSource
 from qinspect.tui.runs.run_list import RunList, outcome_line
 from qinspect.tui.runs.service import RunsService
-from qinspect.tui.start import over_ssh
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
 from qinspect.tui.widgets.log import LogView

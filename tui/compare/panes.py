@@ -1,0 +1,166 @@
+"""The panes beside each other: which of them has the keys, which fills the screen, and how large each is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+
+from qinspect.tui.compare.detail_pane import DetailPane
+from qinspect.tui.compare.overview_pane import OverviewPane
+from qinspect.tui.compare.runs_pane import RunsPane
+from qinspect.tui.compare.table_pane import TablePane
+from qinspect.tui.compare.tree_pane import TreePane
+from qinspect.tui.pane import Pane
+
+SMALL_HEIGHT = 30
+"""Lines of a terminal under which a plot has to take its room from the verdict and the table."""
+SMALL_TABLE = 5
+"""Lines of the table there: its title, its header, and the scales around the cursor."""
+OF_MODELS = ("tree", "table", "detail")
+"""Panes that can fill the screen."""
+
+
+class Panes(Pane):
+    """active, zoomed: names of panes; zoomed is "" where none fills the screen. chrome: lines of the screen that are no
+    pane's."""
+
+    EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
+        "next_pane", "previous_pane", "pane_overview", "pane_tree", "pane_table", "pane_detail", "pane_runs", "expand",
+        "collapse", "zoom",
+    })  # fmt: skip
+
+    class Arranged(Message):
+        """Another pane is active, or they have other sizes."""
+
+    def __init__(
+        self, overview: OverviewPane, tree: TreePane, table: TablePane, detail: DetailPane, runs: RunsPane
+    ) -> None:
+        super().__init__(id="body")
+        self.overview, self.layers_tree, self.table, self.detail, self.runs = overview, tree, table, detail, runs
+        self.named: dict[str, Pane] = {
+            "overview": overview, "tree": tree, "table": table, "detail": detail, "runs": runs,
+        }  # fmt: skip
+        self.active = "overview"
+        self.zoomed = ""
+        self.chrome = 0
+
+    def compose(self) -> ComposeResult:
+        yield self.overview
+        with Vertical(id="left"):
+            yield self.layers_tree
+            yield self.runs
+        with Vertical(id="right"):
+            yield self.table
+            yield self.detail
+
+    @property
+    def active_pane(self) -> Pane:
+        """The one that has the keys."""
+        return self.named[self.active]
+
+    def activate(self, name: str) -> None:
+        """Let the keys work in this pane; it fills the screen where another one did.
+
+        Not Textual's focus: that repaints both panes whole (40 kB); this repaints their titles and cursor lines. Only
+        the filter has the focus while it is open.
+        """
+        if self.zoomed not in ("", name):
+            self._zoom(name if name in OF_MODELS else "")
+        self.active = name
+        self.set_class(name == "overview", "on-overview")
+        for known, pane in self.named.items():
+            pane.set_active(known == name)
+        self.screen.set_focus(None)
+        self.post_message(self.Arranged())
+
+    def zoom(self, name: str) -> None:
+        """Let a pane fill the screen, "" for all of them again."""
+        self._zoom(name)
+        self.activate(name or self.active)
+
+    def _zoom(self, name: str) -> None:
+        self.zoomed = name
+        for known in OF_MODELS:
+            self.named[known].set_class(bool(name) and known != name, "hidden")
+        self.query_one("#left").set_class(name in ("table", "detail"), "hidden")
+        self.query_one("#right").set_class(name == "tree", "hidden")
+        self.fit()
+
+    def fit(self) -> None:
+        """Sizes for that of the terminal."""
+        width, height = self.screen.size
+        narrow = 30 if width < 100 else 38 if width < 160 else 56
+        self.query_one("#left").styles.width = "1fr" if self.zoomed == "tree" else narrow
+        given = 0 if self.zoomed else _detail_height(self.detail.view, height, self.chrome)
+        self.detail.given = given
+        self.detail.styles.height = given or "1fr"
+
+    @on(Pane.Entered)
+    def _on_entered(self, event: Pane.Entered) -> None:
+        event.stop()
+        self.activate(next(name for name, pane in self.named.items() if pane is event.pane))
+
+    @on(RunsPane.Emptied)
+    def _on_no_runs(self) -> None:
+        if self.active == "runs":
+            self.activate("tree")
+
+    # --- keys ---
+
+    def action_next_pane(self) -> None:
+        self._go_beside(1)
+
+    def action_previous_pane(self) -> None:
+        self._go_beside(-1)
+
+    def _go_beside(self, step: int) -> None:
+        """From the overview to the first, or to the last."""
+        names = [*OF_MODELS, *(["runs"] if self.runs.has_runs else [])]
+        if self.active in names:
+            self.activate(names[(names.index(self.active) + step) % len(names)])
+        else:
+            self.activate(OF_MODELS[0 if step > 0 else -1])
+
+    def action_pane_overview(self) -> None:
+        self.activate("overview")
+
+    def action_pane_tree(self) -> None:
+        self.activate("tree")
+
+    def action_pane_table(self) -> None:
+        self.activate("table")
+
+    def action_pane_detail(self) -> None:
+        self.activate("detail")
+
+    def action_pane_runs(self) -> None:
+        if self.runs.has_runs:
+            self.activate("runs")
+        else:
+            self.say("no run is active: R opens the runs screen")
+
+    def action_expand(self) -> None:
+        """What the active pane has no use for leads to the one on the right."""
+        self.activate("detail")
+
+    def action_collapse(self) -> None:
+        """The same to the left."""
+        self.activate("table" if self.active == "detail" else "tree")
+
+    def action_zoom(self) -> None:
+        name = self.active if self.active in OF_MODELS else "table"
+        self.zoom("" if self.zoomed else name)
+
+
+def _detail_height(view: str, height: int, chrome: int) -> int:
+    """Lines of the detail pane and its title. It depends on the view alone, so that nothing jumps from scale to scale:
+    a plot needs room for axes and legend, and gets it from the table and the verdict."""
+    if view == "detail":
+        return 7 if height < SMALL_HEIGHT else 15 if height < 50 else 24
+    if height < SMALL_HEIGHT:
+        return max(7, min(19, height - chrome - SMALL_TABLE))
+    return 19 if height < 50 else 28

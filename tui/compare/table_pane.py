@@ -1,0 +1,251 @@
+"""The scales with their title, their column names and their keys: which rows, in which order, which of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.message import Message
+
+from qinspect.inspector.compare.measures import DIFFERENCE
+from qinspect.inspector.compare.results import ScalePair, Status
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import columns, count, number, percent, visible
+from qinspect.tui.compare.columns import names_of
+from qinspect.tui.compare.filters import Schemes
+from qinspect.tui.compare.rows import BY_VALUE, ONE_MODEL, Selection, Values, cell, sorts
+from qinspect.tui.compare.table import ScaleTable, TableHeader
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.list_pane import MOVING, ListPane
+from qinspect.tui.names import shown
+from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.widgets.bars import TitleLine
+
+
+class TablePane(ListPane):
+    """Where its cursor is, its list says by `LineList.Moved`."""
+
+    ACTIONS: ClassVar[frozenset[str]] = MOVING
+    EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
+        "only_changed", "sort", "reverse", "bookmark", "next_bookmark", "copy_row", "copy_key", "copy_value",
+    })  # fmt: skip
+
+    class Changed(Message):
+        """Other rows, or another order, by a key or the mouse."""
+
+    class Unlimited(Message):
+        """The filter that was typed is dropped: a scale that it hid was asked for."""
+
+    def __init__(self, glyphs: Glyphs, two: bool) -> None:
+        super().__init__(id="table-box")
+        self.glyphs = glyphs
+        self.scales = ScaleTable(glyphs, id="table")
+        self.scales.two = two
+        self.header = TableHeader(self.scales)
+        self.selection = Selection()
+        self._all: Sequence[ScalePair] = ()
+        self._schemes: Callable[[], Schemes] = dict
+        self._paths: dict[str, str] = {}
+
+    def compose(self) -> ComposeResult:
+        yield TitleLine("2 scales", id="table-title")
+        yield self.header
+        yield self.scales
+
+    # --- which rows ---
+
+    def show(self, pairs: Sequence[ScalePair], two: bool, schemes: Callable[[], Schemes]) -> None:
+        """All scales of the models, of which some are chosen. schemes: of the weights that they belong to."""
+        self._all, self._schemes = pairs, schemes
+        self.scales.two, self.scales.names = two, names_of(pairs)
+        self.refill()
+
+    def forget(self) -> None:
+        """The models are opened anew."""
+        self._paths.clear()
+        self.scales.forget_values()
+
+    def refill(self) -> None:
+        """Choose the rows again."""
+        s = self.selection
+        schemes = self._schemes() if s.text else {}
+        rows = s.choose(self._all, self.path_of, self.scales.values, schemes)
+        self.scales.show(rows, self.scales.two)
+        parts = [f"2 scales {count(len(rows))} of {count(len(self._all))}"]
+        parts += [f"under {shown(s.under, 60)} (esc: all)"] if s.under else []
+        parts += [f"of {shown(s.cell_name, 60)} (esc: overview)"] if s.cell else []
+        parts += [f"matching {shown(s.text, 30)!r}"] if s.text else []
+        parts += ["only changed"] if s.only_changed else []
+        parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
+        self.title.update(f" {self.glyphs.dot} ".join(parts))
+        self.header.sort = s.sort
+        self.header.refresh()
+
+    def path_of(self, pair: ScalePair) -> str:
+        """Where a scale stands in the tree."""
+        path = self._paths.get(pair.role)
+        if path is None:
+            path = self._paths[pair.role] = strip_root(pair.record.key)
+        return path
+
+    def show_under(self, path: str) -> None:
+        """Only scales below a node of the tree, all for ""."""
+        if path != self.selection.under:
+            self.selection.under = path
+            self.refill()
+
+    def show_cell(self, roles: frozenset[str], name: str) -> None:
+        """Only scales of a cell of the overview."""
+        self.selection.cell, self.selection.cell_name = roles, name
+        self.refill()
+
+    def leave_cell(self) -> bool:
+        """All scales again, not only those of a cell. Whether it was one."""
+        was = bool(self.selection.cell)
+        if was:
+            self.show_cell(frozenset(), "")
+        return was
+
+    def learn(self, values: dict[str, Values]) -> None:
+        """Values that were read."""
+        self.scales.learn(values)
+        if self.selection.sort in BY_VALUE:
+            self.refill()
+
+    # --- which row ---
+
+    @property
+    def pair(self) -> ScalePair | None:
+        """The scale under the cursor."""
+        return self.scales.pair
+
+    def find(self, name: str) -> ScalePair | None:
+        """The scale of a name, or of a place in the tree."""
+        return next((p for p in self._all if p.role == name or self.path_of(p) == name), None)
+
+    def select(self, role: str) -> None:
+        """Put the cursor on a scale, whatever is filtered away now."""
+        at = self._row_of(role)
+        if at is None:
+            s = self.selection
+            if s.text:
+                self.post_message(self.Unlimited())
+            s.text, s.under, s.only_changed, s.cell = "", "", False, frozenset()
+            self.refill()
+            at = self._row_of(role)
+        if at is not None:
+            self.scales.move_to(at)
+
+    def _row_of(self, role: str) -> int | None:
+        return next((i for i, p in enumerate(self.scales.pairs) if p.role == role), None)
+
+    def next_different(self, step: int) -> bool:
+        """To the next (previous) of the rows in forward order that is not the same, from the selected one. Whether
+        there is one."""
+        found = self._here(_differs)
+        if not found:
+            return False
+        here = self.pair.order if self.pair else -1
+        later = [p for p in found if (p.order > here if step > 0 else p.order < here)]
+        self.say("" if later or here < 0 else f"once around{self._outside(_differs)}")
+        self.select((later or found)[0 if step > 0 else -1].role)
+        return True
+
+    def go_to_largest(self) -> bool:
+        """To the row that differs most. Whether any does."""
+        found = self._here(lambda p: p.status is Status.DIFFERENT and p.difference is not None)
+        if not found:
+            return False
+        worst = min(found, key=DIFFERENCE.order)
+        self.select(worst.role)
+        if worst.difference is not None:
+            undefined = "n/a, for NaN, infinity or a zero in A"
+            self.say(f"largest: {undefined if worst.difference.n_undefined else percent(worst.difference.largest)}")
+        return True
+
+    def _here(self, wanted: Callable[[ScalePair], bool]) -> list[ScalePair]:
+        """Of the rows that filter and tree leave those that are wanted, in forward order. Says where none is."""
+        if not self.scales.two:
+            self.say(ONE_MODEL)
+            return []
+        found = sorted(filter(wanted, self.scales.pairs), key=lambda p: p.order)
+        if not found:
+            outside = self._outside(wanted)
+            self.say(f"no difference{' here' if outside else ''}{outside}")
+        return found
+
+    def _outside(self, wanted: Callable[[ScalePair], bool]) -> str:
+        """`; 12 outside of layers.3: escape leaves it`, empty where all that is wanted is in the table."""
+        n = sum(map(wanted, self._all)) - sum(map(wanted, self.scales.pairs))
+        s = self.selection
+        limits = [shown(s.cell_name, 40)] * bool(s.cell) + [shown(s.under, 30)] * bool(s.under)
+        limits += [repr(shown(s.text, 20))] * bool(s.text)
+        return f"; {n:,} outside of {' and '.join(limits)}: escape leaves it" if n and limits else ""
+
+    # --- keys ---
+
+    def _change(self) -> None:
+        self.refill()
+        self.post_message(self.Changed())
+
+    def action_only_changed(self) -> None:
+        self.selection.only_changed = not self.selection.only_changed
+        self._change()
+
+    def action_sort(self) -> None:
+        names = sorts(self.scales.two)
+        at = names.index(self.selection.sort) if self.selection.sort in names else -1
+        self._sort_by(names[(at + 1) % len(names)])
+
+    def _sort_by(self, name: str) -> None:
+        self.selection.sort = name
+        if name in BY_VALUE:
+            self.scales.ask_for(self._all)
+        self._change()
+
+    @on(TableHeader.Clicked)
+    def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
+        if event.column == self.selection.sort:
+            self.action_reverse()
+        else:
+            self._sort_by(event.column)
+
+    def action_reverse(self) -> None:
+        self.selection.reverse = not self.selection.reverse
+        self._change()
+
+    def action_bookmark(self) -> None:
+        if pair := self.pair:
+            self.scales.bookmarks ^= {pair.role}
+            self.scales.refresh_rows()
+
+    def action_next_bookmark(self) -> None:
+        marked = [p for p in self._all if p.role in self.scales.bookmarks]
+        if marked:
+            here = self.pair.order if self.pair else -1
+            self.select(next((p for p in marked if p.order > here), marked[0]).role)
+
+    def action_copy_row(self) -> None:
+        if pair := self.pair:
+            d = pair.difference
+            cells = [pair.role, *([number(d.a), number(d.b), percent(d.largest)] if d else []), str(pair.status)]
+            self._copy(columns(*cells))
+
+    def action_copy_key(self) -> None:
+        if pair := self.pair:
+            self._copy(visible(pair.record.key))
+
+    def action_copy_value(self) -> None:
+        if pair := self.pair:
+            d = pair.difference
+            known = self.scales.values.get(pair.role, (None, None))
+            self._copy(f"{d.a!r}\t{d.b!r}" if d else visible(cell(pair, "value", known)))
+
+    def _copy(self, text: str) -> None:
+        self.say(copy_to_terminal(self.app, text))
+
+
+def _differs(pair: ScalePair) -> bool:
+    return not pair.status.counts_as_same
