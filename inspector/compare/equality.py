@@ -36,7 +36,7 @@ class Equality:
     def scales(self, a: ScaleRecord, b: ScaleRecord, seen: Seen | None = None) -> bool:
         """Whether the stored entries, and all else that the numbers are made of, are equal. `seen`: as in
         `tensors`, of the scale's own entry."""
-        if a.dtype != b.dtype or a.shape != b.shape or a.inverted != b.inverted:
+        if (a.dtype, a.shape, a.inverted, a.packed) != (b.dtype, b.shape, b.inverted, b.packed):
             return False
         if [s.use for s in a.sources] != [s.use for s in b.sources]:
             return False

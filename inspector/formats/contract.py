@@ -141,9 +141,11 @@ class ScaleRecord:
     of them share a number. dtype, shape: as stored. quantity: what the numbers are. inverted: the entry holds one over
     the number. sources: further entries that the numbers are made of. through: codes times the inner of two scales are
     rounded to this element, before the outer one (quantity GLOBAL_SCALE) applies. signed: its numbers may be negative
-    by convention. slice: which part of the entry it is; None for all of it. reach: which settings have a part in it.
-    guess: of an unverified one, what its name suggests; may_be_learned: that it may be a trained factor, and negative.
-    called: what its library calls the scheme; "" where element and grid say it.
+    by convention. slice: which part of the entry it is; None for all of it. packed: where the entry holds codes of the
+    numbers (eight zero points a word, the exponent of a scale), how: of equal bytes the numbers are equal only where
+    this is. reach: which settings have a part in it. guess: of an unverified one, what its name suggests;
+    may_be_learned: that it may be a trained factor, and negative. called: what its library calls the scheme; "" where
+    element and grid say it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
     holds the same values in another order, so do the cells.
@@ -163,6 +165,7 @@ class ScaleRecord:
     through: Element | None = None
     signed: bool = False
     slice: Slice | None = None
+    packed: str = ""
     reach: Reach = NOT_KNOWN
     guess: Kind | None = None
     may_be_learned: bool = False
@@ -196,7 +199,7 @@ class ScaleRecord:
     @property
     def as_stored(self) -> bool:
         """Whether its numbers are those of its entry, in whatever order."""
-        return not self.sources and not self.inverted and self.slice is None
+        return not self.sources and not self.inverted and not self.packed and self.slice is None
 
     @property
     def plain_steps(self) -> bool:
