@@ -4,13 +4,14 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gptq import GptqFormat
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, GptqFormat)
+FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, GptqFormat, Fp8Format)
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
 FALLBACK = PlainFormat
