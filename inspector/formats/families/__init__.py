@@ -4,6 +4,7 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.awq import AwqFormat
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gptq import GptqFormat
 from qinspect.inspector.formats.families.native import NativeFormat
@@ -11,7 +12,7 @@ from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, GptqFormat, Fp8Format)
+FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, GptqFormat, AwqFormat, Fp8Format)
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
 FALLBACK = PlainFormat

@@ -162,4 +162,5 @@ def _is_packed(checkpoint: Checkpoint, key: str, sure: bool) -> bool:
         return sure
     if len(scales.shape) != 2 or len(qzeros.shape) != 2 or not qzeros.dtype.is_integer:
         return False
-    return scales.shape[1] == qweight.shape[1] and scales.shape[0] == qzeros.shape[0]
+    fits = scales.shape[1] == qweight.shape[1] and scales.shape[0] == qzeros.shape[0]
+    return fits and scales.shape[0] < qweight.shape[0]  # as many would be groups of 8, or AWQ's packing for GEMV

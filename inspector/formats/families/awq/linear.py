@@ -1,0 +1,137 @@
+"""A module of AWQ: which layout its tensors have, and the weight that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.element import unsigned
+from qinspect.inspector.formats.families.awq.layouts import (
+    PER_WORD,
+    ROWS,
+    STEP,
+    AwqWeight,
+    Gemm,
+    Gemv,
+    GemvFast,
+    padded_groups,
+)
+from qinspect.inspector.formats.grid import Grid, groups
+from qinspect.inspector.formats.modular import record_of, required
+
+FLOATS = ("float16", "bfloat16", "float32")
+_SIZES = (128, 64, 32, 16)
+_SCALED = ("scaled_zeros", "qzeros")
+
+
+def layout_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str]) -> type[AwqWeight] | None:
+    """By the shapes and types of its tensors alone; None where they are none of AWQ's."""
+    codes, scales = _matrix(checkpoint, keys.get("qweight")), _matrix(checkpoint, keys.get("scales"))
+    if codes is None or scales is None or scales.dtype.name not in FLOATS:
+        return None
+    zeros = _matrix(checkpoint, next((keys[k] for k in _SCALED if k in keys), None))
+    if codes.dtype.name == "int16":
+        floats = zeros is not None and zeros.dtype.name in FLOATS and zeros.shape == scales.shape
+        return GemvFast if floats and codes.shape[0] * ROWS == scales.shape[1] else None
+    if codes.dtype.name != "int32" or (zeros is not None and zeros.dtype.name != "int32"):
+        return None
+    if scales.shape[1] == codes.shape[1] * PER_WORD:
+        return Gemm
+    alike = zeros is not None and zeros.shape[1] * PER_WORD == scales.shape[1] and zeros.shape[0] == codes.shape[0]
+    return Gemv if alike and scales.shape[0] == codes.shape[0] else None
+
+
+def linear_of(
+    checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], size: int | None
+) -> AwqWeight:
+    """The layer `module`. role: of its weight. size: of a group, as the settings have it; -1 for one group. Raises
+    CannotDequantize where its tensors do not fit each other."""
+    layout = layout_of(checkpoint, module, keys)
+    if layout is None:
+        raise _no_layout(checkpoint, module, keys)
+    qweight, scales = checkpoint.tensor(keys["qweight"]), checkpoint.tensor(keys["scales"])
+    assert qweight is not None
+    assert scales is not None
+    of = f"the packed codes {keys['qweight']}"
+    if layout is Gemm:
+        n_in, n_out = qweight.shape[0], scales.shape[1]
+        n_groups = scales.shape[0]
+        zero_shape = (n_groups, n_out // PER_WORD)
+    else:
+        n_out = qweight.shape[0] * (ROWS if layout is GemvFast else 1)
+        n_in = qweight.shape[1] * (1 if layout is GemvFast else PER_WORD)
+        n_groups = _padded(checkpoint, keys["scales"], n_in, scales.shape[0 if layout is GemvFast else 1], size)
+        zero_shape = scales.shape if layout is GemvFast else (n_out, scales.shape[1] // PER_WORD)
+    if layout is GemvFast and n_in % STEP:
+        raise CannotDequantize(
+            "is not of whole runs", file=checkpoint.path, key=keys["qweight"],
+            expected=f"input channels in a multiple of {STEP}", found=f"{n_in}",
+        )  # fmt: skip
+    zeros_key = next((keys[k] for k in _SCALED if k in keys), f"{module}.qzeros")
+    required(checkpoint, zeros_key, FLOATS if layout is GemvFast else ["int32"], [zero_shape], of)
+    if not n_groups or n_in % n_groups:
+        raise CannotDequantize(
+            f"does not fit a weight of {n_in} input channels", file=checkpoint.path, key=keys["scales"],
+            expected="scales of equal groups", found=f"{n_groups} groups",
+        )  # fmt: skip
+    name = f"{module}.weight" if module else "weight"
+    scaled = layout is GemvFast
+    element, grid = unsigned(4, 0 if scaled else None), groups(n_in // n_groups)
+    records = _records(checkpoint, role, keys["scales"], zeros_key, element_grid=(scaled, grid), layout=layout)
+    weight = QuantizedWeight(
+        name, role, keys["qweight"], (n_out, n_in), element, tuple(r.role for r in records), grid,
+        row_step=1,
+    )  # fmt: skip
+    return layout(checkpoint, weight, records, n_groups)
+
+
+def _records(
+    checkpoint: Checkpoint, role: str, scales: str, zeros: str, element_grid: tuple[bool, Grid], layout: type[AwqWeight]
+) -> tuple[ScaleRecord, ScaleRecord]:
+    scaled, grid = element_grid
+    element, of = unsigned(4, 0 if scaled else None), f"the weight {role}"
+    how = "" if layout is Gemm else "padded"
+    scale = record_of(checkpoint, role, scales, Kind.WEIGHT, of, element, grid, packed=how)
+    part, quantity = ("minimum", Quantity.MINIMUM) if scaled else ("zero_point", Quantity.ZERO_POINT)
+    other = record_of(
+        checkpoint, f"{role}#{part}", zeros, Kind.WEIGHT, of, element, grid, quantity=quantity,
+        packed="padded" if scaled else f"nibbles of {layout.layout}",
+    )  # fmt: skip
+    return scale, other
+
+
+def _padded(checkpoint: Checkpoint, key: str, n_in: int, room: int, said: int | None) -> int:
+    """Groups that fill `room` with padding: by the settings, or the one size in use that does."""
+    possible = [size for size in (*_SIZES, n_in) if n_in % size == 0 and padded_groups(n_in, size) == room]
+    size = n_in if said == -1 else said
+    if size is None and len(possible) == 1:
+        size = possible[0]
+    if size not in possible:
+        raise CannotDequantize(
+            f"does not fit a weight of {n_in} input channels", file=checkpoint.path, key=key,
+            expected=f"room for {padded_groups(n_in, size)} groups of {size}" if size and n_in % size == 0 and size > 0
+            else "a group_size in the settings that divides them",
+            found=f"room for {room}",
+        )  # fmt: skip
+    assert size is not None
+    return n_in // size
+
+
+def _no_layout(checkpoint: Checkpoint, module: str, keys: Mapping[str, str]) -> CannotDequantize:
+    listed = []
+    for last in ("qweight", "scales", *_SCALED):
+        tensor = checkpoint.tensor(keys.get(last, f"{module}.{last}"))
+        if tensor is not None:
+            listed.append(f"{last} {tensor.dtype.name} {list(tensor.shape)}")
+    return CannotDequantize(
+        "is in none of AWQ's layouts", file=checkpoint.path, key=keys["qweight"],
+        expected="qweight int32 [in, out / 8] with scales [groups, out] and qzeros int32 [groups, out / 8] (GEMM), or "
+        "those of GEMV or GEMV_FAST", found=", ".join(listed),
+    )  # fmt: skip
+
+
+def _matrix(checkpoint: Checkpoint, key: str | None) -> Tensor | None:
+    tensor = checkpoint.tensor(key) if key else None
+    return tensor if tensor is not None and len(tensor.shape) == 2 and 0 not in tensor.shape else None
