@@ -39,7 +39,8 @@ class AwqFormat(ModularFormat):
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
         said = declared(checkpoint)
-        if said.method and said.method not in ("awq", *_AUTO_ROUND):
+        packing = said.text("packing_format", "backend")
+        if (said.method and said.method not in ("awq", *_AUTO_ROUND)) or "gptq" in packing:
             return None
         for name in checkpoint.entries:
             if name == "qweight" or name.endswith(".qweight"):

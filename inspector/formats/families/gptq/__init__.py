@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TypeVar
 
-from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Topic
 from qinspect.inspector.formats.declared import declared
@@ -24,12 +25,15 @@ from qinspect.inspector.formats.families.gptq.linear import (
     settings_differ,
 )
 from qinspect.inspector.formats.families.gptq.settings import (
+    FORMATS,
+    MARLIN,
     METHODS,
     Settings,
     format_name,
     is_auto_round,
     packing,
 )
+from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.text import natural_key, some, visible
 
@@ -53,11 +57,10 @@ class GptqFormat(ModularFormat):
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
         said = declared(checkpoint)
-        if said.method and said.method not in METHODS:
+        if (said.method and said.method not in METHODS) or (is_auto_round(said) and "awq" in format_name(said)):
             return None
-        keys = (name for name in checkpoint.entries if name == "qweight" or name.endswith(".qweight"))
         sure = said.method == "gptq"
-        found = next((key for key in keys if _is_packed(checkpoint, key, sure)), None)
+        found = next((key for key in checkpoint.entries if _is_codes(checkpoint, key, sure)), None)
         if found is None:
             return None
         return f"{said.where} says {said.method}" if sure else f"{found} is packed along the input channels"
@@ -77,7 +80,7 @@ class GptqFormat(ModularFormat):
     def _version(self) -> str:
         if is_auto_round(self._declared):
             return "AutoRound (GPTQ's packing)"
-        return {"gptq": "GPTQ v1", "gptq_v2": "GPTQ v2", "gptq_p": "GPTQ planar"}.get(
+        return {"gptq": "GPTQ v1", MARLIN: "GPTQ in Marlin's order", "gptq_v2": "GPTQ v2", "gptq_p": "GPTQ planar"}.get(
             format_name(self._declared), "GPTQ"
         )
 
@@ -91,16 +94,42 @@ class GptqFormat(ModularFormat):
         return [f"auto-round {visible(written, 20)}"] if isinstance(written, str) else []
 
     def _find(self) -> Iterator[Part]:
+        name = format_name(self._declared)
         how = packing(self._declared)
-        if how is None:
+        modules = by_module(self.checkpoint.entries)
+        if how is None and name != MARLIN:
             raise CannotDequantize(
                 "is a packing that is not known", file=self.checkpoint.path, key="checkpoint_format",
-                expected="gptq, gptq_v2 or gptq_p", found=format_name(self._declared),
+                expected=" or ".join(FORMATS), found=name,
             )  # fmt: skip
-        modules = {m: keys for m, keys in by_module(self.checkpoint.entries).items() if "qweight" in keys}
-        for module in sorted(modules, key=natural_key):
+        for module in sorted((m for m, keys in modules.items() if "qweight" in keys or "B" in keys), key=natural_key):
             keys = modules[module]
-            yield self._or_problem(keys["qweight"], lambda m=module, k=keys: self._linear(m, k, how))  # type: ignore[misc]
+            if "qweight" not in keys:
+                yield from self._marlin(module, keys)
+            elif how is not None:
+                yield self._or_problem(keys["qweight"], lambda m=module, k=keys: self._linear(m, k, how))  # type: ignore[misc]
+
+    def _marlin(self, module: str, keys: dict[str, str]) -> Iterator[Part]:
+        """A module whose codes were saved in the order of Marlin's kernel: `B`, with scales `s` and a workspace."""
+        if "s" in keys and (self._says_marlin or "workspace" in keys):
+            role = self.role_of(keys["B"]).removesuffix("B")
+            name, role = (f"{module}.weight" if module else "weight"), f"{role}weight"
+            yield self._or_problem(
+                keys["B"], lambda: marlin_weight(self.checkpoint, keys["B"], keys["s"], name, role)
+            )
+
+    @property
+    def _says_marlin(self) -> bool:
+        return format_name(self._declared) == MARLIN
+
+    def other_tensors(self) -> list[Tensor]:
+        """Without the group indices that are just in order, and the kernels' scratch."""
+        return [t for t in super().other_tensors() if t.name not in self._belonging]
+
+    @cached_property
+    def _belonging(self) -> frozenset[str]:
+        modules = {w.codes_key.rpartition(".")[0] for w in self.weights()}
+        return frozenset(f"{m}.{last}" if m else last for m in modules for last in ("g_idx", "workspace"))
 
     def _linear(self, module: str, keys: dict[str, str], how: Packing) -> QuantizedModule:
         """As the settings of all modules say, and where its tensors are others, as those of this one do: patterns are
@@ -149,6 +178,13 @@ class GptqFormat(ModularFormat):
 
 def _most_first(found: Iterable[T]) -> list[T]:
     return [one for one, _ in Counter(found).most_common()]
+
+
+def _is_codes(checkpoint: Checkpoint, key: str, sure: bool) -> bool:
+    last = key[key.rfind(".") + 1 :]
+    if last == "qweight":
+        return _is_packed(checkpoint, key, sure)
+    return last == "B" and all(f"{key[:-1]}{beside}" in checkpoint for beside in ("s", "workspace"))
 
 
 def _is_packed(checkpoint: Checkpoint, key: str, sure: bool) -> bool:
