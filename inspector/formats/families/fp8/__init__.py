@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from qinspect.inspector.formats.contract import DynamicPoint, Problem
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import small_float
 from qinspect.inspector.formats.families.fp8 import activations
+from qinspect.inspector.formats.families.fp8.blocks import common_block
 from qinspect.inspector.formats.families.fp8.experts import SCALE, experts_of
 from qinspect.inspector.formats.families.fp8.linear import FLOAT8, FP4, NIBBLES, Fp8Weight, weight_of
 from qinspect.inspector.formats.families.fp8.settings import METHODS, settings_of
@@ -70,8 +72,20 @@ class Fp8Format(ModularFormat):
                 expected="inverse, or no such setting", found=self._settings.unknown,
             )  # fmt: skip
         modules = by_module(self.checkpoint.entries)
+        if self._settings.block is None:
+            self._settings = replace(self._settings, block=common_block(self._shapes(modules)))
         for module in sorted(modules, key=natural_key):
             yield from self._of_module(module, modules[module])
+
+    def _shapes(self, modules: dict[str, dict[str, str]]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Shapes of FP8 weights and of their scales, where both are matrices."""
+        for keys in modules.values():
+            for last, codes in [(s, keys.get("weight", "")) for s in _SCALES if s in keys]:
+                weight, scale = self.checkpoint.tensor(codes), self.checkpoint.tensor(keys[last])
+                if weight is not None and scale is not None and weight.dtype.name in FLOAT8:
+                    match weight.shape, scale.shape:
+                        case (int(), int()), (int(), int()):
+                            yield weight.shape, scale.shape  # type: ignore[misc]  # two sizes each
 
     def _of_module(self, module: str, keys: dict[str, str]) -> Iterator[Part]:
         scale = next((s for s in _SCALES if s in keys), "")
@@ -124,7 +138,7 @@ class Fp8Format(ModularFormat):
         return (*super().notes(), *self._blocks_said(), *self._unsaid())
 
     def _blocks_said(self) -> Iterator[str]:
-        block = self._settings.block
+        block = settings_of(self._declared).block
         if block is None:
             return
         others = [w for w in self.weights() if w.element is not FP4 and w.grid not in (tiles(*block), PER_TENSOR)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,26 @@ def grid_of(shape: tuple[int, int], scale: tuple[int, ...], said: tuple[int, int
     if len(scale) != 2 or 0 in scale or 0 in shape:
         return None
     if said and _fits(shape, scale, said):
-        return tiles(min(said[0], shape[0]), said[1]) if said[0] == 1 else tiles(*said)
+        return tiles(*said)
     if scale == (1, 1):
         return PER_TENSOR
     if scale == (shape[0], 1):
         return channels(0)
     rows, columns = (_size(n, blocks) for n, blocks in zip(shape, scale, strict=True))
     return tiles(rows, columns) if rows and columns else None
+
+
+def common_block(pairs: Iterable[tuple[tuple[int, int], tuple[int, int]]]) -> tuple[int, int] | None:
+    """Rows and columns of the blocks that all scales of a model can be of, by (shape of the weight, of the scale); None
+    where no one size in use is."""
+    blocks = {p for p in pairs if p[1] != (p[0][0], 1)}
+    found = []
+    for axis in (0, 1):
+        sizes = (_USUAL, 1, *_POWERS)
+        fitting = (s for s in sizes if all(-(-shape[axis] // s) == scale[axis] for shape, scale in blocks))
+        found.append(next(fitting, None))
+    rows, columns = found
+    return (rows, columns) if blocks and rows and columns else None
 
 
 def _fits(shape: tuple[int, ...], scale: tuple[int, ...], said: tuple[int, int]) -> bool:

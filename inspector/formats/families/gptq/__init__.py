@@ -73,7 +73,8 @@ class GptqFormat(ModularFormat):
             grouped = ["one group a channel"]
         else:
             grouped = [f"group {size}" for size in _most_first(w.grid.block[-1] for w in weights)]
-        more = ["activation order"] if any(w.grid.group_index for w in weights) else []
+        reordered = self._settings.base.reordered and any(w.grid.group_index for w in weights)
+        more = ["activation order"] if reordered else []
         return ", ".join([f"{self._version} {' and '.join(bits)}", *grouped[:_MAX_SIZES], *more, *self._writer])
 
     @property
