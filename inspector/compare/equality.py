@@ -59,7 +59,7 @@ class Equality:
     def reordered(self, a: ScaleRecord, b: ScaleRecord) -> bool:
         """Whether equal indices are not the same cell: cells are cut differently, or were moved."""
         cut = False
-        if a.order and b.order:
+        if (a.order and b.order) or a.grid.group_index or b.grid.group_index:  # the other's groups lie in a row
             cut = len(a.order) != len(b.order) or not all(map(self._entries, a.order, b.order))
         return cut or self.moved(a.witnesses, b.witnesses)
 
