@@ -67,7 +67,8 @@ class Fp8Weight(QuantizedModule):
     def values(self, record: ScaleRecord) -> FloatArray:
         if record is not self.scale or not record.packed:
             return super().values(record)
-        return self._stored_scales
+        with np.errstate(all="ignore"):  # the byte of a NaN is the file's
+            return np.float32(1) / self._stored_scales if record.inverted else self._stored_scales
 
     @property
     def _stored_scales(self) -> NDArray[Any]:
