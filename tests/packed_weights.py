@@ -1,4 +1,4 @@
-"""Weights of integers packed by hand, one code at a time, as GPTQ's and AWQ's tools lay them; and checkpoints of them."""
+"""Integer weights packed by hand, one code at a time, as GPTQ's and AWQ's tools lay them, and checkpoints of them."""
 
 from __future__ import annotations
 

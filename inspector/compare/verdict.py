@@ -193,7 +193,7 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
     parts += [some(others, "unquantized tensor")] if others else []
     text = f"Only weights differ: {', '.join(parts)}. {_all_equal(len(points))}"
     if different and quantized and not others:
-        text += ": the calibration is the same, the weights' quantizer is not (GPTQ or not, its data, its order)."
+        text += ": the calibration is the same, the weights' quantizer is not (its method, its data, its order)."
     elif different and not quantized and e.weights_compared:
         text += ", and so are the codes: quantizing never changes a scale without its codes, so the file was edited."
     else:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peer_truth
 import pytest
 import torch
+from formats import peer_truth
+from formats.peer_truth import agree, needs_fixtures, same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packed_weights import (
@@ -24,7 +25,6 @@ from packed_weights import (
     opened,
     weight,
 )
-from peer_truth import agree, needs_fixtures, same_bits
 
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import Format, Quantity
@@ -105,8 +105,13 @@ def test_without_settings_a_group_that_padding_hides_is_not_guessed(tmp_path: Pa
     assert any("group_size" in note for note in fmt.notes())
 
 
-@pytest.mark.parametrize("said", [{"w_bit": 4, "q_group_size": 32, "version": "GEMM", "quant_method": "awq"},
-                                  {"quant_method": "auto-round", "packing_format": "auto_round:auto_awq", "bits": 4}])  # fmt: skip
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"w_bit": 4, "q_group_size": 32, "version": "GEMM", "quant_method": "awq"},
+        {"quant_method": "auto-round", "packing_format": "auto_round:auto_awq", "bits": 4},
+    ],
+)
 def test_settings_of_other_writers(tmp_path: Path, said: dict[str, Any]) -> None:
     w = weight(4, 32, 64, 32)
     fmt = opened(tmp_path, layer(awq_gemm(w)), said)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peer_truth
 import pytest
 import torch
+from formats import peer_truth
+from formats.peer_truth import agree, needs_fixtures, same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packed_weights import opened
-from peer_truth import agree, needs_fixtures, same_bits
 from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
@@ -81,7 +81,9 @@ def test_stacked_experts_are_transformers_to_the_bit() -> None:
     down = [by_name[f"{experts}.{e}.down_proj.weight"] for e in range(4)]
     assert same_bits(np.stack(fused), expected[f"{experts}.gate_up_proj"])
     assert same_bits(np.stack(down), expected[f"{experts}.down_proj"])
-    assert same_bits(by_name["model.layers.0.self_attn.k_proj.weight"], expected["model.layers.0.self_attn.k_proj.weight"])
+    assert same_bits(
+        by_name["model.layers.0.self_attn.k_proj.weight"], expected["model.layers.0.self_attn.k_proj.weight"]
+    )
 
 
 # --- scales ---
@@ -354,7 +356,10 @@ def test_scales_may_lie_in_another_shard(tmp_path: Path) -> None:
     w, s = codes(32, 64), scales(1, 1)
     save_file({f"{M}.weight": w}, tmp_path / "model-00001-of-00002.safetensors")
     save_file({f"{M}.weight_scale_inv": s}, tmp_path / "model-00002-of-00002.safetensors")
-    where = {f"{M}.weight": "model-00001-of-00002.safetensors", f"{M}.weight_scale_inv": "model-00002-of-00002.safetensors"}
+    where = {
+        f"{M}.weight": "model-00001-of-00002.safetensors",
+        f"{M}.weight_scale_inv": "model-00002-of-00002.safetensors",
+    }
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": FP8}))
     assert same_bits(only(format_of(open_checkpoint(tmp_path))), (w.float() * s).numpy())

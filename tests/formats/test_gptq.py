@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peer_truth
 import pytest
 import torch
+from formats import peer_truth
+from formats.peer_truth import agree, needs_fixtures, same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packed_weights import LAYER, Tensors, gptq, in_parts, layer, opened, weight
-from peer_truth import agree, needs_fixtures, same_bits
 from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
@@ -67,8 +67,8 @@ def test_weights_of_autoround(name: str) -> None:
 
 @_SETTINGS
 @given(
-    st.integers(2, 8), st.sampled_from(["gptq", "gptq_v2", "gptq_p"]), st.sampled_from([32, 64]), st.sampled_from([1, 3]),
-    st.booleans(), st.integers(0, 2**31), st.integers(1, 40),
+    st.integers(2, 8), st.sampled_from(["gptq", "gptq_v2", "gptq_p"]), st.sampled_from([32, 64]),
+    st.sampled_from([1, 3]), st.booleans(), st.integers(0, 2**31), st.integers(1, 40),
 )  # fmt: skip
 def test_codes_of_every_width_and_packing(
     tmp_path_factory: pytest.TempPathFactory, bits: int, version: str, n_out: int, runs: int, shuffled: bool, seed: int,
@@ -204,8 +204,11 @@ def test_where_settings_and_tensors_differ_the_tensors_are_believed_and_both_are
 
 
 @pytest.mark.parametrize(
-    "said", [{"group_size": 0}, {"group_size": -7}, {"group_size": "x"}, {"bits": None}, {"dynamic": {"(": {"bits": 2}}},
-             {"dynamic": [1]}, {"bits": 2**70}, {"meta": 3}],
+    "said",
+    [
+        {"group_size": 0}, {"group_size": -7}, {"group_size": "x"}, {"bits": None}, {"dynamic": {"(": {"bits": 2}}},
+        {"dynamic": [1]}, {"bits": 2**70}, {"meta": 3},
+    ],
 )  # fmt: skip
 def test_settings_that_are_none_stop_nothing(tmp_path: Path, said: dict[str, Any]) -> None:
     w = weight(4, 32, 64, 32)

@@ -12,7 +12,14 @@ from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat, GptqFormat, AwqFormat, Fp8Format)
+FAMILIES: tuple[type[Format], ...] = (
+    NativeFormat,
+    TorchQuantizedFormat,
+    QuambaFormat,
+    GptqFormat,
+    AwqFormat,
+    Fp8Format,
+)
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
 FALLBACK = PlainFormat

@@ -48,7 +48,7 @@ class AwqFormat(ModularFormat):
                     return f"{said.where} says awq"
                 module = name.removesuffix("qweight")
                 keys = {part: module + part for part in _PARTS if module + part in checkpoint}
-                if (found := layout_of(checkpoint, module, keys)) is not None:
+                if (found := layout_of(checkpoint, keys)) is not None:
                     return f"{name} is packed as {found.layout} of AWQ has it"
         return None
 

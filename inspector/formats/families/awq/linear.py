@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight
 from qinspect.inspector.formats.element import unsigned
 from qinspect.inspector.formats.families.awq.layouts import (
     PER_WORD,
@@ -18,7 +18,7 @@ from qinspect.inspector.formats.families.awq.layouts import (
     GemvFast,
     padded_groups,
 )
-from qinspect.inspector.formats.grid import Grid, groups
+from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.modular import record_of, required
 
 FLOATS = ("float16", "bfloat16", "float32")
@@ -26,7 +26,7 @@ _SIZES = (128, 64, 32, 16)
 _SCALED = ("scaled_zeros", "qzeros")
 
 
-def layout_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str]) -> type[AwqWeight] | None:
+def layout_of(checkpoint: Checkpoint, keys: Mapping[str, str]) -> type[AwqWeight] | None:
     """By the shapes and types of its tensors alone; None where they are none of AWQ's."""
     codes, scales = _matrix(checkpoint, keys.get("qweight")), _matrix(checkpoint, keys.get("scales"))
     if codes is None or scales is None or scales.dtype.name not in FLOATS:
@@ -43,63 +43,58 @@ def layout_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str]) -> t
     return Gemv if alike and scales.shape[0] == codes.shape[0] else None
 
 
-def linear_of(
-    checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], size: int | None
-) -> AwqWeight:
-    """The layer `module`. role: of its weight. size: of a group, as the settings have it; -1 for one group. Raises
-    CannotDequantize where its tensors do not fit each other."""
-    layout = layout_of(checkpoint, module, keys)
+def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], size: int | None) -> AwqWeight:
+    """The layer `module`. role: of its weight. keys: the last parts of the names in it, and the names. size: of a
+    group, as the settings have it; -1 for one group. Raises CannotDequantize where its tensors do not fit."""
+    layout = layout_of(checkpoint, keys)
     if layout is None:
         raise _no_layout(checkpoint, module, keys)
     qweight, scales = checkpoint.tensor(keys["qweight"]), checkpoint.tensor(keys["scales"])
     assert qweight is not None
     assert scales is not None
-    of = f"the packed codes {keys['qweight']}"
+    zero_shape: tuple[int, ...]
     if layout is Gemm:
-        n_in, n_out = qweight.shape[0], scales.shape[1]
-        n_groups = scales.shape[0]
-        zero_shape = (n_groups, n_out // PER_WORD)
+        n_in, (n_groups, n_out) = qweight.shape[0], scales.shape
+        zero_shape = n_groups, n_out // PER_WORD
+    elif layout is Gemv:
+        n_out, n_in = qweight.shape[0], qweight.shape[1] * PER_WORD
+        n_groups = _padded(checkpoint, keys["scales"], n_in, scales.shape[1], size)
+        zero_shape = n_out, scales.shape[1] // PER_WORD
     else:
-        n_out = qweight.shape[0] * (ROWS if layout is GemvFast else 1)
-        n_in = qweight.shape[1] * (1 if layout is GemvFast else PER_WORD)
-        n_groups = _padded(checkpoint, keys["scales"], n_in, scales.shape[0 if layout is GemvFast else 1], size)
-        zero_shape = scales.shape if layout is GemvFast else (n_out, scales.shape[1] // PER_WORD)
-    if layout is GemvFast and n_in % STEP:
-        raise CannotDequantize(
-            "is not of whole runs", file=checkpoint.path, key=keys["qweight"],
-            expected=f"input channels in a multiple of {STEP}", found=f"{n_in}",
-        )  # fmt: skip
+        n_out, n_in = qweight.shape[0] * ROWS, qweight.shape[1]
+        n_groups = _padded(checkpoint, keys["scales"], n_in, scales.shape[0], size)
+        zero_shape = scales.shape
+    _check_inputs(checkpoint, keys, layout, n_in, n_groups)
     zeros_key = next((keys[k] for k in _SCALED if k in keys), f"{module}.qzeros")
-    required(checkpoint, zeros_key, FLOATS if layout is GemvFast else ["int32"], [zero_shape], of)
+    floats = layout is GemvFast
+    required(checkpoint, zeros_key, FLOATS if floats else ["int32"], [zero_shape], f"the codes {keys['qweight']}")
+    element, grid, of = unsigned(4, 0 if floats else None), groups(n_in // n_groups), f"the weight {role}"
+    scale = record_of(
+        checkpoint, role, keys["scales"], Kind.WEIGHT, of, element, grid, packed="" if layout is Gemm else "padded"
+    )
+    quantity = Quantity.MINIMUM if floats else Quantity.ZERO_POINT
+    other = record_of(
+        checkpoint, f"{role}#{'minimum' if floats else 'zero_point'}", zeros_key, Kind.WEIGHT, of, element, grid,
+        quantity=quantity, packed="padded" if floats else f"nibbles of {layout.layout}",
+    )  # fmt: skip
+    name = f"{module}.weight" if module else "weight"
+    weight = QuantizedWeight(name, role, keys["qweight"], (n_out, n_in), element, (scale.role, other.role), grid)
+    return layout(checkpoint, weight, (scale, other), n_groups)
+
+
+def _check_inputs(
+    checkpoint: Checkpoint, keys: Mapping[str, str], layout: type[AwqWeight], n_in: int, n_groups: int
+) -> None:
     if not n_groups or n_in % n_groups:
         raise CannotDequantize(
             f"does not fit a weight of {n_in} input channels", file=checkpoint.path, key=keys["scales"],
             expected="scales of equal groups", found=f"{n_groups} groups",
         )  # fmt: skip
-    name = f"{module}.weight" if module else "weight"
-    scaled = layout is GemvFast
-    element, grid = unsigned(4, 0 if scaled else None), groups(n_in // n_groups)
-    records = _records(checkpoint, role, keys["scales"], zeros_key, element_grid=(scaled, grid), layout=layout)
-    weight = QuantizedWeight(
-        name, role, keys["qweight"], (n_out, n_in), element, tuple(r.role for r in records), grid,
-        row_step=1,
-    )  # fmt: skip
-    return layout(checkpoint, weight, records, n_groups)
-
-
-def _records(
-    checkpoint: Checkpoint, role: str, scales: str, zeros: str, element_grid: tuple[bool, Grid], layout: type[AwqWeight]
-) -> tuple[ScaleRecord, ScaleRecord]:
-    scaled, grid = element_grid
-    element, of = unsigned(4, 0 if scaled else None), f"the weight {role}"
-    how = "" if layout is Gemm else "padded"
-    scale = record_of(checkpoint, role, scales, Kind.WEIGHT, of, element, grid, packed=how)
-    part, quantity = ("minimum", Quantity.MINIMUM) if scaled else ("zero_point", Quantity.ZERO_POINT)
-    other = record_of(
-        checkpoint, f"{role}#{part}", zeros, Kind.WEIGHT, of, element, grid, quantity=quantity,
-        packed="padded" if scaled else f"nibbles of {layout.layout}",
-    )  # fmt: skip
-    return scale, other
+    if layout is GemvFast and n_in % STEP:
+        raise CannotDequantize(
+            "is not of whole runs", file=checkpoint.path, key=keys["qweight"],
+            expected=f"input channels in a multiple of {STEP}", found=f"{n_in}",
+        )  # fmt: skip
 
 
 def _padded(checkpoint: Checkpoint, key: str, n_in: int, room: int, said: int | None) -> int:

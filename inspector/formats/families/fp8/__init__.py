@@ -1,8 +1,8 @@
-"""FP8 weights with a scale for each block, row or tensor, as transformers, DeepSeek and those who follow them write them.
+"""FP8 weights with a scale for each block, row or tensor, as transformers, DeepSeek and those who follow write them.
 
 `weight` is FP8 and `weight_scale_inv` its scale, which multiplies, whatever its name says; DeepSeek-V4 calls it `scale`
-and has experts of FP4. GPTQModel writes the same names with true reciprocals and says so in its settings. Libraries with
-formats of their own (compressed-tensors, ModelOpt) are other families. docs/formats.md has the layouts.
+and has experts of FP4. GPTQModel writes the same names with true reciprocals and says so in its settings. Libraries
+with formats of their own (compressed-tensors, ModelOpt) are other families. docs/formats.md has the layouts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
@@ -29,7 +28,6 @@ from qinspect.inspector.text import natural_key, some, visible
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
 _OTHERS = ("hf_quant_config.json",)
 """Settings of another family."""
-_LOOKED_AT = 64
 _CALLED = {"float8_e4m3fn": "FP8 E4M3", "float8_e5m2": "FP8 E5M2", FP4.name: "FP4"}
 
 
@@ -49,8 +47,10 @@ class Fp8Format(ModularFormat):
         said = declared(checkpoint)
         if (said.method and said.method not in METHODS) or any(name in checkpoint.config for name in _OTHERS):
             return None
-        pairs = (pair for name in checkpoint.entries if (pair := _pair(checkpoint, name, bool(said.method))) is not None)
-        found = next(islice(pairs, _LOOKED_AT), None)
+        pairs = (
+            pair for name in checkpoint.entries if (pair := _pair(checkpoint, name, bool(said.method))) is not None
+        )
+        found = next(pairs, None)
         if found is None:
             return None
         return f"{said.where} says {said.method}" if said.method else f"{found} scales codes of FP8 or FP4"

@@ -23,7 +23,9 @@ def inputs(checkpoint: Checkpoint, role: str, keys: Mapping[str, str]) -> Iterat
     and the names."""
     for last in INPUTS:
         if last in keys and (grid := _grid(checkpoint, keys[last])) is not None:
-            yield record_of(checkpoint, f"{role}:input", keys[last], Kind.ACTIVATION, f"the input of {role}", _FP8, grid)
+            yield record_of(
+                checkpoint, f"{role}:input", keys[last], Kind.ACTIVATION, f"the input of {role}", _FP8, grid
+            )
     for last, cache in _CACHES.items():
         if last in keys and (grid := _grid(checkpoint, keys[last])) is not None:
             attention = _attention(role)

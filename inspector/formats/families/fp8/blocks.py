@@ -51,7 +51,7 @@ def _fits(shape: tuple[int, ...], scale: tuple[int, ...], said: tuple[int, int])
 
 
 def _size(n: int, blocks: int) -> int | None:
-    """Elements of a block, of which `blocks` cover `n`; the last may be shorter. None where no size that is in use does.
+    """Elements of a block, of which `blocks` cover `n`; the last may be shorter. None where no size in use does.
     128 is what nearly all have; else equal blocks, or a power of two."""
     if blocks == n:
         return 1

@@ -1,4 +1,4 @@
-"""Experts that are stacked in one tensor: `experts.gate_up_proj` [experts, out, in] with `experts.gate_up_proj_scale_inv`."""
+"""Experts in one tensor: `experts.gate_up_proj` [experts, out, in] with `experts.gate_up_proj_scale_inv`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ _FUSED, _DOWN = "gate_up_proj", "down_proj"
 _HALVES = ("gate_proj", "up_proj")
 
 
-def experts_of(
-    checkpoint: Checkpoint, module: str, role: str, last: str, settings: Settings
-) -> Iterator[Fp8Weight]:
+def experts_of(checkpoint: Checkpoint, module: str, role: str, last: str, settings: Settings) -> Iterator[Fp8Weight]:
     """The weights in the stack `module.last`, expert by expert. role: of `module`. Where gate and up lie one after the
     other and have scales of their own, they are two weights. Raises CannotDequantize."""
     key = f"{module}.{last}"
@@ -52,8 +50,9 @@ def _parts(checkpoint: Checkpoint, module: str, last: str, settings: Settings) -
     assert scale is not None
     n_experts, n_rows, n_in = tensor.shape
     grid = grid_of((n_rows, n_in), scale.shape[1:], settings.block)
-    if len(grid.block if grid else ()) > 1:
-        settings = replace(settings, block=grid.block)
+    match grid.block if grid else ():
+        case (int(rows), int(columns)):
+            settings = replace(settings, block=(rows, columns))
     half = n_rows // 2
     # [out, in] as modules have it: gate above up
     fused = last == _FUSED and down is not None and down.shape == (n_experts, n_in, half)

@@ -96,7 +96,9 @@ def exponents(stored: NDArray[Any]) -> NDArray[np.float32]:
     """float32 of the same shape: 2 ** (byte - 127) of each byte, NaN of 255."""
     import ml_dtypes
 
-    found: NDArray[np.float32] = np.ascontiguousarray(stored, np.uint8).view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
+    found: NDArray[np.float32] = (
+        np.ascontiguousarray(stored, np.uint8).view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
+    )
     return found
 
 

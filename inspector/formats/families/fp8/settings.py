@@ -13,9 +13,12 @@ _DIRECTIONS = {"": False, "inverse": True}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of a whole checkpoint. block: rows and columns that share a scale; None where they are not said. inverted: what
-    scales weights is stored as one over it (GPTQModel). settled: whether settings say which of the two it is. activation:
-    `dynamic`, `static`, or "". per_token: activations have a scale a token. unknown: a direction that is not known."""
+    """Of a whole checkpoint.
+
+    block: rows and columns that share a scale; None where they are not said. inverted: what scales weights is stored as
+    one over it (GPTQModel). settled: whether settings say which of the two it is. activation: `dynamic`, `static`, or
+    "". per_token: activations have a scale a token. unknown: a direction that is not known.
+    """
 
     block: tuple[int, int] | None
     inverted: bool

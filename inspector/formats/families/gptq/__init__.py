@@ -37,7 +37,6 @@ from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.text import natural_key, some, visible
 
-
 _MAX_SIZES = 3
 T = TypeVar("T", str, int)
 
@@ -115,9 +114,7 @@ class GptqFormat(ModularFormat):
         if "s" in keys and (self._says_marlin or "workspace" in keys):
             role = self.role_of(keys["B"]).removesuffix("B")
             name, role = (f"{module}.weight" if module else "weight"), f"{role}weight"
-            yield self._or_problem(
-                keys["B"], lambda: marlin_weight(self.checkpoint, keys["B"], keys["s"], name, role)
-            )
+            yield self._or_problem(keys["B"], lambda: marlin_weight(self.checkpoint, keys["B"], keys["s"], name, role))
 
     @property
     def _says_marlin(self) -> bool:

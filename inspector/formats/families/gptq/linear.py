@@ -1,4 +1,4 @@
-"""One linear layer as GPTQ packs it: `qweight` and `qzeros` of whole words, `scales` of each group of input channels."""
+"""One linear layer as GPTQ packs it: `qweight` and `qzeros` of whole words, `scales` of each group of inputs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ FLOATS = ("float16", "bfloat16", "float32")
 @dataclass(frozen=True, slots=True)
 class Packing:
     """How a checkpoint packs. planar: codes are cut into planes of bits. one_less: zero points are stored less 1; None
-    where nothing says so, and their numbers have to. signed: scales may be negative, as AutoRound's are: of its symmetric
-    codes the outermost, -8, is on the side of the larger number."""
+    where nothing says so, and their numbers have to. signed: scales may be negative, as AutoRound's are: of its
+    symmetric codes the outermost, -8, is on the side of the larger number."""
 
     planar: bool
     one_less: bool | None
@@ -155,7 +155,7 @@ def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str,
     element = unsigned(bits)
     planar = packing.planar or bits in PLANAR_ONLY
     one_less = False if planar else packing.one_less
-    how = f"{'planar' if planar else f'{bits} bits'}{ {True: ', less 1', None: ', perhaps less 1'}.get(one_less, '')}"
+    how = f"{'planar' if planar else f'{bits} bits'}{ {True: ', less 1', None: ', perhaps less 1'}.get(one_less, '') }"
     text = f"the weight {role}"
     records = (
         record_of(checkpoint, role, scales_key, Kind.WEIGHT, text, element, grid, signed=packing.signed),
@@ -165,7 +165,12 @@ def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str,
     weight = QuantizedWeight(
         name, role, keys["qweight"], (n_out, n_in), element, tuple(r.role for r in records), grid
     )  # fmt: skip
-    held = {"qweight": keys["qweight"], "scales": scales_key, "qzeros": zeros_key, **({"g_idx": index} if index else {})}
+    held = {
+        "qweight": keys["qweight"],
+        "scales": scales_key,
+        "qzeros": zeros_key,
+        **({"g_idx": index} if index else {}),
+    }
     if planar and qweight.dtype.bits != 32:
         raise CannotDequantize(
             "is packed in planes, which are of words of 32 bits", file=checkpoint.path, key=keys["qweight"],
@@ -223,11 +228,11 @@ def _bits(checkpoint: Checkpoint, key: str, qweight: Tensor, qzeros: Tensor, n_i
         and (n_in is not None or n_words * width % bits == 0)
     ]  # fmt: skip
     if said in possible:
-        return said  # type: ignore[return-value]  # None is in no list of integers
+        return said
     if len(possible) == 1:
         return possible[0]
     raise CannotDequantize(
-        "is of no number of bits that its zero points are of too" if not possible else "may be of several numbers of bits",
+        "may be of several numbers of bits" if possible else "is of no number of bits that its zero points are of too",
         file=checkpoint.path, key=key,
         expected=f"{said} bits" if said else "2 to 8 bits",
         found=f"{qweight.dtype.name} {list(qweight.shape)}, zero points {list(qzeros.shape)}"
