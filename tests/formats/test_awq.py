@@ -52,8 +52,9 @@ def test_weights_of_whole_models_are_their_writers_to_the_bit(name: str) -> None
 
 def fast_values(w: Weight) -> np.ndarray:
     """scale * code + minimum: the zero point is stored times -scale, in float16."""
-    minimum = -(w.scales.astype(np.float32) * w.zeros).astype(np.float16).astype(np.float32)
-    return w.codes.astype(np.float32) * w.scales.astype(np.float32)[:, w.group_of] + minimum[:, w.group_of]
+    minimum: np.ndarray = -(w.scales.astype(np.float32) * w.zeros).astype(np.float16).astype(np.float32)
+    values: np.ndarray = w.codes.astype(np.float32) * w.scales.astype(np.float32)[:, w.group_of]
+    return values + minimum[:, w.group_of]
 
 
 @_SETTINGS

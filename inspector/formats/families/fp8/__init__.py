@@ -26,6 +26,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.text import natural_key, some, visible
 
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
+_SURE = ("weight", "weight_scale", "qscale_weight")
 _OTHERS = ("hf_quant_config.json",)
 """Settings of another family."""
 _CALLED = {"float8_e4m3fn": "FP8 E4M3", "float8_e5m2": "FP8 E5M2", FP4.name: "FP4"}
@@ -40,6 +41,7 @@ class Fp8Format(ModularFormat):
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared(checkpoint)
         self._settings = settings_of(self._declared)
+        self._stacks: set[str] = set()
         super().__init__(checkpoint)
 
     @classmethod
@@ -47,10 +49,10 @@ class Fp8Format(ModularFormat):
         said = declared(checkpoint)
         if (said.method and said.method not in METHODS) or any(name in checkpoint.config for name in _OTHERS):
             return None
-        pairs = (
-            pair for name in checkpoint.entries if (pair := _pair(checkpoint, name, bool(said.method))) is not None
-        )
-        found = next(pairs, None)
+        sure = bool(said.method)
+        ends = (SCALE, "scale", *(_SURE if sure else ()))
+        names = [name for name in checkpoint.entries if name.endswith(ends)]
+        found = next((name for name in names if _speaks(checkpoint, name, sure)), None)
         if found is None:
             return None
         return f"{said.where} says {said.method}" if said.method else f"{found} scales codes of FP8 or FP4"
@@ -74,6 +76,8 @@ class Fp8Format(ModularFormat):
         modules = by_module(self.checkpoint.entries)
         if self._settings.block is None:
             self._settings = replace(self._settings, block=common_block(self._shapes(modules)))
+        lasts = {last for keys in modules.values() for last in keys}
+        self._stacks = {last for last in lasts if last.endswith(SCALE) and last != f"weight{SCALE}"}
         for module in sorted(modules, key=natural_key):
             yield from self._of_module(module, modules[module])
 
@@ -91,10 +95,11 @@ class Fp8Format(ModularFormat):
         scale = next((s for s in _SCALES if s in keys), "")
         if "weight" in keys and (scale or self._is_fp8(keys["weight"])) and not self._is_norm(keys, scale):
             yield self._or_problem(keys["weight"], lambda: self._weight(module, keys, scale or _SCALES[0]))
-        for last in [k[: -len(SCALE)] for k in keys if k.endswith(SCALE) and k[: -len(SCALE)] in keys]:
-            if last != "weight":
-                yield from self._experts(module, last, keys[last])
-        if any(last in keys for last in activations.ALL):
+        if not self._stacks.isdisjoint(keys):
+            for last in [k.removesuffix(SCALE) for k in keys if k in self._stacks]:
+                if last in keys:
+                    yield from self._experts(module, last, keys[last])
+        if not activations.ALL.isdisjoint(keys):
             yield from activations.inputs(self.checkpoint, self._role(module, keys), keys)
 
     def _weight(self, module: str, keys: dict[str, str], scale: str) -> Fp8Weight:
@@ -170,21 +175,17 @@ def _may_be_codes(checkpoint: Checkpoint, key: str) -> bool:
     return tensor is not None and tensor.dtype.name in (*FLOAT8, *NIBBLES) and len(tensor.shape) == 2
 
 
-def _pair(checkpoint: Checkpoint, name: str, said: bool) -> str | None:
-    """`name`, where it is the scale of FP8 or FP4 codes by the names and types of both; of a checkpoint that is said to
-    be FP8, also FP8 codes, and scales that other families have too."""
+def _speaks(checkpoint: Checkpoint, name: str, sure: bool) -> bool:
+    """Whether `name` is the scale of FP8 or FP4 codes by the names and types of both. sure: settings say that the
+    checkpoint is FP8, so that codes alone are enough, and scales that other families have too."""
+    last = name[name.rfind(".") + 1 :]
     if name.endswith(SCALE):
         codes = checkpoint.tensor(name.removesuffix(SCALE))
-        return name if codes is not None and codes.dtype.name in FLOAT8 else None
-    last = name.rpartition(".")[2]
-    if last == "scale" or (said and last in _SCALES):
+        return codes is not None and codes.dtype.name in FLOAT8
+    if last == "scale" or (sure and last in _SCALES):
         stored = checkpoint.tensor(name)
-        if stored is None or not _may_be_codes(checkpoint, f"{name.removesuffix(last)}weight"):
-            return None
-        return name if said or (stored.dtype.name == "float8_e8m0fnu" and len(stored.shape) == 2) else None
-    return name if said and last == "weight" and _is_float8(checkpoint, name) else None
-
-
-def _is_float8(checkpoint: Checkpoint, name: str) -> bool:
-    tensor = checkpoint.tensor(name)
-    return tensor is not None and tensor.dtype.name in FLOAT8
+        beside = _may_be_codes(checkpoint, f"{name.removesuffix(last)}weight")
+        exponents = stored is not None and stored.dtype.name == "float8_e8m0fnu" and len(stored.shape) == 2
+        return beside and (sure or exponents)
+    codes = checkpoint.tensor(name) if sure and last == "weight" else None
+    return codes is not None and codes.dtype.name in FLOAT8

@@ -12,7 +12,7 @@ from qinspect.inspector.formats.modular import record_of
 
 INPUTS = ("activation_scale", "input_scale", "act_scale", "qscale_act")
 _CACHES = {"k_scale": "k_cache", "v_scale": "v_cache", "kv_scale": "kv_cache", "q_scale": "q"}
-ALL = (*INPUTS, *_CACHES)
+ALL = frozenset((*INPUTS, *_CACHES))
 _INSIDE_ATTENTION = (".k_proj", ".v_proj", ".q_proj", ".qkv_proj", "_attn.attn")
 _FP8 = small_float("float8_e4m3fn")
 _FLOATS = ("float32", "bfloat16", "float16")

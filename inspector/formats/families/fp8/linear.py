@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
+    OF_WEIGHTS,
     CodeArray,
     FloatArray,
     Kind,
@@ -23,7 +24,7 @@ from qinspect.inspector.formats.element import Element, small_float
 from qinspect.inspector.formats.families.fp8.blocks import grid_of, spread
 from qinspect.inspector.formats.families.fp8.settings import Settings
 from qinspect.inspector.formats.grid import Grid
-from qinspect.inspector.formats.modular import QuantizedModule, record_of
+from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packing import unpack
 
 FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
@@ -134,24 +135,26 @@ def weight_of(
         )  # fmt: skip
     n_out, n_in = shape[0], shape[1] * (2 if element is FP4 else 1)
     of_scale = (part_of(scale, scale_part) if scale_part else scale).shape
-    grid = _grid(element, (n_out, n_in), of_scale, settings)
+    grid = _grid(element is FP4, (n_out, n_in), of_scale, settings.block)
     if grid is None:
         raise CannotDequantize(
             f"is not cut as {key}, {element} [{n_out}, {n_in}]", file=checkpoint.path, key=scale_key,
             expected=f"a scale of blocks of {settings.block[0]}x{settings.block[1]}" if settings.block
             else "one number, one a row, or one a block", found=f"{list(of_scale)}",
         )  # fmt: skip
-    record = record_of(
-        checkpoint, role, scale_key, Kind.WEIGHT, f"the weight {role}", element, grid,
+    record = ScaleRecord(
+        role, scale_key, Kind.WEIGHT, f"the weight {role}", element, grid, scale.dtype.name, scale.shape,
         inverted=settings.inverted, slice=scale_part, packed=_E8M0 if scale.dtype.name == "uint8" else "",
+        reach=OF_WEIGHTS,
     )  # fmt: skip
     weight = QuantizedWeight(name, role, key, (n_out, n_in), element, (role,), grid, slice=part)
     return Fp8Weight(checkpoint, weight, (record,), settings.settled)
 
 
-def _grid(element: Element, shape: tuple[int, int], scale: tuple[int, ...], settings: Settings) -> Grid | None:
-    if element is not FP4:
-        return grid_of(shape, scale, settings.block)
+@lru_cache(1024)  # 30,000 weights have few shapes
+def _grid(fp4: bool, shape: tuple[int, int], scale: tuple[int, ...], block: tuple[int, int] | None) -> Grid | None:
+    if not fp4:
+        return grid_of(shape, scale, block)
     # experts of FP4 have their scales along the row, whatever the blocks of the other layers
     along_rows = len(scale) == 2 and scale[0] == shape[0] and scale[1] and shape[1] % scale[1] == 0
     return grid_of(shape, scale, (1, shape[1] // scale[1])) if along_rows else None

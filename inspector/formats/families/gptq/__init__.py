@@ -13,14 +13,17 @@ from functools import cached_property
 from typing import TypeVar
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Topic
+from qinspect.inspector.formats.contract import Problem, Topic
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.families.gptq.linear import (
+    PERHAPS,
     WORDS,
-    GptqLinear,
+    Fit,
     Packing,
     Said,
+    fit_of,
     linear_of,
     settings_differ,
 )
@@ -38,6 +41,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedMod
 from qinspect.inspector.text import natural_key, some, visible
 
 _MAX_SIZES = 3
+_PARTS = ("qweight", "qzeros", "scales", "g_idx")
 T = TypeVar("T", str, int)
 
 
@@ -50,7 +54,9 @@ class GptqFormat(ModularFormat):
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared(checkpoint)
         self._settings = Settings(self._declared)
-        self._differing: dict[str, tuple[Said, GptqLinear]] = {}
+        self._differing: dict[str, tuple[Said, Fit]] = {}
+        self._forms: dict[str, Form | None] = {}
+        self._fits: dict[tuple[object, ...], Fit] = {}
         super().__init__(checkpoint)
 
     @classmethod
@@ -59,7 +65,8 @@ class GptqFormat(ModularFormat):
         if (said.method and said.method not in METHODS) or (is_auto_round(said) and "awq" in format_name(said)):
             return None
         sure = said.method == "gptq"
-        found = next((key for key in checkpoint.entries if _is_codes(checkpoint, key, sure)), None)
+        names = [name for name in checkpoint.entries if name.endswith(("qweight", "B"))]
+        found = next((key for key in names if _is_codes(checkpoint, key, sure)), None)
         if found is None:
             return None
         return f"{said.where} says {said.method}" if sure else f"{found} is packed along the input channels"
@@ -94,27 +101,35 @@ class GptqFormat(ModularFormat):
         return [f"auto-round {visible(written, 20)}"] if isinstance(written, str) else []
 
     def _find(self) -> Iterator[Part]:
-        name = format_name(self._declared)
-        how = packing(self._declared)
-        modules = by_module(self.checkpoint.entries)
+        name, how = format_name(self._declared), packing(self._declared)
         if how is None and name != MARLIN:
             raise CannotDequantize(
                 "is a packing that is not known", file=self.checkpoint.path, key="checkpoint_format",
                 expected=" or ".join(FORMATS), found=name,
             )  # fmt: skip
-        for module in sorted((m for m, keys in modules.items() if "qweight" in keys or "B" in keys), key=natural_key):
+        entries = self.checkpoint.entries
+        self._forms = dict(zip(entries, entries.tensor_forms(), strict=True))
+        modules = {m: keys for m, keys in by_module(entries).items() if "qweight" in keys or "B" in keys}
+        for module in sorted(modules, key=natural_key):
             keys = modules[module]
-            if "qweight" not in keys:
+            if how is None or "qweight" not in keys:
                 yield from self._marlin(module, keys)
-            elif how is not None:
-                yield self._or_problem(keys["qweight"], lambda m=module, k=keys: self._linear(m, k, how))  # type: ignore[misc]
+                continue
+            try:
+                yield self._linear(module, keys, how)
+            except CannotDequantize as e:
+                yield Problem(e.key or keys["qweight"], e)
 
     def _marlin(self, module: str, keys: dict[str, str]) -> Iterator[Part]:
-        """A module whose codes were saved in the order of Marlin's kernel: `B`, with scales `s` and a workspace."""
-        if "s" in keys and (self._says_marlin or "workspace" in keys):
-            role = self.role_of(keys["B"]).removesuffix("B")
-            name, role = (f"{module}.weight" if module else "weight"), f"{role}weight"
-            yield self._or_problem(keys["B"], lambda: marlin_weight(self.checkpoint, keys["B"], keys["s"], name, role))
+        """A module whose codes were saved in the order of Marlin's kernel: `B`, with scales `s` and a workspace; or
+        under the names of the others, without zero points."""
+        codes, scales = ("qweight", "scales") if "qweight" in keys else ("B", "s")
+        if scales in keys and (self._says_marlin or "workspace" in keys):
+            role = f"{self.role_of(keys[codes]).removesuffix(codes)}weight"
+            name = f"{module}.weight" if module else "weight"
+            yield self._or_problem(
+                keys[codes], lambda: marlin_weight(self.checkpoint, keys[codes], keys[scales], name, role)
+            )
 
     @property
     def _says_marlin(self) -> bool:
@@ -135,25 +150,34 @@ class GptqFormat(ModularFormat):
         role = f"{self.role_of(keys['qweight']).removesuffix('qweight')}weight"
         said = self._settings.base
         try:
-            made = linear_of(self.checkpoint, module, role, keys, how, said)
-            if not settings_differ(made, said):
-                return made
+            fit = self._fit(module, keys, how, said)
+            fits = not settings_differ(fit, said)
         except CannotDequantize:
             if not self._settings.overridden:
                 raise
-        said = self._settings.of(module)
-        made = linear_of(self.checkpoint, module, role, keys, how, said)
-        if settings_differ(made, said):
-            self._differing[module] = said, made
-        return made
+            fits = False
+        if not fits:
+            said = self._settings.of(module)
+            fit = self._fit(module, keys, how, said)
+            if settings_differ(fit, said):
+                self._differing[module] = said, fit
+        return linear_of(self.checkpoint, module, role, keys, self._forms, fit, said.reordered is not False)
+
+    def _fit(self, module: str, keys: dict[str, str], how: Packing, said: Said) -> Fit:
+        """Found once for all modules whose tensors have the same forms."""
+        forms = (*(id(self._forms.get(keys.get(last, ""))) for last in _PARTS), said)
+        fit = self._fits.get(forms)
+        if fit is None:
+            fit = self._fits[forms] = fit_of(self.checkpoint, module, keys, how, said)
+        return fit
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *self._differing_said(), *self._unsaid())
 
     def _differing_said(self) -> Iterator[str]:
         if self._differing:
-            module, (said, made) = next(iter(self._differing.items()))
-            pairs = settings_differ(made, said)
+            module, (said, fit) = next(iter(self._differing.items()))
+            pairs = settings_differ(fit, said)
             says = " and ".join(f"{name} {said}" for name, (said, _) in pairs.items())
             stored = " and ".join(f"{name} {found}" for name, (_, found) in pairs.items())
             yield (
@@ -162,7 +186,7 @@ class GptqFormat(ModularFormat):
             )
 
     def _unsaid(self) -> Iterator[str]:
-        if any(r.packed.endswith("perhaps less 1") for r in self.scales()):
+        if any(r.packed.endswith(PERHAPS) for r in self.scales()):
             yield (
                 "no setting says whether zero points are stored less 1 (gptq) or as they are (gptq_v2): where all of a "
                 "layer are the one of a symmetric model they say it themselves, and elsewhere its values are not known"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
+    OF_WEIGHTS,
     CodeArray,
     FloatArray,
     Kind,
@@ -22,12 +23,13 @@ from qinspect.inspector.formats.contract import (
 )
 from qinspect.inspector.formats.element import unsigned
 from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, zero_points_of
-from qinspect.inspector.formats.grid import groups
+from qinspect.inspector.formats.grid import Grid, groups
 from qinspect.inspector.formats.grouped import consecutive, dequantized, stored_index
-from qinspect.inspector.formats.modular import QuantizedModule, record_of, required
+from qinspect.inspector.formats.modular import QuantizedModule, required
 
 WORDS = ("int32", "int64", "int16", "int8", "uint32")
 FLOATS = ("float16", "bfloat16", "float32")
+PERHAPS = ", perhaps less 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,19 @@ class Said:
     bits: int | None
     group_size: int | None
     reordered: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the tensors of a module are together: modules whose tensors are alike share it. packed: how zero points are,
+    in words."""
+
+    bits: int
+    n_out: int
+    n_in: int
+    grid: Grid
+    packing: Packing
+    packed: str
 
 
 class GptqLinear(QuantizedModule):
@@ -126,18 +141,15 @@ class GptqLinear(QuantizedModule):
         return tensor
 
 
-def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], packing: Packing, said: Said
-              ) -> GptqLinear:  # fmt: skip
-    """The layer `module`. role: of its weight. keys: the last parts of the names in it, and the names. Raises
-    CannotDequantize where they do not fit each other."""
-    name = f"{module}.weight" if module else "weight"
+def fit_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str], packing: Packing, said: Said) -> Fit:
+    """How the tensors of a module fit each other. keys: the last parts of the names in it, and the names. Raises
+    CannotDequantize where they do not."""
     qweight = _matrix(checkpoint, keys["qweight"], WORDS, "packed codes")
     of = f"the packed codes {keys['qweight']}"
-    scales_key = keys.get("scales") or f"{module}.scales"
+    scales_key, zeros_key = keys.get("scales") or f"{module}.scales", keys.get("qzeros") or f"{module}.qzeros"
     scales = checkpoint.tensor(scales_key)
     n_groups, n_out = (scales.shape[0] if scales and len(scales.shape) == 2 else 0), qweight.shape[1]
     required(checkpoint, scales_key, FLOATS, [(n_groups or 1, n_out)], of)
-    zeros_key = keys.get("qzeros") or f"{module}.qzeros"
     qzeros = _matrix(checkpoint, zeros_key, (qweight.dtype.name,), "packed zero points")
     index = keys.get("g_idx", "")
     n_in = _index_length(checkpoint, index) if index else None
@@ -151,32 +163,43 @@ def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str,
             file=checkpoint.path, key=f"{module}.g_idx", expected=f"int32 [{n_in}]", found="nothing",
         )  # fmt: skip
     size = group_size(checkpoint, scales_key, n_in, n_groups, said.group_size, bool(index))
-    grid = groups(size, index if index and n_groups > 1 and said.reordered is not False else "")
-    element = unsigned(bits)
     planar = packing.planar or bits in PLANAR_ONLY
-    one_less = False if planar else packing.one_less
-    how = f"{'planar' if planar else f'{bits} bits'}{ {True: ', less 1', None: ', perhaps less 1'}.get(one_less, '') }"
-    text = f"the weight {role}"
-    records = (
-        record_of(checkpoint, role, scales_key, Kind.WEIGHT, text, element, grid, signed=packing.signed),
-        record_of(checkpoint, f"{role}#zero_point", zeros_key, Kind.WEIGHT, text, element, grid,
-                  quantity=Quantity.ZERO_POINT, packed=how),
-    )  # fmt: skip
-    weight = QuantizedWeight(
-        name, role, keys["qweight"], (n_out, n_in), element, tuple(r.role for r in records), grid
-    )  # fmt: skip
-    held = {
-        "qweight": keys["qweight"],
-        "scales": scales_key,
-        "qzeros": zeros_key,
-        **({"g_idx": index} if index else {}),
-    }
     if planar and qweight.dtype.bits != 32:
         raise CannotDequantize(
             "is packed in planes, which are of words of 32 bits", file=checkpoint.path, key=keys["qweight"],
             expected="int32", found=qweight.dtype.name,
         )  # fmt: skip
-    return GptqLinear(checkpoint, weight, records, held, Packing(planar, one_less, packing.signed))
+    one_less = False if planar else packing.one_less
+    how = f"{'planar' if planar else f'{bits} bits'}{ {True: ', less 1', None: PERHAPS}.get(one_less, '') }"
+    return Fit(bits, n_out, n_in, groups(size), Packing(planar, one_less, packing.signed), how)
+
+
+def linear_of(
+    checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], forms: Mapping[str, Form | None], fit: Fit,
+    ordered: bool,
+) -> GptqLinear:  # fmt: skip
+    """The layer `module`, whose tensors fit. role: of its weight. forms: dtype and shape of each entry. ordered:
+    whether something may put columns into other groups than those that lie in a row."""
+    grid, element, of = fit.grid, unsigned(fit.bits), f"the weight {role}"
+    if ordered and "g_idx" in keys and grid.block[-1] < fit.n_in:
+        grid = groups(grid.block[-1], keys["g_idx"])
+    zero_role = f"{role}#zero_point"
+    records = (
+        ScaleRecord(role, keys["scales"], Kind.WEIGHT, of, element, grid, *_form(forms, keys["scales"]),
+                    signed=fit.packing.signed, reach=OF_WEIGHTS),
+        ScaleRecord(zero_role, keys["qzeros"], Kind.WEIGHT, of, element, grid, *_form(forms, keys["qzeros"]),
+                    Quantity.ZERO_POINT, packed=fit.packed, reach=OF_WEIGHTS),
+    )  # fmt: skip
+    name = f"{module}.weight" if module else "weight"
+    shape = fit.n_out, fit.n_in
+    weight = QuantizedWeight(name, role, keys["qweight"], shape, element, (role, zero_role), grid)
+    return GptqLinear(checkpoint, weight, records, keys, fit.packing)
+
+
+def _form(forms: Mapping[str, Form | None], key: str) -> tuple[str, tuple[int, ...]]:
+    form = forms[key]
+    assert form is not None  # its tensor fits
+    return form[0].name, form[1]
 
 
 def group_size(
@@ -240,13 +263,13 @@ def _bits(checkpoint: Checkpoint, key: str, qweight: Tensor, qzeros: Tensor, n_i
     )  # fmt: skip
 
 
-def settings_differ(made: GptqLinear, said: Said) -> dict[str, tuple[Any, Any]]:
+def settings_differ(fit: Fit, said: Said) -> dict[str, tuple[int | None, int]]:
     """What the settings say and the tensors do not: name to both."""
-    found: dict[str, tuple[Any, Any]] = {}
-    if said.bits is not None and said.bits != made.bits:
-        found["bits"] = said.bits, made.bits
-    n_in, stored = made.weight.shape[1], made.weight.grid.block[-1]
-    wanted = n_in if said.group_size == -1 else said.group_size
-    if wanted is not None and min(wanted, n_in) != stored and wanted != stored:
+    found: dict[str, tuple[int | None, int]] = {}
+    if said.bits is not None and said.bits != fit.bits:
+        found["bits"] = said.bits, fit.bits
+    stored = fit.grid.block[-1]
+    wanted = fit.n_in if said.group_size == -1 else said.group_size
+    if wanted is not None and min(wanted, fit.n_in) != stored and wanted != stored:
         found["group_size"] = said.group_size, stored
     return found
