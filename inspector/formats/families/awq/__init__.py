@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.checkpoint.columns import Form
+from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats.contract import Problem
 from qinspect.inspector.formats.declared import declared
-from qinspect.inspector.formats.families.awq.layouts import AwqWeight
-from qinspect.inspector.formats.families.awq.linear import layout_of, linear_of
+from qinspect.inspector.formats.families.awq.linear import Fit, fit_of, layout_of, linear_of
 from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.text import natural_key, some, visible
@@ -33,6 +35,8 @@ class AwqFormat(ModularFormat):
         self._declared = declared(checkpoint)
         self._size = self._declared.integer("group_size", "q_group_size")
         self._layouts: Counter[str] = Counter()
+        self._forms: dict[str, Form | None] = {}
+        self._fits: dict[tuple[int, ...], Fit] = {}
         self._differing: list[tuple[str, int]] = []
         super().__init__(checkpoint)
 
@@ -66,10 +70,14 @@ class AwqFormat(ModularFormat):
         return ", ".join([f"AWQ {' and '.join(layouts)} W4", *sizes, *writer])
 
     def _find(self) -> Iterator[Part]:
-        modules = {m: keys for m, keys in by_module(self.checkpoint.entries).items() if "qweight" in keys}
+        entries = self.checkpoint.entries
+        self._forms = dict(zip(entries, entries.tensor_forms(), strict=True))
+        modules = {m: keys for m, keys in by_module(entries).items() if "qweight" in keys}
         for module in sorted(modules, key=natural_key):
-            keys = modules[module]
-            yield self._or_problem(keys["qweight"], lambda m=module, k=keys: self._linear(m, k))  # type: ignore[misc]
+            try:
+                yield self._linear(module, modules[module])
+            except CannotDequantize as e:
+                yield Problem(e.key or modules[module]["qweight"], e)
 
     def _linear(self, module: str, keys: dict[str, str]) -> QuantizedModule:
         role = f"{self.role_of(keys['qweight']).removesuffix('qweight')}weight"
@@ -79,13 +87,21 @@ class AwqFormat(ModularFormat):
             made = marlin_weight(self.checkpoint, keys["qweight"], scales, name, role)
             self._layouts["Marlin"] += 1
         else:
-            made = linear_of(self.checkpoint, module, role, keys, self._size)
-            assert isinstance(made, AwqWeight)
-            self._layouts[made.layout] += 1
+            fit = self._fit(module, keys)
+            made = linear_of(self.checkpoint, module, role, keys, self._forms, fit)
+            self._layouts[fit.layout.layout] += 1
         stored, n_in = made.weight.grid.block[-1], made.weight.shape[1]
         if self._size is not None and stored != (n_in if self._size == -1 else self._size):
             self._differing.append((module, stored))
         return made
+
+    def _fit(self, module: str, keys: dict[str, str]) -> Fit:
+        """Found once for all modules whose tensors have the same forms."""
+        forms = tuple(id(self._forms.get(keys.get(last, ""))) for last in _PARTS)
+        fit = self._fits.get(forms)
+        if fit is None:
+            fit = self._fits[forms] = fit_of(self.checkpoint, module, keys, self._size)
+        return fit
 
     @property
     def _says_marlin(self) -> bool:

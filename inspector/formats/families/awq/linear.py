@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight
+from qinspect.inspector.formats.contract import OF_WEIGHTS, Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import unsigned
 from qinspect.inspector.formats.families.awq.layouts import (
     PER_WORD,
@@ -18,8 +20,8 @@ from qinspect.inspector.formats.families.awq.layouts import (
     GemvFast,
     padded_groups,
 )
-from qinspect.inspector.formats.grid import groups
-from qinspect.inspector.formats.modular import record_of, required
+from qinspect.inspector.formats.grid import Grid, groups
+from qinspect.inspector.formats.modular import required
 
 FLOATS = ("float16", "bfloat16", "float32")
 _SIZES = (128, 64, 32, 16)
@@ -43,9 +45,20 @@ def layout_of(checkpoint: Checkpoint, keys: Mapping[str, str]) -> type[AwqWeight
     return Gemv if alike and scales.shape[0] == codes.shape[0] else None
 
 
-def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], size: int | None) -> AwqWeight:
-    """The layer `module`. role: of its weight. keys: the last parts of the names in it, and the names. size: of a
-    group, as the settings have it; -1 for one group. Raises CannotDequantize where its tensors do not fit."""
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the tensors of a module are together: modules whose tensors are alike share it. n_groups: without padding."""
+
+    layout: type[AwqWeight]
+    n_out: int
+    n_in: int
+    n_groups: int
+    grid: Grid
+
+
+def fit_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str], size: int | None) -> Fit:
+    """How the tensors of a module fit each other. keys: the last parts of the names in it, and the names. size: of a
+    group, as the settings have it; -1 for one group. Raises CannotDequantize where they do not."""
     layout = layout_of(checkpoint, keys)
     if layout is None:
         raise _no_layout(checkpoint, module, keys)
@@ -65,21 +78,39 @@ def linear_of(checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str,
         n_groups = _padded(checkpoint, keys["scales"], n_in, scales.shape[0], size)
         zero_shape = scales.shape
     _check_inputs(checkpoint, keys, layout, n_in, n_groups)
-    zeros_key = next((keys[k] for k in _SCALED if k in keys), f"{module}.qzeros")
-    floats = layout is GemvFast
-    required(checkpoint, zeros_key, FLOATS if floats else ["int32"], [zero_shape], f"the codes {keys['qweight']}")
-    element, grid, of = unsigned(4, 0 if floats else None), groups(n_in // n_groups), f"the weight {role}"
-    scale = record_of(
-        checkpoint, role, keys["scales"], Kind.WEIGHT, of, element, grid, packed="" if layout is Gemm else "padded"
-    )
-    quantity = Quantity.MINIMUM if floats else Quantity.ZERO_POINT
-    other = record_of(
-        checkpoint, f"{role}#{'minimum' if floats else 'zero_point'}", zeros_key, Kind.WEIGHT, of, element, grid,
-        quantity=quantity, packed="padded" if floats else f"nibbles of {layout.layout}",
+    dtypes = FLOATS if layout is GemvFast else ("int32",)
+    required(checkpoint, _zeros_key(module, keys), dtypes, [zero_shape], f"the codes {keys['qweight']}")
+    return Fit(layout, n_out, n_in, n_groups, groups(n_in // n_groups))
+
+
+def linear_of(
+    checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], forms: Mapping[str, Form | None], fit: Fit
+) -> AwqWeight:
+    """The layer `module`, whose tensors fit. role: of its weight. forms: dtype and shape of each entry."""
+    floats = fit.layout is GemvFast
+    element, grid, of = unsigned(4, 0 if floats else None), fit.grid, f"the weight {role}"
+    zeros_key = _zeros_key(module, keys)
+    other_role = f"{role}#{'minimum' if floats else 'zero_point'}"
+    records = (
+        ScaleRecord(role, keys["scales"], Kind.WEIGHT, of, element, grid, *_form(forms, keys["scales"]),
+                    packed="" if fit.layout is Gemm else "padded", reach=OF_WEIGHTS),
+        ScaleRecord(other_role, zeros_key, Kind.WEIGHT, of, element, grid, *_form(forms, zeros_key),
+                    Quantity.MINIMUM if floats else Quantity.ZERO_POINT,
+                    packed="padded" if floats else f"nibbles of {fit.layout.layout}", reach=OF_WEIGHTS),
     )  # fmt: skip
     name = f"{module}.weight" if module else "weight"
-    weight = QuantizedWeight(name, role, keys["qweight"], (n_out, n_in), element, (scale.role, other.role), grid)
-    return layout(checkpoint, weight, (scale, other), n_groups)
+    weight = QuantizedWeight(name, role, keys["qweight"], (fit.n_out, fit.n_in), element, (role, other_role), grid)
+    return fit.layout(checkpoint, weight, records, fit.n_groups)
+
+
+def _zeros_key(module: str, keys: Mapping[str, str]) -> str:
+    return next((keys[k] for k in _SCALED if k in keys), f"{module}.qzeros")
+
+
+def _form(forms: Mapping[str, Form | None], key: str) -> tuple[str, tuple[int, ...]]:
+    form = forms[key]
+    assert form is not None  # its tensor fits
+    return form[0].name, form[1]
 
 
 def _check_inputs(
