@@ -352,6 +352,24 @@ def test_a_damaged_stack_is_one_problem(tmp_path: Path, scale: torch.Tensor | No
     assert "gate_up_proj" in (problem.error.key or "")
 
 
+@pytest.mark.parametrize("beside", [{}, {"m.experts.gate_up_proj_scale": scales(2, 1, 64)}])
+def test_a_stack_whose_scales_are_not_known_is_a_problem(tmp_path: Path, beside: dict[str, torch.Tensor]) -> None:
+    tensors = {"m.experts.gate_up_proj": codes(2, 64, 64), f"{M}.weight": codes(32, 64), f"{M}.weight_scale": scales(1)}
+    fmt = opened(tmp_path, tensors | beside, {"quant_method": "fbgemm_fp8"})
+    assert [w.name for w in fmt.weights()] == [f"{M}.weight"]
+    (problem,) = fmt.problems()
+    assert problem.key == "m.experts.gate_up_proj"
+    assert problem.error.found == next(iter(beside), "nothing")
+
+
+def test_a_matrix_under_a_name_of_its_own(tmp_path: Path) -> None:
+    """As modules have them whose weights are parameters, with no layer around."""
+    w, s = codes(32, 64), scales(1, 1)
+    fmt = opened(tmp_path, {"m.out_proj": w, "m.out_proj_scale_inv": s}, FP8)
+    assert fmt.weights()[0].name == "m.out_proj"
+    assert same_bits(only(fmt), (w.float() * s).numpy())
+
+
 def test_scales_may_lie_in_another_shard(tmp_path: Path) -> None:
     w, s = codes(32, 64), scales(1, 1)
     save_file({f"{M}.weight": w}, tmp_path / "model-00001-of-00002.safetensors")

@@ -47,7 +47,7 @@ def layout_of(checkpoint: Checkpoint, keys: Mapping[str, str]) -> type[AwqWeight
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the tensors of a module are together: modules whose tensors are alike share it. n_groups: without padding."""
+    """What the tensors of a module are together; modules whose tensors are alike share it. n_groups: no padding."""
 
     layout: type[AwqWeight]
     n_out: int

@@ -80,6 +80,19 @@ class Fp8Format(ModularFormat):
         self._stacks = {last for last in lasts if last.endswith(SCALE) and last != f"weight{SCALE}"}
         for module in sorted(modules, key=natural_key):
             yield from self._of_module(module, modules[module])
+        yield from self._left()
+
+    def _left(self) -> Iterator[Problem]:
+        """Stacks of float8 whose scales, if they have any, are not known."""
+        entries = self.checkpoint.entries
+        for name, form in zip(entries, entries.tensor_forms(), strict=True):
+            if form is None or len(form[1]) < 3 or form[0].name not in FLOAT8 or f"{name}{SCALE}" in entries:
+                continue
+            error = CannotDequantize(
+                "has no scales that are known", file=self.checkpoint.path, key=name, expected=f"{name}{SCALE}",
+                found=f"{name}_scale" if f"{name}_scale" in entries else "nothing",
+            )  # fmt: skip
+            yield Problem(name, error)
 
     def _shapes(self, modules: dict[str, dict[str, str]]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         """Shapes of FP8 weights and of their scales, where both are matrices."""
@@ -110,7 +123,9 @@ class Fp8Format(ModularFormat):
     def _experts(self, module: str, last: str, key: str) -> Iterator[Part]:
         tensor = self.checkpoint.tensor(key)
         try:
-            if tensor is not None and len(tensor.shape) == 3:
+            if tensor is not None and len(tensor.shape) == 2:
+                yield weight_of(self.checkpoint, key, key + SCALE, self._settings, key, self.role_of(key))
+            elif tensor is not None and len(tensor.shape) == 3:
                 role = self.role_of(key).removesuffix(f".{last}")
                 yield from list(experts_of(self.checkpoint, module, role, last, self._settings))
         except CannotDequantize as e:
