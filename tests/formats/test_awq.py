@@ -54,7 +54,8 @@ def fast_values(w: Weight) -> np.ndarray:
     """scale * code + minimum: the zero point is stored times -scale, in float16."""
     minimum: np.ndarray = -(w.scales.astype(np.float32) * w.zeros).astype(np.float16).astype(np.float32)
     values: np.ndarray = w.codes.astype(np.float32) * w.scales.astype(np.float32)[:, w.group_of]
-    return values + minimum[:, w.group_of]
+    values += minimum[:, w.group_of]
+    return values
 
 
 @_SETTINGS
