@@ -128,6 +128,16 @@ def test_groups_that_are_other_columns_are_not_compared_cell_by_cell(tmp_path: P
     assert any("g_idx puts columns into other groups" in r.text for r in compare(a, b).reasons)
 
 
+def test_one_zero_point_everywhere_has_no_order(tmp_path: Path) -> None:
+    """Equal ones are equal, and no sign that columns were moved."""
+    a, b = weight(4, 32, 128, 32), weight(4, 32, 128, 32, seed=1, shuffled=True)
+    a.zeros[:], b.zeros[:] = 8, 8
+    fmt = opened(tmp_path / "a", layer(gptq(a, 4, True)), V1)
+    c = compare(fmt, opened(tmp_path / "b", layer(gptq(b, 4, True)), {**V1, "desc_act": True}))
+    assert c.scales[1].status is Status.EQUAL
+    assert c.headline.rule != "reordered"
+
+
 # --- what the settings say ---
 
 
