@@ -99,7 +99,7 @@ def test_the_folder_of_the_package_has_the_api_and_links(source_root: Path) -> N
 
 def test_every_module_imports_from_the_wheel(installed: Path, copy: Path) -> None:
     names = [module_name(s) for s in sources(copy) if s.endswith(".py")]
-    assert "qinspect.inspector.formats.families.quamba.marlin" in names
+    assert "qinspect.inspector.formats.families.quamba.layout" in names
     command: list[str | Path] = [
         sys.executable,
         "-I",

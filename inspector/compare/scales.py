@@ -109,6 +109,7 @@ def _compare_numbers(
         if va.shape != vb.shape:
             shapes = f"A {list(va.shape)}; B {list(vb.shape)}"
             return ScalePair(role, order, a, b, Status.SHAPE, note=shapes)
+        permuted = permuted and not (_one_number(va) and _one_number(vb))
         if permuted:
             va, vb = np.sort(va, axis=None), np.sort(vb, axis=None)
         difference = difference_of([(va, vb)], va.shape, permuted)
@@ -124,6 +125,11 @@ def compare_values(
     faults.add((order, "A"), values[0])
     faults.add((order, "B"), values[1])
     return _judged(role, order, a, b, difference_of([values], values[0].shape, False), False, "")
+
+
+def _one_number(values: FloatArray) -> bool:
+    """Whether all cells hold one number, so that their order is nothing."""
+    return bool(values.size and (values == values.reshape(-1)[0]).all())
 
 
 def _judged(

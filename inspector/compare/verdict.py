@@ -193,7 +193,7 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
     parts += [some(others, "unquantized tensor")] if others else []
     text = f"Only weights differ: {', '.join(parts)}. {_all_equal(len(points))}"
     if different and quantized and not others:
-        text += ": the calibration is the same, the weights' quantizer is not (GPTQ or not, its data, its order)."
+        text += ": the calibration is the same, the weights' quantizer is not (its method, its data, its order)."
     elif different and not quantized and e.weights_compared:
         text += ", and so are the codes: quantizing never changes a scale without its codes, so the file was edited."
     else:
@@ -246,11 +246,13 @@ def _structure(e: Evidence) -> Finding:
 def _reordered(e: Evidence) -> Finding:
     sorted_pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
     points = [p for p in sorted_pairs if p.record.kind is Kind.ACTIVATION]
+    what = "grouped activation scales" if points else "scales of weights"
+    points = points or sorted_pairs
     equal = sum(p.status is Status.PERMUTED for p in points)
     apart = [abs(p.difference.largest) for p in points if p.status is Status.DIFFERENT and p.difference]
     text = (
         "Heads or channels are in another order, so nothing there is comparable cell by cell. "
-        f"Sorted, {equal} of {len(points)} grouped activation scales hold the same values"
+        f"Sorted, {equal} of {len(points)} {what} hold the same values"
     )
     text += f", the others differ by up to {magnitude(max(apart))}." if apart else "."
     owed = e.said(Topic.REORDERED, [p.role for p in e.of_status(Status.DIFFERENT, Status.INCOMPARABLE)])

@@ -3,7 +3,7 @@
 A family is one module (or package) in `families/` with one `Format` subclass. It recognises its checkpoints from
 config, metadata and key signatures; it lists scale records and quantized weights in forward order; it reads their
 values in logical order (unpacked, unpermuted, without padding); it dequantizes; and what only it knows, it says itself.
-docs/formats.md holds the types against six families on paper.
+docs/formats.md holds the types against families on paper.
 """
 
 from __future__ import annotations

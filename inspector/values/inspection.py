@@ -91,6 +91,8 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     problem = ""
     try:
         packed = weight is not None and (weight.bits < 8 or bool(weight.slice))
+        if isinstance(entry, Tensor) and weight is not None:
+            packed = packed or weight.bits < entry.dtype.bits  # four codes of 8 bits a word
         if isinstance(entry, Tensor) and not packed:
             statistics = None if entry.dtype.is_complex else describe(stored_blocks(entry), entry.n_elements)
             values = entry.read() if entry.n_elements <= SHOWN_VALUES else None

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 
 from qinspect.inspector.checkpoint import Entry, Tensor
-from qinspect.inspector.formats import Format
+from qinspect.inspector.formats import Format, Quantity, ScaleRecord
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.text import count, dims, number, share, size, visible
 from qinspect.inspector.values.inspection import Inspection
@@ -38,16 +38,13 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
         lines.append(f"  copy of    {visible(i.copy_of)}")
     lines += _stored_lines(i)
     if i.logical:
-        lines += [
-            "  SCALE, LOGICAL (padding dropped, order restored, folded output scale taken out)",
-            *_statistics_lines(i.logical),
-        ]
+        lines += [_logical_heading(i), *_statistics_lines(i.logical)]
     if i.weight:
         lines.append(
             f"  codes of   {visible(i.weight.name)} {dims(i.weight.shape)}, {i.weight.bits} bits, {i.weight.scheme}"
         )
-        keys = {r.role: r.key for r in fmt.scales()}
-        lines += [f"  scaled by  {visible(keys[role])}" for role in i.weight.scale_roles]
+        records = {r.role: r for r in fmt.scales()}
+        lines += [_scaled_by(records[role]) for role in i.weight.scale_roles]
     if i.codes and i.element:
         lines += ["  CODES", *_code_lines(i.codes, i.element)]
     if i.dequantized:
@@ -64,6 +61,19 @@ def _inverted(i: Inspection) -> str:
         return ""
     with np.errstate(all="ignore"):
         return f", one over the scale {number(float(np.float32(1) / i.values.astype(np.float32).reshape(-1)[0]))}"
+
+
+def _logical_heading(i: Inspection) -> str:
+    quantity = i.scale.quantity if i.scale else Quantity.SCALE
+    if i.scale and i.scale.packed:
+        return f"  {quantity.upper()}, LOGICAL (unpacked, padding dropped)"
+    return f"  {quantity.upper()}, LOGICAL (padding dropped, order restored, folded output scale taken out)"
+
+
+def _scaled_by(record: ScaleRecord) -> str:
+    if record.quantity.is_step:
+        return f"  scaled by  {visible(record.key)}"
+    return f"  {'less' if record.quantity is Quantity.ZERO_POINT else 'plus':<9}  {visible(record.key)}"
 
 
 def _stored_lines(i: Inspection) -> Iterator[str]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qinspect.inspector.formats.families.quamba import marlin
+from qinspect.inspector.formats import marlin
 
 
 def decode_slowly(words: NDArray[np.int32], rows_of_lane: dict[str, Any]) -> NDArray[np.uint8]:

@@ -4,7 +4,10 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.awq import AwqFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
+from qinspect.inspector.formats.families.fp8 import Fp8Format
+from qinspect.inspector.formats.families.gptq import GptqFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
@@ -17,6 +20,9 @@ FAMILIES: tuple[type[Format], ...] = (
     QuambaFormat,
     ModelOptFormat,
     CompressedTensorsFormat,
+    GptqFormat,
+    AwqFormat,
+    Fp8Format,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 

@@ -1,7 +1,8 @@
 """Quamba (Mamba1) and Quamba2 (Mamba2) checkpoints in every variant that the project saves.
 
 W8A8, W4A8, W4A16 and hybrid; head groups or plain; quantized embedding and lm_head or not. `layout` finds the
-modules, `points` says where each activation scale is stored, `parameters` where each weight scale is, `marlin` unpacks.
+modules, `points` says where each activation scale is stored, `parameters` where each weight scale is.
+4-bit weights are in the order of Marlin (`formats.marlin`).
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.formats import marlin
 from qinspect.inspector.formats.contract import (
     OF_WEIGHTS,
     CodeArray,
@@ -30,7 +31,6 @@ from qinspect.inspector.formats.contract import (
     stored_form,
 )
 from qinspect.inspector.formats.element import Element, integer
-from qinspect.inspector.formats.families.quamba import marlin
 from qinspect.inspector.formats.families.quamba.layout import Layer, Linear, parameter_role
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, segments_of
 

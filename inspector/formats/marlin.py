@@ -1,4 +1,4 @@
-"""Four-bit weights as Quamba's Marlin kernels want them, and back.
+"""Four-bit weights in the order that Marlin kernels want, and back: those of GPTQ and AWQ, and Quamba's two.
 
 A weight W [K, N] (in, out) of codes 0..15 is cut into 16 x 16 tiles, tile rows one after another; in every run of
 1,024 codes (four tiles) the codes are permuted so that a warp's lane finds its fragment in consecutive words;

@@ -1,0 +1,89 @@
+"""What the settings of GPTQ's writers say: AutoGPTQ, GPTQModel, optimum, AutoRound."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qinspect.inspector.formats.declared import Declared
+from qinspect.inspector.formats.families.gptq.linear import Packing, Said
+
+AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
+METHODS = ("gptq", *AUTO_ROUND)
+FORMATS = {"gptq": Packing(False, True), "gptq_v2": Packing(False, False), "gptq_p": Packing(True, False)}
+"""By `checkpoint_format`; where it is not said, the first."""
+MARLIN = "marlin"
+_MAX_PATTERN = 300
+"""Characters of a pattern that is tried, and of a name that it is tried on."""
+
+
+def is_auto_round(declared: Declared) -> bool:
+    """Whether AutoRound wrote the settings."""
+    return declared.method in AUTO_ROUND
+
+
+def format_name(declared: Declared) -> str:
+    """`gptq`, `gptq_v2`, `marlin`, ...; of AutoRound its `packing_format`; "" where neither is said."""
+    if is_auto_round(declared):
+        return declared.text("packing_format", "backend")
+    if declared.flag("is_marlin_format"):
+        return MARLIN
+    return declared.text("checkpoint_format", "format") or ("gptq" if declared else "")
+
+
+def packing(declared: Declared) -> Packing | None:
+    """How codes and zero points are packed; None where the settings name a packing that is not known."""
+    name = format_name(declared)
+    if not declared:
+        return Packing(False, None)
+    if is_auto_round(declared):
+        if "gptq" in name:
+            return Packing(False, True, signed=True)
+        return Packing(False, False if name == "auto_round" else None, signed=True)
+    return FORMATS.get(name)
+
+
+class Settings:
+    """What is said of each module."""
+
+    def __init__(self, declared: Declared) -> None:
+        self._declared = declared
+        self.base = _said(declared.settings, Said(None, None, None)) if declared else Said(None, None, None)
+        self._exact: Mapping[str, Any] = declared.mapping("extra_config")
+        self._patterns = [
+            (pattern, compiled, override)
+            for pattern, override in declared.mapping("dynamic").items()
+            if (compiled := _compiled(pattern)) is not None
+        ]
+
+    @property
+    def overridden(self) -> bool:
+        """Whether some modules have settings of their own."""
+        return bool(self._exact or self._patterns)
+
+    def of(self, module: str) -> Said:
+        """What is said of one module: of AutoRound by its name, of GPTQModel by the first pattern that fits."""
+        override = self._exact.get(module)
+        if override is None and len(module) <= _MAX_PATTERN:
+            override = next((o for _, compiled, o in self._patterns if compiled.match(module)), None)
+        return _said(override, self.base) if isinstance(override, dict) else self.base
+
+
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    """A pattern of `dynamic`, without its sign; None of one that leaves modules out, or is none."""
+    if pattern.startswith("-:") or len(pattern) > _MAX_PATTERN:
+        return None
+    try:
+        return re.compile(pattern.removeprefix("+:"))
+    except (re.error, RecursionError, OverflowError):
+        return None
+
+
+def _said(settings: Mapping[str, Any], base: Said) -> Said:
+    bits, size, reordered = settings.get("bits"), settings.get("group_size"), settings.get("desc_act")
+    return Said(
+        bits if type(bits) is int else base.bits,
+        size if type(size) is int else base.group_size,
+        reordered if isinstance(reordered, bool) else base.reordered,
+    )
