@@ -23,6 +23,8 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     """Parameters of every tensor, by key: None for codes whose shape is not known, 0 for what is no parameter (scales,
     zero points, indices, masks). Reads the shapes that are stored beside codes."""
     checkpoint = fmt.checkpoint
+    if not fmt.is_model:
+        return {t.name: 0 for t in checkpoint.tensors()}
     counts: dict[str, int | None] = {}
     states = {name[: name.index(_STATE)]: name for name in checkpoint.entries if _STATE in name}
     counts.update(dict.fromkeys(states.values(), 0))
@@ -59,7 +61,12 @@ def _of(tensor: Tensor, checkpoint: Checkpoint, states: dict[str, str]) -> int |
     dtype = tensor.dtype.name
     if dtype == "float4_e2m1fn_x2":
         return 2 * tensor.n_elements
-    if tensor.dtype.is_float or tensor.dtype.is_complex or dtype.startswith(("qint", "quint")):
+    if (
+        tensor.dtype.is_float
+        or tensor.dtype.is_complex
+        or dtype.startswith(("qint", "quint"))
+        or tensor.dtype.block_bytes
+    ):
         return tensor.n_elements
     if not is_packed(last, tensor):
         return 0

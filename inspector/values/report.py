@@ -43,11 +43,11 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
             *_statistics_lines(i.logical),
         ]
     if i.weight:
-        lines.append(
-            f"  codes of   {visible(i.weight.name)} {dims(i.weight.shape)}, {i.weight.bits} bits, {i.weight.scheme}"
-        )
+        form = f"{dims(i.weight.shape)}, {_bits(i.weight.element)}, {i.weight.scheme}"
+        lines.append(f"  codes of   {visible(i.weight.name)} {form}")
         keys = {r.role: r.key for r in fmt.scales()}
-        lines += [f"  scaled by  {visible(keys[role])}" for role in i.weight.scale_roles]
+        by = dict.fromkeys(keys[role] for role in i.weight.scale_roles)
+        lines += [f"  scaled by  {visible(key) if key != i.key else 'what its own blocks hold'}" for key in by]
     if i.codes and i.element:
         lines += ["  CODES", *_code_lines(i.codes, i.element)]
     if i.dequantized:
@@ -56,6 +56,10 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
         lines.append(f"  problem    {i.problem}")
     lines.append(f"  model      {fmt.description}")
     return "\n".join(lines)
+
+
+def _bits(element: Element) -> str:
+    return f"{element.bits} bits" + (f" for {element.n_values} values" if element.n_values > 1 else "")
 
 
 def _stored_lines(i: Inspection) -> Iterator[str]:

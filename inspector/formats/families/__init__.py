@@ -4,12 +4,17 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.gguf import GgufFormat
+from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
+from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafetensors
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 
-FAMILIES: tuple[type[Format], ...] = (NativeFormat, TorchQuantizedFormat, QuambaFormat)
+FAMILIES: tuple[type[Format], ...] = (
+    NativeFormat, TorchQuantizedFormat, QuambaFormat, ImportanceMatrix, GgufFormat, GgufInSafetensors,
+)  # fmt: skip
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
 FALLBACK = PlainFormat
