@@ -79,7 +79,12 @@ def test_nobody_compares_the_name_of_a_family() -> None:
 
 
 def test_nobody_else_says_a_sentence_of_a_family() -> None:
-    both = ("qinspect", "gguf", "gguf imatrix")  # the names of the program and of a kind of file too
+    both = (
+        "qinspect",
+        "gguf",
+        "gguf-safetensors",
+        "gguf imatrix",
+    )  # the names of the program and of a kind of file too
     words = [c.family for c in FAMILIES if c.family not in both]
     said = re.compile("|".join(rf"\b{re.escape(w)}" for w in words), re.IGNORECASE)
     found = []

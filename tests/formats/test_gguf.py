@@ -501,7 +501,7 @@ def test_models_of_llama_cpp(name: str) -> None:
 
 @needs_fixtures
 def test_blocks_of_gptqmodel() -> None:
-    agree("gptqmodel_gguf_q4k", "gguf")
+    agree("gptqmodel_gguf_q4k", "gguf-safetensors")
 
 
 @needs_fixtures

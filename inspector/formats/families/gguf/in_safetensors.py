@@ -38,7 +38,7 @@ _FORMAT = re.compile(r"q(?P<bits>\d)?_(?P<kind>k|0)(_[sml])?")
 class GgufInSafetensors(ModularFormat):
     """A model of GPTQModel's method `gguf`."""
 
-    family = "gguf"
+    family = "gguf-safetensors"
     ordered_by = "file order"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
