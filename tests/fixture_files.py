@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from compressed_files import fp4, fp8, integers, of_module, settings, written
+from gguf_files import ID, LLAMA, GgufFile, Stored, plain
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
 from modelopt_files import every_layout
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, write_checkpoint
 from qinspect.inspector.calibrate.rounding import WeightScheme
-from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS
+from qinspect.inspector.checkpoint.dtypes import BLOCKS, DTYPES, SAFETENSORS
 from qinspect.inspector.provenance import Provenance
 
 DATA = Path(__file__).parent / "data"
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".gguf")
 MAX_BYTES = 4_000_000
 
 
@@ -92,6 +93,13 @@ def small_cases(made: Path) -> list[Case]:
     (small / "arrays.pkl").write_bytes(pickle.dumps({"model": _objects()}, 0))
     torch_zip(small / "plain.pt", state_dict(w=tensor(), s=tensor((), ())), {"0": bytes(16)})
     torch_legacy(small / "plain_legacy.pt", state_dict(w=tensor()), ["0"], b"\x04" + bytes(7) + bytes(16))
+    tensors = [Stored(f"blk.0.{n}.weight", i, [2, 256], bytes(range(60, 160)) * 25) for n, i in ID.items() if "_" in n]
+    tensors = [Stored(t.name, t.type_id, t.shape, t.data[: BLOCKS[str(t.name)[6:-7]].nbytes(512)]) for t in tensors]
+    experts = Stored("blk.1.ffn_up_exps.weight", ID["nvfp4"], [2, 2, 64], bytes(range(144)))
+    query = Stored("blk.1.attn_q.weight", ID["q8_0"], [4, 32], bytes(range(136)))
+    factors = [plain("blk.1.ffn_up_exps.scale", [1.0, 2.0]), plain("blk.1.attn_k.weight", [1.0] * 8, [4, 2])]
+    unknown = Stored("blk.1.ffn_down.weight", 139, [2, 32], bytes(40))
+    (small / "blocks.gguf").write_bytes(bytes(GgufFile([*tensors, experts, *factors, query, unknown], LLAMA)))
     found = [Case(f"small/{p.name}", p, p) for p in sorted(small.iterdir())]
     exported = every_layout(made / "modelopt")
     found += [Case(f"modelopt/{p.name}", exported, p) for p in sorted(exported.iterdir())]

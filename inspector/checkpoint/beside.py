@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.gguf import counted_tensors, stands_beside
 from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.checkpoint.kinds.kind import SAVE_ARRAYS
 from qinspect.inspector.checkpoint.listing import (
@@ -31,7 +32,7 @@ _MAX_COUNTED_BYTES = 1 << 22
 """Headers, pickles and indexes up to this size are read to count the tensors of a file that is not opened."""
 _MAX_NAMED = 5
 _OTHER_FORMATS = (
-    ".gguf", ".onnx", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite", ".npz", ".npy", ".nemo", ".engine", ".plan",
+    ".onnx", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite", ".npz", ".npy", ".nemo", ".engine", ".plan",
     ".trt", ".pte", ".pt2", ".ot", ".pb", ".mlmodel", ".ggml", ".tar", ".gz", ".xz", ".zst", ".zip",
     ".index",
 )  # fmt: skip
@@ -65,6 +66,15 @@ def is_readable(path: Path) -> bool:
             return head[:2] == b"PK" or looks_like_safetensors(head, file.size) or looks_like_pickle(head)
     except QinspectError:
         return False
+
+
+def gguf_beside_model(path: Path) -> str:
+    """What a GGUF file is that belongs to a model and is none, in its own word; "" for a model, and for others."""
+    try:
+        with closing(File(path)) as file:
+            return stands_beside(file)
+    except QinspectError:
+        return ""
 
 
 def looks_like_pickle(head: bytes) -> bool:
@@ -153,6 +163,8 @@ def _n_tensors(path: Path) -> int | None:
             if looks_like_safetensors(head, file.size):
                 small = int.from_bytes(head[:8], "little") <= _MAX_COUNTED_BYTES
                 return len(read_header(file)) if small else None
+            if (n := counted_tensors(head)) is not None:
+                return n
             if head[:2] == b"PK":
                 members = ZipDirectory(file).members
                 pickled = sum(size for name, (size, _) in members.items() if name.endswith("data.pkl"))

@@ -19,10 +19,10 @@ _MAX_NAME_COMPARED = 256
 class Checkpoint:
     """An opened model.
 
-    path: what the user named. kind: `safetensors`, `torch zip`, `torch legacy` or `pickle`. files: where its bytes come
-    from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at. config: parsed
-    config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards. inside:
-    folders in the one that was named that hold models too, and were not opened.
+    path: what the user named. kind: `safetensors`, `GGUF`, `torch zip`, `torch legacy` or `pickle`. files: where its
+    bytes come from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at. config:
+    parsed config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards, or
+    GGUF's facts in words. inside: folders in the one that was named that hold models too, and were not opened.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qinspect.inspector.checkpoint.beside import is_readable, what_is_here
+from qinspect.inspector.checkpoint.beside import gguf_beside_model, is_readable, what_is_here
 from qinspect.inspector.checkpoint.hub import newest_snapshot, snapshot_note
 from qinspect.inspector.checkpoint.index import shards_named
 from qinspect.inspector.checkpoint.layouts import trainer_layout
@@ -60,7 +60,7 @@ def choose(folder: Path, depth: int = 0) -> ChosenFiles:
     indexes = here.indexes()
     if len(indexes) == 1:
         return ChosenFiles(folder, folder / indexes[0], _single_files(here))
-    names = [n for n in here.weights() if is_readable(folder / n)]
+    names = _models(here, [n for n in here.weights() if is_readable(folder / n)])
     if len(indexes) > 1 or names:
         return _by_what_there_is(here, names, indexes)
     return _inside(here, depth)
@@ -78,6 +78,13 @@ def _by_usual_name(here: Listing) -> ChosenFiles | None:
 
 def _single_files(here: Listing) -> tuple[Path, ...]:
     return tuple(here.path / n for n in shard_sets(here.weights())[1] if is_readable(here.path / n))
+
+
+def _models(here: Listing, names: list[str]) -> list[str]:
+    """`names` without the GGUF files that belong to a model (an importance matrix, a projector), where there is one."""
+    several = len(names) > 1
+    beside = [n for n in names if several and n.endswith(".gguf") and gguf_beside_model(here.path / n)]
+    return [n for n in names if n not in beside] or names
 
 
 def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> ChosenFiles:

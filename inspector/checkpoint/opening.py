@@ -11,6 +11,7 @@ from qinspect.inspector.checkpoint.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.folder import MAX_DEPTH, USUAL_NAMES, ChosenFiles, choose
+from qinspect.inspector.checkpoint.gguf import is_part_of_model, looks_like_gguf, missing_parts, read_gguf
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
 from qinspect.inspector.checkpoint.index import check_index, find_shards, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
@@ -84,12 +85,26 @@ def _resolved(place: Path, name: str) -> Path:
 
 
 def _open_file(file: Path, progress: Steps | None, arrived: Arrived | None) -> Checkpoint:
-    """One file, named by itself."""
+    """One file, named by itself. A part of a split GGUF model is nothing alone: all its parts are opened."""
     checkpoint = _open_files(file, [file], file.parent, progress, arrived)
+    if is_part_of_model(checkpoint.metadata):
+        checkpoint.close()
+        return _open_split(file, progress, arrived)
     for shards in shard_sets([file.name])[0]:
         if shards.total > 1:
             note = f"one of {shards.total} shards by its name: the others were not opened"
             checkpoint.notes = (*checkpoint.notes, note)
+    return checkpoint
+
+
+def _open_split(file: Path, progress: Steps | None, arrived: Arrived | None) -> Checkpoint:
+    """All parts of a split GGUF model, by the name of one."""
+    sets = [s for s in shard_sets(listing(file.parent).files)[0] if file.name in s.names.values()]
+    names = [sets[0].names[i] for i in sorted(sets[0].names)] if sets else [file.name]
+    path = file if len(names) == 1 else file.parent
+    checkpoint = _open_files(path, [file.parent / n for n in names], file.parent, progress, arrived)
+    lacking = _missing(ChosenFiles(file.parent, None, tuple(file.parent / n for n in names)))
+    checkpoint.notes = (*lacking, *checkpoint.notes)
     return checkpoint
 
 
@@ -191,6 +206,9 @@ def _open_files(
     if progress:
         progress(len(paths), len(paths))
     config, notes = read_config(config_folder)
+    whole = not any(shards.missing() for shards in shard_sets(p.name for p in paths)[0])
+    if whole and (lacking := missing_parts(metadata, len(entries))):
+        notes = (lacking, *notes)
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
@@ -201,6 +219,8 @@ def _read_one(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
     head = file.read(0, min(file.size, 16))
     if head[:4] == b"PK\x03\x04" or head[:4] == b"PK\x05\x06":
         return "torch zip", _read_zip(file)
+    if looks_like_gguf(head):
+        return "GGUF", read_gguf(file)
     # Before the pickles: a header of 640 bytes begins as a pickle of protocol 2 does, 80 02.
     if looks_like_safetensors(head, file.size):
         return "safetensors", read_header(file)
@@ -238,7 +258,7 @@ def _unknown(file: Source, head: bytes) -> CannotOpen:
         "is not a checkpoint of a kind that qinspect knows",
         file=file.path,
         offset=0,
-        expected="a safetensors header, a zip archive or a pickle",
+        expected="a safetensors or GGUF header, a zip archive or a pickle",
         found=f"bytes {head[:8].hex(' ')}",
         cure="Give the checkpoint's file or folder.",
     )

@@ -118,8 +118,7 @@ class Tensor:
         """
         import numpy as np
 
-        if not self.dtype.numpy:
-            raise CannotRead(f"values of dtype {self.dtype.name} cannot be decoded", file=self.file.path, key=self.name)
+        self._check_decoded()
         self._check_shape()
         element = self.dtype.to_numpy()
         raw = self.read_bytes()
@@ -131,6 +130,10 @@ class Tensor:
         # The stride of a dimension of 1 is never taken, so nothing bounds it.
         steps = tuple(s * element.itemsize if d != 1 else 0 for d, s in zip(self.shape, self.strides, strict=True))
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+
+    def _check_decoded(self) -> None:
+        if not self.dtype.numpy:
+            raise CannotRead(f"values of dtype {self.dtype.name} cannot be decoded", file=self.file.path, key=self.name)
 
     def _check_shape(self) -> None:
         if self.shapeless:
@@ -153,11 +156,12 @@ class Tensor:
     def read_range(self, start: int, stop: int) -> Array:
         """Elements `start` to `stop` of a contiguous tensor in C order, as a flat array: for streaming.
 
-        Raises CannotRead for strided and sub-byte tensors.
+        Raises CannotRead for strided and sub-byte tensors, and where the dtype cannot be decoded.
         """
         import numpy as np
 
-        if self.strides is not None or self.dtype.packed or not self.dtype.numpy:
+        self._check_decoded()
+        if self.strides is not None or self.dtype.packed:
             raise CannotRead("only contiguous whole-byte tensors can be read in parts", key=self.name)
         width = self.dtype.bits // 8
         return np.frombuffer(self.file.read(self.offset + start * width, (stop - start) * width), self.dtype.to_numpy())

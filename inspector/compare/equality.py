@@ -94,7 +94,7 @@ class Equality:
         `tick(n)` is called with bytes compared; it may raise to cancel. `seen` gets each piece that is the same in
         both, in a buffer that the next one overwrites. Raises CannotRead and BrokenFile.
         """
-        if a.dtype is not b.dtype or a.shape != b.shape or a.strides != b.strides:
+        if a.shape != b.shape or a.strides != b.strides or (a.dtype is not b.dtype and a.dtype != b.dtype):
             return False
         n = a.span_bytes()
         start_a, start_b = a.offset, b.offset

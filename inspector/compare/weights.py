@@ -37,12 +37,12 @@ class Item(NamedTuple):
     name: str
     form: Form
     weight: QuantizedWeight | None
-    checkpoint: Checkpoint
+    fmt: Format
 
     @property
     def tensor(self) -> Tensor:
         """A handle on it, made when it is asked for: headers alone decide most pairs."""
-        found = _stored(self.checkpoint, self.weight) if self.weight else self.checkpoint.tensor(self.name)
+        found = _stored(self.fmt.checkpoint, self.weight) if self.weight else self.fmt.plain_tensor(self.name)
         assert found is not None
         return found
 
@@ -63,15 +63,14 @@ def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
-    found = fmt.checkpoint
     forms: dict[tuple[int, tuple[int, ...]], Form] = {}  # few in a model, and a DType takes long to hash
 
     def one(form: Form) -> Form:
         return forms.setdefault((id(form[0]), form[1]), form)
 
-    stored = ((weight, _stored(found, weight)) for weight in fmt.weights())
-    items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, found) for w, t in stored if t]
-    items += [Item(fmt.role_of(name), name, one(form), None, found) for name, form in fmt.other_forms()]
+    stored = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
+    items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, fmt) for w, t in stored if t]
+    items += [Item(fmt.role_of(name), name, one(form), None, fmt) for name, form in fmt.other_forms()]
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
 
 
@@ -230,7 +229,9 @@ def _shape(item: Item) -> tuple[int, ...]:
 
 
 def _scheme(item: Item) -> str:
-    return f"{item.weight.bits}-bit {item.weight.scheme}" if item.weight else item.form[0].name
+    if item.weight is None:
+        return item.form[0].name
+    return item.weight.scheme if item.weight.element.n_values > 1 else f"{item.weight.bits}-bit {item.weight.scheme}"
 
 
 def _form(item: Item) -> tuple[object, ...]:
@@ -266,6 +267,9 @@ def _contents(
         if any(role.startswith(m) for m in moved):
             status = Status.PERMUTED if _same_values(a, b, format_a, format_b) else Status.INCOMPARABLE
             return replace(pair, status=status, n_changed=None)
+        if not pair.quantized and not a.form[0].numpy:
+            note = f"the bytes differ; by how much is not known: {a.form[0].name} is not decoded"
+            return replace(pair, status=Status.DIFFERENT, n_changed=None, note=note)
         chunks = _codes(a, b, format_a, format_b) if pair.quantized else chunks_of(a.tensor, b.tensor)
         n_changed, deviation = deviation_of(chunks, _shape(a))
     except QinspectError as e:

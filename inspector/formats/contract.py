@@ -144,11 +144,12 @@ class ScaleRecord:
     of them share a number. dtype, shape: as stored. quantity: what the numbers are. inverted: the entry holds one over
     the number. sources: further entries that the numbers are made of. through: codes times the inner of two scales are
     rounded to this element, before the outer one (quantity GLOBAL_SCALE) applies. signed: its numbers may be negative
-    by convention. slice: which part of the entry it is; None for all of it. packed: where the entry holds codes of the
-    numbers (eight zero points a word, the exponent of a scale), how: of equal bytes the numbers are equal only where
-    this is. reach: which settings have a part in it. guess: of an unverified one, what its name suggests;
-    may_be_learned: that it may be a trained factor, and negative. called: what its library calls the scheme; "" where
-    element and grid say it.
+    by convention. may_be_zero: a scale of 0 is that of a block of zeros, and no fault. with_minimum: another record is
+    the minimum that is added to what this one scales. slice: which part of the entry it is; None for all of it. packed:
+    where the entry holds codes of the numbers (eight zero points a word, the exponent of a scale), how: of equal bytes
+    the numbers are equal only where this is. reach: which settings have a part in it. guess: of an unverified one, what
+    its name suggests; may_be_learned: that it may be a trained factor, and negative. called: what its library calls the
+    scheme; "" where element and grid say it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
     holds the same values in another order, so do the cells.
@@ -167,6 +168,8 @@ class ScaleRecord:
     sources: tuple[Source, ...] = ()
     through: Element | None = None
     signed: bool = False
+    may_be_zero: bool = False
+    with_minimum: bool = False
     slice: Slice | None = None
     packed: str = ""
     reach: Reach = NOT_KNOWN
@@ -247,7 +250,7 @@ class ScaleRecord:
             return ""
         if self.quantity is Quantity.GLOBAL_SCALE and self.through is None:
             return "x ~ global scale * scale * q"
-        return words.formula(self.element)
+        return words.formula(self.element, self.with_minimum)
 
     @property
     def granularity(self) -> str:
@@ -355,7 +358,7 @@ class Format(ABC):
     ordered_by: what records are in. claims: whether it understands the codes of its checkpoints; what nobody claims is
     taken for full precision. copies_complete: whether its records name every entry that a scale has a part in, so that
     one can be replaced. keeps_provenance: whether it has room in config.json and metadata, as own_layout.py says, for
-    what was done to it.
+    what was done to it. is_model: whether its tensors are the parameters of a model.
     """
 
     family: ClassVar[str]
@@ -363,6 +366,7 @@ class Format(ABC):
     claims: ClassVar[bool] = True
     copies_complete: ClassVar[bool] = False
     keeps_provenance: ClassVar[bool] = False
+    is_model: ClassVar[bool] = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -490,6 +494,11 @@ class Format(ABC):
     def _roles(self) -> Roles:
         return Roles.of_names(self.checkpoint.entries)
 
+    def plain_tensor(self, name: str) -> Tensor | None:
+        """A tensor that is neither a scale nor codes, as the original has it; None where there is none. A family whose
+        files keep such tensors in another order or shape gives a handle that undoes it."""
+        return self.checkpoint.tensor(name)
+
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""
         taken = self.taken()
@@ -555,17 +564,20 @@ def stored_form(checkpoint: Checkpoint, key: str) -> tuple[str, tuple[int, ...]]
 
 
 def part_of(tensor: Tensor, part: Slice) -> Tensor:
-    """A handle on a part of a tensor that is stored in C order, reading nothing. Raises CannotDequantize where the
-    tensor has no such part, or is stored in another order."""
+    """A handle on a part of a tensor that is stored in C order, reading nothing; of a row of numbers, on one of them,
+    of shape (). Raises CannotDequantize where the tensor has no such part, or is stored in another order."""
     shape, n = tensor.shape, len(part.index)
     inner = shape[n:]
-    rows = part.rows or (0, inner[0] if inner else 0)
-    inside = len(shape) > n and all(0 <= i < d for i, d in zip(part.index, shape, strict=False))
+    n_rows = inner[0] if inner else 1
+    rows = part.rows or (0, n_rows)
+    inside = len(shape) >= n + (part.rows is not None) and all(
+        0 <= i < d for i, d in zip(part.index, shape, strict=False)
+    )
     width = tensor.dtype.nbytes(math.prod(inner[1:]))
     whole = 8 * width == math.prod(inner[1:]) * tensor.dtype.bits
     if tensor.dtype.block_bytes:
         whole = len(inner) > 1 and inner[-1] % tensor.dtype.block == 0
-    if not (inside and tensor.strides is None and whole and 0 <= rows[0] <= rows[1] <= inner[0]):
+    if not (inside and tensor.strides is None and whole and 0 <= rows[0] <= rows[1] <= n_rows):
         raise CannotDequantize(
             "has no such part", file=tensor.file.path, key=tensor.name, expected=f"{list(part.index)}, rows {rows}",
             found=f"shape {list(shape)}{'' if tensor.strides is None else ', not in C order'}",
@@ -573,5 +585,6 @@ def part_of(tensor: Tensor, part: Slice) -> Tensor:
     at = 0
     for i, d in zip(part.index, shape, strict=False):
         at = at * d + i
-    start = tensor.offset + (at * inner[0] + rows[0]) * width
-    return Tensor(tensor.name, tensor.dtype, (rows[1] - rows[0], *inner[1:]), None, tensor.file, start)
+    start = tensor.offset + (at * n_rows + rows[0]) * width
+    left = (rows[1] - rows[0], *inner[1:]) if inner else ()
+    return Tensor(tensor.name, tensor.dtype, left, None, tensor.file, start)

@@ -24,6 +24,8 @@ _STATE = ".quant_state."
 def parameter_counts(fmt: Format) -> dict[str, int | None]:
     """Parameters of every tensor, by key: None for codes whose shape is not known, 0 for what is no parameter (scales,
     zero points, indices, masks). Reads the shapes that are stored beside codes."""
+    if not fmt.is_model:
+        return {t.name: 0 for t in fmt.checkpoint.tensors()}
     entries = fmt.checkpoint.entries
     names, forms = list(entries), list(entries.tensor_forms())
     states = {name[: name.index(_STATE)]: name for name in names if _STATE in name}

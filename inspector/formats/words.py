@@ -42,8 +42,12 @@ def of_activation(element: Element) -> str:
     return f"{element}, {'symmetric' if element.symmetric else 'affine'}"
 
 
-def formula(element: Element) -> str:
-    """How a code becomes a value."""
+def formula(element: Element, minimum: bool = False) -> str:
+    """How a code becomes a value. minimum: whether a minimum is added."""
+    if element.kind is ElementKind.VECTOR:
+        return "x ~ scale * codebook[q]"
+    if minimum:
+        return "x ~ scale * q + minimum"
     zeros = element.kind in (ElementKind.INTEGER, ElementKind.UNKNOWN) and element.offset != 0
     return "x ~ scale * (q - zero_point)" if zeros else "x ~ scale * q"
 

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Entry, Tensor
-from qinspect.inspector.errors import CannotRead, UnknownKey
+from qinspect.inspector.errors import CannotDequantize, CannotRead, UnknownKey
 from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.values.scale_values import large_tensor
@@ -90,7 +90,8 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     element: Element | None = None
     problem = ""
     try:
-        packed = weight is not None and (weight.bits < 8 or bool(weight.slice))
+        in_blocks = isinstance(entry, Tensor) and bool(entry.dtype.block_bytes)
+        packed = weight is not None and (weight.bits < 8 or bool(weight.slice) or in_blocks)
         if isinstance(entry, Tensor) and weight is not None:
             packed = packed or weight.bits < entry.dtype.bits  # four codes of 8 bits a word
         if isinstance(entry, Tensor) and not packed:
@@ -105,7 +106,7 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
             codes = count_codes((fmt.codes(weight, *rows) for rows in row_blocks(weight)), weight.element)
             blocks = (fmt.dequantize(weight, *rows) for rows in row_blocks(weight))
             dequantized = describe(blocks, math.prod(weight.shape))
-    except CannotRead as e:
+    except (CannotRead, CannotDequantize) as e:
         problem = str(e)
     copies = tuple(_copy(fmt, c) for c in scale.copies) if scale else ()
     return Inspection(

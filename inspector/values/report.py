@@ -40,11 +40,10 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
     if i.logical:
         lines += [_logical_heading(i), *_statistics_lines(i.logical)]
     if i.weight:
-        lines.append(
-            f"  codes of   {visible(i.weight.name)} {dims(i.weight.shape)}, {i.weight.bits} bits, {i.weight.scheme}"
-        )
+        form = f"{dims(i.weight.shape)}, {_bits(i.weight.element)}, {i.weight.scheme}"
+        lines.append(f"  codes of   {visible(i.weight.name)} {form}")
         records = {r.role: r for r in fmt.scales()}
-        lines += [_scaled_by(records[role]) for role in i.weight.scale_roles]
+        lines += dict.fromkeys(_scaled_by(records[role], i.key) for role in i.weight.scale_roles)
     if i.codes and i.element:
         lines += ["  CODES", *_code_lines(i.codes, i.element)]
     if i.dequantized:
@@ -70,10 +69,15 @@ def _logical_heading(i: Inspection) -> str:
     return f"  {quantity.upper()}, LOGICAL (padding dropped, order restored, folded output scale taken out)"
 
 
-def _scaled_by(record: ScaleRecord) -> str:
+def _scaled_by(record: ScaleRecord, codes: str) -> str:
+    key = visible(record.key) if record.key != codes else "what its own blocks hold"
     if record.quantity.is_step:
-        return f"  scaled by  {visible(record.key)}"
-    return f"  {'less' if record.quantity is Quantity.ZERO_POINT else 'plus':<9}  {visible(record.key)}"
+        return f"  scaled by  {key}"
+    return f"  {'less' if record.quantity is Quantity.ZERO_POINT else 'plus':<9}  {key}"
+
+
+def _bits(element: Element) -> str:
+    return f"{element.bits} bits" + (f" for {element.n_values} values" if element.n_values > 1 else "")
 
 
 def _stored_lines(i: Inspection) -> Iterator[str]:

@@ -66,6 +66,12 @@ class ScaleFaults:
         return f"{listed} of {count(self.n)} ({share(self.n_faulty, self.n)}), first [{self.first}]"
 
 
+def _with_ones_for_zeros(values: Array) -> Array:
+    import numpy as np
+
+    return np.where(values == 0, values.dtype.type(1), values)
+
+
 class FaultScan:
     """Collects scales under a tag each, and looks at them together. A scale may come in consecutive pieces."""
 
@@ -86,7 +92,10 @@ class FaultScan:
         """The same, of values that `record` describes: zero points may be anything, and some scales are negative by
         convention."""
         if record.quantity.is_step:
-            self.add(tag, abs(values) if record.may_be_negative else values)
+            magnitudes = abs(values) if record.may_be_negative else values
+            if record.may_be_zero:
+                magnitudes = _with_ones_for_zeros(magnitudes)
+            self.add(tag, magnitudes)
 
     def add_bytes(self, tag: Hashable, name: str, dtype: Callable[[], Any], raw: bytes) -> None:
         """The same, of the bytes of floating-point numbers. dtype: gives numpy's, asked once for each `name`."""

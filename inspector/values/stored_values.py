@@ -51,7 +51,8 @@ class StoredValues:
     def what(self) -> str:
         """A phrase for people."""
         if self.weight is not None:
-            return f"{self.weight.bits}-bit dequantized"
+            several = self.weight.element.n_values > 1
+            return f"{self.weight.scheme if several else f'{self.weight.bits}-bit'} dequantized"
         return f"{self.tensor.dtype.name}, as stored" if self.tensor is not None else ""
 
     def blocks(self) -> Iterator[Array]:

@@ -93,7 +93,17 @@ def test_a_part_of_a_plain_tensor(tmp_path: Path) -> None:
     stacked, _ = tensor(tmp_path, values.tobytes(), DTYPES["float32"], (2, 3, 4))
     assert np.array_equal(part_of(stacked, Slice((1,))).read(), values[1])
     assert np.array_equal(part_of(stacked, Slice(rows=(1, 2))).read(), values[1:2])
-    for wrong in (Slice((2,)), Slice((-1,)), Slice((0, 0, 0)), Slice((0,), (2, 4)), Slice((0,), (2, 1))):
+    one = part_of(stacked, Slice((1, 2, 3)))
+    assert (one.shape, float(one.read())) == ((), float(values[1, 2, 3]))
+    for wrong in (
+        Slice((2,)),
+        Slice((-1,)),
+        Slice((0, 0, 4)),
+        Slice((0, 0, 0, 0)),
+        Slice((0, 0, 0), (0, 1)),
+        Slice((0,), (2, 4)),
+        Slice((0,), (2, 1)),
+    ):
         with pytest.raises(CannotDequantize, match="has no such part"):
             part_of(stacked, wrong)
     with pytest.raises(CannotDequantize, match="not in C order"):

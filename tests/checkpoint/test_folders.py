@@ -184,7 +184,10 @@ def test_other_formats_beside_it(tmp_path: Path) -> None:
     floats(tmp_path / "model.safetensors", {"a": [1.0]})
     for name in ("tf_model.h5", "model.gguf", "tokenizer.json", "README.md", "vocab.bin"):
         (tmp_path / name).write_bytes(b"words")
-    assert note(tmp_path) == "also here, in formats that are not read: model.gguf, tf_model.h5"
+    assert open_checkpoint(tmp_path).notes == (
+        "opened model.safetensors; also here, not opened: model.gguf, newer",
+        "also here, in formats that are not read: tf_model.h5",
+    )
 
 
 def test_the_state_of_a_training_is_no_model(tmp_path: Path) -> None:

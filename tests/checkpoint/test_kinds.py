@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf_files import LIST, TEXT, GgufFile
 from hostile import assert_one_line, floats, refused, survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,11 +173,7 @@ def tarred(*names: str, mode: str = "w") -> bytes:
     return out.getvalue()
 
 
-def gguf(version: int, n: int, order: str = "<") -> bytes:
-    counts = struct.pack(order + ("II" if version == 1 else "QQ"), n, 1)
-    return b"GGUF" + struct.pack(order + "I", version) + counts + bytes(24 * n + 64)
-
-
+VOCABULARY = bytes(GgufFile([], {"tokenizer.ggml.model": (TEXT, "gpt2"), "tokenizer.ggml.tokens": (LIST, (8, ["a"]))}))
 ONNX = bytes.fromhex("0803") + b"\x12\x07pytorch" + b"\x3a\x04\x0a\x02\x08\x01" + b"\x42\x02\x10\x09"
 CTRANSLATE = struct.pack("<IH", 6, 16) + b"TransformerSpec\0" + struct.pack("<I", 7)
 MSGPACK = b"\x81\xa6params\x81\xa5dense\x80"
@@ -186,12 +183,10 @@ TABLE = bytes(60) + b"\x01" + bytes.fromhex("57fb808b247547db")
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (gguf(3, 2), ("a GGUF file", "version 3, 2 tensors", "gguf_file")),
-        (gguf(3, 0), ("a GGUF file", "no tensors, a vocabulary only")),
-        (gguf(1, 3), ("a GGUF file", "version 1, 3 tensors")),
-        (gguf(3, 5, ">"), ("a GGUF file", "version 3, big-endian, 5 tensors")),
-        (b"GGUF\x03\0\0\0" + b"\xff" * 16, ("a GGUF file with a damaged header",)),
-        (b"GGUF", ("a GGUF file with a damaged header",)),
+        (VOCABULARY, ("is a GGUF file without tensors", "a vocabulary only", "Give the file of the model")),
+        (bytes(GgufFile([], version=1)), ("is a GGUF file of version 1", "version 2 or 3", "Convert the model again")),
+        (bytes(GgufFile([], version=99)), ("is a GGUF file of version 99", "a newer program")),
+        (bytes(GgufFile([], version=1, order=">")), ("is a GGUF file of version 1",)),
         (b"lmgg\x0a\0\0\0", ("a ggml file", "whisper.cpp")),
         (b"fmgg\x01\0\0\0", ("a ggmf file",)),
         (b"tjgg\x03\0\0\0", ("a ggjt file", "llama.cpp")),
@@ -253,7 +248,7 @@ def test_the_name_where_the_content_says_nothing(tmp_path: Path, name: str, word
 def test_the_name_does_not_go_before_the_content(tmp_path: Path) -> None:
     floats(tmp_path / "m.gguf", {"a": [1.0]})
     assert open_checkpoint(tmp_path / "m.gguf").kind == "safetensors"
-    told(tmp_path / "m.engine", gguf(3, 2), "a GGUF file")
+    told(tmp_path / "m.engine", VOCABULARY, "a GGUF file")
 
 
 def test_weights_beside_the_graph_that_they_belong_to(tmp_path: Path) -> None:
@@ -276,7 +271,7 @@ def test_real_models_of_other_kinds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", range(40))
 def test_a_beginning_of_any_of_them_is_one_line(tmp_path: Path, n: int) -> None:
     path = tmp_path / "m.bin"
-    kinds = (ONNX, CTRANSLATE, MSGPACK, TABLE, LFS, HTML, S3, gguf(3, 1), npz(), tarred("a"), npy(), zipped("a"))
+    kinds = (ONNX, CTRANSLATE, MSGPACK, TABLE, LFS, HTML, S3, VOCABULARY, npz(), tarred("a"), npy(), zipped("a"))
     for data in kinds:
         path.write_bytes(data[:n])
         with pytest.raises(QinspectError) as caught:

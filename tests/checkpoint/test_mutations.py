@@ -20,7 +20,7 @@ from qinspect.inspector.formats import Format, format_of
 
 SMALL = (
     "modelopt/config.json", "modelopt/model.safetensors",
-    "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
+    "small/all.safetensors", "small/arrays.pkl", "small/blocks.gguf", "small/legacy.bin", "small/objects.pt",
     "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin",
     "sharded/index", "sharded/config", "native4/model.safetensors", "native4/config.json",
     "native8/model.safetensors", "native8/config.json", "compressed/model.safetensors", "compressed/config.json",

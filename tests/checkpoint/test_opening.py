@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf_files import GgufFile, plain
 from hostile import assert_one_line, entry, floats, refused, safetensors_bytes
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
@@ -64,8 +65,9 @@ def test_git_lfs_pointers(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["m.safetensors", "m.gguf"])
 def test_gguf(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"GGUF\x03\x00\x00\x00" + bytes(64))
-    refused(tmp_path / name, CannotOpen, "GGUF")
+    (tmp_path / name).write_bytes(bytes(GgufFile([plain("a.weight", [1.0, 2.0])])))
+    checkpoint = open_checkpoint(tmp_path / name)
+    assert (checkpoint.kind, list(checkpoint.entries)) == ("GGUF", ["a.weight"])
 
 
 @pytest.mark.parametrize("name", ["m.safetensors", "m.bin", "model.safetensors.index.json"])

@@ -101,7 +101,7 @@ def test_configs(path: Path) -> None:
         (".onnx", ("an ONNX model", "IR version")),
         (".npy", ("one numpy array",)),
         (".npz", ("an archive of numpy arrays", "2 arrays")),
-        (".gguf", ("a GGUF file", "version 3, no tensors")),
+        (".gguf", ("a GGUF file without tensors", "a vocabulary only")),
         (".tar", ("a tar archive as torch.save wrote it before",)),
         ("ggml-parakeet-tdt.bin", ("a ggml file",)),
         ("external_data.bin", ("looks like the external weights of",)),

@@ -7,7 +7,7 @@ import struct
 
 from qinspect.inspector.checkpoint.kinds.kind import GIVE_MODEL, SAVE_ARRAYS, FileKind
 from qinspect.inspector.checkpoint.source import Source
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import visible
 
 _ORIGINAL = "Give the checkpoint that it was made from."
 _ONE_GPU = f"It is made for one GPU and cannot be taken apart. {_ORIGINAL}"
@@ -58,9 +58,8 @@ _TABLE_END = bytes.fromhex("57fb808b247547db")
 
 def binary_kind(file: Source, head: bytes) -> FileKind | None:
     """A file with an unmistakable beginning (or end), or None."""
-    for recognise in (_gguf, _ggml):
-        if kind := recognise(file, head):
-            return kind
+    if kind := _ggml(head):
+        return kind
     for beginning, kind in _BEGINNINGS:
         if head.startswith(beginning):
             return kind
@@ -80,27 +79,7 @@ def weak_kind(file: Source, head: bytes) -> FileKind | None:
     return None
 
 
-def _gguf(file: Source, head: bytes) -> FileKind | None:
-    """Version 1 counts in 32 bits, later ones in 64. Big-endian files say the same magic."""
-    if head[:4] != b"GGUF":
-        return None
-    cure = (
-        "Compare the checkpoint that it was converted from, or expand it: in transformers, "
-        "`AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=NAME)` and `save_pretrained`."
-    )
-    what = "a GGUF file, which this version does not read yet"
-    for order, name in (("<", ""), (">", ", big-endian")):
-        counts = struct.Struct(order + ("II" if head[4:8] == struct.pack(order + "I", 1) else "QQ"))
-        if len(head) < 8 + counts.size:
-            continue
-        version, (n_tensors, n_keys) = struct.unpack_from(order + "I", head, 4)[0], counts.unpack_from(head, 8)
-        if 1 <= version <= 9 and 24 * n_tensors + 13 * n_keys <= file.size:  # the least that each of them takes
-            tensors = some(n_tensors, "tensor") if n_tensors else "no tensors, a vocabulary only"
-            return FileKind(what, cure, f"version {version}{name}, {tensors}")
-    return FileKind("a GGUF file with a damaged header", "Download or copy it again.")
-
-
-def _ggml(_: Source, head: bytes) -> FileKind | None:
+def _ggml(head: bytes) -> FileKind | None:
     if head[:4] not in _GGML:
         return None
     name, what = _GGML[head[:4]]

@@ -7,6 +7,9 @@ from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.fp8 import Fp8Format
+from qinspect.inspector.formats.families.gguf import GgufFormat
+from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
+from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafetensors
 from qinspect.inspector.formats.families.gptq import GptqFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.native import NativeFormat
@@ -18,6 +21,9 @@ FAMILIES: tuple[type[Format], ...] = (
     NativeFormat,
     TorchQuantizedFormat,
     QuambaFormat,
+    ImportanceMatrix,
+    GgufFormat,
+    GgufInSafetensors,
     ModelOptFormat,
     CompressedTensorsFormat,
     GptqFormat,
