@@ -7,13 +7,17 @@ is opened. Names meet without the wrappers that savers put in front (`strip_root
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import natural_key
+
+Place = Callable[[str], str]
+"""Where an entry stands in the tree, by its name."""
+BY_NAME: tuple[Place, Place] = (strip_root, strip_root)
 
 
 class Badge:
@@ -55,12 +59,12 @@ class PairedNode:
 
     name, path: without wrappers. parent: None for the root. modules, entries_a, entries_b: what is directly below,
     unsorted. a, b: the entries of a leaf. n_a, n_b: entries below. parameters, nbytes: of A, or of B where A has none.
-    badge: None until something was compared below.
+    badge: None until something was compared below. places: of the root, where entries of A and of B stand.
     """
 
     __slots__ = (
         "a", "b", "badge", "entries_a", "entries_b", "modules", "n_a", "n_b", "name", "nbytes", "parameters", "parent",
-        "path",
+        "path", "places",
     )  # fmt: skip
 
     def __init__(self, name: str, path: str, parent: PairedNode | None) -> None:
@@ -74,6 +78,7 @@ class PairedNode:
         self.b: Entry | None = None
         self.n_a = self.n_b = self.parameters = self.nbytes = 0
         self.badge: Badge | None = None
+        self.places: tuple[Place, Place] = parent.places if parent is not None else BY_NAME
 
     @property
     def is_leaf(self) -> bool:
@@ -83,7 +88,7 @@ class PairedNode:
     def children(self) -> list[PairedNode]:
         """Modules and entries below, in natural order; nodes of entries are made now."""
         made = list((self.modules or {}).values())
-        for name, (a, b) in _paired_entries(self.entries_a or (), self.entries_b or ()).items():
+        for name, (a, b) in _paired_entries(self.entries_a or (), self.entries_b or (), self.places).items():
             leaf = PairedNode(name, f"{self.path}.{name}" if self.path else name, self)
             leaf.a, leaf.b = a, b
             leaf.n_a, leaf.n_b = int(a is not None), int(b is not None)
@@ -123,6 +128,20 @@ class PairedTree:
     compared: bool = False
     elsewhere: dict[str, str] = field(default_factory=dict)
 
+    def place(self, of_a: str | None, of_b: str | None) -> str:
+        """Where an entry stands: A's, or B's where A has none."""
+        place_a, place_b = self.root.places
+        return place_a(of_a) if of_a is not None else place_b(of_b or "")
+
+    def apart(self, of_a: str, of_b: str) -> bool:
+        """Whether two entries do not stand beside each other."""
+        place_a, place_b = self.root.places
+        return place_a(of_a) != place_b(of_b)
+
+    def above(self, of_a: str | None, of_b: str | None) -> Iterator[PairedNode]:
+        """The module of an entry and all above it."""
+        return self.module_of(self.place(of_a, of_b).rpartition(".")[0]).chain()
+
     def finding(self, leaf: PairedNode) -> Placed | None:
         """What was found of an entry; None where it is the same, or not known yet."""
         names = (e.name for e in (leaf.a, leaf.b) if e is not None)
@@ -139,15 +158,18 @@ MAX_PARTS = 200
 """A name of 10,000 dots is cut into this many parts."""
 
 
-def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = ()) -> PairedTree:
-    """The tree of both. Nothing is read."""
+def build_paired_tree(
+    entries_a: Iterable[Entry], entries_b: Iterable[Entry] = (), places: tuple[Place, Place] = BY_NAME
+) -> PairedTree:
+    """The tree of both. Nothing is read. places: where entries of A and of B stand, by their names."""
     root = PairedNode("", "", None)
+    root.places = places
     modules = {"": root}
-    for node, entry in _with_modules(entries_a, modules):
+    for node, entry in _with_modules(entries_a, modules, places[0]):
         if node.entries_a is None:
             node.entries_a = []
         node.entries_a.append(entry)
-    for node, entry in _with_modules(entries_b, modules):
+    for node, entry in _with_modules(entries_b, modules, places[1]):
         if node.entries_b is None:
             node.entries_b = []
         node.entries_b.append(entry)
@@ -162,11 +184,13 @@ def build_paired_tree(entries_a: Iterable[Entry], entries_b: Iterable[Entry] = (
     return PairedTree(root, modules)
 
 
-def _with_modules(entries: Iterable[Entry], modules: dict[str, PairedNode]) -> Iterator[tuple[PairedNode, Entry]]:
+def _with_modules(
+    entries: Iterable[Entry], modules: dict[str, PairedNode], place: Place
+) -> Iterator[tuple[PairedNode, Entry]]:
     """Entries with the nodes of their modules, which are made where they are missing."""
     last_module, node = None, modules[""]
     for entry in entries:
-        module = strip_root(entry.name).rpartition(".")[0]
+        module = place(entry.name).rpartition(".")[0]
         if module != last_module:
             last_module = module
             found = modules.get(module)
@@ -181,18 +205,21 @@ def _count_entries(node: PairedNode) -> None:
     node.n_b += len(b)
     counted = a
     if [e.name for e in a] != [e.name for e in b]:
-        counted = [shown for pair in _paired_entries(a, b).values() if (shown := pair[0] or pair[1])]
+        counted = [shown for pair in _paired_entries(a, b, node.places).values() if (shown := pair[0] or pair[1])]
     for entry in counted:
         if isinstance(entry, Tensor):
             node.parameters += entry.n_elements
             node.nbytes += entry.nbytes
 
 
-def _paired_entries(a: Iterable[Entry], b: Iterable[Entry]) -> dict[str, tuple[Entry | None, Entry | None]]:
+def _paired_entries(
+    a: Iterable[Entry], b: Iterable[Entry], places: tuple[Place, Place]
+) -> dict[str, tuple[Entry | None, Entry | None]]:
     """The entries directly below one module, by the name that a leaf gets: the last part of its own, or the whole where
     one model has two that end alike. Such entries stand beside the other model's of the same whole name."""
     a, b = list(a), list(b)
-    lasts = [[strip_root(e.name).rpartition(".")[2] for e in entries] for entries in (a, b)]
+    both = zip((a, b), places, strict=True)
+    lasts = [[place(e.name).rpartition(".")[2] for e in entries] for entries, place in both]
     shared = {last for found in lasts if len(set(found)) < len(found) for last, n in Counter(found).items() if n > 1}
     leaves: dict[str, tuple[Entry | None, Entry | None]] = {}
     whole = {e.name for entries, found in zip((a, b), lasts, strict=True)
@@ -246,9 +273,9 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
     """Count each scale in the badges of its module and all above, and find it and its copies by their names."""
     for p in pairs:
         d = p.difference
-        if p.a and p.b and p.a.key != p.b.key and strip_root(p.a.key) != strip_root(p.b.key):
+        if p.a and p.b and p.a.key != p.b.key and tree.apart(p.a.key, p.b.key):
             tree.elsewhere |= {p.a.key: p.b.key, p.b.key: p.a.key}
-        for node in tree.module_of(strip_root(p.record.key).rpartition(".")[0]).chain():
+        for node in tree.above(p.a.key if p.a else None, p.b.key if p.b else None):
             badge = node.make_badge()
             badge.n_scales += 1
             badge.n_different += p.status is Status.DIFFERENT
@@ -262,7 +289,8 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
                     tree.findings[record.key] = p
                     for copy in record.copies:
                         if tree.findings.setdefault(copy.key, p) is p:
-                            for node in tree.module_of(strip_root(copy.key).rpartition(".")[0]).chain():
+                            of_a, of_b = (copy.key, None) if record is p.a else (None, copy.key)
+                            for node in tree.above(of_a, of_b):
                                 node.make_badge().n_copies += 1
 
 
@@ -270,7 +298,7 @@ def place_weights(tree: PairedTree, weights: Iterable[WeightPair], copies: Itera
     """Count codes and tensors that are not the same in the badges of their module and all above, and find them by their
     names; copies that do not agree are found only. After this the tree is complete."""
     for w in weights:
-        if w.a and w.b and w.a != w.b and strip_root(w.a) != strip_root(w.b):
+        if w.a and w.b and w.a != w.b and tree.apart(w.a, w.b):
             tree.elsewhere |= {w.a: w.b, w.b: w.a}
         if w.status in (Status.IDENTICAL, Status.EQUAL):
             continue
@@ -278,12 +306,13 @@ def place_weights(tree: PairedTree, weights: Iterable[WeightPair], copies: Itera
             if name is not None:
                 tree.findings[name] = w
         if w.status is not Status.NOT_COMPARED:
-            for node in tree.module_of(strip_root(w.a or w.b or "").rpartition(".")[0]).chain():
+            for node in tree.above(w.a, w.b):
                 badge = node.make_badge()
                 badge.n_tensors_different += w.status is Status.DIFFERENT
                 _count(badge, w.status)
     for copy in copies:
         tree.findings[copy.copy_key] = copy
-        for node in tree.module_of(strip_root(copy.copy_key).rpartition(".")[0]).chain():
+        of_a, of_b = (copy.copy_key, None) if copy.model == "A" else (None, copy.copy_key)
+        for node in tree.above(of_a, of_b):
             node.make_badge().n_copies += 1
     tree.compared = True

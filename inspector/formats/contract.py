@@ -25,7 +25,7 @@ from qinspect.inspector.errors import CannotDequantize, CannotRead
 from qinspect.inspector.formats import words
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
-from qinspect.inspector.roles import Roles
+from qinspect.inspector.roles import Roles, strip_root
 from qinspect.inspector.text import some, visible
 
 FloatArray = NDArray[Any]
@@ -358,7 +358,8 @@ class Format(ABC):
     ordered_by: what records are in. claims: whether it understands the codes of its checkpoints; what nobody claims is
     taken for full precision. copies_complete: whether its records name every entry that a scale has a part in, so that
     one can be replaced. keeps_provenance: whether it has room in config.json and metadata, as own_layout.py says, for
-    what was done to it. is_model: whether its tensors are the parameters of a model.
+    what was done to it. is_model: whether its tensors are the parameters of a model. own_names: whether its entries are
+    called otherwise than the model's modules, so that `place_of` has to be asked where they stand.
     """
 
     family: ClassVar[str]
@@ -367,6 +368,7 @@ class Format(ABC):
     copies_complete: ClassVar[bool] = False
     keeps_provenance: ClassVar[bool] = False
     is_model: ClassVar[bool] = True
+    own_names: ClassVar[bool] = False
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -519,6 +521,11 @@ class Format(ABC):
             if record.sources or record.copies or record.grid.group_index:  # of few, and there can be 20,000 records
                 taken.update((*record.keys, record.grid.group_index, *(c.key for c in record.copies)))
         return taken
+
+    def place_of(self, name: str) -> str:
+        """Where an entry stands in a tree of the model's modules: its name without the words of savers. A family with
+        other names than the model has gives the model's."""
+        return strip_root(name)
 
     def role_of(self, name: str) -> str:
         """The role of an entry that has no better one: its name without what differs between savers, or its whole name

@@ -202,6 +202,16 @@ class Session:
         post(Opened(build_paired_tree(first, second), complete=True))
         return True
 
+    def _place_anew(self, post: Callable[[Message], object]) -> None:
+        """The tree by the names of the model's modules, where a format has others."""
+        from qinspect.inspector.compare.paired_tree import BY_NAME, build_paired_tree
+
+        both = (self.a, self.b)
+        if any(f.own_names for f in both if f):
+            a, b = (f.place_of if f else by_name for f, by_name in zip(both, BY_NAME, strict=True))
+            first, second = (f.checkpoint.entries.values() if f else () for f in both)
+            post(Opened(build_paired_tree(first, second, (a, b)), complete=True))
+
     def _compare(self, post: Callable[[Message], object], progress: Progress) -> None:
         from qinspect.inspector.compare import ScalePair, Status, compare
         from qinspect.inspector.compare.summary import said_so_far
@@ -210,12 +220,13 @@ class Session:
         assert self.checkpoint_a is not None
         progress("recognising the format", 0, 0)
         self.a = format_of(self.checkpoint_a)
-        if self.checkpoint_b is None:
+        self.b = format_of(self.checkpoint_b) if self.checkpoint_b else None
+        self._place_anew(post)
+        if self.b is None:
             self.pairs = [ScalePair(r.role, i, r, None, Status.IDENTICAL) for i, r in enumerate(self.a.scales())]
             post(ScalesReady(self.pairs, True))
             self._survey(self.a, post, progress)
             return
-        self.b = format_of(self.checkpoint_b)
 
         def ready(pairs: list[ScalePair], complete: bool) -> None:
             self.pairs = pairs

@@ -43,6 +43,7 @@ class GgufFormat(ModularFormat):
 
     family = "gguf"
     ordered_by = "layer order"
+    own_names = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._names = Names(checkpoint.metadata)
@@ -137,6 +138,14 @@ class GgufFormat(ModularFormat):
         found = self.checkpoint.bytes_by_dtype()
         blocks = {name: n for name, n in found.items() if name in _TYPES or name.startswith("ggml_")}
         return dict(sorted((blocks or found).items(), key=lambda item: -item[1]))
+
+    def place_of(self, name: str) -> str:
+        module, _, last = name.rpartition(".")
+        original = self._names.original(name)
+        if not original and last in ("scale", "input_scale"):
+            beside = self._names.original(f"{module}.weight")
+            original = f"{beside.removesuffix('.weight')}.{last}" if beside else ""
+        return strip_root(original.replace("{e}.", "")) if original else strip_root(name)
 
     def role_of(self, name: str) -> str:
         original = self._names.original(name)
