@@ -251,7 +251,7 @@ class Overview(LineList):
             return []
         columns = self._columns_shown
         numbers = _numbers(columns, self.cell_width)
-        line: list[Piece] = [(f"{'layers':<{self._left()}}", "dim"), (numbers, "dim")]
+        line: list[Piece] = [(f"{'layers':<{self._left() - 1}}", "dim"), (numbers, "dim")]  # it is indented by one
         names = short_kinds([m.kinds[c] for c in self._columns])[columns.start : columns.stop]
         said = kind_legend(names, columns.start + 1, width, most - 1, self.glyphs.cut)
         return [*([(text, "dim")] for text in said), line]
@@ -263,7 +263,7 @@ class Overview(LineList):
         on = row == self.cursor
         left = self._left()
         name = fill(shown(m.rows[row], 60), left - 2, self.glyphs.cut)
-        pieces: list[Piece] = [(f"{name}  ", "name" if on else "dim")]
+        pieces: list[Piece] = [(f" {name} ", "name" if on else "dim")]
         first = self._first if row < m.n_layers else 0
         columns = range(first, min(first + self._room(), self._n_columns(row)))
         return [*pieces, *(self._cell_piece(row, column, on and column == self.column) for column in columns)]

@@ -281,7 +281,7 @@ class CompareScreen(Filtering):
 
     @on(LineList.Chosen)
     def _on_chosen(self) -> None:
-        self.action_act("open")
+        self.act("open")
 
     def _follow_tree(self) -> None:
         self.table_pane.show_under(self.tree_pane.under)
@@ -346,18 +346,29 @@ class CompareScreen(Filtering):
         first = self.active_pane.hints or of_plot
         self.hints.show_for(first, hidden | (frozenset() if self.session.two else TWO_MODELS))
 
-    def action_act(self, name: str) -> object:
-        """A view is of what the panes show."""
-        if self.active == "overview" and self.owner_of(name) is self.detail_pane:
+    def act(self, name: str) -> object:
+        """On the overview a view is of the cell under the cursor, and what is of a row of the table finds none."""
+        if self.active == "overview":
+            owner = self.owner_of(name)
+            if owner is self.table_pane:
+                self.hints.say("that is of one scale: enter shows those of the cell")
+                return None
+            if owner is self.detail_pane or name == "distribution":
+                self._enter_cell()
+        return super().act(name)
+
+    def _enter_cell(self) -> None:
+        if self.overview.chosen is not None:
+            self._go_into(self.overview.chosen)
+        else:
             self.activate("table")
-        return super().action_act(name)
 
     def action_open(self) -> None:
         """Large what is small, or into it."""
         if self.active != "overview":
             self.body.zoom("" if self.body.zoomed == "detail" else "detail")
         elif self.overview.chosen is not None:
-            self._go_into(self.overview.chosen)
+            self._enter_cell()
 
     # --- finding ---
 
@@ -369,6 +380,9 @@ class CompareScreen(Filtering):
 
     def action_largest_difference(self) -> None:
         self._enter_table(self.table_pane.go_to_largest())
+
+    def action_next_bookmark(self) -> None:
+        self._enter_table(self.table_pane.next_bookmark())
 
     def _enter_table(self, found: bool) -> None:
         if found:
