@@ -138,6 +138,20 @@ async def test_every_measure_is_drawn_of_models_of_another_order() -> None:
         assert len(set(titles)) == 5
 
 
+@pytest.mark.parametrize("size", [SMALL, MIDDLE])
+async def test_only_cells_that_differ_by_a_number_are_coloured(size: tuple[int, int]) -> None:
+    """A colour fills its cell, as wide as it is, and runs into none beside it."""
+    async with open_app(ALPHA_A, ALPHA_B, size=size, overview=True) as d:
+        m = d.screen.overview.map
+        for row in (0, 1):
+            ground = [s.bgcolor for text, s, _ in m.render_line(row) for _ in text if s is not None]
+            common = ground[0]
+            coloured = [i for i, color in enumerate(ground) if color != common]
+            cells = sorted({(i - m._left()) // m.cell_width for i in coloured})
+            assert cells == [5, 13]
+            assert len(coloured) == 2 * m.cell_width
+
+
 async def test_one_model_alone_shows_its_scales() -> None:
     async with open_app(ALPHA_A, overview=True) as d:
         await d.until(lambda: ".0355" in d.painted, "the scales")

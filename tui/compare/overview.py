@@ -277,7 +277,7 @@ class Overview(LineList):
         kind = "" if math.isnan(place) else f"heat{step_of(place)}"
         if at_cursor:
             bare = text.strip()
-            shade = len(set(bare)) == 1  # can be cut, which a number never is
+            shade = len(set(bare)) <= 1  # can be cut, which a number never is
             has_room = w > 3 and (shade or len(bare) <= w - 2)
             mark = f"[{bare[: w - 2]:>{w - 2}}]" if has_room else f">{bare[: w - 1]:>{w - 1}}"
             return (f"{mark:<{w}}", f"{kind} at")
@@ -334,7 +334,9 @@ class Overview(LineList):
         return _whole(short_number(value), room) or self._shade(place, room), place
 
     def _shade(self, place: float, room: int) -> str:
-        """What stands where a number has no room."""
+        """What stands where a number has no room; nothing on a colour, which a dark shade would turn round."""
+        if self.piece_style(f"heat{step_of(place)}").bgcolor is not None:
+            return " " * max(1, room)
         ramp = self.glyphs.shades
         return ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)
 
