@@ -294,7 +294,7 @@ class CompareScreen(Filtering):
         table.selection.under, table.selection.only_changed = "", False
         if held:
             table.show_cell(chosen.roles, chosen.name)
-            table.select(next((p for p in held if not p.status.counts_as_same), held[0]).role)
+            table.select(_worth_seeing(held).role)
             self.activate("table")
         else:
             table.leave_cell()
@@ -354,21 +354,26 @@ class CompareScreen(Filtering):
                 self.hints.say("that is of one scale: enter shows those of the cell")
                 return None
             if owner is self.detail_pane or name == "distribution":
-                self._enter_cell()
+                self._show_cell()
         return super().act(name)
 
-    def _enter_cell(self) -> None:
-        if self.overview.chosen is not None:
-            self._go_into(self.overview.chosen)
-        else:
-            self.activate("table")
+    def _show_cell(self) -> None:
+        """In the table, among all scales; in the tree, where the cell has none."""
+        chosen = self.overview.chosen
+        held = [p for p in self.session.pairs if p.role in chosen.roles] if chosen is not None else []
+        if chosen is not None and not held:
+            self._go_into(chosen)
+            return
+        if held:
+            self.table_pane.select(_worth_seeing(held).role)
+        self.activate("table")
 
     def action_open(self) -> None:
         """Large what is small, or into it."""
         if self.active != "overview":
             self.body.zoom("" if self.body.zoomed == "detail" else "detail")
         elif self.overview.chosen is not None:
-            self._enter_cell()
+            self._go_into(self.overview.chosen)
 
     # --- finding ---
 
@@ -504,3 +509,8 @@ class CompareScreen(Filtering):
 
     def action_quit(self) -> None:
         self.app.exit(return_code=CANNOT_OPEN if self.session.error_a or self.session.error_b else 0)
+
+
+def _worth_seeing(pairs: Sequence[ScalePair]) -> ScalePair:
+    """The first that differs, else the first."""
+    return next((p for p in pairs if not p.status.counts_as_same), pairs[0])
