@@ -25,6 +25,8 @@ from qinspect.tui.widgets.bars import TitleLine
 PATIENCE_S = 120.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
+CRASH_LOOKED_FOR_S = 1.0
+
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
 ALPHA_A = "m1_w8a8_pa0.9995/quamba-tiny-w8a8"
 ALPHA_B = "m1_w8a8_pa0.99999/quamba-tiny-w8a8"
@@ -49,7 +51,8 @@ def handlers(screen: type[Widget]) -> set[str]:
     """The names of the actions that a screen handles by itself, not by Textual; of what all screens have in common,
     those that its table names."""
     ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.") and c is not ActionScreen]
-    common = {a.name for a in actions_of(screen) if hasattr(ActionScreen, f"action_{a.name}")}  # type: ignore[arg-type]
+    shared = actions_of(screen) if issubclass(screen, ActionScreen) else ()  # type: ignore[arg-type]
+    common = {a.name for a in shared if hasattr(ActionScreen, f"action_{a.name}")}
     return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} | common
 
 
@@ -120,12 +123,16 @@ class Driver:
         """Wait for a state."""
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while not predicate():
-            if self.app.crash_report is not None and self.app._exception is not None:
-                raise self.app._exception
+            self.raise_crash()
             assert asyncio.get_running_loop().time() < end, f"never came: {what or predicate}\n" + "\n".join(
                 self.rows()
             )
             await self.pilot.pause(0.001)
+
+    def raise_crash(self) -> None:
+        """A crashed program answers no more: what crashed it fails the test."""
+        if self.app.crash_report is not None and self.app._exception is not None:
+            raise self.app._exception
 
     async def settle(self) -> None:
         """Wait until no thread works, no timer is to come, every message was taken, and the layout is made."""
@@ -155,8 +162,17 @@ class Driver:
             character = key if len(key) == 1 else CHARACTERS.get(key)
             self.app.post_message(events.Key(key, character))
             self.app.call_later(taken.set)
-            await taken.wait()
+            await self._answer(taken)
             await self.pilot.pause(0)
+
+    async def _answer(self, taken: asyncio.Event) -> None:
+        waiting = asyncio.create_task(taken.wait())
+        try:
+            while not waiting.done():
+                self.raise_crash()
+                await asyncio.wait([waiting], timeout=CRASH_LOOKED_FOR_S)
+        finally:
+            waiting.cancel()
 
     async def type(self, text: str) -> None:
         """Press a key for every letter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual.screen import Screen
@@ -15,6 +16,7 @@ from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.glyphs import glyphs_for_locale
 from qinspect.tui.host import host_of
+from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.outside import write_view
 from qinspect.tui.pane import Pane
@@ -51,8 +53,18 @@ class ActionScreen(Screen[None]):
             return pane
         return next((p for p in self.panes if name in p.EVERYWHERE), self)
 
-    def action_act(self, name: str) -> object:
-        """What every key does."""
+    async def action_act(self, name: str) -> None:
+        """What every key does. One that was pressed before there was anything to act on waits for it: it comes in its
+        turn, and those behind it wait too."""
+        if not self.is_mounted:
+            await self._mounted_event.wait()
+        if not is_going(self):
+            done = self.act(name)
+            if isawaitable(done):
+                await done
+
+    def act(self, name: str) -> object:
+        """Let the one who serves an action do it."""
         return getattr(self.owner_of(name), f"action_{name}")()
 
     def say(self, text: str) -> None:

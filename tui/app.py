@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from qinspect.tui.runs.screen import RunsScreen
 
 
+FEW_COLORS = ("standard", "windows")
+"""Of a terminal that has sixteen: what comes out of other themes there, nobody chose."""
+
+
 class QinspectApp(App[None]):
     """Opens the compare screen on one or two models; the alpha explorer on a run; the runs screen without any."""
 
@@ -58,10 +62,11 @@ class QinspectApp(App[None]):
         self.runs = RunsService(self)
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None
-        self._given_theme = theme
+        of_terminal = ANSI.name if self.console.color_system in FEW_COLORS else None
+        self._given_theme = theme or of_terminal
         self._said_slow = False
         names = [t.name for t in THEMES]
-        wanted = theme or self.remembered.theme
+        wanted = self._given_theme or self.remembered.theme
         self._first_theme = wanted if wanted in names else DARK.name
 
     def get_theme_variable_defaults(self) -> dict[str, str]:

@@ -227,7 +227,7 @@ def test_the_axis_of_a_distribution_has_round_numbers_where_they_are(width: int,
 @pytest.mark.parametrize("width", [40, 71, 191])
 def test_levels_on_a_logarithmic_axis_of_magnitudes_make_no_comb(width: int) -> None:
     """As many codes of each level: as many between two edges as the axis is long there."""
-    step = np.float32(0.25)
+    step = 0.25
     codes = np.repeat(np.arange(-128, 128), 1000).astype(np.float32)
     low, high = step / 2, step * 127.5
     found = log_histogram(MagnitudeTable.of(codes * step), width, low, high, step)

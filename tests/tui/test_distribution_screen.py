@@ -701,6 +701,21 @@ async def test_leaving_ends_the_counting(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "Traceback" not in d.painted
 
 
+async def test_keys_that_come_before_the_screen_is_there_wait_for_it() -> None:
+    async with open_app(ALPHA_A) as d:
+        for keys in (("H",), ("plus", "y", "b", "L", "H"), ("asterisk", "dollar_sign", "H", "Y")):
+            made = DistributionScreen(OneRun(), "x:input", d.screen.glyphs)
+            d.app.push_screen(made)
+            assert not made.is_mounted
+            await d.press(*keys)
+            assert d.app.screen is made
+            assert made.pane.alpha == stepped(1.0, -9)
+            d.app.push_screen(DistributionScreen(OneRun(), "x:input", d.screen.glyphs))
+            await d.press("j", "escape")
+            assert d.app.screen is made
+            await d.press("q")
+
+
 async def test_only_the_last_of_several_is_counted_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_app(ALPHA_A) as d:
         await shows(d)
@@ -763,6 +778,8 @@ async def test_nothing_begins_once_the_screen_has_gone(monkeypatch: pytest.Monke
 class OneRun:
     """Two points of a run: samples by themselves, a moving average over them."""
 
+    names = ("x:input", "y:input")
+
     def load(self, name: str, bits: int, check: Progress) -> Chart:
         rng = np.random.default_rng(len(name))
         samples = [MagnitudeTable.of((rng.standard_normal(4000) * k).astype(np.float16)) for k in range(1, 9)]
@@ -772,7 +789,7 @@ class OneRun:
         return chart
 
     def beside(self, name: str, steps: int) -> str:
-        return "y:input" if steps > 0 else "x:input"
+        return self.names[steps > 0]
 
 
 @pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=str)

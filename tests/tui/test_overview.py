@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from textual import events
 from qinspect.inspector.compare.layer_map import layer_map, worth_of
 from qinspect.tui.compare.cell_text import short_number, short_percent
 from qinspect.tui.compare.overview import NUMBERED, _numbers
+from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.kinds import kind_legend, short_kinds
+from qinspect.tui.widgets.text_pane import TextPane
 
 ANSWER = "ALPHA TOOK EFFECT: 4 of 4 points, +35.46 ... +139.67 %, beyond noise; 10 of 10 min-max points the same"
 
@@ -56,6 +59,54 @@ async def test_into_a_cell_and_back_to_it() -> None:
         assert len(d.roles) == 32
 
 
+async def test_what_is_of_one_scale_changes_nothing_behind_the_map() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        table = d.screen.table_pane
+        before = (d.role, list(d.roles), table.selection.sort, table.selection.reverse, set(table.scales.bookmarks))
+        for key in ("s", "S", "c", "quotation_mark", "K", "V"):
+            await d.press(key)
+            assert d.screen.hints.status == "that is of one scale: enter shows those of the cell"
+            after = (d.role, list(d.roles), table.selection.sort, table.selection.reverse, set(table.scales.bookmarks))
+            assert (d.screen.active, after) == ("overview", before)
+        await d.press("apostrophe")
+        assert (d.screen.active, d.screen.hints.status) == ("overview", "no bookmark is set")
+        table.scales.bookmarks.add(d.roles[3])
+        await d.press("apostrophe")
+        assert (d.screen.active, d.role) == ("table", d.roles[3])
+
+
+async def test_copying_on_the_map_takes_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await d.press("n")
+        assert d.app._driver is not None
+        d.app._driver.write = sent.append  # type: ignore[method-assign, assignment]
+        await d.press("Y")
+        name, said = base64.b64decode(sent[0].split(";")[2].rstrip("\a")).decode().split("\t")
+        assert name == cursor(d)
+        assert said == d.screen.query_one("#overview-readout", TextPane).plain[1]
+
+
+@pytest.mark.parametrize(("key", "view"), [("w", "weight"), ("v", "values"), ("d", "detail")])
+async def test_a_view_is_of_the_cell_under_the_cursor(key: str, view: str) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await d.press("n", "n", key)
+        assert (d.screen.active, d.screen.detail_pane.view) == ("table", view)
+        assert d.role == "layers.0.mixer.ssm_state_act:input"
+        assert len(d.roles) == 32
+        await d.press("escape")
+        assert cursor(d) == "layer 0, mixer.ssm_state_act:input"
+
+
+async def test_the_distribution_is_of_the_cell_under_the_cursor() -> None:
+    async with open_app(ALPHA_A, overview=True) as d:
+        while not cursor(d).endswith("mixer.x_proj.weight"):
+            await d.press("l")
+        await d.press("a")
+        assert isinstance(d.app.screen, DistributionScreen)
+        assert d.app.screen.name_shown == "layers.0.mixer.x_proj.weight"
+
+
 async def test_the_next_difference_walks_the_cells_that_differ() -> None:
     async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
         seen = []
@@ -86,6 +137,20 @@ async def test_every_measure_is_drawn_of_models_of_another_order() -> None:
             assert "cannot be shown" not in d.painted
             await d.press("m")
         assert len(set(titles)) == 5
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE])
+async def test_only_cells_that_differ_by_a_number_are_coloured(size: tuple[int, int]) -> None:
+    """A colour fills its cell, as wide as it is, and runs into none beside it."""
+    async with open_app(ALPHA_A, ALPHA_B, size=size, overview=True) as d:
+        m = d.screen.overview.map
+        for row in (0, 1):
+            ground = [s.bgcolor for text, s, _ in m.render_line(row) for _ in text if s is not None]
+            common = ground[0]
+            coloured = [i for i, color in enumerate(ground) if color != common]
+            cells = sorted({(i - m._left()) // m.cell_width for i in coloured})
+            assert cells == [5, 13]
+            assert len(coloured) == 2 * m.cell_width
 
 
 async def test_one_model_alone_shows_its_scales() -> None:

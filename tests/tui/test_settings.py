@@ -93,17 +93,24 @@ def test_a_config_that_cannot_be_read(config: Path) -> None:
 
 def test_state_is_remembered_and_replaced_whole(own_home: Path) -> None:
     assert load_state() == State()
-    save_state(State("qinspect-light", "codes"))
-    save_state(State("qinspect-ansi", "values"))
-    assert load_state() == State("qinspect-ansi", "values")
+    save_state(State("qinspect-light").with_view("a", "b", "codes"))
+    last = State("qinspect-ansi").with_view("a", "b", "values").with_view("a", None, "weight")
+    save_state(last)
+    assert load_state() == last
+    views = [load_state().view_of(*pair) for pair in (("a", "b"), ("a", None), ("b", "a"))]
+    assert views == ["values", "weight", "detail"]
     assert os.listdir(settings.state_path().parent) == ["screen.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"view": 3}', '{"view": "smell", "theme": 4}', "\0"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "3", "\0", '{"view": "codes"}', '{"views": 3}', '{"views": ["codes"], "theme": 4}',
+     '{"views": {"a\\nb": "smell"}}', '{"views": {"a\\nb": ["codes"]}}'],
+)  # fmt: skip
 def test_unusable_state_is_the_default(content: str) -> None:
     save_state(State())
     settings.state_path().write_text(content)
-    assert load_state().view == "detail"
+    assert load_state().view_of("a", "b") == "detail"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

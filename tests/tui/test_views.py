@@ -21,7 +21,7 @@ from qinspect.inspector.values.clip_range import clip_of
 from qinspect.inspector.values.histogram import code_counts, histogram, weight_chunks
 from qinspect.tui.charts.histogram import histogram_chart
 from qinspect.tui.compare.session import Session
-from qinspect.tui.histograms import weight_of
+from qinspect.tui.compare.weight_of import weight_of
 from qinspect.tui.look import Line, Look, Options
 from qinspect.tui.views import VIEWS
 

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 from commands import Command
 from noise_cases import ALPHAS, MIN_MAX, at_hand, checkpoint, samples, scales
-from pilots import ALPHA_A, LARGE, MIDDLE, SMALL, Driver, handlers, open_app
+from pilots import ALPHA_A, LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
 from whence_cases import name
 
 from qinspect.inspector.alpha.recover import recovery
@@ -60,7 +60,7 @@ def flat(lines: list[str] | str) -> str:
 
 async def asks(d: Driver, role: str = POINTS[0]) -> None:
     """From the scale to its distribution, and on."""
-    d.screen.select(role)
+    d.screen.table_pane.select(role)
     await d.press("2", "a")
     assert isinstance(d.app.screen, DistributionScreen)
     await d.press("U")
@@ -131,6 +131,15 @@ async def check_bottom(d: Driver, key: str) -> None:
 
 
 @check
+async def check_export(d: Driver, key: str) -> None:
+    said = lines_of(d)
+    with in_empty_folder() as folder:
+        await d.press(key, "t")
+        saved = (folder / "qinspect-view.txt").read_text().splitlines()
+    assert [line.rstrip() for line in said[:5]] == [line.strip() for line in saved[1:6]]
+
+
+@check
 async def check_theme(d: Driver, key: str) -> None:
     seen = set()
     for _ in THEMES:
@@ -196,6 +205,13 @@ async def check_suspend(d: Driver, key: str) -> None:
     with patch.object(type(d.app), "suspend_to_shell") as suspend:
         await d.press(key)
     suspend.assert_called_once_with()
+
+
+@check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.press("question_mark")  # a dialog does not keep it
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
 
 
 @check
@@ -268,8 +284,9 @@ async def test_one_model_alone_is_asked_too(made: list[Path]) -> None:
 
 async def test_escape_leads_back_to_the_same_place(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_app(made[0], made[1]) as d:
-        d.screen.select(POINTS[1])
-        await d.press("2", "a", "H", "H")
+        d.screen.table_pane.select(POINTS[1])
+        await d.press("2", "a")
+        await d.press("H", "H")
         at = d.app.screen.pane.alpha  # type: ignore[attr-defined]
         assert at < 1
         await d.press("U", "j")
@@ -290,6 +307,25 @@ async def test_escape_leads_back_to_the_same_place(made: list[Path], monkeypatch
         assert d.role == POINTS[1]
 
 
+async def test_keys_that_come_before_the_screen_is_there_wait_for_it(made: list[Path]) -> None:
+    async with open_app(made[0], made[1]) as d:
+        await asks(d)
+        await d.press("escape")
+        shown = d.app.screen
+        assert isinstance(shown, DistributionScreen)
+        source = shown.source
+        assert isinstance(source, RunSource)
+        assert source.stored is not None
+        for keys, point in ((("j",), 1), (("j", "j", "k"), 1), (("space", "G", "g"), 0)):
+            made_anew = WhenceScreen(source, source.stored.of, POINTS[0], d.screen.glyphs, None)
+            d.app.push_screen(made_anew)
+            assert not made_anew.is_mounted
+            await d.press(*keys)
+            assert f"THIS SCALE  {POINTS[point]}" in lines_of(d)
+            await d.press("escape")
+            assert d.app.screen is shown
+
+
 async def test_it_is_asked_off_the_screen_and_escape_ends_it(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     asking, go_on = threading.Event(), threading.Event()
     seen: list[str] = []
@@ -302,7 +338,7 @@ async def test_it_is_asked_off_the_screen_and_escape_ends_it(made: list[Path], m
 
     monkeypatch.setattr("qinspect.tui.alpha.origin.recovery_of", slow)
     async with open_app(made[0], made[1]) as d:
-        d.screen.select(POINTS[0])
+        d.screen.table_pane.select(POINTS[0])
         await d.press("2", "a")
         await d.send("U")
         await d.until(asking.is_set, "the question")
@@ -348,7 +384,7 @@ async def test_tables_that_cannot_be_read_are_a_sentence(made: list[Path], monke
 
 async def test_a_weight_and_a_run_alone_have_no_scales_to_ask_about(made: list[Path]) -> None:
     async with open_app(ALPHA_A) as d:
-        d.screen.select("layers.0.mixer.x_proj.weight")
+        d.screen.table_pane.select("layers.0.mixer.x_proj.weight")
         await d.press("2", "a", "U")
         assert isinstance(d.app.screen, DistributionScreen)
         assert "alpha makes no scale of a weight" in d.app.screen.hints.status
@@ -363,12 +399,12 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     state = own_home / "state" / "qinspect"
     strange = checkpoint(tmp_path / "strange", {"layers.3.mixer.nowhere:input": 0.5})
     async with open_app(strange) as d:
-        d.screen.select("layers.3.mixer.nowhere:input")
+        d.screen.table_pane.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
         assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
     (made, _) = at_hand(state, tmp_path / "made")
     async with open_app(strange) as d:
-        d.screen.select("layers.3.mixer.nowhere:input")
+        d.screen.table_pane.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
         assert d.screen.hints.status == "none of 1 run here has this point: R, then s, calibrates"
     record = next((state / "runs").glob("*/calibration/calibration.json"))
@@ -379,6 +415,6 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     known["provenance"]["effective"]["model_sha256"] = "1" * 64
     config.write_text(json.dumps(known))
     async with open_app(made) as d:
-        d.screen.select(POINTS[0])
+        d.screen.table_pane.select(POINTS[0])
         await d.press("2", "a")
         assert d.screen.hints.status == "the run that has it is of another model: R, then s, calibrates"

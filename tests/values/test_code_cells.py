@@ -183,7 +183,7 @@ def test_the_cells_of_coarse_floats_touch(dtype: str) -> None:
     of = np.dtype(getattr(ml_dtypes, dtype))
     with np.errstate(invalid="ignore"):  # NaN among the patterns
         patterns = np.arange(1 << (8 * of.itemsize - 1), dtype=f"u{of.itemsize}").view(of).astype(np.float64)
-    least = float(ml_dtypes.finfo(of).smallest_normal)
+    least = float(ml_dtypes.finfo(of).smallest_normal)  # type: ignore[no-untyped-call]
     x = np.sort(patterns[np.isfinite(patterns) & (patterns >= least)])
     found = float_cells(dtype, lambda: [x, -x])
     assert found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -98,10 +99,19 @@ def folded(lines: Iterable[Line], width: int) -> Iterator[Line]:
             yield line[:-1]
             yield [(" " * INDENT, ""), (text.strip(), kind)]
             continue
-        first, *rest = textwrap.wrap(text, max(16, width - before), break_on_hyphens=False) or [""]
-        yield [*line[:-1], (first, kind)]
+        first, *rest = textwrap.wrap(_together(text), max(16, width - before), break_on_hyphens=False) or [""]
+        yield [*line[:-1], (first.replace(TIE, " "), kind)]
         for more in textwrap.wrap(" ".join(rest), width - INDENT, break_on_hyphens=False):
-            yield [(" " * INDENT, ""), (more, kind)]
+            yield [(" " * INDENT, ""), (more.replace(TIE, " "), kind)]
+
+
+TIE = "\0"
+"""Between what is not parted; no text has it as it is."""
+
+
+def _together(text: str) -> str:
+    """No line ends between a model and its number, nor between a number and its unit."""
+    return re.sub(r"(?<=\b[AB]) (?=[-+\d.])|(?<=\d) (?=%)", TIE, text)
 
 
 def _field(name: str, text: str, kind: str = "") -> Line:

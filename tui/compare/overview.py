@@ -251,7 +251,7 @@ class Overview(LineList):
             return []
         columns = self._columns_shown
         numbers = _numbers(columns, self.cell_width)
-        line: list[Piece] = [(f"{'layers':<{self._left()}}", "dim"), (numbers, "dim")]
+        line: list[Piece] = [(f"{'layers':<{self._left() - 1}}", "dim"), (numbers, "dim")]  # it is indented by one
         names = short_kinds([m.kinds[c] for c in self._columns])[columns.start : columns.stop]
         said = kind_legend(names, columns.start + 1, width, most - 1, self.glyphs.cut)
         return [*([(text, "dim")] for text in said), line]
@@ -263,7 +263,7 @@ class Overview(LineList):
         on = row == self.cursor
         left = self._left()
         name = fill(shown(m.rows[row], 60), left - 2, self.glyphs.cut)
-        pieces: list[Piece] = [(f"{name}  ", "name" if on else "dim")]
+        pieces: list[Piece] = [(f" {name} ", "name" if on else "dim")]
         first = self._first if row < m.n_layers else 0
         columns = range(first, min(first + self._room(), self._n_columns(row)))
         return [*pieces, *(self._cell_piece(row, column, on and column == self.column) for column in columns)]
@@ -277,7 +277,7 @@ class Overview(LineList):
         kind = "" if math.isnan(place) else f"heat{step_of(place)}"
         if at_cursor:
             bare = text.strip()
-            shade = len(set(bare)) == 1  # can be cut, which a number never is
+            shade = len(set(bare)) <= 1  # can be cut, which a number never is
             has_room = w > 3 and (shade or len(bare) <= w - 2)
             mark = f"[{bare[: w - 2]:>{w - 2}}]" if has_room else f">{bare[: w - 1]:>{w - 1}}"
             return (f"{mark:<{w}}", f"{kind} at")
@@ -334,7 +334,9 @@ class Overview(LineList):
         return _whole(short_number(value), room) or self._shade(place, room), place
 
     def _shade(self, place: float, room: int) -> str:
-        """What stands where a number has no room."""
+        """What stands where a number has no room; nothing on a colour, which a dark shade would turn round."""
+        if self.piece_style(f"heat{step_of(place)}").bgcolor is not None:
+            return " " * max(1, room)
         ramp = self.glyphs.shades
         return ramp[round(abs(place) * (len(ramp) - 1))] * max(1, room)
 

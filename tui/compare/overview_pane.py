@@ -10,10 +10,12 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from qinspect.inspector.compare.layer_map import LayerMap
+from qinspect.inspector.text import columns
 from qinspect.tui.compare.overview import Overview
 from qinspect.tui.compare.rows import ONE_MODEL, Values
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.list_pane import MOVING, ListPane
+from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.pane import Hint
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import LineList, Piece
@@ -30,6 +32,7 @@ class OverviewPane(ListPane):
 
     ACTIONS: ClassVar[frozenset[str]] = frozenset({
         *MOVING, "expand", "collapse", "next_difference", "previous_difference", "largest_difference", "measure",
+        "copy_row",
     })  # fmt: skip
 
     SENTENCES: ClassVar[Mapping[str, str]] = {
@@ -44,6 +47,7 @@ class OverviewPane(ListPane):
         "previous_difference": "The cell before that differs.",
         "largest_difference": "The cell that differs most.",
         "measure": "The next measure.",
+        "copy_row": "Copy what is said of the cell (OSC 52).",
     }
 
     class Chosen(Message):
@@ -145,6 +149,12 @@ class OverviewPane(ListPane):
         self._say_unless(found)
         if found and (said := self.map.said_of_cell()):
             self.say(f"largest: {said}")
+
+    def action_copy_row(self) -> None:
+        """The cell's name, and what is said of it: a column each."""
+        if self.map.cell is not None:
+            said = self.map.readout(self.size.width)[1]
+            self.say(copy_to_terminal(self.app, columns(self.map.cell_name, said)))
 
     def _say_unless(self, found: bool) -> None:
         if not found:

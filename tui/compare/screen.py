@@ -281,7 +281,7 @@ class CompareScreen(Filtering):
 
     @on(LineList.Chosen)
     def _on_chosen(self) -> None:
-        self.action_act("open")
+        self.act("open")
 
     def _follow_tree(self) -> None:
         self.table_pane.show_under(self.tree_pane.under)
@@ -294,7 +294,7 @@ class CompareScreen(Filtering):
         table.selection.under, table.selection.only_changed = "", False
         if held:
             table.show_cell(chosen.roles, chosen.name)
-            table.select(next((p for p in held if not p.status.counts_as_same), held[0]).role)
+            table.select(_worth_seeing(held).role)
             self.activate("table")
         else:
             table.leave_cell()
@@ -346,11 +346,27 @@ class CompareScreen(Filtering):
         first = self.active_pane.hints or of_plot
         self.hints.show_for(first, hidden | (frozenset() if self.session.two else TWO_MODELS))
 
-    def action_act(self, name: str) -> object:
-        """A view is of what the panes show."""
-        if self.active == "overview" and self.owner_of(name) is self.detail_pane:
-            self.activate("table")
-        return super().action_act(name)
+    def act(self, name: str) -> object:
+        """On the overview a view is of the cell under the cursor, and what is of a row of the table finds none."""
+        if self.active == "overview":
+            owner = self.owner_of(name)
+            if owner is self.table_pane:
+                self.hints.say("that is of one scale: enter shows those of the cell")
+                return None
+            if owner is self.detail_pane or name == "distribution":
+                self._show_cell()
+        return super().act(name)
+
+    def _show_cell(self) -> None:
+        """In the table, among all scales; in the tree, where the cell has none."""
+        chosen = self.overview.chosen
+        held = [p for p in self.session.pairs if p.role in chosen.roles] if chosen is not None else []
+        if chosen is not None and not held:
+            self._go_into(chosen)
+            return
+        if held:
+            self.table_pane.select(_worth_seeing(held).role)
+        self.activate("table")
 
     def action_open(self) -> None:
         """Large what is small, or into it."""
@@ -369,6 +385,9 @@ class CompareScreen(Filtering):
 
     def action_largest_difference(self) -> None:
         self._enter_table(self.table_pane.go_to_largest())
+
+    def action_next_bookmark(self) -> None:
+        self._enter_table(self.table_pane.next_bookmark())
 
     def _enter_table(self, found: bool) -> None:
         if found:
@@ -490,3 +509,8 @@ class CompareScreen(Filtering):
 
     def action_quit(self) -> None:
         self.app.exit(return_code=CANNOT_OPEN if self.session.error_a or self.session.error_b else 0)
+
+
+def _worth_seeing(pairs: Sequence[ScalePair]) -> ScalePair:
+    """The first that differs, else the first."""
+    return next((p for p in pairs if not p.status.counts_as_same), pairs[0])

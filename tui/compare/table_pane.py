@@ -29,7 +29,7 @@ class TablePane(ListPane):
 
     ACTIONS: ClassVar[frozenset[str]] = MOVING
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
-        "only_changed", "sort", "reverse", "bookmark", "next_bookmark", "copy_row", "copy_key", "copy_value",
+        "only_changed", "sort", "reverse", "bookmark", "copy_row", "copy_key", "copy_value",
     })  # fmt: skip
 
     class Changed(Message):
@@ -165,6 +165,16 @@ class TablePane(ListPane):
             self.say(f"largest: {undefined if worst.difference.n_undefined else percent(worst.difference.largest)}")
         return True
 
+    def next_bookmark(self) -> bool:
+        """To the next scale with a bookmark, in forward order. Whether there is one."""
+        marked = [p for p in self._all if p.role in self.scales.bookmarks]
+        if not marked:
+            self.say("no bookmark is set")
+            return False
+        here = self.pair.order if self.pair else -1
+        self.select(next((p for p in marked if p.order > here), marked[0]).role)
+        return True
+
     def _here(self, wanted: Callable[[ScalePair], bool]) -> list[ScalePair]:
         """Of the rows that filter and tree leave those that are wanted, in forward order. Says where none is."""
         if not self.scales.two:
@@ -220,12 +230,6 @@ class TablePane(ListPane):
         if pair := self.pair:
             self.scales.bookmarks ^= {pair.role}
             self.scales.refresh_rows()
-
-    def action_next_bookmark(self) -> None:
-        marked = [p for p in self._all if p.role in self.scales.bookmarks]
-        if marked:
-            here = self.pair.order if self.pair else -1
-            self.select(next((p for p in marked if p.order > here), marked[0]).role)
 
     def action_copy_row(self) -> None:
         if pair := self.pair:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from qinspect.tui.charts.ticks import logarithmic
-from qinspect.tui.look import Line
+from qinspect.tui.widgets.lines import Piece
 
 ROOM = 2
 """Blank cells between a number and the next tick, at least."""
@@ -33,7 +33,7 @@ class Axis:
         """The cell of a positive number; -1 for any other."""
         return self.column(math.log2(value)) if 0 < value < math.inf else -1
 
-    def tick_line(self, name: str, divisor: float, plain: bool) -> Line:
+    def tick_line(self, name: str, divisor: float, plain: bool) -> list[Piece]:
         """The axis with its numbers, |x| / divisor, right of their ticks."""
         corner, rule, tick = ("+", "-", "+") if plain else ("└", "─", "┴")
         cells = [rule] * self.width

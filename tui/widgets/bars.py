@@ -63,7 +63,7 @@ class HintBar(Widget):
         x = event.x - self.styles.padding.left
         action = next((action for cells, action in self._places if x in cells), "")
         if action:
-            self.screen.action_act(action)  # type: ignore[attr-defined]
+            self.screen.act(action)  # type: ignore[attr-defined]
 
     def render_line(self, y: int) -> Strip:
         """The one line."""

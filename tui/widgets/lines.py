@@ -21,14 +21,19 @@ Piece = tuple[str, str]
 
 
 def merged(pieces: Sequence[Piece]) -> list[Piece]:
-    """Neighbours of one style as one piece, blanks with whatever is before them: every change of style is 40 bytes."""
+    """Neighbours of one style as one piece, blanks with whatever is before them: every change of style is 40 bytes.
+    Blanks of another ground are not: they would lose it, or get one."""
     made: list[Piece] = []
     for text, kind in pieces:
-        if made and (kind == made[-1][1] or text.isspace()):
+        if made and (kind == made[-1][1] or (text.isspace() and not _grounded(kind) and not _grounded(made[-1][1]))):
             made[-1] = (made[-1][0] + text, made[-1][1])
         else:
             made.append((text, kind))
     return made
+
+
+def _grounded(kind: str) -> bool:
+    return kind.startswith("heat")
 
 
 def text_width(pane: ScrollView) -> int:
