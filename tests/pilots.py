@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from textual import events
+from textual.dom import DOMNode
 from textual.pilot import Pilot
-from textual.screen import Screen
 from textual.widgets import Static
 
+from qinspect.inspector.runs.show import Seen
 from qinspect.tui.alpha.alpha_words import AlphaWords
 from qinspect.tui.alpha.base import ExploreBase
 from qinspect.tui.app import QinspectApp
 from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.runs.feed import Feed
+from qinspect.tui.runs.log_pane import LogPane
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
+from qinspect.tui.widgets.log import LogView
 
-PATIENCE_S = 120.0
+PATIENCE_S = float(__import__("os").environ.get("RP_PAT", "120"))
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
@@ -42,9 +46,9 @@ CHARACTERS = {
 }
 
 
-def handlers(screen: type[Screen[Any]]) -> set[str]:
-    """The names of the actions that a screen handles by itself, not by Textual."""
-    ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.")]
+def handlers(of: type[DOMNode]) -> set[str]:
+    """The names of the actions that a screen, or a pane, handles by itself, not by Textual."""
+    ours = [c for c in of.__mro__ if c.__module__.startswith("qinspect.")]
     return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} - {"act"}
 
 
@@ -64,6 +68,28 @@ class Driver:
     def runs(self) -> RunsScreen:
         """The runs screen, whatever lies over it."""
         return next(s for s in self.app.screen_stack if isinstance(s, RunsScreen))
+
+    @property
+    def log_pane(self) -> LogPane:
+        """The view of a run's log."""
+        return self.runs.run_pane.log_pane
+
+    @property
+    def log_view(self) -> LogView:
+        """The lines in it."""
+        return self.log_pane.log_view
+
+    @property
+    def seen_run(self) -> Seen | None:
+        """The run that the runs screen shows, None for none."""
+        run = self.runs.run_pane.shown
+        return run.seen if run else None
+
+    @property
+    def feed(self) -> Feed | None:
+        """What is known of its journal."""
+        run = self.runs.run_pane.shown
+        return run.feed if run else None
 
     @property
     def painted(self) -> str:

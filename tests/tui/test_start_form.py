@@ -82,7 +82,7 @@ async def test_name_folder_and_variables_reach_the_run(tmp_path: Path) -> None:
         ended(run)
         assert run.log_path.read_text() == f"{tmp_path}\n7/two words\n"
         assert run.spec.name == "mine"
-        await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == run.id, "it is chosen")
+        await d.until(lambda: d.seen_run is not None and d.seen_run.run.id == run.id, "it is chosen")
 
 
 async def test_what_is_wrong_keeps_the_form_open(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_again_has_what_the_run_had(tmp_path: Path) -> None:
     run = begin("/bin/echo", "a b", "--x=1", cwd=tmp_path, name="first", env={"A": "1 2", "HF_TOKEN": "secret"})
     ended(run)
     async with open_app() as d:
-        await d.until(lambda: d.runs.shown is not None, "the run")
+        await d.until(lambda: d.seen_run is not None, "the run")
         await d.press("r")
         values = form_of(d).values
         assert values["command"] == "/bin/echo 'a b' --x=1"
