@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from textual import events
 from textual.dom import DOMNode
@@ -24,7 +23,7 @@ from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.log import LogView
 
-PATIENCE_S = float(__import__("os").environ.get("RP_PAT", "120"))
+PATIENCE_S = 120.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)

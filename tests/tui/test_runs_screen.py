@@ -101,7 +101,7 @@ def test_every_action_has_a_handler_and_a_check() -> None:
 
 @pytest.mark.parametrize("pane", PANES, ids=lambda p: p.__name__)
 def test_a_pane_serves_what_it_says(pane: type[RunsPane]) -> None:
-    assert pane.ACTIONS <= handlers(pane)
+    assert handlers(pane) >= pane.ACTIONS
     assert pane.ANYWHERE <= pane.ACTIONS
     if issubclass(pane, View):
         assert pane.FRONT <= pane.ANYWHERE

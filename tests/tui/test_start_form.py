@@ -123,7 +123,8 @@ async def test_a_template_with_choices_and_ranges() -> None:
         await fill(d, "group_heads", "")
         await d.press("space")
         assert said(d, "start-command") == (
-            "$ python main.py m --quantize --w_bits 4 --a_bits 8 --percentile_alpha 0.9995 --group_heads --verbose"
+            "$ python main.py m --pretrained_dir quantized --quantize --w_bits 4 --a_bits 8"
+            " --percentile_alpha 0.9995 --group_heads --verbose"
         )
         await d.press("ctrl+p")
         assert form_of(d).template.name == "calibrate"
@@ -248,3 +249,21 @@ async def test_what_is_written_has_a_name_that_nothing_has(tmp_path: Path, monke
         (tmp_path / "quantized").mkdir()
         await d.press("ctrl+n", "ctrl+p")
         assert form_of(d).values["out"] == "quantized-2"
+
+
+async def test_a_name_for_what_is_written_is_free_in_the_folder_that_it_is_written_in(tmp_path: Path) -> None:
+    """Quamba loads what it finds under that name, and calibrates nothing."""
+    (tmp_path / "quantized").mkdir()
+    async with open_app() as d:
+        await d.press("s", "ctrl+n", "ctrl+n")
+        form = d.app.screen
+        assert isinstance(form, StartScreen)
+        assert form.template.name == "Quamba"
+        fields = {i.of.name: i for i in form.inputs}
+        fields["cwd"].value = str(tmp_path)
+        await d.settle()
+        assert fields["pretrained_dir"].value == "quantized-2"
+        fields["pretrained_dir"].value = "mine"
+        fields["cwd"].value = "/"
+        await d.settle()
+        assert fields["pretrained_dir"].value == "mine"

@@ -20,8 +20,8 @@ from qinspect.tui.runs.effect_pane import FormWanted
 from qinspect.tui.runs.gpu_lines import gpu_line
 from qinspect.tui.runs.gpus_pane import GpusPane
 from qinspect.tui.runs.list_pane import ListPane
-from qinspect.tui.runs.run_pane import RunPane
 from qinspect.tui.runs.run_list import outcome_line
+from qinspect.tui.runs.run_pane import RunPane
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.runs.view import RunsPane, Said, View, Working
 from qinspect.tui.widgets.bars import HintBar, TitleLine
