@@ -100,6 +100,13 @@ def test_the_command_says_what_was_asked_for(tmp_path: Path) -> None:
     assert "alpha-differs" in {n.rule for n in asked.notes}
 
 
+def test_an_option_that_is_given_again_asks_for_all_its_values(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"")
+    words = ("calibrate", "m", "--alpha", "0.9995", "--alpha=0.99999", "--seed", "1", "--seed", "1", "--here", "--here")
+    asked = {s.name: s.requested for s in GrowingSummary(tmp_path / "log", words).read(final=True).settings}
+    assert asked == {"alpha": "0.9995 0.99999", "seed": 1, "here": True}
+
+
 def test_no_log_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(CannotOpen, match="no such file"):
         GrowingSummary(tmp_path / "none").read(final=True)

@@ -287,7 +287,7 @@ def page_lines(page: Page, width: int) -> list[list[Piece]]:
         sentences = [x for s in section.sentences for x in folded("  ", s, width)]
         lines += [[], [(section.title, "accent")], *([(x, "")] for x in sentences)]
         if section.table and section.table.rows:
-            head, *rows = section.table.without_empty().text().split("\n")
+            head, *rows = section.table.without_empty().fitted(width - 2).text().split("\n")
             lines += [[(head, "dim")], *([(row, "")] for row in rows)]
     return [*lines, [], [(f"$ qinspect explain {shell_words(page.models)}", "dim")]]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from qinspect.inspector.logs.report import settings_table
 from qinspect.inspector.runs import compare_specs
 from qinspect.inspector.runs.show import Seen, clock, duration, duration_s
+from qinspect.inspector.table import Table
 from qinspect.tui.names import shown
 from qinspect.tui.runs.log_facts import LogFacts
 from qinspect.tui.widgets.lines import Piece
@@ -51,7 +52,7 @@ def spec_lines(seen: Seen, runs: Sequence[Seen], log: LogFacts, width: int) -> l
             lines += _fact(name, shown(text, 4000), width)
     lines += [[], [("Command", "accent")], *_command_lines(spec.argv, width)]
     lines += [[], [("Settings", "accent"), ("  as they were asked for, and as they took effect", "dim")]]
-    lines += _settings(log)
+    lines += _settings(log, width)
     variables = [*spec.as_dict()["env"].items()]
     if variables:
         lines += [[], [("Variables set for it", "accent")]]
@@ -84,11 +85,14 @@ def _command_lines(argv: Sequence[str], width: int) -> list[Line]:
     return made
 
 
-def _settings(log: LogFacts) -> list[Line]:
+def _settings(log: LogFacts, width: int) -> list[Line]:
     """What `qinspect logs` prints of settings, of this log."""
     if log.summary is None:
         return [[(f"  {shown(log.problem) if log.problem else 'not known yet: the log is being read'}", "dim")]]
-    head, *rows = settings_table(log.summary.settings).text().split("\n")
+    table = settings_table(log.summary.settings)
+    room = max(12, (width - 2 - max((len(row[0]) for row in table.rows), default=0) - len("  DIFFERS") - 4) // 2)
+    cut = [[name, *(shown(cell, room) for cell in cells), differs] for name, *cells, differs in table.rows]
+    head, *rows = Table(table.columns, cut).text().split("\n")
     if not rows:
         return [[("  not known: neither the command nor the log names one", "dim")]]
     said = [] if any(s.effective is not None for s in log.summary.settings) else [
