@@ -644,7 +644,7 @@ async def test_a_run_is_seen_from_its_start_to_its_end(size: tuple[int, int], tm
         assert "long failed after" in d.runs.hints.status
         assert "exit code 3" in d.painted
         assert ended(run).state == "failed"
-        await d.until(lambda: d.runs.run_pane.shown.all_read, "all of it read")
+        await d.until(lambda: d.runs.run_pane.shown is not None and d.runs.run_pane.shown.all_read, "all of it read")
         await d.until(lambda: not d.runs.run_pane.looks_again, "no more reading")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.accuracy.reading import shares_of
-from qinspect.inspector.accuracy.report import found_text
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.logs import LogSummary
 from qinspect.inspector.logs.report import lines_text
@@ -61,6 +59,10 @@ def _conclusions(summary: LogSummary, is_final: bool, width: int) -> list[list[P
 
 
 def _accuracies(summary: LogSummary, width: int) -> list[list[Piece]]:
+    """Imported now: most who watch runs never look at it."""
+    from qinspect.inspector.accuracy.reading import shares_of
+    from qinspect.inspector.accuracy.report import found_text
+
     found = list(shares_of(summary))
     lines: list[list[Piece]] = [
         [(line, "")] for f in found[:MOST_LISTED] for line in folded("  ", found_text(f), width)

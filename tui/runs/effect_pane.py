@@ -269,7 +269,8 @@ def _page_of(models: tuple[str, ...], progress: Callable[[str, int, int], None])
     from qinspect.inspector.explain.asking import explanation_of
     from qinspect.inspector.explain.report import heads, sections
 
-    explanation = explanation_of(*models, progress=progress)
+    a, b = models
+    explanation = explanation_of(a, b, progress=progress)
     return Page(models, tuple(heads(explanation)), tuple(sections(explanation)))
 
 

@@ -15,7 +15,6 @@ from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
-from qinspect.tui.pane import Pane
 from qinspect.tui.runs.effect_pane import FormWanted
 from qinspect.tui.runs.gpu_lines import gpu_line
 from qinspect.tui.runs.gpus_pane import GpusPane
@@ -173,12 +172,12 @@ class RunsScreen(ActionScreen):
     # --- where the keys work ---
 
     @property
-    def active_pane(self) -> Pane:
+    def active_pane(self) -> RunsPane:
         return self.list_pane if self.active == "list" else self.run_pane.seen
 
     def action_act(self, name: str) -> object:
         """The active pane's, else that of whichever serves it anywhere, else the screen's."""
-        owner = next((pane for pane in self._owners if name in pane.ANYWHERE), self)
+        owner: RunsPane | RunsScreen = next((pane for pane in self._owners if name in pane.ANYWHERE), self)
         if name in self.active_pane.ACTIONS:
             owner = self.active_pane
         elif isinstance(owner, View) and name in owner.FRONT:
