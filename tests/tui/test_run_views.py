@@ -307,7 +307,7 @@ async def test_a_storm_of_resizes(tmp_path: Path) -> None:
     run = quamba(tmp_path, f"{WAIT_FOR_FILE}; ")
     async with open_app() as d:
         await d.until(lambda: d.seen_run is not None and d.seen_run.run.id == run.id, "the run")
-        for i in range(60):
+        for i in range(25):
             await d.pilot.resize_terminal(20 + 37 * i % 180, 5 + 11 * i % 55)
             await d.send(KEYS[i % len(KEYS)])
         await d.pilot.resize_terminal(*LARGE)

@@ -879,8 +879,8 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.until(lambda: again.pane.chart is not None, "the distribution again")
         await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
-        form = d.app.screen
-        assert isinstance(form, StartScreen)
+        applying = d.app.screen
+        assert isinstance(applying, StartScreen)
         to, typed = str(calibration.checkpoints[0]), f"{again.pane.alpha:g}"
         out = f"{to}-alpha-{typed}"
         assert form.template.argv(form.values)[-8:] == [
