@@ -19,9 +19,8 @@ from qinspect.tui import settings
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import BY_NAME
 from qinspect.tui.border import with_border
-from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.compare.screen import CANNOT_OPEN, CompareScreen
 from qinspect.tui.compare.session import Session
-from qinspect.tui.compare.screen import CANNOT_OPEN
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
