@@ -28,25 +28,26 @@ from qinspect.tui.dialogs.confirm import ConfirmScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.pane import Pane
 from qinspect.tui.runs.conclusions_pane import ConclusionsPane
 from qinspect.tui.runs.effect_pane import EffectPane
 from qinspect.tui.runs.events_pane import EventsPane
 from qinspect.tui.runs.feed import written_time
 from qinspect.tui.runs.form import StartScreen
 from qinspect.tui.runs.gpus_pane import GpusPane
-from qinspect.tui.runs.list_pane import ListPane
 from qinspect.tui.runs.log_pane import LogPane
 from qinspect.tui.runs.points_pane import PointsPane
+from qinspect.tui.runs.run_list_pane import RunListPane
 from qinspect.tui.runs.run_pane import RunPane
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.runs.spec_pane import SpecPane
-from qinspect.tui.runs.view import RunsPane, View
+from qinspect.tui.runs.view import View
 from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
-PANES: tuple[type[RunsPane], ...] = (
-    ListPane, RunPane, LogPane, ConclusionsPane, PointsPane, SpecPane, EffectPane, EventsPane, GpusPane,
+PANES: tuple[type[Pane], ...] = (
+    RunListPane, RunPane, LogPane, ConclusionsPane, PointsPane, SpecPane, EffectPane, EventsPane, GpusPane,
 )  # fmt: skip
 LINES = 200
 POINTS = "".join(
@@ -95,21 +96,21 @@ def check(function: Check) -> Check:
 
 
 def test_every_action_has_a_handler_and_a_check() -> None:
-    served = {name for pane in PANES for name in pane.ACTIONS}
+    served = {name for pane in PANES for name in pane.ACTIONS | pane.EVERYWHERE}
     assert (handlers(RunsScreen) - {"keep_text", "drop_text"}) | served == {a.name for a in RUN_ACTIONS} == set(CHECKS)
 
 
 @pytest.mark.parametrize("pane", PANES, ids=lambda p: p.__name__)
-def test_a_pane_serves_what_it_says(pane: type[RunsPane]) -> None:
-    assert handlers(pane) >= pane.ACTIONS
-    assert pane.ANYWHERE <= pane.ACTIONS
+def test_a_pane_serves_what_it_says(pane: type[Pane]) -> None:
+    assert handlers(pane) == pane.ACTIONS | pane.EVERYWHERE
     if issubclass(pane, View):
-        assert pane.FRONT <= pane.ANYWHERE
+        assert pane.FRONT <= pane.EVERYWHERE
 
 
-def test_an_action_is_served_anywhere_by_one_pane_only() -> None:
-    anywhere = [name for pane in PANES for name in pane.ANYWHERE]
-    assert len(anywhere) == len(set(anywhere))
+def test_what_is_served_from_everywhere_is_served_by_one() -> None:
+    everywhere = [name for pane in PANES for name in pane.EVERYWHERE]
+    assert len(everywhere) == len(set(everywhere))
+    assert handlers(RunsScreen).isdisjoint(everywhere)
 
 
 @pytest.mark.parametrize("action", RUN_ACTIONS, ids=lambda a: a.name)

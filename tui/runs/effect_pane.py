@@ -19,11 +19,12 @@ from qinspect.inspector.runs import Run, RunEvent
 from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import shell_words
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.host import host_of
 from qinspect.tui.names import shown
 from qinspect.tui.runs.form import Filled
 from qinspect.tui.runs.outputs import made_by, to_compare
 from qinspect.tui.runs.shown_run import New, ShownRun
-from qinspect.tui.runs.view import Lines, TextView, Working
+from qinspect.tui.runs.view import Lines, TextView
 from qinspect.tui.widgets.lines import Piece, text_width
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class EffectPane(TextView):
     """Made when it is looked at, of a run that ended, and kept."""
 
     NAME = "effect"
-    ANYWHERE = frozenset({"distribution", "explore", "compare_outputs", "open_output", "apply_alpha"})
-    ACTIONS = TextView.ACTIONS | ANYWHERE
+    EVERYWHERE = frozenset({"distribution", "explore", "compare_outputs", "open_output", "apply_alpha"})
 
     def __init__(self, glyphs: Glyphs, point: Callable[[], str]) -> None:
         """point: the name of the point that is chosen, "" for none."""
@@ -91,7 +91,7 @@ class EffectPane(TextView):
             return False
         self._asked, self._was_ended = None, True
         self.workers.cancel_group(self, "explain")
-        self.post_message(Working(""))
+        self.post_message(self.Working(""))
         if self.display:
             self.text.show(self.lines(max(20, text_width(self.text))))
         return True
@@ -108,8 +108,8 @@ class EffectPane(TextView):
     @property
     def _open_model(self) -> str:
         """The model that was open before, "" where there is none."""
-        app = self.app
-        return str(app.session.path_a) if app.has_models else ""  # type: ignore[attr-defined]
+        host = host_of(self.screen)
+        return host.session.path_a if host.has_models else ""
 
     def more(self, new: New) -> None:
         if self._key and self._key not in self._pages:
@@ -149,7 +149,7 @@ class EffectPane(TextView):
             text = f"{phase} {100 * done // total} %" if total else phase
             if text != last:
                 last = text
-                self.post_message(Working(text))
+                self.post_message(self.Working(text))
 
         models: tuple[str, ...] = ()
         try:
@@ -169,7 +169,7 @@ class EffectPane(TextView):
         self._pages[event.key] = event.page
         if self._asked == event.key:
             self._asked = None
-            self.post_message(Working(""))
+            self.post_message(self.Working(""))
             if self.display:
                 self.fill()
 
@@ -249,12 +249,12 @@ class EffectPane(TextView):
         if len(made) < 2:
             self.say("the run made one model: O opens it" if made else NOTHING_MADE)
         else:
-            self.app.open_model(str(made[0]), str(made[-1]))  # type: ignore[attr-defined]
+            host_of(self.screen).open_model(str(made[0]), str(made[-1]))
 
     def action_open_output(self) -> None:
         made = made_by(self.shown.seen, self.shown.feed.events) if self.shown else []
         if made:
-            self.app.open_model(str(made[0]))  # type: ignore[attr-defined]
+            host_of(self.screen).open_model(str(made[0]))
         else:
             self.say(NOTHING_MADE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qinspect.inspector.text import visible
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.list_pane import MOVING
 from qinspect.tui.runs.lists import EventsList, event_text
 from qinspect.tui.runs.shown_run import New
 from qinspect.tui.runs.view import ListView
@@ -13,7 +14,7 @@ class EventsPane(ListView):
     """The journal."""
 
     NAME = "events"
-    ACTIONS = ListView.ACTIONS | {"copy_line"}
+    ACTIONS = MOVING | {"copy_line"}
     list: EventsList
 
     def __init__(self, glyphs: Glyphs) -> None:

@@ -8,10 +8,11 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from qinspect.inspector.logs import LogLine
+from qinspect.tui.list_pane import MOVING
 from qinspect.tui.names import shown
 from qinspect.tui.runs.log_source import Levels, LogSource
 from qinspect.tui.runs.shown_run import New, ShownRun
-from qinspect.tui.runs.view import View, Working
+from qinspect.tui.runs.view import ScrolledView
 from qinspect.tui.widgets.log import LogView
 
 NO_RUN = "no run yet: ! starts one"
@@ -25,13 +26,13 @@ class Found(Message):
         self.request, self.number, self.wrapped, self.problem = request, number, wrapped, problem
 
 
-class LogPane(View):
+class LogPane(ScrolledView):
     """The view that a run opens with."""
 
     NAME = "log"
     FRONT = frozenset({"next_match", "previous_match", "follow", "level", "wrap", "timestamps"})
-    ANYWHERE = FRONT
-    ACTIONS = View.ACTIONS | FRONT | {"copy_line"}
+    EVERYWHERE = FRONT
+    ACTIONS = MOVING | {"copy_line"}
 
     class Again(Message):
         """What is shown of it is to be found out again."""
@@ -89,6 +90,11 @@ class LogPane(View):
         if log.text:
             parts.append(f"find {shown(log.text, 30)!r}")
         return parts
+
+    @on(LogView.Clicked)
+    def _on_clicked(self, event: LogView.Clicked) -> None:
+        event.stop()
+        self.post_message(self.Entered(self))
 
     # --- moving ---
 
@@ -174,7 +180,7 @@ class LogPane(View):
             first = source.number_of(log.top + (log.page if direction < 0 else 0))
         self._request += 1
         self.searching = True
-        self.post_message(Working(f"looking for {shown(log.text, 30)!r} (esc ends it)"))
+        self.post_message(self.Working(f"looking for {shown(log.text, 30)!r} (esc ends it)"))
         self._search_in_thread(self._request, source.hold(), log.text, first, direction)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="search")
@@ -196,7 +202,7 @@ class LogPane(View):
         if event.request != self._request or not self.searching or source is None:
             return
         self.searching = False
-        self.post_message(Working(""))
+        self.post_message(self.Working(""))
         if event.number is None:
             self.say(event.problem or f"not found: {shown(self.log_view.text, 30)!r}")
             return
@@ -212,7 +218,7 @@ class LogPane(View):
         if self.searching:
             self.searching = False
             self.workers.cancel_group(self, "search")
-            self.post_message(Working(""))
+            self.post_message(self.Working(""))
             self.say("the search was ended")
         elif self.log_view.text:
             self.log_view.text, self.log_view.mark = "", None

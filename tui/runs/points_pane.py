@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.list_pane import MOVING
 from qinspect.tui.runs.lists import PointsList
 from qinspect.tui.runs.shown_run import New
 from qinspect.tui.runs.view import ListView
@@ -12,7 +13,7 @@ class PointsPane(ListView):
     """Rows by name; `enter` unfolds one."""
 
     NAME = "points"
-    ACTIONS = ListView.ACTIONS | {"show_run"}
+    ACTIONS = MOVING | {"show_run"}
     list: PointsList
 
     def __init__(self, glyphs: Glyphs) -> None:

@@ -14,6 +14,7 @@ from qinspect.inspector.runs.show import Seen
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.later import Later, is_going
 from qinspect.tui.names import shown
+from qinspect.tui.pane import Pane
 from qinspect.tui.remote import over_ssh
 from qinspect.tui.runs.conclusions_pane import ConclusionsPane
 from qinspect.tui.runs.effect_pane import EffectPane
@@ -27,7 +28,7 @@ from qinspect.tui.runs.points_pane import PointsPane
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.runs.shown_run import New, ShownRun
 from qinspect.tui.runs.spec_pane import SpecPane
-from qinspect.tui.runs.view import RunsPane, View, Working
+from qinspect.tui.runs.view import View
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.log import LogView
 
@@ -59,13 +60,13 @@ class FactsRead(Message):
         self.run, self.problem = run, problem
 
 
-class RunPane(RunsPane):
+class RunPane(Pane):
     """The right of the runs screen, or what is under the list."""
 
-    ANYWHERE = frozenset({
+    EVERYWHERE = frozenset({
         "view_log", "view_conclusions", "view_points", "view_spec", "view_effect", "view_events", "view_gpus",
+        "scroll_left", "scroll_right",
     })  # fmt: skip
-    ACTIONS = ANYWHERE
 
     def __init__(self, service: RunsService, glyphs: Glyphs, runs: Callable[[], Sequence[Seen]]) -> None:
         """runs: all that there are now."""
@@ -149,7 +150,7 @@ class RunPane(RunsPane):
         self._reading = False
         if self._summing:
             self._summing = None
-            self.post_message(Working(""))
+            self.post_message(self.Working(""))
 
     def leave(self) -> None:
         """The screen is left: no more looks."""
@@ -245,7 +246,7 @@ class RunPane(RunsPane):
             text = f"reading the log {100 * done // max(1, total)} %"
             if text != last and time.monotonic() - began > 1:
                 last = text
-                self.post_message(Working(text))
+                self.post_message(self.Working(text))
 
         try:
             run.facts.read(is_live, kept, progress)  # type: ignore[arg-type]
@@ -263,7 +264,7 @@ class RunPane(RunsPane):
             return
         self._summing = None
         self._summed_at = time.monotonic()
-        self.post_message(Working(""))
+        self.post_message(self.Working(""))
         if event.problem:
             event.run.facts.give_up(event.problem)
         if self.seen.needs_log:
@@ -339,3 +340,9 @@ class RunPane(RunsPane):
 
     def action_view_gpus(self) -> None:
         self.show_view(self.gpus_pane)
+
+    def action_scroll_left(self) -> None:
+        self.seen.scroll_columns(-8)
+
+    def action_scroll_right(self) -> None:
+        self.seen.scroll_columns(8)

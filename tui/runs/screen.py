@@ -14,18 +14,17 @@ from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
+from qinspect.tui.pane import Pane
 from qinspect.tui.runs.effect_pane import FormWanted
 from qinspect.tui.runs.gpu_lines import gpu_line
 from qinspect.tui.runs.gpus_pane import GpusPane
-from qinspect.tui.runs.list_pane import ListPane
 from qinspect.tui.runs.run_list import outcome_line
+from qinspect.tui.runs.run_list_pane import RunListPane
 from qinspect.tui.runs.run_pane import RunPane
 from qinspect.tui.runs.service import RunsService
-from qinspect.tui.runs.view import RunsPane, Said, View, Working
+from qinspect.tui.runs.view import View
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
-from qinspect.tui.widgets.log import LogView
-from qinspect.tui.widgets.text_pane import TextPane
 from qinspect.tui.widgets.typed_line import TypedLine
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class RunsScreen(ActionScreen):
         self.glyphs = glyphs
         self.is_root = is_root
         self.notice = notice
-        self.list_pane = ListPane(glyphs, choose)
+        self.list_pane = RunListPane(glyphs, choose)
         self.run_pane = RunPane(service, glyphs, lambda: self.list_pane.list.runs)
         self.active = "list"
         self.zoomed = False
@@ -134,8 +133,8 @@ class RunsScreen(ActionScreen):
         if event.source is self.list_pane.list:
             self._rested.ask(REST_S)
 
-    @on(ListPane.Changed)
-    def _on_changed(self, event: ListPane.Changed) -> None:
+    @on(RunListPane.Changed)
+    def _on_changed(self, event: RunListPane.Changed) -> None:
         if self.is_closed:
             return
         run = self.run_pane.shown
@@ -153,13 +152,13 @@ class RunsScreen(ActionScreen):
 
     # --- what is said ---
 
-    @on(Said)
-    def _on_said(self, event: Said) -> None:
+    @on(Pane.Said)
+    def _on_said(self, event: Pane.Said) -> None:
         if not self.is_closed:
             self.hints.say(event.text)
 
-    @on(Working)
-    def _on_working(self, event: Working) -> None:
+    @on(Pane.Working)
+    def _on_working(self, event: Pane.Working) -> None:
         if not self.is_closed:
             self.hints.work(event.text)
 
@@ -174,21 +173,19 @@ class RunsScreen(ActionScreen):
     # --- where the keys work ---
 
     @property
-    def active_pane(self) -> RunsPane:
+    def active_pane(self) -> Pane:
         return self.list_pane if self.active == "list" else self.run_pane.seen
 
-    def action_act(self, name: str) -> object:
-        """The active pane's, else that of whichever serves it anywhere, else the screen's."""
-        owner: RunsPane | RunsScreen = next((pane for pane in self._owners if name in pane.ANYWHERE), self)
-        if name in self.active_pane.ACTIONS:
-            owner = self.active_pane
-        elif isinstance(owner, View) and name in owner.FRONT:
-            self.run_pane.show_view(owner)
-        return getattr(owner, f"action_{name}")()
-
     @property
-    def _owners(self) -> tuple[RunsPane, ...]:
+    def panes(self) -> tuple[Pane, ...]:
         return self.list_pane, self.run_pane, *self.run_pane.views
+
+    def action_act(self, name: str) -> object:
+        """What changes a view is seen."""
+        owner = self.owner_of(name)
+        if isinstance(owner, View) and name in owner.FRONT and owner is not self.run_pane.seen:
+            self.run_pane.show_view(owner)
+        return super().action_act(name)
 
     def activate(self, name: str) -> None:
         """Let the moving keys work in this pane. Not Textual's focus, which paints both panes anew."""
@@ -199,14 +196,9 @@ class RunsScreen(ActionScreen):
         if self.zoomed:
             self.fit_panes()
 
-    @on(LineList.Clicked)
-    def _on_clicked(self, event: LineList.Clicked) -> None:
-        self.activate("list" if event.source is self.list_pane.list else "view")
-
-    @on(LogView.Clicked)
-    @on(TextPane.Clicked)
-    def _on_view_clicked(self) -> None:
-        self.activate("view")
+    @on(Pane.Entered)
+    def _on_entered(self, event: Pane.Entered) -> None:
+        self.activate("list" if event.pane is self.list_pane else "view")
 
     def action_next_pane(self) -> None:
         self.activate("view" if self.active == "list" else "list")
@@ -225,12 +217,6 @@ class RunsScreen(ActionScreen):
             self.activate("view")
         else:
             self.action_zoom()
-
-    def action_scroll_left(self) -> None:
-        self.run_pane.seen.scroll_columns(-8)
-
-    def action_scroll_right(self) -> None:
-        self.run_pane.seen.scroll_columns(8)
 
     # --- the line in which a text to find is typed ---
 

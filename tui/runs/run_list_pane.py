@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -16,11 +16,11 @@ from qinspect.inspector.runs.show import Seen, outcome_text
 from qinspect.inspector.text import columns, shell_words, some
 from qinspect.tui.dialogs.confirm import ConfirmScreen
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.list_pane import ListPane
 from qinspect.tui.names import shown
 from qinspect.tui.runs.form import Filled, StartScreen, filled_from
 from qinspect.tui.runs.run_list import RunList
 from qinspect.tui.runs.templates import load_templates
-from qinspect.tui.runs.view import MovingPane, Working
 from qinspect.tui.runs.watch import Looked
 from qinspect.tui.widgets.bars import TitleLine
 
@@ -36,13 +36,12 @@ class _Done(Message):
         self.text, self.gone = text, gone
 
 
-class ListPane(MovingPane):
+class RunListPane(ListPane):
     """The left of the runs screen, or its top."""
 
-    ANYWHERE = frozenset({
+    EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
         "next_run", "previous_run", "start_run", "again", "cancel_run", "remove_run", "copy_command", "copy_line",
     })  # fmt: skip
-    ACTIONS = MovingPane.ACTIONS | ANYWHERE
 
     class Changed(Message):
         """Something was done to a run: look at all of them. gone: the id of one that is no more."""
@@ -74,7 +73,7 @@ class ListPane(MovingPane):
             self._choose_next = ""
         live = f", {looked.n_live} live" if looked.n_live else ""
         text = problem or f"1 {some(len(looked.runs), 'run')}{live}"
-        self.query_one("#list-title", TitleLine).update(shown(text))
+        self.title.update(shown(text))
 
     @property
     def names(self) -> list[str]:
@@ -97,24 +96,13 @@ class ListPane(MovingPane):
         ]
         return Table(tuple(map(Column, heads)), rows)
 
-    def set_active(self, active: bool) -> None:
-        self.query_one("#list-title").set_class(active, "active")
-        self.list.set_active(active)
-
     # --- keys ---
 
-    def move(self, rows: int) -> None:
-        self.list.move_by(rows)
-
-    @property
-    def page(self) -> int:
-        return self.list.page
-
     def action_next_run(self) -> None:
-        self.move(1)
+        self.action_down()
 
     def action_previous_run(self) -> None:
-        self.move(-1)
+        self.action_up()
 
     def action_start_run(self) -> None:
         self.open_form(Filled())
@@ -144,7 +132,7 @@ class ListPane(MovingPane):
 
         def answer(yes: bool | None) -> None:
             if yes:
-                self.post_message(Working(f"cancelling {shown(run.spec.name, 40)}"))
+                self.post_message(self.Working(f"cancelling {shown(run.spec.name, 40)}"))
                 self._cancel(run)
 
         self.app.push_screen(ConfirmScreen(question), answer)
@@ -185,7 +173,7 @@ class ListPane(MovingPane):
     @on(_Done)
     def _on_done(self, event: _Done) -> None:
         event.stop()
-        self.post_message(Working(""))
+        self.post_message(self.Working(""))
         self.say(shown(event.text, 300))
         self.post_message(self.Changed(event.gone))
 
