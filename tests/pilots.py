@@ -54,8 +54,9 @@ def handlers(of: type[DOMNode]) -> set[str]:
     common, those that its table names."""
     ours = [c for c in of.__mro__ if c.__module__.startswith("qinspect.") and c is not ActionScreen]
     shared = actions_of(of) if issubclass(of, ActionScreen) else ()  # type: ignore[arg-type]
-    common = {a.name for a in shared if hasattr(ActionScreen, f"action_{a.name}")}
-    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} | common
+    common = {a.name for a in shared if f"action_{a.name}" in vars(ActionScreen)}
+    own = {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
+    return own - {"act"} | common
 
 
 @contextmanager
