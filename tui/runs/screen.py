@@ -57,7 +57,8 @@ class RunsScreen(ActionScreen):
         self.run_pane = RunPane(service, glyphs, lambda: self.list_pane.list.runs)
         self.active = "list"
         self.zoomed = False
-        self._looked = False
+        self._is_filled = False
+        """Whether what is beside the list was chosen by a look at the runs, and is there still."""
         self._left = False
         self._rested = Later(self, self._show_run)
 
@@ -116,8 +117,8 @@ class RunsScreen(ActionScreen):
         if looked.ended:
             self.hints.say(", ".join(map(outcome_line, looked.ended)))
         before, now = self.run_pane.shown, self.list_pane.seen
-        if not self._looked or (before.seen.run.id if before else None) != (now.run.id if now else None):
-            self._looked = True
+        if not self._is_filled or (before.seen.run.id if before else None) != (now.run.id if now else None):
+            self._is_filled = True
             self._show_run()
         else:
             self.run_pane.update(now)
@@ -140,6 +141,7 @@ class RunsScreen(ActionScreen):
         run = self.run_pane.shown
         if event.gone and run and run.seen.run.id == event.gone:
             self.run_pane.close()
+            self._is_filled = False
         self.service.look_now()
 
     @on(FormWanted)
