@@ -125,6 +125,20 @@ async def test_an_action_does_what_its_help_says(action: object, tmp_path: Path)
         await CHECKS[name](d, keys[0])
 
 
+async def test_the_last_run_is_not_shown_any_more_once_it_was_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is known to be removed before a look finds it gone."""
+    run = shell("echo all of it", name="last")
+    ended(run)
+    for name in ("LIVE_S", "IDLE_S"):
+        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 1000.0)
+    async with open_app() as d:
+        await shown(d, run, "all of it")
+        run.remove()
+        d.runs.list_pane.post_message(RunListPane.Changed(run.id))
+        await d.until(lambda: "no run yet" in d.painted, "an empty list")
+        assert "all of it" not in d.painted
+
+
 async def test_nothing_begins_once_the_screen_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = numbered(tmp_path)
     began: list[object] = []
@@ -925,7 +939,8 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert isinstance(applying, StartScreen)
         to, typed = str(calibration.checkpoints[0]), f"{again.pane.alpha:g}"
         out = f"{to}-alpha-{typed}"
-        assert form.template.argv(form.values)[-8:] == [
+        await d.until(lambda: applying.values, "its fields")
+        assert applying.template.argv(applying.values)[-8:] == [
             "apply", run.id, "--alpha", typed, "--to", to, "--out", out
         ]  # fmt: skip
         await d.press("enter")
