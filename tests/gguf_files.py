@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 ID = {
     "float32": 0, "float16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q8_1": 9, "q2_k": 10,
@@ -38,7 +39,7 @@ class GgufFile:
     """facts: name to (type, value); a value of type 9 is (element type, list)."""
 
     tensors: list[Stored]
-    facts: Mapping[str | bytes, tuple[int, object]] = field(default_factory=dict)
+    facts: Mapping[Any, tuple[int, Any]] = field(default_factory=dict)
     version: int = 3
     order: str = "<"
     alignment: int = 32
@@ -73,13 +74,13 @@ class GgufFile:
         raw = text.encode() if isinstance(text, str) else text
         return self._pack("Q", len(raw)) + raw
 
-    def _value(self, kind: int, value: object) -> bytes:
+    def _value(self, kind: int, value: Any) -> bytes:
         if isinstance(value, Raw):
             return value
         if kind == 8:
-            return self._text(value)  # type: ignore[arg-type]
+            return self._text(value)
         if kind == 9:
-            of, values = value  # type: ignore[misc]
+            of, values = value
             return self._pack("I", of) + self._pack("Q", len(values)) + b"".join(self._value(of, v) for v in values)
         return self._pack(_FORMATS[kind], value)
 

@@ -9,18 +9,22 @@ from contextlib import asynccontextmanager, chdir, contextmanager
 from pathlib import Path
 
 from textual import events
+from textual.dom import DOMNode
 from textual.pilot import Pilot
-from textual.widget import Widget
 from textual.widgets import Static
 
+from qinspect.inspector.runs.show import Seen
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import actions_of
 from qinspect.tui.alpha.alpha_words import AlphaWords
 from qinspect.tui.alpha.base import ExploreBase
 from qinspect.tui.app import QinspectApp
 from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.runs.feed import Feed
+from qinspect.tui.runs.log_pane import LogPane
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
+from qinspect.tui.widgets.log import LogView
 
 PATIENCE_S = 120.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
@@ -47,13 +51,14 @@ CHARACTERS = {
 }
 
 
-def handlers(screen: type[Widget]) -> set[str]:
-    """The names of the actions that a screen handles by itself, not by Textual; of what all screens have in common,
-    those that its table names."""
-    ours = [c for c in screen.__mro__ if c.__module__.startswith("qinspect.") and c is not ActionScreen]
-    shared = actions_of(screen) if issubclass(screen, ActionScreen) else ()  # type: ignore[arg-type]
-    common = {a.name for a in shared if hasattr(ActionScreen, f"action_{a.name}")}
-    return {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")} | common
+def handlers(of: type[DOMNode]) -> set[str]:
+    """The names of the actions that a screen, or a pane, handles by itself, not by Textual; of what all screens have in
+    common, those that its table names."""
+    ours = [c for c in of.__mro__ if c.__module__.startswith("qinspect.") and c is not ActionScreen]
+    shared = actions_of(of) if issubclass(of, ActionScreen) else ()  # type: ignore[arg-type]
+    common = {a.name for a in shared if f"action_{a.name}" in vars(ActionScreen)}
+    own = {n.removeprefix("action_") for c in ours for n in vars(c) if n.startswith("action_")}
+    return own - {"act"} | common
 
 
 @contextmanager
@@ -79,6 +84,28 @@ class Driver:
     def runs(self) -> RunsScreen:
         """The runs screen, whatever lies over it."""
         return next(s for s in self.app.screen_stack if isinstance(s, RunsScreen))
+
+    @property
+    def log_pane(self) -> LogPane:
+        """The view of a run's log."""
+        return self.runs.run_pane.log_pane
+
+    @property
+    def log_view(self) -> LogView:
+        """The lines in it."""
+        return self.log_pane.log_view
+
+    @property
+    def seen_run(self) -> Seen | None:
+        """The run that the runs screen shows, None for none."""
+        run = self.runs.run_pane.shown
+        return run.seen if run else None
+
+    @property
+    def feed(self) -> Feed | None:
+        """What is known of its journal."""
+        run = self.runs.run_pane.shown
+        return run.feed if run else None
 
     @property
     def painted(self) -> str:

@@ -95,7 +95,7 @@ def stand_still(folder: Path, patch: pytest.MonkeyPatch) -> None:
     def took(seen: Seen) -> float:
         return 64.0 if seen.state.result is None else seen.state.result.duration_s or 0.0
 
-    for module in ("qinspect.tui.runs.run_list", "qinspect.tui.runs.screen", "qinspect.tui.runs.spec_lines"):
+    for module in ("qinspect.tui.runs.run_list", "qinspect.tui.runs.head", "qinspect.tui.runs.spec_lines"):
         patch.setattr(f"{module}.duration_s", took)
     patch.setattr("qinspect.tui.runs.run_list.clock_now", lambda: NOW)
     patch.setattr("qinspect.tui.runs.watch.RunWatch.look", lambda self: looked)

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """session: of the models that the program was started with."""
+    """has_models: whether the program was started with any. session: of these."""
 
+    has_models: bool
     session: Session
 
     def show_runs(self, choose: str = "") -> object:
         """The runs screen, with the cursor on one of them."""
+
+    def open_model(self, path: str, other: str | None = None) -> None:
+        """One model, or two, over the screen that is seen."""
 
     def apply_alpha(self, run: Run, to: str, alpha: float | None = None) -> None:
         """The form that puts an alpha of a calibration into a checkpoint."""

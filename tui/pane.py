@@ -8,6 +8,8 @@ from typing import ClassVar
 from textual.containers import Vertical
 from textual.message import Message
 
+from qinspect.tui.outside import copy_to_terminal
+
 Hint = tuple[str, str]
 """(key, label) of what works just here, for the bottom line."""
 
@@ -24,6 +26,13 @@ class Pane(Vertical):
 
     class Said(Message):
         """A word for the bottom line."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Working(Message):
+        """What is being done, for the bottom line; "" at its end."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
@@ -51,3 +60,7 @@ class Pane(Vertical):
     def say(self, text: str) -> None:
         """A word for the bottom line."""
         self.post_message(self.Said(text))
+
+    def copy(self, text: str) -> None:
+        """Into the terminal's clipboard."""
+        self.say(copy_to_terminal(self.app, text))

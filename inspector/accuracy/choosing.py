@@ -85,7 +85,7 @@ def chosen(a: Side, b: Side, wanted: Wanted, n_a: int | None, n_b: int | None) -
     first, second = _last(a, notes), _last(b, notes)
     if first.version and second.version and first.version != second.version:
         notes.append(f"The versions of the task differ: A {first.version}, B {second.version}.")
-    return _scored(a.path, first, n_a), _scored(b.path, second, n_b), notes
+    return scored(a.path, first, n_a), scored(b.path, second, n_b), notes
 
 
 def _wanted(side: Side, wanted: Wanted) -> Side:
@@ -188,7 +188,11 @@ def _last(side: Side, notes: list[str]) -> Found:
     return last
 
 
-def _scored(path: str, f: Found, n: int | None) -> Score:
+def scored(path: str, f: Found, n: int | None) -> Score:
+    """An accuracy with its items: n of them where it is given, else as the file says, or as its standard error does.
+
+    Raises UsageError where that is not known, BrokenFile for damaged items.
+    """
     if f.problem is not None:
         raise f.problem
 

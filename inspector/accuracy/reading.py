@@ -25,10 +25,10 @@ def found_in(path: str, metric: str | None, progress: Progress = unseen) -> list
     """
     if has_items(path):
         return in_samples(path, metric, progress)
-    return list(_shares(summarize(path, None, steps_of(progress, "reading"))))
+    return list(shares_of(summarize(path, None, steps_of(progress, "reading"))))
 
 
-def _shares(summary: LogSummary) -> Iterator[Found]:
+def shares_of(summary: LogSummary) -> Iterator[Found]:
     """Every share of right items, in the order of the file: printed tables, then results as JSON."""
     for place, table in enumerate(summary.tables):
         yield from _of_table(table.columns, table.rows, place)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from qinspect.inspector.accuracy.choosing import scored
 from qinspect.inspector.accuracy.comparing import POWER, RULES_OF_THUMB, AccuracyComparison, Paired
+from qinspect.inspector.accuracy.found import Found
 from qinspect.inspector.accuracy.score import Score
 from qinspect.inspector.accuracy.verdict import AccuracyVerdict, points
+from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.text import count, some, visible
 
@@ -30,10 +33,24 @@ def text(c: AccuracyComparison, v: AccuracyVerdict, width: int | None, notes: Se
 
 def _score_lines(label: str, s: Score, width: int) -> list[str]:
     named = visible(s.name, 240)
+    return folded(f"{label}  ", f"{share_text(s)}{f'; {named}' if named else ''}; {visible(s.source, 300)}", width)
+
+
+def share_text(s: Score) -> str:
+    """`53.74 % +- 0.69 of 5,153 items, from its standard error`."""
     derived = ", from its standard error" if s.n_derived else ""
     items = ", each known" if s.items is not None else ""
-    what = f"{100 * s.share:.2f} % +- {100 * s.standard_error:.2f} of {some(s.n, 'item')}{derived}{items}"
-    return folded(f"{label}  ", f"{what}{f'; {named}' if named else ''}; {visible(s.source, 300)}", width)
+    return f"{100 * s.share:.2f} % +- {100 * s.standard_error:.2f} of {some(s.n, 'item')}{derived}{items}"
+
+
+def found_text(f: Found) -> str:
+    """An accuracy of a file by itself: `lambada_openai acc: 53.74 % +- 0.69 of 5,153 items`."""
+    try:
+        score = scored("", f, None)
+    except QinspectError:  # of how many items it is cannot be told
+        named = ", ".join(x for x in (f.name, "" if f.n_shot is None else f"{f.n_shot}-shot") if x)
+        return f"{visible(named or 'accuracy', 240)}: {100 * f.share:.2f} %; of how many items is not known"
+    return f"{visible(score.name or 'accuracy', 240)}: {share_text(score)}"
 
 
 def _rows(c: AccuracyComparison) -> Iterator[tuple[str, str]]:

@@ -6,14 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from qinspect.inspector.arguments import AsJson, opened_model
-from qinspect.inspector.calibration.stored import Calibration, calibration_named
-from qinspect.inspector.compare import compare
+from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.explain import report
-from qinspect.inspector.explain.explanation import Explanation, explain
-from qinspect.inspector.noise.sources import sources_of
-from qinspect.inspector.printing import Meter, print_answer, with_meter
+from qinspect.inspector.explain.asking import explanation_of
+from qinspect.inspector.printing import print_answer, with_meter
 
 
 def explain_command(
@@ -40,22 +37,7 @@ def explain_command(
     """Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."""
     if markdown and as_json:
         raise UsageError("--json and --markdown exclude each other", cure="Give one of them.")
-    found = with_meter(lambda meter: _explanation(a, b, run or [], noise or [], meter))
+    found = with_meter(lambda meter: explanation_of(a, b, run or [], noise or [], meter))
     text = (lambda _: report.markdown(found)) if markdown else (lambda width: report.text(found, width))
     print_answer(as_json, lambda: report.payload(found), text)
     return 0
-
-
-def _explanation(a: str, b: str, runs: list[str], noise: list[str], meter: Meter) -> Explanation:
-    first, second = opened_model(a, meter), opened_model(b, meter)
-    sources = sources_of(first, second, noise, runs[0] if runs else None)
-    asked: dict[str, Calibration] = {} if sources.run is None else {sources.run_name: sources.run}
-    try:
-        for name in dict.fromkeys(runs[1:]):
-            if name in asked:
-                continue
-            asked[name] = calibration_named(name)
-        return explain(compare(first, second, None, meter, sources=sources), asked, meter, not sources.at_hand)
-    finally:
-        for calibration in asked.values():
-            calibration.close()

@@ -117,9 +117,7 @@ def _weights(e: Explanation) -> Iterator[str]:
 def text(e: Explanation, width: int | None) -> str:
     """For people. width: columns of the terminal, None for a pipe."""
     w = width or PIPE_WIDTH
-    models = [_model("A", e.comparison.a), _model("B", e.comparison.b)]
-    lines = [x for m in models for x in folded(m[:5], m[5:], width)] if width else models
-    lines += [f"run  {visible(run)}" for run in e.runs]
+    lines = [x for m in heads(e) for x in folded(m[:5], m[5:], width)] if width else heads(e)
     for s in sections(e):
         lines += ["", *folded(f"{s.title:<10}", s.sentences[0] if s.sentences else "", w)]
         for sentence in s.sentences[1:]:
@@ -128,6 +126,12 @@ def text(e: Explanation, width: int | None) -> str:
             kept = s.table.without_empty()
             lines.append(kept.rich(width) if width else kept.text())
     return "\n".join(lines)
+
+
+def heads(e: Explanation) -> list[str]:
+    """What the page is about: both models, and the runs that were asked, each behind five cells."""
+    models = [_model("A", e.comparison.a), _model("B", e.comparison.b)]
+    return models + [f"run  {visible(run)}" for run in e.runs]
 
 
 def markdown(e: Explanation) -> str:

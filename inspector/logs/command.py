@@ -28,23 +28,32 @@ def read_command(line: str) -> list[str]:
 
 
 def requested_by(argv: Sequence[str]) -> dict[str, Value]:
-    """`--name value`, `--name=value` and `--flag` (true). Dashes in a name become underscores. Secrets are withheld."""
+    """`--name value`, `--name=value` and `--flag` (true). Dashes in a name become underscores. Secrets are withheld. An
+    option that is given again asks for all its values: `--alpha 0.9995 --alpha 0.99999`."""
     made: dict[str, Value] = {}
     name = ""
+    before: Value | None = None
     for word in argv:
         if word.startswith("--") and len(word) > 2 and len(made) < MAX_OPTIONS:
             key, equals, value = word[2:].partition("=")
             name = visible(key.replace("-", "_"), 80)
-            made[name] = typed(value) if equals else True
+            before = made.get(name)
+            made[name] = _with(before, value) if equals else True
             name = "" if equals else name
         elif name:
             if made[name] is True:
-                made[name] = typed(word)
+                made[name] = _with(before, word)
             else:  # a list: `--tasks a b`
                 made[name] = visible(f"{made[name]} {word}", 400)
         else:
             continue
     return {name: _shown(name, value) for name, value in made.items()}
+
+
+def _with(before: Value | None, word: str) -> Value:
+    """A value, and those that the option had before where they are others."""
+    value = typed(word)
+    return value if before is None or before is True or before == value else visible(f"{before} {word}", 400)
 
 
 def _shown(name: str, value: Value) -> Value:

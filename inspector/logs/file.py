@@ -327,7 +327,7 @@ class LogFile:
             if len(made) == n or not data:
                 break
             if start == 0 and len(data) == _WINDOW_BYTES:  # longer than what is given of a line
-                end = self._line_end(source, at + len(data))
+                end = self._line_end(source, at + len(data), None if number is None else number + len(made))
                 add(at, data[:MAX_LINE_BYTES], end - at - MAX_LINE_BYTES)
                 at = end + 1
                 continue
@@ -338,8 +338,15 @@ class LogFile:
             at += start
         return made
 
-    def _line_end(self, source: _Source, at: int) -> int:
-        """The next line end from `at` on, or the end of the file."""
+    def _line_end(self, source: _Source, at: int, number: int | None) -> int:
+        """The next line end from `at` on, in line `number`, or the end of the file: by the index as far as it reaches,
+        for a line may be as long as the file."""
+        if number is not None:
+            following = self._line_start(source, number + 1)
+            if following is not None:
+                return following - 1
+            if number + 1 == source.n_lines:
+                return source.size - (1 if source.ends_line else 0)
         while at < source.size:
             data = _read(source.fd, min(BLOCK_BYTES, source.size - at), at)
             found = data.find(b"\n")

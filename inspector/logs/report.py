@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from qinspect.inspector.finding import Finding
 from qinspect.inspector.logs.blocks import jsonable
+from qinspect.inspector.logs.conclusions import Setting
 from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.rules import value_text
 from qinspect.inspector.logs.summary import LogSummary, Message, PointRow
@@ -123,12 +125,18 @@ def _phases(s: LogSummary) -> str:
 
 
 def _settings(s: LogSummary) -> str:
+    table = settings_table(s.settings).without_empty()
+    return f"settings (? where the log does not say)\n{table.text()}" if s.settings else ""
+
+
+def settings_table(settings: Sequence[Setting]) -> Table:
+    """Each setting as it was asked for, and as it took effect; ? where that is not said."""
+
     def shown(value: Any) -> str:
         return "?" if value is None else value_text(value)
 
-    rows = [[x.name, shown(x.requested), shown(x.effective), "DIFFERS" if x.differs else ""] for x in s.settings]
-    columns = (Column("setting"), Column("requested"), Column("effective"), Column(""))
-    return "settings (? where the log does not say)\n" + Table(columns, rows).without_empty().text() if rows else ""
+    rows = [[x.name, shown(x.requested), shown(x.effective), "DIFFERS" if x.differs else ""] for x in settings]
+    return Table((Column("setting"), Column("requested"), Column("effective"), Column("")), rows)
 
 
 def _points(name: str, rows: list[PointRow], everything: bool) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -91,7 +94,7 @@ class Summary:
     """Builds a LogSummary from events as they come."""
 
     def __init__(self, path: str) -> None:
-        self.made = LogSummary(path)
+        self._path = path
         self._phases: Ends[Phase] = Ends(MAX_PHASES)
         self._has_phases = False
         self._points: Ends[tuple[str, PointRow]] = Ends(MAX_POINTS)
@@ -135,8 +138,15 @@ class Summary:
         """Close the parser and return the summary. n_bytes: length of the log."""
         for event in parser.close():
             self.add(event)
-        made = self.made
-        made.phases, made.notes = self._phases.all(), self._notes.all()
+        return self._made(parser, n_bytes, self._notes.all())
+
+    def so_far(self, parser: LogParser, n_bytes: int) -> LogSummary:
+        """The summary of what was read, of which more may come: without what only the end of a log shows."""
+        return self._made(parser, n_bytes, parser.notes())
+
+    def _made(self, parser: LogParser, n_bytes: int, notes: list[Finding]) -> LogSummary:
+        made = LogSummary(self._path)
+        made.phases, made.notes = self._phases.all(), notes
         for name, row in self._points.all():
             made.points.setdefault(name, []).append(row)
         # a block is told when it is complete, which can be after what came between its lines
@@ -185,10 +195,17 @@ def summarize(
     """
     if str(path) == "-":
         return summarize_stream(sys.stdin.buffer, "-", 0, patterns, on_progress)
+    with opened_log(path) as stream:
+        total = os.fstat(stream.fileno()).st_size
+        return summarize_stream(stream, str(path), total, patterns, on_progress)
+
+
+@contextmanager
+def opened_log(path: str | Path) -> Iterator[BinaryIO]:
+    """A log to read bytes from. Raises CannotOpen where it cannot be opened, or reading from it fails."""
     try:
         with Path(path).open("rb") as stream:
-            total = Path(path).stat().st_size
-            return summarize_stream(stream, str(path), total, patterns, on_progress)
+            yield stream
     except FileNotFoundError:
         raise CannotOpen("no such file", file=path) from None
     except IsADirectoryError:

@@ -241,3 +241,29 @@ def test_what_cannot_be_opened_or_searched(tmp_path: Path, log: LogFile) -> None
     with pytest.raises(UsageError, match="not a valid regular expression"):
         log.search("(", regex=True)
     assert log.search("") is None
+
+
+@pytest.mark.parametrize("ends", [b"\n", b""], ids=["ended", "open"])
+@pytest.mark.parametrize("after", [b"", b"next\n"], ids=["last", "not last"])
+def test_the_end_of_a_line_of_any_length_is_known_by_the_index(
+    ends: bytes, after: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sparse: a line of 64 MB. Once its lines are counted no look at it reads it again."""
+    path, n = tmp_path / "log", 64 << 20
+    with path.open("wb") as f:
+        f.write(b"first\n")
+        f.seek(6 + n - 1)
+        f.write(b"x" + (ends or (b"\n" if after else b"")) + after)
+    read: list[int] = []
+    real = os.pread
+    with LogFile(path) as log:
+        assert log.build_index()
+
+        def counted(fd: int, size: int, at: int) -> bytes:
+            read.append(size)
+            return real(fd, size, at)
+
+        monkeypatch.setattr(os, "pread", counted)
+        found = log.lines(0, 3)
+        assert [len(line.data) + line.cut for line in found] == [5, n, *([4] if after else [])]
+        assert sum(read) < 16 << 20

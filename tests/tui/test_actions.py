@@ -289,10 +289,14 @@ async def check_forward(d: Driver, key: str) -> None:
     assert d.role == DIFFERENT[1]
 
 
+def labels_are_shown(d: Driver) -> bool:
+    return isinstance(d.app.screen, PaneLabels)
+
+
 @check
 async def check_label_panes(d: Driver, key: str) -> None:
     await d.press(key)
-    assert isinstance(d.app.screen, PaneLabels)
+    assert labels_are_shown(d)
     titles = [row for row in d.rows() if re.match(r" 1 layers .* a .*2 scales .* s |.*3 detail.* d ", row)]
     assert len(titles) == 2
     for letter, name in (("d", "detail"), ("s", "table"), ("a", "tree")):

@@ -12,6 +12,7 @@ from run_processes import ended, shell
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.runs import folder as files
 from qinspect.tui.glyphs import ASCII
+from qinspect.tui.runs.log_facts import LogFacts
 from qinspect.tui.runs.run_list import run_line
 from qinspect.tui.runs.spec_lines import spec_lines
 from qinspect.tui.runs.watch import Looked, RunWatch
@@ -39,7 +40,9 @@ def test_one_row_is_marked_and_the_others_are_there(tmp_path: Path, monkeypatch:
         assert "damaged: result.json: exit_code is Infinity" in second
         assert "damaged" in rows(looked, 40)[1]
         (damaged,) = (seen for seen in looked.runs if seen.run.folder == bad)
-        lines = ["".join(text for text, _ in line) for line in spec_lines(damaged, looked.runs, 200)]
+        lines = [
+            "".join(text for text, _ in line) for line in spec_lines(damaged, looked.runs, LogFacts(damaged.run), 200)
+        ]
         assert any("result.json: exit_code is Infinity; expected an exit code" in line for line in lines)
     (bad / files.RESULT).write_text(whole)
     assert "damaged" not in rows(watch.look(), 150)[1]

@@ -21,7 +21,7 @@ from qinspect.tui.widgets.log import LogView
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S"):
         monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
-    monkeypatch.setattr("qinspect.tui.runs.base.READ_EVERY_S", 0.02)
+    monkeypatch.setattr("qinspect.tui.runs.run_pane.READ_EVERY_S", 0.02)
 
 
 @asynccontextmanager
@@ -30,9 +30,9 @@ async def looking_at(content: bytes, size: tuple[int, int] = MIDDLE) -> AsyncIte
     run = shell("exec sleep 600", name="quiet")
     run.log_path.write_bytes(content)
     async with open_app(size=size) as d:
-        await d.until(lambda: d.runs.source is not None and d.runs.source.total is not None, "the log's lines")
+        await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total is not None, "the log's lines")
         await d.press("2")
-        yield d, run, d.runs.log_view
+        yield d, run, d.log_view
 
 
 def text_of(log: LogView) -> str:
@@ -170,7 +170,7 @@ async def test_search_is_among_the_lines_that_are_shown() -> None:
     content = b"".join(b"needle %d\n" % i if i % 10 else b"ERROR: needle %d\n" % i for i in range(300))
     async with looking_at(content) as (d, _, log):
         await d.press("c", "c")
-        await d.until(lambda: d.runs.source is not None and d.runs.source.n_rows == 30, "errors only")
+        await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.n_rows == 30, "errors only")
         await d.press("g", "slash")
         await d.type("needle 1")
         await d.press("enter")
@@ -178,8 +178,8 @@ async def test_search_is_among_the_lines_that_are_shown() -> None:
         await d.press("n")
         await d.until(lambda: log.mark == 100, "the next that is shown")
         await d.press("c")
-        assert d.runs.source is not None
-        assert d.runs.source.levels is Levels.ALL
+        assert d.log_pane.source is not None
+        assert d.log_pane.source.levels is Levels.ALL
         await d.press("n")
         await d.until(lambda: log.mark == 101, "the next of all")
 
@@ -230,13 +230,13 @@ async def test_rows_keep_their_place_when_the_lines_were_counted(monkeypatch: py
 
     monkeypatch.setattr(LogSource, "refresh", later)
     async with open_app() as d:
-        log = d.runs.log_view
+        log = d.log_view
         await d.until(lambda: "line 4999" in text_of(log), "the end")
         await d.press("2", "pageup", "pageup")
         before = text_of(log)
         assert "line 4999" not in before
         allowed.append(True)
-        await d.until(lambda: d.runs.source is not None and d.runs.source.total == 5000, "all counted")
+        await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total == 5000, "all counted")
         await d.settle()
         assert text_of(log) == before
         await d.press("g")

@@ -28,13 +28,27 @@ from qinspect.tui.dialogs.confirm import ConfirmScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.pane import Pane
+from qinspect.tui.runs.conclusions_pane import ConclusionsPane
+from qinspect.tui.runs.effect_pane import EffectPane
+from qinspect.tui.runs.events_pane import EventsPane
 from qinspect.tui.runs.feed import written_time
 from qinspect.tui.runs.form import StartScreen
+from qinspect.tui.runs.gpus_pane import GpusPane
+from qinspect.tui.runs.log_pane import LogPane
+from qinspect.tui.runs.points_pane import PointsPane
+from qinspect.tui.runs.run_list_pane import RunListPane
+from qinspect.tui.runs.run_pane import RunPane
 from qinspect.tui.runs.screen import RunsScreen
+from qinspect.tui.runs.spec_pane import SpecPane
+from qinspect.tui.runs.view import View
 from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
+PANES: tuple[type[Pane], ...] = (
+    RunListPane, RunPane, LogPane, ConclusionsPane, PointsPane, SpecPane, EffectPane, EventsPane, GpusPane,
+)  # fmt: skip
 LINES = 200
 POINTS = "".join(
     f"2026-11-22:07:18:51,17{i} DEBUG    [observer.py:174] PerTensorPercentileObserver: percentile_alpha=0.99950,"
@@ -48,8 +62,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait for states; the screen looks as often as it can."""
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S", "BESIDE_LIVE_S", "BESIDE_IDLE_S"):
         monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
-    monkeypatch.setattr("qinspect.tui.runs.base.READ_EVERY_S", 0.02)
-    monkeypatch.setattr("qinspect.tui.runs.base.REST_S", 0.001)
+    monkeypatch.setattr("qinspect.tui.runs.run_pane.READ_EVERY_S", 0.02)
+    monkeypatch.setattr("qinspect.tui.runs.screen.REST_S", 0.001)
 
 
 def numbered(tmp_path: Path, name: str = "numbered") -> Run:
@@ -60,8 +74,8 @@ def numbered(tmp_path: Path, name: str = "numbered") -> Run:
 
 async def shown(d: Driver, run: Run, text: str = "") -> None:
     """Wait until a run is on the right, and its log as far as a text."""
-    await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == run.id, "the run")
-    await d.until(lambda: d.runs.source is not None and d.runs.source.total is not None, "its lines")
+    await d.until(lambda: d.seen_run is not None and d.seen_run.run.id == run.id, "the run")
+    await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total is not None, "its lines")
     if text:
         await d.until(lambda: text in d.painted, text)
 
@@ -72,7 +86,7 @@ def title(d: Driver) -> str:
 
 def log_text(d: Driver) -> str:
     """What the log's pane shows."""
-    return "\n".join(strip.text for strip in d.runs.log_view._painted)
+    return "\n".join(strip.text for strip in d.log_view._painted)
 
 
 def check(function: Check) -> Check:
@@ -82,7 +96,21 @@ def check(function: Check) -> Check:
 
 
 def test_every_action_has_a_handler_and_a_check() -> None:
-    assert handlers(RunsScreen) - {"keep_text", "drop_text"} == {a.name for a in RUN_ACTIONS} == set(CHECKS)
+    served = {name for pane in PANES for name in pane.ACTIONS | pane.EVERYWHERE}
+    assert (handlers(RunsScreen) - {"keep_text", "drop_text"}) | served == {a.name for a in RUN_ACTIONS} == set(CHECKS)
+
+
+@pytest.mark.parametrize("pane", PANES, ids=lambda p: p.__name__)
+def test_a_pane_serves_what_it_says(pane: type[Pane]) -> None:
+    assert handlers(pane) == pane.ACTIONS | pane.EVERYWHERE
+    if issubclass(pane, View):
+        assert pane.FRONT <= pane.EVERYWHERE
+
+
+def test_what_is_served_from_everywhere_is_served_by_one() -> None:
+    everywhere = [name for pane in PANES for name in pane.EVERYWHERE]
+    assert len(everywhere) == len(set(everywhere))
+    assert handlers(RunsScreen).isdisjoint(everywhere)
 
 
 @pytest.mark.parametrize("action", RUN_ACTIONS, ids=lambda a: a.name)
@@ -95,6 +123,20 @@ async def test_an_action_does_what_its_help_says(action: object, tmp_path: Path)
         active = d.app.screen.active_bindings
         assert {active[key].binding.id for key in keys} == {name}
         await CHECKS[name](d, keys[0])
+
+
+async def test_the_last_run_is_not_shown_any_more_once_it_was_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is known to be removed before a look finds it gone."""
+    run = shell("echo all of it", name="last")
+    ended(run)
+    for name in ("LIVE_S", "IDLE_S"):
+        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 1000.0)
+    async with open_app() as d:
+        await shown(d, run, "all of it")
+        run.remove()
+        d.runs.list_pane.post_message(RunListPane.Changed(run.id))
+        await d.until(lambda: "no run yet" in d.painted, "an empty list")
+        assert "all of it" not in d.painted
 
 
 async def test_nothing_begins_once_the_screen_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,31 +174,31 @@ async def in_log(d: Driver) -> None:
 async def check_down(d: Driver, key: str) -> None:
     await in_log(d)
     await d.press("g", key)
-    assert d.runs.log_view.top == 1
+    assert d.log_view.top == 1
 
 
 @check
 async def check_up(d: Driver, key: str) -> None:
     await in_log(d)
-    at = d.runs.log_view.top
+    at = d.log_view.top
     await d.press(key)
-    assert d.runs.log_view.top == at - 1
-    assert not d.runs.log_view.follows
+    assert d.log_view.top == at - 1
+    assert not d.log_view.follows
 
 
 @check
 async def check_page_down(d: Driver, key: str) -> None:
     await in_log(d)
     await d.press("g", key)
-    assert d.runs.log_view.top == d.runs.log_view.page
+    assert d.log_view.top == d.log_view.page
 
 
 @check
 async def check_page_up(d: Driver, key: str) -> None:
     await in_log(d)
-    at = d.runs.log_view.top
+    at = d.log_view.top
     await d.press(key)
-    assert d.runs.log_view.top == at - d.runs.log_view.page
+    assert d.log_view.top == at - d.log_view.page
 
 
 @check
@@ -170,9 +212,9 @@ async def check_top(d: Driver, key: str) -> None:
 async def check_bottom(d: Driver, key: str) -> None:
     await in_log(d)
     await d.press("g")
-    assert not d.runs.log_view.follows
+    assert not d.log_view.follows
     await d.press(key)
-    assert d.runs.log_view.follows
+    assert d.log_view.follows
     assert "[observer.py:174]" in d.painted
 
 
@@ -229,8 +271,8 @@ async def second_run(d: Driver) -> tuple[Run, Run]:
     (first,) = list_runs()
     other = shell("echo from the other run", name="other")
     ended(other)
-    await d.until(lambda: len(d.runs.list.runs) == 2, "both runs")
-    await d.until(lambda: d.runs.list.runs[0].run.id == first.id, "the live one first")
+    await d.until(lambda: len(d.runs.list_pane.list.runs) == 2, "both runs")
+    await d.until(lambda: d.runs.list_pane.list.runs[0].run.id == first.id, "the live one first")
     return first, other
 
 
@@ -261,8 +303,8 @@ async def check_start_run(d: Driver, key: str) -> None:
     await d.press("enter")
     await d.until(lambda: d.app.screen is d.runs, "the screen again")
     await d.until(lambda: "started here" in log_text(d), "its log")
-    assert d.runs.shown is not None
-    assert d.runs.shown.run.spec.argv == ("sh", "-c", "echo started here")
+    assert d.seen_run is not None
+    assert d.seen_run.run.spec.argv == ("sh", "-c", "echo started here")
 
 
 @check
@@ -316,7 +358,7 @@ async def check_view_log(d: Driver, key: str) -> None:
 
 @check
 async def check_view_points(d: Driver, key: str) -> None:
-    await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_points == 3, "the points")
+    await d.until(lambda: d.feed is not None and d.feed.n_points == 3, "the points")
     await d.press(key)
     assert "[points 3]" in title(d)
     assert re.search(r"observer +3x +w_max=16\.0331 .*█▁[▆▇█]", d.painted)
@@ -326,7 +368,7 @@ async def check_view_points(d: Driver, key: str) -> None:
     assert "w_max=2.27266" not in d.painted
     assert "w_max=16.0331" in d.painted
     await d.press("enter")
-    assert [i for _, _, i in d.runs.points_list.rows] == [0, 1, 2, 3]
+    assert [i for _, _, i in d.runs.run_pane.points_pane.list.rows] == [0, 1, 2, 3]
 
 
 @check
@@ -337,8 +379,24 @@ async def check_view_spec(d: Driver, key: str) -> None:
 
 
 @check
+async def check_view_conclusions(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "[conclusions 1]" in title(d)
+    assert "3 observers used alpha 0.9995" in d.painted
+    assert "none in the log" in d.painted
+    assert "So far: " in d.painted
+
+
+@check
+async def check_view_effect(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "[effect]" in title(d)
+    assert "Not known while the run goes on" in d.painted
+
+
+@check
 async def check_view_events(d: Driver, key: str) -> None:
-    await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_points == 3, "the points")
+    await d.until(lambda: d.feed is not None and d.feed.n_points == 3, "the points")
     await d.press(key)
     assert re.search(r"\d\d:\d\d:\d\d +point +observer percentile_alpha=0\.9995 w_max=16\.0331", d.painted)
     assert re.search(r"\d\d:\d\d:\d\d +start", d.painted)
@@ -346,9 +404,9 @@ async def check_view_events(d: Driver, key: str) -> None:
 
 @check
 async def check_view_gpus(d: Driver, key: str) -> None:
-    await d.until(lambda: d.runs.gpu_sample is not None, "the GPUs")
+    await d.until(lambda: d.runs.run_pane.gpus_pane.sample is not None, "the GPUs")
     await d.press(key)
-    sample = d.runs.gpu_sample
+    sample = d.runs.run_pane.gpus_pane.sample
     assert sample is not None
     assert "n/a: " in d.painted if not sample.gpus else f"GPU {sample.gpus[0].index}" in d.painted
 
@@ -360,7 +418,7 @@ async def find(d: Driver, text: str) -> None:
     await d.press("slash")
     await d.type(text)
     await d.press("enter")
-    await d.until(lambda: not d.runs.searching, "the answer")
+    await d.until(lambda: not d.log_pane.searching, "the answer")
     await d.settle()
 
 
@@ -368,10 +426,10 @@ async def find(d: Driver, text: str) -> None:
 async def check_find(d: Driver, key: str) -> None:
     assert key == "slash"
     await find(d, "LINE 17 ")
-    assert d.runs.log_view.mark == 17
+    assert d.log_view.mark == 17
     assert "line 17 of the log" in d.painted
     await d.press("escape")
-    assert not d.runs.log_view.text
+    assert not d.log_view.text
     assert d.app.screen is d.runs
     await find(d, "nowhere to be found")
     assert "not found" in d.runs.hints.status
@@ -384,13 +442,13 @@ async def check_next_match(d: Driver, key: str) -> None:
     await in_log(d)
     await d.press("g")
     await find(d, "line 1")
-    assert d.runs.log_view.mark == 1
+    assert d.log_view.mark == 1
     await d.press(key)
-    await d.until(lambda: d.runs.log_view.mark == 10, "the next one")
+    await d.until(lambda: d.log_view.mark == 10, "the next one")
     await find(d, "line 199")
     await d.press(key)
     await d.until(lambda: "from the other end" in d.runs.hints.status, "the way around")
-    assert d.runs.log_view.mark == 199
+    assert d.log_view.mark == 199
 
 
 @check
@@ -399,7 +457,7 @@ async def check_previous_match(d: Driver, key: str) -> None:
     await d.press("g")
     await find(d, "line 1")
     await d.press(key)
-    await d.until(lambda: d.runs.log_view.mark == 199, "the one before, around the beginning")
+    await d.until(lambda: d.log_view.mark == 199, "the one before, around the beginning")
     assert "from the other end" in d.runs.hints.status
 
 
@@ -447,7 +505,7 @@ async def check_wrap(d: Driver, key: str) -> None:
 
 @check
 async def check_timestamps(d: Driver, key: str) -> None:
-    await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_points == 3, "the points")
+    await d.until(lambda: d.feed is not None and d.feed.n_points == 3, "the points")
     await d.press(key)
     assert re.search(r"\d\d:\d\d:\d\d 2026-11-22:07:18:51,170 DEBUG", d.painted)
     await d.press(key)
@@ -460,11 +518,11 @@ async def check_timestamps(d: Driver, key: str) -> None:
 @check
 async def check_zoom(d: Driver, key: str) -> None:
     await d.press("2", key)
-    assert d.runs.log_view.size.width == MIDDLE[0]
+    assert d.log_view.size.width == MIDDLE[0]
     await d.press("1")
-    assert d.runs.list.size.width == MIDDLE[0]
+    assert d.runs.list_pane.list.size.width == MIDDLE[0]
     await d.press(key)
-    assert d.runs.list.size.width < MIDDLE[0]
+    assert d.runs.list_pane.list.size.width < MIDDLE[0]
 
 
 @check
@@ -514,9 +572,9 @@ async def check_open_output(d: Driver, key: str) -> None:
     assert "no folder with a model" in d.runs.hints.status
     model = Path(ALPHA_A).absolute()
     begin("/bin/sh", "-c", "sleep 60", "sh", f"--pretrained_dir={model}", name="made one")
-    await d.until(lambda: len(d.runs.list.runs) == 2, "both runs")
+    await d.until(lambda: len(d.runs.list_pane.list.runs) == 2, "both runs")
     await d.press("g")
-    await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.spec.name == "made one", "it")
+    await d.until(lambda: d.seen_run is not None and d.seen_run.run.spec.name == "made one", "it")
     await d.press(key)
     await d.until(lambda: isinstance(d.app.screen, CompareScreen), "the model")
     await d.until(lambda: "Quamba W8A8" in d.painted, "what it is")
@@ -554,7 +612,7 @@ async def check_palette(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, JumpScreen)
     await d.type("view_spec")
     await d.press("enter")
-    await d.until(lambda: d.runs.view == "spec", "what was chosen")
+    await d.until(lambda: d.runs.run_pane.seen.NAME == "spec", "what was chosen")
 
 
 @check
@@ -570,13 +628,13 @@ async def check_jump(d: Driver, key: str) -> None:
     other = shell("true", name="another one")
     ended(other)
     d.app.runs.look_now()
-    await d.until(lambda: len(d.runs.list.runs) == 2, "both")
+    await d.until(lambda: len(d.runs.list_pane.list.runs) == 2, "both")
     for name in ("another", "numbered"):
         await d.press(key)
         await d.type(name)
         await d.press("enter")
-        assert d.runs.list.seen is not None
-        assert name in d.runs.list.seen.run.spec.name
+        assert d.runs.list_pane.list.seen is not None
+        assert name in d.runs.list_pane.list.seen.run.spec.name
     assert d.runs.active == "list"
 
 
@@ -642,8 +700,8 @@ async def test_a_run_is_seen_from_its_start_to_its_end(size: tuple[int, int], tm
         assert "long failed after" in d.runs.hints.status
         assert "exit code 3" in d.painted
         assert ended(run).state == "failed"
-        await d.until(lambda: d.runs._all_read, "all of it read")
-        await d.until(lambda: not d.runs._next_look.comes, "no more reading")
+        await d.until(lambda: d.runs.run_pane.shown is not None and d.runs.run_pane.shown.all_read, "all of it read")
+        await d.until(lambda: not d.runs.run_pane.looks_again, "no more reading")
 
 
 async def test_runs_over_the_models_and_back(tmp_path: Path) -> None:
@@ -683,23 +741,23 @@ async def test_the_list_stays_on_its_run_when_others_come_and_go(tmp_path: Path)
     async with open_app() as d:
         await shown(d, first)
         others = [shell("sleep 60", name=f"other{i}") for i in range(3)]
-        await d.until(lambda: len(d.runs.list.runs) == 4, "all of them")
-        assert d.runs.list.chosen == first.id
-        assert d.runs.list.seen is not None
-        assert d.runs.list.seen.run.id == first.id
+        await d.until(lambda: len(d.runs.list_pane.list.runs) == 4, "all of them")
+        assert d.runs.list_pane.list.chosen == first.id
+        assert d.runs.list_pane.list.seen is not None
+        assert d.runs.list_pane.list.seen.run.id == first.id
         for other in others:
             other.cancel()
-        await d.until(lambda: sum(s.state.state.is_live for s in d.runs.list.runs) == 1, "their end")
-        assert d.runs.list.cursor == 0
-        assert d.runs.shown is not None
-        assert d.runs.shown.run.id == first.id
+        await d.until(lambda: sum(s.state.state.is_live for s in d.runs.list_pane.list.runs) == 1, "their end")
+        assert d.runs.list_pane.list.cursor == 0
+        assert d.seen_run is not None
+        assert d.seen_run.run.id == first.id
 
 
 async def test_what_changed_since_the_run_before_of_the_same_name() -> None:
     for alpha in ("0.9995", "0.99999"):
         ended(begin("/bin/echo", "main.py", "--percentile_alpha", alpha, name="pa"))
     async with open_app() as d:
-        await d.until(lambda: d.runs.feed is not None, "the run")
+        await d.until(lambda: d.feed is not None, "the run")
         await d.press("d")
         assert "Changed since the run before it" in d.painted
         assert re.search(r"argv --percentile_alpha +0\.9995 -> 0\.99999", d.painted)
@@ -710,10 +768,10 @@ async def test_a_run_without_a_log_says_so_and_the_others_work() -> None:
     ended(broken), ended(fine)
     broken.log_path.unlink()
     async with open_app() as d:
-        await d.until(lambda: len(d.runs.list.runs) == 2, "both")
-        d.runs.list.choose(broken.id)
+        await d.until(lambda: len(d.runs.list_pane.list.runs) == 2, "both")
+        d.runs.list_pane.list.choose(broken.id)
         await d.until(lambda: "No such file" in log_text(d), "what is wrong")
-        d.runs.list.choose(fine.id)
+        d.runs.list_pane.list.choose(fine.id)
         await d.until(lambda: "all is well" in d.painted, "the other")
 
 
@@ -769,7 +827,7 @@ async def test_keys_are_remapped_on_both_screens(own_home: Path) -> None:
         await d.press("f5")
         assert d.app.screen is d.runs
         await d.press("f7")
-        assert d.runs.view == "spec"
+        assert d.runs.run_pane.seen.NAME == "spec"
         await d.press("f6")
         assert isinstance(d.app.screen, HelpScreen)
 
@@ -830,8 +888,8 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
     alphas = ("--alpha", "0.9", "--alpha", "0.999")
     run = begin(*ourselves("calibrate", "demo", *words, *alphas, "--here"), cwd=tmp_path, name="ours")
     async with open_app() as d:
-        await d.until(lambda: d.runs.shown is not None and d.runs.shown.state.state is State.FINISHED, "its end")
-        feed = d.runs.feed
+        await d.until(lambda: d.seen_run is not None and d.seen_run.state.state is State.FINISHED, "its end")
+        feed = d.feed
         assert feed is not None
         points = {p.name.removeprefix("running "): p.latest["w_max"] for p in feed.points.values() if p.is_named}
         calibration = open_calibration(run)
@@ -877,29 +935,31 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         await d.until(lambda: again.pane.chart is not None, "the distribution again")
         await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply")
-        form = d.app.screen
-        assert isinstance(form, StartScreen)
+        applying = d.app.screen
+        assert isinstance(applying, StartScreen)
         to, typed = str(calibration.checkpoints[0]), f"{again.pane.alpha:g}"
         out = f"{to}-alpha-{typed}"
-        assert form.template.argv(form.values)[-8:] == [
+        await d.until(lambda: applying.values, "its fields")
+        assert applying.template.argv(applying.values)[-8:] == [
             "apply", run.id, "--alpha", typed, "--to", to, "--out", out
         ]  # fmt: skip
         await d.press("enter")
         await d.until(lambda: d.app.screen is again, "its start")
         await d.press("escape")
         calibration.close()
-        await d.until(lambda: len(d.runs.list.runs) == 2, "it in the list")
+        await d.until(lambda: len(d.runs.list_pane.list.runs) == 2, "it in the list")
         applied = next(r for r in list_runs() if r.id != run.id)
         assert ended(applied).state is State.FINISHED
         assert (Path(out) / "model.safetensors").exists()
-        await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == applied.id, "it")
-        await d.press("right_parenthesis" if d.runs.list.runs[0].run.id == applied.id else "left_parenthesis")
-        await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == run.id, "the calibration again")
+        await d.until(lambda: d.seen_run is not None and d.seen_run.run.id == applied.id, "it")
+        runs = d.runs.list_pane.list.runs
+        await d.press("right_parenthesis" if runs[0].run.id == applied.id else "left_parenthesis")
+        await d.until(lambda: d.seen_run is not None and d.seen_run.run.id == run.id, "the calibration again")
 
         await d.press("v")
-        rows = d.runs.points_list.rows
+        rows = d.runs.run_pane.points_pane.list.rows
         at = next(i for i, (point, *_) in enumerate(rows) if point.name.endswith("layers.1.mixer.z_act:input"))
-        d.runs.points_list.move_to(at)
+        d.runs.run_pane.points_pane.list.move_to(at)
         await d.press("a")
         chosen = d.app.screen
         assert isinstance(chosen, DistributionScreen)
@@ -929,7 +989,7 @@ async def test_a_calibration_leads_to_its_points_and_its_checkpoints(tmp_path: P
         assert [(m.label, np.float32(m.middle)) for m in markers] == list(
             zip("AB", map(np.float32, stored), strict=True)
         )
-        assert "the stored scales of the two models, over the activations of run ours" in " ".join(d.painted.split())
+        assert "activations of run ours, with the stored scales of A and B" in " ".join(d.painted.split())
         assert "not known" not in d.painted
         await d.press("W")
         await d.until(lambda: isinstance(d.app.screen, StartScreen), "the form of apply, from two models")

@@ -19,7 +19,7 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...], str]] = {
     "runs-120x40": (MIDDLE, (), ""),
     "runs-200x60": (LARGE, ("2", "Z", "at"), ""),
     "runs-light": (MIDDLE, ("v", "2"), LIGHT.name),
-    "runs-ansi": (MIDDLE, ("t", "2"), ANSI.name),
+    "runs-ansi": (MIDDLE, ("semicolon", "2"), ANSI.name),
     "runs-failed-80x24": (SMALL, ("j",), ""),
     "runs-gpus": (MIDDLE, ("u",), ""),
     "runs-help-80x24": (SMALL, ("question_mark",), ""),
@@ -42,7 +42,7 @@ def still(tmp_path: Path) -> Iterator[None]:
 async def press_all(d: Driver, names: tuple[str, ...]) -> None:
     for name in names:
         await d.press(name)
-        await d.until(lambda: not d.runs.searching, "the search")
+        await d.until(lambda: not d.log_pane.searching, "the search")
     await d.settle()
 
 
@@ -52,11 +52,11 @@ async def test_the_screen_looks_as_it_did(name: str, tmp_path: Path, still: None
     async with open_app(size=size) as d:
         if theme:
             d.app.theme = theme
-        await d.until(lambda: d.runs.gpu_sample is not None, "the GPUs")
-        await d.until(lambda: d.runs.feed is not None and d.runs.feed.n_events == 10, "the journal")
-        await d.until(lambda: d.runs.source is not None and d.runs.source.total is not None, "the log")
+        await d.until(lambda: d.runs.run_pane.gpus_pane.sample is not None, "the GPUs")
+        await d.until(lambda: d.feed is not None and d.feed.n_events == 10, "the journal")
+        await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total is not None, "the log")
         await press_all(d, names)
-        await d.until(lambda: d.runs.source is None or d.runs.source.total is not None, "the log")
+        await d.until(lambda: d.log_pane.source is None or d.log_pane.source.total is not None, "the log")
         await d.settle()
         made = normalized(d.app.export_screenshot(title="qinspect"))
     assert_looks_as_stored(made, STORED / f"{name}.svg", tmp_path)

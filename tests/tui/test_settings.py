@@ -54,9 +54,9 @@ async def test_the_letters_that_keys_had_before_work_from_the_file(config: Path)
     assert clashing_keys(load_keys()) == ""
     async with open_app() as d:
         await d.press("c")
-        assert d.runs.view == "spec"
+        assert d.runs.run_pane.seen.NAME == "spec"
         await d.press("p")
-        assert d.runs.view == "points"
+        assert d.runs.run_pane.seen.NAME == "points"
         assert keys_now(d.runs)["jump"] == ["ctrl+p"]
         assert keys_now(d.runs)["previous_match"] == ["N"]
         await d.press("s")

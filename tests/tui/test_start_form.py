@@ -82,7 +82,7 @@ async def test_name_folder_and_variables_reach_the_run(tmp_path: Path) -> None:
         ended(run)
         assert run.log_path.read_text() == f"{tmp_path}\n7/two words\n"
         assert run.spec.name == "mine"
-        await d.until(lambda: d.runs.shown is not None and d.runs.shown.run.id == run.id, "it is chosen")
+        await d.until(lambda: d.seen_run is not None and d.seen_run.run.id == run.id, "it is chosen")
 
 
 async def test_what_is_wrong_keeps_the_form_open(tmp_path: Path) -> None:
@@ -123,7 +123,8 @@ async def test_a_template_with_choices_and_ranges() -> None:
         await fill(d, "group_heads", "")
         await d.press("space")
         assert said(d, "start-command") == (
-            "$ python main.py m --quantize --w_bits 4 --a_bits 8 --percentile_alpha 0.9995 --group_heads --verbose"
+            "$ python main.py m --pretrained_dir quantized --quantize --w_bits 4 --a_bits 8"
+            " --percentile_alpha 0.9995 --group_heads --verbose"
         )
         await d.press("ctrl+p")
         assert form_of(d).template.name == "calibrate"
@@ -177,7 +178,7 @@ async def test_again_has_what_the_run_had(tmp_path: Path) -> None:
     run = begin("/bin/echo", "a b", "--x=1", cwd=tmp_path, name="first", env={"A": "1 2", "HF_TOKEN": "secret"})
     ended(run)
     async with open_app() as d:
-        await d.until(lambda: d.runs.shown is not None, "the run")
+        await d.until(lambda: d.seen_run is not None, "the run")
         await d.press("E")
         values = form_of(d).values
         assert values["command"] == "/bin/echo 'a b' --x=1"
@@ -248,3 +249,21 @@ async def test_what_is_written_has_a_name_that_nothing_has(tmp_path: Path, monke
         (tmp_path / "quantized").mkdir()
         await d.press("ctrl+n", "ctrl+p")
         assert form_of(d).values["out"] == "quantized-2"
+
+
+async def test_a_name_for_what_is_written_is_free_in_the_folder_that_it_is_written_in(tmp_path: Path) -> None:
+    """Quamba loads what it finds under that name, and calibrates nothing."""
+    (tmp_path / "quantized").mkdir()
+    async with open_app() as d:
+        await d.press("exclamation_mark", "ctrl+n", "ctrl+n")
+        form = d.app.screen
+        assert isinstance(form, StartScreen)
+        assert form.template.name == "Quamba"
+        fields = {i.of.name: i for i in form.inputs}
+        fields["cwd"].value = str(tmp_path)
+        await d.settle()
+        assert fields["pretrained_dir"].value == "quantized-2"
+        fields["pretrained_dir"].value = "mine"
+        fields["cwd"].value = "/"
+        await d.settle()
+        assert fields["pretrained_dir"].value == "mine"

@@ -20,6 +20,14 @@ def test_what_ships_is_whole() -> None:
     assert all(t.help for t in templates)
 
 
+def test_what_writes_a_folder_has_a_name_for_it_that_nothing_has_yet() -> None:
+    """Quamba loads what it finds there, and does not calibrate."""
+    written = {t.name: [f.name for f in t.fields if f.fresh and f.default] for t in load_templates()[0]}
+    assert written == {
+        "command": [], "calibrate": ["out"], "Quamba": ["pretrained_dir"], "lm_eval": ["output_path"], "apply": ["out"],
+    }  # fmt: skip
+
+
 def test_quamba() -> None:
     quamba = template("Quamba")
     values = {f.name: f.default for f in quamba.fields}
@@ -37,7 +45,7 @@ def test_lm_eval() -> None:
     values = {f.name: f.default for f in lm_eval.fields} | {"model": "a b", "limit": "100"}
     assert lm_eval.argv(values) == [
         "lm_eval", "--model", "hf", "--model_args", "pretrained=a b", "--tasks", "lambada_openai",
-        "--batch_size", "auto", "--limit", "100",
+        "--batch_size", "auto", "--limit", "100", "--output_path", "results",
     ]  # fmt: skip
 
 

@@ -53,13 +53,6 @@ class DetailPane(Pane):
             super().__init__()
             self.at_rest = at_rest
 
-    class Working(Message):
-        """What is being done, "" at its end."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
     def __init__(self, glyphs: Glyphs, view: str) -> None:
         super().__init__(id="detail-box")
         self.glyphs = glyphs

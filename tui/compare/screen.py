@@ -247,8 +247,8 @@ class CompareScreen(Filtering):
     def _on_said(self, event: Pane.Said) -> None:
         self.hints.say(event.text)
 
-    @on(DetailPane.Working)
-    def _on_working(self, event: DetailPane.Working) -> None:
+    @on(Pane.Working)
+    def _on_working(self, event: Pane.Working) -> None:
         self.hints.work(event.text)
         self._fit_hints()  # a map has keys once it is drawn
 

@@ -20,7 +20,6 @@ from qinspect.tui.compare.table import ScaleTable, TableHeader
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.names import shown
-from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.widgets.bars import TitleLine
 
 
@@ -235,20 +234,17 @@ class TablePane(ListPane):
         if pair := self.pair:
             d = pair.difference
             cells = [pair.role, *([number(d.a), number(d.b), percent(d.largest)] if d else []), str(pair.status)]
-            self._copy(columns(*cells))
+            self.copy(columns(*cells))
 
     def action_copy_key(self) -> None:
         if pair := self.pair:
-            self._copy(visible(pair.record.key))
+            self.copy(visible(pair.record.key))
 
     def action_copy_value(self) -> None:
         if pair := self.pair:
             d = pair.difference
             known = self.scales.values.get(pair.role, (None, None))
-            self._copy(f"{d.a!r}\t{d.b!r}" if d else visible(cell(pair, "value", known)))
-
-    def _copy(self, text: str) -> None:
-        self.say(copy_to_terminal(self.app, text))
+            self.copy(f"{d.a!r}\t{d.b!r}" if d else visible(cell(pair, "value", known)))
 
 
 def _differs(pair: ScalePair) -> bool:

@@ -20,6 +20,9 @@ MAX_EVENTS = 20_000
 MAX_VALUES = 400
 """Values of a point that are kept: a sparkline is not wider."""
 MAX_MOMENTS = 50_000
+OF_ALL = ("note", "setting", "table", "result")
+"""Kinds of events that say something of the log as a whole: they are kept however many others come."""
+MAX_OF_ALL = 2_000
 _HEAD_BYTES = 512
 
 
@@ -68,6 +71,7 @@ class Feed:
         self.run = run
         self.n_events = 0
         self.events: deque[RunEvent] = deque(maxlen=MAX_EVENTS)
+        self.of_all: deque[RunEvent] = deque(maxlen=MAX_OF_ALL)
         self.points: dict[str, LivePoint] = {}
         self.n_points = self.n_warnings = self.n_errors = 0
         self._offset = 0
@@ -89,6 +93,8 @@ class Feed:
                 self._line_times.setdefault(line - 1, event.time)
             if event.kind == "point":
                 self._add_point(event)
+            elif event.kind in OF_ALL:
+                self.of_all.append(event)
             elif event.kind == "warning":
                 self.n_warnings += 1
             elif event.kind == "error":

@@ -111,6 +111,8 @@ class StartScreen(ModalScreen[str]):
         self._confirmed: tuple[str, ...] | None = None
         self._working = False
         self._listed = ""
+        self._proposed: dict[str, str] = {}
+        """Names of what is to be written, as long as nobody typed others."""
 
     @property
     def template(self) -> Template:
@@ -145,10 +147,13 @@ class StartScreen(ModalScreen[str]):
     async def _show_fields(self) -> None:
         box = self.query_one("#start-fields")
         await box.remove_children()
+        self._proposed = {}
         rows = []
         for f in self.fields:
             default = str(Path.cwd()) if f.name == "cwd" and not self.template.cwd else f.default
-            default = free_name(default, self.filled.get("cwd", self.template.cwd)) if f.fresh else default
+            if f.fresh and default:
+                default = free_name(default, self.filled.get("cwd", self.template.cwd))
+                self._proposed[f.name] = default
             value = self.filled.get(f.name, self.template.cwd if f.name == "cwd" and self.template.cwd else default)
             label = Static(f"{shown(f.name, 24)}{' *' if f.required else ''}", classes="label", markup=False)
             given = FieldInput(f, value)
@@ -220,9 +225,17 @@ class StartScreen(ModalScreen[str]):
     # --- what comes of it ---
 
     @on(Input.Changed)
-    def _on_changed(self) -> None:
+    def _on_changed(self, event: Input.Changed) -> None:
         self._confirmed = None
+        if isinstance(event.input, FieldInput) and event.input.of.name == "cwd":
+            self._propose(_folder(self.values))
         self.show_command()
+
+    def _propose(self, cwd: str) -> None:
+        """Names that are free in another folder, for what is to be written; one that was typed stays."""
+        for given in self.inputs:
+            if given.of.fresh and given.value == self._proposed.get(given.of.name):
+                given.value = self._proposed[given.of.name] = free_name(given.of.default, cwd)
 
     def show_command(self) -> None:
         """The command as it would be started now, and what is wrong at each field that was filled in."""

@@ -1,13 +1,16 @@
-"""What a run is, as lines: command, surroundings, how it ended, what changed since the last one of its name."""
+"""What a run is, as lines: command, settings, surroundings, how it ended, what changed since the last of its name."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 
+from qinspect.inspector.logs.report import settings_table
 from qinspect.inspector.runs import compare_specs
 from qinspect.inspector.runs.show import Seen, clock, duration, duration_s
+from qinspect.inspector.table import Table
 from qinspect.tui.names import shown
+from qinspect.tui.runs.log_facts import LogFacts
 from qinspect.tui.widgets.lines import Piece
 
 Line = list[Piece]
@@ -21,8 +24,8 @@ def previous_run(seen: Seen, runs: Sequence[Seen]) -> Seen | None:
     return max(before, key=lambda s: s.run.spec.created, default=None)
 
 
-def spec_lines(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
-    """Everything that was asked for, and what became of it."""
+def spec_lines(seen: Seen, runs: Sequence[Seen], log: LogFacts, width: int) -> list[Line]:
+    """Everything that was asked for, and what became of it. runs: all that there are. log: what it says as a whole."""
     spec, state = seen.run.spec, seen.state
     took = duration_s(seen)
     result = state.result
@@ -48,6 +51,8 @@ def spec_lines(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
         if text:
             lines += _fact(name, shown(text, 4000), width)
     lines += [[], [("Command", "accent")], *_command_lines(spec.argv, width)]
+    lines += [[], [("Settings", "accent"), ("  as they were asked for, and as they took effect", "dim")]]
+    lines += _settings(log, width)
     variables = [*spec.as_dict()["env"].items()]
     if variables:
         lines += [[], [("Variables set for it", "accent")]]
@@ -78,6 +83,23 @@ def _command_lines(argv: Sequence[str], width: int) -> list[Line]:
         parts = textwrap.wrap(text, max(20, width - 4), break_on_hyphens=False) or [text]
         made += [[("  " if i == 0 and j == 0 else "    ", ""), (part, "")] for j, part in enumerate(parts)]
     return made
+
+
+def _settings(log: LogFacts, width: int) -> list[Line]:
+    """What `qinspect logs` prints of settings, of this log."""
+    if log.summary is None:
+        return [[(f"  {shown(log.problem) if log.problem else 'not known yet: the log is being read'}", "dim")]]
+    table = settings_table(log.summary.settings)
+    room = max(12, (width - 2 - max((len(row[0]) for row in table.rows), default=0) - len("  DIFFERS") - 4) // 2)
+    cut = [[name, *(shown(cell, room) for cell in cells), differs] for name, *cells, differs in table.rows]
+    head, *rows = Table(table.columns, cut).text().split("\n")
+    if not rows:
+        return [[("  not known: neither the command nor the log names one", "dim")]]
+    said = [] if any(s.effective is not None for s in log.summary.settings) else [
+        [("  The log does not say which took effect.", "dim")]
+    ]  # fmt: skip
+    differing = [s.differs for s in log.summary.settings]
+    return [[(head, "dim")], *([(row, "odd" if d else "")] for row, d in zip(rows, differing, strict=True)), *said]
 
 
 def _changes(seen: Seen, runs: Sequence[Seen], width: int) -> list[Line]:
