@@ -209,8 +209,8 @@ class ScaleRecord:
 
     @property
     def plain_steps(self) -> bool:
-        """Whether the numbers of its entry are its own, each a step that its codes are multiplied by."""
-        return self.as_stored and not self.may_be_negative and self.quantity.is_step
+        """Whether the numbers of its entry are its own, each a step that its codes are multiplied by: positive."""
+        return self.as_stored and not self.may_be_negative and not self.may_be_zero and self.quantity.is_step
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -407,6 +407,11 @@ class Format(ABC):
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.
         Of a record that is a part of its entry, or is stored as one over it, this much is done here."""
         return numbers_of(self.checkpoint, record)
+
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        """Whether `values` gives a record that is `as_stored` in the shape and the order of its entry: then thousands
+        are read at once, without asking for each. A family with `values` of its own says of which that is true."""
+        return type(self).values is Format.values
 
     def zero_points(self, weight: QuantizedWeight) -> FloatArray | None:
         """The stored zero points of a weight, in whatever shape; None where it has none. Raises as `values`."""
