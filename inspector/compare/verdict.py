@@ -108,7 +108,7 @@ def _left_inside(e: Evidence) -> str:
     return " ".join(said)
 
 
-_FORMS = "container, number type, layout, padding, signs of zero or bits of NaN"
+_FORMS = "container, number type, layout, padding, one tensor or several, signs of zero or bits of NaN"
 """In what the same values can be stored otherwise."""
 
 
@@ -222,6 +222,8 @@ def _structure(e: Evidence) -> Finding:
             f"{visible(e.structure[0].role, 120)}; whether the values are the same was not read."
         )
         return reason("other-dtype", text)
+    if one := _one_quantized(e):
+        return one
     listed = ", ".join(f"{n} {words[status]}" for status, n in counts.items())
     points = e.points(True) + e.points(False)
     same = sum(p.status.counts_as_same for p in points)
@@ -230,7 +232,7 @@ def _structure(e: Evidence) -> Finding:
     else:
         text = f"The two are built differently. A: {e.a.description}. B: {e.b.description}."
         text += f" Of scales and tensors, {listed}"
-    text += f", first {visible(e.structure[0].role, 120)}."
+    text += f", first {visible(e.structure[0].role, 120)}.{_partners_said(e)}"
     if fit := n_of_same_shape(*e.alone):
         text += (
             f" {count(fit)} of the {count(len(e.alone[0]))} tensors without a partner in A and the "
@@ -241,6 +243,53 @@ def _structure(e: Evidence) -> Finding:
     elif points:
         text += f" Of {len(points)} activation points in both, {same} are equal."
     return reason("other-structure", text)
+
+
+def _one_quantized(e: Evidence) -> Finding | None:
+    """One model with codes, the other with none, whose tensors are mostly the same ones in one shape: None for others,
+    and where scales of the plain one have no partner."""
+    if bool(e.a.weights()) == bool(e.b.weights()):
+        return None
+    plain, quantized, letter, other = (e.a, e.b, "B", "A") if e.b.weights() else (e.b, e.a, "A", "B")
+    of_quantized = Status.ONLY_B if letter == "B" else Status.ONLY_A
+    both = [w for w in e.weights if w.a and w.b]
+    stored = [w for w in both if w.status is Status.SCHEME]
+    n_alone = len(e.weights) - len(both)
+    odd = any(w.status in (Status.SHAPE, Status.DTYPE, Status.BROKEN) for w in both)
+    if (
+        any(p.status is not of_quantized for p in e.scales)
+        or plain.scales()
+        or not stored
+        or odd
+        or n_alone > len(both)
+    ):
+        return None
+    scales = f", with {some(len(e.scales), 'scale')} of its own" if e.scales else ""
+    text = f"{other} is not quantized, {letter} is: {quantized.description}. Of {some(len(both), 'tensor')} in both, "
+    text += f"{count(len(stored))} {'is' if len(stored) == 1 else 'are'} stored as codes in {letter}{scales}"
+    rest = [w for w in both if w.status is not Status.SCHEME]
+    parts = []
+    for found, said in (
+        ([w for w in rest if w.status in (Status.IDENTICAL, Status.EQUAL)], ("is the same", "are the same")),
+        ([w for w in rest if w.status is Status.DIFFERENT], ("differs", "differ")),
+        ([w for w in rest if w.status is Status.NOT_COMPARED], ("was not read", "were not read")),
+    ):
+        if found:
+            first = f" (first {visible(found[0].role, 120)})" if said[1] == "differ" else ""
+            parts.append(f"{count(len(found))} {said[len(found) > 1]}{first}")
+    text += f"; of the others {', '.join(parts)}." if parts else "."
+    return reason("one-quantized", text + _partners_said(e))
+
+
+def _partners_said(e: Evidence) -> str:
+    """` 15 of A's 24 tensors and 15 of B's 17 have a partner.`; "" where there are none."""
+    of_a, of_b = sum(bool(w.a) for w in e.weights), sum(bool(w.b) for w in e.weights)
+    n = sum(bool(w.a and w.b) for w in e.weights)
+    if not n:
+        return ""
+    if n == of_a == of_b:
+        return f" {'The only tensor of each has' if n == 1 else f'All {count(n)} tensors of each have'} a partner."
+    return f" {count(n)} of A's {some(of_a, 'tensor')} and {count(n)} of B's {count(of_b)} have a partner."
 
 
 def _reordered(e: Evidence) -> Finding:

@@ -140,7 +140,7 @@ class GgufFormat(ModularFormat):
 
     def role_of(self, name: str) -> str:
         original = self._names.original(name)
-        return strip_root(original) if original and "{e}" not in original else super().role_of(name)
+        return strip_root(original.replace("{e}.", "")) if original else super().role_of(name)
 
     def plain_tensor(self, name: str) -> Tensor | None:
         tensor = self.checkpoint.tensor(name)
