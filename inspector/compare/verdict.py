@@ -246,39 +246,44 @@ def _structure(e: Evidence) -> Finding:
 
 
 def _one_quantized(e: Evidence) -> Finding | None:
-    """One model with codes, the other with none, whose tensors are mostly the same ones in one shape: None for others,
-    and where scales of the plain one have no partner."""
+    """One model with codes where the other has floats of the same shape, most tensors being in both: None for others,
+    and where the plain one has scales."""
     if bool(e.a.weights()) == bool(e.b.weights()):
         return None
-    plain, quantized, letter, other = (e.a, e.b, "B", "A") if e.b.weights() else (e.b, e.a, "A", "B")
+    quantized, letter, other = (e.b, "B", "A") if e.b.weights() else (e.a, "A", "B")
     of_quantized = Status.ONLY_B if letter == "B" else Status.ONLY_A
     both = [w for w in e.weights if w.a and w.b]
     stored = [w for w in both if w.status is Status.SCHEME]
-    n_alone = len(e.weights) - len(both)
     odd = any(w.status in (Status.SHAPE, Status.DTYPE, Status.BROKEN) for w in both)
-    if (
-        any(p.status is not of_quantized for p in e.scales)
-        or plain.scales()
-        or not stored
-        or odd
-        or n_alone > len(both)
-    ):
+    odd = odd or any(p.status is not of_quantized for p in e.scales)
+    if odd or not stored or len(e.weights) > 2 * len(both) or not all(_in_full(w, e, other) for w in stored):
         return None
     scales = f", with {some(len(e.scales), 'scale')} of its own" if e.scales else ""
-    text = f"{other} is not quantized, {letter} is: {quantized.description}. Of {some(len(both), 'tensor')} in both, "
-    text += f"{count(len(stored))} {'is' if len(stored) == 1 else 'are'} stored as codes in {letter}{scales}"
-    rest = [w for w in both if w.status is not Status.SCHEME]
+    text = (
+        f"{letter} stores as codes what {other} stores in full precision: {count(len(stored))} of "
+        f"{some(len(both), 'tensor')} in both ({quantized.description}){scales}{_rest_said(both)}.{_partners_said(e)}"
+    )
+    return reason("one-quantized", text)
+
+
+def _in_full(w: WeightPair, e: Evidence, model: str) -> bool:
+    fmt, name = (e.a, w.a) if model == "A" else (e.b, w.b)
+    tensor = fmt.checkpoint.tensor(name or "")
+    return tensor is not None and tensor.dtype.is_float and tensor.dtype.bits >= 16
+
+
+def _rest_said(both: list[WeightPair]) -> str:
+    """`; of the others 2 are the same, 5 differ (first lm_head.weight)`, of what is codes in neither."""
     parts = []
-    for found, said in (
-        ([w for w in rest if w.status in (Status.IDENTICAL, Status.EQUAL)], ("is the same", "are the same")),
-        ([w for w in rest if w.status is Status.DIFFERENT], ("differs", "differ")),
-        ([w for w in rest if w.status is Status.NOT_COMPARED], ("was not read", "were not read")),
+    for statuses, one, several in (
+        ((Status.IDENTICAL, Status.EQUAL), "is the same", "are the same"),
+        ((Status.DIFFERENT,), "differs", "differ"),
+        ((Status.NOT_COMPARED,), "was not read", "were not read"),
     ):
-        if found:
-            first = f" (first {visible(found[0].role, 120)})" if said[1] == "differ" else ""
-            parts.append(f"{count(len(found))} {said[len(found) > 1]}{first}")
-    text += f"; of the others {', '.join(parts)}." if parts else "."
-    return reason("one-quantized", text + _partners_said(e))
+        if found := [w for w in both if w.status in statuses]:
+            first = f" (first {visible(found[0].role, 120)})" if Status.DIFFERENT in statuses else ""
+            parts.append(f"{count(len(found))} {one if len(found) == 1 else several}{first}")
+    return f"; of the others {', '.join(parts)}" if parts else ""
 
 
 def _partners_said(e: Evidence) -> str:

@@ -22,13 +22,16 @@ from qinspect.inspector.compare.results import Deviation, Status, WeightPair
 from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.formats.contract import Slice, part_of
+from qinspect.inspector.formats.contract import Derived, Slice, part_of
 from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
 
 Array = NDArray[Any]
 BLOCK_ELEMENTS = 1 << 22
+
+DERIVED_TOLERANCE = 1e-6
+"""Relative rounding of what is calculated of a parameter in float32."""
 
 
 class Item(NamedTuple):
@@ -89,7 +92,9 @@ def weight_items(fmt: Format) -> dict[str, Item]:
 
     stored = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
     items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, fmt) for w, t in stored if t]
-    items += [Item(fmt.role_of(name), name, one(form), None, fmt) for name, form in fmt.other_forms()]
+    for name, form in fmt.other_forms():
+        derived = fmt.derived(name)
+        items.append(Item(derived.role if derived else fmt.role_of(name), name, one(form), None, fmt))
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
 
 
@@ -230,8 +235,10 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     shape_a, shape_b = logical_shape(a), logical_shape(b)
     scheme_a, scheme_b = _scheme(a), _scheme(b)
     if quantized and _form(a) != _form(b):
+        other_model = shape_a != shape_b and _is_unpacked(a) and _is_unpacked(b)
+        status = Status.SHAPE if other_model else Status.SCHEME
         return WeightPair(
-            role, a.name, b.name, Status.SCHEME, a.n_elements, quantized=quantized,
+            role, a.name, b.name, status, a.n_elements, quantized=quantized,
             note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
         )  # fmt: skip
     if shape_a != shape_b:
@@ -246,7 +253,7 @@ def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | Non
     """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
     if a is None or b is None or a.weight is not None or b.weight is not None:
         return None
-    if a.form != b.form or a.part or b.part:
+    if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
         return None
     return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements)
 
@@ -257,6 +264,11 @@ def logical_shape(item: Item) -> tuple[int, ...]:
         return item.form[1]
     rows = item.part.rows if item.part else None
     return item.weight.shape if rows is None else (rows[1] - rows[0], *item.weight.shape[1:])
+
+
+def _is_unpacked(item: Item) -> bool:
+    """Whether its shape is that of its numbers: codes that nobody understands may be packed."""
+    return item.weight is not None or (item.form[0].is_float and item.form[0].bits >= 16)
 
 
 def _scheme(item: Item) -> str:
@@ -274,7 +286,7 @@ def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
     n = math.prod(logical_shape(a))
     names = (a.name, b.name)
-    if _form(a) != _form(b):
+    if _form(a) != _form(b) and not _derived_of_one(a, b):
         return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
     return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
 
@@ -291,6 +303,8 @@ def _contents(
 ) -> WeightPair:
     pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(logical_shape(a)), 0, a.weight is not None)
     try:
+        if derived := _derived_of_one(a, b):
+            return _of_derived(pair, a, b, *derived)
         if _form(a) != _form(b):
             return _of_two_dtypes(pair, a.tensor, b.tensor)
         if equality.tensors(a.tensor, b.tensor, tick):
@@ -316,6 +330,31 @@ def _contents(
 
 
 _OTHER_LAYOUT = {True: "same codes; padding or layout differ", False: "same numbers; layout differs"}
+
+
+def _derived_of_one(a: Item, b: Item) -> tuple[str, Derived] | None:
+    """The model, `A` or `B`, that stores what is made of the other's numbers, and how; None where not
+    one of the two does."""
+    of_a, of_b = (None if i.weight else i.fmt.derived(i.name) for i in (a, b))
+    if of_a and not of_b:
+        return "A", of_a
+    return ("B", of_b) if of_b and not of_a else None
+
+
+def _of_derived(pair: WeightPair, a: Item, b: Item, model: str, derived: Derived) -> WeightPair:
+    """What is made of the original's numbers, against what those make."""
+    values = [i.tensor.read().astype(np.float64) for i in (a, b)]
+    original = "AB".index("B" if model == "A" else "A")
+    with np.errstate(all="ignore"):
+        values[original] = derived.of(values[original])
+    note = f"{model} stores {derived.said}"
+    if np.allclose(*values, rtol=DERIVED_TOLERANCE, atol=0, equal_nan=True):
+        return replace(pair, status=Status.EQUAL, note=f"{note}: the same within its rounding")
+    made = [np.ravel(v.astype(np.float32)) for v in values]
+    n_changed, deviation = deviation_of([(made[0], made[1])], logical_shape(a))
+    said = said_of(deviation, pair.n) if deviation else ""
+    note = f"{note}, compared as such; {said}" if said else f"{note}, compared as such"
+    return replace(pair, status=Status.DIFFERENT, n_changed=n_changed, deviation=deviation, note=note)
 
 
 def _of_two_dtypes(pair: WeightPair, a: Tensor, b: Tensor) -> WeightPair:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -334,6 +334,18 @@ class Problem:
     error: CannotDequantize
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A tensor that holds what is calculated of a parameter of the original, element by element.
+
+    role: of that parameter. said: `-exp(A_log)`. of: the calculation, in float64.
+    """
+
+    role: str
+    said: str
+    of: Callable[[FloatArray], FloatArray]
+
+
 class Topic(StrEnum):
     """What a comparison asks a family for, to say it in a sentence of its own."""
 
@@ -503,6 +515,11 @@ class Format(ABC):
         """A tensor that is neither a scale nor codes, as the original has it; None where there is none. A family whose
         files keep such tensors in another order or shape gives a handle that undoes it."""
         return self.checkpoint.tensor(name)
+
+    def derived(self, name: str) -> Derived | None:
+        """How a tensor that is neither a scale nor codes follows from a parameter of the original, where it holds other
+        numbers than that; None where it does not."""
+        return None
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf_files import ID, TEXT, GgufFile, Stored, plain
 from modelopt_files import nvfp4
 from peer_truth import folder, needs_fixtures
 from safetensors.torch import save_file
@@ -166,12 +167,12 @@ def test_codes_in_one_against_plain_parts(tmp_path: Path) -> None:
     at = f"{LAYER}.mlp"
     codes = {f"{at}.gate_up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()}
     codes |= {f"{LAYER}.norm.weight": randn(32)}
-    plain = {
+    original = {
         f"{at}.gate_proj.weight": randn(8, 32),
         f"{at}.up_proj.weight": randn(8, 32),
         f"{LAYER}.norm.weight": randn(32),
     }
-    c = compared(tmp_path, plain, codes)
+    c = compared(tmp_path, original, codes)
     assert [w.status for w in c.weights if w.joined == "B"] == [Status.SCHEME, Status.SCHEME]
     assert c.headline.rule == "one-quantized"
     assert "3 tensors" in c.headline.text
@@ -204,7 +205,7 @@ PAIRS = {  # A, B, tensors of B alone
     "base_llama gguf_split_q8_0": 0, "base_qwen3moe ct_qwen3moe_nvfp4": 0, "base_qwen3moe gguf_qwen3moe_nvfp4": 0,
     "base_qwen3moe tf_fp8_fused3d": 0, "base_gptoss modelopt_gptoss_nvfp4": 0, "base_deepseek deepseek_fp8_ragged": 0,
     "base_nemotronh modelopt_nemotronh_mixed": 0, "base_qwen3next tf_fp8_qwen3next": 0, "base_mamba2 ct_mamba2_fp8": 0,
-    "base_llama1 modelopt_nvfp4_svd": 14,
+    "base_mamba2 gguf_mamba2_q8_0": 0, "base_nemotronh gguf_nemotronh_mixed": 0, "base_llama1 modelopt_nvfp4_svd": 14,
 }  # fmt: skip
 
 
@@ -219,6 +220,47 @@ def test_every_tensor_of_the_original_has_a_partner(pair: str) -> None:
     back = compare(b, a)
     assert back.headline.rule == "one-quantized"
     assert [w.status for w in back.weights].count(Status.SCHEME) == len(b.weights())
+
+
+def mamba2(tmp: Path, a_log: torch.Tensor, ssm_a: torch.Tensor) -> Comparison:
+    """A layer of four heads as it is saved, and in GGUF."""
+    at = "backbone.layers.0"
+    original = {f"{at}.mixer.A_log": a_log, f"{at}.norm.weight": randn(8).float()}
+    tensors = [plain("blk.0.ssm_a", ssm_a.tolist(), (4, 1)), plain("blk.0.attn_norm.weight", randn(8).tolist())]
+    (tmp / "b.gguf").write_bytes(bytes(GgufFile(tensors, {"general.architecture": (TEXT, "mamba2")})))
+    return compare(saved(original, tmp / "a"), open_model(str(tmp / "b.gguf")))
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_minus_exp_of_a_log_is_held_against_a_log(wrong: bool, tmp_path: Path) -> None:
+    a_log = randn(4, seed=3)
+    ssm_a = -torch.exp(a_log.float())
+    ssm_a[2] *= 1.5 if wrong else 1
+    c = mamba2(tmp_path, a_log, ssm_a)
+    assert alone(c) == []
+    (w,) = [w for w in c.weights if w.role == "layers.0.mixer.A_log"]
+    assert w.note.startswith("B stores -exp(A_log)")
+    assert w.status is (Status.DIFFERENT if wrong else Status.EQUAL)
+    assert w.n_changed == (1 if wrong else 0) or not wrong
+    if wrong:
+        assert w.deviation is not None
+        assert w.deviation.where == (2,)
+
+
+def test_unquantized_experts_of_gguf_pair_with_experts_one_by_one(tmp_path: Path) -> None:
+    parts = experts()
+    stacks = stacked(parts, joined=False)
+    names = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
+    tensors = [
+        Stored(f"blk.0.ffn_{short}_exps.weight", ID["bfloat16"], t.shape, t.view(torch.int16).numpy().tobytes())
+        for name, short in names.items()
+        for t in (stacks[f"{LAYER}.mlp.experts.{name}"],)
+    ]
+    (tmp_path / "b.gguf").write_bytes(bytes(GgufFile(tensors, {"general.architecture": (TEXT, "qwen3moe")})))
+    only_experts = {k: t for k, t in parts.items() if ".experts." in k}
+    c = compare(saved(only_experts, tmp_path / "a"), open_model(str(tmp_path / "b.gguf")))
+    assert alone(c) == []
+    assert {w.status for w in c.weights} == {Status.EQUAL}
 
 
 @needs_fixtures
