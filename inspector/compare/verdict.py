@@ -292,9 +292,12 @@ def _partners_said(e: Evidence) -> str:
     n = sum(bool(w.a and w.b) for w in e.weights)
     if not n:
         return ""
+    joined = ", parts of larger ones counted one by one" if any(w.joined for w in e.weights) else ""
     if n == of_a == of_b:
-        return f" {'The only tensor of each has' if n == 1 else f'All {count(n)} tensors of each have'} a partner."
-    return f" {count(n)} of A's {some(of_a, 'tensor')} and {count(n)} of B's {count(of_b)} have a partner."
+        said = "The only tensor of each has" if n == 1 else f"All {count(n)} tensors of each have"
+    else:
+        said = f"{count(n)} of A's {some(of_a, 'tensor')} and {count(n)} of B's {count(of_b)} have"
+    return f" {said} a partner{joined}."
 
 
 def _reordered(e: Evidence) -> Finding:
