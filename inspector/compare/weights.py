@@ -348,7 +348,7 @@ def _of_derived(pair: WeightPair, a: Item, b: Item, model: str, derived: Derived
     with np.errstate(all="ignore"):
         values[original] = derived.of(values[original])
     note = f"{model} stores {derived.said}"
-    if np.allclose(*values, rtol=DERIVED_TOLERANCE, atol=0, equal_nan=True):
+    if np.allclose(values[0], values[1], rtol=DERIVED_TOLERANCE, atol=0, equal_nan=True):
         return replace(pair, status=Status.EQUAL, note=f"{note}: the same within its rounding")
     made = [np.ravel(v.astype(np.float32)) for v in values]
     n_changed, deviation = deviation_of([(made[0], made[1])], logical_shape(a))
