@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from peer_truth import folder, needs_fixtures
 from safetensors.torch import save_file
 
 from qinspect.inspector.arguments import open_model
-from qinspect.inspector.compare import Comparison, Status, compare
+from qinspect.inspector.compare import Comparison, ScalePair, Status, WeightPair, compare
 from qinspect.inspector.formats import Format
 from qinspect.inspector.roles import strip_root
 
@@ -56,19 +56,20 @@ def stacked(parts: Tensors, joined: bool = True, turned: bool = False, last: str
     return made
 
 
-def saved(tensors: Tensors, to: Path, config: dict[str, object] | None = None) -> Format:
+def saved(tensors: Tensors, to: Path, config: Mapping[str, object] | None = None) -> Format:
     to.mkdir(parents=True)
     save_file({k: t.clone() for k, t in tensors.items()}, to / "model.safetensors")
-    (to / "config.json").write_text(json.dumps(config or {}))
+    (to / "config.json").write_text(json.dumps(dict(config or {})))
     return open_model(str(to))
 
 
-def compared(tmp: Path, a: Tensors, b: Tensors, config: dict[str, object] | None = None) -> Comparison:
+def compared(tmp: Path, a: Tensors, b: Tensors, config: Mapping[str, object] | None = None) -> Comparison:
     return compare(saved(a, tmp / "a", config), saved(b, tmp / "b", config))
 
 
 def alone(c: Comparison) -> list[str]:
-    return [p.role for p in (*c.scales, *c.weights) if p.status in (Status.ONLY_A, Status.ONLY_B)]
+    pairs: list[ScalePair | WeightPair] = [*c.scales, *c.weights]
+    return [p.role for p in pairs if p.status in (Status.ONLY_A, Status.ONLY_B)]
 
 
 STORED: dict[str, Callable[[Tensors], Tensors]] = {
@@ -269,7 +270,8 @@ def test_unquantized_experts_of_gguf_pair_with_experts_one_by_one(tmp_path: Path
              "ct_qwen3moe_nvfp4 gguf_qwen3moe_nvfp4", "gptq_v1_sym_g32 gguf_split_q8_0"],
 )  # fmt: skip
 def test_two_families_of_one_model(pair: str) -> None:
-    c = compare(*map(of_fixture, pair.split()))
+    a, b = map(of_fixture, pair.split())
+    c = compare(a, b)
     assert [w.role for w in c.weights if w.status in (Status.ONLY_A, Status.ONLY_B)] == []
 
 
