@@ -55,6 +55,18 @@ def strip_root(name: str) -> str:
     return sys.intern(name) if wrappers else name
 
 
+_SPELLINGS = ((".block_sparse_moe.", ".mlp."), (".switch_mlp.", ".experts."))
+
+
+def common_spelling(role: str) -> str:
+    """A role in the words of most libraries: `block_sparse_moe`, as Mixtral was first saved, is `mlp`. What the words
+    of two models do not pair, pairs by these."""
+    for own, common in _SPELLINGS:
+        if own in role:
+            role = role.replace(own, common)
+    return role
+
+
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.(?=[^.])")
 
 

@@ -57,13 +57,14 @@ def compare(
     from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.compare.evidence import Evidence
+    from qinspect.inspector.compare.parts import in_parts
     from qinspect.inspector.compare.summary import summarise
     from qinspect.inspector.compare.verdict import judge
     from qinspect.inspector.compare.weights import compare_weights, partners_of, weight_bytes, weight_items
     from qinspect.inspector.noise.sources import NOTHING
 
     equality = Equality(a, b)
-    items_a, items_b = weight_items(a), weight_items(b)
+    items_a, items_b = in_parts(weight_items(a), weight_items(b))
     total = weight_bytes(a, items_a) + weight_bytes(b, items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     done = 0

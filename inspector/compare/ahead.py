@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.source import Source
@@ -47,8 +46,6 @@ class Ahead:
 def read_ahead(matched: Matched, start: int, format_a: Format, format_b: Format, faults: FaultScan) -> Ahead:
     """Scales from `start` on, as many as are read at once. The bytes of equal ones go through `faults`, under
     (number, "A"); the others are for who compares them."""
-    if type(format_a).values is not Format.values or type(format_b).values is not Format.values:
-        return Ahead(len(matched))
     numbers: list[int] = []
     of_a: list[Place] = []
     of_b: list[Place] = []
@@ -57,7 +54,7 @@ def read_ahead(matched: Matched, start: int, format_a: Format, format_b: Format,
     while stop < min(start + BATCH_SCALES, len(matched)) and n_bytes < BATCH_BYTES:
         _, (a, b) = matched[stop]
         if a is not None and b is not None and (a is b or _comparable(a, b)):
-            place_a, place_b = _place(format_a.checkpoint, a), _place(format_b.checkpoint, b)
+            place_a, place_b = _place(format_a, a), _place(format_b, b)
             if place_a and place_b and place_a[2] == place_b[2]:
                 numbers.append(stop)
                 of_a.append(place_a)
@@ -81,10 +78,11 @@ def _in_place(record: ScaleRecord) -> bool:
     return record.plain_steps and not (record.order or record.witnesses)
 
 
-def _place(checkpoint: Checkpoint, record: ScaleRecord) -> Place | None:
+def _place(fmt: Format, record: ScaleRecord) -> Place | None:
     """Where the scale is, if its bytes are its numbers, and not too many."""
-    if not _in_place(record):
+    if not _in_place(record) or not fmt.gives_as_stored(record):
         return None
+    checkpoint = fmt.checkpoint
     place = checkpoint.entries.place(record.key)
     if place is None:
         tensor = checkpoint.tensor(record.key)

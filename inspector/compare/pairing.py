@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from qinspect.inspector.roles import common_spelling
+
 T = TypeVar("T")
 Pairs = list[tuple[str, T | None, T | None]]
 """(role, A's, B's), in A's order."""
@@ -53,6 +55,8 @@ def partners(
     taken = set(partner.values())
     free_a = [role for role in a if role not in partner]
     free_b = [role for role in b if role not in taken]
+    if free_a and free_b:
+        _pair_spelled(free_a, free_b, partner)
     if free_a and free_b:
         _pair_renamed(free_a, free_b, partner, lambda x, y: fits is None or fits(a[x], b[y]))
     if free_a and free_b:
@@ -114,6 +118,22 @@ def _pair_shared(a: Mapping[str, T], b: Mapping[str, T], key: Callable[[T], str]
             partner[role] = other
 
 
+def _pair_spelled(free_a: list[str], free_b: list[str], partner: dict[str, str]) -> None:
+    """What libraries have different words for, where it is one thing in each model."""
+    spelled: list[dict[str, str]] = []
+    for free in (free_a, free_b):
+        found = {common_spelling(role): role for role in free}
+        spelled.append(found if len(found) == len(free) else {})
+    partner |= {role: spelled[1][name] for name, role in spelled[0].items() if name in spelled[1]}
+    _drop_paired(free_a, free_b, partner)
+
+
+def _drop_paired(free_a: list[str], free_b: list[str], partner: dict[str, str]) -> None:
+    taken = set(partner.values())
+    free_a[:] = [r for r in free_a if r not in partner]
+    free_b[:] = [r for r in free_b if r not in taken]
+
+
 def _pair_renamed(
     free_a: list[str], free_b: list[str], partner: dict[str, str], fits: Callable[[str, str], bool]
 ) -> None:
@@ -170,6 +190,4 @@ def _pair_variants(free_a: list[str], free_b: list[str], partner: dict[str, str]
                 if other in there:
                     there.discard(other)
                     partner[role if forward else other] = other if forward else role
-    taken = set(partner.values())
-    free_a[:] = [r for r in free_a if r not in partner]
-    free_b[:] = [r for r in free_b if r not in taken]
+    _drop_paired(free_a, free_b, partner)

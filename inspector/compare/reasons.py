@@ -22,7 +22,7 @@ from qinspect.inspector.formats import Kind, Topic
 from qinspect.inspector.json_text import finite
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.provenance import claimed_alpha
-from qinspect.inspector.text import differ, digits, magnitude, number, share, size, some, visible
+from qinspect.inspector.text import count, differ, digits, magnitude, number, share, size, some, visible
 from qinspect.inspector.values.scale_faults import FAULT_RULES, FaultyScale, ScaleFaults, faults_said
 
 
@@ -313,6 +313,23 @@ def _renamed(e: Evidence) -> Iterator[Finding]:
         yield reason("renamed", f"{said_of_names(e.renamed, e.n_paired)}. They were paired by what they are.")
 
 
+def _joined(e: Evidence) -> Iterator[Finding]:
+    """What one model stores in one tensor and the other in several."""
+    said = []
+    for model, other in ("AB", "BA"):
+        pairs = [w for w in e.weights if w.joined == model]
+        if pairs:
+            whole = {w.a if model == "A" else w.b for w in pairs}
+            first = pairs[0]
+            named = (first.a if model == "A" else first.b) or ""
+            said.append(
+                f"{some(len(pairs), 'tensor')} of {other} {'is a part' if len(pairs) == 1 else 'are parts'} of "
+                f"{count(len(whole))} in {model}, first {visible(first.role, 120)} of {visible(named, 120)}"
+            )
+    if said:
+        yield reason("joined", f"{'; '.join(said)}: compared part by part.")
+
+
 def _config(e: Evidence) -> Iterator[Finding]:
     a, b = e.a.checkpoint.config, e.b.checkpoint.config
     if not a or not b:
@@ -377,6 +394,7 @@ REASONS = (
     _weights,
     _permuted,
     _renamed,
+    _joined,
     _config,
     _bands,
     _alpha_unreachable,

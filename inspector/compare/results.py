@@ -154,7 +154,8 @@ class Deviation:
 class WeightPair:
     """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:
     codes (values) that differ, None if not counted. deviation: by how much, where numbers differ. is_none: a None that
-    one model stores, and the other has nothing for."""
+    one model stores, and the other has nothing for. joined: the model, `A` or `B`, where it is a part of a larger
+    tensor."""
 
     role: str
     a: str | None
@@ -166,6 +167,7 @@ class WeightPair:
     note: str = ""
     deviation: Deviation | None = None
     is_none: bool = False
+    joined: str = ""
 
 
 @dataclass(frozen=True, slots=True)

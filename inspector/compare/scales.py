@@ -64,7 +64,7 @@ def compare_scale(
 
 def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
     """The scale's tensor, where its bytes are its numbers."""
-    if type(fmt).values is not Format.values or not record.plain_steps:
+    if not record.plain_steps or not fmt.gives_as_stored(record):
         return None
     tensor = fmt.checkpoint.tensor(record.key)
     return tensor if tensor and tensor.dtype.is_float and tensor.strides is None and not tensor.dtype.packed else None

@@ -108,7 +108,7 @@ def _left_inside(e: Evidence) -> str:
     return " ".join(said)
 
 
-_FORMS = "container, number type, layout, padding, signs of zero or bits of NaN"
+_FORMS = "container, number type, layout, padding, one tensor or several, signs of zero or bits of NaN"
 """In what the same values can be stored otherwise."""
 
 
@@ -222,6 +222,8 @@ def _structure(e: Evidence) -> Finding:
             f"{visible(e.structure[0].role, 120)}; whether the values are the same was not read."
         )
         return reason("other-dtype", text)
+    if one := _one_quantized(e):
+        return one
     listed = ", ".join(f"{n} {words[status]}" for status, n in counts.items())
     points = e.points(True) + e.points(False)
     same = sum(p.status.counts_as_same for p in points)
@@ -230,7 +232,7 @@ def _structure(e: Evidence) -> Finding:
     else:
         text = f"The two are built differently. A: {e.a.description}. B: {e.b.description}."
         text += f" Of scales and tensors, {listed}"
-    text += f", first {visible(e.structure[0].role, 120)}."
+    text += f", first {visible(e.structure[0].role, 120)}.{_partners_said(e)}"
     if fit := n_of_same_shape(*e.alone):
         text += (
             f" {count(fit)} of the {count(len(e.alone[0]))} tensors without a partner in A and the "
@@ -241,6 +243,61 @@ def _structure(e: Evidence) -> Finding:
     elif points:
         text += f" Of {len(points)} activation points in both, {same} are equal."
     return reason("other-structure", text)
+
+
+def _one_quantized(e: Evidence) -> Finding | None:
+    """One model with codes where the other has floats of the same shape, most tensors being in both: None for others,
+    and where the plain one has scales."""
+    if bool(e.a.weights()) == bool(e.b.weights()):
+        return None
+    quantized, letter, other = (e.b, "B", "A") if e.b.weights() else (e.a, "A", "B")
+    of_quantized = Status.ONLY_B if letter == "B" else Status.ONLY_A
+    both = [w for w in e.weights if w.a and w.b]
+    stored = [w for w in both if w.status is Status.SCHEME]
+    odd = any(w.status in (Status.SHAPE, Status.DTYPE, Status.BROKEN) for w in both)
+    odd = odd or any(p.status is not of_quantized for p in e.scales)
+    if odd or not stored or len(e.weights) > 2 * len(both) or not all(_in_full(w, e, other) for w in stored):
+        return None
+    scales = f", with {some(len(e.scales), 'scale')} of its own" if e.scales else ""
+    text = (
+        f"{letter} stores as codes what {other} stores in full precision: {count(len(stored))} of "
+        f"{some(len(both), 'tensor')} in both ({quantized.description}){scales}{_rest_said(both)}.{_partners_said(e)}"
+    )
+    return reason("one-quantized", text)
+
+
+def _in_full(w: WeightPair, e: Evidence, model: str) -> bool:
+    fmt, name = (e.a, w.a) if model == "A" else (e.b, w.b)
+    tensor = fmt.checkpoint.tensor(name or "")
+    return tensor is not None and tensor.dtype.is_float and tensor.dtype.bits >= 16
+
+
+def _rest_said(both: list[WeightPair]) -> str:
+    """`; of the others 2 are the same, 5 differ (first lm_head.weight)`, of what is codes in neither."""
+    parts = []
+    for statuses, one, several in (
+        ((Status.IDENTICAL, Status.EQUAL), "is the same", "are the same"),
+        ((Status.DIFFERENT,), "differs", "differ"),
+        ((Status.NOT_COMPARED,), "was not read", "were not read"),
+    ):
+        if found := [w for w in both if w.status in statuses]:
+            first = f" (first {visible(found[0].role, 120)})" if Status.DIFFERENT in statuses else ""
+            parts.append(f"{count(len(found))} {one if len(found) == 1 else several}{first}")
+    return f"; of the others {', '.join(parts)}" if parts else ""
+
+
+def _partners_said(e: Evidence) -> str:
+    """` 15 of A's 24 tensors and 15 of B's 17 have a partner.`; "" where there are none."""
+    of_a, of_b = sum(bool(w.a) for w in e.weights), sum(bool(w.b) for w in e.weights)
+    n = sum(bool(w.a and w.b) for w in e.weights)
+    if not n:
+        return ""
+    joined = ", parts of larger ones counted one by one" if any(w.joined for w in e.weights) else ""
+    if n == of_a == of_b:
+        said = "The only tensor of each has" if n == 1 else f"All {count(n)} tensors of each have"
+    else:
+        said = f"{count(n)} of A's {some(of_a, 'tensor')} and {count(n)} of B's {count(of_b)} have"
+    return f" {said} a partner{joined}."
 
 
 def _reordered(e: Evidence) -> Finding:

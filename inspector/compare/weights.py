@@ -22,6 +22,7 @@ from qinspect.inspector.compare.results import Deviation, Status, WeightPair
 from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
+from qinspect.inspector.formats.contract import Derived, Slice, part_of
 from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
@@ -29,27 +30,48 @@ from qinspect.inspector.values.statistics import count_codes
 Array = NDArray[Any]
 BLOCK_ELEMENTS = 1 << 22
 
+DERIVED_TOLERANCE = 1e-6
+"""Relative rounding of what is calculated of a parameter in float32."""
+
 
 class Item(NamedTuple):
-    """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to."""
+    """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to.
+
+    part: which part of it, where the other model stores what is in it in several; form is that of the part then, unless
+    it is of codes. turned: whether the part is stored [in, out].
+    """
 
     role: str
     name: str
     form: Form
     weight: QuantizedWeight | None
     fmt: Format
+    part: Slice | None = None
+    turned: bool = False
 
     @property
     def tensor(self) -> Tensor:
         """A handle on it, made when it is asked for: headers alone decide most pairs."""
         found = _stored(self.fmt.checkpoint, self.weight) if self.weight else self.fmt.plain_tensor(self.name)
         assert found is not None
-        return found
+        if self.part is not None and self.weight is None:
+            found = part_of(found, self.part)
+        return found.transposed() if self.turned else found
 
     @property
     def n_elements(self) -> int:
         """Elements as stored."""
         return math.prod(self.form[1])
+
+    @property
+    def part_said(self) -> str:
+        """`part [3], rows 0 to 64 of mlp.experts.gate_up_proj`; "" of what is a tensor of its own."""
+        if self.part is None:
+            return ""
+        index, rows = self.part.index, self.part.rows
+        words = [f"part {list(index)}"] if index else []
+        words += [f"rows {rows[0]} to {rows[1]}"] if rows else []
+        return f"{', '.join(words)} of {visible(self.name, 120)}{', transposed' if self.turned else ''}"
 
 
 def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
@@ -70,7 +92,9 @@ def weight_items(fmt: Format) -> dict[str, Item]:
 
     stored = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
     items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, fmt) for w, t in stored if t]
-    items += [Item(fmt.role_of(name), name, one(form), None, fmt) for name, form in fmt.other_forms()]
+    for name, form in fmt.other_forms():
+        derived = fmt.derived(name)
+        items.append(Item(derived.role if derived else fmt.role_of(name), name, one(form), None, fmt))
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
 
 
@@ -104,10 +128,18 @@ def compare_weights(
             assert a is not None
             assert b is not None
             pair = _contents(role, a, b, format_a, format_b, moved, equality, tick) if read else _agreeing(role, a, b)
-        pairs.append(pair)
+        pairs.append(_with_parts(pair, a, b) if a and b and (a.part or b.part) else pair)
     if read:
         pairs = with_ties(pairs, format_a, format_b, equality)
     return (*pairs, *compare_plain_values(format_a, format_b))
+
+
+def _with_parts(pair: WeightPair, a: Item, b: Item) -> WeightPair:
+    """The pair, with where each model stores it; equal ones are stored otherwise."""
+    said = "; ".join(f"{model}: {i.part_said}" for model, i in (("A", a), ("B", b)) if i.part)
+    status = Status.EQUAL if pair.status is Status.IDENTICAL else pair.status
+    note = f"{pair.note}; {said}" if pair.note else said
+    return replace(pair, status=status, note=note, joined="A" if a.part else "B")
 
 
 def partners_of(
@@ -200,11 +232,13 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
             quantized=only.weight is not None,
         )  # fmt: skip
     quantized = a.weight is not None or b.weight is not None
-    shape_a, shape_b = _shape(a), _shape(b)
+    shape_a, shape_b = logical_shape(a), logical_shape(b)
     scheme_a, scheme_b = _scheme(a), _scheme(b)
     if quantized and _form(a) != _form(b):
+        other_model = shape_a != shape_b and _is_unpacked(a) and _is_unpacked(b)
+        status = Status.SHAPE if other_model else Status.SCHEME
         return WeightPair(
-            role, a.name, b.name, Status.SCHEME, a.n_elements, quantized=quantized,
+            role, a.name, b.name, status, a.n_elements, quantized=quantized,
             note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
         )  # fmt: skip
     if shape_a != shape_b:
@@ -219,13 +253,22 @@ def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | Non
     """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
     if a is None or b is None or a.weight is not None or b.weight is not None:
         return None
-    if a.form != b.form:
+    if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
         return None
     return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements)
 
 
-def _shape(item: Item) -> tuple[int, ...]:
-    return item.weight.shape if item.weight else item.form[1]
+def logical_shape(item: Item) -> tuple[int, ...]:
+    """Of the numbers that it stands for, unpacked."""
+    if item.weight is None:
+        return item.form[1]
+    rows = item.part.rows if item.part else None
+    return item.weight.shape if rows is None else (rows[1] - rows[0], *item.weight.shape[1:])
+
+
+def _is_unpacked(item: Item) -> bool:
+    """Whether its shape is that of its numbers: codes that nobody understands may be packed."""
+    return item.weight is not None or (item.form[0].is_float and item.form[0].bits >= 16)
 
 
 def _scheme(item: Item) -> str:
@@ -241,9 +284,9 @@ def _form(item: Item) -> tuple[object, ...]:
 
 def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
-    n = math.prod(_shape(a))
+    n = math.prod(logical_shape(a))
     names = (a.name, b.name)
-    if _form(a) != _form(b):
+    if _form(a) != _form(b) and not _derived_of_one(a, b):
         return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
     return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
 
@@ -258,8 +301,10 @@ def _contents(
     equality: Equality,
     tick: Callable[[int], None],
 ) -> WeightPair:
-    pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(_shape(a)), 0, a.weight is not None)
+    pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(logical_shape(a)), 0, a.weight is not None)
     try:
+        if derived := _derived_of_one(a, b):
+            return _of_derived(pair, a, b, *derived)
         if _form(a) != _form(b):
             return _of_two_dtypes(pair, a.tensor, b.tensor)
         if equality.tensors(a.tensor, b.tensor, tick):
@@ -271,7 +316,7 @@ def _contents(
             note = f"the bytes differ; by how much is not known: {a.form[0].name} is not decoded"
             return replace(pair, status=Status.DIFFERENT, n_changed=None, note=note)
         chunks = _codes(a, b, format_a, format_b) if pair.quantized else chunks_of(a.tensor, b.tensor)
-        n_changed, deviation = deviation_of(chunks, _shape(a))
+        n_changed, deviation = deviation_of(chunks, logical_shape(a))
     except QinspectError as e:
         return replace(pair, status=Status.BROKEN, n_changed=None, note=str(e))
     if deviation is None:
@@ -285,6 +330,31 @@ def _contents(
 
 
 _OTHER_LAYOUT = {True: "same codes; padding or layout differ", False: "same numbers; layout differs"}
+
+
+def _derived_of_one(a: Item, b: Item) -> tuple[str, Derived] | None:
+    """The model, `A` or `B`, that stores what is made of the other's numbers, and how; None where not
+    one of the two does."""
+    of_a, of_b = (None if i.weight else i.fmt.derived(i.name) for i in (a, b))
+    if of_a and not of_b:
+        return "A", of_a
+    return ("B", of_b) if of_b and not of_a else None
+
+
+def _of_derived(pair: WeightPair, a: Item, b: Item, model: str, derived: Derived) -> WeightPair:
+    """What is made of the original's numbers, against what those make."""
+    values = [i.tensor.read().astype(np.float64) for i in (a, b)]
+    original = "AB".index("B" if model == "A" else "A")
+    with np.errstate(all="ignore"):
+        values[original] = derived.of(values[original])
+    note = f"{model} stores {derived.said}"
+    if np.allclose(values[0], values[1], rtol=DERIVED_TOLERANCE, atol=0, equal_nan=True):
+        return replace(pair, status=Status.EQUAL, note=f"{note}: the same within its rounding")
+    made = [np.ravel(v.astype(np.float32)) for v in values]
+    n_changed, deviation = deviation_of([(made[0], made[1])], logical_shape(a))
+    said = said_of(deviation, pair.n) if deviation else ""
+    note = f"{note}, compared as such; {said}" if said else f"{note}, compared as such"
+    return replace(pair, status=Status.DIFFERENT, n_changed=n_changed, deviation=deviation, note=note)
 
 
 def _of_two_dtypes(pair: WeightPair, a: Tensor, b: Tensor) -> WeightPair:
@@ -331,8 +401,16 @@ def _codes(a: Item, b: Item, format_a: Format, format_b: Format) -> Iterator[tup
     """The codes of both, in blocks of rows."""
     assert a.weight is not None
     assert b.weight is not None
+    n_rows = logical_shape(a)[:1]
     for start, stop in row_blocks(a.weight, BLOCK_ELEMENTS):
-        yield (
-            np.ravel(format_a.codes(a.weight, start, stop)),
-            np.ravel(format_b.codes(b.weight, start, stop)),
-        )
+        if n_rows and start < n_rows[0]:
+            end = min(stop, n_rows[0])
+            yield np.ravel(_rows_of(a, format_a, start, end)), np.ravel(_rows_of(b, format_b, start, end))
+
+
+def _rows_of(item: Item, fmt: Format, start: int, stop: int) -> Array:
+    """Codes of rows of what may be a part of a weight."""
+    assert item.weight is not None
+    first = item.part.rows[0] if item.part and item.part.rows else 0
+    skipped = (first + start) % item.weight.row_step
+    return fmt.codes(item.weight, first + start - skipped, first + stop)[skipped:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -209,8 +209,8 @@ class ScaleRecord:
 
     @property
     def plain_steps(self) -> bool:
-        """Whether the numbers of its entry are its own, each a step that its codes are multiplied by."""
-        return self.as_stored and not self.may_be_negative and self.quantity.is_step
+        """Whether the numbers of its entry are its own, each a step that its codes are multiplied by: positive."""
+        return self.as_stored and not self.may_be_negative and not self.may_be_zero and self.quantity.is_step
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -334,6 +334,18 @@ class Problem:
     error: CannotDequantize
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A tensor that holds what is calculated of a parameter of the original, element by element.
+
+    role: of that parameter. said: `-exp(A_log)`. of: the calculation, in float64.
+    """
+
+    role: str
+    said: str
+    of: Callable[[FloatArray], FloatArray]
+
+
 class Topic(StrEnum):
     """What a comparison asks a family for, to say it in a sentence of its own."""
 
@@ -409,6 +421,11 @@ class Format(ABC):
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.
         Of a record that is a part of its entry, or is stored as one over it, this much is done here."""
         return numbers_of(self.checkpoint, record)
+
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        """Whether `values` gives a record that is `as_stored` in the shape and the order of its entry: then thousands
+        are read at once, without asking for each. A family with `values` of its own says of which that is true."""
+        return type(self).values is Format.values
 
     def zero_points(self, weight: QuantizedWeight) -> FloatArray | None:
         """The stored zero points of a weight, in whatever shape; None where it has none. Raises as `values`."""
@@ -500,6 +517,11 @@ class Format(ABC):
         """A tensor that is neither a scale nor codes, as the original has it; None where there is none. A family whose
         files keep such tensors in another order or shape gives a handle that undoes it."""
         return self.checkpoint.tensor(name)
+
+    def derived(self, name: str) -> Derived | None:
+        """How a tensor that is neither a scale nor codes follows from a parameter of the original, where it holds other
+        numbers than that; None where it does not."""
+        return None
 
     def other_tensors(self) -> list[Tensor]:
         """Tensors that are neither scales nor codes: norms, biases, unquantized weights."""

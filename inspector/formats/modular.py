@@ -51,6 +51,10 @@ class QuantizedModule(ABC):
         """As `Format.values`, of one of its records: the stored numbers where it is not overridden."""
         return numbers_of(self.checkpoint, record)
 
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        """As `Format.gives_as_stored`, of one of its records."""
+        return type(self).values is QuantizedModule.values
+
 
 Part = QuantizedModule | ScaleRecord | Problem
 """What a family finds: a module, a scale that belongs to no weight (of a KV cache), or what is damaged."""
@@ -117,6 +121,10 @@ class ModularFormat(Format):
     def values(self, record: ScaleRecord) -> FloatArray:
         owner = self._owners.get(record.role)
         return super().values(record) if owner is None else owner.values(record)
+
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        owner = self._owners.get(record.role)
+        return owner is None or owner.gives_as_stored(record)
 
 
 def _rows(weight: QuantizedWeight, start: int, stop: int | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import native_files
 import numpy as np
 import pytest
 import torch
+from modelopt_files import nvfp4
 from quamba_files import State, folder_of, load_state, save_state, set_point_mamba1
 from safetensors.torch import save_file
 from whence_cases import checkpoint
@@ -69,6 +70,11 @@ def changed(change: Callable[[State], None], name: str = "m1_w8a8_pa0.9995", bot
 
 def fixtures(a: str, b: str) -> Make:
     return lambda _: compared(folder_of(a), folder_of(b))
+
+
+def quantized(original: torch.Tensor) -> Make:
+    """A plain weight, against codes for one of 16 by 32."""
+    return plain({"l.up_proj.weight": original}, {f"l.up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()})
 
 
 def plain(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> Make:
@@ -157,6 +163,7 @@ def repeated(factor: float) -> Make:
 
 ONES = torch.ones(3)
 RAMP = torch.arange(1.0, 33.0)
+BOTH = torch.cat([RAMP.view(2, 16)] * 2)
 SIGNATURE, SAME = fixtures("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"), moved({})
 PREFIXED = [f"layers.{i}.mlp.{leaf}" for i in range(3) for leaf in ("weight", "weight_scale")]
 
@@ -220,6 +227,11 @@ CASES: dict[str, tuple[Make, Make]] = {  # what triggers the rule, and what come
         plain({"net.a": RAMP, "net.b": -RAMP}, {"other.c": RAMP[:7], "other.d": RAMP[:6]}),
     ),
     "config-differs": (moved({}, d_model=7), SAME),
+    "one-quantized": (quantized(torch.randn(16, 32)), quantized(torch.randn(16, 31))),
+    "joined": (
+        plain({f"{n}_proj.weight": RAMP.view(2, 16) for n in ("l.gate", "l.up")}, {"l.gate_up_proj.weight": BOTH}),
+        plain({f"{n}_proj.weight": RAMP[:16].view(1, 16) for n in ("l.gate", "l.up")}, {"l.gate_up_proj.weight": BOTH}),
+    ),
     "other-structure": (fixtures(GROUPED, "m2_w8a8_gh"), SIGNATURE),
     "no-common-roles": (plain({"net.weight_scale": ONES}, {"other.bias": ONES}), SAME),
     "several-differences": (moved({(0, X): 2.0, (1, OUT): 1.5}), SIGNATURE),

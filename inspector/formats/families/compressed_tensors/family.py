@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import DynamicPoint, Problem, ScaleRecord
 from qinspect.inspector.formats.families.compressed_tensors import activations, keys
@@ -156,15 +156,14 @@ class CompressedTensorsFormat(ModularFormat):
     def notes(self) -> tuple[str, ...]:
         return (*self._differences.notes(self._declared), *super().notes())
 
-    def other_tensors(self) -> list[Tensor]:
-        """Without the shapes of packed weights, which are no numbers of the model."""
-        packed = {m.weight.codes_key.rpartition(".")[0] for m in self._modules.values()}
-        return [t for t in super().other_tensors() if not _is_shape_of(t.name, packed)]
+    def taken(self) -> set[str]:
+        """With the shapes of packed weights, which are no numbers of the model."""
+        return super().taken() | {_beside(m.weight.codes_key, "weight_shape") for m in self._modules.values()}
 
 
-def _is_shape_of(name: str, modules: set[str]) -> bool:
-    module, _, last = name.rpartition(".")
-    return last == "weight_shape" and module in modules
+def _beside(key: str, last: str) -> str:
+    module = key.rpartition(".")[0]
+    return f"{module}.{last}" if module else last
 
 
 def _not_decoded(found: Found, key: str) -> CannotDequantize:

@@ -131,6 +131,10 @@ class Module(QuantizedModule):
             return numbers(self._scale.read())
         return numbers_of(self.checkpoint, record)
 
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        of_weight = record.kind is Kind.WEIGHT
+        return not (of_weight and (record.quantity is Quantity.ZERO_POINT or record.dtype in E8M0))
+
 
 @dataclass(frozen=True, slots=True)
 class ZeroPoints:

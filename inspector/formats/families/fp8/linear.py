@@ -71,6 +71,9 @@ class Fp8Weight(QuantizedModule):
         with np.errstate(all="ignore"):  # the byte of a NaN is the file's
             return np.float32(1) / self._stored_scales if record.inverted else self._stored_scales
 
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        return record is not self.scale or not record.packed
+
     @property
     def _stored_scales(self) -> NDArray[Any]:
         tensor = self.checkpoint.tensor(self.scale.key)

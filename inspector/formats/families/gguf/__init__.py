@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Problem, QuantizedWeight, Slice
+from qinspect.inspector.formats.contract import Derived, FloatArray, Problem, QuantizedWeight, Slice
 from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, BlockType
 from qinspect.inspector.formats.families.gguf.codebooks import CODEBOOKS
 from qinspect.inspector.formats.families.gguf.modules import Beside, BlockModule
@@ -149,7 +151,11 @@ class GgufFormat(ModularFormat):
 
     def role_of(self, name: str) -> str:
         original = self._names.original(name)
-        return strip_root(original) if original and "{e}" not in original else super().role_of(name)
+        return strip_root(original.replace("{e}.", "")) if original else super().role_of(name)
+
+    def derived(self, name: str) -> Derived | None:
+        original = self._names.log_of(name)
+        return Derived(strip_root(original), "-exp(A_log)", _minus_exp) if original else None
 
     def plain_tensor(self, name: str) -> Tensor | None:
         tensor = self.checkpoint.tensor(name)
@@ -162,7 +168,7 @@ class GgufFormat(ModularFormat):
         return ((t.name, (t.dtype, t.shape)) for t in self.other_tensors())
 
     def _as_original(self, tensor: Tensor) -> Tensor:
-        original = self._names.original(tensor.name)
+        original = self._names.original(tensor.name) or self._names.log_of(tensor.name)
         if not original or tensor.dtype.block_bytes or not tensor.nbytes or not tensor.shape:
             return tensor
         n_heads = heads_of(self.checkpoint.metadata, tensor.name, tensor.shape[0])
@@ -188,6 +194,10 @@ class GgufFormat(ModularFormat):
         types = self._bytes_by_type()
         if says in BLOCK_TYPES and says not in types and self._records:
             yield f"general.file_type says {self._said}, and no tensor is of type {says.upper()}: {_listed(types)}"
+
+
+def _minus_exp(log: FloatArray) -> FloatArray:
+    return np.asarray(-np.exp(log))
 
 
 _MIXED = re.compile(r"(Q\d_K|MXFP4)_\w+")

@@ -79,6 +79,9 @@ class BlockModule(QuantizedModule):
                 found[start : start + step] = part(_flat(blocks)).reshape(len(blocks), -1)[:, :n_groups]
         return found
 
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        return record.key != self.weight.codes_key
+
     def _blocks(self, start: int, stop: int) -> Array:
         """uint8 [rows, blocks, bytes], rows in the order of the original."""
         tensor = self.weight.stored(self.checkpoint)

@@ -132,6 +132,12 @@ class Names:
             return f"{self._layers}.{layer}.{found}" if found else ""
         return _in(self._outside, name)
 
+    def log_of(self, name: str) -> str:
+        """The original's name of the logarithm of what `name` holds less: A_log of `ssm_a`; "" of all others."""
+        _, layer, inside = (*name.split(".", 2), "", "")[:3]
+        mamba = self._inside.get("ssm_in") == "mixer.in_proj"
+        return f"{self._layers}.{layer}.mixer.A_log" if mamba and inside == "ssm_a" and layer.isdecimal() else ""
+
 
 def _in(table: Mapping[str, str], name: str) -> str:
     """The name in a table of modules, with its last part; of a parameter that stands alone, the whole."""

@@ -12,10 +12,10 @@ from qinspect.inspector.formats.families.gguf.rows import stored_rows
 
 
 def of_shape(tensor: Tensor, original: str) -> Tensor:
-    """The same bytes in the original's shape: llama.cpp gives the D of Mamba2 an axis more, its norm one for the
-    groups, and the convolution one less."""
+    """The same bytes in the original's shape: llama.cpp gives the D and the A of Mamba2 an axis more, its norm one for
+    the groups, and the convolution one less."""
     shape = tensor.shape
-    if original.endswith("mixer.D") and len(shape) == 2 and shape[1] == 1:
+    if original.endswith(("mixer.D", "mixer.A_log")) and len(shape) == 2 and shape[1] == 1:
         shape = shape[:1]
     elif original.endswith("mixer.norm.weight") and len(shape) == 2:
         shape = (math.prod(shape),)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import TypeVar
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Problem, Topic
@@ -135,14 +134,10 @@ class GptqFormat(ModularFormat):
     def _says_marlin(self) -> bool:
         return format_name(self._declared) == MARLIN
 
-    def other_tensors(self) -> list[Tensor]:
-        """Without the group indices that are just in order, and the kernels' scratch."""
-        return [t for t in super().other_tensors() if t.name not in self._belonging]
-
-    @cached_property
-    def _belonging(self) -> frozenset[str]:
+    def taken(self) -> set[str]:
+        """With the group indices that are just in order, and the kernels' scratch."""
         modules = {w.codes_key.rpartition(".")[0] for w in self.weights()}
-        return frozenset(f"{m}.{last}" if m else last for m in modules for last in ("g_idx", "workspace"))
+        return super().taken() | {f"{m}.{last}" if m else last for m in modules for last in ("g_idx", "workspace")}
 
     def _linear(self, module: str, keys: dict[str, str], how: Packing) -> QuantizedModule:
         """As the settings of all modules say, and where its tensors are others, as those of this one do: patterns are

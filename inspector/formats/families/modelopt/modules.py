@@ -105,6 +105,13 @@ class Matrix(QuantizedModule):
             return numbers.reshape(_tiles(self.weight.shape, stored.together))
         return numbers
 
+    def gives_as_stored(self, record: ScaleRecord) -> bool:
+        stored = self.stored
+        if record.role != self.weight.role or record.quantity is not Quantity.SCALE:
+            return True
+        of_numbers = stored.steps.dtype.name not in EXPONENTS and stored.layout is not Layout.FP8_BLOCK
+        return of_numbers and stored.steps.strides is None and stored.steps.shape == record.shape
+
     def _steps(self, start: int, stop: int) -> FloatArray:
         """float32[rows, groups], with the scale of all scales in it."""
         stored = self.stored

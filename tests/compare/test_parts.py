@@ -1,0 +1,281 @@
+"""One model as several families and libraries store it: the same tensors pair, in one tensor or in several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from gguf_files import ID, TEXT, GgufFile, Stored, plain
+from modelopt_files import nvfp4
+from peer_truth import folder, needs_fixtures
+from safetensors.torch import save_file
+
+from qinspect.inspector.arguments import open_model
+from qinspect.inspector.compare import Comparison, ScalePair, Status, WeightPair, compare
+from qinspect.inspector.formats import Format
+from qinspect.inspector.roles import strip_root
+
+Tensors = dict[str, torch.Tensor]
+E, M, H = 3, 8, 16
+LAYER = "model.layers.0"
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def experts(
+    moe: str = "mlp", names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"), m: int = M
+) -> Tensors:
+    """A layer of experts [m, H] and [H, m], each a tensor of its own."""
+    gate, up, down = names
+    made = {f"{LAYER}.{moe}.gate.weight": randn(E, H, seed=99), f"{LAYER}.norm.weight": randn(H, seed=98)}
+    for e in range(E):
+        at = f"{LAYER}.{moe}.experts.{e}"
+        made[f"{at}.{gate}.weight"] = randn(m, H, seed=3 * e)
+        made[f"{at}.{up}.weight"] = randn(m, H, seed=3 * e + 1)
+        made[f"{at}.{down}.weight"] = randn(H, m, seed=3 * e + 2)
+    return made
+
+
+def stacked(parts: Tensors, joined: bool = True, turned: bool = False, last: str = "") -> Tensors:
+    """The same experts in stacks."""
+    made = {k: t for k, t in parts.items() if ".experts." not in k}
+
+    def stack(name: str) -> torch.Tensor:
+        return torch.stack([parts[f"{LAYER}.mlp.experts.{e}.{name}.weight"] for e in range(E)])
+
+    found = {n: stack(n) for n in ("gate_proj", "up_proj", "down_proj")}
+    if joined:
+        found = {"gate_up_proj": torch.cat([found["gate_proj"], found["up_proj"]], 1), "down_proj": found["down_proj"]}
+    for name, t in found.items():
+        made[f"{LAYER}.mlp.experts.{name}{last}"] = t.transpose(1, 2).contiguous() if turned else t
+    return made
+
+
+def saved(tensors: Tensors, to: Path, config: Mapping[str, object] | None = None) -> Format:
+    to.mkdir(parents=True)
+    save_file({k: t.clone() for k, t in tensors.items()}, to / "model.safetensors")
+    (to / "config.json").write_text(json.dumps(dict(config or {})))
+    return open_model(str(to))
+
+
+def compared(tmp: Path, a: Tensors, b: Tensors, config: Mapping[str, object] | None = None) -> Comparison:
+    return compare(saved(a, tmp / "a", config), saved(b, tmp / "b", config))
+
+
+def alone(c: Comparison) -> list[str]:
+    pairs: list[ScalePair | WeightPair] = [*c.scales, *c.weights]
+    return [p.role for p in pairs if p.status in (Status.ONLY_A, Status.ONLY_B)]
+
+
+STORED: dict[str, Callable[[Tensors], Tensors]] = {
+    "gate and up in one": stacked,
+    "three stacks": lambda t: stacked(t, joined=False),
+    "three stacks, as modules": lambda t: stacked(t, joined=False, last=".weight"),
+    "three stacks, transposed": lambda t: stacked(t, joined=False, turned=True),
+}
+
+
+@pytest.mark.parametrize("how", STORED)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_stacks_against_experts(how: str, swapped: bool, tmp_path: Path) -> None:
+    parts = experts()
+    stacks = STORED[how](parts)
+    c = compared(tmp_path, *((stacks, parts) if swapped else (parts, stacks)))
+    assert alone(c) == []
+    assert {w.status for w in c.weights} <= {Status.IDENTICAL, Status.EQUAL}
+    assert sum(bool(w.joined) for w in c.weights) == 3 * E
+    assert c.headline.rule == "same-values"
+    said = next(r.text for r in c.reasons if r.rule == "joined")
+    assert said.startswith(f"9 tensors of {'BA'[not swapped]} are parts of {2 if 'in one' in how else 3} in ")
+
+
+def test_one_part_that_differs_is_found_by_its_own_name(tmp_path: Path) -> None:
+    parts = experts()
+    stacks = stacked(parts)
+    changed = stacks[f"{LAYER}.mlp.experts.gate_up_proj"].clone()
+    changed[1, M + 2, 5] += 1
+    c = compared(tmp_path, parts, {**stacks, f"{LAYER}.mlp.experts.gate_up_proj": changed})
+    (w,) = [w for w in c.weights if w.status is Status.DIFFERENT]
+    assert (w.role, w.n_changed) == ("layers.0.mlp.experts.1.up_proj.weight", 1)
+    assert w.deviation is not None
+    assert w.deviation.where == (2, 5)
+    assert "B: part [1], rows 8 to 16 of model.layers.0.mlp.experts.gate_up_proj" in w.note
+
+
+def test_a_square_stack_is_told_by_the_one_beside_it(tmp_path: Path) -> None:
+    """gate and up together are as high as they are wide; down is not."""
+    parts = experts(m=H // 2)
+    assert alone(compared(tmp_path / "straight", parts, stacked(parts))) == []
+    assert len(alone(compared(tmp_path / "turned", parts, stacked(parts, turned=True)))) == 2 * E + 1
+
+
+def test_what_is_square_everywhere_stays_alone(tmp_path: Path) -> None:
+    parts = experts(m=H)
+    c = compared(tmp_path, parts, stacked(parts, joined=False))
+    assert len(alone(c)) == 3 * E + 3
+
+
+def test_another_number_of_experts_is_no_stack_of_these(tmp_path: Path) -> None:
+    parts = experts()
+    fewer = {k: t for k, t in parts.items() if f".experts.{E - 1}." not in k}
+    assert len(alone(compared(tmp_path, fewer, stacked(parts)))) == 3 * (E - 1) + 2
+
+
+HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16, "head_dim": 4}
+
+
+def attention(bias: bool = False) -> tuple[Tensors, Tensors]:
+    """q, k and v, and the same as one."""
+    at, split = f"{LAYER}.self_attn", {f"{LAYER}.norm.weight": randn(16, seed=5)}
+    joined = dict(split)
+    for last, shape in (("weight", (16,)), *((("bias", ()),) if bias else ())):
+        qkv = [randn(n, *shape, seed=i) for i, n in enumerate((16, 8, 8))]
+        split |= {f"{at}.{n}_proj.{last}": t for n, t in zip("qkv", qkv, strict=True)}
+        joined[f"{at}.qkv_proj.{last}"] = torch.cat(qkv)
+    return split, joined
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_qkv_in_one_pairs_where_the_heads_are_known(bias: bool, tmp_path: Path) -> None:
+    split, joined = attention(bias)
+    c = compared(tmp_path, joined, split, HEADS)
+    assert alone(c) == []
+    assert c.headline.rule == "same-values"
+    assert {w.role for w in c.weights if w.joined == "A"} == {strip_root(k) for k in split if "self_attn" in k}
+
+
+@pytest.mark.parametrize("config", [{}, {**HEADS, "num_key_value_heads": 4}, {**HEADS, "num_key_value_heads": "two"}])
+def test_qkv_in_one_stays_alone_where_heads_do_not_say_so(config: dict[str, object], tmp_path: Path) -> None:
+    assert len(alone(compared(tmp_path, *attention(), config))) == 4
+
+
+def test_gate_and_up_in_one(tmp_path: Path) -> None:
+    at = f"{LAYER}.mlp"
+    split = {f"{at}.gate_proj.weight": randn(8, 16), f"{at}.up_proj.weight": randn(8, 16, seed=1)}
+    joined = {f"{at}.gate_up_proj.weight": torch.cat(list(split.values()))}
+    assert compared(tmp_path / "1", split, joined).headline.rule == "same-values"
+    uneven = {**split, f"{at}.up_proj.weight": randn(7, 16)}
+    assert len(alone(compared(tmp_path / "2", uneven, joined))) == 3
+
+
+def test_codes_in_one_against_plain_parts(tmp_path: Path) -> None:
+    """A weight of 16 rows in NVFP4 against gate and up of 8 each."""
+    at = f"{LAYER}.mlp"
+    codes = {f"{at}.gate_up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()}
+    codes |= {f"{LAYER}.norm.weight": randn(32)}
+    original = {
+        f"{at}.gate_proj.weight": randn(8, 32),
+        f"{at}.up_proj.weight": randn(8, 32),
+        f"{LAYER}.norm.weight": randn(32),
+    }
+    c = compared(tmp_path, original, codes)
+    assert [w.status for w in c.weights if w.joined == "B"] == [Status.SCHEME, Status.SCHEME]
+    assert c.headline.rule == "one-quantized"
+    assert "3 tensors" in c.headline.text
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.language_model.", "language_model.model.", "module.model.", "_orig_mod.model."]
+)
+def test_prefixes_and_mixtrals_words(prefix: str, tmp_path: Path) -> None:
+    first = experts("block_sparse_moe", ("w1", "w3", "w2"))
+    first |= {k.replace("layers.0", "layers.1"): t for k, t in first.items()}
+    other = experts()
+    other |= {k.replace("layers.0", "layers.1"): t for k, t in other.items()}
+    c = compared(tmp_path, first, {k.replace("model.", prefix, 1): t for k, t in other.items()})
+    assert alone(c) == []
+    assert c.headline.rule == "same-under-other-names"
+    assert "block_sparse_moe" in c.headline.text
+    assert {w.role for w in c.weights} >= {"layers.1.block_sparse_moe.experts.2.up_proj.weight"}
+
+
+def test_two_modules_of_one_spelling_are_not_guessed(tmp_path: Path) -> None:
+    both = {"a.mlp.w.weight": randn(4, 4), "a.block_sparse_moe.w.weight": randn(4, 4, seed=1)}
+    c = compared(tmp_path, both, {"a.mlp.w.weight": both["a.mlp.w.weight"]})
+    assert alone(c) == ["a.block_sparse_moe.w.weight"]
+
+
+PAIRS = {  # A, B, tensors of B alone
+    "base_llama ct_nvfp4": 0, "base_llama ct_awq_w4a16_asym": 0, "base_llama gptq_v1_sym_g32": 0,
+    "base_llama autoawq_gemm_g32": 0, "base_llama modelopt_nvfp4": 0, "base_llama1 gguf_q4_0": 0,
+    "base_llama gguf_split_q8_0": 0, "base_qwen3moe ct_qwen3moe_nvfp4": 0, "base_qwen3moe gguf_qwen3moe_nvfp4": 0,
+    "base_qwen3moe tf_fp8_fused3d": 0, "base_gptoss modelopt_gptoss_nvfp4": 0, "base_deepseek deepseek_fp8_ragged": 0,
+    "base_nemotronh modelopt_nemotronh_mixed": 0, "base_qwen3next tf_fp8_qwen3next": 0, "base_mamba2 ct_mamba2_fp8": 0,
+    "base_mamba2 gguf_mamba2_q8_0": 0, "base_nemotronh gguf_nemotronh_mixed": 0, "base_llama1 modelopt_nvfp4_svd": 14,
+}  # fmt: skip
+
+
+@needs_fixtures
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_tensor_of_the_original_has_a_partner(pair: str) -> None:
+    a, b = map(of_fixture, pair.split())
+    c = compare(a, b)
+    assert [w.role for w in c.weights if w.status is Status.ONLY_A] == []
+    assert sum(w.status is Status.ONLY_B for w in c.weights) == PAIRS[pair]
+    assert c.headline.rule == "one-quantized"
+    back = compare(b, a)
+    assert back.headline.rule == "one-quantized"
+    assert [w.status for w in back.weights].count(Status.SCHEME) == len(b.weights())
+
+
+def mamba2(tmp: Path, a_log: torch.Tensor, ssm_a: torch.Tensor) -> Comparison:
+    """A layer of four heads as it is saved, and in GGUF."""
+    at = "backbone.layers.0"
+    original = {f"{at}.mixer.A_log": a_log, f"{at}.norm.weight": randn(8).float()}
+    tensors = [plain("blk.0.ssm_a", ssm_a.tolist(), (4, 1)), plain("blk.0.attn_norm.weight", randn(8).tolist())]
+    (tmp / "b.gguf").write_bytes(bytes(GgufFile(tensors, {"general.architecture": (TEXT, "mamba2")})))
+    return compare(saved(original, tmp / "a"), open_model(str(tmp / "b.gguf")))
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_minus_exp_of_a_log_is_held_against_a_log(wrong: bool, tmp_path: Path) -> None:
+    a_log = randn(4, seed=3)
+    ssm_a = -torch.exp(a_log.float())
+    ssm_a[2] *= 1.5 if wrong else 1
+    c = mamba2(tmp_path, a_log, ssm_a)
+    assert alone(c) == []
+    (w,) = [w for w in c.weights if w.role == "layers.0.mixer.A_log"]
+    assert w.note.startswith("B stores -exp(A_log)")
+    assert w.status is (Status.DIFFERENT if wrong else Status.EQUAL)
+    assert w.n_changed == (1 if wrong else 0) or not wrong
+    if wrong:
+        assert w.deviation is not None
+        assert w.deviation.where == (2,)
+
+
+def test_unquantized_experts_of_gguf_pair_with_experts_one_by_one(tmp_path: Path) -> None:
+    parts = experts()
+    stacks = stacked(parts, joined=False)
+    names = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
+    tensors = [
+        Stored(f"blk.0.ffn_{short}_exps.weight", ID["bfloat16"], t.shape, t.view(torch.int16).numpy().tobytes())
+        for name, short in names.items()
+        for t in (stacks[f"{LAYER}.mlp.experts.{name}"],)
+    ]
+    (tmp_path / "b.gguf").write_bytes(bytes(GgufFile(tensors, {"general.architecture": (TEXT, "qwen3moe")})))
+    only_experts = {k: t for k, t in parts.items() if ".experts." in k}
+    c = compare(saved(only_experts, tmp_path / "a"), open_model(str(tmp_path / "b.gguf")))
+    assert alone(c) == []
+    assert {w.status for w in c.weights} == {Status.EQUAL}
+
+
+@needs_fixtures
+@pytest.mark.parametrize(
+    "pair", ["ct_nvfp4 modelopt_nvfp4", "gptq_v1_sym_g32 autoawq_gemm_g32", "tf_fp8_fused3d ct_qwen3moe_fp8_block",
+             "ct_qwen3moe_nvfp4 gguf_qwen3moe_nvfp4", "gptq_v1_sym_g32 gguf_split_q8_0"],
+)  # fmt: skip
+def test_two_families_of_one_model(pair: str) -> None:
+    a, b = map(of_fixture, pair.split())
+    c = compare(a, b)
+    assert [w.role for w in c.weights if w.status in (Status.ONLY_A, Status.ONLY_B)] == []
+
+
+def of_fixture(name: str) -> Format:
+    inside = folder(name) if name.startswith("base_") else folder(name) / "model"
+    parts = sorted(inside.glob("*.gguf"))
+    return open_model(str(parts[0] if parts else inside))
