@@ -54,7 +54,9 @@ def diff(
     """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""
     if csv + markdown + as_json > 1:
         raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
-    comparison = _compare(open_model(a), open_model(b), codes, noise, run)
+    first = open_model(a)
+    second = first if b == a else open_model(b)
+    comparison = _compare(first, second, codes, noise, run)
     rows = _rows(comparison, only, sort)
     if csv or markdown:
         from qinspect.inspector.compare.report import scale_table

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.formats.declared import Declared, declared
+from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import visible
 
@@ -88,12 +88,12 @@ _MARKS = (
 """In this order: of two that fit the same entries, the first is said. The first part of each is the rarest name."""
 
 _METHODS = {
-    "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ", "aqlm": "AQLM",
-    "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant", "eetq": "EETQ",
-    "exl2": "EXL2", "exl3": "EXL3", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4", "fouroversix": "fouroversix",
-    "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
+    "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
+    "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
+    "eetq": "EETQ", "exl2": "EXL2", "exl3": "EXL3", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4",
+    "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
-"""Libraries by the `quant_method` of their settings, where entries do not tell: they may be of a version unknown here."""
+"""Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
 _BREVITAS = (".tensor_quant.scaling_impl.", ".tensor_quant.int_scaling_impl.")
 _MLX_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
 _TORCHAO_TYPE = re.compile(r'"_type": "(\w+Tensor)"')
@@ -106,7 +106,7 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
     found = list(dict.fromkeys(_by_entries(checkpoint, modules, settings.method)))
     if not found and settings.method in _METHODS and modules.speak_of_quantization:
         found = [_METHODS[settings.method]]
-    return " and ".join(_variant(name, checkpoint, modules, settings) for name in found)
+    return " and ".join(_variant(name, checkpoint, modules) for name in found)
 
 
 def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _is_part(part: Part, modules: Modules, stem: str) -> bool:
     return right and (part.n_dims is None or len(form[1]) == part.n_dims)
 
 
-def _variant(name: str, checkpoint: Checkpoint, modules: Modules, settings: Declared) -> str:
+def _variant(name: str, checkpoint: Checkpoint, modules: Modules) -> str:
     """The name with what settings and metadata say of the variant."""
     if name == "MLX":
         said = checkpoint.config.get("quantization")

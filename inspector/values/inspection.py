@@ -55,8 +55,8 @@ class Inspection:
     what is stored: padding dropped, a folded factor taken out).
     copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
     statistics: of the stored numbers, None for packed codes and complex numbers. values: all of them where they are
-    few. codes: code to count, of `element`, which is the weight's. dequantized: statistics of the weight's values. part:
-    of an entry that several weights or scales share, which of them `weight` and `scale` are.
+    few. codes: code to count, of `element`, which is the weight's. dequantized: statistics of the weight's values.
+    part: of an entry that several weights or scales share, which of them `weight` and `scale` are.
     """
 
     key: str

@@ -66,7 +66,8 @@ def _inverted(i: Inspection) -> str:
 
 def _logical_heading(i: Inspection) -> str:
     """What the numbers below are, and what was done to the stored ones to get them."""
-    assert i.scale is not None and i.logical is not None  # one is of the other
+    assert i.scale is not None
+    assert i.logical is not None
     done = ", ".join(_done(i, i.scale, i.logical.n))
     return f"  {i.scale.quantity.upper()}, LOGICAL" + (f" ({done})" if done else "")
 

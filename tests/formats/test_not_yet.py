@@ -175,6 +175,7 @@ def test_files_of_all_libraries(fixture: str) -> None:
         if bare and wanted in OF_SETTINGS.values():
             assert not name
         else:
-            assert name.startswith(wanted) and bool(name) == bool(wanted)
+            assert name.startswith(wanted)
+            assert bool(name) == bool(wanted)
         assert not wanted or (fmt.family == "plain" and "no scales" not in fmt.description)
         assert not wanted or all(not r.verified for r in fmt.scales())
