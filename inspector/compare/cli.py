@@ -22,7 +22,7 @@ def report_pair(a: str, b: str, codes: bool | None, noise: Sequence[str] | None,
     """How B differs from A; where B cannot be read, what A holds, and why."""
     first = open_model(a)
     try:
-        second = open_model(b)
+        second = first if b == a else open_model(b)
     except QinspectError as e:  # A is still worth seeing
         if not as_json:
             print_contents(first, survey_of(first))

@@ -76,7 +76,9 @@ def test_a_gguf_file_says_it_where_it_is_meant_to_be_of_one_type(
     tmp_path: Path, number: int, bits: tuple[int, ...]
 ) -> None:
     """15 is Q4_K_M, a mixture; 1 is F16, of which there are no codes."""
-    (tmp_path / "m.gguf").write_bytes(bytes(GgufFile([plain("output_norm.weight", [1.0])], {**LLAMA, "general.file_type": (NUMBER, number)})))
+    (tmp_path / "m.gguf").write_bytes(
+        bytes(GgufFile([plain("output_norm.weight", [1.0])], {**LLAMA, "general.file_type": (NUMBER, number)}))
+    )
     assert format_of(open_checkpoint(tmp_path / "m.gguf")).declared_bits == bits
 
 
