@@ -22,7 +22,7 @@ def report_pair(a: str, b: str, codes: bool | None, noise: Sequence[str] | None,
     """How B differs from A; where B cannot be read, what A holds, and why."""
     first = open_model(a)
     try:
-        second = open_model(b)
+        second = first if b == a else open_model(b)
     except QinspectError as e:  # A is still worth seeing
         if not as_json:
             print_contents(first, survey_of(first))
@@ -54,7 +54,9 @@ def diff(
     """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""
     if csv + markdown + as_json > 1:
         raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
-    comparison = _compare(open_model(a), open_model(b), codes, noise, run)
+    first = open_model(a)
+    second = first if b == a else open_model(b)
+    comparison = _compare(first, second, codes, noise, run)
     rows = _rows(comparison, only, sort)
     if csv or markdown:
         from qinspect.inspector.compare.report import scale_table

@@ -4,8 +4,10 @@ goes into it. Most are; what differs is how a module is recognised and read, and
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
@@ -56,6 +58,18 @@ class QuantizedModule(ABC):
         return type(self).values is QuantizedModule.values
 
 
+@contextmanager
+def collector_resting() -> Iterator[None]:
+    """Without the collector, which would go over 200,000 new objects again and again, of which none is garbage."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 Part = QuantizedModule | ScaleRecord | Problem
 """What a family finds: a module, a scale that belongs to no weight (of a KV cache), or what is damaged."""
 
@@ -70,20 +84,24 @@ class ModularFormat(Format):
         self._owners: dict[str, QuantizedModule] = {}
         self._problems: list[Problem] = []
         records: list[ScaleRecord] = []
-        for part in self._find():
-            match part:
-                case Problem():
-                    self._problems.append(part)
-                case ScaleRecord():
-                    records.append(part)
-                case QuantizedModule():
-                    self._modules[part.weight.role] = part
-                    self._owners.update((r.role, part) for r in part.records)
-                    records.extend(part.records)
+        with collector_resting():
+            for part in self._find():
+                self._take(part, records)
         # one number of several weights is one record: of fused experts, of q, k and v
         self._records = tuple({r.role: r for r in records}.values())
         if self._problems and not records:
             raise self._problems[0].error
+
+    def _take(self, part: Part, records: list[ScaleRecord]) -> None:
+        if isinstance(part, QuantizedModule):
+            self._modules[part.weight.role] = part
+            for record in part.records:
+                self._owners[record.role] = part
+            records.extend(part.records)
+        elif isinstance(part, ScaleRecord):
+            records.append(part)
+        else:
+            self._problems.append(part)
 
     @abstractmethod
     def _find(self) -> Iterator[Part]:

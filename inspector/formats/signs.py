@@ -83,6 +83,11 @@ class Modules:
         return made
 
     @cached_property
+    def place_of(self) -> dict[str, int]:
+        """Name to its place."""
+        return {name: place for place, name in enumerate(self.names)}
+
+    @cached_property
     def _inside(self) -> dict[str, list[int]]:
         """Module to the places of what stands in it."""
         found: dict[str, list[int]] = {}

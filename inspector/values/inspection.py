@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.errors import CannotDequantize, CannotRead, UnknownKey
 from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.contract import Slice
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.values.scale_values import large_tensor
 from qinspect.inspector.values.statistics import Statistics, count_codes, describe
@@ -36,6 +37,17 @@ class CopyValue:
 
 
 @dataclass(frozen=True, slots=True)
+class OnePart:
+    """What is shown of an entry that several weights share.
+
+    said: which part it is: `expert 0 of 8`. another: what to give for another one, "" where there is none.
+    """
+
+    said: str
+    another: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """One entry.
 
@@ -44,6 +56,7 @@ class Inspection:
     copy_of: the role of the scale that it is a copy of. weight: the quantized weight, if it holds codes.
     statistics: of the stored numbers, None for packed codes and complex numbers. values: all of them where they are
     few. codes: code to count, of `element`, which is the weight's. dequantized: statistics of the weight's values.
+    part: of an entry that several weights or scales share, which of them `weight` and `scale` are.
     """
 
     key: str
@@ -59,6 +72,7 @@ class Inspection:
     dequantized: Statistics | None
     problem: str
     element: Element | None = None
+    part: OnePart | None = None
 
 
 def inspect_entry(fmt: Format, name: str) -> Inspection:
@@ -83,7 +97,9 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
     of_key = [r for r in records.values() if r.key == key]  # several where it is stacked
     scale = next((r for r in of_key if r.role in (name, name.removesuffix("#scale"))), next(iter(of_key), None))
     copy_of = next((r.role for r in records.values() if any(c.key == key for c in r.copies)), "")
-    weight = named or next((w for w in weights.values() if w.codes_key == key), None)
+    of_codes = [w for w in weights.values() if w.codes_key == key]
+    scaled = next((w for w in of_codes if scale and scale.role in w.scale_roles), None)
+    weight = named or scaled or next(iter(of_codes), None)
     statistics = values = logical = None
     codes: dict[int, int] | None = None
     dequantized = None
@@ -110,8 +126,38 @@ def inspect_entry(fmt: Format, name: str) -> Inspection:
         problem = str(e)
     copies = tuple(_copy(fmt, c) for c in scale.copies) if scale else ()
     return Inspection(
-        key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem, element
-    )
+        key, entry, scale, copy_of, weight, statistics, values, logical, copies, codes, dequantized, problem, element,
+        _part_of_weights(entry, weight, of_codes) if weight else _part_of_scales(entry, scale, of_key),
+    )  # fmt: skip
+
+
+def _part_of_weights(entry: Entry, shown: QuantizedWeight, of_codes: list[QuantizedWeight]) -> OnePart | None:
+    others = [w.name for w in of_codes if w is not shown]
+    return OnePart(_said(entry, shown.slice), _one_of(others)) if shown.slice and others else None
+
+
+def _part_of_scales(entry: Entry, shown: ScaleRecord | None, of_key: list[ScaleRecord]) -> OnePart | None:
+    if shown is None or shown.slice is None:
+        return None
+    others = [r.role if "#" in r.role or ":" in r.role else f"{r.role}#scale" for r in of_key if r is not shown]
+    return OnePart(_said(entry, shown.slice), _one_of(others)) if others else None
+
+
+def _one_of(names: list[str]) -> str:
+    """One that is not the neighbour, so that what counts in the name is seen."""
+    return names[min(2, len(names) - 1)] if names else ""
+
+
+def _said(entry: Entry, part: Slice) -> str:
+    """`expert 0 of 8`, `expert 0 of 8, rows 64 to 127 of 128`, `rows 3 to 3 of 8`."""
+    shape = entry.shape if isinstance(entry, Tensor) else ()
+    said = [f"expert {i} of {n}" for i, n in zip(part.index, shape, strict=False)]
+    if part.rows:
+        first, stop = part.rows
+        inside = shape[len(part.index) : len(part.index) + 1]
+        of = f" of {inside[0]}" if inside else ""
+        said.append(f"row {first}{of}" if stop == first + 1 else f"rows {first} to {stop - 1}{of}")
+    return ", ".join(said)
 
 
 def _copy(fmt: Format, copy: Copy) -> CopyValue:

@@ -100,6 +100,7 @@ def inspection(fmt: Format, i: Inspection) -> Json:
         }
         if i.weight
         else None,
+        "part": {"said": i.part.said, "another": i.part.another} if i.part else None,
         "problem": i.problem or None,
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.formats import Format, Quantity, ScaleRecord
+from qinspect.inspector.formats.contract import Use
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.text import count, dims, number, share, size, visible
 from qinspect.inspector.values.inspection import Inspection
@@ -42,6 +43,7 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
     if i.weight:
         form = f"{dims(i.weight.shape)}, {_bits(i.weight.element)}, {i.weight.scheme}"
         lines.append(f"  codes of   {visible(i.weight.name)} {form}")
+        lines += _part_lines(i)
         records = {r.role: r for r in fmt.scales()}
         lines += dict.fromkeys(_scaled_by(records[role], i.key) for role in i.weight.scale_roles)
     if i.codes and i.element:
@@ -63,10 +65,33 @@ def _inverted(i: Inspection) -> str:
 
 
 def _logical_heading(i: Inspection) -> str:
-    quantity = i.scale.quantity if i.scale else Quantity.SCALE
-    if i.scale and i.scale.packed:
-        return f"  {quantity.upper()}, LOGICAL (unpacked, padding dropped)"
-    return f"  {quantity.upper()}, LOGICAL (padding dropped, order restored, folded output scale taken out)"
+    """What the numbers below are, and what was done to the stored ones to get them."""
+    assert i.scale is not None
+    assert i.logical is not None
+    done = ", ".join(_done(i, i.scale, i.logical.n))
+    return f"  {i.scale.quantity.upper()}, LOGICAL" + (f" ({done})" if done else "")
+
+
+def _done(i: Inspection, scale: ScaleRecord, n: int) -> Iterator[str]:
+    if scale.slice is not None and i.part:
+        yield i.part.said
+    if scale.packed:
+        yield f"stored as {scale.packed}"
+    if scale.inverted:
+        yield "one over the stored numbers"
+    if scale.folded:
+        yield "what they were divided by is multiplied back"
+    parts = [visible(s.key) for s in scale.sources if s.use is Use.PART]
+    if parts:
+        yield f"made with {', '.join(parts)}"
+    if scale.slice is None and not scale.packed and isinstance(i.entry, Tensor) and n < i.entry.n_elements:
+        yield "padding dropped"
+
+
+def _part_lines(i: Inspection) -> Iterator[str]:
+    """Which part of an entry is shown that several share, and how to see another."""
+    if i.part:
+        yield f"  part       {i.part.said}; give {visible(i.part.another)} for another"
 
 
 def _scaled_by(record: ScaleRecord, codes: str) -> str:
@@ -107,6 +132,8 @@ def _scale_lines(i: Inspection) -> Iterator[str]:
     assert r is not None
     yield f"  scale      {visible(r.role)}" + ("" if r.verified else "  (unverified: paired by name)")
     yield f"  of         {visible(r.of)}"
+    if i.weight is None:
+        yield from _part_lines(i)
     group = f", groups of {r.group_size} along axis {r.axis}" if r.group_size else ""
     formula = f"{r.formula}, " if r.formula else ""
     yield f"  formula    {formula}{visible(r.scheme)}; {r.granularity}{group}"

@@ -88,12 +88,12 @@ def test_indices_are_no_codes(tmp_path: Path) -> None:
     ("tensors", "said"),
     [
         (
-            {"w": BYTES, "w.absmax": FLOAT, "w.quant_map": FLOAT, "w.quant_state.bitsandbytes__nf4": BYTES[0]},
-            "uint8, looks quantized (absmax, bitsandbytes__nf4, quant_map beside uint8); not understood yet; sc",
+            {"w": BYTES, "w.absmax": FLOAT, "w.quant_map": FLOAT},
+            "uint8, looks quantized (absmax, quant_map beside uint8); not understood yet; sc",
         ),
         (
-            {"m.trellis": torch.ones(4, 4, 4).short(), "m.suh": FLOAT.half(), "m.svh": FLOAT.half()},
-            "int16, looks quantized (suh, svh, trellis beside int16); not understood yet",
+            {"m.trellis": torch.ones(4, 4, 4).short(), "m.suh": FLOAT.half()},
+            "int16, looks quantized (suh, trellis beside int16); not understood yet",
         ),
         ({"m.qweight": BYTES}, "uint8, looks quantized (qweight beside uint8); not understood yet"),
         ({"m.qweight": INT32, "m.g_idx": INT32[0]}, "int32, looks quantized (g_idx, qweight beside int32); not under"),

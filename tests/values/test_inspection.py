@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.formats import format_of
+from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.values import payload
 from qinspect.inspector.values.inspection import Inspection, inspect_entry
 from qinspect.inspector.values.report import inspection_text
 
@@ -156,3 +158,66 @@ def test_percentiles_are_of_the_whole_tensor(tmp_path: Path) -> None:
     assert found.statistics.mean == pytest.approx(wide.mean(), rel=1e-9)
     points, expected = zip(*found.statistics.percentiles, strict=True)
     np.testing.assert_allclose(expected, np.percentile(wide, points), rtol=1e-12)
+
+
+def stacked(folder: Path) -> Format:
+    """Four experts of NVFP4 in one tensor, as ModelOpt stacks them."""
+    g = torch.Generator().manual_seed(5)
+    tensors = {
+        "experts.gate_up_proj": torch.randint(0, 256, (4, 64, 32), dtype=torch.uint8, generator=g),
+        "experts.gate_up_proj_weight_scale": (torch.rand(4, 8, 32, generator=g) * 100 + 1).to(torch.float8_e4m3fn),
+        "experts.gate_up_proj_weight_scale_2": torch.tensor(0.01),
+        "experts.down_proj": torch.randint(0, 256, (4, 16, 128), dtype=torch.uint8, generator=g),
+        "experts.down_proj_weight_scale": (torch.rand(4, 2, 128, generator=g) * 100 + 1).to(torch.float8_e4m3fn),
+        "experts.down_proj_weight_scale_2": torch.tensor(0.01),
+    }
+    save_file(tensors, folder / "model.safetensors")
+    settings = {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return format_of(open_checkpoint(folder))
+
+
+def test_of_stacked_experts_it_is_said_which_one_is_shown_and_how_to_see_another(tmp_path: Path) -> None:
+    fmt = stacked(tmp_path)
+    shown = inspect_entry(fmt, "experts.gate_up_proj")
+    assert shown.part is not None
+    assert shown.part.said == "expert 0 of 4"
+    other = inspect_entry(fmt, shown.part.another)
+    assert other.weight is not None
+    assert other.weight.name == shown.part.another != shown.weight.name  # type: ignore[union-attr]
+    assert other.codes != shown.codes
+    assert f"expert {other.weight.slice.index[0]} of 4" in inspection_text(fmt, other)  # type: ignore[union-attr]
+    assert payload.inspection(fmt, other)["part"]["said"] == other.part.said  # type: ignore[union-attr]
+
+
+def test_of_stacked_scales_too(tmp_path: Path) -> None:
+    fmt = stacked(tmp_path)
+    shown = inspect_entry(fmt, "experts.gate_up_proj_weight_scale")
+    assert shown.part is not None
+    assert "(expert 0 of 4)" in inspection_text(fmt, shown)
+    other = inspect_entry(fmt, shown.part.another)
+    assert other.key == shown.key
+    assert other.scale is not None
+    assert shown.part.another == f"{other.scale.role}#scale"
+    assert other.logical != shown.logical
+
+
+def test_what_no_other_shares_is_no_part(tmp_path: Path) -> None:
+    fmt = stacked(tmp_path)
+    assert inspect_entry(fmt, "experts.gate_up_proj_weight_scale_2").part is None
+
+
+def test_what_was_done_to_stored_numbers_and_nothing_else_is_said(tmp_path: Path) -> None:
+    """GPTQ's scales are turned, its zero points unpacked: neither has padding, or a factor."""
+    tensors = {
+        "m.qweight": torch.zeros(16, 64, dtype=torch.int32), "m.scales": torch.rand(4, 64).half(),
+        "m.qzeros": torch.full((4, 8), 0x77777777, dtype=torch.int32), "m.g_idx": torch.arange(128).int() // 32,
+    }  # fmt: skip
+    save_file(tensors, tmp_path / "model.safetensors")
+    settings = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    fmt = format_of(open_checkpoint(tmp_path))
+    assert "LOGICAL" not in inspection_text(fmt, inspect_entry(fmt, "m.scales"))
+    zeros = inspect_entry(fmt, "m.qzeros")
+    assert zeros.scale is not None
+    assert f"ZERO POINT, LOGICAL (stored as {zeros.scale.packed})\n" in inspection_text(fmt, zeros)

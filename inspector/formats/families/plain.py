@@ -22,6 +22,7 @@ from qinspect.inspector.formats.contract import (
 )
 from qinspect.inspector.formats.element import UNKNOWN
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, dimensions
+from qinspect.inspector.formats.not_yet import named
 from qinspect.inspector.formats.signs import Modules, names_activation
 from qinspect.inspector.text import visible
 
@@ -53,10 +54,17 @@ class PlainFormat(Format):
         dtypes = self.checkpoint.bytes_by_dtype()
         main = max(dtypes, key=lambda name: dtypes[name]) if dtypes else "no tensors"
         scales = "scales paired by name (unverified)" if self.scales() else ""
+        if self._named:
+            shown = f"{self._named}: not understood yet, its entries are shown as they are stored"
+            return f"{shown}; {scales}" if scales else shown
         looks = self._looks_quantized
         if looks:
             return f"{main}, {looks}; not understood yet{f'; {scales}' if scales else ''}"
         return f"{main}, {scales or 'no scales'}"
+
+    @cached_property
+    def _named(self) -> str:
+        return named(self.checkpoint, self._modules)
 
     @cached_property
     def _looks_quantized(self) -> str:

@@ -69,6 +69,11 @@ class AwqFormat(ModularFormat):
             writer = [f"auto-round {visible(written, 20)}" if isinstance(written, str) else "auto-round"]
         return ", ".join([f"AWQ {' and '.join(layouts)} W4", *sizes, *writer])
 
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        bits = self._declared.integer("bits", "w_bit")
+        return (float(bits),) if bits is not None and 1 <= bits <= 8 else ()
+
     def _find(self) -> Iterator[Part]:
         entries = self.checkpoint.entries
         self._forms = dict(zip(entries, entries.tensor_forms(), strict=True))

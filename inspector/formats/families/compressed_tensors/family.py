@@ -25,6 +25,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
 
 _ATTENTION = ("k_scale", "v_scale", "q_scale")
+_OF_ACTIVATIONS = ("input_scale", "input_global_scale", "output_scale", "output_global_scale")
 _UNCOMPRESSED = ("initialized", "calibration", "frozen", "decompressed")
 
 
@@ -111,6 +112,8 @@ class CompressedTensorsFormat(ModularFormat):
     def _stored_inputs(self, found: Found, base: str, group: Group | None) -> Iterator[ScaleRecord]:
         """The stored scales of what goes into a module, and of what comes out of it: in releases before 0.6 that of
         `k_proj` and `v_proj` is the KV cache."""
+        if found.names.keys().isdisjoint(_OF_ACTIVATIONS):
+            return
         attention, _, last = found.module.rpartition(".")
         cached = (
             last in ("k_proj", "v_proj")
@@ -144,6 +147,11 @@ class CompressedTensorsFormat(ModularFormat):
     def description(self) -> str:
         by = self._declared.by or "compressed-tensors"
         return described(self._modules.values(), self._inputs, self._records, by)
+
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        widths = {g.weights.bits for g in self._declared.groups if g.weights is not None}
+        return tuple(float(bits) for bits in sorted(filter(None, widths)))
 
     @property
     def rotated(self) -> bool | None:

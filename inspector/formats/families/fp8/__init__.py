@@ -143,6 +143,12 @@ class Fp8Format(ModularFormat):
         """Whether `scale` and `weight` are those of a module that is not quantized: only codes make it a scale."""
         return scale == "scale" and not _may_be_codes(self.checkpoint, keys["weight"])
 
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        if not self._declared:
+            return ()
+        return (4.0, 8.0) if self._declared.text("expert_dtype") == "fp4" else (8.0,)
+
     def dynamic(self) -> tuple[DynamicPoint, ...]:
         if self._settings.activation != "dynamic":
             return ()

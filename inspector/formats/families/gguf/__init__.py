@@ -38,6 +38,10 @@ _FILE_TYPES = {
     40: "Q1_0",
 }  # fmt: skip
 """llama.cpp's names of mixtures, by `general.file_type`."""
+_OF_ONE_WIDTH = (
+    "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "MXFP4_MOE", "NVFP4", "Q1_0",
+)  # fmt: skip
+"""Those that are meant to be of one type, whatever llama.cpp makes of the head: all others mix by design."""
 
 
 class GgufFormat(ModularFormat):
@@ -59,6 +63,7 @@ class GgufFormat(ModularFormat):
 
     def _find(self) -> Iterator[Part]:
         entries = self.checkpoint.entries
+        self._with_scales = any(name.endswith("scale") for name in entries)
         found = [(name, form) for name, form in zip(entries, entries.tensor_forms(), strict=True) if form is not None]
         found = [(name, form) for name, form in found if form[0].block_bytes]
         for name, form in sorted(found, key=lambda f: _layer(f[0])):
@@ -98,10 +103,12 @@ class GgufFormat(ModularFormat):
                 named, role, name, shape[-2:], kind.element, (role, *(role + f for f in further)), grid,
                 called=dtype.name.upper(), slice=Slice(index) if several else None,
             )  # fmt: skip
-            yield BlockModule(self.checkpoint, weight, kind, n_heads or 0, beside)
+            yield BlockModule(self.checkpoint, weight, kind, n_heads or 0, beside, dtype.name)
 
     def _beside(self, name: str, n_parts: int) -> Beside:
         """What stands beside a tensor and belongs to it. Raises CannotDequantize where that has another size."""
+        if not self._with_scales:
+            return _NOTHING_BESIDE
         module = name.removesuffix(".weight")
         factor = self._number(f"{module}.scale", n_parts) or self._number(f"{name}.scale", n_parts)
         return Beside(factor, self._number(f"{module}.input_scale", n_parts))
@@ -128,6 +135,11 @@ class GgufFormat(ModularFormat):
         return f"{named}{f' ({visible(architecture, 40)})' if architecture else ''}{listed}" + (
             "" if self._records else ", no scales"
         )
+
+    @property
+    def declared_bits(self) -> tuple[float, ...]:
+        kind = _TYPES.get(_MIXED.sub(r"\1", self._said).lower()) if self._said in _OF_ONE_WIDTH else None
+        return () if kind is None else (float(kind.element.bits),)
 
     @property
     def _said(self) -> str:
@@ -212,6 +224,7 @@ def _layer(name: str) -> int:
 
 
 _LAST = 1 << 30
+_NOTHING_BESIDE = Beside()
 
 
 def _place(number: int, sizes: tuple[int, ...]) -> tuple[int, ...]:

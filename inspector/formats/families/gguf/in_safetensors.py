@@ -138,7 +138,7 @@ class _InBytes(BlockModule):
     """Of which a row is bytes that may be filled up."""
 
     def __init__(self, checkpoint: Checkpoint, weight: QuantizedWeight, kind: BlockType, block_bytes: int) -> None:
-        super().__init__(checkpoint, weight, kind, 0, Beside())
+        super().__init__(checkpoint, weight, kind, 0, Beside(), "uint8")
         self._block_bytes = block_bytes
 
     def _blocks(self, start: int, stop: int) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,12 +37,12 @@ class Beside:
 
 
 class BlockModule(QuantizedModule):
-    """A weight in blocks. n_heads: in how many heads its rows are interleaved, 0 for none."""
+    """A weight in blocks. n_heads: in how many heads its rows are interleaved, 0 for none. dtype: of its tensor."""
 
     def __init__(
-        self, checkpoint: Checkpoint, weight: QuantizedWeight, kind: BlockType, n_heads: int, beside: Beside
+        self, checkpoint: Checkpoint, weight: QuantizedWeight, kind: BlockType, n_heads: int, beside: Beside, dtype: str
     ) -> None:
-        super().__init__(checkpoint, weight, tuple(_records(checkpoint, weight, kind, beside)))
+        super().__init__(checkpoint, weight, tuple(_records(checkpoint, weight, kind, beside, dtype)))
         self._kind = kind
         self._n_heads = n_heads
         self._factor = beside.factor
@@ -103,22 +103,22 @@ def _flat(blocks: Array) -> Array:
     return blocks.reshape(-1, blocks.shape[-1])
 
 
-def _records(checkpoint: Checkpoint, weight: QuantizedWeight, kind: BlockType, beside: Beside) -> Iterator[ScaleRecord]:
+def _records(
+    checkpoint: Checkpoint, weight: QuantizedWeight, kind: BlockType, beside: Beside, dtype: str
+) -> Iterator[ScaleRecord]:
     """The scales in the blocks and the minima, the factor of the whole, the scale of what goes in."""
-    tensor = checkpoint.tensor(weight.codes_key)
-    assert tensor is not None
-    role, element, grid = weight.role, weight.element, weight.grid
-    in_blocks = ScaleRecord(
-        role, weight.codes_key, Kind.WEIGHT, f"weight {weight.name}", element, grid, tensor.dtype.name,
-        (weight.shape[0], -(-weight.shape[1] // kind.group)), signed=kind.signed, slice=weight.slice, reach=OF_WEIGHTS,
-        may_be_zero=True, with_minimum=kind.minima is not None,
-    )  # fmt: skip
-    yield in_blocks
-    if kind.minima is not None:
-        yield replace(in_blocks, role=f"{role}#minimum", quantity=Quantity.MINIMUM, with_minimum=False)
+    role, element, of = weight.role, weight.element, f"weight {weight.name}"
+    shape = (weight.shape[0], -(-weight.shape[1] // kind.group))
+    for quantity in (Quantity.SCALE, Quantity.MINIMUM) if kind.minima is not None else (Quantity.SCALE,):
+        is_scale = quantity is Quantity.SCALE
+        yield ScaleRecord(
+            role if is_scale else f"{role}#minimum", weight.codes_key, Kind.WEIGHT, of, element, weight.grid, dtype,
+            shape, quantity, signed=kind.signed, slice=weight.slice, reach=OF_WEIGHTS, may_be_zero=True,
+            with_minimum=is_scale and kind.minima is not None,
+        )  # fmt: skip
     if beside.factor:
         yield record_of(
-            checkpoint, f"{role}#global", beside.factor, Kind.WEIGHT, in_blocks.of, element, PER_TENSOR,
+            checkpoint, f"{role}#global", beside.factor, Kind.WEIGHT, of, element, PER_TENSOR,
             quantity=Quantity.GLOBAL_SCALE, slice=_part(checkpoint, beside.factor, weight),
         )  # fmt: skip
     if beside.input_scale:

@@ -83,6 +83,10 @@ class GptqFormat(ModularFormat):
         return ", ".join([f"{self._version} {' and '.join(bits)}", *grouped[:_MAX_SIZES], *more, *self._writer])
 
     @property
+    def declared_bits(self) -> tuple[float, ...]:
+        return tuple(map(float, sorted(self._settings.widths)))
+
+    @property
     def _version(self) -> str:
         if is_auto_round(self._declared):
             return "AutoRound (GPTQ's packing)"

@@ -62,6 +62,13 @@ class Settings:
         """Whether some modules have settings of their own."""
         return bool(self._exact or self._patterns)
 
+    @property
+    def widths(self) -> set[int]:
+        """The bits of a code that are said, of all modules or of some."""
+        overrides = (*self._exact.values(), *(override for _, _, override in self._patterns))
+        said = (self.base, *(_said(o, self.base) for o in overrides if isinstance(o, dict)))
+        return {one.bits for one in said if one.bits is not None and 1 <= one.bits <= 8}  # of 16 a module is left out
+
     def of(self, module: str) -> Said:
         """What is said of one module: of AutoRound by its name, of GPTQModel by the first pattern that fits."""
         override = self._exact.get(module)

@@ -1,0 +1,178 @@
+"""Families that are not read yet, by name: a file is at least called what it is, and what it is not read as.
+
+A name is given for entries that one library alone writes beside each other. Where several write the same entries, the
+settings decide between them, and without settings there is no name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.formats.declared import declared
+from qinspect.inspector.formats.signs import Modules
+from qinspect.inspector.text import visible
+
+_FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the entries that stand together. end: of its name, from the module on. dtypes: () for any. n_dims: None
+    for any number."""
+
+    end: str
+    dtypes: tuple[str, ...] = ()
+    n_dims: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What speaks for a family: entries of one module, and the methods that settings have to name, () for none."""
+
+    name: str
+    parts: tuple[Part, ...]
+    methods: tuple[str, ...] = ()
+
+
+def _mark(name: str, *parts: str | Part, methods: tuple[str, ...] = ()) -> Mark:
+    return Mark(name, tuple(p if isinstance(p, Part) else Part(p) for p in parts), methods)
+
+
+_INT8_WEIGHT, _BYTE_WEIGHT = Part("weight", ("int8",)), Part("weight", ("uint8",))
+_NF4, _FP4 = "bitsandbytes NF4", "bitsandbytes FP4"
+_DOUBLE = " with double quantization"
+_MARKS = (
+    _mark(f"{_NF4}{_DOUBLE}", "quant_state.bitsandbytes__nf4", "absmax", "nested_absmax"),
+    _mark(_NF4, "quant_state.bitsandbytes__nf4", "absmax"),
+    _mark(f"{_FP4}{_DOUBLE}", "quant_state.bitsandbytes__fp4", "absmax", "nested_absmax"),
+    _mark(_FP4, "quant_state.bitsandbytes__fp4", "absmax"),
+    _mark("bitsandbytes int8", "SCB", _INT8_WEIGHT),
+    _mark("MLX", Part("scales", n_dims=2), Part("weight", ("uint32",), 2)),
+    _mark("MLX", Part("scales", n_dims=3), Part("weight", ("uint32",), 3)),
+    _mark("torchao", "_weight_qdata", "_weight_scale"),
+    _mark("torchao", "_weight_qdata", "_weight_scale_and_zero"),
+    _mark("torchao", "tensor_impl.int_data", "tensor_impl.scale"),
+    _mark("torchao", "tensor_impl.float8_data", "tensor_impl.scale"),
+    _mark("torchao", "tensor_impl.packed_weight"),
+    _mark("torchao", "weight.qdata", "weight.scale"),
+    _mark("ComfyUI (comfy_quant)", Part("comfy_quant", ("uint8",))),
+    _mark("ComfyUI (scaled_fp8)", "scale_weight", Part("weight", _FLOAT8)),
+    _mark("ComfyUI (scaled_fp8)", Part("scaled_fp8", _FLOAT8)),
+    _mark("MXFP4 of gpt-oss", Part("_blocks", ("uint8",), 4), Part("_scales", ("uint8",), 3)),
+    _mark("MXFP4 of gpt-oss", Part(".blocks", ("uint8",), 4), Part(".scales", ("uint8",), 3)),
+    _mark("EXL3", Part("trellis", ("int16",), 3), "suh", "svh"),
+    _mark("EXL3", Part("trellis", ("int16",), 3), "su", "sv"),
+    _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
+    _mark("quanto", "weight._data", "weight._scale"),
+    _mark("quanto", "weight._data._data", "weight._scale"),
+    _mark("HQQ", "W_q", "scale", "zero"),
+    _mark("HQQ", "W_q", "meta_scale"),
+    _mark("SINQ", "W_q", "meta.scale2"),
+    _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
+    _mark("fouroversix", "quantized_weight_values", "quantized_weight_scale_factors"),
+    _mark("VPTQ", "centroids.weight", "indices"),
+    _mark("QuIP#", "Qidxs", "SU", "SV"),
+    _mark("HIGGS", "tables2", "tables", "scales", "weight"),
+    _mark("SpQR", "dense_weights", "row_offsets", "col_vals"),
+    _mark("FP-Quant", "forward_hadamard_matrix", "qweight", "scales"),
+    _mark("SVDQuant (Nunchaku)", "wscales", "smooth_factor", "qweight"),
+    _mark("SVDQuant (Nunchaku)", "wscales", "proj_down", "qweight"),
+    _mark("SVDQuant (Nunchaku)", "wscales", "lora_down", "qweight"),
+    _mark("BitNet", "weight_scale", _BYTE_WEIGHT, methods=("bitnet",)),
+    _mark("EETQ", "weight_scales", _INT8_WEIGHT, methods=("eetq",)),
+    _mark("Quark", "weight_scale", "weight", methods=("quark",)),
+)
+"""In this order: of two that fit the same entries, the first is said. The first part of each is the rarest name."""
+
+_METHODS = {
+    "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
+    "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
+    "eetq": "EETQ", "exl2": "EXL2", "exl3": "EXL3", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4",
+    "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
+}  # fmt: skip
+"""Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
+_BREVITAS = (".tensor_quant.scaling_impl.", ".tensor_quant.int_scaling_impl.")
+_MLX_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+_TORCHAO_TYPE = re.compile(r'"_type": "(\w+Tensor)"')
+
+
+def named(checkpoint: Checkpoint, modules: Modules) -> str:
+    """The families that wrote a checkpoint, which nobody here understands: `bitsandbytes NF4 and ...`; "" where nothing
+    names one. modules: of its entries."""
+    settings = declared(checkpoint)
+    found = list(dict.fromkeys(_by_entries(checkpoint, modules, settings.method)))
+    if not found and settings.method in _METHODS and modules.speak_of_quantization:
+        found = [_METHODS[settings.method]]
+    return " and ".join(_variant(name, checkpoint, modules) for name in found)
+
+
+def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterator[str]:
+    if "_quantization_metadata" in checkpoint.metadata:
+        yield "ComfyUI (comfy_quant)"
+    places: dict[str, list[int]] = {}
+    rare = {mark.parts[0].end.rpartition(".")[2] for mark in _MARKS}
+    for place, last in enumerate(modules.lasts):
+        if last in rare:
+            places.setdefault(last, []).append(place)
+        elif last.endswith("_blocks"):
+            places.setdefault("_blocks", []).append(place)
+        elif last in ("value", "buffer") and any(inside in modules.names[place] for inside in _BREVITAS):
+            places.setdefault("Brevitas", []).append(place)
+    said: set[str] = set()
+    for mark in _MARKS:
+        candidates = places.get(mark.parts[0].end.rpartition(".")[2], ())
+        told = not mark.methods or method in mark.methods
+        if told and not said & _GENERAL.get(mark.name, set()) and any(_fits(mark, modules, p) for p in candidates):
+            said.add(mark.name)
+            yield mark.name
+    if "Brevitas" in places:
+        yield "Brevitas"
+
+
+_GENERAL = {_NF4: {f"{_NF4}{_DOUBLE}"}, _FP4: {f"{_FP4}{_DOUBLE}"}}
+"""Marks that also fit where a closer one does."""
+
+
+def _fits(mark: Mark, modules: Modules, place: int) -> bool:
+    """Whether all entries of a mark stand where the one at `place` does."""
+    first, name = mark.parts[0], modules.names[place]
+    stem = name.removesuffix(first.end)
+    if stem == name or (stem and first.end[0] not in "_." and stem[-1] not in "./"):
+        return False
+    return all(_is_part(part, modules, stem) for part in mark.parts)
+
+
+def _is_part(part: Part, modules: Modules, stem: str) -> bool:
+    at = modules.place_of.get(stem + part.end)
+    if at is None:
+        return False
+    form = modules.forms[at]
+    if form is None:
+        return not part.dtypes and part.n_dims is None
+    right = not part.dtypes or form[0].name in part.dtypes
+    return right and (part.n_dims is None or len(form[1]) == part.n_dims)
+
+
+def _variant(name: str, checkpoint: Checkpoint, modules: Modules) -> str:
+    """The name with what settings and metadata say of the variant."""
+    if name == "MLX":
+        said = checkpoint.config.get("quantization")
+        mode = said.get("mode", "affine") if isinstance(said, dict) else "affine" if "biases" in modules.lasts else ""
+        return f"MLX {mode}" if mode in _MLX_MODES else "MLX"
+    if name == "torchao":
+        types = {found[1] for text in checkpoint.metadata.values() if (found := _TORCHAO_TYPE.search(text))}
+        return " ".join(("torchao", ", ".join(sorted(visible(t, 40) for t in types)))).strip()
+    if name == "quanto":
+        types = set(_quanto_types(checkpoint))
+        return " ".join(("quanto", ", ".join(sorted(visible(t, 40) for t in types)))).strip()
+    return name
+
+
+def _quanto_types(checkpoint: Checkpoint) -> Iterator[str]:
+    for key, found in checkpoint.config.items():
+        if key.endswith("map.json") and isinstance(found, dict):
+            said = (of.get("weights") for of in found.values() if isinstance(of, dict))
+            yield from (s for s in said if isinstance(s, str) and s != "none")

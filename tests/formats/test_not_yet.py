@@ -1,0 +1,181 @@
+"""Families that are not read are called by their names, and nothing else is called so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peer_truth import ROOT, needs_fixtures
+from safetensors.torch import save_file
+
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.formats.not_yet import named
+from qinspect.inspector.formats.signs import Modules
+
+FLOAT = torch.ones(4)
+HALF = torch.ones(4, 4, dtype=torch.float16)
+BYTES = torch.ones(4, 4, dtype=torch.uint8)
+INT8 = torch.ones(4, 4, dtype=torch.int8)
+INT32 = torch.ones(4, 4, dtype=torch.int32)
+FP8 = torch.ones(16, 16).to(torch.float8_e4m3fn)
+STATE = torch.tensor(list(b"{}"), dtype=torch.uint8)
+
+
+def saved(
+    folder: Path,
+    tensors: dict[str, torch.Tensor],
+    settings: dict[str, Any] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Format:
+    save_file({name: t.clone() for name, t in tensors.items()}, folder / "model.safetensors", metadata)
+    if settings is not None:
+        (folder / "config.json").write_text(json.dumps(settings))
+    return format_of(open_checkpoint(folder))
+
+
+def said(fmt: Format) -> str:
+    assert fmt.family == "plain"
+    name, colon, rest = fmt.description.partition(": not understood yet, its entries are shown as they are stored")
+    assert rest in ("", "; scales paired by name (unverified)")
+    return name if colon else ""
+
+
+NF4 = {"m.weight": BYTES, "m.weight.absmax": FLOAT, "m.weight.quant_state.bitsandbytes__nf4": STATE}
+FP4 = {"n.weight": BYTES, "n.weight.absmax": FLOAT, "n.weight.quant_state.bitsandbytes__fp4": STATE}
+UINT32 = torch.ones(4, 4, dtype=torch.uint32)
+MLX = {"m.weight": UINT32, "m.scales": HALF}
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors"),
+    [
+        ("bitsandbytes NF4", NF4),
+        ("bitsandbytes NF4 with double quantization", {**NF4, "m.weight.nested_absmax": FLOAT}),
+        ("bitsandbytes NF4 and bitsandbytes FP4", {**NF4, **FP4}),
+        ("bitsandbytes int8", {"m.weight": INT8, "m.SCB": FLOAT}),
+        ("MLX affine", {**MLX, "m.biases": HALF}),
+        ("MLX", MLX),
+        ("torchao", {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}),
+        ("ComfyUI (comfy_quant)", {"m.weight": FP8, "m.weight_scale": FLOAT[0], "m.comfy_quant": STATE}),
+        ("ComfyUI (scaled_fp8)", {"m.weight": FP8, "m.scale_weight": FLOAT[0]}),
+        (
+            "MXFP4 of gpt-oss",
+            {
+                "e.gate_up_proj_blocks": torch.ones(2, 4, 2, 16, dtype=torch.uint8),
+                "e.gate_up_proj_scales": torch.ones(2, 4, 2, dtype=torch.uint8),
+            },
+        ),
+        ("EXL3", {"m.trellis": torch.ones(4, 4, 64).short(), "m.suh": HALF, "m.svh": HALF}),
+        ("EXL2", {"m.q_weight": INT32, "m.q_scale": INT32, "m.q_groups": INT32[0].short(), "m.q_scale_max": HALF}),
+        ("quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}),
+        ("HQQ", {"m.W_q": BYTES, "m.scale": HALF, "m.zero": HALF, "m.nbits": INT32[0]}),
+        ("SINQ", {"m.W_q.q": BYTES, "m.W_q": BYTES, "m.meta.scale": HALF, "m.meta.scale2": HALF}),
+        ("AQLM", {"m.codes": torch.ones(4, 4, 2).char(), "m.codebooks": torch.ones(2, 8, 1, 4), "m.scales": FLOAT}),
+        ("VPTQ", {"m.indices": INT32, "m.centroids.weight": HALF}),
+        ("QuIP#", {"m.Qidxs": INT32, "m.SU": HALF, "m.SV": HALF, "m.Wscale": FLOAT[0]}),
+        ("HIGGS", {"m.weight": INT32, "m.scales": HALF, "m.tables": HALF, "m.tables2": HALF}),
+        ("SpQR", {"m.dense_weights": INT32, "m.row_offsets": INT32, "m.col_vals": INT32, "m.in_perm": INT32}),
+        ("FP-Quant", {"m.qweight": BYTES, "m.scales": BYTES, "m.forward_hadamard_matrix": HALF}),
+        ("fouroversix", {"m.quantized_weight_values": BYTES, "m.quantized_weight_scale_factors": FP8}),
+        ("SVDQuant (Nunchaku)", {"m.qweight": INT8, "m.wscales": HALF, "m.smooth_factor": HALF[0]}),
+        ("Brevitas", {"m.weight": HALF, "m.weight_quant.tensor_quant.scaling_impl.value": FLOAT}),
+    ],
+)
+def test_a_family_is_named_by_what_it_alone_writes(tmp_path: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    assert said(saved(tmp_path, tensors)) == name
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "tensors"),
+    [
+        ("bitnet", "BitNet", {"m.weight": BYTES, "m.weight_scale": FLOAT[:1]}),
+        ("eetq", "EETQ", {"m.weight": INT8, "m.weight_scales": HALF[0]}),
+        ("quark", "Quark", {"m.weight": INT8, "m.weight_scale": FLOAT[0]}),
+        ("bitsandbytes", "bitsandbytes", {"m.weight": BYTES, "m.weight_scb": FLOAT}),
+    ],
+)
+def test_what_others_write_too_is_named_by_its_settings(
+    tmp_path: Path, method: str, name: str, tensors: dict[str, torch.Tensor]
+) -> None:
+    settings = {"quantization_config": {"quant_method": method}}
+    assert said(saved(tmp_path, tensors, settings)) == name
+    (tmp_path / "bare").mkdir()
+    assert said(saved(tmp_path / "bare", tensors)) == ""
+
+
+def test_settings_beside_weights_in_full_precision_name_nothing(tmp_path: Path) -> None:
+    """As they are left over where a model was dequantized."""
+    settings = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    assert said(saved(tmp_path, {"m.weight": HALF}, settings)) == ""
+
+
+def test_variants_that_settings_and_metadata_name(tmp_path: Path) -> None:
+    for folder in ("mlx", "torchao", "quanto", "odd"):
+        (tmp_path / folder).mkdir()
+    assert said(saved(tmp_path / "mlx", MLX, {"quantization": {"mode": "mxfp4", "bits": 4}})) == "MLX mxfp4"
+    assert said(saved(tmp_path / "odd", MLX, {"quantization": {"mode": {"a": 1}, "bits": 4}})) == "MLX"
+    parts = {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}
+    kinds = {"m.weight": '{"_type": "Int8Tensor", "_data": {}}', "n.weight": '{"_type": "Tensor"}'}
+    assert said(saved(tmp_path / "torchao", parts, None, kinds)) == "torchao Int8Tensor"
+    (tmp_path / "quanto" / "quantization_map.json").write_text(json.dumps({"m": {"weights": "qint8"}}))
+    assert said(saved(tmp_path / "quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}, {})) == "quanto qint8"
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"m.weight": HALF, "m.scales": HALF, "m.biases": HALF},  # not codes
+        {"q.codes": HALF, "q.codebooks": HALF},  # an audio codec
+        {"a.indices": INT32, "b.centroids.weight": HALF},  # in two modules
+        {"m.SU": HALF, "m.SV": HALF},
+        {"m.tables": HALF, "m.tables2": HALF},
+        {"m.resblocks": HALF, "m.down_blocks": BYTES, "m.down_scales": HALF},
+        {"m.comfy_quant": HALF},
+        {"m.value": HALF, "m.buffer": HALF},
+        {"m.W_q": HALF, "m.W_k": HALF},
+        {"xm.trellis": INT32},
+    ],
+)
+def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    assert said(saved(tmp_path, tensors)) == ""
+
+
+OF_FIXTURES = {
+    "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
+    "comfy_scaled": "ComfyUI (scaled_fp8)", "comfy": "ComfyUI (comfy_quant)", "exl3": "EXL3",
+    "fouroversix": "fouroversix", "hqq": "HQQ", "mlx": "MLX", "quanto": "quanto", "sinq": "SINQ",
+    "tf_mxfp4": "MXFP4 of gpt-oss", "torchao": "torchao",
+}  # fmt: skip
+OF_SETTINGS = {"quark": "Quark", "tf_bitnet": "BitNet"}
+
+
+def _fixtures() -> list[str]:
+    return sorted(f.name for f in Path(ROOT).iterdir() if f.is_dir()) if ROOT else []
+
+
+@needs_fixtures
+@pytest.mark.parametrize("fixture", _fixtures())
+def test_files_of_all_libraries(fixture: str) -> None:
+    """What is not read has its name, with its settings and where these are gone; nothing else has one."""
+    folder = Path(ROOT) / fixture
+    where = folder / "model" if (folder / "model").is_dir() else folder
+    if not any(where.glob("*.safetensors")) and not any(where.glob("*.bin")) and not any(where.glob("*.pt")):
+        pytest.skip("no checkpoint that is opened by its folder")
+    table = {**OF_FIXTURES, **OF_SETTINGS}
+    wanted = next((table[start] for start in table if fixture.startswith(start)), "")
+    for bare in (False, True):
+        checkpoint = open_checkpoint(where)
+        checkpoint.config = {} if bare else checkpoint.config
+        fmt = format_of(checkpoint)
+        name = named(checkpoint, Modules.of(checkpoint.entries))
+        if bare and wanted in OF_SETTINGS.values():
+            assert not name
+        else:
+            assert name.startswith(wanted)
+            assert bool(name) == bool(wanted)
+        assert not wanted or (fmt.family == "plain" and "no scales" not in fmt.description)
+        assert not wanted or all(not r.verified for r in fmt.scales())
