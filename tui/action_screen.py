@@ -75,7 +75,8 @@ class ActionScreen(Screen[None]):
 
     def action_help(self) -> None:
         pane = self.active_pane
-        of_pane = {name: pane.SENTENCES.get(name, "") for name in pane.ACTIONS} if pane is not None else {}
+        told = pane.ACTIONS | pane.SENTENCES.keys() if pane is not None else ()
+        of_pane = {name: pane.SENTENCES.get(name, "") for name in told} if pane is not None else {}
         self.app.push_screen(HelpScreen(glyphs_for_locale(), keys_now(self), actions_of(self), of_pane, self.SIGNS))
 
     def action_palette(self) -> None:

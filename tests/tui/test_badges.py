@@ -44,7 +44,8 @@ async def test_other_shapes_and_schemes_are_said_and_counted_above() -> None:
         found = await badges(d)
         assert found["embedding.weight"] == "≁ shape"
         assert found["embedding"] == "≁1"
-        assert found["layers.0.mixer.in_proj.weight"] == "≁ scheme"
+        assert found["layers.0.mixer.in_proj.weight"] == "≁ shape"
+        assert found["layers.0.mixer.in_proj.s_channel"] == "≁ scheme"
         assert found["layers.0.mixer.in_proj.workspace"] == "only B"
         assert found["layers.0.mixer.in_proj.alpha"] == "only A"
         assert found["layers.1"] == found["layers.1.mixer.in_proj.weight"] == "only A"
