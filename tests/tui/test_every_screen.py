@@ -163,7 +163,7 @@ def still(tmp_path: Path) -> Iterator[None]:
 
 async def test_the_runs_look_as_they_did(still: None, tmp_path: Path) -> None:
     async with open_app(size=LARGE) as d:
-        await d.until(lambda: d.runs.run_pane.gpus_pane.sample is not None, "the GPUs")
+        await d.until(lambda: "GPU 1" in d.painted, "the GPUs")
         await d.until(lambda: d.feed is not None and d.feed.n_events == 10, "the journal")
         await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total is not None, "the log")
         await picture_at_all_sizes(d, "runs", tmp_path)

@@ -65,6 +65,7 @@ class CompareScreen(Filtering):
     BINDINGS: ClassVar[list[BindingType]] = bindings()  # type: ignore[assignment]
     AUTO_FOCUS = ""
     SIGNS = (SCALES, MAP, CHARTS, LEVELS)
+    JUMP_HINT = "letters of a scale's or tensor's name"
     LABELLED = ("overview", *OF_MODELS, "runs")
 
     def __init__(

@@ -62,7 +62,7 @@ class JumpScreen(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = dialog_bindings(TYPED)
 
-    def __init__(self, names: list[str], hint: str = "letters of a scale's or tensor's name") -> None:
+    def __init__(self, names: list[str], hint: str) -> None:
         super().__init__()
         self.names = names
         self.hint = hint
