@@ -233,13 +233,14 @@ def test_copying_goes_through_tmux(start: Start) -> None:
 
 def test_a_crash_restores_the_terminal_and_says_where_its_report_is(start: Start, own_home: Path) -> None:
     broken = (
-        "import sys; from qinspect.tui import entry; from qinspect.tui.compare.screen import CompareScreen\n"
+        "import sys; from qinspect.tui import entry; from qinspect.tui.compare.table_pane import TablePane\n"
         "def fail(self): raise ValueError('a bug of this test')\n"
-        "CompareScreen.action_bookmark = fail\n"
+        "TablePane.action_bookmark = fail\n"
         "sys.exit(entry.main())"
     )
     t = start(ALPHA_A, ALPHA_B, program=("-c", broken))
     t.see(VERDICT)
+    t.press("2", "whole model")
     t.send('"')
     assert t.leave() == 1
     t.assert_restored()
