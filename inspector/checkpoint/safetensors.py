@@ -6,7 +6,6 @@ relative to the end of the header (https://github.com/huggingface/safetensors#fo
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import sys
@@ -19,6 +18,7 @@ from qinspect.inspector.checkpoint.dtypes import DTYPES, SAFETENSORS, DType
 from qinspect.inspector.checkpoint.json_file import MINUS_ZERO, json_type
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import MAX_ELEMENTS, MAX_SIZE, Tensor
+from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief, dims
 
@@ -129,14 +129,13 @@ def _twice(file: Source, name: str) -> BrokenFile:
 def _parse_json(file: Source, raw: bytes) -> Pairs:
     """The header's top level as pairs: `object_pairs_hook=tuple` keeps repeated names and runs in C."""
     # A header of 100 MB can hold 15 million tuples, over which the collector would go again and again: 55 s, not 7.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        text = raw.decode("utf-8")
-        _refuse_lone_surrogates(raw, text)
-        # Only where one occurs, for a hook takes ten times as long.
-        integer = _integer if MINUS_ZERO.search(raw) else None
-        parsed = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant, parse_int=integer)
+        with collector_resting():
+            text = raw.decode("utf-8")
+            _refuse_lone_surrogates(raw, text)
+            # Only where one occurs, for a hook takes ten times as long.
+            integer = _integer if MINUS_ZERO.search(raw) else None
+            parsed = json.loads(text, object_pairs_hook=tuple, parse_constant=_no_constant, parse_int=integer)
     except RecursionError as e:
         raise BrokenFile("the header nests too deeply", file=file.path, offset=8, expected="two levels") from e
     except ValueError as e:
@@ -150,9 +149,6 @@ def _parse_json(file: Source, raw: bytes) -> Pairs:
             found=f"{e}, in {first_words(raw)}",
             cure="The file is damaged: download or copy it again.",
         ) from e
-    finally:
-        if collecting:
-            gc.enable()
     if not isinstance(parsed, tuple):
         raise BrokenFile(
             "the header is not a JSON object", file=file.path, offset=8, expected="an object", found=json_type(parsed)

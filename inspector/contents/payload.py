@@ -9,7 +9,7 @@ from qinspect.inspector.contents.parameters import Parameters
 from qinspect.inspector.contents.survey import ScaleSurvey
 from qinspect.inspector.contents.tree import Node
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.bits import model_bits
+from qinspect.inspector.formats.bits import Bits, model_bits
 from qinspect.inspector.formats.payload import checkpoint, scale
 from qinspect.inspector.json_text import Json, finite
 from qinspect.inspector.values.payload import faults, scalar
@@ -27,12 +27,10 @@ def scales(fmt: Format, survey: ScaleSurvey) -> Json:
         of = survey.faults.get(record.role)
         records.append({**scale(record), **read, "faults": faults(of) if of else None})
     said = [{"rule": code, "text": text} for code, text in model_faults_said(survey.faulty)]
-    of_model = model_bits(fmt)
-    bits = {"effective": of_model.effective, "declared": list(of_model.declared)}
     return {
         "schema": "qinspect.scales/1",
         "model": checkpoint(fmt),
-        "bits_per_weight": bits,
+        "bits_per_weight": _bits(model_bits(fmt)),
         "findings": said,
         "scales": records,
     }
@@ -66,11 +64,14 @@ def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> 
         "stated": parameters.stated,
         "stated_by": parameters.source or None,
     }
-    bits = {"effective": root.bits_per_weight, "declared": list(fmt.declared_bits)}
     return {
         "schema": "qinspect.tree/1",
         "model": checkpoint(fmt),
         "parameters": counted,
-        "bits_per_weight": bits,
+        "bits_per_weight": _bits(Bits(root.bits_per_weight, fmt.declared_bits)),
         "tree": node(root, 0),
     }
+
+
+def _bits(of_model: Bits) -> Json:
+    return {"effective": of_model.effective, "declared": list(of_model.declared)}

@@ -4,13 +4,12 @@ goes into it. Most are; what differs is how a module is recognised and read, and
 
 from __future__ import annotations
 
-import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
     NOT_KNOWN,
@@ -56,18 +55,6 @@ class QuantizedModule(ABC):
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         """As `Format.gives_as_stored`, of one of its records."""
         return type(self).values is QuantizedModule.values
-
-
-@contextmanager
-def collector_resting() -> Iterator[None]:
-    """Without the collector, which would go over 200,000 new objects again and again, of which none is garbage."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 Part = QuantizedModule | ScaleRecord | Problem

@@ -1,25 +1,17 @@
-"""Which modules `targets` and `ignore` name: by their whole name, by an expression behind `re:`, or by a class.
-
-The expressions come from the file. They are tried in Python's engine, which can be made to take for ever; what could is
-not tried, and counts as an expression that is not known.
-"""
+"""Which modules `targets` and `ignore` name: by their whole name, by an expression behind `re:`, or by a class."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
+from qinspect.inspector.formats.expressions import compiled
 from qinspect.inspector.roles import strip_root
 
 _PREFIX = "re:"
 _MAX_EXPRESSION = 500
 _MAX_NAME = 300
-_MAX_QUANTIFIERS = 6
-"""Quantifiers in one expression."""
-_NESTED = re.compile(r"\)\s*(?:[*+]|\{)")
-_QUANTIFIER = re.compile(r"(?<!\\)[*+{]")
 _CLASS = re.compile(r"[A-Z]\w*")
 
 
@@ -47,14 +39,14 @@ class Targets:
 
     @cached_property
     def _expressions(self) -> tuple[re.Pattern[str], ...]:
-        found = (_compiled(n.removeprefix(_PREFIX)) for n in self.names if n.startswith(_PREFIX))
+        found = (compiled(n.removeprefix(_PREFIX), _MAX_EXPRESSION) for n in self.names if n.startswith(_PREFIX))
         return tuple(p for p in found if p is not None)
 
     @cached_property
     def untried(self) -> tuple[str, ...]:
         """Expressions that are none, or that could take too long."""
         said = (n for n in self.names if n.startswith(_PREFIX))
-        return tuple(n for n in said if _compiled(n.removeprefix(_PREFIX)) is None)
+        return tuple(n for n in said if compiled(n.removeprefix(_PREFIX), _MAX_EXPRESSION) is None)
 
     def names_module(self, module: str) -> bool:
         """Whether a name or an expression is this module's. Savers put other roots before the same module, so with
@@ -74,16 +66,3 @@ class Targets:
 
 
 NONE = Targets(())
-
-
-def _compiled(expression: str) -> re.Pattern[str] | None:
-    if len(expression) > _MAX_EXPRESSION or _NESTED.search(expression):
-        return None
-    if len(_QUANTIFIER.findall(expression)) > _MAX_QUANTIFIERS:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what the expression will mean one day
-            return re.compile(expression)
-    except (re.error, RecursionError, OverflowError):
-        return None

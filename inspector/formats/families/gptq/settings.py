@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qinspect.inspector.formats.declared import Declared
+from qinspect.inspector.formats.expressions import compiled
 from qinspect.inspector.formats.families.gptq.linear import Packing, Said
 
 AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
@@ -52,9 +53,9 @@ class Settings:
         self.base = _said(declared.settings, Said(None, None, None)) if declared else Said(None, None, None)
         self._exact: Mapping[str, Any] = declared.mapping("extra_config")
         self._patterns = [
-            (pattern, compiled, override)
-            for pattern, override in declared.mapping("dynamic").items()
-            if (compiled := _compiled(pattern)) is not None
+            (pattern, override)
+            for key, override in declared.mapping("dynamic").items()
+            if (pattern := _pattern_of(key)) is not None
         ]
 
     @property
@@ -65,7 +66,7 @@ class Settings:
     @property
     def widths(self) -> set[int]:
         """The bits of a code that are said, of all modules or of some."""
-        overrides = (*self._exact.values(), *(override for _, _, override in self._patterns))
+        overrides = (*self._exact.values(), *(override for _, override in self._patterns))
         said = (self.base, *(_said(o, self.base) for o in overrides if isinstance(o, dict)))
         return {one.bits for one in said if one.bits is not None and 1 <= one.bits <= 8}  # of 16 a module is left out
 
@@ -73,18 +74,15 @@ class Settings:
         """What is said of one module: of AutoRound by its name, of GPTQModel by the first pattern that fits."""
         override = self._exact.get(module)
         if override is None and len(module) <= _MAX_PATTERN:
-            override = next((o for _, compiled, o in self._patterns if compiled.match(module)), None)
+            override = next((o for pattern, o in self._patterns if pattern.match(module)), None)
         return _said(override, self.base) if isinstance(override, dict) else self.base
 
 
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    """A pattern of `dynamic`, without its sign; None of one that leaves modules out, or is none."""
-    if pattern.startswith("-:") or len(pattern) > _MAX_PATTERN:
+def _pattern_of(key: str) -> re.Pattern[str] | None:
+    """A pattern of `dynamic`, without its sign; None of one that leaves modules out, or is not tried."""
+    if key.startswith("-:") or len(key) > _MAX_PATTERN:
         return None
-    try:
-        return re.compile(pattern.removeprefix("+:"))
-    except (re.error, RecursionError, OverflowError):
-        return None
+    return compiled(key.removeprefix("+:"), _MAX_PATTERN)
 
 
 def _said(settings: Mapping[str, Any], base: Said) -> Said:
