@@ -111,9 +111,10 @@ class Terminal(LinuxDriver):
     def start_application_mode(self) -> None:
         """Take the terminal, and listen to its changes of size before Textual does."""
         resumes = self._must_signal_resume
+        began = time.monotonic()  # before keys are read: none that comes from now on was meant for the shell
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if resumes and not self._must_signal_resume:  # else we are in the background still
-            self.resumed_at = time.monotonic()
+            self.resumed_at = began
             self._frames.forget(shutil.get_terminal_size())
             self._output.frame_is_queued = False
             self._queue_frame()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ from qinspect.inspector.text import some, visible
 
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
                 "quantization_config.json", "quantization_map.json", "quanto_qmap.json")  # fmt: skip
+_TEXT_BYTES = 1 << 16
+_AS_TEXT = (
+    "It was saved as text once: bytes EF BF BD stand where others were, which are lost. Download or copy it again, "
+    "as binary data."
+)
 
 
 Arrived = Callable[[Mapping[str, Entry]], None]
@@ -213,6 +219,26 @@ def _open_files(
 
 
 def _read_one(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
+    """(kind, entries). A damaged file that a conversion of text went over is called that."""
+    try:
+        return _read_kind(file)
+    except BrokenFile as e:
+        if _went_through_text(file):
+            e.cure = _AS_TEXT
+        raise
+
+
+def _went_through_text(file: Source) -> bool:
+    """Whether the first bytes are UTF-8 whole and some are the sign that stands for what was none: in binary data
+    those that are no text were lost then."""
+    head = file.read(0, min(file.size, _TEXT_BYTES))
+    try:
+        return "\N{REPLACEMENT CHARACTER}" in getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+
+
+def _read_kind(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
     """(kind, entries), told by the first bytes; the name decides only where they do not."""
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")

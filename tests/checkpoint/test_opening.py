@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gguf_files import GgufFile, plain
+from gguf_files import TEXT, GgufFile, plain
 from hostile import assert_one_line, entry, floats, refused, safetensors_bytes
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
@@ -49,6 +49,19 @@ def test_contents_decide_and_not_the_name(tmp_path: Path) -> None:
     floats(tmp_path / "m.bin", {"a": [1.0]})
     kinds = [open_checkpoint(tmp_path / n).kind for n in ("m.safetensors", "l.safetensors", "m.bin")]
     assert kinds == ["torch zip", "torch legacy", "safetensors"]
+
+
+def test_a_file_that_was_saved_as_text(tmp_path: Path) -> None:
+    safetensors = tmp_path / "m.safetensors"
+    floats(safetensors, {"a": [1.0]}, {"note": "x" * 0x80})
+    gguf = bytes(GgufFile([plain("a", [1.0])], {"general.name": (TEXT, "x" * 0x80)}))
+    for path, data in ((safetensors, safetensors.read_bytes()), (tmp_path / "m.gguf", gguf)):
+        path.write_bytes(data)
+        open_checkpoint(path)
+        path.write_bytes(data.decode(errors="replace").encode())
+        refused(path, BrokenFile, path.name, "saved as text", "as binary data")
+        path.write_bytes(data[:40])
+        assert "saved as text" not in refused(path, BrokenFile, path.name)
 
 
 @pytest.mark.parametrize("name", ["m.safetensors", "m.bin", "m.pt", "m", "m.txt"])

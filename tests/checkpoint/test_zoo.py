@@ -101,7 +101,6 @@ def test_configs(path: Path) -> None:
         (".onnx", ("an ONNX model", "IR version")),
         (".npy", ("one numpy array",)),
         (".npz", ("an archive of numpy arrays", "2 arrays")),
-        (".gguf", ("a GGUF file without tensors", "a vocabulary only")),
         (".tar", ("a tar archive as torch.save wrote it before",)),
         ("ggml-parakeet-tdt.bin", ("a ggml file",)),
         ("external_data.bin", ("looks like the external weights of",)),
@@ -113,6 +112,13 @@ def test_other_kinds_are_named(suffix: str, words: tuple[str, ...]) -> None:
     assert paths
     for path in paths:
         refused(path, CannotOpen, path.name, *words)
+
+
+def test_a_binary_file_that_was_saved_as_text() -> None:
+    paths = [p for p in of(".gguf") if b"\xef\xbf\xbd" in p.read_bytes()[:256]]
+    assert paths
+    for path in paths:
+        refused(path, BrokenFile, path.name, "text", "EF BF BD", "again")
 
 
 def test_empty_files() -> None:
