@@ -8,27 +8,21 @@ from typing import Any
 
 from qinspect.inspector.finding import Finding
 from qinspect.inspector.logs.blocks import Block, JsonBlock, TableBlock, WarningBlock
-from qinspect.inspector.logs.command import read_command, requested_by
-from qinspect.inspector.logs.conclusions import Conclusions, Setting
+from qinspect.inspector.logs.conclusions import Setting
 from qinspect.inspector.logs.cutting import At, Cutting
-from qinspect.inspector.logs.ends import both_ends
 from qinspect.inspector.logs.escapes import without_escapes
-from qinspect.inspector.logs.event import EventKind, LogEvent
-from qinspect.inspector.logs.harmless import is_mentioned, is_nothing
-from qinspect.inspector.logs.header import NO_HEADER, Header, iso_time
-from qinspect.inspector.logs.metrics import python_dict
+from qinspect.inspector.logs.event import LogEvent
+from qinspect.inspector.logs.header import NO_HEADER, Header
+from qinspect.inspector.logs.messages import MAX_TEXT_CHARACTERS, Messages, late_exception
 from qinspect.inspector.logs.patterns import (
     MAX_MATCHED_CHARACTERS,
     MAX_SHAPES,
-    Pattern,
     Patterns,
-    convert,
     load_patterns,
     shape_of,
 )
 from qinspect.inspector.logs.progress import Bar, may_hold_bar, read_bar
 from qinspect.inspector.logs.record import Record, record_of
-from qinspect.inspector.logs.rules import conclude
 from qinspect.inspector.logs.speakers import MAX_SILENCE_LINES, NOBODY, Conversation, Learnt, Open, key_of
 from qinspect.inspector.logs.tracebacks import (
     HANDLED,
@@ -36,24 +30,16 @@ from qinspect.inspector.logs.tracebacks import (
     BoxBlock,
     TracebackBlock,
     begins_traceback,
-    is_exception,
 )
 from qinspect.inspector.text import visible
 
-MAX_TEXT_CHARACTERS = 4_000
-MAX_SETTINGS = 1_000
-_TEMPLATE = re.compile(r"\{(\w+)\}")
 _STARTS_BLOCK = ("|", "{")
 _LONG = 500
 """Longer lines are seldom alike."""
 _COLUMN = " " * 10
 """Lines that begin so can be of a logger that writes in columns."""
-_MESSAGE_LINES = 20
-"""Lines of an exception that are looked at for what can be concluded from them."""
 _BEFORE_BARS = frozenset("([0123456789")
 _BOXES = ("╭", "┌", "+--", " ")
-# An exception at the end of a long line, behind dots or a bar that no line end closed
-_LATE_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,8}\w{0,80}(?:Error|Exception|Interrupt): .*")
 _PLACE_AT_END = re.compile(r" {2,}([\w.-]{1,80}:\d{1,6})$")
 
 
@@ -67,8 +53,7 @@ class LogParser(Cutting):
     def __init__(self, patterns: Patterns | None = None, argv: Sequence[str] = ()) -> None:
         super().__init__()
         self._patterns = load_patterns() if patterns is None else patterns
-        self._conclusions = Conclusions(conclude)
-        self._events: list[LogEvent] = []
+        self._messages = Messages(self._patterns)
         self._talk = Conversation()
         self._learnt = Learnt()
         self._shapes: dict[bytes, Header] = {}
@@ -76,18 +61,15 @@ class LogParser(Cutting):
         self._bar: Bar | None = None
         self._bar_said = True
         self._bar_at = (1, 0)
-        self._phase = ""
         self._handled = False
-        self._said: dict[tuple[str, str], Any] = {}
         self._closed = False
-        for name, value in requested_by(argv).items():
-            self._say("setting", {"name": name, "value": value, "role": "requested", "pattern": "command"}, (0, 0))
+        self._messages.request(argv)
 
     def feed(self, data: bytes) -> list[LogEvent]:
         """Take the next bytes; returns the events that are certain now. The list is the caller's."""
         for encoding, mark, piece in self._transcoder.feed(data):
             self._feed(piece, encoding, mark)
-        return self._drain()
+        return self._messages.drain()
 
     def close(self) -> list[LogEvent]:
         """There is no more: what was held back, and the conclusions as notes. Later calls do nothing."""
@@ -102,28 +84,24 @@ class LogParser(Cutting):
         self._end_folded()
         for opened in self._talk:
             self._finish(opened)
-        for note in self._conclusions.notes(final=True):
+        for note in self._messages.conclusions.notes(final=True):
             at = (note.where.lines[0] if note.where.lines else self.n_lines, 0)
-            self._say("note", {"text": note.text, "rule": note.rule, "lines": list(note.where.lines)}, at)
-        return self._drain()
+            self._messages.say("note", {"text": note.text, "rule": note.rule, "lines": list(note.where.lines)}, at)
+        return self._messages.drain()
 
     def notes(self, *, final: bool = False) -> list[Finding]:
         """What can be concluded so far; with `final` as if the log ended here."""
-        return self._conclusions.notes(final=final)
+        return self._messages.conclusions.notes(final=final)
 
     def settings(self) -> list[Setting]:
         """Settings seen so far, requested and effective."""
-        return self._conclusions.settings()
+        return self._messages.conclusions.settings()
 
     def pending_progress(self) -> dict[str, Any] | None:
         """Fields of a bar in the line that is still open, which tqdm ends only with its next update; None if none."""
         raw = b"".join(self._head)
         bar = read_bar(without_escapes(raw.decode("utf-8", "replace"))) if may_hold_bar(raw) else None
         return self._bar_fields(bar) if bar else None
-
-    def _drain(self) -> list[LogEvent]:
-        events, self._events = self._events, []
-        return events
 
     # --- parts and the ends of lines ---
 
@@ -149,9 +127,9 @@ class LogParser(Cutting):
         """The end of a line whose middle was not kept: what ended the run can stand there."""
         text = without_escapes(text).rstrip()
         message = text[-MAX_MATCHED_CHARACTERS:]
-        found = _LATE_EXCEPTION.search(message)
-        if found:
-            self._read(found[0], at)
+        late = late_exception(message)
+        if late:
+            self._read(late, at)
         elif may_hold_bar(message.encode()):
             bar = read_bar(message)
             if bar:
@@ -159,7 +137,7 @@ class LogParser(Cutting):
         else:
             for pattern, match in self._patterns.match(message):
                 if pattern.needle:
-                    self._apply(pattern, match, message, NO_HEADER, at)
+                    self._messages.apply(pattern, match, message, NO_HEADER, at)
 
     def _line_ends(self) -> None:
         if self._bar is not None:
@@ -188,7 +166,7 @@ class LogParser(Cutting):
         self._thinning.end()
         self._bar, self._bar_at, self._bar_said = bar, at, moved
         if moved:
-            self._say("progress", self._bar_fields(bar), at)
+            self._messages.say("progress", self._bar_fields(bar), at)
 
     def _end_bar(self) -> None:
         skipped = self._thinning.end()
@@ -197,7 +175,7 @@ class LogParser(Cutting):
             if bar:
                 self._bar, self._bar_at, self._bar_said = bar, self._thinning.at, False
         if self._bar is not None and not self._bar_said:
-            self._say("progress", self._bar_fields(self._bar), self._bar_at)
+            self._messages.say("progress", self._bar_fields(self._bar), self._bar_at)
         self._bar, self._bar_said = None, True
 
     def _bar_fields(self, bar: Bar) -> dict[str, Any]:
@@ -205,7 +183,7 @@ class LogParser(Cutting):
         if name[:1] in _BEFORE_BARS or " | " in name:  # a worker's bar; `(1/4): Calibrating` is a name
             name = name[self._patterns.header(name, self._learnt.patterns).size :].strip() or name
         return {
-            "name": visible(name, 200) or self._phase or "progress",
+            "name": visible(name, 200) or self._messages.phase or "progress",
             "done": bar.done,
             "total": bar.total,
             "unit": visible(bar.unit, 40),
@@ -220,13 +198,13 @@ class LogParser(Cutting):
         opened = self._talk.plain
         simple = opened is not None and text.startswith("  ") and not text.startswith(_COLUMN)
         if opened is not None and simple and opened.block.add(text, headed=False):  # of a traceback, or an object
-            self._conclusions.last_text_line = opened.last_line = at[0]
+            self._messages.conclusions.last_text_line = opened.last_line = at[0]
             if opened.block.events or opened.block.done:
                 self._say_block(opened, at)
             return
         shape = shape_of(text) if len(text) < _LONG and text.isascii() else b""
         header = self._header(text, shape)
-        self._conclusions.last_text_line = at[0]
+        self._messages.conclusions.last_text_line = at[0]
         if self._folded is not None:
             if not header.level and self._unfold(text):
                 return
@@ -250,7 +228,7 @@ class LogParser(Cutting):
         if header.form == "rich" and header.level in ("warning", "error"):
             self._folded = (message, header, at)
             return
-        self._message(message, header, at, text, shape[header.size :])
+        self._messages.read(message, header, at, text, shape[header.size :])
 
     def _header(self, text: str, shape: bytes) -> Header:
         """What stands before the message. Lines of a shape that was seen need not be looked at again."""
@@ -327,23 +305,15 @@ class LogParser(Cutting):
         for kind, fields in block.events:
             record = record_of(fields["json"]) if kind == "result" else None
             if kind in ("error", "warning"):
-                self._conclude_from(fields, opened.at)
+                self._messages.conclude_from(fields, opened.at)
             if record:
                 self._record(record, opened.at)
             else:
-                self._say(kind, {**fields, "who": opened.who} if opened.who else fields, opened.at)
+                self._messages.say(kind, {**fields, "who": opened.who} if opened.who else fields, opened.at)
             opened.at = at
         block.events.clear()
         if block.done:
             self._talk.remove(opened)
-
-    def _conclude_from(self, said: dict[str, Any], at: At) -> None:
-        """What an exception or a warning says can be a sentence from which something is concluded."""
-        last = str(said.get("traceback", "")).rsplit("\n    ", 1)[-1].split("\n")[-_MESSAGE_LINES:]
-        for line in dict.fromkeys([str(said["text"]), *(text.strip() for text in last)]):
-            for pattern, match in self._patterns.match(line):
-                if pattern.concludes:
-                    self._conclusions.count(pattern, pattern.groups(match), at[0])
 
     def _finish(self, opened: Open) -> None:
         opened.block.finish()
@@ -362,12 +332,12 @@ class LogParser(Cutting):
             if not self._starts_block(message, header, at) and not (
                 TRACEBACK in message and self._starts_traceback(message, header, at)
             ):
-                self._message(message, header, at, message)
+                self._messages.read(message, header, at, message)
             return
         header = Header(record.time, record.level, record.where, 0, record.who, "json")
         if TRACEBACK in record.exception:
             if record.message:
-                self._message(record.message, header, at, record.message)
+                self._messages.read(record.message, header, at, record.message)
             block = TracebackBlock(TRACEBACK + ":")
             start = record.exception.find(TRACEBACK)
             for line in record.exception[start:].split("\n")[1:]:
@@ -375,12 +345,12 @@ class LogParser(Cutting):
                     block.add(line, headed=False)
             block.finish()
             for kind, fields in block.events:
-                self._say(kind, {**fields, "who": record.who} if record.who else fields, at)
+                self._messages.say(kind, {**fields, "who": record.who} if record.who else fields, at)
             return
         message = record.message
         if record.exception and record.exception.strip().split("\n")[0] not in message:
             message = f"{message}: {record.exception.strip().splitlines()[-1]}" if record.exception.strip() else message
-        self._message(message, header, at, message)
+        self._messages.read(message, header, at, message)
 
     # --- messages that rich folded into a column ---
 
@@ -404,142 +374,8 @@ class LogParser(Cutting):
         if place:
             message = message[: place.start()].rstrip()
             header = Header(header.time, header.level, place[1], header.size, header.who, header.form)
-        self._message(message, header, at, message)
-
-    # --- one message ---
-
-    def _message(self, message: str, header: Header, at: At, text: str, shape: bytes = b"") -> None:
-        """text: the whole line, for patterns that know what was learnt to be a speaker as a part of the message. shape:
-        of the message, where it is known."""
-        if header.size and message.startswith(" "):
-            message, shape = message.lstrip(), b""
-        found = self._patterns.match(message, shape)
-        if not found and header.form == "" and header.who:
-            found = self._patterns.match(text)
-        if header.level in ("warning", "error") and not (not header.time and is_nothing(message)):
-            kinds = {(p.level or p.kind) for p, _ in found}
-            if header.level not in kinds and "error" not in kinds and any(map(str.isalnum, message)):
-                self._say(header.level, self._common(message, header), at)
-        elif header.level:
-            self._conclusions.calm()
-        said: set[str] = set()
-        for pattern, match in found:
-            kind = "error" if pattern.kind == "error" else pattern.name
-            if kind == "error" and is_mentioned(message, match.start()):
-                continue
-            if kind not in said:
-                self._apply(pattern, match, message, header, at)
-            said.add(kind)
-        if not found:
-            self._unknown(message, header, at)
-
-    def _unknown(self, message: str, header: Header, at: At) -> None:
-        """A message that no pattern knows."""
-        if message.startswith("{'"):
-            fields = python_dict(message)
-            if fields:
-                self._say("point", {"name": str(fields.get("process", "metrics")), "fields": fields}, at)
-            return
-        if not header.level:
-            error = message if is_exception(message) else ""
-            if not error and len(message) > MAX_MATCHED_CHARACTERS:
-                late = _LATE_EXCEPTION.search(message[-MAX_MATCHED_CHARACTERS:])
-                error = late[0] if late else ""
-            if error:
-                self._say("error", {**self._common(error, header), "type": error.split(":")[0]}, at)
-                return
-        if " --" in message:
-            for name, value in requested_by(read_command(message)).items():
-                fields = {"name": name, "value": value, "role": "requested", "pattern": "command"}
-                self._say("setting", fields, at)
-
-    def _common(self, message: str, header: Header) -> dict[str, Any]:
-        fields: dict[str, Any] = {"text": visible(both_ends(message, MAX_TEXT_CHARACTERS - 8), MAX_TEXT_CHARACTERS)}
-        if header.where:
-            fields["where"] = visible(header.where, 200)
-        time = iso_time(header.time) if header.time else ""
-        if time:
-            fields["time"] = time
-        if header.who:
-            fields["who"] = visible(header.who, 200)
-        return fields
-
-    def _apply(self, pattern: Pattern, match: re.Match[str], message: str, header: Header, at: tuple[int, int]) -> None:
-        groups = pattern.groups(match)
-        common = self._common(message, header)
-        if pattern.text:
-            common["text"] = visible(str(_filled(pattern.text, groups)), MAX_TEXT_CHARACTERS)
-        kind = pattern.kind
-        if pattern.starts_run:
-            self._said.clear()
-        if kind == "phase":
-            self._phase = visible(str(_filled(pattern.phase or pattern.name, groups)), 200)
-            name = self._phase
-            more = {"starts_run": pattern.starts_run, "ends_run": pattern.ends_run}
-            self._say("phase", {"name": name, **common, "pattern": pattern.name, "groups": groups, **more}, at)
-        elif kind == "point":
-            self._say("point", {"name": pattern.point or pattern.name, "fields": groups, "pattern": pattern.name}, at)
-        elif kind == "progress":
-            self._say("progress", _counted(pattern.phase or pattern.name, groups), at)
-        elif kind == "warning":
-            self._say("warning", {**common, "pattern": pattern.name}, at)
-        elif kind == "error":
-            level = {"level": header.level} if header.level and header.level != "error" else {}
-            self._say("error", {**common, "pattern": pattern.name, **level}, at)
-        elif kind == "note":
-            self._say("note", {"text": common["text"], "rule": pattern.name, "lines": [at[0]]}, at)
-        if pattern.concludes or kind == "count":
-            self._conclusions.count(pattern, groups, at[0])
-        self._settings(pattern, groups, at)
-
-    def _settings(self, pattern: Pattern, groups: dict[str, Any], at: tuple[int, int]) -> None:
-        tables = (("effective", pattern.effective), ("requested", pattern.requested))
-        if pattern.kind == "setting" and not pattern.effective and not pattern.requested:
-            tables = (("effective", {k: f"{{{k}}}" for k in groups}), ("requested", {}))
-        for role, table in tables:
-            for name, template in table.items():
-                value = _filled(template, groups)
-                if value is not None and self._said.get((role, name)) != value:
-                    if len(self._said) < MAX_SETTINGS:
-                        self._said[role, name] = value
-                    fields = {"name": name, "value": value, "role": role, "pattern": pattern.name}
-                    self._say("setting", fields, at)
-
-    def _say(self, kind: EventKind, fields: dict[str, Any], at: tuple[int, int]) -> None:
-        event = LogEvent(kind, fields, *at)
-        self._conclusions.observe(event)
-        self._events.append(event)
+        self._messages.read(message, header, at, message)
 
 
 def _percent(bar: Bar) -> int:
     return bar.percent if bar.percent >= 0 or not bar.total else int(100 * bar.done / bar.total)
-
-
-def _filled(template: Any, groups: dict[str, Any]) -> Any:
-    """`{group}` alone is its value, with its type; None where it took no part. Anything else is a text or itself."""
-    if not isinstance(template, str):
-        return template
-    whole = _TEMPLATE.fullmatch(template)
-    if whole:
-        return groups.get(whole[1])
-    return _TEMPLATE.sub(lambda m: str(groups.get(m[1], "")), template)
-
-
-def _counted(name: str, groups: dict[str, Any]) -> dict[str, Any]:
-    def number(key: str) -> int | float | None:
-        for kind in ("int", "float"):
-            value = convert(str(groups[key]), kind) if key in groups else None
-            if isinstance(value, (int, float)):
-                return value
-        return None
-
-    unit = str(groups.get("unit", "it"))
-    return {
-        "name": str(groups.get("name", name)),
-        "done": number("done") or 0,
-        "total": number("total"),
-        "unit": unit,
-        "rate": number("rate"),
-        "eta_s": number("eta_s"),
-        "elapsed_s": number("elapsed_s"),
-    }
