@@ -31,8 +31,8 @@ def answer(c: Comparison) -> str:
         return f"BROKEN SCALES: {c.headline.text}"
     if c.headline.rule == "reordered":
         return f"OTHER ORDER: {c.headline.text}"
-    if c.headline.rule == "one-quantized":
-        return _codes_and_floats(c)
+    if c.headline.rule in ("one-quantized", "two-schemes"):
+        return f"{_stored(c)}: {_what_is_in_both(c)}"
     if c.effect is not None and c.headline.rule not in _APART:
         return f"{_EFFECTS[c.effect.kind]}: {'; '.join(_of_effect(c, c.effect))}"
     if c.same:
@@ -45,23 +45,28 @@ def answer(c: Comparison) -> str:
     return f"DIFFERENT: {'; '.join(apart)}" if apart else f"DIFFERENT: {c.headline.text}"
 
 
-def _codes_and_floats(c: Comparison) -> str:
-    """`CODES IN B, FULL PRECISION IN A: 8 of 26 tensors; 18 others the same`."""
-    model, other = ("B", "A") if c.b.weights() else ("A", "B")
+def _stored(c: Comparison) -> str:
+    if c.a.weights() and c.b.weights():
+        return "CODES OF TWO SCHEMES"
+    return "CODES IN B, FULL PRECISION IN A" if c.b.weights() else "CODES IN A, FULL PRECISION IN B"
+
+
+def _what_is_in_both(c: Comparison) -> str:
+    """`8 of 26 tensors; 18 others the same`."""
     both = [w for w in c.weights if w.a and w.b]
     n = sum(w.status is Status.SCHEME for w in both)
     rest = [f"{count(n)} of {some(len(both), 'tensor')}"]
     for words, statuses in (
         ("others the same", (Status.IDENTICAL, Status.EQUAL)),
         ("others differ", (Status.DIFFERENT,)),
-        ("others not read", (Status.NOT_COMPARED,)),
+        ("others not read", (Status.NOT_COMPARED, Status.DTYPE)),
     ):
         found = sum(w.status in statuses for w in both)
         rest += [f"{count(found)} {words}"] if found else []
     for letter, status in (("A", Status.ONLY_A), ("B", Status.ONLY_B)):
         found = sum(w.status is status for w in c.weights)
         rest += [f"{some(found, 'tensor')} only in {letter}"] if found else []
-    return f"CODES IN {model}, FULL PRECISION IN {other}: {'; '.join(rest)}"
+    return "; ".join(rest)
 
 
 def _of_effect(c: Comparison, effect: Effect) -> list[str]:

@@ -34,6 +34,7 @@ NEXT_STEPS = {
     "no-common-names": "Rename one of them, or convert both to the names of one library, to compare number by number.",
     "config-differs": "",
     "one-quantized": "`qinspect dequantize` writes what the codes stand for, to compare it number by number.",
+    "two-schemes": "`qinspect dequantize` writes what the codes of each stand for, to compare them number by number.",
     "joined": "A loader of the one layout does not read the other: convert it before it is used.",
     "other-structure": "Compare like with like, or only the activation points.",
     "no-common-roles": "Check the two paths.",

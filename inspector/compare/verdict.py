@@ -19,6 +19,7 @@ from qinspect.inspector.compare.names import said_of_names
 from qinspect.inspector.compare.next_steps import reason
 from qinspect.inspector.compare.reasons import REASONS, alpha, bad_scales, copies_disagree, hand_edited, sizes_said
 from qinspect.inspector.compare.results import Effect, ScalePair, Status, WeightPair
+from qinspect.inspector.compare.structure import said_of_structure
 from qinspect.inspector.finding import Finding
 from qinspect.inspector.formats import Format, Kind, Topic
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
@@ -47,7 +48,7 @@ def _headline(e: Evidence) -> Finding:
     if not (different or e.structure or e.broken or e.moved or e.changed_weights):
         return _nothing_differs(e)
     if e.structure:
-        return _structure(e)
+        return said_of_structure(e)
     if e.moved:
         return _reordered(e)
     if cast := _cast(e, different):
@@ -203,101 +204,6 @@ def _only_weights(e: Evidence, different: list[ScalePair], points: list[ScalePai
 
 def _all_equal(n: int) -> str:
     return "The only activation scale is equal" if n == 1 else f"All {n} activation scales are equal"
-
-
-def _structure(e: Evidence) -> Finding:
-    counts: dict[Status, int] = {}
-    for p in e.structure:
-        counts[p.status] = counts.get(p.status, 0) + 1
-    words = {
-        Status.SCHEME: "stored in another scheme",
-        Status.SHAPE: "of another shape",
-        Status.DTYPE: "of another dtype",
-        Status.ONLY_A: "only in A",
-        Status.ONLY_B: "only in B",
-    }
-    if counts.keys() == {Status.DTYPE}:
-        text = (
-            f"The same names and shapes, but {some(len(e.structure), 'tensor')} of another dtype, first "
-            f"{visible(e.structure[0].role, 120)}; whether the values are the same was not read."
-        )
-        return reason("other-dtype", text)
-    if one := _one_quantized(e):
-        return one
-    listed = ", ".join(f"{n} {words[status]}" for status, n in counts.items())
-    points = e.points(True) + e.points(False)
-    same = sum(p.status.counts_as_same for p in points)
-    if e.a.description == e.b.description:
-        text = f"Both are {e.a.description}, but not built alike: of scales and tensors, {listed}"
-    else:
-        text = f"The two are built differently. A: {e.a.description}. B: {e.b.description}."
-        text += f" Of scales and tensors, {listed}"
-    text += f", first {visible(e.structure[0].role, 120)}.{_partners_said(e)}"
-    if fit := n_of_same_shape(*e.alone):
-        text += (
-            f" {count(fit)} of the {count(len(e.alone[0]))} tensors without a partner in A and the "
-            f"{count(len(e.alone[1]))} in B have the same shapes: perhaps the same under other names."
-        )
-    if points and same == len(points):
-        text += f" All {same} activation points in both are equal: the same calibration."
-    elif points:
-        text += f" Of {len(points)} activation points in both, {same} are equal."
-    return reason("other-structure", text)
-
-
-def _one_quantized(e: Evidence) -> Finding | None:
-    """One model with codes where the other has floats of the same shape, most tensors being in both: None for others,
-    and where the plain one has scales."""
-    if bool(e.a.weights()) == bool(e.b.weights()):
-        return None
-    quantized, letter, other = (e.b, "B", "A") if e.b.weights() else (e.a, "A", "B")
-    of_quantized = Status.ONLY_B if letter == "B" else Status.ONLY_A
-    both = [w for w in e.weights if w.a and w.b]
-    stored = [w for w in both if w.status is Status.SCHEME]
-    odd = any(w.status in (Status.SHAPE, Status.DTYPE, Status.BROKEN) for w in both)
-    odd = odd or any(p.status is not of_quantized for p in e.scales)
-    if odd or not stored or len(e.weights) > 2 * len(both) or not all(_in_full(w, e, other) for w in stored):
-        return None
-    scales = f", with {some(len(e.scales), 'scale')} of its own" if e.scales else ""
-    text = (
-        f"{letter} stores as codes what {other} stores in full precision: {count(len(stored))} of "
-        f"{some(len(both), 'tensor')} in both ({quantized.description}){scales}{_rest_said(both)}.{_partners_said(e)}"
-    )
-    return reason("one-quantized", text)
-
-
-def _in_full(w: WeightPair, e: Evidence, model: str) -> bool:
-    fmt, name = (e.a, w.a) if model == "A" else (e.b, w.b)
-    tensor = fmt.checkpoint.tensor(name or "")
-    return tensor is not None and tensor.dtype.is_float and tensor.dtype.bits >= 16
-
-
-def _rest_said(both: list[WeightPair]) -> str:
-    """`; of the others 2 are the same, 5 differ (first lm_head.weight)`, of what is codes in neither."""
-    parts = []
-    for statuses, one, several in (
-        ((Status.IDENTICAL, Status.EQUAL), "is the same", "are the same"),
-        ((Status.DIFFERENT,), "differs", "differ"),
-        ((Status.NOT_COMPARED,), "was not read", "were not read"),
-    ):
-        if found := [w for w in both if w.status in statuses]:
-            first = f" (first {visible(found[0].role, 120)})" if Status.DIFFERENT in statuses else ""
-            parts.append(f"{count(len(found))} {one if len(found) == 1 else several}{first}")
-    return f"; of the others {', '.join(parts)}" if parts else ""
-
-
-def _partners_said(e: Evidence) -> str:
-    """` 15 of A's 24 tensors and 15 of B's 17 have a partner.`; "" where there are none."""
-    of_a, of_b = sum(bool(w.a) for w in e.weights), sum(bool(w.b) for w in e.weights)
-    n = sum(bool(w.a and w.b) for w in e.weights)
-    if not n:
-        return ""
-    joined = ", parts of larger ones counted one by one" if any(w.joined for w in e.weights) else ""
-    if n == of_a == of_b:
-        said = "The only tensor of each has" if n == 1 else f"All {count(n)} tensors of each have"
-    else:
-        said = f"{count(n)} of A's {some(of_a, 'tensor')} and {count(n)} of B's {count(of_b)} have"
-    return f" {said} a partner{joined}."
 
 
 def _reordered(e: Evidence) -> Finding:

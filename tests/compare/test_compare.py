@@ -179,7 +179,7 @@ def test_head_order_is_recognised_and_cells_are_sorted() -> None:
 
 def test_four_bits_against_eight_line_up_by_role() -> None:
     c = compared(folder_of("m2_w4a8_gh_pa0.9995"), folder_of("m2_w8a8_gh"))
-    assert c.headline.rule == "other-structure"
+    assert c.headline.rule == "two-schemes"
     points = [p for p in c.scales if ":" in p.role]
     assert len(points) == 23
     assert all(p.status is Status.IDENTICAL for p in points)

@@ -77,6 +77,25 @@ def quantized(original: torch.Tensor) -> Make:
     return plain({"l.up_proj.weight": original}, {f"l.up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()})
 
 
+def two_schemes(n_in: int) -> Make:
+    """Codes of a weight of 16 by 32 in NVFP4, against int8 of 16 by n_in."""
+    of_nvfp4 = {f"l.up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()}
+    of_int8 = {
+        "l.up_proj.weight": torch.zeros(16, n_in, dtype=torch.int8),
+        "l.up_proj.weight_scale": torch.full((16, 1), 0.5),
+    }
+    weights = {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True, "dynamic": False}
+    group = {"weights": weights, "targets": ["Linear"], "format": "int-quantized"}
+    settings = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {"g": group}}
+
+    def make(tmp: Path) -> Comparison:
+        plain(of_nvfp4, of_int8)(tmp)
+        (tmp / "b" / "config.json").write_text(json.dumps({"quantization_config": settings}))
+        return compared(tmp / "a", tmp / "b")
+
+    return make
+
+
 def plain(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> Make:
     def make(tmp: Path) -> Comparison:
         for name, tensors in (("a", a), ("b", b)):
@@ -228,11 +247,12 @@ CASES: dict[str, tuple[Make, Make]] = {  # what triggers the rule, and what come
     ),
     "config-differs": (moved({}, d_model=7), SAME),
     "one-quantized": (quantized(torch.randn(16, 32)), quantized(torch.randn(16, 31))),
+    "two-schemes": (two_schemes(32), two_schemes(31)),
     "joined": (
         plain({f"{n}_proj.weight": RAMP.view(2, 16) for n in ("l.gate", "l.up")}, {"l.gate_up_proj.weight": BOTH}),
         plain({f"{n}_proj.weight": RAMP[:16].view(1, 16) for n in ("l.gate", "l.up")}, {"l.gate_up_proj.weight": BOTH}),
     ),
-    "other-structure": (fixtures(GROUPED, "m2_w8a8_gh"), SIGNATURE),
+    "other-structure": (two_schemes(31), fixtures(GROUPED, "m2_w8a8_gh")),
     "no-common-roles": (plain({"net.weight_scale": ONES}, {"other.bias": ONES}), SAME),
     "several-differences": (moved({(0, X): 2.0, (1, OUT): 1.5}), SIGNATURE),
     "noise-bands": (SIGNATURE, SAME),
