@@ -70,7 +70,7 @@ class Evidence:
         same_family = self.a.family == self.b.family
         names = [(w.a, w.b) for w in self.weights if w.a and w.b and not w.joined and (same_family or not w.quantized)]
         if same_family:
-            names += [(p.a.key, p.b.key) for p in self.scales if p.a and p.b]
+            names += [(p.a.key, p.b.key) for p in self.scales if p.a and p.b and not p.joined]
         return renamings(names)
 
     @cached_property
