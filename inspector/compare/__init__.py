@@ -109,6 +109,7 @@ def _compare_scales(
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
     from qinspect.inspector.compare.scales import compare_scale, compare_values
+    from qinspect.inspector.compare.ties import said_tied, with_heads
     from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
@@ -126,7 +127,7 @@ def _compare_scales(
         return partner
 
     pairs: list[ScalePair] = []
-    matched = line_up((records_a, records_b), partner_of)
+    matched, tied = with_heads(line_up((records_a, records_b), partner_of), items_a, items_b, records_a, records_b)
     faults = FaultScan()
     ahead = read_ahead(matched, 0, a, b, faults)
     for order, (role, (ra, rb)) in enumerate(matched):
@@ -143,6 +144,8 @@ def _compare_scales(
             pair = compare_values(role, order, ra, rb, ahead.apart[order], faults)
         else:
             pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
+        if role in tied:
+            pair = said_tied(pair, tied[role])
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)

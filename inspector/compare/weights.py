@@ -19,7 +19,7 @@ from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_o
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
 from qinspect.inspector.compare.results import Deviation, Status, WeightPair
-from qinspect.inspector.compare.ties import with_ties
+from qinspect.inspector.compare.ties import tied_note, with_heads, with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.formats.contract import Derived, Slice, part_of
@@ -136,12 +136,17 @@ def compare_weights(
     """
     moved = _moved_modules(format_a, format_b, equality)
     pairs = []
-    for role, (a, b) in line_up((items_a, items_b), lambda _a, _b: partner):
+    matched = line_up((items_a, items_b), lambda _a, _b: partner)
+    matched, tied = with_heads(matched, items_a, items_b, items_a, items_b)
+    for role, (a, b) in matched:
         pair = (None if read else _alike_unread(role, a, b)) or _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
             pair = _contents(role, a, b, format_a, format_b, moved, equality, tick) if read else _agreeing(role, a, b)
+        if role in tied:
+            said = tied_note(tied[role], (pair.a if tied[role] == "A" else pair.b) or "")
+            pair = replace(pair, tied=tied[role], note=f"{pair.note}; {said}" if pair.note else said)
         pairs.append(_with_parts(pair, a, b) if a and b and (a.part or b.part) else pair)
     if read:
         pairs = with_ties(pairs, format_a, format_b, equality)
