@@ -39,7 +39,7 @@ def rows_of(w: Weight, start: int, stop: int) -> Weight:
 
 def in_words(layers: Mapping[str, Weight], awq: bool = False) -> Tensors:
     """Of AWQ or of GPTQ v2, whose scales lie [groups, out] and whose zero points share words."""
-    found = {}
+    found: Tensors = {}
     for module, w in layers.items():
         made = awq_gemm(w) if awq else gptq(w, 4, False)
         found |= {f"{module}.{k}": t for k, t in made.items()}

@@ -72,7 +72,7 @@ def test_the_embedding_keeps_its_own_place_in_the_tree(tmp_path: Path) -> None:
     place_scales(tree, c.scales)
     place_weights(tree, c.weights)
     assert "model.embed_tokens.weight" not in tree.findings
-    assert tree.findings["lm_head.weight"].status is Status.SCHEME
+    assert tree.findings["lm_head.weight"] is pair_of(c, "lm_head.weight")
     assert tree.modules["lm_head"].badge is not None
     assert "embed_tokens" not in tree.modules or tree.modules["embed_tokens"].badge is None
 

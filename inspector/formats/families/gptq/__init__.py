@@ -37,7 +37,8 @@ from qinspect.inspector.formats.families.gptq.settings import (
 )
 from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
-from qinspect.inspector.text import natural_key, some, visible
+from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.text import some, visible
 
 _MAX_SIZES = 3
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
@@ -48,7 +49,6 @@ class GptqFormat(ModularFormat):
     """One checkpoint. Raises CannotDequantize where its settings name a packing that is not known."""
 
     family = "gptq"
-    ordered_by = "the order of names"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared(checkpoint)
@@ -113,7 +113,7 @@ class GptqFormat(ModularFormat):
         entries = self.checkpoint.entries
         self._forms = dict(zip(entries, entries.tensor_forms(), strict=True))
         modules = {m: keys for m, keys in by_module(entries).items() if "qweight" in keys or "B" in keys}
-        for module in sorted(modules, key=natural_key):
+        for module in sorted(modules, key=forward_key):
             keys = modules[module]
             if how is None or "qweight" not in keys:
                 yield from self._marlin(module, keys)
