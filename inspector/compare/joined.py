@@ -1,4 +1,5 @@
-"""Scales of what one model stores as a whole and the other in parts: q, k and v or gate and up in one.
+"""Scales of what one model stores as a whole and the other in parts: q, k and v or gate and up in one; one number for
+all experts of a stack, against one for each.
 
 A scale that changes along the rows has the rows of each part, which are compared with the part's own scale. One number
 for the whole says nothing of a part alone: that is said, and nothing is compared.
@@ -6,7 +7,7 @@ for the whole says nothing of a part alone: that is said, and nothing is compare
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,9 +29,10 @@ Records = dict[str, ScaleRecord]
 
 
 class Cut(NamedTuple):
-    """The rows of a whole weight that are one part of it. n_rows: of the whole. whole: its name."""
+    """The rows of a whole weight that are one part of it; None of a stack whose number is one for all. n_rows: of the
+    whole. whole: its name."""
 
-    rows: tuple[int, int]
+    rows: tuple[int, int] | None
     n_rows: int
     whole: str
 
@@ -44,27 +46,56 @@ def in_parts(records: Records, items: Mapping[str, Item], other: Mapping[str, Sc
     model; and what is cut of them. items: with wholes in their parts. Where no part has a scale in the other model, a
     whole stays one."""
     parts: dict[str, list[Item]] = {}
+    stacks: dict[str, list[Item]] = {}
     for item in items.values():
-        if item.part is not None and item.part.rows is not None and item.weight is not None:
-            parts.setdefault(item.weight.role, []).append(item)
+        weight = item.weight
+        if weight is None:
+            continue
+        if item.part is not None and item.part.rows is not None:
+            parts.setdefault(weight.role, []).append(item)
+        elif weight.slice is not None and weight.scale_roles and not weight.scale_roles[-1].startswith(weight.role):
+            stacks.setdefault(weight.scale_roles[-1], []).append(item)
     parts = {whole: its for whole, its in parts.items() if any(_scaled(i.role, other) for i in its)}
-    if not parts:
+    stacks = {role: its for role, its in stacks.items() if role in records and role not in other}
+    found = dict(_of_stacks(stacks, other)) | {r: own for r in records if parts and (own := _of_parts(r, parts))}
+    if not found:
         return records, {}
     made: Records = {}
     cuts: Cuts = {}
     for role, record in records.items():
-        whole, end = _of_weight(role, parts)
-        if not whole:
+        for name, cut in found.get(role, ()):
+            made[name] = record
+            cuts[name] = cut
+        if role not in found:
             made[role] = record
-            continue
-        for item in parts[whole]:
-            assert item.part is not None
-            assert item.part.rows is not None
-            assert item.weight is not None
-            of_part = f"{item.role.removesuffix('.weight') if end.startswith(':') else item.role}{end}"
-            made[of_part] = record
-            cuts[of_part] = Cut(item.part.rows, item.weight.shape[0], item.weight.name)
     return made, cuts
+
+
+Named = list[tuple[str, Cut]]
+"""The roles that the record of a whole has as that of its parts."""
+
+
+def _of_stacks(stacks: Mapping[str, list[Item]], other: Mapping[str, ScaleRecord]) -> Iterator[tuple[str, Named]]:
+    """Of the numbers that all experts of a stack share, and of the scale of their input."""
+    for shared, items in stacks.items():
+        whole, mark, rest = shared.partition("#")
+        stack = whole.removesuffix(".weight")
+        for role, end in ((shared, f"{mark}{rest}"), (f"{stack}:input", ":input")):
+            names = [f"{i.role.removesuffix('.weight')}:input" if end[0] == ":" else f"{i.role}{end}" for i in items]
+            if role not in other and any(name in other for name in names):
+                yield role, [(name, Cut(None, 0, stack)) for name in names]
+
+
+def _of_parts(role: str, parts: Mapping[str, list[Item]]) -> Named:
+    """Of a record of projections in one; [] of any other."""
+    whole, end = _of_weight(role, parts)
+    named: Named = []
+    for item in parts.get(whole, ()):
+        assert item.part is not None
+        assert item.weight is not None
+        base = item.role.removesuffix(".weight") if end.startswith(":") else item.role
+        named.append((f"{base}{end}", Cut(item.part.rows, item.weight.shape[0], item.weight.name)))
+    return named
 
 
 def _scaled(role: str, other: Mapping[str, ScaleRecord]) -> bool:
@@ -126,7 +157,7 @@ def compare_joined(
 
 def _said(model: str, record: ScaleRecord, cut: Cut) -> str:
     """`A: rows 0 to 64 of the scale of mlp.gate_up_proj.weight`."""
-    if not _along_rows(record.grid):
+    if cut.rows is None or not _along_rows(record.grid):
         return f"{model}: the {record.quantity} of {visible(cut.whole, 120)}"
     return f"{model}: rows {cut.rows[0]} to {cut.rows[1]} of the {record.quantity} of {visible(cut.whole, 120)}"
 
@@ -135,6 +166,9 @@ def _not_cut(model: str, record: ScaleRecord, cut: Cut) -> str:
     """Why the numbers of a part cannot be taken out of those of the whole; "" where they can."""
     grid = record.grid
     whole = visible(cut.whole, 120)
+    if cut.rows is None:
+        what = "scale of the inputs" if record.kind is Kind.ACTIVATION else record.quantity
+        return f"{model} has one {what} for all experts of {whole}, the other model one for each"
     if record.kind is Kind.ACTIVATION or record.quantity is Quantity.FACTOR:  # of what goes into all parts alike
         return ""
     if not grid.axes and not grid.flattened and grid.n_dims is None and not grid.cells:
@@ -155,7 +189,7 @@ def _along_rows(grid: Grid) -> bool:
 def _values(fmt: Format, record: ScaleRecord, cut: Cut | None) -> FloatArray:
     """The numbers of a part. Raises as `Format.values`."""
     found = fmt.values(record)
-    if cut is None or not _along_rows(record.grid) or record.kind is Kind.ACTIVATION:
+    if cut is None or cut.rows is None or not _along_rows(record.grid) or record.kind is Kind.ACTIVATION:
         return found
     size = record.grid.block[record.grid.axes.index(0)]
     cells: FloatArray = found[cut.rows[0] // size : -(-cut.rows[1] // size)]

@@ -186,3 +186,41 @@ def test_input_scales_are_those_of_what_goes_into_all_parts(tmp_path: Path) -> N
     assert pairs["mlp.up_proj:input"].status is Status.DIFFERENT
     assert pairs["mlp.up_proj:input"].difference is not None
     assert np.isclose(pairs["mlp.up_proj:input"].difference.largest, 100)
+
+
+def test_one_number_for_all_experts_of_a_stack_against_one_for_each(tmp_path: Path) -> None:
+    """Of the scales, and of what goes in; the scales themselves are each expert's own in both."""
+    module, codes = "model.layers.0.mlp.experts", [nvfp4(8, 32, seed=e)[0] for e in range(3)]
+    shared = {"weight_scale_2": codes[0]["weight_scale_2"], "input_scale": torch.tensor(0.5)}
+    stack = {"weight": torch.stack([t["weight"] for t in codes])}
+    stack["weight_scale"] = torch.stack([t["weight_scale"].view(torch.uint8) for t in codes]).view(torch.float8_e4m3fn)
+    one = {f"{module}.down_proj": stack["weight"], f"{module}.down_proj_weight_scale": stack["weight_scale"]}
+    one |= {f"{module}.down_proj_{k}": t for k, t in shared.items()}
+    several = {f"{module}.{e}.down_proj.{k}": t for e, own in enumerate(codes) for k, t in {**own, **shared}.items()}
+    # [E, out, in / 2]: the scales show which axis is which
+    c = compare(saved(tmp_path / "a", one, modelopt("NVFP4")), saved(tmp_path / "b", several, modelopt("NVFP4")))
+    pairs = by_role(c)
+    at = "mlp.experts"
+    assert {pairs[f"{at}.{e}.down_proj.weight"].status for e in range(3)} <= {Status.IDENTICAL, Status.EQUAL}
+    assert {pairs[f"{at}.{e}.down_proj.weight#global"].status for e in range(3)} == {Status.SCHEME}
+    assert {pairs[f"{at}.{e}.down_proj:input"].status for e in range(3)} == {Status.SCHEME}
+    note = pairs[f"{at}.1.down_proj.weight#global"].note
+    assert (
+        note == "A has one global scale for all experts of layers.0.mlp.experts.down_proj, the other model one for each"
+    )
+    assert [p for p in c.scales if p.status in (Status.ONLY_A, Status.ONLY_B)] == []
+    assert {w.status for w in c.weights} <= {Status.IDENTICAL, Status.EQUAL}
+
+
+def test_two_stacks_with_one_number_each_pair_as_they_are(tmp_path: Path) -> None:
+    module = "model.layers.0.mlp.experts"
+    own = [nvfp4(8, 32, seed=e)[0] for e in range(2)]
+    tensors = {
+        f"{module}.down_proj": torch.stack([t["weight"] for t in own]),
+        f"{module}.down_proj_weight_scale": torch.stack([t["weight_scale"].view(torch.uint8) for t in own]).view(
+            torch.float8_e4m3fn
+        ),
+        f"{module}.down_proj_weight_scale_2": own[0]["weight_scale_2"],
+    }
+    a, b = (saved(tmp_path / n, tensors, modelopt("NVFP4")) for n in "ab")
+    assert {p.status for p in compare(a, b).scales} == {Status.IDENTICAL}

@@ -311,6 +311,28 @@ def test_gpt_oss_in_gguf_pairs_with_gate_and_up_in_turns(tmp_path: Path) -> None
     assert "A: part [1], one of every 2 rows, from 1 on of model.layers.0.mlp.experts.gate_up_proj, trans" in up.note
 
 
+@pytest.mark.parametrize("parts", [False, True])
+def test_phi3_in_gguf_pairs_with_projections_in_one_and_apart(parts: bool, tmp_path: Path) -> None:
+    at, mlp = f"{LAYER}.self_attn", f"{LAYER}.mlp"
+    qkv, gate_up = randn(32, 32), randn(64, 32, seed=1)
+    stored = [
+        Stored("blk.0.attn_qkv.weight", ID["q8_0"], (32, 32), q8_0(qkv)),
+        Stored("blk.0.ffn_up.weight", ID["q8_0"], (64, 32), q8_0(gate_up)),
+        plain("blk.0.ffn_norm.weight", [1.0] * 32),
+    ]
+    original = {f"{at}.qkv_proj.weight": qkv, f"{mlp}.gate_up_proj.weight": gate_up}
+    if parts:
+        rows = {f"{at}.q_proj": (0, 16), f"{at}.k_proj": (16, 24), f"{at}.v_proj": (24, 32)}
+        original = {f"{n}.weight": qkv[a:b] for n, (a, b) in rows.items()}
+        original |= {f"{mlp}.gate_proj.weight": gate_up[:32], f"{mlp}.up_proj.weight": gate_up[32:]}
+    original[f"{LAYER}.post_attention_layernorm.weight"] = torch.ones(32)
+    (tmp_path / "b.gguf").write_bytes(bytes(GgufFile(stored, {"general.architecture": (TEXT, "phi3")})))
+    c = compare(saved(original, tmp_path / "a", HEADS), open_model(str(tmp_path / "b.gguf")))
+    assert [w.role for w in c.weights if w.status in (Status.ONLY_A, Status.ONLY_B)] == []
+    assert [w.status for w in c.weights].count(Status.SCHEME) == (5 if parts else 2)
+    assert {w.joined for w in c.weights if w.quantized} == ({"B"} if parts else {""})
+
+
 def test_rows_in_turns_hold_the_numbers_of_each(tmp_path: Path) -> None:
     """Against experts one by one, where bytes are compared."""
     original, _ = of_gpt_oss()
