@@ -192,6 +192,8 @@ def _values(fmt: Format, record: ScaleRecord, cut: Cut | None) -> FloatArray:
     if cut is None or cut.rows is None or not _along_rows(record.grid) or record.kind is Kind.ACTIVATION:
         return found
     size = record.grid.block[record.grid.axes.index(0)]
+    if found.shape[:1] != (-(-cut.n_rows // size),):
+        return found  # not what the grid says: the shapes are, and these are told
     cells: FloatArray = found[cut.rows[0] // size : -(-cut.rows[1] // size)]
     return cells
 
