@@ -81,7 +81,8 @@ def _of_stacks(stacks: Mapping[str, list[Item]], other: Mapping[str, ScaleRecord
         whole, mark, rest = shared.partition("#")
         stack = whole.removesuffix(".weight")
         for role, end in ((shared, f"{mark}{rest}"), (f"{stack}:input", ":input")):
-            names = [f"{i.role.removesuffix('.weight')}:input" if end[0] == ":" else f"{i.role}{end}" for i in items]
+            bases = (i.role.removesuffix(".weight") if end == ":input" else i.role for i in items)
+            names = [f"{base}{end}" for base in bases]
             if role not in other and any(name in other for name in names):
                 yield role, [(name, Cut(None, 0, stack)) for name in names]
 

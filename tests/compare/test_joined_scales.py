@@ -224,3 +224,14 @@ def test_two_stacks_with_one_number_each_pair_as_they_are(tmp_path: Path) -> Non
     }
     a, b = (saved(tmp_path / n, tensors, modelopt("NVFP4")) for n in "ab")
     assert {p.status for p in compare(a, b).scales} == {Status.IDENTICAL}
+
+
+def test_one_scale_of_fp8_for_all_experts(tmp_path: Path) -> None:
+    module, g = "model.layers.0.mlp.experts", torch.Generator().manual_seed(2)
+    codes = torch.randn(3, 8, 32, generator=g).to(torch.float8_e4m3fn)
+    one = {f"{module}.down_proj": codes, f"{module}.down_proj_weight_scale": torch.tensor(0.5)}
+    several = {f"{module}.{e}.down_proj.weight": codes[e] for e in range(3)}
+    several |= {f"{module}.{e}.down_proj.weight_scale": torch.tensor(0.5) for e in range(3)}
+    c = compare(saved(tmp_path / "a", one, modelopt("FP8")), saved(tmp_path / "b", several, modelopt("FP8")))
+    assert {p.status for p in c.scales} == {Status.SCHEME}
+    assert {p.role for p in c.scales} == {f"layers.0.mlp.experts.{e}.down_proj.weight" for e in range(3)}
