@@ -148,8 +148,8 @@ def _native(folder: Path) -> tuple[Path, ...]:
 
 
 def _compressed(folder: Path) -> tuple[Path, ...]:
-    """Packed integers with zero points and an order of groups, FP4, and FP8 in blocks. Returns the weights and the
-    config."""
+    """Packed integers with zero points and an order of groups, FP4, FP8 in blocks, and experts in one. Returns the
+    weights and the config."""
     parts = {
         "layers.0.mlp.up_proj": integers(3, (5, 32), 16, zeros="packed", order=True), "layers.0.mlp.gate_proj": fp4(),
         "layers.0.mlp.down_proj": fp8("block"),
@@ -158,6 +158,9 @@ def _compressed(folder: Path) -> tuple[Path, ...]:
     groups = {
         m: {"targets": [f"re:.*{m}$"], "weights": made.weights, "format": made.format} for m, made in parts.items()
     }
+    stack = {k: np.stack([t, t]) for k, t in integers(4, (6, 32), 16, zeros="packed").tensors.items()}
+    stack["weight_shape"] = np.array([2, 6, 32])
+    tensors |= {f"layers.0.mlp.experts.up_proj.{k}": t for k, t in stack.items()}
     written(folder, tensors, settings(fp4(), config_groups=groups, format="mixed-precision"))
     return folder / "model.safetensors", folder / "config.json"
 

@@ -25,6 +25,7 @@ from qinspect.inspector.progress import Progress
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
+    from qinspect.inspector.compare.weights import Item
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
 
@@ -76,7 +77,7 @@ def compare(
             progress("weights", done, total)
 
     partner = partners_of(items_a, items_b, equality, read, tick)
-    pairs = _compare_scales(a, b, partner, equality, progress, scales_ready)
+    pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
     weights = compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
     used = (sources() if callable(sources) else sources) or NOTHING
@@ -93,22 +94,30 @@ def compare(
 def _compare_scales(
     a: Format,
     b: Format,
+    items_a: Mapping[str, Item],
+    items_b: Mapping[str, Item],
     of_weights: Mapping[str, str],
     equality: Equality,
     progress: Progress | None,
     scales_ready: Callable[[list[ScalePair], bool], None] | None,
 ) -> list[ScalePair]:
-    """of_weights: A's role to B's of the tensors beside the scales."""
+    """items_a, items_b: the tensors beside the scales, in the parts that pair. of_weights: A's role to B's of these."""
     from operator import attrgetter
 
+    from qinspect.inspector.compare import joined
     from qinspect.inspector.compare.ahead import read_ahead
     from qinspect.inspector.compare.content import module_names, pair_by_module
     from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
     from qinspect.inspector.compare.scales import compare_scale, compare_values
+    from qinspect.inspector.compare.ties import said_tied, with_heads
     from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
     records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))
+    (records_a, cuts_a), (records_b, cuts_b) = (
+        joined.in_parts(records_a, items_a, records_b),
+        joined.in_parts(records_b, items_b, records_a),
+    )
 
     def partner_of(a: Mapping[str, ScaleRecord], b: Mapping[str, ScaleRecord]) -> Mapping[str, str]:
         partner = partners(a, b, attrgetter("key"))
@@ -118,7 +127,7 @@ def _compare_scales(
         return partner
 
     pairs: list[ScalePair] = []
-    matched = line_up((records_a, records_b), partner_of)
+    matched, tied = with_heads(line_up((records_a, records_b), partner_of), items_a, items_b, records_a, records_b)
     faults = FaultScan()
     ahead = read_ahead(matched, 0, a, b, faults)
     for order, (role, (ra, rb)) in enumerate(matched):
@@ -126,12 +135,17 @@ def _compare_scales(
             progress("scales", order, len(matched))
         if order == ahead.stop:
             ahead = read_ahead(matched, order, a, b, faults)
-        if order in ahead.same:
+        cut = cuts_a.get(role), cuts_b.get(role)
+        if ra and rb and any(cut):
+            pair = joined.compare_joined(role, order, (ra, rb), (a, b), cut, equality, faults)
+        elif order in ahead.same:
             pair = ScalePair(role, order, ra, rb, Status.IDENTICAL)
         elif order in ahead.apart and ra and rb:
             pair = compare_values(role, order, ra, rb, ahead.apart[order], faults)
         else:
             pair = compare_scale(role, order, ra, rb, a, b, equality, faults)
+        if role in tied:
+            pair = said_tied(pair, tied[role])
         if pair.status in (Status.ONLY_A, Status.ONLY_B) and role.partition("#")[0] in (records_b if ra else records_a):
             note = f"a part of the {'A' if ra else 'B'} scheme that the other does not have"
             pair = replace(pair, status=Status.SCHEME, note=note)

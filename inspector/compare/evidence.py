@@ -68,9 +68,10 @@ class Evidence:
         """Entries that are the same thing under two names. Families store one thing under names of their own: of two
         families only what no scale belongs to counts."""
         same_family = self.a.family == self.b.family
-        names = [(w.a, w.b) for w in self.weights if w.a and w.b and not w.joined and (same_family or not w.quantized)]
+        names = [(w.a, w.b) for w in self.weights if w.a and w.b and not (w.joined or w.tied)
+                 and (same_family or not w.quantized)]  # fmt: skip
         if same_family:
-            names += [(p.a.key, p.b.key) for p in self.scales if p.a and p.b]
+            names += [(p.a.key, p.b.key) for p in self.scales if p.a and p.b and not (p.joined or p.tied)]
         return renamings(names)
 
     @cached_property

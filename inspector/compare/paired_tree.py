@@ -269,13 +269,20 @@ def _count(badge: Badge, status: Status) -> None:
     badge.n_odd += not status.counts_as_same and status not in _COUNTED_APART
 
 
+def _own(of_a: str | None, of_b: str | None, tied: str) -> tuple[str | None, str | None]:
+    """The names of a pair's entries, without that of an embedding that stands for a head: it has a pair of its own."""
+    return (None if tied == "A" else of_a), (None if tied == "B" else of_b)
+
+
 def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
     """Count each scale in the badges of its module and all above, and find it and its copies by their names."""
     for p in pairs:
         d = p.difference
+        own = _own(p.a.key if p.a else None, p.b.key if p.b else None, p.tied)
         if p.a and p.b and p.a.key != p.b.key and tree.apart(p.a.key, p.b.key):
-            tree.elsewhere |= {p.a.key: p.b.key, p.b.key: p.a.key}
-        for node in tree.above(p.a.key if p.a else None, p.b.key if p.b else None):
+            both = {p.a.key: p.b.key, p.b.key: p.a.key}
+            tree.elsewhere |= {name: other for name, other in both.items() if name in own}
+        for node in tree.above(*own):
             badge = node.make_badge()
             badge.n_scales += 1
             badge.n_different += p.status is Status.DIFFERENT
@@ -285,7 +292,7 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
                 badge.largest = d.largest
         if not p.status.counts_as_same:
             for record in (p.a, p.b):
-                if record:
+                if record and record.key in own:
                     tree.findings[record.key] = p
                     for copy in record.copies:
                         if tree.findings.setdefault(copy.key, p) is p:
@@ -298,15 +305,16 @@ def place_weights(tree: PairedTree, weights: Iterable[WeightPair], copies: Itera
     """Count codes and tensors that are not the same in the badges of their module and all above, and find them by their
     names; copies that do not agree are found only. After this the tree is complete."""
     for w in weights:
+        own = _own(w.a, w.b, w.tied)
         if w.a and w.b and w.a != w.b and tree.apart(w.a, w.b):
-            tree.elsewhere |= {w.a: w.b, w.b: w.a}
+            tree.elsewhere |= {name: other for name, other in ((w.a, w.b), (w.b, w.a)) if name in own}
         if w.status in (Status.IDENTICAL, Status.EQUAL):
             continue
-        for name in (w.a, w.b):
+        for name in own:
             if name is not None:
                 tree.findings[name] = w
         if w.status is not Status.NOT_COMPARED:
-            for node in tree.above(w.a, w.b):
+            for node in tree.above(*own):
                 badge = node.make_badge()
                 badge.n_tensors_different += w.status is Status.DIFFERENT
                 _count(badge, w.status)

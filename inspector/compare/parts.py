@@ -16,13 +16,23 @@ from qinspect.inspector.formats.contract import Slice
 from qinspect.inspector.roles import common_spelling
 
 _STACK = re.compile(r"(?P<experts>(?:.*\.)?experts)\.(?P<name>(?!\d)[^.]+?)(?P<last>\.weight|\.bias|_bias)?", re.DOTALL)
-_JOINED = re.compile(r"(?P<module>(?:.*\.)?)(?P<name>gate_up_proj|qkv_proj|W_pack)\.(?P<last>weight|bias)", re.DOTALL)
+_JOINED = re.compile(
+    r"(?P<module>(?:.*\.)?)(?P<name>gate_up_proj|qkv_proj|W_pack|Wqkv|in_proj|fused_qkv_a_proj_with_mqa)"
+    r"(?:\.|(?<=in_proj)_)(?P<last>weight|bias)",
+    re.DOTALL,
+)
+_QKV = ("q_proj", "k_proj", "v_proj")
 _PARTS = {
     "gate_up_proj": ("gate_proj", "up_proj"),
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "W_pack": ("q_proj", "k_proj", "v_proj"),
+    "qkv_proj": _QKV,
+    "W_pack": _QKV,
+    "Wqkv": _QKV,
+    "in_proj": _QKV,
+    "fused_qkv_a_proj_with_mqa": ("q_a_proj", "kv_a_proj_with_mqa"),
 }
-"""In the order of their rows."""
+"""In the order of their rows. `in_proj` is torch's attention's, where q, k and v are beside it in the other model."""
+_INTERLEAVED = ("gpt_oss",)
+"""Models by `model_type` whose gate and up take turns, row by row."""
 
 Items = dict[str, Item]
 
@@ -45,6 +55,7 @@ def _split(items: Items, other: Items) -> Items:
     found: dict[str, list[Item]] = {}
     for role in wholes:
         parts = list(_of_stack(role, items[role], there, turned)) or list(_of_joined(role, items[role], there))
+        parts = parts or list(_of_biases(role, items[role], there))
         if parts and not any(p.role in items for p in parts):
             found[role] = parts
     if not found:
@@ -83,7 +94,7 @@ def _rows_there(experts: str, name: str, there: Mapping[str, Item]) -> tuple[int
 
 
 def _of_stack(role: str, item: Item, there: Mapping[str, Item], turned: Mapping[str, bool]) -> Iterator[Item]:
-    """Experts of a stack [E, out, in], or [E, in, out] of which none is cut into gate and up."""
+    """Experts of a stack [E, out, in], or [E, in, out] of which none is cut into gate and up unless they take turns."""
     found = _STACK.fullmatch(role)
     shape = item.form[1]
     if found is None or item.weight is not None or len(shape) not in (2, 3):
@@ -94,11 +105,12 @@ def _of_stack(role: str, item: Item, there: Mapping[str, Item], turned: Mapping[
     if way is None or (len(shape) == 3) != (last == "weight"):
         return
     kept = f"{experts}.0.{name}.{last}" in there
-    names = (name,) if kept else () if way else _PARTS.get(name, ())
+    turns = not kept and name == "gate_up_proj" and _takes_turns(item.fmt)
+    names = (name,) if kept else () if way and not turns else _PARTS.get(name, ())
     parts: list[Item] = []
     for e in range(shape[0]):
         partners = [there.get(f"{experts}.{e}.{n}.{last}") for n in names]
-        cut = _cut(item, partners, Slice((e,)), way and last == "weight", shape[1:])
+        cut = _cut(item, partners, Slice((e,)), way and last == "weight", shape[1:], turns)
         if not cut:
             return
         parts += cut
@@ -107,10 +119,26 @@ def _of_stack(role: str, item: Item, there: Mapping[str, Item], turned: Mapping[
     yield from parts
 
 
+def _of_biases(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Item]:
+    """Of biases [E, 2 * m] of gate and up that take turns, those of each, where the other model stacks them alone."""
+    found = _STACK.fullmatch(role)
+    if found is None or found["name"] != "gate_up_proj" or not _takes_turns(item.fmt):
+        return
+    experts, shape = common_spelling(found["experts"]), item.form[1]
+    partners = [there.get(f"{experts}.{n}{found['last']}") for n in _PARTS["gate_up_proj"]]
+    if found["last"] not in (".bias", "_bias") or len(shape) != 2:
+        return
+    half = (shape[0], shape[1] / 2)
+    for number, partner in enumerate(partners if all(p and logical_shape(p) == half for p in partners) else ()):
+        assert partner is not None
+        form = (item.form[0], logical_shape(partner))
+        yield item._replace(role=partner.role, form=form, part=Slice(), every=(1, number, 2))
+
+
 def _of_joined(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Item]:
     """Rows of projections that are stored one below the other."""
     found = _JOINED.fullmatch(role)
-    if found is None:
+    if found is None or (found["name"] == "gate_up_proj" and _takes_turns(item.fmt)):
         return
     module, name, last = common_spelling(found["module"]), found["name"], found["last"]
     partners = [there.get(f"{module}{n}.{last}") for n in _PARTS[name]]
@@ -119,23 +147,37 @@ def _of_joined(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Ite
     yield from _cut(item, partners, Slice(), False, logical_shape(item))
 
 
-def _cut(item: Item, partners: list[Item | None], at: Slice, turned: bool, shape: tuple[int, ...]) -> list[Item]:
-    """Parts of the entry at a place, of this shape, one below the other as the partners are; [] where they do not
-    fill it, or halves are not equal."""
+def _takes_turns(fmt: Format) -> bool:
+    """Whether gate and up of a model are one row of each after another."""
+    config = fmt.checkpoint.config
+    nested = config.get("text_config")
+    said = (c.get("model_type") for c in (config, nested) if isinstance(c, dict))
+    return any(kind in _INTERLEAVED for kind in said)
+
+
+def _cut(
+    item: Item, partners: list[Item | None], at: Slice, turned: bool, shape: tuple[int, ...], turns: bool = False
+) -> list[Item]:
+    """Parts of the entry at a place, of this shape, one below the other as the partners are, or, where they take turns,
+    row by row; [] where they do not fill it, or gate and up are not equal."""
     shapes = [logical_shape(p) for p in partners if p is not None]
     if not shapes or len(shapes) < len(partners):
         return []
     if turned:
         shape = shape[::-1]
     fills = all(len(s) == len(shape) and s[1:] == shape[1:] for s in shapes) and sum(s[0] for s in shapes) == shape[0]
-    if not fills or (len(shapes) == 2 and shapes[0] != shapes[1]):
+    halves = len(shapes) == 2 and not any(p is not None and "_a_proj" in p.role for p in partners)
+    if not fills or (halves and shapes[0] != shapes[1]):
         return []
     found, first = [], 0
-    for partner, s in zip(partners, shapes, strict=True):
+    for number, (partner, s) in enumerate(zip(partners, shapes, strict=True)):
         assert partner is not None
-        rows = None if len(shapes) == 1 else (first, first + s[0])
+        rows = None if len(shapes) == 1 or turns else (first, first + s[0])
         form = item.form if item.weight else (item.form[0], s)
-        found.append(item._replace(role=partner.role, form=form, part=Slice(at.index, rows), turned=turned))
+        every = (0, number, len(shapes)) if turns else None
+        found.append(
+            item._replace(role=partner.role, form=form, part=Slice(at.index, rows), turned=turned, every=every)
+        )
         first += s[0]
     return found
 

@@ -94,7 +94,8 @@ class Difference:
 class ScalePair:
     """One role in A and B. order: position in forward order. bands: of an activation's, what chance makes of it, the
     one that applies first; they come with the complete comparison. faults_a, faults_b: numbers that no scale should be,
-    None where there are none or the scale was not read."""
+    None where there are none or the scale was not read. joined: the model, `A` or `B`, whose record is of a whole that
+    the other has in parts. tied: the model, `A` or `B`, that has no head, and whose record is that of its embedding."""
 
     role: str
     order: int
@@ -106,6 +107,8 @@ class ScalePair:
     bands: tuple[Band, ...] = ()
     faults_a: ScaleFaults | None = None
     faults_b: ScaleFaults | None = None
+    joined: str = ""
+    tied: str = ""
 
     @property
     def record(self) -> ScaleRecord:
@@ -117,6 +120,8 @@ class ScalePair:
     @property
     def not_by_cell(self) -> str:
         """Why a number of A is not held against that of B at the same index; empty where it is."""
+        if self.joined:
+            return "one of them is of a whole, of which this is a part"
         if self.difference is not None:
             return "cells are in another order" if self.difference.sorted_cells else ""
         return "" if self.status.counts_as_same else str(self.status)
@@ -155,7 +160,7 @@ class WeightPair:
     """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:
     codes (values) that differ, None if not counted. deviation: by how much, where numbers differ. is_none: a None that
     one model stores, and the other has nothing for. joined: the model, `A` or `B`, where it is a part of a larger
-    tensor."""
+    tensor. tied: the model that has no head, and whose embedding stands for it."""
 
     role: str
     a: str | None
@@ -168,6 +173,7 @@ class WeightPair:
     deviation: Deviation | None = None
     is_none: bool = False
     joined: str = ""
+    tied: str = ""
 
 
 @dataclass(frozen=True, slots=True)

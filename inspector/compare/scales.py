@@ -38,11 +38,11 @@ def compare_scale(
     if a is None or b is None:
         fmt, record, model = (format_b, b, "B") if a is None else (format_a, a, "A")
         assert record is not None
-        _look(faults, (order, model), fmt, record)
+        look(faults, (order, model), fmt, record)
         return ScalePair(role, order, a, b, Status.ONLY_B if a is None else Status.ONLY_A)
     if a.convention != b.convention:
-        _look(faults, (order, "A"), format_a, a)
-        _look(faults, (order, "B"), format_b, b)
+        look(faults, (order, "A"), format_a, a)
+        look(faults, (order, "B"), format_b, b)
         return ScalePair(role, order, a, b, Status.SCHEME, note=f"A {a.scheme}; B {b.scheme}")
     try:
         permuted = equality.reordered(a, b)
@@ -54,7 +54,7 @@ def compare_scale(
             ):
                 return ScalePair(role, order, a, b, Status.IDENTICAL)
         elif not permuted and equality.scales(a, b):
-            _look(faults, (order, "A"), format_a, a)
+            look(faults, (order, "A"), format_a, a)
             return ScalePair(role, order, a, b, Status.IDENTICAL)
         faults.forget((order, "A"))
         return _compare_numbers(role, order, a, b, format_a, format_b, permuted, faults)
@@ -70,7 +70,7 @@ def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
     return tensor if tensor and tensor.dtype.is_float and tensor.strides is None and not tensor.dtype.packed else None
 
 
-def _look(faults: FaultScan, tag: tuple[int, str], fmt: Format, record: ScaleRecord) -> None:
+def look(faults: FaultScan, tag: tuple[int, str], fmt: Format, record: ScaleRecord) -> None:
     """Look at a scale that is not compared number by number. One that cannot be read is left out."""
     try:
         for block in scale_blocks(fmt, record):
@@ -114,7 +114,7 @@ def _compare_numbers(
             va, vb = np.sort(va, axis=None), np.sort(vb, axis=None)
         difference = difference_of([(va, vb)], va.shape, permuted)
         rounded = cast_of(va, vb) if a.dtype != b.dtype and not permuted else ""
-    return _judged(role, order, a, b, difference, permuted, rounded)
+    return judged(role, order, a, b, difference, permuted, rounded)
 
 
 @np.errstate(all="ignore")
@@ -124,7 +124,7 @@ def compare_values(
     """The pair of two scales of one dtype and shape, whose values were read and are not equal to the bit."""
     faults.add((order, "A"), values[0])
     faults.add((order, "B"), values[1])
-    return _judged(role, order, a, b, difference_of([values], values[0].shape, False), False, "")
+    return judged(role, order, a, b, difference_of([values], values[0].shape, False), False, "")
 
 
 def _one_number(values: FloatArray) -> bool:
@@ -132,7 +132,7 @@ def _one_number(values: FloatArray) -> bool:
     return bool(values.size and (values == values.reshape(-1)[0]).all())
 
 
-def _judged(
+def judged(
     role: str, order: int, a: ScaleRecord, b: ScaleRecord, difference: Difference, permuted: bool, rounded: str
 ) -> ScalePair:
     """The pair, by the difference of all numbers."""

@@ -19,7 +19,7 @@ from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_o
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
 from qinspect.inspector.compare.results import Deviation, Status, WeightPair
-from qinspect.inspector.compare.ties import with_ties
+from qinspect.inspector.compare.ties import tied_note, with_heads, with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.formats.contract import Derived, Slice, part_of
@@ -38,7 +38,8 @@ class Item(NamedTuple):
     """Something to compare under one role: codes of a weight, or a tensor that no scale belongs to.
 
     part: which part of it, where the other model stores what is in it in several; form is that of the part then, unless
-    it is of codes. turned: whether the part is stored [in, out].
+    it is of codes. turned: whether the part is stored [in, out]. every: (axis, first, step) of the rows in it that are
+    the part, where those of several take turns.
     """
 
     role: str
@@ -48,6 +49,7 @@ class Item(NamedTuple):
     fmt: Format
     part: Slice | None = None
     turned: bool = False
+    every: tuple[int, int, int] | None = None
 
     @property
     def tensor(self) -> Tensor:
@@ -56,7 +58,8 @@ class Item(NamedTuple):
         assert found is not None
         if self.part is not None and self.weight is None:
             found = part_of(found, self.part)
-        return found.transposed() if self.turned else found
+        found = found.transposed() if self.turned else found
+        return found if self.every is None else _every(found, *self.every)
 
     @property
     def n_elements(self) -> int:
@@ -71,7 +74,18 @@ class Item(NamedTuple):
         index, rows = self.part.index, self.part.rows
         words = [f"part {list(index)}"] if index else []
         words += [f"rows {rows[0]} to {rows[1]}"] if rows else []
+        words += [f"one of every {self.every[2]} rows, from {self.every[1]} on"] if self.every else []
         return f"{', '.join(words)} of {visible(self.name, 120)}{', transposed' if self.turned else ''}"
+
+
+def _every(tensor: Tensor, axis: int, first: int, step: int) -> Tensor:
+    """A handle on every `step`-th position of an axis from `first` on."""
+    shape = list(tensor.shape)
+    strides = list(tensor.strides or (math.prod(shape[i + 1 :]) for i in range(len(shape))))
+    start = tensor.offset + tensor.dtype.nbytes(first * strides[axis])
+    shape[axis] = len(range(first, shape[axis], step))
+    strides[axis] *= step
+    return Tensor(tensor.name, tensor.dtype, tuple(shape), tuple(strides), tensor.file, start)
 
 
 def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
@@ -122,12 +136,17 @@ def compare_weights(
     """
     moved = _moved_modules(format_a, format_b, equality)
     pairs = []
-    for role, (a, b) in line_up((items_a, items_b), lambda _a, _b: partner):
+    matched = line_up((items_a, items_b), lambda _a, _b: partner)
+    matched, tied = with_heads(matched, items_a, items_b, items_a, items_b)
+    for role, (a, b) in matched:
         pair = (None if read else _alike_unread(role, a, b)) or _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
             pair = _contents(role, a, b, format_a, format_b, moved, equality, tick) if read else _agreeing(role, a, b)
+        if role in tied:
+            said = tied_note(tied[role], (pair.a if tied[role] == "A" else pair.b) or "")
+            pair = replace(pair, tied=tied[role], note=f"{pair.note}; {said}" if pair.note else said)
         pairs.append(_with_parts(pair, a, b) if a and b and (a.part or b.part) else pair)
     if read:
         pairs = with_ties(pairs, format_a, format_b, equality)

@@ -54,28 +54,38 @@ class Declared:
 def declared(checkpoint: Checkpoint) -> Declared:
     """The settings in config.json, of the model or of the part of it that is quantized, with what a side file adds to
     them; those of a side file where config.json has none."""
-    side = next(_side_files(checkpoint), Declared())
-    main = next(_in(checkpoint.config, _MAX_DEPTH), None)
+    side = next(_in_side_files(checkpoint.config), Declared())
+    main = next(in_config(checkpoint.config), None)
     if main is None:
         return side
-    added = side.settings if side.method in ("", str(main.get("quant_method", "")).lower()) else {}
-    return Declared("config.json", {**added, **main})
+    added = side.settings if side.method in ("", main.method) else {}
+    return Declared(main.where, {**added, **main.settings})
 
 
-def _side_files(checkpoint: Checkpoint) -> Iterator[Declared]:
+def every_declared(config: Mapping[str, Any]) -> Iterator[Declared]:
+    """All settings that there are, those in config.json before those of side files. config: as of a checkpoint."""
+    yield from in_config(config)
+    yield from _in_side_files(config)
+
+
+def in_config(config: Mapping[str, Any]) -> Iterator[Declared]:
+    """Those in config.json: at the top, then those of a part of the model (`text_config`)."""
+    return _in(config, "", _MAX_DEPTH)
+
+
+def _in_side_files(config: Mapping[str, Any]) -> Iterator[Declared]:
     for name in SIDE_FILES:
-        found = checkpoint.config.get(name)
+        found = config.get(name)
         if isinstance(found, dict) and found:
             yield Declared(name, found)
 
 
-def _in(config: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
-    """The settings at the top; where there are none, those of a part of the model (`text_config`)."""
+def _in(config: Mapping[str, Any], part: str, depth: int) -> Iterator[Declared]:
     for key in _KEYS:
         found = config.get(key)
         if isinstance(found, dict) and found:
-            yield found
+            yield Declared(f"{part} of config.json" if part else "config.json", found)
     if depth:
-        for key, part in config.items():
-            if isinstance(part, dict) and key.endswith("_config") and key not in _KEYS:
-                yield from _in(part, depth - 1)
+        for key, inner in config.items():
+            if isinstance(inner, dict) and key.endswith("_config") and key not in _KEYS:
+                yield from _in(inner, visible(key, 60), depth - 1)

@@ -91,6 +91,7 @@ _METHODS = {
     "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
     "eetq": "EETQ", "exl2": "EXL2", "exl3": "EXL3", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4",
+    "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
 """Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
@@ -104,6 +105,8 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
     names one. modules: of its entries."""
     settings = declared(checkpoint)
     found = list(dict.fromkeys(_by_entries(checkpoint, modules, settings.method)))
+    if not found and settings.text("checkpoint_format", "format") == "bitblas" and modules.speak_of_quantization:
+        found = ["BitBLAS"]
     if not found and settings.method in _METHODS and modules.speak_of_quantization:
         found = [_METHODS[settings.method]]
     return " and ".join(_variant(name, checkpoint, modules) for name in found)

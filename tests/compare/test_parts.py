@@ -264,6 +264,96 @@ def test_unquantized_experts_of_gguf_pair_with_experts_one_by_one(tmp_path: Path
     assert {w.status for w in c.weights} == {Status.EQUAL}
 
 
+def of_gpt_oss(h: int = 32, m: int = 64) -> tuple[Tensors, list[Stored]]:
+    """A layer as transformers has it, gate and up in turns and stacks [E, in, out]; and as llama.cpp's converter
+    writes it."""
+    at = f"{LAYER}.mlp.experts"
+    original = {
+        f"{at}.gate_up_proj": randn(E, h, 2 * m), f"{at}.gate_up_proj_bias": randn(E, 2 * m, seed=1),
+        f"{at}.down_proj": randn(E, m, h, seed=2), f"{at}.down_proj_bias": randn(E, h, seed=3),
+        f"{LAYER}.mlp.router.weight": randn(E, h, seed=4), f"{LAYER}.self_attn.sinks": randn(4, seed=5),
+        f"{LAYER}.post_attention_layernorm.weight": randn(h, seed=6),
+    }  # fmt: skip
+    out = original[f"{at}.gate_up_proj"].transpose(1, 2)
+    made = {
+        "ffn_gate_exps.bias": original[f"{at}.gate_up_proj_bias"][:, ::2],
+        "ffn_up_exps.bias": original[f"{at}.gate_up_proj_bias"][:, 1::2],
+        "ffn_down_exps.bias": original[f"{at}.down_proj_bias"],
+        "ffn_gate_inp.weight": original[f"{LAYER}.mlp.router.weight"],
+        "attn_sinks.weight": original[f"{LAYER}.self_attn.sinks"],
+        "post_attention_norm.weight": original[f"{LAYER}.post_attention_layernorm.weight"],
+    }
+    stored = [plain(f"blk.0.{k}", t.float().reshape(-1).tolist(), t.shape) for k, t in made.items()]
+    stacks = {"gate": out[:, ::2], "up": out[:, 1::2], "down": original[f"{at}.down_proj"].transpose(1, 2)}
+    return original, stored + [
+        Stored(f"blk.0.ffn_{n}_exps.weight", ID["q8_0"], tuple(t.shape), q8_0(t)) for n, t in stacks.items()
+    ]
+
+
+def q8_0(values: torch.Tensor) -> bytes:
+    """Blocks of 32 whose largest magnitude is 127 steps."""
+    rows = values.float().reshape(-1, 32)
+    steps = (rows.abs().amax(1, keepdim=True) / 127).half()
+    codes = (rows / steps.float()).round().clamp(-127, 127).to(torch.int8)
+    return torch.cat([steps.view(torch.uint8), codes.view(torch.uint8)], 1).numpy().tobytes()
+
+
+def test_gpt_oss_in_gguf_pairs_with_gate_and_up_in_turns(tmp_path: Path) -> None:
+    original, stored = of_gpt_oss()
+    (tmp_path / "b.gguf").write_bytes(bytes(GgufFile(stored, {"general.architecture": (TEXT, "gpt-oss")})))
+    c = compare(saved(original, tmp_path / "a", {"model_type": "gpt_oss"}), open_model(str(tmp_path / "b.gguf")))
+    assert [w.role for w in c.weights if w.status in (Status.ONLY_A, Status.ONLY_B)] == []
+    of_codes = [w for w in c.weights if w.quantized]
+    assert {w.status for w in of_codes} == {Status.SCHEME}
+    assert len(of_codes) == 3 * E
+    assert {w.status for w in c.weights if not w.quantized} == {Status.EQUAL}
+    up = next(w for w in c.weights if w.role.endswith("experts.1.up_proj.weight"))
+    assert "A: part [1], one of every 2 rows, from 1 on of model.layers.0.mlp.experts.gate_up_proj, trans" in up.note
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_phi3_in_gguf_pairs_with_projections_in_one_and_apart(parts: bool, tmp_path: Path) -> None:
+    at, mlp = f"{LAYER}.self_attn", f"{LAYER}.mlp"
+    qkv, gate_up = randn(32, 32), randn(64, 32, seed=1)
+    stored = [
+        Stored("blk.0.attn_qkv.weight", ID["q8_0"], (32, 32), q8_0(qkv)),
+        Stored("blk.0.ffn_up.weight", ID["q8_0"], (64, 32), q8_0(gate_up)),
+        plain("blk.0.ffn_norm.weight", [1.0] * 32),
+    ]
+    original = {f"{at}.qkv_proj.weight": qkv, f"{mlp}.gate_up_proj.weight": gate_up}
+    if parts:
+        rows = {f"{at}.q_proj": (0, 16), f"{at}.k_proj": (16, 24), f"{at}.v_proj": (24, 32)}
+        original = {f"{n}.weight": qkv[a:b] for n, (a, b) in rows.items()}
+        original |= {f"{mlp}.gate_proj.weight": gate_up[:32], f"{mlp}.up_proj.weight": gate_up[32:]}
+    original[f"{LAYER}.post_attention_layernorm.weight"] = torch.ones(32)
+    (tmp_path / "b.gguf").write_bytes(bytes(GgufFile(stored, {"general.architecture": (TEXT, "phi3")})))
+    c = compare(saved(original, tmp_path / "a", HEADS), open_model(str(tmp_path / "b.gguf")))
+    assert [w.role for w in c.weights if w.status in (Status.ONLY_A, Status.ONLY_B)] == []
+    assert [w.status for w in c.weights].count(Status.SCHEME) == (5 if parts else 2)
+    assert {w.joined for w in c.weights if w.quantized} == ({"B"} if parts else {""})
+
+
+def test_rows_in_turns_hold_the_numbers_of_each(tmp_path: Path) -> None:
+    """Against experts one by one, where bytes are compared."""
+    original, _ = of_gpt_oss()
+    at = f"{LAYER}.mlp.experts"
+    out = original[f"{at}.gate_up_proj"].transpose(1, 2)
+    alone_ones = {f"{at}.{e}.gate_proj.weight": out[e, ::2].contiguous() for e in range(E)}
+    alone_ones |= {f"{at}.{e}.up_proj.weight": out[e, 1::2].contiguous() for e in range(E)}
+    alone_ones |= {f"{at}.{e}.down_proj.weight": original[f"{at}.down_proj"][e].T.contiguous() for e in range(E)}
+    wholes = {k: t for k, t in original.items() if k.endswith("_proj")}
+    c = compared(tmp_path / "1", wholes, alone_ones, {"model_type": "gpt_oss"})
+    assert {w.status for w in c.weights} == {Status.EQUAL}
+    assert len(alone(compared(tmp_path / "2", wholes, alone_ones))) == 2 * E + 1  # nothing says that they take turns
+
+
+def test_codes_of_gate_and_up_in_turns_are_not_cut_in_halves(tmp_path: Path) -> None:
+    at = f"{LAYER}.mlp"
+    codes = {f"{at}.gate_up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()}
+    parts = {f"{at}.{n}_proj.weight": randn(8, 32) for n in ("gate", "up")}
+    assert len(alone(compared(tmp_path, codes, parts, {"model_type": "gpt_oss"}))) > 2
+
+
 @needs_fixtures
 @pytest.mark.parametrize(
     "pair", ["ct_nvfp4 modelopt_nvfp4", "gptq_v1_sym_g32 autoawq_gemm_g32", "tf_fp8_fused3d ct_qwen3moe_fp8_block",

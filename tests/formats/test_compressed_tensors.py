@@ -145,6 +145,54 @@ def test_rows_are_those_of_the_whole(layout: str, tmp_path: Path) -> None:
             assert np.array_equal(fmt.codes(weight, start, stop), codes[start:stop])
 
 
+STACKS = {k: LAYOUTS[k] for k in (
+    "3 bits", "4 bits, zeros", "5 bits, odd", "5 bits, zeros", "plain zeros", "a channel", "short last group", "nvfp4",
+    "mxfp4", "fp8 channel", "fp8 block", "mxfp8", "int8",
+)}  # fmt: skip
+
+
+@pytest.mark.parametrize("n_experts", [1, 3])
+@pytest.mark.parametrize("layout", STACKS)
+def test_stacked_experts_are_a_weight_each(layout: str, n_experts: int, tmp_path: Path) -> None:
+    """Every entry with an axis in front, but for the shape, which is that of the stack; of NVFP4 a number for each."""
+    if n_experts == 1 and layout in ("fp8 channel", "fp8 block", "mxfp8", "int8", "nvfp4"):
+        pytest.skip("one expert has nothing that tells it from a convolution")
+    made = STACKS[layout]()
+    tensors = {k: np.stack([t] * n_experts) for k, t in made.tensors.items()}
+    if "weight_shape" in tensors:
+        tensors["weight_shape"] = np.array([n_experts, *made.tensors["weight_shape"]])
+    for e in range(n_experts):
+        tensors["weight_scale"][e] = tensors["weight_scale"][e][::-1]
+    if "weight_global_scale" in tensors:
+        tensors["weight_global_scale"] = np.array([100.0, 200.0, 300.0], np.float32)
+    module = "model.layers.0.mlp.experts.up_proj"
+    fmt = opened(written(tmp_path / "m", {f"{module}.{k}": t for k, t in tensors.items()}, settings(made)))
+    assert fmt.family == FAMILY
+    assert not fmt.problems(), fmt.problems()[0].error
+    assert [w.name for w in fmt.weights()] == [
+        f"model.layers.0.mlp.experts.{e}.up_proj.weight" for e in range(n_experts)
+    ]
+    assert [w.role for w in fmt.weights()] == [f"layers.0.mlp.experts.{e}.up_proj.weight" for e in range(n_experts)]
+    for e, weight in enumerate(fmt.weights()):
+        own = {k: t[e] for k, t in tensors.items() if k != "weight_shape"}
+        if "weight_shape" in tensors:
+            own["weight_shape"] = made.tensors["weight_shape"]
+        if "weight_global_scale" in own:
+            own["weight_global_scale"] = tensors["weight_global_scale"][e : e + 1]
+        alone = opened(written(tmp_path / f"alone{e}", {f"{LINEAR}.{k}": t for k, t in own.items()}, settings(made)))
+        (expected,) = alone.weights()
+        assert same_bits(fmt.dequantize(weight), alone.dequantize(expected))
+        assert same_bits(fmt.dequantize(weight, 1, 4), alone.dequantize(expected)[1:4])
+        assert np.array_equal(fmt.codes(weight), alone.codes(expected))
+        records, others = (
+            [r for r in f.scales() if r.role in w.scale_roles] for f, w in ((fmt, weight), (alone, expected))
+        )
+        assert len(records) == len(others)
+        for record, other in zip(records, others, strict=True):
+            assert np.array_equal(np.ravel(fmt.values(record)), np.ravel(alone.values(other)))
+    assert not fmt.other_tensors()
+
+
 @given(
     bits=st.integers(1, 8), rows=st.integers(1, 70), groups=st.integers(1, 5), group=st.sampled_from([8, 16, 24, 64]),
     zeros=st.sampled_from(["", "packed", "plain"]), order=st.booleans(), seed=st.integers(0, 99), data=st.data(),
@@ -484,7 +532,9 @@ DAMAGED: dict[str, tuple[Callable[[], Made], Callable[[Made], None], str]] = {
     "index of another length": (lambda: integers(order=True), _with("weight_g_idx", np.zeros(3, np.int32)), "g_idx"),
     "no global scale": (fp4, _without("weight_global_scale"), "weight_global_scale"),
     "two global scales": (fp4, _with("weight_global_scale", np.ones(2, np.float32)), "weight_global_scale"),
-    "codes of three dimensions": (fp4, _with("weight_packed", np.ones((2, 6, 32), np.uint8)), "weight_packed"),
+    "codes of four dimensions": (fp4, _with("weight_packed", np.ones((1, 2, 6, 32), np.uint8)), "weight_packed"),
+    "stacked codes beside the scale of one": (fp4, _with("weight_packed", np.ones((2, 6, 32), np.uint8)), "weight_sc"),
+    "no experts in a stack": (fp4, _with("weight_packed", np.ones((0, 6, 32), np.uint8)), "weight_packed"),
     "codes of another type": (fp4, _with("weight_packed", np.ones((6, 32), np.int16)), "weight_packed"),
     "blocks of another number": (
         lambda: fp8("block"), _with("weight_scale", np.ones((2, 2), np.float16)), "weight_scale",

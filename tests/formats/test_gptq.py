@@ -231,6 +231,74 @@ def test_a_packing_that_is_not_known_is_not_decoded(tmp_path: Path) -> None:
     fmt = opened(tmp_path, layer(gptq(weight(4, 32, 64, 32), 4, True)), {**V1, "checkpoint_format": "bitblas"})
     assert fmt.weights() == ()
     assert any("bitblas" in note and "gptq_v2" in note for note in fmt.notes())
+    assert "BitBLAS" in fmt.description
+
+
+@pytest.mark.parametrize("method", ["bitblas", "gptq_bitblas"])
+def test_bitblas_is_known_by_name(tmp_path: Path, method: str) -> None:
+    tensors = {
+        "qweight": torch.zeros(64, 32, dtype=torch.int8),
+        "scales": torch.ones(64, 2),
+        "zeros": torch.ones(64, 2),
+    }
+    fmt = opened(tmp_path, layer(tensors), {"quant_method": method, "bits": 4})
+    assert fmt.weights() == ()
+    assert "BitBLAS" in fmt.description
+
+
+QQQ = Path(__file__).parents[1] / "data" / "quamba" / "m1_w4a8" / "quamba-small-w4a8"
+
+
+def qqq() -> tuple[Tensors, np.ndarray]:
+    """A layer that Quamba's packer, which is QQQ's, wrote, under QQQ's names, and its values."""
+    fmt = format_of(open_checkpoint(QQQ))
+    weight = next(w for w in fmt.weights() if w.name.endswith("out_proj.weight"))
+    module = weight.name.removesuffix("weight")
+    stored = {n: fmt.checkpoint.tensor(module + n) for n in ("weight", "s_channel", "s_group", "workspace")}
+    tensors = {n: torch.from_numpy(t.read().copy()) for n, t in stored.items() if t is not None}
+    return {"B" if n == "weight" else n: t for n, t in tensors.items()}, fmt.dequantize(weight)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"quant_method": "qqq", "wbits": 4, "group_size": 128},
+                 {"quant_method": "gptq", "bits": 4, "checkpoint_format": "qqq"}, None],
+)  # fmt: skip
+def test_qqq_is_what_its_packer_was_given(settings: dict[str, Any] | None, tmp_path: Path) -> None:
+    tensors, values = qqq()
+    fmt = opened(tmp_path, layer(tensors), settings)
+    assert fmt.family == "gptq"
+    assert fmt.description.startswith("QQQ W4")
+    assert not fmt.problems()
+    assert same_bits(only(fmt)[: len(values)], values)
+    (weight,) = fmt.weights()
+    assert same_bits(fmt.dequantize(weight, 3, 70), only(fmt)[3:70])
+    assert {r.role.partition("#")[2] for r in fmt.scales()} == {"", "channel"}
+    assert fmt.other_tensors() == []
+
+
+@pytest.mark.parametrize(
+    ("last", "change", "words"),
+    [
+        ("s_group", lambda t: torch.empty(0, dtype=torch.float16), "in what order QQQ without groups keeps codes"),
+        ("s_group", lambda t: t[:, :-1].contiguous(), "does not fit"),
+        ("s_channel", lambda t: t[0], "does not fit"),
+        ("B", lambda t: t[:, :-2].contiguous(), "cannot be codes in the order of QQQ's kernel"),
+        ("B", lambda t: t.to(torch.int64), "cannot be codes in the order of QQQ's kernel"),
+    ],
+)
+def test_qqq_that_does_not_fit_is_one_sentence(last: str, change: Any, words: str, tmp_path: Path) -> None:
+    tensors, _ = qqq()
+    other = {**tensors, last: change(tensors[last])}
+    fmt = opened(tmp_path, {**layer(tensors), **layer(other, "model.layers.1.mlp.up_proj")}, {"quant_method": "qqq"})
+    assert len(fmt.weights()) == 1
+    (problem,) = fmt.problems()
+    assert words in str(problem.error)
+
+
+def test_a_scale_of_qqq_that_is_no_number_is_the_files(tmp_path: Path) -> None:
+    tensors, _ = qqq()
+    tensors["s_channel"] = torch.full_like(tensors["s_channel"], float("nan"))
+    assert np.isnan(only(opened(tmp_path, layer(tensors), {"quant_method": "qqq"}))).all()
 
 
 @pytest.mark.parametrize("method", ["compressed-tensors", "quark", "awq", "hqq"])

@@ -16,6 +16,7 @@ from modelopt_files import (
     config,
     in_blocks,
     int4,
+    int4_fp8,
     int8,
     mxfp4,
     named,
@@ -685,6 +686,34 @@ def test_a_scale_in_another_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config("NVFP4")))
     fmt = format_of(open_checkpoint(tmp_path))
     assert same_bits(fmt.dequantize(the_weight(fmt)), expected.numpy())
+
+
+@pytest.mark.parametrize("how", [int4, int4_fp8])
+@pytest.mark.parametrize("said", [True, False])
+def test_stacks_of_int4_are_packed_as_each_of_them(how, said: bool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Pairs of output channels lie in a byte, and scales along the inputs."""
+    made = [how(16, 256, seed=e) for e in range(3)]
+    tensors: Tensors = {"down_proj": torch.stack([t["weight"] for t, _ in made])}
+    tensors["down_proj_weight_scale"] = torch.stack([t["weight_scale"] for t, _ in made])
+    if how is int4_fp8:
+        tensors["down_proj_weight_scale_2"] = torch.stack([t["weight_scale_2"].reshape(()) for t, _ in made])
+    algorithm = "W4A8_AWQ" if how is int4_fp8 else "W4A16_AWQ"
+    fmt = saved(tmp_path, named("model.layers.0.mlp.experts", tensors), config(algorithm) if said else None)
+    assert fmt.family == "modelopt"
+    assert not fmt.problems()
+    assert [w.role for w in fmt.weights()] == [f"layers.0.mlp.experts.{e}.down_proj.weight" for e in range(3)]
+    for weight, (_, expected) in zip(fmt.weights(), made, strict=True):
+        assert same_bits(fmt.dequantize(weight), expected.numpy())
+        assert same_bits(fmt.dequantize(weight, 3, 8), expected.numpy()[3:8])
+
+
+def test_an_algorithm_that_is_known_by_name_alone_says_what_is_not_known(tmp_path: Path) -> None:
+    tensors = {**named(M, nvfp4(8, 64)[0]), **named("model.layers.0.mlp.up_proj", nvfp4(8, 64)[0])}
+    layers = {M: {"quant_algo": "NVFP4"}, "model.layers.0.mlp.up_proj": {"quant_algo": "W4A8_NVFP4_FP8"}}
+    fmt = saved(tmp_path, tensors, config("MIXED_PRECISION", quantized_layers=layers))
+    assert [w.role for w in fmt.weights()] == [ROLE]
+    assert "is of W4A8_NVFP4_FP8, as config.json says: its kernel makes FP8" in problem(fmt)
+    assert "how it rounds them is not known" in problem(fmt)
 
 
 def test_one_damaged_stack_is_one_problem(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.families.awq.linear import Fit, fit_of, layout_of, linear_of
 from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
-from qinspect.inspector.text import natural_key, some, visible
+from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.text import some, visible
 
 _AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
 _MARLIN = "marlin"
@@ -29,7 +30,6 @@ class AwqFormat(ModularFormat):
     """One checkpoint."""
 
     family = "awq"
-    ordered_by = "the order of names"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared(checkpoint)
@@ -78,7 +78,7 @@ class AwqFormat(ModularFormat):
         entries = self.checkpoint.entries
         self._forms = dict(zip(entries, entries.tensor_forms(), strict=True))
         modules = {m: keys for m, keys in by_module(entries).items() if "qweight" in keys}
-        for module in sorted(modules, key=natural_key):
+        for module in sorted(modules, key=forward_key):
             try:
                 yield self._linear(module, modules[module])
             except CannotDequantize as e:

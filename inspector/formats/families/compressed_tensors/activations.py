@@ -43,7 +43,7 @@ def of_output(found: Found, base: str, args: Args | None) -> Iterator[ScaleRecor
 
 
 def _of_point(found: Found, base: str, point: str, args: Args | None) -> Iterator[ScaleRecord]:
-    role, of = f"{base}:{point}", f"{point} of {found.module or 'the model'}"
+    role, of = f"{base}:{point}", f"{point} of {found.name or 'the model'}"
     scale, zero = found.tensor(f"{point}_scale"), found.tensor(f"{point}_zero_point")
     whole = found.tensor(f"{point}_global_scale")
     if _is_number(scale):
@@ -132,5 +132,5 @@ def _record(
     assert tensor is not None
     return record_of(
         found.checkpoint, role, tensor.name, Kind.ACTIVATION, of, element, _grid(tensor), quantity=quantity,
-        inverted=inverted,
+        inverted=inverted, slice=found.part(tensor.name.rpartition(".")[2]),
     )  # fmt: skip

@@ -3,17 +3,17 @@ believed before the tensors agree (find.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.formats.declared import every_declared
 from qinspect.inspector.formats.families.compressed_tensors.targets import NONE, Targets
 
 METHODS = ("compressed-tensors", "sparseml")
 AUTO_ROUND = ("auto-round", "intel/auto-round")
-_PLACES = ("quantization_config", "compression_config")
 _AUTO_ROUND_PACKING = "llm_compressor"
 _PRESET_BITS = {"W1A": 1, "W2A": 2, "W3A": 3, "W4A": 4, "W5A": 5, "W6A": 6, "W7A": 7, "W8A": 8}
 SPARSE = ("sparse-bitmask", "sparse-24-bitmask", "marlin-24")
@@ -121,10 +121,11 @@ class Declared:
         return [self.groups[i] for _, i in ranked]
 
 
-def settings_of(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]] | None:
+def settings_of(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]] | None:
     """Where the settings are, and they; None where none of this family's are there. Multimodal models have them below
     the configuration of their language model."""
-    for where, found in _candidates(checkpoint.config):
+    for said in every_declared(checkpoint.config):
+        where, found = said.where, said.settings
         method = found.get("quant_method")
         if method in METHODS or (method is None and _speaks(found)):
             return where, found
@@ -136,22 +137,9 @@ def settings_of(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]] | None:
 
 def speaks_for_another(checkpoint: Checkpoint) -> bool:
     """Whether a configuration names another library."""
-    if any(found.get("quant_method") is not None for _, found in _candidates(checkpoint.config)):
+    if any(said.settings.get("quant_method") is not None for said in every_declared(checkpoint.config)):
         return True
     return any(name.endswith(".json") for name in checkpoint.config) or "quantization" in checkpoint.config
-
-
-def _candidates(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place in _PLACES:
-        if isinstance(found := config.get(place), dict):
-            yield "config.json", found
-    if isinstance(found := config.get("quantization_config.json"), dict):
-        yield "quantization_config.json", found
-    for name, inner in config.items():
-        if isinstance(inner, dict) and name not in _PLACES and not name.endswith(".json"):
-            for place in _PLACES:
-                if isinstance(found := inner.get(place), dict):
-                    yield f"{name} of config.json", found
 
 
 def _speaks(found: Mapping[str, Any]) -> bool:

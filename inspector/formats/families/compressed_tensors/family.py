@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
@@ -71,7 +70,10 @@ class CompressedTensorsFormat(ModularFormat):
             yield from activations.of_attention(found, self.role_of(key).rpartition(".")[0], self._declared)
         if self._has_codes(found):
             key = found.key("weight_packed" if "weight_packed" in names else "weight_scale")
-            yield self._or_problem(key, lambda: reader.read(found, partial(self._of_linear, found)))
+            try:
+                yield from reader.read(found, self._of_linear)
+            except CannotDequantize as e:
+                yield Problem(e.key or key, e)
         elif "weight_scale" in names and "weight" not in names:
             yield Problem(found.key("weight_scale"), found.misfit("weight", "is missing beside its scale", "codes"))
         else:
@@ -105,9 +107,9 @@ class CompressedTensorsFormat(ModularFormat):
         if args is None or any(r.role.startswith(f"{base}:input") for r in stored):
             return
         if args.dynamic is Dynamic.ON_THE_FLY:
-            self._dynamic.append(activations.dynamic_point(base, found.module, args))
+            self._dynamic.append(activations.dynamic_point(base, found.name, args))
         else:
-            self._differences.without_scale.append(found.module)
+            self._differences.without_scale.append(found.name)
 
     def _stored_inputs(self, found: Found, base: str, group: Group | None) -> Iterator[ScaleRecord]:
         """The stored scales of what goes into a module, and of what comes out of it: in releases before 0.6 that of

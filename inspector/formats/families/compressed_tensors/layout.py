@@ -11,6 +11,7 @@ from functools import lru_cache
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.errors import CannotDequantize, QinspectError
+from qinspect.inspector.formats.contract import Slice, part_of
 from qinspect.inspector.formats.families.compressed_tensors.declared import Args, Declared
 from qinspect.inspector.formats.families.compressed_tensors.modules import Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
@@ -25,20 +26,42 @@ USUAL_BLOCK = (128, 128)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A module's entries by the last part of their names."""
+    """A module's entries by the last part of their names.
+
+    expert, n_experts: of experts in one module, which of how many these are; each entry is then the part of it."""
 
     checkpoint: Checkpoint
     module: str
     names: Mapping[str, str]
     _made: dict[str, Tensor | None] = field(default_factory=dict)
+    expert: int | None = None
+    n_experts: int = 0
+
+    @property
+    def name(self) -> str:
+        """The module's name; of an expert, `experts.3.up_proj` in the module `experts.up_proj`."""
+        if self.expert is None:
+            return self.module
+        above, dot, last = self.module.rpartition(".")
+        return f"{above}{dot}{self.expert}.{last}"
+
+    def part(self, last: str) -> Slice | None:
+        """Which part of an entry is this expert's; None where it is all of it."""
+        tensor = None if self.expert is None else self.checkpoint.tensor(self.names.get(last, ""))
+        if tensor is None or tensor.shape[:1] != (self.n_experts,) or (len(tensor.shape) < 2 and self.n_experts < 2):
+            return None
+        assert self.expert is not None
+        return Slice(rows=(self.expert, self.expert + 1)) if len(tensor.shape) < 2 else Slice((self.expert,))
 
     def tensor(self, last: str) -> Tensor | None:
-        """The tensor of this last part; None where there is none."""
+        """The tensor of this last part; None where there is none. Raises CannotDequantize where it has no part for this
+        expert."""
         name = self.names.get(last)
         if name is None:
             return None
         if last not in self._made:
-            self._made[last] = self.checkpoint.tensor(name)
+            tensor, part = self.checkpoint.tensor(name), self.part(last)
+            self._made[last] = tensor if tensor is None or part is None else part_of(tensor, part)
         return self._made[last]
 
     def key(self, last: str) -> str:

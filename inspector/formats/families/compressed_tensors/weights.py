@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
@@ -26,6 +26,7 @@ from qinspect.inspector.formats.families.compressed_tensors.modules import (
     Words,
     ZeroPoints,
 )
+from qinspect.inspector.formats.families.compressed_tensors.stacks import experts_of, is_stack
 from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0, Spread
 from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.modular import record_of, required
@@ -42,8 +43,8 @@ def is_codes(tensor: Tensor | None) -> bool:
     return tensor is not None and (tensor.dtype.name == "int8" or tensor.dtype.name in _SMALL_FLOATS)
 
 
-Activations = Callable[[str, Group | None], Iterator[ScaleRecord]]
-"""The further records of a module, by its role and its group."""
+Activations = Callable[[Found, str, Group | None], Iterator[ScaleRecord]]
+"""The further records of a module, by its entries, its role and its group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +60,30 @@ class Layout:
     zero: ZeroPoints | None = None
     whole: Tensor | None = None
 
-    def records(self, checkpoint: Checkpoint, role: str, of: str) -> list[ScaleRecord]:
+    def records(self, found: Found, role: str, of: str) -> list[ScaleRecord]:
         """The scale, the scale of the scales, the zero points."""
+        checkpoint = found.checkpoint
         grid = self.spread.grid
         exponents = "E8M0 in a byte" if self.scale.dtype.name == "uint8" else ""
-        found = [record_of(checkpoint, role, self.scale.name, Kind.WEIGHT, of, self.element, grid, packed=exponents)]
+        made = [record_of(checkpoint, role, self.scale.name, Kind.WEIGHT, of, self.element, grid, packed=exponents,
+                           slice=found.part("weight_scale"))]  # fmt: skip
         if self.whole is not None:
             key, quantity = self.whole.name, Quantity.GLOBAL_SCALE
-            found.append(
+            made.append(
                 record_of(
                     checkpoint, f"{role}#global", key, Kind.WEIGHT, of, self.element, PER_TENSOR, quantity=quantity,
-                    inverted=True,
+                    inverted=True, slice=found.part("weight_global_scale"),
                 )
             )  # fmt: skip
         if self.zero is not None:
             key, quantity = self.zero.tensor.name, Quantity.ZERO_POINT
-            found.append(
+            made.append(
                 record_of(
                     checkpoint, f"{role}#zero_point", key, Kind.WEIGHT, of, self.element, grid, quantity=quantity,
-                    packed=self.zero.packed,
+                    packed=self.zero.packed, slice=found.part("weight_zero_point"),
                 )
             )  # fmt: skip
-        return found
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,18 @@ class Reader:
     differs: Callable[[str, str, str], None]
     assumes: Callable[[str], None]
 
-    def read(self, found: Found, activations: Activations) -> Module:
-        """The module whose entries `found` are. Raises CannotDequantize."""
+    def read(self, found: Found, activations: Activations) -> list[Module]:
+        """The modules whose entries `found` are, one for each of experts in a stack. Raises CannotDequantize."""
+        codes = self._codes(found)
+        group = self._group(found.module, codes)
+        if not is_stack(codes, found.tensor("weight_scale")):
+            return [self._made(found, self._layout(found, codes, group), group, activations)]
+        return [
+            self._made(one, self._layout(one, self._codes(one), group), group, activations)
+            for one in experts_of(found, codes)
+        ]
+
+    def _codes(self, found: Found) -> Tensor:
         packed, whole = found.tensor("weight_packed"), found.tensor("weight")
         if "weight_packed" not in found.names and whole is not None and whole.dtype.name == "int32":
             packed = whole  # of releases before 0.4
@@ -105,10 +118,10 @@ class Reader:
             raise found.misfit("weight_packed", "is missing beside the scales of a weight", "codes")
         if codes.strides is not None:
             raise CannotDequantize("is not stored in C order", file=codes.file.path, key=codes.name)
-        if len(codes.shape) != 2 and not (codes is whole and codes.dtype.name != "int32" and codes.shape):
-            raise found.misfit(_last(codes), "is no matrix", "2 dimensions")
-        group = self._group(found.module, codes)
-        return self._made(found, self._layout(found, codes, group), group, activations)
+        words = packed is not None and codes is packed
+        if not codes.shape or (words and not 2 <= len(codes.shape) <= 3):
+            raise found.misfit(_last(codes), "is no matrix", "2 dimensions, or 3 of stacked experts")
+        return codes
 
     def _layout(self, found: Found, codes: Tensor, group: Group | None) -> Layout:
         match _last(codes), codes.dtype.name:
@@ -163,7 +176,10 @@ class Reader:
 
     def _in_words(self, found: Found, packed: Tensor, group: Group | None) -> Layout:
         args = group.weights if group else None
-        shape = (packed.shape[0], columns_of(found, packed, self.shapes.get(found.key("weight_shape")), args))
+        said_shape = self.shapes.get(found.key("weight_shape"))
+        if said_shape and found.expert is not None and said_shape[:1] == (found.n_experts,):
+            said_shape = said_shape[1:]
+        shape = (packed.shape[0], columns_of(found, packed, said_shape, args))
         words, said = words_of(found, packed, shape[1], args, self.declared)
         if said:
             self.differs(found.module, said, f"{words.bits} bits")
@@ -180,8 +196,8 @@ class Reader:
         scale, spread = self._scale(found, shape, group.weights if group else None, usual)
         whole = None
         if "weight_global_scale" in found.names or scale.dtype.name == "float8_e4m3fn":
-            key, what = found.key("weight_global_scale"), f"FP4 codes with scales in {scale.dtype.name}"
-            whole = required(found.checkpoint, key, _FLOATS, ((1,), ()), what)
+            what = f"FP4 codes with scales in {scale.dtype.name}"
+            whole = _required(found, "weight_global_scale", _FLOATS, ((1,), ()), what)
         return Layout(TwoAByte, packed, shape, FP4, scale, spread, whole=whole)
 
     def _whole(self, found: Found, codes: Tensor, group: Group | None) -> Layout:
@@ -211,10 +227,8 @@ class Reader:
         if grid.block == USUAL_BLOCK and not (args and args.block) and scale.n_elements > 1:
             self.assumes(found.module)
         if grid.group_size and scale.shape[-1] > 1 and "weight_g_idx" in found.names:
-            index = required(
-                found.checkpoint, found.key("weight_g_idx"), ("int32", "int64"), ((shape[1],),),
-                f"a weight of shape {list(shape)}",
-            )  # fmt: skip
+            what = f"a weight of shape {list(shape)}"
+            index = _required(found, "weight_g_idx", ("int32", "int64"), ((shape[1],),), what)
             grid = replace(grid, group_index=index.name)
         return scale, Spread(grid, shape[-1], scale.shape[-1] if scale.shape else 1)
 
@@ -228,25 +242,37 @@ class Reader:
         if stored is not None and stored.dtype.name == "int8":
             return ZeroPoints(self._zeros(found, scale, ("int8",)), spread, offset=1 << (words.bits - 1))
         n_words = words.of(shape[0])
-        tensor = required(
-            found.checkpoint, found.key("weight_zero_point"), ("int32",), ((n_words, *scale.shape[1:]),),
+        tensor = _required(
+            found, "weight_zero_point", ("int32",), ((n_words, *scale.shape[1:]),),
             f"{words.bits}-bit codes of shape {list(shape)} with a scale of {list(scale.shape)}",
         )  # fmt: skip
         return ZeroPoints(tensor, spread, words)
 
     def _zeros(self, found: Found, scale: Tensor, dtypes: tuple[str, ...]) -> Tensor:
         what = f"codes with a scale of {list(scale.shape)}"
-        return required(found.checkpoint, found.key("weight_zero_point"), dtypes, (scale.shape,), what)
+        return _required(found, "weight_zero_point", dtypes, (scale.shape,), what)
 
     def _made(self, found: Found, layout: Layout, group: Group | None, activations: Activations) -> Module:
-        name = f"{found.module}.weight" if found.module else "weight"
-        role = f"{self.role_of(layout.codes.name).removesuffix(_last(layout.codes))}weight"
-        own = layout.records(found.checkpoint, role, f"weight {name}")
+        name = f"{found.name}.weight" if found.name else "weight"
+        base = self.role_of(layout.codes.name).removesuffix(_last(layout.codes))
+        role = f"{base}weight" if found.expert is None else self.role_of(name)
+        own = layout.records(found, role, f"weight {name}")
         weight = QuantizedWeight(
-            name, role, layout.codes.name, layout.shape, layout.element, tuple(r.role for r in own), layout.spread.grid
-        )
-        records = (*own, *activations(role.removesuffix(".weight"), group))
+            name, role, layout.codes.name, layout.shape, layout.element, tuple(r.role for r in own), layout.spread.grid,
+            slice=found.part(_last(layout.codes)),
+        )  # fmt: skip
+        records = (*own, *activations(found, role.removesuffix(".weight"), group))
         return layout.made(found.checkpoint, weight, records, layout.scale, layout.spread, layout.zero, layout.whole)
+
+
+def _required(
+    found: Found, last: str, dtypes: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], what: str
+) -> Tensor:
+    """As `required`, of a module's entry or of an expert's part of it. Raises CannotDequantize."""
+    tensor = found.tensor(last)
+    if tensor is not None and tensor.dtype.name in dtypes and tensor.shape in shapes:
+        return tensor
+    return required(found.checkpoint, found.key(last), dtypes, shapes, what)
 
 
 def _last(tensor: Tensor) -> str:

@@ -23,7 +23,8 @@ from qinspect.inspector.formats.families.fp8.linear import FLOAT8, FP4, NIBBLES,
 from qinspect.inspector.formats.families.fp8.settings import METHODS, settings_of
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
-from qinspect.inspector.text import natural_key, some, visible
+from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.text import some, visible
 
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
 _SURE = ("weight", "weight_scale", "qscale_weight")
@@ -36,7 +37,6 @@ class Fp8Format(ModularFormat):
     """One checkpoint. Raises CannotDequantize where its settings give scales a meaning that is not known."""
 
     family = "fp8"
-    ordered_by = "the order of names"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared(checkpoint)
@@ -78,7 +78,7 @@ class Fp8Format(ModularFormat):
             self._settings = replace(self._settings, block=common_block(self._shapes(modules)))
         lasts = {last for keys in modules.values() for last in keys}
         self._stacks = {last for last in lasts if last.endswith(SCALE) and last != f"weight{SCALE}"}
-        for module in sorted(modules, key=natural_key):
+        for module in sorted(modules, key=forward_key):
             yield from self._of_module(module, modules[module])
         yield from self._left()
 

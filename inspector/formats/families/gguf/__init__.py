@@ -24,6 +24,7 @@ from qinspect.inspector.formats.families.gguf.originals import of_order, of_shap
 from qinspect.inspector.formats.families.gguf.rows import heads_of
 from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.modular import ModularFormat, Part
+from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 
@@ -48,7 +49,6 @@ class GgufFormat(ModularFormat):
     """A model in a GGUF file. Of llama and its like the rows of q and k come in the order of the original."""
 
     family = "gguf"
-    ordered_by = "layer order"
     own_names = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -66,7 +66,7 @@ class GgufFormat(ModularFormat):
         self._with_scales = any(name.endswith("scale") for name in entries)
         found = [(name, form) for name, form in zip(entries, entries.tensor_forms(), strict=True) if form is not None]
         found = [(name, form) for name, form in found if form[0].block_bytes]
-        for name, form in sorted(found, key=lambda f: _layer(f[0])):
+        for name, form in sorted(found, key=lambda f: forward_key(self.place_of(f[0]))):
             kind = _TYPES.get(form[0].name)
             if kind is None:
                 self._opaque.append(name)
@@ -215,15 +215,6 @@ def _minus_exp(log: FloatArray) -> FloatArray:
 _MIXED = re.compile(r"(Q\d_K|MXFP4)_\w+")
 
 
-def _layer(name: str) -> int:
-    """The place of a tensor in the order of layers: embeddings before all, what follows the layers behind them."""
-    if name.startswith("blk."):
-        number = name.split(".", 2)[1]
-        return int(number) if number.isdecimal() and len(number) < 9 else _LAST
-    return -1 if name.startswith("token") else _LAST
-
-
-_LAST = 1 << 30
 _NOTHING_BESIDE = Beside()
 
 

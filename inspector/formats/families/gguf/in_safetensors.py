@@ -19,6 +19,7 @@ from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, Ar
 from qinspect.inspector.formats.families.gguf.modules import Beside, BlockModule
 from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
+from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.text import brief, dims, some, visible
 
 _SIDE_FILES = ("quantization_config", "quantize_config.json")
@@ -39,7 +40,6 @@ class GgufInSafetensors(ModularFormat):
     """A model of GPTQModel's method `gguf`."""
 
     family = "gguf-safetensors"
-    ordered_by = "file order"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._settings = _settings(checkpoint) or {}
@@ -55,7 +55,8 @@ class GgufInSafetensors(ModularFormat):
 
     def _find(self) -> Iterator[Part]:
         modules = by_module(self.checkpoint.entries)
-        for module, inside in modules.items():
+        for module in sorted(modules, key=forward_key):
+            inside = modules[module]
             if "qweight" in inside:
                 key = inside["qweight"]
                 yield self._or_problem(key, partial(self._module, module, key, modules))

@@ -15,9 +15,9 @@ def of_shape(tensor: Tensor, original: str) -> Tensor:
     """The same bytes in the original's shape: llama.cpp gives the D and the A of Mamba2 an axis more, its norm one for
     the groups, and the convolution one less."""
     shape = tensor.shape
-    if original.endswith(("mixer.D", "mixer.A_log")) and len(shape) == 2 and shape[1] == 1:
+    if original.endswith((".D", ".A_log")) and len(shape) == 2 and shape[1] == 1:
         shape = shape[:1]
-    elif original.endswith("mixer.norm.weight") and len(shape) == 2:
+    elif original.endswith(("mixer.norm.weight", "mamba.norm.weight")) and len(shape) == 2:
         shape = (math.prod(shape),)
     elif original.endswith("conv1d.weight") and len(shape) == 2:
         shape = (shape[0], 1, shape[1])

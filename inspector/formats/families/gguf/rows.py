@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_INTERLEAVED = ("llama", "mistral3", "granite", "smollm3", "arcee", "nemotron_h", "nemotron_h_moe")
-"""Architectures whose converter does so (`undo_permute` of its LlamaModel and GraniteHybridModel)."""
+_INTERLEAVED = frozenset((
+    "llama", "llama-embed", "deci", "mistral3", "arcee", "smollm3", "granite", "granitemoe", "granitehybrid",
+    "nemotron_h", "nemotron_h_moe", "baichuan", "xverse", "minicpm", "internlm2", "olmo", "deepseek", "bailingmoe",
+    "chameleon", "llada",
+))  # fmt: skip
+"""Architectures whose converter does so. Read off llama.cpp's `conversion/` (until 2025 convert_hf_to_gguf.py): its
+LlamaModel and those made from it but where they say `undo_permute = False` (llama4, apertus) or go past it (afmoe), and
+the models that call `permute` or `_reverse_hf_permute` by themselves."""
+_BY_GROUPS = ("baichuan", "xverse")
+"""Where there are fewer heads of k than of q, the converter of these takes their quotient for the number of heads."""
 _COUNTS = {"attn_q": "head_count", "attn_k": "head_count_kv"}
 
 
@@ -25,8 +33,11 @@ def heads_of(facts: Mapping[str, str], name: str, n_rows: int) -> int | None:
     what = _COUNTS.get(inside.partition(".")[0]) if inside.endswith((".weight", ".bias")) else None
     if what is None or architecture not in _INTERLEAVED or not name.startswith("blk."):
         return 0
-    said = facts.get(f"{architecture}.attention.{what}") or facts.get(f"{architecture}.attention.head_count", "")
-    n_heads = _count(said, layer)
+    of_q = _count(facts.get(f"{architecture}.attention.head_count", ""), layer)
+    said = facts.get(f"{architecture}.attention.{what}")
+    n_heads = _count(said, layer) if said else of_q
+    if architecture in _BY_GROUPS and 0 < n_heads < of_q:
+        n_heads = of_q // n_heads
     return n_heads if n_heads > 0 and n_rows % (2 * n_heads) == 0 else None
 
 

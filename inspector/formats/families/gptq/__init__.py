@@ -26,10 +26,12 @@ from qinspect.inspector.formats.families.gptq.linear import (
     linear_of,
     settings_differ,
 )
+from qinspect.inspector.formats.families.gptq.qqq import qqq_weight
 from qinspect.inspector.formats.families.gptq.settings import (
     FORMATS,
     MARLIN,
     METHODS,
+    QQQ,
     Settings,
     format_name,
     is_auto_round,
@@ -37,7 +39,8 @@ from qinspect.inspector.formats.families.gptq.settings import (
 )
 from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
-from qinspect.inspector.text import natural_key, some, visible
+from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.text import some, visible
 
 _MAX_SIZES = 3
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
@@ -48,7 +51,6 @@ class GptqFormat(ModularFormat):
     """One checkpoint. Raises CannotDequantize where its settings name a packing that is not known."""
 
     family = "gptq"
-    ordered_by = "the order of names"
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._declared = declared(checkpoint)
@@ -63,7 +65,7 @@ class GptqFormat(ModularFormat):
         said = declared(checkpoint)
         if (said.method and said.method not in METHODS) or (is_auto_round(said) and "awq" in format_name(said)):
             return None
-        sure = said.method == "gptq"
+        sure = said.method in ("gptq", QQQ)
         names = [name for name in checkpoint.entries if name.endswith(("qweight", "B"))]
         found = next((key for key in names if _is_codes(checkpoint, key, sure)), None)
         if found is None:
@@ -90,6 +92,9 @@ class GptqFormat(ModularFormat):
     def _version(self) -> str:
         if is_auto_round(self._declared):
             return "AutoRound (GPTQ's packing)"
+        weights = self.weights()
+        if weights and all(w.scale_roles[-1].endswith("#channel") for w in weights):
+            return "QQQ"
         return {"gptq": "GPTQ v1", MARLIN: "GPTQ in Marlin's order", "gptq_v2": "GPTQ v2", "gptq_p": "GPTQ planar"}.get(
             format_name(self._declared), "GPTQ"
         )
@@ -105,7 +110,7 @@ class GptqFormat(ModularFormat):
 
     def _find(self) -> Iterator[Part]:
         name, how = format_name(self._declared), packing(self._declared)
-        if how is None and name != MARLIN:
+        if how is None and name not in (MARLIN, QQQ):
             raise CannotDequantize(
                 "is a packing that is not known", file=self.checkpoint.path, key="checkpoint_format",
                 expected=" or ".join(FORMATS), found=name,
@@ -113,7 +118,7 @@ class GptqFormat(ModularFormat):
         entries = self.checkpoint.entries
         self._forms = dict(zip(entries, entries.tensor_forms(), strict=True))
         modules = {m: keys for m, keys in by_module(entries).items() if "qweight" in keys or "B" in keys}
-        for module in sorted(modules, key=natural_key):
+        for module in sorted(modules, key=forward_key):
             keys = modules[module]
             if how is None or "qweight" not in keys:
                 yield from self._marlin(module, keys)
@@ -125,7 +130,12 @@ class GptqFormat(ModularFormat):
 
     def _marlin(self, module: str, keys: dict[str, str]) -> Iterator[Part]:
         """A module whose codes were saved in the order of Marlin's kernel: `B`, with scales `s` and a workspace; or
-        under the names of the others, without zero points."""
+        under the names of the others, without zero points. Of QQQ's kernel: `B` with scales of groups and channels."""
+        if "B" in keys and "s_channel" in keys:
+            name = f"{module}.weight" if module else "weight"
+            role = f"{self.role_of(keys['B']).removesuffix('B')}weight"
+            yield self._or_problem(keys["B"], lambda: qqq_weight(self.checkpoint, keys, name, role))
+            return
         codes, scales = ("qweight", "scales") if "qweight" in keys else ("B", "s")
         if scales in keys and (self._says_marlin or "workspace" in keys):
             role = f"{self.role_of(keys[codes]).removesuffix(codes)}weight"
@@ -205,7 +215,10 @@ def _is_codes(checkpoint: Checkpoint, key: str, sure: bool) -> bool:
     last = key[key.rfind(".") + 1 :]
     if last == "qweight":
         return _is_packed(checkpoint, key, sure)
-    return last == "B" and all(f"{key[:-1]}{beside}" in checkpoint for beside in ("s", "workspace"))
+    return last == "B" and any(
+        all(f"{key[:-1]}{beside}" in checkpoint for beside in together)
+        for together in (("s", "workspace"), ("s_channel", "s_group"))
+    )
 
 
 def _is_packed(checkpoint: Checkpoint, key: str, sure: bool) -> bool:

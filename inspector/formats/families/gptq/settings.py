@@ -11,7 +11,8 @@ from qinspect.inspector.formats.expressions import compiled
 from qinspect.inspector.formats.families.gptq.linear import Packing, Said
 
 AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
-METHODS = ("gptq", *AUTO_ROUND)
+QQQ = "qqq"
+METHODS = ("gptq", QQQ, *AUTO_ROUND)
 FORMATS = {"gptq": Packing(False, True), "gptq_v2": Packing(False, False), "gptq_p": Packing(True, False)}
 """By `checkpoint_format`; where it is not said, the first."""
 MARLIN = "marlin"
@@ -30,6 +31,8 @@ def format_name(declared: Declared) -> str:
         return declared.text("packing_format", "backend")
     if declared.flag("is_marlin_format"):
         return MARLIN
+    if declared.method == QQQ:
+        return QQQ
     return declared.text("checkpoint_format", "format") or ("gptq" if declared else "")
 
 
@@ -86,7 +89,11 @@ def _pattern_of(key: str) -> re.Pattern[str] | None:
 
 
 def _said(settings: Mapping[str, Any], base: Said) -> Said:
-    bits, size, reordered = settings.get("bits"), settings.get("group_size"), settings.get("desc_act")
+    bits, size, reordered = (
+        settings.get("bits", settings.get("wbits")),
+        settings.get("group_size"),
+        settings.get("desc_act"),
+    )
     return Said(
         bits if type(bits) is int else base.bits,
         size if type(size) is int else base.group_size,

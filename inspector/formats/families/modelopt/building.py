@@ -10,7 +10,7 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Problem, Quantity, QuantizedWeight, ScaleRecord, Slice, part_of
 from qinspect.inspector.formats.families.modelopt.declared import Algorithm, Declared
-from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FP8, Layout, layout_of
+from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FP8, NAMED, Layout, layout_of
 from qinspect.inspector.formats.families.modelopt.modules import Matrix, Stored
 from qinspect.inspector.formats.families.modelopt.names import LOW_RANK, Names
 from qinspect.inspector.formats.families.modelopt.records import element_of_input, of_factor, of_input, of_weight
@@ -208,8 +208,9 @@ class Builder:
         said = self.declared.of(site.path)
         if said is None or said.name in ALGORITHMS:
             return said
+        unknown = "is quantized by an algorithm that is not known, as {where} says"
         raise CannotDequantize(
-            f"is quantized by an algorithm that is not known, as {self.declared.where} says", key=site.names.weight,
+            NAMED.get(said.name, unknown).format(where=self.declared.where), key=site.names.weight,
             file=self.checkpoint.path, expected=", ".join(ALGORITHMS), found=said.name,
         )  # fmt: skip
 

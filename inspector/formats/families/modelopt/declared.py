@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any
 
+from qinspect.inspector.formats.declared import in_config
 from qinspect.inspector.roles import strip_root
 
 HF_CONFIG = "hf_quant_config.json"
-_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _WILD = re.compile(r"[*?\[]")
 _MAX_PATTERNS = 4096
 _MAX_DEPTH = 64
@@ -84,15 +84,13 @@ class Declared:
 def declared_of(config: Mapping[str, Any]) -> Declared | None:
     """What config.json, or the file beside it, says of a quantization by ModelOpt; None where neither does, or
     config.json names another library."""
-    own = _quantization_of(config)
+    own = next(in_config(config), None)
     beside = config.get(HF_CONFIG)
     beside = beside if isinstance(beside, dict) else {}
     inner = beside.get("quantization")
     inner = inner if isinstance(inner, dict) else {}
     if own is not None:
-        if not _is_modelopt(own):
-            return None
-        return _read("config.json", own, inner)
+        return _read(own.where, own.settings, inner) if _is_modelopt(own.settings) else None
     producer = beside.get("producer")
     named = isinstance(producer, dict) and producer.get("name") == "modelopt"
     if named or (producer is None and isinstance(inner.get("quant_algo"), str)):
@@ -102,18 +100,8 @@ def declared_of(config: Mapping[str, Any]) -> Declared | None:
 
 def names_another(config: Mapping[str, Any]) -> bool:
     """Whether config.json speaks of a quantization, and not of one by ModelOpt."""
-    own = _quantization_of(config)
-    return (own is not None and not _is_modelopt(own)) or any(
-        k in config for k in ("quantization", "compression_config")
-    )
-
-
-def _quantization_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    for place in (config, *(config.get(name) for name in _NESTED)):
-        found = place.get("quantization_config") if isinstance(place, Mapping) else None
-        if isinstance(found, dict):
-            return found
-    return None
+    own = next(in_config(config), None)
+    return (own is not None and not _is_modelopt(own.settings)) or "quantization" in config
 
 
 def _is_modelopt(said: Mapping[str, Any]) -> bool:

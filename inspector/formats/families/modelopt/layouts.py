@@ -76,6 +76,11 @@ ALGORITHMS: dict[str, tuple[Layout, ...]] = {
     "W8A8_SQ_PER_CHANNEL": (Layout.INT8,),
 }
 """The layouts that each algorithm writes; what is not here is not known."""
+NAMED = {
+    "W4A8_NVFP4_FP8": "is of W4A8_NVFP4_FP8, as {where} says: its kernel makes FP8 of FP4 codes and their scales, and "
+    "how it rounds them is not known",
+}
+"""Algorithms that are known by name alone, with what is not known of them."""
 
 
 def layout_of(codes: Tensor, steps: Tensor, second: bool, in_blocks: bool) -> Layout | None:

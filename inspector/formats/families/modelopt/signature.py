@@ -74,7 +74,8 @@ def _proof(checkpoint: Checkpoint, names: Names) -> Layout | None:
         case Layout.FP8_BLOCK:
             return layout if len(steps.shape) == 4 and steps.dtype.name == "float32" else None
         case Layout.INT4 | Layout.INT4_FP8:
-            rows = steps.shape[:1] == (2 * codes.shape[0],)
+            *above, n_pairs, _ = codes.shape
+            rows = steps.shape[:-1] == (*above, 2 * n_pairs)
             return layout if rows and steps.dtype.name == "float32" else None
     return None
 
