@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
-from qinspect.inspector.compare.measures import OF_SCALES, OF_TENSORS
+from qinspect.inspector.compare.measures import DIFFERENCE, OF_SCALES, OF_TENSORS, STORED
 from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.measure import Measure
 from qinspect.inspector.roles import place_in_stack
@@ -121,8 +121,40 @@ def _of_all_experts(kind: str) -> str:
     return _EXPERT.sub("*", kind)
 
 
+def first_measure(m: LayerMap) -> Measure[ScalePair] | Measure[WeightPair]:
+    """What a map is opened by: the difference of scales; of models of which no scale of a weight has a number in both,
+    but weights are stored in two ways, as what they are stored."""
+    for cell in m.cells.values():
+        if any(p.status in _NUMBERED and p.record.kind == "weight" for p in cell.scales):
+            return DIFFERENCE
+    apart = any(_apart(t) for cell in m.cells.values() for t in cell.tensors)
+    return STORED if apart else DIFFERENCE
+
+
+def _apart(w: WeightPair) -> bool:
+    """Whether it is stored in two ways."""
+    return w.stored_a is not None and w.stored_b is not None and w.stored_a != w.stored_b
+
+
+def stored_names(tensors: Iterable[WeightPair]) -> list[tuple[str, str]]:
+    """As what A and B store each matrix that both have."""
+    return [(t.stored_a.name, t.stored_b.name) for t in tensors if t.stored_a and t.stored_b]
+
+
+def _worth_stored(cell: Cell) -> Worth | None:
+    """Of the tensor whose codes lost or gained most bits."""
+    known = [t for t in cell.tensors if t.stored_a and t.stored_b]
+    if not known:
+        return None
+    most = max(known, key=lambda t: (_apart(t), abs(STORED.value(t) or 0.0)))
+    others = _differ([t for t in known if not _apart(t)])
+    return Worth(STORED.value(most), most, Status.DIFFERENT if _apart(most) else Status.IDENTICAL, others)
+
+
 def worth_of(cell: Cell, measure: Measure[ScalePair] | Measure[WeightPair]) -> Worth:
     """A cell by a measure of scales or of tensors."""
+    if measure is STORED:
+        return _worth_stored(cell) or _of_status(cell.items)
     if measure.key in OF_SCALES:
         measured: Worth | None = _worth(cell.scales, OF_SCALES[measure.key], _differ(cell.tensors))
     else:
@@ -190,10 +222,17 @@ def _span(names: Sequence[str]) -> str:
 
 
 def columns_for(m: LayerMap, measure: Measure[ScalePair] | Measure[WeightPair]) -> list[int]:
-    """The columns of layers that a measure has something to say about, and those in which anything differs."""
+    """The columns of layers that a measure has something to say about, and those in which anything differs; of what is
+    stored as what, those of matrices."""
     of_scales = measure.key in OF_SCALES
     found: set[int] = set()
     for (row, column), cell in m.cells.items():
-        if row < m.n_layers and ((cell.scales if of_scales else cell.tensors) or cell.differing):
+        if row >= m.n_layers or column in found:
+            continue
+        if measure is STORED:
+            shown = any(t.stored_a or t.stored_b for t in cell.tensors)
+        else:
+            shown = bool((cell.scales if of_scales else cell.tensors) or cell.differing)
+        if shown:
             found.add(column)
     return sorted(found)
