@@ -123,7 +123,7 @@ def _stored_text(w: WeightPair) -> str:
 
 
 STORED: Measure[WeightPair] = Measure(
-    key="stored", name="stored as", unit="bits", cost=Cost.HEADERS, colours=ColourScale(0.5, 12.0, signed=True),
+    key="stored", name="stored as", unit="bits", cost=Cost.HEADERS, colours=ColourScale(3.5, 12.0, signed=True),
     sentence="What the numbers of each weight are stored as in A and in B; the measure is how many bits more B has.",
     value=_bits_more, text=_stored_text,
 )  # fmt: skip
