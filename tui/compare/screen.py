@@ -27,7 +27,7 @@ from qinspect.tui.compare.panes import OF_MODELS, SMALL_HEIGHT, Panes
 from qinspect.tui.compare.rest import AfterRest
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.compare.runs_pane import RunsPane
-from qinspect.tui.compare.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Session, Surveyed
+from qinspect.tui.compare.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Session, Surveyed, Weighed
 from qinspect.tui.compare.table import ScaleTable
 from qinspect.tui.compare.table_pane import TablePane
 from qinspect.tui.compare.trail import Trail
@@ -180,6 +180,12 @@ class CompareScreen(Filtering):
         )
         self.show_scales()
         self.show_selected()
+
+    @on(Weighed)
+    def _on_weighed(self) -> None:
+        self.hints.work("")
+        self.show_models()
+        self.tree_pane.nodes.show_bits(self.session.bits_a, self.session.bits_b)
 
     @on(ModelLines.FilesChanged)
     def _on_files_changed(self, event: ModelLines.FilesChanged) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.compare.paired_tree import PairedTree
     from qinspect.inspector.formats import Format, ScaleRecord
+    from qinspect.inspector.formats.bits import WeightBits
     from qinspect.inspector.noise.sources import Sources
     from qinspect.inspector.text import Range
     from qinspect.tui.compare.rows import Values
@@ -95,6 +96,10 @@ class Compared(Message):
         self.comparison = comparison
 
 
+class Weighed(Message):
+    """Bits per weight of the models are known."""
+
+
 class Drawn(Message):
     """A view is ready. number: of the request; only the answer to the last one is shown."""
 
@@ -119,7 +124,8 @@ class Session:
 
     noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
     noise_problem: why they are not. so_far: what the scales of both say, until all is compared. skip_codes: set it to
-    end a long comparison of codes, or long resampling of a run; scales are compared all the same.
+    end a long comparison of codes, or long resampling of a run; scales are compared all the same. bits_a, bits_b: what
+    weights take, counted when all else is done.
     """
 
     path_a: str
@@ -137,6 +143,8 @@ class Session:
     noise_problem: str = ""
     skip_codes: bool = False
     so_far: str = ""
+    bits_a: WeightBits | None = None
+    bits_b: WeightBits | None = None
     _found: Sources | None = None
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
@@ -162,6 +170,7 @@ class Session:
         try:
             if self._open(post, progress):
                 self._compare(post, progress)
+                self._weigh(post, progress)
         except Cancelled:
             return
         except QinspectError as e:
@@ -249,6 +258,14 @@ class Session:
                 self._found.close()
         self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
+
+    def _weigh(self, post: Callable[[Message], object], progress: Progress) -> None:
+        from qinspect.inspector.formats.bits import WeightBits
+
+        progress("counting bits", 0, 0)
+        self.bits_a = WeightBits(self.a) if self.a else None
+        self.bits_b = WeightBits(self.b) if self.b else None
+        post(Weighed())
 
     def _survey(self, a: Format, post: Callable[[Message], object], progress: Progress) -> None:
         """Look for scales of the only model that no scale should be."""
