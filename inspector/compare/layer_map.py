@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
+from qinspect.inspector.architecture import kind_of_layer
 from qinspect.inspector.compare.measures import DIFFERENCE, OF_SCALES, OF_TENSORS, STORED
 from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.measure import Measure
@@ -60,7 +61,8 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """rows: names of lines, layers first. kinds: headings of columns; of what is in no layer, the columns have no
+    """rows: names of lines, layers first. of_layers: what the layers of each of those lines are, `Mamba`; "" where that
+    is not known, or not all of a line are one. kinds: headings of columns; of what is in no layer, the columns have no
     heading: `names` has each cell's own. cells: by (row, column)."""
 
     rows: tuple[str, ...]
@@ -68,17 +70,25 @@ class LayerMap:
     kinds: tuple[str, ...]
     cells: dict[tuple[int, int], Cell]
     names: dict[tuple[int, int], str]
+    of_layers: tuple[str, ...] = ()
+
+    def label(self, row: int) -> str:
+        """Of a line: `3 Mamba`."""
+        kind = self.of_layers[row] if row < len(self.of_layers) else ""
+        return f"{self.rows[row]} {kind}" if kind else self.rows[row]
 
     def name_of(self, row: int, column: int) -> str:
         """Of a cell: `layers 3, mixer.x_proj:input`, or the name of what is in no layer."""
         own = self.names.get((row, column))
         if own is not None:
             return own
-        return f"layer{'s' * ('-' in self.rows[row])} {self.rows[row]}, {self.kinds[column]}"
+        return f"layer{'s' * ('-' in self.rows[row])} {self.label(row)}, {self.kinds[column]}"
 
 
-def layer_map(scales: Iterable[ScalePair], tensors: Iterable[WeightPair]) -> LayerMap:
-    """Kinds stand in the order in which they come: forward order, as scales do. Kinds that have no scale follow.
+def layer_map(
+    scales: Iterable[ScalePair], tensors: Iterable[WeightPair], of_layers: Sequence[str] = ()
+) -> LayerMap:
+    """of_layers: what each layer of the model is, as `architecture.layer_kinds` says it. Kinds stand in the order in which they come: forward order, as scales do. Kinds that have no scale follow.
 
     Two stacks of layers (an encoder's, a decoder's) have lines of their own. Experts of a layer are one kind.
     """
@@ -102,7 +112,8 @@ def layer_map(scales: Iterable[ScalePair], tensors: Iterable[WeightPair]) -> Lay
         for i, name in enumerate(of_head):
             cells[len(rows), i], names[len(rows), i] = outside[name], name
         rows.append(head)
-    return LayerMap(tuple(rows), len(layers), kinds, cells, names)
+    said = tuple(kind_of_layer(f"{stack}.{layer}", of_layers) for stack, layer in layers) if of_layers else ()
+    return LayerMap(tuple(rows), len(layers), kinds, cells, names, said)
 
 
 _HEAD = re.compile(r"[.:#]")
@@ -214,7 +225,9 @@ def folded(m: LayerMap, n_lines: int) -> LayerMap:
     for (row, column), cell in m.cells.items():
         cells.setdefault((row_of(row), column), Cell()).add(cell)
     names = {(row_of(row), column): name for (row, column), name in m.names.items()}
-    return LayerMap((*rows, *m.rows[m.n_layers :]), n_rows, m.kinds, cells, names)
+    said = [set(m.of_layers[first : first + together]) for first in range(0, len(m.of_layers), together)]
+    of_layers = tuple(next(iter(found)) if len(found) == 1 else "" for found in said)
+    return LayerMap((*rows, *m.rows[m.n_layers :]), n_rows, m.kinds, cells, names, of_layers)
 
 
 def _span(names: Sequence[str]) -> str:

@@ -236,7 +236,8 @@ class Overview(LineList):
     # --- how it is drawn ---
 
     def _left(self) -> int:
-        longest = max((len(shown(r, 40)) for r in self._map.rows), default=0) if self._map else 0
+        m = self._map
+        longest = max((len(shown(m.label(row), 40)) for row in range(len(m.rows))), default=0) if m else 0
         return min(_MOST_LEFT, max(5, longest)) + 2
 
     @property
@@ -287,7 +288,7 @@ class Overview(LineList):
             return []
         on = row == self.cursor
         left = self._left()
-        name = fill(shown(m.rows[row], 60), left - 2, self.glyphs.cut)
+        name = fill(shown(m.label(row), 60), left - 2, self.glyphs.cut)
         pieces: list[Piece] = [(f" {name} ", "name" if on else "dim")]
         first = self._first if row < m.n_layers else 0
         columns = range(first, min(first + self._room(), self._n_columns(row)))

@@ -185,7 +185,9 @@ class CompareScreen(Filtering):
     def _on_weighed(self) -> None:
         self.hints.work("")
         self.show_models()
-        self.tree_pane.nodes.show_bits(self.session.bits_a, self.session.bits_b)
+        self.tree_pane.nodes.learn(self.session.bits_a, self.session.bits_b, self.session.layer_kinds)
+        if any(self.session.segments):
+            self.show_selected()
 
     @on(ModelLines.FilesChanged)
     def _on_files_changed(self, event: ModelLines.FilesChanged) -> None:
@@ -226,13 +228,16 @@ class CompareScreen(Filtering):
         s = self.session
         self.table_pane.show(s.pairs, s.two, s.weight_schemes)
         tensors = s.comparison.weights if s.comparison else ()
-        self.overview.show(layer_map(s.pairs, tensors), s.two, self.table_pane.scales.values)
+        found = layer_map(s.pairs, tensors, s.layer_kinds)
+        self.overview.show(found, s.two, self.table_pane.scales.values)
 
     def show_selected(self) -> None:
         """The detail of the scale under the cursor; of the node, where there is none."""
         pair = self.table_pane.pair
         if pair is None:
-            self.detail_pane.show_node(self.tree_pane.node, self.tree_pane.paired)
+            node = self.tree_pane.node
+            said = self.session.segments_said(node.a, node.b) if node is not None else ()
+            self.detail_pane.show_node(node, self.tree_pane.paired, said)
             return
         self._fit_hints()
         if (self._fitted_for == "detail") != (self.detail_pane.view == "detail"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from qinspect.inspector.architecture import kind_of_layer
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare.paired_tree import Badge, PairedNode, PairedTree, Placed
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
@@ -44,10 +45,11 @@ class LayerTree(LineList):
         self.two = False
         self._tree: PairedTree | None = None
         self._bits: tuple[WeightBits | None, WeightBits | None] = (None, None)
+        self._kinds: Sequence[str] = ()
 
-    def show_bits(self, a: WeightBits | None, b: WeightBits | None) -> None:
-        """What weights take, once it is counted."""
-        self._bits = (a, b)
+    def learn(self, a: WeightBits | None, b: WeightBits | None, kinds: Sequence[str]) -> None:
+        """What weights take, once it is counted, and what each layer is."""
+        self._bits, self._kinds = (a, b), kinds
         self.refresh_rows()
 
     def show(self, tree: PairedTree, two: bool) -> None:
@@ -168,6 +170,8 @@ class LayerTree(LineList):
         mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
         badge, kind = self._badge(r.node)
         name = shown(r.node.name, 80) if r.node.parent else "whole model"
+        if self._kinds and (of_layer := kind_of_layer(r.node.path, self._kinds)):
+            name = f"{name} {of_layer}"
         bits = self._bits_of(r.node)
         left = f"{'  ' * min(r.depth, 12)}{mark}{name}"
         if width >= WIDE:
