@@ -84,28 +84,37 @@ def mixer_segments(shapes: Mapping[str, Sequence[int]], config: Mapping[str, Any
 
     shapes: logical, of what the mixer has: in_proj and out_proj, conv1d, x_proj, and one of A_log, dt_bias and D. Only
     what the shapes prove is named: with out_proj [., d], Mamba2 has d rows of z, d of x, B and C alike, and one of dt
-    a head; its conv1d x, B and C. Mamba1 has d of x and d of z. config: its groups, which cut B and C where the
-    product fits. {} where the shapes are another mixer's.
+    a head; its conv1d x, B and C. Mamba1 has d of x and d of z. Where a file has not all of a Mamba2 mixer, config
+    has to say every size. It says the groups too, which cut B and C. {} where the shapes are another mixer's.
     """
     rows, convolved = _rows(shapes.get(IN_PROJ)), _rows(shapes.get(CONV))
     out = shapes.get("out_proj")
     d = int(out[1]) if out is not None and len(out) == 2 else 0
-    if not (rows and convolved and d):
-        return {}
     if "x_proj" in shapes:
-        mamba1 = rows == 2 * d and convolved == d
+        mamba1 = rows and rows == 2 * d and convolved == d
         return {IN_PROJ: _laid_out((("x", d, ""), ("z", d, "")))} if mamba1 else {}
+    if not convolved or not d:  # not all of the mixer is here
+        return _declared(rows, convolved, config)
     n_heads = _n_heads(shapes, config)
     if not n_heads or convolved <= d or (convolved - d) % 2 or rows != d + convolved + n_heads:
         return {}
-    of_states = (convolved - d) // 2
+    return _mamba2(d, (convolved - d) // 2, n_heads, config)
+
+
+def _declared(rows: int, convolved: int, config: Mapping[str, Any]) -> dict[str, Segments]:
+    """By the settings alone, where they say all sizes, and what is there has as many rows."""
+    n_heads, size = _n_heads({}, config), _number(config, "mamba_head_dim", "mamba_d_head", "head_dim", "headdim")
+    d, of_states = n_heads * size, math.prod(_states(config))
+    fits = d and of_states and rows == 2 * (d + of_states) + n_heads and convolved in (0, d + 2 * of_states)
+    return _mamba2(d, of_states, n_heads, config) if fits else {}
+
+
+def _mamba2(d: int, of_states: int, n_heads: int, config: Mapping[str, Any]) -> dict[str, Segments]:
     heads = f"{n_heads} heads of {d // n_heads}" if d % n_heads == 0 else ""
-    groups = _groups(config, of_states)
+    n, size = _states(config)
+    groups = f"{n} group{'s' * (n > 1)} of {size}" if n * size == of_states else ""
     inner = (("x", d, heads), ("B", of_states, groups), ("C", of_states, groups))
-    return {
-        IN_PROJ: _laid_out((("z", d, heads), *inner, ("dt", n_heads, "one a head"))),
-        CONV: _laid_out(inner),
-    }
+    return {IN_PROJ: _laid_out((("z", d, heads), *inner, ("dt", n_heads, "one a head"))), CONV: _laid_out(inner)}
 
 
 def _rows(shape: Sequence[int] | None) -> int:
@@ -120,12 +129,12 @@ def _n_heads(shapes: Mapping[str, Sequence[int]], config: Mapping[str, Any]) -> 
     return _number(config, "mamba_num_heads", "mamba_n_heads", "num_heads")
 
 
-def _groups(config: Mapping[str, Any], of_states: int) -> str:
-    """`2 groups of 16`, where the settings say both numbers and they fit."""
-    n, size = _number(config, "n_groups", "mamba_n_groups", "ngroups"), _number(
-        config, "ssm_state_size", "mamba_d_state", "state_size", "d_state"
-    )  # fmt: skip
-    return f"{n} group{'s' * (n > 1)} of {size}" if n and size and n * size == of_states else ""
+def _states(config: Mapping[str, Any]) -> tuple[int, int]:
+    """(groups, states of each) by the settings; 0 where they do not say it."""
+    return (
+        _number(config, "n_groups", "mamba_n_groups", "ngroups"),
+        _number(config, "ssm_state_size", "mamba_d_state", "state_size", "d_state"),
+    )
 
 
 def _number(config: Mapping[str, Any], *keys: str) -> int:
