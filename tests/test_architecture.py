@@ -66,8 +66,9 @@ def test_mamba1_has_x_before_z() -> None:
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("in_proj", (325, 128)), ("in_proj", (0, 128)), ("in_proj", ()), ("conv1d", (193, 1, 4)), ("conv1d", (128, 1, 4)),
-        ("out_proj", (128, 64)), ("out_proj", (128,)), ("A_log", (5,)), ("A_log", (0,)), ("x_proj", (40, 128)),
+        ("in_proj", (325, 128)), ("in_proj", (0, 128)), ("in_proj", ()), ("conv1d", (193, 1, 4)),
+        ("conv1d", (128, 1, 4)), ("out_proj", (128, 64)), ("out_proj", (128,)), ("A_log", (5,)),
+        ("A_log", (0,)), ("x_proj", (40, 128)),
     ],
 )  # fmt: skip
 def test_shapes_of_another_mixer_name_nothing(name: str, shape: tuple[int, ...]) -> None:

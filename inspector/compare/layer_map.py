@@ -61,9 +61,9 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """rows: names of lines, layers first. of_layers: what the layers of each of those lines are, `Mamba`; "" where that
-    is not known, or not all of a line are one. kinds: headings of columns; of what is in no layer, the columns have no
-    heading: `names` has each cell's own. cells: by (row, column)."""
+    """rows: names of lines, layers first. kinds: headings of columns; of what is in no layer, the columns have no
+    heading: `names` has each cell's own. cells: by (row, column). of_layers: what the layers of each line of layers
+    are, `Mamba`; "" where that is not known, or not all of a line are one."""
 
     rows: tuple[str, ...]
     n_layers: int
@@ -85,11 +85,10 @@ class LayerMap:
         return f"layer{'s' * ('-' in self.rows[row])} {self.label(row)}, {self.kinds[column]}"
 
 
-def layer_map(
-    scales: Iterable[ScalePair], tensors: Iterable[WeightPair], of_layers: Sequence[str] = ()
-) -> LayerMap:
-    """of_layers: what each layer of the model is, as `architecture.layer_kinds` says it. Kinds stand in the order in which they come: forward order, as scales do. Kinds that have no scale follow.
+def layer_map(scales: Iterable[ScalePair], tensors: Iterable[WeightPair], of_layers: Sequence[str] = ()) -> LayerMap:
+    """Kinds stand in the order in which they come: forward order, as scales do. Kinds that have no scale follow.
 
+    of_layers: what each layer of the model is, as `architecture.layer_kinds` says it.
     Two stacks of layers (an encoder's, a decoder's) have lines of their own. Experts of a layer are one kind.
     """
     placed: dict[tuple[str, int, str], Cell] = {}

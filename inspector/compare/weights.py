@@ -258,9 +258,7 @@ def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | Non
     if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
         return None
     stored = _stored_as(a)
-    return WeightPair(
-        role, a.name, b.name, Status.NOT_COMPARED, a.n_elements, stored_a=stored, stored_b=stored
-    )
+    return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements, stored_a=stored, stored_b=stored)
 
 
 def logical_shape(item: Item) -> tuple[int, ...]:

@@ -36,9 +36,7 @@ def tree_lines(node: Node, depth: int | None, expand: bool, kinds: Sequence[str]
     return _lines((node,), depth, expand, 0, kinds)
 
 
-def _lines(
-    alike: Sequence[Node], depth: int | None, expand: bool, level: int, kinds: Sequence[str]
-) -> Iterator[str]:
+def _lines(alike: Sequence[Node], depth: int | None, expand: bool, level: int, kinds: Sequence[str]) -> Iterator[str]:
     """What is below nodes of one structure, which are shown as one."""
     for run in _runs(alike[0], expand):
         shown = run.nodes[0]
@@ -46,7 +44,8 @@ def _lines(
         times = f" ({len(run.nodes)} alike)" if len(run.nodes) > 1 else ""
         of_layers = {kind_of_layer(n.path, kinds) for n in run.nodes} if kinds else set()
         said = f" {of_layers.pop()}" if len(of_layers) == 1 and of_layers != {""} else ""
-        yield _tree_line(f"{run.label}{said}{times}", run.nodes, [n.entry for n in together if n.entry is not None], level)
+        entries = [n.entry for n in together if n.entry is not None]
+        yield _tree_line(f"{run.label}{said}{times}", run.nodes, entries, level)
         if shown.children and (depth is None or level + 1 < depth):
             yield from _lines(together, depth, expand, level + 1, kinds)
 

@@ -7,6 +7,7 @@ in the model. Scales of activations do not count, and of tied weights one does.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
@@ -86,9 +87,15 @@ class WeightBits:
         return None if tensor.name in self._without or not n else bits_per_weight(tensor.nbytes, n)
 
 
-def _sums_of_modules(
-    fmt: Format, counts: dict[str, int | None], without: set[str]
-) -> dict[str, tuple[int, int, int]]:
+def _above(path: str) -> Iterator[str]:
+    """A module and all above it, the model last."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
+
+
+def _sums_of_modules(fmt: Format, counts: dict[str, int | None], without: set[str]) -> dict[str, tuple[int, int, int]]:
     """(bytes, elements, tensors whose elements are not known) below each module, by its path."""
     entries = fmt.checkpoint.entries
     forms = list(entries.tensor_forms())
@@ -106,12 +113,9 @@ def _sums_of_modules(
         found[1] += n or 0
         found[2] += n is None
     sums: dict[str, list[int]] = {"": [0, 0, 0]}
-    for path, found in direct.items():
-        while True:
+    for module, found in direct.items():
+        for path in _above(module):
             total = sums.setdefault(path, [0, 0, 0])
             for i, x in enumerate(found):
                 total[i] += x
-            if not path:
-                break
-            path = path.rpartition(".")[0]
     return {path: (a, b, c) for path, (a, b, c) in sums.items()}

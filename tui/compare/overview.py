@@ -315,7 +315,7 @@ class Overview(LineList):
             return self._drawn_alone(row, column, cell, room)
         worth = worth_of(cell, self.measure)
         place = self.measure.colours.place(worth.value)
-        if self._labels is not None and isinstance(worth.item, WeightPair) and (drawn := self._stored(cell, worth, room)):
+        if self._labels is not None and (drawn := self._stored(cell, worth, room)):
             return drawn, place
         told = self._number(worth)
         if told is not None:
@@ -326,8 +326,8 @@ class Overview(LineList):
 
     def _stored(self, cell: Cell, worth: Worth, room: int) -> str:
         """As what the weights of a cell are stored, with a sign where not all are alike; "" where it has none."""
-        assert self._labels is not None
-        assert isinstance(worth.item, WeightPair)
+        if self._labels is None or not isinstance(worth.item, WeightPair):
+            return ""
         label = self._labels.drawn(worth.item, self._label_room)
         several = len({found for t in cell.tensors if (found := self._labels.of(t))}) > 1
         sign = "+" if several else self.glyphs.different[0] if worth.of_others else ""
@@ -436,7 +436,6 @@ class Overview(LineList):
             parts.append("what this measure does not measure differs: m shows it by another")
         return [first, "   ".join(parts)]
 
-
     def _said_of_storage(self, cell: Cell, worth: Worth) -> Iterator[str]:
         """What both models store, of a cell of tensors."""
         assert self._labels is not None
@@ -445,7 +444,8 @@ class Overview(LineList):
         if len(cell.tensors) > 1:
             yield self._labels.said_of(cell.tensors)
         if w.stored_a and w.stored_b:
-            yield f"A {w.stored_a.name}   B {w.stored_b.name}" if w.stored_a != w.stored_b else f"both {w.stored_a.name}"
+            same = w.stored_a == w.stored_b
+            yield f"both {w.stored_a.name}" if same else f"A {w.stored_a.name}   B {w.stored_b.name}"
         if w.stored_a == w.stored_b or len(cell.tensors) == 1:
             yield str(w.status)
         only = Counter(p.status for p in cell.scales if p.status in (Status.ONLY_A, Status.ONLY_B))

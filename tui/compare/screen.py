@@ -27,7 +27,17 @@ from qinspect.tui.compare.panes import OF_MODELS, SMALL_HEIGHT, Panes
 from qinspect.tui.compare.rest import AfterRest
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.compare.runs_pane import RunsPane
-from qinspect.tui.compare.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Session, Surveyed, Weighed
+from qinspect.tui.compare.session import (
+    DRAWING,
+    Compared,
+    Failed,
+    Opened,
+    Progressed,
+    ScalesReady,
+    Session,
+    Surveyed,
+    Weighed,
+)
 from qinspect.tui.compare.table import ScaleTable
 from qinspect.tui.compare.table_pane import TablePane
 from qinspect.tui.compare.trail import Trail

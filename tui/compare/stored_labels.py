@@ -54,7 +54,9 @@ class StoredLabels:
         if self._of and len(self._others) <= _MOST_OTHERS:
             names.append(f"({other})")
         lines = side_by_side(names, width)
-        return [*lines[: most - 1], fill(lines[most - 1], width, cut).rstrip() + f" {cut}"] if len(lines) > most else lines
+        if len(lines) <= most:
+            return lines
+        return [*lines[: most - 1], f"{fill(lines[most - 1], width - 2, cut).rstrip()} {cut}"]
 
     def said_of(self, tensors: Iterable[WeightPair]) -> str:
         """How many of several are stored how: `3 NVFP4, 1 BF16`."""
