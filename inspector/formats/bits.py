@@ -7,7 +7,6 @@ in the model. Scales of activations do not count, and of tied weights one does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
@@ -87,35 +86,50 @@ class WeightBits:
         return None if tensor.name in self._without or not n else bits_per_weight(tensor.nbytes, n)
 
 
-def _above(path: str) -> Iterator[str]:
-    """A module and all above it, the model last."""
-    while path:
-        yield path
-        path = path.rpartition(".")[0]
-    yield ""
-
-
 def _sums_of_modules(fmt: Format, counts: dict[str, int | None], without: set[str]) -> dict[str, tuple[int, int, int]]:
     """(bytes, elements, tensors whose elements are not known) below each module, by its path."""
+    sums = _of_entries(fmt, counts, without)
+    levels: dict[int, list[str]] = {}
+    for path in sums:
+        levels.setdefault(_depth(path), []).append(path)
+    for depth in range(max(levels, default=0), 0, -1):  # from below: each module is added to the one above once
+        for path in levels.get(depth, ()):
+            above = path.rpartition(".")[0]
+            total = sums.get(above)
+            if total is None:
+                total = sums[above] = [0, 0, 0]
+                levels.setdefault(_depth(above), []).append(above)
+            for i, x in enumerate(sums[path]):
+                total[i] += x
+    return {path: (a, b, c) for path, (a, b, c) in sums.items()}
+
+
+def _depth(path: str) -> int:
+    return 1 + path.count(".") if path else 0
+
+
+def _of_entries(fmt: Format, counts: dict[str, int | None], without: set[str]) -> dict[str, list[int]]:
+    """The same of the tensors that stand directly in each module."""
     entries = fmt.checkpoint.entries
     forms = list(entries.tensor_forms())
     nbytes: dict[int, int] = {}  # a model has few forms, by the identity of theirs
-    direct: dict[str, list[int]] = {}
+    places: dict[str, str] = {}
+    sums: dict[str, list[int]] = {}
     for name, form in zip(entries, forms, strict=True):
         if form is None or name in without:
             continue
         size = nbytes.get(id(form))
         if size is None:
             size = nbytes[id(form)] = form[0].nbytes(math.prod(form[1]))
-        found = direct.setdefault(fmt.place_of(name).rpartition(".")[0], [0, 0, 0])
+        module = name if fmt.own_names else name.rpartition(".")[0]  # else entries of one module stand in one place
+        place = places.get(module)
+        if place is None:
+            place = places[module] = fmt.place_of(name).rpartition(".")[0]
+        found = sums.get(place)
+        if found is None:
+            found = sums[place] = [0, 0, 0]
         n = counts[name]
         found[0] += size
         found[1] += n or 0
         found[2] += n is None
-    sums: dict[str, list[int]] = {"": [0, 0, 0]}
-    for module, found in direct.items():
-        for path in _above(module):
-            total = sums.setdefault(path, [0, 0, 0])
-            for i, x in enumerate(found):
-                total[i] += x
-    return {path: (a, b, c) for path, (a, b, c) in sums.items()}
+    return sums

@@ -183,7 +183,7 @@ class LayerTree(LineList):
         return [*pieces, (" ", ""), (badge, kind)]
 
     def _bits_of(self, node: PairedNode) -> str:
-        """`16 > 4.53 b`: bits per weight in A and in B, once where they are alike or one model has none; "" of scales."""
+        """`16 > 4.53 b`: bits per weight in A and in B, once where they are alike or one has none; "" of scales."""
         models = zip(self._bits, (node.a, node.b), (node.n_a, node.n_b), strict=True)
         found = [_bits_in(bits, node, entry) for bits, entry, n in models if bits is not None and n]
         if all(bits is None for bits in found):
