@@ -88,6 +88,7 @@ SIGNS = (
     Sign("{different}", "differs in what the measure does not measure", MAP),
     Sign("{odd} A B {broken}", "not comparable; only in that model; cannot be read", MAP),
     Sign("?", "not read, or not compared", MAP),
+    Sign("+", "behind what weights are stored as: others of the cell are stored otherwise", MAP),
     Sign("{shades}", "from little to much, where a number has no room", MAP),
     Sign("A B AB", "before the line: whose signs these are; AB: of both", CHARTS),
     Sign("^", "a weight's absmax; of a scale its minimum and maximum", CHARTS),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
-from qinspect.inspector.compare.measures import OF_SCALES, OF_TENSORS
+from qinspect.inspector.architecture import kind_of_layer
+from qinspect.inspector.compare.measures import DIFFERENCE, OF_SCALES, OF_TENSORS, STORED
 from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.measure import Measure
 from qinspect.inspector.roles import place_in_stack
@@ -61,25 +62,33 @@ class Worth:
 @dataclass(frozen=True, slots=True)
 class LayerMap:
     """rows: names of lines, layers first. kinds: headings of columns; of what is in no layer, the columns have no
-    heading: `names` has each cell's own. cells: by (row, column)."""
+    heading: `names` has each cell's own. cells: by (row, column). of_layers: what the layers of each line of layers
+    are, `Mamba`; "" where that is not known, or not all of a line are one."""
 
     rows: tuple[str, ...]
     n_layers: int
     kinds: tuple[str, ...]
     cells: dict[tuple[int, int], Cell]
     names: dict[tuple[int, int], str]
+    of_layers: tuple[str, ...] = ()
+
+    def label(self, row: int) -> str:
+        """Of a line: `3 Mamba`."""
+        kind = self.of_layers[row] if row < len(self.of_layers) else ""
+        return f"{self.rows[row]} {kind}" if kind else self.rows[row]
 
     def name_of(self, row: int, column: int) -> str:
         """Of a cell: `layers 3, mixer.x_proj:input`, or the name of what is in no layer."""
         own = self.names.get((row, column))
         if own is not None:
             return own
-        return f"layer{'s' * ('-' in self.rows[row])} {self.rows[row]}, {self.kinds[column]}"
+        return f"layer{'s' * ('-' in self.rows[row])} {self.label(row)}, {self.kinds[column]}"
 
 
-def layer_map(scales: Iterable[ScalePair], tensors: Iterable[WeightPair]) -> LayerMap:
+def layer_map(scales: Iterable[ScalePair], tensors: Iterable[WeightPair], of_layers: Sequence[str] = ()) -> LayerMap:
     """Kinds stand in the order in which they come: forward order, as scales do. Kinds that have no scale follow.
 
+    of_layers: what each layer of the model is, as `architecture.layer_kinds` says it.
     Two stacks of layers (an encoder's, a decoder's) have lines of their own. Experts of a layer are one kind.
     """
     placed: dict[tuple[str, int, str], Cell] = {}
@@ -102,7 +111,8 @@ def layer_map(scales: Iterable[ScalePair], tensors: Iterable[WeightPair]) -> Lay
         for i, name in enumerate(of_head):
             cells[len(rows), i], names[len(rows), i] = outside[name], name
         rows.append(head)
-    return LayerMap(tuple(rows), len(layers), kinds, cells, names)
+    said = tuple(kind_of_layer(f"{stack}.{layer}", of_layers) for stack, layer in layers) if of_layers else ()
+    return LayerMap(tuple(rows), len(layers), kinds, cells, names, said)
 
 
 _HEAD = re.compile(r"[.:#]")
@@ -121,8 +131,40 @@ def _of_all_experts(kind: str) -> str:
     return _EXPERT.sub("*", kind)
 
 
+def first_measure(m: LayerMap) -> Measure[ScalePair] | Measure[WeightPair]:
+    """What a map is opened by: the difference of scales; of models of which no scale of a weight has a number in both,
+    but weights are stored in two ways, as what they are stored."""
+    for cell in m.cells.values():
+        if any(p.status in _NUMBERED and p.record.kind == "weight" for p in cell.scales):
+            return DIFFERENCE
+    apart = any(_apart(t) for cell in m.cells.values() for t in cell.tensors)
+    return STORED if apart else DIFFERENCE
+
+
+def _apart(w: WeightPair) -> bool:
+    """Whether it is stored in two ways."""
+    return w.stored_a is not None and w.stored_b is not None and w.stored_a != w.stored_b
+
+
+def stored_names(tensors: Iterable[WeightPair]) -> list[tuple[str, str]]:
+    """As what A and B store each matrix that both have."""
+    return [(t.stored_a.name, t.stored_b.name) for t in tensors if t.stored_a and t.stored_b]
+
+
+def _worth_stored(cell: Cell) -> Worth | None:
+    """Of the tensor whose codes lost or gained most bits."""
+    known = [t for t in cell.tensors if t.stored_a and t.stored_b]
+    if not known:
+        return None
+    most = max(known, key=lambda t: (_apart(t), abs(STORED.value(t) or 0.0)))
+    others = _differ([t for t in known if not _apart(t)])
+    return Worth(STORED.value(most), most, Status.DIFFERENT if _apart(most) else Status.IDENTICAL, others)
+
+
 def worth_of(cell: Cell, measure: Measure[ScalePair] | Measure[WeightPair]) -> Worth:
     """A cell by a measure of scales or of tensors."""
+    if measure is STORED:
+        return _worth_stored(cell) or _of_status(cell.items)
     if measure.key in OF_SCALES:
         measured: Worth | None = _worth(cell.scales, OF_SCALES[measure.key], _differ(cell.tensors))
     else:
@@ -182,7 +224,9 @@ def folded(m: LayerMap, n_lines: int) -> LayerMap:
     for (row, column), cell in m.cells.items():
         cells.setdefault((row_of(row), column), Cell()).add(cell)
     names = {(row_of(row), column): name for (row, column), name in m.names.items()}
-    return LayerMap((*rows, *m.rows[m.n_layers :]), n_rows, m.kinds, cells, names)
+    said = [set(m.of_layers[first : first + together]) for first in range(0, len(m.of_layers), together)]
+    of_layers = tuple(next(iter(found)) if len(found) == 1 else "" for found in said)
+    return LayerMap((*rows, *m.rows[m.n_layers :]), n_rows, m.kinds, cells, names, of_layers)
 
 
 def _span(names: Sequence[str]) -> str:
@@ -190,10 +234,17 @@ def _span(names: Sequence[str]) -> str:
 
 
 def columns_for(m: LayerMap, measure: Measure[ScalePair] | Measure[WeightPair]) -> list[int]:
-    """The columns of layers that a measure has something to say about, and those in which anything differs."""
+    """The columns of layers that a measure has something to say about, and those in which anything differs; of what is
+    stored as what, those of matrices."""
     of_scales = measure.key in OF_SCALES
     found: set[int] = set()
     for (row, column), cell in m.cells.items():
-        if row < m.n_layers and ((cell.scales if of_scales else cell.tensors) or cell.differing):
+        if row >= m.n_layers or column in found:
+            continue
+        if measure is STORED:
+            shown = any(t.stored_a or t.stored_b for t in cell.tensors)
+        else:
+            shown = bool((cell.scales if of_scales else cell.tensors) or cell.differing)
+        if shown:
             found.add(column)
     return sorted(found)

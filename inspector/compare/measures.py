@@ -111,4 +111,20 @@ SHARE: Measure[WeightPair] = Measure(
     sentence="How many of the tensor's elements differ.",
     value=_share, text=lambda w: "" if w.n_changed is None else share(w.n_changed, w.n),
 )  # fmt: skip
-OF_TENSORS = by_key((ERROR, SHARE))
+
+
+def _bits_more(w: WeightPair) -> float | None:
+    return w.stored_b.bits - w.stored_a.bits if w.stored_a and w.stored_b else None
+
+
+def _stored_text(w: WeightPair) -> str:
+    a, b = w.stored_a, w.stored_b
+    return "" if a is None or b is None else a.name if a == b else f"{a.name} > {b.name}"
+
+
+STORED: Measure[WeightPair] = Measure(
+    key="stored", name="stored as", unit="bits", cost=Cost.HEADERS, colours=ColourScale(3.5, 12.0, signed=True),
+    sentence="What the numbers of each weight are stored as in A and in B; the measure is how many bits more B has.",
+    value=_bits_more, text=_stored_text,
+)  # fmt: skip
+OF_TENSORS = by_key((ERROR, SHARE, STORED))

@@ -104,6 +104,8 @@ def weight_pair(p: WeightPair) -> Json:
         "note": p.note,
         "deviation": deviation(p.deviation) if p.deviation else None,
         "measures": {m.key: finite(m.value(p)) for m in OF_TENSORS.values()},
+        "stored_a": p.stored_a.name if p.stored_a else None,
+        "stored_b": p.stored_b.name if p.stored_b else None,
     }
 
 

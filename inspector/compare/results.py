@@ -156,11 +156,20 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAs:
+    """What the numbers of a matrix are stored as. name: `NVFP4`, `int4 g128`, `BF16`. bits: of one of its codes."""
+
+    name: str
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
 class WeightPair:
     """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:
     codes (values) that differ, None if not counted. deviation: by how much, where numbers differ. is_none: a None that
     one model stores, and the other has nothing for. joined: the model, `A` or `B`, where it is a part of a larger
-    tensor. tied: the model that has no head, and whose embedding stands for it."""
+    tensor. tied: the model that has no head, and whose embedding stands for it. stored_a, stored_b: of what has two
+    axes or more, as what; None of vectors, which nobody quantizes, and where a model has none."""
 
     role: str
     a: str | None
@@ -174,6 +183,8 @@ class WeightPair:
     is_none: bool = False
     joined: str = ""
     tied: str = ""
+    stored_a: StoredAs | None = None
+    stored_b: StoredAs | None = None
 
 
 @dataclass(frozen=True, slots=True)

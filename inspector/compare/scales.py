@@ -12,7 +12,7 @@ from qinspect.inspector.compare.difference import SAMPLE_ELEMENTS, difference_of
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.results import Difference, ScalePair, Status
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats import Format, ScaleRecord, words
 from qinspect.inspector.formats.contract import FloatArray
 from qinspect.inspector.values.scale_faults import FaultScan
 from qinspect.inspector.values.scale_values import large_tensor, scale_blocks
@@ -43,7 +43,7 @@ def compare_scale(
     if a.convention != b.convention:
         look(faults, (order, "A"), format_a, a)
         look(faults, (order, "B"), format_b, b)
-        return ScalePair(role, order, a, b, Status.SCHEME, note=f"A {a.scheme}; B {b.scheme}")
+        return ScalePair(role, order, a, b, Status.SCHEME, note=_apart(a, b) or f"A {a.scheme}; B {b.scheme}")
     try:
         permuted = equality.reordered(a, b)
         stored = None if permuted else _stored_as_is(format_a, a)
@@ -60,6 +60,21 @@ def compare_scale(
         return _compare_numbers(role, order, a, b, format_a, format_b, permuted, faults)
     except QinspectError as e:
         return ScalePair(role, order, a, b, Status.BROKEN, note=str(e))
+
+
+def _apart(a: ScaleRecord, b: ScaleRecord) -> str:
+    """How scales of the same codes lie over other parts of what they scale: `float8_e4m3fn: one scale for the whole
+    weight in A, one per channel in B`; "" where that is not what tells them apart."""
+    grids = (a.grid, b.grid)
+    if a.element != b.element or a.quantity is not b.quantity or a.called != b.called or a.through != b.through:
+        return ""
+    if not (a.verified and b.verified) or any(g.n_dims is not None or g.cells for g in grids):
+        return ""
+    of_a, of_b = (words.shared_by(g).replace("tensor", str(r.kind)) for g, r in zip(grids, (a, b), strict=True))
+    if of_a == of_b:
+        return ""
+    first, _, rest = of_a.partition(" ")
+    return f"{a.element}: {first} {a.quantity} {rest} in A, {of_b} in B"
 
 
 def _stored_as_is(fmt: Format, record: ScaleRecord) -> Tensor | None:
@@ -107,6 +122,8 @@ def _compare_numbers(
         if va.shape != vb.shape and va.size == vb.size == 1:
             va, vb = va.reshape(()), vb.reshape(())
         if va.shape != vb.shape:
+            if said := _apart(a, b):
+                return ScalePair(role, order, a, b, Status.SCHEME, note=said)
             shapes = f"A {list(va.shape)}; B {list(vb.shape)}"
             return ScalePair(role, order, a, b, Status.SHAPE, note=shapes)
         permuted = permuted and not (_one_number(va) and _one_number(vb))

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from qinspect.inspector.compare.content import module_names, pair_by_content, pa
 from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of, is_tail
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
-from qinspect.inspector.compare.results import Deviation, Status, WeightPair
+from qinspect.inspector.compare.results import Deviation, Status, StoredAs, WeightPair
 from qinspect.inspector.compare.ties import tied_note, with_heads, with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
@@ -248,7 +249,7 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
         status = Status.ONLY_A if b is None else Status.ONLY_B
         return WeightPair(
             role, name if b is None else None, name if a is None else None, status, only.n_elements,
-            quantized=only.weight is not None,
+            quantized=only.weight is not None, stored_a=_stored_as(a), stored_b=_stored_as(b),
         )  # fmt: skip
     quantized = a.weight is not None or b.weight is not None
     shape_a, shape_b = logical_shape(a), logical_shape(b)
@@ -259,11 +260,12 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
         return WeightPair(
             role, a.name, b.name, status, a.n_elements, quantized=quantized,
             note=f"A {scheme_a} {dims(shape_a)}; B {scheme_b} {dims(shape_b)}",
+            stored_a=_stored_as(a), stored_b=_stored_as(b),
         )  # fmt: skip
     if shape_a != shape_b:
         return WeightPair(
             role, a.name, b.name, Status.SHAPE, a.n_elements, quantized=quantized,
-            note=f"A {dims(shape_a)}; B {dims(shape_b)}",
+            note=f"A {dims(shape_a)}; B {dims(shape_b)}", stored_a=_stored_as(a), stored_b=_stored_as(b),
         )  # fmt: skip
     return None
 
@@ -274,7 +276,8 @@ def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | Non
         return None
     if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
         return None
-    return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements)
+    stored = _stored_as(a)
+    return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements, stored_a=stored, stored_b=stored)
 
 
 def logical_shape(item: Item) -> tuple[int, ...]:
@@ -296,6 +299,20 @@ def _scheme(item: Item) -> str:
     return item.weight.scheme if item.weight.element.n_values > 1 else f"{item.weight.bits}-bit {item.weight.scheme}"
 
 
+def _stored_as(item: Item | None) -> StoredAs | None:
+    if item is None:
+        return None
+    weight = item.weight
+    if weight is not None:
+        return _named(weight.stored_as, weight.element.bits / weight.element.n_values)
+    dtype, shape = item.form
+    return _named(_SHORT.get(dtype.name, dtype.name), dtype.bits) if len(shape) > 1 else None
+
+
+_SHORT = {"bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
+_named = lru_cache(StoredAs)  # few occur in 60,000 tensors
+
+
 def _form(item: Item) -> tuple[object, ...]:
     """What the stored numbers mean; comparable one by one only where it is equal."""
     return item.weight.convention if item.weight else (item.form[0].name,)
@@ -304,10 +321,13 @@ def _form(item: Item) -> tuple[object, ...]:
 def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
     n = math.prod(logical_shape(a))
-    names = (a.name, b.name)
+    pair = WeightPair(
+        role, a.name, b.name, Status.NOT_COMPARED, n, quantized=a.weight is not None,
+        stored_a=_stored_as(a), stored_b=_stored_as(b),
+    )  # fmt: skip
     if _form(a) != _form(b) and not _derived_of_one(a, b):
-        return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
-    return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
+        return replace(pair, status=Status.DTYPE, quantized=False, note=f"A {_scheme(a)}; B {_scheme(b)}")
+    return pair
 
 
 def _contents(
@@ -320,7 +340,10 @@ def _contents(
     equality: Equality,
     tick: Callable[[int], None],
 ) -> WeightPair:
-    pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(logical_shape(a)), 0, a.weight is not None)
+    pair = WeightPair(
+        role, a.name, b.name, Status.IDENTICAL, math.prod(logical_shape(a)), 0, a.weight is not None,
+        stored_a=_stored_as(a), stored_b=_stored_as(b),
+    )  # fmt: skip
     try:
         if derived := _derived_of_one(a, b):
             return _of_derived(pair, a, b, *derived)

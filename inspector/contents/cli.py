@@ -29,6 +29,7 @@ def tree(
     as_json: AsJson = False,
 ) -> int:
     """The layer tree: counts, parameters, bytes, dtypes."""
+    from qinspect.inspector.architecture import layer_kinds
     from qinspect.inspector.contents import payload
     from qinspect.inspector.contents.parameters import parameters_of
     from qinspect.inspector.contents.report import tree_lines
@@ -50,7 +51,7 @@ def tree(
     _print_notes(fmt)
     if parameters.sentence:
         print_text(f"   {visible(parameters.sentence)}")
-    for line in tree_lines(root, depth, expand):
+    for line in tree_lines(root, depth, expand, layer_kinds(fmt.checkpoint.config)):
         print_text(line)
     for names in fmt.checkpoint.tied():
         print_text(f"tied: {' = '.join(visible(n, 120) for n in names)}")

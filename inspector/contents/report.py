@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from qinspect.inspector.architecture import kind_of_layer
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.contents.tree import Node, Repetition, repetitions
 from qinspect.inspector.formats import Format
@@ -30,20 +31,23 @@ def scales_table(fmt: Format, ranges: dict[str, Range]) -> Table:
     return Table(columns, rows)
 
 
-def tree_lines(node: Node, depth: int | None, expand: bool) -> Iterator[str]:
-    """The tree, two spaces a level; repeated layers as one line unless `expand`."""
-    return _lines((node,), depth, expand, 0)
+def tree_lines(node: Node, depth: int | None, expand: bool, kinds: Sequence[str] = ()) -> Iterator[str]:
+    """The tree, two spaces a level; repeated layers as one line unless `expand`. kinds: what each layer is."""
+    return _lines((node,), depth, expand, 0, kinds)
 
 
-def _lines(alike: Sequence[Node], depth: int | None, expand: bool, level: int) -> Iterator[str]:
+def _lines(alike: Sequence[Node], depth: int | None, expand: bool, level: int, kinds: Sequence[str]) -> Iterator[str]:
     """What is below nodes of one structure, which are shown as one."""
     for run in _runs(alike[0], expand):
         shown = run.nodes[0]
         together = [node.children[child.name] for node in alike for child in run.nodes]
         times = f" ({len(run.nodes)} alike)" if len(run.nodes) > 1 else ""
-        yield _tree_line(f"{run.label}{times}", run.nodes, [n.entry for n in together if n.entry is not None], level)
+        of_layers = {kind_of_layer(n.path, kinds) for n in run.nodes} if kinds else set()
+        said = f" {of_layers.pop()}" if len(of_layers) == 1 and of_layers != {""} else ""
+        entries = [n.entry for n in together if n.entry is not None]
+        yield _tree_line(f"{run.label}{said}{times}", run.nodes, entries, level)
         if shown.children and (depth is None or level + 1 < depth):
-            yield from _lines(together, depth, expand, level + 1)
+            yield from _lines(together, depth, expand, level + 1, kinds)
 
 
 def _runs(node: Node, expand: bool) -> list[Repetition]:

@@ -306,6 +306,11 @@ class QuantizedWeight:
         """What its codes are, in words."""
         return self.called or words.of_codes(self.element, self.grid)
 
+    @property
+    def stored_as(self) -> str:
+        """The same in a few characters: `NVFP4`, `int4 g128`."""
+        return words.stored_as(self.element, self.grid, self.called)
+
     def stored(self, checkpoint: Checkpoint) -> Tensor | None:
         """The tensor that its codes are in: the whole entry, or a handle on its part. None where there is none."""
         tensor = checkpoint.tensor(self.codes_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
 
@@ -40,6 +42,49 @@ def of_activation(element: Element) -> str:
     if element.kind is not ElementKind.INTEGER:
         return str(element)
     return f"{element}, {'symmetric' if element.symmetric else 'affine'}"
+
+
+_BLOCK_FLOATS = {("float4_e2m1fn", 16): "NVFP4", ("float4_e2m1fn", 32): "MXFP4", ("float8_e4m3fn", 32): "MXFP8"}
+"""What small floats are called whose scales are of blocks along a row."""
+
+
+@lru_cache(256)  # few occur in 60,000 weights
+def stored_as(element: Element, grid: Grid, called: str) -> str:
+    """What the codes of a weight are in the few characters of a cell: `NVFP4`, `FP8`, `FP8 128x128`, `int4 g128`."""
+    if called:
+        return called
+    size = grid.group_size
+    if size and (known := _BLOCK_FLOATS.get((element.name, size))):
+        return known
+    if element.kind is ElementKind.INTEGER:
+        name = f"int{element.bits}"
+    elif element.kind is ElementKind.FLOAT:
+        own = "" if element.name in ("float8_e4m3fn", "float4_e2m1fn") else f" {element.name.split('_')[1]}"
+        name = f"FP{element.bits}{own}"
+    else:
+        name = element.name
+    if size:
+        return f"{name} g{size}"
+    if len(grid.block) > 1:
+        return f"{name} {'x'.join(map(str, grid.block))}"
+    return f"{name} ch" if element.kind is ElementKind.FLOAT and grid.axes else name
+
+
+def shared_by(grid: Grid) -> str:
+    """Which elements one number is for: `one for the whole tensor`, `one per channel`, `one per group of 32`."""
+    if grid.n_dims is not None:
+        return f"{grid.n_dims} dimensions of them"
+    if grid.cells or grid.parts:
+        return f"one {granularity(grid)}" if grid.axes or grid.cells else f"one for {' and '.join(grid.parts)}"
+    if grid.flattened:
+        return f"one per {grid.group_size} elements in a row"
+    if grid.group_size:
+        return f"one per group of {grid.group_size}"
+    if len(grid.block) > 1:
+        return f"one per block of {'x'.join(map(str, grid.block))}"
+    if not grid.axes:
+        return "one for the whole tensor"
+    return "one per channel" if len(grid.axes) == 1 else f"one along each of axes {', '.join(map(str, grid.axes))}"
 
 
 def formula(element: Element, minimum: bool = False) -> str:

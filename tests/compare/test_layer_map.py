@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hybrid_files import exported, original
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -15,8 +16,9 @@ from safetensors.numpy import save_file
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Comparison, compare
 from qinspect.inspector.compare.answer import answer
-from qinspect.inspector.compare.layer_map import MEASURES, columns_for, folded, layer_map, worth_of
-from qinspect.inspector.compare.results import Status
+from qinspect.inspector.compare.layer_map import MEASURES, columns_for, first_measure, folded, layer_map, worth_of
+from qinspect.inspector.compare.measures import DIFFERENCE, STORED
+from qinspect.inspector.compare.results import Status, WeightPair
 from qinspect.inspector.formats import format_of
 
 DATA = Path(__file__).parents[1] / "data" / "quamba"
@@ -104,3 +106,45 @@ def test_the_answer_names_broken_scales_first(tmp_path: Path) -> None:
     good, bad = np.ones(4, np.float32), np.array([1, np.nan, 1, 1], np.float32)
     a, b = made(tmp_path, "a", layers__0__q__weight_scale=good), made(tmp_path, "b", layers__0__q__weight_scale=bad)
     assert answer(compared(a, b)).startswith("BROKEN SCALES: B has 1 scale")
+
+
+def test_an_original_against_its_copy_is_shown_by_what_weights_are_stored_as(tmp_path: Path) -> None:
+    a, b = original(tmp_path / "a"), exported(tmp_path / "b")
+    c = compared(a, b)
+    m = layer_map(c.scales, c.weights, ("Mamba", "MoE", "attention", "MLP"))
+    assert first_measure(m) is STORED
+    shown = columns_for(m, STORED)
+    assert not any(":" in m.kinds[i] or "#" in m.kinds[i] or m.kinds[i].endswith("A_log") for i in shown)
+    texts = {}
+    for place, cell in m.cells.items():
+        item = worth_of(cell, STORED).item
+        if isinstance(item, WeightPair):
+            texts[m.name_of(*place)] = STORED.text(item)
+    assert texts["layer 0 Mamba, mixer.in_proj.weight"] == "BF16 > FP8"
+    assert texts["layer 0 Mamba, mixer.conv1d.weight"] == "BF16"
+    assert texts["layer 1 MoE, mixer.experts.*.up_proj.weight"] == "BF16 > NVFP4"
+    assert texts["layer 2 attention, mixer.q_proj.weight"] == "BF16"
+    back = compared(b, a)
+    assert first_measure(layer_map(back.scales, back.weights)) is STORED
+    for same in (compared(b, b), compared(a, a)):
+        assert first_measure(layer_map(same.scales, same.weights)) is DIFFERENCE
+
+
+def test_a_cell_is_worth_the_tensor_that_lost_most_bits(tmp_path: Path) -> None:
+    c = compared(original(tmp_path / "a"), exported(tmp_path / "b"))
+    experts = [w for w in c.weights if ".experts." in w.role]
+    plain = next(w for w in c.weights if w.role == "layers.2.mixer.q_proj.weight")
+    moved = replace(plain, role="layers.1.mixer.experts.9.up_proj.weight")
+    m = layer_map([], [moved, *experts])
+    worth = worth_of(m.cells[0, m.kinds.index("mixer.experts.*.up_proj.weight")], STORED)
+    assert (worth.value, worth.sign, worth.of_others) == (-12.0, Status.DIFFERENT, False)
+
+
+def test_layers_that_share_a_line_have_a_kind_where_all_are_one() -> None:
+    c = compared(MODELS[1], MODELS[2])
+    scale = next(p for p in c.scales if p.role.startswith("layers.0."))
+    scales = [replace(scale, role=f"layers.{i}.mixer.x:input", order=i) for i in range(8)]
+    whole = layer_map(scales, [], (*["Mamba"] * 4, *["Mamba", "attention"] * 2))
+    assert [whole.label(row) for row in range(8)][4:6] == ["4 Mamba", "5 attention"]
+    assert [folded(whole, 2).label(row) for row in range(2)] == ["0-3 Mamba", "4-7"]
+    assert layer_map(scales, []).label(3) == "3"

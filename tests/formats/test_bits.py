@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from peer_truth import needs_fixtures, opened
 from safetensors.numpy import save_file
 
-from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.checkpoint import Tensor, open_checkpoint
 from qinspect.inspector.contents.tree import build_tree
 from qinspect.inspector.formats import Format, format_of
-from qinspect.inspector.formats.bits import Bits, left_out, model_bits
+from qinspect.inspector.formats.bits import Bits, WeightBits, left_out, model_bits
 from qinspect.inspector.formats.counts import parameter_counts
 
 DATA = Path(__file__).parents[1] / "data"
@@ -73,6 +73,21 @@ def test_model_and_tree_say_the_same(place: Path) -> None:
     assert found.effective is not None
     assert found.declared in ((4.0,), (8.0,))
     assert str(int(found.declared[0])) == fmt.description.partition("W")[2][0]
+
+
+@pytest.mark.parametrize(
+    "place", sorted(p.parent for p in DATA.glob("*/**/config.json")), ids=lambda p: str(p.relative_to(DATA))
+)
+def test_every_module_and_tensor_has_the_bits_of_the_tree(place: Path) -> None:
+    fmt = format_of(open_checkpoint(place))
+    bits = WeightBits(fmt)
+    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt), left_out(fmt))
+    assert bits.whole == model_bits(fmt)
+    for node in root.walk():
+        if node.is_leaf and isinstance(node.entry, Tensor):
+            assert bits.of_tensor(node.entry) == node.bits_per_weight, node.path
+        elif not node.is_leaf and node.path == fmt.place_of(f"{node.path}.x")[:-2]:
+            assert bits.of_module(node.path) == node.bits_per_weight, node.path
 
 
 @needs_fixtures

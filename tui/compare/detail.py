@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,14 @@ Line = list[Piece]
 
 
 def detail_lines(
-    pair: ScalePair, a: Format | None, b: Format | None, problems: tuple[CopyProblem, ...], g: Glyphs
+    pair: ScalePair,
+    a: Format | None,
+    b: Format | None,
+    problems: tuple[CopyProblem, ...],
+    g: Glyphs,
+    rows: Sequence[str] = (),
 ) -> Iterator[Line]:
-    """Everything about one row."""
+    """Everything about one row. rows: what the rows of its weight are."""
     two = b is not None
     mark, kind = sign(pair, two, g)
     said = two and pair.difference is None  # else the next line says more
@@ -39,6 +44,7 @@ def detail_lines(
     differences = _difference_lines(pair)
     yield from islice(differences, 1)
     yield from _what_it_is(pair, a, b)
+    yield from (_field("" if i else "rows", text) for i, text in enumerate(rows))
     yield from differences
     for label, fmt, record, faults in (("A", a, pair.a, pair.faults_a), ("B", b, pair.b, pair.faults_b)):
         if fmt is not None and record is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -89,7 +89,8 @@ class DetailPane(Pane):
         self._drawn_for = look = self.look
         if self.view == "detail":
             problems = session.comparison.copies if session.comparison else ()
-            lines = detail_lines(pair, session.a, session.b, problems, self.glyphs)
+            rows = session.segments_of_scale(pair)
+            lines = detail_lines(pair, session.a, session.b, problems, self.glyphs, rows)
             self.text.show(list(folded(lines, look.width)))
             return
         self.drawing = True
@@ -97,12 +98,13 @@ class DetailPane(Pane):
         self.post_message(self.Working(DRAWING))
         self._draw(self.request, session, pair, look, self.view, self.options)
 
-    def show_node(self, node: PairedNode | None, paired: PairedTree | None) -> None:
-        """A node of the tree, where there is no scale."""
+    def show_node(self, node: PairedNode | None, paired: PairedTree | None, said: Sequence[str] = ()) -> None:
+        """A node of the tree, where there is no scale. said: what else is known of it."""
         self.stop()
         self._again = None
         self.title.update("3 detail")
-        self.text.show(node_lines(node, paired))
+        lines = node_lines(node, paired)
+        self.text.show([*lines, "", *said] if said else lines)
 
     def show_verdict(self, c: Comparison | None, verdict: str) -> None:
         """The headline with all reasons, or why there is none."""

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from qinspect.inspector.text import count, size
 from qinspect.tui.compare.session import Session
 from qinspect.tui.labels import fill, fit, short_paths
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint
     from qinspect.inspector.compare import Comparison
     from qinspect.inspector.formats import Format
+    from qinspect.inspector.formats.bits import WeightBits
 
 
 def model_lines(s: Session, changed: Collection[Checkpoint], notice: str, width: int, cut: str) -> list[str]:
     """A line a model: its name, what it is, whether its files changed since; then what else is to be known."""
     name_a, name_b = short_paths(s.path_a, s.path_b)
-    lines = [_model_line("A", name_a, s.checkpoint_a, s.a, s.error_a, changed, width, cut)]
+    lines = [_model_line("A", name_a, s.checkpoint_a, s.a, s.bits_a, s.error_a, changed, width, cut)]
     if s.path_b is not None:
-        lines.append(_model_line("B", name_b, s.checkpoint_b, s.b, s.error_b, changed, width, cut))
+        lines.append(_model_line("B", name_b, s.checkpoint_b, s.b, s.bits_b, s.error_b, changed, width, cut))
     return [*lines, fill(shown(notice), width + 3, cut).rstrip()] if notice else lines
 
 
@@ -31,6 +34,7 @@ def _model_line(
     name: str,
     checkpoint: Checkpoint | None,
     fmt: Format | None,
+    bits: WeightBits | None,
     error: str,
     changed: Collection[Checkpoint],
     width: int,
@@ -44,7 +48,12 @@ def _model_line(
     since = "CHANGED ON DISK, " if checkpoint in changed else ""
     if since and any(f.gone() for f in checkpoint.files):
         since = "GONE FROM DISK, "
-    rest = f"{since}{what}, {count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
+    holds = f"{count(len(checkpoint.entries))} entries, {size(checkpoint.nbytes)}"
+    if bits is None:
+        return f"{label}  {fit(name, f'{since}{what}, {holds}', width, cut)}"
+    rest = f"{since}{what}, {bits.whole.sentence}, {holds}"
+    if cell_len(name) + 2 + cell_len(rest) > width:  # what is cut off is what matters least
+        rest = f"{since}{bits.whole.short}, {what}, {holds}"
     return f"{label}  {fit(name, rest, width, cut)}"
 
 

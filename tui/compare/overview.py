@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.style import Style
 from textual.message import Message
 
-from qinspect.inspector.compare.layer_map import MEASURES, Cell, LayerMap, Worth, columns_for, folded, worth_of
-from qinspect.inspector.compare.results import ScalePair, Status
-from qinspect.inspector.text import number, percent
+from qinspect.inspector.compare.layer_map import (
+    MEASURES,
+    Cell,
+    LayerMap,
+    Worth,
+    columns_for,
+    first_measure,
+    folded,
+    worth_of,
+)
+from qinspect.inspector.compare.measures import STORED
+from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
+from qinspect.inspector.text import number, percent, some
 from qinspect.tui.charts.inks import ground, look_of, of_step, step_of
 from qinspect.tui.compare.cell_text import short_number, short_percent
 from qinspect.tui.compare.rows import Values
+from qinspect.tui.compare.stored_labels import StoredLabels
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.kinds import kind_legend, short_kinds
 from qinspect.tui.labels import fill, fill_name
@@ -22,7 +34,6 @@ from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
 
 if TYPE_CHECKING:
-    from qinspect.inspector.compare.results import WeightPair
     from qinspect.inspector.measure import Measure
 
 WIDEST, NARROWEST = 9, 2
@@ -50,12 +61,16 @@ class Overview(LineList):
         self._values: Mapping[str, Values] = {}
         self._ranges: dict[int, tuple[float, float]] = {}
         self._first = 0
+        self._labels: StoredLabels | None = None
+        self._measure_chosen = False
 
     # --- what is shown ---
 
     def show(self, found: LayerMap, two: bool, values: Mapping[str, Values]) -> None:
         """Another model, or more of it. values: of the scales of a model alone."""
         self._whole, self.two, self._values = found, two, values
+        if two and not self._measure_chosen:
+            self.measure = first_measure(found)
         self._fit()
 
     def show_values(self) -> None:
@@ -65,6 +80,7 @@ class Overview(LineList):
 
     def show_measure(self, step: int) -> None:
         """The next measure."""
+        self._measure_chosen = True
         at = MEASURES.index(self.measure)
         self.measure = MEASURES[(at + step) % len(MEASURES)]
         self._fit()
@@ -77,6 +93,8 @@ class Overview(LineList):
         self._map = folded(self._whole, self.size.height)
         self._columns = columns_for(self._map, self.measure) if self.two else list(range(len(self._map.kinds)))
         self._ranges = {} if self.two else self._ranges_of_kinds(self._map)
+        stored = self.two and self.measure is STORED
+        self._labels = StoredLabels(t for c in self._map.cells.values() for t in c.tensors) if stored else None
         self.set_rows(len(self._map.rows))
         where = next((k for k, c in self._map.cells.items() if before is not None and c is before), None)
         if where and where[0] < self._map.n_layers and where[1] in self._columns:
@@ -218,13 +236,15 @@ class Overview(LineList):
     # --- how it is drawn ---
 
     def _left(self) -> int:
-        longest = max((len(shown(r, 40)) for r in self._map.rows), default=0) if self._map else 0
+        m = self._map
+        longest = max((len(shown(m.label(row), 40)) for row in range(len(m.rows))), default=0) if m else 0
         return min(_MOST_LEFT, max(5, longest)) + 2
 
     @property
     def cell_width(self) -> int:
         """Cells of the terminal a column takes."""
-        return max(NARROWEST, min(WIDEST, (self.size.width - 1 - self._left()) // max(1, len(self._columns))))
+        widest = max(WIDEST, self._labels.longest + 3) if self._labels else WIDEST
+        return max(NARROWEST, min(widest, (self.size.width - 1 - self._left()) // max(1, len(self._columns))))
 
     def _room(self) -> int:
         return max(1, (self.size.width - 1 - self._left()) // self.cell_width)
@@ -253,8 +273,14 @@ class Overview(LineList):
         numbers = _numbers(columns, self.cell_width)
         line: list[Piece] = [(f"{'layers':<{self._left() - 1}}", "dim"), (numbers, "dim")]  # it is indented by one
         names = short_kinds([m.kinds[c] for c in self._columns])[columns.start : columns.stop]
-        said = kind_legend(names, columns.start + 1, width, most - 1, self.glyphs.cut)
-        return [*([(text, "dim")] for text in said), line]
+        legend = self._labels.legend(self._label_room, width, 2, self.glyphs.cut) if self._labels and most > 2 else []
+        said = kind_legend(names, columns.start + 1, width, most - 1 - len(legend), self.glyphs.cut)
+        return [*([(text, "")] for text in legend), *([(text, "dim")] for text in said), line]
+
+    @property
+    def _label_room(self) -> int:
+        """Cells of what a weight is stored as: one is kept for a sign after it, one between columns."""
+        return self.cell_width - 2
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         m = self._map
@@ -262,7 +288,7 @@ class Overview(LineList):
             return []
         on = row == self.cursor
         left = self._left()
-        name = fill(shown(m.rows[row], 60), left - 2, self.glyphs.cut)
+        name = fill(shown(m.label(row), 60), left - 2, self.glyphs.cut)
         pieces: list[Piece] = [(f" {name} ", "name" if on else "dim")]
         first = self._first if row < m.n_layers else 0
         columns = range(first, min(first + self._room(), self._n_columns(row)))
@@ -289,12 +315,23 @@ class Overview(LineList):
             return self._drawn_alone(row, column, cell, room)
         worth = worth_of(cell, self.measure)
         place = self.measure.colours.place(worth.value)
+        if self._labels is not None and (drawn := self._stored(cell, worth, room)):
+            return drawn, place
         told = self._number(worth)
         if told is not None:
             shade = self._shade(place, room) if place else self.glyphs.same
             return _whole(told, room) or shade, place
         same = worth.sign.counts_as_same and not worth.of_others
         return fill(self._sign(worth), room, "", right=True), 0.0 if same else math.nan
+
+    def _stored(self, cell: Cell, worth: Worth, room: int) -> str:
+        """As what the weights of a cell are stored, with a sign where not all are alike; "" where it has none."""
+        if self._labels is None or not isinstance(worth.item, WeightPair):
+            return ""
+        label = self._labels.drawn(worth.item, self._label_room)
+        several = len({found for t in cell.tensors if (found := self._labels.of(t))}) > 1
+        sign = "+" if several else self.glyphs.different[0] if worth.of_others else ""
+        return fill(f"{label}{sign}", room, "", right=True) if label else ""
 
     def _number(self, worth: Worth) -> str | None:
         """The number of a cell that has one and differs."""
@@ -381,6 +418,8 @@ class Overview(LineList):
                 said = f"{said}, the largest {number(value)}" if n > 1 else f"scale {number(value)}"
             return [first, said]
         worth = worth_of(cell, self.measure)
+        if self._labels is not None and worth.value is not None:
+            return [first, "   ".join(self._said_of_storage(cell, worth))]
         parts = []
         if isinstance(worth.item, ScalePair) and worth.item.difference:
             d = worth.item.difference
@@ -396,6 +435,23 @@ class Overview(LineList):
         if worth.of_others:
             parts.append("what this measure does not measure differs: m shows it by another")
         return [first, "   ".join(parts)]
+
+    def _said_of_storage(self, cell: Cell, worth: Worth) -> Iterator[str]:
+        """What both models store, of a cell of tensors."""
+        assert self._labels is not None
+        assert isinstance(worth.item, WeightPair)
+        w = worth.item
+        if len(cell.tensors) > 1:
+            yield self._labels.said_of(cell.tensors)
+        if w.stored_a and w.stored_b:
+            same = w.stored_a == w.stored_b
+            yield f"both {w.stored_a.name}" if same else f"A {w.stored_a.name}   B {w.stored_b.name}"
+        if w.stored_a == w.stored_b or len(cell.tensors) == 1:
+            yield str(w.status)
+        only = Counter(p.status for p in cell.scales if p.status in (Status.ONLY_A, Status.ONLY_B))
+        yield from (f"{some(n, 'scale')} {status}" for status, n in only.items())
+        if worth.of_others:
+            yield "the numbers differ: m shows by how much"
 
 
 def _numbers(columns: range, width: int) -> str:

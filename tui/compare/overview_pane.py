@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from qinspect.inspector.compare.layer_map import LayerMap
+from qinspect.inspector.compare.measures import STORED
 from qinspect.inspector.text import columns
 from qinspect.tui.compare.overview import Overview
 from qinspect.tui.compare.rows import ONE_MODEL, Values
@@ -121,6 +122,8 @@ class OverviewPane(ListPane):
         if not m.two:
             return ["the largest scale of each cell", "colour: from the least to the largest of its column"]
         measure, g = m.measure, self.glyphs
+        if measure is STORED:
+            return ["what weights are stored as", "m: next measure", f"{g.different[0]} other numbers", "+ others too"]
         unit = "% of A" if measure.unit == "%" else measure.unit
         name = f"{measure.name}, {unit}" if measure.name != measure.unit else measure.name
         return [name, "m: next measure", f"{g.same} the same", f"{g.different[0]} differs without a number"]

@@ -27,7 +27,17 @@ from qinspect.tui.compare.panes import OF_MODELS, SMALL_HEIGHT, Panes
 from qinspect.tui.compare.rest import AfterRest
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.compare.runs_pane import RunsPane
-from qinspect.tui.compare.session import DRAWING, Compared, Failed, Opened, Progressed, ScalesReady, Session, Surveyed
+from qinspect.tui.compare.session import (
+    DRAWING,
+    Compared,
+    Failed,
+    Opened,
+    Progressed,
+    ScalesReady,
+    Session,
+    Surveyed,
+    Weighed,
+)
 from qinspect.tui.compare.table import ScaleTable
 from qinspect.tui.compare.table_pane import TablePane
 from qinspect.tui.compare.trail import Trail
@@ -181,6 +191,14 @@ class CompareScreen(Filtering):
         self.show_scales()
         self.show_selected()
 
+    @on(Weighed)
+    def _on_weighed(self) -> None:
+        self.hints.work("")
+        self.show_models()
+        self.tree_pane.nodes.learn(self.session.bits_a, self.session.bits_b, self.session.layer_kinds)
+        if any(self.session.segments):
+            self.show_selected()
+
     @on(ModelLines.FilesChanged)
     def _on_files_changed(self, event: ModelLines.FilesChanged) -> None:
         self.show_models()
@@ -220,13 +238,16 @@ class CompareScreen(Filtering):
         s = self.session
         self.table_pane.show(s.pairs, s.two, s.weight_schemes)
         tensors = s.comparison.weights if s.comparison else ()
-        self.overview.show(layer_map(s.pairs, tensors), s.two, self.table_pane.scales.values)
+        found = layer_map(s.pairs, tensors, s.layer_kinds)
+        self.overview.show(found, s.two, self.table_pane.scales.values)
 
     def show_selected(self) -> None:
         """The detail of the scale under the cursor; of the node, where there is none."""
         pair = self.table_pane.pair
         if pair is None:
-            self.detail_pane.show_node(self.tree_pane.node, self.tree_pane.paired)
+            node = self.tree_pane.node
+            said = self.session.segments_said(node.a, node.b) if node is not None else ()
+            self.detail_pane.show_node(node, self.tree_pane.paired, said)
             return
         self._fit_hints()
         if (self._fitted_for == "detail") != (self.detail_pane.view == "detail"):

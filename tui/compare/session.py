@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
+from qinspect.inspector.architecture import layer_kinds
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.noise.band import Skipped
 from qinspect.inspector.progress import Progress, steps_of
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.compare.paired_tree import PairedTree
     from qinspect.inspector.formats import Format, ScaleRecord
+    from qinspect.inspector.formats.bits import WeightBits
+    from qinspect.inspector.formats.segments import ModelSegments
     from qinspect.inspector.noise.sources import Sources
     from qinspect.inspector.text import Range
     from qinspect.tui.compare.rows import Values
@@ -31,6 +34,7 @@ REPORT_EVERY_S = 0.1
 FILL_EVERY_S = 2.0
 """The tree is built anew this often while the files of a sharded model arrive. 60,000 tensors from a local disk are all
 there before; a network's disk takes longer, and then half a second of building does not count."""
+REORDERED = "inside of a segment heads and channels may be in another order"
 DRAWING = "drawing"
 """The phase of a view that is being built."""
 
@@ -95,6 +99,10 @@ class Compared(Message):
         self.comparison = comparison
 
 
+class Weighed(Message):
+    """Bits per weight of the models are known."""
+
+
 class Drawn(Message):
     """A view is ready. number: of the request; only the answer to the last one is shown."""
 
@@ -119,7 +127,8 @@ class Session:
 
     noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
     noise_problem: why they are not. so_far: what the scales of both say, until all is compared. skip_codes: set it to
-    end a long comparison of codes, or long resampling of a run; scales are compared all the same.
+    end a long comparison of codes, or long resampling of a run; scales are compared all the same. bits_a, bits_b: what
+    weights take, counted when all else is done; segments: with it, what the rows of projections are, A's first.
     """
 
     path_a: str
@@ -137,6 +146,9 @@ class Session:
     noise_problem: str = ""
     skip_codes: bool = False
     so_far: str = ""
+    bits_a: WeightBits | None = None
+    bits_b: WeightBits | None = None
+    segments: tuple[ModelSegments, ...] = ()
     _found: Sources | None = None
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
@@ -162,6 +174,7 @@ class Session:
         try:
             if self._open(post, progress):
                 self._compare(post, progress)
+                self._weigh(post, progress)
         except Cancelled:
             return
         except QinspectError as e:
@@ -250,6 +263,16 @@ class Session:
         self.pairs = list(self.comparison.scales)  # with their noise bands
         post(Compared(self.comparison))
 
+    def _weigh(self, post: Callable[[Message], object], progress: Progress) -> None:
+        from qinspect.inspector.formats.bits import WeightBits
+        from qinspect.inspector.formats.segments import ModelSegments
+
+        progress("counting bits", 0, 0)
+        self.bits_a = WeightBits(self.a) if self.a else None
+        self.bits_b = WeightBits(self.b) if self.b else None
+        self.segments = tuple(ModelSegments(f) for f in (self.a, self.b) if f)
+        post(Weighed())
+
     def _survey(self, a: Format, post: Callable[[Message], object], progress: Progress) -> None:
         """Look for scales of the only model that no scale should be."""
         from qinspect.inspector.contents.survey import survey_scales
@@ -271,6 +294,29 @@ class Session:
             self.noise_problem = str(e)
             return NOTHING
         return self._found
+
+    @property
+    def layer_kinds(self) -> tuple[str, ...]:
+        """What each layer is, where the settings of A or of B say it."""
+        found = (layer_kinds(f.checkpoint.config) for f in (self.a, self.b) if f)
+        return next(filter(None, found), ())
+
+    def segments_said(self, a: Entry | None, b: Entry | None) -> list[str]:
+        """What the rows of an entry of the tree are, a segment a line; empty where it has none."""
+        for of, entry in zip(self.segments, (a, b), strict=False):
+            if entry is not None and (found := of.of_entry(entry.name)):
+                role = of.role_of_entry(entry.name)
+                return [*(f"  rows {s}" for s in found), *(["  " + REORDERED] if of.reordered(role) else [])]
+        return []
+
+    def segments_of_scale(self, pair: ScalePair) -> list[str]:
+        """What the rows of the weight are that a scale is of."""
+        if pair.record.kind != "weight":
+            return []
+        for of, record in zip(self.segments, (pair.a, pair.b), strict=False):
+            if record is not None and (found := of.of_role(record.role)):
+                return [", ".join(map(str, found)), *([REORDERED] if of.reordered(record.role) else [])]
+        return []
 
     def weight_schemes(self) -> dict[str, str]:
         """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.architecture import kind_of_layer
+from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare.paired_tree import Badge, PairedNode, PairedTree, Placed
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.text import dims, percent, share, size, some
@@ -15,6 +17,9 @@ from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.lines import LineList, Piece
+
+if TYPE_CHECKING:
+    from qinspect.inspector.formats.bits import WeightBits
 
 
 @dataclass(slots=True)
@@ -39,6 +44,13 @@ class LayerTree(LineList):
         self.rows: list[TreeRow] = []
         self.two = False
         self._tree: PairedTree | None = None
+        self._bits: tuple[WeightBits | None, WeightBits | None] = (None, None)
+        self._kinds: Sequence[str] = ()
+
+    def learn(self, a: WeightBits | None, b: WeightBits | None, kinds: Sequence[str]) -> None:
+        """What weights take, once it is counted, and what each layer is."""
+        self._bits, self._kinds = (a, b), kinds
+        self.refresh_rows()
 
     def show(self, tree: PairedTree, two: bool) -> None:
         """Show a tree, opened as far as there is only one way to go; a tree that grew, as the old one was left."""
@@ -158,11 +170,25 @@ class LayerTree(LineList):
         mark = "  " if r.node.is_leaf else (g.opened if r.is_open else g.closed) + " "
         badge, kind = self._badge(r.node)
         name = shown(r.node.name, 80) if r.node.parent else "whole model"
-        what = f"  {_what(r.node)}" if width >= WIDE else ""
-        room = width - len(badge) - 1 - cell_len(what) - (LONGEST_BADGE - len(badge)) * bool(what)
-        left = fill(f"{'  ' * min(r.depth, 12)}{mark}{name}", room, g.cut)
+        if self._kinds and (of_layer := kind_of_layer(r.node.path, self._kinds)):
+            name = f"{name} {of_layer}"
+        bits = self._bits_of(r.node)
+        left = f"{'  ' * min(r.depth, 12)}{mark}{name}"
+        if width >= WIDE:
+            what, badge = f"  {_what(r.node)}  {bits:>{LONGEST_BITS}}", badge.rjust(LONGEST_BADGE)
+        else:  # a name is worth more
+            what = f" {bits}" if bits and cell_len(left) + len(bits) + len(badge) + 2 <= width else ""
+        left = fill(left, width - len(badge) - 1 - cell_len(what), g.cut)
         pieces = [(left, "dim" if r.node.is_leaf and kind == "same" else ""), (what, "dim")]
-        return [*pieces, (" ", ""), (badge.rjust(LONGEST_BADGE) if what else badge, kind)]
+        return [*pieces, (" ", ""), (badge, kind)]
+
+    def _bits_of(self, node: PairedNode) -> str:
+        """`16 > 4.53 b`: bits per weight in A and in B, once where they are alike or one has none; "" of scales."""
+        models = zip(self._bits, (node.a, node.b), (node.n_a, node.n_b), strict=True)
+        found = [_bits_in(bits, node, entry) for bits, entry, n in models if bits is not None and n]
+        if all(bits is None for bits in found):
+            return ""
+        return f"{' > '.join(dict.fromkeys('?' if bits is None else f'{bits:.3g}' for bits in found))} b"
 
     def _badge(self, node: PairedNode) -> Piece:
         g = self.glyphs
@@ -205,9 +231,17 @@ _WORDS = {
 """In what two entries differ that cannot be compared value by value."""
 
 
+LONGEST_BITS = 13
 WIDE = 70
 """From this width on, which it has where it fills the screen, the tree says what a node holds too."""
 LONGEST_BADGE = 18
+
+
+def _bits_in(bits: WeightBits, node: PairedNode, entry: Entry | None) -> float | None:
+    """Of a node in one model."""
+    if node.is_leaf:
+        return bits.of_tensor(entry) if isinstance(entry, Tensor) else None
+    return bits.of_module(node.path)
 
 
 def _what(node: PairedNode) -> str:
