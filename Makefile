@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/qinspect demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ hypothesis.settings.load_profile("qinspect")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+# Or every worker rewrites all asserts, and each of the processes that tests start compiles all that it imports
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 class _Failures:
@@ -45,12 +51,13 @@ SLOW_TIMEOUT_S = 1800
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that has a model calibrated with all its samples is slow: the first of a session waits for that. Slow ones
-    have more time, for a loaded machine."""
+    have more time, for a loaded machine, and come first: one that comes last leaves other workers idle."""
     for item in items:
         if "run_of" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 Quamba = Callable[[str], Path]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import struct
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 INTERESTING = (
     -1, 0, 1, 2, 3, 7, 8, 63, 64, 127, 128, 255, 256, 1 << 15, 1 << 16, 1 << 24, 1 << 31, (1 << 31) - 1, 1 << 32,
@@ -18,6 +21,39 @@ JSON_VALUES: tuple[Any, ...] = (
     [], [0], [[]], {}, {"a": []}, [1, 2, 3], [0, 10**18], [10**18, 0], "../../etc/passwd", "/etc/passwd",
 )  # fmt: skip
 _OPCODES = b"().0125FGIKMLNQRSTUVXabcdegijloprstqu]}BC" + bytes(range(0x80, 0x96))
+
+
+def mutations(data: bytes, n: int) -> Iterator[bytes]:
+    """`n` damaged copies of `data`, always the same ones.
+
+    Every kind of injury has its turn, and the places of each are spread evenly over the file: a few hundred reach what
+    takes thousands by chance.
+    """
+    kinds = _kinds(data)
+    turns = [kinds[i % len(kinds)] for i in range(n)]
+    totals, done = Counter(turns), Counter[Callable[[bytes, Random], bytes]]()
+    for i, kind in enumerate(turns):
+        random = _Evenly(i)
+        random.share = (done[kind] + random.random()) / totals[kind]
+        done[kind] += 1
+        damaged = kind(data, random)
+        yield damaged if i % 3 else mutate(damaged, random)
+
+
+class _Evenly(Random):
+    """Chance but for its first choice, which is made `share` of the way through what there is to choose from."""
+
+    share: float | None = None
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        if self.share is None:
+            return super().randrange(start, stop, step)
+        first, end = (0, start) if stop is None else (start, stop)
+        at, self.share = first + int(self.share * (end - first)), None
+        return at
+
+    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]
+        return seq[self.randrange(len(seq))]
 
 
 def mutate(data: bytes, random: Random) -> bytes:
@@ -114,19 +150,14 @@ def _json_value(data: bytes, random: Random) -> bytes:
 
 
 def _with_one_change(content: Any, random: Random) -> Any:
-    """A random place of a JSON tree replaced, nudged, removed, renamed or copied."""
+    """One place of a JSON tree replaced, nudged, removed, renamed or copied."""
     content = copy.deepcopy(content)
-    node: Any = content
-    for _ in range(random.choice((1, 2, 2, 3, 3))):
-        if not isinstance(node, (dict, list)) or not node:
-            break
-        parent, key = node, random.choice(list(node)) if isinstance(node, dict) else random.randrange(len(node))
-        node = parent[key]
-    else:
-        pass
     if not isinstance(content, (dict, list)) or not content:
         return random.choice(JSON_VALUES)
-    how = random.randrange(5)
+    places = list(_places(content, 3))
+    at, how = divmod(random.randrange(5 * len(places)), 5)
+    parent, key = places[at]
+    node = parent[key]
     if how == 0 and isinstance(node, int):
         parent[key] = node + random.choice((-8, -1, 1, 8, 1 << 40))
     elif how == 1 and isinstance(parent, dict):
@@ -142,6 +173,16 @@ def _with_one_change(content: Any, random: Random) -> Any:
     return content
 
 
+def _places(node: Any, depth: int) -> Iterator[tuple[Any, Any]]:
+    """Where a tree can be changed, to `depth` levels; of a long list its ends and its middle."""
+    if not depth or not isinstance(node, (dict, list)):
+        return
+    keys = list(node) if isinstance(node, dict) else sorted({0, len(node) // 2, len(node) - 1} & set(range(len(node))))
+    for key in keys:
+        yield node, key
+        yield from _places(node[key], depth - 1)
+
+
 def _pickle_range(data: bytes) -> tuple[int, int]:
     """Where the pickle is: behind the first local header of an archive, else at the start."""
     if data[:4] != b"PK\x03\x04" or len(data) < 30:
@@ -155,10 +196,9 @@ def _pickle_bytes(data: bytes, random: Random) -> bytes:
     start, end = _pickle_range(data)
     if end <= start:
         return data
-    for _ in range(random.choice((1, 1, 2, 4))):
-        data = _put(
-            data, random.randrange(start, end), bytes([random.choice((random.choice(_OPCODES), random.randrange(256)))])
-        )
+    places = [random.randrange(start, end), *(random.randrange(start, end) for _ in range(random.choice((0, 0, 1, 3))))]
+    for at in places:
+        data = _put(data, at, bytes([random.choice((random.choice(_OPCODES), random.randrange(256)))]))
     return data
 
 

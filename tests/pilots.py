@@ -26,7 +26,7 @@ from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.log import LogView
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 CRASH_LOOKED_FOR_S = 1.0

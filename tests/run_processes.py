@@ -22,8 +22,8 @@ PATIENCE_S = 180.0
 
 T = TypeVar("T")
 
-WAIT_FOR_FILE = "while [ ! -e go ]; do sleep 0.02; done"
-"""Shell: go on when the test makes a file `go` in the run's working folder."""
+WAIT_FOR_FILE = f"while [ ! -e go ] && kill -0 {os.getpid()}; do sleep 0.05; done"
+"""Shell: go on when the test makes a file `go` in the run's working folder, or is gone itself."""
 IGNORE_TERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)\n"
 IGNORE_TERM += "while True: time.sleep(60)"
 """Python: a program that SIGTERM does not end."""

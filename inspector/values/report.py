@@ -52,7 +52,7 @@ def inspection_text(fmt: Format, i: Inspection) -> str:
         lines += ["  DEQUANTIZED", *_statistics_lines(i.dequantized)]
     if i.problem:
         lines.append(f"  problem    {i.problem}")
-    lines.append(f"  model      {fmt.description}")
+    lines.append(f"  model      {visible(fmt.description)}")
     return "\n".join(lines)
 
 

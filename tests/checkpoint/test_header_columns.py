@@ -57,7 +57,7 @@ def at_once(file: File, header: bytes) -> object:
     return found and described(found)
 
 
-@settings(_SETTINGS, max_examples=1500)
+@settings(_SETTINGS, max_examples=500)
 @given(
     seed=st.integers(0, (1 << 64) - 1),
     shapes=st.lists(st.tuples(st.sampled_from(sorted(SIZES)), st.lists(st.integers(0, 5), max_size=4)), max_size=6),

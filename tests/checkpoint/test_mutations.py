@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from random import Random
 
 import pytest
 from fixture_files import Case, larger_cases, repository_cases, small_cases
 from hostile import survey
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from mutations import mutate
+from mutations import mutations
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 
-SMALL = (
-    "modelopt/config.json", "modelopt/model.safetensors",
-    "small/all.safetensors", "small/arrays.pkl", "small/blocks.gguf", "small/legacy.bin", "small/objects.pt",
-    "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin",
-    "sharded/index", "sharded/config", "native4/model.safetensors", "native4/config.json",
-    "native8/model.safetensors", "native8/config.json", "compressed/model.safetensors", "compressed/config.json",
+MOSTLY_REFUSED = (
+    "modelopt/model.safetensors", "compressed/model.safetensors", "native4/model.safetensors",
+    "native8/model.safetensors", "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
+    "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin", "sharded/index",
 )  # fmt: skip
-REPOSITORY = {c.name: c for c in repository_cases()}
-LARGER = {c.name: c for c in larger_cases()}
-_SETTINGS = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-seeds = st.integers(0, (1 << 64) - 1)
+MOSTLY_OPENED = (
+    "small/blocks.gguf", "modelopt/config.json", "compressed/config.json", "native4/config.json", "native8/config.json",
+    "sharded/config",
+)  # fmt: skip
+SMALL = (*MOSTLY_REFUSED, *MOSTLY_OPENED)
+"""Of what opens all is looked at: fifty milliseconds a file."""
+
+
+def named(cases: list[Case]) -> dict[str, Case]:
+    """By name, without the weights that a fixture was packed from: plain files of floats, one as good as another."""
+    return {c.name: c for c in cases if not c.target.name.startswith("expected")}
+
+
+REPOSITORY = named(repository_cases())
+LARGER = {
+    name: case
+    for name, case in named(larger_cases()).items()
+    if not any(name.endswith(n) and c.target.read_bytes() == case.target.read_bytes() for n, c in REPOSITORY.items())
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +60,34 @@ def _format_of(path: Path) -> Format | None:
         return None
 
 
-def damage(case: Case, seed: int, folder: Path) -> bool:
-    return survey(case.place(folder / "work", mutate(case.target.read_bytes(), Random(seed))), _format_of(case.path))
+def damage(case: Case, n: int, folder: Path) -> set[bool]:
+    """Whether each of `n` damaged files opened. A failure says which it was."""
+    opened = set()
+    for i, data in enumerate(mutations(case.target.read_bytes(), n)):
+        try:
+            opened.add(survey(case.place(folder / "work", data), _format_of(case.path)))
+        except Exception as e:
+            e.add_note(f"the mutation {i} of {n} of {case.name}")
+            raise
+    return opened
 
 
 @pytest.mark.parametrize("name", SMALL)
-@settings(_SETTINGS, max_examples=1000)
-@given(seed=seeds)
-def test_small_files(small: dict[str, Case], folder: Path, name: str, seed: int) -> None:
-    damage(small[name], seed, folder)
+def test_small_files(small: dict[str, Case], folder: Path, name: str) -> None:
+    """Without both outcomes it would be looking at nothing."""
+    opened = damage(small[name], 600 if name in MOSTLY_REFUSED else 180, folder)
+    assert opened == {True, False} or name.endswith(("sharded/config", "config.json"))
 
 
 @pytest.mark.parametrize("name", REPOSITORY)
-@settings(_SETTINGS, max_examples=40)
-@given(seed=seeds)
-def test_files_of_the_repository(folder: Path, name: str, seed: int) -> None:
-    damage(REPOSITORY[name], seed, folder)
+def test_files_of_the_repository(folder: Path, name: str) -> None:
+    damage(REPOSITORY[name], 20, folder)
 
 
 @pytest.mark.skipif(not LARGER, reason="QINSPECT_FIXTURES is not set")
 @pytest.mark.parametrize("name", LARGER or ["none"])
-@settings(_SETTINGS, max_examples=10)
-@given(seed=seeds)
-def test_larger_files(folder: Path, name: str, seed: int) -> None:
-    damage(LARGER[name], seed, folder)
-
-
-def test_the_damage_is_of_both_kinds(small: dict[str, Case], folder: Path) -> None:
-    """Otherwise the tests above would be looking at nothing."""
-    for name in SMALL:
-        assert {damage(small[name], seed, folder) for seed in range(60)} == {True, False} or name.endswith(
-            ("sharded/config", "config.json")
-        )
+def test_larger_files(folder: Path, name: str) -> None:
+    damage(LARGER[name], 6, folder)
 
 
 def test_undamaged_files_open(small: dict[str, Case], folder: Path) -> None:

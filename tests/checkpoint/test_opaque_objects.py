@@ -19,6 +19,7 @@ from hostile import MARK, PROTO, STOP, global_, integer, state_dict, tensor, tex
 from pickles import Items, Net, Plain, Row, Slots, kinds, namespace, saved, shown, tensor_of, value_of
 
 from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.checkpoint.torch_entries import MAX_ENTRIES
 from qinspect.inspector.compare import Status, compare
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.formats import format_of
@@ -217,10 +218,15 @@ def test_one_long_list_under_many_names(tmp_path: Path) -> None:
     assert str(value_of(checkpoint, "0")).startswith("5,000 values, sha256 ")
 
 
-@pytest.mark.parametrize("one", [b"}", b"]", b"\x8f", b"N\x85"])
-def test_more_entries_than_any_checkpoint(tmp_path: Path, one: bytes) -> None:
-    path = torch_zip(tmp_path / "m.pt", b"\x80\x04](" + (one + b"}\x86") * 300_000 + b"e" + STOP)
-    with pytest.raises(BrokenFile, match="more entries than any checkpoint; expected at most 400,000"):
+@pytest.mark.parametrize(
+    ("one", "most"), [(b"}", MAX_ENTRIES), (b"}", 4000), (b"]", 4000), (b"\x8f", 4000), (b"N\x85", 4000)]
+)
+def test_more_entries_than_any_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: bytes, most: int
+) -> None:
+    monkeypatch.setattr("qinspect.inspector.checkpoint.torch_entries.MAX_ENTRIES", most)
+    path = torch_zip(tmp_path / "m.pt", b"\x80\x04](" + (one + b"}\x86") * (most * 3 // 4) + b"e" + STOP)
+    with pytest.raises(BrokenFile, match=f"more entries than any checkpoint; expected at most {most:,}"):
         open_checkpoint(path)
 
 

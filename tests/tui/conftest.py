@@ -6,9 +6,13 @@ import asyncio
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_processes import kill_all
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
+from textual.css.types import CSSLocation
 
 ENVIRONMENT = (
     "QINSPECT_STATE_DIR", "NO_COLOR", "COLORTERM", "TMUX", "SSH_CONNECTION", "SSH_TTY", "LC_ALL", "QINSPECT_ASCII",
@@ -49,3 +53,19 @@ def in_fixtures(source_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = source_root / "tests" / "data" / "quamba"
     monkeypatch.chdir(place)
     return place
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _styles_parsed_once() -> Iterator[None]:
+    """An app parses the styles of all its widgets, several times, and a session has hundreds of apps."""
+    parse, known = Stylesheet._parse_rules, dict[tuple[object, ...], list[RuleSet]]()
+
+    def parsed(self: Stylesheet, css: str, read_from: CSSLocation, *rest: Any, **named: Any) -> list[RuleSet]:
+        key = (css, read_from, rest, *sorted(named.items()), *sorted(self._variables.items()))
+        if key not in known:
+            known[key] = parse(self, css, read_from, *rest, **named)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stylesheet, "_parse_rules", parsed)
+        yield

@@ -838,7 +838,7 @@ async def test_a_plain_locale_shows_every_name_in_ascii(
             assert "A  m\\u00f6del.safetensors" in d.text_of("#models")
             await d.press("plus", "plus", "plus", "2", "g")
             assert any("n\\u00e4me" in row for row in d.rows())
-            for _ in range(4):
+            for _ in range(4 if second == b.name else 1):
                 for key in "divwort":
                     await d.press(key)
                     await look()

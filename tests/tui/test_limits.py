@@ -43,7 +43,7 @@ async def test_a_terminal_of_hardly_any_size(size: tuple[int, int]) -> None:
 async def test_a_storm_of_resizes() -> None:
     async with open_app(ALPHA_A, ALPHA_B) as d:
         await d.press("n", "w")
-        for i in range(60):
+        for i in range(24):
             await d.pilot.resize_terminal(20 + 37 * i % 180, 5 + 11 * i % 55)
             await d.send("j" if i % 2 else "k")
         await d.pilot.resize_terminal(*LARGE)

@@ -136,7 +136,7 @@ async def test_following_pausing_and_what_is_new() -> None:
 
 
 async def test_scrolling_over_wrapped_lines_leaves_out_no_row() -> None:
-    lines = [b"%03d " % i + b"x" * (37 * (i % 7)) + b" end%03d" % i for i in range(60)]
+    lines = [b"%03d " % i + b"x" * (37 * (i % 7)) + b" end%03d" % i for i in range(36)]
     async with looking_at(b"\n".join(lines) + b"\n") as (d, _, log):
         await d.press("Z", "g")
         seen = [text_of(log).split("\n")[0]]
@@ -148,9 +148,8 @@ async def test_scrolling_over_wrapped_lines_leaves_out_no_row() -> None:
                 assert after[: len(before) - 1] == before[1:]
             seen.append(after[0])
         end = text_of(log)
-        assert end.split("\n")[-1].endswith("end059")
-        for _ in range(200):
-            await d.press("k")
+        assert end.split("\n")[-1].endswith("end035")
+        await d.press(*"k" * 120)
         assert text_of(log).startswith("000")
         await d.press("G")
         assert text_of(log) == end
