@@ -16,6 +16,7 @@ from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.glyphs import glyphs_for_locale
 from qinspect.tui.host import host_of
+from qinspect.tui.key_names import with_keys
 from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.outside import write_view
@@ -82,7 +83,8 @@ class ActionScreen(Screen[None]):
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
         keys, actions = keys_now(self), actions_of(self)
-        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in actions}
+        told = ((a, with_keys(a.help), ", ".join(map(key_text, keys[a.name])) or "no key") for a in actions)
+        lines = {f"{a.name}: {said}  ({bound})": a for a, said, bound in told}
 
         def run(line: str | None) -> None:
             action = lines.get(line or "")

@@ -22,6 +22,7 @@ from qinspect.tui.border import with_border
 from qinspect.tui.compare.screen import CANNOT_OPEN, CompareScreen
 from qinspect.tui.compare.session import Session
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
+from qinspect.tui.key_names import key, use_keys
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.suspending import NO_SHELL, has_job_control
@@ -134,12 +135,14 @@ class QinspectApp(App[None]):
 
     def _read_config(self) -> str:
         """Bindings and notifications from the config file; returns what is wrong with it, "" where nothing is."""
+        use_keys({})
         try:
             keys = settings.load_keys()
             self.runs.notify = settings.load_notify()
         except settings.BadConfig as e:
             return str(e)
         self.set_keymap(keys)
+        use_keys(keys)
         return settings.clashing_keys(keys)
 
     async def on_event(self, event: events.Event) -> None:
@@ -163,7 +166,10 @@ class QinspectApp(App[None]):
         """Writes back up: offer what helps, once."""
         if not self._said_slow and self.theme != ANSI.name:
             self._said_slow = True
-            self.notify("This connection is slow. 16 colours need fewer bytes: T, or start with --low-bandwidth.")
+            self.notify(
+                f"This connection is slow. 16 colours need fewer bytes: {key('theme')}, or start with --low-bandwidth.",
+                markup=False,
+            )
 
     def repaint(self) -> None:
         """Write the whole screen again: another program wrote over it."""
@@ -182,7 +188,7 @@ class QinspectApp(App[None]):
     def suspend_to_shell(self) -> None:
         """What ctrl+z does everywhere."""
         if not isinstance(self._driver, Terminal) or not has_job_control():
-            self.notify(NO_SHELL, markup=False)
+            self.notify(f"{NO_SHELL}. {key('quit')} leaves", markup=False)
             return
         self._suspend_signal()
         self._driver.suspend()

@@ -28,6 +28,7 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.key_names import with_built_in_keys
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.text_pane import TextPane
@@ -476,7 +477,7 @@ async def check_help(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, HelpScreen)
     lines = "\n".join("".join(text for text, _ in line) for line in d.app.screen.lines())
     for action in EXPLORE_ACTIONS:
-        assert action.help in lines
+        assert with_built_in_keys(action.help) in lines
         assert key_text(action.keys[0]) in lines
     pane = d.app.screen.query_one("#help", TextPane)
     assert pane.max_scroll_x == 0  # folded: nothing is beyond the right edge

@@ -401,12 +401,12 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     async with open_app(strange) as d:
         d.screen.table_pane.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
-        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
+        assert d.screen.hints.status == "no calibration here yet: R, then !, calibrates"
     (made, _) = at_hand(state, tmp_path / "made")
     async with open_app(strange) as d:
         d.screen.table_pane.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
-        assert d.screen.hints.status == "none of 1 run here has this point: R, then s, calibrates"
+        assert d.screen.hints.status == "none of 1 run here has this point: R, then !, calibrates"
     record = next((state / "runs").glob("*/calibration/calibration.json"))
     known = json.loads(record.read_text())
     record.write_text(json.dumps(known | {"decides": {"model": "0" * 64}}))
@@ -417,4 +417,4 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     async with open_app(made) as d:
         d.screen.table_pane.select(POINTS[0])
         await d.press("2", "a")
-        assert d.screen.hints.status == "the run that has it is of another model: R, then s, calibrates"
+        assert d.screen.hints.status == "the run that has it is of another model: R, then !, calibrates"

@@ -34,6 +34,7 @@ from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.compare.table import TableHeader
 from qinspect.tui.glyphs import OF_ALPHA, Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -166,8 +167,7 @@ class ExploreBase(ActionScreen):
     def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.explorer is None and not is_going(self):
-            share = f" {100 * event.done // event.total} %" if event.total else ""
-            self.hints.work(f"{event.phase}{share} (esc ends it)")
+            self.hints.work(f"{event.phase}{event.share} ({key('close')} ends it)")
 
     @on(Loaded)
     def _on_loaded(self, event: Loaded) -> None:

@@ -21,6 +21,7 @@ from qinspect.tui.distribution.alphas import parsed
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.filtering import Filtering
+from qinspect.tui.key_names import key
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 
@@ -43,7 +44,7 @@ class ExploreScreen(Filtering, ExploreBase):
 
     def _say_without_alpha(self) -> None:
         if self.explorer is not None and not self.explorer.has_alpha:
-            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: > takes another rule")
+            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: {key('rule')} takes another rule")
 
     def _step(self, steps: int) -> None:
         if self.explorer is not None:

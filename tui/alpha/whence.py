@@ -20,6 +20,7 @@ from qinspect.tui.alpha.origin_lines import origin_lines
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
@@ -104,8 +105,7 @@ class WhenceScreen(ActionScreen):
     def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.source.origins is None and not is_going(self):
-            share = f" {100 * event.done // event.total} %" if event.total else ""
-            self.hints.work(f"{event.phase}{share} (esc ends it)")
+            self.hints.work(f"{event.phase}{event.share} ({key('close')} ends it)")
 
     @on(Answered)
     def _on_answered(self, event: Answered) -> None:

@@ -14,6 +14,7 @@ from textual.message import Message
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.noise.band import Skipped
 from qinspect.inspector.progress import Progress, steps_of
+from qinspect.inspector.roles import strip_root
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -55,6 +56,11 @@ class Progressed(Message):
         self.phase = phase
         self.done = done
         self.total = total
+
+    @property
+    def share(self) -> str:
+        """How much of it is done, to be put behind the phase."""
+        return f" {100 * self.done // self.total} %" if self.total else ""
 
     def can_replace(self, message: Message) -> bool:
         """The newest is enough."""
@@ -145,6 +151,10 @@ class Session:
     def two(self) -> bool:
         """Whether there is a B that could be opened."""
         return self.path_b is not None and not self.error_b
+
+    def anew(self) -> Session:
+        """The same models, of which nothing is known yet."""
+        return Session(self.path_a, self.path_b, self.noise, self.noise_run)
 
     def run(self, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> None:
         """Open, list, compare. Posts one message a step; returns early when cancelled."""
@@ -271,6 +281,19 @@ class Session:
             self.noise_problem = str(e)
             return NOTHING
         return self._found
+
+    @property
+    def b_missing(self) -> str:
+        """Why there is no B although one was asked for, "" where that is not so."""
+        return f"B cannot be opened: {self.error_b}" if self.error_b else ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of all scales, and of all entries of both models."""
+        names = dict.fromkeys(p.role for p in self.pairs)
+        for checkpoint in (self.checkpoint_a, self.checkpoint_b):
+            names |= dict.fromkeys(map(strip_root, checkpoint.entries if checkpoint else ()))
+        return list(names)
 
     def weight_schemes(self) -> dict[str, str]:
         """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its

@@ -25,6 +25,7 @@ from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
 from qinspect.tui.glyphs import OF_ALPHA, Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -132,8 +133,7 @@ class DistributionScreen(ActionScreen):
     def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.pane.chart is None or self.pane.chart.name != self.name_shown or event.phase == "errors":
-            share = f" {100 * event.done // event.total} %" if event.total else ""
-            self.hints.work(f"{event.phase}{share}")
+            self.hints.work(f"{event.phase}{event.share}")
 
     @on(Loaded)
     def _on_loaded(self, event: Loaded) -> None:
@@ -274,7 +274,9 @@ class DistributionScreen(ActionScreen):
         from qinspect.tui.distribution.run_points import RunSource
 
         if not isinstance(self.source, RunSource):
-            self.hints.say("alpha makes no scale of a weight: a on the scale of an activation asks a run")
+            self.hints.say(
+                f"alpha makes no scale of a weight: {key('distribution')} on the scale of an activation asks a run"
+            )
         elif self.source.stored is None:
             self.hints.say("the run made these scales itself: their alphas stand above")
         else:
