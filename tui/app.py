@@ -6,7 +6,6 @@ import asyncio
 import signal
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     from qinspect.tui.runs.screen import RunsScreen
 
 
-FEW_COLORS = ("standard", "windows")
-"""Of a terminal that has sixteen: what comes out of other themes there, nobody chose."""
+FIRST_THEME = {settings.FEW_COLORS: ANSI.name}
+"""Of a kind of terminal: what comes out of other themes where there are sixteen colours, nobody chose."""
 
 
 class QinspectApp(App[None]):
@@ -63,12 +62,19 @@ class QinspectApp(App[None]):
         self.runs = RunsService(self)
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None
-        of_terminal = ANSI.name if self.console.color_system in FEW_COLORS else None
-        self._given_theme = theme or of_terminal
+        self._given_theme = theme
         self._said_slow = False
         names = [t.name for t in THEMES]
-        wanted = self._given_theme or self.remembered.theme
-        self._first_theme = wanted if wanted in names else DARK.name
+        wanted = theme or self.remembered.themes.get(self.colors)
+        self._first_theme = wanted if wanted in names else FIRST_THEME.get(self.colors, DARK.name)
+
+    @property
+    def colors(self) -> str:
+        """Which kind of terminal this is."""
+        if self.no_color or self.console.color_system is None:
+            return settings.NO_COLORS
+        few = self.console.color_system in ("standard", "windows")
+        return settings.FEW_COLORS if few else settings.MANY_COLORS
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The variables that our themes add, for the moment before one is chosen."""
@@ -195,8 +201,9 @@ class QinspectApp(App[None]):
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""
-        chosen = self.remembered.theme if self.theme == self._given_theme else self.theme
-        state = replace(settings.load_state(), theme=chosen)  # another one may have left since
+        state = settings.load_state()  # another one may have left since
+        if self.theme not in (self._given_theme, self._first_theme):
+            state = state.with_theme(self.colors, self.theme)
         for screen in self.screen_stack:
             if isinstance(screen, CompareScreen):
                 state = state.with_view(screen.session.path_a, screen.session.path_b, screen.detail_pane.view)
