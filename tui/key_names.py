@@ -21,9 +21,18 @@ def use_keys(keymap: Mapping[str, str]) -> None:
     _keymap.update(keymap)
 
 
+SHORT = {"escape": "esc"}
+"""In titles and in the bottom line."""
+
+
 def key(name: str) -> str:
-    """The first key of an action, as people write it. Without one, as an action whose key another one took: where it
-    is found, `:name`."""
+    """The first key of an action, as it is written where there is little room. Without one, as an action whose key
+    another one took: where it is found, `:name`."""
+    found = _first_key(name)
+    return SHORT.get(found, found)
+
+
+def _first_key(name: str) -> str:
     for screen, actions in SCREENS.items():
         if any(a.name == name for a in actions):
             found = _keys_of(screen, tuple(_keymap.items())).get(name)
@@ -34,7 +43,7 @@ def key(name: str) -> str:
 
 def with_keys(sentence: str) -> str:
     """`{reverse}` in a sentence of our own is the key of that action."""
-    return _NAMED.sub(lambda m: key(m[1]), sentence)
+    return _NAMED.sub(lambda m: _first_key(m[1]), sentence)
 
 
 def with_built_in_keys(sentence: str) -> str:

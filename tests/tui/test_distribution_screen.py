@@ -329,6 +329,14 @@ async def check_repaint(d: Driver, key: str) -> None:
 
 
 @check
+async def check_label_panes(d: Driver, key: str) -> None:
+    """One alpha at most is known of a weight: tests of whence look at two models'."""
+    await d.press(key)
+    assert isinstance(d.app.screen, DistributionScreen)
+    assert screen_of(d).hints.status == "no two lines have an alpha of their own"
+
+
+@check
 async def check_copy_row(d: Driver, key: str) -> None:
     sent: list[str] = []
     assert d.app._driver is not None

@@ -322,11 +322,52 @@ async def check_export(d: Driver, key: str) -> None:
 
 @check
 async def check_zoom(d: Driver, key: str) -> None:
-    before = screen_of(d).view.size
+    s = screen_of(d)
+    before = s.view.size, s.table.size
+    await d.press("2", key)
+    assert s.view.size.height > before[0].height
+    assert not s.table.region
+    await d.press("1")  # the other one fills the screen
+    assert s.table.size.height > before[1].height
+    assert not s.view.region
     await d.press(key)
-    assert screen_of(d).view.size.height > before.height
+    assert (s.view.size, s.table.size) == before
+
+
+@check
+async def check_next_pane(d: Driver, key: str) -> None:
+    for name in ("view", "list"):
+        await d.press(key)
+        assert screen_of(d).active == name
+
+
+@check
+async def check_previous_pane(d: Driver, key: str) -> None:
+    await check_next_pane(d, key)
+
+
+@check
+async def check_pane_view(d: Driver, key: str) -> None:
     await d.press(key)
-    assert screen_of(d).view.size == before
+    assert screen_of(d).active == "view"
+
+
+@check
+async def check_pane_list(d: Driver, key: str) -> None:
+    await d.press("2", key)
+    assert screen_of(d).active == "list"
+
+
+@check
+async def check_label_panes(d: Driver, key: str) -> None:
+    for letter, name in (("s", "view"), ("a", "list")):
+        await d.press(key)
+        assert sum(row.endswith(f" {letter} ") for row in d.rows()) == 1
+        await d.press(letter)
+        assert screen_of(d).active == name
+    await d.press("z", key)
+    assert d.app.screen is screen_of(d)
+    assert screen_of(d).hints.status == "there is one pane to be seen: it has the keys"
 
 
 @check

@@ -307,6 +307,23 @@ async def test_escape_leads_back_to_the_same_place(made: list[Path], monkeypatch
         assert d.role == POINTS[1]
 
 
+async def test_a_letter_leads_to_the_alpha_of_a_line(made: list[Path]) -> None:
+    async with open_app(made[0], made[1]) as d:
+        d.screen.table_pane.select(POINTS[0])
+        await d.press("2", "a")
+        shown = d.app.screen
+        assert isinstance(shown, DistributionScreen)
+        known = {}
+        for letter in "as":
+            await d.press("J")
+            (line,) = (row for row in d.rows() if row.endswith(f" {letter} "))
+            await d.press(letter)
+            assert d.app.screen is shown
+            known[line[:9].split()[0]] = (float(line[9:].split()[0]), shown.pane.alpha)
+        assert all(told == at for told, at in known.values())
+        assert set(known) == {"A", "B"}, "the best is above all alphas"
+
+
 async def test_keys_that_come_before_the_screen_is_there_wait_for_it(made: list[Path]) -> None:
     async with open_app(made[0], made[1]) as d:
         await asks(d)

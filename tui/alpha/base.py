@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.geometry import Region
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -71,6 +72,7 @@ class ExploreBase(ActionScreen):
     AUTO_FOCUS = ""
     actions = EXPLORE_ACTIONS
     SIGNS = (OF_ALPHA,)
+    LABELLED = ("list", "view")
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class ExploreBase(ActionScreen):
         self.problem = ""
         self.shows_map = False
         self.quantity = LOST
+        self.active = "list"
         self.zoomed = False
         self._rested = Later(self, self._read_exactly)
         self._exact_point: ExactPoint | None = None
@@ -294,6 +297,26 @@ class ExploreBase(ActionScreen):
 
     # --- what is where ---
 
+    def activate(self, name: str) -> None:
+        """The pane that fills the screen when one is to; at once where the other one did."""
+        self.active = name
+        self.set_focus(None)
+        self.table.set_active(name == "list")
+        if self.zoomed:
+            self.fit_panes()
+
+    def places_to_label(self) -> dict[str, Region]:
+        places = {"list": self.header.region, "view": self.view.region}
+        return {name: region for name, region in places.items() if region}
+
+    @on(LineList.Clicked)
+    def _on_list_clicked(self) -> None:
+        self.activate("list")
+
+    @on(TextPane.Clicked)
+    def _on_view_clicked(self) -> None:
+        self.activate("view")
+
     def on_resize(self) -> None:
         self.fit_panes()
 
@@ -303,8 +326,9 @@ class ExploreBase(ActionScreen):
         wide = width >= WIDE
         self.set_class(wide and not self.zoomed, "wide")
         left = self.query_one("#explore-left")
-        left.set_class(self.zoomed, "hidden")
+        left.set_class(self.zoomed and self.active == "view", "hidden")
+        self.view.set_class(self.zoomed and self.active == "list", "hidden")
         self.query_one("#explore-body").styles.layout = "horizontal" if wide else "vertical"
-        left.styles.width = width * 3 // 5 if wide else "1fr"
-        left.styles.height = "1fr" if wide else max(5, (height - 3) * 2 // 5)
+        left.styles.width = width * 3 // 5 if wide and not self.zoomed else "1fr"
+        left.styles.height = "1fr" if wide or self.zoomed else max(5, (height - 3) * 2 // 5)
         self.show_heads()

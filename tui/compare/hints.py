@@ -16,6 +16,8 @@ OF_LISTS = frozenset({
 })  # fmt: skip
 """Actions that the overview does not offer."""
 
+TO_THE_CAUSE: Hint = ("distribution", "alpha")
+"""Of a scale: before what is of any list, since it is what a scale is looked at for."""
 SKIPPED = {"weights": "comparing codes", "noise bands": "noise bands"}
 """What an escape skips, by the phase."""
 
@@ -30,4 +32,6 @@ def hints_for(panes: Panes, two: bool) -> tuple[tuple[Hint, ...], frozenset[str]
     hidden = OF_LISTS if panes.active == "overview" else frozenset()
     of_plot = (LOG_AXES,) if panes.detail.on_plot else ()  # that is shown beside the active pane
     first = panes.active_pane.hints or of_plot
+    if panes.active == "table" and panes.table.pair is not None:
+        first, hidden = (*first, TO_THE_CAUSE), frozenset({"distribution"})
     return first, hidden | (frozenset() if two else TWO_MODELS)

@@ -11,6 +11,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -52,6 +53,7 @@ class DistributionScreen(ActionScreen):
     AUTO_FOCUS = ""
     actions = DISTRIBUTION_ACTIONS
     SIGNS = (OF_ALPHA,)
+    ONE_PLACE = "no two lines have an alpha of their own"
 
     def __init__(
         self,
@@ -171,6 +173,14 @@ class DistributionScreen(ActionScreen):
 
     def action_alpha_last(self) -> None:
         self.pane.move_to(STEPS[-1])
+
+    def places_to_label(self) -> dict[str, Region]:
+        """The lines of the table that have an alpha of their own."""
+        area = self.pane.content_region
+        return {repr(alpha): Region(area.x, y, area.width, 1) for y, alpha in self.pane.alphas.items()}
+
+    def activate(self, name: str) -> None:
+        self.pane.move_to(float(name))
 
     def action_type_alpha(self) -> None:
         self.app.push_screen(AskScreen("alpha, such as 0.9995"), self._typed)
