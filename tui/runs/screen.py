@@ -183,11 +183,17 @@ class RunsScreen(ActionScreen):
         return self.list_pane, self.run_pane, *self.run_pane.views
 
     def act(self, name: str) -> object:
-        """What changes a view is seen."""
+        """What changes a view is seen, and a view that is asked for comes where the list fills the screen."""
         owner = self.owner_of(name)
         if isinstance(owner, View) and name in owner.FRONT and owner is not self.run_pane.seen:
             self.run_pane.show_view(owner)
+        if self.zoomed and self.active == "list" and self._is_of_view(owner, name):
+            self.activate("view")
         return super().act(name)
+
+    def _is_of_view(self, owner: object, name: str) -> bool:
+        """Whether what an action does is seen beside the list only."""
+        return name == "find" or name.startswith("view_") or (isinstance(owner, View) and name in owner.FRONT)
 
     def activate(self, name: str) -> None:
         """Let the moving keys work in this pane. Not Textual's focus, which paints both panes anew."""
