@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qinspect.inspector.calibration.stored import Calibration, calibration_folder
+from qinspect.inspector.calibration.layout import calibration_folder
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.provenance import model_sha256
