@@ -799,6 +799,19 @@ async def test_a_theme_is_remembered_for_the_kind_of_terminal_that_it_was_chosen
     assert [await theme_of(kind) for kind in IN_COLORS] == [LIGHT.name, ANSI.name, ANSI.name]
 
 
+@pytest.mark.parametrize("kind", IN_COLORS)
+async def test_labels_stand_on_the_panes_in_every_kind_of_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLORTERM", raising=False)
+    for name, value in IN_COLORS[kind].items():
+        monkeypatch.setenv(name, value)
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        before = d.painted
+        await d.press("J")
+        assert re.search(r" 1 layers .* a .*2 scales .* s ", d.painted)
+        changed = [a for a, b in zip(before, d.painted, strict=True) if a != b]
+        assert 3 <= len(changed) <= 9, "nothing but the labels"
+
+
 async def test_the_theme_that_an_older_version_remembered_is_that_of_many_colours(own_home: Path) -> None:
     path = own_home / "state/qinspect/screen.json"
     path.parent.mkdir(parents=True)
