@@ -17,9 +17,9 @@ from textual.screen import Screen
 @dataclass(frozen=True, slots=True)
 class Action:
     """name: also the binding's id in the config file. keys: the first is shown. label: for the hint bar, "" to leave it
-    out there. help: a sentence, in which `{reverse}` stands for the
-    key of that action. group: heading in the help. sense: what its keys mean on every screen, "" for the name:
-    two actions may have one key only where they have one sense."""
+    out there. help: a sentence, in which `{reverse}` stands for the key of that action. group: heading in the help.
+    sense: what its keys mean on every screen, "" for the name: two actions may have one key only where they have one
+    sense."""
 
     name: str
     keys: tuple[str, ...]

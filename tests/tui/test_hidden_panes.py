@@ -67,6 +67,16 @@ async def test_what_is_filtered_is_seen_while_it_is_typed(before: tuple[str, ...
         assert all("out_proj" in role for role in d.roles)
 
 
+@pytest.mark.parametrize("before", [("1", "z"), ("0",)])
+async def test_the_way_back_is_seen(before: tuple[str, ...]) -> None:
+    async with open_app(ALPHA_A, ALPHA_B, MIDDLE) as d:
+        await d.press("M")
+        largest = d.role
+        await d.press("n", *before, "left_square_bracket")
+        assert (d.role, d.screen.active) == (largest, "table")
+        assert d.screen.table_pane.region
+
+
 async def test_on_the_overview_no_row_of_the_table_is_taken_along() -> None:
     async with open_app(ALPHA_A, ALPHA_B, MIDDLE) as d:
         await d.press("2", "c")

@@ -72,7 +72,6 @@ class ExploreBase(ActionScreen):
     AUTO_FOCUS = ""
     actions = EXPLORE_ACTIONS
     SIGNS = (OF_ALPHA,)
-    LABELLED = ("list", "view")
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ SMALL_TABLE = 5
 OF_MODELS = ("tree", "table", "detail")
 """Panes that can fill the screen."""
 NAMES = {"tree": "the layers are", "table": "the scales are", "detail": "the detail is"}
+"""As sentences begin."""
 LOOKING = frozenset({
     "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "go_to_index",
 })  # fmt: skip
@@ -215,6 +216,8 @@ class Panes(Pane):
         role = self.trail.step(step)
         if role is not None:
             self.table.select(role)
+            if self.active == "overview" or self.zoomed == "tree":  # where neither it nor its detail is seen
+                self.activate("table")
 
     def action_next_pane(self) -> None:
         self._go_beside(1)
