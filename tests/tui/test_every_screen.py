@@ -69,7 +69,7 @@ FEW = ("16", "none")
 OF_A_WAY: dict[str, tuple[str, ...]] = {
     "activation": (), "labels": ("J",), "whence": ("escape", "U"), "help": ("escape", "question_mark"),
 }  # fmt: skip
-OF_RUNS: dict[str, tuple[str, ...]] = {"run-log": (), "run-spec": ("d",), "form": ("exclamation_mark",)}
+OF_RUNS: dict[str, tuple[str, ...]] = {"run-log": (), "form": ("exclamation_mark",)}
 """What is seen after these keys, one after the other."""
 NAMES = {
     *(f"{name}-{size}" for name in (*COMPARED, *ALPHAS, *ELSEWHERE) for size in SIZES),
