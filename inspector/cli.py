@@ -155,9 +155,10 @@ app.command(
 )
 app.command("qinspect.inspector.runs.cli:app", name="runs", help="List the runs; show, follow, cancel, remove one.")
 _LOGS_HELP = (
-    "What a log says: conclusions, phases, settings asked for and in effect, points, warnings, errors, results."
+    "What a log says, or the log of a run: conclusions, phases, settings asked for and in effect, points, warnings, "
+    "errors, results."
 )
-app.command("qinspect.inspector.logs.cli:logs", name="logs", help=_LOGS_HELP)
+app.command("qinspect.inspector.runs.logs_cli:logs", name="logs", help=_LOGS_HELP)
 _VERIFY_HELP = (
     "Check an observer on known or saved activations: quantile, scale, clipped share and error at each alpha. "
     "Exit code 0: all checks passed, 1: one failed, 2: error."

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from textual.geometry import Region
 from textual.screen import Screen
-from textual.widget import Widget
 
 from qinspect.tui.actions import actions_of, key_text, keys_now
 from qinspect.tui.dialogs.export import ExportScreen
@@ -16,6 +16,7 @@ from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.glyphs import glyphs_for_locale
 from qinspect.tui.host import host_of
+from qinspect.tui.key_names import with_keys
 from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.outside import write_view
@@ -33,6 +34,8 @@ class ActionScreen(Screen[None]):
     SIGNS: ClassVar[tuple[str, ...]] = ()
     """Which tables of signs the help shows first."""
     JUMP_HINT: ClassVar[str] = "letters of a name"
+    ONE_PLACE: ClassVar[str] = "there is one pane to be seen: it has the keys"
+    """Said where there are no labels to choose from."""
     LABELLED: ClassVar[tuple[str, ...]] = ()
     """Panes that can be gone to by name; `NAME-title` is where a label stands."""
 
@@ -82,7 +85,8 @@ class ActionScreen(Screen[None]):
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
         keys, actions = keys_now(self), actions_of(self)
-        lines = {f"{a.name}: {a.help}  ({', '.join(map(key_text, keys[a.name])) or 'no key'})": a for a in actions}
+        told = ((a, with_keys(a.help), ", ".join(map(key_text, keys[a.name])) or "no key") for a in actions)
+        lines = {f"{a.name}: {said}  ({bound})": a for a, said, bound in told}
 
         def run(line: str | None) -> None:
             action = lines.get(line or "")
@@ -112,23 +116,27 @@ class ActionScreen(Screen[None]):
 
     # --- panes ---
 
-    def panes_to_label(self) -> dict[str, Widget]:
-        """Name to the widget that a label stands on, of the panes that are seen."""
+    def places_to_label(self) -> dict[str, Region]:
+        """Name to the place that a label stands on, of the panes that are seen."""
         titles = {w.id.removesuffix("-title"): w for w in self.query(".title") if w.id and w.id.endswith("-title")}
-        return {name: w for name, w in titles.items() if w.region and name in self.LABELLED}
+        return {name: w.region for name, w in titles.items() if w.region and name in self.LABELLED}
+
+    def activate(self, name: str) -> None:
+        """Go to what a label stood on."""
+        raise NotImplementedError
 
     def action_label_panes(self) -> None:
         """A letter on every pane that is seen; the next key goes there."""
-        panes = self.panes_to_label()
+        places = self.places_to_label()
 
         def go(name: str | None) -> None:
             if name:
-                self.activate(name)  # type: ignore[attr-defined]
+                self.activate(name)
 
-        if len(panes) < 2:
-            self.say("there is one pane to be seen: it has the keys")
+        if len(places) < 2:
+            self.say(self.ONE_PLACE)
         else:
-            self.app.push_screen(PaneLabels({name: w.region for name, w in panes.items()}), go)
+            self.app.push_screen(PaneLabels(places), go)
 
     # --- taking along ---
 

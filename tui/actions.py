@@ -17,8 +17,9 @@ from textual.screen import Screen
 @dataclass(frozen=True, slots=True)
 class Action:
     """name: also the binding's id in the config file. keys: the first is shown. label: for the hint bar, "" to leave it
-    out there. help: a sentence. group: heading in the help. sense: what its keys mean on every screen, "" for the name:
-    two actions may have one key only where they have one sense."""
+    out there. help: a sentence, in which `{reverse}` stands for the key of that action. group: heading in the help.
+    sense: what its keys mean on every screen, "" for the name: two actions may have one key only where they have one
+    sense."""
 
     name: str
     keys: tuple[str, ...]
@@ -77,10 +78,10 @@ ACTIONS = (
     Action("next_difference", ("n",), "next diff", "Next difference in forward order.", FIND, "next_finding"),
     Action("previous_difference", ("N", "p"), "", "Previous difference.", FIND, "previous_finding"),
     Action("largest_difference", ("M",), "largest", "The largest difference.", FIND, "largest_finding"),
-    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; escape clears it.", FIND, "find"),
+    Action("filter", ("slash",), "filter", "Filter: words, format:w4a8; {close} clears it.", FIND, "find"),
     Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any scale or tensor.", FIND),
     Action("only_changed", ("c",), "changed", "Only scales that differ, or all.", FIND, "only_what_matters"),
-    Action("sort", ("s",), "sort", "Sort by the next column; S reverses.", FIND),
+    Action("sort", ("s",), "sort", "Sort by the next column; {reverse} reverses.", FIND),
     Action("reverse", ("S",), "", "Reverse the order.", FIND),
     Action("go_to_index", ("number_sign",), "", "In the values, go to an index: 17, or 3,17.", FIND, "type_place"),
     Action("measure", ("m",), "measure", "On the overview: the next measure.", FIND),
@@ -137,7 +138,7 @@ RUN_ACTIONS = (
     Action("view_effect", ("Q",), "", "What took effect in the models that it made.", CHOOSE),
     Action("view_events", ("semicolon",), "events", "What was understood of the log, event by event.", CHOOSE),
     Action("view_gpus", ("u",), "gpus", "All GPUs with their processes.", CHOOSE),
-    Action("find", ("slash",), "find", "Find a text in the log; escape ends the search.", LOG),
+    Action("find", ("slash",), "find", "Find a text in the log; {close_runs} ends the search.", LOG),
     Action("next_match", ("n",), "", "Next match.", LOG, "next_finding"),
     Action("previous_match", ("N", "p"), "", "Previous match.", LOG, "previous_finding"),
     Action("follow", ("F",), "", "Follow the end of the log, or stay here.", LOG),
@@ -179,6 +180,7 @@ DISTRIBUTION_ACTIONS = (
     Action("top", ("g", "home"), "", "The first weight.", MOVE),
     Action("bottom", ("G", "end"), "", "The last weight.", MOVE),
     Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to any weight.", FIND),
+    Action("label_panes", ("J",), "", "A letter on every alpha: the next key goes there.", MOVE),
     *(_SHARED[n] for n in ("theme", "repaint")),
     Action("copy_row", ("Y",), "", "Copy the numbers at the cursor (OSC 52).", OUT),
     Action("apply_alpha", ("W",), "", "Put this alpha of a calibration into a checkpoint.", OUT),
@@ -208,8 +210,11 @@ EXPLORE_ACTIONS = (
     Action("distribution", ("a",), "values", "The exact distribution of this point.", VIEW),
     _SHARED["zoom"],
     *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
+    *(_SHARED[n] for n in ("next_pane", "previous_pane", "label_panes")),
+    Action("pane_list", ("1",), "", "The points.", MOVE, "pane 1"),
+    Action("pane_view", ("2",), "", "The curve of the point, or the map.", MOVE, "pane 2"),
     Action("open", ("enter",), "", "Into the point: its exact distribution.", MOVE),
-    Action("filter", ("slash",), "filter", "Filter: words of a point's name; escape clears it.", FIND, "find"),
+    Action("filter", ("slash",), "filter", "Filter: words of a point's name; {close} clears it.", FIND, "find"),
     Action("jump", ("f", "ctrl+p"), "", "Fuzzy jump to any point.", FIND),
     *(_SHARED[n] for n in ("sort", "reverse")),
     *(_SHARED[n] for n in ("theme", "repaint")),

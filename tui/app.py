@@ -6,7 +6,6 @@ import asyncio
 import signal
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from qinspect.tui.border import with_border
 from qinspect.tui.compare.screen import CANNOT_OPEN, CompareScreen
 from qinspect.tui.compare.session import Session
 from qinspect.tui.glyphs import ASCII, glyphs_for_locale
+from qinspect.tui.key_names import key, use_keys
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.runs.service import RunsService
 from qinspect.tui.suspending import NO_SHELL, has_job_control
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from qinspect.tui.runs.screen import RunsScreen
 
 
-FEW_COLORS = ("standard", "windows")
-"""Of a terminal that has sixteen: what comes out of other themes there, nobody chose."""
+FIRST_THEME = {settings.FEW_COLORS: ANSI.name}
+"""Of a kind of terminal: what comes out of other themes where there are sixteen colours, nobody chose."""
 
 
 class QinspectApp(App[None]):
@@ -62,12 +62,19 @@ class QinspectApp(App[None]):
         self.runs = RunsService(self)
         self.remembered = settings.load_state()
         self.crash_report: Path | None = None
-        of_terminal = ANSI.name if self.console.color_system in FEW_COLORS else None
-        self._given_theme = theme or of_terminal
+        self._given_theme = theme
         self._said_slow = False
         names = [t.name for t in THEMES]
-        wanted = self._given_theme or self.remembered.theme
-        self._first_theme = wanted if wanted in names else DARK.name
+        wanted = theme or self.remembered.themes.get(self.colors)
+        self._first_theme = wanted if wanted in names else FIRST_THEME.get(self.colors, DARK.name)
+
+    @property
+    def colors(self) -> str:
+        """Which kind of terminal this is."""
+        if self.no_color or self.console.color_system is None:
+            return settings.NO_COLORS
+        few = self.console.color_system in ("standard", "windows")
+        return settings.FEW_COLORS if few else settings.MANY_COLORS
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The variables that our themes add, for the moment before one is chosen."""
@@ -134,12 +141,14 @@ class QinspectApp(App[None]):
 
     def _read_config(self) -> str:
         """Bindings and notifications from the config file; returns what is wrong with it, "" where nothing is."""
+        use_keys({})
         try:
             keys = settings.load_keys()
             self.runs.notify = settings.load_notify()
         except settings.BadConfig as e:
             return str(e)
         self.set_keymap(keys)
+        use_keys(keys)
         return settings.clashing_keys(keys)
 
     async def on_event(self, event: events.Event) -> None:
@@ -163,7 +172,10 @@ class QinspectApp(App[None]):
         """Writes back up: offer what helps, once."""
         if not self._said_slow and self.theme != ANSI.name:
             self._said_slow = True
-            self.notify("This connection is slow. 16 colours need fewer bytes: T, or start with --low-bandwidth.")
+            self.notify(
+                f"This connection is slow. 16 colours need fewer bytes: {key('theme')}, or start with --low-bandwidth.",
+                markup=False,
+            )
 
     def repaint(self) -> None:
         """Write the whole screen again: another program wrote over it."""
@@ -182,15 +194,16 @@ class QinspectApp(App[None]):
     def suspend_to_shell(self) -> None:
         """What ctrl+z does everywhere."""
         if not isinstance(self._driver, Terminal) or not has_job_control():
-            self.notify(NO_SHELL, markup=False)
+            self.notify(f"{NO_SHELL}. {key('quit')} leaves", markup=False)
             return
         self._suspend_signal()
         self._driver.suspend()
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""
-        chosen = self.remembered.theme if self.theme == self._given_theme else self.theme
-        state = replace(settings.load_state(), theme=chosen)  # another one may have left since
+        state = settings.load_state()  # another one may have left since
+        if self.theme not in (self._given_theme, self._first_theme):
+            state = state.with_theme(self.colors, self.theme)
         for screen in self.screen_stack:
             if isinstance(screen, CompareScreen):
                 state = state.with_view(screen.session.path_a, screen.session.path_b, screen.detail_pane.view)

@@ -42,6 +42,11 @@ class Filtering(ActionScreen):
             return
         self.filter_typed(event.value)
 
+    def forget_text(self) -> None:
+        """Nothing is filtered any more, as who asks for this knows."""
+        with self.prevent(Input.Changed):
+            self.query_one("#filter", Input).value = ""
+
     def action_keep_text(self) -> None:
         self.query_one("#filter", TypedLine).close()
         self.filter_closed()

@@ -6,6 +6,7 @@ from itertools import zip_longest
 
 from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, EVERYWHERE, OF_VIEWS, SCREENS, Action, key_text
 from qinspect.tui.dialogs.keys import DIALOG_KEYS, TITLES
+from qinspect.tui.key_names import with_built_in_keys
 
 IN_KEY_TABLE = (
     *("down", "up", "expand", "collapse", "previous_difference", "go_to_index", "copy_command", "palette", "suspend"),
@@ -89,4 +90,5 @@ def _of_group(senses: frozenset[str] | None) -> str:
 
 
 def _sentence(action: Action) -> str:
-    return action.help if action.help.endswith("...") else action.help.removesuffix(".")
+    said = with_built_in_keys(action.help)
+    return said if said.endswith("...") else said.removesuffix(".")

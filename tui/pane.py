@@ -11,7 +11,7 @@ from textual.message import Message
 from qinspect.tui.outside import copy_to_terminal
 
 Hint = tuple[str, str]
-"""(key, label) of what works just here, for the bottom line."""
+"""(names of actions, label) of what works just here, for the bottom line, which has their keys."""
 
 
 class Pane(Vertical):

@@ -34,17 +34,26 @@ MOST_PAIRS = 50
 """Pairs of models whose view is remembered: the last ones."""
 
 
+MANY_COLORS, FEW_COLORS, NO_COLORS = "many", "sixteen", "none"
+"""Kinds of terminals, of which each has a theme of its own that is remembered."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered from one time to the next. views: the view of a pair of models, the last one at the end; what
-    one pair was looked at by says nothing of another."""
+    """What is remembered from one time to the next. themes: the theme of each kind of terminal, by how many colours it
+    has; what was chosen for one says nothing of another. views: the view of a pair of models, the last one at the end;
+    what one pair was looked at by says nothing of another."""
 
-    theme: str = ""
+    themes: Mapping[str, str] = field(default_factory=dict)
     views: Mapping[str, str] = field(default_factory=dict)
 
     def view_of(self, a: str, b: str | None) -> str:
         """The view that these models were left with."""
         return self.views.get(_pair(a, b), VIEWS[0])
+
+    def with_theme(self, colors: str, theme: str) -> State:
+        """The same, and terminals with so many colours have a theme."""
+        return replace(self, themes={**self.themes, colors: theme})
 
     def with_view(self, a: str, b: str | None, view: str) -> State:
         """The same, and these models are left with a view."""
@@ -130,9 +139,11 @@ def load_state() -> State:
     """What was remembered; the default where there is nothing usable."""
     try:
         content = json.loads(state_path().read_text())
-        views = content.get("views", {})
-        return State(str(content.get("theme", "")), {p: v for p, v in views.items() if v in VIEWS})
-    except (OSError, ValueError, AttributeError):
+        views, themes = content.get("views", {}), content.get("themes", {})
+        before = {MANY_COLORS: content["theme"]} if "theme" in content else {}  # as it was when there was one for all
+        known = {str(k): str(t) for k, t in {**before, **themes}.items()}
+        return State(known, {p: v for p, v in views.items() if v in VIEWS})
+    except (OSError, ValueError, AttributeError, TypeError):
         return State()
 
 

@@ -6,7 +6,7 @@ import os
 
 from qinspect.inspector.processes import parent_of
 
-NO_SHELL = "there is no shell to go back to: nothing with job control started qinspect here. q leaves"
+NO_SHELL = "there is no shell to go back to: nothing with job control started qinspect here"
 
 
 def has_job_control() -> bool:

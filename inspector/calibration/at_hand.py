@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qinspect.inspector.calibration.stored import Calibration, calibration_folder
+from qinspect.inspector.calibration.layout import calibration_folder
+from qinspect.inspector.calibration.stored import Calibration
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.provenance import model_sha256
@@ -65,7 +66,7 @@ def calibration_with(point: str, formats: Sequence[Format]) -> AtHand | None:
 
 
 def why_none(point: str, formats: Sequence[Format]) -> str:
-    """Why `calibration_with` found nothing, and what to do: short, for one line of a screen."""
+    """Why `calibration_with` found nothing: short, for one line of a screen, which says what to do."""
     hashes = {h for fmt in formats if (h := model_sha256(fmt.checkpoint))}
     n = others = 0
     for _, folder in calibrations():
@@ -78,7 +79,7 @@ def why_none(point: str, formats: Sequence[Format]) -> str:
         others += point in calibration and bool(made_from and hashes) and made_from not in hashes
         calibration.close()
     if not n:
-        return "no calibration here yet: R, then !, makes one of the model"
+        return "no calibration here yet"
     if others:
-        return "the run that has it is of another model: R, then s, calibrates"
-    return f"none of {some(n, 'run')} here has this point: R, then s, calibrates"
+        return "the run that has it is of another model"
+    return f"none of {some(n, 'run')} here has this point"

@@ -1,4 +1,12 @@
-"""Names of what a calibration leaves in its folder."""
+"""Names of what a calibration leaves in its folder, and where that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qinspect.inspector.runs import Run
 
 CALIBRATION = "calibration"
 """The folder of a calibration inside that of its run."""
@@ -7,3 +15,15 @@ SCHEMA = "qinspect.calibration/1"
 """`schema` of RESULT."""
 TABLES = "distributions.safetensors"
 SHARDS = "shards"
+
+
+def calibration_folder(run: Run) -> Path | None:
+    """Where the files of a calibration run are, None for another run."""
+    from qinspect.inspector.runs import our_words
+
+    words = our_words(run.spec.argv) or ()
+    if words[:1] != ("calibrate",):
+        return None
+    if "--state" in words[:-1]:
+        return Path(run.spec.cwd) / words[words.index("--state") + 1]
+    return run.folder / CALIBRATION

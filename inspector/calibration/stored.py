@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.calibration.layout import CALIBRATION, RESULT, SCHEMA, TABLES
+from qinspect.inspector.calibration.layout import CALIBRATION, RESULT, SCHEMA, TABLES, calibration_folder
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
 from qinspect.inspector.observers import RECIPES, Applied, Point, applied
@@ -158,18 +158,6 @@ class Calibration:
             problem, file=self.path, key=key, found=None if found is None else brief(found),
             cure="Calibrate again: the samples that are done are used again.",
         )  # fmt: skip
-
-
-def calibration_folder(run: Run) -> Path | None:
-    """Where the files of a calibration run are, None for another run."""
-    from qinspect.inspector.runs import our_words
-
-    words = our_words(run.spec.argv) or ()
-    if words[:1] != ("calibrate",):
-        return None
-    if "--state" in words[:-1]:
-        return Path(run.spec.cwd) / words[words.index("--state") + 1]
-    return run.folder / CALIBRATION
 
 
 def open_calibration(run: Run) -> Calibration:

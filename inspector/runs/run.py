@@ -146,6 +146,12 @@ def find(text: str) -> Run:
     raise UnknownRun(f"no run is called {text}", cure="`qinspect runs` lists them.")
 
 
+def run_in(folder: Path) -> Run | None:
+    """The run whose folder this is, wherever it lies; None where it is none's."""
+    folder = folder.absolute()
+    return _open(folder) if (folder / files.SPEC).exists() or files.is_run_id(folder.name) else None
+
+
 def _wait_for_supervisor(folder: Path) -> None:
     """A supervisor lives a moment longer than its run, and has files open."""
     processes = processes_of(folder)

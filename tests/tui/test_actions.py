@@ -31,6 +31,7 @@ from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.glyphs import SIGNS
+from qinspect.tui.key_names import with_built_in_keys
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.text_pane import TextPane
@@ -535,7 +536,7 @@ async def check_distribution(d: Driver, key: str) -> None:
     d.screen.table_pane.select(DIFFERENT[0])
     await d.press(key)
     assert isinstance(d.app.screen, CompareScreen)
-    assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
+    assert d.screen.hints.status == "no calibration here yet: R, then !, calibrates"
 
 
 @check
@@ -728,7 +729,7 @@ async def check_help(d: Driver, key: str) -> None:
     (measure,) = (i for i, line in enumerate(lines) if line.endswith(" The next measure."))
     assert of_pane < measure < own
     for action in ACTIONS:
-        said = d.screen.overview.SENTENCES.get(action.name, action.help)
+        said = d.screen.overview.SENTENCES.get(action.name, with_built_in_keys(action.help))
         assert f" {said} " in f"{' '.join(lines)} "  # a long one is folded
     for sign in SIGNS:
         assert any(line.startswith(sign.of(d.screen.glyphs)) for line in lines)

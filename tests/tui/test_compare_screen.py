@@ -30,7 +30,7 @@ from qinspect.tui.compare.session import Drawn, Opened
 from qinspect.tui.compare.table import ScaleTable
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.settings import MOST_PAIRS, State
-from qinspect.tui.theme import ANSI
+from qinspect.tui.theme import ANSI, DARK, LIGHT
 from qinspect.tui.widgets.bars import PlainScrollBar
 from qinspect.tui.widgets.lines import LineList
 
@@ -763,10 +763,60 @@ async def test_theme_and_view_are_remembered(own_home: Path) -> None:
         await d.press("T", "T", "v", "q")
     saved = json.loads((own_home / "state/qinspect/screen.json").read_text())
     pair = "\n".join(os.path.abspath(p) for p in (ALPHA_A, ALPHA_B))
-    assert saved == {"theme": ANSI.name, "views": {pair: "values"}}
+    assert saved == {"themes": {"many": ANSI.name}, "views": {pair: "values"}}
     async with open_app(ALPHA_A, os.path.abspath(ALPHA_B)) as d:
         assert (d.app.theme, d.screen.detail_pane.view) == (ANSI.name, "values")
         assert "0.0354614" in d.detail
+
+
+IN_COLORS: dict[str, dict[str, str]] = {
+    "many": {"TERM": "tmux-256color"}, "sixteen": {"TERM": "xterm"}, "none": {"TERM": "tmux-256color", "NO_COLOR": "1"},
+}  # fmt: skip
+"""What the environment says of a kind of terminal."""
+
+
+async def theme_of(kind: str, *keys: str) -> str:
+    """The theme of a terminal of that kind at first, after these keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COLORTERM", "NO_COLOR"):
+            patch.delenv(name, raising=False)
+        for name, value in IN_COLORS[kind].items():
+            patch.setenv(name, value)
+        async with open_app(ALPHA_A) as d:
+            first = d.app.theme
+            await d.press(*keys, "q")
+    return first
+
+
+async def test_a_theme_is_remembered_for_the_kind_of_terminal_that_it_was_chosen_in() -> None:
+    assert [await theme_of(kind) for kind in IN_COLORS] == [DARK.name, ANSI.name, DARK.name]
+    await theme_of("sixteen", "T")
+    assert [await theme_of(kind) for kind in IN_COLORS] == [DARK.name, DARK.name, DARK.name]
+    await theme_of("many", "T")
+    assert [await theme_of(kind) for kind in IN_COLORS] == [LIGHT.name, DARK.name, DARK.name]
+    await theme_of("sixteen", "T", "T")
+    await theme_of("none", "T", "T")
+    assert [await theme_of(kind) for kind in IN_COLORS] == [LIGHT.name, ANSI.name, ANSI.name]
+
+
+@pytest.mark.parametrize("kind", IN_COLORS)
+async def test_labels_stand_on_the_panes_in_every_kind_of_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLORTERM", raising=False)
+    for name, value in IN_COLORS[kind].items():
+        monkeypatch.setenv(name, value)
+    async with open_app(ALPHA_A, ALPHA_B) as d:
+        before = d.painted
+        await d.press("J")
+        assert re.search(r" 1 layers .* a .*2 scales .* s ", d.painted)
+        changed = [a for a, b in zip(before, d.painted, strict=True) if a != b]
+        assert 3 <= len(changed) <= 9, "nothing but the labels"
+
+
+async def test_the_theme_that_an_older_version_remembered_is_that_of_many_colours(own_home: Path) -> None:
+    path = own_home / "state/qinspect/screen.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"theme": LIGHT.name, "views": {}}))
+    assert [await theme_of(kind) for kind in IN_COLORS] == [LIGHT.name, ANSI.name, DARK.name]
 
 
 @pytest.mark.parametrize("pair", [(ALPHA_A, None), (ALPHA_B, ALPHA_A), (ALPHA_A, GROUPED)], ids=str)

@@ -41,6 +41,7 @@ from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.distribution.source import Chart, Series
 from qinspect.tui.glyphs import ASCII, Glyphs
+from qinspect.tui.key_names import with_built_in_keys
 from qinspect.tui.look import Line, Look
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
@@ -328,6 +329,14 @@ async def check_repaint(d: Driver, key: str) -> None:
 
 
 @check
+async def check_label_panes(d: Driver, key: str) -> None:
+    """One alpha at most is known of a weight: tests of whence look at two models'."""
+    await d.press(key)
+    assert isinstance(d.app.screen, DistributionScreen)
+    assert screen_of(d).hints.status == "no two lines have an alpha of their own"
+
+
+@check
 async def check_copy_row(d: Driver, key: str) -> None:
     sent: list[str] = []
     assert d.app._driver is not None
@@ -380,7 +389,7 @@ async def check_help(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, HelpScreen)
     lines = "\n".join("".join(text for text, _ in line) for line in d.app.screen.lines())
     for action in DISTRIBUTION_ACTIONS:
-        assert action.help in lines
+        assert with_built_in_keys(action.help) in lines
         assert key_text(action.keys[0]) in lines
     assert "least error" in lines
     await d.press("escape")
@@ -521,11 +530,11 @@ async def test_a_tensor_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
             await d.press("escape")
         d.screen.tree_pane.nodes.reveal("layers.0.mixer.conv1d.output_scale")
         await d.press("a")
-        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
+        assert d.screen.hints.status == "no calibration here yet: R, then !, calibrates"
         d.screen.table_pane.scales.move_to(d.roles.index("layers.0.mixer.x_proj:input"))
         await d.press("2", "a")
         assert isinstance(d.app.screen, CompareScreen)
-        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
+        assert d.screen.hints.status == "no calibration here yet: R, then !, calibrates"
 
 
 # --- odd tensors ---

@@ -65,9 +65,17 @@ COMPARED: dict[str, tuple[tuple[str, str], Steps]] = {
 MAIN = ("overview", "weight", "codes", "profile", "distribution")
 ALPHAS: dict[str, tuple[str, ...]] = {"alpha-curve": ("j", "L"), "alpha-map": ("j", "m")}
 ELSEWHERE = ("activation", "whence", "runs")
+FEW = ("16", "none")
+OF_A_WAY: dict[str, tuple[str, ...]] = {
+    "activation": (), "labels": ("J",), "whence": ("escape", "U"), "help": ("escape", "question_mark"),
+}  # fmt: skip
+OF_RUNS: dict[str, tuple[str, ...]] = {"run-log": (), "form": ("exclamation_mark",)}
+"""What is seen after these keys, one after the other."""
 NAMES = {
     *(f"{name}-{size}" for name in (*COMPARED, *ALPHAS, *ELSEWHERE) for size in SIZES),
     *(f"{name}-{colors}" for name in (*MAIN, "alpha-map") for colors in TERMINALS),
+    *(f"{name}-{colors}" for name in OF_A_WAY for colors in FEW),
+    *(f"{name}-16" for name in OF_RUNS),
 }
 
 
@@ -152,6 +160,20 @@ async def test_the_way_from_a_scale_to_its_alpha_looks_as_it_did(
         await picture_at_all_sizes(d, "whence", tmp_path)
 
 
+@pytest.mark.parametrize("colors", FEW)
+async def test_that_way_looks_as_it_did_in_fewer_colours(
+    colors: str, own_home: Path, tmp_path: Path, in_fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_colors(monkeypatch, colors)
+    noise_cases.at_hand(own_home / "state" / "qinspect", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    async with open_app("pa-0.99", "pa-0.9999", MIDDLE) as d:
+        await at(ACTIVATION, "a")(d)
+        for name, pressed in OF_A_WAY.items():
+            await d.press(*pressed)
+            assert_looks_as_stored(picture(d.app), STORED / f"{name}-{colors}.svg.gz", tmp_path)
+
+
 @pytest.fixture
 def still(tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -167,6 +189,19 @@ async def test_the_runs_look_as_they_did(still: None, tmp_path: Path) -> None:
         await d.until(lambda: d.feed is not None and d.feed.n_events == 10, "the journal")
         await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total is not None, "the log")
         await picture_at_all_sizes(d, "runs", tmp_path)
+
+
+async def test_they_look_as_they_did_in_sixteen_colours(
+    still: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_colors(monkeypatch, "16")
+    async with open_app(size=MIDDLE) as d:
+        await d.until(lambda: "GPU 1" in d.painted, "the GPUs")
+        await d.until(lambda: d.feed is not None and d.feed.n_events == 10, "the journal")
+        await d.until(lambda: d.log_pane.source is not None and d.log_pane.source.total is not None, "the log")
+        for name, pressed in OF_RUNS.items():
+            await d.press(*pressed)
+            assert_looks_as_stored(picture(d.app), STORED / f"{name}-16.svg.gz", tmp_path)
 
 
 def test_no_picture_is_left_over_and_none_knows_where_it_was_made(source_root: Path) -> None:

@@ -28,6 +28,7 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.key_names import with_built_in_keys
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.text_pane import TextPane
@@ -321,11 +322,52 @@ async def check_export(d: Driver, key: str) -> None:
 
 @check
 async def check_zoom(d: Driver, key: str) -> None:
-    before = screen_of(d).view.size
+    s = screen_of(d)
+    before = s.view.size, s.table.size
+    await d.press("2", key)
+    assert s.view.size.height > before[0].height
+    assert not s.table.region
+    await d.press("1")  # the other one fills the screen
+    assert s.table.size.height > before[1].height
+    assert not s.view.region
     await d.press(key)
-    assert screen_of(d).view.size.height > before.height
+    assert (s.view.size, s.table.size) == before
+
+
+@check
+async def check_next_pane(d: Driver, key: str) -> None:
+    for name in ("view", "list"):
+        await d.press(key)
+        assert screen_of(d).active == name
+
+
+@check
+async def check_previous_pane(d: Driver, key: str) -> None:
+    await check_next_pane(d, key)
+
+
+@check
+async def check_pane_view(d: Driver, key: str) -> None:
     await d.press(key)
-    assert screen_of(d).view.size == before
+    assert screen_of(d).active == "view"
+
+
+@check
+async def check_pane_list(d: Driver, key: str) -> None:
+    await d.press("2", key)
+    assert screen_of(d).active == "list"
+
+
+@check
+async def check_label_panes(d: Driver, key: str) -> None:
+    for letter, name in (("s", "view"), ("a", "list")):
+        await d.press(key)
+        assert sum(row.endswith(f" {letter} ") for row in d.rows()) == 1
+        await d.press(letter)
+        assert screen_of(d).active == name
+    await d.press("z", key)
+    assert d.app.screen is screen_of(d)
+    assert screen_of(d).hints.status == "there is one pane to be seen: it has the keys"
 
 
 @check
@@ -476,7 +518,7 @@ async def check_help(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, HelpScreen)
     lines = "\n".join("".join(text for text, _ in line) for line in d.app.screen.lines())
     for action in EXPLORE_ACTIONS:
-        assert action.help in lines
+        assert with_built_in_keys(action.help) in lines
         assert key_text(action.keys[0]) in lines
     pane = d.app.screen.query_one("#help", TextPane)
     assert pane.max_scroll_x == 0  # folded: nothing is beyond the right edge

@@ -35,7 +35,7 @@ async def test_next_stays_in_the_filter() -> None:
         assert d.role == inside[0]  # it is the first row
         assert await walk(d, "n", 3) == [inside[1], *inside]
         assert await walk(d, "N", 2) == [inside[0], inside[1]]
-        assert "2 outside of 'ssm_state': escape leaves it" in d.screen.hints.status
+        assert "2 outside of 'ssm_state': esc leaves it" in d.screen.hints.status
         await d.press("M")
         assert d.role in inside
         assert (d.roles, d.screen.table_pane.selection.text) == (rows, "ssm_state")
@@ -52,7 +52,7 @@ async def test_where_the_filter_leaves_no_difference_that_is_said() -> None:
         rows = d.roles
         for key in "nNM":
             await d.press(key)
-            assert d.screen.hints.status == "no difference here; 4 outside of 'out_proj': escape leaves it"
+            assert d.screen.hints.status == "no difference here; 4 outside of 'out_proj': esc leaves it"
             assert d.roles == rows
 
 

@@ -28,6 +28,7 @@ from qinspect.tui.dialogs.confirm import ConfirmScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.key_names import with_built_in_keys
 from qinspect.tui.pane import Pane
 from qinspect.tui.runs.conclusions_pane import ConclusionsPane
 from qinspect.tui.runs.effect_pane import EffectPane
@@ -663,7 +664,7 @@ async def check_help(d: Driver, key: str) -> None:
     assert isinstance(d.app.screen, HelpScreen)
     said = "\n".join("".join(text for text, _ in line) for line in d.app.screen.lines())
     for action in RUN_ACTIONS:
-        assert action.help in said
+        assert with_built_in_keys(action.help) in said
         assert key_text(action.keys[0]) in said
     assert "Next difference" not in said
 

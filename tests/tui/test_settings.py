@@ -93,8 +93,12 @@ def test_a_config_that_cannot_be_read(config: Path) -> None:
 
 def test_state_is_remembered_and_replaced_whole(own_home: Path) -> None:
     assert load_state() == State()
-    save_state(State("qinspect-light").with_view("a", "b", "codes"))
-    last = State("qinspect-ansi").with_view("a", "b", "values").with_view("a", None, "weight")
+    save_state(State({"many": "qinspect-light"}).with_view("a", "b", "codes"))
+    last = (
+        State({"many": "qinspect-ansi", "sixteen": "qinspect-dark"})
+        .with_view("a", "b", "values")
+        .with_view("a", None, "weight")
+    )
     save_state(last)
     assert load_state() == last
     views = [load_state().view_of(*pair) for pair in (("a", "b"), ("a", None), ("b", "a"))]
@@ -105,7 +109,7 @@ def test_state_is_remembered_and_replaced_whole(own_home: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "3", "\0", '{"view": "codes"}', '{"views": 3}', '{"views": ["codes"], "theme": 4}',
-     '{"views": {"a\\nb": "smell"}}', '{"views": {"a\\nb": ["codes"]}}'],
+     '{"themes": ["mauve"]}', '{"themes": 3}', '{"views": {"a\\nb": "smell"}}', '{"views": {"a\\nb": ["codes"]}}'],
 )  # fmt: skip
 def test_unusable_state_is_the_default(content: str) -> None:
     save_state(State())

@@ -219,7 +219,7 @@ def test_low_bandwidth_takes_the_sixteen_colours_and_does_not_make_them_the_habi
     t.send("q")
     assert t.leave() == 0
     assert not re.search(rb"[34]8;[25];", t.out)
-    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["theme"] != "qinspect-ansi"
+    assert json.loads((own_home / "state/qinspect/screen.json").read_text())["themes"] == {}
 
 
 def test_copying_goes_through_tmux(start: Start) -> None:

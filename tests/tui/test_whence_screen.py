@@ -307,6 +307,23 @@ async def test_escape_leads_back_to_the_same_place(made: list[Path], monkeypatch
         assert d.role == POINTS[1]
 
 
+async def test_a_letter_leads_to_the_alpha_of_a_line(made: list[Path]) -> None:
+    async with open_app(made[0], made[1]) as d:
+        d.screen.table_pane.select(POINTS[0])
+        await d.press("2", "a")
+        shown = d.app.screen
+        assert isinstance(shown, DistributionScreen)
+        known = {}
+        for letter in "as":
+            await d.press("J")
+            (line,) = (row for row in d.rows() if row.endswith(f" {letter} "))
+            await d.press(letter)
+            assert d.app.screen is shown
+            known[line[:9].split()[0]] = (float(line[9:].split()[0]), shown.pane.alpha)
+        assert all(told == at for told, at in known.values())
+        assert set(known) == {"A", "B"}, "the best is above all alphas"
+
+
 async def test_keys_that_come_before_the_screen_is_there_wait_for_it(made: list[Path]) -> None:
     async with open_app(made[0], made[1]) as d:
         await asks(d)
@@ -401,12 +418,12 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     async with open_app(strange) as d:
         d.screen.table_pane.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
-        assert d.screen.hints.status == "no calibration here yet: R, then !, makes one of the model"
+        assert d.screen.hints.status == "no calibration here yet: R, then !, calibrates"
     (made, _) = at_hand(state, tmp_path / "made")
     async with open_app(strange) as d:
         d.screen.table_pane.select("layers.3.mixer.nowhere:input")
         await d.press("2", "a")
-        assert d.screen.hints.status == "none of 1 run here has this point: R, then s, calibrates"
+        assert d.screen.hints.status == "none of 1 run here has this point: R, then !, calibrates"
     record = next((state / "runs").glob("*/calibration/calibration.json"))
     known = json.loads(record.read_text())
     record.write_text(json.dumps(known | {"decides": {"model": "0" * 64}}))
@@ -417,4 +434,4 @@ async def test_why_no_run_can_be_asked(own_home: Path, tmp_path: Path) -> None:
     async with open_app(made) as d:
         d.screen.table_pane.select(POINTS[0])
         await d.press("2", "a")
-        assert d.screen.hints.status == "the run that has it is of another model: R, then s, calibrates"
+        assert d.screen.hints.status == "the run that has it is of another model: R, then !, calibrates"

@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.geometry import Region
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -34,6 +35,7 @@ from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.compare.table import TableHeader
 from qinspect.tui.glyphs import OF_ALPHA, Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -88,6 +90,7 @@ class ExploreBase(ActionScreen):
         self.problem = ""
         self.shows_map = False
         self.quantity = LOST
+        self.active = "list"
         self.zoomed = False
         self._rested = Later(self, self._read_exactly)
         self._exact_point: ExactPoint | None = None
@@ -166,8 +169,7 @@ class ExploreBase(ActionScreen):
     def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.explorer is None and not is_going(self):
-            share = f" {100 * event.done // event.total} %" if event.total else ""
-            self.hints.work(f"{event.phase}{share} (esc ends it)")
+            self.hints.work(f"{event.phase}{event.share} ({key('close')} ends it)")
 
     @on(Loaded)
     def _on_loaded(self, event: Loaded) -> None:
@@ -294,6 +296,26 @@ class ExploreBase(ActionScreen):
 
     # --- what is where ---
 
+    def activate(self, name: str) -> None:
+        """The pane that fills the screen when one is to; at once where the other one did."""
+        self.active = name
+        self.set_focus(None)
+        self.table.set_active(name == "list")
+        if self.zoomed:
+            self.fit_panes()
+
+    def places_to_label(self) -> dict[str, Region]:
+        places = {"list": self.header.region, "view": self.view.region}
+        return {name: region for name, region in places.items() if region}
+
+    @on(LineList.Clicked)
+    def _on_list_clicked(self) -> None:
+        self.activate("list")
+
+    @on(TextPane.Clicked)
+    def _on_view_clicked(self) -> None:
+        self.activate("view")
+
     def on_resize(self) -> None:
         self.fit_panes()
 
@@ -303,8 +325,9 @@ class ExploreBase(ActionScreen):
         wide = width >= WIDE
         self.set_class(wide and not self.zoomed, "wide")
         left = self.query_one("#explore-left")
-        left.set_class(self.zoomed, "hidden")
+        left.set_class(self.zoomed and self.active == "view", "hidden")
+        self.view.set_class(self.zoomed and self.active == "list", "hidden")
         self.query_one("#explore-body").styles.layout = "horizontal" if wide else "vertical"
-        left.styles.width = width * 3 // 5 if wide else "1fr"
-        left.styles.height = "1fr" if wide else max(5, (height - 3) * 2 // 5)
+        left.styles.width = width * 3 // 5 if wide and not self.zoomed else "1fr"
+        left.styles.height = "1fr" if wide or self.zoomed else max(5, (height - 3) * 2 // 5)
         self.show_heads()

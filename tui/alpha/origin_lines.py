@@ -10,6 +10,7 @@ from qinspect.inspector.printing import folded
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.table import Table
 from qinspect.tui.alpha.origin import Origin, Origins
+from qinspect.tui.key_names import key
 from qinspect.tui.look import Line
 from qinspect.tui.names import in_locale
 
@@ -75,7 +76,7 @@ def _best(found: Origins, name: str, bits: int, width: int, can_apply: bool) -> 
     of = "points that the recipe has an alpha for" if one.what == "reached" else "all points"
     lost = f"loses {decibels(one.mean_db)} dB on average, at most {decibels(one.worst_db)} at {one.worst}"
     lines += _sentence("", f"{one.n} {of}: alpha {alpha_text(one.alpha)} {lost}", width)
-    does = f"W puts alpha {alpha_text(one.alpha)} into A, in a new checkpoint. " if can_apply else ""
+    does = f"{key('apply_alpha')} puts alpha {alpha_text(one.alpha)} into A, in a new checkpoint. " if can_apply else ""
     return lines + [[(line, "dim")] for line in _folded("  ", f"{does}Best: {CRITERION}.", width)]
 
 

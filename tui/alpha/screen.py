@@ -21,11 +21,15 @@ from qinspect.tui.distribution.alphas import parsed
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.filtering import Filtering
+from qinspect.tui.key_names import key
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 
 NAMES = tuple(SWEPT)
 NO_RUNS_HERE = "from the runs screen; else: qinspect apply RUN --alpha A"
+
+OF_LIST = frozenset({"sort", "reverse"})
+"""Actions that only the list of points shows."""
 
 
 class ExploreScreen(Filtering, ExploreBase):
@@ -43,7 +47,7 @@ class ExploreScreen(Filtering, ExploreBase):
 
     def _say_without_alpha(self) -> None:
         if self.explorer is not None and not self.explorer.has_alpha:
-            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: > takes another rule")
+            self.hints.say(f"{self.explorer.chosen.rule} has no alpha: {key('rule')} takes another rule")
 
     def _step(self, steps: int) -> None:
         if self.explorer is not None:
@@ -134,18 +138,39 @@ class ExploreScreen(Filtering, ExploreBase):
             x.chosen.bits = BITS[(x.b + 1) % len(BITS)]
             self.refill()
 
+    def act(self, name: str) -> object:
+        """What would change only a pane that is not on the screen is not done."""
+        if self.zoomed and self.active == "view" and name in OF_LIST:
+            self.say(f"the points are not on the screen: {key('zoom')} shows all panes")
+            return None
+        return super().act(name)
+
     def action_map(self) -> None:
         self.shows_map = not self.shows_map
+        self.activate("view")
         self.show_view()
 
     def action_quantity(self) -> None:
         self.shows_map = True
+        self.activate("view")
         self.quantity = QUANTITIES[(QUANTITIES.index(self.quantity) + 1) % len(QUANTITIES)]
         self.show_view()
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed
         self.fit_panes()
+
+    def action_next_pane(self) -> None:
+        self.activate("view" if self.active == "list" else "list")
+
+    def action_previous_pane(self) -> None:
+        self.action_next_pane()
+
+    def action_pane_list(self) -> None:
+        self.activate("list")
+
+    def action_pane_view(self) -> None:
+        self.activate("view")
 
     def action_distribution(self) -> None:
         x, point = self.explorer, self.table.point
@@ -203,6 +228,11 @@ class ExploreScreen(Filtering, ExploreBase):
             self._sort_by(event.column)
 
     # --- the filter ---
+
+    def action_filter(self) -> None:
+        """What is filtered is to be seen."""
+        self.activate("list")
+        super().action_filter()
 
     def filter_typed(self, text: str) -> None:
         if self.explorer is not None:

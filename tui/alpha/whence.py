@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from textwrap import wrap
 from typing import ClassVar
 
 from textual import on, work
@@ -20,12 +21,18 @@ from qinspect.tui.alpha.origin_lines import origin_lines
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.text_pane import TextPane
+
+WAITING = (
+    "Every rule is solved for the alpha of every scale, of one checkpoint after the other. The answer of this point, "
+    "that of all, and the best alpha stand here then."
+)
 
 
 class Answered(Message):
@@ -104,8 +111,7 @@ class WhenceScreen(ActionScreen):
     def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.source.origins is None and not is_going(self):
-            share = f" {100 * event.done // event.total} %" if event.total else ""
-            self.hints.work(f"{event.phase}{share} (esc ends it)")
+            self.hints.work(f"{event.phase}{event.share} ({key('close')} ends it)")
 
     @on(Answered)
     def _on_answered(self, event: Answered) -> None:
@@ -122,7 +128,7 @@ class WhenceScreen(ActionScreen):
         width = max(40, text_width(self.pane))
         found = self.source.origins
         if found is None:
-            self.pane.show([shown(self.problem, 2000)] if self.problem else [])
+            self.pane.show([shown(self.problem, 2000)] if self.problem else wrap(WAITING, width))
             return
         bits = self.source.bits(self.name_shown)
         self.pane.show(origin_lines(found, self.name_shown, bits, width, self._apply is not None))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.text import shell_words
+from qinspect.tui.compare.panes import Panes
 from qinspect.tui.compare.session import Session
+
+
+def command_of(s: Session, panes: Panes) -> str:
+    """Of the scale that is chosen where one is seen to be, else of the whole comparison."""
+    of_scale = panes.active in ("table", "detail")
+    only = panes.active != "overview" and panes.table.selection.only_changed
+    return command_line(s, panes.table.pair if of_scale else None, only)
 
 
 def command_line(s: Session, pair: ScalePair | None, only_changed: bool) -> str:

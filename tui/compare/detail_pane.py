@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison
     from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
 
+LOG_AXES: Hint = ("log_axis log_scale", "log")
+"""For whom a plot is shown."""
 AXIS_STEP = 0.01
 """Of the axis, that a key moves the cursor of a plot."""
 
@@ -203,10 +205,10 @@ class DetailPane(Pane):
     @property
     def hints(self) -> tuple[Hint, ...]:
         if self.on_plot:
-            return (("h l", "cursor"), ("+ -", "tail"), ("x y", "log"))
+            return (("collapse expand", "cursor"), ("fold_one_more fold_all", "tail"), LOG_AXES)
         if self.on_map:
-            return (("h j k l", "cell"), ("y", "log"))
-        return (("h l", "level"), ("j k", "list")) if self.on_codes else ()
+            return (("collapse down up expand", "cell"), ("log_scale", "log"))
+        return (("collapse expand", "level"), ("down up", "list")) if self.on_codes else ()
 
     # --- keys ---
 

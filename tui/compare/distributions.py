@@ -12,6 +12,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.session import Session
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.host import host_of
+from qinspect.tui.key_names import key
 from qinspect.tui.later import is_going
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.bars import HintBar
@@ -31,6 +32,8 @@ class Distributions:
 
     def open(self, session: Session, leaf: PairedNode | None, pair: ScalePair | None) -> None:
         """Of an entry of the tree, else of what a scale is a scale of."""
+        if session.a is None:
+            return
         from qinspect.tui.distribution.weights import NO_ACTIVATIONS, role_of_node, role_of_pair
 
         if leaf is not None:
@@ -62,7 +65,9 @@ class Distributions:
             from qinspect.inspector.calibration.at_hand import calibration_with, why_none
 
             formats = [f for f in (session.a, session.b) if f]
-            found = calibration_with(pair.role, formats) or why_none(pair.role, formats)
+            found: AtHand | str | None = calibration_with(pair.role, formats)
+            if found is None:
+                found = f"{why_none(pair.role, formats)}: {key('runs')}, then {key('start_run')}, calibrates"
             self._screen.app.call_from_thread(self._show_point, session, pair, found)
 
         self._hints.work("looking for a run that has this point")

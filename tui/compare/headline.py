@@ -10,6 +10,7 @@ from rich.cells import cell_len
 
 from qinspect.inspector.text import count, size
 from qinspect.tui.compare.session import Session
+from qinspect.tui.key_names import key
 from qinspect.tui.labels import fill, fit, short_paths
 from qinspect.tui.names import in_locale, shown
 
@@ -63,10 +64,23 @@ def headline_lines(answer: str, verdict: str, width: int, most: int, cut: str) -
     for said in (answer, "" if answer.endswith(verdict) else verdict):
         if len(lines) < most:
             lines += textwrap.wrap(
-                in_locale(said), width, max_lines=most - len(lines), placeholder=f" {cut} (t: all)",
+                in_locale(said), width, max_lines=most - len(lines), placeholder=f" {cut} ({key('verdict')}: all)",
                 break_on_hyphens=False,
             )  # fmt: skip
     return lines
+
+
+def said_beside(c: Comparison) -> str:
+    """What the bottom line says of a comparison: what was left out of it, and whose noise bands it has."""
+    said = [] if c.weights_compared else [f"weights: not compared ({size(c.weight_bytes)})"]
+    said += [f"noise bands by the run {'at hand ' * c.noise.at_hand}{shown(c.noise.run, 60)}"] if c.noise.run else []
+    return "; ".join(said)
+
+
+def verdict_said(c: Comparison, noise_problem: str) -> str:
+    """The verdict, behind why its noise bands are not those that were asked for."""
+    before = f"Noise: {noise_problem}; the measured defaults are used. " if noise_problem else ""
+    return f"{before}{c.headline.text}"
 
 
 def verdict_lines(c: Comparison | None, verdict: str, width: int) -> list[str]:

@@ -12,6 +12,7 @@ from qinspect.inspector.text import number, percent
 from qinspect.inspector.values.scale_values import scale_range
 from qinspect.tui.compare.session import Session
 from qinspect.tui.compare.weight_of import weight_of
+from qinspect.tui.key_names import key
 from qinspect.tui.labels import fill, side_by_side
 from qinspect.tui.look import Line, Look
 from qinspect.tui.names import shown
@@ -26,7 +27,7 @@ def layer_lines(s: Session, pair: ScalePair, look: Look) -> list[Line]:
     rows = [(p, _number(s.a, p.a), _number(s.b, p.b)) for p in peers]
     top = max((abs(x) for _, a, b in rows for x in (a, b) if x is not None and math.isfinite(x)), default=0.0) or 1.0
     parts = [f"One number a layer: {shown(pattern, 80)}" if len(peers) > 1 else "One number"]
-    parts += ["w: the weight"] if any(weight_of(fmt, pair) for fmt in (s.a, s.b)) else []
+    parts += [f"{key('view_weight')}: the weight"] if any(weight_of(fmt, pair) for fmt in (s.a, s.b)) else []
     lines: list[Line] = [fill(line, look.width, "...").rstrip() for line in side_by_side(parts, look.width)]
     for p, a, b in rows:
         layer = _LAYER.search(p.role)

@@ -28,6 +28,7 @@ from qinspect.tui.compare.cell_text import short_number, short_percent
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.compare.stored_labels import StoredLabels
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.kinds import kind_legend, short_kinds
 from qinspect.tui.labels import fill, fill_name
 from qinspect.tui.names import shown
@@ -433,7 +434,7 @@ class Overview(LineList):
             if cell.differing:
                 parts.append(shown(worth.item.role, 80))
         if worth.of_others:
-            parts.append("what this measure does not measure differs: m shows it by another")
+            parts.append(f"what this measure does not measure differs: {key('measure')} shows it by another")
         return [first, "   ".join(parts)]
 
     def _said_of_storage(self, cell: Cell, worth: Worth) -> Iterator[str]:

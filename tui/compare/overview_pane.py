@@ -15,6 +15,7 @@ from qinspect.inspector.text import columns
 from qinspect.tui.compare.overview import Overview
 from qinspect.tui.compare.rows import ONE_MODEL, Values
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.pane import Hint
@@ -80,7 +81,7 @@ class OverviewPane(ListPane):
 
     @property
     def hints(self) -> tuple[Hint, ...]:
-        return (("h l", "kind"), ("enter", "scales"))
+        return (("collapse expand", "kind"), ("open", "scales"))
 
     @property
     def chosen(self) -> Chosen | None:
@@ -126,7 +127,12 @@ class OverviewPane(ListPane):
             return ["what weights are stored as", "m: next measure", f"{g.different[0]} other numbers", "+ others too"]
         unit = "% of A" if measure.unit == "%" else measure.unit
         name = f"{measure.name}, {unit}" if measure.name != measure.unit else measure.name
-        return [name, "m: next measure", f"{g.same} the same", f"{g.different[0]} differs without a number"]
+        return [
+            name,
+            f"{key('measure')}: next measure",
+            f"{g.same} the same",
+            f"{g.different[0]} differs without a number",
+        ]
 
     # --- keys ---
 

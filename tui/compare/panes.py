@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -9,11 +10,16 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 
+from qinspect.inspector.compare.layer_map import layer_map
+from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.detail_pane import DetailPane
 from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.runs_pane import RunsPane
+from qinspect.tui.compare.session import Session
 from qinspect.tui.compare.table_pane import TablePane
+from qinspect.tui.compare.trail import Trail
 from qinspect.tui.compare.tree_pane import TreePane
+from qinspect.tui.key_names import key
 from qinspect.tui.pane import Pane
 
 SMALL_HEIGHT = 30
@@ -22,6 +28,12 @@ SMALL_TABLE = 5
 """Lines of the table there: its title, its header, and the scales around the cursor."""
 OF_MODELS = ("tree", "table", "detail")
 """Panes that can fill the screen."""
+NAMES = {"tree": "the layers are", "table": "the scales are", "detail": "the detail is"}
+"""As sentences begin."""
+LOOKING = frozenset({
+    "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "go_to_index",
+})  # fmt: skip
+"""Actions of the detail that bring it to the screen where another pane fills that."""
 
 
 class Panes(Pane):
@@ -30,7 +42,8 @@ class Panes(Pane):
 
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
         "next_pane", "previous_pane", "pane_overview", "pane_tree", "pane_table", "pane_detail", "pane_runs", "expand",
-        "collapse", "zoom",
+        "collapse", "zoom", "next_difference", "previous_difference", "largest_difference", "next_bookmark", "measure",
+        "back", "forward",
     })  # fmt: skip
 
     class Arranged(Message):
@@ -47,6 +60,7 @@ class Panes(Pane):
         self.active = "overview"
         self.zoomed = ""
         self.chrome = 0
+        self.trail = Trail()
 
     def compose(self) -> ComposeResult:
         yield self.overview
@@ -109,7 +123,101 @@ class Panes(Pane):
         if self.active == "runs":
             self.activate("tree")
 
+    # --- what is in them ---
+
+    def show_scales(self, s: Session) -> None:
+        """The table and the overview of what is known now."""
+        self.table.show(s.pairs, s.two, s.weight_schemes, s.read_values)
+        tensors = s.comparison.weights if s.comparison else ()
+        self.overview.show(layer_map(s.pairs, tensors, s.layer_kinds), s.two, self.table.scales.values)
+
+    def pairs_seen(self, s: Session) -> Sequence[ScalePair]:
+        """Rows of the table; all scales on the overview, where no filter is seen."""
+        return s.pairs if self.active == "overview" else self.table.scales.pairs
+
+    def enter_cell(self, cell: OverviewPane.Chosen, pairs: Sequence[ScalePair]) -> None:
+        """The scales of a cell of the overview; the entry in the tree, where it has none."""
+        table, held = self.table, _of_cell(cell, pairs)
+        table.selection.under, table.selection.only_changed = "", False
+        if held:
+            table.show_cell(cell.roles, cell.name)
+            table.select(_worth_seeing(held).role)
+            self.activate("table")
+        else:
+            table.leave_cell()
+            self.layers_tree.nodes.reveal(min(cell.roles).partition("#")[0])
+            self.activate("tree")
+
+    def look_into_cell(self, cell: OverviewPane.Chosen | None, pairs: Sequence[ScalePair]) -> None:
+        """The scale of a cell in the table among all scales; the entry in the tree, where it has none."""
+        held = _of_cell(cell, pairs) if cell is not None else []
+        if cell is not None and not held:
+            self.enter_cell(cell, pairs)
+            return
+        if held:
+            self.table.select(_worth_seeing(held).role)
+        self.activate("table")
+
+    def go_to(self, name: str) -> None:
+        """To a scale in the table, else to an entry in the tree."""
+        pair = self.table.find(name)
+        if pair is not None:
+            self.table.select(pair.role)
+            self.activate("table")
+        else:
+            self.layers_tree.nodes.reveal(name)
+            self.activate("tree")
+
+    # --- panes that are not seen ---
+
+    def why_not(self, name: str, owner: object) -> str:
+        """Why an action is not done: it would change a pane that is not seen. "" where it is done."""
+        if self.active == "overview":
+            return f"that is of one scale: {key('open')} shows those of the cell" if owner is self.table else ""
+        found = next((n for n in OF_MODELS if self.named[n] is owner), "")
+        if not found or self.zoomed in ("", found) or name in LOOKING:
+            return ""
+        return f"{NAMES[found]} not on the screen: {key('zoom')} shows all panes"
+
+    def bring(self, name: str, owner: object) -> None:
+        """Before an action is done: the detail fills the screen where another pane did."""
+        if owner is self.detail and self.zoomed not in ("", "detail") and name in LOOKING:
+            self.activate("detail")
+
     # --- keys ---
+
+    def action_next_difference(self) -> None:
+        self._enter_table(self.table.next_different(1))
+
+    def action_previous_difference(self) -> None:
+        self._enter_table(self.table.next_different(-1))
+
+    def action_largest_difference(self) -> None:
+        self._enter_table(self.table.go_to_largest())
+
+    def action_next_bookmark(self) -> None:
+        self._enter_table(self.table.next_bookmark())
+
+    def _enter_table(self, found: bool) -> None:
+        if found:
+            self.activate("table")
+
+    def action_measure(self) -> None:
+        self.activate("overview")
+        self.overview.action_measure()
+
+    def action_back(self) -> None:
+        self._travel(-1)
+
+    def action_forward(self) -> None:
+        self._travel(1)
+
+    def _travel(self, step: int) -> None:
+        role = self.trail.step(step)
+        if role is not None:
+            self.table.select(role)
+            if self.active == "overview" or self.zoomed == "tree":  # where neither it nor its detail is seen
+                self.activate("table")
 
     def action_next_pane(self) -> None:
         self._go_beside(1)
@@ -141,7 +249,7 @@ class Panes(Pane):
         if self.runs.has_runs:
             self.activate("runs")
         else:
-            self.say("no run is active: R opens the runs screen")
+            self.say(f"no run is active: {key('runs')} opens the runs screen")
 
     def action_expand(self) -> None:
         """What the active pane has no use for leads to the one on the right."""
@@ -154,6 +262,15 @@ class Panes(Pane):
     def action_zoom(self) -> None:
         name = self.active if self.active in OF_MODELS else "table"
         self.zoom("" if self.zoomed else name)
+
+
+def _of_cell(cell: OverviewPane.Chosen, pairs: Sequence[ScalePair]) -> list[ScalePair]:
+    return [p for p in pairs if p.role in cell.roles]
+
+
+def _worth_seeing(pairs: Sequence[ScalePair]) -> ScalePair:
+    """The first that differs, else the first."""
+    return next((p for p in pairs if not p.status.counts_as_same), pairs[0])
 
 
 def _detail_height(view: str, height: int, chrome: int) -> int:

@@ -15,6 +15,7 @@ from qinspect.inspector.architecture import layer_kinds
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.noise.band import Skipped
 from qinspect.inspector.progress import Progress, steps_of
+from qinspect.inspector.roles import strip_root
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -59,6 +60,11 @@ class Progressed(Message):
         self.phase = phase
         self.done = done
         self.total = total
+
+    @property
+    def share(self) -> str:
+        """How much of it is done, to be put behind the phase."""
+        return f" {100 * self.done // self.total} %" if self.total else ""
 
     def can_replace(self, message: Message) -> bool:
         """The newest is enough."""
@@ -157,6 +163,10 @@ class Session:
     def two(self) -> bool:
         """Whether there is a B that could be opened."""
         return self.path_b is not None and not self.error_b
+
+    def anew(self) -> Session:
+        """The same models, of which nothing is known yet."""
+        return Session(self.path_a, self.path_b, self.noise, self.noise_run)
 
     def run(self, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> None:
         """Open, list, compare. Posts one message a step; returns early when cancelled."""
@@ -317,6 +327,19 @@ class Session:
             if record is not None and (found := of.of_role(record.role)):
                 return [", ".join(map(str, found)), *([REORDERED] if of.reordered(record.role) else [])]
         return []
+
+    @property
+    def b_missing(self) -> str:
+        """Why there is no B although one was asked for, "" where that is not so."""
+        return f"B cannot be opened: {self.error_b}" if self.error_b else ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of all scales, and of all entries of both models."""
+        names = dict.fromkeys(p.role for p in self.pairs)
+        for checkpoint in (self.checkpoint_a, self.checkpoint_b):
+            names |= dict.fromkeys(map(strip_root, checkpoint.entries if checkpoint else ()))
+        return list(names)
 
     def weight_schemes(self) -> dict[str, str]:
         """Roles of scales to the scheme of the weight that they belong to: `w4a8` is said by the weight, not by its

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message
+from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.measures import DIFFERENCE
 from qinspect.inspector.compare.results import ScalePair, Status
@@ -18,9 +19,13 @@ from qinspect.tui.compare.filters import Schemes
 from qinspect.tui.compare.rows import BY_VALUE, ONE_MODEL, Selection, Values, cell, sorts
 from qinspect.tui.compare.table import ScaleTable, TableHeader
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.bars import TitleLine
+
+Read = Callable[[list[ScalePair], Callable[[], bool]], dict[str, Values]]
+"""Values of scales by role; the second says whether they are wanted no longer."""
 
 
 class TablePane(ListPane):
@@ -34,6 +39,9 @@ class TablePane(ListPane):
     class Changed(Message):
         """Other rows, or another order, by a key or the mouse."""
 
+    class Learned(Message):
+        """Values were read."""
+
     class Unlimited(Message):
         """The filter that was typed is dropped: a scale that it hid was asked for."""
 
@@ -46,6 +54,7 @@ class TablePane(ListPane):
         self.selection = Selection()
         self._all: Sequence[ScalePair] = ()
         self._schemes: Callable[[], Schemes] = dict
+        self._read: Read = lambda *_: {}
         self._paths: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
@@ -55,9 +64,10 @@ class TablePane(ListPane):
 
     # --- which rows ---
 
-    def show(self, pairs: Sequence[ScalePair], two: bool, schemes: Callable[[], Schemes]) -> None:
-        """All scales of the models, of which some are chosen. schemes: of the weights that they belong to."""
-        self._all, self._schemes = pairs, schemes
+    def show(self, pairs: Sequence[ScalePair], two: bool, schemes: Callable[[], Schemes], read: Read) -> None:
+        """All scales of the models, of which some are chosen. schemes: of the weights that they belong to. read: their
+        values, which takes a while."""
+        self._all, self._schemes, self._read = pairs, schemes, read
         self.scales.two, self.scales.names = two, names_of(pairs)
         self.refill()
 
@@ -73,8 +83,8 @@ class TablePane(ListPane):
         rows = s.choose(self._all, self.path_of, self.scales.values, schemes)
         self.scales.show(rows, self.scales.two)
         parts = [f"2 scales {count(len(rows))} of {count(len(self._all))}"]
-        parts += [f"under {shown(s.under, 60)} (esc: all)"] if s.under else []
-        parts += [f"of {shown(s.cell_name, 60)} (esc: overview)"] if s.cell else []
+        parts += [f"under {shown(s.under, 60)} ({key('close')}: all)"] if s.under else []
+        parts += [f"of {shown(s.cell_name, 60)} ({key('close')}: overview)"] if s.cell else []
         parts += [f"matching {shown(s.text, 30)!r}"] if s.text else []
         parts += ["only changed"] if s.only_changed else []
         parts += [f"by {s.sort}{' reversed' if s.reverse else ''}"] if s.sort != "forward" or s.reverse else []
@@ -107,11 +117,24 @@ class TablePane(ListPane):
             self.show_cell(frozenset(), "")
         return was
 
+    @on(ScaleTable.Wanted)
+    def _on_wanted(self, event: ScaleTable.Wanted) -> None:
+        event.stop()
+        self._read_values(event.pairs)
+
+    @work(thread=True, exit_on_error=False, group="values")
+    def _read_values(self, pairs: list[ScalePair]) -> None:
+        worker = get_current_worker()
+        values = self._read(pairs, lambda: worker.is_cancelled)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self.learn, values)
+
     def learn(self, values: dict[str, Values]) -> None:
         """Values that were read."""
         self.scales.learn(values)
         if self.selection.sort in BY_VALUE:
             self.refill()
+        self.post_message(self.Learned())
 
     # --- which row ---
 
@@ -191,7 +214,7 @@ class TablePane(ListPane):
         s = self.selection
         limits = [shown(s.cell_name, 40)] * bool(s.cell) + [shown(s.under, 30)] * bool(s.under)
         limits += [repr(shown(s.text, 20))] * bool(s.text)
-        return f"; {n:,} outside of {' and '.join(limits)}: escape leaves it" if n and limits else ""
+        return f"; {n:,} outside of {' and '.join(limits)}: {key('close')} leaves it" if n and limits else ""
 
     # --- keys ---
 

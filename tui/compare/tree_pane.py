@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 
-from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
+from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree, place_scales, place_weights
+from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.tree import LayerTree
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import LineList
+
+if TYPE_CHECKING:
+    from qinspect.inspector.compare import Comparison
 
 
 class TreePane(ListPane):
@@ -35,10 +40,27 @@ class TreePane(ListPane):
         self.paired = tree
         self.nodes.show(tree, two)
 
+    def place_scales(self, pairs: Sequence[ScalePair]) -> None:
+        """All scales are known."""
+        if self.paired:
+            place_scales(self.paired, pairs)
+            self.nodes.refresh_rows()
+
+    def place_weights(self, c: Comparison) -> None:
+        """All is compared."""
+        if self.paired:
+            place_weights(self.paired, c.weights, c.copies)
+        self.nodes.refresh_rows()
+
     @property
     def node(self) -> PairedNode | None:
         """The one under the cursor."""
         return self.nodes.node
+
+    @property
+    def leaf(self) -> PairedNode | None:
+        """The entry under the cursor, None where that is a layer or a module."""
+        return self.node if self.node is not None and self.node.is_leaf else None
 
     @property
     def under(self) -> str:

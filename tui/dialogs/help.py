@@ -16,6 +16,7 @@ from textual.widgets import Static
 from qinspect.tui.actions import ACTIONS, Action, key_text
 from qinspect.tui.dialogs.keys import HELP, dialog_bindings
 from qinspect.tui.glyphs import SIGNS, Glyphs
+from qinspect.tui.key_names import with_keys
 from qinspect.tui.widgets.lines import Piece
 from qinspect.tui.widgets.text_pane import TextPane
 
@@ -74,7 +75,7 @@ class HelpScreen(ModalScreen[None]):
         for heading, actions in self._groups().items():
             lines += [[], [(heading, "accent")]]
             for action in actions:
-                said = self.of_pane.get(action.name) or action.help
+                said = with_keys(self.of_pane.get(action.name) or action.help)
                 lines += _folded(shown[action.name], said, width, room)
         return [*lines[1:], *self._signs(room)]
 

@@ -23,7 +23,7 @@ class PaneLabels(ModalScreen[str]):
     AUTO_FOCUS = ""
 
     def __init__(self, panes: Mapping[str, Region]) -> None:
-        """panes: name to where its title is on the screen. As many as there are letters."""
+        """panes: name to where its title, or its line, is on the screen. As many as there are letters."""
         super().__init__()
         self.panes = dict(zip(LETTERS, panes.items(), strict=False))
 

@@ -22,6 +22,7 @@ from qinspect.tui.charts.curves import ACROSS, Curve, curves
 from qinspect.tui.charts.histogram import count_labels, heights
 from qinspect.tui.charts.ticks import beside, linear
 from qinspect.tui.distribution import readings
+from qinspect.tui.distribution.alphas import parsed
 from qinspect.tui.distribution.axis import Axis
 from qinspect.tui.distribution.source import Chart, Series
 from qinspect.tui.glyphs import Glyphs
@@ -173,6 +174,13 @@ class Layout:
             self.axis.tick_line("scale", float(q_max(self.asked.bits)), plain),
             *numbers,
         ]
+
+    def alphas(self, alpha: float) -> dict[int, float]:
+        """Of the lines that have one of their own: the line, and the alpha that gives its scale."""
+        of = (readings.rows_of(s, alpha, self.asked.bits, self.with_best) for s in self.chart.series)
+        first = len(self.lines(alpha)) - len(self._numbers(alpha)) + 2  # behind the rule and the heading
+        found = ((i, row) for i, row in enumerate((row for rows in of for row in rows), first))
+        return {i: at for i, row in found if row.kind != "cursor" and (at := parsed(row.alpha)) is not None}
 
     def _numbers(self, alpha: float) -> list[Line]:
         """The rule, the table, and what it has no room for."""

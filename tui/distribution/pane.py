@@ -49,6 +49,13 @@ class DistributionPane(TextPane):
         """Move it by so many steps."""
         self.move_to(stepped(self.alpha, steps))
 
+    @property
+    def alphas(self) -> dict[int, float]:
+        """Of the lines of the table that have one: where on the screen, and which."""
+        area, top = self.content_region, self.content_region.y - self.scroll_offset.y
+        found = self._drawn.alphas(self.alpha) if self._drawn is not None else {}
+        return {top + line: alpha for line, alpha in found.items() if area.contains(area.x, top + line)}
+
     def best_alpha(self) -> float | None:
         """The step nearest to the best scale of the first model; None where none is known, or no alpha reaches it."""
         for series in self.chart.series[:1] if self.chart else ():

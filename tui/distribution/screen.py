@@ -11,6 +11,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.worker import get_current_worker
 
@@ -25,6 +26,7 @@ from qinspect.tui.distribution.alphas import STEPS, parsed
 from qinspect.tui.distribution.pane import DistributionPane
 from qinspect.tui.distribution.source import Chart, Source
 from qinspect.tui.glyphs import OF_ALPHA, Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.labels import fill
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.look import Look
@@ -51,6 +53,7 @@ class DistributionScreen(ActionScreen):
     AUTO_FOCUS = ""
     actions = DISTRIBUTION_ACTIONS
     SIGNS = (OF_ALPHA,)
+    ONE_PLACE = "no two lines have an alpha of their own"
 
     def __init__(
         self,
@@ -132,8 +135,7 @@ class DistributionScreen(ActionScreen):
     def _on_progress(self, event: Progressed) -> None:
         event.stop()
         if self.pane.chart is None or self.pane.chart.name != self.name_shown or event.phase == "errors":
-            share = f" {100 * event.done // event.total} %" if event.total else ""
-            self.hints.work(f"{event.phase}{share}")
+            self.hints.work(f"{event.phase}{event.share}")
 
     @on(Loaded)
     def _on_loaded(self, event: Loaded) -> None:
@@ -171,6 +173,14 @@ class DistributionScreen(ActionScreen):
 
     def action_alpha_last(self) -> None:
         self.pane.move_to(STEPS[-1])
+
+    def places_to_label(self) -> dict[str, Region]:
+        """The lines of the table that have an alpha of their own."""
+        area = self.pane.content_region
+        return {repr(alpha): Region(area.x, y, area.width, 1) for y, alpha in self.pane.alphas.items()}
+
+    def activate(self, name: str) -> None:
+        self.pane.move_to(float(name))
 
     def action_type_alpha(self) -> None:
         self.app.push_screen(AskScreen("alpha, such as 0.9995"), self._typed)
@@ -274,7 +284,9 @@ class DistributionScreen(ActionScreen):
         from qinspect.tui.distribution.run_points import RunSource
 
         if not isinstance(self.source, RunSource):
-            self.hints.say("alpha makes no scale of a weight: a on the scale of an activation asks a run")
+            self.hints.say(
+                f"alpha makes no scale of a weight: {key('distribution')} on the scale of an activation asks a run"
+            )
         elif self.source.stored is None:
             self.hints.say("the run made these scales itself: their alphas stand above")
         else:

@@ -20,6 +20,7 @@ from qinspect.inspector.runs.show import Seen
 from qinspect.inspector.text import shell_words
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.host import host_of
+from qinspect.tui.key_names import key
 from qinspect.tui.names import shown
 from qinspect.tui.runs.form import Filled
 from qinspect.tui.runs.outputs import made_by, to_compare
@@ -134,8 +135,8 @@ class EffectPane(TextView):
         if page is not None:
             return page_lines(page, width)
         if self._was_ended:
-            return _folded("Not known: the comparison was ended. Q begins again.", width)
-        return [[("not known yet: its models are being compared (esc ends it)", "dim")]]
+            return _folded(f"Not known: the comparison was ended. {key('view_effect')} begins again.", width)
+        return [[(f"not known yet: its models are being compared ({key('close_runs')} ends it)", "dim")]]
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="explain")
     def _explain(self, key: tuple[str, str], seen: Seen, events: Sequence[RunEvent]) -> None:
@@ -247,7 +248,7 @@ class EffectPane(TextView):
             return
         made = beside(self._open_model, to_compare(self.shown.seen, self.shown.feed.events))
         if len(made) < 2:
-            self.say("the run made one model: O opens it" if made else NOTHING_MADE)
+            self.say(f"the run made one model: {key('open_output')} opens it" if made else NOTHING_MADE)
         else:
             host_of(self.screen).open_model(str(made[0]), str(made[-1]))
 

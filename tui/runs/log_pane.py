@@ -8,14 +8,13 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from qinspect.inspector.logs import LogLine
+from qinspect.tui.key_names import key
 from qinspect.tui.list_pane import MOVING
 from qinspect.tui.names import shown
 from qinspect.tui.runs.log_source import Levels, LogSource
 from qinspect.tui.runs.shown_run import New, ShownRun
 from qinspect.tui.runs.view import ScrolledView
 from qinspect.tui.widgets.log import LogView
-
-NO_RUN = "no run yet: ! starts one"
 
 
 class Found(Message):
@@ -50,7 +49,7 @@ class LogPane(ScrolledView):
 
     def show_run(self, run: ShownRun | None) -> None:
         super().show_run(run)
-        self.log_view.show(self.source, run.problem if run else NO_RUN)
+        self.log_view.show(self.source, run.problem if run else f"no run yet: {key('start_run')} starts one")
 
     def let_go(self) -> None:
         """The run is not shown any more: nothing is read of it."""
@@ -149,7 +148,7 @@ class LogPane(ScrolledView):
         if text:
             self.copy(text)
         else:
-            self.say("no line is marked: / finds one")
+            self.say(f"no line is marked: {key('find')} finds one")
 
     # --- finding ---
 
@@ -172,7 +171,7 @@ class LogPane(ScrolledView):
         if source is None:
             return
         if not log.text:
-            self.say("nothing to find: / asks for a text")
+            self.say(f"nothing to find: {key('find')} asks for a text")
             return
         if log.mark is not None and not from_here:
             first = log.mark + direction
@@ -180,7 +179,7 @@ class LogPane(ScrolledView):
             first = source.number_of(log.top + (log.page if direction < 0 else 0))
         self._request += 1
         self.searching = True
-        self.post_message(self.Working(f"looking for {shown(log.text, 30)!r} (esc ends it)"))
+        self.post_message(self.Working(f"looking for {shown(log.text, 30)!r} ({key('close_runs')} ends it)"))
         self._search_in_thread(self._request, source.hold(), log.text, first, direction)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="search")

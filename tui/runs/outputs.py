@@ -14,7 +14,8 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.safetensors.index.json", "
 
 def made_by(seen: Seen, events: Sequence[RunEvent]) -> list[Path]:
     """All of them that are there: a calibration's checkpoints, what `apply` wrote, else what the log says."""
-    from qinspect.inspector.calibration.stored import calibration_folder, open_calibration
+    from qinspect.inspector.calibration.layout import calibration_folder
+    from qinspect.inspector.calibration.stored import open_calibration
 
     if calibration_folder(seen.run) is not None:
         try:

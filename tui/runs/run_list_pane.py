@@ -16,6 +16,7 @@ from qinspect.inspector.runs.show import Seen, outcome_text
 from qinspect.inspector.text import columns, shell_words, some
 from qinspect.tui.dialogs.confirm import ConfirmScreen
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.list_pane import ListPane
 from qinspect.tui.names import shown
 from qinspect.tui.runs.form import Filled, StartScreen, filled_from
@@ -150,7 +151,7 @@ class RunListPane(ListPane):
         if seen is None:
             return
         if seen.state.state.is_live:
-            self.say("it is still running: X cancels it first")
+            self.say(f"it is still running: {key('cancel_run')} cancels it first")
             return
         run = seen.run
 

@@ -9,12 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 
+from qinspect.inspector.calibration.layout import RESULT, calibration_folder
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import RUN_ACTIONS, bindings
 from qinspect.tui.glyphs import OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
-from qinspect.tui.pane import Pane
+from qinspect.tui.pane import Hint, Pane
 from qinspect.tui.runs.effect_pane import FormWanted
 from qinspect.tui.runs.gpu_lines import gpu_line
 from qinspect.tui.runs.gpus_pane import GpusPane
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 WIDE = 110
 """From this width on the list stands beside the run, not over it."""
+
+OF_CALIBRATION: tuple[Hint, ...] = (("distribution", "values"), ("explore", "alphas"), ("apply_alpha", "apply"))
+"""What a calibration is looked at for."""
 
 
 class RunsScreen(ActionScreen):
@@ -122,12 +126,21 @@ class RunsScreen(ActionScreen):
             self._show_run()
         else:
             self.run_pane.update(now)
+            self._fit_hints()
 
     def _show_run(self) -> None:
         """What is beside the list is of the run under the cursor now."""
         before, now = self.run_pane.shown, self.list_pane.seen
         if not self.is_closed and not (before and now and before.seen.run.id == now.run.id):
             self.run_pane.show(now)
+        self._fit_hints()
+
+    def _fit_hints(self) -> None:
+        """A calibration is looked at for its alphas: they stand before what any run has."""
+        run = self.run_pane.shown
+        folder = calibration_folder(run.seen.run) if run is not None else None
+        has_alphas = folder is not None and (folder / RESULT).exists()
+        self.hints.show_for(OF_CALIBRATION if has_alphas else (), frozenset({"distribution"} if has_alphas else ()))
 
     @on(LineList.Moved)
     def _on_moved(self, event: LineList.Moved) -> None:
@@ -183,11 +196,17 @@ class RunsScreen(ActionScreen):
         return self.list_pane, self.run_pane, *self.run_pane.views
 
     def act(self, name: str) -> object:
-        """What changes a view is seen."""
+        """What changes a view is seen, and a view that is asked for comes where the list fills the screen."""
         owner = self.owner_of(name)
         if isinstance(owner, View) and name in owner.FRONT and owner is not self.run_pane.seen:
             self.run_pane.show_view(owner)
+        if self.zoomed and self.active == "list" and self._is_of_view(owner, name):
+            self.activate("view")
         return super().act(name)
+
+    def _is_of_view(self, owner: object, name: str) -> bool:
+        """Whether what an action does is seen beside the list only."""
+        return name == "find" or name.startswith("view_") or (isinstance(owner, View) and name in owner.FRONT)
 
     def activate(self, name: str) -> None:
         """Let the moving keys work in this pane. Not Textual's focus, which paints both panes anew."""

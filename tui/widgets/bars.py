@@ -29,7 +29,7 @@ class HintBar(Widget):
         self.hidden: frozenset[str] = frozenset()
 
     def show_for(self, first: tuple[tuple[str, str], ...], hidden: frozenset[str]) -> None:
-        """first: (key, label) of what works just here. hidden: actions that do nothing just here."""
+        """first: (names of actions, label) of what works just here. hidden: actions that do nothing just here."""
         if (first, hidden) != (self.first, self.hidden):
             self.first, self.hidden = first, hidden
             self.refresh()
@@ -71,7 +71,8 @@ class HintBar(Widget):
         bold = style + self.app.console.get_style("bold")
         keys = keys_now(self.screen)
         known = actions_of(self.screen)
-        hints = [(key, label, "") for key, label in self.first]
+        hints = [_hint(names.split(), label, keys) for names, label in self.first]
+        hints = [hint for hint in hints if hint[0]]
         hints += [(key_text(keys[a.name][0]), a.label, a.name) for a in known if self._is_shown(a, keys)]
         # However narrow it is, the last two stay: how to get help and how to leave.
         shown, always = [], hints[-2:]
@@ -94,6 +95,12 @@ class HintBar(Widget):
         segments.append(Segment(" " * (self.size.width - used - cell_len(status)), style))
         segments.append(Segment(status, bold))
         return Strip(segments).adjust_cell_length(self.size.width, style)
+
+
+def _hint(names: list[str], label: str, keys: dict[str, list[str]]) -> tuple[str, str, str]:
+    """What works just here: the keys of its actions, its label, and what a click does where it is one action."""
+    found = " ".join(key_text(keys[n][0]) for n in names if keys[n])
+    return found, label, names[0] if len(names) == 1 else ""
 
 
 class TitleLine(Widget):
