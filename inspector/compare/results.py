@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.finding import Finding
+from qinspect.inspector.quick import quickly_made
 from qinspect.inspector.values.scale_faults import ScaleFaults
 
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
@@ -40,10 +41,14 @@ class Status(StrEnum):
     BROKEN = "broken"
     """Could not be read; the reason is with it."""
 
-    @property
-    def counts_as_same(self) -> bool:
-        """Whether it leaves exit code 0."""
-        return self in (Status.IDENTICAL, Status.EQUAL, Status.NOT_COMPARED)
+    counts_as_same: bool
+    """Whether it leaves exit code 0."""
+
+    def __new__(cls, value: str) -> Status:  # noqa: D102  # asked 100,000 times, of which a property takes long
+        made = str.__new__(cls, value)
+        made._value_ = value
+        made.counts_as_same = value in ("identical", "equal", "not compared")
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class Difference:
         return "up" if self.n_up else "down" if self.n_down else "none"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ScalePair:
     """One role in A and B. order: position in forward order. bands: of an activation's, what chance makes of it, the
@@ -150,6 +156,7 @@ class Deviation:
         return self.largest > 0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class WeightPair:
     """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
-from qinspect.inspector.checkpoint.columns import Form
+from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.compare.content import module_names, pair_by_content, pair_by_module
 from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of, is_tail
 from qinspect.inspector.compare.equality import Equality
@@ -85,16 +85,12 @@ def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
-    forms: dict[tuple[int, tuple[int, ...]], Form] = {}  # few in a model, and a DType takes long to hash
-
-    def one(form: Form) -> Form:
-        return forms.setdefault((id(form[0]), form[1]), form)
-
     stored = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
-    items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, fmt) for w, t in stored if t]
+    items = [Item(w.role, t.name, shared_form(t.dtype, t.shape), w, fmt) for w, t in stored if t]
+    derives = type(fmt).derived is not Format.derived
     for name, form in fmt.other_forms():
-        derived = fmt.derived(name)
-        items.append(Item(derived.role if derived else fmt.role_of(name), name, one(form), None, fmt))
+        derived = fmt.derived(name) if derives else None
+        items.append(Item(derived.role if derived else fmt.role_of(name), name, form, None, fmt))
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
 
 
@@ -121,9 +117,13 @@ def compare_weights(
     read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
     moved = _moved_modules(format_a, format_b, equality)
-    pairs = []
+    pairs: list[WeightPair] = []
+    made = any(type(fmt).derived is not Format.derived for fmt in (format_a, format_b))
     for role, (a, b) in line_up((items_a, items_b), lambda _a, _b: partner):
-        pair = (None if read else _alike_unread(role, a, b)) or _headers(role, a, b)
+        if not read and a is not None and b is not None and _alike(a, b) and not (made and _derived_of_one(a, b)):
+            pairs.append(WeightPair(role, a.name, b.name, Status.NOT_COMPARED, math.prod(a.form[1])))
+            continue
+        pair = _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
@@ -249,13 +249,10 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     return None
 
 
-def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
-    """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
-    if a is None or b is None or a.weight is not None or b.weight is not None:
-        return None
-    if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
-        return None
-    return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements)
+def _alike(a: Item, b: Item) -> bool:
+    """Whether both are plain tensors of one dtype and shape, as nearly all are."""
+    same = a.form is b.form or a.form == b.form
+    return same and a.weight is None and b.weight is None and a.part is None and b.part is None
 
 
 def logical_shape(item: Item) -> tuple[int, ...]:

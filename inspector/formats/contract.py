@@ -25,6 +25,7 @@ from qinspect.inspector.errors import CannotDequantize, CannotRead
 from qinspect.inspector.formats import words
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
+from qinspect.inspector.quick import quickly_made
 from qinspect.inspector.roles import Roles, strip_root
 from qinspect.inspector.text import some, visible
 
@@ -53,10 +54,14 @@ class Quantity(StrEnum):
     FACTOR = "factor"
     """Of each input channel: what goes in is multiplied by it before it is quantized, so the weight in use is too."""
 
-    @property
-    def is_step(self) -> bool:
-        """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
-        return self in (Quantity.SCALE, Quantity.GLOBAL_SCALE, Quantity.FACTOR)
+    is_step: bool
+    """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
+
+    def __new__(cls, value: str) -> Quantity:  # asked 100,000 times: a property takes long
+        made = str.__new__(cls, value)
+        made._value_ = value
+        made.is_step = value in ("scale", "global scale", "factor")
+        return made
 
 
 class Setting(StrEnum):
@@ -134,6 +139,7 @@ class Slice:
     rows: tuple[int, int] | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ScaleRecord:
     """One scale (or scale tensor, or zero point, ...), where it is stored and what it is a scale of.
@@ -210,7 +216,10 @@ class ScaleRecord:
     @property
     def plain_steps(self) -> bool:
         """Whether the numbers of its entry are its own, each a step that its codes are multiplied by: positive."""
-        return self.as_stored and not self.may_be_negative and not self.may_be_zero and self.quantity.is_step
+        return self.quantity.is_step and not (
+            self.sources or self.inverted or self.packed or self.slice is not None
+            or self.signed or self.may_be_learned or self.may_be_zero
+        )  # fmt: skip
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -268,6 +277,7 @@ class ScaleRecord:
         return self.grid.axis
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class QuantizedWeight:
     """One quantized tensor in logical form.

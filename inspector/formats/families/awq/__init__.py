@@ -46,7 +46,7 @@ class AwqFormat(ModularFormat):
         packing = said.text("packing_format", "backend")
         if (said.method and said.method not in ("awq", *_AUTO_ROUND)) or "gptq" in packing:
             return None
-        for name in checkpoint.entries:
+        for name in checkpoint.entries.ending("qweight"):
             if name == "qweight" or name.endswith(".qweight"):
                 if said.method == "awq":
                     return f"{said.where} says awq"

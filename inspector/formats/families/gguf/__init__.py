@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.checkpoint.columns import Form
+from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Derived, FloatArray, Problem, QuantizedWeight, Slice
 from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, BlockType
@@ -177,7 +177,7 @@ class GgufFormat(ModularFormat):
         return [self._as_original(tensor) for tensor in super().other_tensors()]
 
     def other_forms(self) -> Iterator[tuple[str, Form]]:
-        return ((t.name, (t.dtype, t.shape)) for t in self.other_tensors())
+        return ((t.name, shared_form(t.dtype, t.shape)) for t in self.other_tensors())
 
     def _as_original(self, tensor: Tensor) -> Tensor:
         original = self._names.original(tensor.name) or self._names.log_of(tensor.name)
