@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.finding import Finding
-from qinspect.inspector.quick import quickly_made
 from qinspect.inspector.values.scale_faults import ScaleFaults
 
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
@@ -95,7 +94,6 @@ class Difference:
         return "up" if self.n_up else "down" if self.n_down else "none"
 
 
-@quickly_made
 @dataclass(frozen=True, slots=True)
 class ScalePair:
     """One role in A and B. order: position in forward order. bands: of an activation's, what chance makes of it, the
@@ -156,7 +154,6 @@ class Deviation:
         return self.largest > 0
 
 
-@quickly_made
 @dataclass(frozen=True, slots=True)
 class WeightPair:
     """Codes, an unquantized tensor, or a plain value, of one role. a, b: names in the files. n: elements; n_changed:

@@ -23,6 +23,7 @@ from qinspect.inspector.compare.ties import with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.formats.contract import Derived, Slice, part_of
+from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
@@ -92,6 +93,37 @@ def weight_items(fmt: Format) -> dict[str, Item]:
         derived = fmt.derived(name) if derives else None
         items.append(Item(derived.role if derived else fmt.role_of(name), name, form, None, fmt))
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
+
+
+def unread_alike(a: Format, b: Format) -> tuple[tuple[WeightPair, ...], int] | None:
+    """What `compare_weights` says without reading, and the `weight_bytes` of both together, of two models whose tensors
+    are all in columns, of the same names and forms, and compared as they are stored. None where they are not: then
+    there are items to look at one by one."""
+    if not (_as_stored(a) and _as_stored(b)):
+        return None
+    modules = Modules.of(a.checkpoint.entries)
+    if Modules.of(b.checkpoint.entries) is not modules or (taken := a.taken()) != b.taken():
+        return None
+    of_id = {id(form): form for form in modules.forms}  # few, and a DType takes long to hash
+    sizes = {i: math.prod(form[1]) for i, form in of_id.items() if form is not None}
+    forms = list(map(id, modules.forms))
+    named = zip(map(a.role_of, modules.names), modules.names, forms, strict=True)
+    unread = Status.NOT_COMPARED
+    pairs = tuple(
+        [WeightPair(role, name, name, unread, sizes[form]) for role, name, form in named if name not in taken]
+    )
+    if len({p.role for p in pairs}) < len(pairs):
+        return None
+    alike = Counter(form for name, form in zip(modules.names, forms, strict=True) if name not in taken)
+    nbytes = sum(n * form[0].nbytes(sizes[i]) for i, n in alike.items() if (form := of_id[i]) is not None)
+    return pairs, 2 * nbytes
+
+
+def _as_stored(fmt: Format) -> bool:
+    """Whether its tensors are compared as they are stored, by their names."""
+    of_all = (Format.role_of, Format.derived, Format.other_forms)
+    own = (type(fmt).role_of, type(fmt).derived, type(fmt).other_forms)
+    return own == of_all and fmt.checkpoint.entries.columnar and not fmt.weights()
 
 
 def _stored(checkpoint: Checkpoint, weight: QuantizedWeight) -> Tensor | None:

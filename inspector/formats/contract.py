@@ -25,7 +25,6 @@ from qinspect.inspector.errors import CannotDequantize, CannotRead
 from qinspect.inspector.formats import words
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
-from qinspect.inspector.quick import quickly_made
 from qinspect.inspector.roles import Roles, strip_root
 from qinspect.inspector.text import some, visible
 
@@ -139,7 +138,6 @@ class Slice:
     rows: tuple[int, int] | None = None
 
 
-@quickly_made
 @dataclass(frozen=True, slots=True)
 class ScaleRecord:
     """One scale (or scale tensor, or zero point, ...), where it is stored and what it is a scale of.
@@ -277,7 +275,6 @@ class ScaleRecord:
         return self.grid.axis
 
 
-@quickly_made
 @dataclass(frozen=True, slots=True)
 class QuantizedWeight:
     """One quantized tensor in logical form.

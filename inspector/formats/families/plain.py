@@ -7,7 +7,7 @@ and every such record is marked unverified.
 from __future__ import annotations
 
 import math
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from weakref import WeakKeyDictionary
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -107,13 +107,26 @@ class PlainFormat(Format):
             of = f"probably an activation of {module or 'the model'}"
         else:
             of = f"probably the weight {beside}" if beside in names else f"unknown: no {beside} beside it"
+        make = self._makers.get((last, id(form)))
+        if make is None or form is None:
+            make = self._makers[last, id(form)] = self._maker(modules, place)
+        return make(role=self.role_of(name), key=name, of=of)
+
+    @cached_property
+    def _makers(self) -> dict[tuple[str, int], partial[ScaleRecord]]:
+        """By last part and, by identity, form: few of 20,000."""
+        return {}
+
+    def _maker(self, modules: Modules, place: int) -> partial[ScaleRecord]:
+        """What makes the records of all that are called and shaped like this one."""
+        last, form = modules.lasts[place], modules.forms[place]
         shape = form[1] if form else ()
         guess = Kind.ACTIVATION if names_activation(last) else Kind.WEIGHT
         # `q_scale` of attention that normalizes queries: trained, one number a dimension
         learned = guess is Kind.ACTIVATION and math.prod(shape) > 1 and not modules.speak_of_quantization
-        return ScaleRecord(
-            self.role_of(name), name, Kind.UNVERIFIED, of, UNKNOWN, _grid(shape), modules.dtype_of(place), shape,
-            guess=guess, may_be_learned=learned, called=_called(last),
+        return partial(
+            ScaleRecord, kind=Kind.UNVERIFIED, element=UNKNOWN, grid=_grid(shape), dtype=modules.dtype_of(place),
+            shape=shape, guess=guess, may_be_learned=learned, called=_called(last),
         )  # fmt: skip
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
