@@ -29,6 +29,8 @@ def shared_form(dtype: DType, shape: tuple[int, ...]) -> Form:
     return dtype, shape
 
 
+_FEW_DIMS = 8
+"""Any array may have as many."""
 _BLOCK = 32
 _ROW = (1 << _BLOCK) - 1
 """A row of all is the number of its block, and in the low bits its row there."""
@@ -198,6 +200,16 @@ class Entries(Mapping[str, Entry]):
         """The entry of this name, or `default`."""
         row = self._rows.get(key)
         return default if row is None else self._entry(row)
+
+    def tensor(self, name: str) -> Tensor | None:
+        """The tensor of this name; None where there is none, it is no tensor, or its shape is far beyond its bytes."""
+        row = self._rows.get(name)
+        if isinstance(row, int):
+            block, at = self.blocks[row >> _BLOCK], row & _ROW
+            dtype, shape = block.forms[block.form_of[at]]
+            made = Tensor(block.names[at], dtype, shape, None, block.file, block.base + block.starts[at])
+            return None if (0 in shape or len(shape) > _FEW_DIMS) and made.shapeless else made
+        return row if isinstance(row, Tensor) and not (row.expanded or row.shapeless) else None
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows

@@ -92,16 +92,17 @@ class GgufFormat(ModularFormat):
         if n_heads is None:
             self._unordered.append(name)
         original = self._names.original(name)
-        several, grid = len(shape) > 2, groups(kind.group)
+        several, grid, called = len(shape) > 2, groups(kind.group), dtype.name.upper()
         further = [f"#{what}" for what, there in (("minimum", kind.minima), ("global", beside.factor)) if there]
         for place in range(n_parts):
-            index = _place(place, shape[:-2])
+            index = _place(place, shape[:-2]) if several else ()
             of_expert = original.replace("{e}", str(place)) if "{e}" in original or not several else ""
             named = of_expert or (_numbered(name, index) if several else name)
             role = strip_root(named)
+            roles = (role, *[role + f for f in further]) if further else (role,)
             weight = QuantizedWeight(
-                named, role, name, shape[-2:], kind.element, (role, *(role + f for f in further)), grid,
-                called=dtype.name.upper(), slice=Slice(index) if several else None,
+                named, role, name, shape[-2:], kind.element, roles, grid, called=called,
+                slice=Slice(index) if several else None,
             )  # fmt: skip
             yield BlockModule(self.checkpoint, weight, kind, n_heads or 0, beside, dtype.name)
 
