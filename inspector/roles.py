@@ -40,6 +40,10 @@ _OF_EXPERT = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 """What Mixtral calls the projections of an expert, in the words of all others: savers write the one or the other."""
 
 
+_WORDS_INSIDE = ("_mod.", "module.", "base_layer.", ".w1", ".w2", ".w3")
+"""One of these is in every name that has more to lose than its root. A root itself may end in some of them."""
+
+
 def strip_root(name: str) -> str:
     """`name` without the words that savers put in front and wrappers anywhere: `model.backbone.layers.0` is `layers.0`,
     and so is `module.layers._orig_mod.0`; `experts.0.w1` is `experts.0.gate_proj`. Interned: the same 60,000 roles come
@@ -53,6 +57,15 @@ def strip_root(name: str) -> str:
     if ".w1" in name or ".w2" in name or ".w3" in name:
         name = _EXPERT.sub(lambda found: found[1] + _OF_EXPERT[found[2]], name)
     return sys.intern(name) if wrappers else name
+
+
+def _without_roots(names: list[str]) -> list[str]:
+    """`strip_root` of each. Mostly no name of a model has a word that stands inside, which one search tells."""
+    text = "\n".join(names)
+    if any(word in text for word in _WORDS_INSIDE):
+        return list(map(strip_root, names))
+    match, intern = _ROOTS.match, sys.intern
+    return [intern(name[wrappers.end() :]) if (wrappers := match(name)) else name for name in names]
 
 
 _SPELLINGS = ((".block_sparse_moe.", ".mlp."), (".switch_mlp.", ".experts."))
@@ -92,7 +105,7 @@ class Roles:
 
     def __init__(self, names: Iterable[str]) -> None:
         names = list(names)
-        roles = list(map(strip_root, names))
+        roles = _without_roots(names)
         self.by_name = dict(zip(names, roles, strict=True))
         self.shared: dict[str, list[str]] = {}
         if len(set(roles)) == len(roles):

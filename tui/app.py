@@ -65,11 +65,11 @@ class QinspectApp(App[None]):
         self._given_theme = theme
         self._said_slow = False
         names = [t.name for t in THEMES]
-        wanted = theme or self.remembered.themes.get(self.colors)
-        self._first_theme = wanted if wanted in names else FIRST_THEME.get(self.colors, DARK.name)
+        wanted = theme or self.remembered.themes.get(self.terminal_colors)
+        self._first_theme = wanted if wanted in names else FIRST_THEME.get(self.terminal_colors, DARK.name)
 
     @property
-    def colors(self) -> str:
+    def terminal_colors(self) -> str:
         """Which kind of terminal this is."""
         if self.no_color or self.console.color_system is None:
             return settings.NO_COLORS
@@ -203,7 +203,7 @@ class QinspectApp(App[None]):
         """Remember the view and the theme, then leave. (When the app is unmounted, its screens are gone.)"""
         state = settings.load_state()  # another one may have left since
         if self.theme not in (self._given_theme, self._first_theme):
-            state = state.with_theme(self.colors, self.theme)
+            state = state.with_theme(self.terminal_colors, self.theme)
         for screen in self.screen_stack:
             if isinstance(screen, CompareScreen):
                 state = state.with_view(screen.session.path_a, screen.session.path_b, screen.detail_pane.view)

@@ -100,8 +100,7 @@ class Checkpoint:
 
     def tensor(self, name: str) -> Tensor | None:
         """The tensor of this name; None where there is none, it is no tensor, or its shape is far beyond its bytes."""
-        entry = self.entries.get(name)
-        return entry if isinstance(entry, Tensor) and not (entry.expanded or entry.shapeless) else None
+        return self.entries.tensor(name)
 
     def scalar(self, name: str) -> float | None:
         """The single number stored under `name`, be it a Python float or a one-element tensor; else None."""

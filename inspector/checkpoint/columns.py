@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from functools import lru_cache
 from itertools import chain
 from typing import TypeVar, overload
 
@@ -21,6 +22,15 @@ T = TypeVar("T")
 Form = tuple[DType, tuple[int, ...]]
 """dtype and shape."""
 
+
+@lru_cache(4096)
+def shared_form(dtype: DType, shape: tuple[int, ...]) -> Form:
+    """dtype and shape, one and the same tuple for all files and models: who goes by identity has few to look at."""
+    return dtype, shape
+
+
+_FEW_DIMS = 8
+"""Any array may have as many."""
 _BLOCK = 32
 _ROW = (1 << _BLOCK) - 1
 """A row of all is the number of its block, and in the low bits its row there."""
@@ -34,7 +44,7 @@ class Columns:
     metadata: what else the header says.
     """
 
-    __slots__ = ("__weakref__", "base", "file", "form_of", "forms", "metadata", "names", "starts")
+    __slots__ = ("__weakref__", "_lasts", "base", "file", "form_of", "forms", "metadata", "names", "starts")
 
     def __init__(
         self,
@@ -53,22 +63,32 @@ class Columns:
         self.starts = starts
         self.base = base
         self.metadata = metadata
+        self._lasts: frozenset[str] | None = None
 
     @classmethod
     def of(cls, file: Source, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
         """Of handles on contiguous tensors of `file`."""
         names = []
         forms: dict[Form, int] = {}
-        form_of, starts = array("I"), array("Q")
+        numbers, starts = array("I"), array("Q")
         for t in tensors:
             names.append(t.name)
-            form_of.append(forms.setdefault((t.dtype, t.shape), len(forms)))
+            numbers.append(forms.setdefault((t.dtype, t.shape), len(forms)))
             starts.append(t.offset)
-        return cls(file, names, list(forms), form_of, starts, 0, metadata)
+        return cls(file, names, [shared_form(*form) for form in forms], numbers, starts, 0, metadata)
 
     def of_file(self, file: Source) -> Columns:
         """The same for another file with the same header."""
-        return Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
+        columns = Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
+        columns._lasts = self._lasts
+        return columns
+
+    @property
+    def lasts(self) -> frozenset[str]:
+        """The last part of each name, as `last_parts_of` gives them."""
+        if self._lasts is None:
+            self._lasts = last_parts_of(self.names)
+        return self._lasts
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,11 +118,12 @@ class Entries(Mapping[str, Entry]):
     gave entries rather than columns.
     """
 
-    __slots__ = ("_rows", "blocks")
+    __slots__ = ("_lasts", "_rows", "blocks")
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
         self._rows: dict[str, int | Entry] = dict(entries or {})
         self.blocks: list[Columns] = []
+        self._lasts: tuple[int, frozenset[str]] | None = None
 
     def add(self, found: Columns | Mapping[str, Entry]) -> None:
         """Take the entries of one more file, none of which may be here: see `first_shared`."""
@@ -123,6 +144,48 @@ class Entries(Mapping[str, Entry]):
         """Whether all entries are tensors in columns."""
         return sum(map(len, self.blocks)) == len(self._rows)
 
+    @property
+    def lasts(self) -> frozenset[str]:
+        """The last parts of all names, each once: few in 60,000. Who looks for names that end in one way finds here at
+        once that there are none."""
+        if self._lasts is None or self._lasts[0] != len(self._rows):
+            if self.columnar:
+                found = frozenset[str]().union(*(block.lasts for block in self.blocks))
+            else:
+                found = last_parts_of(self._rows)
+            self._lasts = len(self._rows), found
+        return self._lasts[1]
+
+    @property
+    def dtypes(self) -> set[str]:
+        """The names of the dtypes of all tensors."""
+        found = {dtype.name for block in self.blocks for dtype, _ in block.forms}
+        return found.union(e.dtype.name for e in self.others() if isinstance(e, Tensor))
+
+    def ending(self, *ends: str) -> Iterator[str]:
+        """The names whose last part ends in one of these, in order."""
+        lasts = {last for last in self.lasts if last.endswith(ends)}
+        return (name for name in self._rows if name.rpartition(".")[2] in lasts) if lasts else iter(())
+
+    def modules_with(self, lasts: Collection[str]) -> list[str]:
+        """The modules, each once and in order, in which a name of one of these last parts stands."""
+        if self.lasts.isdisjoint(lasts):
+            return []
+        parted = (name.rpartition(".") for name in self._rows)
+        return list(dict.fromkeys(module for module, dot, last in parted if dot and last in lasts))
+
+    def one_of_each_kind(self, modules: Iterable[str], lasts: Iterable[str]) -> Iterator[str]:
+        """Of modules whose entries of these last parts are of the same forms, the first. Only files in columns say so
+        cheaply: of others, all modules."""
+        looked_at = [f".{last}" for last in lasts if last in self.lasts]
+        forms = dict(zip(self._rows, self.tensor_forms(), strict=True))
+        seen: set[tuple[int, ...]] = set()
+        for module in modules:
+            kind = tuple([id(forms.get(module + last)) for last in looked_at])
+            if kind not in seen:
+                seen.add(kind)
+                yield module
+
     def _entry(self, row: int | Entry) -> Entry:
         return self.blocks[row >> _BLOCK].tensor(row & _ROW) if isinstance(row, int) else row
 
@@ -137,6 +200,16 @@ class Entries(Mapping[str, Entry]):
         """The entry of this name, or `default`."""
         row = self._rows.get(key)
         return default if row is None else self._entry(row)
+
+    def tensor(self, name: str) -> Tensor | None:
+        """The tensor of this name; None where there is none, it is no tensor, or its shape is far beyond its bytes."""
+        row = self._rows.get(name)
+        if isinstance(row, int):
+            block, at = self.blocks[row >> _BLOCK], row & _ROW
+            dtype, shape = block.forms[block.form_of[at]]
+            made = Tensor(block.names[at], dtype, shape, None, block.file, block.base + block.starts[at])
+            return None if (0 in shape or len(shape) > _FEW_DIMS) and made.shapeless else made
+        return row if isinstance(row, Tensor) and not (row.expanded or row.shapeless) else None
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows
@@ -168,6 +241,18 @@ class Entries(Mapping[str, Entry]):
         row &= _ROW
         return block.file, block.base + block.starts[row], block.forms[block.form_of[row]]
 
+    def places(self, names: Iterable[str]) -> list[tuple[Source, int, Form] | None]:
+        """`place` of each."""
+        rows, blocks = self._rows, self.blocks
+        found: list[tuple[Source, int, Form] | None] = []
+        for row in map(rows.get, names):
+            if isinstance(row, int):
+                block, at = blocks[row >> _BLOCK], row & _ROW
+                found.append((block.file, block.base + block.starts[at], block.forms[block.form_of[at]]))
+            else:
+                found.append(None)
+        return found
+
     def others(self) -> Iterator[Entry]:
         """The entries that are not in columns, in order."""
         return iter(()) if self.columnar else (e for e in self._rows.values() if not isinstance(e, int))
@@ -198,6 +283,11 @@ class _Items(ItemsView[str, Entry]):
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         return zip(self._mapping, self._mapping.made(), strict=True)
+
+
+def last_parts_of(names: Iterable[str]) -> frozenset[str]:
+    """What stands behind the last dot of each name, each once; the name where there is none."""
+    return frozenset({name.rpartition(".")[2] for name in names})
 
 
 def rows_in_order(starts: Sequence[int], ends: Sequence[int], size: int) -> bool:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from qinspect.inspector.checkpoint.columns import Columns, Form, rows_in_order
+from qinspect.inspector.checkpoint.columns import Columns, Form, rows_in_order, shared_form
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.json_file import MINUS_ZERO
 from qinspect.inspector.checkpoint.source import Source
@@ -146,4 +146,4 @@ def _form(dtypes: Mapping[str, DType], name: str, shape: tuple[int, ...]) -> tup
             return None
     if dtype is None or n * dtype.bits % 8:
         return None
-    return (dtype, shape), n * dtype.bits // 8
+    return shared_form(dtype, shape), n * dtype.bits // 8

@@ -23,6 +23,7 @@ from qinspect.inspector.checkpoint.safetensors import looks_like_safetensors, re
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pickle, read_legacy, read_zip
+from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import some, visible
@@ -51,21 +52,26 @@ def open_checkpoint(path: str | Path, progress: Steps | None = None, arrived: Ar
     except RuntimeError as e:  # ~user, and there is no such user
         raise CannotOpen(f"cannot be opened: {e}", file=str(path)) from e
     try:
-        from_cache = not place.exists()
-        if from_cache:
-            place = _resolved(place, str(path))
-        if place.is_dir():
-            made = _open_folder(place, progress, arrived)
-            note = snapshot_note(place) if from_cache else ""
-            made.notes = (note, *made.notes) if note else made.notes
-            return made
-        if place.name.endswith(INDEX):
-            return _open_index(place, (), progress, arrived)
-        if place.name == DCP_METADATA:
-            return _open_distributed(place)
-        return _open_file(place, progress, arrived)
+        with collector_resting():
+            return _open_place(place, str(path), progress, arrived)
     except (OSError, ValueError) as e:  # a name with NUL, a loop of links, no permission
         raise CannotOpen(f"cannot be opened: {getattr(e, 'strerror', None) or e}", file=str(path)) from e
+
+
+def _open_place(place: Path, typed: str, progress: Steps | None, arrived: Arrived | None) -> Checkpoint:
+    from_cache = not place.exists()
+    if from_cache:
+        place = _resolved(place, typed)
+    if place.is_dir():
+        made = _open_folder(place, progress, arrived)
+        note = snapshot_note(place) if from_cache else ""
+        made.notes = (note, *made.notes) if note else made.notes
+        return made
+    if place.name.endswith(INDEX):
+        return _open_index(place, (), progress, arrived)
+    if place.name == DCP_METADATA:
+        return _open_distributed(place)
+    return _open_file(place, progress, arrived)
 
 
 def open_source(source: Source) -> Checkpoint:

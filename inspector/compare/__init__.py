@@ -7,9 +7,11 @@ plain data; what makes them (and numpy) is imported when a comparison starts, be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.compare.results import (
     Comparison,
     CopyProblem,
@@ -61,13 +63,21 @@ def compare(
     from qinspect.inspector.compare.parts import in_parts
     from qinspect.inspector.compare.summary import summarise
     from qinspect.inspector.compare.verdict import judge
-    from qinspect.inspector.compare.weights import compare_weights, partners_of, weight_bytes, weight_items
+    from qinspect.inspector.compare.weights import (
+        compare_weights,
+        partners_of,
+        unread_alike,
+        weight_bytes,
+        weight_items,
+    )
     from qinspect.inspector.noise.sources import NOTHING
 
     equality = Equality(a, b)
-    items_a, items_b = in_parts(weight_items(a), weight_items(b))
-    total = weight_bytes(a, items_a) + weight_bytes(b, items_b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
+    with collector_resting():
+        alike = None if read else unread_alike(a, b)
+        items_a, items_b = ({}, {}) if alike else in_parts(weight_items(a), weight_items(b))
+    total = alike[1] if alike else weight_bytes(a, items_a) + weight_bytes(b, items_b)
     done = 0
 
     def tick(n: int) -> None:
@@ -76,9 +86,14 @@ def compare(
         if progress:
             progress("weights", done, total)
 
-    partner = partners_of(items_a, items_b, equality, read, tick)
-    pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
-    weights = compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
+    if alike:
+        partner = {w.role: w.role for w in alike[0]}
+    else:
+        partner = partners_of(items_a, items_b, equality, read, tick)
+    with collector_resting():
+        pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
+    with nullcontext() if read else collector_resting():
+        weights = alike[0] if alike else compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
     used = (sources() if callable(sources) else sources) or NOTHING
     noise, pairs = with_bands(a, b, pairs, used, progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from qinspect.inspector.arguments import AsJson, Codes, ModelA, ModelB, Noise, NoiseRun, open_model
+from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.contents.cli import print_contents, survey_of
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.printing import print_error, print_json, print_text, terminal_width, with_meter
@@ -54,18 +55,19 @@ def diff(
     """Compare B with A. Exit code 0: no difference at the level printed, 1: different, 2: error."""
     if csv + markdown + as_json > 1:
         raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
-    first = open_model(a)
-    second = first if b == a else open_model(b)
-    comparison = _compare(first, second, codes, noise, run)
-    rows = _rows(comparison, only, sort)
-    if csv or markdown:
-        from qinspect.inspector.compare.report import scale_table
+    with collector_resting():  # what is made here is kept to the end
+        first = open_model(a)
+        second = first if b == a else open_model(b)
+        comparison = _compare(first, second, codes, noise, run)
+        rows = _rows(comparison, only, sort)
+        if csv or markdown:
+            from qinspect.inspector.compare.report import scale_table
 
-        table = scale_table(rows)
-        print_text(table.csv().removesuffix("\n") if csv else table.markdown())
-    else:
-        _print_comparison(comparison, rows, as_json, all_weights=only == "all")
-    return 0 if comparison.same or exit_zero else 1
+            table = scale_table(rows)
+            print_text(table.csv().removesuffix("\n") if csv else table.markdown())
+        else:
+            _print_comparison(comparison, rows, as_json, all_weights=only == "all")
+        return 0 if comparison.same or exit_zero else 1
 
 
 def _compare(a: Format, b: Format, codes: bool | None, noise: Sequence[str] | None, run: str | None) -> Comparison:

@@ -57,6 +57,10 @@ class _Tally:
             if a.dtype.kind in "iu" and b.dtype.kind in "iu":  # beyond 2^53, float64 makes neighbours equal
                 changed = a[places] != b[places]
             relative = (y - x) / np.abs(x)
+            integers = a.dtype.kind in "iu" or b.dtype.kind in "iu"
+            if not integers and changed.all() and x.min() > 0 and y.min() > 0 and np.isfinite(relative).all():
+                self._add_sound(places, x, y, relative)
+                return
             self.n_up += int(np.count_nonzero(changed & (y > x)))
             self.n_down += int(np.count_nonzero(changed & (y < x)))
             self.n_bad_a += int(np.count_nonzero(changed & ~(np.isfinite(x) & (x > 0))))
@@ -65,16 +69,27 @@ class _Tally:
         self.n_changed += int(np.count_nonzero(changed))
         self.n_undefined += int(np.count_nonzero(changed & ~finite))
         relative[~finite] = 0.0
+        self._measure(places, x, y, relative)
+        if self.first_changed is None and changed.any():
+            i = int(changed.argmax())
+            self.first_changed = (self.n + int(places[i]), float(x[i]), float(y[i]))
+
+    def _add_sound(self, places: FloatArray, x: FloatArray, y: FloatArray, relative: FloatArray) -> None:
+        """Elements that all differ, and are positive and finite."""
+        n_up = int(np.count_nonzero(relative > 0))
+        self.n_up += n_up
+        self.n_down += x.size - n_up
+        self.n_changed += x.size
+        self._measure(places, x, y, relative)
+
+    def _measure(self, places: FloatArray, x: FloatArray, y: FloatArray, relative: FloatArray) -> None:
         magnitude = np.abs(relative)
         self.total += float(magnitude.sum())
         i = int(magnitude.argmax())
         if magnitude[i] > abs(self.largest):
             self.largest, self.at = float(relative[i]), self.n + int(places[i])
             self.pair = (float(x[i]), float(y[i]))
-        if self.first_changed is None and changed.any():
-            i = int(changed.argmax())
-            self.first_changed = (self.n + int(places[i]), float(x[i]), float(y[i]))
-        self.sample.append(magnitude[places % self.step == 0])
+        self.sample.append(magnitude if self.step == 1 else magnitude[places % self.step == 0])
 
     def result(self, shape: tuple[int, ...], sorted_cells: bool) -> Difference:
         at, (a, b) = self.at, self.pair

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor, Value
-from qinspect.inspector.checkpoint.columns import Form
+from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.compare.content import module_names, pair_by_content, pair_by_module
 from qinspect.inspector.compare.deviation import bits_of, chunks_of, deviation_of, is_tail
 from qinspect.inspector.compare.equality import Equality
@@ -24,6 +24,7 @@ from qinspect.inspector.compare.ties import tied_note, with_heads, with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.formats.contract import Derived, Slice, part_of
+from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
@@ -100,17 +101,46 @@ def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
 
 def weight_items(fmt: Format) -> dict[str, Item]:
     """Codes and unquantized tensors by role."""
-    forms: dict[tuple[int, tuple[int, ...]], Form] = {}  # few in a model, and a DType takes long to hash
-
-    def one(form: Form) -> Form:
-        return forms.setdefault((id(form[0]), form[1]), form)
-
     stored = ((weight, _stored(fmt.checkpoint, weight)) for weight in fmt.weights())
-    items = [Item(w.role, t.name, one((t.dtype, t.shape)), w, fmt) for w, t in stored if t]
+    items = [Item(w.role, t.name, shared_form(t.dtype, t.shape), w, fmt) for w, t in stored if t]
+    derives = type(fmt).derived is not Format.derived
     for name, form in fmt.other_forms():
-        derived = fmt.derived(name)
-        items.append(Item(derived.role if derived else fmt.role_of(name), name, one(form), None, fmt))
+        derived = fmt.derived(name) if derives else None
+        items.append(Item(derived.role if derived else fmt.role_of(name), name, form, None, fmt))
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
+
+
+def unread_alike(a: Format, b: Format) -> tuple[tuple[WeightPair, ...], int] | None:
+    """What `compare_weights` says without reading, and the `weight_bytes` of both together, of two models whose tensors
+    are all in columns, of the same names and forms, and compared as they are stored. None where they are not: then
+    there are items to look at one by one."""
+    if not (_as_stored(a) and _as_stored(b)):
+        return None
+    modules = Modules.of(a.checkpoint.entries)
+    if Modules.of(b.checkpoint.entries) is not modules or (taken := a.taken()) != b.taken():
+        return None
+    of_id = {id(form): form for form in modules.forms}  # few, and a DType takes long to hash
+    sizes = {i: math.prod(form[1]) for i, form in of_id.items() if form is not None}
+    forms = list(map(id, modules.forms))
+    named = zip(map(a.role_of, modules.names), modules.names, forms, strict=True)
+    stored = {i: form and _stored_plainly(form) for i, form in of_id.items()}
+    pairs = tuple([_unread(role, name, sizes[form], stored[form]) for role, name, form in named if name not in taken])
+    if len({p.role for p in pairs}) < len(pairs):
+        return None
+    alike = Counter(form for name, form in zip(modules.names, forms, strict=True) if name not in taken)
+    nbytes = sum(n * form[0].nbytes(sizes[i]) for i, n in alike.items() if (form := of_id[i]) is not None)
+    return pairs, 2 * nbytes
+
+
+def _unread(role: str, name: str, n: int, stored: StoredAs | None) -> WeightPair:
+    return WeightPair(role, name, name, Status.NOT_COMPARED, n, stored_a=stored, stored_b=stored)
+
+
+def _as_stored(fmt: Format) -> bool:
+    """Whether its tensors are compared as they are stored, by their names."""
+    of_all = (Format.role_of, Format.derived, Format.other_forms)
+    own = (type(fmt).role_of, type(fmt).derived, type(fmt).other_forms)
+    return own == of_all and fmt.checkpoint.entries.columnar and not fmt.weights()
 
 
 def _stored(checkpoint: Checkpoint, weight: QuantizedWeight) -> Tensor | None:
@@ -136,11 +166,18 @@ def compare_weights(
     read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
     moved = _moved_modules(format_a, format_b, equality)
-    pairs = []
+    pairs: list[WeightPair] = []
+    made = any(type(fmt).derived is not Format.derived for fmt in (format_a, format_b))
     matched = line_up((items_a, items_b), lambda _a, _b: partner)
     matched, tied = with_heads(matched, items_a, items_b, items_a, items_b)
     for role, (a, b) in matched:
-        pair = (None if read else _alike_unread(role, a, b)) or _headers(role, a, b)
+        plain = not read and a is not None and b is not None and role not in tied and _alike(a, b)
+        if plain and a is not None and b is not None and not (made and _derived_of_one(a, b)):
+            stored = _stored_as(a)
+            n = math.prod(a.form[1])
+            pairs.append(WeightPair(role, a.name, b.name, Status.NOT_COMPARED, n, stored_a=stored, stored_b=stored))
+            continue
+        pair = _headers(role, a, b)
         if pair is None:
             assert a is not None
             assert b is not None
@@ -270,14 +307,10 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
     return None
 
 
-def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
-    """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
-    if a is None or b is None or a.weight is not None or b.weight is not None:
-        return None
-    if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
-        return None
-    stored = _stored_as(a)
-    return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements, stored_a=stored, stored_b=stored)
+def _alike(a: Item, b: Item) -> bool:
+    """Whether both are plain tensors of one dtype and shape, as nearly all are."""
+    same = a.form is b.form or a.form == b.form
+    return same and a.weight is None and b.weight is None and a.part is None and b.part is None
 
 
 def logical_shape(item: Item) -> tuple[int, ...]:
@@ -305,7 +338,11 @@ def _stored_as(item: Item | None) -> StoredAs | None:
     weight = item.weight
     if weight is not None:
         return _named(weight.stored_as, weight.element.bits / weight.element.n_values)
-    dtype, shape = item.form
+    return _stored_plainly(item.form)
+
+
+def _stored_plainly(form: Form) -> StoredAs | None:
+    dtype, shape = form
     return _named(_SHORT.get(dtype.name, dtype.name), dtype.bits) if len(shape) > 1 else None
 
 

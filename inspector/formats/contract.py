@@ -53,10 +53,14 @@ class Quantity(StrEnum):
     FACTOR = "factor"
     """Of each input channel: what goes in is multiplied by it before it is quantized, so the weight in use is too."""
 
-    @property
-    def is_step(self) -> bool:
-        """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
-        return self in (Quantity.SCALE, Quantity.GLOBAL_SCALE, Quantity.FACTOR)
+    is_step: bool
+    """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
+
+    def __new__(cls, value: str) -> Quantity:  # asked 100,000 times: a property takes long
+        made = str.__new__(cls, value)
+        made._value_ = value
+        made.is_step = value in ("scale", "global scale", "factor")
+        return made
 
 
 class Setting(StrEnum):
@@ -210,7 +214,10 @@ class ScaleRecord:
     @property
     def plain_steps(self) -> bool:
         """Whether the numbers of its entry are its own, each a step that its codes are multiplied by: positive."""
-        return self.as_stored and not self.may_be_negative and not self.may_be_zero and self.quantity.is_step
+        return self.quantity.is_step and not (
+            self.sources or self.inverted or self.packed or self.slice is not None
+            or self.signed or self.may_be_learned or self.may_be_zero
+        )  # fmt: skip
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -593,6 +600,9 @@ def numbers_of(checkpoint: Checkpoint, record: ScaleRecord) -> FloatArray:
 
 def stored_form(checkpoint: Checkpoint, key: str) -> tuple[str, tuple[int, ...]]:
     """(dtype, shape) of an entry as stored; a Python number has shape ()."""
+    if place := checkpoint.entries.place(key):
+        dtype, shape = place[2]
+        return dtype.name, shape
     entry = checkpoint[key]
     return (entry.kind, ()) if isinstance(entry, Value) else (entry.dtype.name, entry.shape)
 

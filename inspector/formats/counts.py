@@ -14,7 +14,7 @@ from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats.contract import Format
-from qinspect.inspector.formats.signs import belongs_to_codes, is_packed, last_parts, split
+from qinspect.inspector.formats.signs import Modules, belongs_to_codes, is_packed, split
 
 _MAX_STATE_BYTES = 1 << 16
 _STATE = ".quant_state."
@@ -27,15 +27,16 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     if not fmt.is_model:
         return {t.name: 0 for t in fmt.checkpoint.tensors()}
     entries = fmt.checkpoint.entries
-    names, forms = list(entries), list(entries.tensor_forms())
+    modules = Modules.of(entries)
+    names, forms = modules.names, modules.forms
     states = {name[: name.index(_STATE)]: name for name in names if _STATE in name}
     # A model has few forms, by the identity of theirs, and few last names: what depends on no other entry is told once.
-    kinds = list(zip(last_parts(names), map(id, forms), strict=True))
+    kinds = list(zip(modules.lasts, map(id, forms), strict=True))
     of_kind = dict(zip(kinds, forms, strict=True))
     known = {kind: _of_form(kind[0], form) if form else 0 for kind, form in of_kind.items()}
     counts: dict[str, int | None] = dict(zip(names, map(known.__getitem__, kinds), strict=True))
     unsure = {kind for kind, n in known.items() if n is None or (n and kind[0] == "biases")}
-    if unsure:
+    if states or "weight_shape" in entries.lasts or any(last == "biases" for last, _ in unsure):
         for name, kind in zip(names, kinds, strict=True):
             if kind in unsure:
                 counts[name] = _beside(name, of_kind[kind], known[kind], fmt.checkpoint, states)

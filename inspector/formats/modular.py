@@ -80,15 +80,15 @@ class ModularFormat(Format):
             raise self._problems[0].error
 
     def _take(self, part: Part, records: list[ScaleRecord]) -> None:
-        if isinstance(part, QuantizedModule):
+        if isinstance(part, ScaleRecord):
+            records.append(part)
+        elif isinstance(part, Problem):
+            self._problems.append(part)
+        else:
             self._modules[part.weight.role] = part
             for record in part.records:
                 self._owners[record.role] = part
             records.extend(part.records)
-        elif isinstance(part, ScaleRecord):
-            records.append(part)
-        else:
-            self._problems.append(part)
 
     @abstractmethod
     def _find(self) -> Iterator[Part]:

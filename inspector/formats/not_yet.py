@@ -116,8 +116,12 @@ def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterat
     if "_quantization_metadata" in checkpoint.metadata:
         yield "ComfyUI (comfy_quant)"
     places: dict[str, list[int]] = {}
+    looked_at = {last for last in set(modules.lasts) if last.endswith("_blocks") or last in ("value", "buffer")}
     rare = {mark.parts[0].end.rpartition(".")[2] for mark in _MARKS}
+    looked_at |= rare
     for place, last in enumerate(modules.lasts):
+        if last not in looked_at:
+            continue
         if last in rare:
             places.setdefault(last, []).append(place)
         elif last.endswith("_blocks"):
@@ -126,9 +130,11 @@ def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterat
             places.setdefault("Brevitas", []).append(place)
     said: set[str] = set()
     for mark in _MARKS:
-        candidates = places.get(mark.parts[0].end.rpartition(".")[2], ())
-        told = not mark.methods or method in mark.methods
-        if told and not said & _GENERAL.get(mark.name, set()) and any(_fits(mark, modules, p) for p in candidates):
+        if (mark.methods and method not in mark.methods) or said & _GENERAL.get(mark.name, set()):
+            continue
+        end = mark.parts[0].end
+        candidates = [p for p in places.get(end.rpartition(".")[2], ()) if modules.names[p].endswith(end)]
+        if any(_fits(mark, modules, p) for p in candidates):
             said.add(mark.name)
             yield mark.name
     if "Brevitas" in places:

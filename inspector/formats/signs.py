@@ -74,12 +74,11 @@ class Modules:
     @classmethod
     def of(cls, entries: Entries) -> Modules:
         """Those of a model that is still open, where it has the same names and forms: then all of this is the same."""
-        made = cls(entries)
         latest = _latest.get("modules")
-        columnar = entries.columnar and latest is not None and latest._entries.columnar
-        if latest and columnar and latest.names == made.names and latest.forms == made.forms:
+        columnar = latest is not None and entries.columnar and latest._entries.columnar
+        if latest and columnar and latest.names == list(entries) and latest.forms == list(entries.tensor_forms()):
             return latest
-        _latest["modules"] = made
+        made = _latest["modules"] = cls(entries)
         return made
 
     @cached_property

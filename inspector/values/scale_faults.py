@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+Tag = tuple[int, str]
+"""Number of a pair, and the model."""
+
 _FLUSH_BYTES = 1 << 20
 _SIGNED_ELEMENTS = 16
 """A tensor with fewer does not tell whether its scales are signed by convention."""
@@ -99,10 +102,7 @@ class FaultScan:
 
     def add_bytes(self, tag: Hashable, name: str, dtype: Callable[[], Any], raw: bytes) -> None:
         """The same, of the bytes of floating-point numbers. dtype: gives numpy's, asked once for each `name`."""
-        held = self._held.get(name)
-        if held is None:
-            made = dtype()
-            held = self._held[name] = (made, made.itemsize, [])
+        held = self._held_of(name, dtype)
         at = self._sizes.get(tag, 0)
         self._sizes[tag] = at + len(raw) // held[1]
         held[2].append((tag, at, raw))
@@ -110,8 +110,23 @@ class FaultScan:
         if self._bytes > _FLUSH_BYTES:
             self._flush()
 
+    def add_whole(self, name: str, dtype: Callable[[], Any], scales: Sequence[tuple[Tag, bytes]]) -> None:
+        """The same, of many scales of one dtype, each of them whole."""
+        held = self._held_of(name, dtype)
+        held[2].extend([(tag, 0, raw) for tag, raw in scales])
+        self._bytes += sum([len(raw) for _, raw in scales])
+        if self._bytes > _FLUSH_BYTES:
+            self._flush()
+
+    def _held_of(self, name: str, dtype: Callable[[], Any]) -> tuple[Any, int, list[tuple[Hashable, int, bytes]]]:
+        held = self._held.get(name)
+        if held is None:
+            made = dtype()
+            held = self._held[name] = (made, made.itemsize, [])
+        return held
+
     def forget(self, tag: Hashable) -> None:
-        """Take back what came of `tag`; what was already looked at too."""
+        """Take back what came of `tag` in pieces; what was already looked at too."""
         if tag in self._sizes:
             del self._sizes[tag]
             self._found.pop(tag, None)
@@ -154,6 +169,7 @@ class FaultScan:
             self._note(tag, at, values[part], ~sound[part])
 
     def _note(self, tag: Hashable, at: int, values: Array, faulty: Array) -> None:
+        self._sizes.setdefault(tag, values.size)  # of one that came whole
         held = self._found.setdefault(tag, _Held())
         held.add(at, values, faulty)
 

@@ -7,10 +7,11 @@ and every such record is marked unverified.
 from __future__ import annotations
 
 import math
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from weakref import WeakKeyDictionary
 
 from qinspect.inspector.checkpoint import Checkpoint
+from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import (
     CodeArray,
@@ -91,27 +92,41 @@ class PlainFormat(Format):
         modules = self._modules
         known = _records.get(modules)
         if known is None:
-            known = _records[modules] = tuple(self._record(modules, place) for place in modules.scales)
+            with collector_resting():
+                known = _records[modules] = tuple(self._record(modules, place) for place in modules.scales)
         return known
 
     def _record(self, modules: Modules, place: int) -> ScaleRecord:
         name, last, form = modules.names[place], modules.lasts[place], modules.forms[place]
         module = name[: -len(last) - 1] if len(last) < len(name) else ""
         beside = f"{module}.weight" if module else "weight"
-        entries = self.checkpoint.entries
-        if module in entries:
+        names = self.checkpoint.entries.keys()
+        if module in names:
             beside = module
         if names_activation(last):
             of = f"probably an activation of {module or 'the model'}"
         else:
-            of = f"probably the weight {beside}" if beside in entries else f"unknown: no {beside} beside it"
+            of = f"probably the weight {beside}" if beside in names else f"unknown: no {beside} beside it"
+        make = self._makers.get((last, id(form)))
+        if make is None or form is None:
+            make = self._makers[last, id(form)] = self._maker(modules, place)
+        return make(role=self.role_of(name), key=name, of=of)
+
+    @cached_property
+    def _makers(self) -> dict[tuple[str, int], partial[ScaleRecord]]:
+        """By last part and, by identity, form: few of 20,000."""
+        return {}
+
+    def _maker(self, modules: Modules, place: int) -> partial[ScaleRecord]:
+        """What makes the records of all that are called and shaped like this one."""
+        last, form = modules.lasts[place], modules.forms[place]
         shape = form[1] if form else ()
-        return ScaleRecord(
-            role=self.role_of(name), key=name, kind=Kind.UNVERIFIED, of=of, element=UNKNOWN, grid=_grid(shape),
-            dtype=modules.dtype_of(place), shape=shape, called=_called(last),
-            guess=Kind.ACTIVATION if names_activation(last) else Kind.WEIGHT,
-            # `q_scale` of attention that normalizes queries: trained, one number a dimension
-            may_be_learned=names_activation(last) and math.prod(shape) > 1 and not modules.speak_of_quantization,
+        guess = Kind.ACTIVATION if names_activation(last) else Kind.WEIGHT
+        # `q_scale` of attention that normalizes queries: trained, one number a dimension
+        learned = guess is Kind.ACTIVATION and math.prod(shape) > 1 and not modules.speak_of_quantization
+        return partial(
+            ScaleRecord, kind=Kind.UNVERIFIED, element=UNKNOWN, grid=_grid(shape), dtype=modules.dtype_of(place),
+            shape=shape, guess=guess, may_be_learned=learned, called=_called(last),
         )  # fmt: skip
 
     def weights(self) -> tuple[QuantizedWeight, ...]:

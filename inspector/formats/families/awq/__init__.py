@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
@@ -46,7 +47,7 @@ class AwqFormat(ModularFormat):
         packing = said.text("packing_format", "backend")
         if (said.method and said.method not in ("awq", *_AUTO_ROUND)) or "gptq" in packing:
             return None
-        for name in checkpoint.entries:
+        for name in checkpoint.entries.ending("qweight"):
             if name == "qweight" or name.endswith(".qweight"):
                 if said.method == "awq":
                     return f"{said.where} says awq"
@@ -108,7 +109,7 @@ class AwqFormat(ModularFormat):
             fit = self._fits[forms] = fit_of(self.checkpoint, module, keys, self._size)
         return fit
 
-    @property
+    @cached_property  # asked for each of 20,000 modules
     def _says_marlin(self) -> bool:
         return _MARLIN in (self._declared.text(key) for key in ("version", "checkpoint_format", "format"))
 

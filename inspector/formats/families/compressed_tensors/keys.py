@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.families.compressed_tensors.layout import USUAL_BLOCK
 from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0
-from qinspect.inspector.formats.modular import by_module
 
-_PACKED, _SCALE, _KEYS = ".weight_packed", ".weight_scale", ".k_scale"
+_SPEAKING = ("weight_packed", "weight_scale", "k_scale")
+_LOOKED_AT = (*_SPEAKING, "weight", "weight_shape", "weight_global_scale", "v_scale")
 _MARKS = frozenset(
     (
         "weight_packed", "weight_scale", "weight_global_scale", "weight_shape", "input_scale", "input_global_scale",
@@ -17,9 +17,10 @@ _MARKS = frozenset(
     )
 )  # fmt: skip
 _SPARSE = (("compressed", "bitmask"), ("scale_packed", "meta"))
+_WHOLE = ("int8", "float8_e4m3fn")
 _MODEL_DTYPES = ("bfloat16", "float16")
-_OTHERS = (".comfy_quant", ".scale_weight", ".weight_scale_2", ".weight_scale_inv", "._weight_qdata")
-"""Ends of names that only other libraries write beside such scales."""
+_OTHERS = ("comfy_quant", "scale_weight", "weight_scale_2", "weight_scale_inv", "_weight_qdata")
+"""Last parts of names that only other libraries write beside such scales."""
 
 
 def may_be_quantized(names: Mapping[str, str]) -> bool:
@@ -36,11 +37,15 @@ def sparse_entry(names: Iterable[str]) -> str:
 def evidence(checkpoint: Checkpoint) -> str | None:
     """What in the keys only this family writes; None where there is nothing. Exponents beside FP8, and scales in
     float32, are written by others under the same names."""
-    names = [n for n in checkpoint.entries if n.endswith((_PACKED, _SCALE, _KEYS))]
-    if not names or any(n.endswith(_OTHERS) for n in checkpoint.entries) or _speaks_for_another(checkpoint):
+    entries = checkpoint.entries
+    heads = entries.lasts.issuperset(("k_scale", "v_scale"))
+    if not (heads or "weight_packed" in entries.lasts or not entries.dtypes.isdisjoint(_WHOLE)):
         return None
-    for module in by_module(names):
-        prefix = f"{module}." if module else ""
+    modules = entries.modules_with(_SPEAKING)
+    if not modules or entries.modules_with(_OTHERS) or _speaks_for_another(checkpoint):
+        return None
+    for module in entries.one_of_each_kind(modules, _LOOKED_AT):
+        prefix = f"{module}."
         tensors = {last: checkpoint.tensor(prefix + last) for last in ("weight_packed", "weight_scale", "weight")}
         said = _packed(checkpoint, prefix, tensors["weight_packed"], tensors["weight_scale"])
         said = said or _whole(tensors["weight"], tensors["weight_scale"])
@@ -71,7 +76,7 @@ def _whole(weight: Tensor | None, scale: Tensor | None) -> str | None:
     """int8 and FP8 with scales in the model's own dtype, of shape [1], [out, 1] or that of blocks."""
     if weight is None or scale is None or len(weight.shape) != 2:
         return None
-    if weight.dtype.name not in ("int8", "float8_e4m3fn") or scale.dtype.name not in _MODEL_DTYPES:
+    if weight.dtype.name not in _WHOLE or scale.dtype.name not in _MODEL_DTYPES:
         return None
     in_blocks = tuple(-(-d // USUAL_BLOCK[0]) for d in weight.shape)
     if scale.shape not in ((1,), (weight.shape[0], 1), in_blocks):

@@ -96,10 +96,13 @@ def stored_shapes(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, tup
         except QinspectError:
             continue
         for (name, _, _, dtype), data in zip(of_source, parts, strict=True):
-            width = 8 if dtype == "int64" else 4
-            sizes = (int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width))
-            found[name] = tuple(sizes)
+            found[name] = _sizes(data, 8 if dtype == "int64" else 4)
     return found
+
+
+@lru_cache(1024)  # few shapes occur in 20,000 modules
+def _sizes(data: bytes, width: int) -> tuple[int, ...]:
+    return tuple(int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width))
 
 
 def words_of(

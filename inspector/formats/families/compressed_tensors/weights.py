@@ -35,6 +35,7 @@ FP4 = small_float("float4_e2m1fn")
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
 _SMALL_FLOATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 _SCALES = (*_FLOATS, "float8_e4m3fn", *E8M0)
+_KNOWN_BITS = {"int": range(1, 9), "float": (4, 8), "": range(1, 9)}
 _NVFP4_GROUP, _MX_GROUP = 16, 32
 
 
@@ -167,8 +168,7 @@ class Reader:
                 "is of a format that is not known", file=codes.file.path, key=codes.name,
                 expected=f"one of {', '.join(FORMATS)}", found=f"{format_!r} in config.json",
             )  # fmt: skip
-        known = {"int": range(1, 9), "float": (4, 8), "": range(1, 9)}
-        if args is not None and args.bits is not None and args.bits not in known.get(args.kind, ()):
+        if args is not None and args.bits is not None and args.bits not in _KNOWN_BITS.get(args.kind, ()):
             raise CannotDequantize(
                 "is of numbers that are not known", file=codes.file.path, key=codes.name,
                 expected="int of 1 to 8 bits, float of 4 or 8", found=f"{_said(args)} in config.json",

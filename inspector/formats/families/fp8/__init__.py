@@ -51,7 +51,7 @@ class Fp8Format(ModularFormat):
             return None
         sure = bool(said.method)
         ends = (SCALE, "scale", *(_SURE if sure else ()))
-        names = [name for name in checkpoint.entries if name.endswith(ends)]
+        names = checkpoint.entries.ending(*ends) if sure or _may_speak(checkpoint) else []
         found = next((name for name in names if _speaks(checkpoint, name, sure)), None)
         if found is None:
             return None
@@ -194,6 +194,11 @@ def _grid_said(grid: Grid) -> str:
 def _may_be_codes(checkpoint: Checkpoint, key: str) -> bool:
     tensor = checkpoint.tensor(key)
     return tensor is not None and tensor.dtype.name in (*FLOAT8, *NIBBLES) and len(tensor.shape) == 2
+
+
+def _may_speak(checkpoint: Checkpoint) -> bool:
+    """Whether a name is one of those that tell without settings."""
+    return any(last == "scale" or last.endswith(SCALE) for last in checkpoint.entries.lasts)
 
 
 def _speaks(checkpoint: Checkpoint, name: str, sure: bool) -> bool:

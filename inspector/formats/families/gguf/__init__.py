@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.checkpoint.columns import Form
+from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Derived, FloatArray, Problem, QuantizedWeight, Slice
 from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, BlockType
@@ -92,16 +92,17 @@ class GgufFormat(ModularFormat):
         if n_heads is None:
             self._unordered.append(name)
         original = self._names.original(name)
-        several, grid = len(shape) > 2, groups(kind.group)
+        several, grid, called = len(shape) > 2, groups(kind.group), dtype.name.upper()
         further = [f"#{what}" for what, there in (("minimum", kind.minima), ("global", beside.factor)) if there]
         for place in range(n_parts):
-            index = _place(place, shape[:-2])
+            index = _place(place, shape[:-2]) if several else ()
             of_expert = original.replace("{e}", str(place)) if "{e}" in original or not several else ""
             named = of_expert or (_numbered(name, index) if several else name)
             role = strip_root(named)
+            roles = (role, *[role + f for f in further]) if further else (role,)
             weight = QuantizedWeight(
-                named, role, name, shape[-2:], kind.element, (role, *(role + f for f in further)), grid,
-                called=dtype.name.upper(), slice=Slice(index) if several else None,
+                named, role, name, shape[-2:], kind.element, roles, grid, called=called,
+                slice=Slice(index) if several else None,
             )  # fmt: skip
             yield BlockModule(self.checkpoint, weight, kind, n_heads or 0, beside, dtype.name)
 
@@ -177,7 +178,7 @@ class GgufFormat(ModularFormat):
         return [self._as_original(tensor) for tensor in super().other_tensors()]
 
     def other_forms(self) -> Iterator[tuple[str, Form]]:
-        return ((t.name, (t.dtype, t.shape)) for t in self.other_tensors())
+        return ((t.name, shared_form(t.dtype, t.shape)) for t in self.other_tensors())
 
     def _as_original(self, tensor: Tensor) -> Tensor:
         original = self._names.original(tensor.name) or self._names.log_of(tensor.name)

@@ -109,12 +109,15 @@ def _records(
     """The scales in the blocks and the minima, the factor of the whole, the scale of what goes in."""
     role, element, of = weight.role, weight.element, f"weight {weight.name}"
     shape = (weight.shape[0], -(-weight.shape[1] // kind.group))
-    for quantity in (Quantity.SCALE, Quantity.MINIMUM) if kind.minima is not None else (Quantity.SCALE,):
-        is_scale = quantity is Quantity.SCALE
+    minima = kind.minima is not None
+    stored = weight.codes_key, Kind.WEIGHT, of, element, weight.grid, dtype, shape
+    yield ScaleRecord(
+        role, *stored, signed=kind.signed, slice=weight.slice, reach=OF_WEIGHTS, may_be_zero=True, with_minimum=minima
+    )
+    if minima:
         yield ScaleRecord(
-            role if is_scale else f"{role}#minimum", weight.codes_key, Kind.WEIGHT, of, element, weight.grid, dtype,
-            shape, quantity, signed=kind.signed, slice=weight.slice, reach=OF_WEIGHTS, may_be_zero=True,
-            with_minimum=is_scale and kind.minima is not None,
+            f"{role}#minimum", *stored, Quantity.MINIMUM, signed=kind.signed, slice=weight.slice, reach=OF_WEIGHTS,
+            may_be_zero=True,
         )  # fmt: skip
     if beside.factor:
         yield record_of(

@@ -66,7 +66,7 @@ class GptqFormat(ModularFormat):
         if (said.method and said.method not in METHODS) or (is_auto_round(said) and "awq" in format_name(said)):
             return None
         sure = said.method in ("gptq", QQQ)
-        names = [name for name in checkpoint.entries if name.endswith(("qweight", "B"))]
+        names = checkpoint.entries.ending("qweight", "B")
         found = next((key for key in names if _is_codes(checkpoint, key, sure)), None)
         if found is None:
             return None

@@ -29,18 +29,16 @@ def marked_by_another(checkpoint: Checkpoint) -> bool:
     """Whether the file carries the mark of a library that uses the same names otherwise."""
     if _METADATA_MARK in checkpoint.metadata:
         return True
-    return any(name.endswith(_MARKS) and name.rpartition(".")[2] in _MARKS for name in checkpoint.entries)
+    return not checkpoint.entries.lasts.isdisjoint(_MARKS)
 
 
 def signature(checkpoint: Checkpoint) -> str | None:
     """Evidence from names, dtypes and shapes alone; None where there is none, or some for another library."""
+    if not checkpoint.entries.lasts.isdisjoint(_OF_OTHERS):
+        return None
     found: dict[Layout, int] = {}
-    for name in checkpoint.entries:
+    for name in checkpoint.entries.ending(SCALE):
         module, _, last = name.rpartition(".")
-        if last in _OF_OTHERS:
-            return None
-        if not last.endswith(SCALE):
-            continue
         names = Names(module, last.removesuffix(SCALE).rstrip("_"))
         layout = _proof(checkpoint, names)
         if layout is None:
