@@ -84,7 +84,7 @@ def test_whatever_is_damaged_is_made_anew(calibration: Calibration) -> None:
     assert path.read_bytes()[: len(whole) // 4] == whole[: len(whole) // 4]
 
 
-def test_every_bit_of_a_zip_s_own_bytes_may_be_another(calibration: Calibration) -> None:
+def test_every_one_of_a_zip_s_own_bytes_may_be_another(calibration: Calibration) -> None:
     """Encrypted, of another compression, of a later version, a header that is no Python: zip and numpy raise what they
     like."""
     opened(calibration)
@@ -94,9 +94,8 @@ def test_every_bit_of_a_zip_s_own_bytes_may_be_another(calibration: Calibration)
         starts = [m.header_offset for m in z.infolist()]
     places = {at for start in (*starts, len(whole) - 220) for at in range(start, start + 200)}
     for at in sorted(places):
-        for bit in (1, 8, 64):
-            path.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
-            read(path, mark)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1, 8, 64)[at % 3]]) + whole[at + 1 :])
+        read(path, mark)
 
 
 @pytest.mark.parametrize(
