@@ -137,7 +137,7 @@ def first_measure(m: LayerMap) -> Measure[ScalePair] | Measure[WeightPair]:
     for cell in m.cells.values():
         if any(p.status in _NUMBERED and p.record.kind == "weight" for p in cell.scales):
             return DIFFERENCE
-    apart = any(_apart(t) for cell in m.cells.values() for t in cell.tensors)
+    apart = any(t.quantized and _apart(t) for cell in m.cells.values() for t in cell.tensors)
     return STORED if apart else DIFFERENCE
 
 
