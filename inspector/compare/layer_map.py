@@ -146,11 +146,6 @@ def _apart(w: WeightPair) -> bool:
     return w.stored_a is not None and w.stored_b is not None and w.stored_a != w.stored_b
 
 
-def stored_names(tensors: Iterable[WeightPair]) -> list[tuple[str, str]]:
-    """As what A and B store each matrix that both have."""
-    return [(t.stored_a.name, t.stored_b.name) for t in tensors if t.stored_a and t.stored_b]
-
-
 def _worth_stored(cell: Cell) -> Worth | None:
     """Of the tensor whose codes lost or gained most bits."""
     known = [t for t in cell.tensors if t.stored_a and t.stored_b]
