@@ -137,18 +137,13 @@ def first_measure(m: LayerMap) -> Measure[ScalePair] | Measure[WeightPair]:
     for cell in m.cells.values():
         if any(p.status in _NUMBERED and p.record.kind == "weight" for p in cell.scales):
             return DIFFERENCE
-    apart = any(_apart(t) for cell in m.cells.values() for t in cell.tensors)
+    apart = any(t.quantized and _apart(t) for cell in m.cells.values() for t in cell.tensors)
     return STORED if apart else DIFFERENCE
 
 
 def _apart(w: WeightPair) -> bool:
     """Whether it is stored in two ways."""
     return w.stored_a is not None and w.stored_b is not None and w.stored_a != w.stored_b
-
-
-def stored_names(tensors: Iterable[WeightPair]) -> list[tuple[str, str]]:
-    """As what A and B store each matrix that both have."""
-    return [(t.stored_a.name, t.stored_b.name) for t in tensors if t.stored_a and t.stored_b]
 
 
 def _worth_stored(cell: Cell) -> Worth | None:

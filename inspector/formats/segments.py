@@ -32,6 +32,9 @@ class ModelSegments:
         }
         self._reordered = tuple(fmt.witnesses()) if self._of else ()
 
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
     def of_role(self, role: str) -> Segments:
         """Of a weight, a bias, or a scale of a projection; () of all else."""
         return self._of.get(_module_of(role), ()) if self._of else ()

@@ -130,6 +130,14 @@ def test_an_original_against_its_copy_is_shown_by_what_weights_are_stored_as(tmp
         assert first_measure(layer_map(same.scales, same.weights)) is DIFFERENCE
 
 
+def test_two_models_in_full_precision_are_shown_by_their_difference(tmp_path: Path) -> None:
+    x = np.ones((4, 4), np.float32)
+    c = compared(
+        made(tmp_path, "a", layers__0__q__weight=x), made(tmp_path, "b", layers__0__q__weight=x.astype(np.float16))
+    )
+    assert first_measure(layer_map(c.scales, c.weights)) is DIFFERENCE
+
+
 def test_a_cell_is_worth_the_tensor_that_lost_most_bits(tmp_path: Path) -> None:
     c = compared(original(tmp_path / "a"), exported(tmp_path / "b"))
     experts = [w for w in c.weights if ".experts." in w.role]
