@@ -28,7 +28,8 @@ def original(place: Path) -> Path:
 def exported(place: Path) -> Path:
     """The Mamba layer in FP8, experts in NVFP4, the rest as it was."""
     place.mkdir()
-    tensors, layers = _tensors(), {}
+    tensors = _tensors()
+    layers: dict[str, dict[str, str | int]] = {}
     for name in list(tensors):
         module = name.removesuffix(".weight")
         if name.endswith(("in_proj.weight", "out_proj.weight")):

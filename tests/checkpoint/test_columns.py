@@ -23,7 +23,8 @@ names = st.lists(
 def entries_of(found: list[str], forms: list[int], split: int, columnar: bool) -> Entries:
     """The names in two files, the second of handles where not all is to be in columns."""
     file = Memory(bytes(64), Path("m"))
-    tensors = [Tensor(n, *FORMS[f % len(FORMS)], None, file, 0) for n, f in zip(found, forms, strict=True)]
+    form_of = [FORMS[f % len(FORMS)] for f in forms]
+    tensors = [Tensor(n, dtype, shape, None, file, 0) for n, (dtype, shape) in zip(found, form_of, strict=True)]
     entries = Entries()
     entries.add(Columns.of(file, tensors[:split], {}))
     rest = tensors[split:]

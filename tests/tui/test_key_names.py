@@ -135,8 +135,9 @@ def test_no_sentence_has_a_key_of_its_own(source_root: Path) -> None:
         tree = ast.parse(path.read_text())
         bodies = (b for n in ast.walk(tree) if isinstance(b := getattr(n, "body", None), list))
         told = {id(s.value) for body in bodies for s in body if isinstance(s, ast.Expr)}  # docstrings
-        texts = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
-        found += [f"{path.name}: {n.value}" for n in texts if id(n) not in told and QUOTED.search(n.value)]
+        texts = ((id(n), n.value) for n in ast.walk(tree) if isinstance(n, ast.Constant))
+        said = (text for n, text in texts if isinstance(text, str) and n not in told)
+        found += [f"{path.name}: {text}" for text in said if QUOTED.search(text)]
     assert [text for text in found if not text.endswith(("; escape clears", ", escape closes"))] == []  # of typed lines
     assert QUOTED.search("W puts alpha 0.9995 into A")
     assert QUOTED.search("no run: R, then !, calibrates")

@@ -319,6 +319,7 @@ async def test_a_letter_leads_to_the_alpha_of_a_line(made: list[Path]) -> None:
             (line,) = (row for row in d.rows() if row.rstrip().endswith(f"  {letter}"))
             await d.press(letter)
             assert d.app.screen is shown
+            assert isinstance(shown, DistributionScreen)
             label, _, told, *_ = line.split()
             known[label] = (float(told), shown.pane.alpha)
         assert all(of_line == at for of_line, at in known.values())
