@@ -34,6 +34,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("dequantize", "A", "OUT"),
     ("logs", "LOG"),
     ("accuracy", "LOG", "LOG"),
+    ("fidelity", "A", "B"),
     ("verify", "--samples", "2"),
     ("verify", "--samples", "2", "--json"),
     ("verify", "ACTIVATION", "--key", "x_bf16.*"),

@@ -53,10 +53,10 @@ def measure_fidelity(a: Format, b: Format, progress: Progress = unseen) -> Fidel
         progress("pairing", found, 0)
 
     pairs, others = pairs_of(a, b, tick)
-    if not pairs and all(o.why in (Why.ONLY_A, Why.ONLY_B) for o in others):
+    if not pairs and all(o.why in (Why.ONLY_A, Why.ONLY_B, Why.SHAPE) for o in others):
         raise NothingInCommon(
-            "no weight of A has a partner in B", file=b.checkpoint.path,
-            expected=f"weights of the model in {a.checkpoint.path}", found=_of(others, Why.ONLY_B),
+            "no weight of A has a partner of its shape in B", file=b.checkpoint.path,
+            expected=f"weights of the model in {a.checkpoint.path}", found=_found(others),
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
     works = _works(a, b, pairs)
@@ -72,9 +72,12 @@ def measure_fidelity(a: Format, b: Format, progress: Progress = unseen) -> Fidel
     return Fidelity(a, b, tuple(weights), tuple(others), _bits(b), changed)
 
 
-def _of(others: Iterable[NotCompared], why: Why) -> str:
-    names = [o.role for o in others if o.why is why]
-    return f"{len(names)} others, such as {names[0]}" if names else "none at all"
+def _found(others: Iterable[NotCompared]) -> str:
+    shapes = [f"{o.role} ({o.said})" for o in others if o.why is Why.SHAPE]
+    names = [o.role for o in others if o.why is Why.ONLY_B]
+    said = [f"{len(shapes)} of other shapes, such as {shapes[0]}"] if shapes else []
+    said += [f"{len(names)} others, such as {names[0]}"] if names else []
+    return "; ".join(said) or "none at all"
 
 
 def _bits(fmt: Format) -> float | None:

@@ -95,6 +95,8 @@ def pairs_of(a: Format, b: Format, tick: Callable[[int], None]) -> tuple[list[Pa
         if of_a is None or of_b is None:
             others += _alone(role, of_a, of_b)
             continue
+        if not _may_be_weights(of_a, of_b):
+            continue
         found = _refused(role, of_a, of_b, moved, unclear, rotated)
         if found:
             others.append(found)
@@ -107,6 +109,11 @@ def _weights(fmt: Format) -> dict[str, Item]:
     """What can be a weight: codes, and tensors of real numbers. Integers without a scale are none: counters, indices,
     codes that nobody understands, which are said where they have a partner that is a weight."""
     return {role: item for role, item in weight_items(fmt).items() if not item.form[0].is_complex}
+
+
+def _may_be_weights(a: Item, b: Item) -> bool:
+    """Not counters and other integers in rows of no columns, in both."""
+    return any(i.weight is not None or i.form[0].is_float or len(i.form[1]) > 1 for i in (a, b))
 
 
 def _pair(role: str, a: Item, b: Item, only_equal: str) -> Pair:
