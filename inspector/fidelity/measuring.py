@@ -3,6 +3,7 @@ interpreter's lock, and what comes back is added up in order, so that the same f
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.compare.weights import Item, scheme_of
 from qinspect.inspector.errors import NothingInCommon, QinspectError
 from qinspect.inspector.fidelity.blocks import Unit, bytes_of, read, units_of, widened
+from qinspect.inspector.fidelity.factors import Factors, factors_of
 from qinspect.inspector.fidelity.nearest import WHOLE, NearestGrid, cells_of, nearest_error, nearest_grid
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why, pairs_of
 from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
@@ -97,7 +99,8 @@ class _Work:
     n_bytes: int
     sums: Sums = field(default_factory=Sums)
     noise: Numbers = field(default_factory=lambda: np.zeros(0))
-    signal: Numbers = field(default_factory=lambda: np.zeros(0))
+    rows: Numbers = field(default_factory=lambda: np.zeros((3, 0)))
+    columns: Numbers = field(default_factory=lambda: np.zeros((3, 0)))
     cell: tuple[float, float, int, int] | None = None
     nearest: float = 0.0
     largest: float = 0.0
@@ -107,11 +110,17 @@ class _Work:
         self.sums.add(piece.sums)
         self.nearest += piece.nearest
         if len(self.pair.shape) > 1:
+            n_rows, n_columns = self.pair.shape[0], math.prod(self.pair.shape[1:])
             if not self.noise.size:
-                self.noise, self.signal = np.zeros(self.pair.shape[0]), np.zeros(self.pair.shape[0])
+                self.noise, self.rows = np.zeros(n_rows), np.zeros((3, n_rows))
+                self.columns = np.zeros((3, n_columns if len(self.pair.shape) == 2 else 0))
             rows = slice(piece.first_row, piece.first_row + piece.noise.size)
             self.noise[rows] += piece.noise
-            self.signal[rows] += piece.signal
+            self.rows[:, rows] += piece.rows
+            if piece.columns.shape == self.columns.shape:
+                self.columns += piece.columns
+            else:  # rows are read in parts
+                self.columns = np.zeros((3, 0))
         if piece.cell and (self.cell is None or piece.cell[0] > self.cell[0]):
             self.cell = piece.cell
 
@@ -124,7 +133,7 @@ class _Work:
         return WeightFidelity(
             pair.role, pair.a.name, pair.b.name, pair.shape, _stored(pair.a), _stored(pair.b),
             pair.a.weight is not None, pair.b.weight is not None, _note(pair), s, self.noise.size, self._channels(),
-            self._group_shape(), self._group(), self._nearest(),
+            self._group_shape(), self._group(), self._nearest(), self._factors(),
         )  # fmt: skip
 
     def _refused(self) -> tuple[Why, str] | None:
@@ -145,7 +154,7 @@ class _Work:
         if not self.sums.dd or self.noise.size < 2:
             return ()
         most = np.argsort(-self.noise, kind="stable")[:WORST_CHANNELS]
-        return tuple(self._part((int(i),), float(self.noise[i]), float(self.signal[i])) for i in most)
+        return tuple(self._part((int(i),), float(self.noise[i]), float(self.rows[0, i])) for i in most)
 
     def _group(self) -> Part | None:
         if self.cell is None or not self.sums.dd:
@@ -166,8 +175,13 @@ class _Work:
             return Nearest(None, None, self.grid)
         sqnr = sqnr_db(self.sums.aa, self.nearest)
         stored = self.sums.sqnr
-        both = np.isfinite(sqnr) and np.isfinite(stored)
-        return Nearest(float(sqnr), sqnr - stored if both else None, str(self.grid.rule))
+        both = math.isfinite(sqnr) and math.isfinite(stored) and self._factors() is None
+        return Nearest(sqnr, sqnr - stored if both else None, str(self.grid.rule))
+
+    def _factors(self) -> Factors | None:
+        if not self.columns.size or not self.sums.dd:
+            return None
+        return factors_of(self.columns, self.rows, (self.pair.shape[0], self.pair.shape[1]), self.sums.sqnr)
 
 
 def _works(a: Format, b: Format, pairs: Iterable[Pair]) -> list[_Work]:
@@ -322,7 +336,7 @@ def _measure(work: _Work, unit: Unit) -> Piece:
     together = _together(work)
     step = together.rows if together else 1
     rows = max(1, AT_ONCE_ELEMENTS // max(1, unit.columns) // step) * step
-    whole = Piece(Sums(), unit.first_row, np.zeros(unit.rows), np.zeros(unit.rows))
+    whole = Piece(Sums(), unit.first_row, np.zeros(unit.rows), np.zeros((3, unit.rows)), np.zeros((3, unit.columns)))
     first = 0
     for x, y in zip(_widened_rows(a, rows), _widened_rows(b, rows), strict=True):
         if pair.derived:
@@ -332,7 +346,8 @@ def _measure(work: _Work, unit: Unit) -> Piece:
         piece = sums_of(x, y, unit.start + first * unit.columns, work.cells if unit.aligned else None)
         whole.sums.add(piece.sums)
         whole.noise[first : first + len(x)] = piece.noise
-        whole.signal[first : first + len(x)] = piece.signal
+        whole.rows[:, first : first + len(x)] = piece.rows
+        whole.columns += piece.columns
         if piece.cell and (whole.cell is None or piece.cell[0] > whole.cell[0]):
             noise, signal, row, column = piece.cell
             whole.cell = (noise, signal, unit.first_row + first + row, column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.measures import OF_FIDELITY
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.report import line_of
@@ -85,6 +86,7 @@ def weight(w: WeightFidelity) -> Json:
         "group_shape": list(w.group_shape),
         "worst_group": _part(w.group) if w.group else None,
         "nearest": _nearest(w.nearest) if w.nearest else None,
+        "factors": _factors(w.factors) if w.factors else None,
     }
 
 
@@ -95,6 +97,10 @@ def _part(part: Part) -> Json:
 def _nearest(n: Nearest) -> Json:
     known = n.sqnr is not None
     return {"known": known, "sqnr_db": finite(n.sqnr), "loss_db": finite(n.loss), "rule": n.said}
+
+
+def _factors(f: Factors) -> Json:
+    return {"axis": f.axis, "least": f.least, "largest": f.largest, "sqnr_db": finite(f.sqnr)}
 
 
 def not_compared(o: NotCompared) -> Json:

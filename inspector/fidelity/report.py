@@ -64,7 +64,8 @@ def line_of(found: Fidelity) -> str:
         worst = f", worst {s.worst.sums.sqnr:.2f} dB {visible(s.worst.role, 120)}" if s.worst else ""
         parts.append(f"mean SQNR {s.mean:.2f} dB over {count(s.n - s.n_exact)} {what}{worst}")
     if s.loss is not None:
-        parts.append(against_nearest(s.loss))
+        over = "" if s.n_nearest == s.n else f" ({count(s.n_nearest)} of them)"
+        parts.append(f"{against_nearest(s.loss)}{over}")
     return ", ".join(parts)
 
 
@@ -115,7 +116,7 @@ def _row(w: WeightFidelity) -> list[str]:
         w.role, w.stored_b, SQNR.text(w), ERROR.text(w), LOSS.text(w), COSINE.text(w),
         number(s.largest) if differs else "0", str(list(w.where)) if w.where else "",
         f"{s.mean_shift:+.2e}" if differs else "0", _part(w.channels[0]) if w.channels else "",
-        _part(w.group) if w.group else "", count(s.n_excluded) if s.n_excluded else "", w.note,
+        _part(w.group) if w.group else "", count(s.n_excluded) if s.n_excluded else "", note_of(w),
     ]  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def _csv_row(w: WeightFidelity) -> list[str]:
     return [
         w.role, w.a, w.b, w.stored_a, w.stored_b, str(s.n), str(s.n_excluded), *map(_digits, numbers), _index(w.where),
         *_csv_part(channel), *_csv_part(w.group), _digits(nearest.sqnr if nearest else None),
-        _digits(nearest.loss if nearest else None), w.note,
+        _digits(nearest.loss if nearest else None), note_of(w),
     ]  # fmt: skip
 
 
@@ -154,6 +155,11 @@ def _index(where: Sequence[int]) -> str:
 
 def _digits(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(float(value))
+
+
+def note_of(w: WeightFidelity) -> str:
+    """What is remarkable about it."""
+    return "; ".join(x for x in (w.factors.said if w.factors else "", w.note) if x)
 
 
 def _part(part: Part) -> str:

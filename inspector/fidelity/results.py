@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.sums import Sums
 
@@ -41,7 +42,8 @@ class WeightFidelity:
     a, b: the names. shape: logical. stored_a, stored_b: how, in words. quantized_a, quantized_b: whether by codes and
     scales. note: where the parts of either lie, or what was calculated. channels: positions along the first axis with
     the most error, most first; () of what has no rows, or no error. group_shape: rows and columns that share a scale;
-    () where there are none. group: the one with the most error.
+    () where there are none. group: the one with the most error. factors: by which its channels were multiplied, where
+    they were; then nothing is said of the loss against rounding to nearest.
     """
 
     role: str
@@ -59,6 +61,7 @@ class WeightFidelity:
     group_shape: tuple[int, ...]
     group: Part | None
     nearest: Nearest | None
+    factors: Factors | None
 
     @property
     def quantized(self) -> bool:

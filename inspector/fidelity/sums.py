@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -101,13 +101,15 @@ class Cells:
 
 @dataclass(slots=True)
 class Piece:
-    """The sums of some rows of a pair. first_row: of them. noise, signal: float64[rows], sums of d*d and a*a of each
-    row; empty where the tensor has no rows. cell: (noise, signal, row, column) of the cell with the most noise."""
+    """The sums of some rows of a pair. first_row: of them. noise: float64[rows], the sum of d*d of each row. rows,
+    columns: float64[3, n], the sums of a*a, a*b and b*b of each. cell: (noise, signal, row, column) of the cell with
+    the most noise."""
 
     sums: Sums
-    first_row: int = 0
-    noise: Numbers = field(default_factory=lambda: np.zeros(0))
-    signal: Numbers = field(default_factory=lambda: np.zeros(0))
+    first_row: int
+    noise: Numbers
+    rows: Numbers
+    columns: Numbers
     cell: tuple[float, float, int, int] | None = None
     nearest: float = 0.0
     """Sum of the squared errors of rounding to nearest."""
@@ -122,13 +124,14 @@ def sums_of(a: Numbers, b: Numbers, start: int, cells: Cells | None = None) -> P
         if not math.isfinite(float(d.sum())):
             _without_bad(a, b, d, sums)
         noise, most = _noise(a, d, cells)
-        signal = np.einsum("ij,ij->i", a, a)
+        pairs = ((a, a), (a, b), (b, b))
+        rows = np.stack([np.einsum("ij,ij->i", x, y) for x, y in pairs])
+        columns = np.stack([np.einsum("ij,ij->j", x, y) for x, y in pairs])
         sums.n = a.size - sums.n_excluded
-        sums.aa, sums.dd, sums.d = float(signal.sum()), float(noise.sum()), float(d.sum())
-        sums.bb = float(np.einsum("ij,ij->", b, b))
-        sums.ab = float(np.einsum("ij,ij->", a, b))
+        sums.aa, sums.ab, sums.bb = rows.sum(axis=1).tolist()
+        sums.dd, sums.d = float(noise.sum()), float(d.sum())
         _find_largest(a, b, d, start, sums)
-    return Piece(sums, 0, noise, signal, most)
+    return Piece(sums, 0, noise, rows, columns, most)
 
 
 def _without_bad(a: Numbers, b: Numbers, d: Numbers, sums: Sums) -> None:

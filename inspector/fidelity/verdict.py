@@ -52,7 +52,7 @@ def _measured(found: Fidelity) -> str:
     parts = [f"{some(s.n, what)}: {mean} (error {magnitude(100 * s.relative)} of all their values together){worst}"]
     if s.n_exact:
         parts.append(f"{count(s.n_exact)} of them equal")
-    parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _others(found)) if p]
+    parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _others(found)) if p]
     return "; ".join(parts)
 
 
@@ -63,13 +63,14 @@ def _against_nearest(weights: Sequence[WeightFidelity], s: Summary) -> str:
     losses = {kind: summary_of(of_kind).loss or 0.0 for kind, of_kind in kinds.items()}
     good = [kind for kind, loss in losses.items() if loss <= AS_GOOD_DB]
     better = f"{against_nearest(s.loss)} on the mean"
+    better += "" if s.n_nearest == s.n else f" of {some(s.n_nearest, 'weight')}"
     if len(good) == len(kinds):
         return f"{better}, no kind worse by more than {AS_GOOD_DB} dB"
     worst = max(losses, key=losses.__getitem__)
-    return (
-        f"{better}: {len(good)} of {some(len(kinds), 'kind')} within {AS_GOOD_DB} dB of it or better, "
-        f"{visible(worst, 80)} loses {losses[worst]:.2f} dB"
-    )
+    most = f"{visible(worst, 80)} loses {losses[worst]:.2f} dB"
+    if not good:
+        return f"{better}, no kind within {AS_GOOD_DB} dB of it, {most}"
+    return f"{better}: {len(good)} of {some(len(kinds), 'kind')} within {AS_GOOD_DB} dB of it or better, {most}"
 
 
 def against_nearest(loss: float) -> str:
@@ -80,7 +81,7 @@ def against_nearest(loss: float) -> str:
 
 def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
     """Weights that are far worse than the others of their kind, or where these are few, than all."""
-    lossy = [w for w in weights if math.isfinite(w.sums.sqnr)]
+    lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
     found = []
     for of_kind in grouped(lossy, "kind").values():
         peers = of_kind if len(of_kind) > 2 else lossy
@@ -93,6 +94,18 @@ def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
     if len(found) > 2:
         said.append(f"so {'is' if len(found) == 3 else 'are'} {count(len(found) - 2)} more")
     return said
+
+
+def _multiplied(weights: Sequence[WeightFidelity]) -> str:
+    """Of the weights whose channels have factors."""
+    found = [w for w in weights if w.factors]
+    if not found:
+        return ""
+    have = "has" if len(found) == 1 else "have"
+    return (
+        f"{some(len(found), 'weight')} {have} channels that were multiplied (smoothing, AWQ), which these numbers "
+        "count as error"
+    )
 
 
 def _channels(w: WeightFidelity) -> str:

@@ -341,3 +341,61 @@ def test_it_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(StopError):
         measure_fidelity(a, b, stop)
     assert not [t for t in threading.enumerate() if t.name.startswith("fidelity")]
+
+
+# --- channels that were multiplied ---
+
+
+def noisy(a: Array, db: float, seed: int = 7) -> Array:
+    noise = rng(seed).standard_normal(a.shape)
+    return a + noise * np.linalg.norm(a) / np.linalg.norm(noise) * 10 ** (-db / 20)
+
+
+@pytest.mark.parametrize(("axis", "index"), [("input", 1), ("output", 0)])
+def test_factors_of_channels_are_found(axis: str, index: int, tmp_path: Path) -> None:
+    a = rng(1).standard_normal((48, 64))
+    factor = np.exp(rng(2).uniform(-0.5, 0.5, a.shape[index]))
+    factor = factor if index else factor[:, None]
+    b = noisy(a, 25) * factor
+    w = only(measured({"w": a.astype(np.float32)}, {"w": b.astype(np.float32)}, tmp_path))
+    assert w.factors is not None
+    assert w.factors.axis == axis
+    assert (w.factors.least, w.factors.largest) == pytest.approx((factor.min(), factor.max()), rel=0.03)
+    assert w.factors.sqnr == pytest.approx(25, abs=0.2)
+    assert w.sums.sqnr < 15
+
+
+def test_exact_factors_leave_nothing(tmp_path: Path) -> None:
+    a = rng(1).standard_normal((32, 32)).astype(np.float32)
+    w = only(measured({"w": a}, {"w": a * np.float32(2) ** np.arange(32, dtype=np.float32)}, tmp_path))
+    assert w.factors is not None
+    assert (w.factors.least, w.factors.largest, w.factors.sqnr) == (1, 2.0**31, math.inf)
+
+
+@pytest.mark.parametrize("change", ["noise", "one factor for all", "a channel lost", "a channel negated", "few rows"])
+def test_what_is_no_factor_of_channels(change: str, tmp_path: Path) -> None:
+    a = rng(1).standard_normal((8 if change == "few rows" else 48, 64))
+    b = noisy(a, 12)
+    if change == "one factor for all":
+        b = a * 0.8
+    elif change == "a channel lost":
+        b[:, 3] = 0
+    elif change == "a channel negated":
+        b[:, 3] *= -1
+    w = only(measured({"w": a.astype(np.float32)}, {"w": b.astype(np.float32)}, tmp_path))
+    assert w.factors is None
+
+
+@needs_fixtures
+def test_smoothing_of_real_checkpoints_is_seen() -> None:
+    found = measure_fidelity(
+        open_model(str(folder("base_llama1"))), open_model(str(folder("modelopt_nvfp4_awq") / "model"))
+    )
+    seen = {w.role.rpartition(".")[0].rpartition(".")[2]: w.factors for w in found.weights if w.factors}
+    assert {"q_proj", "k_proj", "gate_proj"} <= seen.keys()
+    assert all(f.axis == "input" for name, f in seen.items() if name in ("q_proj", "k_proj", "gate_proj"))
+    assert all(w.nearest is None or w.nearest.loss is None for w in found.weights if w.factors)
+    plain = measure_fidelity(
+        open_model(str(folder("base_llama"))), open_model(str(folder("gptq_v1_sym_g32") / "model"))
+    )
+    assert not [w for w in plain.weights if w.factors]
