@@ -118,3 +118,10 @@ def widened(values: Array, out: Array) -> None:
         np.take(table, values.view(np.uint8), out=out)
     else:
         np.copyto(out, values)
+
+
+def single(values: Array) -> Array:
+    """The same values as float32 or bfloat16 where one of these holds them, contiguous: what compiled bodies take."""
+    if values.dtype.name in ("bfloat16", "float32", "float64"):
+        return np.ascontiguousarray(values)
+    return values.astype(np.float32)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.compare.weights import Item, scheme_of
 from qinspect.inspector.errors import NothingInCommon, QinspectError
-from qinspect.inspector.fidelity.blocks import Unit, bytes_of, read, units_of, widened
+from qinspect.inspector.fidelity.blocks import Unit, bytes_of, read, single, units_of, widened
 from qinspect.inspector.fidelity.factors import Factors, factors_of
 from qinspect.inspector.fidelity.nearest import WHOLE, NearestGrid, cells_of, nearest_error, nearest_grid
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why, pairs_of
 from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
-from qinspect.inspector.fidelity.sums import Cells, Numbers, Piece, Sums, sqnr_db, sums_of
+from qinspect.inspector.fidelity.sums import Cells, Numbers, Piece, Sums, compiled_sums, sqnr_db, sums_of
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.progress import Progress, unseen
@@ -332,7 +332,20 @@ def _largest_of(work: _Work, unit: Unit) -> float:
 
 def _measure(work: _Work, unit: Unit) -> Piece:
     pair, grid = work.pair, work.grid
-    a, b = read(pair.a, unit, pair.shape), read(pair.b, unit, pair.shape)
+    a, b = (single(read(item, unit, pair.shape)) for item in (pair.a, pair.b))
+    cells = work.cells if unit.aligned else None
+    found = None if pair.derived else compiled_sums(a, b, unit.start, cells)
+    if found is not None:
+        found.at_row(unit.first_row)
+        if not isinstance(grid, str) and unit.aligned:
+            found.nearest = nearest_error(a, grid, work.largest)
+        return found
+    return _by_numpy(work, unit, a, b, cells)
+
+
+def _by_numpy(work: _Work, unit: Unit, a: Array, b: Array, cells: Cells | None) -> Piece:
+    """Some rows at a time, of values of any dtype, finite or not."""
+    pair, grid = work.pair, work.grid
     together = _together(work)
     step = together.rows if together else 1
     rows = max(1, AT_ONCE_ELEMENTS // max(1, unit.columns) // step) * step
@@ -343,7 +356,7 @@ def _measure(work: _Work, unit: Unit) -> Piece:
             original = y if pair.made_in_a else x
             with np.errstate(all="ignore"):
                 original[...] = pair.derived.of(original)
-        piece = sums_of(x, y, unit.start + first * unit.columns, work.cells if unit.aligned else None)
+        piece = sums_of(x, y, unit.start + first * unit.columns, cells)
         whole.sums.add(piece.sums)
         whole.noise[first : first + len(x)] = piece.noise
         whole.rows[:, first : first + len(x)] = piece.rows

@@ -21,6 +21,7 @@ from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.contract import Quantity, Use
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
+from qinspect.kernels.distance import cell_extremes, rounding_error
 
 Array = NDArray[Any]
 WHOLE = 1 << 62
@@ -139,42 +140,51 @@ def cells_of(grid: Grid, shape: tuple[int, ...]) -> Cells | None:
 
 
 def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
-    """The sum of the squared errors of rounding float32[rows, columns], which begin at a cell. largest: the largest
+    """The sum of the squared errors of rounding float[rows, columns], which begin at a cell. largest: the largest
     magnitude of the whole weight, where that is needed. Values that are not finite must be zero."""
-    n_rows, n_columns = x.shape
-    rows, columns = min(grid.cells.rows, n_rows), min(grid.cells.columns, n_columns)
-    over = -n_rows % rows, -n_columns % columns
+    rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
+    floats = None if grid.element.kind is ElementKind.INTEGER else _MANTISSA[grid.element.name]
+    with np.errstate(all="ignore"):
+        ends = cell_extremes(x, rows, columns)
+        if ends is not None:
+            small_float = floats and (floats[0], 2.0 ** floats[1])
+            found = rounding_error(x, rows, columns, *_steps(*ends, grid, np.float32(largest)), small_float)
+            if found is not None:
+                return found
+        return _by_numpy(x.astype(np.float32), rows, columns, grid, np.float32(largest))
+
+
+def _by_numpy(x: Array, rows: int, columns: int, grid: NearestGrid, largest: np.float32) -> float:
+    over = -x.shape[0] % rows, -x.shape[1] % columns
     padded = np.pad(x, ((0, over[0]), (0, over[1]))) if any(over) else x
     cells = padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // columns, columns)
-    with np.errstate(all="ignore"):
-        d = _rounded(cells, grid, np.float32(largest)) - cells
-    flat = d.reshape(-1)
-    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
+    low = np.minimum(cells.min(axis=(1, 3), keepdims=True), np.float32(0))
+    high = np.maximum(cells.max(axis=(1, 3), keepdims=True), np.float32(0))
+    step, least, most = _steps(low, high, grid, largest)
+    codes = np.clip(cells / step, least, most)
+    integers = grid.element.kind is ElementKind.INTEGER
+    codes = np.rint(codes) if integers else to_small_float(codes, grid.element.name)
+    d = (codes * step - cells).reshape(-1)
+    return float(np.einsum("i,i->", d, d, dtype=np.float64))
 
 
-def _rounded(x: Array, grid: NearestGrid, largest: np.float32) -> Array:
-    """float32 of the shape of x, [cells down, rows, cells across, columns]: what the codes would stand for."""
+def _steps(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> tuple[Array, Array, Array]:
+    """float32 of the shape of low and high, the least and the largest value of each cell, or 0: its scale, and the
+    least and the largest that its codes stand for at a scale of one."""
     element = grid.element
     if grid.rule is Rule.RANGE:
-        high = np.maximum(x.max(axis=(1, 3), keepdims=True), 0)
-        low = np.minimum(x.min(axis=(1, 3), keepdims=True), 0)
         step = _usable(_kept((high - low) / np.float32(element.q_max - element.q_min), grid.scale))
         zero = np.clip(np.rint(np.float32(element.q_min) - low / step), element.q_min, element.q_max)
-        codes = np.clip(np.rint(x / step) + zero, np.float32(element.q_min), np.float32(element.q_max))
-        return np.asarray((codes - zero) * step)
-    if grid.rule is Rule.SIGNED:
-        high, low = x.max(axis=(1, 3), keepdims=True), x.min(axis=(1, 3), keepdims=True)
-        extreme = np.where(high > -low, high, low)
-    else:
-        extreme = np.abs(x).max(axis=(1, 3), keepdims=True)
-        if grid.of_whole and grid.rule is not Rule.TWO_LEVELS:
-            extreme = np.full_like(extreme, largest)
-    step = _usable(_step(extreme, grid, largest))
+        return step, np.float32(element.q_min) - zero, np.float32(element.q_max) - zero
+    extreme = np.where(high > -low, high, low)
+    if grid.rule is not Rule.SIGNED:
+        extreme = np.abs(extreme)
+    if grid.of_whole and grid.rule is not Rule.TWO_LEVELS:
+        extreme = np.full_like(extreme, largest)
     ends = element.ends()
     assert ends is not None
-    codes = np.clip(x / step, np.float32(ends[0]), np.float32(ends[1]))
-    codes = np.rint(codes) if element.kind is ElementKind.INTEGER else to_small_float(codes, element.name)
-    return np.asarray(codes * step)
+    step = _usable(_step(extreme, grid, largest))
+    return step, np.full_like(step, ends[0]), np.full_like(step, ends[1])
 
 
 def _step(extreme: Array, grid: NearestGrid, largest: np.float32) -> Array:

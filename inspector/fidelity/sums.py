@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qinspect.kernels.distance import distance_sums
 
 Array = NDArray[Any]
 Numbers = NDArray[np.float64]
@@ -114,6 +117,13 @@ class Piece:
     nearest: float = 0.0
     """Sum of the squared errors of rounding to nearest."""
 
+    def at_row(self, row: int) -> None:
+        """Count rows from `row` on: of a piece whose first one was row 0."""
+        self.first_row += row
+        if self.cell:
+            noise, signal, first, column = self.cell
+            self.cell = (noise, signal, first + row, column)
+
 
 def sums_of(a: Numbers, b: Numbers, start: int, cells: Cells | None = None) -> Piece:
     """Of float64[rows, columns] of both, which may be changed. start: the position of the first value in its tensor.
@@ -132,6 +142,36 @@ def sums_of(a: Numbers, b: Numbers, start: int, cells: Cells | None = None) -> P
         sums.dd, sums.d = float(noise.sum()), float(d.sum())
         _find_largest(a, b, d, start, sums)
     return Piece(sums, 0, noise, rows, columns, most)
+
+
+def compiled_sums(a: Array, b: Array, start: int, cells: Cells | None = None) -> Piece | None:
+    """`sums_of` of float[rows, columns] of any kind, which are not changed. None where the compiled body cannot have
+    them, or some value is not finite."""
+    found = distance_sums(a, b, cells.columns if cells else 0)
+    if found is None:
+        return None
+    aa, ab, bb, dd = found.rows.sum(axis=1).tolist()
+    sums = Sums(n=a.size, aa=aa, bb=bb, ab=ab, dd=dd, d=found.d)
+    if found.at >= 0:
+        x, y = (float(values.reshape(-1)[found.at]) for values in (a, b))
+        sums.largest, sums.at, sums.a, sums.b = found.largest, start + found.at, x, y
+    most = None
+    if cells and found.cells is not None:
+        most = _most(found.cells, cells, lambda rows, columns: np.asarray(a[rows, columns], np.float64))
+    return Piece(sums, 0, found.rows[3], found.rows[:3], found.columns, most)
+
+
+def _most(
+    of_cells: Numbers, cells: Cells, values: Callable[[slice, slice], Numbers]
+) -> tuple[float, float, int, int] | None:
+    """The cell with the most noise: what it and its signal are, and where it begins. of_cells: the noise of each row
+    and range of columns. values: A's in a cell."""
+    if cells.rows > 1:
+        of_cells = np.add.reduceat(of_cells, np.arange(0, len(of_cells), cells.rows), axis=0)
+    i, j = divmod(int(of_cells.argmax()), of_cells.shape[1])
+    row, column = i * cells.rows, j * cells.columns
+    inside = values(slice(row, row + cells.rows), slice(column, column + cells.columns))
+    return float(of_cells[i, j]), float(np.einsum("ij,ij->", inside, inside)), row, column
 
 
 def _without_bad(a: Numbers, b: Numbers, d: Numbers, sums: Sums) -> None:
@@ -166,10 +206,4 @@ def _noise(a: Numbers, d: Numbers, cells: Cells | None) -> tuple[Numbers, tuple[
     else:
         parts = d.reshape(n_rows, n_columns // width, width)
         of_cells = np.einsum("ijk,ijk->ij", parts, parts)
-    noise: Numbers = of_cells.sum(axis=1)
-    if cells.rows > 1:
-        of_cells = np.add.reduceat(of_cells, np.arange(0, n_rows, cells.rows), axis=0)
-    i, j = divmod(int(of_cells.argmax()), of_cells.shape[1])
-    row, column = i * cells.rows, j * width
-    inside = a[row : row + cells.rows, column : column + width]
-    return noise, (float(of_cells[i, j]), float(np.einsum("ij,ij->", inside, inside)), row, column)
+    return of_cells.sum(axis=1), _most(of_cells, Cells(cells.rows, width), lambda rows, columns: a[rows, columns])
