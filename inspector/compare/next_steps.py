@@ -33,7 +33,7 @@ NEXT_STEPS = {
     "other-dtype": "`--codes` reads the values and says whether they are the same.",
     "no-common-names": "Rename one of them, or convert both to the names of one library, to compare number by number.",
     "config-differs": "",
-    "one-quantized": "`qinspect dequantize` writes what the codes stand for, to compare it number by number.",
+    "one-quantized": "`qinspect fidelity A B` says how far what the codes stand for is from the original.",
     "joined": "A loader of the one layout does not read the other: convert it before it is used.",
     "other-structure": "Compare like with like, or only the activation points.",
     "no-common-roles": "Check the two paths.",

@@ -61,7 +61,7 @@ def units_of(pair: Pair, cells: Cells | None) -> Iterator[Unit]:
 
 
 def _in_a_row(n: int, start: int, row: int, plain: bool) -> Iterator[Unit]:
-    step = UNIT_ELEMENTS if plain else max(1, n)
+    step = max(1, UNIT_ELEMENTS // 8) if plain else max(1, n)  # sums of columns are made of them too
     for at in range(0, n, step):
         yield Unit(start + at, 1, min(step, n - at), row, False)
 

@@ -20,10 +20,10 @@ def db(value: float | None, signed: bool = False) -> str:
 
 
 def cosine_text(value: float) -> str:
-    """Six decimals; never 1 where it is less."""
+    """Six decimals; never 1 where it is less, beyond what rounding does."""
     if math.isnan(value):
         return ""
-    return f"{value:.6f}" if value < 0.9999995 or value == 1 else f"1 - {1 - value:.1e}"
+    return f"{value:.6f}" if not 1e-12 < 1 - value < 5e-7 else f"1 - {1 - value:.1e}"
 
 
 def loss_of(w: WeightFidelity) -> float | None:
@@ -31,9 +31,9 @@ def loss_of(w: WeightFidelity) -> float | None:
     return w.nearest.loss if w.nearest else None
 
 
-def _relative_text(w: WeightFidelity) -> str:
-    value = w.sums.relative
-    return "n/a" if math.isinf(value) else magnitude(100 * value)
+def error_text(relative: float) -> str:
+    """A relative Frobenius error in percent; `n/a` where A is zero."""
+    return magnitude(100 * relative) if math.isfinite(relative) else "n/a"
 
 
 SQNR: Measure[WeightFidelity] = Measure(
@@ -42,9 +42,9 @@ SQNR: Measure[WeightFidelity] = Measure(
     value=lambda w: w.sums.sqnr, text=lambda w: db(w.sums.sqnr),
 )  # fmt: skip
 ERROR: Measure[WeightFidelity] = Measure(
-    key="relative_error", name="|B-A|/|A|", unit="%", cost=Cost.WEIGHTS, colours=ColourScale(1e-4, 100.0),
+    key="relative_error", name="rel. error", unit="%", cost=Cost.WEIGHTS, colours=ColourScale(1e-4, 100.0),
     sentence="The distance between the two weights over the size of A's, both as Frobenius norms.",
-    value=lambda w: 100 * w.sums.relative, text=_relative_text,
+    value=lambda w: 100 * w.sums.relative, text=lambda w: error_text(w.sums.relative),
 )  # fmt: skip
 COSINE: Measure[WeightFidelity] = Measure(
     key="cosine", name="cosine", unit="", cost=Cost.WEIGHTS, colours=ColourScale(0.9, 1.0),

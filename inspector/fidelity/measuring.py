@@ -7,7 +7,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -34,6 +34,8 @@ AT_ONCE_ELEMENTS = 1 << 16
 """Calculated with at once: three arrays of float64 stay in a core's cache."""
 MOST_WORKERS = 16
 """Each holds about 50 MB: 1 << 20 values of both models and what dequantizing them takes."""
+MOST_ELEMENTS = MOST_WORKERS << 20
+"""Held by all of them together."""
 WORST_CHANNELS = 3
 UNRELATED_COSINE = 0.25
 """Below this, two matrices do not go together: rounding a value to its sign alone leaves 0.8."""
@@ -61,11 +63,11 @@ def measure_fidelity(a: Format, b: Format, progress: Progress = unseen) -> Fidel
             expected=f"weights of the model in {a.checkpoint.path}", found=_found(others),
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
-    works = _works(a, b, pairs)
+    works = _works(a, b, pairs, progress)
     _run(works, progress)
     weights: list[WeightFidelity] = []
     for work in works:
-        result = work.result()
+        result = work.finished()
         if isinstance(result, NotCompared):
             others.append(result)
         else:
@@ -105,6 +107,14 @@ class _Work:
     nearest: float = 0.0
     largest: float = 0.0
     error: QinspectError | None = None
+    found: WeightFidelity | NotCompared | None = None
+
+    def finished(self) -> WeightFidelity | NotCompared:
+        """What came of it, once. The sums of rows and columns are let go: of 40,000 experts they take 10 GB."""
+        if self.found is None:
+            self.found = self.result()
+            self.noise, self.rows, self.columns = np.zeros(0), np.zeros((3, 0)), np.zeros((3, 0))
+        return self.found
 
     def add(self, piece: Piece) -> None:
         self.sums.add(piece.sums)
@@ -184,10 +194,11 @@ class _Work:
         return factors_of(self.columns, self.rows, (self.pair.shape[0], self.pair.shape[1]), self.sums.sqnr)
 
 
-def _works(a: Format, b: Format, pairs: Iterable[Pair]) -> list[_Work]:
+def _works(a: Format, b: Format, pairs: Sequence[Pair], progress: Progress) -> list[_Work]:
     records = {id(fmt): {r.role: r for r in fmt.scales()} for fmt in (a, b)}
     works = []
-    for pair in pairs:
+    for i, pair in enumerate(pairs):
+        progress("looking at scales", i, len(pairs))  # zero points may be read
         cells, grid = _cells(pair), _grid(pair, records[id(pair.b.fmt)])
         n_bytes = bytes_of(pair.a) + bytes_of(pair.b)
         works.append(_Work(pair, cells, grid, n_bytes))
@@ -256,19 +267,30 @@ def _run(works: list[_Work], progress: Progress) -> None:
         done += n_bytes * unit.n // max(1, work.pair.n)
         progress("reading weights", done, total)
 
-    n_workers = max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4))
+    n_workers = _n_workers(works)
     stop = threading.Event()
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="fidelity")
     try:
         for work, unit, most in _in_order(pool, n_workers, stop, first, _largest_of):
             work.largest = max(work.largest, most)
             step(work, unit, bytes_of(work.pair.a))
+        before: _Work | None = None
         for work, unit, piece in _in_order(pool, n_workers, stop, works, _measure):
+            if before is not None and work is not before:
+                before.finished()
+            before = work
             work.add(piece)
             step(work, unit, work.n_bytes)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _n_workers(works: list[_Work]) -> int:
+    """As many as there are cores, fewer where pieces are large: an expert is one where a stack is one weight."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    largest = max((next(units_of(w.pair, _together(w))).n for w in works), default=1)
+    return max(1, min(MOST_WORKERS, n_cores, MOST_ELEMENTS // max(1, largest)))
 
 
 def _in_order(
@@ -337,6 +359,8 @@ def _measure(work: _Work, unit: Unit) -> Piece:
     found = None if pair.derived else compiled_sums(a, b, unit.start, cells)
     if found is not None:
         found.at_row(unit.first_row)
+        if not unit.aligned:
+            found.columns = np.zeros((3, 0))
         if not isinstance(grid, str) and unit.aligned:
             found.nearest = nearest_error(a, grid, work.largest)
         return found

@@ -44,6 +44,8 @@ def summary(s: Summary) -> Json:
     return {
         "weights": s.n,
         "equal": s.n_exact,
+        "with_sqnr": s.n_sqnr,
+        "zero_in_a": len(s.zeros),
         "values": s.n_values,
         "not_finite": s.n_excluded,
         "relative_error": finite(s.relative),

@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from qinspect.inspector.fidelity.measures import COSINE, ERROR, LOSS, SQNR, db
+from qinspect.inspector.fidelity.measures import COSINE, ERROR, LOSS, SQNR, db, error_text
 from qinspect.inspector.fidelity.results import Fidelity, Part, WeightFidelity
-from qinspect.inspector.fidelity.summary import grouped, summary_of
+from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.threshold import Threshold
 from qinspect.inspector.fidelity.verdict import RTN, against_nearest, sentence
 from qinspect.inspector.formats.report import model_line
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import count, magnitude, number, size, some, visible
+from qinspect.inspector.text import count, number, size, some, visible
 
 COLUMNS = (
     Column("weight"), Column("B stored as", drop=3), Column(SQNR.name, True), Column(ERROR.name, True, drop=1),
-    Column(LOSS.name, True), Column(COSINE.name, True, drop=4), Column("largest |B-A|", True, drop=5),
+    Column(LOSS.name, True), Column(COSINE.name, True, drop=4), Column("largest B-A", True, drop=5),
     Column("at", drop=9), Column("mean B-A", True, drop=8), Column("worst channel", True, drop=2),
     Column("worst group", True, drop=6), Column("not finite", True, drop=7), Column("note", drop=10),
 )  # fmt: skip
@@ -54,15 +54,15 @@ def fidelity_text(
 def line_of(found: Fidelity) -> str:
     """What it is, how large and how good: one line for an issue or a model card."""
     s = summary_of(found.counted)
-    what = "quantized weights" if any(w.quantized for w in found.counted) else "weights"
+    what = "quantized weight" if any(w.quantized for w in found.counted) else "weight"
     a, b = _names(found)
     bits = "bits per weight not known" if found.bits is None else f"{found.bits:.4g} bits per weight"
     parts = [f"{b} ({found.b.description}) against {a}: {size(found.b.checkpoint.nbytes)}, {bits}"]
     if s.mean is None:
-        parts.append(f"all of {count(s.n)} {what} equal" if s.n and s.n_exact == s.n else "no SQNR")
+        parts.append(f"every value of {some(s.n, what)} equal" if s.n and s.n_exact == s.n else "no SQNR")
     else:
         worst = f", worst {s.worst.sums.sqnr:.2f} dB {visible(s.worst.role, 120)}" if s.worst else ""
-        parts.append(f"mean SQNR {s.mean:.2f} dB over {count(s.n - s.n_exact)} {what}{worst}")
+        parts.append(f"mean SQNR {s.mean:.2f} dB over {some(s.n_sqnr, what)}{worst}")
     if s.loss is not None:
         over = "" if s.n_nearest == s.n else f" ({count(s.n_nearest)} of them)"
         parts.append(f"{against_nearest(s.loss)}{over}")
@@ -172,12 +172,15 @@ def _part(part: Part) -> str:
 
 def group_table(weights: Sequence[WeightFidelity], by: str) -> Table:
     """Groups of weights as rows, the worst first."""
-    rows = []
-    for name, of_group in grouped(weights, by).items():
-        s = summary_of(of_group)
-        worst = s.worst.sums.sqnr if s.worst else float("inf")
-        rows.append((worst, [
-            name, count(s.n), count(s.n_exact), count(s.n_values), db(s.mean) if s.mean is not None else db(worst),
-            db(worst), db(s.loss, signed=True), magnitude(100 * s.relative), s.worst.role if s.worst else "",
-        ]))  # fmt: skip
+    rows = [_group_row(name, summary_of(of_group)) for name, of_group in grouped(weights, by).items()]
     return Table(GROUP_COLUMNS, [cells for _, cells in sorted(rows, key=lambda row: row[0])])
+
+
+def _group_row(name: str, s: Summary) -> tuple[float, list[str]]:
+    """With what it is sorted by."""
+    least = -math.inf if s.zeros else s.worst.sums.sqnr if s.worst else math.inf
+    worst = s.zeros[0] if s.zeros else s.worst
+    return least, [
+        name, count(s.n), count(s.n_exact), count(s.n_values), db(least if s.mean is None else s.mean), db(least),
+        db(s.loss, signed=True), error_text(s.relative), worst.role if worst else "",
+    ]  # fmt: skip

@@ -14,18 +14,20 @@ from qinspect.inspector.roles import place_in_stack
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of several weights. sqnr: of all their values together. mean: of the SQNR of each, exact ones left out; worst:
-    the least of them. loss: the mean of what is lost against rounding to nearest, over n_nearest weights. All in dB;
-    None where there is none."""
+    """Of several weights. sqnr: of all their values together. mean: of the SQNR of each of the n_sqnr weights that
+    have one; worst: the one with the least. zeros: those that have none because A is zero and B is not. loss: the mean
+    of what is lost against rounding to nearest, over n_nearest weights. All in dB; None where there is none."""
 
     n: int
     n_exact: int
+    n_sqnr: int
     n_values: int
     n_excluded: int
     relative: float
     sqnr: float
     mean: float | None
     worst: WeightFidelity | None
+    zeros: tuple[WeightFidelity, ...]
     loss: float | None
     n_nearest: int
 
@@ -42,12 +44,14 @@ def summary_of(weights: Iterable[WeightFidelity]) -> Summary:
     return Summary(
         n=len(weights),
         n_exact=sum(w.sums.exact for w in weights),
+        n_sqnr=len(finite),
         n_values=sums.n,
         n_excluded=sums.n_excluded,
         relative=sums.relative,
         sqnr=sqnr_db(sums.aa, sums.dd) if sums.n else math.nan,
         mean=_mean([w.sums.sqnr for w in finite]),
-        worst=min((w for w in weights if not w.sums.exact), key=lambda w: w.order, default=None),
+        worst=min(finite, key=lambda w: w.order, default=None),
+        zeros=tuple(w for w in weights if w.sums.sqnr == -math.inf),
         loss=_mean(losses),
         n_nearest=len(losses),
     )

@@ -48,10 +48,12 @@ def _measured(found: Fidelity) -> str:
         text = f"every value of {some(s.n, what)} is equal"
         return f"{text}; {_others(found)}" if _others(found) else text
     worst = f", worst {s.worst.sums.sqnr:.2f} dB in {visible(s.worst.role, 120)}" if s.worst and s.n > 1 else ""
-    mean = "no SQNR" if s.mean is None else f"{'mean ' if s.n - s.n_exact > 1 else ''}SQNR {s.mean:.2f} dB"
+    mean = "no SQNR" if s.mean is None else f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"
     parts = [f"{some(s.n, what)}: {mean} (error {magnitude(100 * s.relative)} of all their values together){worst}"]
     if s.n_exact:
         parts.append(f"{count(s.n_exact)} of them equal")
+    if s.zeros:
+        parts.append(f"{count(len(s.zeros))} of them zero in A and not in B, first {visible(s.zeros[0].role, 120)}")
     parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _others(found)) if p]
     return "; ".join(parts)
 

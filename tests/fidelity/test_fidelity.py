@@ -348,7 +348,8 @@ def test_it_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def noisy(a: Array, db: float, seed: int = 7) -> Array:
     noise = rng(seed).standard_normal(a.shape)
-    return a + noise * np.linalg.norm(a) / np.linalg.norm(noise) * 10 ** (-db / 20)
+    made: Array = a + noise * np.linalg.norm(a) / np.linalg.norm(noise) * 10 ** (-db / 20)
+    return made
 
 
 @pytest.mark.parametrize(("axis", "index"), [("input", 1), ("output", 0)])

@@ -94,7 +94,7 @@ def test_csv_has_all_digits_and_every_weight(fidelity: Command, pair: tuple[Path
     for row in rows:
         number = found[row["role"]]["sqnr_db"]
         assert float(row["sqnr_db"]) == (np.inf if number is None else number)
-    assert fidelity(*pair, "--csv", "--worst", 2)[0].count("\n") == 3
+    assert fidelity(*pair, "--csv", "--worst", "2")[0].count("\n") == 3
 
 
 def test_markdown(fidelity: Command, pair: tuple[Path, Path]) -> None:
@@ -204,6 +204,37 @@ def test_numbers_that_are_none_are_said(fidelity: Command, tmp_path: Path) -> No
         save_file({"w": x}, tmp_path / f"{name}.safetensors")
     out, _ = fidelity(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert "1 value not finite (A 0, B 1), left out of every number" in out
+
+
+def test_a_weight_that_was_zero_has_no_sqnr(fidelity: Command, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
+    save_file({"w": x, "z": np.zeros(4, np.float32)}, tmp_path / "a.safetensors")
+    save_file({"w": x * np.float32(1.125), "z": np.ones(4, np.float32)}, tmp_path / "b.safetensors")
+    words = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    found = fidelity.json(*words)
+    assert "1 of them zero in A and not in B, first z" in found["sentence"]
+    assert (found["summary"]["with_sqnr"], found["summary"]["worst"]) == (1, "w")
+    assert found["summary"]["mean_sqnr_db"] == pytest.approx(20 * np.log10(8))
+    assert found["weights"][0]["role"] == "z"
+    out, _ = fidelity(*words)
+    assert "-inf" in out
+    assert "nan" not in out
+    assert fidelity.json(*words, "--min-sqnr", "5", code=1)["threshold"]["below"] == 1
+
+
+def test_names_are_safe_wherever_they_are_printed(fidelity: Command, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
+    name = "=1|\x1b[31m\n.weight"
+    for file, factor in (("a", 1), ("b", 2)):
+        save_file({name: x * np.float32(factor)}, tmp_path / f"{file}.safetensors")
+    words = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    for more in ((), ("--csv",), ("--markdown",), ("--by", "kind")):
+        assert "\x1b" not in fidelity(*words, *more)[0]
+    header, _, row = fidelity(*words, "--markdown")[0].splitlines()
+    assert header.count("|") == row.replace("\\|", "").count("|")
+    (row_of_csv,) = csv.DictReader(io.StringIO(fidelity(*words, "--csv")[0]), strict=True)
+    assert row_of_csv["role"].startswith("'=1|")
+    assert fidelity.json(*words)["weights"][0]["role"] == name
 
 
 def test_rotated_weights_are_named(fidelity: Command, quamba: Quamba, source_root: Path) -> None:
