@@ -34,7 +34,7 @@ class Rule(StrEnum):
     SYMMETRIC = "scale = 2 max|x| / (q_max - q_min)"
     SIGNED = "scale = the x of largest magnitude / the lowest code"
     RANGE = "scale = (max - min) / (q_max - q_min), with a zero point; 0 is in the range"
-    LARGEST = "scale = max|x| / the largest value of the element"
+    LARGEST = "scale = max|x| / the largest value that a code stands for"
     POWER = "scale = 2^ceil(log2(max|x| / the largest value of the element))"
     TWO_LEVELS = (
         "scale = max|x| / the largest value of the element, rounded under a global scale, which is max|x| of the "
@@ -59,8 +59,8 @@ class NearestGrid:
 
 
 _KEPT_IN = ("float16", "bfloat16", "float32", "float64")
-_OF_BLOCKS = {"q4_0": "float16", "q5_0": "float16", "q8_0": "float16", "mxfp4": ""}
-"""Block dtypes whose groups have a scale of their own, in no second level."""
+_OF_BLOCKS = {"q4_0": "float16", "q5_0": "float16", "q8_0": "float16", "mxfp4": "", "nvfp4": "float8_e4m3fn"}
+"""Block dtypes whose groups have a scale of their own, and what it is kept in."""
 _MANTISSA = {  # bits of the mantissa, the exponent of the smallest normal number
     "float4_e2m1fn": (1, 0), "float6_e2m3fn": (3, 0), "float6_e3m2fn": (2, -2), "float8_e4m3fn": (3, -6),
     "float8_e5m2": (2, -14),
@@ -95,8 +95,7 @@ def nearest_grid(fmt: Format, weight: QuantizedWeight, records: Mapping[str, Sca
 
 def _kept_in(scale: ScaleRecord) -> str | None:
     if scale.dtype in BLOCKS:
-        fits = BLOCKS[scale.dtype].block == scale.grid.group_size
-        return _OF_BLOCKS.get(scale.dtype) if fits else None
+        return _OF_BLOCKS.get(scale.dtype)
     if scale.dtype == "float8_e8m0fnu" or scale.packed.startswith("E8M0"):
         return ""
     if scale.packed:
@@ -113,7 +112,9 @@ def _of_integers(
         return NearestGrid(Rule.RANGE, element, cells, kept)
     if offset not in (middle, middle - 0.5):
         return f"codes from {element.q_min:g} to {element.q_max:g} with zero at {offset:g} are one-sided"
-    return NearestGrid(Rule.SIGNED if scale.signed else Rule.SYMMETRIC, element, cells, kept)
+    if scale.signed:
+        return NearestGrid(Rule.SIGNED, element, cells, kept)
+    return NearestGrid(Rule.LARGEST if scale.dtype in BLOCKS else Rule.SYMMETRIC, element, cells, kept)
 
 
 def _of_floats(element: Element, cells: Cells, kept: str, two_levels: bool) -> NearestGrid | str:

@@ -16,6 +16,8 @@ AS_GOOD_DB = 0.1
 """A kind of weights whose loss against rounding to nearest is no more is as good."""
 OUTLIER_DB = 3.0
 """A weight that lies so far below the median of its kind, or of all, stands out."""
+ROUNDING_DB = 120.0
+"""An error of 1e-6: what calculating in float32 leaves."""
 CHANNEL_SHARE = 0.2
 """A channel with at least this share of the error of a weight with many is named."""
 RTN = "round-to-nearest with max scales"
@@ -128,9 +130,11 @@ def _others(found: Fidelity) -> str:
     others = [w for w in found.weights if id(w) not in counted]
     if not others:
         return ""
-    changed = [w for w in others if not w.sums.exact]
+    changed = [w for w in others if not w.sums.exact and not w.sums.sqnr >= ROUNDING_DB]
     if not changed:
-        return f"the {some(len(others), 'other', 'others')} untouched"
+        rounded = sum(not w.sums.exact for w in others)
+        within = f", {count(rounded)} of them but for the rounding of float32" if rounded else ""
+        return f"the {some(len(others), 'other')} untouched{within}"
     first = min(changed, key=lambda w: w.order)
     verb = "differs" if len(changed) == 1 else "differ"
     return f"{count(len(changed))} of {some(len(others), 'other')} {verb}, most {visible(first.role, 120)}"
