@@ -26,6 +26,7 @@ from qinspect.inspector.fidelity.sums import Cells, Numbers, Piece, Sums, compil
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.progress import Progress, unseen
+from qinspect.kernels.distance import cell_extremes
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -141,7 +142,7 @@ class _Work:
             why, said = refused
             return NotCompared(pair.role, pair.a.name, pair.b.name, why, pair.n, len(pair.shape) > 1, said)
         return WeightFidelity(
-            pair.role, pair.a.name, pair.b.name, pair.shape, _stored(pair.a), _stored(pair.b),
+            pair.role, pair.a.name, pair.b.name, pair.shape, scheme_of(pair.a), scheme_of(pair.b),
             pair.a.weight is not None, pair.b.weight is not None, _note(pair), s, self.noise.size, self._channels(),
             self._group_shape(), self._group(), self._nearest(), self._factors(),
         )  # fmt: skip
@@ -218,7 +219,7 @@ def _cells(pair: Pair) -> Cells | None:
 
 def _begins_with_a_cell(item: Item, cells: Cells) -> bool:
     first = item.part.rows[0] if item.part and item.part.rows else 0
-    return first % min(cells.rows, max(1, first)) == 0
+    return first % cells.rows == 0
 
 
 def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
@@ -240,10 +241,6 @@ def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
     if not isinstance(grid, str) and not _begins_with_a_cell(pair.b, grid.cells):
         return "it begins inside of what shares a scale"
     return grid
-
-
-def _stored(item: Item) -> str:
-    return scheme_of(item)
 
 
 def _note(pair: Pair) -> str:
@@ -343,7 +340,10 @@ def _together(work: _Work) -> Cells | None:
 
 
 def _largest_of(work: _Work, unit: Unit) -> float:
-    values = read(work.pair.a, unit, work.pair.shape)
+    values = single(read(work.pair.a, unit, work.pair.shape))
+    ends = cell_extremes(values, unit.rows, unit.columns)
+    if ends is not None and np.isfinite(ends).all():
+        return float(max(ends[1].max(), -ends[0].min()))
     most = 0.0
     for x in _widened_rows(values, AT_ONCE_ELEMENTS // max(1, unit.columns)):
         np.abs(x, out=x)

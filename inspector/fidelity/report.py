@@ -165,9 +165,7 @@ def note_of(w: WeightFidelity) -> str:
 def _part(part: Part) -> str:
     """`118: 43 %`, `118,64: 2 %`: where, and its share of the squared error."""
     percent = 100 * part.share
-    return f"{','.join(map(str, part.where))}: {percent:.0f} %" if percent >= 10 else (
-        f"{','.join(map(str, part.where))}: {percent:.1f} %"
-    )  # fmt: skip
+    return f"{','.join(map(str, part.where))}: {percent:.{0 if percent >= 10 else 1}f} %"
 
 
 def group_table(weights: Sequence[WeightFidelity], by: str) -> Table:

@@ -188,7 +188,8 @@ def _find_largest(a: Numbers, b: Numbers, d: Numbers, start: int, sums: Sums) ->
         return
     high, low = int(d.argmax()), int(d.argmin())
     flat = d.reshape(-1)
-    at = high if flat[high] >= -flat[low] else low
+    up, down = float(flat[high]), -float(flat[low])
+    at = min(high, low) if up == down else high if up > down else low  # the first, as the compiled body has it
     if flat[at]:
         sums.largest, sums.at = abs(float(flat[at])), start + at
         sums.a, sums.b = float(a.reshape(-1)[at]), float(b.reshape(-1)[at])

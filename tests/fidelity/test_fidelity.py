@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 import pytest
+from compressed_files import fp8, of_module, settings, written
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -400,3 +401,24 @@ def test_smoothing_of_real_checkpoints_is_seen() -> None:
         open_model(str(folder("base_llama"))), open_model(str(folder("gptq_v1_sym_g32") / "model"))
     )
     assert not [w for w in plain.weights if w.factors]
+
+
+# --- parts of what is stored as one ---
+
+
+@pytest.mark.parametrize("rows_of_a_block", [5, 8])
+def test_parts_of_a_fused_weight(rows_of_a_block: int, tmp_path: Path) -> None:
+    made = fp8("block", shape=(20, 40), block=(rows_of_a_block, 16))
+    fused = of_module(made, "model.layers.0.mlp.gate_up_proj")
+    base = noisy(made.values.astype(np.float64), 30).astype(np.float32)
+    names = ("gate_proj", "up_proj")
+    parts = {f"model.layers.0.mlp.{n}.weight": base[10 * i : 10 * i + 10] for i, n in enumerate(names)}
+    a, b = written(tmp_path / "a", parts, None), written(tmp_path / "b", fused, settings(made))
+    found = {w.a: w for w in measure_fidelity(open_model(str(a)), open_model(str(b))).weights}
+    assert found.keys() == parts.keys()
+    for i, w in enumerate(found.values()):
+        check(w, base[10 * i : 10 * i + 10], made.values[10 * i : 10 * i + 10])
+        assert "rows" in w.note
+        assert w.nearest is not None
+        whole_cells = i == 0 or rows_of_a_block == 5
+        assert (w.nearest.sqnr is not None) == bool(w.group) == whole_cells
