@@ -176,5 +176,10 @@ _APPLY_HELP = "A new checkpoint with activation scales for another alpha or rule
 app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)
 _ACCURACY_HELP = "Whether two accuracies differ, how sure that is, and how small a difference their items could show."
 app.command("qinspect.inspector.accuracy.cli:accuracy", name="accuracy", help=_ACCURACY_HELP)
+_FIDELITY_HELP = (
+    "How far the values of B's weights are from A's, the worst first. "
+    "Exit code 1: a weight is below --min-sqnr, or has no number."
+)
+app.command("qinspect.inspector.fidelity.cli:fidelity_command", name="fidelity", help=_FIDELITY_HELP)
 _ALPHA_HELP = "What every alpha does to the points of a calibration: scales, clipping, error, the best of them."
 app.command("qinspect.inspector.alpha.sweep.cli:alpha_command", name="alpha", help=_ALPHA_HELP)

@@ -165,14 +165,14 @@ def compare_weights(
 
     read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
-    moved = _moved_modules(format_a, format_b, equality)
+    moved = moved_modules(format_a, format_b, equality)
     pairs: list[WeightPair] = []
     made = any(type(fmt).derived is not Format.derived for fmt in (format_a, format_b))
     matched = line_up((items_a, items_b), lambda _a, _b: partner)
     matched, tied = with_heads(matched, items_a, items_b, items_a, items_b)
     for role, (a, b) in matched:
         plain = not read and a is not None and b is not None and role not in tied and _alike(a, b)
-        if plain and a is not None and b is not None and not (made and _derived_of_one(a, b)):
+        if plain and a is not None and b is not None and not (made and derived_of_one(a, b)):
             stored = _stored_as(a)
             n = math.prod(a.form[1])
             pairs.append(WeightPair(role, a.name, b.name, Status.NOT_COMPARED, n, stored_a=stored, stored_b=stored))
@@ -264,7 +264,7 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     return by_unique_role(found, lambda e: fmt.role_of(e.name), attrgetter("name"))
 
 
-def _moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
+def moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
     """Role prefixes of the modules whose heads or channels are in another order in B."""
     witnesses_b = format_b.witnesses()
     moved = []
@@ -290,7 +290,7 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
         )  # fmt: skip
     quantized = a.weight is not None or b.weight is not None
     shape_a, shape_b = logical_shape(a), logical_shape(b)
-    scheme_a, scheme_b = _scheme(a), _scheme(b)
+    scheme_a, scheme_b = scheme_of(a), scheme_of(b)
     if quantized and _form(a) != _form(b):
         other_model = shape_a != shape_b and _is_unpacked(a) and _is_unpacked(b)
         status = Status.SHAPE if other_model else Status.SCHEME
@@ -326,7 +326,8 @@ def _is_unpacked(item: Item) -> bool:
     return item.weight is not None or (item.form[0].is_float and item.form[0].bits >= 16)
 
 
-def _scheme(item: Item) -> str:
+def scheme_of(item: Item) -> str:
+    """`bfloat16`, `4-bit FP4 in groups of 16`: how its numbers are stored."""
     if item.weight is None:
         return item.form[0].name
     return item.weight.scheme if item.weight.element.n_values > 1 else f"{item.weight.bits}-bit {item.weight.scheme}"
@@ -362,8 +363,8 @@ def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
         role, a.name, b.name, Status.NOT_COMPARED, n, quantized=a.weight is not None,
         stored_a=_stored_as(a), stored_b=_stored_as(b),
     )  # fmt: skip
-    if _form(a) != _form(b) and not _derived_of_one(a, b):
-        return replace(pair, status=Status.DTYPE, quantized=False, note=f"A {_scheme(a)}; B {_scheme(b)}")
+    if _form(a) != _form(b) and not derived_of_one(a, b):
+        return replace(pair, status=Status.DTYPE, quantized=False, note=f"A {scheme_of(a)}; B {scheme_of(b)}")
     return pair
 
 
@@ -382,7 +383,7 @@ def _contents(
         stored_a=_stored_as(a), stored_b=_stored_as(b),
     )  # fmt: skip
     try:
-        if derived := _derived_of_one(a, b):
+        if derived := derived_of_one(a, b):
             return _of_derived(pair, a, b, *derived)
         if _form(a) != _form(b):
             return _of_two_dtypes(pair, a.tensor, b.tensor)
@@ -411,7 +412,7 @@ def _contents(
 _OTHER_LAYOUT = {True: "same codes; padding or layout differ", False: "same numbers; layout differs"}
 
 
-def _derived_of_one(a: Item, b: Item) -> tuple[str, Derived] | None:
+def derived_of_one(a: Item, b: Item) -> tuple[str, Derived] | None:
     """The model, `A` or `B`, that stores what is made of the other's numbers, and how; None where not
     one of the two does."""
     of_a, of_b = (None if i.weight else i.fmt.derived(i.name) for i in (a, b))

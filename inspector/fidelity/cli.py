@@ -1,0 +1,105 @@
+"""`qinspect fidelity`. docs/cli.md is its contract, docs/fidelity.md says what the numbers mean."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from qinspect.inspector.arguments import AsJson, ModelA, ModelB, open_model
+from qinspect.inspector.errors import UsageError
+from qinspect.inspector.printing import narrate, print_json, print_text, terminal_width, with_meter
+
+if TYPE_CHECKING:
+    from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
+    from qinspect.inspector.fidelity.threshold import Threshold
+    from qinspect.inspector.formats import Format
+    from qinspect.inspector.table import Table
+
+ROWS_SHOWN = 20
+
+
+def fidelity_command(
+    a: ModelA,
+    b: ModelB,
+    /,
+    *,
+    by: Annotated[
+        Literal["layer", "kind", "expert"] | None,
+        Parameter(help="One row for each layer, kind of weight, or expert."),
+    ] = None,
+    worst: Annotated[
+        int | None, Parameter(help=f"Only the N worst rows (default: {ROWS_SHOWN} in the report, elsewhere all).")
+    ] = None,
+    min_sqnr: Annotated[
+        float | None, Parameter(help="In dB. Exit code 1 where a weight has less, or has no number.")
+    ] = None,
+    csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
+    markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """How far the values of B's weights are from A's, the worst first. Exit code 1: a weight is below --min-sqnr."""
+    if csv + markdown + as_json > 1:
+        raise UsageError("--json, --csv and --markdown exclude each other", cure="Give one of them.")
+    if worst is not None and worst < 1:
+        raise UsageError("--worst must be at least 1", found=str(worst))
+    if min_sqnr is not None and not math.isfinite(min_sqnr):
+        raise UsageError("--min-sqnr is a number of decibels", expected="such as 25", found=str(min_sqnr))
+    first = open_model(a)
+    second = first if a == b else open_model(b)
+    found = _measured(first, second)
+    threshold = _threshold(found, min_sqnr)
+    rows = found.worst_first
+    if as_json:
+        from qinspect.inspector.fidelity import payload
+
+        print_json(payload.fidelity(found, rows[:worst], by, threshold))
+    elif csv or markdown:
+        table = _csv_table(rows[:worst]) if csv and by is None else _table(rows, by, worst)
+        print_text(table.csv().removesuffix("\n") if csv else table.markdown())
+        if threshold is not None and not threshold.passed:
+            narrate(threshold.sentence)
+    else:
+        _print_report(found, by, worst, threshold)
+    return 0 if threshold is None or threshold.passed else 1
+
+
+def _measured(a: Format, b: Format) -> Fidelity:
+    from qinspect.inspector.fidelity.measuring import measure_fidelity
+
+    return with_meter(lambda meter: measure_fidelity(a, b, meter))
+
+
+def _threshold(found: Fidelity, min_sqnr: float | None) -> Threshold | None:
+    from qinspect.inspector.fidelity.threshold import threshold_of
+
+    return None if min_sqnr is None else threshold_of(found, min_sqnr)
+
+
+def _csv_table(rows: list[WeightFidelity]) -> Table:
+    from qinspect.inspector.fidelity.report import csv_table
+
+    return csv_table(rows)
+
+
+def _table(rows: list[WeightFidelity], by: str | None, worst: int | None) -> Table:
+    from qinspect.inspector.fidelity.report import group_table, weight_table
+    from qinspect.inspector.table import Table
+
+    if by is None:
+        return weight_table(rows[:worst])
+    table = group_table(rows, by)
+    return Table(table.columns, table.rows[:worst])
+
+
+def _print_report(found: Fidelity, by: str | None, worst: int | None, threshold: Threshold | None) -> None:
+    """Weights that are equal are only counted."""
+    from qinspect.inspector.fidelity.report import fidelity_text
+
+    rows = [w for w in found.worst_first if by is not None or not w.sums.exact]
+    n_rows = worst or ROWS_SHOWN
+    table = _table(rows, by, None)
+    left = max(0, len(table.rows) - n_rows)
+    shown = type(table)(table.columns, table.rows[:n_rows])
+    print_text(fidelity_text(found, shown, left, threshold, terminal_width()))

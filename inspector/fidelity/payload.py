@@ -1,0 +1,120 @@
+"""Fidelity as the object that `--json` prints; docs/schema/fidelity.json has its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qinspect.inspector.fidelity.factors import Factors
+from qinspect.inspector.fidelity.measures import OF_FIDELITY
+from qinspect.inspector.fidelity.pairs import NotCompared
+from qinspect.inspector.fidelity.report import line_of
+from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
+from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
+from qinspect.inspector.fidelity.threshold import Threshold
+from qinspect.inspector.fidelity.verdict import sentence
+from qinspect.inspector.formats.payload import checkpoint
+from qinspect.inspector.json_text import Json, finite
+
+SCHEMA = "qinspect.fidelity/1"
+
+
+def fidelity(found: Fidelity, weights: Sequence[WeightFidelity], by: str | None, threshold: Threshold | None) -> Json:
+    """All of it. weights: those that are listed."""
+    return {
+        "schema": SCHEMA,
+        "a": checkpoint(found.a),
+        "b": checkpoint(found.b),
+        "sentence": sentence(found),
+        "line": line_of(found),
+        "bits_per_weight": finite(found.bits),
+        "summary": summary(summary_of(found.counted)),
+        "of_quantized": any(w.quantized for w in found.counted),
+        "by": by,
+        "groups": [_group(name, ws) for name, ws in grouped(found.weights, by).items()] if by else [],
+        "weights": [weight(w) for w in weights],
+        "not_compared": [not_compared(o) for o in found.not_compared],
+        "changed_files": list(found.changed),
+        "threshold": _threshold(threshold) if threshold else None,
+        "measures": [{"key": m.key, "name": m.name, "unit": m.unit, "what": m.sentence} for m in OF_FIDELITY.values()],
+    }
+
+
+def summary(s: Summary) -> Json:
+    """Numbers over several weights."""
+    return {
+        "weights": s.n,
+        "equal": s.n_exact,
+        "with_sqnr": s.n_sqnr,
+        "zero_in_a": len(s.zeros),
+        "values": s.n_values,
+        "not_finite": s.n_excluded,
+        "relative_error": finite(s.relative),
+        "sqnr_db": finite(s.sqnr),
+        "mean_sqnr_db": finite(s.mean),
+        "worst_sqnr_db": finite(s.worst.sums.sqnr) if s.worst else None,
+        "worst": s.worst.role if s.worst else None,
+        "mean_loss_db": finite(s.loss),
+        "weights_with_loss": s.n_nearest,
+    }
+
+
+def _group(name: str, weights: Sequence[WeightFidelity]) -> Json:
+    return {"name": name, "summary": summary(summary_of(weights))}
+
+
+def weight(w: WeightFidelity) -> Json:
+    """One weight."""
+    s = w.sums
+    return {
+        "role": w.role,
+        "a": w.a,
+        "b": w.b,
+        "shape": list(w.shape),
+        "stored_a": w.stored_a,
+        "stored_b": w.stored_b,
+        "quantized_a": w.quantized_a,
+        "quantized_b": w.quantized_b,
+        "note": w.note,
+        "equal": s.exact,
+        "values": s.n,
+        "not_finite": {"a": s.n_bad_a, "b": s.n_bad_b, "either": s.n_excluded},
+        "relative_error": finite(s.relative),
+        "sqnr_db": finite(s.sqnr),
+        "cosine": finite(s.cosine),
+        "mean_shift": finite(s.mean_shift),
+        "largest": {"error": s.largest, "where": list(w.where), "a": finite(s.a), "b": finite(s.b)},
+        "channels": w.n_channels,
+        "worst_channels": [_part(c) for c in w.channels],
+        "group_shape": list(w.group_shape),
+        "worst_group": _part(w.group) if w.group else None,
+        "nearest": _nearest(w.nearest) if w.nearest else None,
+        "factors": _factors(w.factors) if w.factors else None,
+    }
+
+
+def _part(part: Part) -> Json:
+    return {"where": list(part.where), "share": finite(part.share), "sqnr_db": finite(part.sqnr)}
+
+
+def _nearest(n: Nearest) -> Json:
+    known = n.sqnr is not None
+    return {"known": known, "sqnr_db": finite(n.sqnr), "loss_db": finite(n.loss), "rule": n.said}
+
+
+def _factors(f: Factors) -> Json:
+    return {"axis": f.axis, "least": f.least, "largest": f.largest, "sqnr_db": finite(f.sqnr)}
+
+
+def not_compared(o: NotCompared) -> Json:
+    """A weight without a number."""
+    return {"role": o.role, "a": o.a, "b": o.b, "why": str(o.why), "values": o.n, "text": o.said}
+
+
+def _threshold(t: Threshold) -> Json:
+    return {
+        "min_sqnr_db": t.min_sqnr,
+        "passed": t.passed,
+        "below": len(t.below),
+        "without_number": len(t.unproven),
+        "text": t.sentence,
+    }

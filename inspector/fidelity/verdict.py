@@ -1,0 +1,140 @@
+"""What it cost, in a sentence: what an expert would say who has read the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from qinspect.inspector.fidelity.measures import loss_of
+from qinspect.inspector.fidelity.pairs import Why
+from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
+from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
+from qinspect.inspector.text import count, magnitude, some, visible
+
+AS_GOOD_DB = 0.1
+"""A kind of weights whose loss against rounding to nearest is no more is as good."""
+OUTLIER_DB = 3.0
+"""A weight that lies so far below the median of its kind, or of all, stands out."""
+ROUNDING_DB = 120.0
+"""An error of 1e-6: what calculating in float32 leaves."""
+CHANNEL_SHARE = 0.2
+"""A channel with at least this share of the error of a weight with many is named."""
+RTN = "round-to-nearest with max scales"
+
+
+def sentence(found: Fidelity) -> str:
+    """`NVFP4 W4A4: 14 quantized weights, mean SQNR 21.19 dB; ...`."""
+    return "; ".join(part for part in (_unrelated(found), _measured(found)) if part)
+
+
+def _unrelated(found: Fidelity) -> str:
+    """What proves that B was not made from A, or not as it stands."""
+    odd = [o for o in found.not_compared if o.why is Why.UNRELATED]
+    if not odd:
+        return ""
+    n = len(odd) + sum(len(w.shape) > 1 for w in found.weights)
+    return (
+        f"{count(len(odd))} of {some(n, 'matrix', 'matrices')} of A and B do not go together, first "
+        f"{visible(odd[0].role, 120)}: {odd[0].said}"
+    )
+
+
+def _measured(found: Fidelity) -> str:
+    counted = found.counted
+    s = summary_of(counted)
+    what = "quantized weight" if any(w.quantized for w in counted) else "weight"
+    if not counted:
+        return "no weight could be measured"
+    if s.n_exact == s.n:
+        text = f"every value of {some(s.n, what)} is equal"
+        return f"{text}; {_others(found)}" if _others(found) else text
+    worst = f", worst {s.worst.sums.sqnr:.2f} dB in {visible(s.worst.role, 120)}" if s.worst and s.n > 1 else ""
+    mean = "no SQNR" if s.mean is None else f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"
+    parts = [f"{some(s.n, what)}: {mean} (error {magnitude(100 * s.relative)} of all their values together){worst}"]
+    if s.n_exact:
+        parts.append(f"{count(s.n_exact)} of them equal")
+    if s.zeros:
+        parts.append(f"{count(len(s.zeros))} of them zero in A and not in B, first {visible(s.zeros[0].role, 120)}")
+    parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _others(found)) if p]
+    return "; ".join(parts)
+
+
+def _against_nearest(weights: Sequence[WeightFidelity], s: Summary) -> str:
+    if s.loss is None:
+        return ""
+    kinds = grouped([w for w in weights if loss_of(w) is not None], "kind")
+    losses = {kind: summary_of(of_kind).loss or 0.0 for kind, of_kind in kinds.items()}
+    good = [kind for kind, loss in losses.items() if loss <= AS_GOOD_DB]
+    better = f"{against_nearest(s.loss)} on the mean"
+    better += "" if s.n_nearest == s.n else f" of {some(s.n_nearest, 'weight')}"
+    if len(good) == len(kinds):
+        return f"{better}, no kind worse by more than {AS_GOOD_DB} dB"
+    worst = max(losses, key=losses.__getitem__)
+    most = f"{visible(worst, 80)} loses {losses[worst]:.2f} dB"
+    if not good:
+        return f"{better}, no kind within {AS_GOOD_DB} dB of it, {most}"
+    return f"{better}: {len(good)} of {some(len(kinds), 'kind')} within {AS_GOOD_DB} dB of it or better, {most}"
+
+
+def against_nearest(loss: float) -> str:
+    """`0.77 dB better than round-to-nearest with max scales`."""
+    size = f"{abs(loss):.2f}"
+    return f"as {RTN}" if size == "0.00" else f"{size} dB {'better' if loss < 0 else 'worse'} than {RTN}"
+
+
+def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
+    """Weights that are far worse than the others of their kind, or where these are few, than all."""
+    lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
+    found = []
+    for of_kind in grouped(lossy, "kind").values():
+        peers = of_kind if len(of_kind) > 2 else lossy
+        if len(peers) < 3:
+            continue
+        usual = median(w.sums.sqnr for w in peers)
+        found += [(usual - w.sums.sqnr, w) for w in of_kind if usual - w.sums.sqnr >= OUTLIER_DB]
+    found.sort(key=lambda pair: -pair[0])
+    said = [f"{visible(w.role, 120)} is {under:.1f} dB below its neighbours{_channels(w)}" for under, w in found[:2]]
+    if len(found) > 2:
+        said.append(f"so {'is' if len(found) == 3 else 'are'} {count(len(found) - 2)} more")
+    return said
+
+
+def _multiplied(weights: Sequence[WeightFidelity]) -> str:
+    """Of the weights whose channels have factors."""
+    found = [w for w in weights if w.factors]
+    if not found:
+        return ""
+    have = "has" if len(found) == 1 else "have"
+    return (
+        f"{some(len(found), 'weight')} {have} channels that were multiplied (smoothing, AWQ), which these numbers "
+        "count as error"
+    )
+
+
+def _channels(w: WeightFidelity) -> str:
+    """` (channels 118 and 412 have 93 % of the error)`."""
+    if w.n_channels < 16:
+        return ""
+    most = [c for c in w.channels if c.share >= CHANNEL_SHARE]
+    if not most:
+        return ""
+    named = " and ".join(str(c.where[0]) for c in most)
+    of_error = f"{100 * sum(c.share for c in most):.0f} % of the error"
+    return f" (channel{'s' if len(most) > 1 else ''} {named} {'have' if len(most) > 1 else 'has'} {of_error})"
+
+
+def _others(found: Fidelity) -> str:
+    """Of the weights beside the quantized ones."""
+    counted = {id(w) for w in found.counted}
+    others = [w for w in found.weights if id(w) not in counted]
+    if not others:
+        return ""
+    changed = [w for w in others if not w.sums.exact and not w.sums.sqnr >= ROUNDING_DB]
+    if not changed:
+        rounded = sum(not w.sums.exact for w in others)
+        within = f", {count(rounded)} of them but for the rounding of float32" if rounded else ""
+        return f"the {some(len(others), 'other')} untouched{within}"
+    first = min(changed, key=lambda w: w.order)
+    verb = "differs" if len(changed) == 1 else "differ"
+    return f"{count(len(changed))} of {some(len(others), 'other')} {verb}, most {visible(first.role, 120)}"
