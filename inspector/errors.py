@@ -106,6 +106,10 @@ class CannotApply(QinspectError):
     """Scales of a checkpoint cannot be replaced as asked. Nothing was written."""
 
 
+class NothingInCommon(QinspectError):
+    """Two checkpoints hold no weight that is the same one in both: there is nothing to compare."""
+
+
 class UsageError(QinspectError):
     """The command line asks for something that does not exist."""
 

@@ -160,3 +160,16 @@ def _rows_said(config: Mapping[str, Any]) -> list[int]:
     n_kv = number("num_key_value_heads") or (n_heads if c.get("num_key_value_heads") is None else 0)
     size = number("head_dim") or (number("hidden_size") // n_heads if n_heads else 0)
     return [n_heads * size, n_kv * size, n_kv * size] if n_heads and n_kv and size else []
+
+
+def is_stack(role: str) -> bool:
+    """Whether this is the role of experts that are stored as one tensor: `mlp.experts.down_proj`."""
+    return _STACK.fullmatch(role) is not None
+
+
+def role_of_expert(role: str, expert: int) -> str:
+    """The role that one expert of a stack has where it is stored alone: `mlp.experts.3.down_proj.weight`."""
+    found = _STACK.fullmatch(role)
+    assert found is not None
+    last = "bias" if found["last"] in (".bias", "_bias") else "weight"
+    return f"{found['experts']}.{expert}.{found['name']}.{last}"

@@ -120,7 +120,7 @@ def compare_weights(
 
     read: compare bytes, else headers only. `tick(n)` is called with bytes compared; it may raise to cancel.
     """
-    moved = _moved_modules(format_a, format_b, equality)
+    moved = moved_modules(format_a, format_b, equality)
     pairs = []
     for role, (a, b) in line_up((items_a, items_b), lambda _a, _b: partner):
         pair = (None if read else _alike_unread(role, a, b)) or _headers(role, a, b)
@@ -207,7 +207,7 @@ def _plain_values(fmt: Format) -> dict[str, Value]:
     return by_unique_role(found, lambda e: fmt.role_of(e.name), attrgetter("name"))
 
 
-def _moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
+def moved_modules(format_a: Format, format_b: Format, equality: Equality) -> tuple[str, ...]:
     """Role prefixes of the modules whose heads or channels are in another order in B."""
     witnesses_b = format_b.witnesses()
     moved = []
@@ -233,7 +233,7 @@ def _headers(role: str, a: Item | None, b: Item | None) -> WeightPair | None:
         )  # fmt: skip
     quantized = a.weight is not None or b.weight is not None
     shape_a, shape_b = logical_shape(a), logical_shape(b)
-    scheme_a, scheme_b = _scheme(a), _scheme(b)
+    scheme_a, scheme_b = scheme_of(a), scheme_of(b)
     if quantized and _form(a) != _form(b):
         other_model = shape_a != shape_b and _is_unpacked(a) and _is_unpacked(b)
         status = Status.SHAPE if other_model else Status.SCHEME
@@ -253,7 +253,7 @@ def _alike_unread(role: str, a: Item | None, b: Item | None) -> WeightPair | Non
     """The pair, where both are plain tensors of one dtype and shape, as nearly all are, and bytes are not read."""
     if a is None or b is None or a.weight is not None or b.weight is not None:
         return None
-    if a.form != b.form or a.part or b.part or _derived_of_one(a, b):
+    if a.form != b.form or a.part or b.part or derived_of_one(a, b):
         return None
     return WeightPair(role, a.name, b.name, Status.NOT_COMPARED, a.n_elements)
 
@@ -271,7 +271,8 @@ def _is_unpacked(item: Item) -> bool:
     return item.weight is not None or (item.form[0].is_float and item.form[0].bits >= 16)
 
 
-def _scheme(item: Item) -> str:
+def scheme_of(item: Item) -> str:
+    """`bfloat16`, `4-bit FP4 in groups of 16`: how its numbers are stored."""
     if item.weight is None:
         return item.form[0].name
     return item.weight.scheme if item.weight.element.n_values > 1 else f"{item.weight.bits}-bit {item.weight.scheme}"
@@ -286,8 +287,8 @@ def _agreeing(role: str, a: Item, b: Item) -> WeightPair:
     """The pair, where headers agree (but for the dtype) and bytes are not read."""
     n = math.prod(logical_shape(a))
     names = (a.name, b.name)
-    if _form(a) != _form(b) and not _derived_of_one(a, b):
-        return WeightPair(role, *names, Status.DTYPE, n, note=f"A {_scheme(a)}; B {_scheme(b)}")
+    if _form(a) != _form(b) and not derived_of_one(a, b):
+        return WeightPair(role, *names, Status.DTYPE, n, note=f"A {scheme_of(a)}; B {scheme_of(b)}")
     return WeightPair(role, *names, Status.NOT_COMPARED, n, quantized=a.weight is not None)
 
 
@@ -303,7 +304,7 @@ def _contents(
 ) -> WeightPair:
     pair = WeightPair(role, a.name, b.name, Status.IDENTICAL, math.prod(logical_shape(a)), 0, a.weight is not None)
     try:
-        if derived := _derived_of_one(a, b):
+        if derived := derived_of_one(a, b):
             return _of_derived(pair, a, b, *derived)
         if _form(a) != _form(b):
             return _of_two_dtypes(pair, a.tensor, b.tensor)
@@ -332,7 +333,7 @@ def _contents(
 _OTHER_LAYOUT = {True: "same codes; padding or layout differ", False: "same numbers; layout differs"}
 
 
-def _derived_of_one(a: Item, b: Item) -> tuple[str, Derived] | None:
+def derived_of_one(a: Item, b: Item) -> tuple[str, Derived] | None:
     """The model, `A` or `B`, that stores what is made of the other's numbers, and how; None where not
     one of the two does."""
     of_a, of_b = (None if i.weight else i.fmt.derived(i.name) for i in (a, b))

@@ -1,0 +1,120 @@
+"""Reading the values of a pair in pieces of bounded size, whatever the tensor's: rows where it has rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.compare.weights import Item
+from qinspect.inspector.fidelity.pairs import Pair
+from qinspect.inspector.fidelity.sums import Cells
+
+Array = NDArray[Any]
+
+UNIT_ELEMENTS = 1 << 20
+"""Read at once from each model: what one thread works on."""
+MOST_OF_A_ROW = 1 << 22
+"""A row with more elements is read in parts where both models store it plainly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Consecutive values of a pair: `rows` x `columns` of them from position `start` on, in C order. first_row: the
+    row that the first one is in. aligned: whether these are whole rows, the first of which begins a cell."""
+
+    start: int
+    rows: int
+    columns: int
+    first_row: int
+    aligned: bool
+
+    @property
+    def n(self) -> int:
+        """Values."""
+        return self.rows * self.columns
+
+    @property
+    def stop(self) -> int:
+        """The position behind the last value."""
+        return self.start + self.n
+
+
+def units_of(pair: Pair, cells: Cells | None) -> Iterator[Unit]:
+    """The pieces of a pair, in order. cells: of which none may be cut."""
+    if len(pair.shape) < 2:
+        yield from _in_a_row(pair.n, 0, 0, plain=_flat(pair.a) and _flat(pair.b))
+        return
+    n_rows, columns = pair.shape[0], math.prod(pair.shape[1:])
+    if columns > MOST_OF_A_ROW and _flat(pair.a) and _flat(pair.b):
+        for row in range(n_rows):
+            yield from _in_a_row(columns, row * columns, row, plain=True)
+        return
+    step = math.lcm(_row_step(pair.a), _row_step(pair.b), cells.rows if cells else 1)
+    rows = max(1, UNIT_ELEMENTS // columns // step) * step
+    for first in range(0, n_rows, rows):
+        yield Unit(first * columns, min(rows, n_rows - first), columns, first, True)
+
+
+def _in_a_row(n: int, start: int, row: int, plain: bool) -> Iterator[Unit]:
+    step = UNIT_ELEMENTS if plain else max(1, n)
+    for at in range(0, n, step):
+        yield Unit(start + at, 1, min(step, n - at), row, False)
+
+
+def _flat(item: Item) -> bool:
+    """Whether any range of its elements can be read."""
+    return item.weight is None and item.tensor.strides is None and not item.form[0].packed
+
+
+def _row_step(item: Item) -> int:
+    return item.weight.row_step if item.weight else 1
+
+
+def bytes_of(item: Item) -> int:
+    """What reading it reads, nearly: without scales."""
+    tensor = item.tensor
+    if item.weight is None or item.part is None or item.part.rows is None or not item.weight.shape[0]:
+        return tensor.nbytes
+    first, stop = item.part.rows
+    return tensor.nbytes * (stop - first) // item.weight.shape[0]
+
+
+def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
+    """The values of a piece as [rows, columns], of any float dtype. shape: of the whole. Raises CannotRead,
+    CannotDequantize and what else reading raises."""
+    if item.weight is not None:
+        return _effective(item, unit).reshape(unit.rows, unit.columns)
+    tensor = item.tensor
+    if _flat(item):
+        return tensor.read_range(unit.start, unit.stop).reshape(unit.rows, unit.columns)
+    if len(shape) < 2:
+        return tensor.read().reshape(-1)[unit.start : unit.stop].reshape(unit.rows, unit.columns)
+    return tensor.read_rows(unit.first_row, unit.first_row + unit.rows).reshape(unit.rows, unit.columns)
+
+
+def _effective(item: Item, unit: Unit) -> Array:
+    """float32 of what may be a part of a weight."""
+    assert item.weight is not None
+    offset = item.part.rows[0] if item.part and item.part.rows else 0
+    first = offset + unit.first_row
+    skipped = first % item.weight.row_step
+    if len(item.weight.shape) < 2:
+        return item.fmt.effective(item.weight)[unit.start : unit.stop]
+    return item.fmt.effective(item.weight, first - skipped, first + unit.rows)[skipped:]
+
+
+def widened(values: Array, out: Array) -> None:
+    """Values of any float dtype into float64 of the same shape. Casts of ml_dtypes take four times as long."""
+    name = values.dtype.name
+    if name == "bfloat16":
+        np.copyto(out, (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32))
+    elif values.dtype.itemsize == 1 and name.startswith("float"):
+        table = np.arange(256, dtype=np.uint8).view(values.dtype).astype(np.float64)
+        np.take(table, values.view(np.uint8), out=out)
+    else:
+        np.copyto(out, values)

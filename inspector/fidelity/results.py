@@ -1,0 +1,106 @@
+"""What comes out: plain frozen data that reports and screens read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qinspect.inspector.fidelity.pairs import NotCompared
+from qinspect.inspector.fidelity.sums import Sums
+
+if TYPE_CHECKING:
+    from qinspect.inspector.formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A channel or a group and the error in it. where: (channel,), or the row and column in which the group begins.
+    share: of the squared error of the whole weight. sqnr: of its own values, in dB."""
+
+    where: tuple[int, ...]
+    share: float
+    sqnr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Rounding to nearest with max scales on the grid of the stored codes. sqnr: what it gives, in dB; None where that
+    is not known. loss: sqnr less that of the stored weight: above zero where the stored one is worse. said: the rule,
+    or why there is none."""
+
+    sqnr: float | None
+    loss: float | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFidelity:
+    """One weight, B against A.
+
+    a, b: the names. shape: logical. stored_a, stored_b: how, in words. quantized_a, quantized_b: whether by codes and
+    scales. note: where the parts of either lie, or what was calculated. channels: positions along the first axis with
+    the most error, most first; () of what has no rows, or no error. group_shape: rows and columns that share a scale;
+    () where there are none. group: the one with the most error.
+    """
+
+    role: str
+    a: str
+    b: str
+    shape: tuple[int, ...]
+    stored_a: str
+    stored_b: str
+    quantized_a: bool
+    quantized_b: bool
+    note: str
+    sums: Sums
+    n_channels: int
+    channels: tuple[Part, ...]
+    group_shape: tuple[int, ...]
+    group: Part | None
+    nearest: Nearest | None
+
+    @property
+    def quantized(self) -> bool:
+        """Whether one of the two is."""
+        return self.quantized_a or self.quantized_b
+
+    @property
+    def where(self) -> tuple[int, ...]:
+        """Index of the largest error; () where there is none."""
+        if self.sums.at < 0:
+            return ()
+        index, at = [], self.sums.at
+        for d in reversed(self.shape):
+            index.append(at % d)
+            at //= d
+        return tuple(reversed(index))
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """A sort key: the worst first, what is exact last."""
+        sqnr = self.sums.sqnr
+        return (math.inf if math.isnan(sqnr) else sqnr, -self.sums.largest)
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """Everything that was found. bits: per weight of B, as far as known. changed: paths of files that changed while
+    they were read."""
+
+    a: Format
+    b: Format
+    weights: tuple[WeightFidelity, ...]
+    not_compared: tuple[NotCompared, ...]
+    bits: float | None
+    changed: tuple[str, ...]
+
+    @property
+    def worst_first(self) -> list[WeightFidelity]:
+        """The weights, by SQNR."""
+        return sorted(self.weights, key=lambda w: w.order)
+
+    @property
+    def counted(self) -> list[WeightFidelity]:
+        """Those that the summary is of: quantized ones, where there are any; otherwise all."""
+        return [w for w in self.weights if w.quantized] or list(self.weights)
