@@ -168,10 +168,10 @@ app.command(
     "qinspect.inspector.calibrate.cli:calibrate", name="calibrate",
     help="Record the distributions of a model's activations; make scales of them for any alpha.",
 )  # fmt: skip
-_WHENCE_HELP = "Which alpha made the scales of a checkpoint, judged by the distributions that a calibration stored."
+_WHENCE_HELP = "Which alpha made the scales of a checkpoint (--run), or which method made its weights (--base)."
 _EXPLAIN_HELP = "Did my flag take effect? What was declared, what it reaches, what reacted, and what to try next."
 app.command("qinspect.inspector.explain.cli:explain_command", name="explain", help=_EXPLAIN_HELP)
-app.command("qinspect.inspector.alpha.recover.cli:whence_command", name="whence", help=_WHENCE_HELP)
+app.command("qinspect.inspector.method.cli:whence_command", name="whence", help=_WHENCE_HELP)
 _APPLY_HELP = "A new checkpoint with activation scales for another alpha or rule, from what a calibration stored."
 app.command("qinspect.inspector.apply.cli:apply_command", name="apply", help=_APPLY_HELP)
 _ACCURACY_HELP = "Whether two accuracies differ, how sure that is, and how small a difference their items could show."

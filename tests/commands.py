@@ -13,12 +13,15 @@ from qinspect.inspector.cli import main
 
 
 class Command:
-    """`qinspect NAME`, whose schema is docs/schema/NAME.json."""
+    """`qinspect NAME`, whose schema is docs/schema/NAME.json, or another one that is named."""
 
-    def __init__(self, name: str, capsys: pytest.CaptureFixture[str], source_root: Path) -> None:
+    def __init__(
+        self, name: str, capsys: pytest.CaptureFixture[str], source_root: Path, schema: str | None = None
+    ) -> None:
         self._name = name
         self._capsys = capsys
-        self._schema = json.loads((source_root / "docs" / "schema" / f"{name}.json").read_text(encoding="utf-8"))
+        schema_file = source_root / "docs" / "schema" / f"{schema or name}.json"
+        self._schema = json.loads(schema_file.read_text(encoding="utf-8"))
 
     def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
         """(stdout, stderr) of a call that ends with this code."""

@@ -1,27 +1,17 @@
-"""`qinspect whence`. docs/cli.md is its contract, docs/whence.md says what the answers mean."""
+"""`qinspect whence --run`. docs/cli.md is its contract, docs/whence.md says what the answers mean."""
 
 from __future__ import annotations
-
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from qinspect.inspector.alpha.recover import report
 from qinspect.inspector.alpha.recover.answers import Answers, whence
 from qinspect.inspector.alpha.recover.recovery import recovery_of
-from qinspect.inspector.arguments import AsJson, opened_model
-from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
+from qinspect.inspector.arguments import opened_model
+from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.printing import Meter, print_answer, with_meter
 from qinspect.inspector.progress import steps_of
 
 
-def whence_command(
-    checkpoint: Annotated[str, Parameter(help="A quantized checkpoint.")],
-    /,
-    *,
-    run: Annotated[str, Parameter(help=RUN_HELP)],
-    as_json: AsJson = False,
-) -> int:
+def whence_by_run(checkpoint: str, run: str, as_json: bool) -> int:
     """Which alpha made the scales of a checkpoint, judged by the distributions that a calibration stored."""
     calibration = calibration_named(run)
 

@@ -1,0 +1,259 @@
+"""What codes, values and originals show of how the codes were made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.formats.element import Element
+from qinspect.inspector.method.factors import ENOUGH, Factors, factors_of
+from qinspect.inspector.method.layout import Layout
+from qinspect.inspector.method.rounding import Bounds, allowed, beyond, bounds_of
+from qinspect.inspector.method.rules import Extremes, rules_for, tolerance_of
+from qinspect.inspector.method.share import Share
+from qinspect.inspector.method.steps import Steps, steps_of
+from qinspect.inspector.method.twice import first_quantizations
+
+Numbers = NDArray[np.float64]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows of a weight that are looked at.
+
+    original: float64[rows, columns] of the base model. codes, values: of the same shape, as stored and dequantized.
+    element, layout: of the codes. scale_dtype: that the scales are stored in. rows_of: how many the weight has.
+    effective: gives what stands for the original with all that its family adds, a second product too.
+    through_zero: whether a level of zero stands for zero: no zero point is stored, and no minimum. extremes: of all of
+    it, where its cells reach through all rows. aligned: whether the rows are whole blocks of 128.
+    largest: gives the largest magnitude of the whole original, which is asked for only where it matters.
+    """
+
+    original: Numbers
+    codes: Array
+    values: Numbers
+    element: Element
+    layout: Layout
+    scale_dtype: str
+    rows_of: int
+    effective: Callable[[], Numbers] | None = None
+    through_zero: bool = True
+    extremes: Extremes | None = None
+    aligned: bool = False
+    largest: Callable[[], float] = lambda: math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """How the steps go with the extremes of their cells.
+
+    rule: the convention that most cells have. at_rule: the share that has it. ratio: first percentile, median and 99th
+    of step / rule. at_four: the share of cells of a 4-bit float whose largest value stands at 4 rather than 6.
+    anchored: of codes with a zero point, the share of cells whose least code stands for their least original.
+    """
+
+    rule: str
+    at_rule: Share
+    ratio: tuple[float, float, float]
+    at_four: Share
+    anchored: Share
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen of one weight.
+
+    rows, rows_of: looked at, and all. n: codes with a step that is known. cosine: of originals and values. nearest: the
+    share of codes that are the nearest ones, up to the arithmetic of a quantizer; nearest_before: that
+    are so by a scale that is rounded to the stored one; within_one: that would be if the original were moved by up to
+    half a step. scales: against the original's extremes. factors: of channels,
+    where they were looked for; scales_by_factor: of the original times them. low_rank: the codes are those of what a
+    second product leaves. twice: the format that the original was in before, "" where none explains the codes;
+    nearest_twice: the share of nearest codes then.
+    """
+
+    rows: int
+    rows_of: int
+    n: int
+    cosine: float
+    nearest: Share
+    nearest_before: Share
+    within_one: Share
+    scales: Scales | None
+    factors: Factors | None = None
+    scales_by_factor: Scales | None = None
+    low_rank: bool = False
+    twice: str = ""
+    nearest_twice: Share | None = None
+
+
+def measure(sample: Sample) -> Evidence | None:
+    """None where a code alone is no number, or no cell shows its step."""
+    bounds = bounds_of(sample.element)
+    if bounds is None or not sample.codes.size:
+        return None
+    level, low, high = bounds.of(sample.codes)
+    steps = steps_of(sample.layout.cut(level), sample.layout.cut(sample.values), sample.through_zero)
+    step = sample.layout.spread(steps.step, level.shape)
+    offset = sample.layout.spread(steps.offset, level.shape)
+    seen = _Seen(sample, level, low, high, step, offset)
+    n = int(np.count_nonzero(seen.known))
+    if not n:
+        return None
+    nearest, before, within = seen.shares(sample.original)
+    scales = _scales(sample, bounds, steps, sample.original, sample.extremes)
+    found = Evidence(
+        len(sample.original),
+        sample.rows_of,
+        n,
+        _cosine(sample.original, sample.values),
+        nearest,
+        before,
+        within,
+        scales,
+    )
+    if max(nearest.value, before.value) >= ENOUGH or found.cosine < UNRELATED:
+        return found
+    return _looked_further(found, seen, steps, bounds)
+
+
+UNRELATED = 0.5
+"""Below this cosine the two are not one weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    sample: Sample
+    level: Numbers
+    low: Numbers
+    high: Numbers
+    step: Numbers
+    offset: Numbers
+
+    @property
+    def known(self) -> Array:
+        return np.isfinite(self.step) & np.isfinite(self.level) & np.isfinite(self.sample.original)
+
+    def shares(self, original: Numbers) -> tuple[Share, Share, Share]:
+        """(nearest, nearest before, within one) of the codes if the original were this."""
+        known = self.known
+        with np.errstate(all="ignore"):
+            x = (original - self.offset) / self.step
+            out = beyond(x, self.low, self.high) - allowed(x, self.level)
+            rounded = tolerance_of(self.sample.scale_dtype) * np.abs(x)
+            half = np.where(np.isfinite(self.high - self.low), (self.high - self.low) / 2, 0.5)
+        n = int(np.count_nonzero(known))
+        return (
+            Share(int(np.count_nonzero(known & (out <= 0))), n),
+            Share(int(np.count_nonzero(known & (out <= rounded))), n),
+            Share(int(np.count_nonzero(known & (out <= half))), n),
+        )
+
+    def first(self, rows: int) -> _Seen:
+        """The first rows of it."""
+        s = self.sample
+        part = replace(s, original=s.original[:rows], codes=s.codes[:rows], values=s.values[:rows])
+        return _Seen(part, self.level[:rows], self.low[:rows], self.high[:rows], self.step[:rows], self.offset[:rows])
+
+    def limits(self) -> tuple[Numbers, Numbers]:
+        """Between which originals each stored code would be the nearest; NaN where its step is not known."""
+        with np.errstate(all="ignore"):
+            slack = allowed(self.level, self.level)
+            first = self.offset + self.step * (self.low - slack)
+            second = self.offset + self.step * (self.high + slack)
+            return np.fmin(first, second), np.fmax(first, second)
+
+
+def _looked_further(found: Evidence, seen: _Seen, steps: Steps, bounds: Bounds) -> Evidence:
+    """With what explains codes that are not the nearest ones: a factor of each channel, what a second product leaves,
+    or a first rounding. A part of large weights decides; what is found is then measured on all rows that were read."""
+    sample = seen.sample
+    least, most = seen.limits()
+    some = np.s_[:_TRIAL_ROWS, :_TRIAL_COLUMNS]
+    trial = factors_of(sample.original[some], least[some], most[some])
+    if trial.nearest.value >= ENOUGH:
+        factors = factors_of(sample.original, least, most)
+        extremes = None if sample.layout.whole else sample.extremes
+        by_factor = _scales(sample, bounds, steps, factors.of(sample.original), extremes)
+        return replace(found, factors=factors, scales_by_factor=by_factor)
+    found = replace(found, factors=trial)
+    effective = sample.values if sample.effective is None else sample.effective()
+    if not np.array_equal(effective, sample.values, equal_nan=True):
+        beside = factors_of(sample.original - effective, least - sample.values, most - sample.values)
+        if beside.nearest.value >= ENOUGH:
+            return replace(found, factors=beside, low_rank=True)
+    part = seen.first(max(_BLOCK, _TRIAL_ELEMENTS // sample.original.shape[1]))
+    aligned = sample.aligned and len(part.sample.original) % _BLOCK == 0
+    for name, rounded in first_quantizations(part.sample.original, sample.largest(), aligned):
+        nearest = part.shares(rounded())[0]
+        if nearest.value >= ENOUGH:
+            return replace(found, twice=name, nearest_twice=nearest)
+    return found
+
+
+_TRIAL_ROWS, _TRIAL_COLUMNS = 256, 512
+_TRIAL_ELEMENTS = 1 << 18
+_BLOCK = 128
+"""Rows of a block of FP8."""
+
+
+def _cosine(a: Numbers, b: Numbers) -> float:
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = np.where(both, a, 0.0), np.where(both, b, 0.0)
+    size = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
+    return float((a * b).sum()) / size if size else math.nan
+
+
+def _scales(
+    sample: Sample, bounds: Bounds, steps: Steps, original: Numbers, extremes: Extremes | None
+) -> Scales | None:
+    cells = sample.layout.cut(original)
+    if extremes is None:
+        if sample.layout.whole and sample.rows_of != len(original):
+            return None
+        with np.errstate(all="ignore"):
+            extremes = np.fmin.reduce(cells, axis=1), np.fmax.reduce(cells, axis=1)
+    step = np.abs(steps.step)
+    with np.errstate(all="ignore"):
+        known = np.isfinite(step) & (np.maximum(np.abs(extremes[0]), np.abs(extremes[1])) > 0)
+        if not known.any():
+            return None
+        powers = bool((np.frexp(step[known])[0] == 0.5).all())
+        tolerance = tolerance_of(sample.scale_dtype)
+        best: tuple[int, float, str, Numbers] | None = None
+        for name, of in rules_for(sample.element, sample.through_zero, powers):
+            ratio = step[known] / of(extremes)[known]
+            n = int(np.count_nonzero(np.abs(ratio - 1) <= tolerance))
+            median = float(np.median(ratio))
+            off = abs(math.log(median)) if median > 0 else math.inf
+            if best is None or (n, -off) > (best[0], -best[1]):
+                best = n, off, name, ratio
+    assert best is not None
+    n, _, name, ratio = best
+    four = np.count_nonzero(np.abs(ratio / 1.5 - 1) <= tolerance) if sample.element.q_max == _LARGEST_OF_FP4 else 0
+    low, median, high = (float(q) for q in np.quantile(ratio, (0.01, 0.5, 0.99)))
+    n_cells = int(np.count_nonzero(known))
+    anchored = n_cells if sample.through_zero else _n_anchored(bounds, steps, extremes, known)
+    return Scales(name, Share(n, n_cells), (low, median, high), Share(int(four), n_cells), Share(anchored, n_cells))
+
+
+_LARGEST_OF_FP4 = 6
+
+
+def _n_anchored(bounds: Bounds, steps: Steps, extremes: Extremes, known: Array) -> int:
+    """Of cells with a zero point, those whose least code stands for their least original (or for 0), to half a step."""
+    ends = np.nanmin(bounds.level), np.nanmax(bounds.level)
+    with np.errstate(all="ignore"):
+        low = steps.offset + np.minimum(steps.step * ends[0], steps.step * ends[1])
+        off = np.minimum(np.abs(low - extremes[0]), np.abs(low - np.minimum(extremes[0], 0))) / np.abs(steps.step)
+    return int(np.count_nonzero(off[known] <= _HALF_A_STEP))
+
+
+_HALF_A_STEP = 0.55
+"""With room for the rounding of the scale."""

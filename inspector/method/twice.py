@@ -1,0 +1,71 @@
+"""A quantization before the last: the original is rounded as one of the usual formats would, and the stored codes are
+looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.formats.element import Element, integer, small_float, table
+from qinspect.inspector.method.layout import Layout
+from qinspect.inspector.method.rounding import bounds_of
+
+Numbers = NDArray[np.float64]
+Array = NDArray[Any]
+
+_NF4 = table(
+    "nf4",
+    (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+     -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+    4,
+)  # fmt: skip
+"""bitsandbytes, functional.py, create_normal_map."""
+
+
+def first_quantizations(
+    original: Numbers, largest: float, aligned: bool
+) -> Iterator[tuple[str, Callable[[], Numbers]]]:
+    """(name, function that gives the values that are left) of formats that a model is often published in.
+
+    original: float64[rows, columns] of whole rows. largest: of the whole tensor's magnitudes. aligned: whether the rows
+    are whole blocks of 128.
+    """
+    fp8, fp4, int8, int4 = small_float("float8_e4m3fn"), small_float("float4_e2m1fn"), integer(8), integer(4)
+    channel, tensor = Layout(1, None), Layout(None, None)
+    yield "FP8, one scale a tensor", lambda: _rounded(original, tensor, fp8, lambda _: np.float64(largest / 448))
+    yield "FP8, one scale a channel", lambda: _rounded(original, channel, fp8, lambda m: m / 448)
+    if aligned:
+        yield "FP8, 128 x 128 blocks", lambda: _rounded(original, Layout(128, 128), fp8, lambda m: m / 448)
+    yield "INT8, one scale a channel", lambda: _rounded(original, channel, int8, lambda m: m / 127)
+    yield "NVFP4", lambda: _rounded(original, Layout(1, 16), fp4, lambda m: _two_level(m, largest))
+    yield "MXFP4", lambda: _rounded(original, Layout(1, 32), fp4, lambda m: np.exp2(np.floor(np.log2(m)) - 2))
+    yield "NF4, group 64", lambda: _rounded(original, Layout(1, 64), _NF4, lambda m: m)
+    for size in (32, 64, 128):
+        for said, divisor in (("7", 7.0), ("7.5", 7.5), ("8", 8.0)):
+            yield (
+                f"INT4, group {size}, amax / {said}",
+                lambda n=size, d=divisor: _rounded(original, Layout(1, n), int4, lambda m: m / d),  # type: ignore[misc]
+            )
+
+
+def _two_level(amax: Numbers, largest: float) -> Numbers:
+    import ml_dtypes
+
+    outer = largest / (448 * 6)
+    return (amax / 6 / outer).astype(ml_dtypes.float8_e4m3fn).astype(np.float64) * outer
+
+
+def _rounded(original: Numbers, layout: Layout, element: Element, step_of: Callable[[Numbers], Any]) -> Numbers:
+    """The values after rounding to nearest, by a scale of each cell's largest magnitude."""
+    bounds = bounds_of(element)
+    assert bounds is not None
+    levels = np.unique(bounds.level[~np.isnan(bounds.level)])
+    with np.errstate(all="ignore"):
+        amax = np.nanmax(np.abs(layout.cut(original)), axis=1)
+        step = layout.spread(np.broadcast_to(step_of(amax), amax.shape), original.shape)
+        at = np.searchsorted((levels[1:] + levels[:-1]) / 2, original / step)
+        return np.where(step > 0, levels[at] * step, 0.0)
