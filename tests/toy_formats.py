@@ -12,17 +12,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
-from qinspect.inspector.formats.contract import (
-    DynamicPoint,
-    Format,
-    Kind,
-    Quantity,
-    QuantizedWeight,
-    ScaleRecord,
-    Slice,
-)
+from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, channels, groups
+from qinspect.inspector.formats.records import DynamicPoint, Kind, Quantity, QuantizedWeight, ScaleRecord, Slice
 
 Array = NDArray[Any]
 FP4 = small_float("float4_e2m1fn")

@@ -17,7 +17,8 @@ from qinspect.inspector.apply.targets import Target
 from qinspect.inspector.compare.copies import check_copies
 from qinspect.inspector.errors import CannotApply
 from qinspect.inspector.formats import Format, Kind, ScaleRecord, replaceable
-from qinspect.inspector.formats.contract import Copy, read_numbers
+from qinspect.inspector.formats.numbers import read_numbers
+from qinspect.inspector.formats.records import Copy
 
 Array = NDArray[Any]
 

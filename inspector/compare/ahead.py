@@ -16,7 +16,7 @@ from qinspect.inspector.checkpoint.tensor import MAX_DIMS
 from qinspect.inspector.compare.difference import SAMPLE_ELEMENTS
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
-from qinspect.inspector.formats.contract import FloatArray
+from qinspect.inspector.formats.records import FloatArray
 from qinspect.inspector.values.scale_faults import FaultScan, Tag
 
 BATCH_BYTES = 1 << 22

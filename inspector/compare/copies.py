@@ -9,7 +9,8 @@ import numpy as np
 from qinspect.inspector.compare.results import CopyProblem
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
-from qinspect.inspector.formats.contract import Copy, FloatArray, read_numbers, stored_form
+from qinspect.inspector.formats.numbers import read_numbers, stored_form
+from qinspect.inspector.formats.records import Copy, FloatArray
 from qinspect.inspector.roles import strip_root
 
 PRODUCT_TOLERANCE = 1e-6

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from qinspect.inspector.compare.results import Difference
-from qinspect.inspector.formats.contract import FloatArray
+from qinspect.inspector.formats.records import FloatArray
 
 SAMPLE_ELEMENTS = 1 << 20
 """Above this the median is of an even sample: everything else is exact at any size."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.formats import Format, ScaleRecord
-from qinspect.inspector.formats.contract import part_of
+from qinspect.inspector.formats.records import part_of
 
 CHUNK_BYTES = 1 << 20
 """Read at once from each model: two of them stay in a core's cache."""

@@ -20,8 +20,8 @@ from qinspect.inspector.compare.scales import judged, look
 from qinspect.inspector.compare.weights import Item
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
-from qinspect.inspector.formats.contract import FloatArray
 from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.records import FloatArray
 from qinspect.inspector.text import visible
 from qinspect.inspector.values.scale_faults import FaultScan
 

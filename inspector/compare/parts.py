@@ -12,7 +12,7 @@ from typing import Any
 
 from qinspect.inspector.compare.weights import Item, logical_shape
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.contract import Slice
+from qinspect.inspector.formats.records import Slice
 from qinspect.inspector.roles import common_spelling
 
 _STACK = re.compile(r"(?P<experts>(?:.*\.)?experts)\.(?P<name>(?!\d)[^.]+?)(?P<last>\.weight|\.bias|_bias)?", re.DOTALL)

@@ -13,7 +13,7 @@ from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.results import Difference, ScalePair, Status
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord, words
-from qinspect.inspector.formats.contract import FloatArray
+from qinspect.inspector.formats.records import FloatArray
 from qinspect.inspector.values.scale_faults import FaultScan
 from qinspect.inspector.values.scale_values import large_tensor, scale_blocks
 

@@ -23,7 +23,7 @@ from qinspect.inspector.compare.results import Deviation, Status, StoredAs, Weig
 from qinspect.inspector.compare.ties import tied_note, with_heads, with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.formats.contract import Derived, Slice, part_of
+from qinspect.inspector.formats.records import Derived, Slice, part_of
 from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks

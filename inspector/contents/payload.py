@@ -11,8 +11,8 @@ from qinspect.inspector.contents.survey import ScaleSurvey
 from qinspect.inspector.contents.tree import Node
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.bits import Bits, model_bits
-from qinspect.inspector.formats.contract import Kind
 from qinspect.inspector.formats.payload import checkpoint, scale
+from qinspect.inspector.formats.records import Kind
 from qinspect.inspector.formats.segments import ModelSegments
 from qinspect.inspector.json_text import Json, finite
 from qinspect.inspector.values.payload import faults, scalar

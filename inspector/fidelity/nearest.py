@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint.dtypes import BLOCKS
 from qinspect.inspector.fidelity.sums import Cells
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
-from qinspect.inspector.formats.contract import Quantity, Use
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.records import Quantity, Use
 from qinspect.kernels.distance import cell_extremes, rounding_error
 
 Array = NDArray[Any]

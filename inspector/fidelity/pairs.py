@@ -20,7 +20,7 @@ from qinspect.inspector.compare.weights import (
     weight_items,
 )
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.contract import Derived, Kind, Slice
+from qinspect.inspector.formats.records import Derived, Kind, Slice
 from qinspect.inspector.text import dims
 
 

@@ -1,22 +1,15 @@
 """Quantization families: recognise, pair each scale with what it scales, dequantize.
 
-`format_of` gives the family of a checkpoint. contract.py says what a family is, element.py, grid.py and words.py what
-its records are made of; the families are in `families/`. Nothing outside of this folder knows one by name.
+`format_of` gives the family of a checkpoint. contract.py says what a family is, records.py what it tells, element.py,
+grid.py and words.py what that is made of; the families are in `families/`. Nothing outside of this folder knows one by
+name.
 """
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
-    Copy,
-    Format,
-    Kind,
-    Quantity,
-    QuantizedWeight,
-    ScaleRecord,
-    Setting,
-    Topic,
-)
+from qinspect.inspector.formats.contract import Format, Topic
 from qinspect.inspector.formats.families import FALLBACK, FAMILIES
+from qinspect.inspector.formats.records import Copy, Kind, Quantity, QuantizedWeight, ScaleRecord, Setting
 
 
 def format_of(checkpoint: Checkpoint) -> Format:

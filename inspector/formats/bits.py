@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.formats.contract import Format, Kind
+from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.counts import parameter_counts
+from qinspect.inspector.formats.records import Kind
 
 
 @dataclass(frozen=True, slots=True)

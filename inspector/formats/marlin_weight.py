@@ -8,11 +8,11 @@ import numpy as np
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import marlin
-from qinspect.inspector.formats.contract import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import unsigned
 from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.grouped import consecutive, dequantized
 from qinspect.inspector.formats.modular import QuantizedModule, record_of, required
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 
 _ZERO = 8
 _KERNEL = "W4A16"

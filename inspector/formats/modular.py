@@ -11,21 +11,20 @@ from typing import Any
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
+from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.element import Element
+from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.numbers import numbers_of, stored_form
+from qinspect.inspector.formats.records import (
     NOT_KNOWN,
     OF_WEIGHTS,
     CodeArray,
     FloatArray,
-    Format,
     Kind,
     Problem,
     QuantizedWeight,
     ScaleRecord,
-    numbers_of,
-    stored_form,
 )
-from qinspect.inspector.formats.element import Element
-from qinspect.inspector.formats.grid import Grid
 
 
 class QuantizedModule(ABC):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, pairs_of
 from qinspect.inspector.formats import Format
-from qinspect.inspector.formats.contract import ScaleRecord
+from qinspect.inspector.formats.records import ScaleRecord
 from qinspect.inspector.method.evidence import Evidence, Numbers, measure
 from qinspect.inspector.method.inverse import Inverse, inverses
 from qinspect.inspector.method.judge import Judged, Method, judge

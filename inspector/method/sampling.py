@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.fidelity.pairs import Pair
 from qinspect.inspector.formats import Format, QuantizedWeight
-from qinspect.inspector.formats.contract import Quantity, ScaleRecord
+from qinspect.inspector.formats.records import Quantity, ScaleRecord
 from qinspect.inspector.method.evidence import Sample
 from qinspect.inspector.method.layout import Layout, layout_of
 from qinspect.inspector.method.rules import Extremes

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.errors import CannotDequantize, CannotRead, UnknownKey
 from qinspect.inspector.formats import Copy, Format, QuantizedWeight, ScaleRecord
-from qinspect.inspector.formats.contract import Slice
 from qinspect.inspector.formats.element import Element
+from qinspect.inspector.formats.records import Slice
 from qinspect.inspector.values.scale_values import large_tensor
 from qinspect.inspector.values.statistics import Statistics, count_codes, describe
 from qinspect.inspector.values.stored_blocks import stored_blocks

@@ -9,8 +9,8 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.formats import Format, Quantity, ScaleRecord
-from qinspect.inspector.formats.contract import Use
 from qinspect.inspector.formats.element import Element
+from qinspect.inspector.formats.records import Use
 from qinspect.inspector.text import count, dims, number, share, size, visible
 from qinspect.inspector.values.inspection import Inspection
 from qinspect.inspector.values.statistics import Statistics

@@ -21,7 +21,7 @@ from qinspect.inspector.checkpoint.dtypes import BLOCKS, DTYPES, DType
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.tensor import Tensor
 from qinspect.inspector.errors import CannotDequantize, CannotRead
-from qinspect.inspector.formats.contract import Slice, part_of
+from qinspect.inspector.formats.records import Slice, part_of
 
 
 class Counting(File):

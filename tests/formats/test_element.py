@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from qinspect.inspector.formats import Kind, Quantity, ScaleRecord
-from qinspect.inspector.formats.contract import MINMAX, OF_WEIGHTS, PERCENTILE, Source, Use
 from qinspect.inspector.formats.element import (
     UNKNOWN,
     Element,
@@ -32,6 +31,7 @@ from qinspect.inspector.formats.grid import (
     segments_of,
     tiles,
 )
+from qinspect.inspector.formats.records import MINMAX, OF_WEIGHTS, PERCENTILE, Source, Use
 
 FLOATS = (
     "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn", "float6_e2m3fn",

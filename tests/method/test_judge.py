@@ -38,7 +38,7 @@ def groups(x: np.ndarray) -> np.ndarray:
 
 def amax(x: np.ndarray) -> np.ndarray:
     """Of each group, [rows, groups, 1]."""
-    return np.abs(groups(x)).max(axis=2, keepdims=True)
+    return np.asarray(np.abs(groups(x)).max(axis=2, keepdims=True))
 
 
 def int4(x: np.ndarray, scale: np.ndarray, moved: float | np.ndarray = 0.0) -> Stored:
@@ -90,7 +90,7 @@ def in_nvfp4(x: np.ndarray) -> np.ndarray:
     inner = (np.abs(parts).max(axis=2, keepdims=True) / 6 / outer).astype(ml_dtypes.float8_e4m3fn).astype(np.float64)
     scale = inner * outer
     codes = np.abs(parts[..., None] / scale[..., None] - FP4_LEVELS).argmin(axis=-1)
-    return (FP4_LEVELS[codes] * scale).reshape(x.shape)
+    return np.asarray((FP4_LEVELS[codes] * scale).reshape(x.shape))
 
 
 def int8(x: np.ndarray) -> Stored:

@@ -16,9 +16,9 @@ from qinspect.inspector.compare import ScalePair, Status
 from qinspect.inspector.compare.measures import band_place
 from qinspect.inspector.compare.results import Difference
 from qinspect.inspector.formats import Kind, ScaleRecord
-from qinspect.inspector.formats.contract import PERCENTILE
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.grid import PER_TENSOR, channels
+from qinspect.inspector.formats.records import PERCENTILE
 from qinspect.inspector.noise.band import REPEAT, SAMPLES, Band
 from qinspect.tui.compare.columns import (
     LEAST_NAME,

@@ -14,24 +14,10 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
-    MINMAX,
-    NOT_KNOWN,
-    OF_WEIGHTS,
-    PERCENTILE,
-    CodeArray,
-    FloatArray,
-    Format,
-    Kind,
-    Problem,
-    QuantizedWeight,
-    ScaleRecord,
-    Topic,
-    read_numbers,
-    stored_form,
-)
+from qinspect.inspector.formats.contract import Format, Topic
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.grid import Grid, channels, groups, ssd_cells
+from qinspect.inspector.formats.numbers import read_numbers, stored_form
 from qinspect.inspector.formats.own_layout import (
     FORMAT_VERSION,
     METADATA_KEY,
@@ -41,6 +27,18 @@ from qinspect.inspector.formats.own_layout import (
     groups_of,
 )
 from qinspect.inspector.formats.packing import signed, unpack
+from qinspect.inspector.formats.records import (
+    MINMAX,
+    NOT_KNOWN,
+    OF_WEIGHTS,
+    PERCENTILE,
+    CodeArray,
+    FloatArray,
+    Kind,
+    Problem,
+    QuantizedWeight,
+    ScaleRecord,
+)
 from qinspect.inspector.formats.words import NO_ACTIVATION_SCALES
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief, natural_key

@@ -13,17 +13,11 @@ from weakref import WeakKeyDictionary
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
-    CodeArray,
-    FloatArray,
-    Format,
-    Kind,
-    QuantizedWeight,
-    ScaleRecord,
-)
+from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.element import UNKNOWN
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, dimensions
 from qinspect.inspector.formats.not_yet import named
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.signs import Modules, names_activation
 from qinspect.inspector.text import visible
 

@@ -18,18 +18,11 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Quantizer
-from qinspect.inspector.formats.contract import (
-    CodeArray,
-    FloatArray,
-    Format,
-    Kind,
-    QuantizedWeight,
-    ScaleRecord,
-    read_numbers,
-    stored_form,
-)
+from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.element import UNKNOWN, Element, integer, unsigned
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels
+from qinspect.inspector.formats.numbers import read_numbers, stored_form
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.text import some
 
 _PACKED = re.compile(r"(?:(?<=\.)|^)(?:_packed_params\.)+([01])$")

@@ -14,12 +14,12 @@ from functools import cached_property
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Problem
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.families.awq.linear import Fit, fit_of, layout_of, linear_of
 from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import Problem
 from qinspect.inspector.text import some, visible
 
 _AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.formats.contract import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.grouped import consecutive, dequantized
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packing import bytes_of, unpack
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 
 Array = NDArray[Any]
 PER_WORD = 8

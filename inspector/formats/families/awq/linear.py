@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import OF_WEIGHTS, Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import unsigned
 from qinspect.inspector.formats.families.awq.layouts import (
     PER_WORD,
@@ -22,6 +21,7 @@ from qinspect.inspector.formats.families.awq.layouts import (
 )
 from qinspect.inspector.formats.grid import Grid, groups
 from qinspect.inspector.formats.modular import required
+from qinspect.inspector.formats.records import OF_WEIGHTS, Kind, Quantity, QuantizedWeight, ScaleRecord
 
 FLOATS = ("float16", "bfloat16", "float32")
 _SIZES = (128, 64, 32, 16)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from qinspect.inspector.checkpoint import Tensor
-from qinspect.inspector.formats.contract import DynamicPoint, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.element import UNKNOWN, Element, ElementKind, integer, small_float
 from qinspect.inspector.formats.families.compressed_tensors.declared import Args, Declared
 from qinspect.inspector.formats.families.compressed_tensors.layout import Found
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, dimensions, groups
 from qinspect.inspector.formats.modular import record_of
+from qinspect.inspector.formats.records import DynamicPoint, Kind, Quantity, ScaleRecord
 
 _NUMBERS = ("bfloat16", "float16", "float32", "float64")
 FP4 = small_float("float4_e2m1fn")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from qinspect.inspector.formats.contract import Quantity, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.families.compressed_tensors.declared import Args
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.records import Quantity, ScaleRecord
 from qinspect.inspector.text import some
 
 _FLOATS = {"float8_e4m3fn": "FP8", "float4_e2m1fn": "FP4"}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import DynamicPoint, Problem, ScaleRecord
 from qinspect.inspector.formats.families.compressed_tensors import activations, keys
 from qinspect.inspector.formats.families.compressed_tensors.declared import (
     Args,
@@ -22,6 +21,7 @@ from qinspect.inspector.formats.families.compressed_tensors.layout import Found,
 from qinspect.inspector.formats.families.compressed_tensors.weights import Reader, is_codes
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import DynamicPoint, Problem, ScaleRecord
 
 _ATTENTION = ("k_scale", "v_scale", "q_scale")
 _OF_ACTIVATIONS = ("input_scale", "input_global_scale", "output_scale", "output_global_scale")

@@ -11,10 +11,10 @@ from functools import lru_cache
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.errors import CannotDequantize, QinspectError
-from qinspect.inspector.formats.contract import Slice, part_of
 from qinspect.inspector.formats.families.compressed_tensors.declared import Args, Declared
 from qinspect.inspector.formats.families.compressed_tensors.modules import Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
+from qinspect.inspector.formats.records import Slice, part_of
 from qinspect.inspector.text import dims
 
 _MAX_SHAPE = 8

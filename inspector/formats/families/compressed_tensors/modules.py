@@ -9,18 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.formats.contract import (
-    CodeArray,
-    FloatArray,
-    Kind,
-    Quantity,
-    QuantizedWeight,
-    ScaleRecord,
-    numbers_of,
-)
 from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0, Spread, group_of_columns, numbers
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.numbers import numbers_of
 from qinspect.inspector.formats.packing import bytes_of, unpack
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight, ScaleRecord
 
 Array = NDArray[Any]
 

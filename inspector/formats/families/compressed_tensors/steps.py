@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import FloatArray
 from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.records import FloatArray
 
 Array = NDArray[Any]
 E8M0 = ("uint8", "float8_e8m0fnu")

@@ -8,7 +8,6 @@ from functools import partial
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
 from qinspect.inspector.formats.families.compressed_tensors.declared import FORMATS, Args, Declared, Group
 from qinspect.inspector.formats.families.compressed_tensors.layout import (
@@ -30,6 +29,7 @@ from qinspect.inspector.formats.families.compressed_tensors.stacks import expert
 from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0, Spread
 from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.modular import record_of, required
+from qinspect.inspector.formats.records import Kind, Quantity, QuantizedWeight, ScaleRecord
 
 FP4 = small_float("float4_e2m1fn")
 _FLOATS = ("bfloat16", "float16", "float32", "float64")

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import DynamicPoint, Problem
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import small_float
 from qinspect.inspector.formats.families.fp8 import activations
@@ -24,6 +23,7 @@ from qinspect.inspector.formats.families.fp8.settings import METHODS, settings_o
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import DynamicPoint, Problem
 from qinspect.inspector.text import some, visible
 
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.formats.contract import Kind, ScaleRecord
 from qinspect.inspector.formats.element import small_float
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells
 from qinspect.inspector.formats.modular import record_of
+from qinspect.inspector.formats.records import Kind, ScaleRecord
 
 INPUTS = ("activation_scale", "input_scale", "act_scale", "qscale_act")
 _CACHES = {"k_scale": "k_cache", "v_scale": "v_cache", "kv_scale": "kv_cache", "q_scale": "q"}

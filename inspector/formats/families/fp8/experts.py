@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Slice
 from qinspect.inspector.formats.families.fp8.blocks import grid_of
 from qinspect.inspector.formats.families.fp8.linear import Fp8Weight, weight_of
 from qinspect.inspector.formats.families.fp8.settings import Settings
+from qinspect.inspector.formats.records import Slice
 
 SCALE = "_scale_inv"
 _FUSED, _DOWN = "gate_up_proj", "down_proj"

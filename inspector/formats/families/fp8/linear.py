@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
+from qinspect.inspector.formats.element import Element, small_float
+from qinspect.inspector.formats.families.fp8.blocks import grid_of, spread
+from qinspect.inspector.formats.families.fp8.settings import Settings
+from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.packing import unpack
+from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
     FloatArray,
@@ -20,12 +26,6 @@ from qinspect.inspector.formats.contract import (
     Slice,
     part_of,
 )
-from qinspect.inspector.formats.element import Element, small_float
-from qinspect.inspector.formats.families.fp8.blocks import grid_of, spread
-from qinspect.inspector.formats.families.fp8.settings import Settings
-from qinspect.inspector.formats.grid import Grid
-from qinspect.inspector.formats.modular import QuantizedModule
-from qinspect.inspector.formats.packing import unpack
 
 FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 NIBBLES = ("int8", "uint8")

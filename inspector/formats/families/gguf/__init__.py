@@ -15,7 +15,6 @@ import numpy as np
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Derived, FloatArray, Problem, QuantizedWeight, Slice
 from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, BlockType
 from qinspect.inspector.formats.families.gguf.codebooks import CODEBOOKS
 from qinspect.inspector.formats.families.gguf.modules import Beside, BlockModule
@@ -25,6 +24,7 @@ from qinspect.inspector.formats.families.gguf.rows import heads_of
 from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.modular import ModularFormat, Part
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import Derived, FloatArray, Problem, QuantizedWeight, Slice
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import CodeArray, FloatArray, Format, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.records import CodeArray, FloatArray, QuantizedWeight, ScaleRecord
 from qinspect.inspector.text import some, visible
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"

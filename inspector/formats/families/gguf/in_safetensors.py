@@ -14,12 +14,12 @@ from typing import Any
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.dtypes import BLOCKS
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import QuantizedWeight
 from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, Array, BlockType
 from qinspect.inspector.formats.families.gguf.modules import Beside, BlockModule
 from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import QuantizedWeight
 from qinspect.inspector.text import brief, dims, some, visible
 
 _SIDE_FILES = ("quantization_config", "quantize_config.json")

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.formats.contract import (
+from qinspect.inspector.formats.families.gguf.block_types import Array, BlockType
+from qinspect.inspector.formats.families.gguf.rows import stored_rows
+from qinspect.inspector.formats.grid import PER_TENSOR
+from qinspect.inspector.formats.modular import QuantizedModule, record_of
+from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
     FloatArray,
@@ -18,10 +22,6 @@ from qinspect.inspector.formats.contract import (
     ScaleRecord,
     Slice,
 )
-from qinspect.inspector.formats.families.gguf.block_types import Array, BlockType
-from qinspect.inspector.formats.families.gguf.rows import stored_rows
-from qinspect.inspector.formats.grid import PER_TENSOR
-from qinspect.inspector.formats.modular import QuantizedModule, record_of
 
 _READ_ELEMENTS = 1 << 22
 """Values whose scales are taken out of their blocks at a time."""

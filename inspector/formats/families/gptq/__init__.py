@@ -14,7 +14,7 @@ from typing import TypeVar
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Problem, Topic
+from qinspect.inspector.formats.contract import Topic
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.families.gptq.linear import (
     PERHAPS,
@@ -40,6 +40,7 @@ from qinspect.inspector.formats.families.gptq.settings import (
 from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import Problem
 from qinspect.inspector.text import some, visible
 
 _MAX_SIZES = 3

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
+from qinspect.inspector.formats.element import unsigned
+from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, zero_points_of
+from qinspect.inspector.formats.grid import Grid, groups
+from qinspect.inspector.formats.grouped import consecutive, dequantized, stored_index
+from qinspect.inspector.formats.modular import QuantizedModule, required
+from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
     FloatArray,
@@ -21,11 +26,6 @@ from qinspect.inspector.formats.contract import (
     QuantizedWeight,
     ScaleRecord,
 )
-from qinspect.inspector.formats.element import unsigned
-from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, zero_points_of
-from qinspect.inspector.formats.grid import Grid, groups
-from qinspect.inspector.formats.grouped import consecutive, dequantized, stored_index
-from qinspect.inspector.formats.modular import QuantizedModule, required
 
 WORDS = ("int32", "int64", "int16", "int8", "uint32")
 FLOATS = ("float16", "bfloat16", "float32")

@@ -13,17 +13,10 @@ import numpy as np
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import marlin
-from qinspect.inspector.formats.contract import (
-    CodeArray,
-    FloatArray,
-    Kind,
-    Quantity,
-    QuantizedWeight,
-    ScaleRecord,
-)
 from qinspect.inspector.formats.element import integer, unsigned
 from qinspect.inspector.formats.grid import channels, groups
 from qinspect.inspector.formats.modular import QuantizedModule, record_of, required
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight, ScaleRecord
 
 _INT8 = integer(8)
 _FLOATS = ("float32", "float16", "bfloat16")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Problem, Quantity, QuantizedWeight, ScaleRecord, Slice, part_of
 from qinspect.inspector.formats.families.modelopt.declared import Algorithm, Declared
 from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FP8, NAMED, Layout, layout_of
 from qinspect.inspector.formats.families.modelopt.modules import Matrix, Stored
@@ -24,6 +23,7 @@ from qinspect.inspector.formats.families.modelopt.shapes import (
 )
 from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.modular import Part
+from qinspect.inspector.formats.records import Problem, Quantity, QuantizedWeight, ScaleRecord, Slice, part_of
 
 MAX_EXPERTS = 1 << 12
 """Of one stack: each becomes a weight with records, however little it holds."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.formats.contract import Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.element import UNKNOWN, Element, integer
 from qinspect.inspector.formats.families.modelopt.layouts import FP4, FP8
 from qinspect.inspector.formats.grid import PER_TENSOR, cells
 from qinspect.inspector.formats.modular import record_of
+from qinspect.inspector.formats.records import Kind, Quantity, ScaleRecord
 
 _ELEMENTS: dict[str, Element] = {"FP8": FP8, "NVFP4": FP4, "NVFP4_AFFINE": FP4, "INT8": integer(8)}
 _POINTS = {

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import DynamicPoint, Kind
 from qinspect.inspector.formats.families.modelopt.building import Builder
 from qinspect.inspector.formats.families.modelopt.cache import cache_records, is_cache_scale
 from qinspect.inspector.formats.families.modelopt.declared import HF_CONFIG, declared_of, names_another, unmatched
@@ -18,6 +17,7 @@ from qinspect.inspector.formats.families.modelopt.signature import marked_by_ano
 from qinspect.inspector.formats.grid import cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.records import DynamicPoint, Kind
 from qinspect.inspector.text import some, visible
 
 _MAX_DESCRIBED = 3

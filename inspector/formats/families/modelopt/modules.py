@@ -10,17 +10,11 @@ import ml_dtypes
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.formats.contract import (
-    CodeArray,
-    FloatArray,
-    Quantity,
-    QuantizedWeight,
-    ScaleRecord,
-)
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.formats.families.modelopt.layouts import EXPONENTS, FP4, Layout
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packing import signed, unpack
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 
 
 @dataclass(frozen=True, slots=True)

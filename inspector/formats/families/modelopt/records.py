@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from qinspect.inspector.checkpoint import Tensor
-from qinspect.inspector.formats.contract import NOT_KNOWN, OF_WEIGHTS, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.element import UNKNOWN, Element
 from qinspect.inspector.formats.families.modelopt.layouts import FP4, FP8, Layout
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels
+from qinspect.inspector.formats.records import NOT_KNOWN, OF_WEIGHTS, Kind, Quantity, ScaleRecord
 
 _OF_INPUTS: dict[Layout, Element] = {
     Layout.NVFP4: FP4,

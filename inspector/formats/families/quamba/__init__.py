@@ -16,16 +16,7 @@ import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import (
-    CodeArray,
-    FloatArray,
-    Format,
-    Kind,
-    Problem,
-    QuantizedWeight,
-    ScaleRecord,
-    Topic,
-)
+from qinspect.inspector.formats.contract import Format, Topic
 from qinspect.inspector.formats.families.quamba.layout import (
     Layer,
     find_layers,
@@ -44,6 +35,7 @@ from qinspect.inspector.formats.families.quamba.parameters import (
     scan_parameters,
 )
 from qinspect.inspector.formats.families.quamba.points import OUTPUT_SCALES, head_point, points_of, witnesses_of
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Problem, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.words import NO_ACTIVATION_SCALES
 
 _CLASS = re.compile(r"W[48]A(8|16|X)QMamba2?")

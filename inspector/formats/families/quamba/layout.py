@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.contract import Problem
+from qinspect.inspector.formats.records import Problem
 
 _MIXER = re.compile(r"^(.*?)layers\.(\d+)\.(mixer|mixers\.[^.]+)\.in_proj\.weight$")
 

@@ -17,7 +17,11 @@ import numpy as np
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import marlin
-from qinspect.inspector.formats.contract import (
+from qinspect.inspector.formats.element import Element, integer
+from qinspect.inspector.formats.families.quamba.layout import Layer, Linear, parameter_role
+from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, segments_of
+from qinspect.inspector.formats.numbers import read_numbers, stored_form
+from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
     FloatArray,
@@ -27,12 +31,7 @@ from qinspect.inspector.formats.contract import (
     ScaleRecord,
     Source,
     Use,
-    read_numbers,
-    stored_form,
 )
-from qinspect.inspector.formats.element import Element, integer
-from qinspect.inspector.formats.families.quamba.layout import Layer, Linear, parameter_role
-from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, segments_of
 
 _EMBEDDING_ORDER = np.array([0, 2, 4, 6, 1, 3, 5, 7])
 """Which of its eight elements nibble p of a packed embedding word holds."""

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Checkpoint, Value
-from qinspect.inspector.formats.contract import MINMAX, PERCENTILE, Copy, Kind, ScaleRecord, stored_form
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.families.quamba.layout import Layer, head_path, scheme_of
 from qinspect.inspector.formats.grid import ssd_cells
+from qinspect.inspector.formats.numbers import stored_form
+from qinspect.inspector.formats.records import MINMAX, PERCENTILE, Copy, Kind, ScaleRecord
 
 _OBSERVERS = {True: "EMA of per-sample |x| quantiles at percentile_alpha", False: "running max of |x|"}
 """By whether percentile_alpha reaches it."""
