@@ -150,11 +150,12 @@ def test_memory_that_was_taken_out_of_a_file_changes_with_it(tmp_path: Path) -> 
 
 
 def test_many_small_scales_are_few_reads(tmp_path: Path) -> None:
-    from qinspect.inspector.compare.ahead import read_ahead
+    from qinspect.inspector.compare.ahead import BATCH_SCALES, read_ahead
     from qinspect.inspector.values.scale_faults import FaultScan
 
     state = {}
-    for i in range(200):
+    n = BATCH_SCALES + 72
+    for i in range(n):
         state[f"layers.{i}.weight"] = torch.zeros(4, 4, dtype=torch.int8)
         state[f"layers.{i}.weight_scale"] = torch.full((4,), 0.5 + i)
     save_file(state, tmp_path / "m.safetensors")
@@ -163,7 +164,7 @@ def test_many_small_scales_are_few_reads(tmp_path: Path) -> None:
     formats = [format_of(open_source(s)) for s in (a, b)]
     a.reads.clear()
     matched = [(r.role, (r, other)) for r, other in zip(formats[0].scales(), formats[1].scales(), strict=True)]
-    assert len(matched) == 200
+    assert len(matched) == n
     ahead = read_ahead(matched, 0, formats[0], formats[1], FaultScan())
-    assert (ahead.same, ahead.apart, ahead.stop) == (set(range(128)), {}, 128)
+    assert (ahead.same, ahead.apart, ahead.stop) == (set(range(BATCH_SCALES)), {}, BATCH_SCALES)
     assert len(a.reads) == 1

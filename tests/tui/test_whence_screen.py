@@ -20,6 +20,7 @@ from whence_cases import name
 from qinspect.inspector.alpha.recover import recovery
 from qinspect.inspector.calibration.stored import Calibration
 from qinspect.tui.actions import WHENCE_ACTIONS, Action
+from qinspect.tui.alpha import origin
 from qinspect.tui.alpha.whence import WhenceScreen
 from qinspect.tui.compare.screen import CompareScreen
 from qinspect.tui.dialogs.help import HelpScreen
@@ -345,6 +346,32 @@ async def test_keys_that_come_before_the_screen_is_there_wait_for_it(made: list[
             assert d.app.screen is shown
 
 
+async def test_the_scale_that_it_begins_with_is_answered_first(
+    made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    real = origin.origins_of
+
+    def slow(*of: Any) -> Any:
+        go_on.wait(60)
+        return real(*of)
+
+    monkeypatch.setattr("qinspect.tui.alpha.whence.origins_of", slow)
+    async with open_app(made[0], made[1]) as d:
+        d.screen.table_pane.select(POINTS[0])
+        await d.press("2", "a")
+        await d.send("U")
+        await d.until(lambda: isinstance(d.app.screen, WhenceScreen) and d.app.screen.of_point, "the first answer")
+        await d.until(lambda: f"THIS SCALE  {POINTS[0]}" in lines_of(d), "its lines")
+        first = {label: of_rule(d, label, "ema") for label in "AB"}
+        assert screen_of(d).source.origins is None
+        go_on.set()
+        await d.until(lambda: screen_of(d).source.origins is not None, "all answers")
+        await d.settle()
+        for label, words in ((label, line.split()) for label, line in first.items()):
+            assert of_rule(d, label, "ema").split()[: len(words)] == words
+
+
 async def test_it_is_asked_off_the_screen_and_escape_ends_it(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     asking, go_on = threading.Event(), threading.Event()
     seen: list[str] = []
@@ -362,7 +389,7 @@ async def test_it_is_asked_off_the_screen_and_escape_ends_it(made: list[Path], m
         await d.send("U")
         await d.until(asking.is_set, "the question")
         screen = screen_of(d)
-        await d.until(lambda: "solving for the alpha of A" in screen.hints.status, "its progress")
+        await d.until(lambda: "solving for the alpha of" in screen.hints.status, "its progress")
         seen.append(screen.hints.status)
         await d.send("escape")
         await d.until(lambda: isinstance(d.app.screen, DistributionScreen), "the distribution")

@@ -3,6 +3,8 @@ the cells are those of `qinspect whence`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qinspect.inspector.alpha.recover import report
 from qinspect.inspector.alpha.sweep.best import CRITERION
 from qinspect.inspector.alpha.sweep.wording import alpha_text, decibels
@@ -23,13 +25,22 @@ def origin_lines(found: Origins, name: str, bits: int, width: int, can_apply: bo
     lines: list[Line] = []
     for one in found.of:
         lines += _verdict(one, width)
-    lines += ["", [(f"THIS SCALE  {in_locale(name)}"[:width], "name")]]
-    for one in found.of:
-        lines += _of_point(one, name, width)
-    lines += ["", *_best(found, name, bits, width, can_apply)]
+    lines += ["", *_this_scale(found.of, name, width, of_all=True), "", *_best(found, name, bits, width, can_apply)]
     for one in found.of:
         if one.answers is not None and one.recovery is not None:
             lines += _everything(one, width)
+    return lines
+
+
+def point_lines(of: Sequence[Origin], name: str, width: int) -> list[Line]:
+    """What is known of one scale in each checkpoint before the others were asked."""
+    return _this_scale(of, name, width, of_all=False)
+
+
+def _this_scale(of: Sequence[Origin], name: str, width: int, of_all: bool) -> list[Line]:
+    lines: list[Line] = [[(f"THIS SCALE  {in_locale(name)}"[:width], "name")]]
+    for one in of:
+        lines += _of_point(one, name, width, of_all)
     return lines
 
 
@@ -42,8 +53,8 @@ def _verdict(one: Origin, width: int) -> list[Line]:
     return [[(first[:2], kind), (first[2:], "name")], *([(line, "name")] for line in rest)]
 
 
-def _of_point(one: Origin, name: str, width: int) -> list[Line]:
-    """What is known of the scale, and every rule's alphas."""
+def _of_point(one: Origin, name: str, width: int, of_all: bool) -> list[Line]:
+    """What is known of the scale, and every rule's alphas. of_all: with whether they fit all, which were asked."""
     if one.answers is None:
         return []
     roles = [r for r in _roles(one) if strip_root(r) == strip_root(name)]
@@ -53,6 +64,8 @@ def _of_point(one: Origin, name: str, width: int) -> list[Line]:
     for said in report.scale_said(one.answers, roles[0]):
         lines += _sentence(one.label, said, width)
     table = report.scale_table(one.answers, roles[0])
+    if table is not None and not of_all:
+        table = Table(table.columns[:-1], [row[:-1] for row in table.rows])
     return lines + (_table(table, width) if table is not None and table.rows else [])
 
 

@@ -16,13 +16,14 @@ from qinspect.inspector.formats import Format
 from qinspect.inspector.text import shell_words
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import WHENCE_ACTIONS, bindings
-from qinspect.tui.alpha.origin import Origins, origins_of
-from qinspect.tui.alpha.origin_lines import origin_lines
+from qinspect.tui.alpha.origin import Origin, Origins, of_one_point, origins_of
+from qinspect.tui.alpha.origin_lines import origin_lines, point_lines
 from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.key_names import key
 from qinspect.tui.later import is_going
+from qinspect.tui.look import Line
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.widgets.bars import HintBar, TitleLine
@@ -30,9 +31,17 @@ from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.text_pane import TextPane
 
 WAITING = (
-    "Every rule is solved for the alpha of every scale, of one checkpoint after the other. The answer of this point, "
-    "that of all, and the best alpha stand here then."
+    "Every rule is solved for the alpha of every scale: of this point first, then of all, of one checkpoint after the "
+    "other. The answer of all and the best alpha stand here then."
 )
+
+
+class OfPoint(Message):
+    """What the run answers about the point that the screen began with."""
+
+    def __init__(self, found: tuple[Origin, ...]) -> None:
+        super().__init__()
+        self.found = found
 
 
 class Answered(Message):
@@ -64,6 +73,7 @@ class WhenceScreen(ActionScreen):
         self.source, self.formats, self.name_shown, self.glyphs = source, formats, name, glyphs
         self._apply = apply
         self.problem = ""
+        self.of_point: tuple[Origin, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is computed here."""
@@ -100,6 +110,7 @@ class WhenceScreen(ActionScreen):
 
         found, problem = None, ""
         try:
+            self.post_message(OfPoint(of_one_point(self.source.calibration, self.formats, self.name_shown, check)))
             found = origins_of(self.source.calibration, self.formats, check)
         except Cancelled:
             return
@@ -112,6 +123,12 @@ class WhenceScreen(ActionScreen):
         event.stop()
         if self.source.origins is None and not is_going(self):
             self.hints.work(f"{event.phase}{event.share} ({key('close')} ends it)")
+
+    @on(OfPoint)
+    def _on_point(self, event: OfPoint) -> None:
+        if not is_going(self) and self.source.origins is None:
+            self.of_point = event.found
+            self.show_answers()
 
     @on(Answered)
     def _on_answered(self, event: Answered) -> None:
@@ -128,10 +145,15 @@ class WhenceScreen(ActionScreen):
         width = max(40, text_width(self.pane))
         found = self.source.origins
         if found is None:
-            self.pane.show([shown(self.problem, 2000)] if self.problem else wrap(WAITING, width))
+            self.pane.show([shown(self.problem, 2000)] if self.problem else self._so_far(width))
             return
         bits = self.source.bits(self.name_shown)
         self.pane.show(origin_lines(found, self.name_shown, bits, width, self._apply is not None))
+
+    def _so_far(self, width: int) -> list[Line]:
+        """Before all scales were asked."""
+        point = ["", *point_lines(self.of_point, self.name_shown, width)] if self.of_point else []
+        return [*wrap(WAITING, width), *point]
 
     @on(TextPane.Resized)
     def _on_resized(self) -> None:

@@ -18,6 +18,7 @@ from qinspect.inspector.noise.draws import Draws
 from qinspect.inspector.observers import RULES, NamedRule, Rule
 from qinspect.inspector.observers.registry import WITH_ALPHA
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.roles import strip_root
 
 TOLERANCES = (0.0, 1e-4, 2e-3)
 """Relative differences that are looked at, one after another. 0: the same tables give the same scale, to the roundings
@@ -147,13 +148,17 @@ class _Asked:
         return named.can_use(self.tables, self.kept_apart)
 
 
-def whence(calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True) -> Answers:
+def whence(
+    calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True, only: str | None = None
+) -> Answers:
     """Ask every scale of the checkpoint. chance: whether also about other samples and another order, which `progress`
-    counts as a second round.
+    counts as a second round. only: of one point alone, by its name; what is said of all is then of it.
 
     Raises as `refuse_another_model`, BrokenFile where tables are damaged.
     """
     records = [r for r in fmt.scales() if r.kind is not Kind.WEIGHT and r.quantity is Quantity.SCALE]
+    if only is not None:
+        records = [r for r in records if strip_root(r.role) == strip_root(only)]
     asked, references, unasked = _sorted_out(calibration, fmt, records, progress)
     fits: dict[str, dict[str, Fit]] = {}
     steps = (1 + chance) * len(asked)
