@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from qinspect.inspector.checkpoint.columns import Entries
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque
 from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
 from qinspect.inspector.checkpoint.pickled_structure import MAX_PICKLE_BYTES
 from qinspect.inspector.checkpoint.source import Memory, Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
+from qinspect.inspector.checkpoint.torch_columns import in_columns
 from qinspect.inspector.checkpoint.torch_entries import entries_of
 from qinspect.inspector.checkpoint.torch_kinds import outline, what_it_is
 from qinspect.inspector.checkpoint.torch_objects import KNOWN
+from qinspect.inspector.checkpoint.torch_shortcut import TensorShortcut
 from qinspect.inspector.checkpoint.torch_storage import Storage, bytes_of, storage_from_id
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
@@ -34,8 +37,8 @@ _LOAD_BYTES = "torch.storage._load_from_bytes"
 _COPY_AGAIN = "The file is damaged: copy it again."
 
 
-def read_zip(file: Source, number: Callable[[float, int], object] | None = None) -> dict[str, Entry]:
-    """Entries of a torch zip archive, in the order of the state_dict. number: as PickleWalker takes it; long lists of
+def read_zip(file: Source, number: Callable[[float, int], object] | None = None) -> Entries:
+    """Entries of a torch zip archive, in the order of the state_dict, its tensors in columns. number: as PickleWalker takes it; long lists of
     plain values are then not summed up. What is odd is added to the file's notes.
 
     Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it would run something, CannotOpen
@@ -53,15 +56,15 @@ def read_zip(file: Source, number: Callable[[float, int], object] | None = None)
         )
     archive = _Archive(file, directory, pickles[0][: -len("data.pkl")])
     archive.check_byte_order()
-    root = archive.walk("data.pkl", "data/", number)
+    root, storages = archive.walk("data.pkl", "data/", number)
     entries = _listed(file, root, archive.n_pickled, number is None)
     if archive.has("constants.pkl"):
         file.notes.append("is a TorchScript program: the tensors of its modules are shown, its code is not read")
-        constants = {"CONSTANTS": archive.walk("constants.pkl", "constants/")}
+        constants = {"CONSTANTS": archive.walk("constants.pkl", "constants/")[0]}
         entries = {**entries_of(constants, file, archive.n_pickled)[0], **entries}
     _check_object(file, root, entries)
     directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
-    return entries
+    return in_columns(entries, file, storages)
 
 
 def _note_names(file: Source, walker: PickleWalker) -> None:
@@ -121,8 +124,10 @@ class _Archive:
                 cure="Save it again on this one.",
             )
 
-    def walk(self, name: str, data: str, number: Callable[[float, int], object] | None = None) -> Any:
-        """The object in the pickle `name`, whose storages are the members below `data`."""
+    def walk(
+        self, name: str, data: str, number: Callable[[float, int], object] | None = None
+    ) -> tuple[Any, dict[str, Storage]]:
+        """The object in the pickle `name`, and its storages by key: the members below `data`."""
         member = self.root + name
         self.directory.refuse_compressed(member)
         size, _ = self.directory.members[member]
@@ -142,10 +147,11 @@ class _Archive:
             lambda pid: storage_from_id(pid, find, self.file, storages),
             start,
             number,
+            TensorShortcut(find, storages),
         )
         root = walker.load()
         _note_names(self.file, walker)
-        return root
+        return root, storages
 
     def _finder(self, folder: str) -> Callable[[str, DType, int], Storage]:
         """What makes a storage of the members below `folder`."""
@@ -190,9 +196,9 @@ def float_places(file: Source) -> dict[str, int]:
     Two names may share a place. Numbers that are stored otherwise (as text) are left out. Raises as `read_zip` does.
     """
     found: dict[str, int] = {}
-    for name, entry in read_zip(file, _PlacedFloat.at).items():
+    for entry in read_zip(file, _PlacedFloat.at).others():
         if isinstance(entry, Value) and isinstance(entry.value, _PlacedFloat):
-            found[name] = entry.value.offset
+            found[entry.name] = entry.value.offset
     return found
 
 
@@ -217,7 +223,7 @@ def is_old_pickle(file: Source) -> bool:
     return not head[walker.position :].strip()
 
 
-def read_legacy(file: Source) -> dict[str, Entry]:
+def read_legacy(file: Source) -> Entries:
     """Entries of a pre-1.6 torch.save file, pickles in a row and then the raw bytes of the storages; or of a plain
     pickle with tensors in it.
 
@@ -228,8 +234,13 @@ def read_legacy(file: Source) -> dict[str, Entry]:
         raise _too_large(file, file.size, None)
     head = file.read(0, min(file.size, MAX_LEGACY_PICKLE_BYTES if is_torch else MAX_PICKLE_BYTES))
     storages: dict[str, Storage] = {}
+    find = _unplaced(file)
     walker = PickleWalker(
-        head, file.path, _with_nested(file), lambda pid: storage_from_id(pid, _unplaced(file), file, storages)
+        head,
+        file.path,
+        _with_nested(file),
+        lambda pid: storage_from_id(pid, find, file, storages),
+        shortcut=TensorShortcut(find, storages),
     )
     root = walker.load()
     if root == _LEGACY_MAGIC and walker.position < len(head):
@@ -237,9 +248,9 @@ def read_legacy(file: Source) -> dict[str, Entry]:
         _note_names(file, walker)
         entries = _listed(file, root, walker.position)
         _check_object(file, root, entries)
-        return entries
+        return in_columns(entries, file, storages)
     _note_names(file, walker)
-    return _plain(file, root, walker.position)
+    return Entries(_plain(file, root, walker.position))
 
 
 def _plain(file: Source, root: object, n_bytes: int) -> dict[str, Entry]:
