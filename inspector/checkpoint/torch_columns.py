@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
+from copy import copy
 from qinspect.inspector.checkpoint.columns import Columns, Entries, Form, shared_form
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
-from qinspect.inspector.checkpoint.torch_storage import Storage, TorchTensor
+from qinspect.inspector.checkpoint.torch_storage import Checksum, Locate, Storage, TorchTensor
 
 _MAX_DIGITS = 20
 """Of what surely fits into 64 bits, one fewer."""
@@ -39,6 +40,20 @@ class Storages:
         self._dtypes = list(dtypes.values())
         kinds = {dtype: kind for kind, dtype in enumerate(dtypes)}
         self._kinds = array("B", [kinds[id(s.dtype)] for s in made.values()])
+
+    def of_file(
+        self, file: Source, members: Mapping[str, tuple[int, int]], folder: str, locate: Locate, checksum: Checksum
+    ) -> Storages | None:
+        """The same of another file with the same pickle, from the (size, place) of its members; None where one is not
+        there or is of another size."""
+        found = [members.get(f"{folder}{key}") for key in self._keys]
+        there = [member for member in found if member is not None]
+        if len(there) < len(found) or array("Q", [size for size, _ in there]) != self._sizes:
+            return None
+        made = copy(self)
+        made.file, made._locate, made._checksum, made._checked = file, locate, checksum, set()
+        made._places = array("q", [place for _, place in there])
+        return made
 
     def storage(self, number: int) -> Storage:
         """A handle on it."""
@@ -89,6 +104,14 @@ class TorchColumns(Columns):
         self.storages = storages
         self.storage_of = storage_of
         self._same: list[list[str]] | None = None
+
+    def with_storages(self, storages: Storages) -> TorchColumns:
+        """The same for another file with the same pickle."""
+        made = TorchColumns(
+            self.names, self.forms, self.strides, self.form_of, storages, self.storage_of, self.starts
+        )
+        made._lasts, made._same = self._lasts, self._same
+        return made
 
     def tensor(self, row: int) -> TorchTensor:
         """A handle on the tensor of this row."""
