@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
@@ -89,8 +90,8 @@ class PickleWalker:
         self._shortcut = shortcut
         self._held = 0
         self.position = 0
-        me = proxy(self)  # no circle: what was walked is large, and is to go as soon as it can
-        self.calls = Calls(known, len(data), lambda *args, **parts: me._unsafe(*args, **parts))
+        # No circle of references: what was walked is large, and is to go as soon as it can.
+        self.calls = Calls(known, len(data), partial(PickleWalker._unsafe, proxy(self)))
 
     def load(self) -> Any:
         """The next object. `position` is then just behind its STOP.

@@ -1,8 +1,8 @@
 """The tensors of a torch file in columns, and the storages that they are in.
 
-A tensor is a name, a form, a storage and where in it it starts; a storage is a number and where it is. Handles on both
-are made when a tensor is looked at. What is not one run of bytes of the file, or has more to say than a tensor has, stays
-an entry of its own: quantized tensors, expanded views, storages within storages, plain values.
+A tensor is a name, a form, the number of a storage and where in it it starts; a storage is a key, a size and a place.
+Handles on both are made when a tensor is looked at. What is more than that stays an entry of its own: plain values,
+quantized tensors, arrays and storages within the pickle, views that are much larger than what is stored.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping
 from copy import copy
+
 from qinspect.inspector.checkpoint.columns import Columns, Entries, Form, shared_form
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.checkpoint.torch_storage import Checksum, Locate, Storage, TorchTensor
 
-_MAX_DIGITS = 20
-"""Of what surely fits into 64 bits, one fewer."""
+_MAX_DIGITS = 19
+"""Of a number that surely fits into 64 bits."""
 Strides = tuple[int, ...] | None
 
 
 class Storages:
-    """The storages of one file, by number: their places in `made`, which has them by key. Where the data are is not known
-    but of those that were looked at."""
+    """The storages of one file by number: that of its place in `made`, which has them by key."""
 
     __slots__ = ("_checked", "_checksum", "_dtypes", "_keys", "_kinds", "_locate", "_places", "_sizes", "file")
 
@@ -107,9 +107,7 @@ class TorchColumns(Columns):
 
     def with_storages(self, storages: Storages) -> TorchColumns:
         """The same for another file with the same pickle."""
-        made = TorchColumns(
-            self.names, self.forms, self.strides, self.form_of, storages, self.storage_of, self.starts
-        )
+        made = TorchColumns(self.names, self.forms, self.strides, self.form_of, storages, self.storage_of, self.starts)
         made._lasts, made._same = self._lasts, self._same
         return made
 
@@ -143,7 +141,7 @@ def _compact(keys: list[str]) -> range | array[int] | list[str]:
     """The same keys, whose `str` they are: mostly the numbers from 0, and addresses in old files."""
     if all(key == str(number) for number, key in enumerate(keys)):
         return range(len(keys))
-    numbers = [int(k) if len(k) < _MAX_DIGITS and k.isascii() and k.isdecimal() else -1 for k in keys]
+    numbers = [int(k) if len(k) <= _MAX_DIGITS and k.isascii() and k.isdecimal() else -1 for k in keys]
     return array("Q", numbers) if list(map(str, numbers)) == keys else keys
 
 

@@ -42,8 +42,8 @@ _COPY_AGAIN = "The file is damaged: copy it again."
 
 
 def read_zip(file: Source, number: Callable[[float, int], object] | None = None) -> Entries:
-    """Entries of a torch zip archive, in the order of the state_dict, its tensors in columns. number: as PickleWalker takes it; long lists of
-    plain values are then not summed up. What is odd is added to the file's notes.
+    """Entries of a torch zip archive, in the order of the state_dict, its tensors in columns. number: as PickleWalker
+    takes it; long lists of plain values are then not summed up. What is odd is added to the file's notes.
 
     Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it would run something, CannotOpen
     for zip files that torch did not write and for an object that holds no tensor.

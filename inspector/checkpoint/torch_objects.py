@@ -18,6 +18,8 @@ from qinspect.inspector.text import brief, dims
 
 
 def tensor_in(storage: object, dtype: DType, offset: object, shape: object, strides: object) -> TorchTensor:
+    """A tensor of numbers that a pickle has. Raises TypeError and ValueError where they make none, or one that reaches
+    beyond its storage."""
     if not isinstance(storage, Storage):
         raise TypeError("a tensor without a storage")
     if isinstance(shape, Record) and shape.name == "torch.Size" and shape.args:

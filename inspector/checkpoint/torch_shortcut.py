@@ -23,7 +23,7 @@ _PUT = rb"r(....)"
 _SIZES = rb"(?:\)|(\(?" + _INT + rb"{1,32}[\x85-\x87t])" + _PUT + rb")"
 _TENSOR = (
     rb"\(\(" + _GET + _GET  # "storage", its class
-    + rb"(?:X(.)\0\0\0([0-9]+)" + _PUT + rb"|" + _GET + rb")"  # its key
+    + rb"(?:X(.)\0\0\0(?P<key>[0-9]+)" + _PUT + rb"|" + _GET + rb")"  # its key
     + rb"(?:X(.)\0\0\0([a-z]+(?::[0-9]+)?)" + _PUT + rb"|" + _GET + rb")"  # its device
     + rb"(" + _INT + rb")N?t" + _PUT + rb"Q"  # its elements
     + rb"K\0" + _SIZES + _SIZES + rb"[\x88\x89]" + _GET + rb"\)R" + _PUT  # offset 0, shape, strides, hooks
@@ -40,8 +40,6 @@ _LENGTHS = {0x85: 1, 0x86: 2, 0x87: 3}
 """Of a tuple, by the opcode that makes it."""
 _NEW, _OLD = KNOWN["torch._utils._rebuild_tensor_v2"], KNOWN["torch._utils._rebuild_tensor"]
 _HOOKS = KNOWN["collections.OrderedDict"]
-_KEY_FROM_LAST = 15
-"""The group of the key, counted from the last one."""
 
 Find = Callable[[str, DType, int], Storage]
 _Form = tuple[DType, tuple[int, ...], tuple[int, ...] | None, int]
@@ -99,7 +97,7 @@ class Memo(dict[int, Any]):
         found = self._again[number]
         if not isinstance(found, int):
             return found
-        return self._data[found : found + self._data[found - 4]].decode()
+        return self._data[found : found + self._data[found - 4]].decode("utf-8", "surrogatepass")
 
 
 def _numbers(raw: bytearray) -> array[int]:
@@ -111,10 +109,10 @@ def _numbers(raw: bytearray) -> array[int]:
 class TensorShortcut:
     """The tensors of the pickles of one file. find, storages: as `storage_from_id` takes them.
 
-    held: what a tensor counts, of the objects that a pickle may hold.
+    held: what a tensor and its name count, of the objects that a pickle may hold.
     """
 
-    held = 15
+    held = 14
 
     def __init__(self, find: Find, storages: dict[str, Storage]) -> None:
         self._find = find
@@ -181,7 +179,7 @@ class TensorShortcut:
             b"".join((put_device or b"", put_id, put_shape or b"", put_strides or b"", put_hooks, put_args))
         )
         if key is not None:
-            memo.pass_text(put_key, found.start(found.re.groups - _KEY_FROM_LAST))
+            memo.pass_text(put_key, found.start("key"))
         return TorchTensor(storage, form[0], form[1], form[2], 0)
 
     def _form(self, storage: Storage, shape: bytes | None, strides: bytes | None) -> _Form | None:
