@@ -108,6 +108,11 @@ class Columns:
             dtype, shape = forms[form]
             yield Tensor(name, dtype, shape, None, file, base + start)
 
+    def located(self, row: int) -> tuple[Source, int, Form] | None:
+        """Source, offset, dtype and shape of the tensor of this row; None where it is not in C order. Raises BrokenFile
+        where what says its place is damaged."""
+        return self.file, self.base + self.starts[row], self.forms[self.form_of[row]]
+
     def same_places(self) -> Iterator[list[str]]:
         """Names that are the same view of the same bytes, of each that has several."""
         return iter(())
@@ -271,8 +276,14 @@ class Entries(Mapping[str, Entry]):
         block = self.blocks[row >> _BLOCK]
         return block.forms[block.form_of[row & _ROW]]
 
+    def located(self, name: str) -> tuple[Source, int, Form] | None:
+        """Source, offset, dtype and shape of a tensor in columns; None where the name is no such, or its elements are
+        not in C order. Raises BrokenFile where what says its place is damaged."""
+        row = self._rows.get(name)
+        return self.blocks[row >> _BLOCK].located(row & _ROW) if isinstance(row, int) else None
+
     def place(self, name: str) -> tuple[Source, int, Form] | None:
-        """Source, offset, dtype and shape of a tensor in plain columns; None where the name is no such."""
+        """`located`, of tensors in plain columns, where it takes no reading."""
         return self.places((name,))[0]
 
     def places(self, names: Iterable[str]) -> list[tuple[Source, int, Form] | None]:

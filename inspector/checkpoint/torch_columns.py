@@ -63,6 +63,11 @@ class Storages:
         key = str(self._keys[number])
         return Storage(key, dtype, self._sizes[number], self.file, number, self._find, checksum, identity)
 
+    def offset(self, number: int) -> int:
+        """Where its data begin. Raises BrokenFile where the member of the archive is damaged."""
+        place = self._places[number]
+        return ~place if place < 0 else self._find(str(self._keys[number]), self._sizes[number], number)
+
     def _find(self, key: str, size: int, number: int) -> int:
         """Its offset. In the column stands its place until it is found, then the offset inverted."""
         place = self._places[number]
@@ -124,6 +129,13 @@ class TorchColumns(Columns):
         """Handles on all, in order."""
         return map(self.tensor, range(len(self.names)))
 
+    def located(self, row: int) -> tuple[Source, int, Form] | None:
+        """As of any columns."""
+        number = self.form_of[row]
+        if self.strides[number] is not None:
+            return None
+        return self.file, self.storages.offset(self.storage_of[row]) + self.starts[row], self.forms[number]
+
     def same_places(self) -> Iterator[list[str]]:
         """Names that are the same view of the same bytes, of each that has several."""
         if self._same is None:
@@ -157,8 +169,8 @@ def in_columns(entries: Mapping[str, Entry], file: Source, storages: Mapping[str
     rows: dict[str, int | Entry] = {}
     for given, entry in entries.items():
         name = sys.intern(given)  # the index and the other model have the same: one string for all
-        storage = numbers.get(id(entry.storage)) if type(entry) is TorchTensor else None
-        if storage is None or (entry.strides and entry.expanded):
+        is_row = type(entry) is TorchTensor and id(entry.storage) in numbers and not (entry.strides and entry.expanded)
+        if not is_row or not isinstance(entry, TorchTensor):
             rows[name] = entry
             continue
         form = forms.setdefault((entry.dtype.name, entry.shape, entry.strides), len(kinds))
@@ -167,7 +179,7 @@ def in_columns(entries: Mapping[str, Entry], file: Source, storages: Mapping[str
         rows[name] = len(names)
         names.append(name)
         form_of.append(form)
-        storage_of.append(storage)
+        storage_of.append(numbers[id(entry.storage)])
         starts.append(entry._start)
     strides = [steps for *_, steps in forms]
     columns = TorchColumns(names, kinds, strides, form_of, Storages(file, storages), storage_of, starts)

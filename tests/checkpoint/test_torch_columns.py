@@ -7,7 +7,7 @@ import io
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
     """A state of tensors of all kinds, with plain values and containers among them."""
     whole = torch.arange(48.0).reshape(6, 8)
     codes = torch.arange(300, dtype=torch.int32)
-    kinds = {
+    kinds: dict[str, Callable[[], Any]] = {
         "own": lambda: torch.arange(12.0).reshape(3, 4).clone(),
         "transposed": lambda: torch.arange(12.0).reshape(3, 4).t(),
         "rows": lambda: whole[2:4],
@@ -241,7 +241,12 @@ def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     build = KNOWN["torch._utils._rebuild_tensor_v2"].build
     assert build is not None
-    counted = Global("torch._utils._rebuild_tensor_v2", lambda *args: made.append(args) or build(*args))
+
+    def counting(*args: object) -> object:
+        made.append(args)
+        return build(*args)
+
+    counted = Global("torch._utils._rebuild_tensor_v2", counting)
     monkeypatch.setattr("qinspect.inspector.checkpoint.torch_shortcut._NEW", counted)
     assert "layers.59.weight" in walked(RAW, True, {**KNOWN, counted.name: counted})
     assert 0 < len(made) < 40
