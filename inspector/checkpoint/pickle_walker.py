@@ -103,7 +103,7 @@ class PickleWalker:
         try:
             return self._checked()
         except QinspectError:
-            if self._shortcut is None:
+            if self._shortcut is None or not self._shortcut.used:
                 raise
         # What was passed over may be what is missing; and errors tell of places that only opcodes know.
         self._shortcut = None

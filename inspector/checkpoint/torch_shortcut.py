@@ -23,8 +23,8 @@ _PUT = rb"r(....)"
 _SIZES = rb"(?:\)|(\(?" + _INT + rb"{1,32}[\x85-\x87t])" + _PUT + rb")"
 _TENSOR = (
     rb"\(\(" + _GET + _GET  # "storage", its class
-    + rb"(?:X(.)\0\0\0(?P<key>[0-9]+)" + _PUT + rb"|" + _GET + rb")"  # its key
-    + rb"(?:X(.)\0\0\0([a-z]+(?::[0-9]+)?)" + _PUT + rb"|" + _GET + rb")"  # its device
+    + rb"(?:X(.)\0\0\0(?P<key>[0-9]{1,20})" + _PUT + rb"|" + _GET + rb")"  # its key
+    + rb"(?:X(.)\0\0\0([a-z]{1,16}(?::[0-9]{1,4})?)" + _PUT + rb"|" + _GET + rb")"  # its device
     + rb"(" + _INT + rb")N?t" + _PUT + rb"Q"  # its elements
     + rb"K\0" + _SIZES + _SIZES + rb"[\x88\x89]" + _GET + rb"\)R" + _PUT  # offset 0, shape, strides, hooks
     + rb"t" + _PUT + rb"R"
@@ -40,6 +40,8 @@ _LENGTHS = {0x85: 1, 0x86: 2, 0x87: 3}
 """Of a tuple, by the opcode that makes it."""
 _NEW, _OLD = KNOWN["torch._utils._rebuild_tensor_v2"], KNOWN["torch._utils._rebuild_tensor"]
 _HOOKS = KNOWN["collections.OrderedDict"]
+_MOST = 1 << 11
+"""Tensors and names, before the walker looks whether the pickle holds too much."""
 
 Find = Callable[[str, DType, int], Storage]
 _Form = tuple[DType, tuple[int, ...], tuple[int, ...] | None, int]
@@ -60,6 +62,7 @@ class Memo(dict[int, Any]):
         self._tensors: list[TorchTensor] = []
         self._again: dict[int, Any] = {}
         self._n_again = 0, 0
+        self._found: set[int] = set()
 
     def pass_text(self, number: bytes, place: int) -> None:
         """A text of up to 255 bytes stands at `place`."""
@@ -82,11 +85,12 @@ class Memo(dict[int, Any]):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing that was passed over has a number that something else has. Then nothing referred to it but to
-        what was found again: the walker would have found nothing under that number."""
+        """Whether nothing that was passed over has a number that something else has which was referred to. Nothing else
+        that was passed over was: the walker would have found nothing under its number."""
         passed = _numbers(self._passed + self._texts + self._results)
-        distinct = not self._again or len(set(passed)) == len(passed)
-        return distinct and frozenset(self).isdisjoint(passed)
+        found = self._found
+        once = not found or sum(map(found.__contains__, passed)) == len(found)
+        return once and frozenset(self).isdisjoint(passed)
 
     def __missing__(self, number: int) -> Any:
         texts, tensors = self._n_again
@@ -95,6 +99,7 @@ class Memo(dict[int, Any]):
             self._again.update(zip(_numbers(self._results[4 * tensors :]), self._tensors[tensors:], strict=True))
             self._n_again = len(self._places), len(self._tensors)
         found = self._again[number]
+        self._found.add(number)
         if not isinstance(found, int):
             return found
         return self._data[found : found + self._data[found - 4]].decode("utf-8", "surrogatepass")
@@ -109,7 +114,7 @@ def _numbers(raw: bytearray) -> array[int]:
 class TensorShortcut:
     """The tensors of the pickles of one file. find, storages: as `storage_from_id` takes them.
 
-    held: what a tensor and its name count, of the objects that a pickle may hold.
+    held: what a tensor and its name count, of the objects that a pickle may hold. used: whether one was read.
     """
 
     held = 14
@@ -118,6 +123,7 @@ class TensorShortcut:
         self._find = find
         self._storages = storages
         self._forms: dict[tuple[str, bytes | None, bytes | None], _Form | None] = {}
+        self.used = False
 
     @staticmethod
     def memo(data: bytes) -> Memo:
@@ -134,10 +140,16 @@ class TensorShortcut:
         made = self._made(found, found.groups(), memo, seen)
         if made is None:
             return None
+        self.used = True
         line: list[Any] = [made]
         end = found.end()
         # "r", the number of the last tensor, "X", the length of the next name in four bytes, the name.
-        while data[end : end + 1] == b"r" and data[end + 5 : end + 6] == b"X" and data[end + 7 : end + 10] == b"\0\0\0":
+        while (
+            len(line) < _MOST
+            and data[end : end + 1] == b"r"
+            and data[end + 5 : end + 6] == b"X"
+            and data[end + 7 : end + 10] == b"\0\0\0"
+        ):
             name = end + 10
             found = _NEXT.match(data, name + data[end + 6])
             if found is None:
