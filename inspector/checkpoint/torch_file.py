@@ -73,10 +73,12 @@ def read_zip(file: Source, number: Callable[[float, int], object] | None = None)
             constants = {"CONSTANTS": archive.walk(*archive.pickle("constants.pkl"), "constants/")[0]}
             entries = {**entries_of(constants, file, archive.n_pickled)[0], **entries}
         _check_object(file, root, entries)
+        del raw, root
+        directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
         made = in_columns(entries, file, storages)
         if digest and made.in_columns and made.blocks and len(file.notes) == n_notes:
             _known[digest] = made.blocks[0]
-    directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
+    directory.members.clear()
     return made
 
 
