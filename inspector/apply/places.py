@@ -93,11 +93,11 @@ def _check_alone(
         for name, at in floats.get(file, {}).items():
             if at in edits and name not in numbers:
                 raise _shared(checkpoint[name])
-    changed = {e.storage for e in map(checkpoint.tensor, numbers) if isinstance(e, TorchTensor)}
+    changed = {e.storage.identity for e in map(checkpoint.tensor, numbers) if isinstance(e, TorchTensor)}
     for tensor in checkpoint.tensors():
         if not isinstance(tensor, TorchTensor) or tensor.name in numbers or not tensor.n_elements:
             continue
-        if tensor.storage in changed:
+        if tensor.storage.identity in changed:
             start, edits = tensor.offset, made.get(tensor.file, {})
             stop = start + tensor.span_bytes()
             if any(at < stop and start < at + len(raw) for at, raw in edits.items()):

@@ -89,7 +89,7 @@ class Checkpoint:
     def bytes_by_dtype(self) -> dict[str, int]:
         """Bytes of all tensors, tied ones each time, by the name of the dtype, in file order."""
         found: dict[str, int] = {}
-        if self.entries.columnar:
+        if self.entries.in_columns:
             for block in self.entries.blocks:
                 for (dtype, _), n in zip(block.forms, block.bytes_of_forms(), strict=True):
                     found[dtype.name] = found.get(dtype.name, 0) + n
@@ -121,13 +121,13 @@ class Checkpoint:
     @cached_property
     def nbytes(self) -> int:
         """Bytes of all tensors, counting each tied tensor once."""
-        if self.entries.columnar:  # of which no two share bytes
+        if self.entries.untied:
             return sum(sum(block.bytes_of_forms()) for block in self.entries.blocks)
         return sum({t.location: t.nbytes for t in self.tensors()}.values())
 
     def tied(self) -> list[list[str]]:
         """Groups of names that are the same stored tensor."""
-        if self.entries.columnar:
+        if self.entries.untied:
             return []
         groups: dict[tuple[object, ...], list[str]] = {}
         for t in self.tensors():

@@ -37,7 +37,8 @@ _ROW = (1 << _BLOCK) - 1
 
 
 class Columns:
-    """The tensors of one file: contiguous in C order, no two in the same bytes.
+    """The tensors of one file: contiguous in C order, no two in the same bytes. Those of a subclass that is not `plain`
+    may be otherwise; none of theirs is `expanded` or `shapeless`.
 
     names: in the order of the header. forms: each dtype and shape that occurs, once, in the order in which they first
     do. form_of: for each name the place in `forms`. starts: for each name where its bytes begin, counted from `base`.
@@ -45,6 +46,8 @@ class Columns:
     """
 
     __slots__ = ("__weakref__", "_lasts", "base", "file", "form_of", "forms", "metadata", "names", "starts")
+
+    plain = True
 
     def __init__(
         self,
@@ -105,6 +108,15 @@ class Columns:
             dtype, shape = forms[form]
             yield Tensor(name, dtype, shape, None, file, base + start)
 
+    def located(self, row: int) -> tuple[Source, int, Form] | None:
+        """Source, offset, dtype and shape of the tensor of this row; None where it is not in C order. Raises BrokenFile
+        where what says its place is damaged."""
+        return self.file, self.base + self.starts[row], self.forms[self.form_of[row]]
+
+    def same_places(self) -> Iterator[list[str]]:
+        """Names that are the same view of the same bytes, of each that has several."""
+        return iter(())
+
     def bytes_of_forms(self) -> list[int]:
         """Bytes of all tensors of each form."""
         counts = Counter(self.form_of)
@@ -112,10 +124,10 @@ class Columns:
 
 
 class Entries(Mapping[str, Entry]):
-    """Name to entry of a whole checkpoint, in file order.
+    """Name to entry of a whole checkpoint, or of one file, in file order.
 
-    Names cost nothing to go through. A `Tensor` is made when it is asked for, each time anew, unless the file it is in
-    gave entries rather than columns.
+    Names cost nothing to go through. A `Tensor` is made when it is asked for, each time anew, unless it was given as
+    such rather than in columns.
     """
 
     __slots__ = ("_lasts", "_rows", "blocks")
@@ -127,12 +139,24 @@ class Entries(Mapping[str, Entry]):
 
     def add(self, found: Columns | Mapping[str, Entry]) -> None:
         """Take the entries of one more file, none of which may be here: see `first_shared`."""
+        first = len(self.blocks) << _BLOCK
         if isinstance(found, Columns):
-            first = len(self.blocks) << _BLOCK
             self.blocks.append(found)
             self._rows.update(zip(found.names, range(first, first + len(found)), strict=True))
+        elif isinstance(found, Entries):
+            self.blocks.extend(found.blocks)
+            rows = found._rows.items()
+            self._rows.update({name: row + first if isinstance(row, int) else row for name, row in rows})
         else:
             self._rows.update(found)
+
+    @classmethod
+    def of_rows(cls, columns: Columns, rows: dict[str, int | Entry]) -> Entries:
+        """Rows of `columns`, all of them and in order, and what else is among them."""
+        made = cls()
+        made.blocks.append(columns)
+        made._rows = rows
+        return made
 
     def first_shared(self, found: Columns | Mapping[str, Entry]) -> str | None:
         """The first name, in the order of letters, that is here too; None where there is none."""
@@ -140,16 +164,26 @@ class Entries(Mapping[str, Entry]):
         return None if self._rows.keys().isdisjoint(names) else min(n for n in names if n in self._rows)
 
     @property
-    def columnar(self) -> bool:
+    def in_columns(self) -> bool:
         """Whether all entries are tensors in columns."""
         return sum(map(len, self.blocks)) == len(self._rows)
+
+    @property
+    def columnar(self) -> bool:
+        """Whether all entries are tensors in columns, contiguous in C order, and no two share bytes."""
+        return self.in_columns and all(block.plain for block in self.blocks)
+
+    @property
+    def untied(self) -> bool:
+        """Whether all entries are tensors in columns, and no two are the same view of the same bytes."""
+        return self.in_columns and not any(True for block in self.blocks for _ in block.same_places())
 
     @property
     def lasts(self) -> frozenset[str]:
         """The last parts of all names, each once: few in 60,000. Who looks for names that end in one way finds here at
         once that there are none."""
         if self._lasts is None or self._lasts[0] != len(self._rows):
-            if self.columnar:
+            if self.in_columns:
                 found = frozenset[str]().union(*(block.lasts for block in self.blocks))
             else:
                 found = last_parts_of(self._rows)
@@ -206,6 +240,8 @@ class Entries(Mapping[str, Entry]):
         row = self._rows.get(name)
         if isinstance(row, int):
             block, at = self.blocks[row >> _BLOCK], row & _ROW
+            if not block.plain:
+                return block.tensor(at)
             dtype, shape = block.forms[block.form_of[at]]
             made = Tensor(block.names[at], dtype, shape, None, block.file, block.base + block.starts[at])
             return None if (0 in shape or len(shape) > _FEW_DIMS) and made.shapeless else made
@@ -232,21 +268,30 @@ class Entries(Mapping[str, Entry]):
         """Names with entries, each made as it comes."""
         return _Items(self)
 
-    def place(self, name: str) -> tuple[Source, int, Form] | None:
-        """Source, offset, dtype and shape of a contiguous tensor in columns; None where the name is no such."""
+    def form(self, name: str) -> Form | None:
+        """dtype and shape of a tensor in columns; None where the name is no such."""
         row = self._rows.get(name)
         if not isinstance(row, int):
             return None
         block = self.blocks[row >> _BLOCK]
-        row &= _ROW
-        return block.file, block.base + block.starts[row], block.forms[block.form_of[row]]
+        return block.forms[block.form_of[row & _ROW]]
+
+    def located(self, name: str) -> tuple[Source, int, Form] | None:
+        """Source, offset, dtype and shape of a tensor in columns; None where the name is no such, or its elements are
+        not in C order. Raises BrokenFile where what says its place is damaged."""
+        row = self._rows.get(name)
+        return self.blocks[row >> _BLOCK].located(row & _ROW) if isinstance(row, int) else None
+
+    def place(self, name: str) -> tuple[Source, int, Form] | None:
+        """`located`, of tensors in plain columns, where it takes no reading."""
+        return self.places((name,))[0]
 
     def places(self, names: Iterable[str]) -> list[tuple[Source, int, Form] | None]:
         """`place` of each."""
         rows, blocks = self._rows, self.blocks
         found: list[tuple[Source, int, Form] | None] = []
         for row in map(rows.get, names):
-            if isinstance(row, int):
+            if isinstance(row, int) and blocks[row >> _BLOCK].plain:
                 block, at = blocks[row >> _BLOCK], row & _ROW
                 found.append((block.file, block.base + block.starts[at], block.forms[block.form_of[at]]))
             else:
@@ -255,20 +300,26 @@ class Entries(Mapping[str, Entry]):
 
     def others(self) -> Iterator[Entry]:
         """The entries that are not in columns, in order."""
-        return iter(()) if self.columnar else (e for e in self._rows.values() if not isinstance(e, int))
+        return iter(()) if self.in_columns else (e for e in self._rows.values() if not isinstance(e, int))
 
     def made(self) -> Iterator[Entry]:
         """All entries, in order."""
-        if self.columnar:
+        if self.in_columns:
             return chain.from_iterable(block.tensors() for block in self.blocks)
         return map(self._entry, self._rows.values())
 
     def tensor_forms(self) -> Iterator[Form | None]:
         """For each name in order, dtype and shape of the tensor; None for a value. Of a file in columns, one and the
         same tuple for all that are alike."""
-        if self.columnar:
+        if self.in_columns:
             return chain.from_iterable(map(block.forms.__getitem__, block.form_of) for block in self.blocks)
-        return ((e.dtype, e.shape) if isinstance(e, Tensor) else None for e in self.made())
+        return map(self._form, self._rows.values())
+
+    def _form(self, row: int | Entry) -> Form | None:
+        if isinstance(row, int):
+            block = self.blocks[row >> _BLOCK]
+            return block.forms[block.form_of[row & _ROW]]
+        return (row.dtype, row.shape) if isinstance(row, Tensor) else None
 
 
 class _Values(ValuesView[Entry]):

@@ -119,7 +119,7 @@ def check_index(index: Path, weight_map: dict[str, str], shards: dict[str, Path]
 def _agree(weight_map: dict[str, str], shards: dict[str, Path], entries: Entries) -> bool:
     """Whether all names are in both, and each in the shard that the index names, told without looking at each."""
     return (
-        entries.columnar
+        entries.in_columns
         and weight_map.keys() == entries.keys()
         and all(
             {shards[shard] for shard in set(map(weight_map.__getitem__, block.names))} == {block.file.path}

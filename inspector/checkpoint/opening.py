@@ -224,7 +224,7 @@ def _open_files(
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _read_one(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
+def _read_one(file: Source) -> tuple[str, Columns | Entries]:
     """(kind, entries). A damaged file that a conversion of text went over is called that."""
     try:
         return _read_kind(file)
@@ -244,7 +244,7 @@ def _went_through_text(file: Source) -> bool:
         return False
 
 
-def _read_kind(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
+def _read_kind(file: Source) -> tuple[str, Columns | Entries]:
     """(kind, entries), told by the first bytes; the name decides only where they do not."""
     if file.size == 0:
         raise BrokenFile("is empty", file=file.path, cure="Download or copy it again.")
@@ -267,7 +267,7 @@ def _read_kind(file: Source) -> tuple[str, Columns | dict[str, Entry]]:
     raise _unknown(file, head)
 
 
-def _read_zip(file: Source) -> dict[str, Entry]:
+def _read_zip(file: Source) -> Entries:
     try:
         return read_zip(file)
     except UnsafePickle:

@@ -8,6 +8,7 @@ remembered: `attack` is then the error to raise, with all names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 
 from qinspect.inspector.checkpoint.dangerous_names import is_dangerous, is_harmless_attribute
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Record
@@ -43,6 +44,13 @@ class Calls:
         self._attacks: dict[str, None] = {}
         self._takes_members: set[str] = set()
         self.globals: dict[str, Global] = {}
+
+    def copy(self) -> Calls:
+        """As they are now."""
+        made = copy(self)
+        made._attacks, made._takes_members = dict(self._attacks), set(self._takes_members)
+        made.globals = dict(self.globals)
+        return made
 
     @property
     def held(self) -> int:

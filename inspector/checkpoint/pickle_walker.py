@@ -17,13 +17,18 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 from qinspect.inspector.checkpoint.pickle_calls import Calls
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Record, SetItems
-from qinspect.inspector.errors import BrokenFile, UnsafePickle
+from qinspect.inspector.errors import BrokenFile, QinspectError, UnsafePickle
 from qinspect.inspector.text import brief
+
+if TYPE_CHECKING:
+    from qinspect.inspector.checkpoint.torch_shortcut import TensorShortcut
 
 MAX_INTEGER_BYTES = 1024
 """A pickled integer may have this many bytes; storage keys and sizes need 8."""
@@ -62,6 +67,7 @@ class PickleWalker:
     persistent: makes the object for a persistent id (torch: a storage).
     number: makes the object for a float of eight bytes, big-endian, given it and where they are in the file; None:
     the float itself.
+    shortcut: reads tensors at one stroke where they are written as most are; None: goes opcode by opcode.
 
     `calls` knows the names met so far.
     """
@@ -74,15 +80,18 @@ class PickleWalker:
         persistent: Callable[[object], object],
         base: int = 0,
         number: Callable[[float, int], object] | None = None,
+        shortcut: TensorShortcut | None = None,
     ) -> None:
         self._data = data
         self._file = file
         self._persistent = persistent
         self._base = base
         self._number = number
+        self._shortcut = shortcut
         self._held = 0
         self.position = 0
-        self.calls = Calls(known, len(data), self._unsafe)
+        # No circle of references: what was walked is large, and is to go as soon as it can.
+        self.calls = Calls(known, len(data), partial(PickleWalker._unsafe, proxy(self)))
 
     def load(self) -> Any:
         """The next object. `position` is then just behind its STOP.
@@ -90,6 +99,18 @@ class PickleWalker:
         Raises UnsafePickle where it would call what is known to attack, calls what cannot be called, or has an argument
         beyond the limits; BrokenFile where the stream ends early or makes no sense.
         """
+        before = self.position, self._held, self.calls.copy()
+        try:
+            return self._checked()
+        except QinspectError:
+            if self._shortcut is None or not self._shortcut.used:
+                raise
+        # What was passed over may be what is missing; and errors tell of places that only opcodes know.
+        self._shortcut = None
+        self.position, self._held, self.calls = before
+        return self._checked()
+
+    def _checked(self) -> Any:
         try:
             made = self._run()
         except BrokenFile as e:
@@ -121,7 +142,8 @@ class PickleWalker:
         pos = self.position
         stack: list[Any] = []
         marks: list[list[Any]] = []
-        memo: dict[int, Any] = {}
+        shortcut = self._shortcut
+        memo: Any = {} if shortcut is None else shortcut.memo(data)
         push = stack.append
         from_bytes = int.from_bytes
         look = min(end, pos + _BATCH_BYTES)
@@ -161,6 +183,12 @@ class PickleWalker:
                 second = stack.pop()
                 stack[-1] = (stack[-1], second)
             elif op == 0x28:  # MARK
+                if shortcut and stack and data[pos : pos + 1] == b"(":
+                    found = shortcut(data, pos - 1, stack[-1], memo)
+                    if found is not None:
+                        stack[-1:], pos = found
+                        held += shortcut.held * (len(found[0]) + 1) // 2
+                        continue
                 held += 1
                 marks.append(stack)
                 stack = []
@@ -254,6 +282,8 @@ class PickleWalker:
                 self.position = pos
                 if len(stack) != 1 or marks:
                     raise self._broken("the pickle does not end with one object", found=f"{len(stack)} on the stack")
+                if shortcut and not memo.is_whole:
+                    raise KeyError
                 self._held = held
                 return stack[0]
             elif op == 0x80:  # PROTO
@@ -264,6 +294,8 @@ class PickleWalker:
             elif op == 0x95:  # FRAME
                 pos += 8
             elif op == 0x94:  # MEMOIZE
+                if shortcut and memo.has_gaps:
+                    raise KeyError
                 memo[len(memo)] = stack[-1]
             elif op == 0x8C:  # SHORT_BINUNICODE
                 n = data[pos]

@@ -6,23 +6,30 @@ import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
+from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque
 from qinspect.inspector.checkpoint.pickle_walker import PickleWalker
 from qinspect.inspector.checkpoint.pickled_structure import MAX_PICKLE_BYTES
 from qinspect.inspector.checkpoint.source import Memory, Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
+from qinspect.inspector.checkpoint.torch_columns import TorchColumns, in_columns
 from qinspect.inspector.checkpoint.torch_entries import entries_of
 from qinspect.inspector.checkpoint.torch_kinds import outline, what_it_is
 from qinspect.inspector.checkpoint.torch_objects import KNOWN
-from qinspect.inspector.checkpoint.torch_storage import Storage, bytes_of, storage_from_id
+from qinspect.inspector.checkpoint.torch_shortcut import TensorShortcut
+from qinspect.inspector.checkpoint.torch_storage import Checksum, Locate, Storage, bytes_of, storage_from_id
 from qinspect.inspector.checkpoint.zip_directory import ZipDirectory
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.text import brief, visible
 
 MAX_LEGACY_PICKLE_BYTES = 1 << 26
 """How far into a legacy file its pickles may reach; the raw storages follow."""
+
+_LARGE_PICKLE_BYTES = 1 << 15
+"""From here on it is worth while to look whether another file has the same: 200 tensors."""
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MAGIC_BYTES = _LEGACY_MAGIC.to_bytes(10, "little")
@@ -34,9 +41,9 @@ _LOAD_BYTES = "torch.storage._load_from_bytes"
 _COPY_AGAIN = "The file is damaged: copy it again."
 
 
-def read_zip(file: Source, number: Callable[[float, int], object] | None = None) -> dict[str, Entry]:
-    """Entries of a torch zip archive, in the order of the state_dict. number: as PickleWalker takes it; long lists of
-    plain values are then not summed up. What is odd is added to the file's notes.
+def read_zip(file: Source, number: Callable[[float, int], object] | None = None) -> Entries:
+    """Entries of a torch zip archive, in the order of the state_dict, its tensors in columns. number: as PickleWalker
+    takes it; long lists of plain values are then not summed up. What is odd is added to the file's notes.
 
     Raises BrokenFile where the archive or its pickle is damaged, UnsafePickle where it would run something, CannotOpen
     for zip files that torch did not write and for an object that holds no tensor.
@@ -53,15 +60,37 @@ def read_zip(file: Source, number: Callable[[float, int], object] | None = None)
         )
     archive = _Archive(file, directory, pickles[0][: -len("data.pkl")])
     archive.check_byte_order()
-    root = archive.walk("data.pkl", "data/", number)
-    entries = _listed(file, root, archive.n_pickled, number is None)
-    if archive.has("constants.pkl"):
-        file.notes.append("is a TorchScript program: the tensors of its modules are shown, its code is not read")
-        constants = {"CONSTANTS": archive.walk("constants.pkl", "constants/")}
-        entries = {**entries_of(constants, file, archive.n_pickled)[0], **entries}
-    _check_object(file, root, entries)
-    directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
-    return entries
+    raw, start = archive.pickle("data.pkl")
+    script = archive.has("constants.pkl")
+    digest = b"" if number or script or len(raw) < _LARGE_PICKLE_BYTES else _digest(raw)
+    made = archive.again(digest) if digest else None
+    if made is None:
+        n_notes = len(file.notes)
+        root, storages = archive.walk(raw, start, "data/", number)
+        entries = _listed(file, root, archive.n_pickled, number is None)
+        if script:
+            file.notes.append("is a TorchScript program: the tensors of its modules are shown, its code is not read")
+            constants = {"CONSTANTS": archive.walk(*archive.pickle("constants.pkl"), "constants/")[0]}
+            entries = {**entries_of(constants, file, archive.n_pickled)[0], **entries}
+        _check_object(file, root, entries)
+        del raw, root
+        directory.members.clear()  # 250 bytes each, and every storage knows its own place by now
+        made = in_columns(entries, file, storages)
+        if digest and made.in_columns and made.blocks and len(file.notes) == n_notes:
+            _known[digest] = made.blocks[0]
+    directory.members.clear()
+    return made
+
+
+def _digest(raw: bytes) -> bytes:
+    from hashlib import blake2b  # OpenSSL comes with it, 3 MB
+
+    return blake2b(raw, digest_size=32).digest()
+
+
+_known: WeakValueDictionary[bytes, Columns] = WeakValueDictionary()
+"""By the digest of the pickle. Two models that are compared mostly have the same: that of a file that is still open is
+not walked again, where it holds nothing but tensors."""
 
 
 def _note_names(file: Source, walker: PickleWalker) -> None:
@@ -121,8 +150,8 @@ class _Archive:
                 cure="Save it again on this one.",
             )
 
-    def walk(self, name: str, data: str, number: Callable[[float, int], object] | None = None) -> Any:
-        """The object in the pickle `name`, whose storages are the members below `data`."""
+    def pickle(self, name: str) -> tuple[bytes, int]:
+        """The pickle `name` and where it begins."""
         member = self.root + name
         self.directory.refuse_compressed(member)
         size, _ = self.directory.members[member]
@@ -133,6 +162,12 @@ class _Archive:
         self.n_pickled += size
         if (crc := self.directory.checksum_at(start)) and zlib.crc32(raw) != crc:
             self.file.notes.append(f"{self.file.path.name} is damaged: the CRC of {member} does not match its bytes")
+        return raw, start
+
+    def walk(
+        self, raw: bytes, start: int, data: str, number: Callable[[float, int], object] | None = None
+    ) -> tuple[Any, dict[str, Storage]]:
+        """The object in a pickle, and its storages by key: the members below `data`."""
         storages: dict[str, Storage] = {}
         find = self._finder(self.root + data)
         walker = PickleWalker(
@@ -142,20 +177,41 @@ class _Archive:
             lambda pid: storage_from_id(pid, find, self.file, storages),
             start,
             number,
+            TensorShortcut(find, storages),
         )
         root = walker.load()
         _note_names(self.file, walker)
-        return root
+        return root, storages
 
-    def _finder(self, folder: str) -> Callable[[str, DType, int], Storage]:
-        """What makes a storage of the members below `folder`."""
-        directory, file = self.directory, self.file
+    def again(self, digest: bytes) -> Entries | None:
+        """What it holds, where a file that is still open has the same pickle and storages of the same sizes."""
+        known = _known.get(digest)
+        if not isinstance(known, TorchColumns):
+            return None
+        folder = self.root + "data/"
+        storages = known.storages.of_file(self.file, self.directory.members, folder, *self._places(folder))
+        if storages is None:
+            return None
+        made = Entries()
+        made.add(known.with_storages(storages))
+        return made
+
+    def _places(self, folder: str) -> tuple[Locate, Checksum]:
+        """What finds the data of the members below `folder`, and their checksums."""
+        directory = self.directory
 
         def locate(key: str, size: int, position: int) -> int:
             return directory.locate_at(folder + key, size, position)
 
         def checksum(key: str, offset: int) -> tuple[str, int]:
             return folder + key, directory.checksum_at(offset)
+
+        return locate, checksum
+
+    def _finder(self, folder: str) -> Callable[[str, DType, int], Storage]:
+        """What makes a storage of the members below `folder`."""
+        directory, file = self.directory, self.file
+        locate, checksum = self._places(folder)
 
         def find(key: str, dtype: DType, n: int) -> Storage:
             member = directory.members.get(folder + key)
@@ -190,9 +246,9 @@ def float_places(file: Source) -> dict[str, int]:
     Two names may share a place. Numbers that are stored otherwise (as text) are left out. Raises as `read_zip` does.
     """
     found: dict[str, int] = {}
-    for name, entry in read_zip(file, _PlacedFloat.at).items():
+    for entry in read_zip(file, _PlacedFloat.at).others():
         if isinstance(entry, Value) and isinstance(entry.value, _PlacedFloat):
-            found[name] = entry.value.offset
+            found[entry.name] = entry.value.offset
     return found
 
 
@@ -217,7 +273,7 @@ def is_old_pickle(file: Source) -> bool:
     return not head[walker.position :].strip()
 
 
-def read_legacy(file: Source) -> dict[str, Entry]:
+def read_legacy(file: Source) -> Entries:
     """Entries of a pre-1.6 torch.save file, pickles in a row and then the raw bytes of the storages; or of a plain
     pickle with tensors in it.
 
@@ -228,8 +284,13 @@ def read_legacy(file: Source) -> dict[str, Entry]:
         raise _too_large(file, file.size, None)
     head = file.read(0, min(file.size, MAX_LEGACY_PICKLE_BYTES if is_torch else MAX_PICKLE_BYTES))
     storages: dict[str, Storage] = {}
+    find = _unplaced(file)
     walker = PickleWalker(
-        head, file.path, _with_nested(file), lambda pid: storage_from_id(pid, _unplaced(file), file, storages)
+        head,
+        file.path,
+        _with_nested(file),
+        lambda pid: storage_from_id(pid, find, file, storages),
+        shortcut=TensorShortcut(find, storages),
     )
     root = walker.load()
     if root == _LEGACY_MAGIC and walker.position < len(head):
@@ -237,9 +298,9 @@ def read_legacy(file: Source) -> dict[str, Entry]:
         _note_names(file, walker)
         entries = _listed(file, root, walker.position)
         _check_object(file, root, entries)
-        return entries
+        return in_columns(entries, file, storages)
     _note_names(file, walker)
-    return _plain(file, root, walker.position)
+    return Entries(_plain(file, root, walker.position))
 
 
 def _plain(file: Source, root: object, n_bytes: int) -> dict[str, Entry]:

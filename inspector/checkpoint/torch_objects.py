@@ -17,7 +17,9 @@ from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Quantiz
 from qinspect.inspector.text import brief, dims
 
 
-def _tensor(storage: object, dtype: DType, offset: object, shape: object, strides: object) -> TorchTensor:
+def tensor_in(storage: object, dtype: DType, offset: object, shape: object, strides: object) -> TorchTensor:
+    """A tensor of numbers that a pickle has. Raises TypeError and ValueError where they make none, or one that reaches
+    beyond its storage."""
     if not isinstance(storage, Storage):
         raise TypeError("a tensor without a storage")
     if isinstance(shape, Record) and shape.name == "torch.Size" and shape.args:
@@ -79,7 +81,7 @@ def _rebuild_tensor(
     if not isinstance(storage, Storage):
         raise TypeError("a tensor without a storage")
     dtype = storage.dtype if metadata is None else _seen_as(storage.dtype, metadata)
-    return _tensor(storage, dtype, offset, shape, strides)
+    return tensor_in(storage, dtype, offset, shape, strides)
 
 
 def _rebuild_tensor_v3(
@@ -92,7 +94,7 @@ def _rebuild_tensor_v3(
     dtype: object,
     metadata: object = None,
 ) -> TorchTensor:
-    return _tensor(storage, _seen_as(_dtype(dtype), metadata), offset, shape, strides)
+    return tensor_in(storage, _seen_as(_dtype(dtype), metadata), offset, shape, strides)
 
 
 def _dtype(dtype: object) -> DType:

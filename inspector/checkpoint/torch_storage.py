@@ -28,10 +28,10 @@ class Storage:
     """A torch storage: a run of bytes that several tensors may share.
 
     place: where its header is. locate: finds the offset of its first byte on first use (a zip member's header is read
-    then). checksum: None where nothing vouches for the bytes.
+    then). checksum: None where nothing vouches for the bytes. identity: equal for two handles on the same storage.
     """
 
-    __slots__ = ("_checksum", "_locate", "_offset", "dtype", "file", "key", "nbytes")
+    __slots__ = ("_checksum", "_locate", "_offset", "dtype", "file", "identity", "key", "nbytes")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Storage:
         place: int,
         locate: Locate,
         checksum: Checksum | None = None,
+        identity: object = None,
     ) -> None:
         self.key = key
         self.dtype = dtype
@@ -50,6 +51,12 @@ class Storage:
         self._locate = locate
         self._checksum = checksum
         self._offset = ~place  # negative until it is located
+        self.identity = id(self) if identity is None else identity
+
+    @property
+    def place(self) -> int:
+        """As it was given; negative, and its offset inverted, where it was located or placed since."""
+        return ~self._offset
 
     @property
     def offset(self) -> int:
@@ -103,7 +110,7 @@ class TorchTensor(Tensor):
     @property
     def location(self) -> tuple[object, ...]:
         """Equal for tied tensors: the same view of the same storage."""
-        return (id(self.storage), self._start, self.dtype.name, self.shape, self.strides)
+        return (self.storage.identity, self._start, self.dtype.name, self.shape, self.strides)
 
     def read_bytes(self) -> bytes:
         """The stored bytes that `span_bytes` counts, untouched."""

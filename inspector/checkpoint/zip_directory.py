@@ -6,6 +6,7 @@ complain about members that overlap. Layout: APPNOTE.TXT 6.3.10, sections 4.3.7,
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from bisect import bisect_right
@@ -21,11 +22,14 @@ MAX_DIRECTORY_BYTES = 1 << 27
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
-_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_CENTRAL = struct.Struct("<4s4x2H4x3L3H8xL")
+"""Signature, flags, method, CRC, packed size, size, bytes of the name, the extra field and the comment, position."""
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL_CRC, _LOCAL_CRC = 16, 14
 """Where the checksum stands in these."""
 _HAS_DESCRIPTOR = 1 << 3
+_UNUSUAL_NAME = re.compile(r"^[/\\]|^.:|\.\.", re.DOTALL)
+"""What may lead out of the archive."""
 _STORED = 0
 _COPY_AGAIN = "The file is damaged: copy it again."
 
@@ -42,10 +46,10 @@ class ZipDirectory:
         self.file = file
         self.compressed: dict[str, tuple[int, int]] = {}
         n, size, start = self._find_directory()
-        checksums: dict[int, int] = {}
-        self.members = self._read_directory(n, file.read(start, size), start, checksums)
-        self._starts = array("Q", [*sorted(checksums), start])
-        self._checksums = array("I", [checksums[position] for position in self._starts[:-1]])
+        self._starts = array("Q")
+        self._checksums = array("I")
+        self.members = self._read_directory(n, file.read(start, size), start)
+        self._starts.append(start)
 
     @classmethod
     def names(cls, file: Source) -> Iterator[str]:
@@ -94,16 +98,18 @@ class ZipDirectory:
             )
         return n, size, start
 
-    def _read_directory(
-        self, n: int, raw: bytes, directory_start: int, checksums: dict[int, int]
-    ) -> dict[str, tuple[int, int]]:
+    def _read_directory(self, n: int, raw: bytes, directory_start: int) -> dict[str, tuple[int, int]]:
         members: dict[str, tuple[int, int]] = {}
+        add_start, add_checksum = self._starts.append, self._checksums.append
+        previous_end, in_order = 0, True
         for _, fields, name, extra in self._records(n, raw, directory_start):
-            _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, _, position = fields
-            if 0xFFFFFFFF in (size, packed, position):
+            _, flags, method, crc, packed, size, _, _, _, position = fields
+            if size == 0xFFFFFFFF or packed == 0xFFFFFFFF or position == 0xFFFFFFFF:
                 size, packed, position = self._zip64_fields(name, extra, size, packed, position)
-            self._check_member(name, members, flags)
-            if position + _LOCAL.size + packed > directory_start:
+            if flags & 1 or name in members or _UNUSUAL_NAME.search(name) or self.compressed:
+                self._check_member(name, members, flags)
+            end = position + _LOCAL.size + packed
+            if end > directory_start:
                 raise self._broken(
                     "a member reaches into the zip directory",
                     key=name,
@@ -112,12 +118,19 @@ class ZipDirectory:
                     found=f"{packed} bytes",
                     cure=_COPY_AGAIN,
                 )
-            checksums[position] = crc
+            in_order = in_order and position >= previous_end
+            previous_end = end
+            add_start(position)
+            add_checksum(crc)
             if method == _STORED and packed == size:
                 members[name] = (size, position)
             else:
                 self.compressed[name] = (packed, position)
-        self._check_overlaps({**members, **self.compressed} if self.compressed else members)
+        if not in_order:
+            self._check_overlaps({**members, **self.compressed} if self.compressed else members)
+            checksums = dict(zip(self._starts, self._checksums, strict=True))
+            self._starts = array("Q", sorted(checksums))
+            self._checksums = array("I", [checksums[position] for position in self._starts])
         return members
 
     def _records(self, n: int, raw: bytes, directory_start: int) -> Iterator[tuple[int, tuple[Any, ...], str, bytes]]:
@@ -129,11 +142,11 @@ class ZipDirectory:
             fields = _CENTRAL.unpack_from(raw, at)
             if fields[0] != b"PK\x01\x02":
                 raise self._broken("the zip directory is damaged", offset=directory_start + at)
-            n_name, n_extra, n_comment = fields[10:13]
-            name = raw[at + _CENTRAL.size : at + _CENTRAL.size + n_name].decode("utf-8", "replace")
-            extra = raw[at + _CENTRAL.size + n_name : at + _CENTRAL.size + n_name + n_extra]
-            yield directory_start + at, fields, name, extra
-            at += _CENTRAL.size + n_name + n_extra + n_comment
+            behind_name = at + _CENTRAL.size + fields[6]
+            behind = behind_name + fields[7]
+            name = raw[at + _CENTRAL.size : behind_name].decode("utf-8", "replace")
+            yield directory_start + at, fields, name, raw[behind_name:behind]
+            at = behind + fields[8]
 
     def checksums(self) -> Iterator[tuple[str, int, tuple[int, ...]]]:
         """(name, CRC-32, where in the file that is stored) of each stored member, in the order of the directory.
@@ -143,14 +156,14 @@ class ZipDirectory:
         """
         n, size, start = self._find_directory()
         for at, fields, name, _ in self._records(n, self.file.read(start, size), start):
-            crc = fields[7]
+            crc = fields[3]
             if name in self.compressed:
                 continue
             stored = crc.to_bytes(4, "little")
             n_bytes, position = self.members[name]
             end = self.locate(name) + n_bytes
             places = [position + _LOCAL_CRC]
-            if fields[3] & _HAS_DESCRIPTOR:
+            if fields[1] & _HAS_DESCRIPTOR:
                 places = [end + 4 if self.file.read(end, 4) == b"PK\x07\x08" else end]
             repeated = (p for p in places if self.file.read(p, 4) == stored)
             yield name, crc, (at + _CENTRAL_CRC, *repeated)

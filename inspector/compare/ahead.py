@@ -112,13 +112,15 @@ def _places(checkpoint: Checkpoint, keys: list[str]) -> Iterator[Place | None]:
 
 
 def _place_alone(checkpoint: Checkpoint, key: str) -> tuple[Source | None, int, Form]:
-    """Of a tensor that is not in columns; no source where it is none, or its elements are not stored in order."""
-    tensor = checkpoint.tensor(key)
-    if tensor is not None and tensor.strides is None:
-        try:
+    """Of a tensor that is not in plain columns; no source where it is none, or its elements are not stored in order."""
+    try:
+        if found := checkpoint.entries.located(key):
+            return found
+        tensor = checkpoint.tensor(key)
+        if tensor is not None and tensor.strides is None:
             return tensor.file, tensor.offset, shared_form(tensor.dtype, tensor.shape)
-        except QinspectError:  # a damaged archive
-            pass
+    except QinspectError:  # a damaged archive
+        pass
     return None, 0, _NO_FORM
 
 

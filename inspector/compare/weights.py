@@ -92,7 +92,7 @@ def _every(tensor: Tensor, axis: int, first: int, step: int) -> Tensor:
 
 def weight_bytes(fmt: Format, items: Mapping[str, Item]) -> int:
     """Bytes of all codes and unquantized tensors, tied ones once."""
-    if fmt.checkpoint.entries.columnar:  # of which no two share bytes
+    if fmt.checkpoint.entries.untied:
         alike = Counter(id(i.form) for i in items.values())
         forms = {id(i.form): i.form for i in items.values()}
         return sum(n * forms[i][0].nbytes(math.prod(forms[i][1])) for i, n in alike.items())
@@ -140,7 +140,7 @@ def _as_stored(fmt: Format) -> bool:
     """Whether its tensors are compared as they are stored, by their names."""
     of_all = (Format.role_of, Format.derived, Format.other_forms)
     own = (type(fmt).role_of, type(fmt).derived, type(fmt).other_forms)
-    return own == of_all and fmt.checkpoint.entries.columnar and not fmt.weights()
+    return own == of_all and fmt.checkpoint.entries.untied and not fmt.weights()
 
 
 def _stored(checkpoint: Checkpoint, weight: QuantizedWeight) -> Tensor | None:

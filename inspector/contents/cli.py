@@ -44,7 +44,7 @@ def tree(
     root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt), left_out(fmt))
     parameters = parameters_of(fmt.checkpoint, root)
     if as_json:
-        large = len(fmt.checkpoint.entries) >= _MANY_ENTRIES and fmt.checkpoint.entries.columnar
+        large = len(fmt.checkpoint.entries) >= _MANY_ENTRIES and fmt.checkpoint.entries.in_columns
         (print_large_json if large else print_json)(payload.tree(fmt, root, parameters, depth))
         return 0
     print_text(model_line("A", fmt))

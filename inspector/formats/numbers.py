@@ -46,8 +46,8 @@ def numbers_of(checkpoint: Checkpoint, record: ScaleRecord) -> FloatArray:
 
 def stored_form(checkpoint: Checkpoint, key: str) -> tuple[str, tuple[int, ...]]:
     """(dtype, shape) of an entry as stored; a Python number has shape ()."""
-    if place := checkpoint.entries.place(key):
-        dtype, shape = place[2]
+    if form := checkpoint.entries.form(key):
+        dtype, shape = form
         return dtype.name, shape
     entry = checkpoint[key]
     return (entry.kind, ()) if isinstance(entry, Value) else (entry.dtype.name, entry.shape)

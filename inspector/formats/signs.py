@@ -75,8 +75,8 @@ class Modules:
     def of(cls, entries: Entries) -> Modules:
         """Those of a model that is still open, where it has the same names and forms: then all of this is the same."""
         latest = _latest.get("modules")
-        columnar = latest is not None and entries.columnar and latest._entries.columnar
-        if latest and columnar and latest.names == list(entries) and latest.forms == list(entries.tensor_forms()):
+        columns = latest is not None and entries.in_columns and latest._entries.in_columns
+        if latest and columns and latest.names == list(entries) and latest.forms == list(entries.tensor_forms()):
             return latest
         made = _latest["modules"] = cls(entries)
         return made

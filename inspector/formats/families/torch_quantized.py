@@ -59,7 +59,7 @@ class TorchQuantizedFormat(Format):
 
     @cached_property
     def _tensors(self) -> dict[str, QuantizedTensor]:
-        return {t.name: t for t in self.checkpoint.tensors() if isinstance(t, QuantizedTensor)}
+        return {t.name: t for t in self.checkpoint.entries.others() if isinstance(t, QuantizedTensor)}
 
     @cached_property
     def _weights(self) -> tuple[QuantizedWeight, ...]:
