@@ -452,7 +452,7 @@ class Overview(LineList):
         only = Counter(p.status for p in cell.scales if p.status in (Status.ONLY_A, Status.ONLY_B))
         yield from (f"{some(n, 'scale')} {status}" for status, n in only.items())
         if worth.of_others:
-            yield "the numbers differ: m shows by how much"
+            yield f"the numbers differ: {key('measure')} shows by how much"
 
 
 def _numbers(columns: range, width: int) -> str:

@@ -124,7 +124,12 @@ class OverviewPane(ListPane):
             return ["the largest scale of each cell", "colour: from the least to the largest of its column"]
         measure, g = m.measure, self.glyphs
         if measure is STORED:
-            return ["what weights are stored as", "m: next measure", f"{g.different[0]} other numbers", "+ others too"]
+            return [
+                "what weights are stored as",
+                f"{key('measure')}: next measure",
+                f"{g.different[0]} other numbers",
+                "+ others too",
+            ]
         unit = "% of A" if measure.unit == "%" else measure.unit
         name = f"{measure.name}, {unit}" if measure.name != measure.unit else measure.name
         return [
