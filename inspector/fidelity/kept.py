@@ -37,7 +37,7 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """of: which files, in full: a digest in a name alone is not asked to tell them apart. at: seconds since the epoch."""
+    """of: which files, in full, since a digest in a name may be of others too. at: in seconds since the epoch."""
 
     of: str
     at: float

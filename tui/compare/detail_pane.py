@@ -79,10 +79,10 @@ class DetailPane(Pane):
 
     # --- what is shown ---
 
-    def show(self, session: Session, pair: ScalePair) -> None:
-        """A scale, in the view that is chosen."""
+    def show(self, session: Session, pair: ScalePair, fidelity: Sequence[tuple[str, str]] = ()) -> None:
+        """A scale, in the view that is chosen. fidelity: what was measured of its weight, by fields."""
         self.stop()
-        self._again = partial(self.show, session, pair)
+        self._again = partial(self.show, session, pair, fidelity)
         before = f"3 {self.view} {self.glyphs.dot} "
         name = fill_name(shown(pair.role), max(20, self.text.size.width - 2 - len(before)), self.glyphs.cut)
         self.title.update(f"{before}{name.rstrip()}")
@@ -92,7 +92,7 @@ class DetailPane(Pane):
         if self.view == "detail":
             problems = session.comparison.copies if session.comparison else ()
             rows = session.segments_of_scale(pair)
-            lines = detail_lines(pair, session.a, session.b, problems, self.glyphs, rows)
+            lines = detail_lines(pair, session.a, session.b, problems, self.glyphs, rows, fidelity)
             self.text.show(list(folded(lines, look.width)))
             return
         self.drawing = True

@@ -187,13 +187,13 @@ class Panes(Pane):
     # --- keys ---
 
     def action_next_difference(self) -> None:
-        self._enter_table(self.table.next_different(1))
+        self._enter_table(self.table.next_different(1, self.overview.map.by_fidelity))
 
     def action_previous_difference(self) -> None:
-        self._enter_table(self.table.next_different(-1))
+        self._enter_table(self.table.next_different(-1, self.overview.map.by_fidelity))
 
     def action_largest_difference(self) -> None:
-        self._enter_table(self.table.go_to_largest())
+        self._enter_table(self.table.go_to_largest(self.overview.map.by_fidelity))
 
     def action_next_bookmark(self) -> None:
         self._enter_table(self.table.next_bookmark())

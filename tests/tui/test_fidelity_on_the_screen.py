@@ -1,0 +1,215 @@
+"""How far B's values are from A's, on the map, in the table and in the detail: when it is asked for, in a thread."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hybrid_files import exported, original
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
+from safetensors.numpy import save_file
+
+from qinspect.inspector.arguments import open_model
+from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.fidelity import kept, measuring
+from qinspect.inspector.fidelity.measuring import measure_fidelity
+from qinspect.inspector.progress import Progress
+from qinspect.tui.compare.measuring import State
+
+SIZES = [SMALL, MIDDLE, LARGE]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    return original(tmp_path / "a"), exported(tmp_path / "b")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> tuple[Path, Path]:
+    """Two models of bfloat16's kind: a weight with much error, one with little, an equal one, one that is another's."""
+    rng = np.random.default_rng(0)
+    w = {f"layers.{i}.q.weight": rng.standard_normal((32, 32)).astype(np.float32) for i in range(4)}
+    b = {k: v + (0.1, 0.001, 0.0, 0.0)[i] * rng.standard_normal(v.shape) for i, (k, v) in enumerate(w.items())}
+    b["layers.3.q.weight"] = rng.standard_normal((32, 32))
+    for name, tensors in (("a", w), ("b", b)):
+        (tmp_path / name).mkdir()
+        save_file({k: v.astype(np.float32) for k, v in tensors.items()}, tmp_path / name / "model.safetensors")
+    return tmp_path / "a", tmp_path / "b"
+
+
+async def show_sqnr(d: Driver) -> None:
+    """Press the key of measures until the map shows it."""
+    for _ in range(10):
+        await d.press("m")
+        if d.screen.overview.map.measure.key == "sqnr":
+            return
+    raise AssertionError("no such measure")
+
+
+def numbers(d: Driver, start: str) -> list[float]:
+    """Of a line of the map."""
+    return [float(x) for x in re.findall(r"\d+\.\d+", line(d, start))]
+
+
+def line(d: Driver, start: str) -> str:
+    """Of the map."""
+    return next(r for r in d.rows() if r.startswith(f" {start}  "))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_map_shows_what_is_measured(pair: tuple[Path, Path], size: tuple[int, int]) -> None:
+    found = measure_fidelity(open_model(str(pair[0])), open_model(str(pair[1])))
+    async with open_app(*pair, size=size, overview=True) as d:
+        await show_sqnr(d)
+        shown = {x for start in ("0 Mamba", "1 MoE") for x in numbers(d, start)}
+        of_layers = {round(w.sums.sqnr, 2) for w in found.weights if w.role.startswith(("layers.0.", "layers.1."))}
+        assert shown
+        assert shown <= of_layers
+        await d.press("M")
+        worst = found.worst_first[0]
+        assert f"SQNR {worst.sums.sqnr:.2f} dB" in d.painted
+        assert d.screen.hints.status == f"worst: SQNR dB {worst.sums.sqnr:.2f}"
+
+
+async def test_nothing_is_measured_before_it_is_asked_for(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "measure_fidelity", None)
+    monkeypatch.setattr(kept, "kept_or_measured", None)
+    async with open_app(*pair, overview=True) as d:
+        await d.press("M", "enter", "d", "w", "0")
+        assert d.screen.measuring.state is State.UNASKED
+        assert "SQNR" not in d.painted
+
+
+async def test_equal_refused_and_worst_are_told_apart(plain: tuple[Path, Path]) -> None:
+    async with open_app(*plain, overview=True) as d:
+        await show_sqnr(d)
+        (much,), (little,) = numbers(d, "0"), numbers(d, "1")
+        assert much == pytest.approx(20, abs=0.5)
+        assert little == pytest.approx(60, abs=0.5)
+        assert [line(d, layer).split()[1:] for layer in "23"] == [["="], ["≁"]]
+        await d.press("G")
+        assert "unrelated: their cosine is" in d.painted
+        await d.press("g", "n")
+        assert d.screen.overview.map.cell_name.startswith("layer 1,")
+        await d.press("n")
+        assert d.screen.overview.map.cell_name.startswith("layer 0,")  # nothing else has a number
+        await d.press("enter")
+        assert d.screen.active == "tree"
+        assert re.search(r"SQNR \d+\.\d\d dB +rel\. error \d+\.\d+ % +cosine 0\.99", d.detail)
+        assert re.search(r"channels +\d+: [\d.]+ %", d.detail)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_table_has_a_column_and_an_order(pair: tuple[Path, Path], size: tuple[int, int]) -> None:
+    found = measure_fidelity(open_model(str(pair[0])), open_model(str(pair[1])))
+    by_role = {w.role: w.sums.sqnr for w in found.weights}
+    async with open_app(*pair, size=size, overview=True) as d:
+        await d.press("2")
+        assert "SQNR" not in d.painted
+        await d.press("0")
+        await show_sqnr(d)
+        await d.press("2", "s")
+        assert "by SQNR" in d.text_of("#table-title")
+        known = [by_role[r.partition("#")[0]] for r in d.roles if r.partition("#")[0] in by_role]
+        assert known == sorted(known)
+        assert "SQNR*" in d.painted
+        await d.press("G", "M")
+        assert by_role[d.role] == min(known)
+        assert f"SQNR {min(known):.2f} dB" in d.detail
+        assert "channels" in d.detail
+
+
+async def test_it_can_be_stopped_and_asked_for_again(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a thread measures, keys work; escape ends it, and what is known stays."""
+    held = threading.Event()
+    measure = measuring._measure
+
+    def slow(*arguments: object) -> object:
+        held.wait(0.02)
+        return measure(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "_measure", slow)
+    async with open_app(*pair, overview=True) as d:
+        await d.send("m")
+        assert d.screen.measuring.state is State.GOING
+        await d.send("l", "h")
+        assert d.screen.overview.map.cell_name
+        await d.send("escape")
+        assert d.screen.measuring.state is State.STOPPED
+        assert "stopped" in d.screen.hints.status
+        await d.settle()
+        assert d.screen.measuring.state is State.STOPPED
+        assert "?" in d.painted
+        held.set()
+        await show_sqnr(d)
+        assert d.screen.measuring.state is State.DONE
+        assert numbers(d, "0 Mamba")
+
+
+async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    began = threading.Event()
+
+    def endless(_a: object, _b: object, progress: Progress, *_: object) -> object:
+        began.set()
+        try:
+            while True:
+                progress("reading weights", 1, 2)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(kept, "kept_or_measured", endless)
+    async with open_app(*pair, overview=True) as d:
+        await d.send("m")
+        await d.until(began.is_set, "the thread")
+        await d.until(lambda: "reading weights 50 % (esc stops)" in d.screen.hints.status, "progress")
+    assert ended.wait(60)
+
+
+@pytest.mark.parametrize("error", [CannotRead("the disk is gone"), ZeroDivisionError()])
+async def test_what_goes_wrong_is_said(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(kept, "kept_or_measured", broken)
+    async with open_app(*pair, overview=True) as d:
+        await d.press("m")
+        wanted = "not measured: the disk is gone" if isinstance(error, CannotRead) else "a bug in the program"
+        assert wanted in d.screen.hints.status
+        await d.press("l")
+        assert d.screen.overview.map.cell_name
+
+
+async def test_opening_anew_measures_again_what_is_shown(pair: tuple[Path, Path]) -> None:
+    async with open_app(*pair, overview=True) as d:
+        await show_sqnr(d)
+        assert numbers(d, "0 Mamba")
+        before = d.screen.measuring.found
+        await d.press("ctrl+r")
+        assert d.screen.measuring.found is not before
+        assert d.screen.measuring.state is State.DONE  # the map still shows it
+        assert numbers(d, "0 Mamba")
+        await d.press("m", "m", "m")
+        assert not d.screen.overview.map.by_fidelity
+        await d.press("ctrl+r")
+        assert (d.screen.measuring.state, bool(d.screen.measuring.found)) == (State.UNASKED, False)
+
+
+async def test_of_one_model_there_is_none() -> None:
+    async with open_app(ALPHA_A, overview=True) as d:
+        await d.press("m", "m")
+        assert d.screen.measuring.state is State.UNASKED
+
+
+async def test_models_with_scales_of_one_name_have_it_too() -> None:
+    async with open_app(ALPHA_A, ALPHA_B, overview=True) as d:
+        await show_sqnr(d)
+        assert "=" in line(d, "0")
+        assert "every value of" in d.screen.hints.status
