@@ -59,8 +59,10 @@ def kept_or_measured(
     of = _identity(a, b)
     found = None if fresh or of is None else _read(a, b, of)
     if found is not None:
-        for result in (*found.weights, *found.not_compared):
-            told(result)
+        for weight in found.weights:
+            told(weight)
+        for other in found.not_compared:
+            told(other)
         return found
     measured = measure_fidelity(a, b, progress, told)
     if of is not None and not measured.changed:

@@ -62,14 +62,14 @@ def measure_fidelity(
         progress("pairing", found, 0)
 
     pairs, others = pairs_of(a, b, tick)
+    for other in others:
+        told(other)
     if not pairs and all(o.why in (Why.ONLY_A, Why.ONLY_B, Why.SHAPE) for o in others):
         raise NothingInCommon(
             "no weight of A has a partner of its shape in B", file=b.checkpoint.path,
             expected=f"weights of the model in {a.checkpoint.path}", found=_found(others),
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
-    for other in others:
-        told(other)
     works = _works(a, b, pairs, progress)
     _run(works, progress, told)
     weights: list[WeightFidelity] = []

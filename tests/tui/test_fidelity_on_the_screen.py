@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compressed_files import LINEAR, int8, of_module, settings, written
 from hybrid_files import exported, original
 from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
 from safetensors.numpy import save_file
@@ -71,7 +72,7 @@ async def test_the_map_shows_what_is_measured(pair: tuple[Path, Path], size: tup
         await d.press("M")
         worst = found.worst_first[0]
         assert f"SQNR {worst.sums.sqnr:.2f} dB" in d.painted
-        assert d.screen.hints.status == f"worst: SQNR dB {worst.sums.sqnr:.2f}"
+        assert d.screen.hints.status == f"worst: SQNR {worst.sums.sqnr:.2f} dB"
 
 
 async def test_nothing_is_measured_before_it_is_asked_for(
@@ -213,3 +214,69 @@ async def test_models_with_scales_of_one_name_have_it_too() -> None:
         await show_sqnr(d)
         assert "=" in line(d, "0")
         assert "every value of" in d.screen.hints.status
+
+
+# --- the view of one weight ---
+
+
+@pytest.fixture
+def rounded(tmp_path: Path) -> tuple[Path, Path]:
+    """A matrix, and its int8 copy by channel: rounded, but for one code of a hundred that is one too high."""
+    made = int8(shape=(40, 100))
+    u = np.random.default_rng(2).uniform(-0.49, 0.49, (40, 100))
+    u[:, 7] = -0.9
+    made.tensors["weight"][:, 7] = 5
+    original = (made.tensors["weight"] + u) * made.tensors["weight_scale"].astype(np.float64)
+    original[3] = 0
+    made.tensors["weight"][3] = 0
+    written(tmp_path / "a", {f"{LINEAR}.weight": original.astype(np.float32)}, None)
+    written(tmp_path / "b", of_module(made), settings(made))
+    return tmp_path / "a", tmp_path / "b"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_error_of_a_weight_in_steps_and_as_a_map(rounded: tuple[Path, Path], size: tuple[int, int]) -> None:
+    async with open_app(*rounded, size=size, overview=True) as d:
+        await d.press("percent_sign")
+        assert (d.screen.active, d.screen.detail_pane.view) == ("table", "error")
+        flat = " ".join(d.detail.split())
+        assert "(A - B) / step 1.00 % beyond half a step" in flat
+        assert "100 without a step" in flat
+        assert "rms of B - A, 40 x 100" in flat
+        assert "└" in d.detail
+        await d.press("3", "l")
+        flat = " ".join(d.detail.split())
+        assert re.search(r"rows \d+\.\.\d+, columns \d+\.\.\d+ [\d.]+ x the mean, SQNR [\d.]+ dB", flat)
+        before = flat
+        await d.press("l")
+        assert " ".join(d.detail.split()) != before
+        await d.press("y", "z", "T")
+        assert "beyond half a step" in d.detail
+        assert "cannot be drawn" not in d.painted
+
+
+async def test_the_error_of_a_weight_without_scales(plain: tuple[Path, Path]) -> None:
+    """It is an entry of the tree alone."""
+    async with open_app(*plain, overview=True) as d:
+        await d.press("percent_sign")
+        assert d.screen.active == "tree"
+        assert "B is not quantized: it has no steps" in d.detail
+        assert "rms of B - A, 32 x 32" in d.detail
+        assert "3 error" in d.text_of("#detail-title")
+        d.screen.tree_pane.nodes.reveal("layers.2.q.weight")
+        await d.press("percent_sign")
+        assert "every value is equal" in d.detail
+        await d.press("d")
+        assert "32 x 32" not in d.detail
+        assert "layers.2.q.weight" in d.detail
+
+
+async def test_the_error_of_what_is_in_one_model_is_none(tmp_path: Path, rounded: tuple[Path, Path]) -> None:
+    written(tmp_path / "c", {"other.weight": np.ones((4, 4), np.float32)}, None)
+    async with open_app(tmp_path / "c", rounded[1], overview=True) as d:
+        d.screen.table_pane.select(f"{LINEAR}.weight".removeprefix("model."))
+        await d.press("2", "percent_sign")
+        assert "only in B, not compared" in d.detail
+    async with open_app(rounded[1]) as d:
+        await d.press("2", "percent_sign")
+        assert "One model: there is no error." in d.detail

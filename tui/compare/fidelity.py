@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qinspect.inspector.compare.layer_map import Cell, Worth
 from qinspect.inspector.compare.paired_tree import PairedNode
@@ -138,6 +138,11 @@ class Measured:
 def rank(measure: Measure[WeightPair], value: float | None) -> tuple[int, float]:
     """A sort key, the worst first: of a loss, that below zero is none."""
     return (0, -value) if measure.key == LOSS.key and value is not None else measure.rank(value)
+
+
+def named(measure: Measure[Any], text: str) -> str:
+    """`SQNR 21.10 dB`: a number with its name and its unit, where that is not in it."""
+    return f"{measure.name.removesuffix(' dB')} {text}{' dB' * (measure.unit == 'dB')}"
 
 
 def _is_number(value: float | None) -> bool:

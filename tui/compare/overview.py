@@ -25,7 +25,7 @@ from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.text import number, percent, some
 from qinspect.tui.charts.inks import ground, look_of, of_step, step_of
 from qinspect.tui.compare.cell_text import short_number, short_percent
-from qinspect.tui.compare.fidelity import Measured, rank
+from qinspect.tui.compare.fidelity import Measured, named, rank
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.compare.stored_labels import StoredLabels
 from qinspect.tui.glyphs import Glyphs
@@ -476,7 +476,7 @@ class Overview(LineList):
         """Of the worst weight of the cell: all measures."""
         if isinstance(worth.item, WeightPair) and worth.value is not None:
             told = [(m, m.text(worth.item)) for m in self._measured.measures]
-            yield from (f"{m.name.removesuffix(' dB')} {text}{' dB' * (m.unit == 'dB')}" for m, text in told if text)
+            yield from (named(m, text) for m, text in told if text)
         elif worth.sign is Status.NOT_COMPARED:
             yield "not measured yet"
         else:

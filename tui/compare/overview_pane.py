@@ -12,7 +12,7 @@ from textual.message import Message
 from qinspect.inspector.compare.layer_map import LayerMap
 from qinspect.inspector.compare.measures import STORED
 from qinspect.inspector.text import columns
-from qinspect.tui.compare.fidelity import Measured
+from qinspect.tui.compare.fidelity import Measured, named
 from qinspect.tui.compare.overview import Overview
 from qinspect.tui.compare.rows import ONE_MODEL, Values
 from qinspect.tui.glyphs import Glyphs
@@ -170,7 +170,7 @@ class OverviewPane(ListPane):
         found = self.map.go_to_largest()
         self._say_unless(found)
         if found and (said := self.map.said_of_cell()):
-            self.say(f"worst: {self.map.measure.name} {said}" if self.map.by_fidelity else f"largest: {said}")
+            self.say(f"worst: {named(self.map.measure, said)}" if self.map.by_fidelity else f"largest: {said}")
 
     def action_copy_row(self) -> None:
         """The cell's name, and what is said of it: a column each."""

@@ -230,6 +230,12 @@ class CompareScreen(Filtering):
         pair = self.table_pane.pair
         if pair is None:
             node = self.tree_pane.node
+            role = self.session.role_of(node) if self.detail_pane.view == "error" else ""
+            if role:
+                if self._fitted_for == "detail":
+                    self.fit_panes()
+                self.detail_pane.show_error_of(self.session, role)
+                return
             said = self.session.segments_said(node.a, node.b) if node is not None else []
             said += [f"  {name:<12}{text}" for name, text in self.measuring.found.said_of_node(node)]
             self.detail_pane.show_node(node, self.tree_pane.paired, said)
