@@ -84,7 +84,7 @@ class Measure(Generic[T]):
     compute: Compute[T] | None = None
 
     def order(self, item: T) -> tuple[int, float]:
-        """A sort key: the largest first, whatever its sign, or the least where that is worse; last what is not known."""
+        """A sort key: the largest first, whatever its sign, or the least where less is worse; then the unknown."""
         return self.rank(self.value(item))
 
     def rank(self, value: float | None) -> tuple[int, float]:

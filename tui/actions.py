@@ -285,6 +285,7 @@ _SHOWN = {
     "slash": "/",
     "colon": ":",
     "number_sign": "#",
+    "percent_sign": "%",
     "question_mark": "?",
     "left_square_bracket": "[",
     "right_square_bracket": "]",

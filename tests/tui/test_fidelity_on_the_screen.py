@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from compressed_files import LINEAR, int8, of_module, settings, written
 from hybrid_files import exported, original
 from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, open_app
 from safetensors.numpy import save_file
+from textual.message import Message
 
 from qinspect.inspector.arguments import open_model
 from qinspect.inspector.errors import CannotRead
-from qinspect.inspector.fidelity import kept, measuring
+from qinspect.inspector.fidelity import kept
 from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.progress import Progress
+from qinspect.tui.compare import measuring as screen_measuring
 from qinspect.tui.compare.measuring import State
+from qinspect.tui.compare.session import Session
 
 SIZES = [SMALL, MIDDLE, LARGE]
 
@@ -78,7 +82,6 @@ async def test_the_map_shows_what_is_measured(pair: tuple[Path, Path], size: tup
 async def test_nothing_is_measured_before_it_is_asked_for(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "measure_fidelity", None)
     monkeypatch.setattr(kept, "kept_or_measured", None)
     async with open_app(*pair, overview=True) as d:
         await d.press("M", "enter", "d", "w", "0")
@@ -127,28 +130,34 @@ async def test_the_table_has_a_column_and_an_order(pair: tuple[Path, Path], size
 
 async def test_it_can_be_stopped_and_asked_for_again(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """While a thread measures, keys work; escape ends it, and what is known stays."""
-    held = threading.Event()
-    measure = measuring._measure
+    free = threading.Event()
+    measure = screen_measuring._measure
 
-    def slow(*arguments: object) -> object:
-        held.wait(0.02)
-        return measure(*arguments)  # type: ignore[arg-type]
+    def held(session: Session, number: int, post: Callable[[Message], object], cancelled: Callable[[], bool]) -> object:
+        while not free.is_set() and not cancelled():
+            free.wait(0.01)
+        return measure(session, number, post, cancelled)
 
-    monkeypatch.setattr(measuring, "_measure", slow)
+    def state(d: Driver) -> State:
+        return d.screen.measuring.state
+
+    monkeypatch.setattr(screen_measuring, "_measure", held)
     async with open_app(*pair, overview=True) as d:
         await d.send("m")
-        assert d.screen.measuring.state is State.GOING
-        await d.send("l", "h")
-        assert d.screen.overview.map.cell_name
+        assert state(d) is State.GOING
+        at = d.screen.overview.map.cell_name
+        await d.send("l")
+        assert d.screen.overview.map.cell_name != at
         await d.send("escape")
-        assert d.screen.measuring.state is State.STOPPED
+        assert state(d) is State.STOPPED
         assert "stopped" in d.screen.hints.status
         await d.settle()
-        assert d.screen.measuring.state is State.STOPPED
-        assert "?" in d.painted
-        held.set()
+        assert state(d) is State.STOPPED
+        assert not numbers(d, "0 Mamba")
+        assert "?" in line(d, "0 Mamba")
+        free.set()
         await show_sqnr(d)
-        assert d.screen.measuring.state is State.DONE
+        assert state(d) is State.DONE
         assert numbers(d, "0 Mamba")
 
 

@@ -188,7 +188,8 @@ class CompareScreen(Filtering):
     def _on_measured_more(self, event: MeasuredMore) -> None:
         if self.measuring.learn(event):
             self.hints.work(event.doing)
-            self.show_fidelity()
+            if event.weights or event.others:
+                self.show_fidelity()
 
     @on(MeasuredAll)
     def _on_measured_all(self, event: MeasuredAll) -> None:
