@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity.pairs import Pair
-from qinspect.inspector.formats.contract import ScaleRecord
+from qinspect.inspector.formats import ScaleRecord
 from qinspect.inspector.method.rounding import bounds_of
 from qinspect.inspector.method.sampling import sample_of
 from qinspect.inspector.method.steps import steps_of
