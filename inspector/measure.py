@@ -32,18 +32,26 @@ class Cost(StrEnum):
 class ColourScale:
     """Where a number stands between nothing and too much, both in the unit of the measure.
 
-    Steps are equal in log(|value|) from `faint` to `strong`. signed: up and down have colours of their own.
+    Steps are equal in log(|value|) from `faint` to `strong`; where `faint` is the larger of the two, less is worse, and
+    steps are equal in the value. signed: up and down have colours of their own.
     """
 
     faint: float
     strong: float
     signed: bool = False
 
+    @property
+    def falling(self) -> bool:
+        """Whether less is worse."""
+        return self.faint > self.strong
+
     def place(self, value: float | None) -> float:
         """0 for nothing to 1 for `strong` and beyond, negative for what is signed and below zero; NaN where the value
         is not known."""
         if value is None or math.isnan(value):
             return math.nan
+        if self.falling:
+            return min(1.0, max(0.0, (self.faint - value) / (self.faint - self.strong)))
         size = abs(value)
         if size <= self.faint:
             return 0.0
@@ -76,9 +84,14 @@ class Measure(Generic[T]):
     compute: Compute[T] | None = None
 
     def order(self, item: T) -> tuple[int, float]:
-        """A sort key: the largest first, whatever its sign; then what is not known."""
-        value = self.value(item)
-        return (1, 0.0) if value is None or math.isnan(value) else (0, -abs(value))
+        """A sort key: the largest first, whatever its sign, or the least where less is worse; then the unknown."""
+        return self.rank(self.value(item))
+
+    def rank(self, value: float | None) -> tuple[int, float]:
+        """The sort key of a number."""
+        if value is None or math.isnan(value):
+            return (1, 0.0)
+        return (0, value if self.colours.falling else -abs(value))
 
     def colour(self, item: T) -> float:
         """Where the item stands on the colour scale."""

@@ -76,7 +76,10 @@ def test_the_screen_is_imported_without_what_only_its_models_need() -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_no_command_imports_a_screen_or_torch(words: Sequence[str], quamba: Quamba, tmp_path: Path) -> None:
+def test_no_command_imports_a_screen_or_torch(
+    words: Sequence[str], quamba: Quamba, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QINSPECT_STATE_DIR", str(tmp_path / "state"))
     log = Path(__file__).parent / "data" / "logs" / "quamba_mamba2_w4a8_again.log"
     activation = Path(__file__).parent / "data" / "observers" / "streams.safetensors"
     out = tmp_path / "out.safetensors"

@@ -48,8 +48,8 @@ EVERYWHERE = frozenset((
 ))  # fmt: skip
 """Senses that are those of every screen, wherever it has them."""
 OF_VIEWS = frozenset((
-    *("view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "verdict"),
-    *("distribution", "explore", "apply_alpha", "measure", "bits", "log_scale", "log_axis"),
+    *("view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "view_error"),
+    *("verdict", "distribution", "explore", "apply_alpha", "measure", "bits", "log_scale", "log_axis"),
 ))  # fmt: skip
 """Senses that look at the thing under the cursor, and how it is drawn: the same on every screen too."""
 
@@ -95,6 +95,7 @@ ACTIONS = (
     Action("view_codes", ("o",), "codes", "Histogram of the integer codes.", VIEW),
     Action("view_profile", ("r",), "profile", "A and B by channel, and B vs A as a heat map.", VIEW),
     Action("view_values", ("v",), "values", "The values, side by side.", VIEW),
+    Action("view_error", ("percent_sign",), "", "The weight's error in steps, and where it is.", VIEW),
     Action("distribution", ("a",), "alpha", "Magnitudes of the weight: alpha, clipping, error.", VIEW),
     Action("log_scale", ("y",), "", "Histogram counts linear or logarithmic.", VIEW),
     Action("log_axis", ("x",), "", "Histogram values linear or logarithmic.", VIEW),
@@ -284,6 +285,7 @@ _SHOWN = {
     "slash": "/",
     "colon": ":",
     "number_sign": "#",
+    "percent_sign": "%",
     "question_mark": "?",
     "left_square_bracket": "[",
     "right_square_bracket": "]",

@@ -15,6 +15,7 @@ from qinspect.inspector.values.scale_values import first_values
 from qinspect.inspector.values.value_text import array_texts
 from qinspect.tui.codes_view import code_histogram
 from qinspect.tui.compare.session import Session
+from qinspect.tui.error_view import error_view
 from qinspect.tui.histograms import scale_histogram, weight_histogram
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options
@@ -112,4 +113,5 @@ VIEWS = {
     "codes": code_histogram,
     "profile": profile,
     "values": values,
+    "error": error_view,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -37,6 +38,9 @@ def fidelity_command(
     ] = None,
     csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
     markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
+    fresh: Annotated[
+        bool, Parameter(negative="", help="Measure, though the result of the same files is kept from before.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """How far the values of B's weights are from A's, the worst first. Exit code 1: a weight is below --min-sqnr."""
@@ -48,7 +52,10 @@ def fidelity_command(
         raise UsageError("--min-sqnr is a number of decibels", expected="such as 25", found=str(min_sqnr))
     first = open_model(a)
     second = first if a == b else open_model(b)
-    found = _measured(first, second)
+    found = _measured(first, second, fresh)
+    if found.measured_at is not None and not as_json:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.measured_at))
+        narrate(f"measured {when}, of the same files; --fresh measures again")
     threshold = _threshold(found, min_sqnr)
     rows = found.worst_first
     if as_json:
@@ -65,10 +72,10 @@ def fidelity_command(
     return 0 if threshold is None or threshold.passed else 1
 
 
-def _measured(a: Format, b: Format) -> Fidelity:
-    from qinspect.inspector.fidelity.measuring import measure_fidelity
+def _measured(a: Format, b: Format, fresh: bool) -> Fidelity:
+    from qinspect.inspector.fidelity.kept import kept_or_measured
 
-    return with_meter(lambda meter: measure_fidelity(a, b, meter))
+    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
 
 
 def _threshold(found: Fidelity, min_sqnr: float | None) -> Threshold | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from qinspect.inspector.fidelity.results import WeightFidelity
 from qinspect.inspector.measure import ColourScale, Cost, Measure, by_key
 from qinspect.inspector.text import magnitude
+
+if TYPE_CHECKING:  # results need numpy; a screen has its measures before that is imported
+    from qinspect.inspector.fidelity.results import WeightFidelity
 
 
 def db(value: float | None, signed: bool = False) -> str:
@@ -37,7 +40,7 @@ def error_text(relative: float) -> str:
 
 
 SQNR: Measure[WeightFidelity] = Measure(
-    key="sqnr", name="SQNR dB", unit="dB", cost=Cost.WEIGHTS, colours=ColourScale(10.0, 60.0),
+    key="sqnr", name="SQNR dB", unit="dB", cost=Cost.WEIGHTS, colours=ColourScale(60.0, 10.0),
     sentence="10 log10(|A|^2 / |B - A|^2) over all values of the weight; infinite where every value is equal.",
     value=lambda w: w.sums.sqnr, text=lambda w: db(w.sums.sqnr),
 )  # fmt: skip
@@ -47,7 +50,7 @@ ERROR: Measure[WeightFidelity] = Measure(
     value=lambda w: 100 * w.sums.relative, text=lambda w: error_text(w.sums.relative),
 )  # fmt: skip
 COSINE: Measure[WeightFidelity] = Measure(
-    key="cosine", name="cosine", unit="", cost=Cost.WEIGHTS, colours=ColourScale(0.9, 1.0),
+    key="cosine", name="cosine", unit="", cost=Cost.WEIGHTS, colours=ColourScale(1.0, 0.9),
     sentence="Of the angle between the two weights, all their values taken as one vector each.",
     value=lambda w: w.sums.cosine, text=lambda w: cosine_text(w.sums.cosine),
 )  # fmt: skip

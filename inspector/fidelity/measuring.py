@@ -30,6 +30,7 @@ from qinspect.kernels.distance import cell_extremes
 
 Array = NDArray[Any]
 T = TypeVar("T")
+Result = WeightFidelity | NotCompared
 
 AT_ONCE_ELEMENTS = 1 << 16
 """Calculated with at once: three arrays of float64 stay in a core's cache."""
@@ -44,11 +45,14 @@ UNRELATED_VALUES = 256
 """Of which there must be so many: the cosine of n random values is about 1 / sqrt(n)."""
 
 
-def measure_fidelity(a: Format, b: Format, progress: Progress = unseen) -> Fidelity:
+def measure_fidelity(
+    a: Format, b: Format, progress: Progress = unseen, told: Callable[[Result], None] = lambda _: None
+) -> Fidelity:
     """How far B's values are from A's.
 
-    progress: called with bytes of both, from this thread; it may raise to cancel. A weight that cannot be read is
-    among `not_compared`, with its reason. Raises NothingInCommon where no weight has a partner.
+    progress: called with bytes of both, from this thread; it may raise to cancel. told: called with each weight once it
+    is known, from this thread too. A weight that cannot be read is among `not_compared`, with its reason. Raises
+    NothingInCommon where no weight has a partner.
     """
     found = 0
 
@@ -58,6 +62,8 @@ def measure_fidelity(a: Format, b: Format, progress: Progress = unseen) -> Fidel
         progress("pairing", found, 0)
 
     pairs, others = pairs_of(a, b, tick)
+    for other in others:
+        told(other)
     if not pairs and all(o.why in (Why.ONLY_A, Why.ONLY_B, Why.SHAPE) for o in others):
         raise NothingInCommon(
             "no weight of A has a partner of its shape in B", file=b.checkpoint.path,
@@ -65,10 +71,13 @@ def measure_fidelity(a: Format, b: Format, progress: Progress = unseen) -> Fidel
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
     works = _works(a, b, pairs, progress)
-    _run(works, progress)
+    _run(works, progress, told)
     weights: list[WeightFidelity] = []
     for work in works:
+        new = work.found is None
         result = work.finished()
+        if new:
+            told(result)
         if isinstance(result, NotCompared):
             others.append(result)
         else:
@@ -108,9 +117,9 @@ class _Work:
     nearest: float = 0.0
     largest: float = 0.0
     error: QinspectError | None = None
-    found: WeightFidelity | NotCompared | None = None
+    found: Result | None = None
 
-    def finished(self) -> WeightFidelity | NotCompared:
+    def finished(self) -> Result:
         """What came of it, once. The sums of rows and columns are let go: of 40,000 experts they take 10 GB."""
         if self.found is None:
             self.found = self.result()
@@ -135,7 +144,7 @@ class _Work:
         if piece.cell and (self.cell is None or piece.cell[0] > self.cell[0]):
             self.cell = piece.cell
 
-    def result(self) -> WeightFidelity | NotCompared:
+    def result(self) -> Result:
         pair, s = self.pair, self.sums
         refused = self._refused()
         if refused:
@@ -253,7 +262,7 @@ def _note(pair: Pair) -> str:
 # --- threads ---
 
 
-def _run(works: list[_Work], progress: Progress) -> None:
+def _run(works: list[_Work], progress: Progress, told: Callable[[Result], None]) -> None:
     total = sum(w.n_bytes for w in works)
     first = [w for w in works if not isinstance(w.grid, str) and w.grid.of_whole]
     total += sum(bytes_of(w.pair.a) for w in first)
@@ -274,7 +283,7 @@ def _run(works: list[_Work], progress: Progress) -> None:
         before: _Work | None = None
         for work, unit, piece in _in_order(pool, n_workers, stop, works, _measure):
             if before is not None and work is not before:
-                before.finished()
+                told(before.finished())
             before = work
             work.add(piece)
             step(work, unit, work.n_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from qinspect.inspector.fidelity.factors import Factors
@@ -34,9 +35,14 @@ def fidelity(found: Fidelity, weights: Sequence[WeightFidelity], by: str | None,
         "weights": [weight(w) for w in weights],
         "not_compared": [not_compared(o) for o in found.not_compared],
         "changed_files": list(found.changed),
+        "measured_at": None if found.measured_at is None else _utc(found.measured_at),
         "threshold": _threshold(threshold) if threshold else None,
         "measures": [{"key": m.key, "name": m.name, "unit": m.unit, "what": m.sentence} for m in OF_FIDELITY.values()],
     }
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def summary(s: Summary) -> Json:

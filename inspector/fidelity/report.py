@@ -115,8 +115,8 @@ def _row(w: WeightFidelity) -> list[str]:
     return [
         w.role, w.stored_b, SQNR.text(w), ERROR.text(w), LOSS.text(w), COSINE.text(w),
         number(s.largest) if differs else "0", str(list(w.where)) if w.where else "",
-        f"{s.mean_shift:+.2e}" if differs else "0", _part(w.channels[0]) if w.channels else "",
-        _part(w.group) if w.group else "", count(s.n_excluded) if s.n_excluded else "", note_of(w),
+        f"{s.mean_shift:+.2e}" if differs else "0", part_text(w.channels[0]) if w.channels else "",
+        part_text(w.group) if w.group else "", count(s.n_excluded) if s.n_excluded else "", note_of(w),
     ]  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def note_of(w: WeightFidelity) -> str:
     return "; ".join(x for x in (w.factors.said if w.factors else "", w.note) if x)
 
 
-def _part(part: Part) -> str:
+def part_text(part: Part) -> str:
     """`118: 43 %`, `118,64: 2 %`: where, and its share of the squared error."""
     percent = 100 * part.share
     return f"{','.join(map(str, part.where))}: {percent:.{0 if percent >= 10 else 1}f} %"

@@ -89,7 +89,7 @@ class WeightFidelity:
 @dataclass(frozen=True, slots=True)
 class Fidelity:
     """Everything that was found. bits: per weight of B, as far as known. changed: paths of files that changed while
-    they were read."""
+    they were read. measured_at: in seconds since the epoch, of a result that was kept; None of one made just now."""
 
     a: Format
     b: Format
@@ -97,6 +97,7 @@ class Fidelity:
     not_compared: tuple[NotCompared, ...]
     bits: float | None
     changed: tuple[str, ...]
+    measured_at: float | None = None
 
     @property
     def worst_first(self) -> list[WeightFidelity]:

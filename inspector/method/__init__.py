@@ -3,4 +3,5 @@
 layout.py puts values together that share a scale, steps.py finds the scale that codes and values stand for, rules.py
 holds the scales that maxima give, rounding.py says which codes are the nearest ones, factors.py finds a factor of each
 input channel, twice.py a quantization before the last, evidence.py measures all of it, and judge.py concludes.
+in_steps.py gives the errors themselves, for whoever draws them.
 """

@@ -250,3 +250,14 @@ def test_outliers_are_named(fidelity: Command) -> None:
     found = fidelity.json(folder("base_llama1"), folder("modelopt_nvfp4_awq") / "model")
     assert "6 weights have channels that were multiplied" in found["sentence"]
     assert "2 of 9 others differ" in found["sentence"]
+
+
+def test_the_second_look_is_kept_and_says_when_it_was_measured(fidelity: Command, pair: tuple[Path, Path]) -> None:
+    (first, said), (second, told) = fidelity(*pair), fidelity(*pair)
+    assert (first, said) == (second, "")
+    assert re.fullmatch(r"qinspect: measured \d{4}-\d\d-\d\d \d\d:\d\d, of the same files; --fresh .*\n", told)
+    assert fidelity(*pair, "--fresh") == (first, "")
+    kept, fresh = fidelity.json(*pair), fidelity.json(*pair, "--fresh")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", kept["measured_at"])
+    assert fresh["measured_at"] is None
+    assert {**kept, "measured_at": None} == fresh

@@ -526,6 +526,11 @@ async def check_view_values(d: Driver, key: str) -> None:
 
 
 @check
+async def check_view_error(d: Driver, key: str) -> None:
+    await shows_view(d, key, "error", "A is quantized itself", "every value is equal")
+
+
+@check
 async def check_distribution(d: Driver, key: str) -> None:
     d.screen.table_pane.select(WITH_WEIGHT)
     await d.press("2", key)

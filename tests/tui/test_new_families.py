@@ -43,7 +43,7 @@ async def test_the_map_opens_on_what_weights_are_stored_as(pair: tuple[Path, Pat
 
 async def test_the_measure_that_was_chosen_stays(pair: tuple[Path, Path]) -> None:
     async with open_app(*pair, overview=True) as d:
-        await d.press("m")
+        await d.press("m", "m", "m", "m")  # past those of fidelity
         assert d.screen.overview.map.measure is DIFFERENCE
         d.screen.show_scales()
         assert d.screen.overview.map.measure is DIFFERENCE

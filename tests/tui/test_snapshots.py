@@ -71,6 +71,7 @@ PICTURES: dict[str, tuple[tuple[str, str | None], tuple[int, int], Steps]] = {
     "codes": (PAIR, MIDDLE, at_scale("layers.0.mixer.x_proj.weight", "o")),
     "profile": (TURNED, MIDDLE, at_scale("layers.0.mixer.in_proj.weight", "r", "3", "z")),
     "verdict-80x24": (PAIR, SMALL, keys("t", "z")),
+    "fidelity": ((GROUPED, WIDER), MIDDLE, keys("0", "m", "m", "m", "m", "m", "m", "M")),
     "only-changed": (PAIR, MIDDLE, keys("c", "s", "2", "quotation_mark")),
 }
 

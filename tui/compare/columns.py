@@ -37,13 +37,14 @@ TWO_COLUMNS = (
     ColumnSpec("A", 15, True),
     ColumnSpec("B", 15, True),
     ColumnSpec("B vs A", 12, True),
+    ColumnSpec("SQNR", 7, True),
     ColumnSpec("changed", 15, True),
     ColumnSpec("shape", 18),
     ColumnSpec("kind", 10),
     ColumnSpec("copies", 6, True),
     ColumnSpec("band", 14),
 )
-_ALWAYS = ("scale", "value", "B vs A")
+_ALWAYS = ("scale", "value", "B vs A", "SQNR")
 _OPTIONAL = (("A", "B"), ("shape",), ("kind",), ("band",), ("changed",), ("granularity",), ("copies",))
 """The others, the first to be shown first; those of a group together or not at all."""
 LEAST_NAME, MOST_NAME = 10, 64
@@ -53,11 +54,12 @@ LEAST_NAME, MOST_NAME = 10, 64
 @dataclass(frozen=True, slots=True)
 class Names:
     """Of all scales of a model. prefix: what all names begin with, shown once. longest: cells of the longest name
-    without it. empty: columns that say nothing of any."""
+    without it. empty: columns that say nothing of any. measured: whether fidelity is known of some."""
 
     prefix: str = ""
     longest: int = LEAST_NAME
     empty: frozenset[str] = frozenset()
+    measured: bool = False
 
 
 def names_of(pairs: Sequence[ScalePair]) -> Names:
@@ -96,7 +98,7 @@ def common_prefix(names: Sequence[str]) -> str:
 
 def layout(two: bool, width: int, names: Names = Names(longest=MOST_NAME)) -> list[tuple[ColumnSpec, int]]:
     """The columns of scales that fit and their widths."""
-    known = TWO_COLUMNS if two else ONE_COLUMNS
+    known = [c for c in (TWO_COLUMNS if two else ONE_COLUMNS) if names.measured or c.name != "SQNR"]
     widths = {c.name: c.width + 1 for c in known}
     free = width - 2 - sum(widths.get(name, 0) for name in _ALWAYS)
     need = max(LEAST_NAME, min(names.longest, MOST_NAME))

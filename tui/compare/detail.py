@@ -33,8 +33,9 @@ def detail_lines(
     problems: tuple[CopyProblem, ...],
     g: Glyphs,
     rows: Sequence[str] = (),
+    fidelity: Sequence[tuple[str, str]] = (),
 ) -> Iterator[Line]:
-    """Everything about one row. rows: what the rows of its weight are."""
+    """Everything about one row. rows: what the rows of its weight are. fidelity: what was measured of it, by fields."""
     two = b is not None
     mark, kind = sign(pair, two, g)
     said = two and pair.difference is None  # else the next line says more
@@ -43,6 +44,7 @@ def detail_lines(
         yield [("  " + shown(pair.note, 200), "dim")]
     differences = _difference_lines(pair)
     yield from islice(differences, 1)
+    yield from (_field(name, text) for name, text in fidelity)
     yield from _what_it_is(pair, a, b)
     yield from (_field("" if i else "rows", text) for i, text in enumerate(rows))
     yield from differences

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.results import ScalePair
+from qinspect.inspector.progress import Steps
 from qinspect.tui.charts.inks import look_of
 from qinspect.tui.compare.detail import detail_lines, folded, node_lines
 from qinspect.tui.compare.headline import verdict_lines
@@ -44,8 +45,8 @@ class DetailPane(Pane):
 
     ACTIONS: ClassVar[frozenset[str]] = MOVING | {"expand", "collapse", "fold_all", "fold_one_more"}
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
-        "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "log_scale",
-        "log_axis", "go_to_index",
+        "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "view_error",
+        "log_scale", "log_axis", "go_to_index",
     })  # fmt: skip
 
     class Changed(Message):
@@ -79,10 +80,10 @@ class DetailPane(Pane):
 
     # --- what is shown ---
 
-    def show(self, session: Session, pair: ScalePair) -> None:
-        """A scale, in the view that is chosen."""
+    def show(self, session: Session, pair: ScalePair, fidelity: Sequence[tuple[str, str]] = ()) -> None:
+        """A scale, in the view that is chosen. fidelity: what was measured of its weight, by fields."""
         self.stop()
-        self._again = partial(self.show, session, pair)
+        self._again = partial(self.show, session, pair, fidelity)
         before = f"3 {self.view} {self.glyphs.dot} "
         name = fill_name(shown(pair.role), max(20, self.text.size.width - 2 - len(before)), self.glyphs.cut)
         self.title.update(f"{before}{name.rstrip()}")
@@ -92,13 +93,32 @@ class DetailPane(Pane):
         if self.view == "detail":
             problems = session.comparison.copies if session.comparison else ()
             rows = session.segments_of_scale(pair)
-            lines = detail_lines(pair, session.a, session.b, problems, self.glyphs, rows)
+            lines = detail_lines(pair, session.a, session.b, problems, self.glyphs, rows, fidelity)
             self.text.show(list(folded(lines, look.width)))
             return
-        self.drawing = True
-        self.request += 1
-        self.post_message(self.Working(DRAWING))
-        self._draw(self.request, session, pair, look, self.view, self.options)
+        view, options = self.view, self.options
+
+        def draw(check: Steps) -> list[Line]:
+            from qinspect.tui.views import VIEWS
+
+            return VIEWS[view](session, pair, look, options, check)
+
+        self._begin(view, draw)
+
+    def show_error_of(self, session: Session, role: str) -> None:
+        """The error of a weight that has no scale in the table: an entry of the tree."""
+        self.stop()
+        self._again = partial(self.show_error_of, session, role)
+        self.title.update(f"3 error {self.glyphs.dot} {shown(role)}")
+        self._drawn_for = look = self.look
+        options = self.options
+
+        def draw(check: Steps) -> list[Line]:
+            from qinspect.tui.error_view import error_of_weight
+
+            return error_of_weight(session, role, look, options, check)
+
+        self._begin("error", draw)
 
     def show_node(self, node: PairedNode | None, paired: PairedTree | None, said: Sequence[str] = ()) -> None:
         """A node of the tree, where there is no scale. said: what else is known of it."""
@@ -144,11 +164,15 @@ class DetailPane(Pane):
             self.workers.cancel_group(self, "view")
             self.post_message(self.Working(""))
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="view")
-    def _draw(self, number: int, session: Session, pair: ScalePair, look: Look, view: str, options: Options) -> None:
-        """A late answer is dropped; an error is shown in the pane."""
-        from qinspect.tui.views import VIEWS
+    def _begin(self, view: str, draw: Callable[[Steps], list[Line]]) -> None:
+        self.drawing = True
+        self.request += 1
+        self.post_message(self.Working(DRAWING))
+        self._draw(self.request, view, draw)
 
+    @work(thread=True, exclusive=True, exit_on_error=False, group="view")
+    def _draw(self, number: int, view: str, draw: Callable[[Steps], list[Line]]) -> None:
+        """A late answer is dropped; an error is shown in the pane."""
         worker = get_current_worker()
 
         def check(done: int, total: int) -> None:
@@ -157,7 +181,7 @@ class DetailPane(Pane):
             self.post_message(Progressed(DRAWING, done, total))
 
         try:
-            lines: list[Line] = VIEWS[view](session, pair, look, options, check)
+            lines = draw(check)
         except Cancelled:
             return
         except Exception as e:  # whatever a view stumbles over is this pane's problem, not the program's
@@ -188,7 +212,7 @@ class DetailPane(Pane):
     @property
     def on_map(self) -> bool:
         """Whether the moving keys belong to the cursor of a heat map."""
-        return self.view == "profile" and self._map_cells[1] > 0
+        return self.view in ("profile", "error") and self._map_cells[1] > 0
 
     @property
     def has_cursor(self) -> bool:
@@ -304,6 +328,9 @@ class DetailPane(Pane):
 
     def action_view_values(self) -> None:
         self._look_at("values")
+
+    def action_view_error(self) -> None:
+        self._look_at("error")
 
     def action_go_to_index(self) -> None:
         """Show the values from an index on."""

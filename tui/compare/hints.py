@@ -12,7 +12,7 @@ TWO_MODELS = frozenset({"next_difference", "previous_difference", "largest_diffe
 """Actions that need a B."""
 OF_LISTS = frozenset({
     "open", "sort", "only_changed", "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile",
-    "view_values", "distribution", "zoom", "pane_overview", "export",
+    "view_values", "view_error", "distribution", "zoom", "pane_overview", "export",
 })  # fmt: skip
 """Actions that the overview does not offer."""
 

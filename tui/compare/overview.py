@@ -25,6 +25,7 @@ from qinspect.inspector.compare.results import ScalePair, Status, WeightPair
 from qinspect.inspector.text import number, percent, some
 from qinspect.tui.charts.inks import ground, look_of, of_step, step_of
 from qinspect.tui.compare.cell_text import short_number, short_percent
+from qinspect.tui.compare.fidelity import Measured, named, rank
 from qinspect.tui.compare.rows import Values
 from qinspect.tui.compare.stored_labels import StoredLabels
 from qinspect.tui.glyphs import Glyphs
@@ -64,6 +65,7 @@ class Overview(LineList):
         self._first = 0
         self._labels: StoredLabels | None = None
         self._measure_chosen = False
+        self._measured = Measured()
 
     # --- what is shown ---
 
@@ -80,11 +82,34 @@ class Overview(LineList):
             self._fit()
 
     def show_measure(self, step: int) -> None:
-        """The next measure."""
+        """The next measure: of the comparison, then of fidelity."""
         self._measure_chosen = True
-        at = MEASURES.index(self.measure)
-        self.measure = MEASURES[(at + step) % len(MEASURES)]
+        known = (*MEASURES, *self._measured.measures)
+        at = next((i for i, m in enumerate(known) if m is self.measure), 0)
+        self.measure = known[(at + step) % len(known)]
         self._fit()
+
+    def of_fidelity(self, measured: Measured) -> None:
+        """What is known of it is held by this object; it may have more by now."""
+        if measured is not self._measured:
+            at = next((i for i, m in enumerate(self._measured.measures) if m is self.measure), None)
+            self._measured = measured
+            if at is not None:
+                self.measure = measured.measures[at]
+        if self.by_fidelity:
+            self.refresh_rows()
+            self.post_message(self.CellMoved())
+
+    @property
+    def by_fidelity(self) -> bool:
+        """Whether the measure that is shown is one of fidelity."""
+        return self._measured.is_of(self.measure)
+
+    def _worth(self, cell: Cell) -> Worth:
+        """What a cell of two models shows."""
+        if self.by_fidelity:
+            return self._measured.worth(cell, self.measure)  # type: ignore[arg-type]
+        return worth_of(cell, self.measure)
 
     def _fit(self) -> None:
         """Lines for the height and columns for the measure, the cursor left on its cell as far as there is one."""
@@ -92,7 +117,8 @@ class Overview(LineList):
             return
         before = self.cell_at(self.cursor, self.column)
         self._map = folded(self._whole, self.size.height)
-        self._columns = columns_for(self._map, self.measure) if self.two else list(range(len(self._map.kinds)))
+        of = STORED if self.by_fidelity else self.measure  # of matrices
+        self._columns = columns_for(self._map, of) if self.two else list(range(len(self._map.kinds)))
         self._ranges = {} if self.two else self._ranges_of_kinds(self._map)
         stored = self.two and self.measure is STORED
         self._labels = StoredLabels(t for c in self._map.cells.values() for t in c.tensors) if stored else None
@@ -187,7 +213,7 @@ class Overview(LineList):
             (row, column)
             for row in range(len(m.rows))
             for column in range(self._n_columns(row))
-            if (cell := self.cell_at(row, column)) is not None and cell.differing
+            if (cell := self.cell_at(row, column)) is not None and self._differs(cell)
         ]
         here = (self.cursor, self.column)
         later = [p for p in places if (p > here if step > 0 else p < here)]
@@ -198,18 +224,25 @@ class Overview(LineList):
         self._repaint_cursor()
         return True
 
+    def _differs(self, cell: Cell) -> bool:
+        """By the measure, where that is one of fidelity."""
+        return self._worth(cell).sign is Status.DIFFERENT if self.by_fidelity else bool(cell.differing)
+
+    def _rank(self, value: float) -> tuple[int, float]:
+        return rank(self.measure, value) if self.by_fidelity else self.measure.rank(value)  # type: ignore[arg-type]
+
     def go_to_largest(self) -> bool:
         """To the cell that the measure puts first. Whether any differs."""
         m = self._map
         if m is None:
             return False
-        worst, place = 0.0, None
+        first, place = (1, 0.0), None
         for row in range(len(m.rows)):
             for column in range(self._n_columns(row)):
                 cell = self.cell_at(row, column)
-                value = abs(worth_of(cell, self.measure).value or 0.0) if cell else 0.0
-                if value > worst:
-                    worst, place = value, (row, column)
+                value = self._worth(cell).value if cell else None
+                if value and (ranked := self._rank(value)) < first:
+                    first, place = ranked, (row, column)
         if place is None:
             return self.next_different(1)
         row, self.column = place
@@ -314,7 +347,7 @@ class Overview(LineList):
         """Text of at most `room` cells, and the place on the colour scale."""
         if not self.two:
             return self._drawn_alone(row, column, cell, room)
-        worth = worth_of(cell, self.measure)
+        worth = self._worth(cell)
         place = self.measure.colours.place(worth.value)
         if self._labels is not None and (drawn := self._stored(cell, worth, room)):
             return drawn, place
@@ -402,7 +435,7 @@ class Overview(LineList):
         cell = self.cell
         if cell is None or not self.two:
             return ""
-        worth = worth_of(cell, self.measure)
+        worth = self._worth(cell)
         return "" if worth.value is None else str(self.measure.text(worth.item))  # type: ignore[arg-type]
 
     def readout(self, width: int) -> list[str]:
@@ -418,7 +451,9 @@ class Overview(LineList):
             if value is not None:
                 said = f"{said}, the largest {number(value)}" if n > 1 else f"scale {number(value)}"
             return [first, said]
-        worth = worth_of(cell, self.measure)
+        worth = self._worth(cell)
+        if self.by_fidelity:
+            return [first, "   ".join(self._said_of_fidelity(cell, worth))]
         if self._labels is not None and worth.value is not None:
             return [first, "   ".join(self._said_of_storage(cell, worth))]
         parts = []
@@ -436,6 +471,18 @@ class Overview(LineList):
         if worth.of_others:
             parts.append(f"what this measure does not measure differs: {key('measure')} shows it by another")
         return [first, "   ".join(parts)]
+
+    def _said_of_fidelity(self, cell: Cell, worth: Worth) -> Iterator[str]:
+        """Of the worst weight of the cell: all measures."""
+        if isinstance(worth.item, WeightPair) and worth.value is not None:
+            told = [(m, m.text(worth.item)) for m in self._measured.measures]
+            yield from (named(m, text) for m, text in told if text)
+        elif worth.sign is Status.NOT_COMPARED:
+            yield "not measured yet"
+        else:
+            yield self._measured.why_not(worth.item.role) or str(worth.sign)
+        if len(cell.tensors) > 1:
+            yield f"the worst of {len(cell.tensors):,}: {shown(worth.item.role, 80)}"
 
     def _said_of_storage(self, cell: Cell, worth: Worth) -> Iterator[str]:
         """What both models store, of a cell of tensors."""

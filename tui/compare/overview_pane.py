@@ -12,6 +12,7 @@ from textual.message import Message
 from qinspect.inspector.compare.layer_map import LayerMap
 from qinspect.inspector.compare.measures import STORED
 from qinspect.inspector.text import columns
+from qinspect.tui.compare.fidelity import Measured, named
 from qinspect.tui.compare.overview import Overview
 from qinspect.tui.compare.rows import ONE_MODEL, Values
 from qinspect.tui.glyphs import Glyphs
@@ -52,6 +53,9 @@ class OverviewPane(ListPane):
         "copy_row": "Copy what is said of the cell (OSC 52).",
     }
 
+    class FidelityWanted(Message):
+        """A measure of it was chosen."""
+
     class Chosen(Message):
         """Into the scales of a cell. name: what it is called. roles: of its scales and tensors."""
 
@@ -78,6 +82,10 @@ class OverviewPane(ListPane):
     def show(self, found: LayerMap, two: bool, values: Mapping[str, Values]) -> None:
         """Another model, or more of it."""
         self.map.show(found, two, values)
+
+    def of_fidelity(self, measured: Measured) -> None:
+        """What is known of it, or more of it."""
+        self.map.of_fidelity(measured)
 
     @property
     def hints(self) -> tuple[Hint, ...]:
@@ -130,6 +138,9 @@ class OverviewPane(ListPane):
                 f"{g.different[0]} other numbers",
                 "+ others too",
             ]
+        if m.by_fidelity:
+            signs = [f"{g.same} every value equal", f"{g.odd} not measured", "? not yet"]
+            return [measure.name, f"{key('measure')}: next measure", *signs]
         unit = "% of A" if measure.unit == "%" else measure.unit
         name = f"{measure.name}, {unit}" if measure.name != measure.unit else measure.name
         return [
@@ -151,6 +162,8 @@ class OverviewPane(ListPane):
         if self.map.two:
             self.map.show_measure(1)
             self.say(self.map.measure.sentence)
+            if self.map.by_fidelity:
+                self.post_message(self.FidelityWanted())
 
     def action_next_difference(self) -> None:
         self._say_unless(self.map.next_different(1))
@@ -162,7 +175,7 @@ class OverviewPane(ListPane):
         found = self.map.go_to_largest()
         self._say_unless(found)
         if found and (said := self.map.said_of_cell()):
-            self.say(f"largest: {said}")
+            self.say(f"worst: {named(self.map.measure, said)}" if self.map.by_fidelity else f"largest: {said}")
 
     def action_copy_row(self) -> None:
         """The cell's name, and what is said of it: a column each."""

@@ -31,7 +31,8 @@ OF_MODELS = ("tree", "table", "detail")
 NAMES = {"tree": "the layers are", "table": "the scales are", "detail": "the detail is"}
 """As sentences begin."""
 LOOKING = frozenset({
-    "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "go_to_index",
+    "view_detail", "view_histogram", "view_weight", "view_codes", "view_profile", "view_values", "view_error",
+    "go_to_index",
 })  # fmt: skip
 """Actions of the detail that bring it to the screen where another pane fills that."""
 
@@ -187,13 +188,13 @@ class Panes(Pane):
     # --- keys ---
 
     def action_next_difference(self) -> None:
-        self._enter_table(self.table.next_different(1))
+        self._enter_table(self.table.next_different(1, self.overview.map.by_fidelity))
 
     def action_previous_difference(self) -> None:
-        self._enter_table(self.table.next_different(-1))
+        self._enter_table(self.table.next_different(-1, self.overview.map.by_fidelity))
 
     def action_largest_difference(self) -> None:
-        self._enter_table(self.table.go_to_largest())
+        self._enter_table(self.table.go_to_largest(self.overview.map.by_fidelity))
 
     def action_next_bookmark(self) -> None:
         self._enter_table(self.table.next_bookmark())

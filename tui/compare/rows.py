@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, NOISE
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.text import Range, dims, number, range_text
+from qinspect.tui.compare.fidelity import Measured
 from qinspect.tui.compare.filters import Schemes, matcher
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.names import shown
@@ -94,10 +95,11 @@ def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
     return known[1] if isinstance(known, tuple) else -math.inf
 
 
-def sorts(two: bool) -> tuple[str, ...]:
-    """Orders of the table: the data's own, then by a column, and by status."""
+def sorts(two: bool, measured: bool = False) -> tuple[str, ...]:
+    """Orders of the table: the data's own, then by a column, and by status. measured: whether fidelity is known."""
     if two:
-        return ("forward", "B vs A", "A", "B", "scale", "status", "shape", "kind", "changed", "copies", "band")
+        first = ("forward", "SQNR") if measured else ("forward",)
+        return (*first, "B vs A", "A", "B", "scale", "status", "shape", "kind", "changed", "copies", "band")
     return ("forward", "value", "scale", "shape", "kind", "granularity", "copies")
 
 
@@ -105,13 +107,17 @@ BY_VALUE = ("A", "B", "value")
 """Of them, those that need every value."""
 
 
-def sort_key(order: str, values: Mapping[str, Values]) -> Callable[[ScalePair], tuple[float | str, ...]]:
-    """The key function of an order, largest first where it is a number."""
+def sort_key(
+    order: str, values: Mapping[str, Values], measured: Measured | None = None
+) -> Callable[[ScalePair], tuple[float | str, ...]]:
+    """The key function of an order, largest first where it is a number, and the least SQNR."""
 
     def key(p: ScalePair) -> tuple[float | str, ...]:
         match order:
             case "B vs A":
                 return (*DIFFERENCE.order(p), p.order)
+            case "SQNR" if measured is not None:
+                return (*measured.order_of_scale(p.role), p.order)
             case "A" | "B" | "value":
                 return (-_stored(p, values, order == "B"), p.order)
             case "scale":
@@ -154,8 +160,9 @@ class Selection:
         path_of: Callable[[ScalePair], str],
         values: Mapping[str, Values],
         schemes: Schemes,
+        measured: Measured | None = None,
     ) -> list[ScalePair]:
-        """The rows. values: what is known of numbers that do not differ, to sort by."""
+        """The rows. values: what is known of numbers that do not differ, to sort by; measured: of fidelity."""
         matches = matcher(self.text, schemes)
         chosen = []
         for p in pairs:
@@ -171,5 +178,5 @@ class Selection:
                 continue
             chosen.append(p)
         if self.sort != "forward" or self.reverse:
-            chosen.sort(key=sort_key(self.sort, values), reverse=self.reverse)
+            chosen.sort(key=sort_key(self.sort, values, measured), reverse=self.reverse)
         return chosen

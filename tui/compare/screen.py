@@ -18,6 +18,7 @@ from qinspect.tui.compare.filters import HINT
 from qinspect.tui.compare.head import Headline, ModelLines
 from qinspect.tui.compare.headline import said_beside, verdict_said
 from qinspect.tui.compare.hints import doing, hints_for
+from qinspect.tui.compare.measuring import MeasuredAll, MeasuredMore, Measuring
 from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.panes import OF_MODELS, SMALL_HEIGHT, Panes
 from qinspect.tui.compare.rest import AfterRest
@@ -80,6 +81,7 @@ class CompareScreen(Filtering):
         self._fitted_for = view
         self._rest = AfterRest(self, self.show_selected)
         self._distributions = Distributions(self, self.hints, glyphs)
+        self.measuring = Measuring(self)
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is opened here."""
@@ -159,6 +161,8 @@ class CompareScreen(Filtering):
         self.show_headline(verdict_said(c, self.session.noise_problem))
         self.show_scales()
         self.show_selected()
+        if self.overview.map.by_fidelity:
+            self.measuring.ask(self.session)
 
     @on(Weighed)
     def _on_weighed(self) -> None:
@@ -172,6 +176,33 @@ class CompareScreen(Filtering):
     def _on_files_changed(self, event: ModelLines.FilesChanged) -> None:
         self.show_models()
         self.hints.say(f"{event.letters} changed on disk: {key('reload')} opens again" if event.letters else "")
+
+    # --- fidelity ---
+
+    @on(OverviewPane.FidelityWanted)
+    def _on_fidelity_wanted(self) -> None:
+        self.show_fidelity()
+        self.measuring.ask(self.session)
+
+    @on(MeasuredMore)
+    def _on_measured_more(self, event: MeasuredMore) -> None:
+        if self.measuring.learn(event):
+            self.hints.work(event.doing)
+            if event.weights or event.others:
+                self.show_fidelity()
+
+    @on(MeasuredAll)
+    def _on_measured_all(self, event: MeasuredAll) -> None:
+        if self.measuring.finish(event):
+            self.hints.work("")
+            self.hints.say(event.said)
+            self.show_fidelity()
+            self.show_selected()
+
+    def show_fidelity(self) -> None:
+        """As much of it as is known."""
+        self.overview.of_fidelity(self.measuring.found)
+        self.table_pane.of_fidelity(self.measuring.found)
 
     @on(TablePane.Learned)
     def _on_learned(self) -> None:
@@ -200,14 +231,21 @@ class CompareScreen(Filtering):
         pair = self.table_pane.pair
         if pair is None:
             node = self.tree_pane.node
-            said = self.session.segments_said(node.a, node.b) if node is not None else ()
+            role = self.session.role_of(node) if self.detail_pane.view == "error" else ""
+            if role:
+                if self._fitted_for == "detail":
+                    self.fit_panes()
+                self.detail_pane.show_error_of(self.session, role)
+                return
+            said = self.session.segments_said(node.a, node.b) if node is not None else []
+            said += [f"  {name:<12}{text}" for name, text in self.measuring.found.said_of_node(node)]
             self.detail_pane.show_node(node, self.tree_pane.paired, said)
             return
         self._fit_hints()
         if (self._fitted_for == "detail") != (self.detail_pane.view == "detail"):
             self.fit_panes()
         self.body.trail.add(pair.role)
-        self.detail_pane.show(self.session, pair)
+        self.detail_pane.show(self.session, pair, self.measuring.found.said_of_scale(pair))
 
     def theme_changed(self) -> None:
         self.show_selected()
@@ -353,14 +391,17 @@ class CompareScreen(Filtering):
         self._filter_now()
 
     def action_close(self) -> None:
-        """Drop the filter, then the zoom, then a long comparison of codes, then the scope of the tree; then back to the
-        overview."""
+        """Drop the filter, then the zoom, then a long comparison of codes or measuring, then the scope of the tree;
+        then back to the overview."""
         if self.table_pane.selection.text:
             self.action_drop_text()
         elif self.body.zoomed:
             self.body.zoom("")
         elif self.session.two and self.session.comparison is None and not self.session.skip_codes:
             self.session.skip_codes = True
+        elif self.measuring.going:
+            self.hints.work("")
+            self.hints.say(self.measuring.stop())
         elif self.table_pane.selection.under:
             self.tree_pane.nodes.move_to(0)
         elif self.active != "overview":
@@ -387,6 +428,8 @@ class CompareScreen(Filtering):
         self.session = host_of(self).session = self.session.anew()
         self.models.of(self.session)
         self.table_pane.forget()
+        self.measuring.forget()
+        self.show_fidelity()
         self.show_headline("opening")
         self.show_models()
         self.open_models()

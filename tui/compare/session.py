@@ -22,7 +22,8 @@ from qinspect.tui.settings import write_crash_report
 if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint, Entry
     from qinspect.inspector.compare import Comparison, ScalePair
-    from qinspect.inspector.compare.paired_tree import PairedTree
+    from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
+    from qinspect.inspector.fidelity.pairs import NotCompared, Pair
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.formats.bits import WeightBits
     from qinspect.inspector.formats.segments import ModelSegments
@@ -156,6 +157,7 @@ class Session:
     bits_b: WeightBits | None = None
     segments: tuple[ModelSegments, ...] = ()
     _found: Sources | None = None
+    _weight_pairs: dict[str, Pair | NotCompared] | None = None
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
 
@@ -353,6 +355,22 @@ class Session:
                         before = self._schemes.get(role, weight.scheme)
                         self._schemes[role] = before if before == weight.scheme else f"{before} {weight.scheme}"
         return self._schemes
+
+    def role_of(self, node: PairedNode | None) -> str:
+        """Of an entry of the tree that both models have; "" of a layer, or before the formats are known."""
+        if node is None or not node.is_leaf or node.a is None or node.b is None or self.a is None or self.b is None:
+            return ""
+        return self.a.role_of(node.a.name)
+
+    def weight_pairs(
+        self, found: Callable[[], tuple[list[Pair], list[NotCompared]]]
+    ) -> Mapping[str, Pair | NotCompared]:
+        """Weights of both models that stand against each other, and which do not, by role. found: gives them, when they
+        are first asked for."""
+        if self._weight_pairs is None:
+            pairs, others = found()
+            self._weight_pairs = {**{o.role: o for o in others}, **{p.role: p for p in pairs}}
+        return self._weight_pairs
 
     def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Values]:
         """The ranges of these scales in A and in B: for rows that are on the screen."""

@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.tui.compare.columns import ColumnSpec, Names, layout
+from qinspect.tui.compare.fidelity import Measured, sqnr_text
 from qinspect.tui.compare.rows import Values, cell, sign
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill, fill_name
@@ -51,6 +52,7 @@ class ScaleTable(Headed):
         self.names = Names()
         self.pairs: list[ScalePair] = []
         self.values: dict[str, Values] = {}
+        self.measured = Measured()
         self.bookmarks: set[str] = set()
         self._asked: set[str] = set()
         self._missing: list[ScalePair] = []
@@ -101,6 +103,8 @@ class ScaleTable(Headed):
         for column, w in self.columns(width):
             if column.name == "scale":
                 text = fill_name(shown(p.role.removeprefix(self.names.prefix)), w, self.glyphs.cut)
+            elif column.name == "SQNR":
+                text = fill(sqnr_text(self.measured.sqnr_of_scale(p.role)), w, self.glyphs.cut, right=True)
             else:
                 text = fill(cell(p, column.name, values or (None, None)), w, self.glyphs.cut, right=column.right)
             kind = mark[1] if column.name == "B vs A" else "dim" if column.name in _DIM else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
@@ -15,6 +16,7 @@ from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import columns, count, number, percent, visible
 from qinspect.tui.compare.columns import names_of
+from qinspect.tui.compare.fidelity import Measured, sqnr_text
 from qinspect.tui.compare.filters import Schemes
 from qinspect.tui.compare.rows import BY_VALUE, ONE_MODEL, Selection, Values, cell, sorts
 from qinspect.tui.compare.table import ScaleTable, TableHeader
@@ -24,6 +26,8 @@ from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.names import shown
 from qinspect.tui.widgets.bars import TitleLine
 
+SQNR = "SQNR"
+"""The order, and the column, of fidelity."""
 Read = Callable[[list[ScalePair], Callable[[], bool]], dict[str, Values]]
 """Values of scales by role; the second says whether they are wanted no longer."""
 
@@ -68,8 +72,19 @@ class TablePane(ListPane):
         """All scales of the models, of which some are chosen. schemes: of the weights that they belong to. read: their
         values, which takes a while."""
         self._all, self._schemes, self._read = pairs, schemes, read
-        self.scales.two, self.scales.names = two, names_of(pairs)
+        self.scales.two = two
+        self.scales.names = replace(names_of(pairs), measured=bool(self.scales.measured))
         self.refill()
+
+    def of_fidelity(self, measured: Measured) -> None:
+        """What is known of it, or more of it."""
+        self.scales.measured = measured
+        self.scales.names = replace(self.scales.names, measured=bool(measured))
+        if self.selection.sort == SQNR:
+            self.refill()
+        else:
+            self.scales.refresh_rows()
+            self.header.refresh()
 
     def forget(self) -> None:
         """The models are opened anew."""
@@ -80,7 +95,7 @@ class TablePane(ListPane):
         """Choose the rows again."""
         s = self.selection
         schemes = self._schemes() if s.text else {}
-        rows = s.choose(self._all, self.path_of, self.scales.values, schemes)
+        rows = s.choose(self._all, self.path_of, self.scales.values, schemes, self.scales.measured)
         self.scales.show(rows, self.scales.two)
         parts = [f"2 scales {count(len(rows))} of {count(len(self._all))}"]
         parts += [f"under {shown(s.under, 60)} ({key('close')}: all)"] if s.under else []
@@ -163,20 +178,23 @@ class TablePane(ListPane):
     def _row_of(self, role: str) -> int | None:
         return next((i for i, p in enumerate(self.scales.pairs) if p.role == role), None)
 
-    def next_different(self, step: int) -> bool:
+    def next_different(self, step: int, by_fidelity: bool = False) -> bool:
         """To the next (previous) of the rows in forward order that is not the same, from the selected one. Whether
-        there is one."""
-        found = self._here(_differs)
+        there is one. by_fidelity: of those whose weight has an error."""
+        differs = self.scales.measured.has_error if by_fidelity else _differs
+        found = self._here(differs)
         if not found:
             return False
         here = self.pair.order if self.pair else -1
         later = [p for p in found if (p.order > here if step > 0 else p.order < here)]
-        self.say("" if later or here < 0 else f"once around{self._outside(_differs)}")
+        self.say("" if later or here < 0 else f"once around{self._outside(differs)}")
         self.select((later or found)[0 if step > 0 else -1].role)
         return True
 
-    def go_to_largest(self) -> bool:
-        """To the row that differs most. Whether any does."""
+    def go_to_largest(self, by_fidelity: bool = False) -> bool:
+        """To the row that differs most, or whose weight has the least SQNR. Whether any does."""
+        if by_fidelity:
+            return self._go_to_worst()
         found = self._here(lambda p: p.status is Status.DIFFERENT and p.difference is not None)
         if not found:
             return False
@@ -186,6 +204,15 @@ class TablePane(ListPane):
             undefined = "n/a, for NaN, infinity or a zero in A"
             self.say(f"largest: {undefined if worst.difference.n_undefined else percent(worst.difference.largest)}")
         return True
+
+    def _go_to_worst(self) -> bool:
+        measured = self.scales.measured
+        found = self._here(measured.has_error)
+        if found:
+            worst = min(found, key=lambda p: measured.order_of_scale(p.role))
+            self.select(worst.role)
+            self.say(f"worst: SQNR {sqnr_text(measured.sqnr_of_scale(worst.role))} dB")
+        return bool(found)
 
     def next_bookmark(self) -> bool:
         """To the next scale with a bookmark, in forward order. Whether there is one."""
@@ -227,7 +254,7 @@ class TablePane(ListPane):
         self._change()
 
     def action_sort(self) -> None:
-        names = sorts(self.scales.two)
+        names = sorts(self.scales.two, bool(self.scales.measured))
         at = names.index(self.selection.sort) if self.selection.sort in names else -1
         self._sort_by(names[(at + 1) % len(names)])
 
