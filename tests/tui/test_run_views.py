@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pilots import ALPHA_A, ALPHA_B, LARGE, SMALL, Driver, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, Driver, open_app
 from run_processes import WAIT_FOR_FILE, begin, ended, shell
 
 from qinspect.inspector.explain import report as explained
@@ -298,7 +298,7 @@ async def test_a_terminal_of_hardly_any_size(size: tuple[int, int], tmp_path: Pa
             await d.press(opened, "escape")
         assert d.app.crash_report is None
         assert run.state().state.is_live
-        await d.pilot.resize_terminal(*SMALL)
+        await d.pilot.resize_terminal(*MIDDLE)
         await d.press("d")
         assert "percentile_alpha" in d.painted
 
