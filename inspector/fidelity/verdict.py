@@ -107,7 +107,7 @@ def _multiplied(weights: Sequence[WeightFidelity]) -> str:
         return ""
     have = "has" if len(found) == 1 else "have"
     return (
-        f"{some(len(found), 'weight')} {have} channels that were multiplied (smoothing, AWQ), which these numbers "
+        f"{some(len(found), 'weight')} {have} channels that were multiplied (as smoothing does), which these numbers "
         "count as error"
     )
 

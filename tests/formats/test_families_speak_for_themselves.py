@@ -17,9 +17,9 @@ from qinspect.inspector.formats.families import FALLBACK, FAMILIES
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ROOT / "inspector" / "formats"
 CLASSES: list[type[Format]] = [FALLBACK, *FAMILIES]
-OTHER_SUBJECTS = ("accuracy", "calibrate", "calibration", "logs", "models", "noise", "observers.py", "verify")
+OTHER_SUBJECTS = ("accuracy", "calibrate", "calibration", "logs", "method", "models", "noise", "observers.py", "verify")
 """Rooms that name a library and not a family of files: its programs' logs, its recipes and rules of calibration, a
-model that something was measured on."""
+model that something was measured on; a method of quantizing (AWQ's factors, FP8 before INT4), whoever stores it."""
 RULES = re.compile(r"quamba(?:_absmax|_percentile|-group-heads)?|a moving average of each sample's quantile \(Quamba\)")
 """Names of recipes and rules, which `--recipe` and `--rule` take."""
 

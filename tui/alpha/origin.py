@@ -71,7 +71,8 @@ def origins_of(calibration: Calibration, formats: Mapping[str, Format], check: P
 def of_one_point(
     calibration: Calibration, formats: Mapping[str, Format], name: str, check: Progress
 ) -> tuple[Origin, ...]:
-    """What the run answers about one point, which takes a part of the time of all. Raises as `check`."""
+    """What the run answers about one point, which takes a part of the time of all: what other samples would give is not
+    asked. Raises as `check`."""
     return tuple(_origin(calibration, label, fmt, check, name) for label, fmt in formats.items())
 
 
@@ -79,7 +80,9 @@ def _origin(calibration: Calibration, label: str, fmt: Format, check: Progress, 
     path = str(fmt.checkpoint.path)
     of = "this scale" if only is not None else "every scale"
     try:
-        answers = whence(calibration, fmt, steps_of(check, f"solving for the alpha of {of} of {label}"), only=only)
+        answers = whence(
+            calibration, fmt, steps_of(check, f"solving for the alpha of {of} of {label}"), only is None, only
+        )
     except QinspectError as e:
         return Origin(label, path, problem=str(e))
     return Origin(label, path, answers, recovery_of(answers))
