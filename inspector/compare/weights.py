@@ -64,6 +64,11 @@ class Item(NamedTuple):
         return found if self.every is None else _every(found, *self.every)
 
     @property
+    def first_row(self) -> int:
+        """Of the weight or tensor that it is a part of; 0 of what is none."""
+        return self.part.rows[0] if self.part and self.part.rows else 0
+
+    @property
     def n_elements(self) -> int:
         """Elements as stored."""
         return math.prod(self.form[1])
@@ -491,6 +496,6 @@ def _codes(a: Item, b: Item, format_a: Format, format_b: Format) -> Iterator[tup
 def _rows_of(item: Item, fmt: Format, start: int, stop: int) -> Array:
     """Codes of rows of what may be a part of a weight."""
     assert item.weight is not None
-    first = item.part.rows[0] if item.part and item.part.rows else 0
+    first = item.first_row
     skipped = (first + start) % item.weight.row_step
     return fmt.codes(item.weight, first + start - skipped, first + stop)[skipped:]

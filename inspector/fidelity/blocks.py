@@ -100,8 +100,7 @@ def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
 def _effective(item: Item, unit: Unit) -> Array:
     """float32 of what may be a part of a weight."""
     assert item.weight is not None
-    offset = item.part.rows[0] if item.part and item.part.rows else 0
-    first = offset + unit.first_row
+    first = item.first_row + unit.first_row
     skipped = first % item.weight.row_step
     if len(item.weight.shape) < 2:
         return item.fmt.effective(item.weight)[unit.start : unit.stop]

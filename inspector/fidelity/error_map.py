@@ -45,10 +45,7 @@ def error_map(pair: Pair, rows: int, columns: int, check: Steps) -> ErrorMap | N
         a, b = np.empty((unit.rows, unit.columns)), np.empty((unit.rows, unit.columns))
         widened(read(pair.a, unit, pair.shape), a)
         widened(read(pair.b, unit, pair.shape), b)
-        if pair.derived:
-            original = b if pair.made_in_a else a
-            with np.errstate(all="ignore"):
-                original[...] = pair.derived.of(original)
+        pair.derive(a, b)
         _add(sums, a, b, unit.first_row, row_ends, column_ends)
     n = np.diff(row_ends)[:, None] * np.diff(column_ends)
     with np.errstate(all="ignore"):

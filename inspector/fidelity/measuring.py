@@ -227,8 +227,7 @@ def _cells(pair: Pair) -> Cells | None:
 
 
 def _begins_with_a_cell(item: Item, cells: Cells) -> bool:
-    first = item.part.rows[0] if item.part and item.part.rows else 0
-    return first % cells.rows == 0
+    return item.first_row % cells.rows == 0
 
 
 def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
@@ -385,10 +384,7 @@ def _by_numpy(work: _Work, unit: Unit, a: Array, b: Array, cells: Cells | None) 
     whole = Piece(Sums(), unit.first_row, np.zeros(unit.rows), np.zeros((3, unit.rows)), np.zeros((3, unit.columns)))
     first = 0
     for x, y in zip(_widened_rows(a, rows), _widened_rows(b, rows), strict=True):
-        if pair.derived:
-            original = y if pair.made_in_a else x
-            with np.errstate(all="ignore"):
-                original[...] = pair.derived.of(original)
+        pair.derive(x, y)
         piece = sums_of(x, y, unit.start + first * unit.columns, cells)
         whole.sums.add(piece.sums)
         whole.noise[first : first + len(x)] = piece.noise

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from qinspect.inspector.compare.equality import Equality
 from qinspect.inspector.compare.pairing import line_up
 from qinspect.inspector.compare.parts import in_parts, is_stack, role_of_expert
@@ -19,6 +21,7 @@ from qinspect.inspector.compare.weights import (
     scheme_of,
     weight_items,
 )
+from qinspect.inspector.fidelity.sums import Numbers
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Derived, Kind, Slice
 from qinspect.inspector.text import dims
@@ -79,6 +82,13 @@ class Pair:
     def quantized(self) -> bool:
         """Whether one of them is codes and scales."""
         return self.a.weight is not None or self.b.weight is not None
+
+    def derive(self, a: Numbers, b: Numbers) -> None:
+        """Make of the original's values what the other model stores, in place, where it stores a calculation."""
+        if self.derived is not None:
+            original = b if self.made_in_a else a
+            with np.errstate(all="ignore"):
+                original[...] = self.derived.of(original)
 
 
 def pairs_of(a: Format, b: Format, tick: Callable[[int], None]) -> tuple[list[Pair], list[NotCompared]]:

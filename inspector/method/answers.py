@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.errors import QinspectError, UsageError
@@ -44,8 +44,13 @@ class Methods:
 
     @property
     def counts(self) -> list[tuple[Method, int]]:
-        """How many weights each method made, the most first; of matrices alone where there are any codes."""
-        return Counter(w.judged.method for w in self.weights).most_common()
+        """How many weights each method made, the most first."""
+        return counted(self.weights)
+
+
+def counted(weights: Iterable[WeightMethod]) -> list[tuple[Method, int]]:
+    """How many of these each method made, the most first."""
+    return Counter(w.judged.method for w in weights).most_common()
 
 
 def methods_of(base: Format, checkpoint: Format, progress: Progress) -> Methods:
@@ -75,15 +80,15 @@ def _one(pair: Pair, records: dict[str, ScaleRecord]) -> WeightMethod:
     weight = pair.b.weight
     if weight is None:
         return WeightMethod(pair.role, pair.b.name, pair.b.form[0].name, pair.shape, judge_plain(pair))
-    made = WeightMethod(pair.role, pair.b.name, weight.element.name, pair.shape, _NOT_LOOKED_AT)
+    evidence, judged = None, _NOT_LOOKED_AT
     try:
         sample = sample_of(pair, records)
     except QinspectError as e:
-        return WeightMethod(pair.role, pair.b.name, weight.element.name, pair.shape, Judged(Method.NOT_KNOWN, str(e)))
-    evidence = None if sample is None else measure(sample)
-    if evidence is None:
-        return made
-    return WeightMethod(pair.role, pair.b.name, weight.element.name, pair.shape, judge(evidence), evidence)
+        judged = Judged(Method.NOT_KNOWN, str(e))
+    else:
+        evidence = measure(sample) if sample else None
+        judged = judge(evidence) if evidence else judged
+    return WeightMethod(pair.role, pair.b.name, weight.element.name, pair.shape, judged, evidence)
 
 
 _NOT_LOOKED_AT = Judged(Method.NOT_KNOWN, "which values share a scale is not known, or a code alone is no number")

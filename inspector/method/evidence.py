@@ -102,10 +102,11 @@ def measure(sample: Sample) -> Evidence | None:
     steps = steps_of(sample.layout.cut(level), sample.layout.cut(sample.values), sample.through_zero)
     step = sample.layout.spread(steps.step, level.shape)
     offset = sample.layout.spread(steps.offset, level.shape)
-    seen = _Seen(sample, level, low, high, step, offset)
-    n = int(np.count_nonzero(seen.known))
+    known = np.isfinite(step) & np.isfinite(level) & np.isfinite(sample.original)
+    n = int(np.count_nonzero(known))
     if not n:
         return None
+    seen = _Seen(sample, level, low, high, step, offset, known)
     nearest, before, within = seen.shares(sample.original)
     scales = _scales(sample, bounds, steps, sample.original, sample.extremes)
     found = Evidence(
@@ -135,20 +136,16 @@ class _Seen:
     high: Numbers
     step: Numbers
     offset: Numbers
-
-    @property
-    def known(self) -> Array:
-        return np.isfinite(self.step) & np.isfinite(self.level) & np.isfinite(self.sample.original)
+    known: Array
 
     def shares(self, original: Numbers) -> tuple[Share, Share, Share]:
         """(nearest, nearest before, within one) of the codes if the original were this."""
-        known = self.known
+        known, n = self.known, int(np.count_nonzero(self.known))
         with np.errstate(all="ignore"):
             x = (original - self.offset) / self.step
             out = beyond(x, self.low, self.high) - allowed(x, self.level)
             rounded = tolerance_of(self.sample.scale_dtype) * np.abs(x)
             half = np.where(np.isfinite(self.high - self.low), (self.high - self.low) / 2, 0.5)
-        n = int(np.count_nonzero(known))
         return (
             Share(int(np.count_nonzero(known & (out <= 0))), n),
             Share(int(np.count_nonzero(known & (out <= rounded))), n),
@@ -159,7 +156,8 @@ class _Seen:
         """The first rows of it."""
         s = self.sample
         part = replace(s, original=s.original[:rows], codes=s.codes[:rows], values=s.values[:rows])
-        return _Seen(part, self.level[:rows], self.low[:rows], self.high[:rows], self.step[:rows], self.offset[:rows])
+        of_codes = (self.level, self.low, self.high, self.step, self.offset, self.known)
+        return _Seen(part, *(x[:rows] for x in of_codes))
 
     def limits(self) -> tuple[Numbers, Numbers]:
         """Between which originals each stored code would be the nearest; NaN where its step is not known."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from qinspect.inspector.method.answers import Methods, WeightMethod
+from qinspect.inspector.json_text import finite
+from qinspect.inspector.method.answers import Methods, WeightMethod, counted
 from qinspect.inspector.method.evidence import Evidence, Scales
 from qinspect.inspector.method.judge import Method
 from qinspect.inspector.printing import PIPE_WIDTH, folded
@@ -53,12 +53,9 @@ _PLAIN = (Method.COPIED, Method.CAST, Method.CHANGED)
 
 
 def _counted(weights: Sequence[WeightMethod]) -> str:
-    n: dict[Method, int] = {}
-    for w in weights:
-        n[w.judged.method] = n.get(w.judged.method, 0) + 1
-    quantized = weights[0].judged.method not in _PLAIN
-    kind = "quantized weight" if quantized else "other tensor"
-    parts = [f"{method} {count}" if len(n) > 1 else method for method, count in sorted(n.items(), key=lambda x: -x[1])]
+    counts = counted(weights)
+    kind = "other tensor" if weights[0].judged.method in _PLAIN else "quantized weight"
+    parts = [f"{method} {n}" if len(counts) > 1 else method for method, n in counts]
     return f"{some(len(weights), kind)}: {', '.join(parts)}"
 
 
@@ -128,7 +125,7 @@ def _weight(w: WeightMethod) -> Json:
 def _evidence(e: Evidence) -> Json:
     f = e.factors
     return {
-        "rows": e.rows, "rows_of": e.rows_of, "codes": e.n, "cosine": _finite(e.cosine), "nearest": e.nearest.part,
+        "rows": e.rows, "rows_of": e.rows_of, "codes": e.n, "cosine": finite(e.cosine), "nearest": e.nearest.part,
         "nearest_before": e.nearest_before.part, "within_one": e.within_one.part, "scales": _scales(e.scales),
         "factors": None if f is None else {
             "nearest": f.nearest.part, "spread": f.spread, "of_outputs_too": f.rows is not None,
@@ -147,9 +144,5 @@ def _scales(s: Scales | None) -> Json | None:
     return {
         "rule": s.rule, "cells": s.at_rule.whole, "at_rule": s.at_rule.part, "at_four": s.at_four.part,
         "anchored": s.anchored.part,
-        "ratio": {"p1": _finite(low), "median": _finite(median), "p99": _finite(high)},
+        "ratio": {"p1": finite(low), "median": finite(median), "p99": finite(high)},
     }  # fmt: skip
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -44,7 +44,7 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
     whole_tensor = layout.rows is None and layout.columns is None
     if layout.rows is None and not whole_tensor and pair.n > _LARGEST_WHOLE:
         return None
-    offset = pair.b.part.rows[0] if pair.b.part and pair.b.part.rows else 0
+    offset = pair.b.first_row
     step = math.lcm(layout.row_step, weight.row_step)
     if offset % step or (whole_tensor and pair.b.part is not None):
         return None
