@@ -170,7 +170,9 @@ class Driver:
             shown = self.app.screen
             waits = any(getattr(s, "waits", False) for s in self.app.screen_stack)
             to_come = shown._layout_required or shown._layout_widgets or waits
-            return all(w.is_finished for w in self.app.workers) and not to_come
+            if to_come or not all(w.is_finished for w in self.app.workers):
+                return False  # a message climbs through one queue after another
+            return all(w._message_queue.empty() for w in (*shown.walk_children(with_self=True), self.app))
 
         for _ in range(2):  # what a worker posted last may start another, and change the layout
             await self.until(quiet, "an idle screen")

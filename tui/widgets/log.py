@@ -99,7 +99,8 @@ class LogView(Widget, can_focus=False):
             if old is not new:
                 self.refresh(Region(0, y, self.size.width, 1))
         self.refresh(Region(self.size.width - 1, 0, 1, self.size.height))
-        self.post_message(self.Changed())
+        # Textual ends a message's way at its sender, and takes for the sender whoever's handler called this.
+        self.post_message(self.Changed().set_sender(self))
 
     def _lay_out(self) -> list[Strip]:
         height, source = self.size.height, self.source
