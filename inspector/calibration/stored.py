@@ -120,9 +120,13 @@ class Calibration:
         """All samples of a point together. Raises as `tables` does."""
         return self._file.pooled(self.point(name).name)
 
+    def n_samples(self, name: str) -> int:
+        """Tables of samples that the point has; 0 where only their sum was kept."""
+        return self._file.n_samples(self.point(name).name)
+
     def keeps_samples(self, name: str) -> bool:
         """Whether the point has a table of each sample."""
-        return self._file.n_samples(self.point(name).name) > 0
+        return self.n_samples(name) > 0
 
     def fingerprint(self) -> str:
         """Of all tables."""

@@ -148,11 +148,13 @@ class MagnitudeTable:
             return self.magnitudes.view(np.uint32)
         return self.magnitudes.astype(_numpy_dtype(self.dtype)).view(np.uint16).astype(np.uint32)
 
-    @cached_property
+    @property
     def upper(self) -> MagnitudeTable:
         """The table in which every value is as large as it can be: this one, where it is exact."""
-        if self.exact:
-            return self
+        return self if self.exact else self._raised  # a table that holds itself is only freed by the cycle collector
+
+    @cached_property
+    def _raised(self) -> MagnitudeTable:
         room = np.uint32((1 << self.dropped_bits) - 1)
         top = (self.magnitudes.view(np.uint32) | room).view(np.float32)
         return replace(self, magnitudes=np.minimum(top, np.float32(self.largest)), dropped_bits=0)

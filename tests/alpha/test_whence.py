@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from whence_cases import calibration, checkpoint, ema, largest, name, pooled, scales_of, streams
 
 from qinspect.inspector.alpha.recover import recovery_of, whence
+from qinspect.inspector.distribution import MagnitudeTable
 from qinspect.inspector.errors import UnknownKey
 
 PRECISION = 1e-5
@@ -191,3 +193,23 @@ def test_a_run_of_another_model_is_refused(tmp_path: Path) -> None:
         UnknownKey, match=r"calibration\.json, key layers\.1\..*6 of 8 scales of .* belong to no point of the run"
     ):
         whence(run, checkpoint(tmp_path / "c", scales_of(seen, ema, 0.99)))
+
+
+def test_the_tables_of_one_point_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = streams(5, 6, 8, "float16")
+    run = calibration(tmp_path / "run", seen)
+    held: list[weakref.ref[MagnitudeTable]] = []
+    most = 0
+    read = run.tables
+
+    def tables(point: str) -> list[MagnitudeTable]:
+        nonlocal most
+        found = read(point)
+        held.extend(weakref.ref(t) for t in found)
+        most = max(most, sum(r() is not None for r in held))
+        return found
+
+    monkeypatch.setattr(run, "tables", tables)
+    answers = whence(run, checkpoint(tmp_path / "c", scales_of(seen, ema, 0.999)))
+    assert len(answers.points) == 6
+    assert 8 <= most <= 16

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +28,21 @@ def same(a: MagnitudeTable, b: MagnitudeTable) -> bool:
         and (a.n_inf, a.n_nan, a.dropped_bits) == (b.n_inf, b.n_nan, b.dropped_bits)
         and (extremes[0] == extremes[1] or all(map(math.isnan, extremes)))
     )
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_table_that_was_asked_is_freed_with_its_last_user(exact: bool) -> None:
+    values = np.linspace(0.1, 3, 1000, dtype=np.float32)
+    table = MagnitudeTable.of(values) if exact else MagnitudeTable.of(values).coarse()
+    assert table.exact == exact
+    table.upper.quantile([0.5, 0.99])
+    gc.disable()  # tables of thousands of samples wait for no collector
+    try:
+        alive = weakref.ref(table)
+        del table
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

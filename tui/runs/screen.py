@@ -266,6 +266,7 @@ class RunsScreen(ActionScreen):
 
     def on_resize(self) -> None:
         self.fit_panes()
+        self.show_gpus()
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed

@@ -67,12 +67,12 @@ class TextPane(ScrollView, can_focus=False):
     def _content_size(self) -> Size:
         """What can be scrolled over. Rounded up where it is larger than the pane: as long as it stays the same, only
         lines that changed are repainted."""
-        room, height = text_width(self), self.scrollable_content_region.height
+        room, height = text_width(self), self.content_region.height
         if room <= 0 or height <= 0:  # not shown yet: scrollbars that came now would stay, with nothing to scroll
             return Size(0, 0)
         longest = max((_length(line) for line in self._lines), default=0)
-        if longest <= room and len(self._lines) <= self.content_region.height:  # scrollbars of what was here go away
-            return Size(room, height)
+        if longest > room:  # not whether its scrollbar is there now: that depends on what was shown before
+            height -= self.styles.scrollbar_size_horizontal
         width = room if longest <= room else -(-longest // 64) * 64
         height = height if len(self._lines) <= height else -(-len(self._lines) // 32) * 32
         return Size(width, height)

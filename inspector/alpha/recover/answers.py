@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -130,29 +130,25 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A scale, what it stands for, and the tables of its point."""
+    """A scale, and what it stands for."""
 
     record: ScaleRecord
     stored: float
     bits: int
-    tables: tuple[MagnitudeTable, ...]
-    pooled: MagnitudeTable
-    kept_apart: bool
 
     @property
     def w_max(self) -> float:
         """The range that the scale is of."""
         return self.stored * ((1 << (self.bits - 1)) - 1)
 
-    def can_use(self, named: NamedRule) -> bool:
-        return named.can_use(self.tables, self.kept_apart)
-
 
 def whence(
     calibration: Calibration, fmt: Format, progress: Steps | None = None, chance: bool = True, only: str | None = None
 ) -> Answers:
-    """Ask every scale of the checkpoint. chance: whether also about other samples and another order, which `progress`
-    counts as a second round. only: of one point alone, by its name; what is said of all is then of it.
+    """Ask every scale of the checkpoint. chance: whether also about other samples and another order. only: of one point
+    alone, by its name; what is said of all is then of it.
+
+    The tables of one point are held at a time: those of a long run would not fit into memory together.
 
     Raises as `refuse_another_model`, BrokenFile where tables are damaged.
     """
@@ -160,22 +156,16 @@ def whence(
     if only is not None:
         records = [r for r in records if strip_root(r.role) == strip_root(only)]
     asked, references, unasked = _sorted_out(calibration, fmt, records, progress)
-    fits: dict[str, dict[str, Fit]] = {}
-    steps = (1 + chance) * len(asked)
+    apart = {a.record.role for a in asked if chance and calibration.n_samples(a.record.role) > 1}
+    draws = {n: Draws(n) for n in {calibration.n_samples(role) for role in apart}}
+    points = []
     for i, a in enumerate(asked):
         if progress:
-            progress(i, steps)
-        fits[a.record.role] = {c.name: _fit(c, a) for c in WITH_ALPHA if a.can_use(c)}
-    rules = _rules(fits)
+            progress(i, len(asked))
+        points.append(_point(calibration, a, draws, len(apart)))
+    rules = _rules({p.role: p.fits for p in points})
     if chance:
-        rules = _with_chance(asked, fits, rules, (lambda i: progress(len(asked) + i, steps)) if progress else None)
-    points = (
-        PointAnswer(
-            a.record.role, a.record.key, a.stored, len(a.tables) if a.kept_apart else 0,
-            _is_min_max(calibration, a), fits[a.record.role],
-        )
-        for a in asked
-    )  # fmt: skip
+        points, rules = _with_chance(points, rules, apart)
     return Answers(
         str(fmt.checkpoint.path), fmt.description, str(calibration.folder), calibration.recipe, len(records),
         tuple(points), tuple(rules), tuple(references), tuple(Unasked(w, tuple(r)) for w, r in unasked.items()),
@@ -208,9 +198,7 @@ def _sorted_out(
             references.append(Reference(r.role, stored, _min_max(calibration, r.role, bits_of(r)).scale(
                 [calibration.pooled(r.role)])))  # fmt: skip
         else:
-            tables = tuple(calibration.tables(r.role))
-            pooled, kept_apart = calibration.pooled(r.role), calibration.keeps_samples(r.role)
-            asked.append(_Asked(r, stored, bits_of(r), tables, pooled, kept_apart))
+            asked.append(_Asked(r, stored, bits_of(r)))
     return asked, references, unasked
 
 
@@ -252,11 +240,10 @@ def _min_max(calibration: Calibration, role: str, bits: int) -> Rule:
     return RULES["absmax"].at(bits=bits, dtype=calibration.point(role).dtype)
 
 
-def _is_min_max(calibration: Calibration, asked: _Asked) -> bool:
+def _is_min_max(calibration: Calibration, asked: _Asked, pooled: MagnitudeTable) -> bool:
     """Whether the largest |x| gives the scale, in the arithmetic of the point or in float32."""
-    pooled = [calibration.pooled(asked.record.role)]
     rules = (_min_max(calibration, asked.record.role, asked.bits), RULES["absmax"].at(bits=asked.bits))
-    return any(np.float32(rule.scale(pooled)) == np.float32(asked.stored) for rule in rules)
+    return any(np.float32(rule.scale([pooled])) == np.float32(asked.stored) for rule in rules)
 
 
 def bits_of(record: ScaleRecord) -> int:
@@ -265,10 +252,24 @@ def bits_of(record: ScaleRecord) -> int:
     return bits if record.element.kind is ElementKind.INTEGER and 2 <= bits <= 16 else 8
 
 
-def _fit(named: NamedRule, asked: _Asked) -> Fit:
-    tables = asked.tables if named.per_sample else (asked.pooled,)
-    found = named.alphas(tables, asked.stored, asked.bits, TOLERANCES)
-    return Fit(tuple(None if i is None else Interval(i.low, i.high) for i in found))
+def _point(calibration: Calibration, asked: _Asked, draws: Mapping[int, Draws], n_apart: int) -> PointAnswer:
+    """What the tables of one point say. draws: of other samples and orders, by the number of samples; none where they
+    are not asked. n_apart: how many points share the confidence."""
+    record = asked.record
+    n_samples = calibration.n_samples(record.role)
+    tables, pooled = calibration.tables(record.role), calibration.pooled(record.role)
+    spread = Spread(tables, draws[n_samples], n_apart) if n_samples in draws else None
+    fits = {}
+    for named in WITH_ALPHA:
+        if named.can_use(tables, n_samples > 0):
+            found = named.alphas(tables if named.per_sample else (pooled,), asked.stored, asked.bits, TOLERANCES)
+            fits[named.name] = Fit(
+                tuple(None if i is None else Interval(i.low, i.high) for i in found),
+                spread.of_order(named, asked.w_max) if spread else None,
+                spread.of_data(named, asked.w_max) if spread else None,
+            )
+    min_max = _is_min_max(calibration, asked, pooled)
+    return PointAnswer(record.role, record.key, asked.stored, n_samples, min_max, fits)
 
 
 def _rules(fits: Mapping[str, Mapping[str, Fit]]) -> list[RuleAnswer]:
@@ -290,37 +291,27 @@ def _merit(rule: RuleAnswer) -> tuple[int, int, int]:
 
 
 def _with_chance(
-    asked: list[_Asked],
-    fits: dict[str, dict[str, Fit]],
-    rules: list[RuleAnswer],
-    begins: Callable[[int], None] | None,
-) -> list[RuleAnswer]:
-    """The rules, and the fits, with what another order and other samples leave. begins: called with the number of each
-    scale."""
-    apart = [a for a in asked if a.kept_apart and len(a.tables) > 1]
-    draws = {n: Draws(n) for n in {len(a.tables) for a in apart}}
-    for i, a in enumerate(apart):
-        if begins:
-            begins(i)
-        spread = Spread(a.tables, draws[len(a.tables)], len(apart))
-        by_rule = fits[a.record.role]
-        for r in rules:
-            fit = by_rule.get(r.named.name)
-            if fit is not None:
-                order, data = spread.of_order(r.named, a.w_max), spread.of_data(r.named, a.w_max)
-                if r.level is not None:  # the run's order is one of the orders, its samples are some
-                    order = hull(fit.within[r.level], order) if r.named.depends_on_order else None
-                    data = hull(fit.within[r.level], data)
-                by_rule[r.named.name] = Fit(fit.within, order, hull(order, data))
+    points: Sequence[PointAnswer], rules: Sequence[RuleAnswer], apart: Set[str]
+) -> tuple[list[PointAnswer], list[RuleAnswer]]:
+    """What another order and other samples leave, of the points whose samples were kept apart. The run's order is one
+    of the orders and its samples are some: what they leave holds what fits at the level of all points."""
+    by_name = {r.named.name: r for r in rules}
+    widened = [
+        replace(p, fits={name: _widened(f, by_name[name]) for name, f in p.fits.items()}) if p.role in apart else p
+        for p in points
+    ]
     found = []
     for r in rules:
-        of_rule = {a.record.role: fits[a.record.role].get(r.named.name) for a in apart}
-        orders = {role: f.order for role, f in of_rule.items() if f}
-        others = {role: f.data for role, f in of_rule.items() if f}
-        found.append(
-            RuleAnswer(
-                r.named, r.within, agree(orders) if orders and r.named.depends_on_order else None,
-                agree(others) if others else None,
-            )
-        )  # fmt: skip
-    return found
+        of_rule = {p.role: p.fits[r.named.name] for p in widened if p.role in apart and r.named.name in p.fits}
+        order = agree({role: f.order for role, f in of_rule.items()}) if r.named.depends_on_order else None
+        data = agree({role: f.data for role, f in of_rule.items()})
+        found.append(replace(r, order=order, data=data) if of_rule else r)
+    return widened, found
+
+
+def _widened(fit: Fit, rule: RuleAnswer) -> Fit:
+    order, data = fit.order, fit.data
+    if rule.level is not None:
+        order = hull(fit.within[rule.level], order) if rule.named.depends_on_order else None
+        data = hull(fit.within[rule.level], data)
+    return Fit(fit.within, order, hull(order, data))
