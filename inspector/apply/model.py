@@ -54,7 +54,8 @@ def fingerprint(references: Sequence[Reference]) -> tuple[str, bool]:
     if not references:
         return "There is no scale without alpha to say whether model and data are the same.", False
     equal = sum(r.equal for r in references)
-    said = f"{equal} of {some(len(references), 'scale')} that no alpha reaches equal the largest |x| of the run"
+    scales, verb = some(len(references), "scale"), "equals" if equal == 1 else "equal"
+    said = f"{equal} of {scales} that no alpha reaches {verb} the largest |x| of the run"
     apart = [r.apart for r in references if not r.equal]
     if apart:
         said += f", the largest difference is {magnitude(100 * max(apart))}"

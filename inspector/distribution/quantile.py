@@ -34,7 +34,7 @@ def quantile(
     position = (np.float32(n - 1) * a.astype(np.float32)) if rank == "float32" else (n - 1) * a
     below = np.floor(position)
     weight = position - below
-    values = np.append(magnitudes, np.float32(np.inf))
+    values = np.append(magnitudes, np.float32(np.inf)) if n_inf else magnitudes  # a copy of the table, asked for often
     # From 2^24 values on, float32(n - 1) may be over n - 1; torch refuses such sizes.
     start = values[np.searchsorted(cumulative, np.minimum(below.astype(np.int64), n - 1), "right")]
     end = values[np.searchsorted(cumulative, np.minimum(np.ceil(position).astype(np.int64), n - 1), "right")]

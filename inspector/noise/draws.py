@@ -10,6 +10,8 @@ far fewer samples, is not covered.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,12 @@ class Draws:
         self.once = rng.integers(0, n, (DRAWS, n))
         self.twice = np.take_along_axis(self.once, rng.integers(0, n, (DRAWS, n)), axis=1)
         self.noise = rng.standard_t(KERNEL_FREEDOM, (DRAWS, n)) * 1.06 * n**-0.2
+
+    @cached_property
+    def places_of_samples(self) -> list[NDArray[np.int64]]:
+        """Of each sample, where in `twice`, flattened, it was drawn: ascending."""
+        flat = self.twice.ravel()
+        return np.split(np.argsort(flat, kind="stable"), np.cumsum(np.bincount(flat, minlength=self.n))[:-1])
 
     def weights(self, index: NDArray[np.int64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[draws, n]: what each sample weighs in each draw. weight: of each place, [n] or [draws, n]."""

@@ -149,9 +149,8 @@ def _evidence(f: Answers) -> list[str]:
     said = []
     if f.references:
         equal = sum(r.equal for r in f.references)
-        of = (
-            f"{equal} of {_scales(len(f.references))} that no alpha reaches equal the largest |x| of the run to the bit"
-        )
+        scales, verb = _scales(len(f.references)), "equals" if equal == 1 else "equal"
+        of = f"{equal} of {scales} that no alpha reaches {verb} the largest |x| of the run to the bit"
         means = {True: "model and data are the same", False: "model or data differ"}[bool(f.same_data)]
         apart = [r.apart for r in f.references if not r.equal]
         largest = f"; the largest difference is {magnitude(100 * max(apart))}" if apart else ""

@@ -44,15 +44,15 @@ class Spread:
 
     @cached_property
     def quantiles(self) -> Floats:
-        """float64[n, alphas of GRID]: of each sample."""
-        return np.stack([t.quantile(GRID, "float64") for t in self.tables])
+        """float64[alphas of GRID, n]: of each sample; those of one alpha lie together, as they are asked for."""
+        return np.ascontiguousarray(np.stack([t.quantile(GRID, "float64") for t in self.tables]).T)
 
     def of_order(self, named: NamedRule, w_max: float) -> Interval | None:
         """If the order was another. None where no alpha remains, or the rule takes samples in any order."""
         if not isinstance(named.rule.reducer, Ema):
             return None
         weights = self.draws.weights(self.draws.orders, ema_weights(named.rule.reducer.sigma, self.draws.n))
-        return self._remaining(lambda k: weights @ self.quantiles[:, k], w_max)
+        return self._remaining(lambda k: weights @ self.quantiles[k], w_max)
 
     def of_data(self, named: NamedRule, w_max: float) -> Interval | None:
         """If the samples were others. None where no alpha remains."""
@@ -62,15 +62,15 @@ class Spread:
         if reducer == "pooled":
             return self._pooled(w_max, factors)
         if reducer == "max":
-            return self._remaining(lambda k: (self.quantiles[d.twice, k] * factors).max(axis=1), w_max)
+            return self._remaining(lambda k: (self.quantiles[k].take(d.twice) * factors).max(axis=1), w_max)
         place = ema_weights(reducer.sigma, d.n) if isinstance(reducer, Ema) else np.full(d.n, 1 / d.n)
         weights = d.weights(d.twice, place * factors)
-        return self._remaining(lambda k: weights @ self.quantiles[:, k], w_max)
+        return self._remaining(lambda k: weights @ self.quantiles[k], w_max)
 
     def _at(self, w_max: float) -> Floats:
         """float64[n]: the samples' quantiles at the alpha whose mean quantile is w_max."""
-        k = min(int(np.searchsorted(self.quantiles.mean(axis=0), w_max)), GRID.size - 1)
-        return self.quantiles[:, k]
+        k = min(int(np.searchsorted(self.quantiles.mean(axis=1), w_max)), GRID.size - 1)
+        return self.quantiles[k]
 
     def _remaining(self, drawn: Callable[[int], Floats], w_max: float) -> Interval | None:
         """drawn: what alpha number k of the grid gives, float64[draws]."""
@@ -90,13 +90,12 @@ class Spread:
 
     def _pooled(self, w_max: float, factors: NDArray[np.float64]) -> Interval | None:
         """A pooled quantile is w_max at the share of values up to it: no grid is needed."""
-        index = self.draws.twice
-        up_to = np.empty(index.shape)
-        for i, table in enumerate(self.tables):
-            here = index == i
+        up_to = np.empty(factors.size)
+        for table, here in zip(self.tables, self.draws.places_of_samples, strict=True):
             cumulative = np.append(0, table.cumulative)
-            up_to[here] = cumulative[np.searchsorted(table.magnitudes, w_max / factors[here], "right")]
-        n = np.array([t.n for t in self.tables])[index].sum(axis=1)
+            up_to[here] = cumulative[np.searchsorted(table.magnitudes, w_max / factors.ravel()[here], "right")]
+        up_to = up_to.reshape(factors.shape)
+        n = np.array([t.n for t in self.tables]).take(self.draws.twice).sum(axis=1)
         low, high = np.quantile(up_to.sum(axis=1) / n, [self.tail, 1 - self.tail])
         if low >= 1 or high <= 0:
             return None
