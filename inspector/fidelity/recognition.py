@@ -18,6 +18,7 @@ from qinspect.inspector.fidelity.orders import parts_of
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why
 from qinspect.inspector.fidelity.relation import Known, Norm, Relation, Search, moved
 from qinspect.inspector.fidelity.results import WeightFidelity
+from qinspect.inspector.fidelity.smoothing import Fitted, agreeing, fitted
 from qinspect.inspector.fidelity.undoing import Order, Scale, Step, Undoing, Undone, What, fits_in_memory
 from qinspect.inspector.progress import Progress
 from qinspect.inspector.text import visible
@@ -36,20 +37,23 @@ _BLOCK_ROWS = 1 << 12
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """A pair that does not go together as it stands. refused: what is said of it, where it was not measured. as_is: it
-    may be that nothing was done to it. rows: that have nothing in common. norm: that explains it. before: its SQNR as it
-    stands, in dB, where it was measured."""
+    may be that nothing was done to it. rows: that have nothing in common. norm: that explains it. factored: whether
+    channels have factors. before: its SQNR as it stands, in dB, where it was measured."""
 
     pair: Pair
     refused: NotCompared | None = None
     as_is: bool = False
     rows: tuple[int, ...] = ()
     norm: Norm | None = None
+    factored: bool = False
     before: float | None = None
 
 
-def suspect_of(pair: Pair, rows: Array, columns: Array, norms: Norms, before: float, equal: bool) -> Suspect | None:
+def suspect_of(
+    pair: Pair, rows: Array, columns: Array, norms: Norms, before: float, equal: bool, factored: bool
+) -> Suspect | None:
     """Of a pair that was measured; None where it goes together as it stands. rows, columns: float64[3, n], the sums of
-    a*a, a*b and b*b of each. equal: whether every value is."""
+    a*a, a*b and b*b of each. equal: whether every value is. factored: whether channels have factors."""
     if pair.undoing is not None or equal:
         return None
     if pair.only_equal:
@@ -60,7 +64,7 @@ def suspect_of(pair: Pair, rows: Array, columns: Array, norms: Norms, before: fl
     if elsewhere.size > 1 or moved(columns).size > 1:
         return Suspect(pair, rows=tuple(map(int, elsewhere)), before=before)
     norm = norms.in_columns(pair, columns, in_a=_a_was_made(pair))
-    return None if norm is None else Suspect(pair, norm=norm, before=before)
+    return Suspect(pair, norm=norm, factored=factored, before=before) if norm or factored else None
 
 
 def _a_was_made(pair: Pair) -> bool:
@@ -83,8 +87,9 @@ class Recognition:
         self._resolved: set[Layer] = set()
         self._taken: dict[str, tuple[Norm, list[str]]] = {}
         self._orders: dict[Layer, list[tuple[int, str, Array]]] = {}
-        matrices = [i for i, s in enumerate(suspects) if len(s.pair.shape) > 1]
-        self._matrices(matrices)
+        self._smoothed()
+        matrices = [i for i, s in enumerate(suspects) if len(s.pair.shape) > 1 and i not in self.undone]
+        self._matrices([i for i in matrices if suspects[i].norm is not None or not suspects[i].factored])
         for i, s in enumerate(suspects):
             if len(s.pair.shape) < 2 and i not in self.undone:
                 self._vector(i, s)
@@ -92,6 +97,45 @@ class Recognition:
 
     def _known(self, layer: Layer) -> Known:
         return self._layers.setdefault(layer, Known(self._rotations))
+
+    # --- factors between two layers ---
+
+    def _smoothed(self) -> None:
+        layers: dict[Layer, list[int]] = {}
+        for i, s in enumerate(self._suspects):
+            if s.factored and len(s.pair.shape) == 2 and fits_in_memory(s.pair.shape):
+                layers.setdefault(layer_of(s.pair.role), []).append(i)
+        for of_layer in layers.values():
+            found = [f for i in of_layer for f in self._fitted(i)] if len(of_layer) > 1 else []
+            for first, behind, factor in agreeing(found):
+                self._keep_factors(first, 1 / factor, behind)
+                self._keep_factors(behind, factor, first)
+
+    def _fitted(self, i: int) -> list[Fitted]:
+        pair = self._suspects[i].pair
+        try:
+            a, b = (_values(pair, item) for item in (pair.a, pair.b))
+        except QinspectError:  # said where it is measured
+            return []
+        return list(fitted(i, a, b, self._norms.of(pair, in_a=False)))
+
+    def _keep_factors(self, f: Fitted, factor: Array, other: Fitted) -> None:
+        i, role = f.index, visible(_short(self._suspects[other.index].pair.role), 80)
+        sides = ("inputs", "outputs") if f.axis == "input" else ("outputs", "inputs")
+        said = f"{sides[0]} multiplied by {factor.min():.3g} to {factor.max():.3g}, by which {sides[1]} of {role} are divided"
+        fact = Undone(What.FACTORS, f.axis, said)
+        step = Scale(factor.astype(np.float32))
+        before = self.undone[i].undoing if i in self.undone else None
+        columns, facts = (before.columns, before.facts) if before else ((), ())
+        rows = before.rows if before else ()
+        if f.norm is not None:
+            norm_steps, _, norm_facts, _ = _only_norm(f.norm)
+            columns, facts = (*norm_steps, *columns), (*norm_facts, *facts)
+        if f.axis == "input":
+            columns = (*columns, step)
+        else:
+            rows = (*rows, step)
+        self._keep(i, Relation(columns, rows, (*facts, fact), f.norm), in_a=False)
 
     # --- matrices ---
 

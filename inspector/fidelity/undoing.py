@@ -26,6 +26,8 @@ class What(StrEnum):
     ROTATION = "rotation"
     ORDER = "order"
     """Rows or columns are in another order."""
+    FACTORS = "factors"
+    """What the inputs of one weight are multiplied by, and the outputs of the weight before it divided by."""
     PADDING = "padding"
     TIED = "tied"
     """A head is the embedding of the other model."""

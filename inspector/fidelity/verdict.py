@@ -118,6 +118,7 @@ _UNDONE = {
     What.NORM: "norms that went into the weights behind them ({n})",
     What.ROTATION: "Hadamard rotations ({n})",
     What.ORDER: "other orders of rows or columns ({n})",
+    What.FACTORS: "factors that one weight takes and the next gives back ({n})",
     What.PADDING: "padding ({n})",
     What.TIED: "a tied head ({n})",
 }
