@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from qinspect.inspector.compare.ties import embedding_of_head
 from qinspect.inspector.compare.weights import Item, logical_shape
-from qinspect.inspector.text import visible
+from qinspect.inspector.text import count, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,14 @@ class Fit:
     @property
     def padding_said(self) -> str:
         """`B has 48 more rows, all zero`."""
-        parts = []
+        parts: dict[str, list[str]] = {}
         for axis, word in ((0, "row"), (1, "column")):
             more = self.b[axis] - self.a[axis]
             if more:
-                parts.append(f"{'B' if more > 0 else 'A'} has {abs(more):,} more {word}{'s' * (abs(more) != 1)}, all zero")
-        return " and ".join(parts)
+                said = f"{count(abs(more))} more {word}{'s' * (abs(more) != 1)}"
+                parts.setdefault("B" if more > 0 else "A", []).append(said)
+        has = (f"{model} has {' and '.join(said)}" for model, said in parts.items())
+        return f"{', '.join(has)}, all zero"
 
 
 class Head(NamedTuple):
@@ -63,7 +65,7 @@ def fit_of(a: Item, b: Item) -> Fit | None:
         return Fit(shape, shape, shape, a)
     if len(shapes[0]) != 2 or any(item.part is not None for item in (a, b)):
         return None
-    return Fit((min(s[0] for s in shapes), min(s[1] for s in shapes)), *shapes, a)  # type: ignore[misc]
+    return Fit((min(s[0] for s in shapes), min(s[1] for s in shapes)), shapes[0], shapes[1], a)
 
 
 def tied_head_of(a: Mapping[str, Item], b: Mapping[str, Item], partner: Mapping[str, str]) -> Head | None:
@@ -84,4 +86,3 @@ def tied_said(fit: Fit, a: Item, b: Item) -> str:
     """`B has no head of its own: its embedding, embed_tokens.weight`."""
     name = b.name if fit.tied == "B" else a.name
     return f"{fit.tied} has no head of its own, it is the embedding {visible(name, 100)}"
-

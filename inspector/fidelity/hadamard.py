@@ -1,8 +1,9 @@
 """Rotations by Hadamard matrices: entries of one magnitude, rows at right angles. Found in the values of both models.
 
-A matrix of n columns may be rotated as a whole or in blocks, by Sylvester's matrix (entry (-1)^popcount(i & j)), by the
-Kronecker power of a regular matrix of four, or, where n has an odd factor, by the product of Sylvester's and a matrix of
-4 or 8 times that factor whose signs are read off the values. Every channel may have a sign of its own before or after.
+A matrix of n columns may be rotated as a whole or in blocks, by Sylvester's matrix (entry (-1)^popcount(i & j)), by
+the Kronecker power of a regular matrix of four, or, where n has an odd factor, by the product of Sylvester's and a
+matrix of 4 or 8 times that factor whose signs are read off the values. Every channel may have a sign of its own before
+or after.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ LEAST_BLOCK = 16
 LEAST_CORRELATION = 0.8
 """Of the values of a channel before and after a rotation that was undone; of other channels it is 0.1 with 64 rows, and
 of blocks of half the size 0.71."""
+_FITTED_FIRST = 4
+"""Places in a block of a matrix that is fitted, before all of them are."""
 LEAST_ROWS = 16
+_ROWS = 64
+"""Looked at, but where a matrix has to be fitted."""
 _MOST_OF_A_FACTOR = 64
 _REGULAR = np.array([[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]], np.float32) / 2
 
@@ -98,6 +103,8 @@ def rotation_of(x: Array, y: Array) -> Step | None:
     rows, n = x.shape
     if rows < LEAST_ROWS or n < LEAST_BLOCK:
         return None
+    every = max(1, rows // _ROWS)
+    whole, x, y = (x, y), x[::every], y[::every]
     for r in candidates(n):
         for swapped in (False, True):
             before, behind = (y, x) if swapped else (x, y)
@@ -107,7 +114,7 @@ def rotation_of(x: Array, y: Array) -> Step | None:
                 found = Rotation(n, r.factors, signs if signed else None, r.said + _said_of_signs(signed))
                 # of y H' diag(s) = x it is the inverse
                 return Backwards(found) if swapped and signed else found
-    return _odd(x, y)
+    return _odd(*whole)
 
 
 def _said_of_signs(signed: bool) -> str:
@@ -151,15 +158,10 @@ def _of_order(x: Array, y: Array, order: int, size: int) -> Step | None:
     rows, n = x.shape
     undone = Rotation(n, sylvester(size), None, "").back(y) if size > 1 else y
     before, behind = (v.reshape(rows, order, size).transpose(2, 0, 1).astype(np.float64) for v in (x, undone))
-    try:
-        fitted = np.stack([np.linalg.lstsq(b, c, rcond=None)[0] for b, c in zip(before, behind, strict=True)])
-    except np.linalg.LinAlgError:
+    base = _base(before[:_FITTED_FIRST], behind[:_FITTED_FIRST], order)
+    fitted = None if base is None else _fitted(before, behind)
+    if base is None or fitted is None:
         return None
-    base = np.sign(fitted[0])
-    if not np.array_equal(base @ base.T, order * np.eye(order)):
-        base = np.sign(np.median(fitted, axis=0))  # without signs of channels all are one
-        if not np.array_equal(base @ base.T, order * np.eye(order)):
-            return None
     base /= math.sqrt(order)
     signs = np.sign(np.einsum("pij,ij->pi", fitted, base)).T.reshape(-1).astype(np.float32)  # [order, size]
     if not signs.all():
@@ -169,6 +171,27 @@ def _of_order(x: Array, y: Array, order: int, size: int) -> Step | None:
     factors = (base.astype(np.float32), *sylvester(size))
     found = Rotation(n, factors, signs if signed else None, said)
     return found if _signs(found.of(x), y) is not None else None
+
+
+def _fitted(before: Array, behind: Array) -> Array | None:
+    """float64[places, order, order] by which, at each place, [places, rows, order] become the others."""
+    across = before.transpose(0, 2, 1)
+    try:
+        return np.asarray(np.linalg.solve(across @ before, across @ behind))
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _base(before: Array, behind: Array, order: int) -> Array | None:
+    """The Hadamard matrix, of -1 and 1, that the first places show: one of them, or, without signs of channels, all
+    together."""
+    fitted = _fitted(before, behind)
+    if fitted is None:
+        return None
+    for base in (np.sign(fitted[0]), np.sign(fitted.mean(axis=0))):
+        if np.array_equal(base @ base.T, order * np.eye(order)):
+            return np.asarray(base)
+    return None
 
 
 def turned_alike(x: Array, y: Array) -> bool:

@@ -76,15 +76,15 @@ def measure_fidelity(
         found += n
         progress("pairing", found, 0)
 
-    found = all_pairs_of(a, b, tick)
-    for other in found.others:
+    lined_up = all_pairs_of(a, b, tick)
+    for other in lined_up.others:
         told(other)
-    if not found.pairs and not found.doubts:
-        _check_common(found.others, a, b)
-    norms = Norms(found.pairs, found.others, a, b)
-    works = _works(b, found.pairs, progress, norms)
+    if not lined_up.pairs and not lined_up.doubts:
+        _check_common(lined_up.others, a, b)
+    norms = Norms(lined_up.pairs, lined_up.others, a, b)
+    works = _works(b, lined_up.pairs, progress, norms)
     _run(works, progress, told)
-    again = _again(works, found.doubts, norms, progress)
+    again = _again(works, lined_up.doubts, norms, progress)
     _run([w for w in again if isinstance(w, _Work)], progress, told)
     results = [w.finished() for w in works if w.suspect is None]
     for other_or_work in again:
@@ -93,9 +93,9 @@ def measure_fidelity(
         if new:
             told(result)
         results.append(result)
-    results.sort(key=lambda r: found.rank.get(r.role, 0))
+    results.sort(key=lambda r: lined_up.rank.get(r.role, 0))
     weights = tuple(r for r in results if isinstance(r, WeightFidelity))
-    others = (*found.others, *(r for r in results if isinstance(r, NotCompared)))
+    others = (*lined_up.others, *(r for r in results if isinstance(r, NotCompared)))
     if not weights:
         _check_common(others, a, b)
     changed = tuple(dict.fromkeys(str(path) for f in (a, b) for path in f.checkpoint.changed_files()))
@@ -230,10 +230,10 @@ class _Work:
         nearest, stored = sqnr_db(self.sums.aa, self.nearest), self.sums.sqnr
         if not nearest - stored > UNEXPLAINED_DB or self._factors() is not None:
             return None
-        return Why.ROTATED if any(f.what is What.ROTATION for f in facts) else Why.PERMUTED, (
-            f"with {' and '.join(f.said for f in facts)} undone, the SQNR is {stored:.1f} dB, where rounding to nearest "
-            f"gives {nearest:.1f}: something else was done to it"
-        )
+        why = Why.ROTATED if any(f.what is What.ROTATION for f in facts) else Why.PERMUTED
+        done = " and ".join(f.said for f in facts)
+        left = f"the SQNR is {stored:.1f} dB, where rounding to nearest gives {nearest:.1f}"
+        return why, f"with {done} undone, {left}: something else was done to it"
 
     def _channels(self) -> tuple[Part, ...]:
         if not self.sums.dd or self.noise.size < 2:
@@ -302,7 +302,7 @@ def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
     if pair.a.weight is not None:
         return "A is quantized itself: the original is not known"
     if pair.undoing is not None and pair.undoing.in_a and pair.undoing.facts:
-        return "A is not as it was"
+        return "B's values were brought to what A stores"
     if pair.derived:
         return f"B stores {pair.derived.said}"
     if len(pair.shape) != 2:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 MOST_ROWS = 1 << 15
-"""Every row is held against every other."""
+"""More are not looked at: every row is held against every other."""
 LEAST_COLUMNS = 16
 """With fewer values rows are alike by chance."""
-_MOST_COLUMNS = 1024
+_FEW_COLUMNS, _MOST_COLUMNS = 64, 1024
+"""Looked at first, and where these do not tell."""
 _LEAST_CORRELATION = 0.6
 _CLOSER = 0.5
 """A row has to be so much closer to its partner than to the next one: 1 - cosine over 1 - cosine."""
@@ -30,29 +31,41 @@ def order_of(x: Array, y: Array) -> Array | None:
     x. Raises NotUnique where they are, each of them, but some could be one or the other."""
     if len(x) > MOST_ROWS or x.shape[1] < LEAST_COLUMNS:
         return None
-    step = max(1, x.shape[1] // _MOST_COLUMNS)
-    x, y = _unit(x[:, ::step]), _unit(y[:, ::step])
-    zero_x, zero_y = (~v.any(axis=1) for v in (x, y))
+    zero_x, zero_y = ((v == 0).all(axis=1) for v in (x, y))
     if zero_x.sum() != zero_y.sum():
         return None
     index = np.empty(len(x), np.int64)
     index[zero_y] = np.flatnonzero(zero_x)
-    clear = True
-    for start in range(0, len(y), _AT_ONCE):
-        rows = slice(start, start + _AT_ONCE)
-        near = y[rows] @ x.T
-        best = near.argmax(axis=1)
-        at = np.arange(len(near))
+    left = np.flatnonzero(~zero_y)
+    for most in (_FEW_COLUMNS, _MOST_COLUMNS):
+        left = left[~_nearest(x, y, left, index, max(1, x.shape[1] // most))]
+    if left.size or np.unique(index).size < index.size:
+        if (_cosines(x[index[left]], y[left]) < _LEAST_CORRELATION).any():
+            return None
+        raise NotUnique
+    return index if (_cosines(x[index], y)[~zero_y] >= _LEAST_CORRELATION).all() else None
+
+
+def _nearest(x: Array, y: Array, rows: Array, index: Array, step: int) -> NDArray[np.bool_]:
+    """Of some rows of y, whether the nearest row of x is clearly so; it goes into `index`. step: of the columns that
+    are looked at."""
+    unit = _unit(x[:, ::step])
+    clear = np.zeros(rows.size, bool)
+    for start in range(0, rows.size, _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        near = _unit(y[some, ::step]) @ unit.T
+        best, at = near.argmax(axis=1), np.arange(some.size)
         most = near[at, best].copy()
         near[at, best] = -1
-        left = ~zero_y[rows]
-        if (most[left] < _LEAST_CORRELATION).any():
-            return None
-        clear = clear and bool(((1 - most) <= _CLOSER * (1 - near.max(axis=1)) + 1e-6)[left].all())
-        index[rows] = np.where(left, best, index[rows])
-    if not clear or np.unique(index).size < index.size:
-        raise NotUnique
-    return index
+        closer = 1 - most <= _CLOSER * (1 - near.max(axis=1)) + 1e-6
+        clear[start : start + _AT_ONCE] = (most >= _LEAST_CORRELATION) & closer
+        index[some] = best
+    return clear
+
+
+def _cosines(x: Array, y: Array) -> Array:
+    """Of each row of the one with that of the other."""
+    return np.asarray(np.einsum("ij,ij->i", _unit(x), _unit(y)))
 
 
 def some_are_elsewhere(x: Array, y: Array) -> bool:

@@ -28,7 +28,7 @@ Array = NDArray[Any]
 VECTOR_NOISE = 0.1
 """What may be left of a bias or a norm after undoing, of the square of its values: 10 dB."""
 _LESS_OF_A_VECTOR = 0.5
-_MOST_FAILURES = 8
+_MOST_FAILURES = 4
 """Matrices in which nothing is found before the first in which something is: after these, no other is looked at."""
 _SAMPLED_ROWS = 512
 _BLOCK_ROWS = 1 << 12
@@ -122,7 +122,8 @@ class Recognition:
     def _keep_factors(self, f: Fitted, factor: Array, other: Fitted) -> None:
         i, role = f.index, visible(_short(self._suspects[other.index].pair.role), 80)
         sides = ("inputs", "outputs") if f.axis == "input" else ("outputs", "inputs")
-        said = f"{sides[0]} multiplied by {factor.min():.3g} to {factor.max():.3g}, by which {sides[1]} of {role} are divided"
+        by = f"{factor.min():.3g} to {factor.max():.3g}"
+        said = f"{sides[0]} multiplied by {by}, by which {sides[1]} of {role} are divided"
         fact = Undone(What.FACTORS, f.axis, said)
         step = Scale(factor.astype(np.float32))
         before = self.undone[i].undoing if i in self.undone else None
@@ -141,16 +142,16 @@ class Recognition:
 
     def _matrices(self, left: list[int]) -> None:
         failed = 0
-        for i in list(left):
-            self._progress("looking for what was done", len(self._suspects) - len(left), len(self._suspects))
+        for n, i in enumerate(left):
+            self._progress("looking for what was done", n, len(left))
             if not self.undone and failed >= _MOST_FAILURES and self._suspects[i].norm is None:
                 continue
-            if self._matrix(i, known_only=False):
-                left.remove(i)
-            else:
-                failed += 1
-        while left and any([self._matrix(i, known_only=True) for i in list(left)]):
-            left[:] = [i for i in left if i not in self.undone]
+            failed += not self._matrix(i, known_only=False)
+        left = [i for i in left if i not in self.undone]
+        n_left = len(left) + 1
+        while left and len(left) < n_left:  # what the last ones showed is tried on the first
+            n_left = len(left)
+            left = [i for i in left if not self._matrix(i, known_only=True)]
 
     def _matrix(self, i: int, known_only: bool) -> bool:
         s = self._suspects[i]
@@ -193,9 +194,9 @@ class Recognition:
         self._resolved.add(layer)
         if found.norm is not None:
             self._taken.setdefault(found.norm.role, (found.norm, []))[1].append(s.pair.role)
-        for axis, steps in (("input", found.columns), ("output", found.rows)):
+        sides = ("input", "output") if len(s.pair.shape) > 1 else ("", "")
+        for axis, steps in zip(sides, (found.columns, found.rows), strict=True):
             orders = [step.index for step in steps if isinstance(step, Order)]
-            axis = axis if len(s.pair.shape) > 1 else ""
             self._orders.setdefault(layer, []).extend((i, axis, index) for index in orders)
         undoing = Undoing(found.columns, found.rows, in_a, (*facts, *found.facts), s.before)
         self.undone[i] = replace(s.pair, undoing=undoing, only_equal="")
@@ -233,8 +234,8 @@ class Recognition:
         for found in self._orders.values():
             for i, axis, index in found:
                 alike = [
-                    f"{'columns of ' if other_axis == 'input' else ''}{visible(_short(self._suspects[j].pair.role), 80)}"
-                    for j, other_axis, other in found
+                    f"{'columns of ' if side == 'input' else ''}{visible(_short(self._suspects[j].pair.role), 80)}"
+                    for j, side, other in found
                     if j != i and _one_order(index, other)
                 ]
                 if not alike:
@@ -255,7 +256,11 @@ def _only_norm(norm: Norm) -> tuple[tuple[Step, ...], tuple[Step, ...], tuple[Un
 def _short(role: str) -> str:
     """The module alone: `gate_proj` of `layers.0.mlp.gate_proj.weight`."""
     module, _, last = role.rpartition(".")
-    return module.rpartition(".")[2] + (f".{last}" if last == "bias" else "") if module and last in ("weight", "bias") else last
+    return (
+        module.rpartition(".")[2] + (f".{last}" if last == "bias" else "")
+        if module and last in ("weight", "bias")
+        else last
+    )
 
 
 def _one_order(a: Array, b: Array) -> bool:
@@ -328,7 +333,9 @@ def _of_vector(x: Array, y: Array, known: Known, as_is: bool) -> Relation | None
         fact = Undone(What.ORDER, "", f"{order.n_moved:,} of {n:,} values in another order")
         tried.append((noise((order,)), Relation((order,), (), (fact,))))
     for rotation, said in known.of_size(n):
-        tried.append((noise((rotation,)), Relation((rotation,), (), (Undone(What.ROTATION, "", f"rotated by {said}"),))))
+        tried.append(
+            (noise((rotation,)), Relation((rotation,), (), (Undone(What.ROTATION, "", f"rotated by {said}"),)))
+        )
     best = min(tried, key=lambda t: t[0], default=None)
     as_it_is = noise(())
     if best and best[0] <= VECTOR_NOISE and best[0] < _LESS_OF_A_VECTOR * as_it_is:

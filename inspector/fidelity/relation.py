@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.fidelity.hadamard import LEAST_BLOCK, Rotation, rotation_of, sylvester, turned_alike
-from qinspect.inspector.fidelity.orders import LEAST_COLUMNS, MOST_ROWS, NotUnique, order_of, parts_of, some_are_elsewhere
+from qinspect.inspector.fidelity.orders import (
+    LEAST_COLUMNS,
+    MOST_ROWS,
+    NotUnique,
+    order_of,
+    parts_of,
+    some_are_elsewhere,
+)
 from qinspect.inspector.fidelity.undoing import Backwards, Order, Scale, Step, Steps, Undone, What, after
 
 Array = NDArray[Any]
@@ -276,13 +283,17 @@ class Search:
     def _rotated_outputs(self) -> Iterator[Relation]:
         columns = np.linspace(0, self.x.shape[1] - 1, min(self.x.shape[1], _SAMPLED_FOR_ROTATION)).astype(int)
         y = self.y.T[columns]
+        found: list[tuple[float, Relation]] = []
         for right in self._rights():
             for norm in self.norms:
                 side = _both(_with_norm(norm), right)
-                x = after(side.steps, self.x).T[columns] if side.steps else self.x.T[columns]
+                x = after(side.steps, self.x).T[columns]
                 step = rotation_of(x, y)
                 if step is not None:
-                    yield _relation(side, _rotated(step, "output"))
+                    noise = noise_of(step.of(x), y) * (1 if norm else _LESS_NOISE)
+                    found.append((noise, _relation(side, _rotated(step, "output"))))
+        if found:
+            yield min(found, key=lambda f: f[0])[1]
 
     # --- orders ---
 
@@ -332,6 +343,11 @@ class Search:
 
     # --- what is said where nothing is found ---
 
+    @property
+    def _tried(self) -> str:
+        rotations = "Hadamard matrices, whole and in blocks, with signs"
+        return f"{rotations}, orders of rows and of columns" if self.whole else f"{rotations}, of the inputs"
+
     def why_not(self) -> str:
         """What was seen of it without finding it."""
         if self.not_unique:
@@ -342,7 +358,7 @@ class Search:
                 before = after(_with_norm(norm).steps, x[rows]) if side == "inputs" else x[rows]
                 if turned_alike(before, y[rows]):
                     return (
-                        f"its {side} are rotated, since {'rows' if side == 'inputs' else 'columns'} keep their lengths "
-                        "and angles, by none of the matrices tried: Hadamard, whole and in blocks, with signs"
+                        f"its {side} are rotated or reordered, since {'rows' if side == 'inputs' else 'columns'} keep "
+                        f"their lengths and angles, by nothing that was tried: {self._tried}"
                     )
         return ""

@@ -126,7 +126,9 @@ _UNDONE = {
 
 def _undone(found: Fidelity) -> str:
     """What was done to the weights and is in none of the numbers."""
-    counts = {what: sum(any(u.what is what for u in w.undone) for w in found.weights if len(w.shape) > 1) for what in What}
+    counts = {
+        what: sum(any(u.what is what for u in w.undone) for w in found.weights if len(w.shape) > 1) for what in What
+    }
     said = [_UNDONE[what].format(n=some(n, "weight")) for what, n in counts.items() if n]
     return f"undone before comparing: {', '.join(said)}" if said else ""
 
