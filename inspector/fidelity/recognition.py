@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.fidelity.blocks import Unit, read, read_fitted, whole_of
+from qinspect.inspector.fidelity.blocks import MOST_OF_A_ROW, Unit, read, read_fitted, whole_of
 from qinspect.inspector.fidelity.fitting import Fit, tied_said
 from qinspect.inspector.fidelity.norms import Layer, Norms, layer_of
 from qinspect.inspector.fidelity.orders import parts_of
@@ -78,6 +78,7 @@ class Recognition:
     """What was found of all suspects. undone: by index, the pair with what was done to it. why_not: by index, what was
     seen of those in which nothing was found."""
 
+    @np.errstate(all="ignore")  # of values that float32 does not hold nothing is found
     def __init__(self, suspects: Sequence[Suspect], norms: Norms, progress: Progress) -> None:
         self.undone: dict[int, Pair] = {}
         self.why_not: dict[int, str] = {}
@@ -155,6 +156,8 @@ class Recognition:
 
     def _matrix(self, i: int, known_only: bool) -> bool:
         s = self._suspects[i]
+        if s.pair.n > MOST_OF_A_ROW * s.pair.shape[0]:  # its rows are read in parts
+            return False
         if s.norm is not None:
             self._keep(i, Relation(*_only_norm(s.norm)), _a_was_made(s.pair))
             return True

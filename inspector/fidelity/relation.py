@@ -161,7 +161,7 @@ def moved(sums: Array) -> Array:
     aa, ab, bb = sums
     there = (aa > 0) & (bb > 0)
     cosine = np.ones(aa.size)
-    cosine[there] = ab[there] / np.sqrt(aa[there] * bb[there])
+    cosine[there] = ab[there] / (np.sqrt(aa[there]) * np.sqrt(bb[there]))
     return np.flatnonzero(cosine < LEAST_COSINE)
 
 

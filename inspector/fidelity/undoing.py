@@ -138,10 +138,11 @@ class Undoing:
 
     def of(self, x: Array) -> Array:
         """float32[rows, columns] of a whole weight, or of some rows where it is streamed."""
-        x = after(self.columns, x.astype(np.float32))
-        if self.rows:
-            x = after(self.rows, x.T).T
-        return np.ascontiguousarray(x, np.float32)
+        with np.errstate(all="ignore"):
+            x = after(self.columns, x.astype(np.float32))
+            if self.rows:
+                x = after(self.rows, x.T).T
+            return np.ascontiguousarray(x, np.float32)
 
     def whole(self, read: Any) -> Array:
         """The values of the whole weight after it, made once and held until `drop`. read: gives those before."""

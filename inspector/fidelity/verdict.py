@@ -86,11 +86,11 @@ def against_nearest(loss: float) -> str:
 
 
 def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
-    """Weights that are far worse than the others of their kind, or where these are few, than all."""
+    """Weights that are far worse than the others of their kind, or where these are few, than all stored alike."""
     lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
     found = []
     for of_kind in grouped(lossy, "kind").values():
-        peers = of_kind if len(of_kind) > 2 else lossy
+        peers = of_kind if len(of_kind) > 2 else [w for w in lossy if _alike(w, of_kind[0])]
         if len(peers) < 3:
             continue
         usual = median(w.sums.sqnr for w in peers)
@@ -100,6 +100,11 @@ def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
     if len(found) > 2:
         said.append(f"so {'is' if len(found) == 3 else 'are'} {count(len(found) - 2)} more")
     return said
+
+
+def _alike(a: WeightFidelity, b: WeightFidelity) -> bool:
+    """Whether the error of one says what is usual for the other."""
+    return a.stored_b == b.stored_b and (len(a.shape) > 1) == (len(b.shape) > 1)
 
 
 def _multiplied(weights: Sequence[WeightFidelity]) -> str:
