@@ -174,7 +174,7 @@ class _Work:
         if self.error is not None or self.norms is None or not self.sums.n:
             return None
         equal = self.sums.exact and not self.sums.n_excluded
-        factored = self._factors() is not None
+        factored = isinstance(self.found, WeightFidelity) and self.found.factors is not None
         return suspect_of(self.pair, self.rows, self.columns, self.norms, self.sums.sqnr, equal, factored)
 
     def add(self, piece: Piece) -> None:

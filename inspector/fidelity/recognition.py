@@ -84,7 +84,9 @@ class Recognition:
         self.why_not: dict[int, str] = {}
         self._suspects, self._norms, self._progress = suspects, norms, progress
         self._rotations: list[Step] = []
-        self._layers: dict[Layer, Known] = {}
+        common: list[Array] = []
+        self._layers: dict[Layer, Known] = {("", None): Known(self._rotations, common)}
+        self._common = common
         self._resolved: set[Layer] = set()
         self._taken: dict[str, tuple[Norm, list[str]]] = {}
         self._orders: dict[Layer, list[tuple[int, str, Array]]] = {}
@@ -97,7 +99,7 @@ class Recognition:
         self._name_shared_orders()
 
     def _known(self, layer: Layer) -> Known:
-        return self._layers.setdefault(layer, Known(self._rotations))
+        return self._layers.setdefault(layer, Known(self._rotations, [], self._common))
 
     # --- factors between two layers ---
 

@@ -47,10 +47,12 @@ class Norm(NamedTuple):
 
 @dataclass(slots=True)
 class Known:
-    """What was found so far. rotations: of the whole model. orders: of rows or columns of one layer."""
+    """What was found so far. rotations: of the whole model. orders: of rows or columns of one layer; common: of what is
+    in none."""
 
     rotations: list[Step] = field(default_factory=list)
     orders: list[Array] = field(default_factory=list)
+    common: list[Array] = field(default_factory=list)
 
     def of_size(self, n: int) -> list[tuple[Step, str]]:
         """Rotations of n channels, with what is said of them."""
@@ -58,7 +60,7 @@ class Known:
 
     def orders_of(self, n: int) -> list[Array]:
         """Orders of n channels."""
-        found = [part for index in self.orders for part in parts_of(index, n)]
+        found = [part for index in (*self.orders, *self.common) for part in parts_of(index, n)]
         return list({part.tobytes(): part for part in found}.values())
 
     def learn(self, found: Relation) -> None:
@@ -302,6 +304,7 @@ class Search:
         if m > MOST_ROWS or n < LEAST_COLUMNS:
             return
         rights = [NOTHING, *(_rotated(r, "input") for r, _ in self.known.of_size(n))]
+        rights += [_ordered(index, "input") for index in self.known.orders_of(n)]
         if len(rights) == 1:
             rights += [_rotated(r, "input") for r in _usual(n)]
         some = self.rows[:: max(1, len(self.rows) // _SAMPLED_FOR_ORDER)]
@@ -331,7 +334,17 @@ class Search:
             if some_are_elsewhere(self.x.T, y[some]):
                 index = self._order(np.ascontiguousarray(self.x.T), y)
                 if index is not None:
-                    yield _relation(_ordered(index, "input"), left)
+                    yield self._with_best_norm(_ordered(index, "input"), left)
+
+    def _with_best_norm(self, right: Side, left: Side) -> Relation:
+        y = self._undone_rows(left)[self.rows]
+        best = (np.inf, _relation(right, left))
+        for norm in self.norms:
+            side = _both(_with_norm(norm), right)
+            noise = noise_of(after(side.steps, self.x[self.rows]), y) * (1 if norm else _LESS_NOISE)
+            if noise < best[0]:
+                best = (noise, _relation(side, left))
+        return best[1]
 
     def _order(self, x: Array, y: Array) -> Array | None:
         try:

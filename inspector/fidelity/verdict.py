@@ -90,7 +90,8 @@ def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
     lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
     found = []
     for of_kind in grouped(lossy, "kind").values():
-        peers = of_kind if len(of_kind) > 2 else [w for w in lossy if _alike(w, of_kind[0])]
+        few = len(of_kind) < 3 and len(of_kind[0].shape) > 1
+        peers = [w for w in lossy if _alike(w, of_kind[0])] if few else of_kind
         if len(peers) < 3:
             continue
         usual = median(w.sums.sqnr for w in peers)
@@ -104,7 +105,7 @@ def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
 
 def _alike(a: WeightFidelity, b: WeightFidelity) -> bool:
     """Whether the error of one says what is usual for the other."""
-    return a.stored_b == b.stored_b and (len(a.shape) > 1) == (len(b.shape) > 1)
+    return a.stored_b == b.stored_b and len(a.shape) == len(b.shape)
 
 
 def _multiplied(weights: Sequence[WeightFidelity]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from compressed_files import fp8, of_module, settings, written
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -331,6 +332,28 @@ def test_heads_in_another_order(tmp_path: Path) -> None:
         assert w.sums.sqnr == pytest.approx(db(made[w.a], b[w.a]), abs=0.01)
 
 
+def test_the_residual_stream_in_another_order_besides_neurons_and_a_norm(tmp_path: Path) -> None:
+    a = llama()
+    rng = np.random.default_rng(1)
+    stream = rng.permutation(HIDDEN)
+    made = reordered(folded(a), LAYER.format(0), rng.permutation(INNER))
+    for k, v in made.items():
+        outputs = k.endswith(("o_proj.weight", "down_proj.weight"))
+        made[k] = v[stream] if outputs or v.ndim == 1 else v[:, stream]
+    b = quantized(made)
+    found = measured(a, b, tmp_path)
+    assert not found.not_compared
+    weights = by_role(found)
+    for name, w in made.items():
+        if w.ndim > 1:
+            assert weights[name.removeprefix("model.")].sums.sqnr == pytest.approx(db(w, b[name]), abs=0.01), name
+    assert kinds(weights["layers.0.mlp.gate_proj.weight"]) == [("order", "input"), ("order", "output")]
+    assert kinds(weights["layers.0.self_attn.q_proj.weight"]) == [("norm", "input"), ("order", "input")]
+    for role in ("layers.1.input_layernorm.weight", "norm.weight"):
+        assert weights[role].sums.exact, role
+        assert kinds(weights[role]) == [("order", "")]
+
+
 def test_rows_that_are_alike_have_no_order(tmp_path: Path) -> None:
     a = llama()
     name = "model.layers.0.mlp.gate_proj.weight"
@@ -634,3 +657,36 @@ def test_a_weight_too_large_to_be_held_is_told_by_some_of_its_rows(
     assert kinds(w) == [("rotation", "input")]
     assert w.sums.sqnr == pytest.approx(db(made[w.a], b[w.a]), abs=0.01)
     assert others(found)["layers.0.mlp.up_proj.weight"].why is Why.ROTATED
+
+
+# --- codes and scales ---
+
+
+def in_fp8(made: Any, a: Array, to: Path) -> Fidelity:
+    """Codes and scales of one weight against an original of it."""
+    at = "model.layers.0.mlp.down_proj"
+    stored = written(to / "b", of_module(made, at), settings(made))
+    original = written(to / "a", {f"{at}.weight": a.astype(np.float32)}, None)
+    return measure_fidelity(open_model(str(original)), open_model(str(stored)))
+
+
+def test_what_is_left_of_a_rotation_is_held_against_rounding(tmp_path: Path) -> None:
+    made = fp8("channel", shape=(96, 64))
+    a = made.values.astype(np.float64) @ sylvester(64).T
+    a *= 1 + np.random.default_rng(0).standard_normal(a.shape) / 1000
+    (w,) = in_fp8(made, a, tmp_path / "exact").weights
+    assert kinds(w) == [("rotation", "input")]
+    assert w.sums.sqnr > 55
+    a += np.random.default_rng(1).standard_normal(a.shape) * a.std() / 2
+    (other,) = in_fp8(made, a, tmp_path / "more").not_compared
+    assert other.why is Why.ROTATED
+    assert "inputs rotated by a Hadamard matrix of 64 undone, the SQNR is 6." in other.said
+    assert "something else was done to it" in other.said
+
+
+def test_a_padded_original_of_codes(tmp_path: Path) -> None:
+    made = fp8("channel", shape=(96, 64))
+    a = np.pad(made.values, ((0, 4), (0, 0)))
+    (w,) = in_fp8(made, a, tmp_path).weights
+    assert w.undone[0].said == "A has 4 more rows, all zero"
+    assert w.sums.exact
