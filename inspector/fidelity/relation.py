@@ -27,6 +27,8 @@ MOST_NOISE = 0.5
 """What may be left after undoing, of the square of the values: 3 dB, which two bits a value reach."""
 LEAST_COSINE = 0.5
 """Of a row before and after: with less it is another row."""
+_OF_ROUNDING = 4.0
+"""The noise of a row that is another one, over that of most rows."""
 _MOST_MOVED = 0.01
 """Rows that may be other ones where the rest goes together."""
 _LESS_NOISE = 0.89
@@ -159,12 +161,18 @@ def noise_of(x: Array, y: Array) -> float:
 
 
 def moved(sums: Array) -> Array:
-    """Positions of rows (or columns) that have nothing in common. sums: float64[3, n], of a*a, a*b and b*b of each."""
+    """Positions of rows (or columns) that have nothing in common, and more noise than rounding leaves in most of them:
+    of values so small that rounding alone makes others of them nothing is said. sums: float64[3, n], of a*a, a*b and
+    b*b of each."""
     aa, ab, bb = sums
     there = (aa > 0) & (bb > 0)
     cosine = np.ones(aa.size)
     cosine[there] = ab[there] / (np.sqrt(aa[there]) * np.sqrt(bb[there]))
-    return np.flatnonzero(cosine < LEAST_COSINE)
+    noise = aa - 2 * ab + bb
+    other = cosine < LEAST_COSINE
+    if not other.any() or other.sum() > 0.5 * there.sum():
+        return np.flatnonzero(other)
+    return np.flatnonzero(other & (noise > _OF_ROUNDING * np.median(noise[~other])))
 
 
 def _sums(x: Array, y: Array, axis: int) -> Array:

@@ -642,6 +642,24 @@ def test_a_pair_that_needs_none_of_it_is_read_once(tmp_path: Path, monkeypatch: 
     assert len(found.weights) == len(a)
 
 
+def test_channels_so_small_that_rounding_makes_others_of_them_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = llama()
+    name = "model.layers.0.mlp.gate_proj.weight"
+    a[name][:, 3:30:4] *= 0.1
+    b = quantized(a)
+    x, y = a[name][:, 3:30:4], b[name][:, 3:30:4]
+    cosine = (x * y).sum(0) / np.linalg.norm(x, axis=0) / np.linalg.norm(y, axis=0)
+    assert (cosine < 0.5).sum() > 1
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(measuring, "Recognition", never)
+    assert len(measured(a, b, tmp_path).weights) == len(a)
+
+
 def test_a_weight_too_large_to_be_held_is_told_by_some_of_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
