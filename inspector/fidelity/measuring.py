@@ -87,12 +87,12 @@ def measure_fidelity(
     again = _again(works, lined_up.doubts, norms, progress)
     _run([w for w in again if isinstance(w, _Work)], progress, told)
     results = [w.finished() for w in works if w.suspect is None]
-    for other_or_work in again:
-        new = not isinstance(other_or_work, _Work)
-        result = other_or_work.finished() if isinstance(other_or_work, _Work) else other_or_work
-        if new:
-            told(result)
-        results.append(result)
+    for once_more in again:
+        if isinstance(once_more, _Work):
+            results.append(once_more.finished())
+        else:
+            told(once_more)
+            results.append(once_more)
     results.sort(key=lambda r: lined_up.rank.get(r.role, 0))
     weights = tuple(r for r in results if isinstance(r, WeightFidelity))
     others = (*lined_up.others, *(r for r in results if isinstance(r, NotCompared)))

@@ -88,7 +88,7 @@ class Recognition:
         self._layers: dict[Layer, Known] = {("", None): Known(self._rotations, common)}
         self._common = common
         self._resolved: set[Layer] = set()
-        self._taken: dict[str, tuple[Norm, list[str]]] = {}
+        self._taken: dict[str, tuple[Norm, bool, list[str]]] = {}
         self._orders: dict[Layer, list[tuple[int, str, Array]]] = {}
         self._smoothed()
         matrices = [i for i, s in enumerate(suspects) if len(s.pair.shape) > 1 and i not in self.undone]
@@ -198,7 +198,7 @@ class Recognition:
         layer = layer_of(s.pair.role)
         self._resolved.add(layer)
         if found.norm is not None:
-            self._taken.setdefault(found.norm.role, (found.norm, []))[1].append(s.pair.role)
+            self._taken.setdefault(found.norm.role, (found.norm, in_a, []))[2].append(s.pair.role)
         sides = ("input", "output") if len(s.pair.shape) > 1 else ("", "")
         for axis, steps in zip(sides, (found.columns, found.rows), strict=True):
             orders = [step.index for step in steps if isinstance(step, Order)]
@@ -212,7 +212,7 @@ class Recognition:
         layer, in_a = layer_of(s.pair.role), _a_was_made(s.pair)
         taken = self._taken.get(s.pair.role)
         if taken is not None:
-            norm, roles = taken
+            norm, in_a, roles = taken
             names = ", ".join(visible(_short(r), 80) for r in roles[:6]) + (", ..." if len(roles) > 6 else "")
             fact = Undone(What.NORM, "", f"what it multiplied by is in {names}")
             step = Scale((1 / norm.factor.astype(np.float64)).astype(np.float32))

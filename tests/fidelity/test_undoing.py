@@ -424,6 +424,38 @@ def test_a_folded_norm_is_taken_out(tmp_path: Path) -> None:
     assert not [w for role, w in weights.items() if "layers.1" in role and w.undone]
 
 
+def test_a_norm_that_counts_from_one(tmp_path: Path) -> None:
+    a = llama()
+    made = folded(a)
+    name = "model.layers.0.input_layernorm.weight"
+    b = quantized(made) | {k: v - 1 for k, v in made.items() if v.ndim == 1}
+    a |= {k: v - 1 for k, v in a.items() if v.ndim == 1}
+    assert not b[name].any()
+    weights = by_role(measured(a, b, tmp_path, {"model_type": "gemma3"}))
+    w = weights["layers.0.self_attn.q_proj.weight"]
+    assert "which multiplies by 1 in B" in w.undone[0].said
+    assert w.sums.sqnr == pytest.approx(db(made[w.a], b[w.a]), abs=0.01)
+
+
+def test_the_original_as_b(tmp_path: Path) -> None:
+    """What was done to A is done to B's values."""
+    original = llama()
+    at = "model.layers.0.self_attn."
+    made = fp8("channel", shape=(HIDDEN, HIDDEN))
+    norm = original["model.layers.0.input_layernorm.weight"]
+    original[f"{at}q_proj.weight"] = (made.values / norm).astype(np.float32)
+    b = written(tmp_path / "b", original, None)
+    stored = {k: v for k, v in original.items() if k != f"{at}q_proj.weight"}
+    stored |= {"model.layers.0.input_layernorm.weight": np.ones(HIDDEN, np.float32)} | of_module(made, f"{at}q_proj")
+    weights = by_role(
+        measure_fidelity(open_model(str(written(tmp_path / "a", stored, settings(made)))), open_model(str(b)))
+    )
+    w = weights["layers.0.self_attn.q_proj.weight"]
+    assert "layers.0.input_layernorm.weight, which multiplies by 1 in A" in w.undone[0].said
+    assert w.sums.sqnr > 120
+    assert weights["layers.0.input_layernorm.weight"].sums.sqnr > 120
+
+
 def test_a_norm_that_only_some_took_is_said_to_be_in_these(tmp_path: Path) -> None:
     a = llama()
     found = by_role(measured(a, quantized(folded(a, ("q",))), tmp_path))
