@@ -106,7 +106,7 @@ def sylvester(n: int) -> Array:
     h = np.ones((1, 1))
     while len(h) < n:
         h = np.block([[h, h], [h, -h]])
-    return h / np.sqrt(n)
+    return np.asarray(h / np.sqrt(n))
 
 
 def paley(order: int) -> Array:
@@ -322,8 +322,8 @@ def test_heads_in_another_order(tmp_path: Path) -> None:
     index = (np.array([2, 0, 3, 1])[:, None] * SIZE + np.arange(SIZE)).reshape(-1)
     made = dict(a)
     for n in "qkvo":
-        w = a[f"model.layers.0.self_attn.{n}_proj.weight"]
-        made[f"model.layers.0.self_attn.{n}_proj.weight"] = w[:, index] if n == "o" else w[index]
+        x = a[f"model.layers.0.self_attn.{n}_proj.weight"]
+        made[f"model.layers.0.self_attn.{n}_proj.weight"] = x[:, index] if n == "o" else x[index]
     b = quantized(made)
     weights = by_role(measured(a, b, tmp_path))
     for n in "qkvo":
