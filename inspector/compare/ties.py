@@ -29,10 +29,12 @@ _EMBEDDINGS = tuple(
 )
 
 
-def embedding_of_head(items: Mapping[str, Item], other: Mapping[str, Item]) -> tuple[str, str] | None:
-    """(role of a quantized head in `items`, role of the embedding that stands for it in `other`): where that has no
-    head, and its config does not say that it needs one of its own. None where not."""
-    heads = [role for role in _HEADS if (item := items.get(role)) is not None and item.weight is not None]
+def embedding_of_head(
+    items: Mapping[str, Item], other: Mapping[str, Item], quantized: bool = True
+) -> tuple[str, str] | None:
+    """(role of a head in `items`, role of the embedding that stands for it in `other`): where that has no head, and its
+    config does not say that it needs one of its own. None where not. quantized: only of a quantized head."""
+    heads = [role for role in _HEADS if (item := items.get(role)) is not None and (item.weight or not quantized)]
     found = [role for role in _EMBEDDINGS if role in other]
     if len(heads) != 1 or len(found) != 1 or any(role in other for role in _HEADS):
         return None

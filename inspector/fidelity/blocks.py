@@ -97,6 +97,43 @@ def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
     return tensor.read_rows(unit.first_row, unit.first_row + unit.rows).reshape(unit.rows, unit.columns)
 
 
+def values_of(pair: Pair, unit: Unit) -> tuple[Array, Array]:
+    """A's and B's values of a piece, [rows, columns] of any float dtype, with what was done to one undone. Raises as
+    `read`."""
+    return _values(pair, pair.a, unit, True), _values(pair, pair.b, unit, False)
+
+
+def original_of(pair: Pair, unit: Unit) -> Array:
+    """A's values of a piece, as in `values_of`."""
+    return _values(pair, pair.a, unit, True)
+
+
+def _values(pair: Pair, item: Item, unit: Unit, of_a: bool) -> Array:
+    undoing = pair.undoing
+    if undoing is None or undoing.in_a == of_a or not (undoing.columns or undoing.rows):
+        return read_fitted(pair, item, unit)
+    if len(pair.shape) < 2 or not undoing.streamed:
+        whole = undoing.whole(lambda: read_fitted(pair, item, whole_of(pair.shape)))
+        return whole.reshape(-1)[unit.start : unit.stop].reshape(unit.rows, unit.columns)
+    return undoing.of(read_fitted(pair, item, unit))
+
+
+def whole_of(shape: tuple[int, ...]) -> Unit:
+    """All of it in one piece; of what has no rows, one."""
+    rows = shape[0] if len(shape) > 1 else 1
+    n = math.prod(shape)
+    return Unit(0, rows, n // max(1, rows), 0, True)
+
+
+def read_fitted(pair: Pair, item: Item, unit: Unit) -> Array:
+    """The values of a piece as the model stores them, without the padding that the other has not."""
+    width = pair.fit.width_of(item) if pair.fit else 0
+    if not width or width == unit.columns:
+        return read(item, unit, pair.shape)
+    wide = Unit(unit.first_row * width, unit.rows, width, unit.first_row, unit.aligned)
+    return np.ascontiguousarray(read(item, wide, pair.shape)[:, : unit.columns])
+
+
 def _effective(item: Item, unit: Unit) -> Array:
     """float32 of what may be a part of a weight."""
     assert item.weight is not None

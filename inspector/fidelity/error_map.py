@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.fidelity.blocks import read, units_of, widened
+from qinspect.inspector.fidelity.blocks import units_of, values_of, widened
 from qinspect.inspector.fidelity.pairs import Pair
 from qinspect.inspector.fidelity.sums import Numbers
 from qinspect.inspector.progress import Steps
@@ -43,8 +43,8 @@ def error_map(pair: Pair, rows: int, columns: int, check: Steps) -> ErrorMap | N
             return None
         check(unit.first_row, n_rows)
         a, b = np.empty((unit.rows, unit.columns)), np.empty((unit.rows, unit.columns))
-        widened(read(pair.a, unit, pair.shape), a)
-        widened(read(pair.b, unit, pair.shape), b)
+        for values, out in zip(values_of(pair, unit), (a, b), strict=True):
+            widened(values, out)
         pair.derive(a, b)
         _add(sums, a, b, unit.first_row, row_ends, column_ends)
     n = np.diff(row_ends)[:, None] * np.diff(column_ends)

@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.compare.weights import Item, scheme_of
 from qinspect.inspector.errors import NothingInCommon, QinspectError
-from qinspect.inspector.fidelity.blocks import Unit, bytes_of, read, single, units_of, widened
+from qinspect.inspector.fidelity.blocks import (
+    Unit,
+    bytes_of,
+    original_of,
+    single,
+    units_of,
+    values_of,
+    widened,
+)
 from qinspect.inspector.fidelity.factors import Factors, factors_of
 from qinspect.inspector.fidelity.nearest import WHOLE, NearestGrid, cells_of, nearest_error, nearest_grid
-from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why, pairs_of
+from qinspect.inspector.fidelity.norms import Norms
+from qinspect.inspector.fidelity.pairs import Doubt, NotCompared, Pair, Why, all_pairs_of
+from qinspect.inspector.fidelity.recognition import Recognition, Suspect, suspect_of, told_why
 from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
 from qinspect.inspector.fidelity.sums import Cells, Numbers, Piece, Sums, compiled_sums, sqnr_db, sums_of
+from qinspect.inspector.fidelity.undoing import What
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.progress import Progress, unseen
@@ -41,6 +52,10 @@ MOST_ELEMENTS = MOST_WORKERS << 20
 WORST_CHANNELS = 3
 UNRELATED_COSINE = 0.25
 """Below this, two matrices do not go together: rounding a value to its sign alone leaves 0.8."""
+UNEXPLAINED_DB = 15.0
+"""What is left of a weight after a rotation was undone is at most so much more than rounding to nearest leaves. GPTQ
+at 4 bits leaves 4 dB more, a scale of 8 bits that clips half of the negative values 11."""
+MOVES = (What.ROTATION, What.ORDER)
 UNRELATED_VALUES = 256
 """Of which there must be so many: the cosine of n random values is about 1 / sqrt(n)."""
 
@@ -61,29 +76,53 @@ def measure_fidelity(
         found += n
         progress("pairing", found, 0)
 
-    pairs, others = pairs_of(a, b, tick)
-    for other in others:
+    lined_up = all_pairs_of(a, b, tick)
+    for other in lined_up.others:
         told(other)
-    if not pairs and all(o.why in (Why.ONLY_A, Why.ONLY_B, Why.SHAPE) for o in others):
+    if not lined_up.pairs and not lined_up.doubts:
+        _check_common(lined_up.others, a, b)
+    norms = Norms(lined_up.pairs, lined_up.others, a, b)
+    works = _works(b, lined_up.pairs, progress, norms)
+    _run(works, progress, told)
+    again = _again(works, lined_up.doubts, norms, progress)
+    _run([w for w in again if isinstance(w, _Work)], progress, told)
+    results = [w.finished() for w in works if w.suspect is None]
+    for once_more in again:
+        if isinstance(once_more, _Work):
+            results.append(once_more.finished())
+        else:
+            told(once_more)
+            results.append(once_more)
+    results.sort(key=lambda r: lined_up.rank.get(r.role, 0))
+    weights = tuple(r for r in results if isinstance(r, WeightFidelity))
+    others = (*lined_up.others, *(r for r in results if isinstance(r, NotCompared)))
+    if not weights:
+        _check_common(others, a, b)
+    changed = tuple(dict.fromkeys(str(path) for f in (a, b) for path in f.checkpoint.changed_files()))
+    return Fidelity(a, b, weights, others, _bits(b), changed)
+
+
+def _again(works: Sequence[_Work], doubts: Sequence[Doubt], norms: Norms, progress: Progress) -> list[_Work | Result]:
+    """What is measured once more, with what was done to it undone; and of that in which nothing was found, what is said
+    of it."""
+    odd: list[tuple[Suspect, Result]] = [(Suspect(d.pair, d.refused), d.refused) for d in doubts]
+    odd += [(w.suspect, w.finished()) for w in works if w.suspect is not None]
+    if not odd:
+        return []
+    seen = Recognition([s for s, _ in odd], norms, progress)
+    undone = list(seen.undone.values())
+    made = dict(zip(seen.undone, _works(odd[0][0].pair.b.fmt, undone, progress, norms), strict=True))
+    return [made[i] if i in made else told_why(result, s, seen.why_not.get(i, "")) for i, (s, result) in enumerate(odd)]
+
+
+def _check_common(others: Sequence[NotCompared], a: Format, b: Format) -> None:
+    """Raises NothingInCommon where all that is known of each weight is that it has no partner."""
+    if all(o.why in (Why.ONLY_A, Why.ONLY_B, Why.SHAPE) for o in others):
         raise NothingInCommon(
             "no weight of A has a partner of its shape in B", file=b.checkpoint.path,
             expected=f"weights of the model in {a.checkpoint.path}", found=_found(others),
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
-    works = _works(a, b, pairs, progress)
-    _run(works, progress, told)
-    weights: list[WeightFidelity] = []
-    for work in works:
-        new = work.found is None
-        result = work.finished()
-        if new:
-            told(result)
-        if isinstance(result, NotCompared):
-            others.append(result)
-        else:
-            weights.append(result)
-    changed = tuple(dict.fromkeys(str(path) for f in (a, b) for path in f.checkpoint.changed_files()))
-    return Fidelity(a, b, tuple(weights), tuple(others), _bits(b), changed)
 
 
 def _found(others: Iterable[NotCompared]) -> str:
@@ -117,14 +156,26 @@ class _Work:
     nearest: float = 0.0
     largest: float = 0.0
     error: QinspectError | None = None
+    norms: Norms | None = None
     found: Result | None = None
+    suspect: Suspect | None = None
 
     def finished(self) -> Result:
         """What came of it, once. The sums of rows and columns are let go: of 40,000 experts they take 10 GB."""
         if self.found is None:
             self.found = self.result()
+            self.suspect = self._suspect()
+            if self.pair.undoing is not None:
+                self.pair.undoing.drop()
             self.noise, self.rows, self.columns = np.zeros(0), np.zeros((3, 0)), np.zeros((3, 0))
         return self.found
+
+    def _suspect(self) -> Suspect | None:
+        if self.error is not None or self.norms is None or not self.sums.n:
+            return None
+        equal = self.sums.exact and not self.sums.n_excluded
+        factored = isinstance(self.found, WeightFidelity) and self.found.factors is not None
+        return suspect_of(self.pair, self.rows, self.columns, self.norms, self.sums.sqnr, equal, factored)
 
     def add(self, piece: Piece) -> None:
         self.sums.add(piece.sums)
@@ -154,6 +205,7 @@ class _Work:
             pair.role, pair.a.name, pair.b.name, pair.shape, scheme_of(pair.a), scheme_of(pair.b),
             pair.a.weight is not None, pair.b.weight is not None, _note(pair), s, self.noise.size, self._channels(),
             self._group_shape(), self._group(), self._nearest(), self._factors(),
+            *((pair.undoing.facts, pair.undoing.as_stored) if pair.undoing else ((), None)),
         )  # fmt: skip
 
     def _refused(self) -> tuple[Why, str] | None:
@@ -168,7 +220,20 @@ class _Work:
         if matrix and abs(s.cosine) < UNRELATED_COSINE:
             said = f"their cosine is {s.cosine:.3f}: of another model, in another order, rotated, or misread"
             return Why.UNRELATED, said
-        return None
+        return self._left_over()
+
+    def _left_over(self) -> tuple[Why, str] | None:
+        """What was rotated or moved has to be what rounding leaves of it."""
+        facts = [f for f in self.pair.undoing.facts if f.what in MOVES] if self.pair.undoing else []
+        if not facts or self.pair.b.weight is None or isinstance(self.grid, str):
+            return None
+        nearest, stored = sqnr_db(self.sums.aa, self.nearest), self.sums.sqnr
+        if not nearest - stored > UNEXPLAINED_DB or self._factors() is not None:
+            return None
+        why = Why.ROTATED if any(f.what is What.ROTATION for f in facts) else Why.PERMUTED
+        done = " and ".join(f.said for f in facts)
+        left = f"the SQNR is {stored:.1f} dB, where rounding to nearest gives {nearest:.1f}"
+        return why, f"with {done} undone, {left}: something else was done to it"
 
     def _channels(self) -> tuple[Part, ...]:
         if not self.sums.dd or self.noise.size < 2:
@@ -204,14 +269,14 @@ class _Work:
         return factors_of(self.columns, self.rows, (self.pair.shape[0], self.pair.shape[1]), self.sums.sqnr)
 
 
-def _works(a: Format, b: Format, pairs: Sequence[Pair], progress: Progress) -> list[_Work]:
-    records = {id(fmt): {r.role: r for r in fmt.scales()} for fmt in (a, b)}
+def _works(b: Format, pairs: Sequence[Pair], progress: Progress, norms: Norms) -> list[_Work]:
+    records = {r.role: r for r in b.scales()}
     works = []
     for i, pair in enumerate(pairs):
         progress("looking at scales", i, len(pairs))  # zero points may be read
-        cells, grid = _cells(pair), _grid(pair, records[id(pair.b.fmt)])
+        cells, grid = _cells(pair), _grid(pair, records)
         n_bytes = bytes_of(pair.a) + bytes_of(pair.b)
-        works.append(_Work(pair, cells, grid, n_bytes))
+        works.append(_Work(pair, cells, grid, n_bytes, norms=norms))
     return works
 
 
@@ -236,6 +301,8 @@ def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
         return "B is not quantized"
     if pair.a.weight is not None:
         return "A is quantized itself: the original is not known"
+    if pair.undoing is not None and pair.undoing.in_a and pair.undoing.facts:
+        return "B's values were brought to what A stores"
     if pair.derived:
         return f"B stores {pair.derived.said}"
     if len(pair.shape) != 2:
@@ -252,7 +319,8 @@ def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
 
 
 def _note(pair: Pair) -> str:
-    said = [f"{model}: {i.part_said}" for model, i in (("A", pair.a), ("B", pair.b)) if i.part_said]
+    said = [f.said for f in pair.undoing.facts] if pair.undoing else []
+    said += [f"{model}: {i.part_said}" for model, i in (("A", pair.a), ("B", pair.b)) if i.part_said]
     if pair.derived:
         said.append(f"{'A' if pair.made_in_a else 'B'} stores {pair.derived.said}, compared as such")
     return "; ".join(said)
@@ -282,13 +350,25 @@ def _run(works: list[_Work], progress: Progress, told: Callable[[Result], None])
         before: _Work | None = None
         for work, unit, piece in _in_order(pool, n_workers, stop, works, _measure):
             if before is not None and work is not before:
-                told(before.finished())
+                _tell(before, told)
             before = work
             work.add(piece)
             step(work, unit, work.n_bytes)
+        for work in works:
+            new = work.found is None
+            work.finished()
+            if new:
+                _tell(work, told)
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell(work: _Work, told: Callable[[Result], None]) -> None:
+    """Of what is not looked at again."""
+    result = work.finished()
+    if work.suspect is None:
+        told(result)
 
 
 def _n_workers(works: list[_Work]) -> int:
@@ -348,7 +428,7 @@ def _together(work: _Work) -> Cells | None:
 
 
 def _largest_of(work: _Work, unit: Unit) -> float:
-    values = single(read(work.pair.a, unit, work.pair.shape))
+    values = single(original_of(work.pair, unit))
     ends = cell_extremes(values, unit.rows, unit.columns)
     if ends is not None and np.isfinite(ends).all():
         return float(max(ends[1].max(), -ends[0].min()))
@@ -362,7 +442,7 @@ def _largest_of(work: _Work, unit: Unit) -> float:
 
 def _measure(work: _Work, unit: Unit) -> Piece:
     pair, grid = work.pair, work.grid
-    a, b = (single(read(item, unit, pair.shape)) for item in (pair.a, pair.b))
+    a, b = map(single, values_of(pair, unit))
     cells = work.cells if unit.aligned else None
     found = None if pair.derived else compiled_sums(a, b, unit.start, cells)
     if found is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from qinspect.inspector.compare.weights import (
     scheme_of,
     weight_items,
 )
+from qinspect.inspector.fidelity.fitting import Fit, fit_of, tied_head_of
 from qinspect.inspector.fidelity.sums import Numbers
+from qinspect.inspector.fidelity.undoing import Undoing
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Derived, Kind, Slice
 from qinspect.inspector.text import dims
@@ -63,7 +66,9 @@ class NotCompared:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two weights whose values are compared one by one. shape: of both. derived: of what one of them is made, where
-    that is a calculation. only_equal: why they are not compared, unless every value is equal; "" where they are."""
+    that is a calculation. only_equal: why they are not compared, unless every value is equal; "" where they are. fit:
+    how the shape of one comes out of that of the other, where they are not the same. undoing: what was done to one of
+    them."""
 
     role: str
     a: Item
@@ -72,6 +77,8 @@ class Pair:
     derived: Derived | None = None
     made_in_a: bool = False
     only_equal: str = ""
+    fit: Fit | None = None
+    undoing: Undoing | None = None
 
     @property
     def n(self) -> int:
@@ -91,28 +98,73 @@ class Pair:
                 original[...] = self.derived.of(original)
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Two weights whose values are not compared as they stand, and may be once what was done to them is undone."""
+
+    refused: NotCompared
+    pair: Pair
+
+
+class Found(NamedTuple):
+    """All weights of two models, in A's order. rank: the place of a role in it."""
+
+    pairs: list[Pair]
+    others: list[NotCompared]
+    doubts: list[Doubt]
+    rank: dict[str, int]
+
+
 def pairs_of(a: Format, b: Format, tick: Callable[[int], None]) -> tuple[list[Pair], list[NotCompared]]:
-    """In A's order. tick(n): called with bytes that were compared to find partners that have other names."""
+    """Those that are compared as they stand, and all others. tick: as in `all_pairs_of`."""
+    found = all_pairs_of(a, b, tick)
+    return found.pairs, [*found.others, *(d.refused for d in found.doubts)]
+
+
+def all_pairs_of(a: Format, b: Format, tick: Callable[[int], None]) -> Found:
+    """tick(n): called with bytes that were compared to find partners that have other names."""
     equality = Equality(a, b)
     items_a, items_b = in_parts(_weights(a), _weights(b))
     partner = partners_of(items_a, items_b, equality, True, tick)
     moved = moved_modules(a, b, equality)
     rotated = _rotated(a, b)
     unclear = {fmt: _with_unclear_scales(fmt) for fmt in (a, b)}
-    pairs: list[Pair] = []
-    others: list[NotCompared] = []
-    for role, (of_a, of_b) in line_up((items_a, items_b), lambda _a, _b: partner):
+    found = Found([], [], [], {})
+    lined_up = line_up((items_a, items_b), lambda _a, _b: partner)
+    tied = tied_head_of(items_a, items_b, partner)
+    for role, (of_a, of_b) in lined_up:
         if of_a is None or of_b is None:
-            others += _alone(role, of_a, of_b)
+            alone = list(_alone(role, of_a, of_b))
+            head = tied if tied and role == tied.role else None
+            found.rank.setdefault(role, len(found.rank))
+            if head and alone:
+                found.doubts.append(Doubt(alone[0], replace(_pair(role, head.a, head.b, ""), fit=head.fit)))
+            else:
+                found.others.extend(alone)
             continue
         if not _may_be_weights(of_a, of_b):
             continue
-        found = _refused(role, of_a, of_b, moved, unclear, rotated)
-        if found:
-            others.append(found)
+        refused = _refused(role, of_a, of_b, moved, unclear, rotated)
+        if refused is None:
+            for pair in _experts(_pair(role, of_a, of_b, rotated)):
+                found.rank.setdefault(pair.role, len(found.rank))
+                found.pairs.append(pair)
             continue
-        pairs += _experts(_pair(role, of_a, of_b, rotated))
-    return pairs, others
+        found.rank.setdefault(role, len(found.rank))
+        doubtful = _doubtful(refused, of_a, of_b, rotated)
+        found.doubts.append(doubtful) if doubtful else found.others.append(refused)
+    return found
+
+
+def _doubtful(refused: NotCompared, a: Item, b: Item, rotated: str) -> Doubt | None:
+    """The pair that may be behind what is refused; None where there is none."""
+    fit = fit_of(a, b) if refused.why is Why.SHAPE else None
+    if fit is None and refused.why not in (Why.ROTATED, Why.PERMUTED):
+        return None
+    if fit is not None and rotated and (a.weight or b.weight):
+        refused = replace(refused, why=Why.ROTATED, said=rotated)
+    pair = replace(_pair(refused.role, a, b, ""), fit=fit)
+    return Doubt(refused, replace(pair, shape=fit.shape) if fit else pair)
 
 
 def _weights(fmt: Format) -> dict[str, Item]:

@@ -95,6 +95,8 @@ def weight(w: WeightFidelity) -> Json:
         "worst_group": _part(w.group) if w.group else None,
         "nearest": _nearest(w.nearest) if w.nearest else None,
         "factors": _factors(w.factors) if w.factors else None,
+        "undone": [{"what": str(u.what), "axis": u.axis, "text": u.said} for u in w.undone],
+        "as_stored_sqnr_db": finite(w.as_stored),
     }
 
 

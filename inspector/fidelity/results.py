@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.sums import Sums
+from qinspect.inspector.fidelity.undoing import Undone
 
 if TYPE_CHECKING:
     from qinspect.inspector.formats import Format
@@ -43,7 +44,8 @@ class WeightFidelity:
     scales. note: where the parts of either lie, or what was calculated. channels: positions along the first axis with
     the most error, most first; () of what has no rows, or no error. group_shape: rows and columns that share a scale;
     () where there are none. group: the one with the most error. factors: by which its channels were multiplied, where
-    they were; then nothing is said of the loss against rounding to nearest.
+    they were; then nothing is said of the loss against rounding to nearest. undone: what was done to it, and undone
+    before it was measured. as_stored: its SQNR without that, in dB; None where that was not measured.
     """
 
     role: str
@@ -62,6 +64,8 @@ class WeightFidelity:
     group: Part | None
     nearest: Nearest | None
     factors: Factors | None
+    undone: tuple[Undone, ...] = ()
+    as_stored: float | None = None
 
     @property
     def quantized(self) -> bool:

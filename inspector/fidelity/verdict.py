@@ -10,6 +10,7 @@ from qinspect.inspector.fidelity.measures import loss_of
 from qinspect.inspector.fidelity.pairs import Why
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
+from qinspect.inspector.fidelity.undoing import What
 from qinspect.inspector.text import count, magnitude, some, visible
 
 AS_GOOD_DB = 0.1
@@ -48,7 +49,7 @@ def _measured(found: Fidelity) -> str:
         return "no weight could be measured"
     if s.n_exact == s.n:
         text = f"every value of {some(s.n, what)} is equal"
-        return f"{text}; {_others(found)}" if _others(found) else text
+        return "; ".join(p for p in (text, _undone(found), _others(found)) if p)
     worst = f", worst {s.worst.sums.sqnr:.2f} dB in {visible(s.worst.role, 120)}" if s.worst and s.n > 1 else ""
     mean = "no SQNR" if s.mean is None else f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"
     parts = [f"{some(s.n, what)}: {mean} (error {magnitude(100 * s.relative)} of all their values together){worst}"]
@@ -56,7 +57,8 @@ def _measured(found: Fidelity) -> str:
         parts.append(f"{count(s.n_exact)} of them equal")
     if s.zeros:
         parts.append(f"{count(len(s.zeros))} of them zero in A and not in B, first {visible(s.zeros[0].role, 120)}")
-    parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _others(found)) if p]
+    parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _undone(found)) if p]
+    parts += [p for p in (_others(found),) if p]
     return "; ".join(parts)
 
 
@@ -84,11 +86,12 @@ def against_nearest(loss: float) -> str:
 
 
 def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
-    """Weights that are far worse than the others of their kind, or where these are few, than all."""
+    """Weights that are far worse than the others of their kind, or where these are few, than all stored alike."""
     lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
     found = []
     for of_kind in grouped(lossy, "kind").values():
-        peers = of_kind if len(of_kind) > 2 else lossy
+        few = len(of_kind) < 3 and len(of_kind[0].shape) > 1
+        peers = [w for w in lossy if _alike(w, of_kind[0])] if few else of_kind
         if len(peers) < 3:
             continue
         usual = median(w.sums.sqnr for w in peers)
@@ -98,6 +101,11 @@ def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
     if len(found) > 2:
         said.append(f"so {'is' if len(found) == 3 else 'are'} {count(len(found) - 2)} more")
     return said
+
+
+def _alike(a: WeightFidelity, b: WeightFidelity) -> bool:
+    """Whether the error of one says what is usual for the other."""
+    return a.stored_b == b.stored_b and len(a.shape) == len(b.shape)
 
 
 def _multiplied(weights: Sequence[WeightFidelity]) -> str:
@@ -110,6 +118,25 @@ def _multiplied(weights: Sequence[WeightFidelity]) -> str:
         f"{some(len(found), 'weight')} {have} channels that were multiplied (as smoothing does), which these numbers "
         "count as error"
     )
+
+
+_UNDONE = {
+    What.NORM: "norms that went into the weights behind them ({n})",
+    What.ROTATION: "Hadamard rotations ({n})",
+    What.ORDER: "other orders of rows or columns ({n})",
+    What.FACTORS: "factors that one weight takes and the next gives back ({n})",
+    What.PADDING: "padding ({n})",
+    What.TIED: "a tied head ({n})",
+}
+
+
+def _undone(found: Fidelity) -> str:
+    """What was done to the weights and is in none of the numbers."""
+    counts = {
+        what: sum(any(u.what is what for u in w.undone) for w in found.weights if len(w.shape) > 1) for what in What
+    }
+    said = [_UNDONE[what].format(n=some(n, "weight")) for what, n in counts.items() if n]
+    return f"undone before comparing: {', '.join(said)}" if said else ""
 
 
 def _channels(w: WeightFidelity) -> str:
@@ -127,7 +154,7 @@ def _channels(w: WeightFidelity) -> str:
 def _others(found: Fidelity) -> str:
     """Of the weights beside the quantized ones."""
     counted = {id(w) for w in found.counted}
-    others = [w for w in found.weights if id(w) not in counted]
+    others = [w for w in found.weights if id(w) not in counted and not w.undone]
     if not others:
         return ""
     changed = [w for w in others if not w.sums.exact and not w.sums.sqnr >= ROUNDING_DB]

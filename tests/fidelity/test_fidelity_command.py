@@ -237,19 +237,32 @@ def test_names_are_safe_wherever_they_are_printed(fidelity: Command, tmp_path: P
     assert fidelity.json(*words)["weights"][0]["role"] == name
 
 
-def test_rotated_weights_are_named(fidelity: Command, quamba: Quamba, source_root: Path) -> None:
+def test_rotations_are_undone_or_named(fidelity: Command, quamba: Quamba, source_root: Path, tmp_path: Path) -> None:
     (base,) = (source_root / "tests" / "data" / "models" / "base_mamba2").iterdir()
-    out, _ = fidelity(base, quamba("m2_w8a8_gh"))
-    assert "rotated, not compared: " in out
-    assert "B is rotated (Hadamard), A is not known to be" in " ".join(out.split())
-    assert fidelity.json(base, quamba("m2_w8a8_gh"), "--min-sqnr", "1", code=1)["threshold"]["without_number"] > 0
+    out = " ".join(fidelity(base, quamba("m2_w8a8_gh"))[0].split())
+    assert (
+        "undone before comparing: norms that went into the weights behind them (3 weights), Hadamard rotations" in out
+    )
+    assert "not compared" not in out
+    found = fidelity.json(base, quamba("m2_w8a8_gh"), "--min-sqnr", "25")
+    (weight,) = (w for w in found["weights"] if w["role"] == "layers.0.mixer.in_proj.weight")
+    assert [(u["what"], u["axis"]) for u in weight["undone"]] == [
+        ("norm", "input"), ("rotation", "input"), ("order", "output"),
+    ]  # fmt: skip
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((64, 64))
+    for name, values in (("a", w), ("b", w @ np.linalg.qr(rng.standard_normal((64, 64)))[0])):
+        save_file({"x.weight": values.astype(np.float32)}, tmp_path / f"{name}.safetensors")
+    words = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert "rotated, not compared: 1 weight, first x.weight" in " ".join(fidelity(*words)[0].split())
+    assert fidelity.json(*words, "--min-sqnr", "1", code=1)["threshold"]["without_number"] == 1
 
 
 @needs_fixtures
-def test_outliers_are_named(fidelity: Command) -> None:
+def test_what_smoothing_did_is_in_the_sentence(fidelity: Command) -> None:
     found = fidelity.json(folder("base_llama1"), folder("modelopt_nvfp4_awq") / "model")
-    assert "6 weights have channels that were multiplied" in found["sentence"]
-    assert "2 of 9 others differ" in found["sentence"]
+    assert "norms that went into the weights behind them (5 weights)" in found["sentence"]
+    assert "factors that one weight takes and the next gives back (2 weights)" in found["sentence"]
 
 
 def test_the_second_look_is_kept_and_says_when_it_was_measured(fidelity: Command, pair: tuple[Path, Path]) -> None:
