@@ -15,7 +15,9 @@ from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Slice
 from qinspect.inspector.roles import common_spelling
 
-_STACK = re.compile(r"(?P<experts>(?:.*\.)?experts)\.(?P<name>(?!\d)[^.]+?)(?P<last>\.weight|\.bias|_bias)?", re.DOTALL)
+_STACK = re.compile(
+    r"(?P<experts>(?:.*\.)?(?:experts|switch_mlp))\.(?P<name>(?!\d)[^.]+?)(?P<last>\.weight|\.bias|_bias)?", re.DOTALL
+)
 _JOINED = re.compile(
     r"(?P<module>(?:.*\.)?)(?P<name>gate_up_proj|qkv_proj|W_pack|Wqkv|in_proj|fused_qkv_a_proj_with_mqa)"
     r"(?:\.|(?<=in_proj)_)(?P<last>weight|bias)",
@@ -71,7 +73,7 @@ def _turned(items: Items, wholes: list[str], there: Mapping[str, Item]) -> dict[
     said: dict[str, set[bool]] = {}
     for role in wholes:
         if found := _STACK.fullmatch(role):
-            experts, shape = common_spelling(found["experts"]), logical_shape(items[role])
+            experts, shape = _spelled(found["experts"]), logical_shape(items[role])
             rows = _rows_there(experts, found["name"], there)
             if len(shape) == 3 and rows is not None and rows[0] != rows[1]:
                 if shape[1:] == rows:
@@ -79,6 +81,11 @@ def _turned(items: Items, wholes: list[str], there: Mapping[str, Item]) -> dict[
                 elif shape[1:] == rows[::-1]:
                     said.setdefault(experts, set()).add(True)
     return {experts: next(iter(ways)) for experts, ways in said.items() if len(ways) == 1}
+
+
+def _spelled(experts: str) -> str:
+    """As `common_spelling`, of the module alone."""
+    return common_spelling(f"{experts}.").removesuffix(".")
 
 
 def _rows_there(experts: str, name: str, there: Mapping[str, Item]) -> tuple[int, ...] | None:
@@ -99,7 +106,7 @@ def _of_stack(role: str, item: Item, there: Mapping[str, Item], turned: Mapping[
     shape = item.form[1]
     if found is None or item.weight is not None or len(shape) not in (2, 3):
         return
-    experts, name = common_spelling(found["experts"]), found["name"]
+    experts, name = _spelled(found["experts"]), found["name"]
     last = "bias" if found["last"] in (".bias", "_bias") else "weight"
     way = turned.get(experts)
     if way is None or (len(shape) == 3) != (last == "weight"):
@@ -124,7 +131,7 @@ def _of_biases(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Ite
     found = _STACK.fullmatch(role)
     if found is None or found["name"] != "gate_up_proj" or not _takes_turns(item.fmt):
         return
-    experts, shape = common_spelling(found["experts"]), item.form[1]
+    experts, shape = _spelled(found["experts"]), item.form[1]
     partners = [there.get(f"{experts}.{n}{found['last']}") for n in _PARTS["gate_up_proj"]]
     if found["last"] not in (".bias", "_bias") or len(shape) != 2:
         return

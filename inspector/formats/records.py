@@ -239,7 +239,8 @@ class ScaleRecord:
         codes = words.of_activation(self.element) if activation else words.of_codes(self.element, self.grid)
         if self.quantity is not Quantity.SCALE:
             return f"{self.quantity} of {codes}"
-        return f"{codes}, signed maximum" if self.signed else codes
+        signed = ", signed" if self.with_minimum else ", signed maximum"
+        return f"{codes}{signed}" if self.signed else codes
 
     @property
     def formula(self) -> str:

@@ -122,6 +122,7 @@ def test_records_of_the_affine_mode(tmp_path: Path) -> None:
     assert [scale.key, minimum.key] == [f"{LINEAR}.scales", f"{LINEAR}.biases"]
     assert scale.signed
     assert scale.with_minimum
+    assert scale.scheme == "uint4, group 64, signed"
     assert minimum.quantity is Quantity.MINIMUM
     assert np.array_equal(fmt.values(minimum), made.tensors["biases"])
     assert fmt.gives_as_stored(scale)
