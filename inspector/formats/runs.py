@@ -90,7 +90,8 @@ class Runs:
             return read(0, 0)
         low, high = int(places.min()) // row_step * row_step, int(places.max()) + 1
         if high - low <= _MOST_BETWEEN * places.size:
-            return read(low, high)[places - low]
+            near: Array = read(low, high)[places - low]
+            return near
         parts = []
         for part in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
             first = int(part[0]) // row_step * row_step

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gguf_files import NUMBER, TEXT, GgufFile, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_files import affine, of_module
 from mlx_files import opened as mlx_opened
 from peer_truth import folder, needs_fixtures
-from test_parts import HEADS, LAYER, Tensors, alone, compared, randn, saved
+from test_parts import LAYER, Tensors, alone, compared, randn, saved
 
 from qinspect.inspector.arguments import open_model
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
@@ -120,6 +121,22 @@ def test_internlm2_pairs_with_itself_as_llama(bias: bool, module: str, tmp_path:
     back = compared(tmp_path / "back", b, a, ATTENTION)
     assert alone(back) == []
     assert {w.status for w in back.weights} <= {Status.EQUAL, Status.IDENTICAL}
+
+
+def test_internlm2_in_gguf_pairs_with_its_original(tmp_path: Path) -> None:
+    """llama.cpp's converter takes wqkv apart, and interleaves the halves of each head of q and k."""
+    whole, split = wqkv()
+    stored = []
+    for name, heads in (("q_proj", 6), ("k_proj", 2), ("v_proj", 0)):
+        t = split[name].float()
+        rows = t.view(heads, 2, -1, H).transpose(1, 2).reshape(t.shape) if heads else t
+        stored.append(plain(f"blk.0.attn_{name[0]}.weight", rows.reshape(-1).tolist(), tuple(t.shape)))
+    counts = {"internlm2.attention.head_count": (NUMBER, 6), "internlm2.attention.head_count_kv": (NUMBER, 2)}
+    facts = {"general.architecture": (TEXT, "internlm2"), **counts}
+    (tmp_path / "b.gguf").write_bytes(bytes(GgufFile(stored, facts)))
+    a = saved({f"{LAYER}.attention.wqkv.weight": whole}, tmp_path / "a", ATTENTION)
+    c = compare(a, open_model(str(tmp_path / "b.gguf")))
+    assert {w.role.split(".")[-2]: w.status for w in c.weights} == dict.fromkeys(("wq", "wk", "wv"), Status.EQUAL)
 
 
 def test_wqkv_stays_whole_where_heads_are_not_said(tmp_path: Path) -> None:
@@ -258,5 +275,5 @@ def test_cells_that_hold_rows_of_two_are_not_cut() -> None:
 
 
 def test_heads_of_attention_that_are_said_by_the_hidden_size() -> None:
-    assert list(parts_of("wqkv", {"num_attention_heads": 4, "hidden_size": 32}, 96))
-    assert HEADS
+    found = list(parts_of("wqkv", {"num_attention_heads": 4, "hidden_size": 32}, 96))
+    assert {runs for parts in found for _, runs in parts} == {Runs((Run(at, 8, 24, 4),)) for at in (0, 8, 16)}
