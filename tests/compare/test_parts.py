@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,15 @@ from gguf_files import ID, TEXT, GgufFile, Stored, plain
 from mlx_files import affine, of_module
 from mlx_files import opened as mlx_opened
 from modelopt_files import nvfp4
+from paired_models import LAYER, Tensors, alone, compared, randn, saved
 from peer_truth import folder, needs_fixtures
-from safetensors.torch import save_file
 
 from qinspect.inspector.arguments import open_model
-from qinspect.inspector.compare import Comparison, ScalePair, Status, WeightPair, compare
+from qinspect.inspector.compare import Comparison, Status, compare
 from qinspect.inspector.formats import Format
 from qinspect.inspector.roles import strip_root
 
-Tensors = dict[str, torch.Tensor]
 E, M, H = 3, 8, 16
-LAYER = "model.layers.0"
-
-
-def randn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
 
 
 def experts(
@@ -57,22 +50,6 @@ def stacked(parts: Tensors, joined: bool = True, turned: bool = False, last: str
     for name, t in found.items():
         made[f"{LAYER}.mlp.experts.{name}{last}"] = t.transpose(1, 2).contiguous() if turned else t
     return made
-
-
-def saved(tensors: Tensors, to: Path, config: Mapping[str, object] | None = None) -> Format:
-    to.mkdir(parents=True)
-    save_file({k: t.clone() for k, t in tensors.items()}, to / "model.safetensors")
-    (to / "config.json").write_text(json.dumps(dict(config or {})))
-    return open_model(str(to))
-
-
-def compared(tmp: Path, a: Tensors, b: Tensors, config: Mapping[str, object] | None = None) -> Comparison:
-    return compare(saved(a, tmp / "a", config), saved(b, tmp / "b", config))
-
-
-def alone(c: Comparison) -> list[str]:
-    pairs: list[ScalePair | WeightPair] = [*c.scales, *c.weights]
-    return [p.role for p in pairs if p.status in (Status.ONLY_A, Status.ONLY_B)]
 
 
 def of_mlx(tensors: Tensors) -> Tensors:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_files import affine, of_module
 from mlx_files import opened as mlx_opened
+from paired_models import LAYER, Tensors, alone, compared, randn, saved
 from peer_truth import folder, needs_fixtures
-from test_parts import LAYER, Tensors, alone, compared, randn, saved
 
 from qinspect.inspector.arguments import open_model
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
@@ -53,7 +53,8 @@ def wqkv() -> tuple[torch.Tensor, Tensors]:
 
 def linear(config: dict[str, Any] | None, tmp: Path, wrong: bool = False) -> Any:
     at = f"{LAYER}.linear_attn"
-    wholes, parts = {}, {}
+    wholes: Tensors = {}
+    parts: Tensors = {}
     for name, (whole, split) in {"in_proj_qkvz": qkvz(), "in_proj_ba": ba()}.items():
         wholes[f"{at}.{name}.weight"] = whole
         parts |= {f"{at}.{n}.weight": t.contiguous() for n, t in split.items()}

@@ -34,6 +34,7 @@ from qinspect.inspector.text import some, visible
 
 _WORDS, _BYTES, _FLOATS = "uint32", "uint8", ("bfloat16", "float16", "float32")
 _MINIMA = ("biases", "qbiases")
+_ENTRIES = ("weight", "scales", *_MINIMA, "global_scale")
 _STACK = "switch_mlp"
 _MAX_EXPERTS = 1 << 12
 """Of one stack: each becomes a weight with records, however little it holds."""
@@ -49,6 +50,7 @@ class MlxFormat(ModularFormat):
         self._packings: dict[str, Packing] = {}
         self._differing: list[tuple[str, str, str]] = []
         self._by_inputs: list[str] = []
+        self._fitting: set[tuple[int, ...]] = set()
         super().__init__(checkpoint)
 
     @classmethod
@@ -119,6 +121,15 @@ class MlxFormat(ModularFormat):
 
     def _words(self, module: str, keys: Mapping[str, str]) -> tuple[int, ...]:
         """The shape of the codes of a module, after all its entries were found to fit. Raises CannotDequantize."""
+        form = self._forms.get(keys.get("weight", ""))
+        kind = tuple([id(self._forms.get(keys[last])) if last in keys else 0 for last in _ENTRIES])
+        if form is None or kind not in self._fitting:  # 20,000 modules are of few kinds
+            shape = self._checked(module, keys)
+            self._fitting.add(kind)
+            return shape
+        return form[1]
+
+    def _checked(self, module: str, keys: Mapping[str, str]) -> tuple[int, ...]:
         form, scales = (self._forms.get(keys.get(last, "")) for last in ("weight", "scales"))
         key = keys.get("weight") or (f"{module}.weight" if module else "weight")
         shape = form[1] if form else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from qinspect.inspector.formats.element import Element, small_float, unsigned
 
@@ -55,6 +56,7 @@ def columns(packing: Packing, n_words: int) -> int:
     return _WORD * n_words // packing.bits
 
 
+@lru_cache(64)
 def usual(mode: str) -> Packing:
     """What MLX takes where settings name a mode and nothing else."""
     return next((p for p in _OF_BYTES if p.mode == mode), Packing(AFFINE, 4, 64))
