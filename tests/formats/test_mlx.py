@@ -16,6 +16,7 @@ from peer_truth import agree, needs_fixtures, same_bits
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
 from qinspect.inspector.formats import Format, Quantity, format_of
+from qinspect.inspector.values.inspection import inspect_entry
 
 DATA = Path(__file__).parents[1] / "data"
 SAID = {"bits": 4, "group_size": 64, "mode": "affine"}
@@ -127,6 +128,15 @@ def test_records_of_the_affine_mode(tmp_path: Path) -> None:
     assert np.array_equal(fmt.values(minimum), made.tensors["biases"])
     assert fmt.gives_as_stored(scale)
     assert fmt.weights()[0].scale_roles == (scale.role, minimum.role)
+
+
+def test_no_code_stands_for_zero_where_a_minimum_is_added(tmp_path: Path) -> None:
+    fmt = opened(tmp_path, of_module(affine()), SAID)
+    (w,) = fmt.weights()
+    assert fmt.element_of(w).zero_codes == []
+    assert inspect_entry(fmt, f"{LINEAR}.weight").element == fmt.element_of(w)
+    without = opened(tmp_path / "floats", of_module(floats("mxfp4")))
+    assert without.element_of(without.weights()[0]).zero_codes != []
 
 
 def test_a_bias_of_the_layer_is_no_minimum(tmp_path: Path) -> None:
