@@ -37,6 +37,7 @@ _PARTS = {
     "fused_qkv_a_proj_with_mqa": ("q_a_proj", "kv_a_proj_with_mqa"),
 }
 """In the order of their rows. `in_proj` is torch's attention's, where q, k and v are beside it in the other model."""
+
 Items = dict[str, Item]
 
 
@@ -184,7 +185,7 @@ def _in_runs(item: Item, parts: list[tuple[Item | None, Runs]]) -> list[Item]:
             return []
         form = item.form if item.weight else (item.form[0], (runs.n_rows, *shape[1:]))
         found.append(item._replace(role=partner.role, form=form, part=Slice(runs=runs)))
-    return found if sum(runs.n_rows for _, runs in parts) == shape[0] else []
+    return found if shape and sum(runs.n_rows for _, runs in parts) == shape[0] else []
 
 
 def _takes_turns(fmt: Format) -> bool:

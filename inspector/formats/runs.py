@@ -121,6 +121,8 @@ class _Gathered(View):
         import numpy as np
 
         width = self._width
+        if not n:
+            return b""
         start, stop = offset // width, -(-(offset + n) // width)
         places = self._runs.places(start, stop)
         spans = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)

@@ -268,6 +268,23 @@ def test_runs_are_the_rows_that_indices_name(
     assert np.array_equal(part_of(row, Slice(runs=runs)).read().astype(np.float32), expected[:, 0])
 
 
+def test_nothing_is_cut_of_nothing(tmp_path: Path) -> None:
+    at, of = f"{LAYER}.mlp", {"model_type": "gpt_oss"}
+    for i, shape in enumerate([(), (0,), (0, 4), (3, 4)]):
+        empty = torch.zeros(0, *shape[1:])
+        parts = {f"{at}.gate_proj.weight": empty, f"{at}.up_proj.weight": empty.clone()}
+        c = compared(tmp_path / str(i), {f"{at}.gate_up_proj.weight": torch.zeros(shape)}, parts, of)
+        assert not any(w.status is Status.BROKEN for w in c.weights)
+        assert part_of_rows(tmp_path / f"{i}.of", torch.zeros(2, 0)).read_range(0, 0).size == 0
+
+
+def part_of_rows(to: Path, tensor: torch.Tensor) -> Tensor:
+    """Every other row."""
+    stored = saved({"w": tensor}, to).checkpoint.tensor("w")
+    assert stored is not None
+    return part_of(stored, Slice(runs=gate_and_up(len(tensor))[1]))
+
+
 def test_cells_that_hold_rows_of_two_are_not_cut() -> None:
     gate, _ = gate_and_up(8)
     assert gate.in_cells(1) == gate
