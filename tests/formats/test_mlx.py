@@ -234,6 +234,21 @@ def test_settings_that_the_tensors_do_not_have_are_a_note_with_both(tmp_path: Pa
     assert any("not quantized" in note for note in left_out.notes())
 
 
+@pytest.mark.parametrize("own", [{"bits": 8}, {"group_size": 32, "bits": 8}, {"group_size": 32}])
+def test_what_is_not_said_of_a_module_is_as_of_all(tmp_path: Path, own: dict[str, int]) -> None:
+    made = affine(8, group=32)
+    fmt = opened(tmp_path, of_module(made), {"bits": 8, "group_size": 32, LINEAR: own})
+    assert same_bits(only(fmt), made.values)
+
+
+def test_settings_of_a_module_that_do_not_fit_are_not_replaced_by_those_of_all(tmp_path: Path) -> None:
+    """Which would fit: but they were not meant of it."""
+    tensors = of_module(affine(8, group=32), "m.odd") | of_module(affine(), "m.fine")
+    fmt = opened(tmp_path, tensors, {**SAID, "m.odd": {"bits": 5, "group_size": 64}})
+    assert [w.name for w in fmt.weights()] == ["m.fine.weight"]
+    assert "5 bits in groups of 64" in str(fmt.problems()[0].error)
+
+
 @pytest.mark.parametrize("said", [{"bits": 4, "group_size": 32}, {"bits": 6, "group_size": 64}])
 def test_a_width_that_nothing_tells_is_a_problem(tmp_path: Path, said: dict[str, int]) -> None:
     fmt = opened(tmp_path, of_module(affine(), "m.odd") | of_module(floats("mxfp4"), "m.fine"), said)
@@ -329,6 +344,7 @@ DAMAGES: dict[str, dict[str, Array]] = {
     "no minima": _without(affine(), "biases"),
     "minima of another shape": {**affine().tensors, "biases": np.ones((6, 3), np.float32)},
     "minima beside exponents": {**floats("mxfp4").tensors, "biases": np.ones((6, 4), np.float32)},
+    "bytes beside exponents": {**floats("mxfp4").tensors, "biases": np.ones((6, 4), np.uint8)},
     "scales that are integers": {**affine().tensors, "scales": np.ones((6, 2), np.int64)},
     "scales of other rows": {**affine().tensors, "scales": np.ones((5, 2), np.float32)},
     "no groups": {**affine().tensors, "scales": np.ones((6, 0), np.float32), "biases": np.ones((6, 0), np.float32)},

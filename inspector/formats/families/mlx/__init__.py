@@ -130,6 +130,7 @@ class MlxFormat(ModularFormat):
         return form[1]
 
     def _checked(self, module: str, keys: Mapping[str, str]) -> tuple[int, ...]:
+        """As `_words`, of a module of a kind that was not seen before."""
         form, scales = (self._forms.get(keys.get(last, "")) for last in ("weight", "scales"))
         key = keys.get("weight") or (f"{module}.weight" if module else "weight")
         shape = form[1] if form else ()
@@ -153,9 +154,13 @@ class MlxFormat(ModularFormat):
             )  # fmt: skip
         of_bytes = scales[0].name == _BYTES
         minima = next((keys[k] for k in _MINIMA if k in keys), f"{key.removesuffix('weight')}biases")
-        if not of_bytes or minima in self._forms:
-            dtypes = (scales[0].name,) if of_bytes else _FLOATS
-            required(self.checkpoint, minima, dtypes, [scales[1]], f"the scales {keys['scales']}")
+        if of_bytes and minima in self._forms:
+            raise CannotDequantize(
+                "stands beside scales in bytes, to which nothing is added", file=self.checkpoint.path, key=minima,
+                expected="no such entry", found=f"scales {scales[0].name} {list(scales[1])}",
+            )  # fmt: skip
+        if not of_bytes:
+            required(self.checkpoint, minima, _FLOATS, [scales[1]], f"the scales {keys['scales']}")
         if "global_scale" in keys:
             n = [(), (1,), *([(shape[0],)] if len(shape) == 3 else [])]
             required(self.checkpoint, keys["global_scale"], _FLOATS, n, f"the codes {key}")
@@ -174,7 +179,7 @@ class MlxFormat(ModularFormat):
                 expected=f"one of {', '.join(MODES)}, of {', '.join(map(str, BITS))} bits",
                 found=f"{said.mode or AFFINE} of {said.bits or 'unsaid'} bits in {self._settings.where}",
             )  # fmt: skip
-        wanted = [p for s in (said, self._settings.whole) if (p := _packing_said(s)) is not None]
+        wanted = _packings_said(said, self._settings.whole)
         for p in wanted:
             if (p.mode != AFFINE) == of_bytes and fits(p, words[-1], n_groups):
                 if said.left_out:
@@ -237,12 +242,18 @@ def _speak(weight: Form, scales: Form) -> bool:
     )
 
 
-def _packing_said(said: Said) -> Packing | None:
-    """What settings say of a module, with what MLX takes where they do not say all; None where they say nothing."""
-    if said.left_out or (not said.mode and said.bits is None and said.group is None):
-        return None
-    default = usual(said.mode)
-    return Packing(said.mode or AFFINE, said.bits or default.bits, said.group or default.group)
+def _packings_said(said: Said, whole: Said) -> list[Packing]:
+    """What settings say of a module: with what MLX takes where they do not say all, and with what they say of all
+    modules; [] where they say nothing."""
+    said = whole if said.left_out else said
+    if said == Said():
+        return []
+    mode, default = said.mode or AFFINE, usual(said.mode)
+    bits, group = said.bits or default.bits, said.group or default.group
+    return [
+        Packing(mode, bits, group),
+        Packing(mode, said.bits or whole.bits or bits, said.group or whole.group or group),
+    ]
 
 
 def _of_expert(name: str, expert: int) -> str:

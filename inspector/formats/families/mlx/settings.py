@@ -19,13 +19,12 @@ METHODS = ("mlx", "metal", "auto-round", "intel/auto-round")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Of one module. mode: "" where none is said. bits, group: None where they are not said. of_module: by its name."""
+    """Of one module. mode: "" where none is said. bits, group: None where they are not said."""
 
     mode: str = ""
     bits: int | None = None
     group: int | None = None
     left_out: bool = False
-    of_module: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +71,21 @@ def _places(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"quantization_config in {declared.where}", declared.settings
 
 
-def _said(found: Mapping[str, Any], of_module: bool = False) -> Said:
+def _said(found: Mapping[str, Any]) -> Said:
     mode = found.get("mode")
     return Said(
         visible(mode, 40) if isinstance(mode, str) else "" if mode is None else "?", _integer(found.get("bits")),
-        _integer(found.get("group_size")), of_module=of_module,
+        _integer(found.get("group_size")),
     )  # fmt: skip
 
 
 def _said_of_module(found: object) -> Said | None:
     if found is False:
-        return Said(left_out=True, of_module=True)
+        return Said(left_out=True)
     if not isinstance(found, dict) or not ({"bits", "group_size", "mode"} & found.keys()):
         return None
-    said = _said(found, True)
-    return Said(said.mode or AFFINE, said.bits, said.group, of_module=True)
+    said = _said(found)
+    return Said(said.mode or AFFINE, said.bits, said.group)
 
 
 def _integer(value: object) -> int | None:
