@@ -68,16 +68,22 @@ def _without_roots(names: list[str]) -> list[str]:
     return [intern(name[wrappers.end() :]) if (wrappers := match(name)) else name for name in names]
 
 
-_SPELLINGS = ((".block_sparse_moe.", ".mlp."), (".switch_mlp.", ".experts."))
+_SPELLINGS = (
+    (".block_sparse_moe.", ".mlp."), (".switch_mlp.", ".experts."), (".attention.wo.", ".self_attn.o_proj."),
+    (".feed_forward.w1.", ".mlp.gate_proj."), (".feed_forward.w2.", ".mlp.down_proj."),
+    (".feed_forward.w3.", ".mlp.up_proj."), (".attention_norm.", ".input_layernorm."),
+    (".ffn_norm.", ".post_attention_layernorm."),
+)  # fmt: skip
+_WHOLE_SPELLINGS = {"tok_embeddings.weight": "embed_tokens.weight", "output.weight": "lm_head.weight"}
 
 
 def common_spelling(role: str) -> str:
-    """A role in the words of most libraries: `block_sparse_moe`, as Mixtral was first saved, is `mlp`. What the words
-    of two models do not pair, pairs by these."""
+    """A role in the words of most libraries: `block_sparse_moe`, as Mixtral was first saved, is `mlp`, InternLM2's
+    `feed_forward.w1` is `mlp.gate_proj`. What the words of two models do not pair, pairs by these."""
     for own, common in _SPELLINGS:
         if own in role:
             role = role.replace(own, common)
-    return role
+    return _WHOLE_SPELLINGS.get(role, role)
 
 
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.(?=[^.])")

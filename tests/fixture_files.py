@@ -19,6 +19,10 @@ import torch
 from compressed_files import fp4, fp8, integers, of_module, settings, written
 from gguf_files import ID, LLAMA, GgufFile, Stored, plain
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
+from mlx_files import affine
+from mlx_files import floats as small_floats
+from mlx_files import of_module as of_mlx_module
+from mlx_files import opened as mlx_opened
 from modelopt_files import every_layout
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, write_checkpoint
@@ -114,6 +118,7 @@ def small_cases(made: Path) -> list[Case]:
     config.write_text(json.dumps({"ssm_cfg": {"layer": "W8A8QMamba"}, "norm_cfg": {"norm": "QRMSNorm"}, "n": [1, 2]}))
     native = [Case(f"{name}/{p.name}", p.parent, p) for name in ("native4", "native8") for p in _native(made / name)]
     packed = [Case(f"compressed/{p.name}", p.parent, p) for p in _compressed(made / "compressed")]
+    packed += [Case(f"mlx/{p.name}", p.parent, p) for p in _mlx(made / "mlx")]
     return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native, *packed]
 
 
@@ -162,6 +167,21 @@ def _compressed(folder: Path) -> tuple[Path, ...]:
     stack["weight_shape"] = np.array([2, 6, 32])
     tensors |= {f"layers.0.mlp.experts.up_proj.{k}": t for k, t in stack.items()}
     written(folder, tensors, settings(fp4(), config_groups=groups, format="mixed-precision"))
+    return folder / "model.safetensors", folder / "config.json"
+
+
+def _mlx(folder: Path) -> tuple[Path, ...]:
+    """Each mode of MLX, and experts in one. Returns the weights and the config."""
+    parts = {
+        "model.layers.0.mlp.up_proj": affine(3, (3, 64), 32),
+        "model.layers.0.mlp.down_proj": small_floats("mxfp8", (3, 32)),
+        "lm_head": small_floats("nvfp4", (3, 32), whole=1.5),
+        "model.layers.1.mlp.switch_mlp.up_proj": affine(4, (2, 3, 32), 32),
+    }  # fmt: skip
+    said = {"model.layers.0.mlp.down_proj": {"mode": "mxfp8"}, "lm_head": {"mode": "nvfp4"},
+            "model.layers.0.mlp.up_proj": {"bits": 3, "group_size": 32}}  # fmt: skip
+    tensors = {name: t for module, made in parts.items() for name, t in of_mlx_module(made, module).items()}
+    mlx_opened(folder, tensors, {"bits": 4, "group_size": 32, **said})
     return folder / "model.safetensors", folder / "config.json"
 
 

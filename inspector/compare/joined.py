@@ -22,6 +22,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.records import FloatArray
+from qinspect.inspector.formats.runs import Runs
 from qinspect.inspector.text import visible
 from qinspect.inspector.values.scale_faults import FaultScan
 
@@ -32,7 +33,7 @@ class Cut(NamedTuple):
     """The rows of a whole weight that are one part of it; None of a stack whose number is one for all. n_rows: of the
     whole. whole: its name."""
 
-    rows: tuple[int, int] | None
+    rows: tuple[int, int] | Runs | None
     n_rows: int
     whole: str
 
@@ -51,7 +52,7 @@ def in_parts(records: Records, items: Mapping[str, Item], other: Mapping[str, Sc
         weight = item.weight
         if weight is None:
             continue
-        if item.part is not None and item.part.rows is not None:
+        if item.n_rows_of_part is not None:
             parts.setdefault(weight.role, []).append(item)
         elif weight.slice is not None and weight.scale_roles and not weight.scale_roles[-1].startswith(weight.role):
             stacks.setdefault(weight.scale_roles[-1], []).append(item)
@@ -95,7 +96,7 @@ def _of_parts(role: str, parts: Mapping[str, list[Item]]) -> Named:
         assert item.part is not None
         assert item.weight is not None
         base = item.role.removesuffix(".weight") if end.startswith(":") else item.role
-        named.append((f"{base}{end}", Cut(item.part.rows, item.weight.shape[0], item.weight.name)))
+        named.append((f"{base}{end}", Cut(item.part.runs or item.part.rows, item.weight.shape[0], item.weight.name)))
     return named
 
 
@@ -160,7 +161,8 @@ def _said(model: str, record: ScaleRecord, cut: Cut) -> str:
     """`A: rows 0 to 64 of the scale of mlp.gate_up_proj.weight`."""
     if cut.rows is None or not _along_rows(record.grid):
         return f"{model}: the {record.quantity} of {visible(cut.whole, 120)}"
-    return f"{model}: rows {cut.rows[0]} to {cut.rows[1]} of the {record.quantity} of {visible(cut.whole, 120)}"
+    rows = cut.rows.said if isinstance(cut.rows, Runs) else f"rows {cut.rows[0]} to {cut.rows[1]}"
+    return f"{model}: {rows} of the {record.quantity} of {visible(cut.whole, 120)}"
 
 
 def _not_cut(model: str, record: ScaleRecord, cut: Cut) -> str:
@@ -177,8 +179,7 @@ def _not_cut(model: str, record: ScaleRecord, cut: Cut) -> str:
     if not _along_rows(grid) or not grid.block:
         return f"{model}'s {record.quantity} of {whole} is not cut along its rows"
     size = grid.block[grid.axes.index(0)]
-    start, stop = cut.rows
-    if start % size or (stop % size and stop != cut.n_rows):
+    if _cells(cut, size) is None:
         return f"{model}'s {record.quantity} is one for {size} rows of {whole}, and some of these are of two parts"
     return ""
 
@@ -195,8 +196,21 @@ def _values(fmt: Format, record: ScaleRecord, cut: Cut | None) -> FloatArray:
     size = record.grid.block[record.grid.axes.index(0)]
     if found.shape[:1] != (-(-cut.n_rows // size),):
         return found  # not what the grid says: the shapes are, and these are told
-    cells: FloatArray = found[cut.rows[0] // size : -(-cut.rows[1] // size)]
+    at = _cells(cut, size)
+    assert at is not None  # else the numbers of a part cannot be taken out
+    cells: FloatArray = found[at.places()] if isinstance(at, Runs) else found[at]
     return cells
+
+
+def _cells(cut: Cut, size: int) -> slice | Runs | None:
+    """Those of a part, where a number is one for `size` rows; None where one of them is of two parts."""
+    assert cut.rows is not None
+    if isinstance(cut.rows, Runs):
+        return cut.rows.in_cells(size)
+    start, stop = cut.rows
+    if start % size or (stop % size and stop != cut.n_rows):
+        return None
+    return slice(start // size, -(-stop // size))
 
 
 def _squeezed(values: FloatArray) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """What one model stores in one tensor and the other in several: experts in a stack, q, k and v or gate and up as one.
 
 A part pairs only where shapes prove it: all parts are there and fill the whole, and of q, k and v config.json gives
-the numbers of heads. Where a stack is square, another one of the same experts must say which way round it is stored.
+the numbers of heads, by which rows may take turns (turns.py). Where a stack is square, another one of the same experts
+must say which way round it is stored.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qinspect.inspector.compare.turns import GROUPED, gate_and_up, gate_and_up_take_turns, model_types, parts_of
 from qinspect.inspector.compare.weights import Item, logical_shape
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Slice
+from qinspect.inspector.formats.runs import Runs
 from qinspect.inspector.roles import common_spelling
 
-_STACK = re.compile(r"(?P<experts>(?:.*\.)?experts)\.(?P<name>(?!\d)[^.]+?)(?P<last>\.weight|\.bias|_bias)?", re.DOTALL)
+_STACK = re.compile(
+    r"(?P<experts>(?:.*\.)?(?:experts|switch_mlp))\.(?P<name>(?!\d)[^.]+?)(?P<last>\.weight|\.bias|_bias)?", re.DOTALL
+)
 _JOINED = re.compile(
-    r"(?P<module>(?:.*\.)?)(?P<name>gate_up_proj|qkv_proj|W_pack|Wqkv|in_proj|fused_qkv_a_proj_with_mqa)"
+    r"(?P<module>(?:.*\.)?)(?P<name>gate_up_proj|qkv_proj|W_pack|Wqkv|in_proj|fused_qkv_a_proj_with_mqa|"
+    rf"{'|'.join(GROUPED)})"
     r"(?:\.|(?<=in_proj)_)(?P<last>weight|bias)",
     re.DOTALL,
 )
@@ -31,8 +37,6 @@ _PARTS = {
     "fused_qkv_a_proj_with_mqa": ("q_a_proj", "kv_a_proj_with_mqa"),
 }
 """In the order of their rows. `in_proj` is torch's attention's, where q, k and v are beside it in the other model."""
-_INTERLEAVED = ("gpt_oss",)
-"""Models by `model_type` whose gate and up take turns, row by row."""
 
 Items = dict[str, Item]
 
@@ -54,7 +58,7 @@ def _split(items: Items, other: Items) -> Items:
     turned = _turned(items, wholes, there)
     found: dict[str, list[Item]] = {}
     for role in wholes:
-        parts = list(_of_stack(role, items[role], there, turned)) or list(_of_joined(role, items[role], there))
+        parts = list(_of_stack(role, items[role], there, turned)) or list(_of_joined(role, items, there))
         parts = parts or list(_of_biases(role, items[role], there))
         if parts and not any(p.role in items for p in parts):
             found[role] = parts
@@ -71,7 +75,7 @@ def _turned(items: Items, wholes: list[str], there: Mapping[str, Item]) -> dict[
     said: dict[str, set[bool]] = {}
     for role in wholes:
         if found := _STACK.fullmatch(role):
-            experts, shape = common_spelling(found["experts"]), logical_shape(items[role])
+            experts, shape = _spelled(found["experts"]), logical_shape(items[role])
             rows = _rows_there(experts, found["name"], there)
             if len(shape) == 3 and rows is not None and rows[0] != rows[1]:
                 if shape[1:] == rows:
@@ -79,6 +83,11 @@ def _turned(items: Items, wholes: list[str], there: Mapping[str, Item]) -> dict[
                 elif shape[1:] == rows[::-1]:
                     said.setdefault(experts, set()).add(True)
     return {experts: next(iter(ways)) for experts, ways in said.items() if len(ways) == 1}
+
+
+def _spelled(experts: str) -> str:
+    """As `common_spelling`, of the module alone."""
+    return common_spelling(f"{experts}.").removesuffix(".")
 
 
 def _rows_there(experts: str, name: str, there: Mapping[str, Item]) -> tuple[int, ...] | None:
@@ -99,7 +108,7 @@ def _of_stack(role: str, item: Item, there: Mapping[str, Item], turned: Mapping[
     shape = item.form[1]
     if found is None or item.weight is not None or len(shape) not in (2, 3):
         return
-    experts, name = common_spelling(found["experts"]), found["name"]
+    experts, name = _spelled(found["experts"]), found["name"]
     last = "bias" if found["last"] in (".bias", "_bias") else "weight"
     way = turned.get(experts)
     if way is None or (len(shape) == 3) != (last == "weight"):
@@ -124,7 +133,7 @@ def _of_biases(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Ite
     found = _STACK.fullmatch(role)
     if found is None or found["name"] != "gate_up_proj" or not _takes_turns(item.fmt):
         return
-    experts, shape = common_spelling(found["experts"]), item.form[1]
+    experts, shape = _spelled(found["experts"]), item.form[1]
     partners = [there.get(f"{experts}.{n}{found['last']}") for n in _PARTS["gate_up_proj"]]
     if found["last"] not in (".bias", "_bias") or len(shape) != 2:
         return
@@ -135,24 +144,66 @@ def _of_biases(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Ite
         yield item._replace(role=partner.role, form=form, part=Slice(), every=(1, number, 2))
 
 
-def _of_joined(role: str, item: Item, there: Mapping[str, Item]) -> Iterator[Item]:
-    """Rows of projections that are stored one below the other."""
-    found = _JOINED.fullmatch(role)
-    if found is None or (found["name"] == "gate_up_proj" and _takes_turns(item.fmt)):
+def _of_joined(role: str, items: Items, there: Mapping[str, Item]) -> Iterator[Item]:
+    """Rows of projections that are stored one below the other, or in turns."""
+    found, item = _JOINED.fullmatch(role), items[role]
+    if found is None:
         return
     module, name, last = common_spelling(found["module"]), found["name"], found["last"]
+    if name in GROUPED:
+        yield from _of_groups(module, name, last, item, there)
+        return
     partners = [there.get(f"{module}{n}.{last}") for n in _PARTS[name]]
+    if name == "gate_up_proj" and _takes_turns(item.fmt):
+        n_rows = logical_shape(item)[0] if logical_shape(item) else 0
+        yield from _in_runs(item, list(zip(partners, gate_and_up(n_rows), strict=True)))
+        return
+    if name == "gate_up_proj" and _may_take_turns(found["module"], items):
+        return
     if "q_proj" in _PARTS[name] and not _fits_heads(item.fmt, partners):
         return
     yield from _cut(item, partners, Slice(), False, logical_shape(item))
 
 
+def _of_groups(module: str, name: str, last: str, item: Item, there: Mapping[str, Item]) -> Iterator[Item]:
+    """Rows that are grouped by heads, where config.json says how."""
+    above = module.removesuffix(".").rpartition(".")[0]
+    above = f"{above}." if above else ""
+    shape = logical_shape(item)
+    for parts in parts_of(name, item.fmt.checkpoint.config, shape[0] if shape else 0):
+        made = _in_runs(item, [(there.get(f"{above}{n}.{last}"), runs) for n, runs in parts])
+        if made:
+            yield from made
+            return
+
+
+def _in_runs(item: Item, parts: list[tuple[Item | None, Runs]]) -> list[Item]:
+    """The rows of each part, where all are there and have as many; [] where not."""
+    shape, found = logical_shape(item), []
+    for partner, runs in parts:
+        if partner is None or logical_shape(partner) != (runs.n_rows, *shape[1:]):
+            return []
+        form = item.form if item.weight else (item.form[0], (runs.n_rows, *shape[1:]))
+        found.append(item._replace(role=partner.role, form=form, part=Slice(runs=runs)))
+    return found if shape and sum(runs.n_rows for _, runs in parts) == shape[0] else []
+
+
 def _takes_turns(fmt: Format) -> bool:
     """Whether gate and up of a model are one row of each after another."""
-    config = fmt.checkpoint.config
-    nested = config.get("text_config")
-    said = (c.get("model_type") for c in (config, nested) if isinstance(c, dict))
-    return any(kind in _INTERLEAVED for kind in said)
+    return gate_and_up_take_turns(fmt.checkpoint.config)
+
+
+_EXPERT = re.compile(r"(.*experts\.)\d+\.", re.DOTALL)
+
+
+def _may_take_turns(module: str, items: Items) -> bool:
+    """Whether config.json does not say of which kind a model is whose experts have biases in one tensor, as those of
+    gpt-oss have."""
+    expert = _EXPERT.fullmatch(module)
+    if expert is None:
+        return False
+    bias = items.get(f"{expert[1]}gate_up_proj_bias")
+    return bias is not None and not model_types(bias.fmt.checkpoint.config)
 
 
 def _cut(

@@ -69,6 +69,26 @@ class Item(NamedTuple):
         return self.part.rows[0] if self.part and self.part.rows else 0
 
     @property
+    def n_rows_of_part(self) -> int | None:
+        """Rows that are this part of a weight; None where it is all of them."""
+        if self.part is None:
+            return None
+        if self.part.runs is not None:
+            return self.part.runs.n_rows
+        return None if self.part.rows is None else self.part.rows[1] - self.part.rows[0]
+
+    def rows(self, start: int, stop: int, read: Callable[[int, int], Array]) -> Array:
+        """Rows `start` to `stop` of what may be a part of a weight. read: what gives rows of the weight, `codes` or
+        `effective`."""
+        assert self.weight is not None
+        step = self.weight.row_step
+        if self.part is not None and self.part.runs is not None:
+            return self.part.runs.read(start, stop, step, read)
+        first = self.first_row + start
+        skipped = first % step
+        return read(first - skipped, self.first_row + stop)[skipped:]
+
+    @property
     def n_elements(self) -> int:
         """Elements as stored."""
         return math.prod(self.form[1])
@@ -81,6 +101,7 @@ class Item(NamedTuple):
         index, rows = self.part.index, self.part.rows
         words = [f"part {list(index)}"] if index else []
         words += [f"rows {rows[0]} to {rows[1]}"] if rows else []
+        words += [self.part.runs.said] if self.part.runs else []
         words += [f"one of every {self.every[2]} rows, from {self.every[1]} on"] if self.every else []
         return f"{', '.join(words)} of {visible(self.name, 120)}{', transposed' if self.turned else ''}"
 
@@ -322,8 +343,8 @@ def logical_shape(item: Item) -> tuple[int, ...]:
     """Of the numbers that it stands for, unpacked."""
     if item.weight is None:
         return item.form[1]
-    rows = item.part.rows if item.part else None
-    return item.weight.shape if rows is None else (rows[1] - rows[0], *item.weight.shape[1:])
+    n_rows = item.n_rows_of_part
+    return item.weight.shape if n_rows is None else (n_rows, *item.weight.shape[1:])
 
 
 def _is_unpacked(item: Item) -> bool:
@@ -495,7 +516,6 @@ def _codes(a: Item, b: Item, format_a: Format, format_b: Format) -> Iterator[tup
 
 def _rows_of(item: Item, fmt: Format, start: int, stop: int) -> Array:
     """Codes of rows of what may be a part of a weight."""
-    assert item.weight is not None
-    first = item.first_row
-    skipped = (first + start) % item.weight.row_step
-    return fmt.codes(item.weight, first + start - skipped, first + stop)[skipped:]
+    weight = item.weight
+    assert weight is not None
+    return item.rows(start, stop, lambda first, last: fmt.codes(weight, first, last))

@@ -78,10 +78,10 @@ def _row_step(item: Item) -> int:
 def bytes_of(item: Item) -> int:
     """What reading it reads, nearly: without scales."""
     tensor = item.tensor
-    if item.weight is None or item.part is None or item.part.rows is None or not item.weight.shape[0]:
+    n_rows = item.n_rows_of_part
+    if item.weight is None or n_rows is None or not item.weight.shape[0]:
         return tensor.nbytes
-    first, stop = item.part.rows
-    return tensor.nbytes * (stop - first) // item.weight.shape[0]
+    return tensor.nbytes * n_rows // item.weight.shape[0]
 
 
 def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
@@ -136,12 +136,12 @@ def read_fitted(pair: Pair, item: Item, unit: Unit) -> Array:
 
 def _effective(item: Item, unit: Unit) -> Array:
     """float32 of what may be a part of a weight."""
-    assert item.weight is not None
-    first = item.first_row + unit.first_row
-    skipped = first % item.weight.row_step
-    if len(item.weight.shape) < 2:
-        return item.fmt.effective(item.weight)[unit.start : unit.stop]
-    return item.fmt.effective(item.weight, first - skipped, first + unit.rows)[skipped:]
+    weight = item.weight
+    assert weight is not None
+    if len(weight.shape) < 2:
+        return item.fmt.effective(weight)[unit.start : unit.stop]
+    rows = unit.first_row, unit.first_row + unit.rows
+    return item.rows(*rows, lambda first, last: item.fmt.effective(weight, first, last))
 
 
 def widened(values: Array, out: Array) -> None:

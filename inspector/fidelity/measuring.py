@@ -292,7 +292,8 @@ def _cells(pair: Pair) -> Cells | None:
 
 
 def _begins_with_a_cell(item: Item, cells: Cells) -> bool:
-    return item.first_row % cells.rows == 0
+    runs = item.part.runs if item.part else None
+    return item.first_row % cells.rows == 0 if runs is None else runs.in_cells(cells.rows) is not None
 
 
 def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
@@ -311,7 +312,7 @@ def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
         grid = nearest_grid(pair.b.fmt, weight, records)
     except QinspectError as e:
         return str(e)
-    if not isinstance(grid, str) and (grid.of_whole and pair.b.part and pair.b.part.rows):
+    if not isinstance(grid, str) and (grid.of_whole and pair.b.n_rows_of_part is not None):
         return "it is a part of a weight with one scale"
     if not isinstance(grid, str) and not _begins_with_a_cell(pair.b, grid.cells):
         return "it begins inside of what shares a scale"

@@ -99,7 +99,7 @@ def _kept_in(scale: ScaleRecord) -> str | None:
     if scale.dtype == "float8_e8m0fnu" or scale.packed.startswith("E8M0"):
         return ""
     if scale.packed:
-        return None
+        return "float8_e4m3fn" if scale.packed.startswith("E4M3") else None
     return scale.dtype if scale.dtype in _KEPT_IN or scale.dtype in _MANTISSA else None
 
 

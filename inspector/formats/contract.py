@@ -124,8 +124,11 @@ class Format(ABC):
 
     def element_of(self, weight: QuantizedWeight) -> Element:
         """The element of a weight, with its offset where all its stored zero points are one number: that is read.
-        Raises as `values`."""
+        Without one where a minimum is added, since then no code stands for zero. Raises as `values`."""
         element = weight.element
+        if element.kind is ElementKind.INTEGER and element.offset is not None and len(weight.scale_roles) > 1:
+            added = (r.role in weight.scale_roles for r in self.scales() if r.quantity is Quantity.MINIMUM)
+            return replace(element, offset=None) if any(added) else element
         if element.kind is ElementKind.INTEGER and element.offset is None:
             zeros = self.zero_points(weight)
             if zeros is not None and zeros.size and bool((zeros == zeros.reshape(-1)[0]).all()):

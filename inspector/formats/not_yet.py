@@ -50,8 +50,6 @@ _MARKS = (
     _mark(f"{_FP4}{_DOUBLE}", "quant_state.bitsandbytes__fp4", "absmax", "nested_absmax"),
     _mark(_FP4, "quant_state.bitsandbytes__fp4", "absmax"),
     _mark("bitsandbytes int8", "SCB", _INT8_WEIGHT),
-    _mark("MLX", Part("scales", n_dims=2), Part("weight", ("uint32",), 2)),
-    _mark("MLX", Part("scales", n_dims=3), Part("weight", ("uint32",), 3)),
     _mark("torchao", "_weight_qdata", "_weight_scale"),
     _mark("torchao", "_weight_qdata", "_weight_scale_and_zero"),
     _mark("torchao", "tensor_impl.int_data", "tensor_impl.scale"),
@@ -96,7 +94,6 @@ _METHODS = {
 }  # fmt: skip
 """Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
 _BREVITAS = (".tensor_quant.scaling_impl.", ".tensor_quant.int_scaling_impl.")
-_MLX_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
 _TORCHAO_TYPE = re.compile(r'"_type": "(\w+Tensor)"')
 
 
@@ -109,7 +106,7 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
         found = ["BitBLAS"]
     if not found and settings.method in _METHODS and modules.speak_of_quantization:
         found = [_METHODS[settings.method]]
-    return " and ".join(_variant(name, checkpoint, modules) for name in found)
+    return " and ".join(_variant(name, checkpoint) for name in found)
 
 
 def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterator[str]:
@@ -165,12 +162,8 @@ def _is_part(part: Part, modules: Modules, stem: str) -> bool:
     return right and (part.n_dims is None or len(form[1]) == part.n_dims)
 
 
-def _variant(name: str, checkpoint: Checkpoint, modules: Modules) -> str:
+def _variant(name: str, checkpoint: Checkpoint) -> str:
     """The name with what settings and metadata say of the variant."""
-    if name == "MLX":
-        said = checkpoint.config.get("quantization")
-        mode = said.get("mode", "affine") if isinstance(said, dict) else "affine" if "biases" in modules.lasts else ""
-        return f"MLX {mode}" if mode in _MLX_MODES else "MLX"
     if name == "torchao":
         types = {found[1] for text in checkpoint.metadata.values() if (found := _TORCHAO_TYPE.search(text))}
         return " ".join(("torchao", ", ".join(sorted(visible(t, 40) for t in types)))).strip()

@@ -18,6 +18,7 @@ from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import words
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
+from qinspect.inspector.formats.runs import Runs, rows_of
 
 FloatArray = NDArray[Any]
 """Floating-point numbers; ml_dtypes' types (bfloat16, fp8) are not numpy's own `floating`."""
@@ -122,11 +123,13 @@ class Copy:
 class Slice:
     """The part of a stored tensor that is one weight's: of stacked experts, of projections stored as one.
 
-    index: positions along the first axes. rows: range along the axis after them; None for all.
+    index: positions along the first axes. rows: range along the axis after them; None for all. runs: rows along that
+    axis that are no range.
     """
 
     index: tuple[int, ...] = ()
     rows: tuple[int, int] | None = None
+    runs: Runs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,8 @@ class ScaleRecord:
         codes = words.of_activation(self.element) if activation else words.of_codes(self.element, self.grid)
         if self.quantity is not Quantity.SCALE:
             return f"{self.quantity} of {codes}"
-        return f"{codes}, signed maximum" if self.signed else codes
+        signed = ", signed" if self.with_minimum else ", signed maximum"
+        return f"{codes}{signed}" if self.signed else codes
 
     @property
     def formula(self) -> str:
@@ -361,11 +365,14 @@ def part_of(tensor: Tensor, part: Slice) -> Tensor:
     )
     width = tensor.dtype.nbytes(math.prod(inner[1:]))
     whole = 8 * width == math.prod(inner[1:]) * tensor.dtype.bits
+    if part.runs is not None:
+        inside = inside and bool(inner) and part.runs.stop <= n_rows
     if tensor.dtype.block_bytes:
         whole = len(inner) > 1 and inner[-1] % tensor.dtype.block == 0
     if not (inside and tensor.strides is None and whole and 0 <= rows[0] <= rows[1] <= n_rows):
         raise CannotDequantize(
-            "has no such part", file=tensor.file.path, key=tensor.name, expected=f"{list(part.index)}, rows {rows}",
+            "has no such part", file=tensor.file.path, key=tensor.name,
+            expected=f"{list(part.index)}, {part.runs.said if part.runs else f'rows {rows}'}",
             found=f"shape {list(shape)}{'' if tensor.strides is None else ', not in C order'}",
         )  # fmt: skip
     at = 0
@@ -373,4 +380,5 @@ def part_of(tensor: Tensor, part: Slice) -> Tensor:
         at = at * d + i
     start = tensor.offset + (at * n_rows + rows[0]) * width
     left = (rows[1] - rows[0], *inner[1:]) if inner else ()
-    return Tensor(tensor.name, tensor.dtype, left, None, tensor.file, start)
+    found = Tensor(tensor.name, tensor.dtype, left, None, tensor.file, start)
+    return found if part.runs is None else rows_of(found, part.runs)

@@ -34,7 +34,7 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
     weight, fmt = pair.b.weight, pair.b.fmt
     assert weight is not None
     layout = layout_of(fmt, weight)
-    if layout is None or len(pair.shape) != 2 or (pair.b.part and pair.b.part.index):
+    if layout is None or len(pair.shape) != 2 or (pair.b.part and (pair.b.part.index or pair.b.part.runs)):
         return None
     n_rows, n_columns = pair.shape
     if layout.flat and layout.columns and n_columns % layout.columns == 0:

@@ -133,8 +133,10 @@ def _steps_of_groups(grid: Grid, codes: Array, values: Array) -> Array:
     least, most = each(np.minimum, codes), each(np.maximum, codes)
     low, high = each(np.minimum, values), each(np.maximum, values)
     step = np.where(most > least, (high - low) / np.maximum(most - least, 1), np.nan)
-    straight = np.abs(values - (low + step * (codes - least))) <= 0.3 * step
-    return np.where(each(np.logical_and, straight), step, np.nan).reshape(shape)
+    rising = np.abs(values - (low + step * (codes - least))) <= 0.3 * step
+    falling = np.abs(values - (high - step * (codes - least))) <= 0.3 * step  # of a negative scale
+    straight = each(np.logical_and, rising) | each(np.logical_and, falling)
+    return np.where(straight, step, np.nan).reshape(shape)
 
 
 _MANTISSA = {"bfloat16": 7, "float8_e4m3fn": 3, "float8_e4m3fnuz": 3, "float8_e5m2": 2, "float8_e5m2fnuz": 2}

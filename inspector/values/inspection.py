@@ -157,6 +157,8 @@ def _said(entry: Entry, part: Slice) -> str:
         inside = shape[len(part.index) : len(part.index) + 1]
         of = f" of {inside[0]}" if inside else ""
         said.append(f"row {first}{of}" if stop == first + 1 else f"rows {first} to {stop - 1}{of}")
+    if part.runs:
+        said.append(part.runs.said)
     return ", ".join(said)
 
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from gguf_files import ID, TEXT, GgufFile, Stored, plain
+from mlx_files import affine, of_module
+from mlx_files import opened as mlx_opened
 from modelopt_files import nvfp4
+from paired_models import LAYER, Tensors, alone, compared, randn, saved
 from peer_truth import folder, needs_fixtures
-from safetensors.torch import save_file
 
 from qinspect.inspector.arguments import open_model
-from qinspect.inspector.compare import Comparison, ScalePair, Status, WeightPair, compare
+from qinspect.inspector.compare import Comparison, Status, compare
 from qinspect.inspector.formats import Format
 from qinspect.inspector.roles import strip_root
 
-Tensors = dict[str, torch.Tensor]
 E, M, H = 3, 8, 16
-LAYER = "model.layers.0"
-
-
-def randn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
 
 
 def experts(
@@ -56,26 +52,16 @@ def stacked(parts: Tensors, joined: bool = True, turned: bool = False, last: str
     return made
 
 
-def saved(tensors: Tensors, to: Path, config: Mapping[str, object] | None = None) -> Format:
-    to.mkdir(parents=True)
-    save_file({k: t.clone() for k, t in tensors.items()}, to / "model.safetensors")
-    (to / "config.json").write_text(json.dumps(dict(config or {})))
-    return open_model(str(to))
-
-
-def compared(tmp: Path, a: Tensors, b: Tensors, config: Mapping[str, object] | None = None) -> Comparison:
-    return compare(saved(a, tmp / "a", config), saved(b, tmp / "b", config))
-
-
-def alone(c: Comparison) -> list[str]:
-    pairs: list[ScalePair | WeightPair] = [*c.scales, *c.weights]
-    return [p.role for p in pairs if p.status in (Status.ONLY_A, Status.ONLY_B)]
+def of_mlx(tensors: Tensors) -> Tensors:
+    """Stacks under the name that mlx-lm gives them."""
+    return {k.replace(".experts.", ".switch_mlp."): t for k, t in tensors.items()}
 
 
 STORED: dict[str, Callable[[Tensors], Tensors]] = {
     "gate and up in one": stacked,
     "three stacks": lambda t: stacked(t, joined=False),
     "three stacks, as modules": lambda t: stacked(t, joined=False, last=".weight"),
+    "three stacks, as MLX calls them": lambda t: of_mlx(stacked(t, joined=False, last=".weight")),
     "three stacks, transposed": lambda t: stacked(t, joined=False, turned=True),
 }
 
@@ -206,8 +192,27 @@ PAIRS = {  # A, B, tensors of B alone
     "base_llama gguf_split_q8_0": 0, "base_qwen3moe ct_qwen3moe_nvfp4": 0, "base_qwen3moe gguf_qwen3moe_nvfp4": 0,
     "base_qwen3moe tf_fp8_fused3d": 0, "base_gptoss modelopt_gptoss_nvfp4": 0, "base_deepseek deepseek_fp8_ragged": 0,
     "base_nemotronh modelopt_nemotronh_mixed": 0, "base_qwen3next tf_fp8_qwen3next": 0, "base_mamba2 ct_mamba2_fp8": 0,
+    "base_llama1 mlx_affine_4bit_g64": 0, "base_llama1 mlx_mxfp4": 0, "base_llama1 mlx_nvfp4_global": 0,
     "base_mamba2 gguf_mamba2_q8_0": 0, "base_nemotronh gguf_nemotronh_mixed": 0, "base_llama1 modelopt_nvfp4_svd": 14,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("moe", ["mlp", "block_sparse_moe"])
+@pytest.mark.parametrize("names", [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")])
+@pytest.mark.parametrize("how", ["one by one", "gate and up in one"])
+def test_stacks_of_codes_against_experts(moe: str, names: tuple[str, str, str], how: str, tmp_path: Path) -> None:
+    """Experts of MLX in `switch_mlp`, in groups of 32, against the original as it may be stored."""
+    original = experts(moe, names, 32) if how == "one by one" else stacked(experts(m=32))
+    original = {k: t.repeat(1, 2) if t.shape[-1] == H and t.ndim == 2 else t for k, t in original.items()}
+    original = {k: t.repeat(1, 1, 2) if t.ndim == 3 and t.shape[-1] == H else t for k, t in original.items()}
+    moe = moe if how == "one by one" else "mlp"
+    made: dict[str, Any] = {k: t.float().numpy() for k, t in original.items() if ".experts." not in k}
+    for name, shape in {"gate_proj": (E, 32, 32), "up_proj": (E, 32, 32), "down_proj": (E, H, 32)}.items():
+        made |= of_module(affine(4, shape, 32), f"{LAYER}.{moe}.switch_mlp.{name}")
+    b = mlx_opened(tmp_path / "b", made, {"bits": 4, "group_size": 32})
+    for c in (compare(saved(original, tmp_path / "a"), b), compare(b, saved(original, tmp_path / "c"))):
+        assert [w.role for w in c.weights if w.status in (Status.ONLY_A, Status.ONLY_B)] == []
+        assert [w.status for w in c.weights].count(Status.SCHEME) == 3 * E
 
 
 @needs_fixtures
@@ -351,13 +356,18 @@ def test_codes_of_gate_and_up_in_turns_are_not_cut_in_halves(tmp_path: Path) -> 
     at = f"{LAYER}.mlp"
     codes = {f"{at}.gate_up_proj.{k}": t for k, t in nvfp4(16, 32)[0].items()}
     parts = {f"{at}.{n}_proj.weight": randn(8, 32) for n in ("gate", "up")}
-    assert len(alone(compared(tmp_path, codes, parts, {"model_type": "gpt_oss"}))) > 2
+    c = compared(tmp_path, codes, parts, {"model_type": "gpt_oss"})
+    assert [w.role for w in c.weights if w.status is not Status.SCHEME] == []
+    assert all("one of every 2 rows" in w.note for w in c.weights)
 
 
 @needs_fixtures
 @pytest.mark.parametrize(
     "pair", ["ct_nvfp4 modelopt_nvfp4", "gptq_v1_sym_g32 autoawq_gemm_g32", "tf_fp8_fused3d ct_qwen3moe_fp8_block",
-             "ct_qwen3moe_nvfp4 gguf_qwen3moe_nvfp4", "gptq_v1_sym_g32 gguf_split_q8_0"],
+             "ct_qwen3moe_nvfp4 gguf_qwen3moe_nvfp4", "gptq_v1_sym_g32 gguf_split_q8_0",
+             "awq_gemm_g128_bias mlx_affine_4bit_g64", "gptq_v2_asym_g128 mlx_affine_8bit_g32",
+             "gguf_q4_0 mlx_affine_4bit_g64", "modelopt_w4a16_nvfp4 mlx_nvfp4_global", "ct_mxfp4 mlx_mxfp4",
+             "modelopt_mxfp8 mlx_mxfp4"],
 )  # fmt: skip
 def test_two_families_of_one_model(pair: str) -> None:
     a, b = map(of_fixture, pair.split())

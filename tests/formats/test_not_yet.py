@@ -46,8 +46,6 @@ def said(fmt: Format) -> str:
 
 NF4 = {"m.weight": BYTES, "m.weight.absmax": FLOAT, "m.weight.quant_state.bitsandbytes__nf4": STATE}
 FP4 = {"n.weight": BYTES, "n.weight.absmax": FLOAT, "n.weight.quant_state.bitsandbytes__fp4": STATE}
-UINT32 = torch.ones(4, 4, dtype=torch.uint32)
-MLX = {"m.weight": UINT32, "m.scales": HALF}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +55,6 @@ MLX = {"m.weight": UINT32, "m.scales": HALF}
         ("bitsandbytes NF4 with double quantization", {**NF4, "m.weight.nested_absmax": FLOAT}),
         ("bitsandbytes NF4 and bitsandbytes FP4", {**NF4, **FP4}),
         ("bitsandbytes int8", {"m.weight": INT8, "m.SCB": FLOAT}),
-        ("MLX affine", {**MLX, "m.biases": HALF}),
-        ("MLX", MLX),
         ("torchao", {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}),
         ("ComfyUI (comfy_quant)", {"m.weight": FP8, "m.weight_scale": FLOAT[0], "m.comfy_quant": STATE}),
         ("ComfyUI (scaled_fp8)", {"m.weight": FP8, "m.scale_weight": FLOAT[0]}),
@@ -114,10 +110,8 @@ def test_settings_beside_weights_in_full_precision_name_nothing(tmp_path: Path) 
 
 
 def test_variants_that_settings_and_metadata_name(tmp_path: Path) -> None:
-    for folder in ("mlx", "torchao", "quanto", "odd"):
+    for folder in ("torchao", "quanto"):
         (tmp_path / folder).mkdir()
-    assert said(saved(tmp_path / "mlx", MLX, {"quantization": {"mode": "mxfp4", "bits": 4}})) == "MLX mxfp4"
-    assert said(saved(tmp_path / "odd", MLX, {"quantization": {"mode": {"a": 1}, "bits": 4}})) == "MLX"
     parts = {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}
     kinds = {"m.weight": '{"_type": "Int8Tensor", "_data": {}}', "n.weight": '{"_type": "Tensor"}'}
     assert said(saved(tmp_path / "torchao", parts, None, kinds)) == "torchao Int8Tensor"
@@ -147,7 +141,7 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
 OF_FIXTURES = {
     "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
     "comfy_scaled": "ComfyUI (scaled_fp8)", "comfy": "ComfyUI (comfy_quant)", "exl3": "EXL3",
-    "fouroversix": "fouroversix", "hqq": "HQQ", "mlx": "MLX", "quanto": "quanto", "sinq": "SINQ",
+    "fouroversix": "fouroversix", "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
     "tf_mxfp4": "MXFP4 of gpt-oss", "torchao": "torchao",
 }  # fmt: skip
 OF_SETTINGS = {"quark": "Quark", "tf_bitnet": "BitNet"}

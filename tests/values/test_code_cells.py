@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlx_files import affine, of_module, opened
 from numpy.typing import NDArray
 
 from qinspect.inspector.formats.element import Element, ElementKind, integer, small_float, table, unsigned
@@ -195,3 +197,14 @@ def test_the_cells_of_coarse_floats_touch(dtype: str) -> None:
 def test_fine_floats_have_no_cells() -> None:
     assert float_cells("float32", list) is None
     assert float_cells("float16", list) is None
+
+
+def test_cells_beside_a_minimum_are_as_wide_as_the_scale_of_either_sign(tmp_path: Path) -> None:
+    made = affine(4, (6, 128), 64)
+    assert (made.tensors["scales"] < 0).any()
+    fmt = opened(tmp_path, of_module(made), {"bits": 4, "group_size": 64})
+    (w,) = fmt.weights()
+    found = cells_of(fmt.element_of(w), w.grid, fmt.codes(w), fmt.dequantize(w))
+    step = np.abs(made.tensors["scales"].astype(np.float64)).repeat(64, -1).reshape(-1)
+    np.testing.assert_allclose(found.high - found.low, step, rtol=1e-3)
+    np.testing.assert_allclose((found.high + found.low) / 2, made.values.reshape(-1), rtol=1e-3, atol=1e-5)

@@ -11,6 +11,7 @@ from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
 from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafetensors
 from qinspect.inspector.formats.families.gptq import GptqFormat
+from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
@@ -29,6 +30,7 @@ FAMILIES: tuple[type[Format], ...] = (
     GptqFormat,
     AwqFormat,
     Fp8Format,
+    MlxFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 

@@ -1,9 +1,10 @@
 """What the originals call the tensors of each architecture that llama.cpp knows.
 
-Only tensors whose numbers are the original's: not norms with one added (gemma, nemotron, qwen3next, qwen35), not q, k
-and v whose rows the converter sorts by heads (falcon, gptneox, bloom), not weights that it transposes (gpt2), not what
-it cuts out of an interleaved tensor (q, k and v of internlm2). The ends of names are those of the package `gguf`
-(`MODEL_TENSORS`, `TensorNameMap`), against which tests hold this table.
+Only tensors whose numbers are the original's: not norms with one added (gemma, nemotron, qwen3next, qwen35, step35),
+not q, k and v whose rows the converter sorts by heads (falcon, gptneox, bloom, plamo's q), not weights that it
+transposes (gpt2), not what it cuts out of a tensor (gate and up of openelm). Of internlm2 q, k and v have names, since
+they pair with the rows of its wqkv. The ends of names are those of the package `gguf` (`MODEL_TENSORS`,
+`TensorNameMap`), against which tests hold this table.
 """
 
 from __future__ import annotations
@@ -201,6 +202,43 @@ _NEMOTRON_H = {
     "ffn_up_shexp": "mixer.shared_experts.up_proj",
     "ffn_down_shexp": "mixer.shared_experts.down_proj",
 }
+_BERT_BY_LAYERS = {
+    "attn_qkv": "attn.Wqkv", "attn_output": "attn.out_proj", "attn_output_norm": "norm1", "layer_output_norm": "norm2",
+    "ffn_down": "mlp.fc2",
+}  # fmt: skip
+_BERT_OUTSIDE = {
+    "token_embd": "embeddings.word_embeddings", "token_types": "embeddings.token_type_embeddings",
+    "token_embd_norm": "emb_ln",
+}  # fmt: skip
+_GEMMA_4 = {**_LLAMA, **_POST_NORMS, "ffn_norm": "pre_feedforward_layernorm"}
+_ARCTIC = {
+    **_LLAMA,
+    **_MIXTRAL,
+    "ffn_norm": "residual_layernorm",
+    "ffn_norm_exps": "post_attention_layernorm",
+    **{f"ffn_{n}": f"residual_mlp.{w}" for n, w in _W123.items()},
+}
+_KIMI_LINEAR = {
+    **_LLAMA,
+    **_without(_LATENT, "_kv_b"),
+    "ffn_gate_inp": "block_sparse_moe.gate",
+    "exp_probs_b.bias": "block_sparse_moe.gate.e_score_correction_bias",
+    **{f"ffn_{n}_exps": f"block_sparse_moe.experts.{{e}}.{w}" for n, w in _W123.items()},
+    **{f"ffn_{n}_shexp": f"block_sparse_moe.shared_experts.{n}_proj" for n in ("gate", "up", "down")},
+    **{f"ssm_{n}": f"self_attn.{n}_proj" for n in ("f_a", "f_b", "g_a", "g_b")},
+    "ssm_beta": "self_attn.b_proj",
+    "ssm_norm": "self_attn.o_norm",
+    "ssm_dt.bias": "self_attn.dt_bias",
+}
+_COGVLM = {
+    **_without(_LLAMA, "attn_q", "attn_k", "attn_v", "attn_output", "_q_norm", "_k_norm"),
+    "attn_qkv": "self_attn.language_expert_query_key_value",
+    "attn_output": "self_attn.language_expert_dense",
+    **{f"ffn_{n}": f"mlp.language_mlp.{n}_proj" for n in ("gate", "up", "down")},
+    "vis_attn_qkv": "self_attn.vision_expert_query_key_value",
+    "vis_attn_output": "self_attn.vision_expert_dense",
+    **{f"vis_{n}": f"mlp.vision_mlp.{n}_proj" for n in ("gate", "up", "down")},
+}
 _NORM_PLUS_ONE = {k: v for k, v in _OUTSIDE.items() if k != "output_norm"}
 
 
@@ -288,7 +326,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "internlm2": Architecture(
         {"token_embd": "model.tok_embeddings", "output": "output", "output_norm": "model.norm"}, "model.layers",
-        {"attn_norm": "attention_norm", "attn_output": "attention.wo", "ffn_norm": "ffn_norm",
+        {**{f"attn_{n}": f"attention.w{n}" for n in "qkv"},
+         "attn_norm": "attention_norm", "attn_output": "attention.wo", "ffn_norm": "ffn_norm",
          "ffn_gate": "feed_forward.w1", "ffn_up": "feed_forward.w3", "ffn_down": "feed_forward.w2"},
     ),
     "qwen": Architecture(
@@ -331,6 +370,57 @@ ARCHITECTURES: dict[str, Architecture] = {
         {"token_embd": "embeddings.word_embeddings", "position_embd": "embeddings.position_embeddings",
          "token_types": "embeddings.token_type_embeddings", "token_embd_norm": "embeddings.LayerNorm"},
         "encoder.layer", _BERT,
+    ),
+    "modern-bert": Architecture(
+        {"token_embd": "embeddings.tok_embeddings", "token_embd_norm": "embeddings.norm", "output_norm": "final_norm"},
+        "layers",
+        {"attn_norm": "attn_norm", "attn_qkv": "attn.Wqkv", "attn_output": "attn.Wo", "ffn_norm": "mlp_norm",
+         "ffn_up": "mlp.Wi", "ffn_down": "mlp.Wo"},
+    ),
+    "nomic-bert": Architecture(
+        _BERT_OUTSIDE, "encoder.layers", {**_BERT_BY_LAYERS, "ffn_up": "mlp.fc11", "ffn_gate": "mlp.fc12"},
+    ),
+    "nomic-bert-moe": Architecture(
+        _BERT_OUTSIDE, "encoder.layers", {**_BERT_BY_LAYERS, "ffn_up": "mlp.fc1", "ffn_gate_inp": "mlp.router.layer"},
+    ),
+    "jina-bert-v3": Architecture(
+        _BERT_OUTSIDE, "encoder.layers",
+        {**_BERT_BY_LAYERS, "attn_qkv": "mixer.Wqkv", "attn_output": "mixer.out_proj", "ffn_up": "mlp.fc1"},
+    ),
+    "neo-bert": Architecture(
+        {"token_embd": "encoder", "enc.output_norm": "layer_norm"}, "transformer_encoder",
+        {"attn_norm": "attention_norm", "attn_qkv": "qkv", "attn_output": "wo", "ffn_norm": "ffn_norm",
+         "ffn_up": "ffn.w12", "ffn_down": "ffn.w3"},
+    ),
+    **dict.fromkeys(("gemma3n", "gemma4"), _like_llama(_GEMMA_4)),
+    "step35": _like_llama(
+        {**_without(_LLAMA, "norm"), "attn_gate": "self_attn.g_proj",
+         **{f"ffn_{n}_shexp": f"share_expert.{n}_proj" for n in ("gate", "up", "down")}},
+        _NORM_PLUS_ONE,
+    ),
+    "arctic": _like_llama(_ARCTIC),
+    "kimi-linear": _like_llama(_KIMI_LINEAR),
+    "cogvlm": _like_llama(_COGVLM),
+    "plamo": Architecture(
+        _OUTSIDE, "model.layers.layers",
+        {**_without(_LLAMA, "attn_q", "attn_output", "_norm"), "attn_norm": "norm"},
+    ),
+    "refact": Architecture(
+        _without(_GPT_OUTSIDE, "position_embd", "output_norm"), "transformer.h",
+        {"attn_norm": "ln_1", "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_down": "mlp.c_proj"},
+    ),
+    "openelm": Architecture(
+        {"token_embd": "transformer.token_embeddings", "output_norm": "transformer.norm"}, "transformer.layers",
+        {"attn_norm": "attn_norm", "attn_qkv": "attn.qkv_proj", "attn_q_norm": "attn.q_norm",
+         "attn_k_norm": "attn.k_norm", "attn_output": "attn.out_proj", "ffn_norm": "ffn_norm",
+         "ffn_down": "ffn.proj_2"},
+    ),
+    "dbrx": Architecture(
+        {"token_embd": "transformer.wte", "output_norm": "transformer.norm_f", "output": "lm_head"},
+        "transformer.blocks",
+        {"attn_norm": "norm_attn_norm.norm_1", "attn_qkv": "norm_attn_norm.attn.Wqkv",
+         "attn_output": "norm_attn_norm.attn.out_proj", "attn_output_norm": "norm_attn_norm.norm_2",
+         "ffn_gate_inp": "ffn.router.layer"},
     ),
     "mamba": Architecture(_MAMBA_OUTSIDE, "backbone.layers", _MAMBA),
     "mamba2": Architecture(_MAMBA_OUTSIDE, "backbone.layers", _MAMBA2),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _INTERLEAVED = frozenset((
     "llama", "llama-embed", "deci", "mistral3", "arcee", "smollm3", "granite", "granitemoe", "granitehybrid",
     "nemotron_h", "nemotron_h_moe", "baichuan", "xverse", "minicpm", "internlm2", "olmo", "deepseek", "bailingmoe",
-    "chameleon", "llada",
+    "chameleon", "llada", "arctic",
 ))  # fmt: skip
 """Architectures whose converter does so. Read off llama.cpp's `conversion/` (until 2025 convert_hf_to_gguf.py): its
 LlamaModel and those made from it but where they say `undo_permute = False` (llama4, apertus) or go past it (afmoe), and
