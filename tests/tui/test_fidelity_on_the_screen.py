@@ -251,7 +251,8 @@ async def test_the_error_of_a_weight_in_steps_and_as_a_map(rounded: tuple[Path, 
         flat = " ".join(d.detail.split())
         assert "(A - B) / step 1.00 % beyond half a step" in flat
         assert "100 without a step" in flat
-        assert "rms of B - A, 40 x 100" in flat
+        assert ("rms of B - A, 40 x 100" in flat) is (size != SMALL)  # the ends of the colours are worth more
+        assert re.search(r"1/4 .* 4 x (the )?mean 0\.\d+$", next(r for r in d.detail.splitlines() if "4 x" in r))
         assert "└" in d.detail
         await d.press("3", "l")
         flat = " ".join(d.detail.split())
@@ -273,6 +274,10 @@ async def test_the_error_of_a_weight_without_scales(plain: tuple[Path, Path]) ->
         assert "rms of B - A, 32 x 32" in d.detail
         assert "3 error" in d.text_of("#detail-title")
         d.screen.tree_pane.nodes.reveal("layers.2.q.weight")
+        await d.press("0", "1")
+        d.screen.tree_pane.nodes.reveal("layers.2.q.weight")
+        await d.settle()
+        assert "every value is equal" in d.detail
         await d.press("percent_sign")
         assert "every value is equal" in d.detail
         await d.press("d")
@@ -289,3 +294,37 @@ async def test_the_error_of_what_is_in_one_model_is_none(tmp_path: Path, rounded
     async with open_app(rounded[1]) as d:
         await d.press("2", "percent_sign")
         assert "One model: there is no error." in d.detail
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_error_by_size_and_by_channel(rounded: tuple[Path, Path], size: tuple[int, int]) -> None:
+    """The same key leads from chart to chart; from the map it shows the one that was seen last."""
+    async with open_app(*rounded, size=size, overview=True) as d:
+        await d.press("percent_sign", "percent_sign")
+        assert "3 error 2/3" in d.text_of("#detail-title")
+        flat = " ".join(d.detail.split())
+        assert "B - A by |A|, root mean square" in flat
+        assert "step / sqrt 12" in flat
+        await d.press("0", "percent_sign")
+        assert "3 error 2/3" in d.text_of("#detail-title")
+        await d.press("percent_sign")
+        flat = " ".join(d.detail.split())
+        assert "SQNR of each output channel, dB" in flat
+        assert re.search(r"worst \d+: [\d.]+ dB, [\d.]+ % of the error", flat)
+        for chart in range(3):
+            assert f"3 error {(chart + 2) % 3 + 1}/3" in d.text_of("#detail-title")
+            assert len(d.detail.splitlines()) <= d.screen.detail_pane.text.size.height
+            assert max(map(len, d.detail.splitlines())) <= d.screen.detail_pane.text.size.width
+            await d.press("percent_sign")
+        await d.press("z", "percent_sign")  # the table filled the screen: the chart comes as it was
+        assert "3 error 3/3" in d.text_of("#detail-title")
+        await d.press("percent_sign")
+        assert "3 error 1/3" in d.text_of("#detail-title")
+
+
+async def test_charts_of_the_error_without_colours(rounded: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with open_app(*rounded, overview=True) as d:
+        await d.press("percent_sign", "percent_sign")
+        assert "S: step / sqrt 12" in d.detail
+        assert {"B", "S"} <= {c for row in d.detail.splitlines() for c in row.partition("│")[2]}

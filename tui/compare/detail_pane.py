@@ -22,7 +22,7 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill_name
 from qinspect.tui.list_pane import FAR, MOVING
-from qinspect.tui.look import Line, Look, Options, Picture
+from qinspect.tui.look import ERROR_CHARTS, Line, Look, Options, Picture
 from qinspect.tui.names import shown
 from qinspect.tui.pane import Hint, Pane
 from qinspect.tui.widgets.bars import TitleLine
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 LOG_AXES: Hint = ("log_axis log_scale", "log")
 """For whom a plot is shown."""
+NEXT_CHART: Hint = ("view_error", "next chart")
 AXIS_STEP = 0.01
 """Of the axis, that a key moves the cursor of a plot."""
 
@@ -84,7 +85,7 @@ class DetailPane(Pane):
         """A scale, in the view that is chosen. fidelity: what was measured of its weight, by fields."""
         self.stop()
         self._again = partial(self.show, session, pair, fidelity)
-        before = f"3 {self.view} {self.glyphs.dot} "
+        before = f"3 {self._view_said} {self.glyphs.dot} "
         name = fill_name(shown(pair.role), max(20, self.text.size.width - 2 - len(before)), self.glyphs.cut)
         self.title.update(f"{before}{name.rstrip()}")
         if session.a is None:
@@ -109,7 +110,7 @@ class DetailPane(Pane):
         """The error of a weight that has no scale in the table: an entry of the tree."""
         self.stop()
         self._again = partial(self.show_error_of, session, role)
-        self.title.update(f"3 error {self.glyphs.dot} {shown(role)}")
+        self.title.update(f"3 {self._view_said} {self.glyphs.dot} {shown(role)}")
         self._drawn_for = look = self.look
         options = self.options
 
@@ -119,6 +120,11 @@ class DetailPane(Pane):
             return error_of_weight(session, role, look, options, check)
 
         self._begin("error", draw)
+
+    @property
+    def _view_said(self) -> str:
+        """`error 2/3`: which of several charts."""
+        return f"{self.view} {self.options.chart + 1}/{ERROR_CHARTS}" if self.view == "error" else self.view
 
     def show_node(self, node: PairedNode | None, paired: PairedTree | None, said: Sequence[str] = ()) -> None:
         """A node of the tree, where there is no scale. said: what else is known of it."""
@@ -231,7 +237,10 @@ class DetailPane(Pane):
         if self.on_plot:
             return (("collapse expand", "cursor"), ("fold_one_more fold_all", "tail"), LOG_AXES)
         if self.on_map:
-            return (("collapse down up expand", "cell"), ("log_scale", "log"))
+            more = (NEXT_CHART,) if self.view == "error" else ()
+            return (("collapse down up expand", "cell"), *more, ("log_scale", "log"))
+        if self.view == "error":
+            return (NEXT_CHART, ("log_scale", "log"))
         return (("collapse expand", "level"), ("down up", "list")) if self.on_codes else ()
 
     # --- keys ---
@@ -330,6 +339,9 @@ class DetailPane(Pane):
         self._look_at("values")
 
     def action_view_error(self) -> None:
+        """Where it is shown already, its next chart."""
+        if self.view == "error":
+            self.options = replace(self.options, chart=(self.options.chart + 1) % ERROR_CHARTS)
         self._look_at("error")
 
     def action_go_to_index(self) -> None:

@@ -79,11 +79,15 @@ class CompareScreen(CompareBase):
         if why := self.body.why_not(name, owner):
             self.hints.say(why)
             return None
+        comes = False
         if self.active != "overview":
-            self.body.bring(name, owner)
+            comes = self.body.bring(name, owner)
         elif owner is self.detail_pane or name == "distribution":
             self.body.look_into_cell(self.overview.chosen, self.session.pairs)
             self.show_selected()
+            comes = True
+        if comes and name == "view_error" and self.detail_pane.view == "error":
+            return None  # it is seen by now: the next chart is for who saw this one
         return super().act(name)
 
     def action_open(self) -> None:

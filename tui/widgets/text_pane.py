@@ -72,7 +72,8 @@ class TextPane(ScrollView, can_focus=False):
             return Size(0, 0)
         longest = max((_length(line) for line in self._lines), default=0)
         if longest <= room and len(self._lines) <= self.content_region.height:  # scrollbars of what was here go away
-            return Size(room, height)
+            self.show_horizontal_scrollbar = False  # a size that stays the same would keep it, over the last line
+            return Size(room, self.content_region.height)
         width = room if longest <= room else -(-longest // 64) * 64
         height = height if len(self._lines) <= height else -(-len(self._lines) // 32) * 32
         return Size(width, height)
