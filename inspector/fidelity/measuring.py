@@ -20,6 +20,7 @@ from qinspect.inspector.errors import NothingInCommon, QinspectError
 from qinspect.inspector.fidelity.blocks import Unit, bytes_of, read, single, units_of, widened
 from qinspect.inspector.fidelity.factors import Factors, factors_of
 from qinspect.inspector.fidelity.nearest import WHOLE, NearestGrid, cells_of, nearest_error, nearest_grid
+from qinspect.inspector.fidelity.order import Arrange, as_they_come
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why, pairs_of
 from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
 from qinspect.inspector.fidelity.sums import Cells, Numbers, Piece, Sums, compiled_sums, sqnr_db, sums_of
@@ -46,13 +47,17 @@ UNRELATED_VALUES = 256
 
 
 def measure_fidelity(
-    a: Format, b: Format, progress: Progress = unseen, told: Callable[[Result], None] = lambda _: None
+    a: Format,
+    b: Format,
+    progress: Progress = unseen,
+    told: Callable[[Result], None] = lambda _: None,
+    arrange: Arrange = as_they_come,
 ) -> Fidelity:
     """How far B's values are from A's.
 
     progress: called with bytes of both, from this thread; it may raise to cancel. told: called with each weight once it
-    is known, from this thread too. A weight that cannot be read is among `not_compared`, with its reason. Raises
-    NothingInCommon where no weight has a partner.
+    is known, from this thread too. arrange: in which order they are measured; the result is in A's order. A weight that
+    cannot be read is among `not_compared`, with its reason. Raises NothingInCommon where no weight has a partner.
     """
     found = 0
 
@@ -70,10 +75,11 @@ def measure_fidelity(
             expected=f"weights of the model in {a.checkpoint.path}", found=_found(others),
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
-    works = _works(a, b, pairs, progress)
+    works = _works(a, b, arrange(pairs), progress)
     _run(works, progress, told)
     weights: list[WeightFidelity] = []
-    for work in works:
+    place = {p.role: i for i, p in enumerate(pairs)}
+    for work in sorted(works, key=lambda w: place[w.pair.role]):
         new = work.found is None
         result = work.finished()
         if new:

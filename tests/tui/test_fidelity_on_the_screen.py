@@ -19,6 +19,7 @@ from qinspect.inspector.arguments import open_model
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.fidelity import kept
 from qinspect.inspector.fidelity.measuring import measure_fidelity
+from qinspect.inspector.fidelity.verdict import answer
 from qinspect.inspector.progress import Progress
 from qinspect.tui.compare import measuring as screen_measuring
 from qinspect.tui.compare.measuring import State
@@ -79,10 +80,36 @@ async def test_the_map_shows_what_is_measured(pair: tuple[Path, Path], size: tup
         assert d.screen.hints.status == f"worst: SQNR {worst.sums.sqnr:.2f} dB"
 
 
-async def test_nothing_is_measured_before_it_is_asked_for(
+async def test_a_small_pair_is_measured_by_itself(pair: tuple[Path, Path]) -> None:
+    """An original and its quantized copy: the answer, the tree and the table have it without a key."""
+    found = measure_fidelity(open_model(str(pair[0])), open_model(str(pair[1])))
+    worst = found.worst_first[0]
+    async with open_app(*pair, overview=True) as d:
+        assert d.screen.measuring.state is State.DONE
+        assert not d.screen.overview.map.by_fidelity
+        assert d.screen.headline.answer == answer(found)
+        assert "B IS A IN " in d.painted
+        await d.press("1")
+        tree = d.screen.tree_pane.nodes
+        lines = {r.node.path: tree.line(i, 60)[-1] for i, r in enumerate(tree.rows)}
+        assert lines[""] == (f"{worst.sums.sqnr:.1f} dB", "name")
+        of_layers = {
+            n: min(w.sums.sqnr for w in found.weights if w.role.startswith(f"layers.{n}.") and not w.sums.exact)
+            for n in (0, 1)
+        }
+        for n, sqnr in of_layers.items():
+            text, kind = next(piece for path, piece in lines.items() if path.endswith(f"layers.{n}"))
+            assert text == f"{sqnr:.1f} dB"
+            assert (kind == "name") is worst.role.startswith(f"layers.{n}.")
+        await d.press("t")
+        assert "fidelity:" in d.detail
+
+
+async def test_a_large_pair_is_measured_when_it_is_asked_for(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "kept_or_measured", None)
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await d.press("M", "enter", "d", "w", "0")
         assert d.screen.measuring.state is State.UNASKED
@@ -109,9 +136,12 @@ async def test_equal_refused_and_worst_are_told_apart(plain: tuple[Path, Path]) 
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_table_has_a_column_and_an_order(pair: tuple[Path, Path], size: tuple[int, int]) -> None:
+async def test_the_table_has_a_column_and_an_order(
+    pair: tuple[Path, Path], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = measure_fidelity(open_model(str(pair[0])), open_model(str(pair[1])))
     by_role = {w.role: w.sums.sqnr for w in found.weights}
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, size=size, overview=True) as d:
         await d.press("2")
         assert "SQNR" not in d.painted
@@ -177,7 +207,7 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
     async with open_app(*pair, overview=True) as d:
         await d.send("m")
         await d.until(began.is_set, "the thread")
-        await d.until(lambda: "reading weights 50 % (esc stops)" in d.screen.hints.status, "progress")
+        await d.until(lambda: "reading weights 50 % of 2 B" in d.screen.hints.status, "progress")
     assert ended.wait(60)
 
 
@@ -197,7 +227,10 @@ async def test_what_goes_wrong_is_said(
         assert d.screen.overview.map.cell_name
 
 
-async def test_opening_anew_measures_again_what_is_shown(pair: tuple[Path, Path]) -> None:
+async def test_opening_anew_measures_again_what_is_shown(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await show_sqnr(d)
         assert numbers(d, "0 Mamba")

@@ -16,7 +16,7 @@ from qinspect.tui.compare.filters import HINT
 from qinspect.tui.compare.head import Headline, ModelLines
 from qinspect.tui.compare.headline import said_beside, verdict_said
 from qinspect.tui.compare.hints import doing, hints_for
-from qinspect.tui.compare.measuring import MeasuredAll, MeasuredMore, Measuring
+from qinspect.tui.compare.measuring import MeasuredAll, MeasuredMore, Measuring, is_quick
 from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.panes import OF_MODELS, SMALL_HEIGHT, Panes
 from qinspect.tui.compare.rest import AfterRest
@@ -150,7 +150,7 @@ class CompareBase(Filtering):
         self.show_headline(verdict_said(c, self.session.noise_problem))
         self.show_scales()
         self.show_selected()
-        if self.overview.map.by_fidelity:
+        if self.overview.map.by_fidelity or is_quick(self.session):
             self.measuring.ask(self.session)
 
     @on(Weighed)
@@ -184,7 +184,11 @@ class CompareBase(Filtering):
     def _on_measured_all(self, event: MeasuredAll) -> None:
         if self.measuring.finish(event):
             self.hints.work("")
-            self.hints.say(event.said)
+            self.hints.say("" if event.answer else event.said)
+            if event.answer:
+                self.headline.answer = event.answer
+                self._fit_headline()
+            self.headline.of_fidelity = "" if event.failed else event.said
             self.show_fidelity()
             self.show_selected()
 
@@ -192,6 +196,7 @@ class CompareBase(Filtering):
         """As much of it as is known."""
         self.overview.of_fidelity(self.measuring.found)
         self.table_pane.of_fidelity(self.measuring.found)
+        self.tree_pane.of_fidelity(self.measuring.found)
 
     @on(TablePane.Learned)
     def _on_learned(self) -> None:

@@ -134,13 +134,13 @@ class DetailPane(Pane):
         lines = node_lines(node, paired)
         self.text.show([*lines, "", *said] if said else lines)
 
-    def show_verdict(self, c: Comparison | None, verdict: str) -> None:
-        """The headline with all reasons, or why there is none."""
+    def show_verdict(self, c: Comparison | None, verdict: str, fidelity: str = "") -> None:
+        """The headline with all reasons, or why there is none; what was measured of fidelity, in a sentence."""
         self.stop()
-        self._again = partial(self.show_verdict, c, verdict)
+        self._again = partial(self.show_verdict, c, verdict, fidelity)
         self._drawn_for = self.look
         self.title.update("3 verdict")
-        self.text.show(verdict_lines(c, verdict, max(20, text_width(self.text))))
+        self.text.show(verdict_lines(c, verdict, fidelity, max(20, text_width(self.text))))
 
     @property
     def look(self) -> Look:

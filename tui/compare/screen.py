@@ -152,7 +152,7 @@ class CompareScreen(CompareBase):
             self.hints.say("no comparison yet" if self.session.two else "one model: no verdict")
             return
         self.activate("detail")
-        self.detail_pane.show_verdict(self.session.comparison, self.headline.text)
+        self.detail_pane.show_verdict(self.session.comparison, self.headline.text, self.headline.of_fidelity)
 
     def action_distribution(self) -> None:
         """The exact distribution of the tensor under the cursor."""
@@ -165,6 +165,7 @@ class CompareScreen(CompareBase):
         self.models.of(self.session)
         self.table_pane.forget()
         self.measuring.forget()
+        self.headline.of_fidelity = ""
         self.show_fidelity()
         self.show_headline("opening")
         self.show_models()
