@@ -86,15 +86,20 @@ def against_nearest(loss: float) -> str:
 
 
 def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
-    """Weights that are far worse than the others of their kind, or where these are few, than all."""
-    lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
+    """Weights that are far worse than the others of their kind, or where these are few, than all; among those that are
+    stored alike: that 4 bits lose more than 8 is no news."""
+    stored: dict[str, list[WeightFidelity]] = {}
+    for w in weights:
+        if math.isfinite(w.sums.sqnr) and not w.factors:
+            stored.setdefault(w.stored_b, []).append(w)
     found = []
-    for of_kind in grouped(lossy, "kind").values():
-        peers = of_kind if len(of_kind) > 2 else lossy
-        if len(peers) < 3:
-            continue
-        usual = median(w.sums.sqnr for w in peers)
-        found += [(usual - w.sums.sqnr, w) for w in of_kind if usual - w.sums.sqnr >= OUTLIER_DB]
+    for lossy in stored.values():
+        for of_kind in grouped(lossy, "kind").values():
+            peers = of_kind if len(of_kind) > 2 else lossy
+            if len(peers) < 3:
+                continue
+            usual = median(w.sums.sqnr for w in peers)
+            found += [(usual - w.sums.sqnr, w) for w in of_kind if usual - w.sums.sqnr >= OUTLIER_DB]
     found.sort(key=lambda pair: -pair[0])
     said = [f"{visible(w.role, 120)} is {under:.1f} dB below its neighbours{_channels(w)}" for under, w in found[:2]]
     if len(found) > 2:
@@ -146,7 +151,8 @@ def answer(found: Fidelity) -> str:
     """The same in a line, the most telling first: `B IS A IN NVFP4 W4A4: 0.77 dB better than round-to-nearest with max
     scales ...; mean SQNR 21.19 dB, worst 21.10 in ...; lm_head, embed_tokens and 5 vectors untouched`."""
     unrelated = _unrelated(found)
-    if unrelated:
+    n_unrelated = sum(o.why is Why.UNRELATED for o in found.not_compared)
+    if n_unrelated > sum(len(w.shape) > 1 for w in found.weights):
         return f"B IS NOT MADE OF A AS IT STANDS: {unrelated}"
     counted = found.counted
     s = summary_of(counted)
@@ -158,7 +164,7 @@ def answer(found: Fidelity) -> str:
     mean = f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"
     if s.worst is not None and s.n > 1 and not outliers:
         mean += f", worst {s.worst.sums.sqnr:.2f} in {visible(s.worst.role, 120)}"
-    parts = [_kinds_as_good(counted, s), *outliers, mean, _multiplied(counted), _untouched(found)]
+    parts = [unrelated, _kinds_as_good(counted, s), *outliers, mean, _multiplied(counted), _untouched(found)]
     return f"{head}: {'; '.join(p for p in parts if p)}"
 
 

@@ -88,7 +88,7 @@ async def test_a_small_pair_is_measured_by_itself(pair: tuple[Path, Path]) -> No
         assert d.screen.measuring.state is State.DONE
         assert not d.screen.overview.map.by_fidelity
         assert d.screen.headline.answer == answer(found)
-        assert "B IS A IN " in d.painted
+        assert "B IS A IN NVFP4 W4A4 and FP8 W8A8" in d.painted
         await d.press("1")
         tree = d.screen.tree_pane.nodes
         lines = {r.node.path: tree.line(i, 60)[-1] for i, r in enumerate(tree.rows)}
@@ -172,6 +172,7 @@ async def test_it_can_be_stopped_and_asked_for_again(pair: tuple[Path, Path], mo
         return d.screen.measuring.state
 
     monkeypatch.setattr(screen_measuring, "_measure", held)
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await d.send("m")
         assert state(d) is State.GOING
@@ -195,7 +196,7 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
     ended = threading.Event()
     began = threading.Event()
 
-    def endless(_a: object, _b: object, progress: Progress, *_: object) -> object:
+    def endless(_a: object, _b: object, progress: Progress, *_: object, arrange: object) -> object:
         began.set()
         try:
             while True:
@@ -204,6 +205,7 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
             ended.set()
 
     monkeypatch.setattr(kept, "kept_or_measured", endless)
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await d.send("m")
         await d.until(began.is_set, "the thread")
@@ -215,7 +217,7 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
 async def test_what_goes_wrong_is_said(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(*_: object) -> object:
+    def broken(*_: object, arrange: object) -> object:
         raise error
 
     monkeypatch.setattr(kept, "kept_or_measured", broken)
@@ -361,3 +363,39 @@ async def test_charts_of_the_error_without_colours(rounded: tuple[Path, Path], m
         await d.press("percent_sign", "percent_sign")
         assert "S: step / sqrt 12" in d.detail
         assert {"B", "S"} <= {c for row in d.detail.splitlines() for c in row.partition("│")[2]}
+
+
+# --- methods ---
+
+
+async def test_the_method_of_each_weight_is_a_column_and_its_evidence_a_field(rounded: tuple[Path, Path]) -> None:
+    async with open_app(*rounded, size=LARGE) as d:
+        assert "method" in d.painted
+        role = f"{LINEAR}.weight".removeprefix("model.")
+        d.screen.table_pane.select(role)
+        await d.press("2")
+        pair = d.screen.table_pane.pair
+        assert pair is not None
+        short = d.screen.methods.short(pair)
+        assert short
+        line = next(r for r in d.rows() if "q_proj.weight" in r and "only in B" in r)
+        assert short in line
+        assert re.search(r"method +\S", d.detail)
+        assert re.search(r"evidence +[\d.]+ % of codes are the nearest", d.detail)
+
+
+async def test_a_narrow_table_has_no_room_for_methods_and_the_detail_has(rounded: tuple[Path, Path]) -> None:
+    async with open_app(*rounded, size=SMALL) as d:
+        await d.press("2")
+        assert not any("method" in r for r in d.rows() if "SQNR" in r)
+        assert re.search(r"method +\S", d.detail)
+
+
+async def test_without_an_original_there_are_no_methods(plain: tuple[Path, Path]) -> None:
+    async with open_app(*plain, size=LARGE) as d:
+        await d.press("2")
+        assert not d.screen.methods
+        assert "method" not in d.painted
+    async with open_app(ALPHA_A, ALPHA_B, size=LARGE) as d:
+        assert not d.screen.methods
+        assert "method" not in d.painted

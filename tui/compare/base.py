@@ -17,6 +17,7 @@ from qinspect.tui.compare.head import Headline, ModelLines
 from qinspect.tui.compare.headline import said_beside, verdict_said
 from qinspect.tui.compare.hints import doing, hints_for
 from qinspect.tui.compare.measuring import MeasuredAll, MeasuredMore, Measuring, is_quick
+from qinspect.tui.compare.methods import MethodFound, Methods, weight_role
 from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.panes import OF_MODELS, SMALL_HEIGHT, Panes
 from qinspect.tui.compare.rest import AfterRest
@@ -32,6 +33,7 @@ from qinspect.tui.compare.session import (
     Surveyed,
     Weighed,
 )
+from qinspect.tui.compare.table import ScaleTable
 from qinspect.tui.compare.table_pane import TablePane
 from qinspect.tui.compare.tree_pane import TreePane
 from qinspect.tui.filtering import Filtering
@@ -71,6 +73,7 @@ class CompareBase(Filtering):
         self._rest = AfterRest(self, self.show_selected)
         self._distributions = Distributions(self, self.hints, glyphs)
         self.measuring = Measuring(self)
+        self.methods = Methods(self)
 
     def compose(self) -> ComposeResult:
         """Chrome only: nothing is opened here."""
@@ -148,6 +151,8 @@ class CompareBase(Filtering):
         self.headline.answer = answer(c)
         self.hints.say(said_beside(c))
         self.show_headline(verdict_said(c, self.session.noise_problem))
+        self.methods.of(self.session)
+        self.show_methods()
         self.show_scales()
         self.show_selected()
         if self.overview.map.by_fidelity or is_quick(self.session):
@@ -198,6 +203,37 @@ class CompareBase(Filtering):
         self.table_pane.of_fidelity(self.measuring.found)
         self.tree_pane.of_fidelity(self.measuring.found)
 
+    # --- methods ---
+
+    @on(ScaleTable.MethodsWanted)
+    def _on_methods_wanted(self, event: ScaleTable.MethodsWanted) -> None:
+        self.methods.ask(weight_role(p) for p in event.pairs)
+
+    @on(MethodFound)
+    def _on_method_found(self, event: MethodFound) -> None:
+        if self.methods.learn(event):
+            self.show_methods()
+            if self.detail_pane.view == "detail" and event.role == self._role_in_detail:
+                self.show_selected()
+            if event.problem:
+                self.hints.say(event.problem)
+
+    def show_methods(self) -> None:
+        """As many of them as are known."""
+        self.table_pane.of_methods(bool(self.methods), self.methods.short)
+
+    @property
+    def _role_in_detail(self) -> str:
+        """The weight that is told of beside the table or the tree."""
+        pair = self.table_pane.pair
+        return weight_role(pair) if pair is not None else self.session.role_of(self.tree_pane.node)
+
+    def _method_said(self) -> list[tuple[str, str]]:
+        """Of that weight; asked for where it is not known."""
+        role = self._role_in_detail
+        self.methods.ask([role])
+        return self.methods.said_of(role)
+
     @on(TablePane.Learned)
     def _on_learned(self) -> None:
         self.overview.map.show_values()
@@ -232,14 +268,17 @@ class CompareBase(Filtering):
                 self.detail_pane.show_error_of(self.session, role)
                 return
             said = self.session.segments_said(node.a, node.b) if node is not None else []
-            said += [f"  {name:<12}{text}" for name, text in self.measuring.found.said_of_node(node)]
+            fields = [*self.measuring.found.said_of_node(node), *self._method_said()]
+            said += [f"  {name:<12}{text}" for name, text in fields]
             self.detail_pane.show_node(node, self.tree_pane.paired, said)
             return
         self._fit_hints()
         if (self._fitted_for == "detail") != (self.detail_pane.view == "detail"):
             self.fit_panes()
         self.body.trail.add(pair.role)
-        self.detail_pane.show(self.session, pair, self.measuring.found.said_of_scale(pair))
+        fields = self.measuring.found.said_of_scale(pair)
+        fields += self._method_said() if self.detail_pane.view == "detail" else []
+        self.detail_pane.show(self.session, pair, fields)
 
     def theme_changed(self) -> None:
         self.show_selected()

@@ -165,6 +165,8 @@ class CompareScreen(CompareBase):
         self.models.of(self.session)
         self.table_pane.forget()
         self.measuring.forget()
+        self.methods.forget()
+        self.show_methods()
         self.headline.of_fidelity = ""
         self.show_fidelity()
         self.show_headline("opening")

@@ -73,7 +73,8 @@ class TablePane(ListPane):
         values, which takes a while."""
         self._all, self._schemes, self._read = pairs, schemes, read
         self.scales.two = two
-        self.scales.names = replace(names_of(pairs), measured=bool(self.scales.measured))
+        methods = self.scales.names.methods
+        self.scales.names = replace(names_of(pairs), measured=bool(self.scales.measured), methods=methods)
         self.refill()
 
     def of_fidelity(self, measured: Measured) -> None:
@@ -85,6 +86,14 @@ class TablePane(ListPane):
         else:
             self.scales.refresh_rows()
             self.header.refresh()
+
+    def of_methods(self, can: bool, method_of: Callable[[ScalePair], str | None]) -> None:
+        """Whether methods can be told, and what is known of them, or more of it."""
+        self.scales.method_of = method_of
+        if self.scales.names.methods is not can:
+            self.scales.names = replace(self.scales.names, methods=can)
+            self.header.refresh()
+        self.scales.refresh_rows()
 
     def forget(self) -> None:
         """The models are opened anew."""
