@@ -4,6 +4,7 @@ the values, and along the channels, as further charts."""
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 
 import numpy as np
 from rich.text import Text
@@ -40,8 +41,10 @@ ONE_LINE = 80
 
 
 def error_view(s: Session, pair: ScalePair, look: Look, o: Options, check: Steps) -> list[Line]:
-    """Of the weight that a scale belongs to."""
-    return error_of_weight(s, pair.role.partition("#")[0], look, o, check)
+    """Of the weight that a scale belongs to: its own, or for an observation point that of the layer it stands at."""
+    role = pair.role.partition("#")[0]
+    module, at_point, _ = role.rpartition(":")
+    return error_of_weight(s, f"{module}.weight" if at_point else role, look, o, check)
 
 
 def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps) -> list[Line]:
@@ -54,9 +57,9 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     if found is None:
         return ["  No weight of both models belongs to this."]
     if isinstance(found, NotCompared):
-        return [f"  {found.why}, not compared: {found.said}"]
+        return _wrapped(f"{found.why}, not compared: {found.said}", look)
     if found.only_equal:
-        return [f"  rotated, not compared: {found.only_equal}"]
+        return _wrapped(f"rotated, not compared: {found.only_equal}", look)
     steps = s.views.get(("steps", role), lambda: error_in_steps(found, scale_records(found.b.fmt)))
     check(0, 1)
     if o.chart == 0:
@@ -74,6 +77,10 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     return [*left_out, *channel_lines(profiles, look, height, o)]
 
 
+def _wrapped(said: str, look: Look) -> list[Line]:
+    return list(wrap(said, look.width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+
+
 def _steps_and_map(
     s: Session, found: Pair, steps: ErrorInSteps | str, look: Look, o: Options, check: Steps
 ) -> list[Line]:
@@ -89,7 +96,7 @@ def _steps_and_map(
 
 def _in_steps(found: ErrorInSteps | str, look: Look, height: int, o: Options) -> list[Line]:
     if isinstance(found, str):
-        return [f"  no error in steps: {found}"]
+        return _wrapped(f"no error in steps: {found}", look)
     n = found.errors.size
     if not n:
         return ["  no error in steps: no scale shows its step"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
@@ -47,7 +48,7 @@ def _measured(found: Fidelity) -> str:
     s = summary_of(counted)
     what = "quantized weight" if any(w.quantized for w in counted) else "weight"
     if not counted:
-        return "no weight could be measured"
+        return f"no weight could be measured{_why_none(found)}"
     if s.n_exact == s.n:
         text = f"every value of {some(s.n, what)} is equal"
         return f"{text}; {_others(found)}" if _others(found) else text
@@ -60,6 +61,15 @@ def _measured(found: Fidelity) -> str:
         parts.append(f"{count(len(s.zeros))} of them zero in A and not in B, first {visible(s.zeros[0].role, 120)}")
     parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _others(found)) if p]
     return "; ".join(parts)
+
+
+def _why_none(found: Fidelity) -> str:
+    """`: 17 rotated (B is rotated (Hadamard), A is not known to be)`: the reason that most have."""
+    if not found.not_compared:
+        return ""
+    why, n = Counter(o.why for o in found.not_compared).most_common(1)[0]
+    said = next(o.said for o in found.not_compared if o.why is why)
+    return f": {count(n)} {why} ({visible(said, 120)})"
 
 
 def _against_nearest(weights: Sequence[WeightFidelity], s: Summary) -> str:

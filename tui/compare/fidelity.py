@@ -40,6 +40,11 @@ class Measured:
         """Weights that were measured."""
         return len(self._weights)
 
+    @property
+    def any_weight(self) -> bool:
+        """Whether one was measured: there may be reasons alone."""
+        return bool(self._weights)
+
     def learn(self, weights: Iterable[WeightFidelity], others: Iterable[NotCompared]) -> None:
         """More of it."""
         for w in weights:

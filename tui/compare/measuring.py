@@ -72,7 +72,9 @@ def is_quick(session: Session) -> bool:
 def _is_of_fidelity(session: Session) -> bool:
     """Of an original and its quantized copy, or of two families: nothing but their values can be compared."""
     c = session.comparison
-    return c is not None and c.headline.rule in ("one-quantized", "two-schemes")
+    if c is None:
+        return False
+    return bool(c.a.weights()) != bool(c.b.weights()) or c.headline.rule == "two-schemes"
 
 
 class State(StrEnum):

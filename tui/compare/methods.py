@@ -70,8 +70,7 @@ class Methods:
         """The models are opened anew."""
         self._number += 1
         self._session = None
-        self._waiting.clear()
-        self._known, self._asked = {}, set()
+        self._known, self._asked, self._waiting = {}, set(), deque()
         self._end()
 
     def _end(self) -> None:
@@ -109,14 +108,14 @@ class Methods:
             return
         new = [r for r in dict.fromkeys(roles) if r and r not in self._asked]
         self._asked.update(new)
-        self._waiting.extend(new)
+        self._waiting.extendleft(reversed(new))  # what is looked at now before what was scrolled past
         self._go_on()
 
     def _go_on(self) -> None:
         if self._waiting and self._worker is None and self._session is not None:
-            number, session = self._number, self._session
+            number, session, waiting = self._number, self._session, self._waiting
             self._worker = self._screen.run_worker(
-                lambda: self._run(number, session), thread=True, exit_on_error=False, group=GROUP
+                lambda: self._run(number, session, waiting), thread=True, exit_on_error=False, group=GROUP
             )
 
     def learn(self, event: MethodFound) -> bool:
@@ -132,12 +131,12 @@ class Methods:
 
     # --- in a thread ---
 
-    def _run(self, number: int, session: Session) -> None:
+    def _run(self, number: int, session: Session, waiting: deque[str]) -> None:
         worker = get_current_worker()
         post = self._screen.post_message
         try:
-            while self._waiting and not worker.is_cancelled:
-                role = self._waiting.popleft()
+            while waiting and not worker.is_cancelled:
+                role = waiting.popleft()
                 post(MethodFound(number, role, _found(session, role)))
         except Exception as e:  # a bug; the comparison stays usable
             report = write_crash_report(traceback.format_exc())

@@ -74,13 +74,13 @@ class TablePane(ListPane):
         self._all, self._schemes, self._read = pairs, schemes, read
         self.scales.two = two
         methods = self.scales.names.methods
-        self.scales.names = replace(names_of(pairs), measured=bool(self.scales.measured), methods=methods)
+        self.scales.names = replace(names_of(pairs), measured=self.scales.measured.any_weight, methods=methods)
         self.refill()
 
     def of_fidelity(self, measured: Measured) -> None:
         """What is known of it, or more of it."""
         self.scales.measured = measured
-        self.scales.names = replace(self.scales.names, measured=bool(measured))
+        self.scales.names = replace(self.scales.names, measured=measured.any_weight)
         if self.selection.sort == SQNR:
             self.refill()
         else:
@@ -263,7 +263,7 @@ class TablePane(ListPane):
         self._change()
 
     def action_sort(self) -> None:
-        names = sorts(self.scales.two, bool(self.scales.measured))
+        names = sorts(self.scales.two, self.scales.measured.any_weight)
         at = names.index(self.selection.sort) if self.selection.sort in names else -1
         self._sort_by(names[(at + 1) % len(names)])
 
@@ -277,7 +277,7 @@ class TablePane(ListPane):
     def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
         if event.column == self.selection.sort:
             self.action_reverse()
-        else:
+        elif event.column in sorts(self.scales.two, self.scales.measured.any_weight):
             self._sort_by(event.column)
 
     def action_reverse(self) -> None:

@@ -50,7 +50,7 @@ class TreePane(ListPane):
         """What is known of it, or more of it."""
         self._measured = measured
         self.nodes.of_fidelity(measured)
-        said = f" {self.nodes.glyphs.dot} worst SQNR below" if measured else ""
+        said = f" {self.nodes.glyphs.dot} worst SQNR below" if measured.any_weight else ""
         self.title.update(f"{TITLE}{said}")
 
     def place_scales(self, pairs: Sequence[ScalePair]) -> None:
