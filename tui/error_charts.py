@@ -55,7 +55,7 @@ def magnitude_lines(found: ErrorProfiles, steps: ErrorInSteps | str, look: Look,
         expected = mean_by_size(steps.sizes, steps.steps)[first:last] / UNIFORM
     entries: list[Entry] = [("b", "B - A by |A|, root mean square")]
     if expected is not None:
-        entries.append(("a", f"{'S: ' if look.a is None else ''}step / sqrt 12, what rounding leaves"))
+        entries.append(("a", f"{'S: ' if look.a is None or look.plain else ''}step / sqrt 12, what rounding leaves"))
     entries += [("", steps)] if isinstance(steps, str) else []
     below = int(found.counts[:first].sum())
     entries += [("", f"{below:,} left of the axis")] if below else []
