@@ -189,12 +189,18 @@ class CompareBase(Filtering):
     def _on_measured_all(self, event: MeasuredAll) -> None:
         if self.measuring.finish(event):
             self.hints.work("")
-            self.hints.say("" if event.answer else event.said)
             if event.answer:
                 self.headline.answer = event.answer
                 self._fit_headline()
+            else:
+                self.hints.say(event.said)
             self.headline.of_fidelity = "" if event.failed else event.said
             self.show_fidelity()
+            self._tell_more()
+
+    def _tell_more(self) -> None:
+        """In the detail, where that has words of its own: charts and the verdict stay as they are."""
+        if self.detail_pane.view == "detail" and not self.detail_pane.on_verdict:
             self.show_selected()
 
     def show_fidelity(self) -> None:
@@ -213,8 +219,8 @@ class CompareBase(Filtering):
     def _on_method_found(self, event: MethodFound) -> None:
         if self.methods.learn(event):
             self.show_methods()
-            if self.detail_pane.view == "detail" and event.role == self._role_in_detail:
-                self.show_selected()
+            if event.role == self._role_in_detail:
+                self._tell_more()
             if event.problem:
                 self.hints.say(event.problem)
 

@@ -42,7 +42,7 @@ AXIS_STEP = 0.01
 
 class DetailPane(Pane):
     """view: which one is shown. options: of what is drawn. given: lines that the layout gives to the pane, its title
-    among them; 0 where it fills the screen."""
+    among them; 0 where it fills the screen. on_verdict: whether the verdict stands in place of the view."""
 
     ACTIONS: ClassVar[frozenset[str]] = MOVING | {"expand", "collapse", "fold_all", "fold_one_more"}
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
@@ -64,6 +64,7 @@ class DetailPane(Pane):
         self.options = Options()
         self.given = 0
         self.drawing = False
+        self.on_verdict = False
         self.text = TextPane(id="detail")
         self.title = TitleLine("3 detail", id="detail-title")
         self.request = 0
@@ -84,6 +85,7 @@ class DetailPane(Pane):
     def show(self, session: Session, pair: ScalePair, fidelity: Sequence[tuple[str, str]] = ()) -> None:
         """A scale, in the view that is chosen. fidelity: what was measured of its weight, by fields."""
         self.stop()
+        self.on_verdict = False
         self._again = partial(self.show, session, pair, fidelity)
         before = f"3 {self._view_said} {self.glyphs.dot} "
         name = fill_name(shown(pair.role), max(20, self.text.size.width - 2 - len(before)), self.glyphs.cut)
@@ -109,6 +111,7 @@ class DetailPane(Pane):
     def show_error_of(self, session: Session, role: str) -> None:
         """The error of a weight that has no scale in the table: an entry of the tree."""
         self.stop()
+        self.on_verdict = False
         self._again = partial(self.show_error_of, session, role)
         self.title.update(f"3 {self._view_said} {self.glyphs.dot} {shown(role)}")
         self._drawn_for = look = self.look
@@ -129,6 +132,7 @@ class DetailPane(Pane):
     def show_node(self, node: PairedNode | None, paired: PairedTree | None, said: Sequence[str] = ()) -> None:
         """A node of the tree, where there is no scale. said: what else is known of it."""
         self.stop()
+        self.on_verdict = False
         self._again = None
         self.title.update("3 detail")
         lines = node_lines(node, paired)
@@ -137,6 +141,7 @@ class DetailPane(Pane):
     def show_verdict(self, c: Comparison | None, verdict: str, fidelity: str = "") -> None:
         """The headline with all reasons, or why there is none; what was measured of fidelity, in a sentence."""
         self.stop()
+        self.on_verdict = True
         self._again = partial(self.show_verdict, c, verdict, fidelity)
         self._drawn_for = self.look
         self.title.update("3 verdict")
