@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from textual.message import Message
@@ -14,7 +14,7 @@ from textual.worker import Worker, get_current_worker
 
 from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.errors import QinspectError
-from qinspect.tui.compare.session import Session
+from qinspect.tui.compare.session import Cancelled, Session
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -134,10 +134,17 @@ class Methods:
     def _run(self, number: int, session: Session, waiting: deque[str]) -> None:
         worker = get_current_worker()
         post = self._screen.post_message
+
+        def tick(_: int) -> None:
+            if worker.is_cancelled:
+                raise Cancelled
+
         try:
             while waiting and not worker.is_cancelled:
                 role = waiting.popleft()
-                post(MethodFound(number, role, _found(session, role)))
+                post(MethodFound(number, role, _found(session, role, tick)))
+        except Cancelled:
+            return
         except Exception as e:  # a bug; the comparison stays usable
             report = write_crash_report(traceback.format_exc())
             said = f"a bug in the program ({type(e).__name__}); the report is in {shown(str(report))}"
@@ -151,7 +158,7 @@ def weight_role(pair: ScalePair) -> str:
     return pair.role.partition("#")[0] if pair.record.kind == "weight" else ""
 
 
-def _found(session: Session, role: str) -> WeightMethod | None:
+def _found(session: Session, role: str, tick: Callable[[int], None]) -> WeightMethod | None:
     from qinspect.inspector.fidelity.pairs import Pair, pairs_of
     from qinspect.inspector.method.answers import method_of
     from qinspect.inspector.method.sampling import scale_records
@@ -160,7 +167,7 @@ def _found(session: Session, role: str) -> WeightMethod | None:
     assert a is not None
     assert b is not None
     try:
-        pair = session.weight_pairs(lambda: pairs_of(a, b, lambda _: None)).get(role)
+        pair = session.weight_pairs(lambda: pairs_of(a, b, tick)).get(role)
         if not isinstance(pair, Pair) or pair.only_equal:
             return None
         return method_of(pair, session.views.get(("records",), lambda: scale_records(b)))
