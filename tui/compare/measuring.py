@@ -13,7 +13,6 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.runs.show import duration
 from qinspect.inspector.text import size
 from qinspect.tui.compare.fidelity import Measured
 from qinspect.tui.compare.session import REPORT_EVERY_S, Cancelled, Session
@@ -216,6 +215,8 @@ class _Clock:
 
     def share(self, phase: str, done: int, total: int) -> str:
         """` 40 % of 2.1 GB, 12 s left`, "" where the total is not known."""
+        from qinspect.inspector.runs.show import duration
+
         now = time.monotonic()
         if phase != self._phase:
             self._phase, self._began = phase, now
