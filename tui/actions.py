@@ -95,7 +95,7 @@ ACTIONS = (
     Action("view_codes", ("o",), "codes", "Histogram of the integer codes.", VIEW),
     Action("view_profile", ("r",), "profile", "A and B by channel, and B vs A as a heat map.", VIEW),
     Action("view_values", ("v",), "values", "The values, side by side.", VIEW),
-    Action("view_error", ("percent_sign",), "", "The weight's error in steps, and where it is.", VIEW),
+    Action("view_error", ("percent_sign",), "", "The weight's error: steps and map, sizes, channels.", VIEW),
     Action("distribution", ("a",), "alpha", "Magnitudes of the weight: alpha, clipping, error.", VIEW),
     Action("log_scale", ("y",), "", "Histogram counts linear or logarithmic.", VIEW),
     Action("log_axis", ("x",), "", "Histogram values linear or logarithmic.", VIEW),

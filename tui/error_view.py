@@ -1,8 +1,10 @@
-"""Where the error of a weight is: in steps of its grid as a histogram, over rows and columns as a map."""
+"""Where the error of a weight is: in steps of its grid as a histogram, over rows and columns as a map; by the size of
+the values, and along the channels, as further charts."""
 
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 
 import numpy as np
 from rich.text import Text
@@ -12,15 +14,17 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity.error_map import ErrorMap, error_map
 from qinspect.inspector.fidelity.measures import db
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, pairs_of
+from qinspect.inspector.fidelity.profiles import error_profiles
 from qinspect.inspector.fidelity.sums import sqnr_db
 from qinspect.inspector.method.in_steps import HALF, ErrorInSteps, error_in_steps
 from qinspect.inspector.method.sampling import scale_records
 from qinspect.inspector.progress import Steps
-from qinspect.inspector.text import number, share
+from qinspect.inspector.text import number, share, some
 from qinspect.inspector.values.histogram import Histogram
 from qinspect.tui.charts.heat import heat_lines, ramp, rows_a_line
 from qinspect.tui.charts.histogram import MIN_HEIGHT, histogram_chart, most_bins
 from qinspect.tui.compare.session import Session
+from qinspect.tui.error_charts import channel_lines, magnitude_lines
 from qinspect.tui.labels import side_by_side
 from qinspect.tui.look import Line, Look, Options, Picture
 
@@ -37,12 +41,14 @@ ONE_LINE = 80
 
 
 def error_view(s: Session, pair: ScalePair, look: Look, o: Options, check: Steps) -> list[Line]:
-    """Of the weight that a scale belongs to."""
-    return error_of_weight(s, pair.role.partition("#")[0], look, o, check)
+    """Of the weight that a scale belongs to: its own, or for an observation point that of the layer it stands at."""
+    role = pair.role.partition("#")[0]
+    module, at_point, _ = role.rpartition(":")
+    return error_of_weight(s, f"{module}.weight" if at_point else role, look, o, check)
 
 
 def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps) -> list[Line]:
-    """A histogram of the error in steps, and a map of it."""
+    """A histogram of the error in steps, and a map of it; or another of the charts of it."""
     if s.a is None or s.b is None or not s.two:
         return ["  One model: there is no error."]
     check(0, 1)
@@ -51,15 +57,37 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     if found is None:
         return ["  No weight of both models belongs to this."]
     if isinstance(found, NotCompared):
-        return [f"  {found.why}, not compared: {found.said}"]
+        return _wrapped(f"{found.why}, not compared: {found.said}", look)
     if found.only_equal:
-        return [f"  rotated, not compared: {found.only_equal}"]
-    in_steps = error_in_steps(found, scale_records(s.b))
+        return _wrapped(f"rotated, not compared: {found.only_equal}", look)
+    steps = s.views.get(("steps", role), lambda: error_in_steps(found, scale_records(found.b.fmt)))
     check(0, 1)
+    if o.chart == 0:
+        return _steps_and_map(s, found, steps, look, o, check)
+    try:
+        profiles = s.views.get(("profiles", role), lambda: error_profiles(found, check))
+    except QinspectError as e:
+        return [f"  cannot be read: {e}"]
+    if not profiles.squares.any() and not profiles.zero_squares:
+        return ["  every value is equal"]
+    left_out = [f"  {some(profiles.n_excluded, 'value')} not finite, left out"] if profiles.n_excluded else []
+    height = look.height - len(left_out)
+    if o.chart == 1:
+        return [*left_out, *magnitude_lines(profiles, steps, look, height, o)]
+    return [*left_out, *channel_lines(profiles, look, height, o)]
+
+
+def _wrapped(said: str, look: Look) -> list[Line]:
+    return list(wrap(said, look.width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+
+
+def _steps_and_map(
+    s: Session, found: Pair, steps: ErrorInSteps | str, look: Look, o: Options, check: Steps
+) -> list[Line]:
     has_map = len(found.shape) > 1
     chart = look.height if not has_map else look.height - max(3, look.height // 2)
-    lines = _in_steps(in_steps, look, chart, o)
-    drawn, cells = _map(found, look, look.height - len(lines), o, check) if has_map else ([], (0, 0))
+    lines = _in_steps(steps, look, chart, o)
+    drawn, cells = _map(s, found, look, look.height - len(lines), o, check) if has_map else ([], (0, 0))
     return Picture([*lines, *drawn], cells)
 
 
@@ -68,7 +96,7 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
 
 def _in_steps(found: ErrorInSteps | str, look: Look, height: int, o: Options) -> list[Line]:
     if isinstance(found, str):
-        return [f"  no error in steps: {found}"]
+        return _wrapped(f"no error in steps: {found}", look)
     n = found.errors.size
     if not n:
         return ["  no error in steps: no scale shows its step"]
@@ -98,11 +126,14 @@ def _bins(most: int, wide: bool) -> int:
 # --- the map ---
 
 
-def _map(pair: Pair, look: Look, height: int, o: Options, check: Steps) -> tuple[list[Line], tuple[int, int]]:
+def _map(
+    s: Session, pair: Pair, look: Look, height: int, o: Options, check: Steps
+) -> tuple[list[Line], tuple[int, int]]:
     """With a heading, and what is at the cursor."""
     lines = max(1, height - (3 if look.width < ONE_LINE else 2))  # the heading, and what is at the cursor
     try:
-        found = error_map(pair, lines * rows_a_line(look), max(8, look.width - 2), check)
+        most = lines * rows_a_line(look), max(8, look.width - 2)
+        found = s.views.get(("map", pair.role, *most), lambda: error_map(pair, *most, check))
     except QinspectError as e:
         return [f"  no map: {e}"], (0, 0)
     if found is None:
@@ -120,16 +151,16 @@ def _map(pair: Pair, look: Look, height: int, o: Options, check: Steps) -> tuple
 
 
 def _key(pair: Pair, found: ErrorMap, look: Look) -> Text:
-    n_rows, n_columns = pair.shape[0], math.prod(pair.shape[1:])
-    key = Text(f"  rms of B - A, {n_rows:,} x {n_columns:,}", no_wrap=True, end="")
-    scale = ramp(look)
-    ends = f" 1/{2**OCTAVES:.0f} ", f" {2**OCTAVES:.0f} x the mean {number(found.whole)}"
-    if key.cell_len + scale.cell_len + len("".join(ends)) + 2 <= look.width:
-        key = key.append(" ").append(ends[0]).append_text(scale).append(ends[1])
-    else:
-        key = key.append("  ").append_text(scale)
-    key.truncate(look.width)
-    return key
+    """What the map is of, and its colours between what they end at: as many words as have room beside that."""
+    scale, least, most = ramp(look), f"1/{2**OCTAVES:.0f} ", f" {2**OCTAVES:.0f} x"
+    mean = number(found.whole)
+    full = f"  rms of B - A, {pair.shape[0]:,} x {math.prod(pair.shape[1:]):,}  "
+    words = ((full, f" the mean {mean}"), ("  rms of B - A  ", f" the mean {mean}"), ("  rms  ", f" mean {mean}"))
+    for before, after in words:
+        key = Text(before + least, no_wrap=True, end="").append_text(scale).append(most + after)
+        if key.cell_len <= look.width:
+            return key
+    return Text("  " + least, no_wrap=True, end="").append_text(scale).append(most)
 
 
 def _at(found: ErrorMap, cursor: tuple[int, int]) -> list[str]:

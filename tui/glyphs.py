@@ -83,6 +83,7 @@ SIGNS = (
     Sign("!3", "behind a range: three of its values are not finite", SCALES),
     Sign("{bookmark}", "a bookmark", SCALES),
     Sign("{opened} {closed}", "an open layer, a closed one", SCALES),
+    Sign("12.3", "dB, in the tree: the least SQNR of the weights below, once measured; bold: the worst of all", SCALES),
     Sign("+12%", "how far B is from A, in per cent of A", MAP),
     Sign("{same}", "the same", MAP),
     Sign("{different}", "differs in what the measure does not measure", MAP),

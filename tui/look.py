@@ -14,6 +14,10 @@ Ink = Rgb | str | None
 Line = list[Piece] | Text | str
 
 
+ERROR_CHARTS = 3
+"""Of the error of a weight: in steps and as a map; against magnitude; along the channels."""
+
+
 class Picture(list[Line]):
     """Lines with a heat map among them: its rows and columns, for a cursor to move over."""
 
@@ -39,10 +43,12 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Options:
     """log_counts, log_axis: logarithmic. cursor: 0..1 along the axis, None without. zoom: part of the axis shown, from
-    its right end: 1 all, 0.1 the last tenth. cell: row and column of a heat map's cursor, None without."""
+    its right end: 1 all, 0.1 the last tenth. cell: row and column of a heat map's cursor, None without. chart: which
+    one is shown of a view that has several."""
 
     log_counts: bool = False
     log_axis: bool = False
     cursor: float | None = None
     zoom: float = 1.0
     cell: tuple[int, int] | None = None
+    chart: int = 0

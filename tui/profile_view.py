@@ -98,7 +98,7 @@ def _curves(
     rows = max(LEAST_ROWS, height - AXES - len(key))
     made = curves(drawn, ends, rows, look)
     n = shown[0][1].size if step else 0
-    return [*framed(made, LEFT, _value_labels(low, high, log, rows), _index_ticks(n, step, made), look), *key]
+    return [*framed(made, LEFT, value_labels(low, high, log, rows), index_ticks(n, step, made), look), *key]
 
 
 def _ends(shown: Sequence[tuple[str, Values]]) -> tuple[float, float]:
@@ -123,7 +123,8 @@ def _legend(shown: Sequence[tuple[str, Values]], same: bool, how: str, log: bool
     return [*entries, *([("", said)] if said else [])]
 
 
-def _value_labels(low: float, high: float, log: bool, rows: int) -> dict[int, str]:
+def value_labels(low: float, high: float, log: bool, rows: int) -> dict[int, str]:
+    """Of the rows of a chart whose axis goes from one number to the other, by row from the bottom."""
     bottom, top = (math.log10(low), math.log10(high)) if log else (low, high)
 
     def row(value: float) -> int:
@@ -133,7 +134,7 @@ def _value_labels(low: float, high: float, log: bool, rows: int) -> dict[int, st
     return beside((logarithmic if log else linear)(low, high, max(1, rows // 2)), row, rows, LEFT - 2)
 
 
-def _index_ticks(n: int, step: int, made: Rows) -> list[Placed]:
+def index_ticks(n: int, step: int, made: Rows) -> list[Placed]:
     """Indices of channels or cells; the share of each model's own where there is no common index."""
     width = len(made[0])
     if not n:

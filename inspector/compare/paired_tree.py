@@ -26,6 +26,7 @@ class Badge:
     n_scales: scales compared so far. n_different: of them. n_tensors_different: codes and other tensors that differ.
     n_only_a, n_only_b, n_odd, n_broken: of all together (odd: not comparable cell by cell, as another shape is).
     n_copies: stored copies of scales that are not the same; the scale itself may stand elsewhere, and counts there.
+    n_own: scales of a quantized model that the other, which has none at all, cannot have: no findings.
     largest: signed difference in percent of A that is largest in magnitude, 0 where none differs. n_undefined: scales
     with a difference that has no percentage: NaN, infinity, or a zero in A.
     """
@@ -38,6 +39,7 @@ class Badge:
         "n_odd",
         "n_only_a",
         "n_only_b",
+        "n_own",
         "n_scales",
         "n_tensors_different",
         "n_undefined",
@@ -45,7 +47,7 @@ class Badge:
 
     def __init__(self) -> None:
         self.n_scales = self.n_different = self.n_only_a = self.n_only_b = self.n_odd = self.n_broken = 0
-        self.n_tensors_different = self.n_copies = self.n_undefined = 0
+        self.n_tensors_different = self.n_copies = self.n_undefined = self.n_own = 0
         self.largest = 0.0
 
     @property
@@ -274,8 +276,16 @@ def _own(of_a: str | None, of_b: str | None, tied: str) -> tuple[str | None, str
     return (None if tied == "A" else of_a), (None if tied == "B" else of_b)
 
 
+def _of_one_model(pairs: Iterable[ScalePair]) -> Status | None:
+    """The status of all scales where one model has none: a full-precision original cannot have those of its codes."""
+    found = {p.status for p in pairs}
+    return found.pop() if found in ({Status.ONLY_A}, {Status.ONLY_B}) else None
+
+
 def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
     """Count each scale in the badges of its module and all above, and find it and its copies by their names."""
+    pairs = list(pairs)
+    without_partner = _of_one_model(pairs)
     for p in pairs:
         d = p.difference
         own = _own(p.a.key if p.a else None, p.b.key if p.b else None, p.tied)
@@ -284,6 +294,9 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
             tree.elsewhere |= {name: other for name, other in both.items() if name in own}
         for node in tree.above(*own):
             badge = node.make_badge()
+            if p.status is without_partner:
+                badge.n_own += 1
+                continue
             badge.n_scales += 1
             badge.n_different += p.status is Status.DIFFERENT
             _count(badge, p.status)
@@ -298,7 +311,7 @@ def place_scales(tree: PairedTree, pairs: Iterable[ScalePair]) -> None:
                         if tree.findings.setdefault(copy.key, p) is p:
                             of_a, of_b = (copy.key, None) if record is p.a else (None, copy.key)
                             for node in tree.above(of_a, of_b):
-                                node.make_badge().n_copies += 1
+                                node.make_badge().n_copies += p.status is not without_partner
 
 
 def place_weights(tree: PairedTree, weights: Iterable[WeightPair], copies: Iterable[CopyProblem] = ()) -> None:

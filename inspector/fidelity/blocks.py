@@ -54,7 +54,7 @@ def units_of(pair: Pair, cells: Cells | None) -> Iterator[Unit]:
         for row in range(n_rows):
             yield from _in_a_row(columns, row * columns, row, plain=True)
         return
-    step = math.lcm(_row_step(pair.a), _row_step(pair.b), cells.rows if cells else 1)
+    step = math.lcm(row_step(pair.a), row_step(pair.b), cells.rows if cells else 1)
     rows = max(1, UNIT_ELEMENTS // columns // step) * step
     for first in range(0, n_rows, rows):
         yield Unit(first * columns, min(rows, n_rows - first), columns, first, True)
@@ -71,7 +71,8 @@ def _flat(item: Item) -> bool:
     return item.weight is None and item.tensor.strides is None and not item.form[0].packed
 
 
-def _row_step(item: Item) -> int:
+def row_step(item: Item) -> int:
+    """Rows that are read together."""
     return item.weight.row_step if item.weight else 1
 
 

@@ -21,6 +21,7 @@ from qinspect.inspector import __version__
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.fidelity.measuring import Result, measure_fidelity
+from qinspect.inspector.fidelity.order import Arrange, as_they_come
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
 from qinspect.inspector.formats import Format
@@ -53,6 +54,7 @@ def kept_or_measured(
     told: Callable[[Result], None] = lambda _: None,
     *,
     fresh: bool = False,
+    arrange: Arrange = as_they_come,
 ) -> Fidelity:
     """`measure_fidelity`, or what it found for the same files before: then `measured_at` says when. fresh: measure in
     any case. Raises what measuring raises."""
@@ -64,7 +66,7 @@ def kept_or_measured(
         for other in found.not_compared:
             told(other)
         return found
-    measured = measure_fidelity(a, b, progress, told)
+    measured = measure_fidelity(a, b, progress, told, arrange)
     if of is not None and not measured.changed:
         with suppress(OSError):
             _write(of, measured)

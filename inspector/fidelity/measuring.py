@@ -29,6 +29,7 @@ from qinspect.inspector.fidelity.blocks import (
 from qinspect.inspector.fidelity.factors import Factors, factors_of
 from qinspect.inspector.fidelity.nearest import WHOLE, NearestGrid, cells_of, nearest_error, nearest_grid
 from qinspect.inspector.fidelity.norms import Norms
+from qinspect.inspector.fidelity.order import Arrange, as_they_come
 from qinspect.inspector.fidelity.pairs import Doubt, NotCompared, Pair, Why, all_pairs_of
 from qinspect.inspector.fidelity.recognition import Recognition, Suspect, suspect_of, told_why
 from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
@@ -61,13 +62,17 @@ UNRELATED_VALUES = 256
 
 
 def measure_fidelity(
-    a: Format, b: Format, progress: Progress = unseen, told: Callable[[Result], None] = lambda _: None
+    a: Format,
+    b: Format,
+    progress: Progress = unseen,
+    told: Callable[[Result], None] = lambda _: None,
+    arrange: Arrange = as_they_come,
 ) -> Fidelity:
     """How far B's values are from A's.
 
     progress: called with bytes of both, from this thread; it may raise to cancel. told: called with each weight once it
-    is known, from this thread too. A weight that cannot be read is among `not_compared`, with its reason. Raises
-    NothingInCommon where no weight has a partner.
+    is known, from this thread too. arrange: in which order they are measured; the result is in A's order. A weight that
+    cannot be read is among `not_compared`, with its reason. Raises NothingInCommon where no weight has a partner.
     """
     found = 0
 
@@ -82,7 +87,7 @@ def measure_fidelity(
     if not lined_up.pairs and not lined_up.doubts:
         _check_common(lined_up.others, a, b)
     norms = Norms(lined_up.pairs, lined_up.others, a, b)
-    works = _works(b, lined_up.pairs, progress, norms)
+    works = _works(b, arrange(lined_up.pairs), progress, norms)
     _run(works, progress, told)
     again = _again(works, lined_up.doubts, norms, progress)
     _run([w for w in again if isinstance(w, _Work)], progress, told)

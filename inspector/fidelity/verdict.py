@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
@@ -21,6 +22,8 @@ ROUNDING_DB = 120.0
 """An error of 1e-6: what calculating in float32 leaves."""
 CHANNEL_SHARE = 0.2
 """A channel with at least this share of the error of a weight with many is named."""
+MOST_NAMED = 3
+"""Kinds of untouched matrices."""
 RTN = "round-to-nearest with max scales"
 
 
@@ -46,7 +49,7 @@ def _measured(found: Fidelity) -> str:
     s = summary_of(counted)
     what = "quantized weight" if any(w.quantized for w in counted) else "weight"
     if not counted:
-        return "no weight could be measured"
+        return f"no weight could be measured{_why_none(found)}"
     if s.n_exact == s.n:
         text = f"every value of {some(s.n, what)} is equal"
         return "; ".join(p for p in (text, _undone(found), _others(found)) if p)
@@ -60,6 +63,15 @@ def _measured(found: Fidelity) -> str:
     parts += [p for p in (_against_nearest(counted, s), *_outliers(counted), _multiplied(counted), _undone(found)) if p]
     parts += [p for p in (_others(found),) if p]
     return "; ".join(parts)
+
+
+def _why_none(found: Fidelity) -> str:
+    """`: 17 rotated (B is rotated (Hadamard), A is not known to be)`: the reason that most have."""
+    if not found.not_compared:
+        return ""
+    why, n = Counter(o.why for o in found.not_compared).most_common(1)[0]
+    said = next(o.said for o in found.not_compared if o.why is why)
+    return f": {count(n)} {why} ({visible(said, 120)})"
 
 
 def _against_nearest(weights: Sequence[WeightFidelity], s: Summary) -> str:
@@ -165,3 +177,66 @@ def _others(found: Fidelity) -> str:
     first = min(changed, key=lambda w: w.order)
     verb = "differs" if len(changed) == 1 else "differ"
     return f"{count(len(changed))} of {some(len(others), 'other')} {verb}, most {visible(first.role, 120)}"
+
+
+def answer(found: Fidelity) -> str:
+    """The same in a line, the most telling first: `B IS A IN NVFP4 W4A4: 0.77 dB better than round-to-nearest with max
+    scales ...; mean SQNR 21.19 dB, worst 21.10 in ...; lm_head, embed_tokens and 5 vectors untouched`."""
+    unrelated = _unrelated(found)
+    n_unrelated = sum(o.why is Why.UNRELATED for o in found.not_compared)
+    if n_unrelated > sum(len(w.shape) > 1 for w in found.weights):
+        return f"B IS NOT MADE OF A AS IT STANDS: {unrelated}"
+    counted = found.counted
+    s = summary_of(counted)
+    if not any(w.quantized for w in counted) or s.n_sqnr == 0:
+        return ""
+    scheme = found.b.description.partition(",")[0]
+    head = f"B IS A IN {scheme}" if not any(w.quantized_a for w in counted) else f"B ({scheme}) AGAINST A"
+    outliers = _outliers(counted)
+    mean = f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"
+    if s.worst is not None and s.n > 1 and not outliers:
+        mean += f", worst {s.worst.sums.sqnr:.2f} in {visible(s.worst.role, 120)}"
+    parts = [unrelated, _kinds_as_good(counted, s), *outliers, mean, _multiplied(counted), _untouched(found)]
+    return f"{head}: {'; '.join(p for p in parts if p)}"
+
+
+def _kinds_as_good(weights: Sequence[WeightFidelity], s: Summary) -> str:
+    """`7 of 8 kinds as good as round-to-nearest with max scales, within 0.1 dB; down_proj loses 0.42 dB`."""
+    kinds = grouped([w for w in weights if loss_of(w) is not None], "kind")
+    if s.loss is None or not kinds:
+        return ""
+    losses = {kind: summary_of(of_kind).loss or 0.0 for kind, of_kind in kinds.items()}
+    good = sum(loss <= AS_GOOD_DB for loss in losses.values())
+    if good == len(kinds):
+        if s.loss < -AS_GOOD_DB:
+            return f"{against_nearest(s.loss)} on the mean, no kind worse by more than {AS_GOOD_DB} dB"
+        every = "every kind" if len(kinds) > 1 else "its one kind"
+        return f"{every} as good as {RTN}, within {AS_GOOD_DB} dB"
+    worst = max(losses, key=losses.__getitem__)
+    most = f"{visible(worst, 80)} loses {losses[worst]:.2f} dB against it"
+    if not good:
+        return f"{against_nearest(s.loss)} on the mean, {most}"
+    return f"{good} of {some(len(kinds), 'kind')} as good as {RTN}, within {AS_GOOD_DB} dB; {most}"
+
+
+def _untouched(found: Fidelity) -> str:
+    """Of what is not quantized: matrices by their kinds, vectors by their number; what differs, where it does."""
+    counted = {id(w) for w in found.counted}
+    others = [w for w in found.weights if id(w) not in counted]
+    equal = [w for w in others if w.sums.exact or w.sums.sqnr >= ROUNDING_DB]
+    if not others:
+        return ""
+    if len(equal) < len(others):
+        return _others(found)
+    matrices = grouped([w for w in equal if len(w.shape) > 1], "kind")
+    named = [visible(kind.removesuffix(".weight"), 60) for kind in matrices]
+    if len(named) > MOST_NAMED:
+        named[MOST_NAMED:] = [f"{count(len(named) - MOST_NAMED)} kinds more"]
+    n_vectors = sum(len(w.shape) < 2 for w in equal)
+    named += [some(n_vectors, "vector")] if n_vectors else []
+    return f"{_listed(named)} untouched"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -72,11 +72,12 @@ def methods_of(base: Format, checkpoint: Format, progress: Progress) -> Methods:
     weights = []
     for done, pair in enumerate(pairs):
         step(done, len(pairs))
-        weights.append(_one(pair, records))
+        weights.append(method_of(pair, records))
     return Methods(base, checkpoint, weights, others, tuple(inverses(_factors(weights), pairs)))
 
 
-def _one(pair: Pair, records: dict[str, ScaleRecord]) -> WeightMethod:
+def method_of(pair: Pair, records: dict[str, ScaleRecord]) -> WeightMethod:
+    """Of one weight. records: of the scales of the checkpoint, by role."""
     weight = pair.b.weight
     if weight is None:
         return WeightMethod(pair.role, pair.b.name, pair.b.form[0].name, pair.shape, judge_plain(pair))

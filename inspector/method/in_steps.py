@@ -28,7 +28,8 @@ class ErrorInSteps:
     """errors: float64, flat, (original - value) / step of each code, where that is known; the step of a level that has
     two is the one on the side of the error. n_outside: beyond half a step by more than float32 calculates wrong.
     n_clipped: of them, at the lowest or the highest level, beyond which there is none. n_unknown: codes whose step
-    nothing shows. rows, rows_of: looked at, and all.
+    nothing shows. rows, rows_of: looked at, and all. sizes, steps: float64, |original| and the step at it, of each of
+    the errors.
     """
 
     errors: Numbers
@@ -37,6 +38,8 @@ class ErrorInSteps:
     n_unknown: int
     rows: int
     rows_of: int
+    sizes: Numbers
+    steps: Numbers
 
 
 def error_in_steps(pair: Pair, records: dict[str, ScaleRecord]) -> ErrorInSteps | str:
@@ -70,4 +73,5 @@ def error_in_steps(pair: Pair, records: dict[str, ScaleRecord]) -> ErrorInSteps 
     n_clipped = int(np.count_nonzero(outside & known & outermost))
     relative = np.where(~outside & known, np.clip(relative, -HALF, HALF), relative) * np.sign(step)
     n_unknown = relative.size - int(np.count_nonzero(known))
-    return ErrorInSteps(relative[known], n_outside, n_clipped, n_unknown, len(level), sample.rows_of)
+    sizes, of_values = np.abs(sample.original[known]), np.abs(2 * half * step)[known]
+    return ErrorInSteps(relative[known], n_outside, n_clipped, n_unknown, len(level), sample.rows_of, sizes, of_values)

@@ -93,3 +93,15 @@ def test_why_there_is_none_is_said(tmp_path: Path) -> None:
 def test_rounding_to_nearest_stays_within_half_a_step(name: str, of: str, outside: tuple[float, float]) -> None:
     seen = found(format_of(open_checkpoint(folder(of))), opened_fixture(name))
     assert outside[0] <= seen.n_outside / seen.errors.size <= outside[1]
+
+
+def test_the_step_is_that_of_the_value(tmp_path: Path) -> None:
+    """Of integers with a scale for each row, it is that scale."""
+    made = int8(shape=(8, 32))
+    step = np.broadcast_to(made.tensors["weight_scale"].astype(np.float64), (8, 32))
+    original = (made.tensors["weight"] + 0.25) * step
+    b = opened(written(tmp_path / "b", of_module(made), settings(made)))
+    a = opened(written(tmp_path / "a", {f"{LINEAR}.weight": original.astype(np.float32)}, None))
+    seen = found(a, b)
+    assert seen.steps == pytest.approx(np.abs(step.reshape(-1)), rel=1e-6)
+    assert seen.sizes == pytest.approx(np.abs(original.reshape(-1)), rel=1e-6)

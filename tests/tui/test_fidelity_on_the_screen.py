@@ -19,6 +19,7 @@ from qinspect.inspector.arguments import open_model
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.fidelity import kept
 from qinspect.inspector.fidelity.measuring import measure_fidelity
+from qinspect.inspector.fidelity.verdict import answer
 from qinspect.inspector.progress import Progress
 from qinspect.tui.compare import measuring as screen_measuring
 from qinspect.tui.compare.measuring import State
@@ -79,10 +80,33 @@ async def test_the_map_shows_what_is_measured(pair: tuple[Path, Path], size: tup
         assert d.screen.hints.status == f"worst: SQNR {worst.sums.sqnr:.2f} dB"
 
 
-async def test_nothing_is_measured_before_it_is_asked_for(
+async def test_a_small_pair_is_measured_by_itself(pair: tuple[Path, Path]) -> None:
+    """An original and its quantized copy: the answer, the tree and the table have it without a key."""
+    found = measure_fidelity(open_model(str(pair[0])), open_model(str(pair[1])))
+    worst = found.worst_first[0]
+    async with open_app(*pair, overview=True) as d:
+        assert d.screen.measuring.state is State.DONE
+        assert not d.screen.overview.map.by_fidelity
+        assert d.screen.headline.answer == answer(found)
+        assert "B IS A IN NVFP4 W4A4 and FP8 W8A8" in d.painted
+        await d.press("1")
+        tree = d.screen.tree_pane.nodes
+        lines = {r.node.path: tree.line(i, 60)[-1] for i, r in enumerate(tree.rows)}
+        assert lines[""] == (f"{worst.sums.sqnr:.1f} dB", "name")
+        of_layer = min(w.sums.sqnr for w in found.weights if w.role.startswith("layers.0.") and not w.sums.exact)
+        text, kind = next(piece for path, piece in lines.items() if path.endswith("layers.0"))
+        assert text == f"{of_layer:.1f} dB"
+        assert (kind == "name") is worst.role.startswith("layers.0.")
+        assert all("dB" not in text for path, (text, _) in lines.items() if path.endswith("layers.1"))  # unrelated
+        await d.press("t")
+        assert "fidelity:" in d.detail
+
+
+async def test_a_large_pair_is_measured_when_it_is_asked_for(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "kept_or_measured", None)
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await d.press("M", "enter", "d", "w", "0")
         assert d.screen.measuring.state is State.UNASKED
@@ -109,9 +133,12 @@ async def test_equal_refused_and_worst_are_told_apart(plain: tuple[Path, Path]) 
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_table_has_a_column_and_an_order(pair: tuple[Path, Path], size: tuple[int, int]) -> None:
+async def test_the_table_has_a_column_and_an_order(
+    pair: tuple[Path, Path], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = measure_fidelity(open_model(str(pair[0])), open_model(str(pair[1])))
     by_role = {w.role: w.sums.sqnr for w in found.weights}
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, size=size, overview=True) as d:
         await d.press("2")
         assert "SQNR" not in d.painted
@@ -142,6 +169,7 @@ async def test_it_can_be_stopped_and_asked_for_again(pair: tuple[Path, Path], mo
         return d.screen.measuring.state
 
     monkeypatch.setattr(screen_measuring, "_measure", held)
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await d.send("m")
         assert state(d) is State.GOING
@@ -165,7 +193,7 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
     ended = threading.Event()
     began = threading.Event()
 
-    def endless(_a: object, _b: object, progress: Progress, *_: object) -> object:
+    def endless(_a: object, _b: object, progress: Progress, *_: object, arrange: object) -> object:
         began.set()
         try:
             while True:
@@ -174,10 +202,11 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
             ended.set()
 
     monkeypatch.setattr(kept, "kept_or_measured", endless)
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await d.send("m")
         await d.until(began.is_set, "the thread")
-        await d.until(lambda: "reading weights 50 % (esc stops)" in d.screen.hints.status, "progress")
+        await d.until(lambda: "reading weights 50 % of 2 B" in d.screen.hints.status, "progress")
     assert ended.wait(60)
 
 
@@ -185,7 +214,7 @@ async def test_leaving_ends_it(pair: tuple[Path, Path], monkeypatch: pytest.Monk
 async def test_what_goes_wrong_is_said(
     pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def broken(*_: object) -> object:
+    def broken(*_: object, arrange: object) -> object:
         raise error
 
     monkeypatch.setattr(kept, "kept_or_measured", broken)
@@ -197,7 +226,10 @@ async def test_what_goes_wrong_is_said(
         assert d.screen.overview.map.cell_name
 
 
-async def test_opening_anew_measures_again_what_is_shown(pair: tuple[Path, Path]) -> None:
+async def test_opening_anew_measures_again_what_is_shown(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen_measuring, "UNASKED_BYTES", 0)
     async with open_app(*pair, overview=True) as d:
         await show_sqnr(d)
         assert numbers(d, "0 Mamba")
@@ -251,7 +283,8 @@ async def test_the_error_of_a_weight_in_steps_and_as_a_map(rounded: tuple[Path, 
         flat = " ".join(d.detail.split())
         assert "(A - B) / step 1.00 % beyond half a step" in flat
         assert "100 without a step" in flat
-        assert "rms of B - A, 40 x 100" in flat
+        assert ("rms of B - A, 40 x 100" in flat) is (size != SMALL)  # the ends of the colours are worth more
+        assert re.search(r"1/4 .* 4 x (the )?mean 0\.\d+$", next(r for r in d.detail.splitlines() if "4 x" in r))
         assert "└" in d.detail
         await d.press("3", "l")
         flat = " ".join(d.detail.split())
@@ -273,6 +306,10 @@ async def test_the_error_of_a_weight_without_scales(plain: tuple[Path, Path]) ->
         assert "rms of B - A, 32 x 32" in d.detail
         assert "3 error" in d.text_of("#detail-title")
         d.screen.tree_pane.nodes.reveal("layers.2.q.weight")
+        await d.press("0", "1")
+        d.screen.tree_pane.nodes.reveal("layers.2.q.weight")
+        await d.settle()
+        assert "every value is equal" in d.detail
         await d.press("percent_sign")
         assert "every value is equal" in d.detail
         await d.press("d")
@@ -289,3 +326,73 @@ async def test_the_error_of_what_is_in_one_model_is_none(tmp_path: Path, rounded
     async with open_app(rounded[1]) as d:
         await d.press("2", "percent_sign")
         assert "One model: there is no error." in d.detail
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_error_by_size_and_by_channel(rounded: tuple[Path, Path], size: tuple[int, int]) -> None:
+    """The same key leads from chart to chart; from the map it shows the one that was seen last."""
+    async with open_app(*rounded, size=size, overview=True) as d:
+        await d.press("percent_sign", "percent_sign")
+        assert "3 error 2/3" in d.text_of("#detail-title")
+        flat = " ".join(d.detail.split())
+        assert "B - A by |A|, root mean square" in flat
+        assert "step / sqrt 12" in flat
+        await d.press("0", "percent_sign")
+        assert "3 error 2/3" in d.text_of("#detail-title")
+        await d.press("percent_sign")
+        flat = " ".join(d.detail.split())
+        assert "SQNR of each output channel, dB" in flat
+        assert re.search(r"worst \d+: [\d.]+ dB, [\d.]+ % of the error", flat)
+        for chart in range(3):
+            assert f"3 error {(chart + 2) % 3 + 1}/3" in d.text_of("#detail-title")
+            assert len(d.detail.splitlines()) <= d.screen.detail_pane.text.size.height
+            assert max(map(len, d.detail.splitlines())) <= d.screen.detail_pane.text.size.width
+            await d.press("percent_sign")
+        await d.press("z", "percent_sign")  # the table filled the screen: the chart comes as it was
+        assert "3 error 3/3" in d.text_of("#detail-title")
+        await d.press("percent_sign")
+        assert "3 error 1/3" in d.text_of("#detail-title")
+
+
+async def test_charts_of_the_error_without_colours(rounded: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with open_app(*rounded, overview=True) as d:
+        await d.press("percent_sign", "percent_sign")
+        assert "S: step / sqrt 12" in d.detail
+        assert {"B", "S"} <= {c for row in d.detail.splitlines() for c in row.partition("│")[2]}
+
+
+# --- methods ---
+
+
+async def test_the_method_of_each_weight_is_a_column_and_its_evidence_a_field(rounded: tuple[Path, Path]) -> None:
+    async with open_app(*rounded, size=LARGE) as d:
+        assert "method" in d.painted
+        role = f"{LINEAR}.weight".removeprefix("model.")
+        d.screen.table_pane.select(role)
+        await d.press("2")
+        pair = d.screen.table_pane.pair
+        assert pair is not None
+        short = d.screen.methods.short(pair)
+        assert short
+        line = next(r for r in d.rows() if "q_proj.weight" in r and "only in B" in r)
+        assert short in line
+        assert re.search(r"method +\S", d.detail)
+        assert re.search(r"evidence +[\d.]+ % of codes are the nearest", d.detail)
+
+
+async def test_a_narrow_table_has_no_room_for_methods_and_the_detail_has(rounded: tuple[Path, Path]) -> None:
+    async with open_app(*rounded, size=SMALL) as d:
+        await d.press("2")
+        assert not any("method" in r for r in d.rows() if "SQNR" in r)
+        assert re.search(r"method +\S", d.detail)
+
+
+async def test_without_an_original_there_are_no_methods(plain: tuple[Path, Path]) -> None:
+    async with open_app(*plain, size=LARGE) as d:
+        await d.press("2")
+        assert not d.screen.methods
+        assert "method" not in d.painted
+    async with open_app(ALPHA_A, ALPHA_B, size=LARGE) as d:
+        assert not d.screen.methods
+        assert "method" not in d.painted

@@ -16,7 +16,8 @@ from textual import events
 
 from qinspect.inspector.compare.layer_map import layer_map, worth_of
 from qinspect.tui.compare.cell_text import short_number, short_percent
-from qinspect.tui.compare.overview import NUMBERED, _numbers
+from qinspect.tui.compare.overview import _numbers
+from qinspect.tui.compare.overview_cells import NUMBERED
 from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.kinds import kind_legend, short_kinds
 from qinspect.tui.widgets.text_pane import TextPane

@@ -38,6 +38,7 @@ TWO_COLUMNS = (
     ColumnSpec("B", 15, True),
     ColumnSpec("B vs A", 12, True),
     ColumnSpec("SQNR", 7, True),
+    ColumnSpec("method", 14),
     ColumnSpec("changed", 15, True),
     ColumnSpec("shape", 18),
     ColumnSpec("kind", 10),
@@ -45,7 +46,7 @@ TWO_COLUMNS = (
     ColumnSpec("band", 14),
 )
 _ALWAYS = ("scale", "value", "B vs A", "SQNR")
-_OPTIONAL = (("A", "B"), ("shape",), ("kind",), ("band",), ("changed",), ("granularity",), ("copies",))
+_OPTIONAL = (("method",), ("A", "B"), ("shape",), ("kind",), ("band",), ("changed",), ("granularity",), ("copies",))
 """The others, the first to be shown first; those of a group together or not at all."""
 LEAST_NAME, MOST_NAME = 10, 64
 """Cells that a name gets in any table, and that it can ask for before other columns: one name may have thousands."""
@@ -54,12 +55,18 @@ LEAST_NAME, MOST_NAME = 10, 64
 @dataclass(frozen=True, slots=True)
 class Names:
     """Of all scales of a model. prefix: what all names begin with, shown once. longest: cells of the longest name
-    without it. empty: columns that say nothing of any. measured: whether fidelity is known of some."""
+    without it. empty: columns that say nothing of any. measured: whether fidelity is known of some. methods: whether a
+    method can be told."""
 
     prefix: str = ""
     longest: int = LEAST_NAME
     empty: frozenset[str] = frozenset()
     measured: bool = False
+    methods: bool = False
+
+    def has(self, column: str) -> bool:
+        """Whether anything is known for a column."""
+        return {"SQNR": self.measured, "method": self.methods}.get(column, True)
 
 
 def names_of(pairs: Sequence[ScalePair]) -> Names:
@@ -98,7 +105,7 @@ def common_prefix(names: Sequence[str]) -> str:
 
 def layout(two: bool, width: int, names: Names = Names(longest=MOST_NAME)) -> list[tuple[ColumnSpec, int]]:
     """The columns of scales that fit and their widths."""
-    known = [c for c in (TWO_COLUMNS if two else ONE_COLUMNS) if names.measured or c.name != "SQNR"]
+    known = [c for c in (TWO_COLUMNS if two else ONE_COLUMNS) if names.has(c.name)]
     widths = {c.name: c.width + 1 for c in known}
     free = width - 2 - sum(widths.get(name, 0) for name in _ALWAYS)
     need = max(LEAST_NAME, min(names.longest, MOST_NAME))

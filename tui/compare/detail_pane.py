@@ -22,7 +22,7 @@ from qinspect.tui.dialogs.ask import AskScreen
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill_name
 from qinspect.tui.list_pane import FAR, MOVING
-from qinspect.tui.look import Line, Look, Options, Picture
+from qinspect.tui.look import ERROR_CHARTS, Line, Look, Options, Picture
 from qinspect.tui.names import shown
 from qinspect.tui.pane import Hint, Pane
 from qinspect.tui.widgets.bars import TitleLine
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 LOG_AXES: Hint = ("log_axis log_scale", "log")
 """For whom a plot is shown."""
+NEXT_CHART: Hint = ("view_error", "next chart")
 AXIS_STEP = 0.01
 """Of the axis, that a key moves the cursor of a plot."""
 
 
 class DetailPane(Pane):
     """view: which one is shown. options: of what is drawn. given: lines that the layout gives to the pane, its title
-    among them; 0 where it fills the screen."""
+    among them; 0 where it fills the screen. on_verdict: whether the verdict stands in place of the view."""
 
     ACTIONS: ClassVar[frozenset[str]] = MOVING | {"expand", "collapse", "fold_all", "fold_one_more"}
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({
@@ -63,6 +64,7 @@ class DetailPane(Pane):
         self.options = Options()
         self.given = 0
         self.drawing = False
+        self.on_verdict = False
         self.text = TextPane(id="detail")
         self.title = TitleLine("3 detail", id="detail-title")
         self.request = 0
@@ -83,8 +85,9 @@ class DetailPane(Pane):
     def show(self, session: Session, pair: ScalePair, fidelity: Sequence[tuple[str, str]] = ()) -> None:
         """A scale, in the view that is chosen. fidelity: what was measured of its weight, by fields."""
         self.stop()
+        self.on_verdict = False
         self._again = partial(self.show, session, pair, fidelity)
-        before = f"3 {self.view} {self.glyphs.dot} "
+        before = f"3 {self._view_said} {self.glyphs.dot} "
         name = fill_name(shown(pair.role), max(20, self.text.size.width - 2 - len(before)), self.glyphs.cut)
         self.title.update(f"{before}{name.rstrip()}")
         if session.a is None:
@@ -108,8 +111,9 @@ class DetailPane(Pane):
     def show_error_of(self, session: Session, role: str) -> None:
         """The error of a weight that has no scale in the table: an entry of the tree."""
         self.stop()
+        self.on_verdict = False
         self._again = partial(self.show_error_of, session, role)
-        self.title.update(f"3 error {self.glyphs.dot} {shown(role)}")
+        self.title.update(f"3 {self._view_said} {self.glyphs.dot} {shown(role)}")
         self._drawn_for = look = self.look
         options = self.options
 
@@ -120,21 +124,28 @@ class DetailPane(Pane):
 
         self._begin("error", draw)
 
+    @property
+    def _view_said(self) -> str:
+        """`error 2/3`: which of several charts."""
+        return f"{self.view} {self.options.chart + 1}/{ERROR_CHARTS}" if self.view == "error" else self.view
+
     def show_node(self, node: PairedNode | None, paired: PairedTree | None, said: Sequence[str] = ()) -> None:
         """A node of the tree, where there is no scale. said: what else is known of it."""
         self.stop()
+        self.on_verdict = False
         self._again = None
         self.title.update("3 detail")
         lines = node_lines(node, paired)
         self.text.show([*lines, "", *said] if said else lines)
 
-    def show_verdict(self, c: Comparison | None, verdict: str) -> None:
-        """The headline with all reasons, or why there is none."""
+    def show_verdict(self, c: Comparison | None, verdict: str, fidelity: str = "") -> None:
+        """The headline with all reasons, or why there is none; what was measured of fidelity, in a sentence."""
         self.stop()
-        self._again = partial(self.show_verdict, c, verdict)
+        self.on_verdict = True
+        self._again = partial(self.show_verdict, c, verdict, fidelity)
         self._drawn_for = self.look
         self.title.update("3 verdict")
-        self.text.show(verdict_lines(c, verdict, max(20, text_width(self.text))))
+        self.text.show(verdict_lines(c, verdict, fidelity, max(20, text_width(self.text))))
 
     @property
     def look(self) -> Look:
@@ -231,7 +242,10 @@ class DetailPane(Pane):
         if self.on_plot:
             return (("collapse expand", "cursor"), ("fold_one_more fold_all", "tail"), LOG_AXES)
         if self.on_map:
-            return (("collapse down up expand", "cell"), ("log_scale", "log"))
+            more = (NEXT_CHART,) if self.view == "error" else ()
+            return (("collapse down up expand", "cell"), *more, ("log_scale", "log"))
+        if self.view == "error":
+            return (NEXT_CHART, ("log_scale", "log"))
         return (("collapse expand", "level"), ("down up", "list")) if self.on_codes else ()
 
     # --- keys ---
@@ -330,6 +344,9 @@ class DetailPane(Pane):
         self._look_at("values")
 
     def action_view_error(self) -> None:
+        """Where it is shown already, its next chart."""
+        if self.view == "error":
+            self.options = replace(self.options, chart=(self.options.chart + 1) % ERROR_CHARTS)
         self._look_at("error")
 
     def action_go_to_index(self) -> None:

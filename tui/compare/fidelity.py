@@ -29,6 +29,7 @@ class Measured:
         self._weights: dict[str, WeightFidelity] = {}
         self._others: dict[str, NotCompared] = {}
         self._of_entry: dict[str, list[WeightFidelity]] = {}
+        self._in_order: list[WeightFidelity] = []
         self.measures: tuple[Measure[WeightPair], ...] = tuple(self._of_pairs(m) for m in (SQNR, ERROR, LOSS))
 
     def __bool__(self) -> bool:
@@ -39,13 +40,28 @@ class Measured:
         """Weights that were measured."""
         return len(self._weights)
 
+    @property
+    def any_weight(self) -> bool:
+        """Whether one was measured: there may be reasons alone."""
+        return bool(self._weights)
+
     def learn(self, weights: Iterable[WeightFidelity], others: Iterable[NotCompared]) -> None:
         """More of it."""
         for w in weights:
             self._weights[w.role] = w
+            self._in_order.append(w)
             for name in dict.fromkeys((w.a, w.b)):
                 self._of_entry.setdefault(name, []).append(w)
         self._others |= {o.role: o for o in others}
+
+    @property
+    def n_learned(self) -> int:
+        """Weights, in the order in which they became known, one that became known again too."""
+        return len(self._in_order)
+
+    def since(self, n: int) -> list[WeightFidelity]:
+        """Those that became known after the first n."""
+        return self._in_order[n:]
 
     def is_of(self, measure: object) -> bool:
         """Whether a measure is one of these."""

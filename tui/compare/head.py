@@ -66,13 +66,14 @@ class ModelLines(Static):
 
 class Headline(Static):
     """The verdict, or why there is none, in a few lines. answer: the comparison in one line; empty until it is
-    complete."""
+    complete. of_fidelity: what was measured, in a sentence."""
 
     def __init__(self, cut: str) -> None:
         super().__init__(id="verdict", markup=False)
         self._cut = cut
         self.answer = ""
         self.text = ""
+        self.of_fidelity = ""
 
     def say(self, text: str) -> None:
         """What `show` shows."""

@@ -83,13 +83,15 @@ def verdict_said(c: Comparison, noise_problem: str) -> str:
     return f"{before}{c.headline.text}"
 
 
-def verdict_lines(c: Comparison | None, verdict: str, width: int) -> list[str]:
-    """The verdict with all reasons and notes, or what stands in its place, a blank line after each."""
+def verdict_lines(c: Comparison | None, verdict: str, fidelity: str, width: int) -> list[str]:
+    """The verdict with all reasons and notes, or what stands in its place, a blank line after each. fidelity: what was
+    measured."""
     texts = [verdict]
     if c is not None:
         reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
         following = [f"next: {c.next}"] if c.next else []
         texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *following, *map(shown, c.notes)]
+    texts += [f"fidelity: {fidelity}"] if fidelity else []
     lines = []
     for text in texts:
         lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]

@@ -3,7 +3,7 @@ nothing."""
 
 from __future__ import annotations
 
-from qinspect.tui.compare.detail_pane import LOG_AXES
+from qinspect.tui.compare.detail_pane import LOG_AXES, NEXT_CHART
 from qinspect.tui.compare.panes import Panes
 from qinspect.tui.key_names import key
 from qinspect.tui.pane import Hint
@@ -30,8 +30,13 @@ def doing(phase: str, share: str = "") -> str:
 def hints_for(panes: Panes, two: bool) -> tuple[tuple[Hint, ...], frozenset[str]]:
     """What works just here, and the actions that are left out. two: whether there is a B."""
     hidden = OF_LISTS if panes.active == "overview" else frozenset()
-    of_plot = (LOG_AXES,) if panes.detail.on_plot else ()  # that is shown beside the active pane
-    first = panes.active_pane.hints or of_plot
+    of_plot = (LOG_AXES,) if panes.detail.on_plot else (NEXT_CHART,) if _has_charts(panes) else ()
+    first = panes.active_pane.hints or of_plot  # that is shown beside the active pane
     if panes.active == "table" and panes.table.pair is not None:
         first, hidden = (*first, TO_THE_CAUSE), frozenset({"distribution"})
     return first, hidden | (frozenset() if two else TWO_MODELS)
+
+
+def _has_charts(panes: Panes) -> bool:
+    """Whether one of several charts is on the screen."""
+    return panes.detail.view == "error" and panes.zoomed in ("", "detail")

@@ -180,10 +180,12 @@ class Panes(Pane):
             return ""
         return f"{NAMES[found]} not on the screen: {key('zoom')} shows all panes"
 
-    def bring(self, name: str, owner: object) -> None:
-        """Before an action is done: the detail fills the screen where another pane did."""
-        if owner is self.detail and self.zoomed not in ("", "detail") and name in LOOKING:
+    def bring(self, name: str, owner: object) -> bool:
+        """Before an action is done: the detail fills the screen where another pane did. Whether it did not before."""
+        comes = owner is self.detail and self.zoomed not in ("", "detail") and name in LOOKING
+        if comes:
             self.activate("detail")
+        return comes
 
     # --- keys ---
 

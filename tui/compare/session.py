@@ -16,6 +16,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.noise.band import Skipped
 from qinspect.inspector.progress import Progress, steps_of
 from qinspect.inspector.roles import strip_root
+from qinspect.tui.compare.remembered import Remembered
 from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
@@ -135,7 +136,8 @@ class Session:
     noise, noise_run: repeats, and a calibration, that noise bands are made of, as `qinspect diff` takes them;
     noise_problem: why they are not. so_far: what the scales of both say, until all is compared. skip_codes: set it to
     end a long comparison of codes, or long resampling of a run; scales are compared all the same. bits_a, bits_b: what
-    weights take, counted when all else is done; segments: with it, what the rows of projections are, A's first.
+    weights take, counted when all else is done; segments: with it, what the rows of projections are, A's first. views:
+    what they took from weights.
     """
 
     path_a: str
@@ -158,6 +160,7 @@ class Session:
     segments: tuple[ModelSegments, ...] = ()
     _found: Sources | None = None
     _weight_pairs: dict[str, Pair | NotCompared] | None = None
+    views: Remembered = field(default_factory=Remembered)
     _schemes: dict[str, str] = field(default_factory=dict)
     _schemes_of: tuple[Format | None, Format | None] = (None, None)
 

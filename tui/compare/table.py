@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -45,10 +45,19 @@ class ScaleTable(Headed):
             super().__init__()
             self.pairs = pairs
 
+    class MethodsWanted(Message):
+        """Methods of the weights of these rows are on screen and not known yet."""
+
+        def __init__(self, pairs: list[ScalePair]) -> None:
+            super().__init__()
+            self.pairs = pairs
+
     def __init__(self, glyphs: Glyphs, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.glyphs = glyphs
         self.two = True
+        self.method_of: Callable[[ScalePair], str | None] = lambda _: ""
+        self._without_method: list[ScalePair] = []
         self.names = Names()
         self.pairs: list[ScalePair] = []
         self.values: dict[str, Values] = {}
@@ -105,11 +114,26 @@ class ScaleTable(Headed):
                 text = fill_name(shown(p.role.removeprefix(self.names.prefix)), w, self.glyphs.cut)
             elif column.name == "SQNR":
                 text = fill(sqnr_text(self.measured.sqnr_of_scale(p.role)), w, self.glyphs.cut, right=True)
+            elif column.name == "method":
+                text = fill(self._method(p), w, self.glyphs.cut)
             else:
                 text = fill(cell(p, column.name, values or (None, None)), w, self.glyphs.cut, right=column.right)
             kind = mark[1] if column.name == "B vs A" else "dim" if column.name in _DIM else ""
             pieces += [(text, kind), (" ", "")]
         return pieces[:-1]
+
+    def _method(self, pair: ScalePair) -> str:
+        """What is known of it; asked for where that is nothing."""
+        said = self.method_of(pair)
+        if said is None:
+            if not self._without_method:
+                self.call_later(self._ask_methods)
+            self._without_method.append(pair)
+        return said or ""
+
+    def _ask_methods(self) -> None:
+        wanted, self._without_method = self._without_method, []
+        self.post_message(self.MethodsWanted(wanted))
 
     def ask_for(self, pairs: Sequence[ScalePair]) -> None:
         """Ask for the values of rows that were not on the screen yet: they are to be sorted."""

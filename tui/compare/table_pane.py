@@ -73,18 +73,27 @@ class TablePane(ListPane):
         values, which takes a while."""
         self._all, self._schemes, self._read = pairs, schemes, read
         self.scales.two = two
-        self.scales.names = replace(names_of(pairs), measured=bool(self.scales.measured))
+        methods = self.scales.names.methods
+        self.scales.names = replace(names_of(pairs), measured=self.scales.measured.any_weight, methods=methods)
         self.refill()
 
     def of_fidelity(self, measured: Measured) -> None:
         """What is known of it, or more of it."""
         self.scales.measured = measured
-        self.scales.names = replace(self.scales.names, measured=bool(measured))
+        self.scales.names = replace(self.scales.names, measured=measured.any_weight)
         if self.selection.sort == SQNR:
             self.refill()
         else:
             self.scales.refresh_rows()
             self.header.refresh()
+
+    def of_methods(self, can: bool, method_of: Callable[[ScalePair], str | None]) -> None:
+        """Whether methods can be told, and what is known of them, or more of it."""
+        self.scales.method_of = method_of
+        if self.scales.names.methods is not can:
+            self.scales.names = replace(self.scales.names, methods=can)
+            self.header.refresh()
+        self.scales.refresh_rows()
 
     def forget(self) -> None:
         """The models are opened anew."""
@@ -254,7 +263,7 @@ class TablePane(ListPane):
         self._change()
 
     def action_sort(self) -> None:
-        names = sorts(self.scales.two, bool(self.scales.measured))
+        names = sorts(self.scales.two, self.scales.measured.any_weight)
         at = names.index(self.selection.sort) if self.selection.sort in names else -1
         self._sort_by(names[(at + 1) % len(names)])
 
@@ -268,7 +277,7 @@ class TablePane(ListPane):
     def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
         if event.column == self.selection.sort:
             self.action_reverse()
-        else:
+        elif event.column in sorts(self.scales.two, self.scales.measured.any_weight):
             self._sort_by(event.column)
 
     def action_reverse(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare.paired_tree import Badge, PairedNode, PairedTree, Placed
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.text import dims, percent, share, size, some
+from qinspect.tui.compare.fidelity import Measured
+from qinspect.tui.compare.tree_worst import WorstBelow
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.labels import fill
 from qinspect.tui.names import shown
@@ -46,6 +49,12 @@ class LayerTree(LineList):
         self._tree: PairedTree | None = None
         self._bits: tuple[WeightBits | None, WeightBits | None] = (None, None)
         self._kinds: Sequence[str] = ()
+        self._worst = WorstBelow()
+
+    def of_fidelity(self, measured: Measured) -> None:
+        """What is known of it, or more of it."""
+        self._worst.of(self._tree, measured)
+        self.refresh_rows()
 
     def learn(self, a: WeightBits | None, b: WeightBits | None, kinds: Sequence[str]) -> None:
         """What weights take, once it is counted, and what each layer is."""
@@ -58,6 +67,7 @@ class LayerTree(LineList):
         before = {r.node.path: r.is_open for r in self.rows}
         at = self.node.path if self.node else ""
         self._tree = tree
+        self._worst = WorstBelow()
         self.rows = [TreeRow(tree.root, 0)]
         self.open_row(0)
         row = 1
@@ -194,6 +204,8 @@ class LayerTree(LineList):
         g = self.glyphs
         if self._tree is None or not self.two:
             return ("", "dim")
+        if (measured := self._sqnr(node)) is not None:
+            return measured
         finding = self._tree.finding(node) if node.is_leaf else None
         if finding is not None and not (_is_copy(finding, node) and node.n_a != node.n_b):
             return _found(finding, node, g)
@@ -209,6 +221,19 @@ class LayerTree(LineList):
         if not badge.n_findings:
             return (g.same if badge.n_scales else "", "same")
         return _findings(badge, g)
+
+    def _sqnr(self, node: PairedNode) -> Piece | None:
+        """The least SQNR below a node, of the worst weight of all in bold; None where nothing was measured, or where
+        what differs by a number of its own says more: scales, what cannot be read."""
+        w = self._worst.of_node(node)
+        badge = node.badge
+        if w is None or w.sums.exact or math.isnan(w.sums.sqnr):
+            return None
+        if badge is not None and (badge.n_different or badge.n_broken):
+            return None
+        if self._tree is not None and node.is_leaf and isinstance(self._tree.finding(node), ScalePair | CopyProblem):
+            return None
+        return (f"{w.sums.sqnr:.1f} dB", "name" if self._worst.is_worst_of_all(w) else "odd")
 
     def _only_here(self, node: PairedNode) -> Piece:
         """What stands under this name in one model only; all of it may be in the other under other names."""

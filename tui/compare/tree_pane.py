@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 
 from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree, place_scales, place_weights
 from qinspect.inspector.compare.results import ScalePair
+from qinspect.tui.compare.fidelity import Measured
 from qinspect.tui.compare.tree import LayerTree
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.list_pane import MOVING, ListPane
@@ -18,6 +19,9 @@ from qinspect.tui.widgets.lines import LineList
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison
+
+
+TITLE = "1 layers"
 
 
 class TreePane(ListPane):
@@ -30,15 +34,24 @@ class TreePane(ListPane):
         super().__init__(id="tree-box")
         self.nodes = LayerTree(glyphs, id="tree")
         self.paired: PairedTree | None = None
+        self._measured = Measured()
 
     def compose(self) -> ComposeResult:
-        yield TitleLine("1 layers", id="tree-title")
+        yield TitleLine(TITLE, id="tree-title")
         yield self.nodes
 
     def show(self, tree: PairedTree, two: bool) -> None:
         """Another tree, or more of it."""
         self.paired = tree
         self.nodes.show(tree, two)
+        self.nodes.of_fidelity(self._measured)
+
+    def of_fidelity(self, measured: Measured) -> None:
+        """What is known of it, or more of it."""
+        self._measured = measured
+        self.nodes.of_fidelity(measured)
+        said = f" {self.nodes.glyphs.dot} worst SQNR below" if measured.any_weight else ""
+        self.title.update(f"{TITLE}{said}")
 
     def place_scales(self, pairs: Sequence[ScalePair]) -> None:
         """All scales are known."""

@@ -73,6 +73,8 @@ class TextPane(ScrollView, can_focus=False):
         longest = max((_length(line) for line in self._lines), default=0)
         if longest > room:  # not whether its scrollbar is there now: that depends on what was shown before
             height -= self.styles.scrollbar_size_horizontal
+        elif len(self._lines) <= height:
+            self.show_horizontal_scrollbar = False  # a size that stays the same would keep it, over the last line
         width = room if longest <= room else -(-longest // 64) * 64
         height = height if len(self._lines) <= height else -(-len(self._lines) // 32) * 32
         return Size(width, height)
