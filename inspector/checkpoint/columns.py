@@ -12,11 +12,15 @@ from collections import Counter
 from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 Form = tuple[DType, tuple[int, ...]]
@@ -297,6 +301,19 @@ class Entries(Mapping[str, Entry]):
             else:
                 found.append(None)
         return found
+
+    def starts_of(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each of these tensors in plain columns, the place in `blocks` of its file, and where its bytes begin
+        there."""
+        import numpy as np  # most who read headers do without
+
+        rows = np.fromiter(map(self._rows.__getitem__, names), np.int64, len(names))
+        numbers, at = rows >> _BLOCK, rows & _ROW
+        starts = np.empty(len(names), np.int64)
+        for number in set(numbers.tolist()):
+            block, here = self.blocks[number], numbers == number
+            starts[here] = np.asarray(block.starts)[at[here]] + block.base
+        return numbers, starts
 
     def others(self) -> Iterator[Entry]:
         """The entries that are not in columns, in order."""

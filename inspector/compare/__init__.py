@@ -6,7 +6,7 @@ plain data; what makes them (and numpy) is imported when a comparison starts, be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,12 +24,14 @@ from qinspect.inspector.compare.results import (
     WeightPair,
 )
 from qinspect.inspector.progress import Progress
+from qinspect.inspector.rows import Rows, column
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.compare.weights import Item
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
+    from qinspect.inspector.values.scale_faults import FaultScan
 
 CODES_LIMIT_BYTES = 8_000_000_000
 """Codes and other tensors are compared without asking when A and B together hold less than this."""
@@ -62,11 +64,11 @@ def compare(
     from qinspect.inspector.compare.evidence import Evidence
     from qinspect.inspector.compare.parts import in_parts
     from qinspect.inspector.compare.summary import summarise
+    from qinspect.inspector.compare.unread import unread_alike
     from qinspect.inspector.compare.verdict import judge
     from qinspect.inspector.compare.weights import (
         compare_weights,
         partners_of,
-        unread_alike,
         weight_bytes,
         weight_items,
     )
@@ -87,7 +89,8 @@ def compare(
             progress("weights", done, total)
 
     if alike:
-        partner = {w.role: w.role for w in alike[0]}
+        roles = column(alike[0], "role")
+        partner = dict(zip(roles, roles, strict=True))
     else:
         partner = partners_of(items_a, items_b, equality, read, tick)
     with collector_resting():
@@ -102,7 +105,7 @@ def compare(
     headline, reasons, effect = judge(evidence)
     notes = tuple(f"{model}: {note}" for model, f in (("A", a), ("B", b)) for note in (*f.checkpoint.notes, *f.notes()))
     return Comparison(
-        a, b, tuple(pairs), weights, tuple(copies), summary, headline, reasons, notes, read, total, noise, effect
+        a, b, pairs, weights, tuple(copies), summary, headline, reasons, notes, read, total, noise, effect
     )
 
 
@@ -115,8 +118,53 @@ def _compare_scales(
     equality: Equality,
     progress: Progress | None,
     scales_ready: Callable[[list[ScalePair], bool], None] | None,
-) -> list[ScalePair]:
+) -> Sequence[ScalePair]:
     """items_a, items_b: the tensors beside the scales, in the parts that pair. of_weights: A's role to B's of these."""
+    from qinspect.inspector.compare.sweep import Sweep, compare_shared, shared_records
+    from qinspect.inspector.values.scale_faults import FaultScan
+
+    faults = FaultScan()
+    if (shared := shared_records(a, b)) is None:
+        pairs: Rows[ScalePair] | list[ScalePair]
+        pairs = _compare_records(a, b, items_a, items_b, of_weights, equality, faults, progress, scales_ready)
+    else:
+        pairs = compare_shared(
+            Sweep(shared, a, b, equality, faults),
+            lambda done: progress("scales", done, len(shared)) if progress else None,
+            FIRST_SCREENFUL,
+            lambda found: scales_ready(list(found[:FIRST_SCREENFUL]), False) if scales_ready else None,
+        )
+    pairs = _with_faults(pairs, faults)
+    if scales_ready:
+        scales_ready(list(pairs), True)
+    return pairs
+
+
+def _with_faults(pairs: Rows[ScalePair] | list[ScalePair], faults: FaultScan) -> Rows[ScalePair] | list[ScalePair]:
+    """The pairs, those with numbers that no scale should be with what these are."""
+    found = faults.found()
+    faulty = {}
+    for order in {order for order, _ in found}:
+        of_a = found.get((order, "A"))
+        of_b = of_a if pairs[order].status is Status.IDENTICAL else found.get((order, "B"))
+        faulty[order] = replace(pairs[order], faults_a=of_a, faults_b=of_b)
+    if isinstance(pairs, Rows):
+        return pairs.with_own(faulty)
+    return [faulty.get(order, pair) for order, pair in enumerate(pairs)] if faulty else pairs
+
+
+def _compare_records(
+    a: Format,
+    b: Format,
+    items_a: Mapping[str, Item],
+    items_b: Mapping[str, Item],
+    of_weights: Mapping[str, str],
+    equality: Equality,
+    faults: FaultScan,
+    progress: Progress | None,
+    scales_ready: Callable[[list[ScalePair], bool], None] | None,
+) -> list[ScalePair]:
+    """Pair the records of two models by role, and compare them. As `_compare_scales`."""
     from operator import attrgetter
 
     from qinspect.inspector.compare import joined
@@ -125,7 +173,6 @@ def _compare_scales(
     from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
     from qinspect.inspector.compare.scales import compare_scale, compare_values
     from qinspect.inspector.compare.ties import said_tied, with_heads
-    from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
     records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))
@@ -143,7 +190,6 @@ def _compare_scales(
 
     pairs: list[ScalePair] = []
     matched, tied = with_heads(line_up((records_a, records_b), partner_of), items_a, items_b, records_a, records_b)
-    faults = FaultScan()
     ahead = read_ahead(matched, 0, a, b, faults)
     for order, (role, (ra, rb)) in enumerate(matched):
         if progress and order % 64 == 0:
@@ -167,13 +213,6 @@ def _compare_scales(
         pairs.append(pair)
         if scales_ready and len(pairs) == FIRST_SCREENFUL < len(matched):
             scales_ready(list(pairs), False)
-    found = faults.found()
-    for order in {order for order, _ in found}:
-        of_a = found.get((order, "A"))
-        of_b = of_a if pairs[order].status is Status.IDENTICAL else found.get((order, "B"))
-        pairs[order] = replace(pairs[order], faults_a=of_a, faults_b=of_b)
-    if scales_ready:
-        scales_ready(pairs, True)
     return pairs
 
 

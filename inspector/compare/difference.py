@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +27,29 @@ def difference_of(
     for a, b in chunks:
         tally.add(a.reshape(-1), b.reshape(-1))
     return tally.result(shape, sorted_cells)
+
+
+def differences_of_rows(a: FloatArray, b: FloatArray, shape: tuple[int, ...]) -> list[Difference]:
+    """`difference_of` of many pairs of tensors of `shape`, each a row of `a` and `b`: floating-point numbers of one
+    dtype, with a bit in each pair that differs."""
+    bits = f"u{a.dtype.itemsize}"
+    rows, places = np.nonzero(a.view(bits) != b.view(bits))
+    starts = np.searchsorted(rows, np.arange(len(a))).tolist()
+    x, y = a[rows, places].astype(np.float64), b[rows, places].astype(np.float64)
+    with np.errstate(all="ignore"):
+        relative = (y - x) / np.abs(x)
+        sound = (x > 0) & (y > 0) & (x != y) & np.isfinite(relative)
+    all_sound = np.logical_and.reduceat(sound, starts).tolist()
+    found = []
+    for row, (start, stop) in enumerate(pairwise([*starts, rows.size])):
+        if not all_sound[row] or stop - start > _BLOCK_ELEMENTS or a.shape[1] > SAMPLE_ELEMENTS:
+            found.append(difference_of([(a[row], b[row])], shape, False))
+            continue
+        tally, part = _Tally(1), slice(start, stop)
+        tally._add_sound(places[part], x[part], y[part], relative[part])
+        tally.n = tally.n_sampled = a.shape[1]
+        found.append(tally.result(shape, False))
+    return found
 
 
 class _Tally:

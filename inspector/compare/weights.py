@@ -24,7 +24,6 @@ from qinspect.inspector.compare.ties import tied_note, with_heads, with_ties
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.formats.records import Derived, Slice, part_of
-from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import count, dims, share, some, visible
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.values.statistics import count_codes
@@ -113,39 +112,6 @@ def weight_items(fmt: Format) -> dict[str, Item]:
         derived = fmt.derived(name) if derives else None
         items.append(Item(derived.role if derived else fmt.role_of(name), name, form, None, fmt))
     return by_unique_role(items, attrgetter("role"), attrgetter("name"))
-
-
-def unread_alike(a: Format, b: Format) -> tuple[tuple[WeightPair, ...], int] | None:
-    """What `compare_weights` says without reading, and the `weight_bytes` of both together, of two models whose tensors
-    are all in columns, of the same names and forms, and compared as they are stored. None where they are not: then
-    there are items to look at one by one."""
-    if not (_as_stored(a) and _as_stored(b)):
-        return None
-    modules = Modules.of(a.checkpoint.entries)
-    if Modules.of(b.checkpoint.entries) is not modules or (taken := a.taken()) != b.taken():
-        return None
-    of_id = {id(form): form for form in modules.forms}  # few, and a DType takes long to hash
-    sizes = {i: math.prod(form[1]) for i, form in of_id.items() if form is not None}
-    forms = list(map(id, modules.forms))
-    named = zip(map(a.role_of, modules.names), modules.names, forms, strict=True)
-    stored = {i: form and _stored_plainly(form) for i, form in of_id.items()}
-    pairs = tuple([_unread(role, name, sizes[form], stored[form]) for role, name, form in named if name not in taken])
-    if len({p.role for p in pairs}) < len(pairs):
-        return None
-    alike = Counter(form for name, form in zip(modules.names, forms, strict=True) if name not in taken)
-    nbytes = sum(n * form[0].nbytes(sizes[i]) for i, n in alike.items() if (form := of_id[i]) is not None)
-    return pairs, 2 * nbytes
-
-
-def _unread(role: str, name: str, n: int, stored: StoredAs | None) -> WeightPair:
-    return WeightPair(role, name, name, Status.NOT_COMPARED, n, stored_a=stored, stored_b=stored)
-
-
-def _as_stored(fmt: Format) -> bool:
-    """Whether its tensors are compared as they are stored, by their names."""
-    of_all = (Format.role_of, Format.derived, Format.other_forms)
-    own = (type(fmt).role_of, type(fmt).derived, type(fmt).other_forms)
-    return own == of_all and fmt.checkpoint.entries.untied and not fmt.weights()
 
 
 def _stored(checkpoint: Checkpoint, weight: QuantizedWeight) -> Tensor | None:
@@ -344,10 +310,11 @@ def _stored_as(item: Item | None) -> StoredAs | None:
     weight = item.weight
     if weight is not None:
         return _named(weight.stored_as, weight.element.bits / weight.element.n_values)
-    return _stored_plainly(item.form)
+    return stored_plainly(item.form)
 
 
-def _stored_plainly(form: Form) -> StoredAs | None:
+def stored_plainly(form: Form) -> StoredAs | None:
+    """What a tensor of this dtype and shape is stored as, where it is no weight that a family understands."""
     dtype, shape = form
     return _named(_SHORT.get(dtype.name, dtype.name), dtype.bits) if len(shape) > 1 else None
 

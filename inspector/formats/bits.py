@@ -13,6 +13,7 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.formats.records import Kind
+from qinspect.inspector.rows import where
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,8 @@ def bits_per_weight(nbytes: int, n_parameters: int, n_unknown: int = 0) -> float
 def left_out(fmt: Format) -> set[str]:
     """Entries whose bytes are no weight's: scales of activations with their copies, and tied tensors but the first."""
     names = {name for group in fmt.checkpoint.tied() for name in group[1:]}
-    for record in fmt.scales():
-        if (record.guess or record.kind) is Kind.ACTIVATION:
-            names.update((*record.keys, *(c.key for c in record.copies if not c.times and not c.over)))
+    for record in where(fmt.scales(), lambda r: (r.guess or r.kind) is Kind.ACTIVATION):
+        names.update((*record.keys, *(c.key for c in record.copies if not c.times and not c.over)))
     return names
 
 

@@ -15,6 +15,7 @@ from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.signs import Modules, belongs_to_codes, is_packed, split
+from qinspect.inspector.rows import where
 
 _MAX_STATE_BYTES = 1 << 16
 _STATE = ".quant_state."
@@ -45,7 +46,7 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
             if form is None:
                 del counts[name]
     counts.update(dict.fromkeys(states.values(), 0))
-    of_records = {key for record in fmt.scales() if record.cells for key in record.cells}
+    of_records = {key for record in where(fmt.scales(), lambda r: r.cells) for key in record.cells}
     counts.update((key, 0) for key in fmt.taken() | of_records if key in counts)
     of_codes: dict[str, int] = {}
     for weight in fmt.weights():  # several may be parts of one entry
