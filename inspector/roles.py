@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
-_ROOTS = re.compile(
+_ROOT = (
     r"(?:(?:module|model|backbone|transformer|language_model|base_model|_orig_mod|_forward_module"
-    r"|_fsdp_wrapped_module|_module)\.)+(?=.)",
-    re.DOTALL,
+    r"|_fsdp_wrapped_module|_module)\.)+"
 )
+_ROOTS = re.compile(rf"{_ROOT}(?=.)", re.DOTALL)
+_ROOTS_OF_LINES = re.compile(rf"^{_ROOT}(?=.)", re.MULTILINE)
 
 WRAPPERS = (
     "_orig_mod",  # torch.compile
@@ -64,8 +65,8 @@ def _without_roots(names: list[str]) -> list[str]:
     text = "\n".join(names)
     if any(word in text for word in _WORDS_INSIDE):
         return list(map(strip_root, names))
-    match, intern = _ROOTS.match, sys.intern
-    return [intern(name[wrappers.end() :]) if (wrappers := match(name)) else name for name in names]
+    without = _ROOTS_OF_LINES.sub("", text).split("\n")
+    return list(map(sys.intern, without)) if len(without) == len(names) else list(map(strip_root, names))
 
 
 _SPELLINGS = ((".block_sparse_moe.", ".mlp."), (".switch_mlp.", ".experts."))
@@ -129,6 +130,11 @@ class Roles:
     def of(self, name: str) -> str:
         """The role of an entry, or of a name that is none."""
         return self.by_name.get(name) or strip_root(name)
+
+    def of_each(self, names: Iterable[str]) -> list[str]:
+        """`of` each."""
+        known = self.by_name.get
+        return [known(name) or strip_root(name) for name in names]
 
 
 _latest: WeakValueDictionary[str, Roles] = WeakValueDictionary()

@@ -49,7 +49,7 @@ class Columns:
     metadata: what else the header says.
     """
 
-    __slots__ = ("__weakref__", "_lasts", "base", "file", "form_of", "forms", "metadata", "names", "starts")
+    __slots__ = ("__weakref__", "_bytes", "_lasts", "base", "file", "form_of", "forms", "metadata", "names", "starts")
 
     plain = True
 
@@ -71,6 +71,7 @@ class Columns:
         self.base = base
         self.metadata = metadata
         self._lasts: frozenset[str] | None = None
+        self._bytes: list[int] | None = None
 
     @classmethod
     def of(cls, file: Source, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
@@ -87,8 +88,12 @@ class Columns:
     def of_file(self, file: Source) -> Columns:
         """The same for another file with the same header."""
         columns = Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
-        columns._lasts = self._lasts
+        columns._lasts, columns._bytes = self._lasts, self._bytes
         return columns
+
+    def same_header(self, other: Columns) -> bool:
+        """Whether its header is known to be the same, without a look at each name."""
+        return self.names is other.names and self.form_of is other.form_of and self.forms is other.forms
 
     @property
     def lasts(self) -> frozenset[str]:
@@ -123,8 +128,11 @@ class Columns:
 
     def bytes_of_forms(self) -> list[int]:
         """Bytes of all tensors of each form."""
-        counts = Counter(self.form_of)
-        return [counts[i] * dtype.nbytes(math.prod(shape)) for i, (dtype, shape) in enumerate(self.forms)]
+        if self._bytes is None:
+            counts = Counter(self.form_of)
+            sizes = (dtype.nbytes(math.prod(shape)) for dtype, shape in self.forms)
+            self._bytes = [counts[i] * size for i, size in enumerate(sizes)]
+        return self._bytes
 
 
 class Entries(Mapping[str, Entry]):
@@ -166,6 +174,11 @@ class Entries(Mapping[str, Entry]):
         """The first name, in the order of letters, that is here too; None where there is none."""
         names = found.names if isinstance(found, Columns) else found
         return None if self._rows.keys().isdisjoint(names) else min(n for n in names if n in self._rows)
+
+    def same_headers(self, other: Entries) -> bool:
+        """Whether all names and forms are known to be the same, without a look at each."""
+        alike = len(self.blocks) == len(other.blocks) and self.in_columns and other.in_columns
+        return alike and all(map(Columns.same_header, self.blocks, other.blocks))
 
     @property
     def in_columns(self) -> bool:

@@ -192,6 +192,7 @@ def _open_files(
     path: Path, paths: list[Path], config_folder: Path, progress: Steps | None, arrived: Arrived | None
 ) -> Checkpoint:
     entries = Entries()
+    added: list[Columns | Entries] = []
     metadata: dict[str, str] = {}
     files: list[Source] = []
     kind = ""
@@ -204,17 +205,11 @@ def _open_files(
         files.append(file)
         kind, found = _read_one(file)
         metadata.update(found.metadata if isinstance(found, Columns) else {})
-        name = entries.first_shared(found)
-        if name is not None:
-            raise BrokenFile(
-                "the tensor is in two files",
-                file=p,
-                key=name,
-                expected="each tensor once",
-                found=f"it also in {entries[name].file.path.name}",
-                cure="Remove the file that does not belong, or name the right one.",
-            )
+        n = len(entries) + len(found)
         entries.add(found)
+        if len(entries) < n:
+            raise _in_two_files(p, found, added)
+        added.append(found)
     if progress:
         progress(len(paths), len(paths))
     config, notes = read_config(config_folder)
@@ -222,6 +217,23 @@ def _open_files(
     if whole and (lacking := missing_parts(metadata, len(entries))):
         notes = (lacking, *notes)
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
+
+
+def _in_two_files(path: Path, found: Columns | Entries, before: list[Columns | Entries]) -> BrokenFile:
+    """An entry in the file `path` is in one of those before too."""
+    entries = Entries()
+    for its in before:
+        entries.add(its)
+    name = entries.first_shared(found)
+    assert name is not None
+    return BrokenFile(
+        "the tensor is in two files",
+        file=path,
+        key=name,
+        expected="each tensor once",
+        found=f"it also in {entries[name].file.path.name}",
+        cure="Remove the file that does not belong, or name the right one.",
+    )
 
 
 def _read_one(file: Source) -> tuple[str, Columns | Entries]:

@@ -26,7 +26,7 @@ def unread_alike(a: Format, b: Format) -> tuple[Rows[WeightPair], int] | None:
     stored = {i: form and stored_plainly(form) for i, form in of_id.items()}
     left = [(name, id(form)) for name, form in zip(modules.names, modules.forms, strict=True) if name not in taken]
     names, forms = [name for name, _ in left], [form for _, form in left]
-    roles = list(map(a.role_of, names))
+    roles = a.roles_of(names)
     if len(set(roles)) < len(roles):
         return None
 

@@ -53,9 +53,9 @@ def left_out(fmt: Format) -> set[str]:
 def model_bits(fmt: Format) -> Bits:
     """Of a whole model. Reads the shapes that some files store beside codes, and nothing else."""
     counts, without = parameter_counts(fmt), left_out(fmt)
-    if any(n is None for name, n in counts.items() if name not in without):
+    if None in counts.values() and any(n is None for name, n in counts.items() if name not in without):
         return Bits(None, fmt.declared_bits)
-    n_parameters = sum(n for n in counts.values() if n) - sum(counts.get(name) or 0 for name in without)
+    n_parameters = sum(filter(None, counts.values())) - sum(counts.get(name) or 0 for name in without)
     nbytes = sum(fmt.checkpoint.bytes_by_dtype().values()) - _bytes_of(fmt.checkpoint, without)
     return Bits(bits_per_weight(nbytes, n_parameters), fmt.declared_bits)
 

@@ -241,3 +241,8 @@ class Format(ABC):
         """The role of an entry that has no better one: its name without what differs between savers, or its whole name
         where two entries of the model differ in nothing else."""
         return self._roles.of(name)
+
+    def roles_of(self, names: Sequence[str]) -> list[str]:
+        """`role_of` of each."""
+        plain = type(self).role_of is Format.role_of
+        return self._roles.of_each(names) if plain else list(map(self.role_of, names))

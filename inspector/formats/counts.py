@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -30,7 +31,7 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     entries = fmt.checkpoint.entries
     modules = Modules.of(entries)
     names, forms = modules.names, modules.forms
-    states = {name[: name.index(_STATE)]: name for name in names if _STATE in name}
+    states = {name[: name.index(_STATE)]: name for name in filter(_names_state, names)}
     # A model has few forms, by the identity of theirs, and few last names: what depends on no other entry is told once.
     kinds = list(zip(modules.lasts, map(id, forms), strict=True))
     of_kind = dict(zip(kinds, forms, strict=True))
@@ -47,12 +48,15 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
                 del counts[name]
     counts.update(dict.fromkeys(states.values(), 0))
     of_records = {key for record in where(fmt.scales(), lambda r: r.cells) for key in record.cells}
-    counts.update((key, 0) for key in fmt.taken() | of_records if key in counts)
+    counts.update(dict.fromkeys(counts.keys() & (fmt.taken() | of_records), 0))
     of_codes: dict[str, int] = {}
     for weight in fmt.weights():  # several may be parts of one entry
         of_codes[weight.codes_key] = of_codes.get(weight.codes_key, 0) + math.prod(weight.shape)
     counts.update((key, n) for key, n in of_codes.items() if key in counts)
     return counts
+
+
+_names_state = re.compile(re.escape(_STATE)).search
 
 
 def _of_form(last: str, form: Form) -> int | None:

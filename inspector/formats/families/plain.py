@@ -93,7 +93,7 @@ class PlainFormat(Format):
         """The records, a kind being what is called and shaped alike. They hold nothing of `modules`, which would keep
         them for ever."""
         keys = [modules.names[place] for place in modules.scales]
-        roles = list(map(self.role_of, keys))
+        roles = self.roles_of(keys)
         numbers: dict[tuple[str, int], int] = {}  # by identity, since a form takes long to hash
         kind_of: list[int] = []
         kinds: list[tuple[str, partial[ScaleRecord]]] = []
