@@ -19,7 +19,7 @@ _ROOT = (
     r"|_fsdp_wrapped_module|_module)\.)+"
 )
 _ROOTS = re.compile(rf"{_ROOT}(?=.)", re.DOTALL)
-_ROOTS_OF_LINES = re.compile(rf"^{_ROOT}(?=.)", re.MULTILINE)
+_ROOT_OF_LINE = re.compile(rf"\n{_ROOT}(?=.)")
 
 WRAPPERS = (
     "_orig_mod",  # torch.compile
@@ -62,10 +62,10 @@ def strip_root(name: str) -> str:
 
 def _without_roots(names: list[str]) -> list[str]:
     """`strip_root` of each. Mostly no name of a model has a word that stands inside, which one search tells."""
-    text = "\n".join(names)
+    text = "\n".join(["", *names])
     if any(word in text for word in _WORDS_INSIDE):
         return list(map(strip_root, names))
-    without = _ROOTS_OF_LINES.sub("", text).split("\n")
+    without = _ROOT_OF_LINE.sub("\n", text).split("\n")[1:]
     return list(map(sys.intern, without)) if len(without) == len(names) else list(map(strip_root, names))
 
 

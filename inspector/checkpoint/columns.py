@@ -13,6 +13,7 @@ from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView,
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, overload
+from weakref import WeakValueDictionary
 
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.source import Source
@@ -142,7 +143,7 @@ class Entries(Mapping[str, Entry]):
     such rather than in columns.
     """
 
-    __slots__ = ("_lasts", "_rows", "blocks")
+    __slots__ = ("__weakref__", "_lasts", "_rows", "blocks")
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
         self._rows: dict[str, int | Entry] = dict(entries or {})
@@ -163,6 +164,21 @@ class Entries(Mapping[str, Entry]):
             self._rows.update(found)
 
     @classmethod
+    def of_files(cls, found: Sequence[Columns | Mapping[str, Entry]]) -> Entries:
+        """Those of several files; of a name that is in two of them, one. Two models that are compared mostly have the
+        same headers: what was made of those of a model that is still open is copied."""
+        made, latest = cls(), _latest.get("entries")
+        made.blocks = [its for its in found if isinstance(its, Columns)]
+        if latest is not None and len(made.blocks) == len(found) and latest.has_headers(made.blocks):
+            made._rows = latest._rows.copy()
+        else:
+            made.blocks = []
+            for its in found:
+                made.add(its)
+        _latest["entries"] = made
+        return made
+
+    @classmethod
     def of_rows(cls, columns: Columns, rows: dict[str, int | Entry]) -> Entries:
         """Rows of `columns`, all of them and in order, and what else is among them."""
         made = cls()
@@ -175,10 +191,10 @@ class Entries(Mapping[str, Entry]):
         names = found.names if isinstance(found, Columns) else found
         return None if self._rows.keys().isdisjoint(names) else min(n for n in names if n in self._rows)
 
-    def same_headers(self, other: Entries) -> bool:
-        """Whether all names and forms are known to be the same, without a look at each."""
-        alike = len(self.blocks) == len(other.blocks) and self.in_columns and other.in_columns
-        return alike and all(map(Columns.same_header, self.blocks, other.blocks))
+    def has_headers(self, blocks: Sequence[Columns]) -> bool:
+        """Whether its names and forms are known to be those of `blocks`, without a look at each."""
+        alike = len(self.blocks) == len(blocks) and self.in_columns
+        return alike and all(map(Columns.same_header, self.blocks, blocks))
 
     @property
     def in_columns(self) -> bool:
@@ -350,6 +366,9 @@ class Entries(Mapping[str, Entry]):
             block = self.blocks[row >> _BLOCK]
             return block.forms[block.form_of[row & _ROW]]
         return (row.dtype, row.shape) if isinstance(row, Tensor) else None
+
+
+_latest: WeakValueDictionary[str, Entries] = WeakValueDictionary()
 
 
 class _Values(ValuesView[Entry]):

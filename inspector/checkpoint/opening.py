@@ -191,27 +191,28 @@ def _open_index(index: Path, beside: Sequence[Path], progress: Steps | None, arr
 def _open_files(
     path: Path, paths: list[Path], config_folder: Path, progress: Steps | None, arrived: Arrived | None
 ) -> Checkpoint:
-    entries = Entries()
-    added: list[Columns | Entries] = []
+    so_far = Entries()
+    all_found: list[Columns | Entries] = []
     metadata: dict[str, str] = {}
     files: list[Source] = []
     kind = ""
     for done, p in enumerate(paths):
         if progress:
             progress(done, len(paths))
-        if arrived and entries:
-            arrived(entries)
+        if arrived and so_far:
+            arrived(so_far)
         file = File(p)
         files.append(file)
         kind, found = _read_one(file)
         metadata.update(found.metadata if isinstance(found, Columns) else {})
-        n = len(entries) + len(found)
-        entries.add(found)
-        if len(entries) < n:
-            raise _in_two_files(p, found, added)
-        added.append(found)
+        all_found.append(found)
+        if arrived:
+            so_far.add(found)
     if progress:
         progress(len(paths), len(paths))
+    entries = Entries.of_files(all_found)
+    if len(entries) < sum(map(len, all_found)):
+        raise _in_two_files(paths, all_found)
     config, notes = read_config(config_folder)
     whole = not any(shards.missing() for shards in shard_sets(p.name for p in paths)[0])
     if whole and (lacking := missing_parts(metadata, len(entries))):
@@ -219,21 +220,22 @@ def _open_files(
     return Checkpoint(path, kind, files, entries, config, metadata, notes)
 
 
-def _in_two_files(path: Path, found: Columns | Entries, before: list[Columns | Entries]) -> BrokenFile:
-    """An entry in the file `path` is in one of those before too."""
+def _in_two_files(paths: Sequence[Path], all_found: Sequence[Columns | Entries]) -> BrokenFile:
+    """An entry in one of the files is in one before it too."""
     entries = Entries()
-    for its in before:
-        entries.add(its)
-    name = entries.first_shared(found)
-    assert name is not None
-    return BrokenFile(
-        "the tensor is in two files",
-        file=path,
-        key=name,
-        expected="each tensor once",
-        found=f"it also in {entries[name].file.path.name}",
-        cure="Remove the file that does not belong, or name the right one.",
-    )
+    for path, found in zip(paths, all_found, strict=True):
+        name = entries.first_shared(found)
+        if name is not None:
+            return BrokenFile(
+                "the tensor is in two files",
+                file=path,
+                key=name,
+                expected="each tensor once",
+                found=f"it also in {entries[name].file.path.name}",
+                cure="Remove the file that does not belong, or name the right one.",
+            )
+        entries.add(found)
+    raise AssertionError("each name is in one file")
 
 
 def _read_one(file: Source) -> tuple[str, Columns | Entries]:

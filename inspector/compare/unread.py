@@ -4,6 +4,7 @@ decided for any of them."""
 from __future__ import annotations
 
 import math
+from itertools import compress
 
 from qinspect.inspector.compare.results import Status, WeightPair
 from qinspect.inspector.compare.weights import stored_plainly
@@ -21,11 +22,11 @@ def unread_alike(a: Format, b: Format) -> tuple[Rows[WeightPair], int] | None:
     modules = Modules.of(a.checkpoint.entries)
     if Modules.of(b.checkpoint.entries) is not modules or (taken := a.taken()) != b.taken():
         return None
-    of_id = {id(form): form for form in modules.forms}  # few, and a DType takes long to hash
+    of_id = dict(zip(map(id, modules.forms), modules.forms, strict=True))  # few, and a DType takes long to hash
     sizes = {i: math.prod(form[1]) for i, form in of_id.items() if form is not None}
     stored = {i: form and stored_plainly(form) for i, form in of_id.items()}
-    left = [(name, id(form)) for name, form in zip(modules.names, modules.forms, strict=True) if name not in taken]
-    names, forms = [name for name, _ in left], [form for _, form in left]
+    left = [name not in taken for name in modules.names]
+    names, forms = list(compress(modules.names, left)), list(map(id, compress(modules.forms, left)))
     roles = a.roles_of(names)
     if len(set(roles)) < len(roles):
         return None

@@ -32,9 +32,8 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     modules = Modules.of(entries)
     names, forms = modules.names, modules.forms
     states = {name[: name.index(_STATE)]: name for name in filter(_names_state, names)}
-    # A model has few forms, by the identity of theirs, and few last names: what depends on no other entry is told once.
-    kinds = list(zip(modules.lasts, map(id, forms), strict=True))
-    of_kind = dict(zip(kinds, forms, strict=True))
+    # What depends on no other entry is told once of each kind.
+    kinds, of_kind = modules.kinds, modules.form_of_kind
     known = {kind: _of_form(kind[0], form) if form else 0 for kind, form in of_kind.items()}
     counts: dict[str, int | None] = dict(zip(names, map(known.__getitem__, kinds), strict=True))
     unsure = {kind for kind, n in known.items() if n is None or (n and kind[0] == "biases")}

@@ -83,9 +83,9 @@ class Modules:
         return made
 
     def _are_of(self, entries: Entries) -> bool:
-        if self._entries is entries or self._entries.same_headers(entries):
-            return True
         columns = entries.in_columns and self._entries.in_columns
+        if self._entries is entries or (columns and self._entries.has_headers(entries.blocks)):
+            return True
         return columns and self.names == list(entries) and self.forms == list(entries.tensor_forms())
 
     @cached_property
@@ -166,14 +166,21 @@ class Modules:
         return True
 
     @cached_property
+    def kinds(self) -> list[tuple[str, int]]:
+        """Of each entry its last part and, by its identity, its form, which takes long to hash: few in 60,000."""
+        return list(zip(self.lasts, map(id, self.forms), strict=True))
+
+    @cached_property
+    def form_of_kind(self) -> dict[tuple[str, int], Form | None]:
+        """The form of each of `kinds`."""
+        return dict(zip(self.kinds, self.forms, strict=True))
+
+    @cached_property
     def signs(self) -> tuple[list[str], list[str]]:
         """(names that speak for quantization, dtypes of the codes beside them), each once, in the order of names."""
         words: set[str] = set()
         dtypes: set[str] = set()
-        distinct: dict[tuple[str, int], Form | None] = {}  # few of 60,000; by identity, since a form takes long to hash
-        for last, form in zip(self.lasts, self.forms, strict=True):
-            distinct[last, id(form)] = form
-        for (last, _), form in distinct.items():
+        for (last, _), form in self.form_of_kind.items():
             if form is not None and is_code_matrix(last, form):
                 if _CODES_BY_NAME.fullmatch(last):
                     words.add(last)
