@@ -120,8 +120,7 @@ def _agree(weight_map: dict[str, str], shards: dict[str, Path], entries: Entries
     """Whether all names are in both, and each in the shard that the index names, told without looking at each."""
     if not entries.in_columns or len(weight_map) != len(entries):
         return False
-    for block in entries.blocks:
-        named = set(map(weight_map.get, block.names))
-        if {shard and shards[shard] for shard in named} - {block.file.path}:
-            return False
-    return True
+    return all(
+        {shard and shards[shard] for shard in set(map(weight_map.get, block.names))} <= {block.file.path}
+        for block in entries.blocks
+    )

@@ -28,7 +28,7 @@ from qinspect.inspector.rows import Rows, column
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
-    from qinspect.inspector.compare.weights import Item
+    from qinspect.inspector.compare.items import Item
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
     from qinspect.inspector.values.scale_faults import FaultScan
@@ -62,41 +62,22 @@ def compare(
     from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.compare.evidence import Evidence
-    from qinspect.inspector.compare.parts import in_parts
     from qinspect.inspector.compare.summary import summarise
     from qinspect.inspector.compare.unread import unread_alike
     from qinspect.inspector.compare.verdict import judge
-    from qinspect.inspector.compare.weights import (
-        compare_weights,
-        partners_of,
-        weight_bytes,
-        weight_items,
-    )
     from qinspect.inspector.noise.sources import NOTHING
 
     equality = Equality(a, b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     with collector_resting():
         alike = None if read else unread_alike(a, b)
-        items_a, items_b = ({}, {}) if alike else in_parts(weight_items(a), weight_items(b))
-    total = alike[1] if alike else weight_bytes(a, items_a) + weight_bytes(b, items_b)
-    done = 0
-
-    def tick(n: int) -> None:
-        nonlocal done
-        done += n
-        if progress:
-            progress("weights", done, total)
-
+    weights: Sequence[WeightPair]
     if alike:
-        roles = column(alike[0], "role")
-        partner = dict(zip(roles, roles, strict=True))
+        weights, total = alike
+        with collector_resting():
+            pairs = _compare_scales(a, b, {}, {}, _to_itself(weights), equality, progress, scales_ready)
     else:
-        partner = partners_of(items_a, items_b, equality, read, tick)
-    with collector_resting():
-        pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
-    with nullcontext() if read else collector_resting():
-        weights = alike[0] if alike else compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
+        pairs, weights, total = _compare_items(a, b, read, equality, progress, scales_ready)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
     used = (sources() if callable(sources) else sources) or NOTHING
     noise, pairs = with_bands(a, b, pairs, used, progress)
@@ -107,6 +88,43 @@ def compare(
     return Comparison(
         a, b, pairs, weights, tuple(copies), summary, headline, reasons, notes, read, total, noise, effect
     )
+
+
+def _to_itself(weights: Sequence[WeightPair]) -> dict[str, str]:
+    roles = column(weights, "role")
+    return dict(zip(roles, roles, strict=True))
+
+
+def _compare_items(
+    a: Format,
+    b: Format,
+    read: bool,
+    equality: Equality,
+    progress: Progress | None,
+    scales_ready: Callable[[list[ScalePair], bool], None] | None,
+) -> tuple[Sequence[ScalePair], Sequence[WeightPair], int]:
+    """Compare scales, and one by one what is stored beside them; and the bytes of that, A and B."""
+    from qinspect.inspector.compare.items import weight_bytes, weight_items
+    from qinspect.inspector.compare.parts import in_parts
+    from qinspect.inspector.compare.weights import compare_weights, partners_of
+
+    with collector_resting():
+        items_a, items_b = in_parts(weight_items(a), weight_items(b))
+    total = weight_bytes(a, items_a) + weight_bytes(b, items_b)
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress:
+            progress("weights", done, total)
+
+    partner = partners_of(items_a, items_b, equality, read, tick)
+    with collector_resting():
+        pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
+    with nullcontext() if read else collector_resting():
+        weights = compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
+    return pairs, weights, total
 
 
 def _compare_scales(

@@ -89,11 +89,12 @@ def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
 
 
 def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_weights: bool) -> None:
-    from qinspect.inspector.compare import payload
-    from qinspect.inspector.compare.report import comparison_text, scale_table
-
     if as_json:
+        from qinspect.inspector.compare import payload
+
         weights = where(c.weights, lambda w: all_weights or not w.status.counts_as_same)
         print_json(payload.comparison(c, rows, weights))
         return
+    from qinspect.inspector.compare.report import comparison_text, scale_table
+
     print_text(comparison_text(c, scale_table(rows), terminal_width()))

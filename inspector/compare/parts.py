@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qinspect.inspector.compare.weights import Item, logical_shape
+from qinspect.inspector.compare.items import Item, logical_shape
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Slice
 from qinspect.inspector.roles import common_spelling

@@ -106,9 +106,7 @@ class Sweep:
             pair = compare_scale(record.role, order, record, record, *self._formats, self._equality, self._faults)
             self._own[order] = pair
 
-    def _compare_bytes(
-        self, places: NDArray[np.int64], form: Form, a: NDArray[np.uint8], b: NDArray[np.uint8]
-    ) -> None:
+    def _compare_bytes(self, places: NDArray[np.int64], form: Form, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
         """Compare scales of one form, each a row of bytes."""
         dtype, shape = form
         word = f"u{next(w for w in (8, 4, 2, 1) if a.shape[1] % w == 0)}"

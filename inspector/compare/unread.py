@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from itertools import compress
 
+from qinspect.inspector.compare.items import stored_plainly
 from qinspect.inspector.compare.results import Status, WeightPair
-from qinspect.inspector.compare.weights import stored_plainly
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.rows import Rows

@@ -10,17 +10,10 @@ from enum import StrEnum
 import numpy as np
 
 from qinspect.inspector.compare.equality import Equality
+from qinspect.inspector.compare.items import Item, derived_of_one, logical_shape, scheme_of, weight_items
 from qinspect.inspector.compare.pairing import line_up
 from qinspect.inspector.compare.parts import in_parts, is_stack, role_of_expert
-from qinspect.inspector.compare.weights import (
-    Item,
-    derived_of_one,
-    logical_shape,
-    moved_modules,
-    partners_of,
-    scheme_of,
-    weight_items,
-)
+from qinspect.inspector.compare.weights import moved_modules, partners_of
 from qinspect.inspector.fidelity.sums import Numbers
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Derived, Kind, Slice
