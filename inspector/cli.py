@@ -6,6 +6,7 @@ No path through here imports textual, plotext or torch.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -40,6 +41,7 @@ app = App(
 # Handles and records are made by the hundred thousand, none of them in a cycle: going over them again and again takes
 # a third of the time of opening a large checkpoint.
 _COLLECT_AFTER_ALLOCATIONS = 1_000_000
+atexit.register(gc.freeze)  # nor at the end, when the system takes back all memory at once
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
-_ROOTS = re.compile(
+_ROOT = (
     r"(?:(?:module|model|backbone|transformer|language_model|base_model|_orig_mod|_forward_module"
-    r"|_fsdp_wrapped_module|_module)\.)+(?=.)",
-    re.DOTALL,
+    r"|_fsdp_wrapped_module|_module)\.)+"
 )
+_ROOTS = re.compile(rf"{_ROOT}(?=.)", re.DOTALL)
+_ROOT_OF_LINE = re.compile(rf"\n{_ROOT}(?=.)")
 
 WRAPPERS = (
     "_orig_mod",  # torch.compile
@@ -61,11 +62,11 @@ def strip_root(name: str) -> str:
 
 def _without_roots(names: list[str]) -> list[str]:
     """`strip_root` of each. Mostly no name of a model has a word that stands inside, which one search tells."""
-    text = "\n".join(names)
+    text = "\n".join(["", *names])
     if any(word in text for word in _WORDS_INSIDE):
         return list(map(strip_root, names))
-    match, intern = _ROOTS.match, sys.intern
-    return [intern(name[wrappers.end() :]) if (wrappers := match(name)) else name for name in names]
+    without = _ROOT_OF_LINE.sub("\n", text).split("\n")[1:]
+    return list(map(sys.intern, without)) if len(without) == len(names) else list(map(strip_root, names))
 
 
 _SPELLINGS = (
@@ -135,6 +136,11 @@ class Roles:
     def of(self, name: str) -> str:
         """The role of an entry, or of a name that is none."""
         return self.by_name.get(name) or strip_root(name)
+
+    def of_each(self, names: Iterable[str]) -> list[str]:
+        """`of` each."""
+        known = self.by_name.get
+        return [known(name) or strip_root(name) for name in names]
 
 
 _latest: WeakValueDictionary[str, Roles] = WeakValueDictionary()

@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -195,6 +195,8 @@ def dims(shape: tuple[int, ...]) -> str:
 
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
+_NUMBERS = re.compile(r"([0-9]{1,18})")
+"""The same, for who splits."""
 
 
 def natural_key(name: str) -> str:
@@ -205,10 +207,23 @@ def natural_key(name: str) -> str:
     return ".".join(map(_natural_part, name.split(".")))
 
 
+def natural_keys(names: Sequence[str]) -> list[str]:
+    """`natural_key` of each: no number goes beyond a name, so that one search finds those of all."""
+    parts = _NUMBERS.split("\n".join(names))
+    parts[1::2] = map(_padded_digits, parts[1::2])
+    keys = "".join(parts).split("\n")
+    return keys if len(keys) == len(names) else list(map(natural_key, names))
+
+
 @lru_cache(1 << 14)  # few parts occur in 60,000 names, and no number has a dot in it
 def _natural_part(part: str) -> str:
     return _DIGITS.sub(_padded, part)
 
 
 def _padded(number: re.Match[str]) -> str:
-    return f"\0{number[0]:0>18}"
+    return _padded_digits(number[0])
+
+
+@lru_cache(1 << 10)
+def _padded_digits(digits: str) -> str:
+    return f"\0{digits:0>18}"

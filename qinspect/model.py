@@ -115,7 +115,7 @@ class Model:
 
     def scales(self) -> tuple[ScaleRecord, ...]:
         """All scales in forward order: role, key, what each is a scale of, granularity, copies. Nothing is read."""
-        return self.format.scales()
+        return tuple(self.format.scales())
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
         """All quantized weights in forward order: role, shape without padding, bits. Nothing is read."""

@@ -12,11 +12,16 @@ from collections import Counter
 from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
+from weakref import WeakValueDictionary
 
 from qinspect.inspector.checkpoint.dtypes import DType
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 Form = tuple[DType, tuple[int, ...]]
@@ -45,7 +50,7 @@ class Columns:
     metadata: what else the header says.
     """
 
-    __slots__ = ("__weakref__", "_lasts", "base", "file", "form_of", "forms", "metadata", "names", "starts")
+    __slots__ = ("__weakref__", "_bytes", "_lasts", "base", "file", "form_of", "forms", "metadata", "names", "starts")
 
     plain = True
 
@@ -67,6 +72,7 @@ class Columns:
         self.base = base
         self.metadata = metadata
         self._lasts: frozenset[str] | None = None
+        self._bytes: list[int] | None = None
 
     @classmethod
     def of(cls, file: Source, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> Columns:
@@ -83,8 +89,12 @@ class Columns:
     def of_file(self, file: Source) -> Columns:
         """The same for another file with the same header."""
         columns = Columns(file, self.names, self.forms, self.form_of, self.starts, self.base, self.metadata)
-        columns._lasts = self._lasts
+        columns._lasts, columns._bytes = self._lasts, self._bytes
         return columns
+
+    def same_header(self, other: Columns) -> bool:
+        """Whether its header is known to be the same, without a look at each name."""
+        return self.names is other.names and self.form_of is other.form_of and self.forms is other.forms
 
     @property
     def lasts(self) -> frozenset[str]:
@@ -119,8 +129,11 @@ class Columns:
 
     def bytes_of_forms(self) -> list[int]:
         """Bytes of all tensors of each form."""
-        counts = Counter(self.form_of)
-        return [counts[i] * dtype.nbytes(math.prod(shape)) for i, (dtype, shape) in enumerate(self.forms)]
+        if self._bytes is None:
+            counts = Counter(self.form_of)
+            sizes = (dtype.nbytes(math.prod(shape)) for dtype, shape in self.forms)
+            self._bytes = [counts[i] * size for i, size in enumerate(sizes)]
+        return self._bytes
 
 
 class Entries(Mapping[str, Entry]):
@@ -130,7 +143,7 @@ class Entries(Mapping[str, Entry]):
     such rather than in columns.
     """
 
-    __slots__ = ("_lasts", "_rows", "blocks")
+    __slots__ = ("__weakref__", "_lasts", "_rows", "blocks")
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
         self._rows: dict[str, int | Entry] = dict(entries or {})
@@ -151,6 +164,21 @@ class Entries(Mapping[str, Entry]):
             self._rows.update(found)
 
     @classmethod
+    def of_files(cls, found: Sequence[Columns | Mapping[str, Entry]]) -> Entries:
+        """Those of several files; of a name that is in two of them, one. Two models that are compared mostly have the
+        same headers: what was made of those of a model that is still open is copied."""
+        made, latest = cls(), _latest.get("entries")
+        made.blocks = [its for its in found if isinstance(its, Columns)]
+        if latest is not None and len(made.blocks) == len(found) and latest.has_headers(made.blocks):
+            made._rows = latest._rows.copy()
+        else:
+            made.blocks = []
+            for its in found:
+                made.add(its)
+        _latest["entries"] = made
+        return made
+
+    @classmethod
     def of_rows(cls, columns: Columns, rows: dict[str, int | Entry]) -> Entries:
         """Rows of `columns`, all of them and in order, and what else is among them."""
         made = cls()
@@ -162,6 +190,11 @@ class Entries(Mapping[str, Entry]):
         """The first name, in the order of letters, that is here too; None where there is none."""
         names = found.names if isinstance(found, Columns) else found
         return None if self._rows.keys().isdisjoint(names) else min(n for n in names if n in self._rows)
+
+    def has_headers(self, blocks: Sequence[Columns]) -> bool:
+        """Whether its names and forms are known to be those of `blocks`, without a look at each."""
+        alike = len(self.blocks) == len(blocks) and self.in_columns
+        return alike and all(map(Columns.same_header, self.blocks, blocks))
 
     @property
     def in_columns(self) -> bool:
@@ -298,6 +331,19 @@ class Entries(Mapping[str, Entry]):
                 found.append(None)
         return found
 
+    def starts_of(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each of these tensors in plain columns, the place in `blocks` of its file, and where its bytes begin
+        there."""
+        import numpy as np  # most who read headers do without
+
+        rows = np.fromiter(map(self._rows.__getitem__, names), np.int64, len(names))
+        numbers, at = rows >> _BLOCK, rows & _ROW
+        starts = np.empty(len(names), np.int64)
+        for number in set(numbers.tolist()):
+            block, here = self.blocks[number], numbers == number
+            starts[here] = np.asarray(block.starts)[at[here]] + block.base
+        return numbers, starts
+
     def others(self) -> Iterator[Entry]:
         """The entries that are not in columns, in order."""
         return iter(()) if self.in_columns else (e for e in self._rows.values() if not isinstance(e, int))
@@ -320,6 +366,9 @@ class Entries(Mapping[str, Entry]):
             block = self.blocks[row >> _BLOCK]
             return block.forms[block.form_of[row & _ROW]]
         return (row.dtype, row.shape) if isinstance(row, Tensor) else None
+
+
+_latest: WeakValueDictionary[str, Entries] = WeakValueDictionary()
 
 
 class _Values(ValuesView[Entry]):

@@ -118,12 +118,9 @@ def check_index(index: Path, weight_map: dict[str, str], shards: dict[str, Path]
 
 def _agree(weight_map: dict[str, str], shards: dict[str, Path], entries: Entries) -> bool:
     """Whether all names are in both, and each in the shard that the index names, told without looking at each."""
-    return (
-        entries.in_columns
-        and weight_map.keys() == entries.keys()
-        and all(
-            {shards[shard] for shard in set(map(weight_map.__getitem__, block.names))} == {block.file.path}
-            for block in entries.blocks
-            if block.names
-        )
+    if not entries.in_columns or len(weight_map) != len(entries):
+        return False
+    return all(
+        {shard and shards[shard] for shard in set(map(weight_map.get, block.names))} <= {block.file.path}
+        for block in entries.blocks
     )

@@ -191,37 +191,51 @@ def _open_index(index: Path, beside: Sequence[Path], progress: Steps | None, arr
 def _open_files(
     path: Path, paths: list[Path], config_folder: Path, progress: Steps | None, arrived: Arrived | None
 ) -> Checkpoint:
-    entries = Entries()
+    so_far = Entries()
+    all_found: list[Columns | Entries] = []
     metadata: dict[str, str] = {}
     files: list[Source] = []
     kind = ""
     for done, p in enumerate(paths):
         if progress:
             progress(done, len(paths))
-        if arrived and entries:
-            arrived(entries)
+        if arrived and so_far:
+            arrived(so_far)
         file = File(p)
         files.append(file)
         kind, found = _read_one(file)
         metadata.update(found.metadata if isinstance(found, Columns) else {})
+        all_found.append(found)
+        if arrived:
+            so_far.add(found)
+    if progress:
+        progress(len(paths), len(paths))
+    entries = Entries.of_files(all_found)
+    if len(entries) < sum(map(len, all_found)):
+        raise _in_two_files(paths, all_found)
+    config, notes = read_config(config_folder)
+    whole = not any(shards.missing() for shards in shard_sets(p.name for p in paths)[0])
+    if whole and (lacking := missing_parts(metadata, len(entries))):
+        notes = (lacking, *notes)
+    return Checkpoint(path, kind, files, entries, config, metadata, notes)
+
+
+def _in_two_files(paths: Sequence[Path], all_found: Sequence[Columns | Entries]) -> BrokenFile:
+    """An entry in one of the files is in one before it too."""
+    entries = Entries()
+    for path, found in zip(paths, all_found, strict=True):
         name = entries.first_shared(found)
         if name is not None:
-            raise BrokenFile(
+            return BrokenFile(
                 "the tensor is in two files",
-                file=p,
+                file=path,
                 key=name,
                 expected="each tensor once",
                 found=f"it also in {entries[name].file.path.name}",
                 cure="Remove the file that does not belong, or name the right one.",
             )
         entries.add(found)
-    if progress:
-        progress(len(paths), len(paths))
-    config, notes = read_config(config_folder)
-    whole = not any(shards.missing() for shards in shard_sets(p.name for p in paths)[0])
-    if whole and (lacking := missing_parts(metadata, len(entries))):
-        notes = (lacking, *notes)
-    return Checkpoint(path, kind, files, entries, config, metadata, notes)
+    raise AssertionError("each name is in one file")
 
 
 def _read_one(file: Source) -> tuple[str, Columns | Entries]:

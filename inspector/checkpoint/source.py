@@ -63,6 +63,11 @@ class Source(ABC):
         """Fill `buffer` from `offset`. Raises as `read` does."""
         buffer[:] = self.read(offset, len(buffer))
 
+    def read_into_each(self, offsets: Sequence[int], buffers: Sequence[memoryview]) -> None:
+        """Fill each buffer from its offset, which come in rising order. Raises as `read` does."""
+        for offset, buffer in zip(offsets, buffers, strict=True):
+            buffer[:] = self.read(offset, len(buffer))
+
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """`read` of each (offset, length), in as few reads as it takes: neighbours come together. Raises as `read`
         does."""

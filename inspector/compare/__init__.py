@@ -6,7 +6,7 @@ plain data; what makes them (and numpy) is imported when a comparison starts, be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,12 +24,14 @@ from qinspect.inspector.compare.results import (
     WeightPair,
 )
 from qinspect.inspector.progress import Progress
+from qinspect.inspector.rows import Rows, column
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare.equality import Equality
-    from qinspect.inspector.compare.weights import Item
+    from qinspect.inspector.compare.items import Item
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.noise.sources import Sources
+    from qinspect.inspector.values.scale_faults import FaultScan
 
 CODES_LIMIT_BYTES = 8_000_000_000
 """Codes and other tensors are compared without asking when A and B together hold less than this."""
@@ -60,40 +62,22 @@ def compare(
     from qinspect.inspector.compare.copies import check_copies, missing_copies
     from qinspect.inspector.compare.equality import Equality
     from qinspect.inspector.compare.evidence import Evidence
-    from qinspect.inspector.compare.parts import in_parts
     from qinspect.inspector.compare.summary import summarise
+    from qinspect.inspector.compare.unread import unread_alike
     from qinspect.inspector.compare.verdict import judge
-    from qinspect.inspector.compare.weights import (
-        compare_weights,
-        partners_of,
-        unread_alike,
-        weight_bytes,
-        weight_items,
-    )
     from qinspect.inspector.noise.sources import NOTHING
 
     equality = Equality(a, b)
     read = a.checkpoint.nbytes + b.checkpoint.nbytes < CODES_LIMIT_BYTES if codes is None else codes
     with collector_resting():
         alike = None if read else unread_alike(a, b)
-        items_a, items_b = ({}, {}) if alike else in_parts(weight_items(a), weight_items(b))
-    total = alike[1] if alike else weight_bytes(a, items_a) + weight_bytes(b, items_b)
-    done = 0
-
-    def tick(n: int) -> None:
-        nonlocal done
-        done += n
-        if progress:
-            progress("weights", done, total)
-
+    weights: Sequence[WeightPair]
     if alike:
-        partner = {w.role: w.role for w in alike[0]}
+        weights, total = alike
+        with collector_resting():
+            pairs = _compare_scales(a, b, {}, {}, _to_itself(weights), equality, progress, scales_ready)
     else:
-        partner = partners_of(items_a, items_b, equality, read, tick)
-    with collector_resting():
-        pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
-    with nullcontext() if read else collector_resting():
-        weights = alike[0] if alike else compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
+        pairs, weights, total = _compare_items(a, b, read, equality, progress, scales_ready)
     copies = check_copies("A", a) + check_copies("B", b) + missing_copies(a, b)
     used = (sources() if callable(sources) else sources) or NOTHING
     noise, pairs = with_bands(a, b, pairs, used, progress)
@@ -102,8 +86,45 @@ def compare(
     headline, reasons, effect = judge(evidence)
     notes = tuple(f"{model}: {note}" for model, f in (("A", a), ("B", b)) for note in (*f.checkpoint.notes, *f.notes()))
     return Comparison(
-        a, b, tuple(pairs), weights, tuple(copies), summary, headline, reasons, notes, read, total, noise, effect
+        a, b, pairs, weights, tuple(copies), summary, headline, reasons, notes, read, total, noise, effect
     )
+
+
+def _to_itself(weights: Sequence[WeightPair]) -> dict[str, str]:
+    roles = column(weights, "role")
+    return dict(zip(roles, roles, strict=True))
+
+
+def _compare_items(
+    a: Format,
+    b: Format,
+    read: bool,
+    equality: Equality,
+    progress: Progress | None,
+    scales_ready: Callable[[list[ScalePair], bool], None] | None,
+) -> tuple[Sequence[ScalePair], Sequence[WeightPair], int]:
+    """Compare scales, and one by one what is stored beside them; and the bytes of that, A and B."""
+    from qinspect.inspector.compare.items import weight_bytes, weight_items
+    from qinspect.inspector.compare.parts import in_parts
+    from qinspect.inspector.compare.weights import compare_weights, partners_of
+
+    with collector_resting():
+        items_a, items_b = in_parts(weight_items(a), weight_items(b))
+    total = weight_bytes(a, items_a) + weight_bytes(b, items_b)
+    done = 0
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress:
+            progress("weights", done, total)
+
+    partner = partners_of(items_a, items_b, equality, read, tick)
+    with collector_resting():
+        pairs = _compare_scales(a, b, items_a, items_b, partner, equality, progress, scales_ready)
+    with nullcontext() if read else collector_resting():
+        weights = compare_weights(a, b, items_a, items_b, partner, equality, read, tick)
+    return pairs, weights, total
 
 
 def _compare_scales(
@@ -115,8 +136,53 @@ def _compare_scales(
     equality: Equality,
     progress: Progress | None,
     scales_ready: Callable[[list[ScalePair], bool], None] | None,
-) -> list[ScalePair]:
+) -> Sequence[ScalePair]:
     """items_a, items_b: the tensors beside the scales, in the parts that pair. of_weights: A's role to B's of these."""
+    from qinspect.inspector.compare.sweep import Sweep, compare_shared, shared_records
+    from qinspect.inspector.values.scale_faults import FaultScan
+
+    faults = FaultScan()
+    if (shared := shared_records(a, b)) is None:
+        pairs: Rows[ScalePair] | list[ScalePair]
+        pairs = _compare_records(a, b, items_a, items_b, of_weights, equality, faults, progress, scales_ready)
+    else:
+        pairs = compare_shared(
+            Sweep(shared, a, b, equality, faults),
+            lambda done: progress("scales", done, len(shared)) if progress else None,
+            FIRST_SCREENFUL,
+            lambda found: scales_ready(list(found[:FIRST_SCREENFUL]), False) if scales_ready else None,
+        )
+    pairs = _with_faults(pairs, faults)
+    if scales_ready:
+        scales_ready(list(pairs), True)
+    return pairs
+
+
+def _with_faults(pairs: Rows[ScalePair] | list[ScalePair], faults: FaultScan) -> Rows[ScalePair] | list[ScalePair]:
+    """The pairs, those with numbers that no scale should be with what these are."""
+    found = faults.found()
+    faulty = {}
+    for order in {order for order, _ in found}:
+        of_a = found.get((order, "A"))
+        of_b = of_a if pairs[order].status is Status.IDENTICAL else found.get((order, "B"))
+        faulty[order] = replace(pairs[order], faults_a=of_a, faults_b=of_b)
+    if isinstance(pairs, Rows):
+        return pairs.with_own(faulty)
+    return [faulty.get(order, pair) for order, pair in enumerate(pairs)] if faulty else pairs
+
+
+def _compare_records(
+    a: Format,
+    b: Format,
+    items_a: Mapping[str, Item],
+    items_b: Mapping[str, Item],
+    of_weights: Mapping[str, str],
+    equality: Equality,
+    faults: FaultScan,
+    progress: Progress | None,
+    scales_ready: Callable[[list[ScalePair], bool], None] | None,
+) -> list[ScalePair]:
+    """Pair the records of two models by role, and compare them. As `_compare_scales`."""
     from operator import attrgetter
 
     from qinspect.inspector.compare import joined
@@ -125,7 +191,6 @@ def _compare_scales(
     from qinspect.inspector.compare.pairing import by_unique_role, line_up, partners
     from qinspect.inspector.compare.scales import compare_scale, compare_values
     from qinspect.inspector.compare.ties import said_tied, with_heads
-    from qinspect.inspector.values.scale_faults import FaultScan
 
     records_a = by_unique_role(a.scales(), attrgetter("role"), attrgetter("key"))
     records_b = by_unique_role(b.scales(), attrgetter("role"), attrgetter("key"))
@@ -143,7 +208,6 @@ def _compare_scales(
 
     pairs: list[ScalePair] = []
     matched, tied = with_heads(line_up((records_a, records_b), partner_of), items_a, items_b, records_a, records_b)
-    faults = FaultScan()
     ahead = read_ahead(matched, 0, a, b, faults)
     for order, (role, (ra, rb)) in enumerate(matched):
         if progress and order % 64 == 0:
@@ -167,13 +231,6 @@ def _compare_scales(
         pairs.append(pair)
         if scales_ready and len(pairs) == FIRST_SCREENFUL < len(matched):
             scales_ready(list(pairs), False)
-    found = faults.found()
-    for order in {order for order, _ in found}:
-        of_a = found.get((order, "A"))
-        of_b = of_a if pairs[order].status is Status.IDENTICAL else found.get((order, "B"))
-        pairs[order] = replace(pairs[order], faults_a=of_a, faults_b=of_b)
-    if scales_ready:
-        scales_ready(pairs, True)
     return pairs
 
 

@@ -85,7 +85,7 @@ def _comparable_ones(
     found = []
     for number in range(start, stop):
         a, b = matched[number][1]
-        if a is None or b is None or not (_in_place(a) and format_a.gives_as_stored(a)):
+        if a is None or b is None or not (in_place(a) and format_a.gives_as_stored(a)):
             continue
         if (a is b or _alike(a, b)) and format_b.gives_as_stored(b):
             found.append((number, a, b))
@@ -93,10 +93,10 @@ def _comparable_ones(
 
 
 def _alike(a: ScaleRecord, b: ScaleRecord) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and a.convention == b.convention and _in_place(b)
+    return a.dtype == b.dtype and a.shape == b.shape and a.convention == b.convention and in_place(b)
 
 
-def _in_place(record: ScaleRecord) -> bool:
+def in_place(record: ScaleRecord) -> bool:
     """Whether its bytes are its numbers, and cells of one index are the same in every model."""
     return record.plain_steps and not (record.order or record.witnesses)
 
@@ -133,11 +133,11 @@ _NO_FORM: Form = (DTYPES["uint8"], ())
 def _remember(form: Form) -> tuple[Form, int]:
     while len(_known) >= _MAX_KNOWN:
         _known.pop(next(iter(_known)), None)
-    made = _known[id(form)] = form, _bytes_of_numbers(*form)
+    made = _known[id(form)] = form, bytes_of_numbers(*form)
     return made
 
 
-def _bytes_of_numbers(dtype: DType, shape: tuple[int, ...]) -> int:
+def bytes_of_numbers(dtype: DType, shape: tuple[int, ...]) -> int:
     """Bytes of a tensor of floating-point numbers that is read ahead; 0 of another."""
     plain = dtype.is_float and bool(dtype.numpy) and not dtype.packed and len(shape) <= MAX_DIMS
     n = math.prod(shape)

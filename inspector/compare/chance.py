@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.formats import Format, Kind, Quantity
+from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
 from qinspect.inspector.noise.band import Floor, Noise, Skipped
 from qinspect.inspector.noise.bands import ComparedScale, noise_of
 from qinspect.inspector.noise.sources import Sources, one_pass, same_order
 from qinspect.inspector.progress import Progress
+from qinspect.inspector.rows import where
 from qinspect.inspector.significance import LEVEL, holm
 
 
-def activation_points(scales: Iterable[ScalePair], alpha_sensitive: bool) -> list[ScalePair]:
+def activation_points(scales: Sequence[ScalePair], alpha_sensitive: bool) -> list[ScalePair]:
     """Activation points in both models that a percentile makes (or that none does)."""
-    return [
-        p
-        for p in scales
-        if p.a
-        and p.b
-        and p.a.kind is Kind.ACTIVATION
-        and p.a.quantity is Quantity.SCALE
-        and p.a.alpha_sensitive is alpha_sensitive
-    ]
+    return where(scales, lambda p: p.a and p.b and _is_point(p.a) and p.a.alpha_sensitive is alpha_sensitive)
+
+
+def _is_point(record: ScaleRecord) -> bool:
+    return record.kind is Kind.ACTIVATION and record.quantity is Quantity.SCALE
 
 
 def with_bands(
@@ -37,7 +34,7 @@ def with_bands(
     pairs: Sequence[ScalePair],
     sources: Sources,
     progress: Progress | None,
-) -> tuple[Noise, list[ScalePair]]:
+) -> tuple[Noise, Sequence[ScalePair]]:
     """The noise of these pairs, and the pairs with their bands. A run that was only at hand and is damaged is left out,
     and so is one that `progress` has had enough of (`Skipped`).
 
@@ -45,7 +42,7 @@ def with_bands(
     """
     min_max = activation_points(pairs, False)
     same_data = all(p.status.counts_as_same for p in min_max) if min_max else None
-    points = [p for p in pairs if p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p)]
+    points = where(pairs, lambda p: p.a and p.b and p.record.kind is Kind.ACTIVATION and _is_compared(p))
     compared = [_scale(a, p, read=sources.run is not None) for p in points]
 
     def found(used: Sources) -> Noise:
@@ -60,6 +57,8 @@ def with_bands(
         if not (sources.at_hand or isinstance(e, Skipped)):
             raise
         noise = found(replace(sources, run=None))
+    if not noise.bands:
+        return noise, pairs
     return noise, [replace(p, bands=noise.bands[p.role]) if p.role in noise.bands else p for p in pairs]
 
 

@@ -13,6 +13,7 @@ from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.contents.cli import print_contents, survey_of
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.printing import print_error, print_json, print_text, terminal_width, with_meter
+from qinspect.inspector.rows import where
 
 if TYPE_CHECKING:
     from qinspect.inspector.compare import Comparison, ScalePair
@@ -81,18 +82,19 @@ def _compare(a: Format, b: Format, codes: bool | None, noise: Sequence[str] | No
 def _rows(comparison: Comparison, only: str, sort: str) -> list[ScalePair]:
     from qinspect.inspector.compare.measures import OF_SCALES
 
-    rows = [p for p in comparison.scales if only == "all" or not p.status.counts_as_same]
+    rows = where(comparison.scales, lambda p: only == "all" or not p.status.counts_as_same)
     if sort != "forward":
         rows.sort(key=OF_SCALES["difference" if sort == "diff" else sort].order)
     return rows
 
 
 def _print_comparison(c: Comparison, rows: list[ScalePair], as_json: bool, all_weights: bool) -> None:
-    from qinspect.inspector.compare import payload
-    from qinspect.inspector.compare.report import comparison_text, scale_table
-
     if as_json:
-        weights = [w for w in c.weights if all_weights or not w.status.counts_as_same]
+        from qinspect.inspector.compare import payload
+
+        weights = where(c.weights, lambda w: all_weights or not w.status.counts_as_same)
         print_json(payload.comparison(c, rows, weights))
         return
+    from qinspect.inspector.compare.report import comparison_text, scale_table
+
     print_text(comparison_text(c, scale_table(rows), terminal_width()))

@@ -12,6 +12,7 @@ from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.numbers import read_numbers, stored_form
 from qinspect.inspector.formats.records import Copy, FloatArray
 from qinspect.inspector.roles import strip_root
+from qinspect.inspector.rows import some_fit, where
 
 PRODUCT_TOLERANCE = 1e-6
 """Relative rounding of a product of float32 numbers that is taken apart again."""
@@ -27,9 +28,7 @@ def check_copies(model: str, fmt: Format) -> list[CopyProblem]:
     A product is not reported where one of its factors is itself a copy that disagrees: that one is at fault.
     """
     exact, products = [], []
-    for record in fmt.scales():
-        if not record.copies:
-            continue
+    for record in where(fmt.scales(), lambda r: r.copies):
         try:
             value = np.asarray(fmt.values(record), np.float32)
         except QinspectError:
@@ -75,7 +74,7 @@ def missing_copies(a: Format, b: Format) -> list[CopyProblem]:
     """Exact copies that one model stores and the other, for the same role, does not: dropped, or None. Another family
     stores other copies, or none."""
     problems: list[CopyProblem] = []
-    if a.family != b.family or not any(r.copies for f in (a, b) for r in f.scales()):
+    if a.family != b.family or not any(some_fit(f.scales(), lambda r: r.copies) for f in (a, b)):
         return problems
     records = ({r.role: r for r in a.scales()}, {r.role: r for r in b.scales()})
     for role, ra in records[0].items():

@@ -28,6 +28,38 @@ def difference_of(
     return tally.result(shape, sorted_cells)
 
 
+def differences_of_rows(a: FloatArray, b: FloatArray, shape: tuple[int, ...]) -> list[Difference]:
+    """`difference_of` of many pairs of tensors of `shape`, each a row of `a` and `b`: floating-point numbers of one
+    dtype, with a bit in each pair that differs."""
+    bits = f"u{a.dtype.itemsize}"
+    n = a.shape[1]
+    rows, places = np.nonzero(a.view(bits) != b.view(bits))
+    starts = np.searchsorted(rows, np.arange(len(a)))
+    x, y = a[rows, places].astype(np.float64), b[rows, places].astype(np.float64)
+    with np.errstate(all="ignore"):
+        relative = (y - x) / np.abs(x)
+        magnitude = np.abs(relative)
+        sound = np.logical_and.reduceat((x > 0) & (y > 0) & (x != y) & np.isfinite(relative), starts).tolist()
+    ends = [*starts[1:].tolist(), rows.size]
+    parts = [slice(start, end) for start, end in zip(starts.tolist(), ends, strict=True)]
+    n_up = np.add.reduceat((relative > 0).astype(np.int64), starts).tolist()
+    peaks = [part.start + int(magnitude[part].argmax()) for part in parts]
+    at_peaks = (v[peaks].tolist() for v in (relative, places, x, y))
+    found = []
+    for row, (part, largest, at, of_a, of_b) in enumerate(zip(parts, *at_peaks, strict=True)):
+        apart = part.stop - part.start
+        if not sound[row] or apart > _BLOCK_ELEMENTS or n > SAMPLE_ELEMENTS:
+            found.append(difference_of([(a[row], b[row])], shape, False))
+            continue
+        tally = _Tally(1)
+        tally.n = tally.n_sampled = n
+        tally.n_changed, tally.n_up, tally.n_down = apart, n_up[row], apart - n_up[row]
+        tally.total, tally.largest, tally.at, tally.pair = float(magnitude[part].sum()), largest, at, (of_a, of_b)
+        tally.sample = [magnitude[part]]
+        found.append(tally.result(shape, False))
+    return found
+
+
 class _Tally:
     """Running counts over flat arrays. step: every how-manieth element is in the median's sample."""
 
@@ -96,7 +128,7 @@ class _Tally:
         if self.largest == 0.0 and self.first_changed:  # all that changed has no percentage: show one of them
             at, a, b = self.first_changed
         largest = math.nan if self.n_undefined == self.n_changed > 0 else self.largest
-        where = tuple(int(i) for i in np.unravel_index(at, shape)) if shape and self.n else ()
+        where = _index_of(at, shape) if shape and self.n else ()
         ratio = math.log2(b / a) if a and b and math.isfinite(a) and math.isfinite(b) and b / a > 0 else math.nan
         return Difference(
             self.n, self.n_changed, self.n_up, self.n_down, 100 * largest, where, a, b, 100 * self._median(),
@@ -113,6 +145,15 @@ class _Tally:
         ordered = np.partition(np.concatenate([np.zeros(n - n_apart), *self.sample]), half)
         upper = float(ordered[half])
         return upper if n % 2 else (float(ordered[:half].max()) + upper) / 2
+
+
+def _index_of(at: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the flat index `at`: np.unravel_index takes longer than this for a number alone."""
+    found = []
+    for n in reversed(shape):
+        at, i = divmod(at, n)
+        found.append(i)
+    return tuple(reversed(found))
 
 
 def _apart(a: FloatArray, b: FloatArray) -> FloatArray:

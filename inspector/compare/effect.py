@@ -10,6 +10,7 @@ from qinspect.inspector.compare.next_steps import reason
 from qinspect.inspector.compare.results import Effect, ScalePair, Status
 from qinspect.inspector.formats import Kind
 from qinspect.inspector.provenance import Declared
+from qinspect.inspector.rows import how_many, some_fit
 from qinspect.inspector.significance import sign_test
 from qinspect.inspector.text import magnitude, some
 
@@ -26,10 +27,10 @@ def effect_of(e: Evidence) -> Effect | None:
         return None
     if any(c.role in roles for c in e.copies):
         return None
-    known = [r for f in (e.a, e.b) for r in f.scales() if r.alpha_sensitive]
+    n_known = sum(how_many(f.scales(), lambda r: r.alpha_sensitive) for f in (e.a, e.b))
     changed = [p for p in reached if p.status is Status.DIFFERENT]
     if not changed:
-        return _dead(e, len(reached)) if len(known) == 2 * len(reached) else None
+        return _dead(e, len(reached)) if n_known == 2 * len(reached) else None
     return _live(e, reached, changed)
 
 
@@ -38,7 +39,7 @@ def _dead(e: Evidence, n: int) -> Effect | None:
     a, b = e.declared
     if a is None or b is None or a.value == b.value:
         return None
-    if not n and not any(r.kind is Kind.ACTIVATION for f in (e.a, e.b) for r in f.scales()):
+    if not n and not any(some_fit(f.scales(), lambda r: r.kind is Kind.ACTIVATION) for f in (e.a, e.b)):
         why = "there is no activation scale that it could set"
     else:
         why = "no scale that it should reach differs" if n else "no scale in these files can depend on it"

@@ -15,6 +15,7 @@ from qinspect.inspector.formats import Format, Topic
 from qinspect.inspector.noise.band import Noise
 from qinspect.inspector.provenance import Declared, declared_alpha, effective_alphas, several_alphas
 from qinspect.inspector.roles import strip_root
+from qinspect.inspector.rows import how_many, where
 
 SEED_SIGNIFICANT_PERCENT = 1.0
 SEED_NOT_APPLIED_PERCENT = 0.1
@@ -61,37 +62,41 @@ class Evidence:
     @cached_property
     def changed_weights(self) -> list[WeightPair]:
         """Codes and tensors whose bytes differ."""
-        return [w for w in self.weights if w.status is Status.DIFFERENT]
+        return where(self.weights, lambda w: w.status is Status.DIFFERENT)
 
     @cached_property
     def renamed(self) -> list[Renaming]:
         """Entries that are the same thing under two names. Families store one thing under names of their own: of two
         families only what no scale belongs to counts."""
-        same_family = self.a.family == self.b.family
-        names = [(w.a, w.b) for w in self.weights if w.a and w.b and not (w.joined or w.tied)
-                 and (same_family or not w.quantized)]  # fmt: skip
-        if same_family:
-            names += [(p.a.key, p.b.key) for p in self.scales if p.a and p.b and not (p.joined or p.tied)]
+        across = self.a.family != self.b.family
+        weights = where(self.weights, lambda w: w.a != w.b and not (w.joined or w.tied or (w.quantized and across)))
+        names = [(w.a, w.b) for w in weights if w.a and w.b]
+        if not across:
+            scales = where(self.scales, lambda p: p.a is not p.b and not (p.joined or p.tied))
+            names += [(p.a.key, p.b.key) for p in scales if p.a and p.b]
         return renamings(names)
 
     @cached_property
     def n_paired(self) -> int:
         """Scales, codes and other entries that are in both."""
-        return sum(bool(p.a and p.b) for p in self.scales) + sum(bool(w.a and w.b) for w in self.weights)
+        return how_many(self.scales, lambda p: p.a and p.b) + how_many(self.weights, lambda w: w.a and w.b)
 
     @cached_property
     def alone(self) -> tuple[list[Tensor], list[Tensor]]:
         """Codes and tensors without a partner, of A and of B."""
         found = []
+        without = where(self.weights, lambda w: w.status in (Status.ONLY_A, Status.ONLY_B))
         for fmt, status in ((self.a, Status.ONLY_A), (self.b, Status.ONLY_B)):
-            names = [w.a or w.b or "" for w in self.weights if w.status is status]
+            names = [w.a or w.b or "" for w in without if w.status is status]
             found.append([t for t in map(fmt.checkpoint.tensor, names) if t is not None])
         return found[0], found[1]
 
     def of_status(self, *statuses: Status) -> list[ScalePair | WeightPair]:
         """Pairs of these statuses, scales first."""
-        pairs: list[ScalePair | WeightPair] = [*self.scales, *self.weights]
-        return [p for p in pairs if p.status in statuses]
+        return [
+            *where(self.scales, lambda p: p.status in statuses),
+            *where(self.weights, lambda w: w.status in statuses),
+        ]
 
     @cached_property
     def structure(self) -> list[ScalePair | WeightPair]:

@@ -15,9 +15,9 @@ import numpy as np
 
 from qinspect.inspector.compare.difference import difference_of
 from qinspect.inspector.compare.equality import Equality
+from qinspect.inspector.compare.items import Item
 from qinspect.inspector.compare.results import ScalePair, Status
 from qinspect.inspector.compare.scales import judged, look
-from qinspect.inspector.compare.weights import Item
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.grid import Grid

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qinspect.inspector.compare.items import Item, logical_shape
 from qinspect.inspector.compare.turns import GROUPED, gate_and_up, gate_and_up_take_turns, model_types, parts_of
-from qinspect.inspector.compare.weights import Item, logical_shape
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.records import Slice
 from qinspect.inspector.formats.runs import Runs

@@ -22,6 +22,7 @@ from qinspect.inspector.formats import Kind, Topic
 from qinspect.inspector.json_text import finite
 from qinspect.inspector.noise.band import FLOORS
 from qinspect.inspector.provenance import claimed_alpha
+from qinspect.inspector.rows import some_fit, where
 from qinspect.inspector.text import count, differ, digits, magnitude, number, share, size, some, visible
 from qinspect.inspector.values.scale_faults import FAULT_RULES, FaultyScale, ScaleFaults, faults_said
 
@@ -31,8 +32,9 @@ def alpha(e: Evidence) -> Iterator[Finding]:
     sensitive, minmax = e.points(True), e.points(False)
     changed = [p for p in sensitive if p.status is Status.DIFFERENT and p.difference]
     roles = {p.role for p in changed}
-    weight_scales = [p for p in e.scales if p.status is Status.DIFFERENT and p.record.kind is Kind.WEIGHT]
-    if not changed or weight_scales or any(not p.status.counts_as_same for p in minmax):
+    if not changed or any(not p.status.counts_as_same for p in minmax):
+        return
+    if some_fit(e.scales, lambda p: p.status is Status.DIFFERENT and p.record.kind is Kind.WEIGHT):
         return
     if any(p.difference and (p.difference.n_bad_a or p.difference.n_bad_b) for p in changed):
         return
@@ -98,7 +100,7 @@ def hand_edited(e: Evidence) -> bool:
 
 def bad_scales(e: Evidence) -> Iterator[Finding]:
     """Numbers that no scale should be, in one model or in both."""
-    faulty = [p for p in e.scales if p.faults_a or p.faults_b]
+    faulty = where(e.scales, lambda p: p.faults_a or p.faults_b)
     alike = all(p.status is Status.IDENTICAL for p in faulty)
     for rule, of, what in FAULT_RULES:
         for model in "A" if alike else "AB":
@@ -166,7 +168,7 @@ def copies_disagree(e: Evidence) -> Iterator[Finding]:
 
 
 def _permuted(e: Evidence) -> Iterator[Finding]:
-    pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
+    pairs = where(e.scales, lambda p: p.difference is not None and p.difference.sorted_cells)
     if pairs:
         layers = {_layer_of(p.role) for p in pairs}
         why = e.said(Topic.ORDER) or "what was reordered with the cells holds the same values in another order"
@@ -208,13 +210,11 @@ def _data_differ(e: Evidence) -> Iterator[Finding]:
 
 
 def _alpha_unreachable(e: Evidence) -> Iterator[Finding]:
-    if (
-        any(r.alpha_sensitive is not False for f in (e.a, e.b) for r in f.scales())
-        or not e.a.scales()
-        or not e.b.scales()
-    ):
+    scales = (e.a.scales(), e.b.scales())
+    if any(not its or some_fit(its, lambda r: r.alpha_sensitive is not False) for its in scales):
         return
-    why = [(f.says(Topic.UNREACHED), any(r.kind is Kind.ACTIVATION for r in f.scales())) for f in (e.a, e.b)]
+    calibrated = [some_fit(its, lambda r: r.kind is Kind.ACTIVATION) for its in scales]
+    why = list(zip((e.a.says(Topic.UNREACHED), e.b.says(Topic.UNREACHED)), calibrated, strict=True))
     if why[0] == why[1]:
         said = why[0][0]
     else:  # what a calibrated one has to say comes first
@@ -316,8 +316,9 @@ def _renamed(e: Evidence) -> Iterator[Finding]:
 def _joined(e: Evidence) -> Iterator[Finding]:
     """What one model stores in one tensor and the other in several."""
     said = []
+    joined = where(e.weights, lambda w: w.joined)
     for model, other in ("AB", "BA"):
-        pairs = [w for w in e.weights if w.joined == model]
+        pairs = [w for w in joined if w.joined == model]
         if pairs:
             whole = {w.a if model == "A" else w.b for w in pairs}
             first = pairs[0]

@@ -10,6 +10,7 @@ from qinspect.inspector.compare.measures import CHANGED, DIFFERENCE, ERROR, NOIS
 from qinspect.inspector.formats import ScaleRecord
 from qinspect.inspector.formats.report import model_line
 from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.rows import how_many, where
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, dims, magnitude, number, size, visible
 
@@ -41,7 +42,7 @@ def comparison_text(c: Comparison, rows: Table, terminal_width: int | None = Non
     if rows.rows:
         heading = f"DIFFERENCES ({len(rows.rows)} scales; base A; of a tensor, its largest)"
         parts += ["", heading, shown(rows)]
-    if table := weight_table([w for w in c.weights if not w.status.counts_as_same]):
+    if table := weight_table(where(c.weights, lambda w: not w.status.counts_as_same)):
         parts += ["", f"CODES AND OTHER TENSORS ({len(table.rows)})", shown(table)]
     if c.copies:
         parts += ["", "COPIES THAT DISAGREE", shown(copies_table(c))]
@@ -77,7 +78,7 @@ def _summary_lines(c: Comparison) -> Iterator[str]:
 
 def _weights_line(c: Comparison) -> str:
     if not c.weights_compared:
-        odd = sum(not w.status.counts_as_same for w in c.weights)
+        odd = how_many(c.weights, lambda w: not w.status.counts_as_same)
         mismatch = f"; headers disagree for {odd}" if odd else ""
         return f"weights: not compared ({size(c.weight_bytes)}){mismatch}; --codes reads them"
     by_status: dict[Status, int] = {}

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.finding import Finding
+from qinspect.inspector.rows import some_fit
 from qinspect.inspector.values.scale_faults import ScaleFaults
 
 if TYPE_CHECKING:  # formats need numpy; a screen draws results before that is imported
@@ -276,8 +277,8 @@ class Comparison:
 
     a: Format
     b: Format
-    scales: tuple[ScalePair, ...]
-    weights: tuple[WeightPair, ...]
+    scales: Sequence[ScalePair]
+    weights: Sequence[WeightPair]
     copies: tuple[CopyProblem, ...]
     summary: Summary
     headline: Finding
@@ -296,8 +297,12 @@ class Comparison:
     @property
     def same(self) -> bool:
         """No difference at the level that was compared. Copies that disagree in both alike are none."""
-        statuses = [p.status for p in self.scales] + [w.status for w in self.weights]
-        return all(s.counts_as_same for s in statuses) and not copies_differ(self.copies)
+        apart = some_fit(self.scales, _is_apart) or some_fit(self.weights, _is_apart)
+        return not apart and not copies_differ(self.copies)
+
+
+def _is_apart(pair: ScalePair | WeightPair) -> bool:
+    return not pair.status.counts_as_same
 
 
 def copies_differ(problems: Sequence[CopyProblem]) -> bool:

@@ -15,7 +15,7 @@ from qinspect.inspector.formats import Format
 from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:  # which pairs with ties
-    from qinspect.inspector.compare.weights import Item
+    from qinspect.inspector.compare.items import Item
 
 _TIED = re.compile(r"embed|lm_head|(?:^|\.)(?:wte|shared|output|decoder|word_embeddings|tok_embeddings)\.weight$")
 """Names of what models tie: the embedding and the output projection. Equal values alone are no tie: models are also

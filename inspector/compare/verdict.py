@@ -22,6 +22,7 @@ from qinspect.inspector.compare.results import Effect, ScalePair, Status, Weight
 from qinspect.inspector.compare.structure import said_of_structure
 from qinspect.inspector.finding import Finding
 from qinspect.inspector.formats import Format, Kind, Topic
+from qinspect.inspector.rows import how_many, some_fit, where
 from qinspect.inspector.text import count, differ, magnitude, size, some, visible
 
 
@@ -36,7 +37,7 @@ def judge(evidence: Evidence) -> tuple[Finding, tuple[Finding, ...], Effect | No
 
 
 def _headline(e: Evidence) -> Finding:
-    different = [p for p in e.scales if p.status is Status.DIFFERENT]
+    different = where(e.scales, lambda p: p.status is Status.DIFFERENT)
     if not e.scales and not e.weights:
         return reason("nothing-compared", "Nothing was compared: neither A nor B holds a tensor or a number.")
     if bad := next(bad_scales(e), None):
@@ -65,7 +66,7 @@ def _headline(e: Evidence) -> Finding:
 def _nothing_differs(e: Evidence) -> Finding:
     if _same_files(e.a, e.b):
         return reason("same-file", "A and B are the same file: there is nothing to compare.")
-    no_scale = "" if any(p.a and p.b for p in e.scales) else " No scale was compared: neither has one."
+    no_scale = "" if some_fit(e.scales, lambda p: p.a and p.b) else " No scale was compared: neither has one."
     if no_scale and (e.a.checkpoint.inside or e.b.checkpoint.inside):
         text = f"No difference in what was opened ({_counted(e)}), but no scale is in both. {_left_inside(e)}"
         return reason("models-inside", text)
@@ -135,8 +136,8 @@ _NONE = "which is None: no value"
 
 def _counted(e: Evidence) -> str:
     """`32 scales, 8 code tensors and 20 other entries`: what is in both."""
-    n_scales = sum(bool(p.a and p.b) for p in e.scales)
-    n_codes = sum(bool(w.a and w.b and w.quantized) for w in e.weights)
+    n_scales = how_many(e.scales, lambda p: p.a and p.b)
+    n_codes = how_many(e.weights, lambda w: w.a and w.b and w.quantized)
     parts = [some(n_scales, "scale")] if n_scales else []
     parts += [some(n_codes, "code tensor")] if n_codes else []
     if others := e.n_paired - n_scales - n_codes:
@@ -159,7 +160,7 @@ def _nothing_in_common(e: Evidence) -> Finding:
             "libraries; nothing was compared number by number."
         )
         return reason("no-common-names", text)
-    n_scales = [sum(bool(p.a) for p in e.scales), sum(bool(p.b) for p in e.scales)]
+    n_scales = [how_many(e.scales, lambda p: p.a), how_many(e.scales, lambda p: p.b)]
     held = [
         f"{model} holds {some(len(tensors), 'tensor')} and {some(n, 'scale')}"
         for model, tensors, n in zip("AB", (a, b), n_scales, strict=True)
@@ -207,7 +208,7 @@ def _all_equal(n: int) -> str:
 
 
 def _reordered(e: Evidence) -> Finding:
-    sorted_pairs = [p for p in e.scales if p.difference is not None and p.difference.sorted_cells]
+    sorted_pairs = where(e.scales, lambda p: p.difference is not None and p.difference.sorted_cells)
     points = [p for p in sorted_pairs if p.record.kind is Kind.ACTIVATION]
     what = "grouped activation scales" if points else "scales of weights"
     points = points or sorted_pairs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.compare.weights import Item
+from qinspect.inspector.compare.items import Item
 from qinspect.inspector.fidelity.pairs import Pair
 from qinspect.inspector.fidelity.sums import Cells
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from qinspect.inspector.compare.items import Item, logical_shape
 from qinspect.inspector.compare.ties import embedding_of_head
-from qinspect.inspector.compare.weights import Item, logical_shape
 from qinspect.inspector.text import count, visible
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.compare.weights import Item, scheme_of
+from qinspect.inspector.compare.items import Item, scheme_of
 from qinspect.inspector.errors import NothingInCommon, QinspectError
 from qinspect.inspector.fidelity.blocks import (
     Unit,

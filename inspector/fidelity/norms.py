@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.compare.weights import Item
+from qinspect.inspector.compare.items import Item
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why
 from qinspect.inspector.fidelity.relation import Norm

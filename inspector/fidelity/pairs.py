@@ -11,17 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from qinspect.inspector.compare.equality import Equality
+from qinspect.inspector.compare.items import Item, derived_of_one, logical_shape, scheme_of, weight_items
 from qinspect.inspector.compare.pairing import line_up
 from qinspect.inspector.compare.parts import in_parts, is_stack, role_of_expert
-from qinspect.inspector.compare.weights import (
-    Item,
-    derived_of_one,
-    logical_shape,
-    moved_modules,
-    partners_of,
-    scheme_of,
-    weight_items,
-)
+from qinspect.inspector.compare.weights import moved_modules, partners_of
 from qinspect.inspector.fidelity.fitting import Fit, fit_of, tied_head_of
 from qinspect.inspector.fidelity.sums import Numbers
 from qinspect.inspector.fidelity.undoing import Undoing

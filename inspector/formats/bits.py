@@ -13,6 +13,7 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.formats.records import Kind
+from qinspect.inspector.rows import where
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,17 @@ def bits_per_weight(nbytes: int, n_parameters: int, n_unknown: int = 0) -> float
 def left_out(fmt: Format) -> set[str]:
     """Entries whose bytes are no weight's: scales of activations with their copies, and tied tensors but the first."""
     names = {name for group in fmt.checkpoint.tied() for name in group[1:]}
-    for record in fmt.scales():
-        if (record.guess or record.kind) is Kind.ACTIVATION:
-            names.update((*record.keys, *(c.key for c in record.copies if not c.times and not c.over)))
+    for record in where(fmt.scales(), lambda r: (r.guess or r.kind) is Kind.ACTIVATION):
+        names.update((*record.keys, *(c.key for c in record.copies if not c.times and not c.over)))
     return names
 
 
 def model_bits(fmt: Format) -> Bits:
     """Of a whole model. Reads the shapes that some files store beside codes, and nothing else."""
     counts, without = parameter_counts(fmt), left_out(fmt)
-    if any(n is None for name, n in counts.items() if name not in without):
+    if None in counts.values() and any(n is None for name, n in counts.items() if name not in without):
         return Bits(None, fmt.declared_bits)
-    n_parameters = sum(n for n in counts.values() if n) - sum(counts.get(name) or 0 for name in without)
+    n_parameters = sum(filter(None, counts.values())) - sum(counts.get(name) or 0 for name in without)
     nbytes = sum(fmt.checkpoint.bytes_by_dtype().values()) - _bytes_of(fmt.checkpoint, without)
     return Bits(bits_per_weight(nbytes, n_parameters), fmt.declared_bits)
 

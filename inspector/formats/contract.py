@@ -31,6 +31,7 @@ from qinspect.inspector.formats.records import (
     ScaleRecord,
 )
 from qinspect.inspector.roles import Roles, strip_root
+from qinspect.inspector.rows import column, where
 from qinspect.inspector.text import some, visible
 
 
@@ -84,7 +85,7 @@ class Format(ABC):
         """The variant in a few words: `Quamba2 W4A8, head groups`."""
 
     @abstractmethod
-    def scales(self) -> tuple[ScaleRecord, ...]:
+    def scales(self) -> Sequence[ScaleRecord]:
         """All scale records, in forward order."""
 
     @abstractmethod
@@ -229,10 +230,9 @@ class Format(ABC):
     def taken(self) -> set[str]:
         """Names of codes, scales and what belongs to them. Subclasses add what else is no tensor of the model."""
         taken = {w.codes_key for w in self.weights()}
-        for record in self.scales():
-            taken.add(record.key)
-            if record.sources or record.copies or record.grid.group_index:  # of few, and there can be 20,000 records
-                taken.update((*record.keys, record.grid.group_index, *(c.key for c in record.copies)))
+        taken.update(column(self.scales(), "key"))
+        for record in where(self.scales(), lambda r: r.sources or r.copies or r.grid.group_index):
+            taken.update((*record.keys, record.grid.group_index, *(c.key for c in record.copies)))
         return taken
 
     def place_of(self, name: str) -> str:
@@ -244,3 +244,8 @@ class Format(ABC):
         """The role of an entry that has no better one: its name without what differs between savers, or its whole name
         where two entries of the model differ in nothing else."""
         return self._roles.of(name)
+
+    def roles_of(self, names: Sequence[str]) -> list[str]:
+        """`role_of` of each."""
+        plain = type(self).role_of is Format.role_of
+        return self._roles.of_each(names) if plain else list(map(self.role_of, names))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -15,6 +16,7 @@ from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.signs import Modules, belongs_to_codes, is_packed, split
+from qinspect.inspector.rows import where
 
 _MAX_STATE_BYTES = 1 << 16
 _STATE = ".quant_state."
@@ -29,10 +31,9 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
     entries = fmt.checkpoint.entries
     modules = Modules.of(entries)
     names, forms = modules.names, modules.forms
-    states = {name[: name.index(_STATE)]: name for name in names if _STATE in name}
-    # A model has few forms, by the identity of theirs, and few last names: what depends on no other entry is told once.
-    kinds = list(zip(modules.lasts, map(id, forms), strict=True))
-    of_kind = dict(zip(kinds, forms, strict=True))
+    states = {name[: name.index(_STATE)]: name for name in filter(_names_state, names)}
+    # What depends on no other entry is told once of each kind.
+    kinds, of_kind = modules.kinds, modules.form_of_kind
     known = {kind: _of_form(kind[0], form) if form else 0 for kind, form in of_kind.items()}
     counts: dict[str, int | None] = dict(zip(names, map(known.__getitem__, kinds), strict=True))
     unsure = {kind for kind, n in known.items() if n is None or (n and kind[0] == "biases")}
@@ -45,13 +46,16 @@ def parameter_counts(fmt: Format) -> dict[str, int | None]:
             if form is None:
                 del counts[name]
     counts.update(dict.fromkeys(states.values(), 0))
-    of_records = {key for record in fmt.scales() if record.cells for key in record.cells}
-    counts.update((key, 0) for key in fmt.taken() | of_records if key in counts)
+    of_records = {key for record in where(fmt.scales(), lambda r: r.cells) for key in record.cells}
+    counts.update(dict.fromkeys(counts.keys() & (fmt.taken() | of_records), 0))
     of_codes: dict[str, int] = {}
     for weight in fmt.weights():  # several may be parts of one entry
         of_codes[weight.codes_key] = of_codes.get(weight.codes_key, 0) + math.prod(weight.shape)
     counts.update((key, n) for key, n in of_codes.items() if key in counts)
     return counts
+
+
+_names_state = re.compile(re.escape(_STATE)).search
 
 
 def _of_form(last: str, form: Form) -> int | None:

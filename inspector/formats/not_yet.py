@@ -116,7 +116,8 @@ def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterat
     looked_at = {last for last in set(modules.lasts) if last.endswith("_blocks") or last in ("value", "buffer")}
     rare = {mark.parts[0].end.rpartition(".")[2] for mark in _MARKS}
     looked_at |= rare
-    for place, last in enumerate(modules.lasts):
+    looked_at &= set(modules.lasts)
+    for place, last in enumerate(modules.lasts) if looked_at else ():
         if last not in looked_at:
             continue
         if last in rare:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import repeat
+from operator import contains
 from weakref import WeakValueDictionary
 
 from qinspect.inspector.checkpoint import Tensor, Value
 from qinspect.inspector.checkpoint.columns import Entries, Form
-from qinspect.inspector.text import natural_key
+from qinspect.inspector.text import natural_keys
 
 _SCALED = r"(?:weight|input|output|act|activation|k|v|q|kv|qkv|prob|block|global|pre_quant)"
 _NAMED_SCALE = re.compile(
@@ -75,11 +77,16 @@ class Modules:
     def of(cls, entries: Entries) -> Modules:
         """Those of a model that is still open, where it has the same names and forms: then all of this is the same."""
         latest = _latest.get("modules")
-        columns = latest is not None and entries.in_columns and latest._entries.in_columns
-        if latest and columns and latest.names == list(entries) and latest.forms == list(entries.tensor_forms()):
+        if latest is not None and latest._are_of(entries):
             return latest
         made = _latest["modules"] = cls(entries)
         return made
+
+    def _are_of(self, entries: Entries) -> bool:
+        columns = entries.in_columns and self._entries.in_columns
+        if self._entries is entries or (columns and self._entries.has_headers(entries.blocks)):
+            return True
+        return columns and self.names == list(entries) and self.forms == list(entries.tensor_forms())
 
     @cached_property
     def place_of(self) -> dict[str, int]:
@@ -115,7 +122,9 @@ class Modules:
         """The places of all scales of quantization, in the natural order of names."""
         may_be = {last for last in set(self.lasts) if _may_be_scale(last)}
         named = [place for place, last in enumerate(self.lasts) if last in may_be]
-        return tuple(sorted(filter(self._is_scale, named), key=lambda place: natural_key(self.names[place])))
+        places = list(filter(self._is_scale, named))
+        keys = dict(zip(places, natural_keys([self.names[place] for place in places]), strict=True))
+        return tuple(sorted(places, key=keys.__getitem__))
 
     @cached_property
     def speak_of_quantization(self) -> bool:
@@ -134,6 +143,20 @@ class Modules:
         return value.kind if isinstance(value, Value) else ""
 
     def _is_scale(self, place: int) -> bool:
+        last, form = self.lasts[place], self.forms[place]
+        known = self._scale_kinds.get((last, id(form)))
+        if known is None:
+            known = self._looks_like_scale(place)
+            if form is not None and is_scale_name(last):  # then nothing else stands for or against it
+                self._scale_kinds[last, id(form)] = known
+        return known
+
+    @cached_property
+    def _scale_kinds(self) -> dict[tuple[str, int], bool]:
+        """Whether tensors of a last name and form, by its identity, are scales."""
+        return {}
+
+    def _looks_like_scale(self, place: int) -> bool:
         name, last, form = self.names[place], self.lasts[place], self.forms[place]
         dtype = self.dtype_of(place)
         if dtype.startswith(("bool", "python bool", "complex")) or (form is None and dtype not in _WIDE_FLOATS):
@@ -143,14 +166,21 @@ class Modules:
         return True
 
     @cached_property
+    def kinds(self) -> list[tuple[str, int]]:
+        """Of each entry its last part and, by its identity, its form, which takes long to hash: few in 60,000."""
+        return list(zip(self.lasts, map(id, self.forms), strict=True))
+
+    @cached_property
+    def form_of_kind(self) -> dict[tuple[str, int], Form | None]:
+        """The form of each of `kinds`."""
+        return dict(zip(self.kinds, self.forms, strict=True))
+
+    @cached_property
     def signs(self) -> tuple[list[str], list[str]]:
         """(names that speak for quantization, dtypes of the codes beside them), each once, in the order of names."""
         words: set[str] = set()
         dtypes: set[str] = set()
-        distinct: dict[tuple[str, int], Form | None] = {}  # few of 60,000; by identity, since a form takes long to hash
-        for last, form in zip(self.lasts, self.forms, strict=True):
-            distinct[last, id(form)] = form
-        for (last, _), form in distinct.items():
+        for (last, _), form in self.form_of_kind.items():
             if form is not None and is_code_matrix(last, form):
                 if _CODES_BY_NAME.fullmatch(last):
                     words.add(last)
@@ -167,7 +197,7 @@ _latest: WeakValueDictionary[str, Modules] = WeakValueDictionary()
 def last_parts(names: Sequence[str]) -> list[str]:
     """The last part of each name, one object for all that are equal."""
     known: dict[str, str] = {}
-    if any("/" in name for name in names):
+    if any(map(contains, names, repeat("/"))):
         return [known.setdefault(last, last) for last in (split(name)[1] for name in names)]
     return [known.setdefault(last, last) for last in (name.rpartition(".")[2] for name in names)]
 

@@ -118,6 +118,12 @@ class FaultScan:
         if self._bytes > _FLUSH_BYTES:
             self._flush()
 
+    def add_rows(self, tags: Sequence[Tag], values: Array) -> None:
+        """The same, of floating-point numbers, each row a scale, whole. Mostly all are sound, which two looks tell."""
+        if not _all_sound(values):
+            dtype = values.dtype
+            self.add_whole(dtype.name, lambda: dtype, [(t, v.tobytes()) for t, v in zip(tags, values, strict=True)])
+
     def _held_of(self, name: str, dtype: Callable[[], Any]) -> tuple[Any, int, list[tuple[Hashable, int, bytes]]]:
         held = self._held.get(name)
         if held is None:
@@ -142,11 +148,9 @@ class FaultScan:
     def _flush(self) -> None:
         import numpy as np
 
-        for dtype, width, held in self._held.values():
+        for dtype, _, held in self._held.values():
             numbers = np.frombuffer(b"".join(raw for _, _, raw in held), dtype)
-            low, high = _sound_bits(dtype)
-            bits = numbers.view(f"u{width}")
-            if bits.size and (bits.min() < low or bits.max() > high):
+            if not _all_sound(numbers):
                 self._look(dtype, held, numbers)
             held.clear()
         self._bytes = 0
@@ -205,6 +209,13 @@ class _Held:
         if not firsts:
             return None
         return ScaleFaults(n, self.n_nan, self.n_inf, self.n_zero, n_negative, self.n_denormal, *min(firsts))
+
+
+def _all_sound(values: Array) -> bool:
+    """Whether no number is a fault, nor -0."""
+    low, high = _sound_bits(values.dtype)
+    bits = values.view(f"u{values.dtype.itemsize}")
+    return not bits.size or (bool(bits.min() >= low) and bool(bits.max() <= high))
 
 
 def _first(at: int, values: Array, mask: Array) -> tuple[int, float] | None:

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from qinspect.inspector.arguments import open_model
-from qinspect.inspector.compare import compare, weights
+from qinspect.inspector.compare import compare, unread
 from qinspect.inspector.formats import Format
 
 
@@ -30,10 +30,10 @@ def model(folder: Path, other: bool = False, more: str = "") -> Format:
 @pytest.mark.parametrize("more", ["", "lm_head.weight"])
 def test_the_same_as_by_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
     a, b = model(tmp_path / "a"), model(tmp_path / "b", True, more)
-    assert (weights.unread_alike(a, b) is None) == bool(more)
+    assert (unread.unread_alike(a, b) is None) == bool(more)
     quick = compare(a, b, codes=False)
     with monkeypatch.context() as patched:
-        patched.setattr(weights, "unread_alike", lambda *_: None)
+        patched.setattr(unread, "unread_alike", lambda *_: None)
         slow = compare(a, b, codes=False)
     assert quick.weights == slow.weights
     assert (quick.weight_bytes, quick.scales, quick.summary) == (slow.weight_bytes, slow.scales, slow.summary)

@@ -7,11 +7,11 @@ and every such record is marked unverified.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from functools import cached_property, lru_cache, partial
 from weakref import WeakKeyDictionary
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.element import UNKNOWN
@@ -19,6 +19,7 @@ from qinspect.inspector.formats.grid import PER_TENSOR, Grid, dimensions
 from qinspect.inspector.formats.not_yet import named
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.signs import Modules, names_activation
+from qinspect.inspector.rows import Rows
 from qinspect.inspector.text import visible
 
 _MAX_SIGNS = 6
@@ -78,50 +79,38 @@ class PlainFormat(Format):
     def _modules(self) -> Modules:
         return Modules.of(self.checkpoint.entries)
 
-    def scales(self) -> tuple[ScaleRecord, ...]:
+    def scales(self) -> Sequence[ScaleRecord]:
         return self._scales
 
     @cached_property
-    def _scales(self) -> tuple[ScaleRecord, ...]:
-        modules = self._modules
-        known = _records.get(modules)
+    def _scales(self) -> Rows[ScaleRecord]:
+        known = _records.get(self._modules)
         if known is None:
-            with collector_resting():
-                known = _records[modules] = tuple(self._record(modules, place) for place in modules.scales)
+            known = _records[self._modules] = self._rows(self._modules)
         return known
 
-    def _record(self, modules: Modules, place: int) -> ScaleRecord:
-        name, last, form = modules.names[place], modules.lasts[place], modules.forms[place]
-        module = name[: -len(last) - 1] if len(last) < len(name) else ""
-        beside = f"{module}.weight" if module else "weight"
+    def _rows(self, modules: Modules) -> Rows[ScaleRecord]:
+        """The records, a kind being what is called and shaped alike. They hold nothing of `modules`, which would keep
+        them for ever."""
+        keys = [modules.names[place] for place in modules.scales]
+        roles = self.roles_of(keys)
+        numbers: dict[tuple[str, int], int] = {}  # by identity, since a form takes long to hash
+        kind_of: list[int] = []
+        kinds: list[tuple[str, partial[ScaleRecord]]] = []
+        for place in modules.scales:
+            last, form = modules.lasts[place], modules.forms[place]
+            kind = numbers.get((last, id(form)))
+            if kind is None or form is None:
+                kind = numbers[last, id(form)] = len(kinds)
+                kinds.append((last, _maker(modules, place)))
+            kind_of.append(kind)
         names = self.checkpoint.entries.keys()
-        if module in names:
-            beside = module
-        if names_activation(last):
-            of = f"probably an activation of {module or 'the model'}"
-        else:
-            of = f"probably the weight {beside}" if beside in names else f"unknown: no {beside} beside it"
-        make = self._makers.get((last, id(form)))
-        if make is None or form is None:
-            make = self._makers[last, id(form)] = self._maker(modules, place)
-        return make(role=self.role_of(name), key=name, of=of)
 
-    @cached_property
-    def _makers(self) -> dict[tuple[str, int], partial[ScaleRecord]]:
-        """By last part and, by identity, form: few of 20,000."""
-        return {}
+        def make(row: int) -> ScaleRecord:
+            last, made = kinds[kind_of[row]]
+            return made(role=roles[row], key=keys[row], of=_scaled(keys[row], last, names))
 
-    def _maker(self, modules: Modules, place: int) -> partial[ScaleRecord]:
-        """What makes the records of all that are called and shaped like this one."""
-        last, form = modules.lasts[place], modules.forms[place]
-        shape = form[1] if form else ()
-        guess = Kind.ACTIVATION if names_activation(last) else Kind.WEIGHT
-        # `q_scale` of attention that normalizes queries: trained, one number a dimension
-        learned = guess is Kind.ACTIVATION and math.prod(shape) > 1 and not modules.speak_of_quantization
-        return partial(
-            ScaleRecord, kind=Kind.UNVERIFIED, element=UNKNOWN, grid=_grid(shape), dtype=modules.dtype_of(place),
-            shape=shape, guess=guess, may_be_learned=learned, called=_called(last),
-        )  # fmt: skip
+        return Rows({"role": roles, "key": keys}, kind_of, make)
 
     def weights(self) -> tuple[QuantizedWeight, ...]:
         return ()
@@ -133,8 +122,30 @@ class PlainFormat(Format):
         raise CannotDequantize("no family is recognised, so codes have no known meaning", key=weight.name)
 
 
-_records: WeakKeyDictionary[Modules, tuple[ScaleRecord, ...]] = WeakKeyDictionary()
+_records: WeakKeyDictionary[Modules, Rows[ScaleRecord]] = WeakKeyDictionary()
 """Modules that two models share have the same scales."""
+
+
+def _maker(modules: Modules, place: int) -> partial[ScaleRecord]:
+    """What makes the records of all that are called and shaped like this one."""
+    last, form = modules.lasts[place], modules.forms[place]
+    shape = form[1] if form else ()
+    guess = Kind.ACTIVATION if names_activation(last) else Kind.WEIGHT
+    # `q_scale` of attention that normalizes queries: trained, one number a dimension
+    learned = guess is Kind.ACTIVATION and math.prod(shape) > 1 and not modules.speak_of_quantization
+    return partial(
+        ScaleRecord, kind=Kind.UNVERIFIED, element=UNKNOWN, grid=_grid(shape), dtype=modules.dtype_of(place),
+        shape=shape, guess=guess, may_be_learned=learned, called=_called(last),
+    )  # fmt: skip
+
+
+def _scaled(name: str, last: str, names: Collection[str]) -> str:
+    """What the scale `name` is probably one of. last: its last part. names: all there are."""
+    module = name[: -len(last) - 1] if len(last) < len(name) else ""
+    if names_activation(last):
+        return f"probably an activation of {module or 'the model'}"
+    beside = module if module in names else f"{module}.weight" if module else "weight"
+    return f"probably the weight {beside}" if beside in names else f"unknown: no {beside} beside it"
 
 
 # Few last names and few shapes occur in 20,000 scales: found once, and one string for all records.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
@@ -136,6 +135,8 @@ class Matrix(QuantizedModule):
 
     def _through_fp8(self, start: int, stop: int) -> FloatArray:
         """The values are rounded to float8 for the product: to a multiple of the second scale."""
+        import ml_dtypes  # takes long, and most models have none of these
+
         numbers = self.codes(start, stop).astype(np.float32)
         exact = _by_groups(numbers, self._steps(start, stop), self.stored.together[1])
         rounded = (exact / self._second).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)

@@ -73,6 +73,8 @@ class QuambaFormat(Format):
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
+        if ".in_proj.weight" not in "\n".join(checkpoint.entries):  # one search is faster than a look at each name
+            return None
         modules = [
             name[: -len(".in_proj.weight")]
             for name in checkpoint.entries
