@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.compare.weights import Item
 from qinspect.inspector.fidelity.pairs import Pair
-from qinspect.inspector.fidelity.sums import Cells
+from qinspect.inspector.fidelity.sums import Cells, Stored
+from qinspect.kernels.matrix import compiled, takes
 
 Array = NDArray[Any]
 
@@ -84,6 +85,18 @@ def bytes_of(item: Item) -> int:
     return tensor.nbytes * (stop - first) // item.weight.shape[0]
 
 
+def stored(item: Item, unit: Unit, shape: tuple[int, ...]) -> Stored:
+    """A piece as bodies in C take it, codes as they are packed, where it can be had so; else its values. shape: of the
+    whole. Raises as `read`."""
+    if item.weight is not None and len(item.weight.shape) == 2 and unit.aligned and compiled():
+        first = item.first_row + unit.first_row
+        if first % item.weight.row_step == 0:
+            found = item.fmt.packed(item.weight, first, first + unit.rows)
+            if found is not None and found.shape == (unit.rows, unit.columns) and takes(found):
+                return found
+    return single(read(item, unit, shape))
+
+
 def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
     """The values of a piece as [rows, columns], of any float dtype. shape: of the whole. Raises CannotRead,
     CannotDequantize and what else reading raises."""
@@ -120,7 +133,8 @@ def widened(values: Array, out: Array) -> None:
 
 
 def single(values: Array) -> Array:
-    """The same values as float32 or bfloat16 where one of these holds them, contiguous: what compiled bodies take."""
-    if values.dtype.name in ("bfloat16", "float32", "float64"):
+    """The same values as floats of 16 or 32 bits where one of these holds them, contiguous: what compiled bodies
+    take."""
+    if values.dtype.name in ("bfloat16", "float16", "float32", "float64"):
         return np.ascontiguousarray(values)
     return values.astype(np.float32)

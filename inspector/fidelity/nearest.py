@@ -7,21 +7,23 @@ at: a method that does may store less error than this, or, where it looks at act
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint.dtypes import BLOCKS
-from qinspect.inspector.fidelity.sums import Cells
+from qinspect.inspector.fidelity.sums import Cells, Stored
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.records import Quantity, Use
-from qinspect.kernels.distance import cell_extremes, rounding_error
+from qinspect.kernels.distance import Rounding, cell_extremes, rounding_error
 
 Array = NDArray[Any]
 WHOLE = 1 << 62
@@ -143,16 +145,64 @@ def cells_of(grid: Grid, shape: tuple[int, ...]) -> Cells | None:
 def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
     """The sum of the squared errors of rounding float[rows, columns], which begin at a cell. largest: the largest
     magnitude of the whole weight, where that is needed. Values that are not finite must be zero."""
+    rounding = rounding_of(x, grid, largest)
+    found = rounding_error(x, rounding) if rounding else None
+    if found is not None:
+        return found
     rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
-    floats = None if grid.element.kind is ElementKind.INTEGER else _MANTISSA[grid.element.name]
     with np.errstate(all="ignore"):
-        ends = cell_extremes(x, rows, columns)
-        if ends is not None:
-            small_float = floats and (floats[0], 2.0 ** floats[1])
-            found = rounding_error(x, rows, columns, *_steps(*ends, grid, np.float32(largest)), small_float)
-            if found is not None:
-                return found
         return _by_numpy(x.astype(np.float32), rows, columns, grid, np.float32(largest))
+
+
+def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None:
+    """How the compiled body rounds what `nearest_error` takes; None where there is none, or it does not take it."""
+    rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
+    ends = cell_extremes(x, rows, columns)
+    if ends is None:
+        return None
+    with np.errstate(all="ignore"):
+        kind = x.dtype.name if isinstance(x, np.ndarray) else ""
+        if ends[0].size > _MANY_CELLS and kind in _PATTERNS and grid.rule is not Rule.RANGE:
+            step, low, high = _steps_by_table(*ends, grid, largest, kind)
+        else:
+            step, low, high = _steps(*ends, grid, np.float32(largest))
+    return Rounding(rows, columns, step, low, high, small_float_of(grid.element))
+
+
+def small_float_of(element: Element) -> tuple[int, float] | None:
+    """Bits of the mantissa and the smallest normal number; None of an integer."""
+    if element.kind is ElementKind.INTEGER:
+        return None
+    mantissa, least = _MANTISSA[element.name]
+    return mantissa, 2.0**least
+
+
+_MANY_CELLS = 1 << 12
+_PATTERNS = ("bfloat16", "float16")
+"""Of such values there are so few that the scale of each is calculated once, by the rule, and then looked up."""
+
+
+def _steps_by_table(
+    low: Array, high: Array, grid: NearestGrid, largest: float, kind: str
+) -> tuple[Array, Array, Array]:
+    extreme = np.where(high > -low, high, low)
+    if kind == "bfloat16":
+        patterns = extreme.view(np.uint16)[..., 1 if sys.byteorder == "little" else 0 :: 2]
+    else:
+        patterns = extreme.astype(np.float16).view(np.uint16)
+    table, least, most = _table_of_steps(grid, largest, kind)
+    return np.take(table, patterns), least, most
+
+
+@lru_cache(32)  # pieces of as many weights as there are workers, at most
+def _table_of_steps(grid: NearestGrid, largest: float, kind: str) -> tuple[Array, Array, Array]:
+    every = np.arange(1 << 16, dtype=np.uint16)
+    every = (every.astype(np.uint32) << 16).view(np.float32) if kind == "bfloat16" else every.view(np.float16)
+    values = every.astype(np.float32)
+    with np.errstate(all="ignore"):
+        step, low, high = _steps(np.minimum(values, 0), np.maximum(values, 0), grid, np.float32(largest))
+    step.setflags(write=False)
+    return step, low, high
 
 
 def _by_numpy(x: Array, rows: int, columns: int, grid: NearestGrid, largest: np.float32) -> float:
@@ -171,7 +221,7 @@ def _by_numpy(x: Array, rows: int, columns: int, grid: NearestGrid, largest: np.
 
 def _steps(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> tuple[Array, Array, Array]:
     """float32 of the shape of low and high, the least and the largest value of each cell, or 0: its scale, and the
-    least and the largest that its codes stand for at a scale of one."""
+    least and the largest that its codes stand for at a scale of one, as one number where they are that of all."""
     element = grid.element
     if grid.rule is Rule.RANGE:
         step = _usable(_kept((high - low) / np.float32(element.q_max - element.q_min), grid.scale))
@@ -185,7 +235,7 @@ def _steps(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> t
     ends = element.ends()
     assert ends is not None
     step = _usable(_step(extreme, grid, largest))
-    return step, np.full_like(step, ends[0]), np.full_like(step, ends[1])
+    return step, np.asarray(ends[0], np.float32), np.asarray(ends[1], np.float32)
 
 
 def _step(extreme: Array, grid: NearestGrid, largest: np.float32) -> Array:
