@@ -1,13 +1,15 @@
 /* Sums of two matrices and of their difference, and of the error of rounding one of them: the compiled body of
    distance.py. Behind matrix.c.
 
-   Sums are kept in four lanes of double, and nothing is contracted, so that every machine gets the same bits. */
+   Sums are kept in four lanes of double, whatever the width of the machine's vectors; only the rounding of products in
+   them may differ between machines. */
 
 typedef struct {
-  const float *step, *low, *high;
+  const float *step, *low, *high; /* step: of each cell; or of each pattern of bfloat16, where `looked_up` */
   int64_t height, width, across, each; /* each: whether low and high are of each cell, or of all */
   int32_t mantissa;
   float smallest;
+  int32_t looked_up; /* the largest magnitude in a cell, with its sign, is the pattern; cells do not reach over chunks */
 } Rounding;
 
 static inline double total(v4d lanes) { return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]); }
@@ -32,11 +34,46 @@ static inline v4d squared_errors(const float *v, int64_t n, float step, float lo
     if (i + 8 > n) from = memcpy(part, from, (size_t)(n - i) * sizeof *v);
     v8f x = *(const v8f *)from, code = divided ? x / step : x * inverse;
     v8f e = rounded(smaller(larger(code, lows), highs), mantissa, least) * step - x;
-    v4d a = WIDE(&e), b = WIDE((float *)&e + 4);
-    found += a * a;
-    found += b * b;
+    v4d a = wide((float *)&e), b = wide((float *)&e + 4);
+    found = PRODUCT(a, a, found);
+    found = PRODUCT(b, b, found);
   }
   return found;
+}
+
+static inline float highest_of(v8f v) {
+#ifdef __AVX2__
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+#else
+  float found = v[0];
+  for (int k = 1; k < 8; k++) found = v[k] > found ? v[k] : found;
+  return found;
+#endif
+}
+
+/* The least and the largest value, or what low and high are. */
+static inline void ends_of(const float *v, int64_t n, float *low, float *high) {
+  v8f zero = {0}, least = zero + *low, most = zero + *high;
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    least = smaller(*(v8f *)(v + i), least);
+    most = larger(*(v8f *)(v + i), most);
+  }
+  float bottom = -highest_of(-least), top = highest_of(most);
+  for (; i < n; i++) {
+    bottom = v[i] < bottom ? v[i] : bottom;
+    top = v[i] > top ? v[i] : top;
+  }
+  *low = bottom, *high = top;
+}
+
+/* The 16 bits of the value with the largest magnitude. */
+static inline uint32_t pattern_of(const float *v, int64_t n) {
+  float low = 0, high = 0;
+  ends_of(v, n, &low, &high);
+  return (uint32_t)bits_of(high > -low ? high : low) >> 16;
 }
 
 static inline v4d by_cells(const float *v, int64_t row, int64_t start, int64_t n, const Rounding *r, int mantissa,
@@ -45,7 +82,8 @@ static inline v4d by_cells(const float *v, int64_t row, int64_t start, int64_t n
   for (int64_t stop = (cell + 1) * r->width - start; i < n; at++, stop += r->width) {
     if (stop > n) stop = n;
     int64_t end = r->each ? at : 0;
-    found = squared_errors(v + i, stop - i, r->step[at], r->low[end], r->high[end], mantissa, r->smallest, found);
+    float step = r->looked_up ? r->step[pattern_of(v + i, stop - i)] : r->step[at];
+    found = squared_errors(v + i, stop - i, step, r->low[end], r->high[end], mantissa, r->smallest, found);
     i = stop;
   }
   return found;
@@ -108,15 +146,15 @@ static void two_rows(float x[2][CHUNK], float y[2][CHUNK], int64_t n, int64_t wi
     int64_t stop = i + width < n ? i + width : n;
     v4d dd = zero, ee = zero;
     for (; i < stop; i += 4) {
-      v4d a = WIDE(x[0] + i), b = WIDE(y[0] + i), p = WIDE(x[1] + i), q = WIDE(y[1] + i);
+      v4d a = wide(x[0] + i), b = wide(y[0] + i), p = wide(x[1] + i), q = wide(y[1] + i);
       v4d d = b - a, e = q - p;
-      v4d aa = a * a, ab = a * b, bb = b * b, pp = p * p, pq = p * q, qq = q * q;
-      s.aa += aa, s.ab += ab, s.bb += bb, dd += d * d;
-      t.aa += pp, t.ab += pq, t.bb += qq, ee += e * e;
+      v4d *aa = (v4d *)(of_columns[0] + i), *ab = (v4d *)(of_columns[1] + i), *bb = (v4d *)(of_columns[2] + i);
+      s.aa = PRODUCT(a, a, s.aa), s.ab = PRODUCT(a, b, s.ab), s.bb = PRODUCT(b, b, s.bb), dd = PRODUCT(d, d, dd);
+      t.aa = PRODUCT(p, p, t.aa), t.ab = PRODUCT(p, q, t.ab), t.bb = PRODUCT(q, q, t.bb), ee = PRODUCT(e, e, ee);
       d_sum += d + e;
-      *(v4d *)(of_columns[0] + i) += aa + pp;
-      *(v4d *)(of_columns[1] + i) += ab + pq;
-      *(v4d *)(of_columns[2] + i) += bb + qq;
+      *aa = PRODUCT(a, a, PRODUCT(p, p, *aa));
+      *ab = PRODUCT(a, b, PRODUCT(p, q, *ab));
+      *bb = PRODUCT(b, b, PRODUCT(q, q, *bb));
     }
     s.dd += dd, t.dd += ee;
     if (of_cells[0]) of_cells[0][cell] += total(dd);
@@ -131,7 +169,8 @@ static void two_rows(float x[2][CHUNK], float y[2][CHUNK], int64_t n, int64_t wi
    d*d. of_columns[3][columns]: sums of a*a, a*b, b*b. of_cells[rows][ceil(columns / width)]: sums of d*d. All of them
    zero before. whole[3]: the sum of d, the largest |d|, the squared error of rounding a by r, where that is not NULL.
    Returns the position of the largest, -1 where nothing differs. */
-int64_t distance(const Matrix *a, const Matrix *b, int64_t chunk, const Found *f, const Rounding *r) {
+int64_t distance(const Matrix *given_a, const Matrix *given_b, int64_t chunk, const Found *f, const Rounding *r) {
+  const Matrix a = known(given_a), b = known(given_b);
   float x[2][CHUNK], y[2][CHUNK];
   double of_columns[3][CHUNK];
   int64_t at = -1, rows = f->n_rows, columns = f->n_columns, width = f->width && f->width < chunk ? f->width : chunk;
@@ -146,8 +185,8 @@ int64_t distance(const Matrix *a, const Matrix *b, int64_t chunk, const Found *f
       Lanes sums[2];
       for (int64_t k = 0; k < 2; k++) {
         if (row + k < rows) {
-          fetch(a, row + k, start, n, x[k]);
-          fetch(b, row + k, start, n, y[k]);
+          fetch(&a, row + k, start, n, x[k]);
+          fetch(&b, row + k, start, n, y[k]);
           for (int64_t i = n; i < padded; i++) x[k][i] = y[k][i] = 0;
           if (f->width) cells[k] = f->cells + (row + k) * f->n_cells + start / f->width;
         } else {
@@ -176,57 +215,36 @@ int64_t distance(const Matrix *a, const Matrix *b, int64_t chunk, const Found *f
 }
 
 /* The squared error of rounding alone. */
-double rounding_alone(const Matrix *a, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r) {
+double rounding_alone(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r) {
+  const Matrix m = known(given);
   float v[CHUNK];
   v4d error = {0};
   for (int64_t row = 0; row < rows; row++)
     for (int64_t start = 0; start < columns; start += chunk) {
       int64_t n = columns - start < chunk ? columns - start : chunk;
-      fetch(a, row, start, n, v);
+      fetch(&m, row, start, n, v);
       error = rounding(v, row, start, n, r, error);
     }
   return total(error);
 }
 
-static inline float highest_of(v8f v) {
-#ifdef __AVX2__
-  __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
-  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-  return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
-#else
-  float found = v[0];
-  for (int k = 1; k < 8; k++) found = v[k] > found ? v[k] : found;
-  return found;
-#endif
-}
-
 /* The least and the largest value of each cell of height x width, and 0: low and high[down][across]. */
-void extremes(const Matrix *m, int64_t rows, int64_t columns, int64_t chunk, int64_t height, int64_t width,
+void extremes(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, int64_t height, int64_t width,
                         float *low, float *high) {
+  const Matrix m = known(given);
   int64_t across = (columns + width - 1) / width;
-  float v[CHUNK + 8];
+  float v[CHUNK];
   memset(low, 0, (size_t)(across * ((rows + height - 1) / height)) * sizeof *low);
   memset(high, 0, (size_t)(across * ((rows + height - 1) / height)) * sizeof *high);
   for (int64_t row = 0; row < rows; row++)
     for (int64_t start = 0; start < columns; start += chunk) {
       int64_t n = columns - start < chunk ? columns - start : chunk, i = 0;
-      fetch(m, row, start, n, v);
+      fetch(&m, row, start, n, v);
       int64_t cell = start / width, at = row / height * across + cell;
       for (int64_t stop = (cell + 1) * width - start; i < n; at++, stop += width) {
         if (stop > n) stop = n;
-        v8f least = {0}, most = {0};
-        for (; i + 8 <= stop; i += 8) {
-          least = smaller(*(v8f *)(v + i), least);
-          most = larger(*(v8f *)(v + i), most);
-        }
-        float bottom = -highest_of(-least), top = highest_of(most);
-        bottom = bottom < low[at] ? bottom : low[at];
-        top = top > high[at] ? top : high[at];
-        for (; i < stop; i++) {
-          bottom = v[i] < bottom ? v[i] : bottom;
-          top = v[i] > top ? v[i] : top;
-        }
-        low[at] = bottom, high[at] = top;
+        ends_of(v + i, stop - i, &low[at], &high[at]);
+        i = stop;
       }
     }
 }

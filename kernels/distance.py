@@ -8,6 +8,7 @@ another type.
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -40,8 +41,9 @@ class DistanceSums:
 @dataclass(frozen=True, slots=True, eq=False)
 class Rounding:
     """To numbers from `low` to `high` times `step`, ties to even; 0 is one of them. step: float32[down, across], of
-    each cell of height x width. low, high: of the same shape, or one number for all. small_float: bits of the mantissa
-    and the smallest normal number of the floats to round to; None for integers, which must be less than 2^22."""
+    each cell of height x width; or, of bfloat16 in cells of one row, float32[65536], by the pattern of the value of
+    largest magnitude in the cell. low, high: of each cell, or one number for all. small_float: bits of the mantissa and
+    the smallest normal number of the floats to round to; None for integers, which must be less than 2^22."""
 
     height: int
     width: int
@@ -49,6 +51,11 @@ class Rounding:
     low: Singles | float
     high: Singles | float
     small_float: tuple[int, float] | None = None
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether `step` goes by patterns."""
+        return self.step.ndim == 1
 
 
 def distance_sums(a: Stored, b: Stored, width: int = 0, rounding: Rounding | None = None) -> DistanceSums | None:
@@ -60,7 +67,8 @@ def distance_sums(a: Stored, b: Stored, width: int = 0, rounding: Rounding | Non
     """
     if a.shape != b.shape or len(a.shape) != 2:
         raise ValueError(f"two matrices of one shape are needed, not {a.shape} and {b.shape}")
-    body, chunk = _body(), chunk_of(width or 1, a, b)
+    whole_cells = rounding.width if rounding and rounding.looked_up else 1
+    body, chunk = _body(), chunk_of(math.lcm(width or 1, whole_cells), a, b)
     if body is None or chunk is None or width % 4:
         return None
     in_c = stored(a), stored(b)
@@ -96,7 +104,7 @@ def cell_extremes(x: Stored, height: int, width: int) -> tuple[Singles, Singles]
 
 def rounding_error(x: Stored, rounding: Rounding) -> float | None:
     """The sum of the squared errors of rounding a matrix. None as for `distance_sums`."""
-    body, chunk, matrix = _body(), chunk_of(1, x), _in_c(x)
+    body, chunk, matrix = _body(), chunk_of(rounding.width if rounding.looked_up else 1, x), _in_c(x)
     if body is None or chunk is None or matrix is None:
         return None
     rounded = _rounding((x.shape[0], x.shape[1]), rounding)
@@ -116,28 +124,21 @@ class _Rounding(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("height", "width", "across", "each")),
         ("mantissa", ctypes.c_int32),
         ("smallest", ctypes.c_float),
+        ("looked_up", ctypes.c_int32),
     ]
 
 
 def _rounding(shape: tuple[int, ...], r: Rounding) -> tuple[_Rounding, list[Singles]]:
     """With the arrays that it points into."""
     cells = (-(-shape[0] // r.height), -(-shape[1] // r.width))
-    step = np.ascontiguousarray(np.broadcast_to(r.step, cells), np.float32)
+    step = np.ascontiguousarray(r.step if r.looked_up else np.broadcast_to(r.step, cells), np.float32)
     each = np.size(r.low) > 1 or np.size(r.high) > 1
     ends = [np.ascontiguousarray(np.broadcast_to(e, cells if each else (1, 1)), np.float32) for e in (r.low, r.high)]
     mantissa, smallest = r.small_float or (-1, 1.0)
-    made = _Rounding(
-        step.ctypes.data,
-        ends[0].ctypes.data,
-        ends[1].ctypes.data,
-        r.height,
-        r.width,
-        cells[1],
-        each,
-        mantissa,
-        smallest,
-    )
-    return made, [step, *ends]
+    held = [step, *ends]
+    shape = (r.height, r.width, cells[1], each)
+    made = _Rounding(*(n.ctypes.data for n in held), *shape, mantissa, smallest, r.looked_up)
+    return made, held
 
 
 def _in_c(x: Stored) -> InC | None:

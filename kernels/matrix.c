@@ -17,13 +17,31 @@ typedef double v4d __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int32_t v8i __attribute__((vector_size(32), aligned(4), may_alias));
 typedef uint32_t v8u __attribute__((vector_size(32), aligned(4), may_alias));
 typedef uint16_t v8h __attribute__((vector_size(16), aligned(2), may_alias));
-#define WIDE(p) __builtin_convertvector(*(const v4f *)(p), v4d)
+typedef unsigned char v8b __attribute__((vector_size(8), aligned(1), may_alias));
 
+/* a * b + c, rounded once where the machine can: of sums alone, never of a value. */
+#ifdef __FMA__
+#define PRODUCT(a, b, c) ((v4d)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
+#else
+#define PRODUCT(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* What a compiler makes of these in general is several times as long as the one instruction that there is for each. */
 #ifdef __AVX2__
 #include <immintrin.h>
+static inline v4d wide(const float *p) { return (v4d)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
+static inline v8u of_16_bits(const uint16_t *p) {
+  return (v8u)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+static inline v8i of_bytes(const unsigned char *p) {
+  return (v8i)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
 static inline v8f larger(v8f a, v8f b) { return (v8f)_mm256_max_ps((__m256)a, (__m256)b); }
 static inline v8f smaller(v8f a, v8f b) { return (v8f)_mm256_min_ps((__m256)a, (__m256)b); }
 #else
+static inline v4d wide(const float *p) { return __builtin_convertvector(*(const v4f *)p, v4d); }
+static inline v8u of_16_bits(const uint16_t *p) { return __builtin_convertvector(*(const v8h *)p, v8u); }
+static inline v8i of_bytes(const unsigned char *p) { return __builtin_convertvector(*(const v8b *)p, v8i); }
 static inline v8f chosen(v8i mask, v8f a, v8f b) { return (v8f)(((v8i)a & mask) | ((v8i)b & ~mask)); }
 static inline v8f larger(v8f a, v8f b) { return chosen(a > b, a, b); }
 static inline v8f smaller(v8f a, v8f b) { return chosen(a < b, a, b); }
@@ -36,13 +54,69 @@ typedef struct {
   const float *levels, *scales, *zeros, *minima;
   int64_t row_bytes, of_row, width;
   int32_t kind, bits, block, block_bytes, first, apart, divided;
+  int32_t mantissa, limit, base; /* filled in here, by `known` */
 } Matrix;
+
+static int32_t bits_of(float f) {
+  int32_t bits;
+  memcpy(&bits, &f, 4);
+  return bits;
+}
+
+static float float_of(int32_t bits) {
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+
+/* A float of 8 bits, of which `mantissa` are mantissa: its exponent is brought to its place, and what has none is
+   moved. base: the bits of the float that is 0 less the smallest normal one. */
+static float of_small(int32_t pattern, int32_t mantissa, int32_t base) {
+  int32_t size = pattern & 127;
+  float f = float_of((size << (23 - mantissa)) + base);
+  f = size >> mantissa ? f : 2 * f - float_of(base + (1 << 23));
+  return float_of(bits_of(f) | (pattern & 128) << 24);
+}
+
+/* The same matrix, and whether its levels are those of such a float, up to `limit`: these are then calculated, in half
+   the time that a look at a table takes. */
+static Matrix known(const Matrix *given) {
+  Matrix m = *given;
+  m.mantissa = 0;
+  if (m.kind == CODES && m.bits == 8)
+    for (int32_t mantissa = 2; mantissa <= 3; mantissa++) {
+      int32_t base = bits_of(m.levels[1 << mantissa]) - (1 << 23), limit = -1;
+      while (limit < 127 && bits_of(m.levels[limit + 1]) == bits_of(of_small(limit + 1, mantissa, base)) &&
+             bits_of(m.levels[limit + 129]) == bits_of(of_small(limit + 129, mantissa, base)))
+        limit++;
+      if (limit >= 96) m.mantissa = mantissa, m.limit = limit, m.base = base;
+    }
+  return m;
+}
+
+/* False where a pattern is beyond the limit. */
+static int calculated(const Matrix *m, const unsigned char *p, int64_t n, float *to) {
+  const v8i zero = {0}, base = zero + m->base, least = zero + (1 << m->mantissa), limit = zero + m->limit;
+  const v8f moved = (v8f)(base + (1 << 23));
+  v8i beyond = zero;
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    v8i pattern = of_bytes(p + i), size = pattern & 127, small = size < least;
+    v8f f = (v8f)((size << (23 - m->mantissa)) + base), g = f + f - moved;
+    beyond |= size > limit;
+    *(v8i *)(to + i) = (((v8i)f & ~small) | ((v8i)g & small)) | (pattern & 128) << 24;
+  }
+  int32_t any = 0;
+  for (int k = 0; k < 8; k++) any |= beyond[k];
+  for (; i < n; i++) to[i] = m->levels[p[i]];
+  return !any;
+}
 
 static void from_bfloat16(const unsigned char *from, int64_t n, float *to) {
   const uint16_t *p = (const uint16_t *)from;
   int64_t i = 0;
   for (; i + 8 <= n; i += 8)
-    *(v8u *)(to + i) = __builtin_convertvector(*(const v8h *)(p + i), v8u) << 16;
+    *(v8u *)(to + i) = of_16_bits(p + i) << 16;
   for (; i < n; i++) {
     uint32_t bits = (uint32_t)p[i] << 16;
     memcpy(to + i, &bits, 4);
@@ -64,8 +138,11 @@ static void from_float16(const unsigned char *from, int64_t n, float *to) {
 }
 
 /* Codes of `bits` bits out of runs of `apart` bytes, of which first the lowest bits of all are taken, then the next. */
-static void levels_of(const unsigned char *p, int64_t n, int bits, int64_t apart, const float *levels, float *to) {
-  int64_t i = 0;
+static void levels_of(const Matrix *m, const unsigned char *p, int64_t n, float *to) {
+  const float *levels = m->levels;
+  int64_t i = 0, apart = m->apart;
+  int bits = m->bits;
+  if (m->mantissa && calculated(m, p, n, to)) return;
 #ifdef SHUFFLES
   if (bits == 4) {
     const v8f low = *(const v8f *)levels, high = *(const v8f *)(levels + 8);
@@ -80,8 +157,7 @@ static void levels_of(const unsigned char *p, int64_t n, int bits, int64_t apart
     } else if (apart % 8 == 0) {
       for (; i + 2 * apart <= n; i += 2 * apart)
         for (int64_t k = 0; k < apart; k += 8) {
-          typedef unsigned char v8b __attribute__((vector_size(8), aligned(1), may_alias));
-          v8i both = __builtin_convertvector(*(const v8b *)(p + i / 2 + k), v8i);
+          v8i both = of_bytes(p + i / 2 + k);
           *(v8f *)(to + i + k) = __builtin_shuffle(low, high, both & 15);
           *(v8f *)(to + i + k + apart) = __builtin_shuffle(low, high, both >> 4);
         }
@@ -132,23 +208,24 @@ static void fetch(const Matrix *m, int64_t row, int64_t start, int64_t n, float 
     memcpy(to, from + 4 * start, (size_t)(4 * n));
   } else {
     if (!m->block) {
-      levels_of(from + start * m->bits / 8, n, m->bits, m->apart, m->levels, to);
+      levels_of(m, from + start * m->bits / 8, n, to);
     } else {
       from += start / m->block * m->block_bytes + m->first;
       for (int64_t i = 0; i < n; i += m->block, from += m->block_bytes)
-        levels_of(from, n - i < m->block ? n - i : m->block, m->bits, m->apart, m->levels, to + i);
+        levels_of(m, from, n - i < m->block ? n - i : m->block, to + i);
     }
     scale_all(m, row, start, n, to);
   }
 }
 
 /* All values, chunk by chunk: `chunk` columns are whole blocks. */
-void values(const Matrix *m, int64_t rows, int64_t columns, int64_t chunk, float *to) {
+void values(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, float *to) {
+  const Matrix m = known(given);
   float v[CHUNK];
   for (int64_t row = 0; row < rows; row++)
     for (int64_t start = 0; start < columns; start += chunk) {
       int64_t n = columns - start < chunk ? columns - start : chunk;
-      fetch(m, row, start, n, v);
+      fetch(&m, row, start, n, v);
       memcpy(to + row * columns + start, v, (size_t)n * sizeof *v);
     }
 }

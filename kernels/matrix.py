@@ -27,11 +27,17 @@ Stored = Array | PackedRows
 """float[rows, columns], or codes."""
 
 
+_NUMBERS = (
+    "kind", "bits", "block", "block_bytes", "first", "apart", "divided",
+    "mantissa", "limit", "base",  # which the body fills in
+)  # fmt: skip
+
+
 class _Matrix(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, ctypes.c_void_p) for name in ("bytes", "levels", "scales", "zeros", "minima")),
         *((name, ctypes.c_int64) for name in ("row_bytes", "of_row", "width")),
-        *((name, ctypes.c_int32) for name in ("kind", "bits", "block", "block_bytes", "first", "apart", "divided")),
+        *((name, ctypes.c_int32) for name in _NUMBERS),
     ]
 
 

@@ -7,7 +7,6 @@ at: a method that does may store less error than this, or, where it looks at act
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +23,7 @@ from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.records import Quantity, Use
 from qinspect.kernels.distance import Rounding, cell_extremes, rounding_error
+from qinspect.kernels.matrix import CHUNK
 
 Array = NDArray[Any]
 WHOLE = 1 << 62
@@ -157,16 +157,26 @@ def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
 def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None:
     """How the compiled body rounds what `nearest_error` takes; None where there is none, or it does not take it."""
     rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
+    floats = small_float_of(grid.element)
+    narrow = grid.cells.rows == 1 and columns <= CHUNK and CHUNK % columns == 0
+    if narrow and grid.rule is not Rule.RANGE and isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
+        return Rounding(1, columns, *_table_of_steps(grid, largest), floats)
     ends = cell_extremes(x, rows, columns)
     if ends is None:
         return None
     with np.errstate(all="ignore"):
-        kind = x.dtype.name if isinstance(x, np.ndarray) else ""
-        if ends[0].size > _MANY_CELLS and kind in _PATTERNS and grid.rule is not Rule.RANGE:
-            step, low, high = _steps_by_table(*ends, grid, largest, kind)
-        else:
-            step, low, high = _steps(*ends, grid, np.float32(largest))
-    return Rounding(rows, columns, step, low, high, small_float_of(grid.element))
+        return Rounding(rows, columns, *_steps(*ends, grid, np.float32(largest)), floats)
+
+
+@lru_cache(32)  # pieces of as many weights as there are workers, at most
+def _table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array]:
+    """`_steps` of cells by the pattern of their value of largest magnitude: there are so few that each is calculated
+    once."""
+    every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
+    with np.errstate(all="ignore"):
+        step, low, high = _steps(np.minimum(every, 0), np.maximum(every, 0), grid, np.float32(largest))
+    step.setflags(write=False)
+    return step, low, high
 
 
 def small_float_of(element: Element) -> tuple[int, float] | None:
@@ -175,34 +185,6 @@ def small_float_of(element: Element) -> tuple[int, float] | None:
         return None
     mantissa, least = _MANTISSA[element.name]
     return mantissa, 2.0**least
-
-
-_MANY_CELLS = 1 << 12
-_PATTERNS = ("bfloat16", "float16")
-"""Of such values there are so few that the scale of each is calculated once, by the rule, and then looked up."""
-
-
-def _steps_by_table(
-    low: Array, high: Array, grid: NearestGrid, largest: float, kind: str
-) -> tuple[Array, Array, Array]:
-    extreme = np.where(high > -low, high, low)
-    if kind == "bfloat16":
-        patterns = extreme.view(np.uint16)[..., 1 if sys.byteorder == "little" else 0 :: 2]
-    else:
-        patterns = extreme.astype(np.float16).view(np.uint16)
-    table, least, most = _table_of_steps(grid, largest, kind)
-    return np.take(table, patterns), least, most
-
-
-@lru_cache(32)  # pieces of as many weights as there are workers, at most
-def _table_of_steps(grid: NearestGrid, largest: float, kind: str) -> tuple[Array, Array, Array]:
-    every = np.arange(1 << 16, dtype=np.uint16)
-    every = (every.astype(np.uint32) << 16).view(np.float32) if kind == "bfloat16" else every.view(np.float16)
-    values = every.astype(np.float32)
-    with np.errstate(all="ignore"):
-        step, low, high = _steps(np.minimum(values, 0), np.maximum(values, 0), grid, np.float32(largest))
-    step.setflags(write=False)
-    return step, low, high
 
 
 def _by_numpy(x: Array, rows: int, columns: int, grid: NearestGrid, largest: np.float32) -> float:

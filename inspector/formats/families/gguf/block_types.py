@@ -83,10 +83,11 @@ def _q5(blocks: Array, at: int) -> Array:
 def _six_bits(packed: Array) -> tuple[Array, Array]:
     """Eight scales and eight minima of six bits, out of twelve bytes: the upper two bits of the last four of each are
     those of the first four."""
-    low, high, rest = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
-    scales = np.concatenate((low & 63, rest & 15 | low >> 6 << 4), axis=1)
-    minima = np.concatenate((high & 63, rest >> 4 | high >> 6 << 4), axis=1)
-    return scales, minima
+    by_place = np.ascontiguousarray(packed.T)  # numpy takes long for many rows of four
+    low, high, rest = by_place[0:4], by_place[4:8], by_place[8:12]
+    scales = np.concatenate((low & 63, rest & 15 | low >> 6 << 4))
+    minima = np.concatenate((high & 63, rest >> 4 | high >> 6 << 4))
+    return scales.T, minima.T
 
 
 def _scales_of_k(blocks: Array) -> Floats:
