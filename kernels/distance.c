@@ -228,6 +228,25 @@ double rounding_alone(const Matrix *given, int64_t rows, int64_t columns, int64_
   return total(error);
 }
 
+/* The squared error of each cell, of as many rows and columns as r says: of_cells[down][across] are added to. */
+void rounding_by_cells(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r,
+                       double *of_cells) {
+  const Matrix m = known(given);
+  float v[CHUNK];
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t start = 0; start < columns; start += chunk) {
+      int64_t n = columns - start < chunk ? columns - start : chunk, i = 0;
+      fetch(&m, row, start, n, v);
+      for (int64_t cell = start / r->width; i < n; cell++) {
+        int64_t left = (cell + 1) * r->width - start - i;
+        v4d zero = {0};
+        if (left > n - i) left = n - i;
+        of_cells[row / r->height * r->across + cell] += total(rounding(v + i, row, start + i, left, r, zero));
+        i += left;
+      }
+    }
+}
+
 /* The least and the largest value of each cell of height x width, and 0: low and high[down][across]. */
 void extremes(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, int64_t height, int64_t width,
                         float *low, float *high) {

@@ -111,6 +111,17 @@ def rounding_error(x: Stored, rounding: Rounding) -> float | None:
     return float(body.rounding_alone(matrix.pointer, *x.shape, chunk, ctypes.byref(rounded[0])))
 
 
+def rounding_by_cells(x: Stored, rounding: Rounding) -> Numbers | None:
+    """float64[down, across]: the same of each cell."""
+    body, chunk, matrix = _body(), chunk_of(rounding.width if rounding.looked_up else 1, x), _in_c(x)
+    if body is None or chunk is None or matrix is None:
+        return None
+    found = np.zeros((-(-x.shape[0] // rounding.height), -(-x.shape[1] // rounding.width)))
+    rounded = _rounding((x.shape[0], x.shape[1]), rounding)
+    body.rounding_by_cells(matrix.pointer, *x.shape, chunk, ctypes.byref(rounded[0]), found.ctypes.data)
+    return found
+
+
 class _Found(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, ctypes.c_void_p) for name in ("rows", "columns", "cells", "whole")),
@@ -159,4 +170,6 @@ def _typed(found: Any) -> Any:
     found.extremes.restype = None
     found.rounding_alone.argtypes = (pointer, *(size,) * 3, pointer)
     found.rounding_alone.restype = ctypes.c_double
+    found.rounding_by_cells.argtypes = (pointer, *(size,) * 3, pointer, pointer)
+    found.rounding_by_cells.restype = None
     return found

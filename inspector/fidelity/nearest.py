@@ -22,7 +22,7 @@ from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.records import Quantity, Use
-from qinspect.kernels.distance import Rounding, cell_extremes, rounding_error
+from qinspect.kernels.distance import Rounding, cell_extremes, rounding_by_cells, rounding_error
 from qinspect.kernels.matrix import CHUNK
 
 Array = NDArray[Any]
@@ -165,16 +165,16 @@ def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None
     if ends is None:
         return None
     with np.errstate(all="ignore"):
-        return Rounding(rows, columns, *_steps(*ends, grid, np.float32(largest)), floats)
+        return Rounding(rows, columns, *steps_of(*ends, grid, np.float32(largest)), floats)
 
 
 @lru_cache(32)  # pieces of as many weights as there are workers, at most
 def _table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array]:
-    """`_steps` of cells by the pattern of their value of largest magnitude: there are so few that each is calculated
+    """`steps_of` of cells by the pattern of their value of largest magnitude: there are so few that each is calculated
     once."""
     every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
     with np.errstate(all="ignore"):
-        step, low, high = _steps(np.minimum(every, 0), np.maximum(every, 0), grid, np.float32(largest))
+        step, low, high = steps_of(np.minimum(every, 0), np.maximum(every, 0), grid, np.float32(largest))
     step.setflags(write=False)
     return step, low, high
 
@@ -188,20 +188,46 @@ def small_float_of(element: Element) -> tuple[int, float] | None:
 
 
 def _by_numpy(x: Array, rows: int, columns: int, grid: NearestGrid, largest: np.float32) -> float:
-    over = -x.shape[0] % rows, -x.shape[1] % columns
-    padded = np.pad(x, ((0, over[0]), (0, over[1]))) if any(over) else x
-    cells = padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // columns, columns)
-    low = np.minimum(cells.min(axis=(1, 3), keepdims=True), np.float32(0))
-    high = np.maximum(cells.max(axis=(1, 3), keepdims=True), np.float32(0))
-    step, least, most = _steps(low, high, grid, largest)
+    return float(
+        errors_of_cells(x, rows, columns, steps_of(*ends_of_cells(x, rows, columns), grid, largest), grid).sum()
+    )
+
+
+def ends_of_cells(x: Array, rows: int, columns: int) -> tuple[Array, Array]:
+    """float32[down, across]: the least and the largest value, or 0, of each cell of float32[rows, columns]."""
+    found = cell_extremes(x, rows, columns)
+    if found is not None:
+        return found
+    cells = _in_cells(x, rows, columns)
+    zero = np.float32(0)
+    return np.minimum(cells.min(axis=(1, 3)), zero), np.maximum(cells.max(axis=(1, 3)), zero)
+
+
+def errors_of_cells(
+    x: Array, rows: int, columns: int, steps: tuple[Array, Array, Array], grid: NearestGrid
+) -> NDArray[np.float64]:
+    """float64[down, across]: the squared error of rounding each cell of float32[rows, columns]. steps: as of
+    `steps_of`."""
+    found = rounding_by_cells(x, Rounding(rows, columns, *steps, small_float_of(grid.element)))
+    if found is not None:
+        return found
+    cells = _in_cells(x, rows, columns)
+    step, least, most = (n[:, None, :, None] if n.ndim else n for n in steps)
     codes = np.clip(cells / step, least, most)
     integers = grid.element.kind is ElementKind.INTEGER
     codes = np.rint(codes) if integers else to_small_float(codes, grid.element.name)
-    d = (codes * step - cells).reshape(-1)
-    return float(np.einsum("i,i->", d, d, dtype=np.float64))
+    d = codes * step - cells
+    return np.asarray(np.einsum("ijkl,ijkl->ik", d, d, dtype=np.float64))
 
 
-def _steps(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> tuple[Array, Array, Array]:
+def _in_cells(x: Array, rows: int, columns: int) -> Array:
+    """float32[down, rows, across, columns], with zeros beyond the edges."""
+    over = -x.shape[0] % rows, -x.shape[1] % columns
+    padded = np.pad(x, ((0, over[0]), (0, over[1]))) if any(over) else x
+    return padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // columns, columns)
+
+
+def steps_of(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> tuple[Array, Array, Array]:
     """float32 of the shape of low and high, the least and the largest value of each cell, or 0: its scale, and the
     least and the largest that its codes stand for at a scale of one, as one number where they are that of all."""
     element = grid.element
@@ -234,9 +260,17 @@ def _step(extreme: Array, grid: NearestGrid, largest: np.float32) -> Array:
         return np.asarray(np.exp2(np.ceil(np.log2(extreme / top))))
     if grid.rule is Rule.LARGEST:
         return _kept(extreme / top, grid.scale)
+    outer = outer_of(grid, largest)
     most = np.float32(_largest_of(grid.scale))
-    outer = largest / (top * most) if largest > 0 else np.float32(1)
     return np.asarray(to_small_float(np.clip(extreme / top / outer, 0, most), grid.scale) * outer)
+
+
+def outer_of(grid: NearestGrid, largest: np.float32) -> np.float32:
+    """The global scale of two levels."""
+    ends = grid.element.ends()
+    assert ends is not None
+    most = np.float32(ends[1]) * np.float32(_largest_of(grid.scale))
+    return np.float32(largest / most) if largest > 0 else np.float32(1)
 
 
 def _usable(step: Array) -> Array:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from qinspect.inspector.architecture import Segments
 from qinspect.inspector.compare.weights import Item, scheme_of
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity.blocks import bytes_of
 from qinspect.inspector.fidelity.factors import Factors, factors_of
 from qinspect.inspector.fidelity.nearest import WHOLE, NearestGrid, cells_of, nearest_grid
 from qinspect.inspector.fidelity.pairs import NotCompared, Pair, Why
-from qinspect.inspector.fidelity.results import Nearest, Part, WeightFidelity
+from qinspect.inspector.fidelity.results import Nearest, OfSegment, Part, WeightFidelity
 from qinspect.inspector.fidelity.sums import Cells, Numbers, Piece, Sums, sqnr_db
 from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats.segments import ModelSegments
 from qinspect.inspector.progress import Progress
 
 Result = WeightFidelity | NotCompared
@@ -30,12 +32,14 @@ UNRELATED_VALUES = 256
 
 @dataclass(slots=True)
 class Work:
-    """What is known of one pair so far. cells: whose error is looked at. grid: for rounding to nearest, or why not."""
+    """What is known of one pair so far. cells: whose error is looked at. grid: for rounding to nearest, or why not.
+    segments: of its rows, where it gives several things."""
 
     pair: Pair
     cells: Cells | None
     grid: NearestGrid | str
     n_bytes: int
+    segments: Segments = ()
     sums: Sums = field(default_factory=Sums)
     noise: Numbers = field(default_factory=lambda: np.zeros(0))
     rows: Numbers = field(default_factory=lambda: np.zeros((3, 0)))
@@ -90,7 +94,7 @@ class Work:
         return WeightFidelity(
             pair.role, pair.a.name, pair.b.name, pair.shape, scheme_of(pair.a), scheme_of(pair.b),
             pair.a.weight is not None, pair.b.weight is not None, _note(pair), s, self.noise.size, self._channels(),
-            self._group_shape(), self._group(), self._nearest(), self._factors(),
+            self._group_shape(), self._group(), self._nearest(), self._factors(), None, self._segments(),
         )  # fmt: skip
 
     def _refused(self) -> tuple[Why, str] | None:
@@ -135,6 +139,14 @@ class Work:
         both = math.isfinite(sqnr) and math.isfinite(stored) and self._factors() is None
         return Nearest(sqnr, sqnr - stored if both else None, str(self.grid.rule))
 
+    def _segments(self) -> tuple[OfSegment, ...]:
+        fit = self.segments and self.segments[-1].stop == self.noise.size and not self.sums.n_excluded
+        if not fit:
+            return ()
+        sums = np.concatenate((self.rows, self.noise[None]))
+        every = ((s, sums[:, s.start : s.stop].sum(axis=1).tolist()) for s in self.segments)
+        return tuple(OfSegment(s.name, s.start, s.stop, *numbers) for s, numbers in every)
+
     def _factors(self) -> Factors | None:
         if not self.columns.size or not self.sums.dd:
             return None
@@ -144,12 +156,13 @@ class Work:
 def works_of(a: Format, b: Format, pairs: Sequence[Pair], progress: Progress) -> list[Work]:
     """One for each pair."""
     records = {id(fmt): {r.role: r for r in fmt.scales()} for fmt in (a, b)}
+    segments = ModelSegments(a) or ModelSegments(b)
     works = []
     for i, pair in enumerate(pairs):
         progress("looking at scales", i, len(pairs))  # zero points may be read
         cells, grid = _cells(pair), _grid(pair, records[id(pair.b.fmt)])
         n_bytes = bytes_of(pair.a) + bytes_of(pair.b)
-        works.append(Work(pair, cells, grid, n_bytes))
+        works.append(Work(pair, cells, grid, n_bytes, segments.of_role(pair.role)))
     return works
 
 
