@@ -46,6 +46,9 @@ def fidelity_command(
     fresh: Annotated[
         bool, Parameter(negative="", help="Measure, though the result of the same files is kept from before.")
     ] = False,
+    device: Annotated[
+        Literal["cpu", "cuda"], Parameter(help="Where sums are made; what decodes codes is the CPU in any case.")
+    ] = "cpu",
     as_json: AsJson = False,
 ) -> int:
     """How far the values of B's weights are from A's, the worst first. Exit code 1: a weight is below --min-sqnr."""
@@ -57,7 +60,7 @@ def fidelity_command(
         raise UsageError("--min-sqnr is a number of decibels", expected="such as 25", found=str(min_sqnr))
     first = open_model(a)
     second = first if a == b else open_model(b)
-    found = _measured(first, second, fresh)
+    found = _measured(first, second, fresh, device)
     if best or best_of_all:
         found = _with_best(found, best_of_all)
     if found.measured_at is not None and not as_json:
@@ -79,10 +82,15 @@ def fidelity_command(
     return 0 if threshold is None or threshold.passed else 1
 
 
-def _measured(a: Format, b: Format, fresh: bool) -> Fidelity:
+def _measured(a: Format, b: Format, fresh: bool, device: str) -> Fidelity:
     from qinspect.inspector.fidelity.kept import kept_or_measured
 
-    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
+    if device == "cpu":
+        return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
+    from qinspect.inspector.fidelity.on_device import measured_on
+
+    body = measured_on(device)
+    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh, body=body))
 
 
 def _with_best(found: Fidelity, everything: bool) -> Fidelity:

@@ -20,9 +20,13 @@ import msgspec
 from qinspect.inspector import __version__
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.fidelity.blocks import Unit
 from qinspect.inspector.fidelity.measuring import Result, measure_fidelity
 from qinspect.inspector.fidelity.pairs import NotCompared
+from qinspect.inspector.fidelity.piece import measured
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
+from qinspect.inspector.fidelity.sums import Piece
+from qinspect.inspector.fidelity.work import Work
 from qinspect.inspector.formats import Format
 from qinspect.inspector.places import state_folder
 from qinspect.inspector.progress import Progress, unseen
@@ -53,9 +57,10 @@ def kept_or_measured(
     told: Callable[[Result], None] = lambda _: None,
     *,
     fresh: bool = False,
+    body: Callable[[Work, Unit], Piece] = measured,
 ) -> Fidelity:
     """`measure_fidelity`, or what it found for the same files before: then `measured_at` says when. fresh: measure in
-    any case. Raises what measuring raises."""
+    any case. body: as there. Raises what measuring raises."""
     of = _identity(a, b)
     found = None if fresh or of is None else _read(a, b, of)
     if found is not None:
@@ -64,11 +69,11 @@ def kept_or_measured(
         for other in found.not_compared:
             told(other)
         return found
-    measured = measure_fidelity(a, b, progress, told)
-    if of is not None and not measured.changed:
+    made = measure_fidelity(a, b, progress, told, body)
+    if of is not None and not made.changed:
         with suppress(OSError):
-            _write(of, measured)
-    return measured
+            _write(of, made)
+    return made
 
 
 def _identity(a: Format, b: Format) -> str | None:

@@ -15,6 +15,7 @@ from qinspect.inspector.fidelity.blocks import Unit, bytes_of, units_of
 from qinspect.inspector.fidelity.pairs import NotCompared, Why, pairs_of
 from qinspect.inspector.fidelity.piece import largest_of, measured
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
+from qinspect.inspector.fidelity.sums import Piece
 from qinspect.inspector.fidelity.work import Result, Work, works_of
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.bits import model_bits
@@ -29,13 +30,17 @@ MOST_ELEMENTS = MOST_WORKERS << 20
 
 
 def measure_fidelity(
-    a: Format, b: Format, progress: Progress = unseen, told: Callable[[Result], None] = lambda _: None
+    a: Format,
+    b: Format,
+    progress: Progress = unseen,
+    told: Callable[[Result], None] = lambda _: None,
+    body: Callable[[Work, Unit], Piece] = measured,
 ) -> Fidelity:
     """How far B's values are from A's.
 
     progress: called with bytes of both, from this thread; it may raise to cancel. told: called with each weight once it
-    is known, from this thread too. A weight that cannot be read is among `not_compared`, with its reason. Raises
-    NothingInCommon where no weight has a partner.
+    is known, from this thread too. body: what measures a piece. A weight that cannot be read is among `not_compared`,
+    with its reason. Raises NothingInCommon where no weight has a partner.
     """
     found = 0
 
@@ -54,7 +59,7 @@ def measure_fidelity(
             cure="Give two checkpoints of one model; `qinspect tree` shows what each holds.",
         )  # fmt: skip
     works = works_of(a, b, pairs, progress)
-    _run(works, progress, told)
+    _run(works, progress, told, body)
     weights: list[WeightFidelity] = []
     for work in works:
         new = work.found is None
@@ -87,7 +92,9 @@ def _bits(fmt: Format) -> float | None:
 # --- threads ---
 
 
-def _run(works: list[Work], progress: Progress, told: Callable[[Result], None]) -> None:
+def _run(
+    works: list[Work], progress: Progress, told: Callable[[Result], None], body: Callable[[Work, Unit], Piece]
+) -> None:
     total = sum(w.n_bytes for w in works)
     first = [w for w in works if not isinstance(w.grid, str) and w.grid.of_whole]
     total += sum(bytes_of(w.pair.a) for w in first)
@@ -106,7 +113,7 @@ def _run(works: list[Work], progress: Progress, told: Callable[[Result], None]) 
             work.largest = max(work.largest, most)
             step(work, unit, bytes_of(work.pair.a))
         before: Work | None = None
-        for work, unit, piece in _in_order(pool, n_workers, stop, works, measured):
+        for work, unit, piece in _in_order(pool, n_workers, stop, works, body):
             if before is not None and work is not before:
                 told(before.finished())
             before = work

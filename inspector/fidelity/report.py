@@ -21,7 +21,8 @@ COLUMNS = (
     Column("weight"), Column("B stored as", drop=3), Column(SQNR.name, True), Column(ERROR.name, True, drop=1),
     Column(LOSS.name, True), Column(BEST.name, True), Column(COSINE.name, True, drop=4),
     Column("largest B-A", True, drop=5), Column("at", drop=9), Column("mean B-A", True, drop=8),
-    Column("worst channel", True, drop=2), Column("worst group", True, drop=6), Column("not finite", True, drop=7), Column("note", drop=10),
+    Column("worst channel", True, drop=2), Column("worst group", True, drop=6), Column("not finite", True, drop=7),
+    Column("note", drop=10),
 )  # fmt: skip
 GROUP_COLUMNS = (
     Column("of"), Column("weights", True), Column("equal", True, drop=3), Column("values", True, drop=4),
