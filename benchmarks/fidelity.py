@@ -165,15 +165,29 @@ def write_base(fmt: Format, folder: Path) -> Path:
     return folder
 
 
-def measured(a: str, b: str) -> dict[str, float]:
+def measured(a: str, b: str, device: str = "cpu") -> dict[str, Any]:
     from qinspect.inspector.fidelity.measuring import measure_fidelity
+    from qinspect.inspector.fidelity.piece import measured as on_cpu
 
+    body = on_cpu
+    if device != "cpu":
+        from qinspect.inspector.fidelity.on_device import measured_on
+
+        body = measured_on(device)
     first, second = format_of(open_checkpoint(a)), format_of(open_checkpoint(b))
+    if device != "cpu":
+        measure_fidelity(first, second, body=body)  # which starts the device, and has its kernels loaded
     start, before = time.perf_counter(), time.process_time()
-    found = measure_fidelity(first, second)
+    found = measure_fidelity(first, second, body=body)
     seconds, cpu = time.perf_counter() - start, time.process_time() - before
     sqnr = [w.sums.sqnr for w in found.weights]
-    return {"seconds": seconds, "cpu": cpu, "weights": len(sqnr), "mean_sqnr": sum(sqnr) / max(1, len(sqnr))}
+    nearest = [w.nearest.sqnr if w.nearest and w.nearest.sqnr else 0.0 for w in found.weights]
+    mean = sum(sqnr) / max(1, len(sqnr))
+    return {"seconds": seconds, "cpu": cpu, "mean_sqnr": mean, "sqnr": sqnr, "nearest": nearest}
+
+
+def measured_on_cuda(a: str, b: str) -> dict[str, Any]:
+    return measured(a, b, "cuda")
 
 
 def widened(a: str, b: str) -> dict[str, float]:
@@ -198,11 +212,11 @@ def peak_mb() -> float:
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1000
 
 
-def alone(what: str, a: Path, b: Path) -> dict[str, float]:
+def alone(what: str, a: Path, b: Path) -> dict[str, Any]:
     """A run in a process of its own, with its peak of resident memory in MB."""
     words = [sys.executable, __file__, "--run", what, str(a), str(b)]
     found = subprocess.run(words, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(found.stdout)
+    result: dict[str, Any] = json.loads(found.stdout)
     return result
 
 
@@ -216,11 +230,13 @@ def main() -> None:
     parser.add_argument("--formats", default="W4A16,FP8,NVFP4,Q4_K")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--rival", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--run", nargs=3)
     asked = parser.parse_args()
     if asked.run:
         what, a, b = asked.run
-        result = {"measured": measured, "widened": widened, "script": script}[what](a, b)
+        runs = {"measured": measured, "cuda": measured_on_cuda, "widened": widened, "script": script}
+        result = runs[what](a, b)
         peak = peak_mb()
         print(json.dumps({**result, "peak_mb": peak}))
         return
@@ -230,10 +246,11 @@ def main() -> None:
         print(f"compiled body: {'no' if distance_sums(one, one) is None else 'yes'}")
         headings = ["format", "GB", "seconds", "CPU s", "numpy s", "CPU s", "of numpy", "of CPU", "peak MB", "dB"]
         headings += ["script s", "CPU s", "MB", "faster", "by CPU"] if asked.rival else []
+        headings += ["cuda s", "GB/s", "CPU s", "MB", "same"] if asked.device == "cuda" else []
         print(" ".join(f"{heading:>8}" for heading in headings))
         for name in asked.formats.split(","):
             a, b = files_of(name, place, asked.layers)
-            print(" ".join(f"{cell:>8}" for cell in (name, *row(a, b, asked.rival))), flush=True)
+            print(" ".join(f"{cell:>8}" for cell in (name, *row(a, b, asked.rival, asked.device))), flush=True)
 
 
 def files_of(name: str, place: Path, layers: int) -> tuple[Path, Path]:
@@ -246,7 +263,7 @@ def files_of(name: str, place: Path, layers: int) -> tuple[Path, Path]:
     return folder / "base", b
 
 
-def row(a: Path, b: Path, rival: bool) -> list[str]:
+def row(a: Path, b: Path, rival: bool, device: str) -> list[str]:
     plain, ours = alone("widened", a, b), alone("measured", a, b)
     gb, cores = (size_of(a) + size_of(b)) / 1e9, len(os.sched_getaffinity(0))
     cells = [
@@ -260,6 +277,15 @@ def row(a: Path, b: Path, rival: bool) -> list[str]:
         cells += [
             f"{theirs['seconds']:.2f}", f"{theirs['cpu']:.2f}", f"{theirs['peak_mb']:.0f}",
             f"{theirs['seconds'] / ours['seconds']:.1f}x", f"{theirs['cpu'] / ours['cpu']:.1f}x",
+        ]  # fmt: skip
+    if device == "cuda":
+        there = alone("cuda", a, b)
+        same = np.allclose(there["sqnr"], ours["sqnr"], rtol=1e-9) and np.allclose(
+            there["nearest"], ours["nearest"], rtol=1e-6
+        )
+        cells += [
+            f"{there['seconds']:.2f}", f"{gb / there['seconds']:.2f}", f"{there['cpu']:.2f}",
+            f"{there['peak_mb']:.0f}", "yes" if same else "NO",
         ]  # fmt: skip
     return cells
 

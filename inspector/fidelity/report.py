@@ -115,11 +115,12 @@ def _of_best(found: Fidelity) -> Iterator[str]:
     unknown = Counter(w.best.said for w in found.weights if w.best and w.best.n_blocks == 0)
     for said, n in unknown.items():
         yield f"no best found for {some(n, 'weight')}: {visible(said, 200)}"
-    worse = sum(b.loss is not None and b.loss > AS_GOOD_DB for b in known)
+    worse = sum(1 for w in found.weights if w.best and w.nearest and (w.nearest.loss or 0.0) > AS_GOOD_DB)
     if worse:
         yield (
-            f"{some(worse, 'weight')} {'has' if worse == 1 else 'have'} more error than a search over scales leaves: "
-            "that is what is seen, not why; methods that look at activations trade it for less error of the outputs"
+            f"{some(worse, 'weight')} {'has' if worse == 1 else 'have'} more error than {RTN}: that is what is seen, not "
+            "why; methods that look at activations trade it for less error of the outputs, and `qinspect whence B "
+            "--base A` says whether the codes have the traces of one"
         )
 
 
