@@ -124,7 +124,7 @@ def takes(*matrices: Stored) -> bool:
 
 
 def values_of(rows: PackedRows) -> Singles | None:
-    """As PackedRows.values."""
+    """float32[rows, columns]. None where there is no compiler, or a chunk holds no whole number of blocks."""
     body, chunk, found = body_of("matrix.c"), chunk_of(1, rows), stored(rows)
     if body is None or chunk is None or found is None:
         return None

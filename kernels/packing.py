@@ -62,9 +62,3 @@ class PackedRows:
         )
         assert scales is not None
         return replace(self, codes=self.codes[start:stop], scales=scales, zeros=zeros, minima=minima)
-
-    def values(self) -> Singles | None:
-        """float32[rows, columns]. None where there is no compiler, or a chunk holds no whole number of blocks."""
-        from qinspect.kernels.matrix import values_of
-
-        return values_of(self)

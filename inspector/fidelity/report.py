@@ -118,8 +118,8 @@ def _of_best(found: Fidelity) -> Iterator[str]:
     worse = sum(1 for w in found.weights if w.best and w.nearest and (w.nearest.loss or 0.0) > AS_GOOD_DB)
     if worse:
         yield (
-            f"{some(worse, 'weight')} {'has' if worse == 1 else 'have'} more error than {RTN}: that is what is seen, not "
-            "why; methods that look at activations trade it for less error of the outputs, and `qinspect whence B "
+            f"{some(worse, 'weight')} {'has' if worse == 1 else 'have'} more error than {RTN}: that is what is seen, "
+            "not why; methods that look at activations trade it for less error of the outputs, and `qinspect whence B "
             "--base A` says whether the codes have the traces of one"
         )
 

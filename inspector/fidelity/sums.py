@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.kernels.distance import Rounding, distance_sums
+from qinspect.kernels.matrix import values_of as values_in_c
 from qinspect.kernels.packing import PackedRows
 
 Array = NDArray[Any]
@@ -172,7 +173,7 @@ def values_of(found: Stored, rows: slice = slice(None), columns: slice = slice(N
     """float[rows, columns] of some of it, of any kind."""
     if isinstance(found, PackedRows):
         first, last, _ = rows.indices(len(found.codes))
-        values = found.rows(first, last).values()
+        values = values_in_c(found.rows(first, last))
         assert values is not None  # else nobody asked for it packed
         return values[:, columns]
     return found[rows, columns]

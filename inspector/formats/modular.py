@@ -130,7 +130,7 @@ class ModularFormat(Format):
         first, last = _rows(weight, start, stop)
         module = self._modules[weight.role]
         rows = module.packed(first, last) if first < last else None
-        found = None if rows is None else rows.values()
+        found = None if rows is None else _values_of(rows)
         return module.dequantize(first, last) if found is None else found
 
     def effective(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
@@ -151,6 +151,12 @@ class ModularFormat(Format):
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         owner = self._owners.get(record.role)
         return owner is None or owner.gives_as_stored(record)
+
+
+def _values_of(rows: PackedRows) -> FloatArray | None:
+    from qinspect.kernels.matrix import values_of
+
+    return values_of(rows)
 
 
 def _rows(weight: QuantizedWeight, start: int, stop: int | None) -> tuple[int, int]:

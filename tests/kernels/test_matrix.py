@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qinspect.kernels.distance import distance_sums
-from qinspect.kernels.matrix import CHUNK, chunk_of, compiled, takes
+from qinspect.kernels.matrix import CHUNK, chunk_of, compiled, takes, values_of
 from qinspect.kernels.packing import PackedRows, Packing
 
 Array = NDArray[Any]
@@ -92,7 +92,7 @@ def packed_rows(draw: st.DrawFn) -> PackedRows:
 @needs_compiler
 @given(packed_rows())
 def test_values_are_those_of_numpy_to_the_bit(m: PackedRows) -> None:
-    found, expected = m.values(), by_numpy(m)
+    found, expected = values_of(m), by_numpy(m)
     assert found is not None
     assert found.dtype == expected.dtype == np.float32
     number = ~np.isnan(expected)
@@ -105,7 +105,7 @@ def test_values_are_those_of_numpy_to_the_bit(m: PackedRows) -> None:
 def test_every_pattern_of_a_byte(name: str) -> None:
     codes = np.tile(np.arange(256, dtype=np.uint8), (3, 3))
     m = PackedRows(codes, codes.shape[1], Packing(8), LEVELS[name], np.ones((1, 1), np.float32), 1000)
-    found = m.values()
+    found = values_of(m)
     assert found is not None
     expected = np.tile(LEVELS[name], (3, 3))
     number = ~np.isnan(expected)
