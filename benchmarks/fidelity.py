@@ -169,7 +169,7 @@ def measured(a: str, b: str, device: str = "cpu") -> dict[str, Any]:
     from qinspect.inspector.fidelity.measuring import measure_fidelity
     from qinspect.inspector.fidelity.piece import measured as on_cpu
 
-    body = on_cpu
+    body: Callable[..., Any] = on_cpu
     if device != "cpu":
         from qinspect.inspector.fidelity.on_device import measured_on
 

@@ -181,7 +181,8 @@ def _of_rows(x: Array, grid: NearestGrid, height: int, width: int, largest: floa
         least = next(errors)
         for e in errors:
             np.minimum(least, e, out=least)
-    return least.sum(axis=1)[None]
+    found: Array = least.sum(axis=1)[None]
+    return found
 
 
 def candidates(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> Iterator[tuple[Array, Array, Array]]:

@@ -21,12 +21,12 @@ from qinspect.inspector import __version__
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.fidelity.blocks import Unit
-from qinspect.inspector.fidelity.measuring import Result, measure_fidelity
+from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.piece import measured
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
 from qinspect.inspector.fidelity.sums import Piece
-from qinspect.inspector.fidelity.work import Work
+from qinspect.inspector.fidelity.work import Result, Work
 from qinspect.inspector.formats import Format
 from qinspect.inspector.places import state_folder
 from qinspect.inspector.progress import Progress, unseen

@@ -97,8 +97,8 @@ def _sums(x: Tensor, y: Tensor, unit: Unit, cells: Cells | None) -> Piece:
     d = y - x
     good_a, good_b = x.isfinite(), y.isfinite()
     bad = ~(good_a & good_b)
-    n_bad = [int(n) for n in ((~good_a).sum(), (~good_b).sum(), bad.sum())]
-    if n_bad[2]:
+    n_bad_a, n_bad_b, n_bad = (int(n) for n in ((~good_a).sum(), (~good_b).sum(), bad.sum()))
+    if n_bad:
         for values in (x, y, d):
             values.masked_fill_(bad, 0.0)
     size = d.abs()
@@ -107,7 +107,7 @@ def _sums(x: Tensor, y: Tensor, unit: Unit, cells: Cells | None) -> Piece:
     rows = [p.sum(1).cpu().numpy() for p in products]
     columns = np.stack([p.sum(0).cpu().numpy() for p in products[:3]])
     aa, ab, bb, dd = (float(r.sum()) for r in rows)
-    sums = Sums(x.numel() - n_bad[2], *n_bad, aa=aa, bb=bb, ab=ab, dd=dd, d=float(d.sum()))
+    sums = Sums(x.numel() - n_bad, n_bad_a, n_bad_b, n_bad, aa, bb, ab, dd, float(d.sum()))
     largest = float(size.view(-1)[at])
     if largest:
         sums.largest, sums.at = largest, unit.start + at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def test_two_levels_by_hand() -> None:
     errors = [errors_of_cells(x, 1, 16, steps, grid) for steps in candidates(*ends, grid, largest)]
     assert len(errors) == 17
     assert np.minimum.reduce(errors).sum() == pytest.approx(expected, rel=1e-5)
-    assert errors[0].sum() == pytest.approx(nearest_error(x, grid, largest), rel=1e-9)
+    assert errors[0].sum() == pytest.approx(nearest_error(x, grid, float(largest)), rel=1e-9)
 
 
 def test_shrunk_ranges_by_hand() -> None:
@@ -109,7 +110,7 @@ def test_a_search_never_loses_against_max_scales(grid: NearestGrid, body: str, m
     assert least < errors[0].sum() or grid.rule is Rule.POWER
 
 
-MADE = {
+MADE: dict[str, Callable[[], Any]] = {
     "int4 with zero points": lambda: integers(4, (40, 64), 32, zeros="packed"), "fp8 in blocks": lambda: fp8("block"),
     "nvfp4": fp4,
 }  # fmt: skip
@@ -121,6 +122,8 @@ def test_loss_is_that_of_the_stored_weight(name: str, tmp_path: Path) -> None:
     assert w.best is not None
     assert w.nearest is not None
     assert w.best.loss is not None
+    assert w.best.sqnr is not None
+    assert w.nearest.sqnr is not None
     assert w.best.sqnr == pytest.approx(w.sums.sqnr + w.best.loss)
     assert w.best.sqnr >= w.nearest.sqnr - 1e-9  # max scales are among what is tried
     assert w.best.error is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def check(ours: Fidelity, theirs: Fidelity) -> None:
         assert (w.factors is None) == (v.factors is None)
 
 
-MADE = {
+MADE: dict[str, Callable[[], Any]] = {
     "int4 with zero points": lambda: integers(4, (40, 64), 32, zeros="packed"), "fp8 in blocks": lambda: fp8("block"),
     "nvfp4": fp4,
 }  # fmt: skip

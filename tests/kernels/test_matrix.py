@@ -23,7 +23,7 @@ SMALL = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "
 
 def of_dtype(name: str) -> Array:
     with np.errstate(all="ignore"):
-        return np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, name)).astype(np.float32)
+        return np.asarray(np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, name)).astype(np.float32))
 
 
 LEVELS = {
@@ -59,6 +59,7 @@ def by_numpy(m: PackedRows) -> Array:
     scale, zero, low = (
         None if n is None else np.broadcast_to(n, cells)[:, of_column] for n in (m.scales, m.zeros, m.minima)
     )
+    assert scale is not None
     with np.errstate(all="ignore"):
         found = m.levels[codes]
         found = found if zero is None else found - zero

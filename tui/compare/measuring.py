@@ -20,9 +20,9 @@ from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
-    from qinspect.inspector.fidelity.measuring import Result
     from qinspect.inspector.fidelity.pairs import NotCompared
     from qinspect.inspector.fidelity.results import WeightFidelity
+    from qinspect.inspector.fidelity.work import Result
 
 GROUP = "fidelity"
 """Of its worker."""
