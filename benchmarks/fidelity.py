@@ -27,7 +27,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from fidelity_rival import script
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import open_checkpoint
@@ -215,6 +214,8 @@ def peak_mb() -> float:
 def alone(what: str, a: Path, b: Path) -> dict[str, Any]:
     """A run in a process of its own, with its peak of resident memory in MB."""
     words = [sys.executable, __file__, "--run", what, str(a), str(b)]
+    if what == "script":
+        words = [sys.executable, str(Path(__file__).with_name("fidelity_rival.py")), str(a), str(b)]
     found = subprocess.run(words, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(found.stdout)
     return result
@@ -235,8 +236,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.run:
         what, a, b = asked.run
-        runs = {"measured": measured, "cuda": measured_on_cuda, "widened": widened, "script": script}
-        result = runs[what](a, b)
+        result = {"measured": measured, "cuda": measured_on_cuda, "widened": widened}[what](a, b)
         peak = peak_mb()
         print(json.dumps({**result, "peak_mb": peak}))
         return

@@ -1,10 +1,15 @@
 """What a user writes to know the same: load both models, dequantize as the library that reads the codes does, subtract,
 take norms. With torch and safetensors, of GGUF with the gguf package. benchmarks/fidelity.py runs it in a process of
-its own; no code of ours is used."""
+its own; no code of ours is used.
+
+    python benchmarks/fidelity_rival.py ORIGINAL MADE
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -78,3 +83,9 @@ def _of_gguf(path: str) -> dict[str, Any]:
         values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type))
         found[f"model.layers.{layer}.{names[short]}.weight"] = values
     return found
+
+
+if __name__ == "__main__":
+    found = script(*sys.argv[1:])
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1000
+    print(json.dumps({**found, "peak_mb": peak}))
