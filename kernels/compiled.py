@@ -1,7 +1,7 @@
 """The C body of a kernel: compiled by the machine's own compiler at first use, kept, and done without where it cannot.
 
 Measured against the alternatives (docs/distributions.md): numba is as fast but weighs 208 MB and takes 0.3 s to import;
-a compiled wheel would need a compiler, or one wheel a platform, at installation. Compiling takes 0.2 s, once.
+a compiled wheel would need a compiler, or one wheel a platform, at installation. Compiling takes 0.2 to 1 s, once.
 """
 
 from __future__ import annotations
