@@ -1,16 +1,21 @@
 """How fast two checkpoints are measured against each other, and in how much memory.
 
-    python benchmarks/fidelity.py [--layers N] [--formats W4A16,FP8,NVFP4,Q4_K] [--keep FOLDER]
+    python benchmarks/fidelity.py [--layers N] [--formats W4A16,FP8,NVFP4,Q4_K] [--keep FOLDER] [--rival]
+        [--device cuda]
 
 Layers have the shapes of a model of 8B parameters. Codes are random, scales plausible, and the base is what they stand
 for plus noise, in BF16: real bytes of each format. The yardstick, in the same run: plain numpy that reads the same
-bytes of both files and widens A's to float32. Every run is a process of its own, whose peak of memory is the system's.
+bytes of both files and widens A's to float32. --rival: also what a user writes with torch (fidelity_rival.py). Every
+run is a process of its own, whose peak of memory is the system's. `of numpy` is our rate over numpy's: by the clock,
+and, where other work keeps the machine busy, better by CPU time, of which we have that of every core. --device cuda: on
+a GPU too, and whether that finds the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -159,20 +164,34 @@ def write_base(fmt: Format, folder: Path) -> Path:
     return folder
 
 
-def measured(a: str, b: str) -> dict[str, float]:
+def measured(a: str, b: str, device: str = "cpu") -> dict[str, Any]:
     from qinspect.inspector.fidelity.measuring import measure_fidelity
+    from qinspect.inspector.fidelity.piece import measured as on_cpu
 
+    body: Callable[..., Any] = on_cpu
+    if device != "cpu":
+        from qinspect.inspector.fidelity.on_device import measured_on
+
+        body = measured_on(device)
     first, second = format_of(open_checkpoint(a)), format_of(open_checkpoint(b))
-    start = time.perf_counter()
-    found = measure_fidelity(first, second)
-    seconds, cpu = time.perf_counter() - start, time.process_time()
+    if device != "cpu":
+        measure_fidelity(first, second, body=body)  # which starts the device, and has its kernels loaded
+    start, before = time.perf_counter(), time.process_time()
+    found = measure_fidelity(first, second, body=body)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - before
     sqnr = [w.sums.sqnr for w in found.weights]
-    return {"seconds": seconds, "cpu": cpu, "weights": len(sqnr), "mean_sqnr": sum(sqnr) / max(1, len(sqnr))}
+    nearest = [w.nearest.sqnr if w.nearest and w.nearest.sqnr else 0.0 for w in found.weights]
+    mean = sum(sqnr) / max(1, len(sqnr))
+    return {"seconds": seconds, "cpu": cpu, "mean_sqnr": mean, "sqnr": sqnr, "nearest": nearest}
+
+
+def measured_on_cuda(a: str, b: str) -> dict[str, Any]:
+    return measured(a, b, "cuda")
 
 
 def widened(a: str, b: str) -> dict[str, float]:
     """Read both files in pieces of 2 MB, and A's values as float32."""
-    start = time.perf_counter()
+    start, before = time.perf_counter(), time.process_time()
     total = 0.0
     for path, widen in ((a, True), (b, False)):
         files = sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else [Path(path)]
@@ -181,7 +200,7 @@ def widened(a: str, b: str) -> dict[str, float]:
                 while piece := f.read(1 << 21):
                     if widen and len(piece) % 2 == 0:
                         total += float(np.frombuffer(piece, ml_dtypes.bfloat16).astype(np.float32)[0])
-    return {"seconds": time.perf_counter() - start, "total": total}
+    return {"seconds": time.perf_counter() - start, "cpu": time.process_time() - before, "total": total}
 
 
 def peak_mb() -> float:
@@ -192,11 +211,13 @@ def peak_mb() -> float:
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1000
 
 
-def alone(what: str, a: Path, b: Path) -> dict[str, float]:
+def alone(what: str, a: Path, b: Path) -> dict[str, Any]:
     """A run in a process of its own, with its peak of resident memory in MB."""
     words = [sys.executable, __file__, "--run", what, str(a), str(b)]
+    if what == "script":
+        words = [sys.executable, str(Path(__file__).with_name("fidelity_rival.py")), str(a), str(b)]
     found = subprocess.run(words, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(found.stdout)
+    result: dict[str, Any] = json.loads(found.stdout)
     return result
 
 
@@ -209,11 +230,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--formats", default="W4A16,FP8,NVFP4,Q4_K")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--rival", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--run", nargs=3)
     asked = parser.parse_args()
     if asked.run:
         what, a, b = asked.run
-        result = {"measured": measured, "widened": widened}[what](a, b)
+        result = {"measured": measured, "cuda": measured_on_cuda, "widened": widened}[what](a, b)
         peak = peak_mb()
         print(json.dumps({**result, "peak_mb": peak}))
         return
@@ -221,24 +244,50 @@ def main() -> None:
         place = asked.keep or Path(passing)
         one = np.ones((1, 1), np.float32)
         print(f"compiled body: {'no' if distance_sums(one, one) is None else 'yes'}")
-        headings = ("format", "GB", "seconds", "GB/s", "CPU s", "numpy s", "of numpy", "peak MB", "dB")
+        headings = ["format", "GB", "seconds", "CPU s", "numpy s", "CPU s", "of numpy", "of CPU", "peak MB", "dB"]
+        headings += ["script s", "CPU s", "MB", "faster", "by CPU"] if asked.rival else []
+        headings += ["cuda s", "GB/s", "CPU s", "MB", "same"] if asked.device == "cuda" else []
         print(" ".join(f"{heading:>8}" for heading in headings))
         for name in asked.formats.split(","):
-            folder = place / name
-            folder.mkdir(parents=True, exist_ok=True)
-            b = folder / "quantized" if name != "Q4_K" else folder / "quantized" / "model.gguf"
-            if not b.exists():
-                write_quantized(name, folder / "quantized", asked.layers)
-                write_base(format_of(open_checkpoint(b)), folder / "base")
-            a = folder / "base"
-            plain, ours = alone("widened", a, b), alone("measured", a, b)
-            gb = (size_of(a) + size_of(b)) / 1e9
-            numbers = (
-                f"{gb:.2f}", f"{ours['seconds']:.2f}", f"{gb / ours['seconds']:.2f}", f"{ours['cpu']:.2f}",
-                f"{plain['seconds']:.2f}", f"{plain['seconds'] / ours['seconds']:.0%}", f"{ours['peak_mb']:.0f}",
-                f"{ours['mean_sqnr']:.2f}",
-            )  # fmt: skip
-            print(" ".join(f"{cell:>8}" for cell in (name, *numbers)), flush=True)
+            a, b = files_of(name, place, asked.layers)
+            print(" ".join(f"{cell:>8}" for cell in (name, *row(a, b, asked.rival, asked.device))), flush=True)
+
+
+def files_of(name: str, place: Path, layers: int) -> tuple[Path, Path]:
+    folder = place / name
+    folder.mkdir(parents=True, exist_ok=True)
+    b = folder / "quantized" if name != "Q4_K" else folder / "quantized" / "model.gguf"
+    if not b.exists():
+        write_quantized(name, folder / "quantized", layers)
+        write_base(format_of(open_checkpoint(b)), folder / "base")
+    return folder / "base", b
+
+
+def row(a: Path, b: Path, rival: bool, device: str) -> list[str]:
+    plain, ours = alone("widened", a, b), alone("measured", a, b)
+    gb, cores = (size_of(a) + size_of(b)) / 1e9, len(os.sched_getaffinity(0))
+    cells = [
+        f"{gb:.2f}", f"{ours['seconds']:.2f}", f"{ours['cpu']:.2f}", f"{plain['seconds']:.2f}", f"{plain['cpu']:.2f}",
+        f"{plain['seconds'] / ours['seconds']:.0%}", f"{plain['cpu'] / (ours['cpu'] / cores):.0%}",
+        f"{ours['peak_mb']:.0f}", f"{ours['mean_sqnr']:.2f}",
+    ]  # fmt: skip
+    if rival:
+        theirs = alone("script", a, b)
+        assert abs(theirs["mean_sqnr"] - ours["mean_sqnr"]) < 1e-2
+        cells += [
+            f"{theirs['seconds']:.2f}", f"{theirs['cpu']:.2f}", f"{theirs['peak_mb']:.0f}",
+            f"{theirs['seconds'] / ours['seconds']:.1f}x", f"{theirs['cpu'] / ours['cpu']:.1f}x",
+        ]  # fmt: skip
+    if device == "cuda":
+        there = alone("cuda", a, b)
+        same = np.allclose(there["sqnr"], ours["sqnr"], rtol=1e-9) and np.allclose(
+            there["nearest"], ours["nearest"], rtol=1e-6
+        )
+        cells += [
+            f"{there['seconds']:.2f}", f"{gb / there['seconds']:.2f}", f"{there['cpu']:.2f}",
+            f"{there['peak_mb']:.0f}", "yes" if same else "NO",
+        ]  # fmt: skip
+    return cells
 
 
 if __name__ == "__main__":

@@ -1,241 +1,269 @@
-/* Sums of two matrices and of their difference, and of the error of rounding one of them, over float32 or bfloat16: the
-   compiled body of distance.py.
+/* Sums of two matrices and of their difference, and of the error of rounding one of them: the compiled body of
+   distance.py. Behind matrix.c.
 
-   Sums are kept in eight lanes of double whatever the width of the machine's vectors, and nothing is contracted, so that
-   every machine gets the same bits. */
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+   Sums are kept in four lanes of double, whatever the width of the machine's vectors; only the rounding of products in
+   them may differ between machines. */
 
-#define LANES 8
-#define ROWS 4     /* share one update of the sums of columns */
-#define CHUNK 512  /* columns at once: what is converted stays in the first cache */
+typedef struct {
+  const float *step, *low, *high; /* step: of each cell; or of each pattern of bfloat16, where `looked_up` */
+  int64_t height, width, across, each; /* each: whether low and high are of each cell, or of all */
+  int32_t mantissa;
+  float smallest;
+  int32_t looked_up; /* the largest magnitude in a cell, with its sign, is the pattern; cells do not reach over chunks */
+} Rounding;
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define EVERY_CPU __attribute__((target_clones("avx2", "default")))
+static inline double total(v4d lanes) { return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]); }
+
+/* The nearest number with so many bits of mantissa, ties to even: adding what has the last of them as its last bit, and
+   taking it away, leaves them. */
+static inline v8f rounded(v8f v, int mantissa, v8f smallest) {
+  v8f anchor = smallest * 12582912.0f;
+  if (mantissa >= 0) anchor = larger((v8f)((v8u)v & 0x7f800000), smallest) * (1.5f * (float)(1 << (23 - mantissa)));
+  return (v + anchor) - anchor;
+}
+
+/* Of values of one cell, which zero is among the numbers of. They are multiplied by one over the step: what is so near
+   to the middle between two codes that it is then rounded to the other one is as far from either. */
+static inline v4d squared_errors(const float *v, int64_t n, float step, float low, float high, int mantissa,
+                                 float smallest, v4d found) {
+  float inverse = 1 / step, part[8] = {0};
+  int divided = !isfinite(inverse);
+  v8f zero = {0}, lows = zero + low, highs = zero + high, least = zero + smallest;
+  for (int64_t i = 0; i < n; i += 8) {
+    const float *from = v + i;
+    if (i + 8 > n) from = memcpy(part, from, (size_t)(n - i) * sizeof *v);
+    v8f x = *(const v8f *)from, code = divided ? x / step : x * inverse;
+    v8f e = rounded(smaller(larger(code, lows), highs), mantissa, least) * step - x;
+    v4d a = wide((float *)&e), b = wide((float *)&e + 4);
+    found = PRODUCT(a, a, found);
+    found = PRODUCT(b, b, found);
+  }
+  return found;
+}
+
+static inline float highest_of(v8f v) {
+#ifdef __AVX2__
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 #else
-#define EVERY_CPU
+  float found = v[0];
+  for (int k = 1; k < 8; k++) found = v[k] > found ? v[k] : found;
+  return found;
 #endif
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE void widen(const unsigned char *from, int is_bf16, int64_t at, int64_t n, double *to) {
-  if (is_bf16) {
-    const uint16_t *p = (const uint16_t *)from + at;
-    for (int64_t i = 0; i < n; i++) {
-      uint32_t bits = (uint32_t)p[i] << 16;
-      float f;
-      memcpy(&f, &bits, 4);
-      to[i] = f;
-    }
-  } else {
-    const float *p = (const float *)from + at;
-    for (int64_t i = 0; i < n; i++) to[i] = p[i];
-  }
 }
 
-
-INLINE void narrow(const unsigned char *from, int is_bf16, int64_t at, int64_t n, float *to) {
-  if (is_bf16) {
-    const uint16_t *p = (const uint16_t *)from + at;
-    for (int64_t i = 0; i < n; i++) {
-      uint32_t bits = (uint32_t)p[i] << 16;
-      memcpy(to + i, &bits, 4);
-    }
-  } else {
-    memcpy(to, from + 4 * at, (size_t)(4 * n));
-  }
-}
-
-INLINE double total(const double *lanes) {
-  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
-}
-
-INLINE double product(const double *x, const double *y, int64_t n) {
-  double lanes[LANES] = {0};
+/* The least and the largest value, or what low and high are. */
+static inline void ends_of(const float *v, int64_t n, float *low, float *high) {
+  v8f zero = {0}, least = zero + *low, most = zero + *high;
   int64_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (int k = 0; k < LANES; k++) lanes[k] += x[i + k] * y[i + k];
-  for (int k = 0; i < n; i++, k++) lanes[k] += x[i] * y[i];
-  return total(lanes);
+  for (; i + 8 <= n; i += 8) {
+    least = smaller(*(v8f *)(v + i), least);
+    most = larger(*(v8f *)(v + i), most);
+  }
+  float bottom = -highest_of(-least), top = highest_of(most);
+  for (; i < n; i++) {
+    bottom = v[i] < bottom ? v[i] : bottom;
+    top = v[i] > top ? v[i] : top;
+  }
+  *low = bottom, *high = top;
 }
 
-/* d = y - x; its sum is added to shift, its largest magnitude returned. */
-INLINE double difference(const double *x, const double *y, int64_t n, double *d, double *shift) {
-  double lanes[LANES] = {0}, most[LANES] = {0};
-  int64_t i = 0;
-  for (int64_t j = 0; j < n; j++) d[j] = y[j] - x[j];
-  for (; i + LANES <= n; i += LANES)
-    for (int k = 0; k < LANES; k++) {
-      double size = fabs(d[i + k]);
-      lanes[k] += d[i + k];
-      most[k] = size > most[k] ? size : most[k];
-    }
-  for (int k = 0; i < n; i++, k++) {
-    lanes[k] += d[i];
-    most[k] = fabs(d[i]) > most[k] ? fabs(d[i]) : most[k];
-  }
-  for (int k = 1; k < LANES; k++) most[0] = most[k] > most[0] ? most[k] : most[0];
-  *shift += total(lanes);
-  return most[0];
+/* The 16 bits of the value with the largest magnitude. */
+static inline uint32_t pattern_of(const float *v, int64_t n) {
+  float low = 0, high = 0;
+  ends_of(v, n, &low, &high);
+  return (uint32_t)bits_of(high > -low ? high : low) >> 16;
 }
 
-/* Of a[rows][columns] and b, d = b - a. width: columns of a cell; it divides CHUNK, or is 0 where there are no cells.
-   of_rows[4][rows]: sums of a*a, a*b, b*b, d*d. of_columns[3][columns]: sums of a*a, a*b, b*b are added. of_cells[rows]
-   [ceil(columns / width)]: sums of d*d. whole[2]: the sum of d, the largest |d|. Returns the position of the latter, -1
-   where nothing differs. */
-EVERY_CPU int64_t distance(const unsigned char *a, int a_is_bf16, const unsigned char *b, int b_is_bf16, int64_t rows,
-                           int64_t columns, int64_t width, double *of_rows, double *of_columns, double *of_cells,
-                           double *whole) {
-  double x[ROWS][CHUNK], y[ROWS][CHUNK], d[CHUNK];
-  int64_t at = -1, n_cells = width ? (columns + width - 1) / width : 0;
-  double most = 0, shift = 0;
-  for (int64_t first = 0; first < rows; first += ROWS) {
-    int64_t n_rows = rows - first < ROWS ? rows - first : ROWS;
-    for (int64_t start = 0; start < columns; start += CHUNK) {
-      int64_t n = columns - start < CHUNK ? columns - start : CHUNK;
-      for (int64_t r = 0; r < n_rows; r++) {
-        int64_t row = first + r, place = row * columns + start;
-        widen(a, a_is_bf16, place, n, x[r]);
-        widen(b, b_is_bf16, place, n, y[r]);
-        of_rows[row] += product(x[r], x[r], n);
-        of_rows[rows + row] += product(x[r], y[r], n);
-        of_rows[2 * rows + row] += product(y[r], y[r], n);
-        double top = difference(x[r], y[r], n, d, &shift);
-        if (top > most) {
-          most = top;
-          for (int64_t i = 0; i < n; i++)
-            if (fabs(d[i]) == top) {
-              at = place + i;
-              break;
-            }
-        }
-        if (width) {
-          double noise = 0;
-          for (int64_t i = 0; i < n; i += width) {
-            double of_cell = product(d + i, d + i, n - i < width ? n - i : width);
-            of_cells[row * n_cells + (start + i) / width] = of_cell;
-            noise += of_cell;
-          }
-          of_rows[3 * rows + row] += noise;
-        } else {
-          of_rows[3 * rows + row] += product(d, d, n);
-        }
-      }
-      for (int64_t r = n_rows; r < ROWS; r++) {
-        memset(x[r], 0, sizeof x[r]);
-        memset(y[r], 0, sizeof y[r]);
-      }
-      double *aa = of_columns + start, *ab = aa + columns, *bb = ab + columns;
-      for (int64_t i = 0; i < n; i++) {
-        aa[i] += (x[0][i] * x[0][i] + x[1][i] * x[1][i]) + (x[2][i] * x[2][i] + x[3][i] * x[3][i]);
-        ab[i] += (x[0][i] * y[0][i] + x[1][i] * y[1][i]) + (x[2][i] * y[2][i] + x[3][i] * y[3][i]);
-        bb[i] += (y[0][i] * y[0][i] + y[1][i] * y[1][i]) + (y[2][i] * y[2][i] + y[3][i] * y[3][i]);
-      }
-    }
+static inline v4d by_cells(const float *v, int64_t row, int64_t start, int64_t n, const Rounding *r, int mantissa,
+                           v4d found) {
+  int64_t cell = start / r->width, at = row / r->height * r->across + cell, i = 0;
+  for (int64_t stop = (cell + 1) * r->width - start; i < n; at++, stop += r->width) {
+    if (stop > n) stop = n;
+    int64_t end = r->each ? at : 0;
+    float step = r->looked_up ? r->step[pattern_of(v + i, stop - i)] : r->step[at];
+    found = squared_errors(v + i, stop - i, step, r->low[end], r->high[end], mantissa, r->smallest, found);
+    i = stop;
   }
-  whole[0] = shift;
-  whole[1] = most;
+  return found;
+}
+
+static v4d rounding(const float *v, int64_t row, int64_t start, int64_t n, const Rounding *r, v4d found) {
+  return r->mantissa < 0 ? by_cells(v, row, start, n, r, -1, found) : by_cells(v, row, start, n, r, r->mantissa, found);
+}
+
+/* The bits of the largest |y - x|, rounded to a float: those of numbers without a sign are in their order. */
+static int32_t largest(const float *x, const float *y, int64_t n) {
+  int32_t found = 0;
+  for (int64_t i = 0; i < n; i++) {
+    float d = y[i] - x[i];
+    int32_t bits;
+    memcpy(&bits, &d, 4);
+    bits &= 0x7fffffff;
+    found = bits > found ? bits : found;
+  }
+  return found;
+}
+
+/* Where it is, and what it is exactly. Rounding keeps the order: it is among those whose rounded one is the largest. */
+static int64_t place(const float *x, const float *y, int64_t n, int32_t top, double *exactly) {
+  int64_t at = -1;
+  *exactly = 0;
+  for (int64_t i = 0; i < n; i++) {
+    float d = y[i] - x[i];
+    int32_t bits;
+    memcpy(&bits, &d, 4);
+    double size = fabs((double)y[i] - (double)x[i]);
+    if ((bits & 0x7fffffff) == top && size > *exactly) *exactly = size, at = i;
+  }
   return at;
 }
 
-/* The least and the largest value of each cell of height x width of x[rows][columns], and 0: low and high[down][across].
- */
-EVERY_CPU void extremes(const unsigned char *x, int is_bf16, int64_t rows, int64_t columns, int64_t height,
-                        int64_t width, float *low, float *high) {
+typedef struct {
+  double *rows, *columns, *cells, *whole;
+  int64_t n_rows, n_columns, width, n_cells;
+} Found;
+
+typedef struct {
+  v4d aa, ab, bb, dd;
+} Lanes;
+
+static void put_row(const Found *f, int64_t row, const Lanes *s) {
+  f->rows[row] += total(s->aa);
+  f->rows[f->n_rows + row] += total(s->ab);
+  f->rows[2 * f->n_rows + row] += total(s->bb);
+  f->rows[3 * f->n_rows + row] += total(s->dd);
+}
+
+/* Of two rows of up to CHUNK values, zeros behind the last one. of_columns: sums of a*a, a*b, b*b are added. */
+static void two_rows(float x[2][CHUNK], float y[2][CHUNK], int64_t n, int64_t width, Lanes sums[2], double *of_cells[2],
+                     double of_columns[3][CHUNK], v4d *shift) {
+  v4d zero = {0}, d_sum = *shift;
+  Lanes s = {zero, zero, zero, zero}, t = s;
+  int64_t cell = 0;
+  for (int64_t i = 0; i < n; cell++) {
+    int64_t stop = i + width < n ? i + width : n;
+    v4d dd = zero, ee = zero;
+    for (; i < stop; i += 4) {
+      v4d a = wide(x[0] + i), b = wide(y[0] + i), p = wide(x[1] + i), q = wide(y[1] + i);
+      v4d d = b - a, e = q - p;
+      v4d *aa = (v4d *)(of_columns[0] + i), *ab = (v4d *)(of_columns[1] + i), *bb = (v4d *)(of_columns[2] + i);
+      s.aa = PRODUCT(a, a, s.aa), s.ab = PRODUCT(a, b, s.ab), s.bb = PRODUCT(b, b, s.bb), dd = PRODUCT(d, d, dd);
+      t.aa = PRODUCT(p, p, t.aa), t.ab = PRODUCT(p, q, t.ab), t.bb = PRODUCT(q, q, t.bb), ee = PRODUCT(e, e, ee);
+      d_sum += d + e;
+      *aa = PRODUCT(a, a, PRODUCT(p, p, *aa));
+      *ab = PRODUCT(a, b, PRODUCT(p, q, *ab));
+      *bb = PRODUCT(b, b, PRODUCT(q, q, *bb));
+    }
+    s.dd += dd, t.dd += ee;
+    if (of_cells[0]) of_cells[0][cell] += total(dd);
+    if (of_cells[1]) of_cells[1][cell] += total(ee);
+  }
+  sums[0] = s, sums[1] = t;
+  *shift = d_sum;
+}
+
+/* Of a[rows][columns] and b, d = b - a, `chunk` columns at a time. width: columns of a cell, of which a chunk has a
+   whole number, or a cell a whole number of chunks; 0 where there are no cells. of_rows[4][rows]: sums of a*a, a*b, b*b,
+   d*d. of_columns[3][columns]: sums of a*a, a*b, b*b. of_cells[rows][ceil(columns / width)]: sums of d*d. All of them
+   zero before. whole[3]: the sum of d, the largest |d|, the squared error of rounding a by r, where that is not NULL.
+   Returns the position of the largest, -1 where nothing differs. */
+int64_t distance(const Matrix *given_a, const Matrix *given_b, int64_t chunk, const Found *f, const Rounding *r) {
+  const Matrix a = known(given_a), b = known(given_b);
+  float x[2][CHUNK], y[2][CHUNK];
+  double of_columns[3][CHUNK];
+  int64_t at = -1, rows = f->n_rows, columns = f->n_columns, width = f->width && f->width < chunk ? f->width : chunk;
+  int32_t highest = 0;
+  double most = 0;
+  v4d zero = {0}, shift = zero, error = zero;
+  for (int64_t start = 0; start < columns; start += chunk) {
+    int64_t n = columns - start < chunk ? columns - start : chunk, padded = (n + 3) / 4 * 4;
+    memset(of_columns, 0, sizeof of_columns);
+    for (int64_t row = 0; row < rows; row += 2) {
+      double *cells[2] = {NULL, NULL};
+      Lanes sums[2];
+      for (int64_t k = 0; k < 2; k++) {
+        if (row + k < rows) {
+          fetch(&a, row + k, start, n, x[k]);
+          fetch(&b, row + k, start, n, y[k]);
+          for (int64_t i = n; i < padded; i++) x[k][i] = y[k][i] = 0;
+          if (f->width) cells[k] = f->cells + (row + k) * f->n_cells + start / f->width;
+        } else {
+          memset(x[k], 0, sizeof x[k]);
+          memset(y[k], 0, sizeof y[k]);
+        }
+      }
+      two_rows(x, y, padded, width, sums, cells, of_columns, &shift);
+      for (int64_t k = 0; k < 2 && row + k < rows; k++) {
+        put_row(f, row + k, &sums[k]);
+        if (r) error = rounding(x[k], row + k, start, n, r, error);
+        int32_t top = largest(x[k], y[k], n);
+        if (top && top >= highest) {
+          double size;
+          int64_t here = (row + k) * columns + start + place(x[k], y[k], n, top, &size);
+          if (size > most || (size == most && here < at)) at = here, most = size, highest = top;
+        }
+      }
+    }
+    for (int k = 0; k < 3; k++) memcpy(f->columns + k * columns + start, of_columns[k], (size_t)n * sizeof(double));
+  }
+  f->whole[0] = total(shift);
+  f->whole[1] = most;
+  f->whole[2] = total(error);
+  return at;
+}
+
+/* The squared error of rounding alone. */
+double rounding_alone(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r) {
+  const Matrix m = known(given);
+  float v[CHUNK];
+  v4d error = {0};
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t start = 0; start < columns; start += chunk) {
+      int64_t n = columns - start < chunk ? columns - start : chunk;
+      fetch(&m, row, start, n, v);
+      error = rounding(v, row, start, n, r, error);
+    }
+  return total(error);
+}
+
+/* The squared error of each cell, of as many rows and columns as r says: of_cells[down][across] are added to. */
+void rounding_by_cells(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r,
+                       double *of_cells) {
+  const Matrix m = known(given);
+  float v[CHUNK];
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t start = 0; start < columns; start += chunk) {
+      int64_t n = columns - start < chunk ? columns - start : chunk, i = 0;
+      fetch(&m, row, start, n, v);
+      for (int64_t cell = start / r->width; i < n; cell++) {
+        int64_t left = (cell + 1) * r->width - start - i;
+        v4d zero = {0};
+        if (left > n - i) left = n - i;
+        of_cells[row / r->height * r->across + cell] += total(rounding(v + i, row, start + i, left, r, zero));
+        i += left;
+      }
+    }
+}
+
+/* The least and the largest value of each cell of height x width, and 0: low and high[down][across]. */
+void extremes(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, int64_t height, int64_t width,
+                        float *low, float *high) {
+  const Matrix m = known(given);
   int64_t across = (columns + width - 1) / width;
   float v[CHUNK];
   memset(low, 0, (size_t)(across * ((rows + height - 1) / height)) * sizeof *low);
   memset(high, 0, (size_t)(across * ((rows + height - 1) / height)) * sizeof *high);
   for (int64_t row = 0; row < rows; row++)
-    for (int64_t cell = 0; cell < across; cell++) {
-      int64_t stop = (cell + 1) * width < columns ? (cell + 1) * width : columns, at = row / height * across + cell;
-      for (int64_t start = cell * width; start < stop; start += CHUNK) {
-        int64_t n = stop - start < CHUNK ? stop - start : CHUNK, i = 0;
-        float least[LANES] = {0}, most[LANES] = {0};
-        narrow(x, is_bf16, row * columns + start, n, v);
-        for (; i + LANES <= n; i += LANES)
-          for (int k = 0; k < LANES; k++) {
-            least[k] = v[i + k] < least[k] ? v[i + k] : least[k];
-            most[k] = v[i + k] > most[k] ? v[i + k] : most[k];
-          }
-        for (int k = 0; i < n; i++, k++) {
-          least[k] = v[i] < least[k] ? v[i] : least[k];
-          most[k] = v[i] > most[k] ? v[i] : most[k];
-        }
-        for (int k = 0; k < LANES; k++) {
-          low[at] = least[k] < low[at] ? least[k] : low[at];
-          high[at] = most[k] > high[at] ? most[k] : high[at];
-        }
+    for (int64_t start = 0; start < columns; start += chunk) {
+      int64_t n = columns - start < chunk ? columns - start : chunk, i = 0;
+      fetch(&m, row, start, n, v);
+      int64_t cell = start / width, at = row / height * across + cell;
+      for (int64_t stop = (cell + 1) * width - start; i < n; at++, stop += width) {
+        if (stop > n) stop = n;
+        ends_of(v + i, stop - i, &low[at], &high[at]);
+        i = stop;
       }
     }
-}
-
-/* The nearest number with so many bits of mantissa, ties to even: adding what has the last of them as its last bit, and
-   taking it away, leaves them. */
-INLINE float rounded(float v, int mantissa, float smallest) {
-  float power = smallest;
-  if (mantissa >= 0) {
-    uint32_t bits;
-    memcpy(&bits, &v, 4);
-    bits &= 0x7f800000;
-    memcpy(&power, &bits, 4);
-    power = power > smallest ? power : smallest;
-  }
-  float anchor = power * (mantissa < 0 ? 12582912.0f : 1.5f * (float)(1 << (23 - mantissa)));
-  return (v + anchor) - anchor;
-}
-
-INLINE double squared_errors(const float *v, int64_t n, float step, float low, float high, int mantissa,
-                             float smallest) {
-  double lanes[LANES] = {0};
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (int k = 0; k < LANES; k++) {
-      float code = v[i + k] / step;
-      code = code < low ? low : code;
-      code = code > high ? high : code;
-      double error = (double)(rounded(code, mantissa, smallest) * step) - (double)v[i + k];
-      lanes[k] += error * error;
-    }
-  for (int k = 0; i < n; i++, k++) {
-    float code = v[i] / step;
-    code = code < low ? low : code;
-    code = code > high ? high : code;
-    double error = (double)(rounded(code, mantissa, smallest) * step) - (double)v[i];
-    lanes[k] += error * error;
-  }
-  return total(lanes);
-}
-
-INLINE double rounding(const unsigned char *x, int is_bf16, int64_t rows, int64_t columns, int64_t height,
-                       int64_t width, const float *step, const float *low, const float *high, int mantissa,
-                       float smallest) {
-  int64_t across = (columns + width - 1) / width;
-  float v[CHUNK];
-  double found = 0;
-  for (int64_t row = 0; row < rows; row++)
-    for (int64_t cell = 0; cell < across; cell++) {
-      int64_t stop = (cell + 1) * width < columns ? (cell + 1) * width : columns, at = row / height * across + cell;
-      for (int64_t start = cell * width; start < stop; start += CHUNK) {
-        int64_t n = stop - start < CHUNK ? stop - start : CHUNK;
-        narrow(x, is_bf16, row * columns + start, n, v);
-        found += squared_errors(v, n, step[at], low[at], high[at], mantissa, smallest);
-      }
-    }
-  return found;
-}
-
-/* The squared error of rounding x[rows][columns] to integers from low to high times step, which each cell of height x
-   width has. */
-EVERY_CPU double rounding_to_integers(const unsigned char *x, int is_bf16, int64_t rows, int64_t columns,
-                                      int64_t height, int64_t width, const float *step, const float *low,
-                                      const float *high) {
-  return rounding(x, is_bf16, rows, columns, height, width, step, low, high, -1, 1.0f);
-}
-
-/* The same to floats of so many bits of mantissa, whose smallest normal number is `smallest`. */
-EVERY_CPU double rounding_to_floats(const unsigned char *x, int is_bf16, int64_t rows, int64_t columns, int64_t height,
-                                    int64_t width, const float *step, const float *low, const float *high,
-                                    int mantissa, float smallest) {
-  return rounding(x, is_bf16, rows, columns, height, width, step, low, high, mantissa, smallest);
 }

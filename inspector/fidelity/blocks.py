@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.compare.items import Item
 from qinspect.inspector.fidelity.pairs import Pair
-from qinspect.inspector.fidelity.sums import Cells
+from qinspect.inspector.fidelity.sums import Cells, Stored
+from qinspect.kernels.matrix import compiled, takes
 
 Array = NDArray[Any]
 
@@ -85,6 +86,19 @@ def bytes_of(item: Item) -> int:
     return tensor.nbytes * n_rows // item.weight.shape[0]
 
 
+def stored(item: Item, unit: Unit, shape: tuple[int, ...]) -> Stored:
+    """A piece as bodies in C take it, codes as they are packed, where it can be had so; else its values. shape: of the
+    whole. Raises as `read`."""
+    together = item.part is None or item.part.runs is None
+    if item.weight is not None and len(item.weight.shape) == 2 and unit.aligned and together and compiled():
+        first = item.first_row + unit.first_row
+        if first % item.weight.row_step == 0:
+            found = item.fmt.packed(item.weight, first, first + unit.rows)
+            if found is not None and found.shape == (unit.rows, unit.columns) and takes(found):
+                return found
+    return single(read(item, unit, shape))
+
+
 def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
     """The values of a piece as [rows, columns], of any float dtype. shape: of the whole. Raises CannotRead,
     CannotDequantize and what else reading raises."""
@@ -96,6 +110,22 @@ def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
     if len(shape) < 2:
         return tensor.read().reshape(-1)[unit.start : unit.stop].reshape(unit.rows, unit.columns)
     return tensor.read_rows(unit.first_row, unit.first_row + unit.rows).reshape(unit.rows, unit.columns)
+
+
+def stored_of(pair: Pair, unit: Unit) -> tuple[Stored, Stored]:
+    """A's and B's values of a piece as bodies in C take them, with what was done to one undone. Raises as `read`."""
+    return _stored_of(pair, pair.a, unit, True), _stored_of(pair, pair.b, unit, False)
+
+
+def stored_original(pair: Pair, unit: Unit) -> Stored:
+    """A's values of a piece, as in `stored_of`."""
+    return _stored_of(pair, pair.a, unit, True)
+
+
+def _stored_of(pair: Pair, item: Item, unit: Unit, of_a: bool) -> Stored:
+    if pair.fit is None and (pair.undoing is None or pair.undoing.in_a == of_a):
+        return stored(item, unit, pair.shape)
+    return single(_values(pair, item, unit, of_a))
 
 
 def values_of(pair: Pair, unit: Unit) -> tuple[Array, Array]:
@@ -158,7 +188,8 @@ def widened(values: Array, out: Array) -> None:
 
 
 def single(values: Array) -> Array:
-    """The same values as float32 or bfloat16 where one of these holds them, contiguous: what compiled bodies take."""
-    if values.dtype.name in ("bfloat16", "float32", "float64"):
+    """The same values as floats of 16 or 32 bits where one of these holds them, contiguous: what compiled bodies
+    take."""
+    if values.dtype.name in ("bfloat16", "float16", "float32", "float64"):
         return np.ascontiguousarray(values)
     return values.astype(np.float32)

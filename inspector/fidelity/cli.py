@@ -27,8 +27,8 @@ def fidelity_command(
     /,
     *,
     by: Annotated[
-        Literal["layer", "kind", "expert"] | None,
-        Parameter(help="One row for each layer, kind of weight, or expert."),
+        Literal["layer", "kind", "expert", "segment"] | None,
+        Parameter(help="One row for each layer, kind of weight, expert, or segment of a projection."),
     ] = None,
     worst: Annotated[
         int | None, Parameter(help=f"Only the N worst rows (default: {ROWS_SHOWN} in the report, elsewhere all).")
@@ -36,11 +36,19 @@ def fidelity_command(
     min_sqnr: Annotated[
         float | None, Parameter(help="In dB. Exit code 1 where a weight has less, or has no number.")
     ] = None,
+    best: Annotated[
+        bool,
+        Parameter(negative="", help="Also the best that a search over scales finds, on blocks that are drawn: slower."),
+    ] = False,
+    best_of_all: Annotated[bool, Parameter(negative="", help="The same on all blocks: much slower.")] = False,
     csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
     markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
     fresh: Annotated[
         bool, Parameter(negative="", help="Measure, though the result of the same files is kept from before.")
     ] = False,
+    device: Annotated[
+        Literal["cpu", "cuda"], Parameter(help="Where sums are made; what decodes codes is the CPU in any case.")
+    ] = "cpu",
     as_json: AsJson = False,
 ) -> int:
     """How far the values of B's weights are from A's, the worst first. Exit code 1: a weight is below --min-sqnr."""
@@ -52,7 +60,9 @@ def fidelity_command(
         raise UsageError("--min-sqnr is a number of decibels", expected="such as 25", found=str(min_sqnr))
     first = open_model(a)
     second = first if a == b else open_model(b)
-    found = _measured(first, second, fresh)
+    found = _measured(first, second, fresh, device)
+    if best or best_of_all:
+        found = _with_best(found, best_of_all)
     if found.measured_at is not None and not as_json:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.measured_at))
         narrate(f"measured {when}, of the same files; --fresh measures again")
@@ -72,10 +82,21 @@ def fidelity_command(
     return 0 if threshold is None or threshold.passed else 1
 
 
-def _measured(a: Format, b: Format, fresh: bool) -> Fidelity:
+def _measured(a: Format, b: Format, fresh: bool, device: str) -> Fidelity:
     from qinspect.inspector.fidelity.kept import kept_or_measured
 
-    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
+    if device == "cpu":
+        return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
+    from qinspect.inspector.fidelity.on_device import measured_on
+
+    body = measured_on(device)
+    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh, body=body))
+
+
+def _with_best(found: Fidelity, everything: bool) -> Fidelity:
+    from qinspect.inspector.fidelity.best import with_best
+
+    return with_meter(lambda meter: with_best(found, everything, meter))
 
 
 def _threshold(found: Fidelity, min_sqnr: float | None) -> Threshold | None:

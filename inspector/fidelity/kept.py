@@ -20,10 +20,14 @@ import msgspec
 from qinspect.inspector import __version__
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.fidelity.measuring import Result, measure_fidelity
+from qinspect.inspector.fidelity.blocks import Unit
+from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.fidelity.order import Arrange, as_they_come
 from qinspect.inspector.fidelity.pairs import NotCompared
+from qinspect.inspector.fidelity.piece import measured
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
+from qinspect.inspector.fidelity.sums import Piece
+from qinspect.inspector.fidelity.work import Result, Work
 from qinspect.inspector.formats import Format
 from qinspect.inspector.places import state_folder
 from qinspect.inspector.progress import Progress, unseen
@@ -55,9 +59,10 @@ def kept_or_measured(
     *,
     fresh: bool = False,
     arrange: Arrange = as_they_come,
+    body: Callable[[Work, Unit], Piece] = measured,
 ) -> Fidelity:
     """`measure_fidelity`, or what it found for the same files before: then `measured_at` says when. fresh: measure in
-    any case. Raises what measuring raises."""
+    any case. body: as there. Raises what measuring raises."""
     of = _identity(a, b)
     found = None if fresh or of is None else _read(a, b, of)
     if found is not None:
@@ -66,11 +71,11 @@ def kept_or_measured(
         for other in found.not_compared:
             told(other)
         return found
-    measured = measure_fidelity(a, b, progress, told, arrange)
-    if of is not None and not measured.changed:
+    made = measure_fidelity(a, b, progress, told, arrange, body)
+    if of is not None and not made.changed:
         with suppress(OSError):
-            _write(of, measured)
-    return measured
+            _write(of, made)
+    return made
 
 
 def _identity(a: Format, b: Format) -> str | None:

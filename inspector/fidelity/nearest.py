@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint.dtypes import BLOCKS
-from qinspect.inspector.fidelity.sums import Cells
+from qinspect.inspector.fidelity.sums import Cells, Stored
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.records import Quantity, Use
-from qinspect.kernels.distance import cell_extremes, rounding_error
+from qinspect.kernels.distance import Rounding, cell_extremes, rounding_by_cells, rounding_error
+from qinspect.kernels.matrix import CHUNK
 
 Array = NDArray[Any]
 WHOLE = 1 << 62
@@ -143,35 +145,91 @@ def cells_of(grid: Grid, shape: tuple[int, ...]) -> Cells | None:
 def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
     """The sum of the squared errors of rounding float[rows, columns], which begin at a cell. largest: the largest
     magnitude of the whole weight, where that is needed. Values that are not finite must be zero."""
+    rounding = rounding_of(x, grid, largest)
+    found = rounding_error(x, rounding) if rounding else None
+    if found is not None:
+        return found
     rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
-    floats = None if grid.element.kind is ElementKind.INTEGER else _MANTISSA[grid.element.name]
     with np.errstate(all="ignore"):
-        ends = cell_extremes(x, rows, columns)
-        if ends is not None:
-            small_float = floats and (floats[0], 2.0 ** floats[1])
-            found = rounding_error(x, rows, columns, *_steps(*ends, grid, np.float32(largest)), small_float)
-            if found is not None:
-                return found
         return _by_numpy(x.astype(np.float32), rows, columns, grid, np.float32(largest))
 
 
+def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None:
+    """How the compiled body rounds what `nearest_error` takes; None where there is none, or it does not take it."""
+    rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
+    floats = small_float_of(grid.element)
+    narrow = grid.cells.rows == 1 and columns <= CHUNK and CHUNK % columns == 0
+    if narrow and grid.rule is not Rule.RANGE and isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
+        return Rounding(1, columns, *_table_of_steps(grid, largest), floats)
+    ends = cell_extremes(x, rows, columns)
+    if ends is None:
+        return None
+    with np.errstate(all="ignore"):
+        return Rounding(rows, columns, *steps_of(*ends, grid, np.float32(largest)), floats)
+
+
+@lru_cache(32)  # pieces of as many weights as there are workers, at most
+def _table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array]:
+    """`steps_of` of cells by the pattern of their value of largest magnitude: there are so few that each is calculated
+    once."""
+    every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
+    with np.errstate(all="ignore"):
+        step, low, high = steps_of(np.minimum(every, 0), np.maximum(every, 0), grid, np.float32(largest))
+    step.setflags(write=False)
+    return step, low, high
+
+
+def small_float_of(element: Element) -> tuple[int, float] | None:
+    """Bits of the mantissa and the smallest normal number; None of an integer."""
+    if element.kind is ElementKind.INTEGER:
+        return None
+    mantissa, least = _MANTISSA[element.name]
+    return mantissa, 2.0**least
+
+
 def _by_numpy(x: Array, rows: int, columns: int, grid: NearestGrid, largest: np.float32) -> float:
-    over = -x.shape[0] % rows, -x.shape[1] % columns
-    padded = np.pad(x, ((0, over[0]), (0, over[1]))) if any(over) else x
-    cells = padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // columns, columns)
-    low = np.minimum(cells.min(axis=(1, 3), keepdims=True), np.float32(0))
-    high = np.maximum(cells.max(axis=(1, 3), keepdims=True), np.float32(0))
-    step, least, most = _steps(low, high, grid, largest)
+    return float(
+        errors_of_cells(x, rows, columns, steps_of(*ends_of_cells(x, rows, columns), grid, largest), grid).sum()
+    )
+
+
+def ends_of_cells(x: Array, rows: int, columns: int) -> tuple[Array, Array]:
+    """float32[down, across]: the least and the largest value, or 0, of each cell of float32[rows, columns]."""
+    found = cell_extremes(x, rows, columns)
+    if found is not None:
+        return found
+    cells = _in_cells(x, rows, columns)
+    zero = np.float32(0)
+    return np.minimum(cells.min(axis=(1, 3)), zero), np.maximum(cells.max(axis=(1, 3)), zero)
+
+
+def errors_of_cells(
+    x: Array, rows: int, columns: int, steps: tuple[Array, Array, Array], grid: NearestGrid
+) -> NDArray[np.float64]:
+    """float64[down, across]: the squared error of rounding each cell of float32[rows, columns]. steps: as of
+    `steps_of`."""
+    found = rounding_by_cells(x, Rounding(rows, columns, *steps, small_float_of(grid.element)))
+    if found is not None:
+        return found
+    cells = _in_cells(x, rows, columns)
+    step, least, most = (n[:, None, :, None] if n.ndim else n for n in steps)
     codes = np.clip(cells / step, least, most)
     integers = grid.element.kind is ElementKind.INTEGER
     codes = np.rint(codes) if integers else to_small_float(codes, grid.element.name)
-    d = (codes * step - cells).reshape(-1)
-    return float(np.einsum("i,i->", d, d, dtype=np.float64))
+    d = codes * step - cells
+    return np.asarray(np.einsum("ijkl,ijkl->ik", d, d, dtype=np.float64))
 
 
-def _steps(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> tuple[Array, Array, Array]:
+def _in_cells(x: Array, rows: int, columns: int) -> Array:
+    """float32[down, rows, across, columns], with zeros beyond the edges."""
+    over = -x.shape[0] % rows, -x.shape[1] % columns
+    padded = np.pad(x, ((0, over[0]), (0, over[1]))) if any(over) else x
+    return padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // columns, columns)
+
+
+def steps_of(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> tuple[Array, Array, Array]:
     """float32 of the shape of low and high, the least and the largest value of each cell, or 0: its scale, and the
-    least and the largest that its codes stand for at a scale of one."""
+    least and the largest that its codes stand for at a scale of one, as one number where they are that of all."""
     element = grid.element
     if grid.rule is Rule.RANGE:
         step = _usable(_kept((high - low) / np.float32(element.q_max - element.q_min), grid.scale))
@@ -185,7 +243,7 @@ def _steps(low: Array, high: Array, grid: NearestGrid, largest: np.float32) -> t
     ends = element.ends()
     assert ends is not None
     step = _usable(_step(extreme, grid, largest))
-    return step, np.full_like(step, ends[0]), np.full_like(step, ends[1])
+    return step, np.asarray(ends[0], np.float32), np.asarray(ends[1], np.float32)
 
 
 def _step(extreme: Array, grid: NearestGrid, largest: np.float32) -> Array:
@@ -202,9 +260,17 @@ def _step(extreme: Array, grid: NearestGrid, largest: np.float32) -> Array:
         return np.asarray(np.exp2(np.ceil(np.log2(extreme / top))))
     if grid.rule is Rule.LARGEST:
         return _kept(extreme / top, grid.scale)
+    outer = outer_of(grid, largest)
     most = np.float32(_largest_of(grid.scale))
-    outer = largest / (top * most) if largest > 0 else np.float32(1)
     return np.asarray(to_small_float(np.clip(extreme / top / outer, 0, most), grid.scale) * outer)
+
+
+def outer_of(grid: NearestGrid, largest: np.float32) -> np.float32:
+    """The global scale of two levels."""
+    ends = grid.element.ends()
+    assert ends is not None
+    most = np.float32(ends[1]) * np.float32(_largest_of(grid.scale))
+    return np.float32(largest / most) if largest > 0 else np.float32(1)
 
 
 def _usable(step: Array) -> Array:

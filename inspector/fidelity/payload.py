@@ -9,7 +9,7 @@ from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.measures import OF_FIDELITY
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.report import line_of
-from qinspect.inspector.fidelity.results import Fidelity, Nearest, Part, WeightFidelity
+from qinspect.inspector.fidelity.results import SEED, Best, Fidelity, Nearest, OfSegment, Part, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.threshold import Threshold
 from qinspect.inspector.fidelity.verdict import sentence
@@ -94,9 +94,11 @@ def weight(w: WeightFidelity) -> Json:
         "group_shape": list(w.group_shape),
         "worst_group": _part(w.group) if w.group else None,
         "nearest": _nearest(w.nearest) if w.nearest else None,
+        "best_found": _best(w.best) if w.best else None,
         "factors": _factors(w.factors) if w.factors else None,
         "undone": [{"what": str(u.what), "axis": u.axis, "text": u.said} for u in w.undone],
         "as_stored_sqnr_db": finite(w.as_stored),
+        "segments": [_segment(name, of, s) for (name, of), s in zip(w.by_segment, w.segments, strict=True)],
     }
 
 
@@ -109,8 +111,24 @@ def _nearest(n: Nearest) -> Json:
     return {"known": known, "sqnr_db": finite(n.sqnr), "loss_db": finite(n.loss), "rule": n.said}
 
 
+def _best(b: Best) -> Json:
+    return {
+        "known": b.loss is not None, "sqnr_db": finite(b.sqnr), "loss_db": finite(b.loss),
+        "standard_error_db": finite(b.error), "blocks": b.n_blocks, "of_blocks": b.n_all, "seed": SEED,
+        "search": b.said,
+    }  # fmt: skip
+
+
 def _factors(f: Factors) -> Json:
     return {"axis": f.axis, "least": f.least, "largest": f.largest, "sqnr_db": finite(f.sqnr)}
+
+
+def _segment(name: str, of: WeightFidelity, s: OfSegment) -> Json:
+    sums = of.sums
+    return {
+        "name": name, "rows": [s.start, s.stop], "equal": sums.exact, "relative_error": finite(sums.relative),
+        "sqnr_db": finite(sums.sqnr), "cosine": finite(sums.cosine),
+    }  # fmt: skip
 
 
 def not_compared(o: NotCompared) -> Json:

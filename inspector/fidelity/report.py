@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from qinspect.inspector.fidelity.measures import COSINE, ERROR, LOSS, SQNR, db, error_text
-from qinspect.inspector.fidelity.results import Fidelity, Part, WeightFidelity
+from qinspect.inspector.fidelity.measures import BEST, COSINE, ERROR, LOSS, SQNR, db, error_text
+from qinspect.inspector.fidelity.results import SEED, Best, Fidelity, Part, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.threshold import Threshold
-from qinspect.inspector.fidelity.verdict import RTN, against_nearest, sentence
+from qinspect.inspector.fidelity.verdict import AS_GOOD_DB, RTN, against_nearest, sentence
 from qinspect.inspector.formats.report import model_line
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
@@ -19,9 +19,10 @@ from qinspect.inspector.text import count, number, size, some, visible
 
 COLUMNS = (
     Column("weight"), Column("B stored as", drop=3), Column(SQNR.name, True), Column(ERROR.name, True, drop=1),
-    Column(LOSS.name, True), Column(COSINE.name, True, drop=4), Column("largest B-A", True, drop=5),
-    Column("at", drop=9), Column("mean B-A", True, drop=8), Column("worst channel", True, drop=2),
-    Column("worst group", True, drop=6), Column("not finite", True, drop=7), Column("note", drop=10),
+    Column(LOSS.name, True), Column(BEST.name, True), Column(COSINE.name, True, drop=4),
+    Column("largest B-A", True, drop=5), Column("at", drop=9), Column("mean B-A", True, drop=8),
+    Column("worst channel", True, drop=2), Column("worst group", True, drop=6), Column("not finite", True, drop=7),
+    Column("note", drop=10),
 )  # fmt: skip
 GROUP_COLUMNS = (
     Column("of"), Column("weights", True), Column("equal", True, drop=3), Column("values", True, drop=4),
@@ -100,8 +101,27 @@ def _notes(found: Fidelity) -> Iterator[str]:
     unknown = Counter(w.nearest.said for w in found.weights if w.nearest and w.nearest.sqnr is None)
     for said, n in unknown.items():
         yield f"loss against {RTN} not known for {some(n, 'weight')}: {visible(said, 200)}"
+    yield from _of_best(found)
     for path in found.changed:
         yield f"{visible(path)} changed while it was read: the numbers may be of neither state"
+
+
+def _of_best(found: Fidelity) -> Iterator[str]:
+    known = [w.best for w in found.weights if w.best and w.best.loss is not None]
+    for said, n in Counter(b.said for b in known).items():
+        drawn = any(b.said == said and b.error is not None for b in known)
+        of = f"blocks that were drawn (seed {SEED}), +- one standard error" if drawn else "all blocks"
+        yield f"best found for {some(n, 'weight')}: {said}, codes rounded again, {of}; it is no bound"
+    unknown = Counter(w.best.said for w in found.weights if w.best and w.best.n_blocks == 0)
+    for said, n in unknown.items():
+        yield f"no best found for {some(n, 'weight')}: {visible(said, 200)}"
+    worse = sum(1 for w in found.weights if w.best and w.nearest and (w.nearest.loss or 0.0) > AS_GOOD_DB)
+    if worse:
+        yield (
+            f"{some(worse, 'weight')} {'has' if worse == 1 else 'have'} more error than {RTN}: that is what is seen, "
+            "not why; methods that look at activations trade it for less error of the outputs, and `qinspect whence B "
+            "--base A` says whether the codes have the traces of one"
+        )
 
 
 def weight_table(weights: Sequence[WeightFidelity]) -> Table:
@@ -113,7 +133,7 @@ def _row(w: WeightFidelity) -> list[str]:
     s = w.sums
     differs = s.at >= 0
     return [
-        w.role, w.stored_b, SQNR.text(w), ERROR.text(w), LOSS.text(w), COSINE.text(w),
+        w.role, w.stored_b, SQNR.text(w), ERROR.text(w), LOSS.text(w), BEST.text(w), COSINE.text(w),
         number(s.largest) if differs else "0", str(list(w.where)) if w.where else "",
         f"{s.mean_shift:+.2e}" if differs else "0", part_text(w.channels[0]) if w.channels else "",
         part_text(w.group) if w.group else "", count(s.n_excluded) if s.n_excluded else "", note_of(w),
@@ -123,7 +143,8 @@ def _row(w: WeightFidelity) -> list[str]:
 CSV_COLUMNS = (
     "role", "a", "b", "stored_a", "stored_b", "values", "not_finite", "sqnr_db", "relative_error", "cosine",
     "mean_shift", "largest_error", "largest_where", "worst_channel", "worst_channel_share", "worst_group",
-    "worst_group_share", "nearest_sqnr_db", "loss_db", "note",
+    "worst_group_share", "nearest_sqnr_db", "loss_db", "best_found_sqnr_db", "best_found_loss_db",
+    "best_found_standard_error_db", "note",
 )  # fmt: skip
 
 
@@ -141,12 +162,16 @@ def _csv_row(w: WeightFidelity) -> list[str]:
     return [
         w.role, w.a, w.b, w.stored_a, w.stored_b, str(s.n), str(s.n_excluded), *map(_digits, numbers), _index(w.where),
         *_csv_part(channel), *_csv_part(w.group), _digits(nearest.sqnr if nearest else None),
-        _digits(nearest.loss if nearest else None), note_of(w),
+        _digits(nearest.loss if nearest else None), *_csv_best(w.best), note_of(w),
     ]  # fmt: skip
 
 
 def _csv_part(part: Part | None) -> tuple[str, str]:
     return (_index(part.where), _digits(part.share)) if part else ("", "")
+
+
+def _csv_best(best: Best | None) -> tuple[str, str, str]:
+    return (_digits(best.sqnr), _digits(best.loss), _digits(best.error)) if best else ("", "", "")
 
 
 def _index(where: Sequence[int]) -> str:

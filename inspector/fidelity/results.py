@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.fidelity.factors import Factors
@@ -37,6 +37,39 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True)
+class OfSegment:
+    """Rows `start` to `stop` of a projection that gives several things: z, x, B, C and dt of a Mamba mixer's. aa, ab,
+    bb, dd: as in Sums."""
+
+    name: str
+    start: int
+    stop: int
+    aa: float
+    ab: float
+    bb: float
+    dd: float
+
+
+SEED = 0
+"""Of what is drawn for the best found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best that a search over scales found for each block. sqnr: of it, in dB, the stored one and loss; None where
+    that is not known. loss: above zero where the stored weight is worse. error: the standard error of both, None where
+    all blocks were searched. n_blocks, n_all: blocks that were searched, and that there are; rows where all share one
+    scale. said: what was tried, or why nothing was."""
+
+    sqnr: float | None
+    loss: float | None
+    error: float | None
+    n_blocks: int
+    n_all: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class WeightFidelity:
     """One weight, B against A.
 
@@ -45,7 +78,8 @@ class WeightFidelity:
     the most error, most first; () of what has no rows, or no error. group_shape: rows and columns that share a scale;
     () where there are none. group: the one with the most error. factors: by which its channels were multiplied, where
     they were; then nothing is said of the loss against rounding to nearest. undone: what was done to it, and undone
-    before it was measured. as_stored: its SQNR without that, in dB; None where that was not measured.
+    before it was measured. as_stored: its SQNR without that, in dB; None where that was not measured. best: where that
+    was asked for. segments: of a projection that gives several things, where every value was finite.
     """
 
     role: str
@@ -66,6 +100,8 @@ class WeightFidelity:
     factors: Factors | None
     undone: tuple[Undone, ...] = ()
     as_stored: float | None = None
+    best: Best | None = None
+    segments: tuple[OfSegment, ...] = ()
 
     @property
     def quantized(self) -> bool:
@@ -82,6 +118,22 @@ class WeightFidelity:
             index.append(at % d)
             at //= d
         return tuple(reversed(index))
+
+    @property
+    def by_segment(self) -> list[tuple[str, WeightFidelity]]:
+        """Its segments as weights of their own, of which only the distance is known, with their names."""
+        if not self.segments:
+            return []
+        width = math.prod(self.shape[1:])
+        found = []
+        for s in self.segments:
+            at = s.start * width if s.dd else -1
+            sums = Sums((s.stop - s.start) * width, aa=s.aa, ab=s.ab, bb=s.bb, dd=s.dd, at=at)
+            of = replace(
+                self, role=f"{self.role} rows {s.start} to {s.stop}", sums=sums, nearest=None, best=None, segments=()
+            )
+            found.append((s.name, of))
+        return found
 
     @property
     def order(self) -> tuple[float, float]:

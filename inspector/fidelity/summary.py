@@ -81,11 +81,19 @@ def _expert(role: str) -> str | None:
 
 BY: Mapping[str, Callable[[str], str | None]] = {"layer": _layer, "kind": _kind, "expert": _expert}
 """What weights are taken together by: a role to the name of its group, None for what is in none."""
+SEGMENT = "segment"
+"""Parts of weights are taken together by this."""
 
 
 def grouped(weights: Iterable[WeightFidelity], by: str) -> dict[str, list[WeightFidelity]]:
-    """Weights by layer, kind (experts of all numbers are one) or expert, in the order in which they come."""
+    """Weights by layer, kind (experts of all numbers are one) or expert, or their segments by kind and name, in the
+    order in which they come."""
     found: dict[str, list[WeightFidelity]] = {}
+    if by == SEGMENT:
+        for w in weights:
+            for segment, of in w.by_segment:
+                found.setdefault(f"{_kind(w.role)}: {segment}", []).append(of)
+        return found
     for w in weights:
         name = BY[by](w.role)
         if name is not None:

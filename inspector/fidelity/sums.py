@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.kernels.distance import distance_sums
+from qinspect.kernels.distance import Rounding, distance_sums
+from qinspect.kernels.matrix import values_of as values_in_c
+from qinspect.kernels.packing import PackedRows
 
 Array = NDArray[Any]
 Numbers = NDArray[np.float64]
+Stored = Array | PackedRows
+"""[rows, columns]: floats, or codes as they are stored."""
 
 
 @dataclass(slots=True)
@@ -144,21 +148,35 @@ def sums_of(a: Numbers, b: Numbers, start: int, cells: Cells | None = None) -> P
     return Piece(sums, 0, noise, rows, columns, most)
 
 
-def compiled_sums(a: Array, b: Array, start: int, cells: Cells | None = None) -> Piece | None:
-    """`sums_of` of float[rows, columns] of any kind, which are not changed. None where the compiled body cannot have
-    them, or some value is not finite."""
-    found = distance_sums(a, b, cells.columns if cells else 0)
+def compiled_sums(
+    a: Stored, b: Stored, start: int, cells: Cells | None = None, rounding: Rounding | None = None
+) -> Piece | None:
+    """`sums_of` of [rows, columns] of any kind, which are not changed; with the error of rounding a. None where the
+    compiled body cannot have them, or some value is not finite."""
+    found = distance_sums(a, b, cells.columns if cells else 0, rounding)
     if found is None:
         return None
     aa, ab, bb, dd = found.rows.sum(axis=1).tolist()
-    sums = Sums(n=a.size, aa=aa, bb=bb, ab=ab, dd=dd, d=found.d)
+    sums = Sums(n=math.prod(a.shape), aa=aa, bb=bb, ab=ab, dd=dd, d=found.d)
     if found.at >= 0:
-        x, y = (float(values.reshape(-1)[found.at]) for values in (a, b))
+        row, column = divmod(found.at, a.shape[1])
+        here = slice(row, row + 1), slice(column, column + 1)
+        x, y = (float(values_of(m, *here).item()) for m in (a, b))
         sums.largest, sums.at, sums.a, sums.b = found.largest, start + found.at, x, y
     most = None
     if cells and found.cells is not None:
-        most = _most(found.cells, cells, lambda rows, columns: np.asarray(a[rows, columns], np.float64))
-    return Piece(sums, 0, found.rows[3], found.rows[:3], found.columns, most)
+        most = _most(found.cells, cells, lambda rows, columns: values_of(a, rows, columns).astype(np.float64))
+    return Piece(sums, 0, found.rows[3], found.rows[:3], found.columns, most, found.rounding)
+
+
+def values_of(found: Stored, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+    """float[rows, columns] of some of it, of any kind."""
+    if isinstance(found, PackedRows):
+        first, last, _ = rows.indices(len(found.codes))
+        values = values_in_c(found.rows(first, last))
+        assert values is not None  # else nobody asked for it packed
+        return values[:, columns]
+    return found[rows, columns]
 
 
 def _most(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
@@ -33,6 +33,9 @@ from qinspect.inspector.formats.records import (
 from qinspect.inspector.roles import Roles, strip_root
 from qinspect.inspector.rows import column, where
 from qinspect.inspector.text import some, visible
+
+if TYPE_CHECKING:
+    from qinspect.kernels.packing import PackedRows
 
 
 class Topic(StrEnum):
@@ -105,6 +108,11 @@ class Format(ABC):
         factor of each input channel, and with what is added in a second product. Where there is neither, those of
         `dequantize`, which gives what the codes stand for."""
         return self.dequantize(weight, start, stop)
+
+    def packed(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> PackedRows | None:
+        """Rows `start` to `stop` as they are stored, and how they make what `effective` gives, to the bit: for who
+        makes numbers of them on the way. None where that is not so simple. Raises as `dequantize`."""
+        return None
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """The scale's values: logical order, no padding, folded factors taken out. 0-dimensional for a scalar.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.collector import collector_resting
@@ -25,6 +25,9 @@ from qinspect.inspector.formats.records import (
     QuantizedWeight,
     ScaleRecord,
 )
+
+if TYPE_CHECKING:
+    from qinspect.kernels.packing import PackedRows
 
 
 class QuantizedModule(ABC):
@@ -46,6 +49,15 @@ class QuantizedModule(ABC):
     def effective(self, start: int, stop: int) -> FloatArray:
         """As `Format.effective`; 0 <= start <= stop <= rows."""
         return self.dequantize(start, stop)
+
+    @property
+    def is_effective(self) -> bool:
+        """Whether `effective` gives what `dequantize` does."""
+        return True
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        """As `Format.packed`, of what `dequantize` gives; 0 <= start < stop <= rows."""
+        return None
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """As `Format.values`, of one of its records: the stored numbers where it is not overridden."""
@@ -116,11 +128,21 @@ class ModularFormat(Format):
 
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         first, last = _rows(weight, start, stop)
-        return self._modules[weight.role].dequantize(first, last)
+        module = self._modules[weight.role]
+        rows = module.packed(first, last) if first < last else None
+        found = None if rows is None else _values_of(rows)
+        return module.dequantize(first, last) if found is None else found
 
     def effective(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
+        if self._modules[weight.role].is_effective:
+            return self.dequantize(weight, start, stop)
         first, last = _rows(weight, start, stop)
         return self._modules[weight.role].effective(first, last)
+
+    def packed(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> PackedRows | None:
+        first, last = _rows(weight, start, stop)
+        module = self._modules[weight.role]
+        return module.packed(first, last) if first < last and module.is_effective else None
 
     def values(self, record: ScaleRecord) -> FloatArray:
         owner = self._owners.get(record.role)
@@ -129,6 +151,12 @@ class ModularFormat(Format):
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         owner = self._owners.get(record.role)
         return owner is None or owner.gives_as_stored(record)
+
+
+def _values_of(rows: PackedRows) -> FloatArray | None:
+    from qinspect.kernels.matrix import values_of
+
+    return values_of(rows)
 
 
 def _rows(weight: QuantizedWeight, start: int, stop: int | None) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from qinspect.inspector.arguments import open_model
 from qinspect.inspector.errors import CannotDequantize, NothingInCommon
-from qinspect.inspector.fidelity import blocks, measuring
+from qinspect.inspector.fidelity import blocks, piece
 from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.fidelity.pairs import NotCompared, Why
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
@@ -187,7 +187,7 @@ def test_a_number(tmp_path: Path) -> None:
 def test_pieces_of_any_size_give_the_same(elements: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "UNIT_ELEMENTS", elements)
     monkeypatch.setattr(blocks, "MOST_OF_A_ROW", elements)
-    monkeypatch.setattr(measuring, "AT_ONCE_ELEMENTS", max(1, elements // 3))
+    monkeypatch.setattr(piece, "AT_ONCE_ELEMENTS", max(1, elements // 3))
     a = {
         n: rng(i).standard_normal(s).astype(np.float32)
         for i, (n, s) in enumerate((("m", (9, 33)), ("v", (101,)), ("c", (4, 5, 6))))

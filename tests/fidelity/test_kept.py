@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import NothingInCommon
 from qinspect.inspector.fidelity.kept import MOST_KEPT, folder_of_kept, kept_or_measured
-from qinspect.inspector.fidelity.measuring import Result, measure_fidelity
+from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.fidelity.results import Fidelity
+from qinspect.inspector.fidelity.work import Result
 from qinspect.inspector.formats import Format, format_of
 
 

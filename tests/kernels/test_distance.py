@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qinspect.kernels.cpu import BODY_VARIABLE
-from qinspect.kernels.distance import CHUNK, cell_extremes, distance_sums, rounding_error
+from qinspect.kernels.distance import Rounding, cell_extremes, distance_sums, rounding_error
+from qinspect.kernels.matrix import CHUNK
 
 Array = NDArray[Any]
-DTYPES = [np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)]
+DTYPES = [np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)]
 compiled = pytest.mark.skipif(
     distance_sums(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)) is None, reason="no C compiler"
 )
@@ -28,7 +29,7 @@ def matrix(shape: tuple[int, int], dtype: Any, seed: int) -> Array:
 @compiled
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 1100)), st.sampled_from(DTYPES), st.sampled_from(DTYPES),
-    st.sampled_from([0, 1, 2, 16, 32, 128, CHUNK]), st.integers(0, 99),
+    st.sampled_from([0, 4, 16, 20, 32, 96, 128, CHUNK, 1024]), st.integers(0, 99),
 )  # fmt: skip
 def test_sums_of_two_matrices(shape: tuple[int, int], of_a: Any, of_b: Any, width: int, seed: int) -> None:
     a, b = matrix(shape, of_a, seed), matrix(shape, of_b, seed + 1)
@@ -79,7 +80,7 @@ def test_what_the_compiled_body_does_not_take(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(BODY_VARIABLE, "numpy")
     assert distance_sums(a, a) is None
     assert cell_extremes(a, 1, 8) is None
-    assert rounding_error(a, 4, 8, *np.ones((3, 1, 1), np.float32)) is None
+    assert rounding_error(a, Rounding(4, 8, np.ones((1, 1), np.float32), -8, 7)) is None
 
 
 @compiled
@@ -110,7 +111,8 @@ def test_errors_of_rounding(
     rng = np.random.default_rng(seed)
     step = (rng.random(across) * 0.1 + 0.01).astype(np.float32)
     low, high = (np.full(across, end, np.float32) for end in (-8, 7))
-    found = rounding_error(x, height, width, step, low, high, small_float)
+    rounding = Rounding(height, width, step, low, high, small_float)
+    found = rounding_error(x, rounding)
     of_rows, of_columns = np.arange(shape[0]) // height, np.arange(shape[1]) // width
     steps = step[of_rows][:, of_columns]
     codes = np.clip(x.astype(np.float32) / steps, np.float32(-8), np.float32(7))
@@ -121,4 +123,7 @@ def test_errors_of_rounding(
         unit = 2.0 ** (exponent - small_float[0])
         rounded = (np.rint(codes / unit) * unit).astype(np.float32)
     d = (rounded * steps).astype(np.float64) - x.astype(np.float64)
-    assert found == pytest.approx(float((d * d).sum()), rel=1e-12)
+    assert found == pytest.approx(float((d * d).sum()), rel=1e-6)  # middles between two codes go either way
+    together = distance_sums(x, x, 0, rounding)
+    assert together is not None
+    assert together.rounding == pytest.approx(found, rel=1e-12)

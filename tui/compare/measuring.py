@@ -21,9 +21,9 @@ from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
-    from qinspect.inspector.fidelity.measuring import Result
     from qinspect.inspector.fidelity.pairs import NotCompared, Pair
     from qinspect.inspector.fidelity.results import WeightFidelity
+    from qinspect.inspector.fidelity.work import Result
 
 UNASKED_BYTES = 128_000_000
 """Of both models: about a second and a half of one core, at 12 to 16 ns a value. Larger ones are measured when a key

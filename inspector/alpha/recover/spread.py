@@ -62,7 +62,7 @@ class Spread:
         if reducer == "pooled":
             return self._pooled(w_max, factors)
         if reducer == "max":
-            return self._remaining(lambda k: (self.quantiles[k].take(d.twice) * factors).max(axis=1), w_max)
+            return self._remaining(lambda k: np.max(self.quantiles[k].take(d.twice) * factors, axis=1), w_max)
         place = ema_weights(reducer.sigma, d.n) if isinstance(reducer, Ema) else np.full(d.n, 1 / d.n)
         weights = d.weights(d.twice, place * factors)
         return self._remaining(lambda k: weights @ self.quantiles[k], w_max)
@@ -90,11 +90,11 @@ class Spread:
 
     def _pooled(self, w_max: float, factors: NDArray[np.float64]) -> Interval | None:
         """A pooled quantile is w_max at the share of values up to it: no grid is needed."""
-        up_to = np.empty(factors.size)
+        flat = np.empty(factors.size)
         for table, here in zip(self.tables, self.draws.places_of_samples, strict=True):
             cumulative = np.append(0, table.cumulative)
-            up_to[here] = cumulative[np.searchsorted(table.magnitudes, w_max / factors.ravel()[here], "right")]
-        up_to = up_to.reshape(factors.shape)
+            flat[here] = cumulative[np.searchsorted(table.magnitudes, w_max / factors.ravel()[here], "right")]
+        up_to = flat.reshape(factors.shape)
         n = np.array([t.n for t in self.tables]).take(self.draws.twice).sum(axis=1)
         low, high = np.quantile(up_to.sum(axis=1) / n, [self.tail, 1 - self.tail])
         if low >= 1 or high <= 0:

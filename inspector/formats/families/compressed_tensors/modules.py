@@ -12,6 +12,7 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0, Spread, group_of_columns, numbers
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.numbers import numbers_of
+from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, Packing, levels_of, rows_of_bytes
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight, ScaleRecord
 
@@ -81,10 +82,12 @@ class Module(QuantizedModule):
         return tensor
 
     def _steps(self, start: int, stop: int, of_column: Array | None) -> FloatArray:
+        return self._per_row(self._spread.over_columns(self._of_rows(start, stop), of_column))
+
+    def _of_rows(self, start: int, stop: int) -> FloatArray:
+        """The numbers that rows `start` to `stop` take, as `Spread.rows` gives them."""
         steps = numbers(self._spread.rows(self._scale, start, stop))
-        if self._global is not None:
-            steps = steps / numbers(self._global.read().reshape(()))
-        return self._per_row(self._spread.over_columns(steps, of_column))
+        return steps if self._global is None else steps / numbers(self._global.read().reshape(()))
 
     def _per_row(self, found: Array) -> Array:
         """Numbers that are one a row in the shape that numpy spreads over a weight of any number of dimensions."""
@@ -114,6 +117,25 @@ class Module(QuantizedModule):
         if offset:
             codes -= np.float32(offset)
         return codes
+
+    def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
+        """The rows of its codes as they are stored; None where they are in no such order."""
+        return None
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        found = self._in_bytes(start, stop) if len(self.weight.shape) == 2 else None
+        if found is None or (self.weight.grid.group_index and self._of_column() is not None):
+            return None
+        zeros = None
+        with np.errstate(all="ignore"):
+            steps, width = self._spread.in_cells(self._of_rows(start, stop))
+        if self._zero_point is not None:
+            zeros, of_zeros = self._zero_point.spread.in_cells(self._zero_point.rows(start, stop))
+            if of_zeros != width:
+                return None
+        return PackedRows(
+            rows_of_bytes(found[0]), self.weight.shape[1], found[1], levels_of(self.weight.element), steps, width, zeros
+        )
 
     def values(self, record: ScaleRecord) -> FloatArray:
         if record.kind is not Kind.WEIGHT:
@@ -166,6 +188,12 @@ class InWords(Module):
     def codes(self, start: int, stop: int) -> CodeArray:
         return self._words.unpack(self._codes.read_rows(start, stop), self.weight.shape[1])
 
+    def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
+        if not self._words.alike or self._words.bits > 8:
+            return None
+        words = self._codes.read_rows(start, stop)
+        return words.astype(words.dtype.newbyteorder("<"), copy=False), Packing(self._words.bits)
+
 
 class Whole(Module):
     """`weight` int8 or float8 [out, in]: one code an element."""
@@ -176,6 +204,9 @@ class Whole(Module):
 
     def _numbers(self, start: int, stop: int) -> FloatArray:
         return self._codes.read_rows(start, stop).astype(np.float32)
+
+    def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
+        return self._codes.read_rows(start, stop), BYTES
 
 
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
@@ -190,3 +221,6 @@ class TwoAByte(Module):
     def _numbers(self, start: int, stop: int) -> FloatArray:
         found: FloatArray = _E2M1[self.codes(start, stop)]
         return found
+
+    def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
+        return self._codes.read_rows(start, stop), NIBBLES

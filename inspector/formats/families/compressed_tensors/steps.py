@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.packed import singles
 from qinspect.inspector.formats.records import FloatArray
 
 Array = NDArray[Any]
@@ -24,8 +25,7 @@ def numbers(stored: Array) -> FloatArray:
         import ml_dtypes
 
         stored = stored.view(ml_dtypes.float8_e8m0fnu)
-    with np.errstate(all="ignore"):
-        return stored.astype(np.float32)
+    return singles(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,12 @@ class Spread:
         found = tensor.read_rows(first, -(-stop // block))
         taken: Array = found[np.arange(start, stop) // block - first]
         return taken
+
+    def in_cells(self, found: Array) -> tuple[Array, int]:
+        """Rows of numbers as [rows, cells] or what broadcasts to it, and the columns of a cell, where groups are
+        consecutive."""
+        grouped = len(self.grid.axes) > 1 and found.ndim == 2
+        return (found, self.grid.block[1]) if grouped else (found.reshape(-1, 1), max(1, self.n_columns))
 
     def over_columns(self, found: Array, of_column: Array | None) -> Array:
         """Rows of numbers, one for each group, as one for each column, or in a shape that numpy spreads. of_column: the

@@ -18,7 +18,7 @@ from qinspect.inspector.formats.element import small_float
 from qinspect.inspector.formats.families.fp8 import activations
 from qinspect.inspector.formats.families.fp8.blocks import common_block
 from qinspect.inspector.formats.families.fp8.experts import SCALE, experts_of
-from qinspect.inspector.formats.families.fp8.linear import FLOAT8, FP4, NIBBLES, Fp8Weight, weight_of
+from qinspect.inspector.formats.families.fp8.linear import FLOAT8, FP4, PAIRS, Fp8Weight, weight_of
 from qinspect.inspector.formats.families.fp8.settings import METHODS, settings_of
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
@@ -193,7 +193,7 @@ def _grid_said(grid: Grid) -> str:
 
 def _may_be_codes(checkpoint: Checkpoint, key: str) -> bool:
     tensor = checkpoint.tensor(key)
-    return tensor is not None and tensor.dtype.name in (*FLOAT8, *NIBBLES) and len(tensor.shape) == 2
+    return tensor is not None and tensor.dtype.name in (*FLOAT8, *PAIRS) and len(tensor.shape) == 2
 
 
 def _may_speak(checkpoint: Checkpoint) -> bool:

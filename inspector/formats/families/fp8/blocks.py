@@ -66,11 +66,16 @@ def spread(scales: NDArray[Any], grid: Grid, rows: range, n_columns: int) -> NDA
 
     scales: of these rows' weight, [1, 1], [out, 1], or of its blocks.
     """
+    found, width = in_cells(scales, grid, rows, n_columns)
+    return found if found.shape[1] == 1 else np.repeat(found, width, axis=1)[:, :n_columns]
+
+
+def in_cells(scales: NDArray[Any], grid: Grid, rows: range, n_columns: int) -> tuple[NDArray[np.float32], int]:
+    """float32[rows, cells], or what broadcasts to it: the scales of some rows; and the columns of a cell."""
     found = scales.astype(np.float32)
     if not grid.axes:
-        return found.reshape(1, 1)
+        return found.reshape(1, 1), max(1, n_columns)
     if len(grid.axes) == 1:
-        return found.reshape(-1, 1)[rows.start : rows.stop]
+        return found.reshape(-1, 1)[rows.start : rows.stop], max(1, n_columns)
     of_rows, of_columns = grid.block
-    found = found[np.arange(rows.start, rows.stop) // of_rows]
-    return np.repeat(found, of_columns, axis=1)[:, :n_columns]
+    return found[np.arange(rows.start, rows.stop) // of_rows], of_columns

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import Element, small_float
-from qinspect.inspector.formats.families.fp8.blocks import grid_of, spread
+from qinspect.inspector.formats.families.fp8.blocks import grid_of, in_cells, spread
 from qinspect.inspector.formats.families.fp8.settings import Settings
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, levels_of, rows_of_bytes
 from qinspect.inspector.formats.packing import unpack
 from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
@@ -28,7 +29,7 @@ from qinspect.inspector.formats.records import (
 )
 
 FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
-NIBBLES = ("int8", "uint8")
+PAIRS = ("int8", "uint8")
 """What two FP4 numbers lie in."""
 SCALES = ("float32", "bfloat16", "float16", "float8_e8m0fnu", "uint8")
 _E8M0 = "E8M0 in a byte"
@@ -64,6 +65,17 @@ class Fp8Weight(QuantizedModule):
         with np.errstate(all="ignore"):  # NaN, 0 and infinite scales in the file are the file's
             found: FloatArray = values / scales if self.scale.inverted else values * scales
         return found
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        self._check_direction()
+        tensor, grid = self.weight.stored(self.checkpoint), self.scale.grid
+        assert tensor is not None
+        scales, width = in_cells(self._stored_scales, grid, range(start, stop), self.weight.shape[1])
+        packing = NIBBLES if self.weight.element is FP4 else BYTES
+        return PackedRows(
+            rows_of_bytes(tensor.read_rows(start, stop)), self.weight.shape[1], packing, levels_of(self.weight.element),
+            scales, width, divided=self.scale.inverted,
+        )  # fmt: skip
 
     def values(self, record: ScaleRecord) -> FloatArray:
         if record is not self.scale or not record.packed:
@@ -110,7 +122,7 @@ def element_of(tensor: Tensor) -> Element | None:
     """What the codes of a tensor are; None where they are none of this family's."""
     if tensor.dtype.name in FLOAT8:
         return small_float(tensor.dtype.name)
-    return FP4 if tensor.dtype.name in NIBBLES else None
+    return FP4 if tensor.dtype.name in PAIRS else None
 
 
 def weight_of(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.formats.element import Element, integer, small_float, table, unsigned
 from qinspect.inspector.formats.packing import unpack
+from qinspect.kernels.packing import Packing
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -26,7 +27,8 @@ class BlockType:
     fewer of a codebook. scales: float32 [n, values / group]. minima: of the same shape, to be added; None where there
     are none. worth: float32 [n, values], what the codes stand for at a scale of one; None where the element says so.
     whole: the values themselves, where a float32 cannot hold what the scale is. signed: a scale may be negative: it
-    takes its sign from the largest value.
+    takes its sign from the largest value. packing: how codes lie, where they are the bits of a block in one piece.
+    levels: what each of these stands for; None where the element says so.
     """
 
     element: Element
@@ -38,6 +40,8 @@ class BlockType:
     worth: Callable[[Array], Floats] | None = None
     whole: Callable[[Array], Floats] | None = None
     signed: bool = False
+    packing: Packing | None = None
+    levels: Floats | None = None
 
     def dequantize(self, blocks: Array) -> Floats:
         """float32 [n, values]."""
@@ -79,10 +83,11 @@ def _q5(blocks: Array, at: int) -> Array:
 def _six_bits(packed: Array) -> tuple[Array, Array]:
     """Eight scales and eight minima of six bits, out of twelve bytes: the upper two bits of the last four of each are
     those of the first four."""
-    low, high, rest = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
-    scales = np.concatenate((low & 63, rest & 15 | low >> 6 << 4), axis=1)
-    minima = np.concatenate((high & 63, rest >> 4 | high >> 6 << 4), axis=1)
-    return scales, minima
+    by_place = np.ascontiguousarray(packed.T)  # numpy takes long for many rows of four
+    low, high, rest = by_place[0:4], by_place[4:8], by_place[8:12]
+    scales = np.concatenate((low & 63, rest & 15 | low >> 6 << 4))
+    minima = np.concatenate((high & 63, rest >> 4 | high >> 6 << 4))
+    return scales.T, minima.T
 
 
 def _scales_of_k(blocks: Array) -> Floats:
@@ -146,25 +151,32 @@ def _small_scales(blocks: Array) -> Floats:
 
 BLOCK_TYPES: dict[str, BlockType] = {
     "q4_0": BlockType(
-        unsigned(4, 8), 32, 32, lambda b: fields(b[:, 2:], 4, 16), lambda b: half(b, 0), signed=True
+        unsigned(4, 8), 32, 32, lambda b: fields(b[:, 2:], 4, 16), lambda b: half(b, 0), signed=True,
+        packing=Packing(4, 16, 32, 18, 2),
     ),
     "q4_1": BlockType(
-        unsigned(4, 0), 32, 32, lambda b: fields(b[:, 4:], 4, 16), lambda b: half(b, 0), lambda b: half(b, 2)
+        unsigned(4, 0), 32, 32, lambda b: fields(b[:, 4:], 4, 16), lambda b: half(b, 0), lambda b: half(b, 2),
+        packing=Packing(4, 16, 32, 20, 4),
     ),
     "q5_0": BlockType(unsigned(5, 16), 32, 32, lambda b: _q5(b, 2), lambda b: half(b, 0), signed=True),
     "q5_1": BlockType(unsigned(5, 0), 32, 32, lambda b: _q5(b, 4), lambda b: half(b, 0), lambda b: half(b, 2)),
-    "q8_0": BlockType(integer(8), 32, 32, lambda b: _bytes_as_int8(b, 2, 32), lambda b: half(b, 0)),
+    "q8_0": BlockType(
+        integer(8), 32, 32, lambda b: _bytes_as_int8(b, 2, 32), lambda b: half(b, 0), packing=Packing(8, 1, 32, 34, 2)
+    ),
     "q8_1": BlockType(integer(8), 32, 32, lambda b: _bytes_as_int8(b, 4, 32), lambda b: half(b, 0)),
     "q2_k": BlockType(
         unsigned(2, 0), 256, 16, lambda b: fields(b[:, 16:80], 2, 32),
         lambda b: half(b, 80) * (b[:, :16] & 15).astype(np.float32),
-        lambda b: -(half(b, 82) * (b[:, :16] >> 4).astype(np.float32)),
+        lambda b: -(half(b, 82) * (b[:, :16] >> 4).astype(np.float32)), packing=Packing(2, 32, 256, 84, 16),
     ),
     "q3_k": BlockType(
         unsigned(3, 4), 256, 16, lambda b: fields(b[:, 32:96], 2, 32) | fields(b[:, :32], 1, 32) << 2, _scales_of_q3_k,
         signed=True,
     ),
-    "q4_k": BlockType(unsigned(4, 0), 256, 32, lambda b: fields(b[:, 16:], 4, 32), _scales_of_k, _minima_of_k),
+    "q4_k": BlockType(
+        unsigned(4, 0), 256, 32, lambda b: fields(b[:, 16:], 4, 32), _scales_of_k, _minima_of_k,
+        packing=Packing(4, 32, 256, 144, 16),
+    ),
     "q5_k": BlockType(
         unsigned(5, 0), 256, 32, lambda b: fields(b[:, 48:], 4, 32) | fields(b[:, 16:48], 1, 32) << 4, _scales_of_k,
         _minima_of_k,
@@ -178,10 +190,12 @@ BLOCK_TYPES: dict[str, BlockType] = {
         lambda b: np.ascontiguousarray(b[:, :4]).view("<f4").astype(np.float32), signed=True,
     ),
     "iq4_nl": BlockType(
-        table("iq4_nl", _IQ4, 4), 32, 32, lambda b: fields(b[:, 2:], 4, 16), lambda b: half(b, 0), signed=True
+        table("iq4_nl", _IQ4, 4), 32, 32, lambda b: fields(b[:, 2:], 4, 16), lambda b: half(b, 0), signed=True,
+        packing=Packing(4, 16, 32, 18, 2),
     ),
     "iq4_xs": BlockType(
-        table("iq4_nl", _IQ4, 4), 256, 32, lambda b: fields(b[:, 8:], 4, 16), _scales_of_iq4_xs, signed=True
+        table("iq4_nl", _IQ4, 4), 256, 32, lambda b: fields(b[:, 8:], 4, 16), _scales_of_iq4_xs, signed=True,
+        packing=Packing(4, 16, 256, 136, 8),
     ),
     "tq1_0": BlockType(unsigned(2, 1), 256, 256, _codes_of_tq1_0, lambda b: half(b, 52)),
     "tq2_0": BlockType(unsigned(2, 1), 256, 256, lambda b: fields(b[:, :64], 2, 32), lambda b: half(b, 64)),
@@ -191,7 +205,7 @@ BLOCK_TYPES: dict[str, BlockType] = {
     ),
     "nvfp4": BlockType(
         small_float("float4_e2m1fn"), 64, 16, lambda b: fields(b[:, 4:], 4, 8), _small_scales,
-        worth=lambda b: _FP4[fields(b[:, 4:], 4, 8)],
+        worth=lambda b: _FP4[fields(b[:, 4:], 4, 8)], packing=Packing(4, 8, 64, 36, 4), levels=_FP4,
     ),
     "q1_0": BlockType(
         table("sign", (-1.0, 1.0), 1), 128, 128, lambda b: unpack(b[:, 2:], 1, 128), lambda b: half(b, 0)

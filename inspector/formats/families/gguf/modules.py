@@ -12,6 +12,7 @@ from qinspect.inspector.formats.families.gguf.block_types import Array, BlockTyp
 from qinspect.inspector.formats.families.gguf.rows import stored_rows
 from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.modular import QuantizedModule, record_of
+from qinspect.inspector.formats.packed import PackedRows, levels_of, rows_of_bytes
 from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
@@ -63,6 +64,19 @@ class BlockModule(QuantizedModule):
             with np.errstate(all="ignore"):  # a factor that is no number is the file's
                 values = values * self._number(self._factor)
         return values
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        kind = self._kind
+        if kind.packing is None or self._factor or self.weight.shape[1] % kind.values:
+            return None
+        blocks = self._blocks(start, stop)
+        flat, n_cells = _flat(blocks), self.weight.shape[1] // kind.group
+        with np.errstate(all="ignore"):
+            scales = kind.scales(flat).reshape(len(blocks), n_cells)
+            minima = None if kind.minima is None else kind.minima(flat).reshape(len(blocks), n_cells)
+        levels = levels_of(kind.element) if kind.levels is None else kind.levels
+        rows = rows_of_bytes(blocks)
+        return PackedRows(rows, self.weight.shape[1], kind.packing, levels, scales, kind.group, None, minima)
 
     def values(self, record: ScaleRecord) -> FloatArray:
         if record.key != self.weight.codes_key:

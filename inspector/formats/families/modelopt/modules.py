@@ -12,6 +12,7 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.formats.families.modelopt.layouts import EXPONENTS, FP4, Layout
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, levels_of, rows_of_bytes, singles
 from qinspect.inspector.formats.packing import signed, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 
@@ -75,6 +76,29 @@ class Matrix(QuantizedModule):
             values *= self._by_row(start, stop)
         return values
 
+    @property
+    def is_effective(self) -> bool:
+        return self.stored.low_rank is None and self.stored.factor is None
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        stored, columns = self.stored, self.weight.shape[1]
+        levels, width, packing = levels_of(stored.layout.element), stored.together[1], BYTES
+        with np.errstate(all="ignore"):
+            match stored.layout:
+                case Layout.NVFP4 | Layout.MXFP4:
+                    packing, steps = NIBBLES, self._steps(start, stop)
+                    if stored.layout is Layout.NVFP4:
+                        levels = levels + np.float32(0)
+                case Layout.MXFP8:
+                    steps = self._steps(start, stop)
+                case Layout.FP8_BLOCK:
+                    steps = self._tile_rows(start, stop)
+                case Layout.FP8 | Layout.FP8_CHANNEL | Layout.INT8:
+                    steps, width = self._by_row(start, stop).reshape(-1, 1), columns
+                case _:
+                    return None
+        return PackedRows(rows_of_bytes(stored.codes.read_rows(start, stop)), columns, packing, levels, steps, width)
+
     def effective(self, start: int, stop: int) -> FloatArray:
         values = self.dequantize(start, stop)
         with np.errstate(all="ignore"):
@@ -110,7 +134,7 @@ class Matrix(QuantizedModule):
         stored = self.stored
         if stored.steps.dtype.name in EXPONENTS:
             return _powers(np.ascontiguousarray(stored.steps.read_rows(start, stop)).view(np.uint8))
-        steps = stored.steps.read_rows(start, stop).astype(np.float32)
+        steps = singles(stored.steps.read_rows(start, stop))
         if stored.second is not None and stored.layout is Layout.NVFP4:
             steps = steps * self._second
         return steps
@@ -128,10 +152,14 @@ class Matrix(QuantizedModule):
         return steps.read_rows(start, stop).reshape(-1, 1).astype(np.float32)
 
     def _by_tiles(self, values: FloatArray, start: int) -> FloatArray:
-        rows, columns = self.stored.together
+        of_rows = self._tile_rows(start, start + len(values))
+        return values * of_rows[:, np.arange(self.weight.shape[1]) // self.stored.together[1]]
+
+    def _tile_rows(self, start: int, stop: int) -> FloatArray:
+        """float32[rows, tiles]."""
         tiles = self.stored.steps.read().astype(np.float32).reshape(_tiles(self.weight.shape, self.stored.together))
-        at = np.arange(start, start + len(values)) // rows
-        return values * tiles[at][:, np.arange(self.weight.shape[1]) // columns]
+        of_rows: FloatArray = tiles[np.arange(start, stop) // self.stored.together[0]]
+        return of_rows
 
     def _through_fp8(self, start: int, stop: int) -> FloatArray:
         """The values are rounded to float8 for the product: to a multiple of the second scale."""
