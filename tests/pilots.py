@@ -7,10 +7,14 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, chdir, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
+from rich.console import RenderableType
 from textual import events
+from textual._compositor import Compositor
 from textual.dom import DOMNode
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Static
 
 from qinspect.inspector.runs.show import Seen
@@ -28,6 +32,8 @@ from qinspect.tui.widgets.log import LogView
 
 PATIENCE_S = 60.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
+
+POLL_S = 0.001
 
 CRASH_LOOKED_FOR_S = 1.0
 
@@ -68,12 +74,44 @@ def in_empty_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+class PutOff:
+    """What is painted is thrown away where there is no terminal: it is painted when a screen has settled, and where
+    somebody looks, not with every state on the way there."""
+
+    def __init__(self) -> None:
+        self.settled = False
+        self.as_textual = Compositor.render_update
+
+    @contextmanager
+    def in_place(self) -> Iterator[PutOff]:
+        """While a screen is open."""
+        off = self
+
+        def render_update(
+            self: Compositor, full: bool = False, screen_stack: list[Screen[object]] | None = None, simplify: bool = False
+        ) -> RenderableType | None:
+            painted = full or off.settled
+            return off.as_textual(self, full, screen_stack, simplify) if painted else None
+
+        with patch.object(Compositor, "render_update", render_update):
+            yield self
+
+    def paint(self, screen: Screen[object]) -> None:
+        """What is to be painted by now."""
+        self.settled = True
+        try:
+            screen._compositor_refresh()
+        finally:
+            self.settled = False
+
+
 class Driver:
     """An open screen. What tests look at has a name here."""
 
-    def __init__(self, app: QinspectApp, pilot: Pilot[None]) -> None:
+    def __init__(self, app: QinspectApp, pilot: Pilot[None], painting: PutOff) -> None:
         self.app = app
         self.pilot = pilot
+        self.painting = painting
 
     @property
     def screen(self) -> CompareScreen:
@@ -154,7 +192,9 @@ class Driver:
             assert asyncio.get_running_loop().time() < end, f"never came: {what or predicate}\n" + "\n".join(
                 self.rows()
             )
-            await self.pilot.pause(0.001)
+            await asyncio.sleep(POLL_S)
+            if self.app._running and self.app.screen_stack:
+                self.app.screen._on_timer_update()
 
     def raise_crash(self) -> None:
         """A crashed program answers no more: what crashed it fails the test."""
@@ -178,6 +218,14 @@ class Driver:
             await self.until(quiet, "an idle screen")
             await self.pilot.pause(0)
         await self.until(quiet, "an idle screen")
+        await self._paint()
+
+    async def _paint(self) -> None:
+        """As the screen does by itself: what fails there ends the program."""
+        screen = self.app.screen
+        if not self.app._exit and screen._compositor._dirty_regions:
+            screen.call_later(self.painting.paint, screen)
+            await self.pilot.pause(0)
 
     async def press(self, *keys: str) -> None:
         """Press keys, and wait for all that follows from them."""
@@ -221,11 +269,12 @@ async def open_app(
     """The screen on one or two checkpoints, on the alphas of a calibration, on the runs without; wait: until everything
     is opened and compared. overview: stay on the map that it opens on."""
     app = QinspectApp(None if a is None else str(a), None if b is None else str(b), alphas=alphas)
-    async with app.run_test(size=size) as pilot:
-        driver = Driver(app, pilot)
-        await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")
-        if isinstance(app.screen, CompareScreen) and not overview:
-            app.screen.activate("tree")
-        if wait:
-            await driver.settle()
-        yield driver
+    with PutOff().in_place() as painting:
+        async with app.run_test(size=size) as pilot:
+            driver = Driver(app, pilot, painting)
+            await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")
+            if isinstance(app.screen, CompareScreen) and not overview:
+                app.screen.activate("tree")
+            if wait:
+                await driver.settle()
+            yield driver
