@@ -50,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Failures(terminal))
 
 
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end: no search for cycles has to walk through a million objects of modules and
+    collected tests again."""
+    gc.collect()
+    gc.freeze()
+
+
 SLOW_TIMEOUT_S = 1800
 
 
