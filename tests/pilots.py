@@ -12,6 +12,7 @@ from unittest.mock import patch
 from rich.console import RenderableType
 from textual import events
 from textual._compositor import Compositor
+from textual._context import visible_screen_stack
 from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -34,6 +35,7 @@ PATIENCE_S = 60.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
 POLL_S = 0.001
+PAINTINGS = 5
 
 CRASH_LOOKED_FOR_S = 1.0
 
@@ -85,13 +87,12 @@ class PutOff:
     @contextmanager
     def in_place(self) -> Iterator[PutOff]:
         """While a screen is open."""
-        off = self
 
         def render_update(
-            self: Compositor, full: bool = False, screen_stack: list[Screen[object]] | None = None, simplify: bool = False
+            of: Compositor, full: bool = False, screen_stack: list[Screen[object]] | None = None, simplify: bool = False
         ) -> RenderableType | None:
-            painted = full or off.settled
-            return off.as_textual(self, full, screen_stack, simplify) if painted else None
+            painted = full or self.settled
+            return self.as_textual(of, full, screen_stack, simplify) if painted else None
 
         with patch.object(Compositor, "render_update", render_update):
             yield self
@@ -181,6 +182,7 @@ class Driver:
 
     def rows(self) -> list[str]:
         """Everything that is painted, a line each."""
+        visible_screen_stack.set(self.app._background_screens)  # seen through a dialog
         strips = self.app.screen._compositor.render_strips()
         return ["".join(segment.text for segment in strip) for strip in strips]
 
@@ -214,18 +216,22 @@ class Driver:
                 return False  # a message climbs through one queue after another
             return all(w._message_queue.empty() for w in (*shown.walk_children(with_self=True), self.app))
 
-        for _ in range(2):  # what a worker posted last may start another, and change the layout
+        for _ in range(PAINTINGS):  # what is painted first may ask for the numbers that it shows
+            for _ in range(2):  # what a worker posted last may start another, and change the layout
+                await self.until(quiet, "an idle screen")
+                await self.pilot.pause(0)
             await self.until(quiet, "an idle screen")
-            await self.pilot.pause(0)
-        await self.until(quiet, "an idle screen")
-        await self._paint()
+            if not await self._paint():
+                return
 
-    async def _paint(self) -> None:
-        """As the screen does by itself: what fails there ends the program."""
+    async def _paint(self) -> bool:
+        """As the screen does by itself: what fails there ends the program. Returns whether there was anything to do."""
         screen = self.app.screen
-        if not self.app._exit and screen._compositor._dirty_regions:
-            screen.call_later(self.painting.paint, screen)
-            await self.pilot.pause(0)
+        if self.app._exit or not screen._compositor._dirty_regions:
+            return False
+        screen.call_later(self.painting.paint, screen)
+        await self.pilot.pause(0)
+        return True
 
     async def press(self, *keys: str) -> None:
         """Press keys, and wait for all that follows from them."""

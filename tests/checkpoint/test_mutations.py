@@ -61,7 +61,7 @@ def _format_of(path: Path) -> Format | None:
 
 
 def damage(case: Case, n: int, folder: Path) -> set[bool]:
-    """Whether each of `n` damaged files opened, of which one in ten is as one before it. A failure says which it was."""
+    """Whether each of `n` damaged files opened; equal ones are looked at once. A failure says which it was."""
     opened, seen = set(), set[bytes]()
     for i, data in enumerate(mutations(case.target.read_bytes(), n)):
         if data in seen:
