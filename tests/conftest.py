@@ -23,6 +23,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
+# Small models have no work for two threads, and two that wait for each other in every worker take the processor from
+# all. What is loaded later, the workers and what tests start read it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Or every worker rewrites all asserts, and each of the processes that tests start compiles all that it imports
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -44,6 +48,13 @@ class _Failures:
 def pytest_configure(config: pytest.Config) -> None:
     if (terminal := config.pluginmanager.get_plugin("terminalreporter")) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Failures(terminal))
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end: no search for cycles has to walk through a million objects of modules and
+    collected tests again."""
+    gc.collect()
+    gc.freeze()
 
 
 SLOW_TIMEOUT_S = 1800

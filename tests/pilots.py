@@ -7,10 +7,15 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, chdir, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
+from rich.console import RenderableType
 from textual import events
+from textual._compositor import Compositor
+from textual._context import visible_screen_stack
 from textual.dom import DOMNode
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Static
 
 from qinspect.inspector.runs.show import Seen
@@ -28,6 +33,9 @@ from qinspect.tui.widgets.log import LogView
 
 PATIENCE_S = 60.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
+
+POLL_S = 0.001
+PAINTINGS = 5
 
 CRASH_LOOKED_FOR_S = 1.0
 
@@ -68,12 +76,43 @@ def in_empty_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+class PutOff:
+    """What is painted is thrown away where there is no terminal: it is painted when a screen has settled, and where
+    somebody looks, not with every state on the way there."""
+
+    def __init__(self) -> None:
+        self.settled = False
+        self.as_textual = Compositor.render_update
+
+    @contextmanager
+    def in_place(self) -> Iterator[PutOff]:
+        """While a screen is open."""
+
+        def render_update(
+            of: Compositor, full: bool = False, screen_stack: list[Screen[object]] | None = None, simplify: bool = False
+        ) -> RenderableType | None:
+            painted = full or self.settled
+            return self.as_textual(of, full, screen_stack, simplify) if painted else None
+
+        with patch.object(Compositor, "render_update", render_update):
+            yield self
+
+    def paint(self, screen: Screen[object]) -> None:
+        """What is to be painted by now."""
+        self.settled = True
+        try:
+            screen._compositor_refresh()
+        finally:
+            self.settled = False
+
+
 class Driver:
     """An open screen. What tests look at has a name here."""
 
-    def __init__(self, app: QinspectApp, pilot: Pilot[None]) -> None:
+    def __init__(self, app: QinspectApp, pilot: Pilot[None], painting: PutOff) -> None:
         self.app = app
         self.pilot = pilot
+        self.painting = painting
 
     @property
     def screen(self) -> CompareScreen:
@@ -143,6 +182,7 @@ class Driver:
 
     def rows(self) -> list[str]:
         """Everything that is painted, a line each."""
+        visible_screen_stack.set(self.app._background_screens)  # seen through a dialog
         strips = self.app.screen._compositor.render_strips()
         return ["".join(segment.text for segment in strip) for strip in strips]
 
@@ -154,7 +194,9 @@ class Driver:
             assert asyncio.get_running_loop().time() < end, f"never came: {what or predicate}\n" + "\n".join(
                 self.rows()
             )
-            await self.pilot.pause(0.001)
+            await asyncio.sleep(POLL_S)
+            if self.app._running and self.app.screen_stack:
+                self.app.screen._on_timer_update()
 
     def raise_crash(self) -> None:
         """A crashed program answers no more: what crashed it fails the test."""
@@ -174,10 +216,22 @@ class Driver:
                 return False  # a message climbs through one queue after another
             return all(w._message_queue.empty() for w in (*shown.walk_children(with_self=True), self.app))
 
-        for _ in range(2):  # what a worker posted last may start another, and change the layout
+        for _ in range(PAINTINGS):  # what is painted first may ask for the numbers that it shows
+            for _ in range(2):  # what a worker posted last may start another, and change the layout
+                await self.until(quiet, "an idle screen")
+                await self.pilot.pause(0)
             await self.until(quiet, "an idle screen")
-            await self.pilot.pause(0)
-        await self.until(quiet, "an idle screen")
+            if not await self._paint():
+                return
+
+    async def _paint(self) -> bool:
+        """As the screen does by itself: what fails there ends the program. Returns whether there was anything to do."""
+        screen = self.app.screen
+        if self.app._exit or not screen._compositor._dirty_regions:
+            return False
+        screen.call_later(self.painting.paint, screen)
+        await self.pilot.pause(0)
+        return True
 
     async def press(self, *keys: str) -> None:
         """Press keys, and wait for all that follows from them."""
@@ -221,11 +275,12 @@ async def open_app(
     """The screen on one or two checkpoints, on the alphas of a calibration, on the runs without; wait: until everything
     is opened and compared. overview: stay on the map that it opens on."""
     app = QinspectApp(None if a is None else str(a), None if b is None else str(b), alphas=alphas)
-    async with app.run_test(size=size) as pilot:
-        driver = Driver(app, pilot)
-        await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")
-        if isinstance(app.screen, CompareScreen) and not overview:
-            app.screen.activate("tree")
-        if wait:
-            await driver.settle()
-        yield driver
+    with PutOff().in_place() as painting:
+        async with app.run_test(size=size) as pilot:
+            driver = Driver(app, pilot, painting)
+            await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")
+            if isinstance(app.screen, CompareScreen) and not overview:
+                app.screen.activate("tree")
+            if wait:
+                await driver.settle()
+            yield driver

@@ -61,9 +61,12 @@ def _format_of(path: Path) -> Format | None:
 
 
 def damage(case: Case, n: int, folder: Path) -> set[bool]:
-    """Whether each of `n` damaged files opened. A failure says which it was."""
-    opened = set()
+    """Whether each of `n` damaged files opened; equal ones are looked at once. A failure says which it was."""
+    opened, seen = set(), set[bytes]()
     for i, data in enumerate(mutations(case.target.read_bytes(), n)):
+        if data in seen:
+            continue
+        seen.add(data)
         try:
             opened.add(survey(case.place(folder / "work", data), _format_of(case.path)))
         except Exception as e:

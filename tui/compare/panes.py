@@ -86,7 +86,7 @@ class Panes(Pane):
         if self.zoomed not in ("", name):
             self._zoom(name if name in OF_MODELS else "")
         self.active = name
-        self.set_class(name == "overview", "on-overview")
+        self._show_some()
         for known, pane in self.named.items():
             pane.set_active(known == name)
         self.screen.set_focus(None)
@@ -99,11 +99,17 @@ class Panes(Pane):
 
     def _zoom(self, name: str) -> None:
         self.zoomed = name
-        for known in OF_MODELS:
-            self.named[known].set_class(bool(name) and known != name, "hidden")
-        self.query_one("#left").set_class(name in ("table", "detail"), "hidden")
-        self.query_one("#right").set_class(name == "tree", "hidden")
+        self._show_some()
         self.fit()
+
+    def _show_some(self) -> None:
+        """By hand: a class of theirs would have the styles of all that is in them found again."""
+        on_overview = self.active == "overview"
+        self.overview.display = on_overview
+        for known in OF_MODELS:
+            self.named[known].display = self.zoomed in ("", known)
+        self.query_one("#left").display = not on_overview and self.zoomed in ("", "tree")
+        self.query_one("#right").display = not on_overview and self.zoomed != "tree"
 
     def fit(self) -> None:
         """Sizes for that of the terminal."""
