@@ -98,26 +98,25 @@ def against_nearest(loss: float) -> str:
 
 
 def _outliers(weights: Sequence[WeightFidelity]) -> list[str]:
-    """Weights that are far worse than the others of their kind, or where these are few, than all stored alike."""
-    lossy = [w for w in weights if math.isfinite(w.sums.sqnr) and not w.factors]
+    """Weights that are far worse than the others of their kind, or where these are few, than all; among those that are
+    stored alike: that 4 bits lose more than 8 is no news."""
+    stored: dict[tuple[str, int], list[WeightFidelity]] = {}
+    for w in weights:
+        if math.isfinite(w.sums.sqnr) and not w.factors:
+            stored.setdefault((w.stored_b, len(w.shape)), []).append(w)
     found = []
-    for of_kind in grouped(lossy, "kind").values():
-        few = len(of_kind) < 3 and len(of_kind[0].shape) > 1
-        peers = [w for w in lossy if _alike(w, of_kind[0])] if few else of_kind
-        if len(peers) < 3:
-            continue
-        usual = median(w.sums.sqnr for w in peers)
-        found += [(usual - w.sums.sqnr, w) for w in of_kind if usual - w.sums.sqnr >= OUTLIER_DB]
+    for (_, n_axes), lossy in stored.items():
+        for of_kind in grouped(lossy, "kind").values():
+            peers = of_kind if len(of_kind) > 2 or n_axes < 2 else lossy
+            if len(peers) < 3:
+                continue
+            usual = median(w.sums.sqnr for w in peers)
+            found += [(usual - w.sums.sqnr, w) for w in of_kind if usual - w.sums.sqnr >= OUTLIER_DB]
     found.sort(key=lambda pair: -pair[0])
     said = [f"{visible(w.role, 120)} is {under:.1f} dB below its neighbours{_channels(w)}" for under, w in found[:2]]
     if len(found) > 2:
         said.append(f"so {'is' if len(found) == 3 else 'are'} {count(len(found) - 2)} more")
     return said
-
-
-def _alike(a: WeightFidelity, b: WeightFidelity) -> bool:
-    """Whether the error of one says what is usual for the other."""
-    return a.stored_b == b.stored_b and len(a.shape) == len(b.shape)
 
 
 def _multiplied(weights: Sequence[WeightFidelity]) -> str:

@@ -65,12 +65,13 @@ class Spread:
             return self._remaining(lambda k: np.max(self.quantiles[k].take(d.twice) * factors, axis=1), w_max)
         place = ema_weights(reducer.sigma, d.n) if isinstance(reducer, Ema) else np.full(d.n, 1 / d.n)
         weights = d.weights(d.twice, place * factors)
-        return self._remaining(lambda k: weights @ self.quantiles[k], w_max)
+        return self._remaining(lambda k: np.dot(weights, self.quantiles[k]), w_max)
 
     def _at(self, w_max: float) -> Floats:
         """float64[n]: the samples' quantiles at the alpha whose mean quantile is w_max."""
         k = min(int(np.searchsorted(self.quantiles.mean(axis=1), w_max)), GRID.size - 1)
-        return self.quantiles[k]
+        found: Floats = self.quantiles[k]
+        return found
 
     def _remaining(self, drawn: Callable[[int], Floats], w_max: float) -> Interval | None:
         """drawn: what alpha number k of the grid gives, float64[draws]."""
