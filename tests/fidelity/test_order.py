@@ -8,8 +8,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from qinspect.inspector.arguments import open_model
-from qinspect.inspector.fidelity.measuring import Result, measure_fidelity
+from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.fidelity.order import worst_first
+from qinspect.inspector.fidelity.work import Result
 
 
 def test_the_worst_comes_first_and_the_result_is_in_forward_order(tmp_path: Path) -> None:
