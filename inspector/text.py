@@ -150,6 +150,11 @@ def some(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def first_clause(text: str) -> str:
+    """What a description begins with: for a line that has no room for all of it."""
+    return text.partition(",")[0]
+
+
 def differ(n: int) -> str:
     """The verb for `some(n, ...)`."""
     return "differs" if n == 1 else "differ"

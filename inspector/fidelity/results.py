@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.sums import Sums
-from qinspect.inspector.fidelity.undoing import Undone
+from qinspect.inspector.fidelity.undoing import Undone, What
 
 if TYPE_CHECKING:
     from qinspect.inspector.formats import Format
@@ -102,6 +102,12 @@ class WeightFidelity:
     as_stored: float | None = None
     best: Best | None = None
     segments: tuple[OfSegment, ...] = ()
+
+    @property
+    def brought_over(self) -> str:
+        """What was done to its values and undone, for people; "" where it was compared as it stands (a head that is the
+        embedding, or padding of zeros, are)."""
+        return "; ".join(u.said for u in self.undone if u.what not in (What.PADDING, What.TIED))
 
     @property
     def quantized(self) -> bool:

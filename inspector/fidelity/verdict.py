@@ -12,7 +12,7 @@ from qinspect.inspector.fidelity.pairs import Why
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.undoing import What
-from qinspect.inspector.text import count, magnitude, some, visible
+from qinspect.inspector.text import count, first_clause, magnitude, some, visible
 
 AS_GOOD_DB = 0.1
 """A kind of weights whose loss against rounding to nearest is no more is as good."""
@@ -189,7 +189,7 @@ def answer(found: Fidelity) -> str:
     s = summary_of(counted)
     if not any(w.quantized for w in counted) or s.n_sqnr == 0:
         return ""
-    scheme = found.b.description.partition(",")[0]
+    scheme = first_clause(found.b.description)
     head = f"B IS A IN {scheme}" if not any(w.quantized_a for w in counted) else f"B ({scheme}) AGAINST A"
     outliers = _outliers(counted)
     mean = f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"

@@ -40,6 +40,24 @@ class Method(StrEnum):
     UNRELATED = "not of this base"
     NOT_KNOWN = "not known"
 
+    @property
+    def short(self) -> str:
+        """For a column."""
+        return _SHORT.get(self, str(self))
+
+
+_SHORT = {
+    Method.NEAREST: "RTN",
+    Method.LARGER: "RTN, larger",
+    Method.SEARCHED: "RTN, searched",
+    Method.FOUR_OVER_SIX: "RTN, 4 over 6",
+    Method.FITTED_ZEROS: "RTN, zeros fit",
+    Method.SMOOTHED: "AWQ, smoothing",
+    Method.LOW_RANK: "low-rank rest",
+    Method.ERROR_FEEDBACK: "GPTQ",
+    Method.LEARNED: "AutoRound",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:

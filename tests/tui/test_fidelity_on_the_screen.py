@@ -317,6 +317,25 @@ async def test_the_error_of_a_weight_without_scales(plain: tuple[Path, Path]) ->
         assert "layers.2.q.weight" in d.detail
 
 
+async def test_no_picture_is_drawn_of_cells_that_do_not_correspond(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    up, down = (rng.standard_normal(shape).astype(np.float32) for shape in ((96, 64), (64, 96)))
+    order = rng.permutation(96)
+    for name, at in (("a", np.arange(96)), ("b", order)):
+        (tmp_path / name).mkdir()
+        noise = 1 + 1e-3 * (name == "b") * rng.standard_normal((96, 64)).astype(np.float32)
+        tensors = {"layers.0.mlp.up_proj.weight": up[at] * noise, "layers.0.mlp.down_proj.weight": down[:, at]}
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, tmp_path / name / "model.safetensors")
+    async with open_app(tmp_path / "a", tmp_path / "b", overview=True) as d:
+        await show_sqnr(d)
+        await d.until(lambda: d.screen.measuring.state is State.DONE, "the measure")
+        await d.press("1")
+        d.screen.tree_pane.nodes.reveal("layers.0.mlp.up_proj.weight")
+        await d.press("percent_sign")
+        assert "there is no picture of it" in " ".join(d.detail.split())
+        assert "other order" in " ".join(d.detail.split())
+
+
 async def test_the_error_of_what_is_in_one_model_is_none(tmp_path: Path, rounded: tuple[Path, Path]) -> None:
     written(tmp_path / "c", {"other.weight": np.ones((4, 4), np.float32)}, None)
     async with open_app(tmp_path / "c", rounded[1], overview=True) as d:

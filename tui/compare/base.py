@@ -181,6 +181,7 @@ class CompareBase(Filtering):
     @on(MeasuredMore)
     def _on_measured_more(self, event: MeasuredMore) -> None:
         if self.measuring.learn(event):
+            self.session.brought_over |= {w.role: w.brought_over for w in event.weights if w.brought_over}
             self.hints.work(event.doing)
             if event.weights or event.others:
                 self.show_fidelity()

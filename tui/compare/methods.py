@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 
 GROUP = "methods"
 """Of its worker."""
-SHORT = {
-    "round-to-nearest, max scales": "RTN",
-    "round-to-nearest, larger scales": "RTN, larger",
-    "round-to-nearest, searched scales": "RTN, searched",
-    "round-to-nearest, four-over-six": "RTN, 4 over 6",
-    "round-to-nearest, fitted zero points": "RTN, zeros fit",
-    "AWQ or smoothing": "AWQ, smoothing",
-    "rest of a low-rank part": "low-rank rest",
-    "error feedback (GPTQ)": "GPTQ",
-    "learned rounding (AutoRound)": "AutoRound",
-}
-"""Methods in a column; the others are as short as their names."""
 
 
 class MethodFound(Message):
@@ -93,7 +81,7 @@ class Methods:
         if role not in self._known:
             return None
         found = self._known[role]
-        return "" if found is None else SHORT.get(str(found.judged.method), str(found.judged.method))
+        return "" if found is None else found.judged.method.short
 
     def said_of(self, role: str) -> list[tuple[str, str]]:
         """Of a weight, as names and texts of fields."""

@@ -159,6 +159,8 @@ class Session:
     bits_b: WeightBits | None = None
     segments: tuple[ModelSegments, ...] = ()
     _found: Sources | None = None
+    brought_over: dict[str, str] = field(default_factory=dict)
+    """By role, what was done to a weight before it was measured."""
     _weight_pairs: dict[str, Pair | NotCompared] | None = None
     views: Remembered = field(default_factory=Remembered)
     _schemes: dict[str, str] = field(default_factory=dict)
