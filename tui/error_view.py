@@ -52,9 +52,7 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     if s.a is None or s.b is None or not s.two:
         return ["  One model: there is no error."]
     if said := s.brought_over.get(role):
-        return _wrapped(
-            f"{said}: numbers are of what is left once that is undone; there is no picture of it.", look
-        )
+        return _wrapped(f"{said}: numbers are of what is left once that is undone; there is no picture of it.", look)
     check(0, 1)
     known = s.weight_pairs(lambda: pairs_of(s.a, s.b, lambda _: check(0, 1)))  # type: ignore[arg-type]
     found = known.get(role)
