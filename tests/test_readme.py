@@ -26,7 +26,7 @@ SESSIONS = [(page, *found) for page in WITH_SESSIONS for found in SESSION.findal
 
 
 def test_there_are_sessions() -> None:
-    assert len(SESSIONS) == 5
+    assert len(SESSIONS) == 6
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def test_session(
     """QINSPECT_UPDATE_SNAPSHOTS=1 writes what is printed into the page."""
     for name in ("m1_w8a8_pa0.9995", "m1_w8a8_pa0.99999"):
         shutil.copytree(DATA / name, tmp_path / name)
+    shutil.copytree(DATA.parent / "models" / "base_mamba1" / "mamba-tiny", tmp_path / "mamba-tiny")
     for name in ("pa0.9995", "pa0.99999"):  # Quamba saves the same bytes for both alphas
         shutil.copytree(DATA / "m2_w4a8_gh_pa0.9995" / "quamba2-tiny-w4a8", tmp_path / name / "quamba2-tiny-w4a8")
     monkeypatch.chdir(tmp_path)
