@@ -12,7 +12,7 @@ from qinspect.inspector.fidelity.pairs import Why
 from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.undoing import What
-from qinspect.inspector.text import count, first_clause, magnitude, some, visible
+from qinspect.inspector.text import count, differ, first_clause, magnitude, some, visible
 
 AS_GOOD_DB = 0.1
 """A kind of weights whose loss against rounding to nearest is no more is as good."""
@@ -77,18 +77,23 @@ def _why_none(found: Fidelity) -> str:
 def _against_nearest(weights: Sequence[WeightFidelity], s: Summary) -> str:
     if s.loss is None:
         return ""
-    kinds = grouped([w for w in weights if loss_of(w) is not None], "kind")
-    losses = {kind: summary_of(of_kind).loss or 0.0 for kind, of_kind in kinds.items()}
+    losses = _losses(weights)
     good = [kind for kind, loss in losses.items() if loss <= AS_GOOD_DB]
     better = f"{against_nearest(s.loss)} on the mean"
     better += "" if s.n_nearest == s.n else f" of {some(s.n_nearest, 'weight')}"
-    if len(good) == len(kinds):
+    if len(good) == len(losses):
         return f"{better}, no kind worse by more than {AS_GOOD_DB} dB"
     worst = max(losses, key=losses.__getitem__)
     most = f"{visible(worst, 80)} loses {losses[worst]:.2f} dB"
     if not good:
         return f"{better}, no kind within {AS_GOOD_DB} dB of it, {most}"
-    return f"{better}: {len(good)} of {some(len(kinds), 'kind')} within {AS_GOOD_DB} dB of it or better, {most}"
+    return f"{better}: {len(good)} of {some(len(losses), 'kind')} within {AS_GOOD_DB} dB of it or better, {most}"
+
+
+def _losses(weights: Sequence[WeightFidelity]) -> dict[str, float]:
+    """By kind, the mean loss against rounding to nearest in dB, of weights for which it is known."""
+    kinds = grouped([w for w in weights if loss_of(w) is not None], "kind")
+    return {kind: summary_of(of_kind).loss or 0.0 for kind, of_kind in kinds.items()}
 
 
 def against_nearest(loss: float) -> str:
@@ -174,7 +179,7 @@ def _others(found: Fidelity) -> str:
         within = f", {count(rounded)} of them but for the rounding of float32" if rounded else ""
         return f"the {some(len(others), 'other')} untouched{within}"
     first = min(changed, key=lambda w: w.order)
-    verb = "differs" if len(changed) == 1 else "differ"
+    verb = differ(len(changed))
     return f"{count(len(changed))} of {some(len(others), 'other')} {verb}, most {visible(first.role, 120)}"
 
 
@@ -195,27 +200,34 @@ def answer(found: Fidelity) -> str:
     mean = f"{'mean ' if s.n_sqnr > 1 else ''}SQNR {s.mean:.2f} dB"
     if s.worst is not None and s.n > 1 and not outliers:
         mean += f", worst {s.worst.sums.sqnr:.2f} in {visible(s.worst.role, 120)}"
-    parts = [unrelated, _kinds_as_good(counted, s), *outliers, mean, _multiplied(counted), _untouched(found)]
+    parts = [
+        unrelated,
+        _kinds_as_good(counted, s),
+        *outliers,
+        mean,
+        _multiplied(counted),
+        _undone(found),
+        _untouched(found),
+    ]
     return f"{head}: {'; '.join(p for p in parts if p)}"
 
 
 def _kinds_as_good(weights: Sequence[WeightFidelity], s: Summary) -> str:
     """`7 of 8 kinds as good as round-to-nearest with max scales, within 0.1 dB; down_proj loses 0.42 dB`."""
-    kinds = grouped([w for w in weights if loss_of(w) is not None], "kind")
-    if s.loss is None or not kinds:
+    losses = _losses(weights)
+    if s.loss is None or not losses:
         return ""
-    losses = {kind: summary_of(of_kind).loss or 0.0 for kind, of_kind in kinds.items()}
     good = sum(loss <= AS_GOOD_DB for loss in losses.values())
-    if good == len(kinds):
+    if good == len(losses):
         if s.loss < -AS_GOOD_DB:
             return f"{against_nearest(s.loss)} on the mean, no kind worse by more than {AS_GOOD_DB} dB"
-        every = "every kind" if len(kinds) > 1 else "its one kind"
+        every = "every kind" if len(losses) > 1 else "its one kind"
         return f"{every} as good as {RTN}, within {AS_GOOD_DB} dB"
     worst = max(losses, key=losses.__getitem__)
     most = f"{visible(worst, 80)} loses {losses[worst]:.2f} dB against it"
     if not good:
         return f"{against_nearest(s.loss)} on the mean, {most}"
-    return f"{good} of {some(len(kinds), 'kind')} as good as {RTN}, within {AS_GOOD_DB} dB; {most}"
+    return f"{good} of {some(len(losses), 'kind')} as good as {RTN}, within {AS_GOOD_DB} dB; {most}"
 
 
 def _untouched(found: Fidelity) -> str:
