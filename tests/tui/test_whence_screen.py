@@ -26,6 +26,7 @@ from qinspect.tui.compare.screen import CompareScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.distribution.run_points import RunSource
 from qinspect.tui.distribution.screen import DistributionScreen
+from qinspect.tui.runs.form import StartScreen
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
 
@@ -423,6 +424,21 @@ async def test_tables_that_cannot_be_read_are_a_sentence(made: list[Path], monke
         assert lines_of(d) == ["the disk is gone"]
         await d.press("W")
         assert "not known" in screen_of(d).hints.status
+
+
+async def test_what_is_applied_is_found_from_the_folder_of_the_run(
+    made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made[0].parent)
+    async with open_app(made[0].name, made[1].name) as d:
+        await asks(d)
+        await d.press("W")
+        await d.until(lambda: isinstance(d.app.screen, StartScreen) and d.app.screen.values, "the form")
+        form = d.app.screen
+        assert isinstance(form, StartScreen)
+        assert Path(form.values["cwd"]) != Path.cwd()
+        assert Path(form.values["cwd"], form.values["to"]).samefile(made[0])
+        assert not Path(form.values["cwd"], form.values["out"]).exists()
 
 
 # --- where there is nothing to ask ---

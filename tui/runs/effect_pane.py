@@ -235,7 +235,7 @@ class EffectPane(TextView):
 
         values = {"run": run.id, "cwd": run.spec.cwd}
         for written in (to,) if to else calibration.checkpoints[:1]:
-            values["to"] = str(written)
+            values["to"] = _seen_from(run.spec.cwd, str(written))
         if alpha is not None:
             values["alpha"] = short(alpha)
             if "to" in values:
@@ -296,3 +296,9 @@ def page_lines(page: Page, width: int) -> list[list[Piece]]:
 
 def _folded(text: str, width: int) -> list[list[Piece]]:
     return [[(line, "")] for line in folded("", shown(text, 4000), width)]
+
+
+def _seen_from(cwd: str, path: str) -> str:
+    """A path of this program as a program in another folder has to name it."""
+    here = Path(path)
+    return str(here.absolute()) if here.exists() and Path(cwd) != Path.cwd() else path
