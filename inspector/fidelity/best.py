@@ -9,7 +9,6 @@ of a weight, until they are enough, or all.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity import blocks
 from qinspect.inspector.fidelity.blocks import Unit
+from qinspect.inspector.fidelity.measuring import MOST_WORKERS, n_cores
 from qinspect.inspector.fidelity.nearest import (
     NearestGrid,
     Rule,
@@ -63,8 +63,7 @@ def with_best(found: Fidelity, everything: bool, progress: Progress = unseen) ->
         if w.undone:
             weights[i] = replace(w, best=Best(None, None, None, 0, 0, "nothing is searched where something was undone"))
     stop = threading.Event()
-    n_workers = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    with ThreadPoolExecutor(n_workers, thread_name_prefix="best-found") as pool:
+    with ThreadPoolExecutor(min(MOST_WORKERS, n_cores()), thread_name_prefix="best-found") as pool:
         try:
             futures = [pool.submit(_of, work, everything, stop) for work in works]
             for i, (work, future) in enumerate(zip(works, futures, strict=True)):

@@ -89,8 +89,8 @@ def bytes_of(item: Item) -> int:
 def stored(item: Item, unit: Unit, shape: tuple[int, ...]) -> Stored:
     """A piece as bodies in C take it, codes as they are packed, where it can be had so; else its values. shape: of the
     whole. Raises as `read`."""
-    together = item.part is None or item.part.runs is None
-    if item.weight is not None and len(item.weight.shape) == 2 and unit.aligned and together and compiled():
+    one_run = item.part is None or item.part.runs is None
+    if item.weight is not None and len(item.weight.shape) == 2 and unit.aligned and one_run and compiled():
         first = item.first_row + unit.first_row
         if first % item.weight.row_step == 0:
             found = item.fmt.packed(item.weight, first, first + unit.rows)

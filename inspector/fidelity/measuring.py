@@ -168,9 +168,13 @@ def _tell(work: Work, told: Callable[[Result], None]) -> None:
 
 def _n_workers(works: list[Work]) -> int:
     """As many as there are cores, fewer where pieces are large: an expert is one where a stack is one weight."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     largest = max((next(units_of(w.pair, w.together)).n for w in works), default=1)
-    return max(1, min(MOST_WORKERS, n_cores, MOST_ELEMENTS // max(1, largest)))
+    return max(1, min(MOST_WORKERS, n_cores(), MOST_ELEMENTS // max(1, largest)))
+
+
+def n_cores() -> int:
+    """Cores that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(
