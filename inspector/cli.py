@@ -185,3 +185,8 @@ _FIDELITY_HELP = (
 app.command("qinspect.inspector.fidelity.cli:fidelity_command", name="fidelity", help=_FIDELITY_HELP)
 _ALPHA_HELP = "What every alpha does to the points of a calibration: scales, clipping, error, the best of them."
 app.command("qinspect.inspector.alpha.sweep.cli:alpha_command", name="alpha", help=_ALPHA_HELP)
+_LINT_HELP = (
+    "Rules that find a broken scale: what is wrong, where, why it matters and what to do. Exit code 0: clean, "
+    "1: findings, 2: could not read, 3: nothing to check."
+)
+app.command("qinspect.inspector.lint.cli:lint_command", name="lint", help=_LINT_HELP)

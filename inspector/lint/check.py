@@ -1,0 +1,103 @@
+"""Run the rules over a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.finding import Finding, Severity, Where
+from qinspect.inspector.lint.registry import all_rules
+from qinspect.inspector.lint.rule import Checked, Found, Limits, Place, Rule
+from qinspect.inspector.lint.subject import Subject
+
+RANK = (Severity.FINE, Severity.NOTE, Severity.WARNING, Severity.ERROR)
+"""The lesser first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFinding:
+    """One sentence of one rule, with the places behind it, the worst first. model: `A` or `B`."""
+
+    rule: Rule
+    found: Found
+    model: str
+    places: tuple[Place, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """The rule's, where the finding has none of its own."""
+        return self.found.severity or self.rule.severity
+
+    @property
+    def finding(self) -> Finding:
+        """The same in the type that all that is noticed has."""
+        first = self.places[0].key if self.places else ""
+        following = self.rule.next if self.found.next is None else self.found.next
+        return Finding(
+            self.rule.name, self.found.text, self.severity, Where(self.model, first), self.found.numbers, following
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    """What became of one rule: what it looked at, or why it looked at nothing (`skipped`, a clause)."""
+
+    rule: Rule
+    model: str
+    checked: Checked | None
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """What all rules found. findings: the worse first, then by code."""
+
+    findings: tuple[RuleFinding, ...]
+    outcomes: tuple[RuleOutcome, ...]
+
+    @property
+    def n_looked(self) -> int:
+        """Rules that had something to look at."""
+        return sum(o.checked is not None and o.checked.n > 0 for o in self.outcomes)
+
+    def at_least(self, severity: Severity) -> list[RuleFinding]:
+        """The findings that are as severe."""
+        return [f for f in self.findings if RANK.index(f.severity) >= RANK.index(severity)]
+
+
+def lint(
+    subjects: Sequence[tuple[str, Subject]],
+    rules: Sequence[Rule] | None = None,
+    limits: Mapping[str, Limits] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Lint:
+    """Check each model, `A` and `B`, with the rules: all of them where none are given. limits: by the code of a rule,
+    what replaces its own."""
+    chosen = all_rules() if rules is None else rules
+    outcomes = []
+    for at, (model, subject) in enumerate(subjects):
+        for number, rule in enumerate(chosen):
+            if progress:
+                progress(at * len(chosen) + number, len(subjects) * len(chosen))
+            outcomes.append(_outcome(rule, model, subject, (limits or {}).get(rule.code, {})))
+    found = [
+        RuleFinding(o.rule, f, o.model, _in_order(f.places)) for o in outcomes if o.checked for f in o.checked.found
+    ]
+    found.sort(key=lambda f: (-RANK.index(f.severity), f.rule.code, f.model))
+    return Lint(tuple(found), tuple(outcomes))
+
+
+def _outcome(rule: Rule, model: str, subject: Subject, limits: Limits) -> RuleOutcome:
+    lacks = subject.lacks(rule.needs)
+    if lacks:
+        return RuleOutcome(rule, model, None, lacks)
+    try:
+        checked = rule.check(subject, {**rule.limits, **limits})
+    except QinspectError as e:
+        return RuleOutcome(rule, model, None, str(e))
+    return RuleOutcome(rule, model, checked)
+
+
+def _in_order(places: Sequence[Place]) -> tuple[Place, ...]:
+    return tuple(sorted(places, key=lambda p: -p.weight))

@@ -1,0 +1,15 @@
+"""All rules, in the order of their codes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from qinspect.inspector.lint.rule import Rule
+
+
+@cache
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule."""
+    from qinspect.inspector.lint.rules import groups, scales
+
+    return (*scales.RULES, *groups.RULES)

@@ -1,0 +1,70 @@
+"""What lint found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qinspect.inspector.finding import Severity
+from qinspect.inspector.lint.check import Lint, RuleFinding
+from qinspect.inspector.lint.rule import Place
+from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.text import number, some, visible
+
+PLACES_SHOWN = 3
+"""Of each finding, without -v."""
+
+
+def lint_text(found: Lint, verbose: bool, width: int | None) -> str:
+    """All findings by rule, the worse first, each with its places; then what was looked at, and what was not."""
+    lines: list[str] = []
+    by_rule: dict[str, list[RuleFinding]] = {}
+    for finding in found.findings:
+        by_rule.setdefault(f"{finding.severity} {finding.rule.code}", []).append(finding)
+    for findings in by_rule.values():
+        lines.extend((*_rule_lines(findings, verbose, width or PIPE_WIDTH), ""))
+    lines.extend(_counted(found, width or PIPE_WIDTH))
+    return "\n".join(lines)
+
+
+def _rule_lines(findings: list[RuleFinding], verbose: bool, width: int) -> Iterator[str]:
+    """What one rule found, then once why it matters and what to do."""
+    rule = findings[0].rule
+    yield f"{rule.code} {rule.name}: {findings[0].severity}"
+    for finding in findings:
+        yield from folded("  ", f"{finding.found.text}", width)
+        shown = finding.places if verbose else finding.places[:PLACES_SHOWN]
+        for place in shown:
+            yield f"    {place_text(place)}"
+        if len(finding.places) > len(shown):
+            yield f"    {some(len(finding.places) - len(shown), 'more place')}: -v lists them"
+    threads = f" ({', '.join(rule.threads[:3])})" if rule.threads else ""
+    yield from folded("  why:  ", f"{rule.why}{threads}", width)
+    for following in dict.fromkeys(f.finding.next for f in findings):
+        yield from folded("  next: ", following, width)
+
+
+def place_text(place: Place) -> str:
+    """`layers.3.up_proj.weight[0, 7] = nan: 1 of 64 numbers`."""
+    index = str(list(place.index)) if place.index else ""
+    value = f" = {number(place.value)}" if place.value is not None else ""
+    said = f": {place.text}" if place.text else ""
+    return visible(f"{place.key}{index}{value}{said}")
+
+
+def _counted(found: Lint, width: int) -> Iterator[str]:
+    by = {s: sum(f.severity is s for f in found.findings) for s in Severity}
+    counts = ", ".join(some(n, s.value) for s, n in by.items() if n and s is not Severity.FINE) or "no finding"
+    looked = [o for o in found.outcomes if o.checked and o.checked.n]
+    yield from folded("", f"{counts} of {some(len(looked), 'rule')} that had something to look at", width)
+    skipped: dict[str, list[str]] = {}
+    for o in found.outcomes:
+        if o.checked is None:
+            skipped.setdefault(o.skipped, []).append(o.rule.code)
+    for why, codes in skipped.items():
+        yield from folded("not checked: ", f"{', '.join(codes)}: {why}", width)
+    for o in looked:
+        if o.checked and o.checked.n_left:
+            left = f"{some(o.checked.n_left, o.checked.of)} not looked at"
+            yield from folded(
+                f"{o.rule.code}: ", f"{left}: {o.checked.why_left}" if o.checked.why_left else left, width
+            )

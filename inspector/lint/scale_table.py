@@ -1,0 +1,154 @@
+"""All scales of a checkpoint as columns, so that a rule looks at 20,000 of them in one operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qinspect.inspector.checkpoint.dtypes import DType
+from qinspect.inspector.checkpoint.source import Source
+from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats.records import FloatArray
+from qinspect.inspector.progress import Steps
+from qinspect.inspector.values.scale_faults import FaultScan, ScaleFaults
+from qinspect.inspector.values.scale_values import scale_range
+
+FEW_NUMBERS = 64
+"""A scale of no more is read in any case; a larger one belongs to blocks or channels of a weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleTable:
+    """The scales of a model in the order of its records.
+
+    value: the number of a scale of one, else NaN. low, high: the least and the largest finite number of each; NaN where
+    there is none, or it was not read. read: whether it was. faults: of those that have some, by place. problems: why
+    one cannot be read, by place.
+    """
+
+    records: Sequence[ScaleRecord]
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    read: NDArray[np.bool_]
+    faults: dict[int, ScaleFaults]
+    problems: dict[int, str]
+
+    @property
+    def n_read(self) -> int:
+        """How many were read."""
+        return int(self.read.sum())
+
+    @property
+    def n_left(self) -> int:
+        """How many were not."""
+        return len(self.read) - self.n_read
+
+
+def read_scales(fmt: Format, everything: bool = True, steps: Steps | None = None) -> ScaleTable:
+    """Read the scales of a model: all, or those of a few numbers. steps(done, total) may raise to cancel."""
+    reading = _Reading(fmt)
+    large = reading.numbers_at_once()
+    for done, place in enumerate(large):
+        if steps:
+            steps(done, len(large))
+        if everything or math.prod(reading.records[place].shape) <= FEW_NUMBERS:
+            reading.one(place)
+    return reading.table()
+
+
+class _Reading:
+    def __init__(self, fmt: Format) -> None:
+        self.fmt = fmt
+        self.records = fmt.scales()
+        n = len(self.records)
+        self._value, self._low, self._high = (np.full(n, np.nan) for _ in range(3))
+        self._read = np.zeros(n, bool)
+        self._scan = FaultScan()
+        self._problems: dict[int, str] = {}
+
+    def table(self) -> ScaleTable:
+        faults = self._scan.found()
+        return ScaleTable(self.records, self._value, self._low, self._high, self._read, faults, self._problems)
+
+    def numbers_at_once(self) -> list[int]:
+        """Read the scales that are one number as it is stored, many at a time. Returns the places of the others."""
+        entries, fmt = self.fmt.checkpoint.entries, self.fmt
+        alone = [i for i, r in enumerate(self.records) if _is_one_number(r) and fmt.gives_as_stored(r)]
+        located = entries.places([self.records[i].key for i in alone])
+        by_file: dict[Source, list[tuple[int, int, DType]]] = {}
+        for place, found in zip(alone, located, strict=True):
+            if found is not None and math.prod(found[2][1]) == 1 and _plain(found[2][0]):
+                by_file.setdefault(found[0], []).append((place, found[1], found[2][0]))
+        for source, numbers in by_file.items():
+            try:
+                raw = source.read_ranges([(offset, dtype.nbytes(1)) for _, offset, dtype in numbers])
+            except QinspectError:  # which of them it is, and why, is found one by one
+                continue
+            self._take(numbers, raw)
+        return np.flatnonzero(~self._read).tolist()
+
+    def _take(self, numbers: list[tuple[int, int, DType]], raw: list[bytes]) -> None:
+        """Note numbers by their bytes."""
+        of_dtype: dict[str, list[int]] = {}
+        dtypes = {}
+        for i, (_, _, dtype) in enumerate(numbers):
+            of_dtype.setdefault(dtype.name, []).append(i)
+            dtypes[dtype.name] = dtype
+        for name, rows in of_dtype.items():
+            values = np.frombuffer(b"".join([raw[i] for i in rows]), dtypes[name].to_numpy())
+            places = np.array([numbers[i][0] for i in rows])
+            with np.errstate(all="ignore"):  # a signalling NaN or a 0 in the file is the file's
+                self._note(places, values)
+
+    def _note(self, places: NDArray[np.int64], values: FloatArray) -> None:
+        """Note one number of each of these scales."""
+        inverted = np.array([self.records[i].inverted for i in places.tolist()])
+        numbers = values.astype(np.float64)
+        numbers[inverted] = (np.float32(1) / values[inverted].astype(np.float32)).astype(np.float64)
+        self._value[places] = numbers
+        finite = np.isfinite(numbers)
+        self._low[places[finite]] = self._high[places[finite]] = numbers[finite]
+        self._read[places] = True
+        sound = finite & (numbers > _SMALLEST) & (abs(numbers) < _LARGEST)
+        for place, value in zip(places[~sound].tolist(), numbers[~sound], strict=True):
+            record = self.records[place]
+            self._scan.add_scale(place, record, np.array([value], _type_of(record)))
+
+    def one(self, place: int) -> None:
+        """Read one scale."""
+        record = self.records[place]
+        try:
+            found = scale_range(self.fmt, record, seen=partial(self._scan.add_scale, place, record))
+        except QinspectError as e:
+            self._problems[place] = str(e)
+            self._scan.forget(place)
+            return
+        self._read[place] = True
+        if isinstance(found, tuple):
+            self._low[place], self._high[place] = found[0], found[1]
+            if math.prod(record.shape) == 1:
+                self._value[place] = found[0]
+
+
+_SMALLEST, _LARGEST = 2.0**-14, 2.0**15
+"""Between these a number is sound in every dtype that scales are stored in: no look at each is needed."""
+
+
+def _is_one_number(record: ScaleRecord) -> bool:
+    return record.slice is None and not record.sources and not record.packed and math.prod(record.shape) == 1
+
+
+def _plain(dtype: DType) -> bool:
+    return dtype.is_float and bool(dtype.numpy) and not dtype.packed
+
+
+def _type_of(record: ScaleRecord) -> type:
+    """What a fault is judged in: half precision has larger denormals."""
+    return np.float16 if record.dtype == "float16" and not record.inverted else np.float32

@@ -1,0 +1,94 @@
+"""What rules are given: a checkpoint, what it is held against, and what many rules need of it, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
+from qinspect.inspector.formats.grid import PER_TENSOR
+from qinspect.inspector.lint.rule import Needs
+from qinspect.inspector.lint.scale_table import ScaleTable, read_scales
+from qinspect.inspector.progress import Steps
+
+if TYPE_CHECKING:
+    from qinspect.inspector.calibration.stored import Calibration
+
+T = TypeVar("T")
+
+
+class Subject:
+    """One checkpoint under lint.
+
+    fmt: it. other: a second checkpoint, where one was given; base: that, where it is in full precision, and so may be
+    what the first was made of. run: what a calibration stored. fast: only what is had at once is looked at. meter: told
+    (phase, done, total); it may raise to cancel.
+    """
+
+    def __init__(
+        self,
+        fmt: Format,
+        other: Format | None = None,
+        run: Calibration | None = None,
+        *,
+        fast: bool = False,
+        meter: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.fmt = fmt
+        self.other = other
+        self.run = run
+        self.fast = fast
+        self._meter = meter
+
+    def steps(self, phase: str) -> Steps | None:
+        """Progress of one phase."""
+        meter = self._meter
+        return None if meter is None else lambda done, total: meter(phase, done, total)
+
+    @property
+    def base(self) -> Format | None:
+        """The second checkpoint, where it has neither codes nor scales."""
+        other = self.other
+        return None if other is None or other.weights() or other.scales() else other
+
+    def lacks(self, needs: tuple[Needs, ...]) -> str:
+        """Why a rule with these needs cannot be checked, a clause; "" where it can."""
+        if Needs.BASE in needs and self.base is None:
+            return "no base model was given"
+        if Needs.OTHER in needs and (self.other is None or self.base is not None):
+            return "no second checkpoint was given"
+        if Needs.RUN in needs and self.run is None:
+            return "no run was given"
+        if self.fast and not all(n.fast for n in needs):
+            return "left out by --fast"
+        return ""
+
+    @cached_property
+    def scales(self) -> ScaleTable:
+        """All scales; with `fast` only those of a few numbers."""
+        return read_scales(self.fmt, not self.fast, self.steps("reading scales"))
+
+    @cached_property
+    def outer_scales(self) -> dict[str, int]:
+        """Module to the place of its one number for the whole weight: of two levels of scales the outer one."""
+        found: dict[str, int] = {}
+        for place, record in enumerate(self.scales.records):
+            of_all = record.grid == PER_TENSOR and record.quantity in (Quantity.SCALE, Quantity.GLOBAL_SCALE)
+            if record.kind is Kind.WEIGHT and of_all:
+                found[module_of(record)] = place
+        return found
+
+    @cached_property
+    def input_scales(self) -> dict[str, int]:
+        """Module to the place of the one static scale of what goes into it."""
+        return {
+            module_of(record): place
+            for place, record in enumerate(self.scales.records)
+            if record.kind is Kind.ACTIVATION and record.role.endswith(":input") and record.quantity is Quantity.SCALE
+        }
+
+
+def module_of(record: ScaleRecord) -> str:
+    """The module that a record is of: `layers.3.mlp.up_proj` of `layers.3.mlp.up_proj.weight#global`."""
+    return record.role.partition("#")[0].partition(":")[0].removesuffix(".weight")
