@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.finding import Finding, Severity, Where
+from qinspect.inspector.formats import Format
 from qinspect.inspector.lint.registry import all_rules
-from qinspect.inspector.lint.rule import Checked, Found, Limits, Place, Rule
+from qinspect.inspector.lint.rule import Checked, Found, Limits, Place, Rule, Theme
 from qinspect.inspector.lint.subject import Subject
 
 RANK = (Severity.FINE, Severity.NOTE, Severity.WARNING, Severity.ERROR)
@@ -51,15 +52,16 @@ class RuleOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """What all rules found. findings: the worse first, then by code."""
+    """What all rules found. findings: the worse first, then by code. models: what was looked at, by `A` and `B`."""
 
     findings: tuple[RuleFinding, ...]
     outcomes: tuple[RuleOutcome, ...]
+    models: Mapping[str, Format] = field(default_factory=dict)
 
     @property
     def n_looked(self) -> int:
-        """Rules that had something to look at."""
-        return sum(o.checked is not None and o.checked.n > 0 for o in self.outcomes)
+        """Rules that had something to look at, other than files: every checkpoint has those."""
+        return sum(o.checked is not None and o.checked.n > 0 for o in self.outcomes if o.rule.theme is not Theme.FILES)
 
     def at_least(self, severity: Severity) -> list[RuleFinding]:
         """The findings that are as severe."""
@@ -85,7 +87,7 @@ def lint(
         RuleFinding(o.rule, f, o.model, _in_order(f.places)) for o in outcomes if o.checked for f in o.checked.found
     ]
     found.sort(key=lambda f: (-RANK.index(f.severity), f.rule.code, f.model))
-    return Lint(tuple(found), tuple(outcomes))
+    return Lint(tuple(found), tuple(outcomes), {model: subject.fmt for model, subject in subjects})
 
 
 def _outcome(rule: Rule, model: str, subject: Subject, limits: Limits) -> RuleOutcome:

@@ -21,17 +21,18 @@ def lint_text(found: Lint, verbose: bool, width: int | None) -> str:
     for finding in found.findings:
         by_rule.setdefault(f"{finding.severity} {finding.rule.code}", []).append(finding)
     for findings in by_rule.values():
-        lines.extend((*_rule_lines(findings, verbose, width or PIPE_WIDTH), ""))
-    lines.extend(_counted(found, width or PIPE_WIDTH))
+        lines.extend((*_rule_lines(findings, verbose, len(found.models) > 1, width or PIPE_WIDTH), ""))
+    lines.extend(counted(found, width or PIPE_WIDTH))
     return "\n".join(lines)
 
 
-def _rule_lines(findings: list[RuleFinding], verbose: bool, width: int) -> Iterator[str]:
-    """What one rule found, then once why it matters and what to do."""
+def _rule_lines(findings: list[RuleFinding], verbose: bool, two: bool, width: int) -> Iterator[str]:
+    """What one rule found, then once why it matters and what to do. two: models were looked at."""
     rule = findings[0].rule
     yield f"{rule.code} {rule.name}: {findings[0].severity}"
     for finding in findings:
-        yield from folded("  ", f"{finding.found.text}", width)
+        of = f"{finding.model}: " if two else ""
+        yield from folded("  ", f"{of}{finding.found.text}", width)
         shown = finding.places if verbose else finding.places[:PLACES_SHOWN]
         for place in shown:
             yield f"    {place_text(place)}"
@@ -51,11 +52,15 @@ def place_text(place: Place) -> str:
     return visible(f"{place.key}{index}{value}{said}")
 
 
-def _counted(found: Lint, width: int) -> Iterator[str]:
+def counted(found: Lint, width: int) -> Iterator[str]:
+    """What was looked at, and what was not."""
     by = {s: sum(f.severity is s for f in found.findings) for s in Severity}
     counts = ", ".join(some(n, s.value) for s, n in by.items() if n and s is not Severity.FINE) or "no finding"
     looked = [o for o in found.outcomes if o.checked and o.checked.n]
-    yield from folded("", f"{counts} of {some(len(looked), 'rule')} that had something to look at", width)
+    if found.n_looked:
+        yield from folded("", f"{counts} of {some(len(looked), 'rule')} that had something to look at", width)
+    else:
+        yield from folded("", f"{counts}: nothing to check, there are no scales and no quantized weights", width)
     skipped: dict[str, list[str]] = {}
     for o in found.outcomes:
         if o.checked is None:
