@@ -41,8 +41,8 @@ def nvfp4_model(
             name = f"model.layers.{layer}.{module}"
             tensors[f"{name}.weight"] = rng.integers(0, 256, (64, 32), np.uint8)
             tensors[f"{name}.weight_scale"] = rng.uniform(30, 448, (64, 4)).astype(ml_dtypes.float8_e4m3fn)
-            tensors[f"{name}.weight_scale_2"] = np.float32(2e-4 * (1 + layer / 7))[None].reshape(())
-            tensors[f"{name}.input_scale"] = np.float32(3e-3 * (1 + layer / 5))[None].reshape(())
+            tensors[f"{name}.weight_scale_2"] = np.asarray(2e-4 * (1 + layer / 7), np.float32)
+            tensors[f"{name}.input_scale"] = np.asarray(3e-3 * (1 + layer / 5), np.float32)
     for key, value in (scalars or {}).items():
         assert f"model.{key}" in tensors, key
         tensors[f"model.{key}"] = np.asarray(value, np.float32)

@@ -2,7 +2,8 @@
 
 `ACTIONS` are the compare screen's, `RUN_ACTIONS` the runs screen's, `DISTRIBUTION_ACTIONS` those of an exact
 distribution, `WHENCE_ACTIONS` those of the answer which alpha made the scales, `EXPLORE_ACTIONS` those of the alpha
-explorer. What several have has one name, so that one line of the config file remaps it in all.
+explorer, `LINT_ACTIONS` those of the findings of lint. What several have has one name, so that one line of the config
+file remaps it in all.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ ACTIONS = (
     Action("log_scale", ("y",), "", "Histogram counts linear or logarithmic.", VIEW),
     Action("log_axis", ("x",), "", "Histogram values linear or logarithmic.", VIEW),
     Action("verdict", ("t",), "verdict", "The verdict with all its reasons.", VIEW),
+    Action("lint", ("L",), "lint", "Is the file sound? What the rules of lint find.", VIEW),
     Action("zoom", ("z",), "zoom", "One pane over the whole screen, or all again.", VIEW),
     Action("theme", ("T",), "", "Next theme: dark, light, the terminal's 16 colours.", VIEW),
     Action("reload", ("ctrl+r",), "", "Open both models anew.", VIEW),
@@ -165,8 +167,8 @@ ALPHA = "The cursor over alpha"
 DISTRIBUTION_ACTIONS = (
     Action("alpha_down", ("h", "left"), "", "A step down: nine steps a decade of what is cut off.", ALPHA, "left"),
     Action("alpha_up", ("l", "right"), "alpha", "A step up.", ALPHA, "right"),
-    Action("alpha_decade_down", ("H", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
-    Action("alpha_decade_up", ("L", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
+    Action("alpha_decade_down", ("left_curly_bracket", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
+    Action("alpha_decade_up", ("right_curly_bracket", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
     Action("alpha_first", ("circumflex_accent",), "", "Alpha 0: the smallest magnitude.", ALPHA),
     Action("alpha_last", ("dollar_sign",), "", "Alpha 1: the largest magnitude.", ALPHA),
     Action("type_alpha", ("number_sign",), "type it", "Type an alpha.", ALPHA, "type_place"),
@@ -194,8 +196,8 @@ DISTRIBUTION_ACTIONS = (
 EXPLORE_ACTIONS = (
     Action("alpha_down", ("h", "left"), "", "A step of the grid down.", ALPHA, "left"),
     Action("alpha_up", ("l", "right"), "alpha", "A step of the grid up.", ALPHA, "right"),
-    Action("alpha_decade_down", ("H", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
-    Action("alpha_decade_up", ("L", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
+    Action("alpha_decade_down", ("left_curly_bracket", "shift+left"), "", "A decade down: 0.999 to 0.99.", ALPHA),
+    Action("alpha_decade_up", ("right_curly_bracket", "shift+right"), "decade", "A decade up: 0.99 to 0.999.", ALPHA),
     Action("thumb_down", ("comma", "ctrl+left"), "", "The usual alpha before: 0.9995, 0.999, 0.99 ...", ALPHA),
     Action("thumb_up", ("full_stop", "ctrl+right"), "usual", "The usual alpha after.", ALPHA),
     Action("alpha_first", ("circumflex_accent",), "", "Alpha 0.5.", ALPHA),
@@ -241,12 +243,40 @@ WHENCE_ACTIONS = (
     *(_SHARED[n] for n in ("leave", "suspend")),
     Action("quit", ("q",), "back", "Back to the distribution.", OUT),
 )
+FINDINGS = "Findings"
+LINT_ACTIONS = (
+    *(_SHARED[n] for n in ("down", "up", "page_down", "page_up", "top", "bottom")),
+    Action("open", ("enter",), "open", "The places of a finding; of a place, its scale.", MOVE),
+    Action("expand", ("l", "right"), "", "The places of a finding.", MOVE, "right"),
+    Action("collapse", ("h", "left"), "", "Without its places.", MOVE, "left"),
+    *(_SHARED[n] for n in ("next_pane", "previous_pane", "label_panes")),
+    Action("pane_list", ("1",), "", "The findings.", MOVE, "pane 1"),
+    Action("pane_view", ("2",), "", "Why it matters, and what to do.", MOVE, "pane 2"),
+    Action("next_finding", ("n",), "next", "The next finding.", FINDINGS),
+    Action("previous_finding", ("N", "p"), "", "The finding before.", FINDINGS),
+    Action("largest_finding", ("M",), "", "The worst finding.", FINDINGS),
+    Action("level", ("c",), "level", "All findings, without notes, errors only.", FINDINGS, "only_what_matters"),
+    Action("fold_all", ("minus",), "", "No places.", FINDINGS, "farther"),
+    Action("fold_one_more", ("plus", "equals_sign"), "", "The places of all findings.", FINDINGS, "closer"),
+    Action("jump", ("f", "ctrl+p"), "jump", "Fuzzy jump to the scale of any place.", FINDINGS),
+    *(_SHARED[n] for n in ("zoom", "theme", "repaint")),
+    Action("reload", ("ctrl+r",), "", "Look again, at all scales and codes.", VIEW),
+    Action("copy_key", ("K",), "", "Copy the name of the place.", OUT),
+    Action("copy_row", ("Y",), "", "Copy the line (OSC 52).", OUT),
+    Action("copy_command", ("C",), "", "Copy the command line that prints this.", OUT),
+    *(_SHARED[n] for n in ("export", "palette")),
+    Action("close", ("escape",), "", "Back to the models; what is read ends.", OUT),
+    _SHARED["help"],
+    *(_SHARED[n] for n in ("leave", "suspend")),
+    Action("quit", ("q",), "back", "Back to the models.", OUT),
+)
 SCREENS = {
     "models": ACTIONS,
     "runs": RUN_ACTIONS,
     "distribution": DISTRIBUTION_ACTIONS,
     "alphas": EXPLORE_ACTIONS,
     "whence": WHENCE_ACTIONS,
+    "lint": LINT_ACTIONS,
 }
 ALL_ACTIONS = tuple(SCREENS.values())
 BY_NAME = {a.name: a for actions in reversed(ALL_ACTIONS) for a in actions}
@@ -302,6 +332,8 @@ _SHOWN = {
     "exclamation_mark": "!",
     "quotation_mark": '"',
     "apostrophe": "'",
+    "left_curly_bracket": "{",
+    "right_curly_bracket": "}",
     "left_parenthesis": "(",
     "right_parenthesis": ")",
     "less_than_sign": "<",

@@ -95,17 +95,13 @@ def _linted(
     """words: A, B and the run, as they were typed."""
     from qinspect.inspector.calibration.stored import calibration_named
     from qinspect.inspector.lint.check import lint
-    from qinspect.inspector.lint.subject import Subject
+    from qinspect.inspector.lint.subject import subjects_of
 
     a, b, run = words
     first = opened_model(a, meter)
     second = None if b is None else opened_model(b, meter)
     calibration = None if run is None else calibration_named(run)
-    subject = Subject(first, second, calibration, fast=fast, meter=meter)
-    subjects = [("A", subject)]
-    if second is not None and subject.base is None:
-        subjects.append(("B", Subject(second, fast=fast, meter=meter)))
-    return lint(subjects, rules, settings.limits)
+    return lint(subjects_of(first, second, calibration, fast=fast, meter=meter), rules, settings.limits)
 
 
 def _new_ones(found: Lint, baseline: Path | None) -> Lint:

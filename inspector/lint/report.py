@@ -8,6 +8,7 @@ from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.check import Lint, RuleFinding
 from qinspect.inspector.lint.rule import Place
 from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import number, some, visible
 
 PLACES_SHOWN = 3
@@ -50,6 +51,19 @@ def place_text(place: Place) -> str:
     value = f" = {number(place.value)}" if place.value is not None else ""
     said = f": {place.text}" if place.text else ""
     return visible(f"{place.key}{index}{value}{said}")
+
+
+def places_table(found: Lint) -> Table:
+    """Every place of every finding, a row each; one of a finding without places."""
+    names = ("code", "rule", "severity", "model", "finding", "place", "value", "said")
+    rows = []
+    for f in found.findings:
+        for place in f.places or (None,):
+            index = str(list(place.index)) if place is not None and place.index else ""
+            value = "" if place is None or place.value is None else number(place.value)
+            key, said = ("", "") if place is None else (f"{place.key}{index}", place.text)
+            rows.append([f.rule.code, f.rule.name, f.severity.value, f.model, f.found.text, key, value, said])
+    return Table(tuple(map(Column, names)), rows)
 
 
 def counted(found: Lint, width: int) -> Iterator[str]:

@@ -89,6 +89,23 @@ class Subject:
         }
 
 
+def subjects_of(
+    a: Format,
+    b: Format | None,
+    run: Calibration | None,
+    *,
+    fast: bool = False,
+    meter: Callable[[str, int, int], None] | None = None,
+) -> list[tuple[str, Subject]]:
+    """What there is to check: A, held against B and a run where they are given; and B by itself, unless it is in full
+    precision, which is what A was made of."""
+    subject = Subject(a, b, run, fast=fast, meter=meter)
+    found = [("A", subject)]
+    if b is not None and subject.base is None:
+        found.append(("B", Subject(b, fast=fast, meter=meter)))
+    return found
+
+
 def module_of(record: ScaleRecord) -> str:
     """The module that a record is of: `layers.3.mlp.up_proj` of `layers.3.mlp.up_proj.weight#global`."""
     return record.role.partition("#")[0].partition(":")[0].removesuffix(".weight")

@@ -15,7 +15,7 @@ from pilots import ALPHA_A, ALPHA_B, Driver, handlers, open_app
 from textual.driver import Driver as TerminalDriver
 from textual.widgets import Input
 
-from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, Action, bindings, key_text
+from qinspect.tui.actions import ACTIONS, ALL_ACTIONS, SCREENS, Action, bindings, key_text
 from qinspect.tui.compare.detail_pane import DetailPane
 from qinspect.tui.compare.overview_pane import OverviewPane
 from qinspect.tui.compare.panes import Panes
@@ -32,6 +32,7 @@ from qinspect.tui.dialogs.pane_labels import PaneLabels
 from qinspect.tui.distribution.screen import DistributionScreen
 from qinspect.tui.glyphs import SIGNS
 from qinspect.tui.key_names import with_built_in_keys
+from qinspect.tui.lint.screen import LintScreen
 from qinspect.tui.runs.screen import RunsScreen
 from qinspect.tui.theme import THEMES
 from qinspect.tui.widgets.text_pane import TextPane
@@ -68,7 +69,7 @@ def test_what_is_served_from_everywhere_is_served_by_one() -> None:
     assert handlers(CompareScreen).isdisjoint(everywhere)
 
 
-@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=list(SCREENS))
 def test_no_key_is_bound_twice(actions: tuple[Action, ...]) -> None:
     keys = Counter(key for a in actions for key in a.keys)
     assert [k for k, n in keys.items() if n > 1] == []
@@ -86,7 +87,7 @@ def test_a_meaning_has_the_same_first_key_on_every_screen(means: str) -> None:
     assert len({a.keys[0] for actions in ALL_ACTIONS for a in actions if a.means == means}) == 1
 
 
-@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=["models", "runs", "distribution", "alphas", "whence"])
+@pytest.mark.parametrize("actions", ALL_ACTIONS, ids=list(SCREENS))
 def test_a_binding_per_action_with_the_id_that_the_config_file_names(actions: tuple[Action, ...]) -> None:
     assert [(b.id, b.action, tuple(b.key.split(","))) for b in bindings(actions)] == [
         (a.name, f"act({a.name!r})", a.keys) for a in actions
@@ -613,6 +614,15 @@ async def check_reload(d: Driver, key: str) -> None:
     assert d.screen.session is not before
     assert d.screen.session.comparison is not None
     assert d.role == here
+
+
+@check
+async def check_lint(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, LintScreen)
+    await d.until(lambda: "finding by" in d.painted, "what the rules found")
+    await d.press("escape")
+    assert isinstance(d.app.screen, CompareScreen)
 
 
 @check

@@ -492,7 +492,7 @@ async def test_two_models_that_differ_are_over_each_other() -> None:
         plot = "\n".join(pane_of(d).plain[2:14])
         assert set("█A") <= set(plot) or "█" in plot
         assert "stored 4-bit scales" in said(d)
-        await d.press("H", "H")
+        await d.press("left_curly_bracket", "left_curly_bracket")
         assert {"│", "┊"} <= set("".join(pane_of(d).plain))
 
 
@@ -571,7 +571,9 @@ async def test_odd_tensors_have_a_picture(size: tuple[int, int], tmp_path: Path)
     async with open_app(path, size=size) as d:
         for name in [*ODD, "whole"]:
             d.screen.tree_pane.nodes.reveal(f"{name}.weight")
-            await d.press("1", "a", "b", "H", "+", "-", "-", "y", "circumflex_accent", "asterisk", "dollar_sign")
+            await d.press(
+                "1", "a", "b", "left_curly_bracket", "+", "-", "-", "y", "circumflex_accent", "asterisk", "dollar_sign"
+            )
             assert screen_of(d).name_shown == f"{name}.weight"
             assert "cannot" not in said(d)
             if size == SMALL:
@@ -712,7 +714,11 @@ async def test_leaving_ends_the_counting(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_keys_that_come_before_the_screen_is_there_wait_for_it() -> None:
     async with open_app(ALPHA_A) as d:
-        for keys in (("H",), ("plus", "y", "b", "L", "H"), ("asterisk", "dollar_sign", "H", "Y")):
+        for keys in (
+            ("left_curly_bracket",),
+            ("plus", "y", "b", "right_curly_bracket", "left_curly_bracket"),
+            ("asterisk", "dollar_sign", "left_curly_bracket", "Y"),
+        ):
             made = DistributionScreen(OneRun(), "x:input", d.screen.glyphs)
             d.app.push_screen(made)
             assert not made.is_mounted
@@ -824,7 +830,7 @@ async def test_without_colours_and_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("QINSPECT_ASCII", "1")
     async with open_app(ALPHA_A, FOUR_BITS, SMALL) as d:
         await shows(d)
-        await d.press("H")
+        await d.press("left_curly_bracket")
         assert d.painted.isascii()
         assert " o pooled o map(w_max/127)" in said(d)
         assert {"#", "|", ":", "*"} <= set(said(d))

@@ -60,9 +60,9 @@ COMPARED: dict[str, tuple[tuple[str, str], Steps]] = {
     "weight": (PAIR, at(X_PROJ, "w", "3", "l")),
     "codes": (PAIR, at(X_PROJ, "o", "3")),
     "profile": (TURNED, at(IN_PROJ, "r", "3", "z")),
-    "distribution": (PAIR, at(X_PROJ, "a", "b", "H", "H", "H")),
+    "distribution": (PAIR, at(X_PROJ, "a", "b", "left_curly_bracket", "left_curly_bracket", "left_curly_bracket")),
 }
-ALPHAS: dict[str, tuple[str, ...]] = {"alpha-curve": ("j", "L"), "alpha-map": ("j", "m")}
+ALPHAS: dict[str, tuple[str, ...]] = {"alpha-curve": ("j", "right_curly_bracket"), "alpha-map": ("j", "m")}
 ELSEWHERE = ("activation", "whence", "runs")
 OF_A_WAY: dict[str, tuple[str, ...]] = {
     "activation": (), "labels": ("J",), "whence": ("escape", "U"), "help": ("escape", "question_mark"),
@@ -151,7 +151,7 @@ async def test_the_way_from_a_scale_to_its_alpha_looks_as_it_did(
     monkeypatch.chdir(tmp_path)
     async with open_app("pa-0.99", "pa-0.9999", LARGE) as d:
         await at(ACTIVATION, "a")(d)  # a run is looked for, and only then is it there
-        await d.press("H", "H")
+        await d.press("left_curly_bracket", "left_curly_bracket")
         await picture_at_all_sizes(d, "activation", tmp_path)
         await d.press("U")
         await d.pilot.resize_terminal(*LARGE)

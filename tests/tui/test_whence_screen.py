@@ -288,7 +288,7 @@ async def test_escape_leads_back_to_the_same_place(made: list[Path], monkeypatch
     async with open_app(made[0], made[1]) as d:
         d.screen.table_pane.select(POINTS[1])
         await d.press("2", "a")
-        await d.press("H", "H")
+        await d.press("left_curly_bracket", "left_curly_bracket")
         at = d.app.screen.pane.alpha  # type: ignore[attr-defined]
         assert at < 1
         await d.press("U", "j")

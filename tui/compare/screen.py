@@ -159,6 +159,16 @@ class CompareScreen(CompareBase):
         leaf = self.tree_pane.leaf if self.active == "tree" else None
         self._distributions.open(self.session, leaf, self.table_pane.pair)
 
+    def action_lint(self) -> None:
+        """Imported now: it needs numpy."""
+        formats = {label: f for label, f in (("A", self.session.a), ("B", self.session.b)) if f}
+        if "A" not in formats:
+            self.hints.say("A is not open yet" if not self.session.error_a else "A cannot be opened")
+            return
+        from qinspect.tui.lint.screen import LintScreen
+
+        self.app.push_screen(LintScreen(formats, self.glyphs, self.jumped_to))
+
     def action_reload(self) -> None:
         """As if the program were started again; the view, the filter and the place in the table stay."""
         self.session = host_of(self).session = self.session.anew()

@@ -1,0 +1,394 @@
+"""The screen of findings: every key, what is shown and what is not claimed, the way from a place to its scale."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from lint_models import nvfp4_model
+from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
+
+from qinspect.inspector.finding import Severity
+from qinspect.inspector.lint.registry import all_rules
+from qinspect.tui.actions import LINT_ACTIONS, Action
+from qinspect.tui.compare.screen import CompareScreen
+from qinspect.tui.dialogs.help import HelpScreen
+from qinspect.tui.dialogs.jump import JumpScreen
+from qinspect.tui.dialogs.pane_labels import PaneLabels
+from qinspect.tui.lint.findings_pane import FindingsPane
+from qinspect.tui.lint.rule_pane import RulePane
+from qinspect.tui.lint.screen import LintScreen
+from qinspect.tui.theme import THEMES
+
+Check = Callable[[Driver, str], Awaitable[None]]
+CHECKS: dict[str, Check] = {}
+PANES = (FindingsPane, RulePane)
+NAN, ZERO = "layers.1.mlp.up_proj.weight#global", "layers.0.self_attn.q_proj:input"
+BROKEN = {
+    "layers.1.mlp.up_proj.weight_scale_2": float("nan"),
+    "layers.0.self_attn.q_proj.input_scale": 0.0,
+    "layers.0.self_attn.k_proj.input_scale": 0.0,
+    "layers.0.mlp.gate_proj.weight_scale_2": 4e-3,
+}
+
+
+def check(function: Check) -> Check:
+    """`check_close` is what `close` does: called with the screen of a model with three findings, the cursor on the
+    first."""
+    CHECKS[function.__name__.removeprefix("check_")] = function
+    return function
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return nvfp4_model(tmp_path_factory.mktemp("lint") / "broken", BROKEN)
+
+
+def screen_of(d: Driver) -> LintScreen:
+    return next(s for s in d.app.screen_stack if isinstance(s, LintScreen))
+
+
+def lines_of(d: Driver) -> list[str]:
+    """The rows of the list, as they are painted where there is room."""
+    found = screen_of(d).findings.list
+    return ["".join(text for text, _ in found.line(row, 300)).rstrip() for row in range(found.n_rows)]
+
+
+def codes_of(d: Driver) -> list[str]:
+    """The rules whose findings are listed."""
+    return [r.finding.rule.code for r in screen_of(d).findings.list.rows if r.finding and r.place is None]
+
+
+def rule_text(d: Driver) -> str:
+    return " ".join(" ".join(screen_of(d).rule_pane.text.plain).split())
+
+
+async def go(d: Driver) -> None:
+    """From the models, until every rule has run."""
+    await d.press("L")
+    await d.until(lambda: screen_of(d).findings.found and not screen_of(d).hints._doing, "the findings")
+    await d.settle()
+
+
+def test_every_action_has_a_handler_and_a_check() -> None:
+    served = {name for pane in PANES for name in pane.ACTIONS | pane.EVERYWHERE}
+    assert handlers(LintScreen) | served == {a.name for a in LINT_ACTIONS} == set(CHECKS)
+    for pane in PANES:
+        assert handlers(pane) - {"open"} == pane.ACTIONS | pane.EVERYWHERE
+
+
+@pytest.mark.parametrize("action", LINT_ACTIONS, ids=lambda a: a.name)
+async def test_an_action_does_what_its_help_says(action: Action, broken: Path) -> None:
+    async with open_app(broken) as d:
+        await go(d)
+        active = d.app.screen.active_bindings
+        assert {active[key].binding.id for key in action.keys} == {action.name}
+        await CHECKS[action.name](d, action.keys[0])
+
+
+def cursor(d: Driver) -> int:
+    return screen_of(d).findings.list.cursor
+
+
+@check
+async def check_down(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert cursor(d) == 1
+    assert "S02 not-positive" in rule_text(d)
+
+
+@check
+async def check_up(d: Driver, key: str) -> None:
+    await d.press("j", key)
+    assert cursor(d) == 0
+    assert "S01 not-finite" in rule_text(d)
+
+
+@check
+async def check_page_down(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert cursor(d) == len(lines_of(d)) - 1
+
+
+@check
+async def check_page_up(d: Driver, key: str) -> None:
+    await d.press("G", key)
+    assert cursor(d) == 0
+
+
+@check
+async def check_top(d: Driver, key: str) -> None:
+    await d.press("j", "j", key)
+    assert cursor(d) == 0
+    await d.press("2", "G", key)
+    assert screen_of(d).rule_pane.text.scroll_offset.y == 0
+
+
+@check
+async def check_bottom(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert cursor(d) == len(lines_of(d)) - 1
+
+
+@check
+async def check_open(d: Driver, key: str) -> None:
+    """The places of a finding; of one of these its scale, among the scales."""
+    await d.press("j", key)
+    assert "q_proj:input = 0" in lines_of(d)[2]
+    await d.press(key)
+    assert "q_proj:input" not in "".join(lines_of(d))
+    await d.press(key, "j", key)
+    assert isinstance(d.app.screen, CompareScreen)
+    assert d.role == ZERO
+
+
+@check
+async def check_expand(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert NAN in lines_of(d)[1]
+    await d.press(key)
+    assert cursor(d) == 1
+
+
+@check
+async def check_collapse(d: Driver, key: str) -> None:
+    await d.press("l", "j", key)
+    assert NAN not in "".join(lines_of(d))
+    assert cursor(d) == 0
+
+
+@check
+async def check_fold_one_more(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert NAN in "".join(lines_of(d))
+    assert ZERO in "".join(lines_of(d))
+
+
+@check
+async def check_fold_all(d: Driver, key: str) -> None:
+    await d.press("plus", key)
+    assert ZERO not in "".join(lines_of(d))
+
+
+@check
+async def check_next_pane(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).active == "rule"
+    await d.press("j", "j")
+    assert screen_of(d).rule_pane.text.scroll_offset.y > 0 or screen_of(d).rule_pane.text.size.height > 20
+    await d.press(key)
+    assert screen_of(d).active == "findings"
+
+
+@check
+async def check_previous_pane(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).active == "rule"
+
+
+@check
+async def check_label_panes(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, PaneLabels)
+    await d.press("s")
+    assert screen_of(d).active == "rule"
+
+
+@check
+async def check_pane_list(d: Driver, key: str) -> None:
+    await d.press("2", key)
+    assert screen_of(d).active == "findings"
+
+
+@check
+async def check_pane_view(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).active == "rule"
+
+
+@check
+async def check_next_finding(d: Driver, key: str) -> None:
+    """Over the places of the finding before it."""
+    await d.press("l", key)
+    assert "S02" in lines_of(d)[cursor(d)]
+
+
+@check
+async def check_previous_finding(d: Driver, key: str) -> None:
+    await d.press("j", "l", "j", key)
+    assert "S02" in lines_of(d)[cursor(d)]
+    await d.press(key)
+    assert "S01" in lines_of(d)[cursor(d)]
+    await d.press(key)
+    assert "no finding before" in screen_of(d).hints.status
+
+
+@check
+async def check_largest_finding(d: Driver, key: str) -> None:
+    await d.press("G", key)
+    assert "S01" in lines_of(d)[cursor(d)]
+
+
+@check
+async def check_level(d: Driver, key: str) -> None:
+    everything = codes_of(d)
+    assert "G01" in everything
+    await d.press(key, key)
+    assert screen_of(d).findings.least is Severity.ERROR
+    assert "G01" not in codes_of(d)
+    assert {"S01", "S02"} <= set(codes_of(d))
+    await d.press(key)
+    assert codes_of(d) == everything
+
+
+@check
+async def check_jump(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, JumpScreen)
+    await d.type("upprojweightglobal")
+    await d.press("enter")
+    assert isinstance(d.app.screen, CompareScreen)
+    assert d.role == NAN
+
+
+@check
+async def check_zoom(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).rule_pane.has_class("hidden")
+    await d.press("2")
+    assert screen_of(d).findings.has_class("hidden")
+    await d.press(key)
+    assert not screen_of(d).findings.has_class("hidden")
+
+
+@check
+async def check_reload(d: Driver, key: str) -> None:
+    with patch("qinspect.inspector.lint.check._outcome", side_effect=ValueError("asked again")):
+        await d.press(key)
+        await d.until(lambda: "asked again" in screen_of(d).hints.status, "what went wrong")
+
+
+@check
+async def check_theme(d: Driver, key: str) -> None:
+    seen = set()
+    for _ in THEMES:
+        await d.press(key)
+        seen.add(d.app.theme)
+    assert seen == {t.name for t in THEMES}
+
+
+@check
+async def check_repaint(d: Driver, key: str) -> None:
+    with patch.object(type(d.app), "repaint") as repaint:
+        await d.press(key)
+    repaint.assert_called_once()
+
+
+async def copied(d: Driver, *keys: str) -> str:
+    """What is sent to the terminal's clipboard."""
+    sent: list[str] = []
+    assert d.app._driver is not None
+    d.app._driver.write = sent.append  # type: ignore[method-assign, assignment]
+    await d.press(*keys)
+    return base64.b64decode(sent[0].split(";")[2].rstrip("\a")).decode()
+
+
+@check
+async def check_copy_key(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "no place" in screen_of(d).hints.status
+    assert await copied(d, "l", "j", key) == NAN
+
+
+@check
+async def check_copy_row(d: Driver, key: str) -> None:
+    assert "1 scale of 30" in await copied(d, key)
+
+
+@check
+async def check_copy_command(d: Driver, key: str) -> None:
+    assert await copied(d, key) == f"qinspect lint {d.app.session.path_a}"
+
+
+@check
+async def check_export(d: Driver, key: str) -> None:
+    with in_empty_folder() as folder:
+        await d.press(key, "t")
+        assert "S01 error" in (folder / "qinspect-view.txt").read_text()
+        await d.press(key, "j")
+        saved = json.loads((folder / "qinspect-view.json").read_text())
+    assert saved["schema"] == "qinspect.lint/1"
+
+
+@check
+async def check_palette(d: Driver, key: str) -> None:
+    await d.press(key)
+    await d.type("next_finding")
+    await d.press("enter")
+    assert "S02" in lines_of(d)[cursor(d)]
+
+
+@check
+async def check_close(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, CompareScreen)
+
+
+@check
+async def check_quit(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, CompareScreen)
+    assert not d.app._exit
+
+
+@check
+async def check_help(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert isinstance(d.app.screen, HelpScreen)
+
+
+@check
+async def check_suspend(d: Driver, key: str) -> None:
+    with patch.object(type(d.app), "suspend_to_shell") as suspend:
+        await d.press(key)
+    suspend.assert_called_once_with()
+
+
+@check
+async def check_leave(d: Driver, key: str) -> None:
+    await d.send(key)
+    await d.until(lambda: d.app._exit, "the end")
+
+
+# --- what it says ---
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=str)
+async def test_a_sound_model_has_no_finding_and_it_says_what_was_looked_at(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    async with open_app(nvfp4_model(tmp_path / "sound"), size=size) as d:
+        await go(d)
+        assert codes_of(d) == []
+        assert "no finding by" in d.painted
+        assert "S01 not-finite: 30 scales" in rule_text(d)
+        assert len({o.rule.code for o in screen_of(d).findings.found.outcomes}) == len(all_rules())  # type: ignore[union-attr]
+
+
+async def test_of_two_models_each_finding_names_its_own(broken: Path, tmp_path: Path) -> None:
+    async with open_app(nvfp4_model(tmp_path / "sound"), broken) as d:
+        await go(d)
+        assert all(line.startswith("▸ B ") for line in lines_of(d) if line.startswith("▸"))
+        assert "B S01" in "".join(lines_of(d))
+
+
+async def test_what_ends_it_ends_the_reading(broken: Path) -> None:
+    async with open_app(broken) as d:
+        await d.press("L", "escape")
+        assert isinstance(d.app.screen, CompareScreen)
+        await d.press("L")
+        await d.until(lambda: screen_of(d).findings.found, "the findings")

@@ -1,0 +1,287 @@
+"""The screen of findings: rules run in a thread, what is had at once first; a place leads to its scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from qinspect.inspector.formats import Format
+from qinspect.inspector.lint.check import Lint
+from qinspect.inspector.text import shell_words
+from qinspect.tui.action_screen import ActionScreen
+from qinspect.tui.actions import LINT_ACTIONS, bindings
+from qinspect.tui.compare.session import Cancelled, Progressed
+from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
+from qinspect.tui.later import REST_S, Later, is_going
+from qinspect.tui.lint.findings_pane import FindingsPane, findings_counted
+from qinspect.tui.lint.rule_pane import RulePane
+from qinspect.tui.names import shown
+from qinspect.tui.outside import copy_to_terminal
+from qinspect.tui.pane import Pane
+from qinspect.tui.widgets.bars import HintBar, TitleLine
+from qinspect.tui.widgets.lines import LineList
+
+if TYPE_CHECKING:
+    from qinspect.inspector.table import Table
+
+WIDE = 110
+"""From this width on the rule stands beside the list, not under it."""
+READ_AT_ONCE_BYTES = 8 << 30
+"""Weights of so many bytes are read without being asked for, as `qinspect diff` does."""
+
+
+class Linted(Message):
+    """What the rules found so far, or why they cannot be run. whole: no rule is left out."""
+
+    def __init__(self, found: Lint | None, problem: str, whole: bool) -> None:
+        super().__init__()
+        self.found, self.problem, self.whole = found, problem, whole
+
+
+class LintScreen(ActionScreen):
+    """Findings of one model, or of two."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings(LINT_ACTIONS)  # type: ignore[assignment]
+    AUTO_FOCUS = ""
+    LABELLED: ClassVar[tuple[str, ...]] = ("findings", "rule")
+    JUMP_HINT = "letters of a place's name"
+    actions = LINT_ACTIONS
+
+    def __init__(self, formats: Mapping[str, Format], glyphs: Glyphs, go_to: Callable[[str], None]) -> None:
+        """formats: `A`, and `B` where there are two. go_to: shows a scale or an entry by its name."""
+        super().__init__()
+        self.formats, self.glyphs, self._go_to = formats, glyphs, go_to
+        self.findings = FindingsPane(glyphs)
+        self.rule_pane = RulePane()
+        self.active = "findings"
+        self.zoomed = False
+        self.problem = ""
+        self._rested = Later(self, self._show_rule)
+
+    def compose(self) -> ComposeResult:
+        """Chrome only: nothing is read here."""
+        yield TitleLine("", id="lint-title")
+        with Horizontal(id="lint-body"):
+            yield self.findings
+            yield self.rule_pane
+        yield HintBar()
+
+    def on_mount(self) -> None:
+        self.hints = self.query_one(HintBar)
+        self.activate("findings")
+        self.fit_panes()
+        self._show_title("")
+        self.rule_pane.show(None, None)
+        self.hints.work("looking at scales")
+        self.call_after_refresh(self._ask, self._is_small)
+
+    def on_unmount(self) -> None:
+        self._rested.stop()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cursor has to rest before the rule of what it is on is shown."""
+        return self._rested.comes
+
+    @property
+    def _is_small(self) -> bool:
+        return sum(f.checkpoint.nbytes for f in self.formats.values()) <= READ_AT_ONCE_BYTES
+
+    # --- asking ---
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="lint")
+    def _ask(self, whole: bool) -> None:
+        """What is had at once first, then the rest, in a thread."""
+        from qinspect.inspector.lint.check import lint
+        from qinspect.inspector.lint.subject import subjects_of
+
+        worker = get_current_worker()
+
+        def check(phase: str, done: int, total: int) -> None:
+            if worker.is_cancelled:
+                raise Cancelled
+            self.post_message(Progressed(phase, done, total))
+
+        a, b = self.formats["A"], self.formats.get("B")
+        try:
+            for fast in (True, False) if whole else (True,):
+                found = lint(subjects_of(a, b, None, fast=fast, meter=check))
+                self.post_message(Linted(found, "", not fast))
+        except Cancelled:
+            return
+        except Exception as e:  # whatever a file has in store is this screen's problem, not the program's
+            self.post_message(Linted(None, str(e) or type(e).__name__, True))
+
+    @on(Progressed)
+    def _on_progress(self, event: Progressed) -> None:
+        event.stop()
+        if not is_going(self):
+            self.hints.work(f"{event.phase}{event.share} ({key('close')} ends it)")
+
+    @on(Linted)
+    def _on_linted(self, event: Linted) -> None:
+        if is_going(self):
+            return
+        left = not event.whole and self._is_small
+        self.hints.work("reading the rest" if left else "")
+        if event.found is None:
+            self.problem = event.problem
+            self.hints.say(shown(event.problem, 400))
+            return
+        self.findings.show(event.found)
+        self._show_title(self._counted(event.found))
+        self._show_rule()
+        if not event.whole and not self._is_small:
+            self.hints.say(f"{key('reload')} reads all scales and codes")
+
+    def _counted(self, found: Lint) -> str:
+        """`2 errors, 1 warning by 31 rules; 5 not checked`."""
+        looked = {o.rule.code for o in found.outcomes if o.checked and o.checked.n}
+        skipped = {o.rule.code for o in found.outcomes if o.checked is None} - looked
+        left = f"; {len(skipped)} not checked" if skipped else ""
+        return f"{findings_counted(found)} by {len(looked)} rules{left}"
+
+    # --- what is shown ---
+
+    def _show_title(self, counted: str) -> None:
+        paths = f" {self.glyphs.dot} ".join(shown(str(f.checkpoint.path), 60) for f in self.formats.values())
+        said = (
+            f"lint {self.glyphs.dot} {counted} {self.glyphs.dot} {paths}"
+            if counted
+            else f"lint {self.glyphs.dot} {paths}"
+        )
+        self.query_one("#lint-title", TitleLine).update(said)
+
+    def _show_rule(self) -> None:
+        if not is_going(self):
+            self.rule_pane.show(self.findings.list.row, self.findings.found)
+
+    @on(LineList.Moved)
+    def _on_moved(self) -> None:
+        self._rested.ask(REST_S)
+
+    @on(LineList.Chosen)
+    def _on_chosen(self) -> None:
+        self.findings.action_open()
+
+    @on(FindingsPane.Changed)
+    def _on_changed(self) -> None:
+        self._show_rule()
+
+    @on(Pane.Said)
+    def _on_said(self, event: Pane.Said) -> None:
+        self.hints.say(event.text)
+
+    # --- where the keys work ---
+
+    @property
+    def active_pane(self) -> Pane:
+        return self.findings if self.active == "findings" else self.rule_pane
+
+    @property
+    def panes(self) -> tuple[Pane, ...]:
+        return self.findings, self.rule_pane
+
+    def activate(self, name: str) -> None:
+        """Let the moving keys work in this pane."""
+        self.active = name
+        self.set_focus(None)
+        self.findings.set_active(name == "findings")
+        self.rule_pane.set_active(name == "rule")
+        if self.zoomed:
+            self.fit_panes()
+
+    @on(Pane.Entered)
+    def _on_entered(self, event: Pane.Entered) -> None:
+        self.activate("findings" if event.pane is self.findings else "rule")
+
+    def action_next_pane(self) -> None:
+        self.activate("rule" if self.active == "findings" else "findings")
+
+    def action_previous_pane(self) -> None:
+        self.action_next_pane()
+
+    def action_pane_list(self) -> None:
+        self.activate("findings")
+
+    def action_pane_view(self) -> None:
+        self.activate("rule")
+
+    def action_open(self) -> None:
+        if self.active == "findings":
+            self.findings.action_open()
+        else:
+            self.action_zoom()
+
+    def action_zoom(self) -> None:
+        self.zoomed = not self.zoomed
+        self.fit_panes()
+
+    def on_resize(self) -> None:
+        self.fit_panes()
+
+    def fit_panes(self) -> None:
+        """Side by side where it is wide."""
+        width, height = self.size
+        wide = width >= WIDE
+        self.set_class(wide and not self.zoomed, "wide")
+        self.findings.set_class(self.zoomed and self.active == "rule", "hidden")
+        self.rule_pane.set_class(self.zoomed and self.active == "findings", "hidden")
+        self.query_one("#lint-body").styles.layout = "horizontal" if wide else "vertical"
+        self.findings.styles.width = "3fr"
+        self.rule_pane.styles.width = "2fr" if wide else "1fr"
+        self.findings.styles.height = "1fr"
+        self.rule_pane.styles.height = "1fr" if wide or self.zoomed else max(6, height * 2 // 5)
+
+    # --- finding, taking along, leaving ---
+
+    @on(FindingsPane.Wanted)
+    def _on_wanted(self, event: FindingsPane.Wanted) -> None:
+        self._leave()
+        self._go_to(event.name)
+
+    def names_to_jump_to(self) -> list[str]:
+        found = self.findings.found
+        return list(dict.fromkeys(p.key for f in found.findings for p in f.places)) if found else []
+
+    def jumped_to(self, name: str) -> None:
+        self._leave()
+        self._go_to(name)
+
+    def action_reload(self) -> None:
+        """Everything, however much it is."""
+        self.hints.work("looking at scales")
+        self._ask(True)
+
+    def action_copy_command(self) -> None:
+        command = shell_words(["qinspect", "lint", *(str(f.checkpoint.path) for f in self.formats.values())])
+        copy_to_terminal(self.app, command)
+        self.hints.say(f"sent to the terminal's clipboard: {shown(command, 200)}")
+
+    def view_table(self) -> Table | None:
+        from qinspect.inspector.lint.report import places_table
+
+        return None if self.findings.found is None else places_table(self.findings.found)
+
+    def view_json(self) -> object:
+        from qinspect.inspector.lint import payload
+
+        return None if self.findings.found is None else payload.lint(self.findings.found)
+
+    def action_close(self) -> None:
+        self._leave()
+
+    def action_quit(self) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self.workers.cancel_group(self, "lint")
+        self.dismiss()
