@@ -190,3 +190,5 @@ _LINT_HELP = (
     "1: findings, 2: could not read, 3: nothing to check."
 )
 app.command("qinspect.inspector.lint.cli:lint_command", name="lint", help=_LINT_HELP)
+_EXPERTS_HELP = "The experts of a mixture by layer: which lack a scale, or have one that no calibration made."
+app.command("qinspect.inspector.experts.cli:experts", name="experts", help=_EXPERTS_HELP)

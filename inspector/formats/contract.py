@@ -166,6 +166,15 @@ class Format(ABC):
         """What this family has to say on a topic, of the scales and weights of these roles; "" where it has nothing."""
         return ""
 
+    def on_purpose(self, record: ScaleRecord, value: float) -> str:
+        """Why its library writes this very number as such a scale whatever the data are: a clause; "" where it does
+        not, or that is not known."""
+        return ""
+
+    def absent_scales(self) -> Sequence[str]:
+        """Roles of the scales that its settings say are stored, and that are not, in forward order."""
+        return ()
+
     def said_of_points(self) -> Mapping[str, tuple[str, float | None]]:
         """What the checkpoint says of its observation points, by key: the rule, and the alpha that reached it (None
         where none did, or it does not say)."""

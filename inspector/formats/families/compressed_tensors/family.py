@@ -38,6 +38,7 @@ class CompressedTensorsFormat(ModularFormat):
         self._differences = Differences()
         self._dynamic: list[DynamicPoint] = []
         self._inputs: dict[str, Args | None] = {}
+        self._absent: list[str] = []
         super().__init__(checkpoint)
 
     @classmethod
@@ -110,6 +111,7 @@ class CompressedTensorsFormat(ModularFormat):
             self._dynamic.append(activations.dynamic_point(base, found.name, args))
         else:
             self._differences.without_scale.append(found.name)
+            self._absent.append(f"{base}:input")
 
     def _stored_inputs(self, found: Found, base: str, group: Group | None) -> Iterator[ScaleRecord]:
         """The stored scales of what goes into a module, and of what comes out of it: in releases before 0.6 that of
@@ -144,6 +146,9 @@ class CompressedTensorsFormat(ModularFormat):
             weight = self.checkpoint.tensor(names["weight"])
             if weight is not None and len(weight.shape) == 2 and weight.dtype.is_float and not is_codes(weight):
                 self._differences.add(module, "it is quantized", f"a weight in {weight.dtype.name}")
+
+    def absent_scales(self) -> tuple[str, ...]:
+        return tuple(self._absent)
 
     @property
     def description(self) -> str:

@@ -24,7 +24,16 @@ from qinspect.inspector.formats.families.gguf.rows import heads_of
 from qinspect.inspector.formats.grid import groups
 from qinspect.inspector.formats.modular import ModularFormat, Part
 from qinspect.inspector.formats.order import forward_key
-from qinspect.inspector.formats.records import Derived, FloatArray, Problem, QuantizedWeight, Slice
+from qinspect.inspector.formats.records import (
+    Derived,
+    FloatArray,
+    Kind,
+    Problem,
+    Quantity,
+    QuantizedWeight,
+    ScaleRecord,
+    Slice,
+)
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 
@@ -186,6 +195,10 @@ class GgufFormat(ModularFormat):
             return tensor
         n_heads = heads_of(self.checkpoint.metadata, tensor.name, tensor.shape[0])
         return of_order(tensor, n_heads) if n_heads else of_shape(tensor, original)
+
+    def on_purpose(self, record: ScaleRecord, value: float) -> str:
+        beside = record.kind is Kind.ACTIVATION or record.quantity is Quantity.GLOBAL_SCALE
+        return "llama.cpp's converter writes 1 where its source had no such scale" if beside and value == 1 else ""
 
     def notes(self) -> tuple[str, ...]:
         return (*self._own_notes(), *super().notes())

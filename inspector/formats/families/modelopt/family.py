@@ -17,7 +17,7 @@ from qinspect.inspector.formats.families.modelopt.signature import marked_by_ano
 from qinspect.inspector.formats.grid import cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
-from qinspect.inspector.formats.records import DynamicPoint, Kind
+from qinspect.inspector.formats.records import DynamicPoint, Kind, ScaleRecord
 from qinspect.inspector.text import some, visible
 
 _MAX_DESCRIBED = 3
@@ -113,6 +113,13 @@ class ModelOptFormat(ModularFormat):
                 path = self._builder.path_of[matrix.weight.role]
                 found[path] = DynamicPoint(f"{path}:input", f"input of {path}", FP8, grid)
         return tuple(found.values())
+
+    def on_purpose(self, record: ScaleRecord, value: float) -> str:
+        if record.kind is not Kind.ACTIVATION or value != 1:
+            return ""
+        cached = record.role.endswith(("k_cache", "v_cache"))
+        amax = {("float4_e2m1fn", False): 2688, ("float8_e4m3fn", True): 448}.get((record.element.name, cached))
+        return f"recipes of ModelOpt write 1 whatever the data are, a constant amax of {amax}" if amax else ""
 
     def notes(self) -> tuple[str, ...]:
         return (*self._said_of_names(), *self._said_of_factors(), *self._contradictions(), *super().notes())

@@ -28,8 +28,10 @@ class ScaleTable:
     """The scales of a model in the order of its records.
 
     value: the number of a scale of one, else NaN. low, high: the least and the largest finite number of each; NaN where
-    there is none, or it was not read. read: whether it was. faults: of those that have some, by place. problems: why
-    one cannot be read, by place.
+    there is none, or it was not read. read: whether it was. n_not_finite: how many numbers of each are NaN or infinite,
+    of zero points and minima too. faults: of those steps that have some, by place. subnormal: of scales in eight bits
+    that have some, by place, how many numbers are below the least with all its digits, and not 0. problems: why one
+    cannot be read, by place.
     """
 
     records: Sequence[ScaleRecord]
@@ -37,7 +39,9 @@ class ScaleTable:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     read: NDArray[np.bool_]
+    n_not_finite: NDArray[np.int64]
     faults: dict[int, ScaleFaults]
+    subnormal: dict[int, int]
     problems: dict[int, str]
 
     @property
@@ -58,7 +62,7 @@ def read_scales(fmt: Format, everything: bool = True, steps: Steps | None = None
     for done, place in enumerate(large):
         if steps:
             steps(done, len(large))
-        if everything or math.prod(reading.records[place].shape) <= FEW_NUMBERS:
+        if everything or _n_numbers(reading.records[place]) <= FEW_NUMBERS:
             reading.one(place)
     return reading.table()
 
@@ -70,12 +74,17 @@ class _Reading:
         n = len(self.records)
         self._value, self._low, self._high = (np.full(n, np.nan) for _ in range(3))
         self._read = np.zeros(n, bool)
+        self._n_not_finite = np.zeros(n, np.int64)
+        self._subnormal: dict[int, int] = {}
         self._scan = FaultScan()
         self._problems: dict[int, str] = {}
 
     def table(self) -> ScaleTable:
         faults = self._scan.found()
-        return ScaleTable(self.records, self._value, self._low, self._high, self._read, faults, self._problems)
+        return ScaleTable(
+            self.records, self._value, self._low, self._high, self._read, self._n_not_finite, faults, self._subnormal,
+            self._problems,
+        )  # fmt: skip
 
     def numbers_at_once(self) -> list[int]:
         """Read the scales that are one number as it is stored, many at a time. Returns the places of the others."""
@@ -116,6 +125,7 @@ class _Reading:
         finite = np.isfinite(numbers)
         self._low[places[finite]] = self._high[places[finite]] = numbers[finite]
         self._read[places] = True
+        self._n_not_finite[places[~finite]] = 1
         sound = finite & (numbers > _SMALLEST) & (abs(numbers) < _LARGEST)
         for place, value in zip(places[~sound].tolist(), numbers[~sound], strict=True):
             record = self.records[place]
@@ -125,20 +135,42 @@ class _Reading:
         """Read one scale."""
         record = self.records[place]
         try:
-            found = scale_range(self.fmt, record, seen=partial(self._scan.add_scale, place, record))
+            found = scale_range(self.fmt, record, seen=partial(self._look, place, record))
         except QinspectError as e:
             self._problems[place] = str(e)
             self._scan.forget(place)
+            self._subnormal.pop(place, None)
             return
         self._read[place] = True
         if isinstance(found, tuple):
-            self._low[place], self._high[place] = found[0], found[1]
-            if math.prod(record.shape) == 1:
-                self._value[place] = found[0]
+            low, high, self._n_not_finite[place] = found
+            if np.isfinite(low):
+                self._low[place], self._high[place] = low, high
+            if _n_numbers(record) == 1:
+                self._value[place] = low
+
+    def _look(self, place: int, record: ScaleRecord, values: FloatArray) -> None:
+        self._scan.add_scale(place, record, values)
+        if record.dtype in _WITH_SUBNORMALS and values.dtype.itemsize == 1:
+            n = int(np.count_nonzero((values.view(np.uint8) - np.uint8(1)) < _N_SUBNORMAL))
+            if n:
+                self._subnormal[place] = self._subnormal.get(place, 0) + n
 
 
 _SMALLEST, _LARGEST = 2.0**-14, 2.0**15
 """Between these a number is sound in every dtype that scales are stored in: no look at each is needed."""
+
+
+_WITH_SUBNORMALS, _N_SUBNORMAL = ("float8_e4m3fn", "float8_e4m3fnuz"), 7
+"""Floats of eight bits that are scales of blocks; the patterns behind 0 that have fewer digits."""
+
+
+def _n_numbers(record: ScaleRecord) -> int:
+    """Of its entry, or of its part where that is known to be one number."""
+    part = record.slice
+    if part is not None and part.rows is None and part.runs is None:
+        return math.prod(record.shape[len(part.index) :])
+    return math.prod(record.shape)
 
 
 def _is_one_number(record: ScaleRecord) -> bool:
