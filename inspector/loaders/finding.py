@@ -1,0 +1,116 @@
+"""What rules of several engines ask: one scale for several modules, scales that are missing, entries of a name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from qinspect.inspector.loaders.cost import constant, fp4_error
+from qinspect.inspector.loaders.engine import Found
+from qinspect.inspector.loaders.groups import Group, expert_layer
+from qinspect.inspector.loaders.statement import NO_COST, Cost
+from qinspect.inspector.loaders.view import View
+from qinspect.inspector.text import some
+
+Pick = Callable[[Sequence[float]], float]
+CostOf = Callable[[float], Cost]
+
+
+def first_of(steps: Sequence[float]) -> float:
+    """That of gate, or of q."""
+    return steps[0]
+
+
+def another_constant(factor: float) -> Cost:
+    """Of FP4 whose outer scale is not its own."""
+    return constant(factor, fp4_error())
+
+
+def _from_one(factor: float) -> float:
+    return abs(math.log(factor))
+
+
+def _error(factor: float) -> float:
+    return abs(factor - 1)
+
+
+def one_for_all(
+    view: View, groups: Iterable[Group], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False
+) -> Found | None:
+    """Groups in which one scale is used for all, and differs from a stored one. last: the entry that the scales are in;
+    inverted: it holds one over them. pick: the scale that is used. cost_of: what a factor costs; None: it is another
+    constant. Groups that lack a scale are left out; those with numbers that no scale can be, counted."""
+    modules: list[str] = []
+    factors: list[float] = []
+    n = of = bad = 0
+    kinds = set()
+    for group in groups:
+        present = group.present
+        if not all(view.has(m, last) for m in present):
+            continue
+        of += 1
+        kinds.add(group.kind)
+        steps = [view.step(m, last, inverted) for m in present]
+        known = [s for s in steps if s is not None]
+        if len(known) < len(steps):
+            bad += 1
+            continue
+        used = pick(known)
+        other = [(m, used / s) for m, s in zip(present, known, strict=True) if s != used]
+        if other:
+            n += 1
+            modules += [m for m, _ in other]
+            factors += [f for _, f in other]
+    return _made(modules, factors, n, of, "pair" if kinds == {"gate/up"} else "fused group", bad, cost_of)
+
+
+def one_of_layer(
+    view: View, last: str, modules: Sequence[str], cost_of: CostOf, inverted: bool = False
+) -> Found | None:
+    """Experts whose inputs are quantized by the largest scale of their layer: of gate and up one, of down another."""
+    layers: dict[tuple[str, bool], list[tuple[str, float | None]]] = {}
+    for module in modules:
+        if view.has(module, last):
+            down = module.endswith((".down_proj", ".w2"))
+            layers.setdefault((expert_layer(module), down), []).append((module, view.step(module, last, inverted)))
+    found, factors, of, bad = [], [], 0, 0
+    for members in layers.values():
+        of += len(members)
+        known = [(m, step) for m, step in members if step is not None]
+        if len(known) < len(members):  # what the largest is then, is not known
+            bad += len(members)
+            continue
+        used = max(step for _, step in known)
+        found += [m for m, step in known if step != used]
+        factors += [used / step for _, step in known if step != used]
+    why = "of layers in which a scale is no positive number"
+    return _made(found, factors, len(found), of, "expert projection", bad, cost_of, why)
+
+
+def _made(
+    modules: list[str], factors: list[float], n: int, of: int, noun: str, bad: int, cost_of: CostOf | None,
+    why: str = "with a scale that is no positive number",
+) -> Found | None:  # fmt: skip
+    adds = (f"not known of {some(bad, noun)} {why}",) if bad else ()
+    if not modules:
+        return Found((), of, noun, 0, adds=adds, known=False) if bad else None
+    worst = max(range(len(factors)), key=lambda i: (_from_one if cost_of else _error)(factors[i]))
+    cost = (cost_of or another_constant)(factors[worst])
+    return Found(modules, of, noun, n, factors, modules[worst], cost, adds)
+
+
+def lacking(view: View, modules: Sequence[str], *lasts: str, adds: tuple[str, ...] = ()) -> Found | None:
+    """Modules that have none of these entries."""
+    return listed(view.lacking(modules, *lasts), len(modules), adds=adds)
+
+
+def listed(
+    modules: Sequence[str], of: int, noun: str = "module", adds: tuple[str, ...] = (), cost: Cost = NO_COST
+) -> Found | None:
+    """These modules; None where there are none."""
+    return Found(modules, of, noun, adds=adds, cost=cost) if modules else None
+
+
+def whole(applies: object, *adds: str) -> Found | None:
+    """Of the whole checkpoint, where it applies."""
+    return Found(adds=adds) if applies else None
