@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.lint.rule import Needs
-from qinspect.inspector.values.scale_table import ScaleTable, read_scales
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.values.scale_table import ScaleTable, read_scales
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration

@@ -14,11 +14,14 @@ from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.registry import all_rules
+from qinspect.inspector.loaders import ENGINES
 from qinspect.tui.actions import LINT_ACTIONS, Action
 from qinspect.tui.compare.screen import CompareScreen
 from qinspect.tui.dialogs.help import HelpScreen
 from qinspect.tui.dialogs.jump import JumpScreen
 from qinspect.tui.dialogs.pane_labels import PaneLabels
+from qinspect.tui.lint.engines_pane import EnginesPane
+from qinspect.tui.lint.experts_pane import ExpertsPane
 from qinspect.tui.lint.findings_pane import FindingsPane
 from qinspect.tui.lint.rule_pane import RulePane
 from qinspect.tui.lint.screen import LintScreen
@@ -26,7 +29,7 @@ from qinspect.tui.theme import THEMES
 
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
-PANES = (FindingsPane, RulePane)
+PANES = (FindingsPane, RulePane, EnginesPane, ExpertsPane)
 NAN, ZERO = "layers.1.mlp.up_proj.weight#global", "layers.0.self_attn.q_proj:input"
 BROKEN = {
     "layers.1.mlp.up_proj.weight_scale_2": float("nan"),
@@ -64,7 +67,7 @@ def codes_of(d: Driver) -> list[str]:
 
 
 def rule_text(d: Driver) -> str:
-    return " ".join(" ".join(screen_of(d).rule_pane.text.plain).split())
+    return " ".join(" ".join(screen_of(d).beside.rule.text.plain).split())
 
 
 async def go(d: Driver) -> None:
@@ -125,7 +128,7 @@ async def check_top(d: Driver, key: str) -> None:
     await d.press("j", "j", key)
     assert cursor(d) == 0
     await d.press("2", "G", key)
-    assert screen_of(d).rule_pane.text.scroll_offset.y == 0
+    assert screen_of(d).beside.rule.text.scroll_offset.y == 0
 
 
 @check
@@ -179,7 +182,7 @@ async def check_next_pane(d: Driver, key: str) -> None:
     await d.press(key)
     assert screen_of(d).active == "rule"
     await d.press("j", "j")
-    assert screen_of(d).rule_pane.text.scroll_offset.y > 0 or screen_of(d).rule_pane.text.size.height > 20
+    assert screen_of(d).beside.rule.text.scroll_offset.y > 0 or screen_of(d).beside.rule.text.size.height > 20
     await d.press(key)
     assert screen_of(d).active == "findings"
 
@@ -208,6 +211,26 @@ async def check_pane_list(d: Driver, key: str) -> None:
 async def check_pane_view(d: Driver, key: str) -> None:
     await d.press(key)
     assert screen_of(d).active == "rule"
+
+
+@check
+async def check_pane_engines(d: Driver, key: str) -> None:
+    """What the command prints of each engine."""
+    await d.press(key)
+    pane = screen_of(d).beside.engines
+    assert screen_of(d).active == "engines"
+    said = " ".join(" ".join(pane.text.plain).split())
+    for engine in ENGINES:
+        assert f"{engine.title} {engine.version}" in said
+    await d.press("j", "j")
+    assert pane.text.scroll_offset.y == 2
+
+
+@check
+async def check_pane_experts(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert screen_of(d).active == "experts"
+    assert "no scale in it is an expert's" in d.painted
 
 
 @check
@@ -258,7 +281,7 @@ async def check_jump(d: Driver, key: str) -> None:
 @check
 async def check_zoom(d: Driver, key: str) -> None:
     await d.press(key)
-    assert screen_of(d).rule_pane.has_class("hidden")
+    assert screen_of(d).beside.has_class("hidden")
     await d.press("2")
     assert screen_of(d).findings.has_class("hidden")
     await d.press(key)
@@ -384,6 +407,37 @@ async def test_of_two_models_each_finding_names_its_own(broken: Path, tmp_path: 
         await go(d)
         assert all(line.startswith("▸ B ") for line in lines_of(d) if line.startswith("▸"))
         assert "B S01" in "".join(lines_of(d))
+
+
+EXPERTS = tuple(f"mlp.experts.{e}.{p}_proj" for e in range(12) for p in ("gate", "up", "down"))
+
+
+async def test_experts_are_a_map_whose_cell_leads_to_its_scale(tmp_path: Path) -> None:
+    scalars = {
+        "layers.1.mlp.experts.3.up_proj.input_scale": 0.0,
+        "layers.1.mlp.experts.9.down_proj.input_scale": float("inf"),
+        "layers.0.mlp.experts.2.down_proj.input_scale": float("nan"),
+    }
+    model = nvfp4_model(tmp_path / "moe", scalars, modules=EXPERTS)
+    async with open_app(model) as d:
+        await go(d)
+        await d.press("4")
+        pane = screen_of(d).beside.experts
+        rows = ["".join(text for text, _ in pane.map.line(row, 80)) for row in (0, 1)]
+        assert rows == ["    0 ==!=========", "    1 ===0=====!=="]
+        assert "0 zero 1" in d.painted
+        assert "! not finite 2" in d.painted
+        assert "layers.0.mlp expert 2: not finite: down_proj:input" in d.painted
+        await d.press("n")
+        assert "layers.1.mlp expert 3: zero: up_proj:input = 0" in d.painted
+        await d.press("n", "n")
+        assert "layers.1.mlp expert 9: not finite" in d.painted
+        assert "all experts after this one are sound" in screen_of(d).hints.status
+        await d.press("N", "h", "l", "l")
+        assert "layers.1.mlp expert 4: shared on purpose" in d.painted
+        await d.press("N", "enter")
+        assert isinstance(d.app.screen, CompareScreen)
+        assert d.role == "layers.1.mlp.experts.3.up_proj:input"
 
 
 async def test_what_ends_it_ends_the_reading(broken: Path) -> None:

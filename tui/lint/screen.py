@@ -21,8 +21,9 @@ from qinspect.tui.compare.session import Cancelled, Progressed
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.key_names import key
 from qinspect.tui.later import REST_S, Later, is_going
+from qinspect.tui.lint.beside import Beside
+from qinspect.tui.lint.experts_pane import ExpertsPane
 from qinspect.tui.lint.findings_pane import FindingsPane, findings_counted
-from qinspect.tui.lint.rule_pane import RulePane
 from qinspect.tui.names import shown
 from qinspect.tui.outside import copy_to_terminal
 from qinspect.tui.pane import Pane
@@ -30,6 +31,8 @@ from qinspect.tui.widgets.bars import HintBar, TitleLine
 from qinspect.tui.widgets.lines import LineList
 
 if TYPE_CHECKING:
+    from qinspect.inspector.experts.coverage import Coverage
+    from qinspect.inspector.loaders import Loaders
     from qinspect.inspector.table import Table
 
 WIDE = 110
@@ -46,12 +49,28 @@ class Linted(Message):
         self.found, self.problem, self.whole = found, problem, whole
 
 
+class Covered(Message):
+    """The experts of each model."""
+
+    def __init__(self, found: Mapping[str, Coverage]) -> None:
+        super().__init__()
+        self.found = found
+
+
+class Loaded(Message):
+    """What engines do with each model."""
+
+    def __init__(self, found: Mapping[str, Loaders]) -> None:
+        super().__init__()
+        self.found = found
+
+
 class LintScreen(ActionScreen):
     """Findings of one model, or of two."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings(LINT_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
-    LABELLED: ClassVar[tuple[str, ...]] = ("findings", "rule")
+    LABELLED: ClassVar[tuple[str, ...]] = ("findings", "rule", "engines", "experts")
     JUMP_HINT = "letters of a place's name"
     actions = LINT_ACTIONS
 
@@ -60,7 +79,7 @@ class LintScreen(ActionScreen):
         super().__init__()
         self.formats, self.glyphs, self._go_to = formats, glyphs, go_to
         self.findings = FindingsPane(glyphs)
-        self.rule_pane = RulePane()
+        self.beside = Beside(glyphs)
         self.active = "findings"
         self.zoomed = False
         self.problem = ""
@@ -71,7 +90,7 @@ class LintScreen(ActionScreen):
         yield TitleLine("", id="lint-title")
         with Horizontal(id="lint-body"):
             yield self.findings
-            yield self.rule_pane
+            yield self.beside
         yield HintBar()
 
     def on_mount(self) -> None:
@@ -79,7 +98,7 @@ class LintScreen(ActionScreen):
         self.activate("findings")
         self.fit_panes()
         self._show_title("")
-        self.rule_pane.show(None, None)
+        self.beside.rule.show(None, None)
         self.hints.work("looking at scales")
         self.call_after_refresh(self._ask, self._is_small)
 
@@ -100,8 +119,10 @@ class LintScreen(ActionScreen):
     @work(thread=True, exclusive=True, exit_on_error=False, group="lint")
     def _ask(self, whole: bool) -> None:
         """What is had at once first, then the rest, in a thread."""
+        from qinspect.inspector.experts.gathering import coverage
         from qinspect.inspector.lint.check import lint
         from qinspect.inspector.lint.subject import subjects_of
+        from qinspect.inspector.loaders import statements_of
 
         worker = get_current_worker()
 
@@ -113,8 +134,11 @@ class LintScreen(ActionScreen):
         a, b = self.formats["A"], self.formats.get("B")
         try:
             for fast in (True, False) if whole else (True,):
-                found = lint(subjects_of(a, b, None, fast=fast, meter=check))
-                self.post_message(Linted(found, "", not fast))
+                subjects = subjects_of(a, b, None, fast=fast, meter=check)
+                self.post_message(Linted(lint(subjects), "", not fast))
+                self.post_message(Covered({model: coverage(s.fmt, s.scales) for model, s in subjects}))
+                if fast:
+                    self.post_message(Loaded({model: statements_of(s.fmt) for model, s in subjects}))
         except Cancelled:
             return
         except Exception as e:  # whatever a file has in store is this screen's problem, not the program's
@@ -142,6 +166,16 @@ class LintScreen(ActionScreen):
         if not event.whole and not self._is_small:
             self.hints.say(f"{key('reload')} reads all scales and codes")
 
+    @on(Covered)
+    def _on_covered(self, event: Covered) -> None:
+        if not is_going(self):
+            self.beside.experts.show(event.found)
+
+    @on(Loaded)
+    def _on_loaded(self, event: Loaded) -> None:
+        if not is_going(self):
+            self.beside.engines.show(event.found)
+
     def _counted(self, found: Lint) -> str:
         """`2 errors, 1 warning by 31 rules; 5 not checked`."""
         looked = {o.rule.code for o in found.outcomes if o.checked and o.checked.n}
@@ -162,15 +196,16 @@ class LintScreen(ActionScreen):
 
     def _show_rule(self) -> None:
         if not is_going(self):
-            self.rule_pane.show(self.findings.list.row, self.findings.found)
+            self.beside.rule.show(self.findings.list.row, self.findings.found)
 
     @on(LineList.Moved)
-    def _on_moved(self) -> None:
-        self._rested.ask(REST_S)
+    def _on_moved(self, event: LineList.Moved) -> None:
+        if event.source is self.findings.list:
+            self._rested.ask(REST_S)
 
     @on(LineList.Chosen)
     def _on_chosen(self) -> None:
-        self.findings.action_open()
+        self.action_open()
 
     @on(FindingsPane.Changed)
     def _on_changed(self) -> None:
@@ -184,27 +219,29 @@ class LintScreen(ActionScreen):
 
     @property
     def active_pane(self) -> Pane:
-        return self.findings if self.active == "findings" else self.rule_pane
+        return self.findings if self.active == "findings" else self.beside.named[self.active]
 
     @property
     def panes(self) -> tuple[Pane, ...]:
-        return self.findings, self.rule_pane
+        return self.findings, *self.beside.named.values()
 
     def activate(self, name: str) -> None:
-        """Let the moving keys work in this pane."""
+        """Let the moving keys work in this pane, which is seen then."""
         self.active = name
         self.set_focus(None)
+        if name != "findings":
+            self.beside.show(name)
         self.findings.set_active(name == "findings")
-        self.rule_pane.set_active(name == "rule")
+        self.beside.set_active(name != "findings")
         if self.zoomed:
             self.fit_panes()
 
     @on(Pane.Entered)
     def _on_entered(self, event: Pane.Entered) -> None:
-        self.activate("findings" if event.pane is self.findings else "rule")
+        self.activate(next((n for n, pane in self.beside.named.items() if pane is event.pane), "findings"))
 
     def action_next_pane(self) -> None:
-        self.activate("rule" if self.active == "findings" else "findings")
+        self.activate(self.beside.seen if self.active == "findings" else "findings")
 
     def action_previous_pane(self) -> None:
         self.action_next_pane()
@@ -215,9 +252,16 @@ class LintScreen(ActionScreen):
     def action_pane_view(self) -> None:
         self.activate("rule")
 
+    def action_pane_engines(self) -> None:
+        self.activate("engines")
+
+    def action_pane_experts(self) -> None:
+        self.activate("experts")
+
     def action_open(self) -> None:
-        if self.active == "findings":
-            self.findings.action_open()
+        pane = self.active_pane
+        if isinstance(pane, FindingsPane | ExpertsPane):
+            pane.action_open()
         else:
             self.action_zoom()
 
@@ -233,18 +277,19 @@ class LintScreen(ActionScreen):
         width, height = self.size
         wide = width >= WIDE
         self.set_class(wide and not self.zoomed, "wide")
-        self.findings.set_class(self.zoomed and self.active == "rule", "hidden")
-        self.rule_pane.set_class(self.zoomed and self.active == "findings", "hidden")
+        self.findings.set_class(self.zoomed and self.active != "findings", "hidden")
+        self.beside.set_class(self.zoomed and self.active == "findings", "hidden")
         self.query_one("#lint-body").styles.layout = "horizontal" if wide else "vertical"
         self.findings.styles.width = "3fr"
-        self.rule_pane.styles.width = "2fr" if wide else "1fr"
+        self.beside.styles.width = "2fr" if wide else "1fr"
         self.findings.styles.height = "1fr"
-        self.rule_pane.styles.height = "1fr" if wide or self.zoomed else max(6, height * 2 // 5)
+        self.beside.styles.height = "1fr" if wide or self.zoomed else max(6, height * 2 // 5)
 
     # --- finding, taking along, leaving ---
 
     @on(FindingsPane.Wanted)
-    def _on_wanted(self, event: FindingsPane.Wanted) -> None:
+    @on(ExpertsPane.Wanted)
+    def _on_wanted(self, event: FindingsPane.Wanted | ExpertsPane.Wanted) -> None:
         self._leave()
         self._go_to(event.name)
 
