@@ -7,17 +7,20 @@ terminal shows that is made smaller is what it shows at that size.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import noise_cases
 import pytest
 import whence_cases as cases
+from lint_models import nvfp4_model
 from pictures import assert_looks_as_stored, assert_none_left_over, picture
 from pilots import ALPHA_A, ALPHA_B, GROUPED, LARGE, MIDDLE, PERMUTED, SMALL, Driver, open_app
 from still_runs import stand_still
 
 from qinspect.tui.alpha.alpha_words import AlphaWords
+from qinspect.tui.lint.screen import LintScreen
 
 STORED = Path(__file__).parent / "snapshots" / "screens"
 Steps = Callable[[Driver], Awaitable[None]]
@@ -63,6 +66,7 @@ COMPARED: dict[str, tuple[tuple[str, str], Steps]] = {
     "distribution": (PAIR, at(X_PROJ, "a", "b", "left_curly_bracket", "left_curly_bracket", "left_curly_bracket")),
 }
 ALPHAS: dict[str, tuple[str, ...]] = {"alpha-curve": ("j", "right_curly_bracket"), "alpha-map": ("j", "m")}
+LINT: dict[str, tuple[str, ...]] = {"lint": (), "lint-engines": ("3",), "lint-experts": ("4", "z")}
 ELSEWHERE = ("activation", "whence", "runs")
 OF_A_WAY: dict[str, tuple[str, ...]] = {
     "activation": (), "labels": ("J",), "whence": ("escape", "U"), "help": ("escape", "question_mark"),
@@ -70,8 +74,8 @@ OF_A_WAY: dict[str, tuple[str, ...]] = {
 OF_RUNS: dict[str, tuple[str, ...]] = {"run-log": (), "form": ("exclamation_mark",)}
 """What is seen after these keys, one after the other."""
 NAMES = {
-    *(f"{name}-{size}" for name in (*COMPARED, *ALPHAS, *ELSEWHERE) for size in SIZES),
-    *(f"{name}-{colors}" for name in (*COMPARED, *ALPHAS, *OF_A_WAY, *OF_RUNS) for colors in TERMINALS),
+    *(f"{name}-{size}" for name in (*COMPARED, *ALPHAS, *LINT, *ELSEWHERE) for size in SIZES),
+    *(f"{name}-{colors}" for name in (*COMPARED, *ALPHAS, *LINT, *OF_A_WAY, *OF_RUNS) for colors in TERMINALS),
 }
 
 
@@ -141,6 +145,50 @@ async def test_it_looks_as_it_did_in_fewer_colours(
     async with open_app(alphas=AlphaWords("run", checkpoint="made"), size=MIDDLE) as d:
         for name in ALPHAS:
             await d.press(*ALPHAS[name])
+            assert_looks_as_stored(picture(d.app), STORED / f"{name}-{colors}.svg.gz", tmp_path)
+
+
+@pytest.fixture
+def broken(tmp_path: Path, in_fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = tuple(f"mlp.experts.{e}.{p}_proj" for e in range(96) for p in ("gate", "up", "down"))
+    scalars = {
+        "layers.1.mlp.experts.3.up_proj.input_scale": 0.0,
+        "layers.4.mlp.experts.77.down_proj.input_scale": float("nan"),
+        "layers.2.mlp.experts.11.gate_proj.weight_scale_2": 2e-3,
+        "layers.2.mlp.experts.50.gate_proj.input_scale": 9e2,
+    }
+    nvfp4_model(tmp_path / "broken", scalars, n_layers=6, modules=modules)
+    monkeypatch.chdir(tmp_path)
+
+
+@asynccontextmanager
+async def linted(size: tuple[int, int]) -> AsyncIterator[Driver]:
+    async with open_app("broken", size=size) as d:
+        await d.press("L")
+        screen = d.app.screen
+        assert isinstance(screen, LintScreen)
+        await d.until(lambda: screen.findings.found and not screen.hints._doing, "the findings")
+        await d.press("l")
+        yield d
+
+
+async def test_the_findings_look_as_they_did(broken: None, tmp_path: Path) -> None:
+    async with linted(LARGE) as d:
+        for name, pressed in LINT.items():
+            await d.press(*pressed)
+            await picture_at_all_sizes(d, name, tmp_path)
+            await d.pilot.resize_terminal(*LARGE)
+            await d.settle()
+
+
+@pytest.mark.parametrize("colors", TERMINALS)
+async def test_the_findings_look_as_they_did_in_fewer_colours(
+    colors: str, broken: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_colors(monkeypatch, colors)
+    async with linted(MIDDLE) as d:
+        for name, pressed in LINT.items():
+            await d.press(*pressed)
             assert_looks_as_stored(picture(d.app), STORED / f"{name}-{colors}.svg.gz", tmp_path)
 
 

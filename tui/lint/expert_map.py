@@ -123,21 +123,21 @@ class ExpertMap(LineList):
         return line
 
     @property
-    def readout(self) -> str:
-        """The expert under the cursor, in words."""
+    def readout(self) -> tuple[str, str]:
+        """The expert under the cursor, in words: which and in what state; by which number."""
         cell = self.cell
         if cell is None:
-            return "this layer has no expert of this number" if self.found.layers else ""
+            return ("this layer has no expert of this number" if self.found.layers else ""), ""
         value = "" if np.isnan(cell.value) else f" = {number(cell.value)}"
-        ratio = "" if np.isnan(cell.ratio) else f", {cell.ratio:.3g} of the median of its siblings"
-        said = f"{cell.column}{value}{ratio}"
-        return shown(f"{cell.layer} expert {cell.number}: {cell.state}: {said}", 300)
+        ratio = "" if np.isnan(cell.ratio) else f", {cell.ratio:.3g} of the median"
+        first = f"{cell.layer} expert {cell.number}: {cell.state}"
+        return shown(first, 200), shown(f"{cell.column}{value}{ratio}", 200)
 
     @property
     def legend(self) -> str:
-        """The signs that are there."""
+        """The signs that are there, the worst first."""
         counts = self.found.counts()
-        return "  ".join(f"{sign} {state} {counts[state]:,}" for state, (sign, _) in SIGNS.items() if counts[state])
+        return "  ".join(f"{SIGNS[s][0]} {s} {counts[s]:,}" for s in reversed(SIGNS) if counts[s])
 
     @property
     def role(self) -> str:

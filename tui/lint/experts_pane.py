@@ -45,14 +45,14 @@ class ExpertsPane(ListPane):
         self.map = ExpertMap(glyphs)
         self._legend = TitleLine("", id="experts-legend")
         self._heads = TitleLine("", id="experts-heads")
-        self._readout = TitleLine("", id="experts-readout")
+        self._readout = TitleLine("", id="experts-readout"), TitleLine("", id="experts-number")
 
     def compose(self) -> ComposeResult:
         yield TitleLine("4 experts", id="experts-title")
         yield self._legend
         yield self._heads
         yield self.map
-        yield self._readout
+        yield from self._readout
 
     @property
     def title(self) -> TitleLine:
@@ -78,7 +78,8 @@ class ExpertsPane(ListPane):
         self._tell()
 
     def _tell(self) -> None:
-        self._readout.update(self.map.readout)
+        for line, text in zip(self._readout, self.map.readout, strict=True):
+            line.update(text)
 
     # --- keys ---
 
