@@ -18,7 +18,7 @@ SHOTS = (
     ("overview", ALPHA, (120, 30), ("M",)),
     ("compare", ALPHA, (120, 36), ("2", "n", "d")),
     ("weight", ALPHA, (120, 36), ("2", *"jjjjjj", "w", "3", *"llllllll")),
-    ("distribution", ORDER, (120, 36), ("2", "j", "j", "a", "H", "H", "H")),
+    ("distribution", ORDER, (120, 36), ("2", "j", "j", "a", *(3 * ("left_curly_bracket",)))),
     ("light", ORDER, (120, 36), ("T", "2", "n", "o")),
 )
 """(name, models, size, keys)."""

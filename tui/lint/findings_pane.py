@@ -88,7 +88,7 @@ class FindingsPane(ListPane):
         self.list.show(rows)
         if keep is not None and keep.finding is not None:
             self.list.move_to(_nearest(rows, keep), tell=False, again=False)
-        self.title.update(f"1 {findings_counted(self.found)}{self._limited}")
+        self.title.update(f"1 findings: {findings_counted(self.found)}{self._limited}")
         self.post_message(self.Changed())
 
     @property

@@ -229,11 +229,12 @@ class LintScreen(ActionScreen):
         """Let the moving keys work in this pane, which is seen then."""
         self.active = name
         self.set_focus(None)
+        fits = not self.zoomed and name in ("findings", self.beside.seen)
         if name != "findings":
             self.beside.show(name)
         self.findings.set_active(name == "findings")
         self.beside.set_active(name != "findings")
-        if self.zoomed:
+        if not fits:
             self.fit_panes()
 
     @on(Pane.Entered)
@@ -280,8 +281,9 @@ class LintScreen(ActionScreen):
         self.findings.set_class(self.zoomed and self.active != "findings", "hidden")
         self.beside.set_class(self.zoomed and self.active == "findings", "hidden")
         self.query_one("#lint-body").styles.layout = "horizontal" if wide else "vertical"
-        self.findings.styles.width = "3fr"
-        self.beside.styles.width = "2fr" if wide else "1fr"
+        much = self.beside.seen != "rule"
+        self.findings.styles.width = "2fr" if much else "3fr"
+        self.beside.styles.width = ("3fr" if much else "2fr") if wide else "1fr"
         self.findings.styles.height = "1fr"
         self.beside.styles.height = "1fr" if wide or self.zoomed else max(6, height * 2 // 5)
 
