@@ -67,13 +67,12 @@ def rows(found: dict[str, Lint]) -> Iterator[str]:
 
 
 def main() -> None:
+    """Write the table into the page."""
     found: dict[str, Lint] = {}
-    n_read = 0
     for folder in map(Path, sys.argv[1:]):
         for name, path in checkpoints(folder):
             of = linted(path)
             if of is not None:
-                n_read += 1
                 found[name] = of
     sound = {name: of for name, of in found.items() if name not in BROKEN}
     broken = {name: of for name, of in found.items() if name in BROKEN}
@@ -83,7 +82,6 @@ def main() -> None:
         f"purpose ({', '.join(broken)}).\n\nOn sound ones:\n\n{head}\n" + "\n".join(rows(sound))
         + f"\n\nOn broken ones:\n\n{head}\n" + "\n".join(rows(broken)) + "\n\n"
     )  # fmt: skip
-    print(text)
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(MARKED.sub(lambda m: m[1] + "\n" + text + m[3], page), encoding="utf-8")
 
