@@ -5,7 +5,9 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
+from qinspect.inspector.formats.families.exl3 import Exl3Format
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
@@ -25,10 +27,12 @@ FAMILIES: tuple[type[Format], ...] = (
     ImportanceMatrix,
     GgufFormat,
     GgufInSafetensors,
+    ComfyFormat,
     ModelOptFormat,
     CompressedTensorsFormat,
     GptqFormat,
     AwqFormat,
+    Exl3Format,
     Fp8Format,
     MlxFormat,
 )
