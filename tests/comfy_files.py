@@ -37,10 +37,10 @@ class Made:
 def hadamard(size: int) -> Array:
     """float64[size, size]: the regular one, a power of four."""
     small = np.ones((4, 4)) - 2 * np.eye(4)[::-1]
-    found = np.ones((1, 1))
+    found: Array = np.ones((1, 1))
     while len(found) < size:
         found = np.kron(found, small)
-    return found / np.sqrt(size)
+    return np.asarray(found / np.sqrt(size))
 
 
 def unrotated(values: Array, size: int) -> Array:
@@ -67,7 +67,7 @@ def _pairs(codes: Array, high_first: bool = False) -> Array:
 
 def _floats(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
     found = rng.integers(0, 256, shape).astype(np.uint8).view(dtype)
-    return np.where(np.isfinite(found.astype(np.float32)), found, dtype(1))
+    return np.asarray(np.where(np.isfinite(found.astype(np.float32)), found, dtype(1)))
 
 
 def made(
@@ -109,9 +109,9 @@ def made(
     low = -8 if four else -128
     codes = rng.integers(low, -low, shape)
     scale = scale if per_row or four else scale[:1]
-    size = block or (256 if four else None)
-    mark |= {"convrot": True, "convrot_groupsize": size} if size else {}
-    levels = unrotated(codes, size) if size else codes.astype(np.float64)
+    turned = block or (256 if four else 0)
+    mark |= {"convrot": True, "convrot_groupsize": turned} if turned else {}
+    levels = unrotated(codes, turned) if turned else codes.astype(np.float64)
     values = levels * scale.astype(np.float64)[:, None]
     tensors = {
         "weight": _pairs(codes).view(np.int8) if four else codes.astype(np.int8),

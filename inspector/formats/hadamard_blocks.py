@@ -36,8 +36,17 @@ class HadamardBlocks:
 
     def of(self, x: Array) -> Array:
         """float[rows, n] with every row rotated, or what it was before, of the same dtype."""
-        found: Array = self.signed_sums(x) / x.dtype.type(math.sqrt(self.size))
+        found = self.signed_sums(x)
+        found /= x.dtype.type(math.sqrt(self.size))
         return found
+
+    def of_columns(self, x: Array) -> Array:
+        """float[n, columns] with every column rotated, or what it was before; of a size up to 256."""
+        import numpy as np
+
+        found = np.matmul(_signs(self.size, self.regular).astype(x.dtype), x.reshape(-1, self.size, x.shape[1]))
+        found /= x.dtype.type(math.sqrt(self.size))
+        return np.asarray(found.reshape(x.shape))
 
     def signed_sums(self, x: Array) -> Array:
         """The same before it is divided by the square root of `size`: of integers, and of all numbers that are

@@ -306,7 +306,7 @@ def test_codes_of_fp8_that_are_said_to_be_something_else(tmp_path: Path, said: s
 def test_a_format_of_later_is_a_problem_of_its_module_alone(tmp_path: Path) -> None:
     m = made("nvfp4")
     for name in FORMATS:  # whatever its entries look like
-        later = made(name, **({"block": 64} if name == "convrot_w4a4" else {}))
+        later = made(name, block=64 if name == "convrot_w4a4" else None)
         later.mark["format"] = "later"
         fmt = opened(tmp_path / name, of_module(m) | of_module(later, "later"))
         assert [w.name for w in fmt.weights()] == [f"{LINEAR}.weight"]

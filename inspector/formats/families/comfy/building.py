@@ -65,14 +65,19 @@ class Site:
 
     def key(self, *lasts: str) -> str:
         """The first of these entries that is there, or the name that the first would have."""
-        found = (self.keys[last] for last in lasts if last in self.keys)
-        return next(found, f"{self.module}.{lasts[0]}" if self.module else lasts[0])
+        for last in lasts:
+            if last in self.keys:
+                return self.keys[last]
+        return f"{self.module}.{lasts[0]}" if self.module else lasts[0]
 
-    def required(self, last: str, dtypes: Iterable[str], *shapes: tuple[int, ...]) -> str:
-        """The key of an entry that has to be there. Raises CannotDequantize."""
-        codes = self.codes
-        what = f"{self.said.format} codes of shape {list(codes.shape)}"
-        return required(self.checkpoint, self.key(last), dtypes, shapes, what).name
+    def required(self, last: str, dtypes: Iterable[str], *shapes: tuple[int, ...]) -> Tensor:
+        """An entry that has to be there. Raises CannotDequantize."""
+        dtypes = tuple(dtypes)
+        found = self.checkpoint.tensor(self.keys.get(last, ""))
+        if found is not None and found.dtype.name in dtypes and found.shape in shapes:
+            return found
+        what = f"{self.said.format} codes of shape {list(self.codes.shape)}"
+        return required(self.checkpoint, self.key(last), dtypes, shapes, what)
 
     def is_codes(self, dtypes: Iterable[str], n_dims: int | None = 2) -> Tensor:
         """The codes, of one of the dtypes. Raises CannotDequantize."""
@@ -86,10 +91,11 @@ class Site:
         )  # fmt: skip
 
     def record(self, last: str, element: Element, grid: Grid, part: str = "", **more: Any) -> ScaleRecord:
-        """Of the weight. last: of a name, or a key."""
+        """Of the weight. last: of the name of its entry, which is there."""
         role = f"{self.role}{part}"
-        key = self.keys.get(last, last)
-        return record_of(self.checkpoint, role, key, Kind.WEIGHT, f"weight {self.role}", element, grid, **more)
+        return record_of(
+            self.checkpoint, role, self.keys[last], Kind.WEIGHT, f"weight {self.role}", element, grid, **more
+        )
 
     def rotation(self, columns: int) -> HadamardBlocks | None:
         """What was done to the inputs. Raises CannotDequantize where it cannot have been."""
@@ -140,8 +146,8 @@ def _module(
 
 
 def _input(site: Site, element: Element) -> Iterator[ScaleRecord]:
-    key = site.key(*_INPUTS)
-    tensor = site.checkpoint.tensor(key)
+    key = next((site.keys[last] for last in _INPUTS if last in site.keys), "")
+    tensor = site.checkpoint.tensor(key) if key else None
     if tensor is None or tensor.dtype.name not in _FLOATS:
         return
     module = site.role.removesuffix(".weight")
@@ -182,11 +188,10 @@ def _int4(site: Site) -> QuantizedModule:
 def _scaled(site: Site, element: Element, shape: tuple[int, ...], of_input: Element) -> QuantizedModule:
     n, last = shape[0], next((s for s in _SCALES if s in site.keys), _SCALES[0])
     by_row = [(n,), (n, *(1,) * (len(shape) - 1))]
-    key = site.required(last, _FLOATS, (), (1,), (1, 1), *by_row)
-    scale = site.checkpoint.tensor(key)
-    grid = channels(0) if scale is not None and scale.n_elements > 1 else PER_TENSOR
+    scale = site.required(last, _FLOATS, (), (1,), (1, 1), *by_row)
+    grid = channels(0) if scale.n_elements > 1 else PER_TENSOR
     rotation = site.rotation(shape[1]) if site.said.rotated else None
-    records = [site.record(key, element, grid, rotation=rotation)]
+    records = [site.record(last, element, grid, rotation=rotation)]
     return _module(site, Scaled, shape, records, rotation, of_input)
 
 

@@ -120,11 +120,11 @@ def _said(text: str) -> Said:
     inner = found.get("params")
     params = {**inner, **found} if isinstance(inner, dict) else found
     wrong = ""
-    sizes = []
+    sizes: list[Any] = []
     for key, usual in (("convrot_groupsize", _USUAL_BLOCK), ("group_size", _USUAL_GROUP.get(name, 0))):
         size = params.get(key)
         sizes.append(usual if size is None else size)
         if type(sizes[-1]) is not int or (size is not None and size <= 0):
             wrong = f"says {key} {str(size)[:40]}, which is no size"
     rotated = params.get("convrot") is True or name == "convrot_w4a4"
-    return Said(name, wrong=wrong) if wrong else Said(name, rotated, *sizes)
+    return Said(name, wrong=wrong) if wrong else Said(name, rotated, sizes[0], sizes[1])

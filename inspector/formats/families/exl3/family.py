@@ -59,7 +59,8 @@ class Exl3Format(ModularFormat):
     @property
     def declared_bits(self) -> tuple[float, ...]:
         found = (self._declared.settings.get(key) for key in ("bits", "head_bits"))
-        return tuple(sorted({float(b) for b in found if type(b) in (int, float) and 0 < b <= _MOST_BITS}))
+        numbers = {float(b) for b in found if isinstance(b, int | float) and not isinstance(b, bool)}
+        return tuple(sorted(b for b in numbers if 0 < b <= _MOST_BITS))
 
     def _find(self) -> Iterator[Part]:
         modules = {m: keys for m, keys in by_module(self.checkpoint.entries).items() if _TRELLIS in keys}

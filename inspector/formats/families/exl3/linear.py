@@ -58,17 +58,21 @@ class TrellisWeight(QuantizedModule):
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
         """As the library does it, rounded to float16 after each of four steps. The sums are exact before."""
-        rows = self.inner(start, stop)
-        of_inputs, of_outputs = (self._tensor(last).read().astype(np.float64) for last in ("suh", "svh"))
+        inner = self.inner(start, stop)
+        of_inputs, of_outputs = (self._tensor(last).read().astype(np.float32) for last in ("suh", "svh"))
+        found = np.empty(inner.shape, np.float32)
         with np.errstate(all="ignore"):  # what is not finite in the file is the file's
-            rows = _rounded(_rotated(rows))
-            rows = _rounded(rows * of_inputs)
-            rows = _rounded(_rotated(rows.T).T)
-            rows = _rounded(rows * of_outputs[start : start + len(rows), None])
-        return np.ascontiguousarray(rows[: stop - start].astype(np.float32))
+            for first in range(0, len(inner), BLOCK):
+                part = slice(first, first + BLOCK)
+                rows = _ROTATION.of(np.ascontiguousarray(inner[part], np.float64)).astype(np.float16)
+                rows = (rows * of_inputs).astype(np.float16)  # in float32, where the product of two float16 is exact
+                rows = _ROTATION.of_columns(rows.astype(np.float64)).astype(np.float16)
+                factors = of_outputs[start + first : start + first + BLOCK, None]
+                found[part] = (rows * factors).astype(np.float16)
+        return found[: stop - start]
 
     def _states(self, start: int, stop: int) -> Array:
-        """uint16[tiles of inputs, tiles of outputs, 256] of whole blocks of rows."""
+        """uint16[tiles of inputs, tiles of outputs, 256], as `states` gives them, of whole blocks of rows."""
         trellis = self._tensor("trellis")
         across, down, n = trellis.shape
         first, last = start // SIDE, min(down, -(-stop // BLOCK) * BLOCK // SIDE)
@@ -93,11 +97,3 @@ class TrellisWeight(QuantizedModule):
         found = self.checkpoint.tensor(f"{self._module}{last}")
         assert found is not None  # it was there when the module was built
         return found
-
-
-def _rotated(rows: Array) -> NDArray[np.float64]:
-    return np.asarray(_ROTATION.of(np.ascontiguousarray(rows, np.float64)))
-
-
-def _rounded(x: Array) -> NDArray[np.float16]:
-    return x.astype(np.float16)

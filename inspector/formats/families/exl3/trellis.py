@@ -23,15 +23,23 @@ _MUL1_BASE, _MUL1_FACTOR, _MUL1_TERM = 0x6400, 0x1EEE, 0xC931
 
 
 def states(stored: Array, bits: int) -> NDArray[np.uint16]:
-    """uint16[..., 256] of int16[..., 16 * bits]: the sixteen bits that end with each value's own, in stored order. A
-    tile is one circle of bits, the highest of each 32-bit word first."""
+    """uint16[..., 256] of int16[..., 16 * bits]: the sixteen bits that end with each value's own, the values of a tile
+    row by row (inputs first). A tile is one circle of bits, the highest of each 32-bit word first."""
     halves: Array = stored.view(np.uint16).reshape(*stored.shape[:-1], -1, 2)[..., ::-1].reshape(stored.shape)
-    ends = (np.arange(_PER_TILE) + 1) * bits
-    starts = (ends - _STATE_BITS) % (_PER_TILE * bits)
-    first, skipped = starts // 16, (starts % 16).astype(np.uint32)
-    both = halves[..., first].astype(np.uint32) << np.uint32(16)
-    both |= halves[..., (first + 1) % halves.shape[-1]]
-    return (both >> (np.uint32(16) - skipped)).astype(np.uint16)
+    both = halves.astype(np.uint32) << np.uint32(16)
+    both |= np.roll(halves, -1, axis=-1)
+    first, shift = _where(bits)
+    found = np.take(both, first, axis=-1)
+    found >>= shift
+    return found.astype(np.uint16)
+
+
+@lru_cache(8)
+def _where(bits: int) -> tuple[Array, Array]:
+    """intp[256], uint32[256]: of each value in the order of rows, the half word in which its sixteen bits begin, and
+    how many bits lie behind them in this one and the next."""
+    starts = ((_places() + 1) * bits - _STATE_BITS) % (_PER_TILE * bits)
+    return starts // 16, (16 - starts % 16).astype(np.uint32)
 
 
 @lru_cache(4)
@@ -55,7 +63,7 @@ def numbers(codebook: str) -> NDArray[np.float16]:
 
 @lru_cache(1)
 def _places() -> Array:
-    """intp[256]: which of the stored values stands at each place of a tile, rows (inputs) first."""
+    """intp[256]: which of the stored values stands at each place of a tile, row by row (of inputs)."""
     at = np.arange(_PER_TILE)
     lane, j = at // 8, at % 8
     rows = 2 * (lane % 4) + np.array([0, 1, 8, 9])[j % 4]
@@ -66,7 +74,7 @@ def _places() -> Array:
 
 
 def in_rows(tiles: Array) -> Array:
-    """[outputs, inputs] of [tiles of inputs, tiles of outputs, 256] values in stored order."""
+    """[outputs, inputs] of [tiles of inputs, tiles of outputs, 256], of `states`."""
     across, down = tiles.shape[:2]
-    placed = tiles[..., _places()].reshape(across, down, SIDE, SIDE)
+    placed = tiles.reshape(across, down, SIDE, SIDE)
     return placed.transpose(1, 3, 0, 2).reshape(down * SIDE, across * SIDE)
