@@ -54,8 +54,6 @@ _MARKS = (
     _mark("torchao", "tensor_impl.float8_data", "tensor_impl.scale"),
     _mark("torchao", "tensor_impl.packed_weight"),
     _mark("torchao", "weight.qdata", "weight.scale"),
-    _mark("MXFP4 of gpt-oss", Part("_blocks", ("uint8",), 4), Part("_scales", ("uint8",), 3)),
-    _mark("MXFP4 of gpt-oss", Part(".blocks", ("uint8",), 4), Part(".scales", ("uint8",), 3)),
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
@@ -81,7 +79,7 @@ _MARKS = (
 _METHODS = {
     "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
-    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4",
+    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
@@ -104,7 +102,7 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
 
 def _by_entries(modules: Modules, method: str) -> Iterator[str]:
     places: dict[str, list[int]] = {}
-    looked_at = {last for last in set(modules.lasts) if last.endswith("_blocks") or last in ("value", "buffer")}
+    looked_at = {"value", "buffer"}
     rare = {mark.parts[0].end.rpartition(".")[2] for mark in _MARKS}
     looked_at |= rare
     looked_at &= set(modules.lasts)
@@ -113,8 +111,6 @@ def _by_entries(modules: Modules, method: str) -> Iterator[str]:
             continue
         if last in rare:
             places.setdefault(last, []).append(place)
-        elif last.endswith("_blocks"):
-            places.setdefault("_blocks", []).append(place)
         elif last in ("value", "buffer") and any(inside in modules.names[place] for inside in _BREVITAS):
             places.setdefault("Brevitas", []).append(place)
     said: set[str] = set()

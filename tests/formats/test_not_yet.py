@@ -56,13 +56,6 @@ FP4 = {"n.weight": BYTES, "n.weight.absmax": FLOAT, "n.weight.quant_state.bitsan
         ("bitsandbytes NF4 and bitsandbytes FP4", {**NF4, **FP4}),
         ("bitsandbytes int8", {"m.weight": INT8, "m.SCB": FLOAT}),
         ("torchao", {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}),
-        (
-            "MXFP4 of gpt-oss",
-            {
-                "e.gate_up_proj_blocks": torch.ones(2, 4, 2, 16, dtype=torch.uint8),
-                "e.gate_up_proj_scales": torch.ones(2, 4, 2, dtype=torch.uint8),
-            },
-        ),
         ("EXL2", {"m.q_weight": INT32, "m.q_scale": INT32, "m.q_groups": INT32[0].short(), "m.q_scale_max": HALF}),
         ("quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}),
         ("HQQ", {"m.W_q": BYTES, "m.scale": HALF, "m.zero": HALF, "m.nbits": INT32[0]}),
@@ -137,7 +130,7 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
 OF_FIXTURES = {
     "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
     "fouroversix": "fouroversix", "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
-    "tf_mxfp4": "MXFP4 of gpt-oss", "torchao": "torchao",
+    "torchao": "torchao",
 }  # fmt: skip
 OF_SETTINGS = {"quark": "Quark", "tf_bitnet": "BitNet"}
 

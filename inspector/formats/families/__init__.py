@@ -15,6 +15,7 @@ from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafete
 from qinspect.inspector.formats.families.gptq import GptqFormat
 from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
+from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
@@ -35,6 +36,7 @@ FAMILIES: tuple[type[Format], ...] = (
     Exl3Format,
     Fp8Format,
     MlxFormat,
+    Mxfp4Format,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
