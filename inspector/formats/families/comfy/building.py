@@ -264,7 +264,7 @@ def _levels(site: Site) -> QuantizedModule:
     rotation = site.rotation(columns)
     codebook = bits == 4 and "weight_codebook" in site.keys
     if codebook:
-        site.required("weight_codebook", _FLOATS, (16,))
+        site.required("weight_codebook", ("float32",), (16,))
     exact = bits == 6 or codebook
     element = _of_codebook(site) if codebook else unsigned(bits, 32 if bits == 6 else 8)
     of_int8: dict[str, Any] = {"rotation": rotation, "through": _INT8 if exact else None}
@@ -319,4 +319,4 @@ _BUILD: dict[str, Callable[[Site], QuantizedModule]] = {
     "awq_w4a16": _affine,
 }
 KNOWN = frozenset(_BUILD)
-"""The formats that are."""
+"""The formats that are read."""

@@ -82,9 +82,9 @@ class TrellisWeight(QuantizedModule):
         return states(stored, self.weight.bits)
 
     def _check_codebook(self) -> None:
-        usual = CODEBOOKS[self._codebook]
-        if usual is None:
+        if not self._codebook:
             return
+        usual = CODEBOOKS[self._codebook]
         stored = self._tensor(self._codebook)
         found = int(stored.read().reshape(-1)[0]) & 0xFFFFFFFF
         if found != usual:

@@ -15,10 +15,10 @@ SIDE = 16
 _PER_TILE = SIDE * SIDE
 _STATE_BITS = 16
 
-CODEBOOKS = {"": None, "mcg": 0xCBAC1FED, "mul1": 0x83DCD12D}
-"""What a state is multiplied by, by the name of the entry that says so; "" is the first codebook, which has none."""
+CODEBOOKS = {"": 89226354, "mcg": 0xCBAC1FED, "mul1": 0x83DCD12D}
+"""What a state is multiplied by, by the name of the entry that holds it; the first codebook has no such entry."""
 _MASK, _FLIPPED = np.uint32(0x8FFF8FFF), np.uint32(0x3B603B60)
-_FIRST_FACTOR, _FIRST_TERM = np.uint32(89226354), np.uint32(64248484)
+_FIRST_TERM = np.uint32(64248484)
 _MUL1_BASE, _MUL1_FACTOR, _MUL1_TERM = 0x6400, 0x1EEE, 0xC931
 
 
@@ -46,15 +46,15 @@ def _where(bits: int) -> tuple[Array, Array]:
 def numbers(codebook: str) -> NDArray[np.float16]:
     """float16[65536]: what each state stands for."""
     state = np.arange(1 << _STATE_BITS, dtype=np.uint32)
+    product = state * np.uint32(CODEBOOKS[codebook])
     found: NDArray[np.float16]
     if codebook == "mul1":
-        product = state * np.uint32(0x83DCD12D)
         sums = product.view(np.uint8).reshape(-1, 4).sum(axis=1, dtype=np.uint16)
         wide = (sums + np.uint16(_MUL1_BASE)).view(np.float16).astype(np.float64)
         factor, term = (np.array(b, np.uint16).view(np.float16).astype(np.float64) for b in (_MUL1_FACTOR, _MUL1_TERM))
         found = (wide * factor + term).astype(np.float16)  # exact in float64: rounded once, as fma does
     else:
-        product = state * np.uint32(0xCBAC1FED) if codebook == "mcg" else state * _FIRST_FACTOR + _FIRST_TERM
+        product += np.uint32(0) if codebook else _FIRST_TERM
         halves = ((product & _MASK) ^ _FLIPPED).view(np.float16).reshape(-1, 2)
         found = halves[:, 0] + halves[:, 1]
     found.setflags(write=False)
