@@ -16,6 +16,8 @@ from peer_truth import agree, needs_fixtures, same_bits
 from safetensors.numpy import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.compare import compare
+from qinspect.inspector.compare.results import Status
 from qinspect.inspector.formats import Format, Quantity, format_of
 from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.formats.records import Kind
@@ -249,6 +251,28 @@ def test_marks_and_scales_are_no_parameters(tmp_path: Path) -> None:
     fmt = opened(tmp_path, of_module(m) | {"m.comfy_attention.config": np.zeros(3, np.uint8)})
     assert sum(n or 0 for n in parameter_counts(fmt).values()) == m.values.size
     assert not fmt.other_tensors()
+
+
+def test_the_same_numbers_in_modelopts_layout_are_equal(tmp_path: Path) -> None:
+    """The same names, the halves of a byte and the scales in another order: where nothing is filled up, of the same
+    shapes."""
+    m = made("nvfp4", (128, 128))
+    steps = np.empty((128, 8), m.tensors["weight_scale"].dtype)
+    for r, c in np.ndindex(steps.shape):
+        steps[r, c] = m.tensors["weight_scale"].reshape(-1)[c // 4 * 512 + r % 32 * 16 + r // 32 * 4 + c % 4]
+    weight = m.tensors["weight"]
+    theirs = m.tensors | {"weight": weight >> 4 | weight << 4, "weight_scale": steps}
+    folder = tmp_path / "modelopt"
+    folder.mkdir()
+    said = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+    (folder / "config.json").write_text(json.dumps({"quantization_config": said}))
+    save_file({f"{LINEAR}.{k}": np.asarray(t) for k, t in theirs.items()}, folder / "model.safetensors")
+    found = compare(format_of(open_checkpoint(folder)), opened(tmp_path / "comfy", of_module(m)))
+    assert (found.a.family, found.b.family) == ("modelopt", "comfy")
+    assert len(found.scales) == 2
+    assert {p.status for p in (*found.scales, *found.weights)} <= {Status.IDENTICAL, Status.EQUAL}
+    weights = (found.a.dequantize(found.a.weights()[0]), found.b.dequantize(found.b.weights()[0]))
+    assert np.array_equal(*weights)  # to the sign of zero, which ModelOpt has not
 
 
 # --- which modules are marked, and how ---
