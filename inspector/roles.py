@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 _ROOT = (
     r"(?:(?:module|model|backbone|transformer|language_model|base_model|_orig_mod|_forward_module"
-    r"|_fsdp_wrapped_module|_module)\.)+"
+    r"|diffusion_model|_fsdp_wrapped_module|_module)\.)+"
 )
 _ROOTS = re.compile(rf"{_ROOT}(?=.)", re.DOTALL)
 _ROOT_OF_LINE = re.compile(rf"\n{_ROOT}(?=.)")

@@ -75,7 +75,9 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     left_out = [f"  {some(profiles.n_excluded, 'value')} not finite, left out"] if profiles.n_excluded else []
     height = look.height - len(left_out)
     if o.chart == 1:
-        return [*left_out, *magnitude_lines(profiles, steps, look, height, o)]
+        rotated = found.b.weight is not None and found.b.weight.rotation is not None
+        of_sizes = "steps are of the rotated weight, not of values of these sizes" if rotated else steps
+        return [*left_out, *magnitude_lines(profiles, of_sizes, look, height, o)]
     return [*left_out, *channel_lines(profiles, look, height, o)]
 
 

@@ -33,7 +33,7 @@ from qinspect.inspector.places import state_folder
 from qinspect.inspector.progress import Progress, unseen
 from qinspect.inspector.whole_file import replacing
 
-LAYOUT = 2
+LAYOUT = 3
 """Of what is kept: another number where a field, or what it means, becomes another."""
 MOST_KEPT = 64
 """Pairs: of 40,000 experts one takes 20 MB."""

@@ -8,7 +8,7 @@ at: a method that does may store less error than this, or, where it looks at act
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from qinspect.inspector.fidelity.sums import Cells, Stored
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.hadamard_blocks import HadamardBlocks
 from qinspect.inspector.formats.records import Quantity, Use
 from qinspect.kernels.distance import Rounding, cell_extremes, rounding_by_cells, rounding_error
 from qinspect.kernels.matrix import CHUNK
@@ -47,12 +48,23 @@ class Rule(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NearestGrid:
     """On which grid, by which rule. cells: which values share a scale. scale: numpy's or ml_dtypes' name of the dtype
-    that scales are kept in; "" for a power of two."""
+    that scales are kept in; "" for a power of two. rotation: what is done to the values before, so that cells are of
+    rotated ones."""
 
     rule: Rule
     element: Element
     cells: Cells
     scale: str
+    rotation: HadamardBlocks | None = None
+
+    @property
+    def said(self) -> str:
+        """The rule, for people."""
+        return f"{self.rule}, of the weight {self.rotation.said}" if self.rotation else str(self.rule)
+
+    def rotated(self, x: Array) -> Array:
+        """float[rows, columns] as its codes are made of them; zero where they are not finite."""
+        return x if self.rotation is None else self.rotation.of(np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0))
 
     @property
     def of_whole(self) -> bool:
@@ -72,6 +84,8 @@ _MANTISSA = {  # bits of the mantissa, the exponent of the smallest normal numbe
 def nearest_grid(fmt: Format, weight: QuantizedWeight, records: Mapping[str, ScaleRecord]) -> NearestGrid | str:
     """The grid of a weight, or why it is not known. records: of the format, by role. May read zero points, to see
     whether they are all the same; raises as that does."""
+    if weight.rotation is not None and weight.rotation.outputs:
+        return "its codes are of a weight that is rotated on both sides"
     of_weight = [records[role] for role in weight.scale_roles if role in records]
     by_quantity = {r.quantity: r for r in of_weight if r.quantity is not Quantity.FACTOR}
     scale = by_quantity.get(Quantity.SCALE)
@@ -88,11 +102,12 @@ def nearest_grid(fmt: Format, weight: QuantizedWeight, records: Mapping[str, Sca
     if kept is None:
         return f"scales in {scale.packed or scale.dtype} are not made again"
     two_levels = Quantity.GLOBAL_SCALE in by_quantity
+    found: NearestGrid | str = f"there is no such rule for {weight.scheme}"
     if weight.element.kind is ElementKind.INTEGER and not two_levels and kept in _KEPT_IN:
-        return _of_integers(fmt, weight, scale, cells, kept)
-    if weight.element.kind is ElementKind.FLOAT and weight.element.name in _MANTISSA:
-        return _of_floats(weight.element, cells, kept, two_levels)
-    return f"there is no such rule for {weight.scheme}"
+        found = _of_integers(fmt, weight, scale, cells, kept)
+    elif weight.element.kind is ElementKind.FLOAT and weight.element.name in _MANTISSA:
+        found = _of_floats(weight.element, cells, kept, two_levels)
+    return found if isinstance(found, str) or weight.rotation is None else replace(found, rotation=weight.rotation)
 
 
 def _kept_in(scale: ScaleRecord) -> str | None:
@@ -145,6 +160,7 @@ def cells_of(grid: Grid, shape: tuple[int, ...]) -> Cells | None:
 def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
     """The sum of the squared errors of rounding float[rows, columns], which begin at a cell. largest: the largest
     magnitude of the whole weight, where that is needed. Values that are not finite must be zero."""
+    x = grid.rotated(x)
     rounding = rounding_of(x, grid, largest)
     found = rounding_error(x, rounding) if rounding else None
     if found is not None:
@@ -155,7 +171,8 @@ def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
 
 
 def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None:
-    """How the compiled body rounds what `nearest_error` takes; None where there is none, or it does not take it."""
+    """How the compiled body rounds what `nearest_error` rounds; None where there is none, or it does not take it.
+    x: rotated already, where that is to be done."""
     rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
     floats = small_float_of(grid.element)
     narrow = grid.cells.rows == 1 and columns <= CHUNK and CHUNK % columns == 0

@@ -136,6 +136,8 @@ def _nearest(x: Tensor, grid: NearestGrid, largest: float) -> float:
     """As `nearest_error`, of float32; the scales are made on the CPU, of the ends of each cell."""
     import torch
 
+    if grid.rotation is not None:
+        x = torch.from_numpy(grid.rotated(x.cpu().numpy())).to(x.device)
     cells = _in_cells(x, grid.cells.rows, grid.cells.columns)
     low, high = (ends.cpu().numpy() for ends in (cells.amin((1, 3)).clamp(max=0), cells.amax((1, 3)).clamp(min=0)))
     with np.errstate(all="ignore"):

@@ -15,8 +15,6 @@ from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import visible
 
-_FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -56,13 +54,6 @@ _MARKS = (
     _mark("torchao", "tensor_impl.float8_data", "tensor_impl.scale"),
     _mark("torchao", "tensor_impl.packed_weight"),
     _mark("torchao", "weight.qdata", "weight.scale"),
-    _mark("ComfyUI (comfy_quant)", Part("comfy_quant", ("uint8",))),
-    _mark("ComfyUI (scaled_fp8)", "scale_weight", Part("weight", _FLOAT8)),
-    _mark("ComfyUI (scaled_fp8)", Part("scaled_fp8", _FLOAT8)),
-    _mark("MXFP4 of gpt-oss", Part("_blocks", ("uint8",), 4), Part("_scales", ("uint8",), 3)),
-    _mark("MXFP4 of gpt-oss", Part(".blocks", ("uint8",), 4), Part(".scales", ("uint8",), 3)),
-    _mark("EXL3", Part("trellis", ("int16",), 3), "suh", "svh"),
-    _mark("EXL3", Part("trellis", ("int16",), 3), "su", "sv"),
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
@@ -88,7 +79,7 @@ _MARKS = (
 _METHODS = {
     "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
-    "eetq": "EETQ", "exl2": "EXL2", "exl3": "EXL3", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4",
+    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
@@ -101,7 +92,7 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
     """The families that wrote a checkpoint, which nobody here understands: `bitsandbytes NF4 and ...`; "" where nothing
     names one. modules: of its entries."""
     settings = declared(checkpoint)
-    found = list(dict.fromkeys(_by_entries(checkpoint, modules, settings.method)))
+    found = list(dict.fromkeys(_by_entries(modules, settings.method)))
     if not found and settings.text("checkpoint_format", "format") == "bitblas" and modules.speak_of_quantization:
         found = ["BitBLAS"]
     if not found and settings.method in _METHODS and modules.speak_of_quantization:
@@ -109,11 +100,9 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
     return " and ".join(_variant(name, checkpoint) for name in found)
 
 
-def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterator[str]:
-    if "_quantization_metadata" in checkpoint.metadata:
-        yield "ComfyUI (comfy_quant)"
+def _by_entries(modules: Modules, method: str) -> Iterator[str]:
     places: dict[str, list[int]] = {}
-    looked_at = {last for last in set(modules.lasts) if last.endswith("_blocks") or last in ("value", "buffer")}
+    looked_at = {"value", "buffer"}
     rare = {mark.parts[0].end.rpartition(".")[2] for mark in _MARKS}
     looked_at |= rare
     looked_at &= set(modules.lasts)
@@ -122,8 +111,6 @@ def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterat
             continue
         if last in rare:
             places.setdefault(last, []).append(place)
-        elif last.endswith("_blocks"):
-            places.setdefault("_blocks", []).append(place)
         elif last in ("value", "buffer") and any(inside in modules.names[place] for inside in _BREVITAS):
             places.setdefault("Brevitas", []).append(place)
     said: set[str] = set()

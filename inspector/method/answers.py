@@ -89,7 +89,8 @@ def method_of(pair: Pair, records: dict[str, ScaleRecord]) -> WeightMethod:
     else:
         evidence = measure(sample) if sample else None
         judged = judge(evidence) if evidence else judged
-    return WeightMethod(pair.role, pair.b.name, weight.element.name, pair.shape, judged, evidence)
+    name = f"{weight.element.name}{' rotated' * (weight.rotation is not None)}"
+    return WeightMethod(pair.role, pair.b.name, name, pair.shape, judged, evidence)
 
 
 _NOT_LOOKED_AT = Judged(Method.NOT_KNOWN, "which values share a scale is not known, or a code alone is no number")

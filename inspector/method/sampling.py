@@ -50,18 +50,21 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
         return None
     needs_all = layout.flat or (layout.rows is None and not whole_tensor)
     runs = [(0, n_rows)] if needs_all else list(_runs(n_rows, n_columns, step))
+    if weight.rotation is not None and (weight.rotation.outputs or n_columns % weight.rotation.size):
+        return None
     own = [records[r] for r in weight.scale_roles if r in records]
     original = [_original(pair, *run) for run in runs]
     codes = [fmt.codes(weight, offset + start, offset + stop) for start, stop in runs]
-    values = [fmt.dequantize(weight, offset + start, offset + stop) for start, stop in runs]
+    dequantized = [fmt.dequantize(weight, offset + start, offset + stop) for start, stop in runs]
+    values = _as_rounded(pair, np.concatenate(dequantized).astype(np.float64))
 
     def effective() -> Numbers:
         found = [fmt.effective(weight, offset + start, offset + stop) for start, stop in runs]
-        return np.concatenate(found).astype(np.float64)
+        return _as_rounded(pair, np.concatenate(found).astype(np.float64))
 
     sampled = sum(stop - start for start, stop in runs) < n_rows
     return Sample(
-        np.concatenate(original), np.concatenate(codes), np.concatenate(values).astype(np.float64), weight.element,
+        np.concatenate(original), np.concatenate(codes), values, weight.element,
         layout, _scale_dtype(own), n_rows, effective, _through_zero(weight, own),
         _extremes(pair) if whole_tensor and sampled else None, all(b % 128 == 0 for run in runs for b in run),
         lambda: max(float(np.abs(e[0])) for e in _extremes(pair)),
@@ -84,7 +87,13 @@ def _runs(n_rows: int, n_columns: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 def _original(pair: Pair, start: int, stop: int) -> Numbers:
-    return np.asarray(pair.a.tensor.read_rows(start, stop)).astype(np.float64)
+    return _as_rounded(pair, np.asarray(pair.a.tensor.read_rows(start, stop)).astype(np.float64))
+
+
+def _as_rounded(pair: Pair, values: Numbers) -> Numbers:
+    """Rows of values as the codes are made of them: rotated where the weight was."""
+    rotation = pair.b.weight.rotation if pair.b.weight else None
+    return values if rotation is None else np.asarray(rotation.of(values))
 
 
 def _extremes(pair: Pair) -> Extremes:
@@ -92,7 +101,7 @@ def _extremes(pair: Pair) -> Extremes:
     low, high = math.inf, -math.inf
     rows = max(1, _BLOCK_ELEMENTS // pair.shape[1])
     for start in range(0, pair.shape[0], rows):
-        block = np.asarray(pair.a.tensor.read_rows(start, min(start + rows, pair.shape[0]))).astype(np.float32)
+        block = _original(pair, start, min(start + rows, pair.shape[0])).astype(np.float32)
         low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
     return np.array([low]), np.array([high])
 

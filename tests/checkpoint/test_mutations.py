@@ -16,11 +16,13 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 
 MOSTLY_REFUSED = (
+    "comfy/model.safetensors",
     "modelopt/model.safetensors", "compressed/model.safetensors", "native4/model.safetensors",
     "native8/model.safetensors", "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
     "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin", "sharded/index",
 )  # fmt: skip
 MOSTLY_OPENED = (
+    "exl3/model.safetensors", "exl3/config.json",
     "small/blocks.gguf", "modelopt/config.json", "compressed/config.json", "native4/config.json", "native8/config.json",
     "sharded/config",
 )  # fmt: skip

@@ -415,3 +415,16 @@ async def test_without_an_original_there_are_no_methods(plain: tuple[Path, Path]
     async with open_app(ALPHA_A, ALPHA_B, size=LARGE) as d:
         assert not d.screen.methods
         assert "method" not in d.painted
+
+
+async def test_the_steps_of_a_rotated_weight_are_not_put_beside_sizes() -> None:
+    data = Path(__file__).parents[1] / "data" / "comfy_int8_convrot"
+    async with open_app(data / "original.safetensors", data / "model", size=LARGE) as d:
+        d.screen.tree_pane.nodes.reveal("double_blocks.0.img_mod.lin.weight")
+        d.screen.activate("tree")
+        await d.settle()
+        await d.press("percent_sign")
+        await d.until(lambda: "(A - B) / step" in d.painted, "the error in steps")
+        await d.press("percent_sign")
+        await d.until(lambda: "steps are of the rotated weight" in d.painted, "the error by size")
+        assert "what rounding leaves" not in d.painted

@@ -5,7 +5,9 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
+from qinspect.inspector.formats.families.exl3 import Exl3Format
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
@@ -13,6 +15,7 @@ from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafete
 from qinspect.inspector.formats.families.gptq import GptqFormat
 from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
+from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
@@ -25,12 +28,15 @@ FAMILIES: tuple[type[Format], ...] = (
     ImportanceMatrix,
     GgufFormat,
     GgufInSafetensors,
+    ComfyFormat,
     ModelOptFormat,
     CompressedTensorsFormat,
     GptqFormat,
     AwqFormat,
+    Exl3Format,
     Fp8Format,
     MlxFormat,
+    Mxfp4Format,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
