@@ -30,7 +30,7 @@ def experts(
 
     fmt = open_model(a)
     found = with_meter(lambda meter: coverage_of(fmt, not fast, steps_of(meter, "reading scales")))
-    chosen = None if layer is None else _layer(fmt, found, layer)
+    chosen = None if layer is None else _layer(found, layer)
     if as_json:
         print_json(payload.experts(fmt, found))
         return 0
@@ -38,7 +38,7 @@ def experts(
     return 0
 
 
-def _layer(fmt: Format, found: Coverage, number: int) -> LayerExperts:
+def _layer(found: Coverage, number: int) -> LayerExperts:
     """The layer with this number. Raises UsageError."""
     from qinspect.inspector.roles import place
 

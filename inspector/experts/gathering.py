@@ -14,7 +14,7 @@ import numpy as np
 from qinspect.inspector.experts.coverage import Column, Coverage, LayerExperts, Numbers, States
 from qinspect.inspector.experts.judged import DEFAULT, judged
 from qinspect.inspector.experts.states import State
-from qinspect.inspector.formats import Format, ScaleRecord
+from qinspect.inspector.formats import Format
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.roles import common_spelling
 from qinspect.inspector.rows import column
@@ -84,9 +84,7 @@ def _made(fmt: Format, table: ScaleTable, name: str, layer: _Layer) -> LayerExpe
     return LayerExperts(name, numbers, tuple(columns))
 
 
-def _of_one(
-    fmt: Format, table: ScaleTable, inside: str, places: dict[int, int], numbers: tuple[int, ...]
-) -> Column:
+def _of_one(fmt: Format, table: ScaleTable, inside: str, places: dict[int, int], numbers: tuple[int, ...]) -> Column:
     """The column of scales that each expert has one of."""
     at = np.array([places.get(n, -1) for n in numbers])
     there = at >= 0
