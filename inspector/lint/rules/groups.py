@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from qinspect.inspector.finding import Severity
+from qinspect.inspector.finding import Numbers, Severity
 from qinspect.inspector.formats import Quantity
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.rounding import error_once_and_again
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.siblings import Siblings, siblings
-from qinspect.inspector.text import count, number, percent
+from qinspect.inspector.text import count, number
+
+
+More = Callable[[list[Siblings]], tuple[str, Numbers]]
+"""Groups to (a clause with what joins it to the sentence, its numbers)."""
 
 
 class _Groups:
@@ -37,24 +41,24 @@ class _Groups:
             if found > ratio:
                 self.apart.setdefault(kind, []).append((found, group))
 
-    def found(self, what: str) -> tuple[Found, ...]:
-        """A sentence for each kind. what: `scales`."""
-        return tuple(self._found(kind, groups, what) for kind, groups in self.apart.items())
+    def found(self, what: str, more: More | None = None) -> tuple[Found, ...]:
+        """A sentence for each kind. what: `scales`. more: says more of groups that are apart."""
+        return tuple(self._found(kind, groups, what, more) for kind, groups in self.apart.items())
 
-    def _found(self, kind: str, groups: list[tuple[float, Siblings]], what: str) -> Found:
+    def _found(self, kind: str, groups: list[tuple[float, Siblings]], what: str, more: More | None) -> Found:
         ratios = [ratio for ratio, _ in groups]
         worst, at = max(groups, key=lambda found: found[0])
         middle, late = float(np.median(ratios)), float(np.quantile(ratios, 0.99))
-        n = self.n_of[kind]
+        n, one_for_all = self.n_of[kind], self.subject.fmt.loaded_as_one
+        said, numbers = more([group for _, group in groups]) if more else ("", {})
         text = (
             f"{count(len(groups))} of {count(n)} {kind} have unequal {what}, median {times(middle)}, 99 % up to "
-            f"{times(late)}, worst {times(worst)} at {at.module}"
-            f"{'' if self.subject.fmt.loaded_as_one else '; engines that read such files keep each'}"
+            f"{times(late)}, worst {times(worst)} at {at.module}{said}"
+            f"{'' if one_for_all else '; engines that read such files keep each'}"
         )
         places = tuple(Place(g.module, f"{times(ratio)}: {self._each(g)}", weight=ratio) for ratio, g in groups)
-        numbers = {"groups": len(groups), "of": n, "median": middle, "p99": late, "worst": worst}
-        severity = None if self.subject.fmt.loaded_as_one else Severity.NOTE
-        return Found(text, places, numbers, severity)
+        numbers = {"groups": len(groups), "of": n, "median": middle, "p99": late, "worst": worst, **numbers}
+        return Found(text, places, numbers, None if one_for_all else Severity.NOTE)
 
     def checked(self, found: tuple[Found, ...], of: str) -> Checked:
         """The answer of a rule over them."""
@@ -106,33 +110,29 @@ def unequal_scales(subject: Subject, limits: Limits) -> Checked:
         if records[at].element.kind is ElementKind.FLOAT and records[at].element.bits == 8
     }  # fmt: skip
     groups = _Groups(subject, floats, limits["ratio"])
-    found = tuple(_rounded_again(subject, f, groups.apart) for f in groups.found("scales"))
-    return groups.checked(found, "weight group")
+    return groups.checked(groups.found("scales", lambda apart: _rounded_again(subject, apart)), "weight group")
 
 
-def _rounded_again(subject: Subject, found: Found, apart: Mapping[str, list[tuple[float, Siblings]]]) -> Found:
-    """With what rounding again costs."""
+def _rounded_again(subject: Subject, apart: list[Siblings]) -> tuple[str, Numbers]:
+    """What rounding again costs in the worst of these groups."""
     table = subject.scales
-    kind = next(k for k in apart if f" {k} have " in found.text)
-    worst = before = 0.0
-    for _, group in apart[kind]:
+    before = after = 0.0
+    for group in apart:
         values, element = table.value[list(group.places)], table.records[group.places[0]].element
         for value in values.tolist():
             once, again = error_once_and_again(element.name, element.q_max, float(values.max() / value))
-            if again - once > worst - before:
-                before, worst = once, again
-    said = (
-        f"an engine that takes the largest makes the error of Gaussian weights {percent(worst)} where it was "
-        f"{percent(before)}"
-        if worst > before
-        else "an engine that takes the largest loses nothing"
-    )
-    return Found(
-        f"{found.text}; {said}",
-        found.places,
-        {**found.numbers, "error": before, "rounded_again": worst},
-        found.severity,
-    )
+            if again - once >= after - before:
+                before, after = once, again
+    numbers = {"error": before, "rounded_again": after}
+    if after - before < _NO_LOSS:
+        return "; an engine that takes the largest loses next to nothing", numbers
+    return (
+        f"; an engine that takes the largest makes the error of Gaussian weights {100 * after:.1f} % where it was "
+        f"{100 * before:.1f} %"
+    ), numbers
+
+
+_NO_LOSS = 5e-4
 
 
 @rule(

@@ -129,7 +129,7 @@ def _floor_at(record: ScaleRecord, low: float, high: float) -> str:
     """Which epsilon a number is; "" where it is none. Scales that are powers of two come upon 2^-23 by themselves."""
     if not record.quantity.is_step or not record.verified or record.packed:
         return ""
-    powers = math.frexp(low)[0] == math.frexp(high)[0] == 0.5
+    powers = low < high and math.frexp(low)[0] == math.frexp(high)[0] == 0.5
     limit = record.element.limit or 1.0
     for floor in FLOORS:
         if powers and floor == 2.0**-23:
@@ -153,8 +153,8 @@ def _rounded(value: float, dtype: str) -> float:
 @rule(
     "S06", "outside-dtype", Severity.WARNING, Needs.SCALARS,
     why="The outer of two scales is a factor in every value of its tensor: off by up to 0.4 % in sixteen bits, "
-    "and engines expect it in float32. Engines cast scales of integer codes to the dtype of the model: what float16 cannot "
-    "hold becomes 0, infinite, or loses digits.",
+    "and engines expect it in float32. Engines cast scales of integer codes to the dtype of the model: what float16 "
+    "cannot hold becomes 0, infinite, or loses digits.",
     threads=("Model-Optimizer#1536", "vllm#51419", "vllm#42549", "vllm-ascend#16728"),
     next="Store outer scales in float32; serve a model with such scales in bfloat16, not float16.",
 )  # fmt: skip
