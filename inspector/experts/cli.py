@@ -10,6 +10,7 @@ from qinspect.inspector.arguments import AsJson, ModelA, open_model
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import print_json, print_table, print_text, with_meter
 from qinspect.inspector.progress import steps_of
+from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
     from qinspect.inspector.experts.coverage import Coverage, LayerExperts
@@ -58,7 +59,7 @@ def _print(fmt: Format, found: Coverage, chosen: LayerExperts | None) -> None:
     for clause in clauses(found):
         print_text(f"   {clause}")
     if chosen is not None:
-        print_text(f"   {chosen.layer}:")
+        print_text(f"   {visible(chosen.layer, 120)}:")
         print_table(experts_table(chosen))
     elif found.layers:
         print_table(layers_table(found))

@@ -73,7 +73,7 @@ def _said(value: float, state: State) -> str:
     """A number, with its state where that is not a sound one."""
     if state in (State.MISSING, State.UNREAD):
         return state.value
-    return number(value) if state.sound else f"{number(value)} {state}"
+    return number(value) if state.sound or state is State.NOT_FINITE else f"{number(value)} {state}"
 
 
 def _times(ratio: float) -> str:

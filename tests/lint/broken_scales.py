@@ -1,4 +1,4 @@
-"""Checkpoints quantized from Gaussian weights as ModelOpt does it, of as many layers as a rule asks for, to be broken."""
+"""Checkpoints of Gaussian weights as ModelOpt quantizes them, of any number of layers and experts, to be broken."""
 
 from __future__ import annotations
 

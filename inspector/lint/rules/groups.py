@@ -16,7 +16,6 @@ from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.siblings import Siblings, siblings
 from qinspect.inspector.text import count, number
 
-
 More = Callable[[list[Siblings]], tuple[str, Numbers]]
 """Groups to (a clause with what joins it to the sentence, its numbers)."""
 
