@@ -31,7 +31,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("tree", "A"),
     ("scales", "A", "--json"),
     ("experts", "A"),
-    ("lint", "A"),
     ("show", "A", "layers.0.mixer.in_proj.weight"),
     ("dequantize", "A", "OUT"),
     ("logs", "LOG"),

@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx_files
 import pytest
 import torch
-from broken_scales import FUSED, codes, fp8, linted, nvfp4, of_rule, put, scaled
+from lint.broken_scales import FUSED, codes, fp8, linted, nvfp4, of_rule, put, scaled
 from modelopt_files import Tensors
 from peer_truth import folder, needs_fixtures, opened
 
@@ -79,7 +80,7 @@ def test_unequal_input_scales(tmp_path: Path) -> None:
 
 
 def test_files_of_engines_that_keep_each_are_a_note(tmp_path: Path) -> None:
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for i, name in enumerate(FUSED[1]):
         made = mlx_files.floats("nvfp4", seed=i, whole=1.0 + i)
         tensors |= mlx_files.of_module(made, f"model.layers.0.mlp.{name}")

@@ -35,7 +35,7 @@ def _places(
     layers: Iterable[LayerExperts], fits: Callable[[Column], Which], said: Callable[[Column, int], str]
 ) -> list[Place]:
     """A place for each expert that has scales that fit. fits: which experts of a column; said: of one of them."""
-    places = []
+    places: list[Place] = []
     for layer in layers:
         of: dict[int, list[str]] = {}
         for column in layer.columns:

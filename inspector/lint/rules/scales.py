@@ -98,7 +98,7 @@ FLOORS = (1e-5, 1e-6, 2.0**-23, 1e-12)
     "S03", "at-the-floor", Severity.WARNING, Needs.SCALARS,
     why="A denormal number has fewer digits than its dtype, and some engines flush it to 0. One that is exactly an "
     "epsilon was not measured: what it scales was zero, or smaller than the library allows for.",
-    threads=("ai-edge-quantizer#678", "Quamba: clamps at 1e-6 and 1e-5"),
+    threads=("ai-edge-quantizer#678",),
     next="Look at what these scale: a channel of zeros is harmless, a point that saw no data is not.",
 )  # fmt: skip
 def at_the_floor(subject: Subject, limits: Limits) -> Checked:
