@@ -71,7 +71,7 @@ def clauses(found: Coverage) -> Iterator[str]:
 
 def _said(value: float, state: State) -> str:
     """A number, with its state where that is not a sound one."""
-    if state in (State.MISSING, State.UNREAD):
+    if state in (State.MISSING, State.UNREAD, State.DAMAGED):
         return state.value
     return number(value) if state.sound or state is State.NOT_FINITE else f"{number(value)} {state}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,7 +27,8 @@ class Subject:
 
     fmt: it. other: a second checkpoint, where one was given; base: that, where it is in full precision, and so may be
     what the first was made of. run: what a calibration stored. fast: only what is had at once is looked at. meter: told
-    (phase, done, total); it may raise to cancel.
+    (phase, done, total); it may raise to cancel. engines: says of modules that engines load as one, and whose scales
+    are not equal, what they make of them, a clause; None where nobody knows.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Subject:
         *,
         fast: bool = False,
         meter: Callable[[str, int, int], None] | None = None,
+        engines: Callable[[Sequence[str]], str] | None = None,
     ) -> None:
         self.fmt = fmt
         self.other = other
         self.run = run
         self.fast = fast
+        self.engines = engines
         self._meter = meter
 
     def steps(self, phase: str) -> Steps | None:

@@ -121,6 +121,16 @@ def test_a_whole_expert_that_is_missing(tmp_path: Path) -> None:
     assert found.layers[0].counts() == {State.SOUND: 3, State.MISSING: 1}
 
 
+def test_an_expert_whose_tensors_do_not_fit_is_not_missing(tmp_path: Path) -> None:
+    def edit(tensors: Tensors) -> None:
+        key = "model.layers.0.mlp.experts.2.up_proj.weight_scale"
+        tensors[key] = tensors[key][:, :1].contiguous()
+
+    found = coverage_of(mixture(tmp_path, edit))
+    assert found.counts() == {State.SOUND: 7, State.DAMAGED: 1}
+    assert found.layers[0].cell(2).column.startswith("up_proj")
+
+
 def test_one_input_scale_for_all_is_shared(tmp_path: Path) -> None:
     def edit(tensors: Tensors) -> None:
         for name in [n for n in tensors if n.endswith("input_scale")]:

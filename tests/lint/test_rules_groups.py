@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ import pytest
 import torch
 from lint.broken_scales import FUSED, codes, fp8, linted, nvfp4, of_rule, put, scaled
 from modelopt_files import Tensors
-from peer_truth import folder, needs_fixtures, opened
+from peer_truth import ROOT, folder, needs_fixtures, opened
 
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.finding import Severity
-from qinspect.inspector.lint.check import Lint
+from qinspect.inspector.formats import format_of
+from qinspect.inspector.lint.check import Lint, lint
+from qinspect.inspector.lint.subject import Subject
 
 EXPERT = "model.layers.1.mlp.experts.2"
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
@@ -87,6 +91,19 @@ def test_files_of_engines_that_keep_each_are_a_note(tmp_path: Path) -> None:
     fmt = mlx_files.opened(tmp_path, tensors, {"mode": "nvfp4", "group_size": 16, "bits": 4})
     (found,) = of_rule(linted(fmt), "G01")
     assert found.severity is Severity.NOTE
+
+
+def test_what_engines_make_of_it_is_in_the_sentence(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def engines(modules: Sequence[str]) -> str:
+        asked.extend(modules)
+        return "vLLM takes gate's"
+
+    fmt = nvfp4(tmp_path, scaled(f"{EXPERT}.up_proj.weight_scale_2", 10))
+    (found,) = of_rule(lint([("A", Subject(fmt, engines=engines))]), "G01")
+    assert found.found.text.endswith("; vLLM takes gate's")
+    assert asked == ["layers.1.mlp.experts.2.gate_proj", "layers.1.mlp.experts.2.up_proj"]
 
 
 def test_groups_with_a_broken_scale_are_left_to_its_rule(tmp_path: Path) -> None:
@@ -221,3 +238,23 @@ def test_one_who_saw_no_token_is_named() -> None:
     found = of_rule(_of("ct_qwen3moe_nvfp4_cold_experts"), "G05")
     named = {int(p.key.rpartition(".")[2]) for f in found for p in f.places}
     assert named == set(cold)
+
+
+BROKEN = {"ct_qwen3moe_nvfp4_cold_experts": {"S01", "S02", "G05"}, "ct_qwen3moe_no_input_scale": {"G04"}}
+"""Fixtures that are broken, and the errors that are true of them. No other has one by these rules."""
+
+
+def _fixtures() -> list[Path]:
+    return sorted(Path(ROOT).glob("*/model")) if ROOT else []
+
+
+@needs_fixtures
+@pytest.mark.parametrize("place", _fixtures(), ids=lambda p: p.parent.name)
+def test_no_error_is_said_of_a_sound_checkpoint(place: Path) -> None:
+    ggufs = sorted(place.glob("*.gguf"))
+    try:
+        fmt = format_of(open_checkpoint(ggufs[0] if ggufs else place))
+    except QinspectError as e:
+        pytest.skip(f"is not opened: {e}")
+    errors = {f.rule.code for f in linted(fmt).at_least(Severity.ERROR) if f.rule.code[0] in "SG"}
+    assert errors == BROKEN.get(place.parent.name, set())

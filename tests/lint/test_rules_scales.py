@@ -4,13 +4,17 @@ is silent on one that is nearly so."""
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from lint.broken_scales import codes, fp8, fp8_of, linted, nvfp4, of_rule, original, put, scaled, weights
+from hypothesis import given
+from hypothesis import strategies as st
+from lint.broken_scales import codes, fp8, fp8_of, linted, nvfp4, nvfp4_of, of_rule, original, put, scaled, weights
 from modelopt_files import Tensors, config, named, saved
 from modelopt_files import int8 as int8_module
 from modelopt_files import mxfp8 as mxfp8_module
@@ -265,6 +269,29 @@ def test_one_over_the_scale_alone_and_beside_the_original(tmp_path: Path) -> Non
     sound = linted(fp8(tmp_path / "sound"), base)
     assert not of_rule(sound, "S07")
     assert not of_rule(sound, "P10")
+
+
+def test_reciprocal_scales_whose_settings_do_not_say_so(tmp_path: Path, source_root: Path) -> None:
+    """GPTQModel writes one over the scale under the name of the scale, and one word in the settings that says so."""
+    made = source_root / "tests" / "data" / "gptqmodel_fp8_block" / "model"
+    assert not of_rule(linted(made), "S07")
+    shutil.copytree(made, tmp_path / "m")
+    for file in (tmp_path / "m").glob("*.json"):
+        text = file.read_text(encoding="utf-8").replace("weight_scale_semantics", "semantics")
+        file.write_text(text, encoding="utf-8")
+    (found,) = of_rule(linted(tmp_path / "m"), "S07")
+    assert len(found.places) == found.found.numbers["of"]
+
+
+@given(st.lists(st.floats(width=32), min_size=3, max_size=3), st.sampled_from(["weight_scale_2", "input_scale"]))
+def test_no_number_is_too_odd_for_a_rule(values: list[float], last: str) -> None:
+    tensors = nvfp4_of(weights(1, 3))
+    for e, value in enumerate(values):
+        tensors[f"model.layers.0.mlp.experts.{e}.up_proj.{last}"] = torch.tensor(value)
+    with TemporaryDirectory() as place:
+        found = linted(saved(Path(place), tensors, config("NVFP4")))
+    bad = sum(not math.isfinite(v) or v <= 0 for v in values)
+    assert sum(len(f.places) for code in ("S01", "S02") for f in of_rule(found, code)) == bad
 
 
 def test_a_weight_of_another_size_is_not_the_wrong_way_round(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def inverse_alone(subject: Subject, limits: Limits) -> Checked:
     if places:
         n = len(reach.weights)
         text = (
-            f"{some(len(places), 'weight')} of {count(n)} would be as large as trained weights with one over the scale"
+            f"{some(len(places), 'weight')} of {count(n)} {'reaches' if len(places) == 1 else 'reach'} further than "
+            "trained weights do, and would not with one over the scale"
         )
         severity = None if 2 * len(places) >= n else Severity.WARNING  # a few weights may be what they seem
         found = (Found(text, places, {"weights": len(places), "of": n}, severity),)
