@@ -163,6 +163,12 @@ def test_one_that_a_recipe_writes_to_all_is_a_note_and_to_some_a_warning(tmp_pat
     (found,) = of_rule(linted(nvfp4(tmp_path / "one", put(1.0, f"{Q0}.input_scale"))), "S04")
     assert found.severity is Severity.WARNING
 
+    def experts(tensors: Tensors) -> None:
+        put(1.0, *(name for name in tensors if ".experts." in name and name.endswith("input_scale")))(tensors)
+
+    (found,) = of_rule(linted(nvfp4(tmp_path / "experts", experts)), "S04")
+    assert found.severity is Severity.NOTE
+
 
 # --- the same everywhere ---
 

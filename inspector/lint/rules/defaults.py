@@ -8,7 +8,7 @@ from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats import Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
-from qinspect.inspector.lint.subject import Subject
+from qinspect.inspector.lint.subject import Subject, module_of
 from qinspect.inspector.roles import place_in_stack
 from qinspect.inspector.siblings import expert_of
 from qinspect.inspector.text import count, number, some
@@ -75,20 +75,24 @@ def _defaults(subject: Subject, severity: Severity, what: str, value: str, place
 
 
 def _on_purpose(subject: Subject, what: str, why: str, at: list[int]) -> Found:
-    """What a library writes itself, where it is all that there is of its sort; else a default after all."""
+    """What a library writes itself, where it is all that there is of its sort; else it may be a default after all."""
     records = subject.scales.records
-    n_others = sum(
-        r.kind is records[at[0]].kind and r.element == records[at[0]].element and not r.role.endswith("_cache")
-        for r in records
-    ) - len(at)  # fmt: skip
+    sorts = {_sort(records[p]) for p in at}
+    n_others = sum(_sort(r) in sorts for r in records) - len(at)
     places = tuple(Place(records[p].role, value=ONE) for p in at)
     text = (
         f"{some(len(at), 'of the ' + what)} is exactly 1" if len(at) == 1 else f"{count(len(at))} {what} are exactly 1"
     )
     if n_others:
-        text = f"{text}, and {count(n_others)} others are not: {why}, but then to all of them"
+        text = f"{text}, and {count(n_others)} of their sort {'is' if n_others == 1 else 'are'} not: {why}"
         return Found(text, places, {"scales": len(at)}, Severity.WARNING)
     return Found(f"{text}: {why}; a default looks the same", places, {"scales": len(at)}, Severity.NOTE, next="")
+
+
+def _sort(record: ScaleRecord) -> tuple[object, ...]:
+    """Recipes differ for these: experts of a mixture and all else, activations and weights, by element."""
+    expert = expert_of(module_of(record)) is not None
+    return record.kind, record.quantity, record.element, expert, record.role.endswith("_cache")
 
 
 @rule(
