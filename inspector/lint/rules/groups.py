@@ -93,7 +93,7 @@ def _of_outer(subject: Subject, quantity: Quantity) -> dict[str, int]:
 def unequal_globals(subject: Subject, limits: Limits) -> Checked:
     """Weights that are loaded as one have two levels of scales, and their outer ones are not equal."""
     groups = _Groups(subject, _of_outer(subject, Quantity.GLOBAL_SCALE), limits["ratio"])
-    return groups.checked(groups.found("global scales"), "weight group")
+    return groups.checked(groups.found("scales"), "weight group")
 
 
 @rule(

@@ -22,7 +22,7 @@ from qinspect.inspector.text import count, number, some
     why="The scales of one projection change slowly from layer to layer. One that leaps was made of other data, of a "
     "damaged weight, or of an outlier that now sets the step for all others. Trained models have a few such "
     "activations (the down_proj of early and last layers above all): then it is true, and more bits or a clip help.",
-    threads=("arXiv 2402.17762", "Samsung/ONE#3047"),
+    threads=("Samsung/ONE#3047",),
     next="Compare the layer with the original (`qinspect fidelity`); look at its distribution in a calibration.",
     z=6.0, ratio=4.0, layers=8, neighbours=2,
 )  # fmt: skip
