@@ -57,7 +57,7 @@ def judged(name: str, record: ScaleRecord, values: Numbers, states: States, on_p
 def _outlying(name: str, record: ScaleRecord, values: Numbers, middle: float) -> NDArray[np.bool_]:
     quiet = QUIET_INSIDE if name.startswith("down_proj") else QUIET
     loud = LOUD.get(record.element.name, LOUD_OF_CODES)
-    found: NDArray[np.bool_] = (values * quiet < middle) | (values > middle * loud)
+    found: NDArray[np.bool_] = (values < middle / quiet) | (values > middle * loud)
     return found
 
 
