@@ -30,6 +30,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("diff", "A", "B", "--json", "--exit-zero"),
     ("tree", "A"),
     ("scales", "A", "--json"),
+    ("experts", "A"),
     ("show", "A", "layers.0.mixer.in_proj.weight"),
     ("dequantize", "A", "OUT"),
     ("logs", "LOG"),

@@ -184,6 +184,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "report of one": ("A",),
     "tree": ("tree", "A", "--expand"),
     "scales": ("scales", "A"),
+    "experts": ("experts", "A"),
     "show": ("show", "A", EVERY),
     "diff": ("diff", "A", "B", "--only", "all"),
     "csv": ("diff", "A", "B", "--only", "all", "--csv"),

@@ -73,6 +73,7 @@ class Format(ABC):
     keeps_provenance: ClassVar[bool] = False
     is_model: ClassVar[bool] = True
     own_names: ClassVar[bool] = False
+    loaded_as_one: ClassVar[bool] = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint

@@ -10,6 +10,7 @@ from qinspect.inspector.lint.rule import Rule
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """Every rule."""
-    from qinspect.inspector.lint.rules import groups, scales
+    from qinspect.inspector.lint.rules import clipping, defaults, experts, groups, inverse, layers, scales
 
-    return (*scales.RULES, *groups.RULES)
+    themes = (scales, defaults, inverse, layers, groups, experts, clipping)
+    return tuple(sorted((rule for theme in themes for rule in theme.RULES), key=lambda rule: rule.code))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from qinspect.inspector.experts.coverage import Coverage
+from qinspect.inspector.experts.gathering import coverage
 from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.grid import PER_TENSOR
+from qinspect.inspector.lint.originals import Originals, originals
+from qinspect.inspector.lint.reach import Reach, reach_of
 from qinspect.inspector.lint.rule import Needs
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.scale_table import ScaleTable, read_scales
@@ -23,7 +27,8 @@ class Subject:
 
     fmt: it. other: a second checkpoint, where one was given; base: that, where it is in full precision, and so may be
     what the first was made of. run: what a calibration stored. fast: only what is had at once is looked at. meter: told
-    (phase, done, total); it may raise to cancel.
+    (phase, done, total); it may raise to cancel. engines: says of modules that engines load as one, and whose scales
+    are not equal, what they make of them, a clause; None where nobody knows.
     """
 
     def __init__(
@@ -34,11 +39,13 @@ class Subject:
         *,
         fast: bool = False,
         meter: Callable[[str, int, int], None] | None = None,
+        engines: Callable[[Sequence[str]], str] | None = None,
     ) -> None:
         self.fmt = fmt
         self.other = other
         self.run = run
         self.fast = fast
+        self.engines = engines
         self._meter = meter
 
     def steps(self, phase: str) -> Steps | None:
@@ -78,6 +85,28 @@ class Subject:
             if record.kind is Kind.WEIGHT and of_all:
                 found[module_of(record)] = place
         return found
+
+    @cached_property
+    def other_scales(self) -> ScaleTable:
+        """Those of the second checkpoint that are a few numbers. Asked for where there is one."""
+        assert self.other is not None
+        return read_scales(self.other, False, self.steps("reading scales of the other"))
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How large the weights are that scales can hold."""
+        return reach_of(self.fmt, self.scales)
+
+    @cached_property
+    def originals(self) -> Originals:
+        """The same beside the weights of the base model. Asked for where there is one."""
+        assert self.base is not None
+        return originals(self.fmt, self.base, self.reach, self.steps("reading the original"))
+
+    @cached_property
+    def experts(self) -> Coverage:
+        """What is known of the experts of a mixture."""
+        return coverage(self.fmt, self.scales)
 
     @cached_property
     def input_scales(self) -> dict[str, int]:

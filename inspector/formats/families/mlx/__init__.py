@@ -44,6 +44,7 @@ class MlxFormat(ModularFormat):
     """One checkpoint."""
 
     family = "mlx"
+    loaded_as_one = False
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._settings = settings_of(checkpoint)
