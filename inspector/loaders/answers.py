@@ -22,8 +22,8 @@ _AFTER = (".", ":", "#")
 
 
 def statements_of(fmt: Format, engines: Sequence[str] | None = None, backend: str | None = None) -> Loaders:
-    """What engines do when they load this checkpoint. engines: by name, None for all. backend: leaves out what holds for
-    other backends of an engine that has this one. Reads settings, the header, and scales that are single numbers.
+    """What engines do when they load this checkpoint. engines: by name, None for all. backend: leaves out what holds
+    for other backends of an engine that has this one. Reads settings, the header, and scales that are single numbers.
 
     Raises UsageError for an engine or a backend that no rule knows.
     """

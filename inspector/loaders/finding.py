@@ -9,6 +9,7 @@ from qinspect.inspector.loaders.cost import constant, fp4_error
 from qinspect.inspector.loaders.engine import Found
 from qinspect.inspector.loaders.groups import Group, expert_layer
 from qinspect.inspector.loaders.statement import NO_COST, Cost
+from qinspect.inspector.loaders.stored import FP8
 from qinspect.inspector.loaders.view import View
 from qinspect.inspector.text import some
 
@@ -109,6 +110,29 @@ def listed(
 ) -> Found | None:
     """These modules; None where there are none."""
     return Found(modules, of, noun, adds=adds, cost=cost) if modules else None
+
+
+def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_format: float) -> Found | None:
+    """Modules whose codes are used without their scale: too large by one over it. of_format: the error that the format
+    has by itself."""
+    if not modules:
+        return None
+    factors = [None if (s := view.step(m, last, inverted=True)) is None else s for m in modules]
+    known = [(abs(f - 1), f, m) for m, f in zip(modules, factors, strict=True) if f is not None]
+    if not known:
+        return Found(
+            modules, of, "module", factors=factors, adds=("by how much is not known: scales are no single numbers",)
+        )
+    _, factor, worst = max(known)
+    return Found(modules, of, "module", None, factors, worst, constant(factor, of_format))
+
+
+def inverse_scales(view: View) -> Found | None:
+    """FP8 whose settings say that scales are stored as one over them."""
+    if str(view.settings.get("weight_scale_semantics")).lower() != "inverse":
+        return None
+    modules = view.stored_so(*FP8)
+    return listed(modules, len(modules), adds=("of each block by its stored scale, squared",))
 
 
 def whole(applies: object, *adds: str) -> Found | None:

@@ -13,7 +13,8 @@ from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, OF_INPUTS, Vie
 LLAMA_CPP = Engine(
     "llama.cpp", "llama.cpp", "0c1e57098", "0c1e57098 of 2026-10-01",
     knows={
-        "gguf": None, MODELOPT: frozenset({*FP8, Stored.NVFP4}), COMPRESSED: frozenset({Stored.NVFP4, Stored.PACKED_INT}),
+        "gguf": None, MODELOPT: frozenset({*FP8, Stored.NVFP4}),
+        COMPRESSED: frozenset({Stored.NVFP4, Stored.PACKED_INT}),
         "fp8": frozenset(FP8), "gptq": frozenset({Stored.GPTQ}), "awq": None, "bitsandbytes": None, "quark": None,
     },
 )  # fmt: skip
@@ -68,7 +69,7 @@ def without_scale(view: View) -> Found | None:
     if not view.is_gguf or view.incomplete:
         return None
     fp4 = [m for m in view.modules if _dtype(view, m) == "nvfp4"]
-    said = "too large by about 1e4 where blocks were taken from a checkpoint with two scales; right where they were made so"
+    said = "too large by about 1e4 where blocks come from a checkpoint with two scales, right where they were made so"
     return listed([m for m in fp4 if not view.has(m, "scale")], len(fp4), "tensor", (said,))
 
 
@@ -127,8 +128,9 @@ def converted_without(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C10", "converter, NVFP4: an input scale is missing", "writes 1.0 for input scales that are missing, and uses none",
-    Effect.UNCHANGED, Says.SILENT, _NVFP4, deed=Deed.FILLS,
+    "C10", "converter, NVFP4: an input scale is missing",
+    "writes 1.0 for input scales that are missing, and uses none", Effect.UNCHANGED, Says.SILENT, _NVFP4,
+    deed=Deed.FILLS,
 )  # fmt: skip
 def converted_without_inputs(view: View) -> Found | None:
     """Files of W4A16 have none."""
@@ -147,8 +149,8 @@ def inverted(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C11", "converter: scales of the KV cache", "deletes scales of the KV cache", Effect.UNCHANGED, Says.SILENT, _BASE,
-    deed=Deed.DROPS,
+    "C11", "converter: scales of the KV cache", "deletes scales of the KV cache", Effect.UNCHANGED, Says.SILENT,
+    _BASE, deed=Deed.DROPS,
 )  # fmt: skip
 def caches(view: View) -> Found | None:
     """`k_scale`, `v_scale`."""
@@ -179,7 +181,8 @@ def order_unread(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter, compressed-tensors: several groups that are not NVFP4, or packed other than integers in groups",
+    "C12",
+    "converter, compressed-tensors: several groups that are not NVFP4, or packed other than integers in groups",
     "refuses the settings: NotImplementedError", Effect.REFUSED, Says.REFUSES, _BASE,
 )  # fmt: skip
 def other_groups(view: View) -> Found | None:
@@ -194,7 +197,8 @@ def other_groups(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter, GPTQ without `g_idx`", "needs g_idx of each module: KeyError", Effect.REFUSED, Says.REFUSES, _BASE,
+    "C12", "converter, GPTQ without `g_idx`", "needs g_idx of each module: KeyError", Effect.REFUSED, Says.REFUSES,
+    _BASE,
 )  # fmt: skip
 def no_g_idx(view: View) -> Found | None:
     """Files of AutoRound have none."""
@@ -212,7 +216,8 @@ def gptq(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter: another `quant_method`", "refuses the method: NotImplementedError", Effect.REFUSED, Says.REFUSES, _BASE,
+    "C12", "converter: another `quant_method`", "refuses the method: NotImplementedError", Effect.REFUSED,
+    Says.REFUSES, _BASE,
 )  # fmt: skip
 def other_method(view: View) -> Found | None:
     """Those that are known not to be there; of mxfp4 and bitnet it was not read."""

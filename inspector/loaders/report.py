@@ -63,7 +63,9 @@ def _legend(found: Loaders, width: int) -> Iterator[str]:
         yield from folded(f"{effect}  ", effect.meaning, width)
     if any(s.backend for s in found.statements) and found.backend is None:
         names = sorted({b for s in found.statements for b in s.backend})
-        yield from folded("[..]  ", f"only with this backend; `--backend NAME` leaves out others: {', '.join(names)}", width)
+        yield from folded(
+            "[..]  ", f"only with this backend; `--backend NAME` leaves out others: {', '.join(names)}", width
+        )
     yield from folded("      ", "Read in sources, nothing was run: `docs/loaders.md` names the files.", width)
 
 

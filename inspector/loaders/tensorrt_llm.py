@@ -16,8 +16,7 @@ TRTLLM_GEN, CUTLASS = "trtllm-gen", "cutlass"
 
 TENSORRT_LLM = Engine(
     "tensorrt-llm", "TensorRT-LLM", "00bbf71e",
-    "tensorrt_llm/_torch/modules/linear.py at 00bbf71e; modules/fused_moe/quantization.py of 2026, commit not known; T/ "
-    "is tensorrt_llm/_torch/modules/",
+    "linear.py at 00bbf71e; fused_moe/quantization.py of 2026, commit not known; T/ is tensorrt_llm/_torch/modules/",
     knows={
         MODELOPT: frozenset({Stored.NVFP4, Stored.FP8_TENSOR, Stored.FP8_BLOCK}), "fp8": frozenset({Stored.FP8_BLOCK}),
     },
@@ -57,8 +56,8 @@ def shard_missing(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L1", "FP8 with one scale: fused shards with different `input_scale`", "takes the largest input scale of fused shards",
-    Effect.ACTIVATIONS, Says.SILENT, _FP8,
+    "L1", "FP8 with one scale: fused shards with different `input_scale`",
+    "takes the largest input scale of fused shards", Effect.ACTIVATIONS, Says.SILENT, _FP8,
 )  # fmt: skip
 def largest_input(view: View) -> Found | None:
     """Too large costs only what underflows."""
@@ -66,8 +65,8 @@ def largest_input(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L1", "FP8 with one scale, linear: no `input_scale`", "quantizes activations dynamically where no scale is stored",
-    Effect.UNCHANGED, Says.SILENT, _FP8,
+    "L1", "FP8 with one scale, linear: no `input_scale`",
+    "quantizes activations dynamically where no scale is stored", Effect.UNCHANGED, Says.SILENT, _FP8,
 )  # fmt: skip
 def dynamic_fp8(view: View) -> Found | None:
     """Instead of a default."""
@@ -104,8 +103,8 @@ def dynamic_fp4(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L5", "NVFP4 experts: gate and up have different `weight_scale_2`, CUTLASS",
-    "takes the larger scale of gate and up for both, which makes the other too large", Effect.WRONG_CONSTANT, Says.WARNS, _MOE,
-    backends=(CUTLASS,), changed_lately=True,
+    "takes the larger scale of gate and up for both, which makes the other too large", Effect.WRONG_CONSTANT,
+    Says.WARNS, _MOE, backends=(CUTLASS,), changed_lately=True,
 )  # fmt: skip
 def larger_of_two(view: View) -> Found | None:
     """Block scales are kept. Older releases assert that they are equal."""
@@ -135,8 +134,8 @@ def largest_of_layer(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L7", "NVFP4 experts: no `weight_scale_2`", "leaves 1.0 where the outer scale of an expert should be", Effect.DEFAULT,
-    Says.SILENT, _MOE,
+    "L7", "NVFP4 experts: no `weight_scale_2`", "leaves 1.0 where the outer scale of an expert should be",
+    Effect.DEFAULT, Says.SILENT, _MOE,
 )  # fmt: skip
 def expert_missing(view: View) -> Found | None:
     """The value that memory begins with, in the copy that was read."""
@@ -145,8 +144,8 @@ def expert_missing(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L7", "NVFP4 experts: no `input_scale`", "leaves an expert without an input scale out, or ends with a KeyError", None,
-    Says.UNKNOWN, _MOE, mark=Mark.UNCERTAIN, deed=Deed.CHANGES,
+    "L7", "NVFP4 experts: no `input_scale`", "leaves an expert without an input scale out, or ends with a KeyError",
+    None, Says.UNKNOWN, _MOE, mark=Mark.UNCERTAIN, deed=Deed.CHANGES,
 )  # fmt: skip
 def expert_input_missing(view: View) -> Found | None:
     """Which of the two was not followed."""
@@ -160,8 +159,8 @@ _CACHE = "T/linear.py load_kv_scales"
 
 
 @TENSORRT_LLM.rule(
-    "L9", "scales of k and v", "reads the largest scale of k and of v of each fused layer", Effect.UNCHANGED, Says.SILENT,
-    _CACHE,
+    "L9", "scales of k and v", "reads the largest scale of k and of v of each fused layer", Effect.UNCHANGED,
+    Says.SILENT, _CACHE,
 )  # fmt: skip
 def caches(view: View) -> Found | None:
     """Its source says that they serve the NVFP4 cache; TRTLLM_LOAD_KV_SCALES=0 leaves them out."""
@@ -171,7 +170,8 @@ def caches(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L9", "only a scale of k", "refuses a scale of k without one of v: AssertionError", Effect.REFUSED, Says.REFUSES, _CACHE,
+    "L9", "only a scale of k", "refuses a scale of k without one of v: AssertionError", Effect.REFUSED, Says.REFUSES,
+    _CACHE,
 )  # fmt: skip
 def only_k(view: View) -> Found | None:
     """Only one of v is ignored."""
@@ -225,8 +225,9 @@ def factors(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L11", "NVFP4: `pre_quant_scale` of q, k or v", "does not read pre_quant_scale of q, k and v: inputs are not scaled",
-    Effect.WRONG_CONSTANT, Says.SILENT, "T/linear.py NVFP4LinearMethod",
+    "L11", "NVFP4: `pre_quant_scale` of q, k or v",
+    "does not read pre_quant_scale of q, k and v: inputs are not scaled", Effect.WRONG_CONSTANT, Says.SILENT,
+    "T/linear.py NVFP4LinearMethod",
 )  # fmt: skip
 def factors_unread(view: View) -> Found | None:
     """Each input channel is wrong by its factor."""

@@ -114,8 +114,8 @@ def input_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V23", "compressed-tensors FP8 without FP8 hardware (W8A16 through Marlin)",
-    "keeps a scale a row, cast to the model's dtype, and does not use input scales", Effect.WRONG_CONSTANT, Says.SILENT,
-    "compressed_tensors_w8a16_fp8.py; Q/utils/marlin_utils_fp8.py", backends=(MARLIN,),
+    "keeps a scale a row, cast to the model's dtype, and does not use input scales", Effect.WRONG_CONSTANT,
+    Says.SILENT, "compressed_tensors_w8a16_fp8.py; Q/utils/marlin_utils_fp8.py", backends=(MARLIN,),
 )  # fmt: skip
 def without_fp8_hardware(view: View) -> Found | None:
     """At most half a step of bfloat16: 2^-8. Nothing, where scales are bfloat16 already."""
@@ -126,8 +126,8 @@ def without_fp8_hardware(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V24", "FP8 experts with one scale: gate and up differ", "rounds gate and up again to the larger scale of the two",
-    Effect.REQUANTIZED, Says.SILENT, _EXPERTS,
+    "V24", "FP8 experts with one scale: gate and up differ",
+    "rounds gate and up again to the larger scale of the two", Effect.REQUANTIZED, Says.SILENT, _EXPERTS,
 )  # fmt: skip
 def larger_of_expert(view: View) -> Found | None:
     """Per expert."""
@@ -199,9 +199,13 @@ def powers_kept(view: View) -> Found | None:
 )  # fmt: skip
 def odd_shards(view: View) -> Found | None:
     """On one GPU; cut over several, more may be odd."""
-    groups = [g for g in view.groups if all(view.quantized.get(m) is Stored.FP8_BLOCK or is_block(view) for m in g.present)]
+    groups = [
+        g for g in view.groups if all(view.quantized.get(m) is Stored.FP8_BLOCK or is_block(view) for m in g.present)
+    ]
     found = ragged_shards(view, groups) if view.method in _BLOCKS else []
-    return listed(found, sum(len(g.present) for g in groups), "fused shard", ("on one GPU; on several there may be more",))
+    return listed(
+        found, sum(len(g.present) for g in groups), "fused shard", ("on one GPU; on several there may be more",)
+    )
 
 
 @VLLM.rule(

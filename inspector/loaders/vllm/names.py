@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from qinspect.inspector.loaders.engine import Found
 from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.groups import expert_layer
 from qinspect.inspector.loaders.left_out import (
     Leaves,
     by_exact_name,
@@ -17,7 +18,6 @@ from qinspect.inspector.loaders.left_out import (
     plain_units,
     units,
 )
-from qinspect.inspector.loaders.groups import expert_layer
 from qinspect.inspector.loaders.statement import Deed, Effect, Says
 from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, OF_INPUTS, View
@@ -75,8 +75,8 @@ def no_parameter(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V1", "`g_idx` and zero points of a cache, which no parameter takes", "drops entries that it has no parameter for",
-    Effect.UNCHANGED, Says.SILENT, _LOADERS, deed=Deed.DROPS,
+    "V1", "`g_idx` and zero points of a cache, which no parameter takes",
+    "drops entries that it has no parameter for", Effect.UNCHANGED, Says.SILENT, _LOADERS, deed=Deed.DROPS,
 )  # fmt: skip
 def dropped(view: View) -> Found | None:
     """Entries whose names end in words that are skipped."""
@@ -97,8 +97,8 @@ def no_parameter_of_own_loader(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V2", "layers beyond `num_hidden_layers` in a DeepSeek model (MTP)", "skips the layers behind the last",
-    None, Says.SILENT, "vllm/model_executor/models/deepseek_v2.py load_weights", deed=Deed.DROPS,
+    "V2", "layers beyond `num_hidden_layers` in a DeepSeek model (MTP)", "skips the layers behind the last", None,
+    Says.SILENT, "vllm/model_executor/models/deepseek_v2.py load_weights", deed=Deed.DROPS,
 )  # fmt: skip
 def layers_behind(view: View) -> Found | None:
     """Those of multi-token prediction."""
@@ -114,8 +114,9 @@ def beyond_last_layer(view: View, modules: Sequence[str] | dict[str, dict[str, s
 
 
 @VLLM.rule(
-    "V3", "a quantized module without a scale that its class has a parameter for", "does not check for missing scales",
-    None, Says.SILENT, "vllm/model_executor/model_loader/default_loader.py load_weights, track_weights_loading",
+    "V3", "a quantized module without a scale that its class has a parameter for",
+    "does not check for missing scales", None, Says.SILENT,
+    "vllm/model_executor/model_loader/default_loader.py load_weights, track_weights_loading",
 )  # fmt: skip
 def not_checked(view: View) -> Found | None:
     """What stands in their place, other rules say."""
@@ -131,7 +132,9 @@ def _lacks(view: View, module: str) -> bool:
     if kind is not Stored.NVFP4:
         return False
     outer = not view.has(module, "weight_scale_2", "weight_global_scale")
-    return outer or not view.has(module, "weight_scale") or (wants_input_scale(view) and not view.has(module, *OF_INPUTS))
+    return (
+        outer or not view.has(module, "weight_scale") or (wants_input_scale(view) and not view.has(module, *OF_INPUTS))
+    )
 
 
 def wants_input_scale(view: View) -> bool:
@@ -194,8 +197,8 @@ def two_algorithms(view: View) -> Found | None:
 
 @VLLM.rule(
     "V42", "MIXED_PRECISION: experts of a layer with several algorithms",
-    "gives all experts of a layer the algorithm of the first entry that begins with their name", Effect.WRONG_CONSTANT,
-    Says.SILENT, "Q/modelopt.py ModelOptMixedPrecisionConfig",
+    "gives all experts of a layer the algorithm of the first entry that begins with their name",
+    Effect.WRONG_CONSTANT, Says.SILENT, "Q/modelopt.py ModelOptMixedPrecisionConfig",
 )  # fmt: skip
 def experts_of_two(view: View) -> Found | None:
     """What becomes of the values is no single factor."""
