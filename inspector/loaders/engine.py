@@ -121,7 +121,7 @@ class Engine:
         affected = tuple(Affected(m, view.role(m), f) for m, f in zip(found.modules, factors, strict=True))
         return Statement(
             self.title, self.version, rule.number, rule.does, rule.deed, rule.effect, rule.says, rule.source, rule.mark,
-            rule.backends, len(affected) if found.n is None else found.n, found.of, found.noun, affected,
+            rule.backends, (len(affected) or 1) if found.n is None else found.n, found.of, found.noun, affected,
             found.worst or (found.modules[0] if found.modules else ""), found.cost, found.adds, found.known,
             rule.changed_lately,
         )  # fmt: skip

@@ -45,6 +45,7 @@ class View:
         self.config: Mapping[str, Any] = fmt.checkpoint.config
         self.is_gguf = fmt.checkpoint.kind == "GGUF"
         self.incomplete = self._incomplete()
+        self._roles: dict[str, str] = {}
 
     def _incomplete(self) -> str:
         """Why entries that are not here may be elsewhere; "" where all files are open."""
@@ -312,7 +313,9 @@ class View:
 
     def role(self, module: str) -> str:
         """The module in the words of scales and weights."""
-        return self.fmt.place_of(f"{module}.weight").removesuffix(".weight") if module else ""
+        if module not in self._roles:
+            self._roles[module] = self.fmt.place_of(f"{module}.weight").removesuffix(".weight") if module else ""
+        return self._roles[module]
 
     def layers_with_attention(self) -> Iterator[str]:
         """Modules that have q, k and v, of which each has a cache."""
