@@ -98,10 +98,8 @@ def widths(columns: int) -> Model:
     return modelopt("FP8_PB_WO").put("a.weight", "F8_E4M3", 256, columns).put("a.weight_scale", "F32", 2, 1, 1, 1)
 
 
-def without(model: Model, *names: str) -> Model:
-    for name in names:
-        model.drop(name)
-    return model
+def targeting(*targets: str) -> Model:
+    return ct_nvfp4().say(config_groups={"group_0": {"targets": list(targets), "weights": None}})
 
 
 def _odd(name: str) -> Model:
@@ -197,6 +195,7 @@ CASES: Cases = {
         lambda: ct_nvfp4().say(ignore=["model.layers.0.mlp.up_proj"]),
         lambda: ct_nvfp4().say(ignore=["re:.*mlp.(up|gate)_proj"]),
     ),
+    "names.attention_group": (lambda: targeting("LlamaAttention"), lambda: targeting("LlamaAttention", "Linear")),
     "names.absent_from_layers": (
         lambda: mixed(gate_proj="FP8", up_proj="FP8"), lambda: mixed(gate_proj="FP8", up_proj="FP8", down_proj="FP8"),
     ),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 from qinspect.inspector.loaders.engine import Found
 from qinspect.inspector.loaders.finding import listed, whole
 from qinspect.inspector.loaders.groups import expert_layer
 from qinspect.inspector.loaders.left_out import (
     Leaves,
+    beyond_last_layer,
     by_exact_name,
     by_name_or_expression,
     by_part_of_name,
@@ -27,7 +25,6 @@ _OWN_LOADER = ("DeepseekV2", "DeepseekV3")
 _AUTOMATIC = "where the model has the automatic loader, as about 210 of 290 have; what the others do is not known"
 _LOADERS = "vllm/model_executor/models/utils.py AutoWeightsLoader; Q/base_config.py"
 _SCALES = ("weight_scale", "weight_scale_2", "weight_scale_inv", "weight_global_scale", *OF_INPUTS)
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
 
 
 def leaves(view: View) -> Leaves:
@@ -105,14 +102,6 @@ def layers_behind(view: View) -> Found | None:
     return listed(beyond_last_layer(view, view.modules), len(view.modules)) if view.is_of(*_OWN_LOADER) else None
 
 
-def beyond_last_layer(view: View, modules: Sequence[str] | dict[str, dict[str, str]]) -> list[str]:
-    """Modules of layers that the settings do not count."""
-    if view.n_layers is None:
-        return []
-    found = ((m, _LAYER.search(f"{m}.")) for m in modules)
-    return [m for m, layer in found if layer is not None and int(layer[1]) >= view.n_layers]
-
-
 @VLLM.rule(
     "V3", "a quantized module without a scale that its class has a parameter for",
     "does not check for missing scales", None, Says.SILENT,
@@ -168,6 +157,17 @@ def half_left_out(view: View) -> Found | None:
     if view.method not in (COMPRESSED, "fp8"):
         return None
     return listed(halves(view, leaves(view)), len(view.quantized))
+
+
+@VLLM.rule(
+    "V62", "compressed-tensors: a group whose only target ends in `Attention`",
+    "skips groups whose only target is an attention", Effect.UNCHANGED, Says.WARNS, "Q/compressed_tensors/",
+)  # fmt: skip
+def attention_group(view: View) -> Found | None:
+    """Its scales are those of the KV cache (V10, V11)."""
+    said = [g.get("targets") for g in view.groups_said] if view.method == COMPRESSED else []
+    alone = [t[0] for t in said if isinstance(t, list) and len(t) == 1 and isinstance(t[0], str)]
+    return whole(any(t.endswith("Attention") for t in alone))
 
 
 @VLLM.rule(
@@ -239,7 +239,8 @@ def renamed(view: View) -> Found | None:
     """`k_proj.k_scale`, `self_attn.k_scale`, `qkv_proj.k_scale`, `kv_scale`, ..."""
     if view.method not in VLLM.knows:
         return None
-    return listed(view.with_entry("k_scale", "v_scale", "q_scale", "kv_scale"), len(view.modules))
+    lasts = ("k_scale", "v_scale", "q_scale", "kv_scale", *(("output_scale",) if view.method == "fp8" else ()))
+    return listed(view.with_entry(*lasts), len(view.modules))
 
 
 @VLLM.rule(
