@@ -61,7 +61,7 @@ def _mixed(view: View) -> list[str]:
 
 @COMFYUI.rule(
     "U1", "a `comfy_quant` beside a layer, or a list of layers in the header", "loads each layer by its own marker",
-    Effect.UNCHANGED, Says.SILENT, "comfy/utils.py detect_layer_quantization",
+    Effect.UNCHANGED, Says.UNKNOWN, "comfy/utils.py detect_layer_quantization",
 )  # fmt: skip
 def mixed(view: View) -> Found | None:
     """One is enough for the whole model."""
@@ -82,7 +82,7 @@ def names_apart(view: View) -> Found | None:
 
 @COMFYUI.rule(
     "U2", "the header names layers, and there is an old `scaled_fp8` too", "goes by the header and not by scaled_fp8",
-    Effect.UNCHANGED, Says.SILENT, _CONVERT,
+    Effect.UNCHANGED, Says.UNKNOWN, _CONVERT,
 )  # fmt: skip
 def header_wins(view: View) -> Found | None:
     """Both are of one file rarely."""
@@ -191,7 +191,7 @@ def _format_of(view: View, module: str) -> str:
 
 @COMFYUI.rule(
     "U6", "a layer marked float8 without `weight_scale`", "loads FP8 codes without a scale", Effect.WRONG_CONSTANT,
-    Says.SILENT, _LOAD,
+    Says.UNKNOWN, _LOAD,
 )  # fmt: skip
 def fp8_without_scale(view: View) -> Found | None:
     """The scale is None."""
@@ -222,7 +222,7 @@ def _lacks_scale(view: View, module: str) -> bool:
 
 @COMFYUI.rule(
     "U7", "layers marked nvfp4 or mxfp8", "does not check in which order scales and halves of bytes lie",
-    Effect.UNCHANGED, Says.SILENT, _LOAD,
+    Effect.UNCHANGED, Says.UNKNOWN, _LOAD,
 )  # fmt: skip
 def order_unchecked(view: View) -> Found | None:
     """A file of another program with markers added loads, and is wrong."""
@@ -232,7 +232,7 @@ def order_unchecked(view: View) -> Found | None:
 
 @COMFYUI.rule(
     "U9", "`input_scale`, `pre_quant_scale`", "reads stored scales of inputs; without one they are made on the fly",
-    Effect.UNCHANGED, Says.SILENT, _LOAD, mark=Mark.UNCERTAIN,
+    Effect.UNCHANGED, Says.UNKNOWN, _LOAD, mark=Mark.UNCERTAIN,
 )  # fmt: skip
 def inputs(view: View) -> Found | None:
     """Where the layout asks for them."""

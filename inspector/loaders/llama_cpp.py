@@ -74,7 +74,7 @@ def without_scale(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C4", "GGUF: `.scale`", "multiplies the product by the scale, in float32", Effect.UNCHANGED, Says.SILENT,
+    "C4", "GGUF: `.scale`", "multiplies the product by the scale, in float32", Effect.UNCHANGED, Says.UNKNOWN,
     "src/llama-graph.cpp build_lora_mm",
 )  # fmt: skip
 def multiplied(view: View) -> Found | None:
@@ -118,7 +118,7 @@ def unknown_type(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C10", "converter, NVFP4: an outer scale or an input scale is missing", "writes 1.0 for scales that are missing",
-    Effect.DEFAULT, Says.SILENT, _NVFP4, deed=Deed.CHANGES,
+    Effect.DEFAULT, Says.UNKNOWN, _NVFP4, deed=Deed.CHANGES,
 )  # fmt: skip
 def converted_without(view: View) -> Found | None:
     """Of the weight it matters: that of inputs is not used (C6)."""
@@ -129,7 +129,7 @@ def converted_without(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C10", "converter, NVFP4: an input scale is missing",
-    "writes 1.0 for input scales that are missing, and uses none", Effect.UNCHANGED, Says.SILENT, _NVFP4,
+    "writes 1.0 for input scales that are missing, and uses none", Effect.UNCHANGED, Says.UNKNOWN, _NVFP4,
     deed=Deed.FILLS,
 )  # fmt: skip
 def converted_without_inputs(view: View) -> Found | None:
@@ -140,7 +140,7 @@ def converted_without_inputs(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C10", "converter, NVFP4 of compressed-tensors", "inverts outer scales and renames them", Effect.UNCHANGED,
-    Says.SILENT, _NVFP4, deed=Deed.RENAMES,
+    Says.UNKNOWN, _NVFP4, deed=Deed.RENAMES,
 )  # fmt: skip
 def inverted(view: View) -> Found | None:
     """Which are divisors there."""
@@ -160,7 +160,7 @@ def caches(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C11", "converter: FP8", "turns FP8 into bfloat16, or Q8_0 on request, each projection by its own scale",
-    Effect.UNCHANGED, Says.SILENT, _BASE,
+    Effect.UNCHANGED, Says.UNKNOWN, _BASE,
 )  # fmt: skip
 def fp8(view: View) -> Found | None:
     """And deletes scales of inputs."""
@@ -172,7 +172,7 @@ def fp8(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C12", "converter, packed integers of compressed-tensors: groups in another order",
-    "does not read the order of groups: values are those of other groups", Effect.WRONG_CONSTANT, Says.SILENT, _BASE,
+    "does not read the order of groups: values are those of other groups", Effect.WRONG_CONSTANT, Says.UNKNOWN, _BASE,
 )  # fmt: skip
 def order_unread(view: View) -> Found | None:
     """`weight_g_idx`."""
@@ -207,7 +207,7 @@ def no_g_idx(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter, GPTQ", "reads checkpoint_format, zero points and g_idx", Effect.UNCHANGED, Says.SILENT, _BASE,
+    "C12", "converter, GPTQ", "reads checkpoint_format, zero points and g_idx", Effect.UNCHANGED, Says.UNKNOWN, _BASE,
 )  # fmt: skip
 def gptq(view: View) -> Found | None:
     """Each with its order and offset."""

@@ -35,7 +35,7 @@ def _groups(view: View, kind: Stored, experts: bool = False) -> list[Group]:
 @TENSORRT_LLM.rule(
     "L1", "FP8 with one scale: fused shards with different `weight_scale`",
     "rounds fused shards again to the largest scale of them, by way of the model's dtype", Effect.REQUANTIZED,
-    Says.SILENT, _FP8,
+    Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def largest_fp8(view: View) -> Found | None:
     """Every shard goes through bfloat16 and back, also where scales are equal; then it comes back unchanged."""
@@ -44,7 +44,7 @@ def largest_fp8(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L1", "FP8 with one scale: fused shards, one of them without a `weight_scale`",
-    "leaves memory that nothing was written to in the maximum of their scales", Effect.DEFAULT, Says.SILENT, _FP8,
+    "leaves memory that nothing was written to in the maximum of their scales", Effect.DEFAULT, Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def shard_missing(view: View) -> Found | None:
     """At least one of them has a scale."""
@@ -57,7 +57,7 @@ def shard_missing(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L1", "FP8 with one scale: fused shards with different `input_scale`",
-    "takes the largest input scale of fused shards", Effect.ACTIVATIONS, Says.SILENT, _FP8,
+    "takes the largest input scale of fused shards", Effect.ACTIVATIONS, Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def largest_input(view: View) -> Found | None:
     """Too large costs only what underflows."""
@@ -66,7 +66,7 @@ def largest_input(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L1", "FP8 with one scale, linear: no `input_scale`",
-    "quantizes activations dynamically where no scale is stored", Effect.UNCHANGED, Says.SILENT, _FP8,
+    "quantizes activations dynamically where no scale is stored", Effect.UNCHANGED, Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def dynamic_fp8(view: View) -> Found | None:
     """Instead of a default."""
@@ -93,7 +93,7 @@ def _differ(view: View, group: Group, last: str) -> bool:
 
 @TENSORRT_LLM.rule(
     "L3", "NVFP4, linear: no `input_scale`", "quantizes activations dynamically where no scale is stored",
-    Effect.UNCHANGED, Says.SILENT, _FP4,
+    Effect.UNCHANGED, Says.UNKNOWN, _FP4,
 )  # fmt: skip
 def dynamic_fp4(view: View) -> Found | None:
     """Instead of a default."""
@@ -125,7 +125,7 @@ def both_kept(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L5", "NVFP4 experts: input scales differ", "takes the largest input scale of all experts of the layer",
-    Effect.ACTIVATIONS, Says.SILENT, _MOE,
+    Effect.ACTIVATIONS, Says.UNKNOWN, _MOE,
 )  # fmt: skip
 def largest_of_layer(view: View) -> Found | None:
     """Too large by up to 4,096 costs nothing."""
@@ -135,7 +135,7 @@ def largest_of_layer(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L7", "NVFP4 experts: no `weight_scale_2`", "leaves 1.0 where the outer scale of an expert should be",
-    Effect.DEFAULT, Says.SILENT, _MOE,
+    Effect.DEFAULT, Says.UNKNOWN, _MOE,
 )  # fmt: skip
 def expert_missing(view: View) -> Found | None:
     """The value that memory begins with, in the copy that was read."""
@@ -160,7 +160,7 @@ _CACHE = "T/linear.py load_kv_scales"
 
 @TENSORRT_LLM.rule(
     "L9", "scales of k and v", "reads the largest scale of k and of v of each fused layer", Effect.UNCHANGED,
-    Says.SILENT, _CACHE,
+    Says.UNKNOWN, _CACHE,
 )  # fmt: skip
 def caches(view: View) -> Found | None:
     """Its source says that they serve the NVFP4 cache; TRTLLM_LOAD_KV_SCALES=0 leaves them out."""
@@ -180,7 +180,7 @@ def only_k(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L9", "a quantized cache without a scale of k", "fills 1.0 for k and v", Effect.DEFAULT, Says.SILENT, _CACHE,
+    "L9", "a quantized cache without a scale of k", "fills 1.0 for k and v", Effect.DEFAULT, Says.UNKNOWN, _CACHE,
     deed=Deed.FILLS,
 )  # fmt: skip
 def caches_filled(view: View) -> Found | None:
@@ -192,7 +192,7 @@ def caches_filled(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L10", "FP8 in blocks", "takes weight_scale_inv, or else weight_scale, as the same thing", Effect.UNCHANGED,
-    Says.SILENT, "T/linear.py FP8BlockScalesLinearMethod",
+    Says.UNKNOWN, "T/linear.py FP8BlockScalesLinearMethod",
 )  # fmt: skip
 def block_scales(view: View) -> Found | None:
     """Of blocks of 128 x 128."""
@@ -216,7 +216,7 @@ def other_blocks(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L11", "NVFP4, linear: `pre_quant_scale`", "reads pre_quant_scale, of gate and up gate's", Effect.UNCHANGED,
-    Says.SILENT, "T/linear.py NVFP4LinearMethod",
+    Says.UNKNOWN, "T/linear.py NVFP4LinearMethod",
 )  # fmt: skip
 def factors(view: View) -> Found | None:
     """Not of q, k and v."""
@@ -226,7 +226,7 @@ def factors(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L11", "NVFP4: `pre_quant_scale` of q, k or v",
-    "does not read pre_quant_scale of q, k and v: inputs are not scaled", Effect.WRONG_CONSTANT, Says.SILENT,
+    "does not read pre_quant_scale of q, k and v: inputs are not scaled", Effect.WRONG_CONSTANT, Says.UNKNOWN,
     "T/linear.py NVFP4LinearMethod",
 )  # fmt: skip
 def factors_unread(view: View) -> Found | None:

@@ -105,7 +105,7 @@ def nvfp4(view: View) -> Found | None:
 
 @TRANSFORMERS.rule(
     "H2", "`fp8` and `mxfp8`: `.scale` and `.qscale_weight`", "renames them to weight_scale_inv", Effect.UNCHANGED,
-    Says.SILENT, _CONVERSIONS, deed=Deed.RENAMES, mark=Mark.UNCERTAIN,
+    Says.UNKNOWN, _CONVERSIONS, deed=Deed.RENAMES, mark=Mark.UNCERTAIN,
 )  # fmt: skip
 def renamed(view: View) -> Found | None:
     """The expression has no end, so other entries with `.scale` in them are caught too."""
@@ -119,7 +119,7 @@ def renamed(view: View) -> Found | None:
 
 @TRANSFORMERS.rule(
     "H3", "`scale_fmt: ue8m0` and scales of bytes", "reads bytes of scales as powers of two", Effect.UNCHANGED,
-    Says.SILENT, _CONVERSIONS,
+    Says.UNKNOWN, _CONVERSIONS,
 )  # fmt: skip
 def bytes_of_scales(view: View) -> Found | None:
     """As they are meant."""
@@ -175,7 +175,7 @@ def _is_ragged(view: View, module: str) -> bool:
 
 @TRANSFORMERS.rule(
     "H4", "FP8, dequantized while loading: `activation_scale`", "drops scales of activations", Effect.UNCHANGED,
-    Says.SILENT, _DEQUANTIZE, deed=Deed.DROPS, backends=(DEQUANTIZE,),
+    Says.UNKNOWN, _DEQUANTIZE, deed=Deed.DROPS, backends=(DEQUANTIZE,),
 )  # fmt: skip
 def activations_dropped(view: View) -> Found | None:
     """Nothing is quantized then."""
@@ -219,7 +219,7 @@ def _missing(view: View) -> Found | None:
 @TRANSFORMERS.rule(
     "H6", "`fp8` and `mxfp8` with a list of modules to leave as they are",
     "reads its entries as expressions from the beginning to a dot, or as plain ends of names", Effect.UNCHANGED,
-    Says.SILENT, "H/quantizers/quantizers_utils.py should_convert_module",
+    Says.UNKNOWN, "H/quantizers/quantizers_utils.py should_convert_module",
 )  # fmt: skip
 def left_out(view: View) -> Found | None:
     """So `layer.1` is not `layer.11`."""
@@ -228,7 +228,7 @@ def left_out(view: View) -> Found | None:
 
 @TRANSFORMERS.rule(
     "H7", "FP8 with one scale: fused shards with different scales", "keeps the scale of each projection",
-    Effect.UNCHANGED, Says.SILENT, "H/integrations/finegrained_fp8.py FP8Linear",
+    Effect.UNCHANGED, Says.UNKNOWN, "H/integrations/finegrained_fp8.py FP8Linear",
 )  # fmt: skip
 def each_its_own(view: View) -> Found | None:
     """Projections are not fused."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loader_cases import statements
+from loader_cases import rules, statements
 from loader_files import (
     MLP,
     Model,
@@ -100,6 +100,18 @@ def test_activations_with_too_large_a_scale_cost_nothing_and_with_too_small_a_on
 
 
 # --- order, and what is not known ---
+
+
+@pytest.mark.parametrize(("engine", "silent"), [
+    ("vllm", ["cache.compressed_missing", "fp8.largest_for_all", "integers.zeros_unused", "integers.body_not_read",
+              "integers.experts_vanish", "names.not_checked"]),
+    ("sglang", ["nvfp4.largest_for_all", "nvfp4.gate_for_up", "nvfp4.last_read"]),
+    ("llama.cpp", ["llama_cpp.not_passed", "llama_cpp.inputs_unused"]),
+    ("comfyui", ["comfyui.names_apart", "comfyui.e5m2", "comfyui.marker_elsewhere", "comfyui.unmarked_fp8"]),
+])  # fmt: skip
+def test_what_engines_do_without_a_word(engine: str, silent: list[str]) -> None:
+    of_engine = rules(engine)
+    assert {str(of_engine[name].says) for name in silent} == {"silent"}
 
 
 def test_the_worst_comes_first(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def skipped(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G2", "Llama: `activation_scale`, `weight_scale_inv`", "renames them to input_scale and weight_scale",
-    Effect.UNCHANGED, Says.SILENT, "sglang/srt/model_loader/auto_loader.py", deed=Deed.RENAMES,
+    Effect.UNCHANGED, Says.UNKNOWN, "sglang/srt/model_loader/auto_loader.py", deed=Deed.RENAMES,
 )  # fmt: skip
 def renamed(view: View) -> Found | None:
     """By the last part of the name."""
@@ -46,7 +46,7 @@ def renamed(view: View) -> Found | None:
 @SGLANG.rule(
     "G3", "scales of the KV cache under the names of savers",
     "renames scales of the KV cache to its own; of one without a place it warns and drops it", Effect.UNCHANGED,
-    Says.SILENT, "sglang/srt/model_loader/weight_utils.py", deed=Deed.RENAMES,
+    Says.UNKNOWN, "sglang/srt/model_loader/weight_utils.py", deed=Deed.RENAMES,
 )  # fmt: skip
 def renamed_caches(view: View) -> Found | None:
     """`k_proj.k_scale`, `output_scale`, `kv_scale`."""
@@ -73,7 +73,7 @@ def _has_cache(view: View) -> bool:
 
 
 @SGLANG.rule(
-    "G4", "an FP8 cache: only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.SILENT, _CACHE,
+    "G4", "an FP8 cache: only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.UNKNOWN, _CACHE,
     deed=Deed.FILLS,
 )  # fmt: skip
 def only_k(view: View) -> Found | None:
@@ -109,7 +109,7 @@ def cache_scheme(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G20", "a ModelOpt exclude list",
-    "matches patterns of the exclude list with whole names, or with one part of them", Effect.UNCHANGED, Says.SILENT,
+    "matches patterns of the exclude list with whole names, or with one part of them", Effect.UNCHANGED, Says.UNKNOWN,
     "S/modelopt_quant.py is_layer_excluded",
 )  # fmt: skip
 def excluded(view: View) -> Found | None:
@@ -119,7 +119,7 @@ def excluded(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G20", "a ModelOpt exclude list with one shard of a fused layer (`q_a_proj`, `kv_a_proj_with_mqa`, ...)",
-    "takes a fused layer as not quantized where one of its shards is left out", None, Says.SILENT,
+    "takes a fused layer as not quantized where one of its shards is left out", None, Says.UNKNOWN,
     "S/modelopt_quant.py is_layer_excluded", deed=Deed.CHANGES,
 )  # fmt: skip
 def half_excluded(view: View) -> Found | None:

@@ -94,7 +94,7 @@ def other_algorithm(view: View) -> Found | None:
 
 
 @SGLANG.rule(
-    "G12", "NVFP4_AWQ", "reads pre_quant_scale, and fills 1.0 where there is none", Effect.UNCHANGED, Says.SILENT,
+    "G12", "NVFP4_AWQ", "reads pre_quant_scale, and fills 1.0 where there is none", Effect.UNCHANGED, Says.UNKNOWN,
     "S/modelopt_quant.py ModelOptFp4Config",
 )  # fmt: skip
 def factors(view: View) -> Found | None:
@@ -116,7 +116,7 @@ def gate_for_up_marlin(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G13", "the same with TRT-LLM's kernel, or mega-MoE", "keeps both scales, gate's and up's", Effect.UNCHANGED,
-    Says.SILENT, "S/modelopt_quant.py _compute_gemm1_alphas", backends=(TRTLLM, MEGAMOE),
+    Says.UNKNOWN, "S/modelopt_quant.py _compute_gemm1_alphas", backends=(TRTLLM, MEGAMOE),
 )  # fmt: skip
 def both_kept(view: View) -> Found | None:
     """With a clamp limit the block scales of the smaller half are rounded once more."""
@@ -138,7 +138,7 @@ def gate_for_up(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G14", "ModelOpt NVFP4 experts: no `input_scale`",
-    "fills 1.0, which then is the largest input scale of the layer", Effect.ACTIVATIONS, Says.SILENT, _EXPERTS,
+    "fills 1.0, which then is the largest input scale of the layer", Effect.ACTIVATIONS, Says.UNKNOWN, _EXPERTS,
 )  # fmt: skip
 def expert_inputs(view: View) -> Found | None:
     """Too large costs nothing up to 4,096 times: the scales of blocks make up for it."""
@@ -202,7 +202,7 @@ def gate_for_up_compressed(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G16", "the same: input scales differ", "takes the largest input scale of the layer (the smallest divisor)",
-    Effect.ACTIVATIONS, Says.SILENT, _W4A4,
+    Effect.ACTIVATIONS, Says.UNKNOWN, _W4A4,
 )  # fmt: skip
 def largest_of_inputs(view: View) -> Found | None:
     """The harmless direction."""
@@ -229,8 +229,8 @@ def unequal_w4a16(view: View) -> Found | None:
 
 
 @SGLANG.rule(
-    "G18", "NVFP4 through Marlin", "does not lift block scales before it turns them into Marlin's", None, Says.SILENT,
-    "S/marlin_utils_fp4.py", mark=Mark.UNCERTAIN, deed=Deed.CHANGES, backends=(MARLIN,),
+    "G18", "NVFP4 through Marlin", "does not lift block scales before it turns them into Marlin's", None,
+    Says.UNKNOWN, "S/marlin_utils_fp4.py", mark=Mark.UNCERTAIN, deed=Deed.CHANGES, backends=(MARLIN,),
 )  # fmt: skip
 def marlin(view: View) -> Found | None:
     """What scales below 2^-6 become was not followed."""

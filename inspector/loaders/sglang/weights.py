@@ -17,7 +17,7 @@ _MODELOPT = "S/modelopt_quant.py"
 
 @SGLANG.rule(
     "G10", "FP8 with one scale: fused shards with different `weight_scale`",
-    "rounds fused shards again to the largest scale of them", Effect.REQUANTIZED, Says.SILENT, _MODELOPT,
+    "rounds fused shards again to the largest scale of them", Effect.REQUANTIZED, Says.UNKNOWN, _MODELOPT,
 )  # fmt: skip
 def largest_fp8(view: View) -> Found | None:
     """Nothing changes where the scales are apart by a power of two."""
@@ -27,7 +27,7 @@ def largest_fp8(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G10", "FP8 with one scale: no `weight_scale`, or in linear modules no `input_scale`",
-    "leaves the sentinel -3.4e38 where a scale should be", Effect.DEFAULT, Says.SILENT, _MODELOPT,
+    "leaves the sentinel -3.4e38 where a scale should be", Effect.DEFAULT, Says.UNKNOWN, _MODELOPT,
 )  # fmt: skip
 def fp8_missing(view: View) -> Found | None:
     """Of inputs, where the settings say that their scales are stored."""
@@ -49,7 +49,7 @@ def _static(view: View) -> bool:
 
 @SGLANG.rule(
     "G10", "FP8 experts: no `input_scale`", "fills 1.0, of which then the largest of the layer is taken",
-    Effect.DEFAULT, Says.SILENT, _MODELOPT, deed=Deed.CHANGES,
+    Effect.DEFAULT, Says.UNKNOWN, _MODELOPT, deed=Deed.CHANGES,
 )  # fmt: skip
 def fp8_experts(view: View) -> Found | None:
     """Where the settings say that their scales are stored."""
@@ -59,7 +59,7 @@ def fp8_experts(view: View) -> Found | None:
 
 @SGLANG.rule(
     "G19", "FP8 in blocks of 128 x 128 with float32 scales, DeepGEMM",
-    "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.SILENT,
+    "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.UNKNOWN,
     "S/fp8_utils.py requant_block_scale_ue8m0_for_deepgemm", backends=(DEEPGEMM,),
 )  # fmt: skip
 def to_powers_of_two(view: View) -> Found | None:
@@ -73,7 +73,7 @@ def to_powers_of_two(view: View) -> Found | None:
 @SGLANG.rule(
     "V53", "`fp8` with `weight_scale_semantics: inverse`",
     "multiplies by scales that are stored as one over them: if it loads, values are wrong by their square",
-    Effect.WRONG_CONSTANT, Says.SILENT, "search for the name",
+    Effect.WRONG_CONSTANT, Says.UNKNOWN, "search for the name",
 )  # fmt: skip
 def inverse(view: View) -> Found | None:
     """The word is read nowhere."""
@@ -91,7 +91,7 @@ def gptq_bits(view: View) -> Found | None:
 
 
 @SGLANG.rule(
-    "G23", "GPTQ with `checkpoint_format`", "reads checkpoint_format", Effect.UNCHANGED, Says.SILENT,
+    "G23", "GPTQ with `checkpoint_format`", "reads checkpoint_format", Effect.UNCHANGED, Says.UNKNOWN,
     "S/gptq/gptq.py",
 )  # fmt: skip
 def gptq_format(view: View) -> Found | None:

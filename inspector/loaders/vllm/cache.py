@@ -45,7 +45,7 @@ def stored_ones(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V8", "only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.SILENT, _METHOD, deed=Deed.FILLS,
+    "V8", "only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.UNKNOWN, _METHOD, deed=Deed.FILLS,
 )  # fmt: skip
 def only_k(view: View) -> Found | None:
     """Of an FP8 cache."""
@@ -92,7 +92,7 @@ def compressed_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V11", "compressed-tensors: `strategy: attn_head`",
-    "takes the largest scale of q in each group of heads, and drops zero points", Effect.ACTIVATIONS, Says.SILENT,
+    "takes the largest scale of q in each group of heads, and drops zero points", Effect.ACTIVATIONS, Says.UNKNOWN,
     _COMPRESSED,
 )  # fmt: skip
 def per_head(view: View) -> Found | None:
@@ -115,7 +115,7 @@ def other_scheme(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V12", "ModelOpt: a KV cache that is not FP8", "reads the KV cache as not quantized", None, Says.SILENT,
+    "V12", "ModelOpt: a KV cache that is not FP8", "reads the KV cache as not quantized", None, Says.UNKNOWN,
     "Q/modelopt.py from_config", deed=Deed.DROPS,
 )  # fmt: skip
 def other_cache(view: View) -> Found | None:
@@ -136,7 +136,7 @@ def no_scale_of_q(view: View) -> Found | None:
 
 @VLLM.rule(
     "V15", "scales of a cache that the settings do not quantize",
-    "ignores stored scales of the KV cache and takes 1.0", None, Says.SILENT, _METHOD, deed=Deed.DROPS,
+    "ignores stored scales of the KV cache and takes 1.0", None, Says.UNKNOWN, _METHOD, deed=Deed.DROPS,
 )  # fmt: skip
 def not_quantized(view: View) -> Found | None:
     """Unless the cache's dtype is asked for when it is served."""

@@ -50,7 +50,7 @@ def largest_for_all(view: View) -> Found | None:
 @VLLM.rule(
     "V21", "the same, the last shard without a `weight_scale`",
     "takes fused shards for one that was fused on disk: the largest of the scales that are there for all",
-    Effect.WRONG_CONSTANT, Says.SILENT, f"{_REQUANTIZE}; FP8_SCALE_SENTINEL",
+    Effect.WRONG_CONSTANT, Says.UNKNOWN, f"{_REQUANTIZE}; FP8_SCALE_SENTINEL",
 )  # fmt: skip
 def last_missing(view: View) -> Found | None:
     """The last one's own scale is not in the file, so by how much it is wrong cannot be said."""
@@ -115,7 +115,7 @@ def input_missing(view: View) -> Found | None:
 @VLLM.rule(
     "V23", "compressed-tensors FP8 without FP8 hardware (W8A16 through Marlin)",
     "keeps a scale a row, cast to the model's dtype, and does not use input scales", Effect.WRONG_CONSTANT,
-    Says.SILENT, "compressed_tensors_w8a16_fp8.py; Q/utils/marlin_utils_fp8.py", backends=(MARLIN,),
+    Says.UNKNOWN, "compressed_tensors_w8a16_fp8.py; Q/utils/marlin_utils_fp8.py", backends=(MARLIN,),
 )  # fmt: skip
 def without_fp8_hardware(view: View) -> Found | None:
     """At most half a step of bfloat16: 2^-8. Nothing, where scales are bfloat16 already."""
@@ -127,7 +127,7 @@ def without_fp8_hardware(view: View) -> Found | None:
 
 @VLLM.rule(
     "V24", "FP8 experts with one scale: gate and up differ",
-    "rounds gate and up again to the larger scale of the two", Effect.REQUANTIZED, Says.SILENT, _EXPERTS,
+    "rounds gate and up again to the larger scale of the two", Effect.REQUANTIZED, Says.UNKNOWN, _EXPERTS,
 )  # fmt: skip
 def larger_of_expert(view: View) -> Found | None:
     """Per expert."""
@@ -150,7 +150,7 @@ def expert_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V43", "ModelOpt FP8_PB_WO", "drops the extra dimensions of block scales and pads outputs with zeros",
-    Effect.UNCHANGED, Says.SILENT, "Q/modelopt.py KFp8Block128",
+    Effect.UNCHANGED, Says.UNKNOWN, "Q/modelopt.py KFp8Block128",
 )  # fmt: skip
 def padded(view: View) -> Found | None:
     """Scales of four dimensions."""
@@ -170,7 +170,7 @@ def odd_width(view: View) -> Found | None:
 
 @VLLM.rule(
     "V50", "block FP8 with float32 scales, DeepGEMM with UE8M0 scales (Blackwell class)",
-    "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.SILENT,
+    "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.UNKNOWN,
     "Q/utils/fp8_utils.py deepgemm_post_process_fp8_weight_block", backends=(DEEPGEMM,),
 )  # fmt: skip
 def to_powers_of_two(view: View) -> Found | None:
@@ -183,7 +183,7 @@ def to_powers_of_two(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V50", "block FP8 with E8M0 scales", "keeps block scales that are powers of two", Effect.UNCHANGED, Says.SILENT,
+    "V50", "block FP8 with E8M0 scales", "keeps block scales that are powers of two", Effect.UNCHANGED, Says.UNKNOWN,
     "Q/utils/fp8_utils.py deepgemm_post_process_fp8_weight_block", backends=(DEEPGEMM,),
 )  # fmt: skip
 def powers_kept(view: View) -> Found | None:

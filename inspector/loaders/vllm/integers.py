@@ -34,7 +34,7 @@ def desc_act(view: View) -> Found | None:
 
 @VLLM.rule(
     "V54", "GPTQ `desc_act: true` with one group for all inputs", "takes desc_act as false", Effect.UNCHANGED,
-    Says.SILENT, "Q/utils/gptq_utils.py",
+    Says.UNKNOWN, "Q/utils/gptq_utils.py",
 )  # fmt: skip
 def desc_act_of_one_group(view: View) -> Found | None:
     """The order of the inputs does nothing then."""
@@ -69,7 +69,7 @@ def zeros_unused(view: View) -> Found | None:
 
 @VLLM.rule(
     "V56", "GPTQ without `modules_in_block_to_quantize`",
-    "takes for quantized what has a tensor that is not of floats", Effect.UNCHANGED, Says.SILENT,
+    "takes for quantized what has a tensor that is not of floats", Effect.UNCHANGED, Says.UNKNOWN,
     "Q/auto_gptq.py maybe_update_config, is_layer_gptq_quantized",
 )  # fmt: skip
 def quantized_by_header(view: View) -> Found | None:
@@ -79,7 +79,7 @@ def quantized_by_header(view: View) -> Found | None:
 
 @VLLM.rule(
     "V56", "GPTQ with `dynamic`", "takes the first pattern of `dynamic` that fits from the beginning of a name",
-    Effect.UNCHANGED, Says.SILENT, "Q/utils/gptq_utils.py get_dynamic_override",
+    Effect.UNCHANGED, Says.UNKNOWN, "Q/utils/gptq_utils.py get_dynamic_override",
 )  # fmt: skip
 def first_pattern(view: View) -> Found | None:
     """Others are not looked at."""
@@ -88,7 +88,7 @@ def first_pattern(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V57", "AWQ", "repacks codes", Effect.UNCHANGED, Says.SILENT, "Q/auto_awq.py",
+    "V57", "AWQ", "repacks codes", Effect.UNCHANGED, Says.UNKNOWN, "Q/auto_awq.py",
 )  # fmt: skip
 def awq(view: View) -> Found | None:
     """Of 4 bits; the head only with `lm_head: true`."""

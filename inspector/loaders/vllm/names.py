@@ -23,6 +23,7 @@ from qinspect.inspector.loaders.vllm.engine import VLLM
 
 _OWN_LOADER = ("DeepseekV2", "DeepseekV3")
 _AUTOMATIC = "where the model has the automatic loader, as about 210 of 290 have; what the others do is not known"
+_THEN = "their scales then have no parameter, as V1 and V2 say"
 _LOADERS = "vllm/model_executor/models/utils.py AutoWeightsLoader; Q/base_config.py"
 _SCALES = ("weight_scale", "weight_scale_2", "weight_scale_inv", "weight_global_scale", *OF_INPUTS)
 
@@ -144,7 +145,7 @@ def part_of_name(view: View) -> Found | None:
         return None
     caught, meant = by_part_of_name(view.left_out), means(view.left_out)
     found = [m for unit, ms in units(view).items() if caught(unit) and not meant(unit) for m in ms]
-    return listed(found, len(view.quantized), adds=("their scales then have no parameter (V1)",))
+    return listed(found, len(view.quantized), adds=(_THEN,))
 
 
 @VLLM.rule(
@@ -180,7 +181,7 @@ def absent_from_layers(view: View) -> Found | None:
     if view.method != MODELOPT or not view.layer_algorithms:
         return None
     found = [m for unit, ms in units(view).items() if not named(view, unit) for m in ms]
-    return listed(found, len(view.quantized), adds=("their scales then have no parameter (V1)",))
+    return listed(found, len(view.quantized), adds=(_THEN,))
 
 
 @VLLM.rule(
@@ -198,7 +199,7 @@ def two_algorithms(view: View) -> Found | None:
 @VLLM.rule(
     "V42", "MIXED_PRECISION: experts of a layer with several algorithms",
     "gives all experts of a layer the algorithm of the first entry that begins with their name",
-    Effect.WRONG_CONSTANT, Says.SILENT, "Q/modelopt.py ModelOptMixedPrecisionConfig",
+    Effect.WRONG_CONSTANT, Says.UNKNOWN, "Q/modelopt.py ModelOptMixedPrecisionConfig",
 )  # fmt: skip
 def experts_of_two(view: View) -> Found | None:
     """What becomes of the values is no single factor."""
@@ -226,12 +227,12 @@ def unknown_of_layer(view: View) -> Found | None:
     if view.method != MODELOPT:
         return None
     found = [n for n, a in view.layer_algorithms.items() if a not in _KNOWN_OF_LAYER and n in view.quantized]
-    return listed(found, len(view.layer_algorithms), adds=("their scales then have no parameter (V1)",))
+    return listed(found, len(view.layer_algorithms), adds=(_THEN,))
 
 
 @VLLM.rule(
     "V4", "scales of the KV cache under the names of savers", "renames scales of the KV cache to its own",
-    Effect.UNCHANGED, Says.SILENT,
+    Effect.UNCHANGED, Says.UNKNOWN,
     "Q/base_config.py get_cache_scale_mapper; vllm/model_executor/model_loader/weight_utils.py "
     "maybe_remap_kv_scale_name", deed=Deed.RENAMES,
 )  # fmt: skip
@@ -258,7 +259,7 @@ def without_layer(view: View) -> Found | None:
 
 @VLLM.rule(
     "V61", "float8_e4m3fn on AMD hardware that has fnuz", "turns -0 into 0 and doubles all scales", Effect.UNCHANGED,
-    Says.SILENT, "Q/utils/w8a8_utils.py normalize_e4m3fn_to_e4m3fnuz", backends=("rocm-fnuz",),
+    Says.UNKNOWN, "Q/utils/w8a8_utils.py normalize_e4m3fn_to_e4m3fnuz", backends=("rocm-fnuz",),
 )  # fmt: skip
 def to_fnuz(view: View) -> Found | None:
     """The values stay."""

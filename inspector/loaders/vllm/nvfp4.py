@@ -145,7 +145,7 @@ def _inputs_of_experts(view: View) -> list[str]:
 
 @VLLM.rule(
     "V35", "NVFP4 experts: input scales differ, flashinfer (trtllm, cutlass, cutedsl, b12x)",
-    "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.SILENT, _INPUTS,
+    "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.UNKNOWN, _INPUTS,
     backends=(FLASHINFER,),
 )  # fmt: skip
 def largest_of_layer(view: View) -> Found | None:
@@ -156,7 +156,7 @@ def largest_of_layer(view: View) -> Found | None:
 
 @VLLM.rule(
     "V35", "NVFP4 experts: input scales of gate and up differ, vLLM's own CUTLASS",
-    "takes the larger input scale of gate and up for both", Effect.ACTIVATIONS, Says.SILENT, _INPUTS,
+    "takes the larger input scale of gate and up for both", Effect.ACTIVATIONS, Says.UNKNOWN, _INPUTS,
     backends=(CUTLASS,),
 )  # fmt: skip
 def larger_of_two(view: View) -> Found | None:
@@ -179,7 +179,7 @@ def largest_emulated(view: View) -> Found | None:
 
 @VLLM.rule(
     "V35", "NVFP4 experts with input scales, Marlin or Humming", "does not use the input scales of experts",
-    Effect.UNCHANGED, Says.SILENT, _INPUTS, deed=Deed.DROPS, backends=(MARLIN, HUMMING),
+    Effect.UNCHANGED, Says.UNKNOWN, _INPUTS, deed=Deed.DROPS, backends=(MARLIN, HUMMING),
 )  # fmt: skip
 def inputs_ignored(view: View) -> Found | None:
     """Activations stay in 16 bits."""
@@ -190,7 +190,7 @@ def inputs_ignored(view: View) -> Found | None:
 @VLLM.rule(
     "V36", "compressed-tensors NVFP4 experts: an `input_global_scale` of 0, NaN, or far below those of its layer",
     "takes one over an input scale that was never observed for the largest of the layer", Effect.ACTIVATIONS,
-    Says.SILENT, _EXPERTS, backends=(FLASHINFER, EMULATION),
+    Says.UNKNOWN, _EXPERTS, backends=(FLASHINFER, EMULATION),
 )  # fmt: skip
 def never_observed(view: View) -> Found | None:
     """Of an expert that saw no token, a calibration leaves whatever was in memory."""
@@ -227,7 +227,7 @@ def smallest_of_inputs(view: View) -> Found | None:
 
 @VLLM.rule(
     "V38", "NVFP4 through Marlin: no FP4 hardware, or only weights in FP4",
-    "stores block scales as E5M3 without a sign", None, Says.SILENT, "Q/utils/marlin_utils_fp4.py",
+    "stores block scales as E5M3 without a sign", None, Says.UNKNOWN, "Q/utils/marlin_utils_fp4.py",
     backends=(MARLIN,),
 )  # fmt: skip
 def without_fp4_hardware(view: View) -> Found | None:
@@ -244,7 +244,7 @@ def without_fp4_hardware(view: View) -> Found | None:
 
 @VLLM.rule(
     "V39", "ModelOpt `NVFP4` with `input_activations` null in all groups",
-    "serves it as W4A16_NVFP4, with activations in 16 bits", Effect.UNCHANGED, Says.SILENT,
+    "serves it as W4A16_NVFP4, with activations in 16 bits", Effect.UNCHANGED, Says.UNKNOWN,
     "Q/modelopt.py ModelOptNvFp4Config",
 )  # fmt: skip
 def weights_only(view: View) -> Found | None:
