@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from qinspect.inspector.loaders.cost import constant, fp4_error
+from qinspect.inspector.loaders.cost import constant, fp4_error, requantized, rounding_loss
 from qinspect.inspector.loaders.engine import Found
 from qinspect.inspector.loaders.groups import Group, expert_layer
 from qinspect.inspector.loaders.statement import NO_COST, Cost
@@ -15,6 +15,8 @@ from qinspect.inspector.text import some
 
 Pick = Callable[[Sequence[float]], float]
 CostOf = Callable[[float], Cost]
+Rank = Callable[[float], float]
+"""The larger, the worse."""
 
 
 def first_of(steps: Sequence[float]) -> float:
@@ -36,11 +38,13 @@ def _error(factor: float) -> float:
 
 
 def one_for_all(
-    view: View, groups: Iterable[Group], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False
-) -> Found | None:
+    view: View, groups: Iterable[Group], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False,
+    by: Rank | None = None,
+) -> Found | None:  # fmt: skip
     """Groups in which one scale is used for all, and differs from a stored one. last: the entry that the scales are in;
     inverted: it holds one over them. pick: the scale that is used. cost_of: what a factor costs; None: it is another
-    constant. Groups that lack a scale are left out; those with numbers that no scale can be, counted."""
+    constant. by: a rank of factors, to find the worst; None: by how far they are from 1. Groups that lack a scale are
+    left out; those with numbers that no scale can be, counted."""
     modules: list[str] = []
     factors: list[float] = []
     n = of = bad = 0
@@ -62,7 +66,13 @@ def one_for_all(
             n += 1
             modules += [m for m, _ in other]
             factors += [f for _, f in other]
-    return _made(modules, factors, n, of, "pair" if kinds == {"gate/up"} else "fused group", bad, cost_of)
+    noun = "pair" if kinds == {"gate/up"} else "fused group"
+    return _made(modules, factors, n, of, noun, bad, cost_of, by=by)
+
+
+def rounded_to_largest(view: View, groups: Iterable[Group]) -> Found | None:
+    """Groups of FP8 that is rounded again to the largest scale of each."""
+    return one_for_all(view, groups, "weight_scale", max, requantized, by=rounding_loss)
 
 
 def one_of_layer(
@@ -90,12 +100,13 @@ def one_of_layer(
 
 def _made(
     modules: list[str], factors: list[float], n: int, of: int, noun: str, bad: int, cost_of: CostOf | None,
-    why: str = "with a scale that is no positive number",
+    why: str = "with a scale that is no positive number", by: Rank | None = None,
 ) -> Found | None:  # fmt: skip
     adds = (f"not known of {some(bad, noun)} {why}",) if bad else ()
     if not modules:
         return Found((), of, noun, 0, adds=adds, known=False) if bad else None
-    worst = max(range(len(factors)), key=lambda i: (_from_one if cost_of else _error)(factors[i]))
+    rank = by or (_from_one if cost_of else _error)
+    worst = max(range(len(factors)), key=lambda i: rank(factors[i]))
     cost = (cost_of or another_constant)(factors[worst])
     return Found(modules, of, noun, n, factors, modules[worst], cost, adds)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qinspect.inspector.loaders.caches import caches_of
-from qinspect.inspector.loaders.cost import fp4_activations, fp8_activations, requantized
+from qinspect.inspector.loaders.cost import fp4_activations, fp8_activations
 from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import listed, one_for_all, one_of_layer, whole
+from qinspect.inspector.loaders.finding import listed, one_for_all, one_of_layer, rounded_to_largest, whole
 from qinspect.inspector.loaders.fp8_shapes import block_of
 from qinspect.inspector.loaders.groups import Group
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
@@ -39,7 +39,7 @@ def _groups(view: View, kind: Stored, experts: bool = False) -> list[Group]:
 )  # fmt: skip
 def largest_fp8(view: View) -> Found | None:
     """Every shard goes through bfloat16 and back, also where scales are equal; then it comes back unchanged."""
-    return one_for_all(view, _groups(view, Stored.FP8_TENSOR), "weight_scale", max, requantized)
+    return rounded_to_largest(view, _groups(view, Stored.FP8_TENSOR))
 
 
 @TENSORRT_LLM.rule(

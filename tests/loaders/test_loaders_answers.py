@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from loader_cases import rules, statements
 from loader_files import (
     MLP,
@@ -99,6 +103,15 @@ def test_activations_with_too_large_a_scale_cost_nothing_and_with_too_small_a_on
     assert 2 < float(powers_of_two().lost_db or 0) < 4
 
 
+def test_the_worst_of_those_that_are_rounded_again_is_not_the_largest_factor(tmp_path: Path) -> None:
+    """4 is a power of two, and costs nothing."""
+    model = mo_fp8().set("up_proj.weight_scale", 0.125).set("k_proj.weight_scale", 0.35)
+    said = only(statements(model, tmp_path, "vllm"), "V20")
+    assert (said.n, said.of, said.worst.rpartition(".")[2]) == (2, 2, "k_proj")
+    assert float(said.cost.lost_db or 0) > 3
+    assert [round(a.factor or 0, 3) for a in said.affected] == [1.429, 4.0]
+
+
 # --- order, and what is not known ---
 
 
@@ -167,6 +180,39 @@ def test_damaged_settings_end_in_no_traceback(said: dict[str, object], tmp_path:
         model.config |= {"quantization_config": said, "architectures": [3], "num_hidden_layers": "x"}
         found = statements_of(model.opened(tmp_path / str(i)))
         assert all(s.text and s.clause for s in found.statements)
+
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 300)
+    | st.floats()
+    | st.sampled_from(["FP8", "re:.*up", "4", "Linear", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["weights", "type", "num_bits", "targets", "quant_algo", "a"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+SETTINGS = (
+    *("quant_algo", "ignore", "exclude_modules", "quantized_layers", "config_groups", "kv_cache_scheme", "format"),
+    *("kv_cache_quant_algo", "activation_scheme", "weight_block_size", "scale_fmt", "bits", "dynamic", "desc_act"),
+    *("sparsity_config", "modules_to_not_convert", "producer", "weight_scale_semantics", "quantization_config"),
+)
+
+
+@given(
+    st.sampled_from(["modelopt", "compressed-tensors", "fp8", "gptq", "awq", "mxfp4", "x", None]),
+    st.dictionaries(st.sampled_from(SETTINGS), ANY, max_size=5), st.sampled_from([nvfp4_experts, mo_fp8, ct_nvfp4]),
+)  # fmt: skip
+def test_no_settings_end_in_a_traceback(method: str | None, said: dict[str, object], make: Callable[[], Model]) -> None:
+    model = make()
+    model.config["quantization_config"] = {**said, "quant_method": method}
+    with TemporaryDirectory() as folder:
+        found = statements_of(model.opened(Path(folder)))
+    assert all(s.text and s.clause for s in found.statements)
 
 
 def test_a_model_that_is_not_quantized_has_no_statements(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.loaders.cost import powers_of_two, requantized
+from qinspect.inspector.loaders.cost import powers_of_two
 from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import inverse_scales, lacking, listed, one_for_all, whole
+from qinspect.inspector.loaders.finding import inverse_scales, lacking, listed, rounded_to_largest, whole
 from qinspect.inspector.loaders.fp8_shapes import block_of, block_scales_so, is_block
 from qinspect.inspector.loaders.gptq import settings_of
 from qinspect.inspector.loaders.sglang.engine import DEEPGEMM, SGLANG
@@ -22,7 +22,7 @@ _MODELOPT = "S/modelopt_quant.py"
 def largest_fp8(view: View) -> Found | None:
     """Nothing changes where the scales are apart by a power of two."""
     groups = view.groups_so(Stored.FP8_TENSOR, experts=False) if view.method in (MODELOPT, "fp8") else []
-    return one_for_all(view, groups, "weight_scale", max, requantized)
+    return rounded_to_largest(view, groups)
 
 
 @SGLANG.rule(

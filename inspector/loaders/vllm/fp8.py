@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.loaders.cost import fp8_activations, powers_of_two, requantized
+from qinspect.inspector.loaders.cost import fp8_activations, powers_of_two
 from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import lacking, listed, one_for_all, whole
+from qinspect.inspector.loaders.finding import lacking, listed, one_for_all, rounded_to_largest, whole
 from qinspect.inspector.loaders.fp8_shapes import (
     block_scales_so,
     is_block,
@@ -38,7 +38,7 @@ def _groups(view: View, experts: bool = False) -> list[Group]:
 )  # fmt: skip
 def largest_for_all(view: View) -> Found | None:
     """Nothing changes where the scales are apart by a power of two."""
-    found = one_for_all(view, _groups(view), "weight_scale", max, requantized)
+    found = rounded_to_largest(view, _groups(view))
     if found is None or not found.modules:
         return found
     small = sum((view.step(m, "weight_scale") or 1) < _SMALL for m in found.modules)
@@ -98,7 +98,8 @@ def _static(view: View) -> bool:
         return view.settings.get("activation_scheme") == "static"
     if view.method == MODELOPT:
         return view.algorithm == "FP8"
-    return any((g.get("input_activations") or {}).get("dynamic") is False for g in view.groups_said)
+    said = (g.get("input_activations") for g in view.groups_said)
+    return any(isinstance(inputs, dict) and inputs.get("dynamic") is False for inputs in said)
 
 
 @VLLM.rule(
@@ -131,7 +132,7 @@ def without_fp8_hardware(view: View) -> Found | None:
 )  # fmt: skip
 def larger_of_expert(view: View) -> Found | None:
     """Per expert."""
-    return one_for_all(view, _groups(view, experts=True), "weight_scale", max, requantized)
+    return rounded_to_largest(view, _groups(view, experts=True))
 
 
 @VLLM.rule(
