@@ -148,8 +148,11 @@ class View:
     def left_out(self) -> tuple[str, ...]:
         """Names and patterns of what settings leave as it is."""
         words = ("ignore", "exclude_modules", "ignored_layers", "modules_to_not_convert")
-        found = [x for said in (self.settings, self.side) for word in words for x in _strings(said.get(word))]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(x for word in words for x in self.listed(word)))
+
+    def listed(self, word: str) -> list[str]:
+        """The names in a list of the settings."""
+        return [x for said in (self.settings, self.side) for x in _strings(said.get(word))]
 
     @cached_property
     def cache(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from loader_cases import Cases, check_both, check_complete
+from loader_cases import Cases, check_both, check_complete, rules, statements
 from loader_files import (
     Model,
     blocks,
@@ -31,6 +31,8 @@ from loader_files import (
     static_fp8,
     with_cache,
 )
+
+from qinspect.inspector.loaders.view import View
 
 ATTENTION = "model.layers.0.self_attn"
 
@@ -276,8 +278,13 @@ def test_every_rule_of_vllm_has_a_case() -> None:
     check_complete("vllm", CASES)
 
 
-def test_nothing_is_said_of_another_kind_of_file(tmp_path: Path) -> None:
-    from loader_cases import statements
+@pytest.mark.parametrize(("value", "n"), [(0.0, 1), (1e-42, 1), (float("nan"), 1), (3e-5, 1), (-3.6e24, 0), (0.01, 0)])
+def test_only_what_wins_the_maximum_breaks_a_layer(value: float, n: int, tmp_path: Path) -> None:
+    """One over it, in float32: a denormal is infinite, a negative number never the largest."""
+    found = rules("vllm")["nvfp4.never_observed"].check(View(cold(value).opened(tmp_path)))
+    assert (0 if found is None else len(found.modules)) == n
 
+
+def test_nothing_is_said_of_another_kind_of_file(tmp_path: Path) -> None:
     (only,) = statements(comfy(), tmp_path, "vllm")
     assert (only.known, only.effect) == (False, None)

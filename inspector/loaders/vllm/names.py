@@ -34,7 +34,7 @@ def leaves(view: View) -> Leaves:
         return by_part_of_name(view.left_out)
     if view.method == COMPRESSED:
         return by_name_or_expression(view.left_out)
-    return by_exact_name(view.left_out)
+    return by_exact_name(view.listed("ignored_layers") or view.listed("modules_to_not_convert"))
 
 
 def taken_as_plain(view: View) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
 
 from qinspect.inspector.loaders.cost import MARGIN_OF_BLOCKS, fp4_activations
@@ -196,19 +197,26 @@ def never_observed(view: View) -> Found | None:
     """Of an expert that saw no token, a calibration leaves whatever was in memory."""
     if view.method != COMPRESSED:
         return None
-    experts = [m for m in view.experts_so(Stored.NVFP4) if view.number(m, "input_global_scale") is not None]
-    steps = {m: _one_over(view.number(m, "input_global_scale")) for m in experts}
+    layers: dict[str, dict[str, float]] = {}
+    for module in view.experts_so(Stored.NVFP4):
+        stored = view.number(module, "input_global_scale")
+        if stored is not None:
+            layers.setdefault(expert_layer(module), {})[module] = _one_over(stored)
+    broken = [found for steps in layers.values() if (found := _far_above(steps))]
+    said = f"activations of all experts break in {len(broken)} of {some(len(layers), 'layer')}"
+    return listed([m for found in broken for m in found], sum(map(len, layers.values())), "expert projection", (said,))
+
+
+def _far_above(steps: Mapping[str, float]) -> list[str]:
+    """Of a layer, the scales that are no number, or so large that blocks of the others cannot make up for it."""
     sound = [s for s in steps.values() if 0 < s < math.inf]
     usual = median(sound) if sound else 1.0
-    bad = [m for m, s in steps.items() if not s < MARGIN_OF_BLOCKS * usual]
-    layers = {expert_layer(m) for m in bad}
-    said = f"activations of all experts break in {len(layers)} of {some(len({*map(expert_layer, experts)}), 'layer')}"
-    return listed(bad, len(experts), "expert projection", (said,))
+    return [m for m, s in steps.items() if not s < MARGIN_OF_BLOCKS * usual]
 
 
-def _one_over(stored: float | None) -> float:
+def _one_over(stored: float) -> float:
     """In float32, as engines do: of a number below about 2.9e-39 it is infinite."""
-    if stored is None or math.isnan(stored):
+    if math.isnan(stored):
         return math.nan
     found = 1 / stored if stored else math.inf
     return found if found < FLOAT32_BEYOND else math.inf
