@@ -26,6 +26,9 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.formats.report import model_line
+from qinspect.inspector.loaders import payload as loaders_payload
+from qinspect.inspector.loaders import statements_of
+from qinspect.inspector.loaders.report import text as loaders_text
 from qinspect.inspector.values import payload as values
 from qinspect.inspector.values.inspection import inspect_entry
 from qinspect.inspector.values.report import inspection_text
@@ -130,6 +133,9 @@ def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
     root = build_tree(checkpoint.entries.values(), parameter_counts(fmt))
     _as_json(contents.tree(fmt, root, parameters_of(checkpoint, root), None))
     _as_json(contents.scales(fmt, survey))
+    loaded = statements_of(fmt)
+    assert_clean(loaders_text(fmt, loaded, None))
+    _as_json(loaders_payload.loaders(fmt, loaded))
     for a, b in ((other, fmt), (fmt, other)) if other is not None else ():
         assert a is not None
         assert b is not None

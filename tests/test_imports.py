@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("logs", "LOG"),
     ("accuracy", "LOG", "LOG"),
     ("fidelity", "A", "B"),
+    ("loaders", "A"),
     ("verify", "--samples", "2"),
     ("verify", "--samples", "2", "--json"),
     ("verify", "ACTIVATION", "--key", "x_bf16.*"),

@@ -192,6 +192,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "json": ("diff", "A", "B", "--json"),
     "dequantize": ("dequantize", "A", f"o{IN_A_NAME['title']}.safetensors"),
     "explain": ("explain", "A", "B"),
+    "loaders": ("loaders", "A", "--engine", EVERY),
+    "loaders of one": ("loaders", "A"),
     "logs": ("logs", "log", "--points"),
     "logs as json": ("logs", "log", "--json"),
     "accuracy": ("accuracy", "log", "log"),
