@@ -14,6 +14,7 @@ from qinspect.inspector.progress import Steps
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
+    from qinspect.inspector.lint.code_facts import CodeTable
 
 T = TypeVar("T")
 
@@ -68,6 +69,13 @@ class Subject:
     def scales(self) -> ScaleTable:
         """All scales; with `fast` only those of a few numbers."""
         return read_scales(self.fmt, not self.fast, self.steps("reading scales"))
+
+    @cached_property
+    def codes(self) -> CodeTable:
+        """What the codes of all weights show: all of them are read."""
+        from qinspect.inspector.lint.code_facts import read_codes
+
+        return read_codes(self.fmt, self.steps("reading codes"))
 
     @cached_property
     def outer_scales(self) -> dict[str, int]:
