@@ -10,6 +10,6 @@ from qinspect.inspector.lint.rule import Rule
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """Every rule."""
-    from qinspect.inspector.lint.rules import groups, scales
+    from qinspect.inspector.lint.rules import codes, copies, groups, scales, zero_points
 
-    return (*scales.RULES, *groups.RULES)
+    return (*scales.RULES, *groups.RULES, *zero_points.RULES, *codes.RULES, *copies.RULES)
