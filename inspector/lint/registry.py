@@ -10,6 +10,6 @@ from qinspect.inspector.lint.rule import Rule
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """Every rule."""
-    from qinspect.inspector.lint.rules import codes, copies, groups, scales, zero_points
+    from qinspect.inspector.lint.rules import codes, copies, groups, scales, structure, zero_points
 
-    return (*scales.RULES, *groups.RULES, *zero_points.RULES, *codes.RULES, *copies.RULES)
+    return (*structure.RULES, *scales.RULES, *groups.RULES, *zero_points.RULES, *codes.RULES, *copies.RULES)

@@ -15,6 +15,7 @@ from qinspect.inspector.progress import Steps
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
     from qinspect.inspector.lint.code_facts import CodeTable
+    from qinspect.inspector.lint.loose_entries import Loose
 
 T = TypeVar("T")
 
@@ -69,6 +70,13 @@ class Subject:
     def scales(self) -> ScaleTable:
         """All scales; with `fast` only those of a few numbers."""
         return read_scales(self.fmt, not self.fast, self.steps("reading scales"))
+
+    @cached_property
+    def loose(self) -> Loose:
+        """Entries that belong to quantized weights by their names, and that no weight has."""
+        from qinspect.inspector.lint.loose_entries import loose_entries
+
+        return loose_entries(self.fmt)
 
     @cached_property
     def codes(self) -> CodeTable:
