@@ -17,19 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.fidelity.measuring import MOST_WORKERS, n_cores
+from qinspect.inspector.fidelity.measuring import n_cores
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.code_piece import COUNTED_BITS, Cells, Reader
 from qinspect.inspector.progress import Steps
-from qinspect.kernels.counts import signed_counts
+from qinspect.kernels.counts import N_PATTERNS, signed_counts
 
 T = TypeVar("T")
 Array = NDArray[Any]
 Counts = NDArray[np.int64]
 
-PIECE_BYTES = 1 << 20
-"""Codes, as they are stored, that one thread reads at once."""
+PIECE_BYTES = 2 << 20
+"""Codes, as they are stored, that one thread reads at once: the tables of a count take as much again."""
+PIECE_CODES = 1 << 22
+"""The same of codes that are taken apart one by one."""
+WORKERS = 8
+"""At most. Each holds 10 to 20 MB."""
 COMMON = 0.005
 """Of halves of words: a word that is one in a hundred has two halves that are, together, no rarer."""
 WORD = 4
@@ -171,14 +175,14 @@ def _run(works: list[_Work], steps: Steps | None) -> None:
     total = sum(w.n for w in works)
     done = 0
     stop = threading.Event()
-    pool = ThreadPoolExecutor(max(1, min(MOST_WORKERS, n_cores())), thread_name_prefix="codes")
+    pool = ThreadPoolExecutor(_n_workers(), thread_name_prefix="codes")
     try:
         for work, part in _in_order(pool, stop, works, _Work.counted):
             work.add(part)
             done += part.n
             if steps:
                 steps(done, max(done, total))
-        again = [w for w in works if not w.error and w.find_common_halves()]
+        again = [w for w in works if not w.error and w.common.size]
         total += sum(w.n for w in again)
         for work, words in _in_order(pool, stop, again, _Work.common_words):
             work.add_words(words.words, words.counts)
@@ -188,6 +192,10 @@ def _run(works: list[_Work], steps: Steps | None) -> None:
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _n_workers() -> int:
+    return max(1, min(WORKERS, n_cores()))
 
 
 def _in_order(
@@ -202,10 +210,10 @@ def _in_order(
         try:
             return body(work, start, end)
         except QinspectError as e:
-            work.error = str(e)
+            work.fail(str(e))
             return None
 
-    most = 2 * max(1, min(MOST_WORKERS, n_cores()))
+    most = 2 * _n_workers()
     for work in works:
         for start, end in work.pieces():
             waiting.append((work, pool.submit(call, work, start, end)))
@@ -254,13 +262,14 @@ class _Work:
         self._odd: Counts = np.zeros(256, np.int64)
         self._n = self._n_bytes = 0
         self._groups: Groups | None = Groups()
-        self._common: NDArray[np.bool_] | None = None
+        self._counts: Counts = np.zeros(0, np.int64)
+        self.common: NDArray[np.int64] = np.zeros(0, np.int64)
         self._words: dict[int, int] = {}
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """Ranges of rows, of whole groups."""
         step = int(np.lcm(self.weight.row_step, self.reader.rows_of_cell))
-        codes = PIECE_BYTES * self.reader.per_byte
+        codes = PIECE_BYTES * self.reader.per_byte if self.reader.is_packed else PIECE_CODES
         rows = max(1, codes // max(1, self.reader.n_columns) // step) * step
         n = self.weight.shape[0]
         return ((start, min(start + rows, n)) for start in range(0, n, rows))
@@ -292,22 +301,35 @@ class _Work:
             self._groups = None
         else:
             self._groups.merge(part.groups)
+        if self._n >= self.n:
+            self._all_are_in()
 
-    def find_common_halves(self) -> bool:
-        """Whether a word can be one in a hundred: whether halves of words are that common, which are kept then."""
-        if self._patterns is None or not (n := int(self._patterns.sum())):
-            return False
-        common = self._patterns >= max(1.0, COMMON * n)
-        self._common = common if common.any() and n >= FEWEST_HALVES else None
-        return self._common is not None
+    def _all_are_in(self) -> None:
+        """Keep of the large table what is asked of it: 60,000 weights have one each. common: halves of words that are
+        so common that a word of them can be one in a hundred."""
+        patterns = self._patterns
+        assert patterns is not None
+        n = int(patterns.sum())
+        if n >= FEWEST_HALVES:
+            self.common = np.flatnonzero(patterns >= COMMON * n)
+        self._counts = _by_code(patterns, self._odd, self.weight.bits, self.reader.per_byte)
+        self._patterns = None
+        self.reader.forget()
+
+    def fail(self, why: str) -> None:
+        """It cannot be read."""
+        self.error = why
+        self._patterns = None
+        self.reader.forget()
 
     def common_words(self, start: int, stop: int) -> _Words:
         """Words of which all halves are common."""
-        piece = self.reader.read(start, stop)
+        piece = self.reader.read(start, stop, groups=False)
         size = self._word
         halves = piece.data[: piece.data.size // size * size].view(np.uint16).reshape(-1, size // 2)
-        assert self._common is not None
-        kept = np.ascontiguousarray(halves[self._common[halves].all(axis=1)])
+        common = np.zeros(N_PATTERNS, bool)
+        common[self.common] = True
+        kept = np.ascontiguousarray(halves[common[halves].all(axis=1)])
         words, counts = np.unique(kept.view(f"<u{size}"), return_counts=True)
         return _Words(piece.n, words, counts)
 
@@ -324,7 +346,7 @@ class _Work:
     def facts(self) -> CodeFacts:
         """When all pieces are in."""
         element, per_byte = self.weight.element, self.reader.per_byte
-        by_pattern = _by_code(self._patterns, self._odd, element.bits, per_byte)
+        by_pattern = self._counts
         by_pattern[0] -= self._n_bytes * per_byte - self._n
         low = element.code_range[0]
         counts = np.roll(by_pattern, -low)[: element.code_range[1] - low + 1]
@@ -347,12 +369,10 @@ class _Work:
         return groups
 
 
-def _by_code(patterns: Counts | None, odd: Counts, bits: int, per_byte: int) -> Counts:
+def _by_code(patterns: Counts, odd: Counts, bits: int, per_byte: int) -> Counts:
     """int64[1 << bits]: how often each pattern of `bits` bits is there, from counts of 16 bits."""
-    of_byte = odd.copy()
-    if patterns is not None:
-        pairs = patterns.reshape(256, 256)
-        of_byte += pairs.sum(axis=0) + pairs.sum(axis=1)
+    pairs = patterns.reshape(256, 256)
+    of_byte = odd + pairs.sum(axis=0) + pairs.sum(axis=1)
     if per_byte == 1:
         return of_byte[: 1 << bits]
     fields = of_byte.reshape((1 << bits,) * per_byte)

@@ -7,12 +7,13 @@ for, and how often each code occurs, both follow from that one table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.errors import CannotRead, QinspectError
 from qinspect.inspector.formats import Format, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grouped import stored_index
@@ -98,18 +99,36 @@ class Reader:
         found = np.asarray(self.fmt.values(record)).reshape(-1)
         return float(found[0]) if found.size == 1 else None
 
-    def read(self, start: int, stop: int) -> Piece:
-        """Rows `start` to `stop`. Raises what reading codes raises, and CannotRead for a code that there is not."""
+    @cached_property
+    def is_packed(self) -> bool:
+        """Whether the family gives rows as they are stored, and they can be counted so. False where reading one row
+        shows that nothing can be read: reading the others says why."""
+        try:
+            return self._packed(0, 1) is not None
+        except QinspectError:
+            return False
+
+    def forget(self) -> None:
+        """Let go of scales and zero points; they are read again where they are asked for."""
+        self._stored = None
+
+    def _packed(self, start: int, stop: int) -> PackedRows | None:
         rows = self.fmt.packed(self.weight, start, stop) if len(self.weight.shape) == 2 else None
         if rows is None or rows.packing.bits != self.element.bits or rows.columns * self.element.bits % 8:
-            return self._of_codes(start, stop)
-        if self._knows_cells and rows.columns % min(rows.width, rows.columns):
-            return self._of_codes(start, stop)
-        return self._of_packed(rows)
+            return None
+        ragged = self._knows_cells and rows.columns % min(rows.width, rows.columns)
+        return None if ragged else rows
+
+    def read(self, start: int, stop: int, groups: bool = True) -> Piece:
+        """Rows `start` to `stop`. groups: whether these are looked at. Raises what reading codes raises, and CannotRead
+        for a code that there is not."""
+        groups = groups and self._knows_cells
+        rows = self._packed(start, stop) if self.is_packed else None
+        return self._of_codes(start, stop, groups) if rows is None else self._of_packed(rows, groups)
 
     # --- as they are stored ---
 
-    def _of_packed(self, rows: PackedRows) -> Piece:
+    def _of_packed(self, rows: PackedRows, groups: bool) -> Piece:
         p = rows.packing
         n_rows = len(rows.codes)
         if p.block:
@@ -118,7 +137,7 @@ class Reader:
         else:
             data = rows.codes[:, : rows.columns * p.bits // 8]
         flat = np.ascontiguousarray(data).reshape(n_rows, -1)
-        cells = self._cells_of_bytes(rows, flat) if self._knows_cells and rows.minima is None else None
+        cells = self._cells_of_bytes(rows, flat) if groups and rows.minima is None else None
         return Piece(flat.reshape(-1), 8 // p.bits, n_rows * rows.columns, cells)
 
     def _cells_of_bytes(self, rows: PackedRows, flat: Bytes) -> Cells | None:
@@ -155,7 +174,7 @@ class Reader:
 
     # --- one by one ---
 
-    def _of_codes(self, start: int, stop: int) -> Piece:
+    def _of_codes(self, start: int, stop: int, groups: bool) -> Piece:
         codes = np.asarray(self.fmt.codes(self.weight, start, stop))
         if codes.dtype.kind not in "iub":
             codes = codes.view(np.dtype(f"u{codes.dtype.itemsize}"))
@@ -170,7 +189,7 @@ class Reader:
         if low < 0:
             patterns = patterns & np.uint8((1 << bits) - 1)
         patterns = np.ascontiguousarray(patterns).reshape(stop - start, -1)
-        cells = self._cells_of_codes(patterns, start, stop) if self._knows_cells else None
+        cells = self._cells_of_codes(patterns, start, stop) if groups else None
         return Piece(_together(patterns.reshape(-1), bits, self.per_byte), self.per_byte, patterns.size, cells)
 
     def _cells_of_codes(self, patterns: Bytes, start: int, stop: int) -> Cells | None:
@@ -205,7 +224,7 @@ class Reader:
         zero = next((r for r in self._records if r.quantity is Quantity.ZERO_POINT), None)
         zeros = None
         if zero is not None:
-            zeros = np.asarray(self.fmt.values(zero)).astype(np.float64)
+            zeros = np.asarray(self.fmt.values(zero)).astype(np.float32)
             if zeros.size != scales.size:
                 return none
             zeros = zeros.reshape(shape)
