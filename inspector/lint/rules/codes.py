@@ -13,6 +13,8 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.text import count, number, share, some
 
+LIKE = 4.0
+"""Scales that are further from those of other groups are no such scales."""
 AGAIN = "Quantize these modules again from the original."
 
 
@@ -49,7 +51,7 @@ def saturated_codes(subject: Subject, limits: Limits) -> Checked:
         if found <= usual_ends(element, group, limits["clip"]):
             continue
         usual, clip = usual_ends(element, group), clip_of_ends(element, group, found)
-        text = f"{_percent(found)} of codes, where {_percent(usual)} are usual: as with scales {clip:.2f} of those"
+        text = f"{_percent(found)} of codes, where {_percent(usual)} are usual: as if scales were {clip:.2f} of the right ones"
         kinds.setdefault(facts.weight.stored_as, []).append(Place(facts.weight.role, text, value=found, weight=found))
     return _checked(subject, len(looked), (_saturated(kind, places, looked) for kind, places in kinds.items()))
 
@@ -177,10 +179,10 @@ def zero_groups(subject: Subject, limits: Limits) -> Checked:
 
 def _lost(groups: Groups) -> bool:
     """Whether the scales of groups of zeros are such as numbers make."""
-    low, high = groups.others
     if groups.n_zero == groups.n:
         return True
-    return groups.low < groups.high and low <= groups.low and groups.high <= high
+    low, high = groups.others
+    return groups.low < groups.high and low / LIKE <= groups.low and groups.high <= high * LIKE
 
 
 def _of_zeros(facts: CodeFacts, groups: Groups) -> Place:
