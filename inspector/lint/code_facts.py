@@ -232,13 +232,13 @@ def _oldest(waiting: deque[tuple[_Work, Future[T | None]]]) -> Iterator[tuple[_W
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Of a piece. n: codes. patterns: int64[65536], counts of 16 bits. odd: the last byte where their number is odd,
-    else -1. groups: None where nothing is known of them."""
+    """Of a piece. n: codes. n_bytes: they take. patterns: int64[65536], counts of 16 bits; None of a small piece.
+    others: int64[256], counts of bytes that are not in these. groups: None where nothing is known of them."""
 
     n: int
     n_bytes: int
-    patterns: Counts
-    odd: int
+    patterns: Counts | None
+    others: Counts
     groups: Groups | None
 
 
@@ -259,7 +259,7 @@ class _Work:
         self.n = int(np.prod(self.weight.shape, dtype=np.int64))
         self.error = ""
         self._patterns: Counts | None = None
-        self._odd: Counts = np.zeros(256, np.int64)
+        self._others: Counts = np.zeros(256, np.int64)
         self._n = self._n_bytes = 0
         self._groups: Groups | None = Groups()
         self._counts: Counts = np.zeros(0, np.int64)
@@ -278,23 +278,23 @@ class _Work:
         """Read some rows, in whatever thread."""
         piece = self.reader.read(start, stop)
         data = piece.data
-        patterns = signed_counts(data[: data.size // 2 * 2].view(np.uint16))
+        n_words = data.size // 2 if data.size >= 2 * FEWEST_HALVES else 0  # the large table takes a millisecond
+        patterns = signed_counts(data[: 2 * n_words].view(np.uint16)) if n_words else None
+        others = np.bincount(data[2 * n_words :], minlength=256)
         groups = None
         if piece.cells is not None:
             groups = Groups()
             groups.add(piece.cells, start, self.reader.rows_of_cell)
         filled = data.size * piece.per_byte - piece.n  # zeros behind the last code
-        odd = int(data[-1]) if data.size % 2 else -1
-        return _Part(piece.n, data.size, patterns, odd, groups if not filled else None)
+        return _Part(piece.n, data.size, patterns, others, groups if not filled else None)
 
     def add(self, part: _Part) -> None:
         """Take in what `counted` made."""
         if self._patterns is None:
             self._patterns = part.patterns
-        else:
+        elif part.patterns is not None:
             self._patterns += part.patterns
-        if part.odd >= 0:
-            self._odd[part.odd] += 1
+        self._others += part.others
         self._n += part.n
         self._n_bytes += part.n_bytes
         if part.groups is None or self._groups is None:
@@ -308,11 +308,9 @@ class _Work:
         """Keep of the large table what is asked of it: 60,000 weights have one each. common: halves of words that are
         so common that a word of them can be one in a hundred."""
         patterns = self._patterns
-        assert patterns is not None
-        n = int(patterns.sum())
-        if n >= FEWEST_HALVES:
-            self.common = np.flatnonzero(patterns >= COMMON * n)
-        self._counts = _by_code(patterns, self._odd, self.weight.bits, self.reader.per_byte)
+        if patterns is not None:
+            self.common = np.flatnonzero(patterns >= COMMON * int(patterns.sum()))
+        self._counts = _by_code(patterns, self._others, self.weight.bits, self.reader.per_byte)
         self._patterns = None
         self.reader.forget()
 
@@ -359,7 +357,10 @@ class _Work:
 
     def _of_the_whole(self, counts: Counts) -> Groups | None:
         """Where one scale is that of all codes."""
-        scale = self.reader.one_scale()
+        try:
+            scale = self.reader.one_scale()
+        except QinspectError:  # the rules of scales say so
+            return None
         element = self.weight.element
         if scale is None or not element.zero_codes:
             return None
@@ -369,10 +370,12 @@ class _Work:
         return groups
 
 
-def _by_code(patterns: Counts, odd: Counts, bits: int, per_byte: int) -> Counts:
-    """int64[1 << bits]: how often each pattern of `bits` bits is there, from counts of 16 bits."""
-    pairs = patterns.reshape(256, 256)
-    of_byte = odd + pairs.sum(axis=0) + pairs.sum(axis=1)
+def _by_code(patterns: Counts | None, others: Counts, bits: int, per_byte: int) -> Counts:
+    """int64[1 << bits]: how often each pattern of `bits` bits is there, from counts of 16 bits, and of other bytes."""
+    of_byte: Counts = others.astype(np.int64)
+    if patterns is not None:
+        pairs = patterns.reshape(256, 256)
+        of_byte += pairs.sum(axis=0) + pairs.sum(axis=1)
     if per_byte == 1:
         return of_byte[: 1 << bits]
     fields = of_byte.reshape((1 << bits,) * per_byte)

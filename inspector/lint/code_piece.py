@@ -272,11 +272,11 @@ def _all_equal(data: Bytes, kept: int, wanted: Array | int) -> Bools:
     Few cells begin with a word of zeros: only those are looked at further.
     """
     size, word = next((size, word) for size, word in _WORDS if data.shape[2] % size == 0)
-    words = data.view(word)
+    words: Array = data.view(word)
     every = int.from_bytes(b"\x01" * size, "little")
     mask = word(kept * every)
     of_cell = np.broadcast_to(np.asarray(wanted, np.uint8), data.shape[:2]).astype(word) * word(every)
-    zero = (words[:, :, 0] & mask) == of_cell
+    zero: Bools = (words[:, :, 0] & mask) == of_cell
     if words.shape[2] > 1 and zero.any():
         rows, cells = np.nonzero(zero)
         zero[rows, cells] = ((words[rows, cells] & mask) == of_cell[rows, cells][:, None]).all(axis=1)

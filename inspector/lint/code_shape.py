@@ -54,6 +54,8 @@ def by_level(facts: CodeFacts) -> Counts:
 def left_out(facts: CodeFacts) -> tuple[int, int]:
     """(levels that no code uses though their neighbours are used a lot, levels in the middle), of the levels in which
     nine tenths of the codes lie."""
+    if facts.counts.all():
+        return 0, len(facts.counts)
     counts = by_level(facts)
     before = np.cumsum(counts) - counts / 2
     middle = np.flatnonzero((before >= 0.05 * counts.sum()) & (before <= 0.95 * counts.sum()))

@@ -37,7 +37,7 @@ def test_there_are_such_folders() -> None:
 
 @given(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8]), st.lists(st.integers(0, 255), min_size=1, max_size=300))
 def test_codes_of_any_width_and_number(bits: int, numbers: list[int]) -> None:
-    codes = np.array(numbers, np.uint8) & ((1 << bits) - 1)
+    codes = np.array(numbers, np.uint8) & np.uint8((1 << bits) - 1)
     per_byte = 8 // bits if bits in (1, 2, 4, 8) else 1
     data = _together(codes, bits, per_byte)
     odd = np.zeros(256, np.int64)
@@ -79,7 +79,7 @@ def test_groups_of_zeros_are_found_in_every_layout(tmp_path: Path) -> None:
         ("nvfp4", nvfp4, MODELOPT, 8),
         ("int4", int4, INT4, 1),
     ):
-        fmt = opened(model(tmp_path / name, lambda w, make=make: make(with_zeros(w)), config, 1))  # type: ignore[misc]
+        fmt = opened(model(tmp_path / name, lambda w, make=make: make(with_zeros(w)), config, 1))
         for facts in read_codes(fmt).facts:
             assert facts.groups is not None
             assert facts.groups.n == facts.n // (16 if name == "nvfp4" else 128)
@@ -90,8 +90,7 @@ def test_groups_of_zeros_are_found_in_every_layout(tmp_path: Path) -> None:
 
 def test_a_tile_is_zero_where_all_its_rows_are(tmp_path: Path) -> None:
     def one_tile(weight: torch.Tensor) -> dict[str, torch.Tensor]:
-        made = fp8(weight)
-        made["weight"] = made["weight"].clone()
+        made: dict[str, torch.Tensor] = fp8(weight)
         made["weight"].view(torch.uint8)[:, 64:128] = 0x80  # minus zero
         made["weight"].view(torch.uint8)[:63, 128:192] = 0  # all rows but one
         return made
@@ -104,7 +103,7 @@ def test_a_tile_is_zero_where_all_its_rows_are(tmp_path: Path) -> None:
 def test_zero_points_say_what_zero_is(tmp_path: Path) -> None:
     def one_group(tensors: dict[str, torch.Tensor]) -> None:
         packed = tensors["model.layers.0.mlp.up_proj.qweight"]
-        zeros = (tensors["model.layers.0.mlp.up_proj.qzeros"][1, 0].item() & 15) + 1  # of output 0, group 1
+        zeros = (int(tensors["model.layers.0.mlp.up_proj.qzeros"][1, 0]) & 15) + 1  # of output 0, group 1
         word = sum(zeros << 4 * i for i in range(8))
         packed[16:32, 0] = word - (1 << 32) if word >= 1 << 31 else word
 

@@ -51,7 +51,9 @@ def saturated_codes(subject: Subject, limits: Limits) -> Checked:
         if found <= usual_ends(element, group, limits["clip"]):
             continue
         usual, clip = usual_ends(element, group), clip_of_ends(element, group, found)
-        text = f"{_percent(found)} of codes, where {_percent(usual)} are usual: as if scales were {clip:.2f} of the right ones"
+        text = (
+            f"{_percent(found)} of codes, usual are {_percent(usual)}: as if scales were {clip:.2f} of the right ones"
+        )
         kinds.setdefault(facts.weight.stored_as, []).append(Place(facts.weight.role, text, value=found, weight=found))
     return _checked(subject, len(looked), (_saturated(kind, places, looked) for kind, places in kinds.items()))
 

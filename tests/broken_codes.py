@@ -19,7 +19,7 @@ from qinspect.inspector.lint.registry import all_rules
 from qinspect.inspector.lint.subject import Subject
 
 Tensors = dict[str, torch.Tensor]
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parent / "data"
 E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 ROWS, COLUMNS = 64, 256
 
