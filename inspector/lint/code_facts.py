@@ -38,6 +38,8 @@ COMMON = 0.005
 """Of halves of words: a word that is one in a hundred has two halves that are, together, no rarer."""
 WORD = 4
 """Bytes: of a word of codes that are stored in whole parts of a byte. Of others eight codes are looked at together."""
+NOTHING = 2.0**-125
+"""Where scales are powers of two, the least of them is that of a block of zeros."""
 FEWEST_HALVES = 2000
 """Of a weight with fewer, one in a hundred is a few words."""
 
@@ -67,7 +69,7 @@ class Groups:
             zero, scales = np.logical_and.reduceat(zero, at, axis=0), scales[at]
         first_row //= rows_of_cell
         known = np.isfinite(scales)
-        lost, dead = zero & known & (scales > 0), ~zero & (scales == 0)
+        lost, dead = zero & known & (scales > NOTHING), ~zero & (scales == 0)
         if lost.any():
             self.first = self.first if self.n_zero else _place(lost, first_row)
             self.low, self.high = min(self.low, float(scales[lost].min())), max(self.high, float(scales[lost].max()))

@@ -144,7 +144,7 @@ def test_the_last_group_is_shorter(tmp_path: Path) -> None:
 
     tiles = found_by(model(tmp_path / "tiles", ragged, FP8), "H04")
     assert [f.severity for f in tiles] == [Severity.NOTE]
-    assert tiles[0].places[0].text == "[64, 200] in per-block: 8 columns in the last"
+    assert tiles[0].places[0].text == "[64, 200] in per-block 64x64: 8 columns in the last"
     assert not found_by(model(tmp_path / "whole", fp8, FP8), "H04")
 
     def groups(weight: torch.Tensor) -> Tensors:

@@ -118,7 +118,7 @@ def partial_group(subject: Subject, limits: Limits) -> Checked:
     found = []
     for in_tiles in (False, True):
         places = [
-            Place(w.role, f"{dims(w.shape)} in {granularity(w.grid)}: {_last(w)}")
+            Place(w.role, f"{dims(w.shape)} in {_in_words(w.grid)}: {_last(w)}")
             for w in weights
             if (w.grid.block[0] > 1) is in_tiles and _ragged(w)
         ]
