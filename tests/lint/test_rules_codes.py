@@ -249,6 +249,14 @@ def test_tied_weights_stored_twice_are_a_note(tmp_path: Path) -> None:
     ]
 
 
+def test_of_a_model_in_full_precision_nothing_is_asked(tmp_path: Path) -> None:
+    table = normal(99, 512, 64)
+    folder = saved(tmp_path, {"embed_tokens.weight": table, "lm_head.weight": table.clone()}, {})
+    found = linted(folder, "C", "H")
+    assert not found.findings
+    assert found.n_looked == 0
+
+
 def test_one_number_apart_is_not_the_same(tmp_path: Path) -> None:
     first, second = normal(99, 512, 64), normal(99, 512, 64)
     second[300, 17] += 1

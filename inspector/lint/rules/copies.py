@@ -28,6 +28,8 @@ NAMES_SHOWN = 4
 def identical_weights(subject: Subject, limits: Limits) -> Checked:
     """Weights hold the same numbers and are not declared to be one."""
     fmt = subject.fmt
+    if not fmt.weights():
+        return Checked(0, "weight")  # of a model in full precision nothing is asked
     quantized = [[w.role for w in group] for group in same_codes(fmt, subject.codes.facts)]
     tensors, n = same_tensors(t for t in fmt.other_tensors() if _is_weight(t))
     plain = [[fmt.role_of(t.name) for t in group] for group in tensors]

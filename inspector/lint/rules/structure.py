@@ -157,7 +157,8 @@ def no_outer_scale(subject: Subject, limits: Limits) -> Checked:
     fp4 = [w for w in fmt.weights() if w.element.kind is ElementKind.FLOAT and w.bits == 4]
     weights = [w for w in fp4 if w.grid.group_size == 16]
     outer = {r.role for r in where(fmt.scales(), _is_outer)}
-    without = [w for w in weights if outer.isdisjoint(w.scale_roles) and not _made_with(fmt, w)]
+    outer |= {r.role for r in where(fmt.scales(), lambda r: r.sources)}  # whose numbers have another in them already
+    without = [w for w in weights if outer.isdisjoint(w.scale_roles)]
     found = []
     if without:
         places = tuple(Place(w.role, w.stored_as) for w in without)
@@ -172,12 +173,6 @@ def no_outer_scale(subject: Subject, limits: Limits) -> Checked:
 
 def _is_outer(record: ScaleRecord) -> bool:
     return record.quantity is Quantity.GLOBAL_SCALE or (record.quantity is Quantity.SCALE and record.grid == PER_TENSOR)
-
-
-def _made_with(fmt: Format, weight: QuantizedWeight) -> bool:
-    """Whether the block scales have another number in them already."""
-    first = next((r for r in fmt.scales() if r.role == weight.role), None)
-    return first is not None and bool(first.sources)
 
 
 @rule(
