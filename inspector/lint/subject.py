@@ -18,6 +18,8 @@ from qinspect.inspector.values.scale_table import ScaleTable, read_scales
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
+    from qinspect.inspector.lint.code_facts import CodeTable
+    from qinspect.inspector.lint.loose_entries import Loose
 
 T = TypeVar("T")
 
@@ -75,6 +77,20 @@ class Subject:
     def scales(self) -> ScaleTable:
         """All scales; with `fast` only those of a few numbers."""
         return read_scales(self.fmt, not self.fast, self.steps("reading scales"))
+
+    @cached_property
+    def loose(self) -> Loose:
+        """Entries that belong to quantized weights by their names, and that no weight has."""
+        from qinspect.inspector.lint.loose_entries import loose_entries
+
+        return loose_entries(self.fmt)
+
+    @cached_property
+    def codes(self) -> CodeTable:
+        """What the codes of all weights show: all of them are read."""
+        from qinspect.inspector.lint.code_facts import read_codes
+
+        return read_codes(self.fmt, self.steps("reading codes"))
 
     @cached_property
     def outer_scales(self) -> dict[str, int]:
