@@ -50,9 +50,8 @@ def lint_command(
 def _linted(a: str, b: str | None, run: str | None, fast: bool) -> Lint:
     from qinspect.inspector.calibration.stored import calibration_named
     from qinspect.inspector.lint.check import lint
-    from qinspect.inspector.lint.subject import Subject
+    from qinspect.inspector.lint.opening import subject_of
 
-    first = open_model(a)
     second = None if b is None else open_model(b)
     calibration = None if run is None else calibration_named(run)
-    return with_meter(lambda meter: lint([("A", Subject(first, second, calibration, fast=fast, meter=meter))]))
+    return with_meter(lambda meter: lint([("A", subject_of(a, second, calibration, fast, meter))]))

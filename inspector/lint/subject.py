@@ -14,6 +14,7 @@ from qinspect.inspector.progress import Steps
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
+    from qinspect.inspector.checkpoint.sound import OpenedSound
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ class Subject:
 
     fmt: it. other: a second checkpoint, where one was given; base: that, where it is in full precision, and so may be
     what the first was made of. run: what a calibration stored. fast: only what is had at once is looked at. meter: told
-    (phase, done, total); it may raise to cancel.
+    (phase, done, total); it may raise to cancel. opened: what is wrong with its files, where they were looked at.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Subject:
         *,
         fast: bool = False,
         meter: Callable[[str, int, int], None] | None = None,
+        opened: OpenedSound | None = None,
     ) -> None:
         self.fmt = fmt
         self.other = other
         self.run = run
         self.fast = fast
+        self.opened = opened
         self._meter = meter
 
     def steps(self, phase: str) -> Steps | None:
@@ -52,6 +55,11 @@ class Subject:
         other = self.other
         return None if other is None or other.weights() or other.scales() else other
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether tensors that belong to it were not opened."""
+        return self.opened is not None and any(d.loses_entries for d in self.opened.damage)
+
     def lacks(self, needs: tuple[Needs, ...]) -> str:
         """Why a rule with these needs cannot be checked, a clause; "" where it can."""
         if Needs.BASE in needs and self.base is None:
@@ -60,6 +68,10 @@ class Subject:
             return "no second checkpoint was given"
         if Needs.RUN in needs and self.run is None:
             return "no run was given"
+        if Needs.FILES in needs and self.opened is None:
+            return "its files were not looked at"
+        if Needs.WHOLE in needs and self.incomplete:
+            return "a part of it is missing or cannot be read"
         if self.fast and not all(n.fast for n in needs):
             return "left out by --fast"
         return ""
