@@ -19,7 +19,6 @@ from qinspect.inspector.checkpoint.gguf import is_part_of_model
 from qinspect.inspector.checkpoint.hub import find_in_cache
 from qinspect.inspector.checkpoint.index import absent_from_shards, agree, is_outside, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
-from qinspect.inspector.checkpoint.layouts import DCP_METADATA
 from qinspect.inspector.checkpoint.listing import INDEX, is_weights, listing, shard_sets, some_names, unfinished_of
 from qinspect.inspector.checkpoint.opening import CONFIG_FILES, open_checkpoint, read_config, read_one
 from qinspect.inspector.checkpoint.sound_header import sound_part
@@ -33,11 +32,12 @@ from qinspect.inspector.text import count, size, some
 @dataclass(frozen=True, slots=True)
 class OpenedSound:
     """checkpoint: what could be opened. damage: what is wrong with its files. files: those that were looked at, opened
-    or not."""
+    or not. one_of: where a shard was named by itself, of how many."""
 
     checkpoint: Checkpoint
     damage: tuple[Damage, ...]
     files: tuple[Path, ...]
+    one_of: int = 1
 
 
 def open_sound(path: str | Path, progress: Steps | None = None) -> OpenedSound:
@@ -62,7 +62,8 @@ def _looked_over(checkpoint: Checkpoint, place: Path) -> OpenedSound:
         damage += _said_otherwise(index, checkpoint)
     elif index is None and files and (checkpoint.path.is_dir() or is_part_of_model(checkpoint.metadata)):
         damage += _missing_by_name(files[0].parent, files)
-    return OpenedSound(checkpoint, tuple(damage), files)
+    alone = shard_sets([files[0].name])[0] if len(files) == 1 and place.is_file() else []
+    return OpenedSound(checkpoint, tuple(damage), files, alone[0].total if alone else 1)
 
 
 def _index_of(place: Path) -> Path | None:
@@ -207,7 +208,7 @@ class _Rest:
         except UnsafePickle as e:
             self.damage.append(Damage(DamageKind.UNSAFE, e))
         except CannotOpen as e:
-            if not is_weights(path.name) and path.name != DCP_METADATA:
+            if not _is_surely_no_weights(file):
                 raise self.refused from e
             self.damage.append(Damage(DamageKind.NO_WEIGHTS, e))
         except BrokenFile as e:
@@ -285,6 +286,20 @@ class _FoundFile:
     source: Source
     kind: str
     entries: Columns | Entries = field(repr=False)
+
+
+def _is_surely_no_weights(file: File) -> bool:
+    """Of a file that no reader takes: whether it is text or zeros under a name of weights, or by its name of a format
+    that is read. Another name may be that of a format that is not (`.bin`)."""
+    from qinspect.inspector.checkpoint.kinds import HEAD_BYTES
+    from qinspect.inspector.checkpoint.kinds.words import text_kind
+    from qinspect.inspector.checkpoint.kinds.zeros import zeros_kind
+
+    if not is_weights(file.path.name):
+        return False
+    head = file.read(0, min(file.size, HEAD_BYTES))
+    sure = file.path.suffix in (".safetensors", ".gguf")
+    return sure or text_kind(head, file.path) is not None or zeros_kind(file, head) is not None
 
 
 def _items(found: Columns | Entries) -> Iterable[tuple[str, Tensor | object]]:

@@ -10,6 +10,6 @@ from qinspect.inspector.lint.rule import Rule
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """Every rule."""
-    from qinspect.inspector.lint.rules import files, groups, scales
+    from qinspect.inspector.lint.rules import claims, declared, files, groups, scales
 
-    return (*files.RULES, *scales.RULES, *groups.RULES)
+    return (*files.RULES, *scales.RULES, *groups.RULES, *declared.RULES, *claims.RULES)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from qinspect.inspector.formats import Format, Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.grid import PER_TENSOR
+from qinspect.inspector.lint.cache_scales import CacheScales, cache_scales
 from qinspect.inspector.lint.rule import Needs
 from qinspect.inspector.lint.scale_table import ScaleTable, read_scales
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.rows import column
 
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
     from qinspect.inspector.checkpoint.sound import OpenedSound
+    from qinspect.inspector.formats.said import NamedModules
 
 T = TypeVar("T")
 
@@ -58,7 +61,7 @@ class Subject:
     @property
     def incomplete(self) -> bool:
         """Whether tensors that belong to it were not opened."""
-        return self.opened is not None and any(d.loses_entries for d in self.opened.damage)
+        return self.opened is not None and (self.opened.one_of > 1 or any(d.loses_entries for d in self.opened.damage))
 
     def lacks(self, needs: tuple[Needs, ...]) -> str:
         """Why a rule with these needs cannot be checked, a clause; "" where it can."""
@@ -90,6 +93,21 @@ class Subject:
             if record.kind is Kind.WEIGHT and of_all:
                 found[module_of(record)] = place
         return found
+
+    @cached_property
+    def named(self) -> Sequence[NamedModules]:
+        """For which modules the names in its settings are."""
+        return self.fmt.named_modules()
+
+    @cached_property
+    def quantized(self) -> tuple[str, ...]:
+        """The modules that hold codes, by their names in the file, each once."""
+        return tuple(dict.fromkeys(key.rpartition(".")[0] for key in column(self.fmt.weights(), "codes_key")))
+
+    @cached_property
+    def cache_scales(self) -> CacheScales:
+        """Scales of the KV cache, by attention module."""
+        return cache_scales(self.fmt.checkpoint)
 
     @cached_property
     def input_scales(self) -> dict[str, int]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qinspect.inspector.formats.declared import Declared
+from qinspect.inspector.formats.expressions import compiled
+from qinspect.inspector.formats.said import ModuleNames, strings
+from qinspect.inspector.roles import strip_root
 
 FBGEMM = "fbgemm_fp8"
 METHODS = ("fp8", FBGEMM, "mxfp8")
+_MAX_EXPRESSION = 500
+_MAX_NAME = 300
+_EXPRESSION = re.compile(r"[^\w.-]")
 _DIRECTIONS = {"": False, "inverse": True}
 
 
@@ -42,3 +50,39 @@ def settings_of(declared: Declared) -> Settings:
         "dynamic" if fbgemm else declared.text("activation_scheme"), fbgemm,
         "" if direction in _DIRECTIONS else direction,
     )  # fmt: skip
+
+
+def entries_of(declared: Declared) -> Iterator[tuple[str, str]]:
+    """(setting, entry) of modules that are not quantized."""
+    for key in ("modules_to_not_convert", "ignored_layers"):
+        yield from ((key, entry) for entry in strings(declared.settings.get(key)))
+
+
+class LeftOut:
+    """Modules that are not quantized. An entry is an expression that fits from the beginning of a name to a dot or to
+    its end, or the end of a name. Savers put other roots before the same module, so with any."""
+
+    def __init__(self, declared: Declared) -> None:
+        self.entries = tuple(entries_of(declared))
+        self._ends = tuple(entry for _, entry in self.entries)
+        tried = (e for e in self._ends if compiled(_fitting(e), _MAX_EXPRESSION) is not None)
+        self._all = re.compile("|".join(map(_fitting, tried)) or r"(?!)")
+
+    def __contains__(self, module: str) -> bool:
+        if module.endswith(self._ends):
+            return True
+        return len(module) <= _MAX_NAME and any(map(self._all.match, (module, strip_root(module))))
+
+    @staticmethod
+    def named(entry: str, names: ModuleNames) -> tuple[str, ...]:
+        """The modules of one entry."""
+        found = dict.fromkeys((*names.below(names.called(entry)), *names.ending(entry)))
+        fits = compiled(_fitting(entry), _MAX_EXPRESSION) if _EXPRESSION.search(entry) else None
+        if fits is not None:
+            short = (m for m in names.all if len(m) <= _MAX_NAME)
+            found |= dict.fromkeys(m for m in short if fits.match(m) or fits.match(strip_root(m)))
+        return tuple(found)
+
+
+def _fitting(entry: str) -> str:
+    return f"(?:{entry})(?:\\.|$)"
