@@ -10,6 +10,6 @@ from qinspect.inspector.lint.rule import Rule
 @cache
 def all_rules() -> tuple[Rule, ...]:
     """Every rule."""
-    from qinspect.inspector.lint.rules import claims, declared, files, groups, scales
+    from qinspect.inspector.lint.rules import claims, declared, files, groups, pairs, runs, scales
 
-    return (*files.RULES, *scales.RULES, *groups.RULES, *declared.RULES, *claims.RULES)
+    return (*files.RULES, *scales.RULES, *groups.RULES, *declared.RULES, *claims.RULES, *pairs.RULES, *runs.RULES)

@@ -17,6 +17,8 @@ from qinspect.inspector.rows import column
 if TYPE_CHECKING:
     from qinspect.inspector.calibration.stored import Calibration
     from qinspect.inspector.checkpoint.sound import OpenedSound
+    from qinspect.inspector.compare.results import Comparison
+    from qinspect.inspector.explain.claims import Claim
     from qinspect.inspector.formats.said import NamedModules
 
 T = TypeVar("T")
@@ -45,11 +47,11 @@ class Subject:
         self.run = run
         self.fast = fast
         self.opened = opened
-        self._meter = meter
+        self.meter = meter
 
     def steps(self, phase: str) -> Steps | None:
         """Progress of one phase."""
-        meter = self._meter
+        meter = self.meter
         return None if meter is None else lambda done, total: meter(phase, done, total)
 
     @property
@@ -108,6 +110,22 @@ class Subject:
     def cache_scales(self) -> CacheScales:
         """Scales of the KV cache, by attention module."""
         return cache_scales(self.fmt.checkpoint)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """This checkpoint as A, the other as B; with codes, where they are read at all and are not too many."""
+        from qinspect.inspector.compare import compare
+
+        assert self.other is not None
+        return compare(self.fmt, self.other, False if self.fast else None, self.meter)
+
+    @cached_property
+    def claim(self) -> Claim:
+        """What is said of its alpha, and what the run says of it. Raises as `claims` does."""
+        from qinspect.inspector.explain.claims import claim_of
+
+        assert self.run is not None
+        return claim_of("A", self.fmt, (self.run,), self.meter)
 
     @cached_property
     def input_scales(self) -> dict[str, int]:
