@@ -15,7 +15,7 @@ from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.damage import Damage, DamageKind
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.folder import ChosenFiles, choose
-from qinspect.inspector.checkpoint.gguf import is_part_of_model
+from qinspect.inspector.checkpoint.gguf import is_part_of_model, looks_like_gguf
 from qinspect.inspector.checkpoint.hub import find_in_cache
 from qinspect.inspector.checkpoint.index import absent_from_shards, agree, is_outside, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
@@ -23,7 +23,7 @@ from qinspect.inspector.checkpoint.listing import INDEX, is_weights, listing, sh
 from qinspect.inspector.checkpoint.opening import CONFIG_FILES, open_checkpoint, read_config, read_one
 from qinspect.inspector.checkpoint.sound_header import sound_part
 from qinspect.inspector.checkpoint.source import Source
-from qinspect.inspector.checkpoint.tensor import Tensor
+from qinspect.inspector.checkpoint.tensor import Entry
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead, QinspectError, UnsafePickle
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import count, size, some
@@ -240,18 +240,19 @@ class _Rest:
             self.damage.append(Damage(DamageKind.TWICE, part.twice))
         else:
             self.damage.append(Damage(DamageKind.DAMAGED, refused, n < said))
-        return _FoundFile(file, "GGUF" if file.read(0, 4) in (b"GGUF",) else "safetensors", part.columns)
+        return _FoundFile(file, "GGUF" if looks_like_gguf(file.read(0, 8)) else "safetensors", part.columns)
 
     def _together(self, found: Sequence[_FoundFile]) -> tuple[Entries, dict[str, str]]:
         """All entries. Of a tensor in two files that which the index means, else that in the first."""
-        entries, metadata, doubled = Entries(), {}, []
+        entries, metadata = Entries(), dict[str, str]()
+        doubled: list[tuple[str, str, Path]] = []
         for one in found:
             if isinstance(one.entries, Columns):
                 metadata.update(one.entries.metadata)
             if entries.first_shared(one.entries) is None:
                 entries.add(one.entries)
                 continue
-            rest = {}
+            rest: dict[str, Entry] = {}
             for name, entry in _items(one.entries):
                 if name in entries:
                     doubled.append((name, entries[name].file.path.name, one.source.path))
@@ -302,7 +303,7 @@ def _is_surely_no_weights(file: File) -> bool:
     return sure or text_kind(head, file.path) is not None or zeros_kind(file, head) is not None
 
 
-def _items(found: Columns | Entries) -> Iterable[tuple[str, Tensor | object]]:
+def _items(found: Columns | Entries) -> Iterable[tuple[str, Entry]]:
     return ((t.name, t) for t in found.tensors()) if isinstance(found, Columns) else found.items()
 
 

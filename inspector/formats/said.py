@@ -6,12 +6,13 @@ family says of its entries which modules they are for.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
-from qinspect.inspector.roles import strip_root
+from qinspect.inspector.roles import strip_root, without_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,35 @@ class ModuleNames:
     @cached_property
     def _by_role(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for module in self.all:
-            found.setdefault(strip_root(module), []).append(module)
+        for module, role in zip(self.all, without_roots(list(self.all)), strict=True):
+            found.setdefault(role, []).append(module)
         return found
 
     def called(self, name: str) -> tuple[str, ...]:
-        """The module of this name, whatever savers put in front of either."""
+        """The module of this name; where there is none, that of the name without what savers put in front."""
+        if name in self._known:
+            return (name,)
         return tuple(self._by_role.get(strip_root(name), ()))
+
+    def containing(self, part: str) -> tuple[str, ...]:
+        """The modules with a tensor whose names have this anywhere."""
+        text, starts = self._text
+        found, at = [], text.find(part) if part else -1
+        while at >= 0:
+            number = bisect_right(starts, at) - 1
+            found.append(self.inside[number])
+            at = text.find(part, starts[number] + len(self.inside[number]))
+        return tuple(found)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.all)
+
+    @cached_property
+    def _text(self) -> tuple[str, list[int]]:
+        """The names of `inside`, a line each, and where each begins."""
+        ends = accumulate(len(name) + 1 for name in self.inside)
+        return "\n".join(self.inside), [0, *ends]
 
     def below(self, modules: Iterable[str]) -> tuple[str, ...]:
         """Modules, and those inside of them."""

@@ -74,7 +74,7 @@ def test_alpha_that_took_effect_is_no_finding(quamba: Quamba) -> None:
 
 def test_alpha_that_head_groups_ignore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair = [saved(tmp_path / f"pa-{a}", name="m2_w4a8_gh_pa0.9995") for a in ("0.9995", "0.99999")]
-    found = of_pair(*pair)
+    found = of_pair(pair[0], pair[1])
     assert said(found) == {("P01", "error")}
     (one,) = of_rule(found, "P01")
     assert "0.9995 and 0.99999" in one.found.text

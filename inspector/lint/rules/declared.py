@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from qinspect.inspector.finding import Severity
-from qinspect.inspector.formats.bits import bits_per_weight, model_bits
+from qinspect.inspector.formats.bits import bits_of_quantized
 from qinspect.inspector.formats.said import NamedModules
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
@@ -210,7 +210,7 @@ def effective_bits(subject: Subject, limits: Limits) -> Checked:
     fmt, declared = subject.fmt, subject.fmt.declared_bits
     if not declared or not subject.quantized:
         return Checked(0, "model")
-    of_codes, of_all = _bits_of_quantized(subject), model_bits(fmt).effective
+    of_codes, of_all = bits_of_quantized(fmt)
     said = " and ".join(f"{bits:g}" for bits in declared)
     found = []
     if of_codes is not None and of_codes > declared[-1] + limits["excess"]:
@@ -229,20 +229,6 @@ def effective_bits(subject: Subject, limits: Limits) -> Checked:
 
 def _are(declared: Sequence[float]) -> str:
     return "is" if len(declared) == 1 else "are"
-
-
-def _bits_of_quantized(subject: Subject) -> float | None:
-    """Of what is taken up by codes and what scales them, and nothing else; None where it is not known."""
-    from qinspect.inspector.formats.bits import left_out
-    from qinspect.inspector.formats.counts import parameter_counts
-
-    fmt = subject.fmt
-    counts, without = parameter_counts(fmt), left_out(fmt)
-    names = fmt.taken() - without
-    if any(name in counts and counts[name] is None for name in names):
-        return None
-    tensors = (fmt.checkpoint.tensor(name) for name in names)
-    return bits_per_weight(sum(t.nbytes for t in tensors if t), sum(counts.get(n) or 0 for n in names))
 
 
 RULES = (

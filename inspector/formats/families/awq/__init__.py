@@ -117,9 +117,7 @@ class AwqFormat(ModularFormat):
 
     def named_modules(self) -> tuple[NamedModules, ...]:
         names, where = ModuleNames(self.checkpoint.entries), f"{_LEFT_OUT} of {self._declared.where}"
-        return tuple(
-            NamedModules(entry, where, True, tuple(m for m in names.all if entry in m)) for entry in self._left_out
-        )
+        return tuple(NamedModules(entry, where, True, names.containing(entry)) for entry in self._left_out)
 
     def says_quantized(self, module: str) -> bool | None:
         return False if any(entry in module for entry in self._left_out) else None

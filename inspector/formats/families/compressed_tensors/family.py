@@ -171,9 +171,8 @@ class CompressedTensorsFormat(ModularFormat):
             return False
         if not self._declared.groups or self._declared.status in _UNCOMPRESSED:
             return None
-        if self._group_of(module) is not None:
-            return True
-        return None if self._declared.groups_of(module) else False
+        groups = self._declared.groups_of(module)
+        return True if any(g.weights is not None for g in groups) else None if groups else False
 
     def contradictions(self) -> tuple[Contradiction, ...]:
         return self._differences.contradictions(self._declared)

@@ -15,6 +15,7 @@ FBGEMM = "fbgemm_fp8"
 METHODS = ("fp8", FBGEMM, "mxfp8")
 _MAX_EXPRESSION = 500
 _MAX_NAME = 300
+_MAX_DEPTH = 64
 _EXPRESSION = re.compile(r"[^\w.-]")
 _DIRECTIONS = {"": False, "inverse": True}
 
@@ -65,13 +66,17 @@ class LeftOut:
     def __init__(self, declared: Declared) -> None:
         self.entries = tuple(entries_of(declared))
         self._ends = tuple(entry for _, entry in self.entries)
-        tried = (e for e in self._ends if compiled(_fitting(e), _MAX_EXPRESSION) is not None)
-        self._all = re.compile("|".join(map(_fitting, tried)) or r"(?!)")
+        self._plain = frozenset(e for e in self._ends if not _EXPRESSION.search(e))
+        others = (compiled(_fitting(e), _MAX_EXPRESSION) for e in self._ends if e not in self._plain)
+        self._expressions = tuple(p for p in others if p is not None)
 
     def __contains__(self, module: str) -> bool:
         if module.endswith(self._ends):
             return True
-        return len(module) <= _MAX_NAME and any(map(self._all.match, (module, strip_root(module))))
+        names = {module, strip_root(module)}
+        if any(above in self._plain for name in names for above in _and_above(name)):
+            return True
+        return len(module) <= _MAX_NAME and any(p.match(name) for p in self._expressions for name in names)
 
     @staticmethod
     def named(entry: str, names: ModuleNames) -> tuple[str, ...]:
@@ -82,6 +87,14 @@ class LeftOut:
             short = (m for m in names.all if len(m) <= _MAX_NAME)
             found |= dict.fromkeys(m for m in short if fits.match(m) or fits.match(strip_root(m)))
         return tuple(found)
+
+
+def _and_above(module: str) -> Iterator[str]:
+    for _ in range(_MAX_DEPTH):
+        if not module:
+            return
+        yield module
+        module = module.rpartition(".")[0]
 
 
 def _fitting(entry: str) -> str:

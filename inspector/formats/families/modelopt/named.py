@@ -54,7 +54,7 @@ def _named(entry: str, where: str, left_out: bool, names: ModuleNames) -> NamedM
     if not left_out or not part or WILD.search(part):
         return NamedModules(entry, where, left_out, modules, wild)
     own = {*modules}
-    more = tuple(m for m in names.inside if part in m and m not in own)
+    more = tuple(m for m in names.containing(part) if m not in own)
     return NamedModules(entry, where, left_out, modules, wild, taken_for=more, taken_by=_PART if more else "")
 
 

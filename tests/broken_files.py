@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from qinspect.inspector.lint.check import Lint, RuleFinding, lint
 from qinspect.inspector.lint.opening import subject_of
+from qinspect.inspector.progress import unseen
 
 INDEX = "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors")
@@ -20,12 +21,12 @@ GIT_LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a2146' *
 def sharded(folder: Path) -> Path:
     """An FP8 model of three layers in three shards with an index; the scale of layer 1 is NaN."""
     folder.mkdir(parents=True)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for layer, shard in enumerate(SHARDS):
         module = f"model.layers.{layer}.mlp.up_proj"
         codes = np.full((4, 8), layer + 1, np.uint8)
         scale = np.array([np.nan if layer == 1 else 0.5], np.float32)
-        tensors = {f"{module}.weight": codes, f"{module}.weight_scale": scale}
+        tensors: dict[str, np.ndarray] = {f"{module}.weight": codes, f"{module}.weight_scale": scale}
         save_file(tensors, folder / shard)
         as_float8(folder / shard)
         weight_map |= dict.fromkeys(tensors, shard)
@@ -64,7 +65,7 @@ def replaced_in_header(path: Path, old: bytes, new: bytes) -> None:
 
 def linted(path: Path, fast: bool = False) -> Lint:
     """All that lint finds in one checkpoint."""
-    return lint([("A", subject_of(str(path), None, None, fast, lambda *_: None))])
+    return lint([("A", subject_of(str(path), None, None, fast, unseen))])
 
 
 def of_rule(found: Lint, code: str) -> list[RuleFinding]:

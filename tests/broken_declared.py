@@ -13,7 +13,7 @@ import numpy as np
 from broken_files import as_float8
 from safetensors.numpy import save_file
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parent / "data"
 SIZE = 16
 
 
