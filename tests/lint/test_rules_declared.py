@@ -12,7 +12,14 @@ from broken_declared import FP8_CACHE, attention, cache, copied, fp8_model, mlp,
 from broken_files import codes, linted, of_rule
 from peer_truth import ROOT, folder, needs_fixtures
 
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.finding import Severity
+from qinspect.inspector.formats import Format, format_of
+
+
+def opened(path: Path) -> Format:
+    return format_of(open_checkpoint(path))
+
 
 DECLARED = {f"D0{i}" for i in range(1, 6)} | {"D07", "D08", "D09", "D10"}
 """All but that of effective bits, which a model of a few kB with its embedding always has."""
@@ -207,6 +214,14 @@ def test_scales_that_take_more_than_codes(tmp_path: Path) -> None:
     assert "3 is declared" in said[0].found.text
     path = fp8_model(tmp_path / "m", mlp(0), settings=of_modelopt())
     assert "D06" not in codes(linted(path))
+
+
+def test_of_several_widths_how_much_there_is_of_each(tmp_path: Path) -> None:
+    (one,) = of_rule(linted(mixed(tmp_path / "m")), "D06")
+    assert "4 and 8 are declared: of 3 quantized weights 2 of 4 bits and 1 of 8 bits" in one.found.text
+    sizes = {w.role: int(np.prod(w.shape)) for w in opened(tmp_path / "m").weights()}
+    mean = sum((8 if "k_proj" in role else 4) * n for role, n in sizes.items()) / sum(sizes.values())
+    assert one.found.numbers["codes"] == pytest.approx(mean)
 
 
 # --- D07, D08 ---

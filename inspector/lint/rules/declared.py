@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from qinspect.inspector.finding import Severity
+from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.bits import bits_of_quantized
 from qinspect.inspector.formats.said import NamedModules
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
@@ -206,29 +209,40 @@ def _too_many(n: NamedModules, caught: Sequence[str]) -> Found:
     excess=1.0, times=1.5,
 )  # fmt: skip
 def effective_bits(subject: Subject, limits: Limits) -> Checked:
-    """Weights take more bits than the settings declare: those that are quantized, with what scales them, or all."""
+    """Weights take more bits than the settings declare, those that are quantized or all, or several widths are
+    declared: then how much there is of each."""
     fmt, declared = subject.fmt, subject.fmt.declared_bits
     if not declared or not subject.quantized:
         return Checked(0, "model")
     of_codes, of_all = bits_of_quantized(fmt)
-    said = " and ".join(f"{bits:g}" for bits in declared)
+    said = f"{' and '.join(f'{bits:g}' for bits in declared)} {'is' if len(declared) == 1 else 'are'} declared"
     found = []
     if of_codes is not None and of_codes > declared[-1] + limits["excess"]:
-        found.append(Found(
-            f"quantized weights take {of_codes:.4g} bits each with what scales them, and {said} {_are(declared)} "
-            "declared.", (), {"effective": of_codes, "declared": declared[-1]},
-        ))  # fmt: skip
+        text = f"quantized weights take {of_codes:.4g} bits each with what scales them, and {said}."
+        found.append(Found(text, (), {"effective": of_codes, "declared": declared[-1]}))
     if of_all is not None and of_all > declared[-1] * limits["times"]:
-        of = f", and those that are quantized {of_codes:.4g}" if of_codes is not None else ""
-        found.append(Found(
-            f"all weights together take {of_all:.4g} bits each{of}; {said} {_are(declared)} declared. The rest is in "
-            "full precision.", (), {"effective": of_all, "declared": declared[-1]},
-        ))  # fmt: skip
+        of = f", those that are quantized {of_codes:.4g}" if of_codes is not None else ""
+        text = f"all weights together take {of_all:.4g} bits each{of}; {said}. The rest is in full precision."
+        found.append(Found(text, (), {"effective": of_all, "declared": declared[-1]}))
+    if len(declared) > 1 and of_codes is not None:
+        found.append(_of_several(fmt, said, of_codes))
     return Checked(1, "model", tuple(found))
 
 
-def _are(declared: Sequence[float]) -> str:
-    return "is" if len(declared) == 1 else "are"
+def _of_several(fmt: Format, said: str, of_codes: float) -> Found:
+    """How much of each width there is, where several are declared."""
+    n: Counter[int] = Counter()
+    elements: Counter[int] = Counter()
+    for weight in fmt.weights():
+        n[weight.bits] += 1
+        elements[weight.bits] += math.prod(weight.shape)
+    mean = sum(bits * size for bits, size in elements.items()) / max(1, elements.total())
+    widths = " and ".join(f"{count(n[bits])} of {bits} bits" for bits in sorted(n))
+    text = (
+        f"{said}: of {some(n.total(), 'quantized weight')} {widths}, {mean:.4g} bits on average over their elements, "
+        f"{of_codes:.4g} with what scales them."
+    )
+    return Found(text, (), {"codes": mean, "effective": of_codes})
 
 
 RULES = (
