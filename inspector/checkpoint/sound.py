@@ -139,7 +139,7 @@ class _Rest:
         try:
             place, choice = self._place()
             files = self._files(choice)
-        except (OSError, ValueError, QinspectError) as e:
+        except (OSError, ValueError, RuntimeError, QinspectError) as e:  # RuntimeError: ~user, and there is none
             raise self.refused from e
         found = [self._of_file(path) for path in files]
         kept = [one for one in found if one is not None]
@@ -196,12 +196,9 @@ class _Rest:
         return [index.parent / name for name in names]
 
     def _of_file(self, path: Path) -> _FoundFile | None:
-        """The entries of one file; None where nothing of it can be had. Raises what refused the checkpoint where the
-        file may not be read."""
-        try:
-            file = File(path)
-        except CannotOpen as e:
-            raise self.refused from e
+        """The entries of one file; None where nothing of it can be had. Raises CannotOpen where it may not be read, and
+        what refused the checkpoint where it is none."""
+        file = File(path)
         try:
             kind, found = read_one(file)
             return _FoundFile(file, kind, found)

@@ -50,9 +50,7 @@ def _outcome(path: Path) -> str:
 def test_small_files(tmp_path: Path) -> None:
     """Every kind of file and of damage."""
     outcomes = {c.name: damage(c, SMALL, tmp_path / "work") for c in small_cases(tmp_path / "made")}
-    assert set().union(*outcomes.values()) == {"refused", "clean", "found"} or "found" in set().union(
-        *outcomes.values()
-    )
+    assert set().union(*outcomes.values()) == {"refused", "clean", "found"}
     assert "found" in outcomes["small/all.safetensors"]
     assert "found" in outcomes["small/zip.bin"]
 

@@ -228,7 +228,7 @@ def test_a_pickle_that_runs_something_is_a_finding(tmp_path: Path) -> None:
 def test_what_is_not_there_or_no_checkpoint_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "nothing", tmp_path / "notes.txt", tmp_path / "folder"):
+    for path in (tmp_path / "nothing", tmp_path / "notes.txt", tmp_path / "folder", "~nobody-of-this-name/m", "a\0b"):
         assert main(["lint", str(path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
 
