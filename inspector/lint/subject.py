@@ -113,11 +113,14 @@ class Subject:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """This checkpoint as A, the other as B; with codes, where they are read at all and are not too many."""
+        """This checkpoint as A, the other as B; with codes, where they are read at all and are not too many. Noise is
+        that of the run's samples, where there is one."""
         from qinspect.inspector.compare import compare
+        from qinspect.inspector.noise.sources import NOTHING, Sources
 
         assert self.other is not None
-        return compare(self.fmt, self.other, False if self.fast else None, self.meter)
+        sources = NOTHING if self.run is None else Sources((), self.run, self.run.folder.name)
+        return compare(self.fmt, self.other, False if self.fast else None, self.meter, sources=sources)
 
     @cached_property
     def claim(self) -> Claim:

@@ -161,6 +161,15 @@ def test_another_alpha_than_the_folder_claims(tmp_path: Path, run_of: Run) -> No
     assert "0.9995" in one.found.text
 
 
+def test_a_pair_beside_a_run_has_the_noise_of_its_samples(quamba: Quamba, run_of: Run, tmp_path: Path) -> None:
+    a, b = (opened(quamba(f"m1_w8a8_pa{alpha}")) for alpha in ("0.9995", "0.99999"))
+    subject = Subject(a, b, Calibration(run_of("base_mamba1")))
+    assert "resampled" in {band.origin for bands in subject.comparison.noise.bands.values() for band in bands}
+    assert said(lint([("A", subject)])) == {("P06", "warning")}
+    stranger = calibration(tmp_path / "run", streams(1, 2, 4, "float16", 64))
+    assert not said(lint([("A", Subject(a, b, stranger))]))
+
+
 def test_a_run_of_another_model_is_not_asked(quamba: Quamba, tmp_path: Path) -> None:
     run = calibration(tmp_path / "run", streams(1, 2, 4, "float16", 64))
     found = of_run(opened(folder_of("m1_w8a8_pa0.9995")), run)

@@ -83,7 +83,7 @@ def _mistaken(names: Sequence[NamedModules], n: int, quantized: set[str]) -> Ite
         by_mistake.setdefault((one.mistake, one.where, one.left_out), []).append(one)
     for (mistake, where, left_out), ones in by_mistake.items():
         meant = len({m for one in ones for m in one.meant if left_out or m in quantized})
-        outcome = "quantized, though they are plain" if left_out else "plain, and their scales for entries of no module"
+        outcome = "quantized, and misses their scales" if left_out else "plain, and has no place for their scales"
         yield Found(
             f"{some(len(ones), 'name')} of {where} {'is' if len(ones) == 1 else 'are'} for no module: {mistake}. A "
             f"loader that goes by them takes {some(meant, 'module')} for {outcome}.",

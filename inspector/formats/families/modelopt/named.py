@@ -12,7 +12,7 @@ from qinspect.inspector.formats.families.modelopt.declared import HF_CONFIG, WIL
 from qinspect.inspector.formats.said import ModuleNames, NamedModules, strings
 from qinspect.inspector.roles import strip_root
 
-_SENTINEL = "the name ends in a NUL and a word, which no module is called; the exporter wrote it"
+_SENTINEL = "each ends in a NUL and a word, as no module is called, a mistake of the exporter"
 _PART = "an engine that takes a name for any part of a longer one (vLLM)"
 _MAX_ENTRIES = 1 << 14
 
