@@ -206,6 +206,7 @@ def _too_many(n: NamedModules, caught: Sequence[str]) -> Found:
     "come on top, and decide what the model takes in memory.",
     threads=("auto-round#2186", "auto-round#834"),
     next="`qinspect tree` shows the bits of each part; larger groups or a quantized head bring them down.",
+    # What scales the weights of checkpoints that libraries wrote takes up to 0.85 bits each (GPTQ in groups of 32).
     excess=1.0, times=1.5,
 )  # fmt: skip
 def effective_bits(subject: Subject, limits: Limits) -> Checked:

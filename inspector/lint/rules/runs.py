@@ -60,7 +60,9 @@ class _Clipped:
     "that the scale is wrong.",
     threads=("TensorRT#2757",),
     next="Calibrate on data as the model sees it, or with a larger alpha; `qinspect alpha RUN` shows what each clips.",
-    times=10.0, least=0.001,
+    # Moving averages over samples whose loudness differs by a third clip up to 10 times 1 - alpha on the samples that
+    # they are of (Student's t, alpha 0.9999).
+    times=20.0, least=0.001,
 )  # fmt: skip
 def clipped_inputs(subject: Subject, limits: Limits) -> Checked:
     """Of the activations of the run, far more saturate at the stored scale than 1 - alpha."""
