@@ -46,7 +46,7 @@ def _places(
 
 
 @rule(
-    "G04", "expert-lacks-scale", Severity.ERROR, Needs.SCALARS,
+    "G04", "expert-lacks-scale", Severity.ERROR, Needs.SCALARS, Needs.WHOLE,
     why="An engine loads all experts of a layer into one tensor, and does not say that a number was not there: it may "
     "be what memory held, 0, or 1. The failure then depends on which experts a prompt reaches.",
     threads=("vllm#45212", "vllm#52501", "sglang#23625"),

@@ -57,7 +57,7 @@ class _Groups:
         )
         if one_for_all and self.subject.engines is not None:
             of = [f"{group.module}.{name}" for _, group in groups for name in group.names]
-            text = f"{text}; {self.subject.engines(of)}"
+            text = "; ".join(filter(None, (text, self.subject.engines(of))))
         places = tuple(Place(g.module, f"{times(ratio)}: {self._each(g)}", weight=ratio) for ratio, g in groups)
         numbers = {"groups": len(groups), "of": n, "median": middle, "p99": late, "worst": worst, **numbers}
         return Found(text, places, numbers, None if one_for_all else Severity.NOTE)

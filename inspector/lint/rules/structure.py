@@ -23,7 +23,7 @@ def _is(n: int, one: str, many: str) -> str:
 
 
 @rule(
-    "H01", "misfit", Severity.ERROR, Needs.HEADERS,
+    "H01", "misfit", Severity.ERROR, Needs.HEADERS, Needs.WHOLE,
     why="Scales of another shape than the weight, the size of its groups and its packing ask for are applied to the "
     "wrong codes, or to none. An engine refuses them, or reads beyond their end.",
     threads=("gpt-fast#88", "torchchat#37", "mlx-lm#1734"),
@@ -48,7 +48,7 @@ def misfit(subject: Subject, limits: Limits) -> Checked:
 
 
 @rule(
-    "H02", "missing-scale", Severity.ERROR, Needs.HEADERS,
+    "H02", "missing-scale", Severity.ERROR, Needs.HEADERS, Needs.WHOLE,
     why="Codes without their scale are no numbers. Few loaders check: they take 1, or whatever is in the memory, and "
     "the model talks nonsense or paints noise.",
     threads=("sglang#23625", "stable-diffusion.cpp#1898", "vllm#54623", "vllm#54444"),
@@ -78,7 +78,7 @@ def missing_scale(subject: Subject, limits: Limits) -> Checked:
 
 
 @rule(
-    "H03", "orphan-scale", Severity.ERROR, Needs.HEADERS,
+    "H03", "orphan-scale", Severity.ERROR, Needs.HEADERS, Needs.WHOLE,
     why="A scale is stored and the weight that it scales is not: the module is left as it was initialised, or the "
     "loader drops the scale and nobody hears of it.",
     threads=("sglang#23625", "vllm#54623", "GPTQModel#3077"),
@@ -144,7 +144,7 @@ def _last(weight: QuantizedWeight) -> str:
 
 
 @rule(
-    "H05", "no-outer-scale", Severity.ERROR, Needs.HEADERS,
+    "H05", "no-outer-scale", Severity.ERROR, Needs.HEADERS, Needs.WHOLE,
     why="Block scales in float8 reach down to 2^-9; without one scale over them all, those of ordinary weights are "
     "below that, or lose most of their digits. A loader that misses the outer scale takes 1: off by a factor of "
     "thousands.",
@@ -176,7 +176,7 @@ def _is_outer(record: ScaleRecord) -> bool:
 
 
 @rule(
-    "H06", "stray-scale", Severity.WARNING, Needs.HEADERS,
+    "H06", "stray-scale", Severity.WARNING, Needs.HEADERS, Needs.WHOLE,
     why="A number beside a quantized weight that its format has no use for: one loader multiplies by it, another drops "
     "it, a third refuses the file.",
     threads=("compressed-tensors#809", "vllm#54623"),
@@ -274,7 +274,7 @@ def _in_words(grid: Grid) -> str:
 
 
 @rule(
-    "H08", "some-without-zero-points", Severity.WARNING, Needs.HEADERS,
+    "H08", "some-without-zero-points", Severity.WARNING, Needs.HEADERS, Needs.WHOLE,
     why="Where most weights have zero points and a few have none, these are read with zero in the middle of the codes: "
     "off by however far the real one was.",
     threads=("vllm#38966", "pytorch#126266"),
