@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from qinspect.inspector.lint.check import Lint, RuleFinding, lint
-from qinspect.inspector.lint.opening import subject_of
+from qinspect.inspector.lint.opening import opened_subjects
 from qinspect.inspector.progress import unseen
 
 INDEX = "model.safetensors.index.json"
@@ -65,7 +65,7 @@ def replaced_in_header(path: Path, old: bytes, new: bytes) -> None:
 
 def linted(path: Path, fast: bool = False) -> Lint:
     """All that lint finds in one checkpoint."""
-    return lint([("A", subject_of(str(path), None, None, fast, unseen))])
+    return lint(opened_subjects(str(path), None, None, fast, unseen))
 
 
 def of_rule(found: Lint, code: str) -> list[RuleFinding]:

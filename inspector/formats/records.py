@@ -290,7 +290,8 @@ class QuantizedWeight:
     finest of its scales. scale_roles: the records that scale it, zero points and minima among them. called: what its
     library calls the scheme; "" where element and grid say it. row_step: rows (of the first axis) can be read in
     ranges that start at a multiple of this. rotation: what was done to the weight before it was rounded, and is undone
-    in what `dequantize` and `effective` give: its codes and scales are those of the rotated weight.
+    in what `dequantize` and `effective` give: its codes and scales are those of the rotated weight. filled_up: its last
+    columns may be zeros that were added for a kernel, and nothing tells.
     """
 
     name: str
@@ -304,6 +305,7 @@ class QuantizedWeight:
     row_step: int = 1
     slice: Slice | None = None
     rotation: HadamardBlocks | None = None
+    filled_up: bool = False
 
     @property
     def bits(self) -> int:

@@ -12,9 +12,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from broken_scales import codes, fp8, fp8_of, linted, nvfp4, nvfp4_of, of_rule, original, put, scaled, weights
 from hypothesis import given
 from hypothesis import strategies as st
-from lint.broken_scales import codes, fp8, fp8_of, linted, nvfp4, nvfp4_of, of_rule, original, put, scaled, weights
 from modelopt_files import Tensors, config, named, saved
 from modelopt_files import int8 as int8_module
 from modelopt_files import mxfp8 as mxfp8_module

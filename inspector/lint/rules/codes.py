@@ -227,8 +227,9 @@ def _of_words(by_severity: dict[Severity, list[Place]], n: int) -> Iterator[Foun
 
 
 def _unexplained(facts: CodeFacts) -> float:
-    """The share of the commonest word, without groups that are zero and have a scale to say so."""
-    if facts.word is None:
+    """The share of the commonest word, without groups that are zero and have a scale to say so. Zeros explain
+    themselves where a weight may be filled up."""
+    if facts.word is None or (facts.weight.filled_up and not facts.word.value):
         return 0.0
     groups = facts.groups
     sound = 0 if groups is None else groups.n_of_zeros - (groups.n_zero if _lost(groups) else 0)

@@ -138,7 +138,7 @@ def _module(
     scale = records[0]
     weight = QuantizedWeight(
         site.key("weight"), site.role, site.key("weight"), shape, scale.element, tuple(r.role for r in records),
-        scale.grid, rotation=rotation,
+        scale.grid, rotation=rotation, filled_up=site.said.format in _FILLED,
     )  # fmt: skip
     factors = list(_factor(site, shape, scale.element))
     inputs = list(_input(site, element_of_input))
