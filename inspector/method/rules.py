@@ -36,7 +36,7 @@ def rules_for(
     """(name, function from extremes to steps) of each rule. powers_of_two: all stored scales are such."""
     if element.kind is not ElementKind.INTEGER:
         limit = max(abs(element.q_min), abs(element.q_max))
-        yield f"amax / {limit:g}", lambda e: _amax(e) / limit
+        yield "amax" if limit == 1 else f"amax / {limit:g}", lambda e: _amax(e) / limit
         if powers_of_two:
             yield from _powers(limit)
         return

@@ -5,6 +5,7 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.bitsandbytes import BitsAndBytesFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gguf import GgufFormat
@@ -31,6 +32,7 @@ FAMILIES: tuple[type[Format], ...] = (
     AwqFormat,
     Fp8Format,
     MlxFormat,
+    BitsAndBytesFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
