@@ -59,8 +59,6 @@ _MARKS = (
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
-    _mark("HQQ", "W_q", "scale", "zero"),
-    _mark("HQQ", "W_q", "meta_scale"),
     _mark("SINQ", "W_q", "meta.scale2"),
     _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
     _mark("fouroversix", "quantized_weight_values", "quantized_weight_scale_factors"),

@@ -60,7 +60,6 @@ def said(fmt: Format) -> str:
         ("EXL3", {"m.trellis": torch.ones(4, 4, 64).short(), "m.suh": HALF, "m.svh": HALF}),
         ("EXL2", {"m.q_weight": INT32, "m.q_scale": INT32, "m.q_groups": INT32[0].short(), "m.q_scale_max": HALF}),
         ("quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}),
-        ("HQQ", {"m.W_q": BYTES, "m.scale": HALF, "m.zero": HALF, "m.nbits": INT32[0]}),
         ("SINQ", {"m.W_q.q": BYTES, "m.W_q": BYTES, "m.meta.scale": HALF, "m.meta.scale2": HALF}),
         ("AQLM", {"m.codes": torch.ones(4, 4, 2).char(), "m.codebooks": torch.ones(2, 8, 1, 4), "m.scales": FLOAT}),
         ("VPTQ", {"m.indices": INT32, "m.centroids.weight": HALF}),
@@ -132,7 +131,7 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
 
 OF_FIXTURES = {
     "aqlm": "AQLM", "comfy_scaled": "ComfyUI (scaled_fp8)", "comfy": "ComfyUI (comfy_quant)", "exl3": "EXL3",
-    "fouroversix": "fouroversix", "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
+    "fouroversix": "fouroversix", "quanto": "quanto", "sinq": "SINQ",
     "tf_mxfp4": "MXFP4 of gpt-oss", "torchao": "torchao",
 }  # fmt: skip
 OF_SETTINGS = {"quark": "Quark", "tf_bitnet": "BitNet"}

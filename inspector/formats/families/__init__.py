@@ -12,6 +12,7 @@ from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
 from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafetensors
 from qinspect.inspector.formats.families.gptq import GptqFormat
+from qinspect.inspector.formats.families.hqq import HqqFormat
 from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.native import NativeFormat
@@ -33,6 +34,7 @@ FAMILIES: tuple[type[Format], ...] = (
     Fp8Format,
     MlxFormat,
     BitsAndBytesFormat,
+    HqqFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
