@@ -14,7 +14,7 @@ from qinspect.inspector.formats.element import Element
 from qinspect.inspector.method.factors import ENOUGH, Factors, factors_of
 from qinspect.inspector.method.layout import Layout
 from qinspect.inspector.method.rounding import Bounds, allowed, beyond, bounds_of
-from qinspect.inspector.method.rules import Extremes, rules_for, tolerance_of
+from qinspect.inspector.method.rules import Extremes, rounding_of, rules_for, tolerance_of
 from qinspect.inspector.method.share import Share
 from qinspect.inspector.method.steps import Steps, steps_of
 from qinspect.inspector.method.twice import first_quantizations
@@ -55,7 +55,8 @@ class Scales:
 
     rule: the convention that most cells have. at_rule: the share that has it. ratio: first percentile, median and 99th
     of step / rule. at_four: the share of cells of a 4-bit float whose largest value stands at 4 rather than 6.
-    anchored: of codes with a zero point, the share of cells whose least code stands for their least original.
+    anchored: of codes with a zero point, the share of cells where it is where their extremes put it, or whole and next
+    to that.
     """
 
     rule: str
@@ -237,21 +238,31 @@ def _scales(
     four = np.count_nonzero(np.abs(ratio / 1.5 - 1) <= tolerance) if sample.element.q_max == _LARGEST_OF_FP4 else 0
     low, median, high = (float(q) for q in np.quantile(ratio, (0.01, 0.5, 0.99)))
     n_cells = int(np.count_nonzero(known))
-    anchored = n_cells if sample.through_zero else _n_anchored(bounds, steps, extremes, known)
+    anchored = n_cells if sample.through_zero else _n_anchored(sample, bounds, steps, extremes, known)
     return Scales(name, Share(n, n_cells), (low, median, high), Share(int(four), n_cells), Share(anchored, n_cells))
 
 
 _LARGEST_OF_FP4 = 6
 
 
-def _n_anchored(bounds: Bounds, steps: Steps, extremes: Extremes, known: Array) -> int:
-    """Of cells with a zero point, those whose least code stands for their least original (or for 0), to half a step."""
-    ends = np.nanmin(bounds.level), np.nanmax(bounds.level)
+def _n_anchored(sample: Sample, bounds: Bounds, steps: Steps, extremes: Extremes, known: Array) -> int:
+    """Of cells with a zero point, those where it is where the extremes put it: an outermost code stands for the extreme
+    original on its side (or for 0), to the rounding of what is stored; or the zero point is the integer next to where
+    it then were."""
+    step, offset = steps.step[known], steps.offset[known]
     with np.errstate(all="ignore"):
-        low = steps.offset + np.minimum(steps.step * ends[0], steps.step * ends[1])
-        off = np.minimum(np.abs(low - extremes[0]), np.abs(low - np.minimum(extremes[0], 0))) / np.abs(steps.step)
-    return int(np.count_nonzero(off[known] <= _HALF_A_STEP))
+        ends = [offset + step * level for level in (np.nanmin(bounds.level), np.nanmax(bounds.level))]
+        low, high = np.minimum(*ends), np.maximum(*ends)
+        least, most = (e[known] for e in extremes)
+        below = np.minimum(np.abs(low - least), np.abs(low - np.minimum(least, 0))) / np.abs(step)
+        above = np.minimum(np.abs(high - most), np.abs(high - np.maximum(most, 0))) / np.abs(step)
+        zero = -offset / step
+        exact = _ARITHMETIC_OF_ZEROS + rounding_of(sample.scale_dtype) * np.abs(zero)
+        whole = np.abs(zero - np.rint(zero)) <= exact
+    return int(np.count_nonzero((np.minimum(below, above) <= exact) | (whole & (below <= _HALF_A_STEP))))
 
 
 _HALF_A_STEP = 0.55
 """With room for the rounding of the scale."""
+_ARITHMETIC_OF_ZEROS = 0.05
+"""Steps that a zero point may be off by the arithmetic of a quantizer."""

@@ -54,11 +54,12 @@ def fp4(x: np.ndarray, largest_at: np.ndarray | float) -> Stored:
     return Stored(codes.reshape(x.shape), (FP4_LEVELS[codes] * scale).reshape(x.shape), FP4)
 
 
-def asymmetric(x: np.ndarray, zero_off: float = 0.0) -> Stored:
+def asymmetric(x: np.ndarray, zero_off: float | np.ndarray = 0.0, whole: bool = False) -> Stored:
     """uint4 with a zero point of each group that need not be whole."""
     low, high = groups(x).min(axis=2, keepdims=True), groups(x).max(axis=2, keepdims=True)
     scale = (high - low) / 15
     zero = -low / scale + zero_off
+    zero = np.round(zero) if whole else zero
     codes = np.clip(np.round(groups(x) / scale + zero), 0, 15)
     return Stored(
         codes.reshape(x.shape).astype(int), ((codes - zero) * scale).reshape(x.shape), unsigned(4), through_zero=False
@@ -127,7 +128,7 @@ CASES: dict[Method, tuple[Callable[[], Evidence], Callable[[], Evidence]]] = {
         lambda: seen(int4(ORIGINAL, amax(ORIGINAL) / 8)),
     ),
     Method.FOUR_OVER_SIX: (lambda: seen(fp4(ORIGINAL, FOUR_OR_SIX)), lambda: seen(fp4(ORIGINAL, 6.0))),
-    Method.FITTED_ZEROS: (lambda: seen(asymmetric(ORIGINAL, 1.2)), lambda: seen(asymmetric(ORIGINAL, 0.3))),
+    Method.FITTED_ZEROS: (lambda: seen(asymmetric(ORIGINAL, 0.3)), lambda: seen(asymmetric(ORIGINAL, whole=True))),
     Method.SMOOTHED: (
         lambda: seen(int4(ORIGINAL * FACTORS, amax(ORIGINAL * FACTORS) / 7)),
         lambda: seen(int4(ORIGINAL, amax(ORIGINAL) / 7, HALVES)),

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 from qinspect.inspector.formats.element import Element, table
 from qinspect.inspector.text import visible
@@ -73,7 +74,7 @@ def state_of(data: bytes) -> State | str:
     return State(kind, tuple(shape), block, Nested(size, float(offset)))
 
 
-def _is_size(found: object) -> bool:
+def _is_size(found: object) -> TypeGuard[int]:
     return type(found) is int and 0 < found < _MAX_SIZE
 
 
