@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Sample:
     effective: gives what stands for the original with all that its family adds, a second product too.
     through_zero: whether a level of zero stands for zero: no zero point is stored, and no minimum. extremes: of all of
     it, where its cells reach through all rows. aligned: whether the rows are whole blocks of 128.
-    largest: gives the largest magnitude of the whole original, which is asked for only where it matters.
+    largest: gives the largest magnitude of the whole original, which is asked for only where it matters. places: which
+    rows of the weight they are.
     """
 
     original: Numbers
@@ -47,6 +48,7 @@ class Sample:
     extremes: Extremes | None = None
     aligned: bool = False
     largest: Callable[[], float] = lambda: math.nan
+    places: Array = field(default_factory=lambda: np.zeros(0, np.intp))
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Method(StrEnum):
     TWICE = "quantized twice"
     NONE = "none of these"
     UNRELATED = "not of this base"
+    NOT_JUDGED = "rotated or in another order, not judged"
     NOT_KNOWN = "not known"
 
     @property
@@ -58,6 +59,7 @@ _SHORT = {
     Method.LOW_RANK: "low-rank rest",
     Method.ERROR_FEEDBACK: "GPTQ",
     Method.LEARNED: "AutoRound",
+    Method.NOT_JUDGED: "not judged",
 }
 
 
