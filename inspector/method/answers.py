@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from qinspect.inspector.errors import QinspectError, UsageError
+from qinspect.inspector.fidelity.measuring import n_cores
 from qinspect.inspector.fidelity.norms import Layer, Norms, layer_of
 from qinspect.inspector.fidelity.pairs import Doubt, Found, NotCompared, Pair, all_pairs_of
 from qinspect.inspector.fidelity.recognition import Suspect
@@ -77,14 +79,16 @@ def methods_of(base: Format, checkpoint: Format, progress: Progress) -> Methods:
         )  # fmt: skip
     look = Look(base, checkpoint, lined_up)
     step = steps_of(progress, "looking at codes")
-    for done, pair in enumerate(lined_up.pairs):
-        step(done, len(lined_up.pairs))
-        look.at(pair)
+    look.at_all(lined_up.pairs, lambda done: step(done, len(lined_up.pairs)))
     look.again(lined_up.pairs, lined_up.doubts, progress)
     rank = lined_up.rank
     weights = sorted(look.weights.values(), key=lambda w: rank.get(w.role, 0))
     others = [*lined_up.others, *look.left]
     return Methods(base, checkpoint, weights, others, tuple(inverses(_factors(weights), lined_up.pairs)))
+
+
+_MOST_WORKERS = 4
+"""Each holds about 150 MB: two million values, and what is calculated of them."""
 
 
 class Look:
@@ -100,9 +104,24 @@ class Look:
 
     def at(self, pair: Pair) -> None:
         """Judge a pair as it stands."""
-        self.weights[pair.role], suspect = _looked_at(pair, self._records, self._norms)
+        self._take(*_looked_at(pair, self._records, self._norms))
+
+    def at_all(self, pairs: Sequence[Pair], step: Callable[[int], None]) -> None:
+        """The same of several, on a few cores: numpy works without the interpreter's lock. step: called with how many
+        are done; it may raise."""
+        pool = ThreadPoolExecutor(max(1, min(_MOST_WORKERS, n_cores())), thread_name_prefix="methods")
+        try:
+            found = pool.map(lambda pair: _looked_at(pair, self._records, self._norms), pairs)
+            for done, (weight, suspect) in enumerate(found):
+                step(done)
+                self._take(weight, suspect)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _take(self, found: WeightMethod, suspect: Suspect | None) -> None:
+        self.weights[found.role] = found
         if suspect is not None:
-            self._suspects[pair.role] = suspect
+            self._suspects[found.role] = suspect
 
     def again(self, pairs: Iterable[Pair], doubts: Sequence[Doubt], progress: Progress) -> None:
         """Judge what was not explained of these, with what was done to it undone where that is found."""

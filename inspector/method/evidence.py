@@ -17,7 +17,7 @@ from qinspect.inspector.method.rounding import Bounds, allowed, beyond, bounds_o
 from qinspect.inspector.method.rules import Extremes, rounding_of, rules_for, tolerance_of
 from qinspect.inspector.method.share import Share
 from qinspect.inspector.method.steps import Steps, steps_of
-from qinspect.inspector.method.twice import first_quantizations
+from qinspect.inspector.method.twice import first_in_blocks, first_quantizations
 
 Numbers = NDArray[np.float64]
 Array = NDArray[Any]
@@ -29,7 +29,8 @@ class Sample:
 
     original: float64[rows, columns] of the base model. codes, values: of the same shape, as stored and dequantized.
     element, layout: of the codes. scale_dtype: that the scales are stored in. rows_of: how many the weight has.
-    effective: gives what stands for the original with all that its family adds, a second product too.
+    effective: gives what stands for the original with all that its family adds, a second product too; None where that
+    is `values`.
     through_zero: whether a level of zero stands for zero: no zero point is stored, and no minimum. extremes: of all of
     it, where its cells reach through all rows. aligned: whether the rows are whole blocks of 128.
     largest: gives the largest magnitude of the whole original, which is asked for only where it matters. places: which
@@ -43,7 +44,7 @@ class Sample:
     layout: Layout
     scale_dtype: str
     rows_of: int
-    effective: Callable[[], Numbers] | None = None
+    effective: Callable[[], Numbers | None] | None = None
     through_zero: bool = True
     extremes: Extremes | None = None
     aligned: bool = False
@@ -155,12 +156,12 @@ class _Seen:
             Share(int(np.count_nonzero(known & (out <= half))), n),
         )
 
-    def first(self, rows: int) -> _Seen:
-        """The first rows of it."""
-        s = self.sample
-        part = replace(s, original=s.original[:rows], codes=s.codes[:rows], values=s.values[:rows])
+    def first(self, rows: int, columns: int | None = None) -> _Seen:
+        """The first rows of it, and columns of them."""
+        s, some = self.sample, np.s_[:rows, :columns]
+        part = replace(s, original=s.original[some], codes=s.codes[some], values=s.values[some])
         of_codes = (self.level, self.low, self.high, self.step, self.offset, self.known)
-        return _Seen(part, *(x[:rows] for x in of_codes))
+        return _Seen(part, *(x[some] for x in of_codes))
 
     def limits(self) -> tuple[Numbers, Numbers]:
         """Between which originals each stored code would be the nearest; NaN where its step is not known."""
@@ -184,17 +185,31 @@ def _looked_further(found: Evidence, seen: _Seen, steps: Steps, bounds: Bounds) 
         by_factor = _scales(sample, bounds, steps, factors.of(sample.original), extremes)
         return replace(found, factors=factors, scales_by_factor=by_factor)
     found = replace(found, factors=trial)
-    effective = sample.values if sample.effective is None else sample.effective()
-    if not np.array_equal(effective, sample.values, equal_nan=True):
+    effective = sample.effective() if sample.effective else None
+    if effective is not None:
         beside = factors_of(sample.original - effective, least - sample.values, most - sample.values)
         if beside.nearest.value >= ENOUGH:
             return replace(found, factors=beside, low_rank=True)
-    part = seen.first(max(_BLOCK, _TRIAL_ELEMENTS // sample.original.shape[1]))
-    aligned = sample.aligned and len(part.sample.original) % _BLOCK == 0
-    for name, rounded in first_quantizations(part.sample.original, sample.largest(), aligned):
-        nearest = part.shares(rounded())[0]
-        if nearest.value >= ENOUGH:
-            return replace(found, twice=name, nearest_twice=nearest)
+    return _quantized_before(found, seen)
+
+
+def _quantized_before(found: Evidence, seen: _Seen) -> Evidence:
+    """With the format that explains the codes, if one does: each is tried on little, and what fits there on more."""
+    sample = seen.sample
+    rows = max(_BLOCK, _TRIAL_ELEMENTS // sample.original.shape[1])
+    aligned = sample.aligned and len(sample.original) >= _BLOCK
+    trials = [(first_quantizations, seen.first(_FEW_ROWS))]
+    if aligned:
+        trials.append((first_in_blocks, seen.first(_BLOCK, _FEW_COLUMNS)))
+    largest = sample.largest()
+    for formats, few in trials:
+        for name, of in formats(largest):
+            if few.shares(of(few.sample.original))[0].value < _NEARLY:
+                continue
+            part = seen.first(rows if formats is first_quantizations else rows // _BLOCK * _BLOCK)
+            nearest = part.shares(of(part.sample.original))[0]
+            if nearest.value >= ENOUGH:
+                return replace(found, twice=name, nearest_twice=nearest)
     return found
 
 
@@ -202,6 +217,9 @@ _TRIAL_ROWS, _TRIAL_COLUMNS = 256, 512
 _TRIAL_ELEMENTS = 1 << 18
 _BLOCK = 128
 """Rows of a block of FP8."""
+_FEW_ROWS, _FEW_COLUMNS = 8, 256
+_NEARLY = 0.95
+"""The share of nearest codes of a few rows below which it is not the one that is looked for of many."""
 
 
 def _cosine(a: Numbers, b: Numbers) -> float:

@@ -61,8 +61,11 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
     codes = [fmt.codes(weight, offset + start, offset + stop) for start, stop in runs]
     values = [fmt.dequantize(weight, offset + start, offset + stop) for start, stop in runs]
 
-    def effective() -> Numbers:
-        found = [fmt.effective(weight, offset + start, offset + stop) for start, stop in runs]
+    def effective() -> Numbers | None:
+        found = [fmt.effective(weight, offset + runs[0][0], offset + runs[0][1])]
+        if np.array_equal(found[0], values[0], equal_nan=True):  # what a family adds, it adds in every row
+            return None
+        found += [fmt.effective(weight, offset + start, offset + stop) for start, stop in runs[1:]]
         return np.concatenate(found).astype(np.float64)
 
     sampled = sum(stop - start for start, stop in runs) < n_rows
