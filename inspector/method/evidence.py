@@ -17,7 +17,7 @@ from qinspect.inspector.method.rounding import Bounds, allowed, beyond, bounds_o
 from qinspect.inspector.method.rules import Extremes, rounding_of, rules_for, tolerance_of
 from qinspect.inspector.method.share import Share
 from qinspect.inspector.method.steps import Steps, steps_of
-from qinspect.inspector.method.twice import first_in_blocks, first_quantizations
+from qinspect.inspector.method.twice import Formats, first_in_blocks, first_quantizations
 
 Numbers = NDArray[np.float64]
 Array = NDArray[Any]
@@ -198,7 +198,7 @@ def _quantized_before(found: Evidence, seen: _Seen) -> Evidence:
     sample = seen.sample
     rows = max(_BLOCK, _TRIAL_ELEMENTS // sample.original.shape[1])
     aligned = sample.aligned and len(sample.original) >= _BLOCK
-    trials = [(first_quantizations, seen.first(_FEW_ROWS))]
+    trials: list[tuple[Formats, _Seen]] = [(first_quantizations, seen.first(_FEW_ROWS))]
     if aligned:
         trials.append((first_in_blocks, seen.first(_BLOCK, _FEW_COLUMNS)))
     largest = sample.largest()

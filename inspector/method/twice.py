@@ -28,6 +28,8 @@ _NF4 = table(
 
 Rounding = Callable[[Numbers], Numbers]
 """What is left of the values of whole rows, float64[rows, columns]."""
+Formats = Callable[[float], Iterator[tuple[str, Rounding]]]
+"""The names of formats and what they leave. Of the largest magnitude of the whole tensor."""
 
 
 def first_quantizations(largest: float) -> Iterator[tuple[str, Rounding]]:
