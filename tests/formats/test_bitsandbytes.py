@@ -204,7 +204,7 @@ def test_scales_and_states_may_be_in_another_shard(tmp_path: Path) -> None:
     tensors = of_key(made)
     codes = {KEY: tensors.pop(KEY)}
     tmp_path.mkdir(exist_ok=True)
-    names = {}
+    names: dict[str, str] = {}
     for i, part in enumerate((codes, tensors)):
         file = f"model-0000{i + 1}-of-00002.safetensors"
         save_file({n: np.ascontiguousarray(t) for n, t in part.items()}, tmp_path / file)

@@ -241,7 +241,7 @@ def test_scales_may_be_in_another_shard(tmp_path: Path) -> None:
     made = hqq()
     tensors = of_module(made)
     parts = [{n: t for n, t in tensors.items() if n.endswith(("scale", "shape")) == second} for second in (0, 1)]
-    names = {}
+    names: dict[str, str] = {}
     for i, part in enumerate(parts):
         file = f"model-0000{i + 1}-of-00002.safetensors"
         save_file({n: np.ascontiguousarray(t) for n, t in part.items()}, tmp_path / file)

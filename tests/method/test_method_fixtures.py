@@ -104,7 +104,7 @@ def test_zero_points_of_the_extremes_are_not_fitted(tmp_path: Path) -> None:
     of = load_file(folder("base_llama1") / "model.safetensors")
     weights = {n: t.float().numpy() for n, t in of.items() if n.endswith("_proj.weight")}
     for whole in (False, True):
-        tensors = {}
+        tensors: dict[str, np.ndarray] = {}
         for name, x in weights.items():
             grouped = x.reshape(-1, 64)
             low, high = grouped.min(1, keepdims=True), grouped.max(1, keepdims=True)
