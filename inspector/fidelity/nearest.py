@@ -100,7 +100,7 @@ def nearest_grid(fmt: Format, weight: QuantizedWeight, records: Mapping[str, Sca
         return f"the values that share a scale are no cells of rows and columns: {weight.scheme}"
     kept = _kept_in(scale)
     if kept is None:
-        return f"scales in {scale.packed or scale.dtype} are not made again"
+        return f"scales {f'stored as {scale.packed}' if scale.packed else f'in {scale.dtype}'} are not made again"
     two_levels = Quantity.GLOBAL_SCALE in by_quantity
     found: NearestGrid | str = f"there is no such rule for {weight.scheme}"
     if weight.element.kind is ElementKind.INTEGER and not two_levels and kept in _KEPT_IN:

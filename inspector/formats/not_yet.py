@@ -40,14 +40,7 @@ def _mark(name: str, *parts: str | Part, methods: tuple[str, ...] = ()) -> Mark:
 
 
 _INT8_WEIGHT, _BYTE_WEIGHT = Part("weight", ("int8",)), Part("weight", ("uint8",))
-_NF4, _FP4 = "bitsandbytes NF4", "bitsandbytes FP4"
-_DOUBLE = " with double quantization"
 _MARKS = (
-    _mark(f"{_NF4}{_DOUBLE}", "quant_state.bitsandbytes__nf4", "absmax", "nested_absmax"),
-    _mark(_NF4, "quant_state.bitsandbytes__nf4", "absmax"),
-    _mark(f"{_FP4}{_DOUBLE}", "quant_state.bitsandbytes__fp4", "absmax", "nested_absmax"),
-    _mark(_FP4, "quant_state.bitsandbytes__fp4", "absmax"),
-    _mark("bitsandbytes int8", "SCB", _INT8_WEIGHT),
     _mark("torchao", "_weight_qdata", "_weight_scale"),
     _mark("torchao", "_weight_qdata", "_weight_scale_and_zero"),
     _mark("torchao", "tensor_impl.int_data", "tensor_impl.scale"),
@@ -57,8 +50,6 @@ _MARKS = (
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
-    _mark("HQQ", "W_q", "scale", "zero"),
-    _mark("HQQ", "W_q", "meta_scale"),
     _mark("SINQ", "W_q", "meta.scale2"),
     _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
     _mark("fouroversix", "quantized_weight_values", "quantized_weight_scale_factors"),
@@ -113,21 +104,15 @@ def _by_entries(modules: Modules, method: str) -> Iterator[str]:
             places.setdefault(last, []).append(place)
         elif last in ("value", "buffer") and any(inside in modules.names[place] for inside in _BREVITAS):
             places.setdefault("Brevitas", []).append(place)
-    said: set[str] = set()
     for mark in _MARKS:
-        if (mark.methods and method not in mark.methods) or said & _GENERAL.get(mark.name, set()):
+        if mark.methods and method not in mark.methods:
             continue
         end = mark.parts[0].end
         candidates = [p for p in places.get(end.rpartition(".")[2], ()) if modules.names[p].endswith(end)]
         if any(_fits(mark, modules, p) for p in candidates):
-            said.add(mark.name)
             yield mark.name
     if "Brevitas" in places:
         yield "Brevitas"
-
-
-_GENERAL = {_NF4: {f"{_NF4}{_DOUBLE}"}, _FP4: {f"{_FP4}{_DOUBLE}"}}
-"""Marks that also fit where a closer one does."""
 
 
 def _fits(mark: Mark, modules: Modules, place: int) -> bool:

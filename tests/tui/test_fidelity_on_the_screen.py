@@ -400,6 +400,25 @@ async def test_the_method_of_each_weight_is_a_column_and_its_evidence_a_field(ro
         assert re.search(r"evidence +[\d.]+ % of codes are the nearest", d.detail)
 
 
+async def test_rows_are_sorted_by_methods_by_the_key_that_sorts_other_columns(rounded: tuple[Path, Path]) -> None:
+    async with open_app(*rounded, size=LARGE) as d:
+        await d.press("2")
+        pane = d.screen.table_pane
+        for _ in range(20):
+            if pane.selection.sort == "method":
+                break
+            await d.press("s")
+        assert pane.selection.sort == "method"
+        assert "by method" in d.text_of("#table-title")
+        await d.until(lambda: all(d.screen.methods.short(p) is not None for p in pane.scales.pairs))
+        await d.until(lambda: pane._to_sort is None)
+        told = [d.screen.methods.short(p) or "" for p in pane.scales.pairs]
+        assert told == sorted(told, key=lambda t: (not t, t))
+        assert any(told)
+        await d.press("S")
+        assert [d.screen.methods.short(p) or "" for p in pane.scales.pairs] == told[::-1]
+
+
 async def test_a_narrow_table_has_no_room_for_methods_and_the_detail_has(rounded: tuple[Path, Path]) -> None:
     async with open_app(*rounded, size=SMALL) as d:
         await d.press("2")

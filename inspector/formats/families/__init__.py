@@ -5,6 +5,7 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.bitsandbytes import BitsAndBytesFormat
 from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.exl3 import Exl3Format
@@ -13,6 +14,7 @@ from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
 from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafetensors
 from qinspect.inspector.formats.families.gptq import GptqFormat
+from qinspect.inspector.formats.families.hqq import HqqFormat
 from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
@@ -37,6 +39,8 @@ FAMILIES: tuple[type[Format], ...] = (
     Fp8Format,
     MlxFormat,
     Mxfp4Format,
+    BitsAndBytesFormat,
+    HqqFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
