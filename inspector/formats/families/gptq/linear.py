@@ -13,10 +13,12 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import unsigned
-from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, zero_points_of
+from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, packing_of, zero_points_of
 from qinspect.inspector.formats.grid import Grid, groups
 from qinspect.inspector.formats.grouped import consecutive, dequantized, stored_index
 from qinspect.inspector.formats.modular import QuantizedModule, required
+from qinspect.inspector.formats.packed import PackedRows, in_order, levels_of, rows_of_bytes, singles
+from qinspect.inspector.formats.packing import bytes_of
 from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
@@ -91,15 +93,24 @@ class GptqLinear(QuantizedModule):
         return codes_of(words, self.bits, self.weight.shape[1], self._packing.planar)
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
-        scales = self._tensor("scales")
-        n_in = self.weight.shape[1]
-        index = self._keys.get("g_idx")
+        rows = self._tensor("scales").transposed().read_rows(start, stop)
+        return dequantized(self.codes(start, stop), rows, self._zeros(start, stop, self._one_less), self._group_of())
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        group_of, width = self._group_of(), self.weight.grid.block[-1]
+        words = bytes_of(self._tensor("qweight").transposed().read_rows(start, stop))
+        zeros = self._zeros(start, stop, self._one_less).astype(np.float32)
+        scales = singles(self._tensor("scales").transposed().read_rows(start, stop))
+        return PackedRows(
+            rows_of_bytes(words), self.weight.shape[1], packing_of(self.bits, self._packing.planar),
+            levels_of(self.weight.element), scales, width, zeros, cell_of=in_order(group_of, width),
+        )  # fmt: skip
+
+    def _group_of(self) -> NDArray[np.intp]:
+        n_in, index = self.weight.shape[1], self._keys.get("g_idx")
         if index:
-            group_of = stored_index(self.checkpoint, index, n_in, scales.shape[0])
-        else:
-            group_of = consecutive(n_in, self.weight.grid.block[-1])
-        rows = scales.transposed().read_rows(start, stop)
-        return dequantized(self.codes(start, stop), rows, self._zeros(start, stop, self._one_less), group_of)
+            return stored_index(self.checkpoint, index, n_in, self._tensor("scales").shape[0])
+        return consecutive(n_in, self.weight.grid.block[-1])
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """[out, groups]."""
