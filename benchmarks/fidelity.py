@@ -43,7 +43,7 @@ SHAPES = {
     "mlp.down_proj": (HIDDEN, INNER),
 }  # fmt: skip
 SAFETENSORS = {
-    "uint8": "U8", "int32": "I32", "int64": "I64", "bfloat16": "BF16", "float32": "F32", "float8_e4m3fn": "F8_E4M3",
+    "uint8": "U8", "int32": "I32", "int64": "I64", "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float8_e4m3fn": "F8_E4M3",
 }  # fmt: skip
 Made = tuple[dict[str, Array], dict[str, Any]]
 rng = np.random.default_rng(0)
@@ -77,10 +77,41 @@ def nvfp4(rows: int, columns: int) -> Made:
     return tensors, {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": 16}
 
 
+def words(*shape: int) -> Array:
+    return rng.integers(0, 1 << 32, shape, np.uint32).view(np.int32)
+
+
+def gptq(rows: int, columns: int) -> Made:
+    halves = scales(columns // 128, rows).astype(np.float16)
+    tensors = {
+        "qweight": words(columns // 8, rows), "qzeros": words(columns // 128, rows // 8), "scales": halves,
+        "g_idx": np.arange(columns, dtype=np.int32) // 128,
+    }  # fmt: skip
+    return tensors, {"bits": 4, "group_size": 128, "desc_act": False, "checkpoint_format": "gptq_v2"}
+
+
+def awq(rows: int, columns: int) -> Made:
+    halves = scales(columns // 128, rows).astype(np.float16)
+    tensors = {"qweight": words(columns, rows // 8), "qzeros": words(columns // 128, rows // 8), "scales": halves}
+    return tensors, {"bits": 4, "group_size": 128, "version": "gemm", "zero_point": True}
+
+
+def int4(rows: int, columns: int) -> Made:
+    """ModelOpt's, with a factor for each input channel."""
+    tensors = {
+        "weight": rng.integers(0, 256, (rows // 2, columns), np.uint8), "weight_scale": scales(rows, columns // 128),
+        "pre_quant_scale": (rng.random(columns, np.float32) + 0.5).astype(ml_dtypes.bfloat16),
+    }  # fmt: skip
+    return tensors, {"quant_algo": "W4A16_AWQ", "group_size": 128, "producer": {"name": "modelopt", "version": "0.37.0"}}
+
+
 FORMATS: dict[str, tuple[Callable[[int, int], Made], str]] = {
     "W4A16": (w4a16, "pack-quantized"), "FP8": (fp8, "float-quantized"), "NVFP4": (nvfp4, "nvfp4-pack-quantized"),
+    "GPTQ": (gptq, ""), "AWQ": (awq, ""), "INT4": (int4, ""),
 }  # fmt: skip
-Q4_K = 12
+METHODS = {"GPTQ": "gptq", "AWQ": "awq", "INT4": "modelopt"}
+GGUF = {"Q3_K": (110, (108,)), "Q4_K": (144, (0, 2)), "Q5_K": (176, (0, 2)), "Q6_K": (210, (208,))}
+"""Bytes of a block of 256 values, and where in it there are float16."""
 
 
 def module_names(layers: int) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -90,8 +121,8 @@ def module_names(layers: int) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def write_quantized(name: str, folder: Path, layers: int) -> Path:
-    if name == "Q4_K":
-        return write_gguf(folder / "model.gguf", layers)
+    if name in GGUF:
+        return write_gguf(name, folder / "model.gguf", layers)
     make, layout = FORMATS[name]
     folder.mkdir()
     said: dict[str, Any] = {}
@@ -110,16 +141,20 @@ def write_quantized(name: str, folder: Path, layers: int) -> Path:
         f.write(header_bytes(header))
         for t in parts:
             f.write(np.ascontiguousarray(t).view(np.uint8).data)
-    group = {"targets": ["Linear"], "weights": said, "input_activations": None, "format": layout}
-    config = {
-        "quant_method": "compressed-tensors", "format": layout, "config_groups": {"group_0": group}, "ignore": [],
-        "quantization_status": "compressed", "version": "0.12.0",
-    }  # fmt: skip
+    config = {"quant_method": METHODS[name], **said} if name in METHODS else compressed_tensors(said, layout)
     (folder / "config.json").write_text(json.dumps({"quantization_config": config}))
     return folder
 
 
-def write_gguf(path: Path, layers: int) -> Path:
+def compressed_tensors(said: dict[str, Any], layout: str) -> dict[str, Any]:
+    group = {"targets": ["Linear"], "weights": said, "input_activations": None, "format": layout}
+    return {
+        "quant_method": "compressed-tensors", "format": layout, "config_groups": {"group_0": group}, "ignore": [],
+        "quantization_status": "compressed", "version": "0.12.0",
+    }  # fmt: skip
+
+
+def write_gguf(name: str, path: Path, layers: int) -> Path:
     from gguf import GGMLQuantizationType, GGUFWriter
 
     names = {
@@ -128,15 +163,17 @@ def write_gguf(path: Path, layers: int) -> Path:
         "mlp.down_proj": "ffn_down",
     }  # fmt: skip
     path.parent.mkdir()
+    block_bytes, places = GGUF[name]
     writer = GGUFWriter(path, "qwen2")  # whose rows are in the order of the original
     writer.add_block_count(layers)
     for i in range(layers):
         for module, (rows, columns) in SHAPES.items():
-            blocks = rng.integers(0, 256, (rows, columns // 256, 144), np.uint8)
-            halves = (rng.random((rows, columns // 256, 2), np.float32) * 1e-3 + 1e-4).astype(np.float16)
-            blocks[..., :4] = halves.view(np.uint8)
+            blocks = rng.integers(0, 256, (rows, columns // 256, block_bytes), np.uint8)
+            for at in places:
+                halves = (rng.random((rows, columns // 256, 1), np.float32) * 1e-3 + 1e-4).astype(np.float16)
+                blocks[..., at : at + 2] = halves.view(np.uint8)
             writer.add_tensor(
-                f"blk.{i}.{names[module]}.weight", blocks.reshape(rows, -1), raw_dtype=GGMLQuantizationType.Q4_K
+                f"blk.{i}.{names[module]}.weight", blocks.reshape(rows, -1), raw_dtype=GGMLQuantizationType[name]
             )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -158,7 +195,7 @@ def write_base(fmt: Format, folder: Path) -> Path:
         f.write(header_bytes(header))
         for w in fmt.weights():
             for start, stop in row_blocks(w):
-                values = fmt.dequantize(w, start, stop)
+                values = fmt.effective(w, start, stop)
                 noise = rng.standard_normal(values.shape, np.float32) * np.float32(0.05) * values.std()
                 f.write((values + noise).astype(ml_dtypes.bfloat16).view(np.uint8).data)
     return folder
@@ -256,7 +293,7 @@ def main() -> None:
 def files_of(name: str, place: Path, layers: int) -> tuple[Path, Path]:
     folder = place / name
     folder.mkdir(parents=True, exist_ok=True)
-    b = folder / "quantized" if name != "Q4_K" else folder / "quantized" / "model.gguf"
+    b = folder / "quantized" if name not in GGUF else folder / "quantized" / "model.gguf"
     if not b.exists():
         write_quantized(name, folder / "quantized", layers)
         write_base(format_of(open_checkpoint(b)), folder / "base")

@@ -23,6 +23,7 @@ from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packed import NIBBLES, PackedRows, Packing, levels_of, rows_of_bytes, singles
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.stripes import Stripes
 
 Array = NDArray[Any]
 PER_WORD = 8
@@ -42,11 +43,13 @@ class AwqWeight(QuantizedModule):
     layout: ClassVar[str]
 
     def __init__(
-        self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...], n_groups: int
-    ) -> None:
-        """records: the scale, then what is taken off or added. n_groups: without padding."""
+        self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...], n_groups: int,
+        stripes: Stripes,
+    ) -> None:  # fmt: skip
+        """records: the scale, then what is taken off or added. n_groups: without padding. stripes: of the checkpoint."""
         super().__init__(checkpoint, weight, records)
         self._n_groups = n_groups
+        self._stripes = stripes
 
     @abstractmethod
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
@@ -89,7 +92,7 @@ class Gemm(AwqWeight):
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
         if record.quantity is Quantity.ZERO_POINT:
             return self._outputs(record.key, start, stop)
-        return self._tensor(record.key).transposed().read_rows(start, stop)
+        return self._stripes.rows(self._tensor(record.key), start, stop)
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
         words = self._words(self.weight.codes_key, start, stop)
@@ -98,7 +101,7 @@ class Gemm(AwqWeight):
     def _words(self, key: str, start: int, stop: int) -> NDArray[np.uint32]:
         """uint32[outputs / 8, ...]: those in which these outputs are."""
         first, last = start // PER_WORD, -(-stop // PER_WORD)
-        return np.ascontiguousarray(self._tensor(key).transposed().read_rows(first, last)).view(np.uint32)
+        return self._stripes.rows(self._tensor(key), first, last).view(np.uint32)
 
     def _outputs(self, key: str, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8[outputs, ...] of words [..., outputs / 8]."""
@@ -147,7 +150,7 @@ class GemvFast(AwqWeight):
         return codes[skipped : skipped + stop - start]
 
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
-        return self._tensor(record.key).transposed().read_rows(start, stop)[:, : self._n_groups]
+        return self._stripes.rows(self._tensor(record.key), start, stop)[:, : self._n_groups]
 
 
 def padded_groups(n_in: int, size: int) -> int:
