@@ -43,7 +43,8 @@ SHAPES = {
     "mlp.down_proj": (HIDDEN, INNER),
 }  # fmt: skip
 SAFETENSORS = {
-    "uint8": "U8", "int32": "I32", "int64": "I64", "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float8_e4m3fn": "F8_E4M3",
+    "uint8": "U8", "int32": "I32", "int64": "I64", "bfloat16": "BF16", "float16": "F16",
+    "float32": "F32", "float8_e4m3fn": "F8_E4M3",
 }  # fmt: skip
 Made = tuple[dict[str, Array], dict[str, Any]]
 rng = np.random.default_rng(0)
@@ -102,7 +103,11 @@ def int4(rows: int, columns: int) -> Made:
         "weight": rng.integers(0, 256, (rows // 2, columns), np.uint8), "weight_scale": scales(rows, columns // 128),
         "pre_quant_scale": (rng.random(columns, np.float32) + 0.5).astype(ml_dtypes.bfloat16),
     }  # fmt: skip
-    return tensors, {"quant_algo": "W4A16_AWQ", "group_size": 128, "producer": {"name": "modelopt", "version": "0.37.0"}}
+    return tensors, {
+        "quant_algo": "W4A16_AWQ",
+        "group_size": 128,
+        "producer": {"name": "modelopt", "version": "0.37.0"},
+    }
 
 
 FORMATS: dict[str, tuple[Callable[[int, int], Made], str]] = {

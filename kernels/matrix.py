@@ -113,7 +113,9 @@ def _check(x: PackedRows) -> None:
     p, codes = x.packing, x.codes
     n_rows = x.skipped + x.shape[0] if p.shifts else x.shape[0]
     rows = -(-n_rows // len(p.shifts)) if p.shifts else n_rows
-    fits = codes.ndim == 2 and codes.dtype == np.uint8 and len(codes) >= rows and codes.shape[1] >= p.bytes_of(x.columns)
+    fits = (
+        codes.ndim == 2 and codes.dtype == np.uint8 and len(codes) >= rows and codes.shape[1] >= p.bytes_of(x.columns)
+    )
     if not (fits and p.sound and x.width >= 1 and x.skipped >= 0):
         raise ValueError(f"{codes.dtype} {codes.shape} are no rows of {x.columns} codes of {p}")
     if x.cell_of is not None and not (x.cell_of.size and 0 <= x.cell_of.min() <= x.cell_of.max() < x.n_cells):

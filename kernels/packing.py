@@ -72,7 +72,7 @@ class Packing:
             return columns * self.word
         if self.block:
             return -(-columns // self.block) * self.block_bytes
-        return -(-(-(-columns * self.bits // 8)) // self.apart) * self.apart
+        return -(-columns * self.bits // (8 * self.apart)) * self.apart
 
     @property
     def sound(self) -> bool:

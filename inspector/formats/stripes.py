@@ -35,7 +35,9 @@ class Stripes:
             height = max(1, n_rows)
         first, last = start // height, -(-stop // height)
         parts = [
-            self._stripe(tensor, i * height, min(n_rows, (i + 1) * height))[max(0, start - i * height) : stop - i * height]
+            self._stripe(tensor, i * height, min(n_rows, (i + 1) * height))[
+                max(0, start - i * height) : stop - i * height
+            ]
             for i in range(first, max(last, first + 1))
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -46,7 +46,8 @@ class AwqWeight(QuantizedModule):
         self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...], n_groups: int,
         stripes: Stripes,
     ) -> None:  # fmt: skip
-        """records: the scale, then what is taken off or added. n_groups: without padding. stripes: of the checkpoint."""
+        """records: the scale, then what is taken off or added. n_groups: without padding. stripes: those of the
+        checkpoint."""
         super().__init__(checkpoint, weight, records)
         self._n_groups = n_groups
         self._stripes = stripes

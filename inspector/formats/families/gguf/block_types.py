@@ -27,8 +27,9 @@ class BlockType:
     fewer of a codebook. scales: float32 [n, values / group]. minima: of the same shape, to be added; None where there
     are none. worth: float32 [n, values], what the codes stand for at a scale of one; None where the element says so.
     whole: the values themselves, where a float32 cannot hold what the scale is. signed: a scale may be negative: it
-    takes its sign from the largest value. packing: how codes lie, where bodies unpack them on the way. levels: what each
-    of these stands for; None where the element says so. of_levels: the scales that go with these, where they are others.
+    takes its sign from the largest value. packing: how codes lie, where bodies unpack them on the way. levels: what
+    each of these stands for; None where the element says so. of_levels: the scales that go with these, where they are
+    others.
     """
 
     element: Element
@@ -226,7 +227,8 @@ BLOCK_TYPES: dict[str, BlockType] = {
         packing=Packing(1, 1, 128, 18, 2),
     ),
     "q2_0": BlockType(
-        unsigned(2, 1), 64, 64, lambda b: unpack(b[:, 2:], 2, 64), lambda b: half(b, 0), packing=Packing(2, 1, 64, 18, 2)
+        unsigned(2, 1), 64, 64, lambda b: unpack(b[:, 2:], 2, 64), lambda b: half(b, 0),
+        packing=Packing(2, 1, 64, 18, 2),
     ),
 }  # fmt: skip
 """Types whose codes are numbers, by their names in the reader; codebooks.py has those of vectors."""

@@ -25,7 +25,6 @@ from qinspect.inspector.formats.packed import (
 from qinspect.inspector.formats.packing import signed, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 
-
 _PAIRS_OF_ROWS = Packing(4, shifts=(0, 4))
 
 
