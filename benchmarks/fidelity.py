@@ -1,14 +1,14 @@
 """How fast two checkpoints are measured against each other, and in how much memory.
 
-    python benchmarks/fidelity.py [--layers N] [--formats W4A16,FP8,NVFP4,Q4_K] [--keep FOLDER] [--rival]
-        [--device cuda]
+    python benchmarks/fidelity.py [--layers N] [--formats W4A16,FP8,...] [--keep FOLDER] [--rival] [--device cuda]
 
 Layers have the shapes of a model of 8B parameters. Codes are random, scales plausible, and the base is what they stand
 for plus noise, in BF16: real bytes of each format. The yardstick, in the same run: plain numpy that reads the same
 bytes of both files and widens A's to float32. --rival: also what a user writes with torch (fidelity_rival.py). Every
 run is a process of its own, whose peak of memory is the system's. `of numpy` is our rate over numpy's: by the clock,
-and, where other work keeps the machine busy, better by CPU time, of which we have that of every core. --device cuda: on
-a GPU too, and whether that finds the same.
+and, where other work keeps the machine busy, better by CPU time, of which we have that of every core. `whole`: the same
+without rounding to nearest and groups. --device cuda: on a GPU too, and whether that finds the same. After that:
+dequantizing, on one core, against copying the float32 that comes out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -207,24 +208,49 @@ def write_base(fmt: Format, folder: Path) -> Path:
 
 
 def measured(a: str, b: str, device: str = "cpu") -> dict[str, Any]:
+    from qinspect.inspector.fidelity.blocks import UNIT_ELEMENTS
     from qinspect.inspector.fidelity.measuring import measure_fidelity
     from qinspect.inspector.fidelity.piece import measured as on_cpu
 
     body: Callable[..., Any] = on_cpu
+    elements = UNIT_ELEMENTS
     if device != "cpu":
-        from qinspect.inspector.fidelity.on_device import measured_on
+        from qinspect.inspector.fidelity.on_device import ELEMENTS, measured_on
 
-        body = measured_on(device)
+        body, elements = measured_on(device), ELEMENTS
     first, second = format_of(open_checkpoint(a)), format_of(open_checkpoint(b))
     if device != "cpu":
-        measure_fidelity(first, second, body=body)  # which starts the device, and has its kernels loaded
+        measure_fidelity(first, second, body=body, elements=elements)  # which starts it, and has its kernels loaded
     start, before = time.perf_counter(), time.process_time()
-    found = measure_fidelity(first, second, body=body)
+    found = measure_fidelity(first, second, body=body, elements=elements)
     seconds, cpu = time.perf_counter() - start, time.process_time() - before
     sqnr = [w.sums.sqnr for w in found.weights]
     nearest = [w.nearest.sqnr if w.nearest and w.nearest.sqnr else 0.0 for w in found.weights]
     mean = sum(sqnr) / max(1, len(sqnr))
     return {"seconds": seconds, "cpu": cpu, "mean_sqnr": mean, "sqnr": sqnr, "nearest": nearest}
+
+
+def measured_whole(a: str, b: str) -> dict[str, Any]:
+    """Of tensors and channels alone."""
+    from qinspect.inspector.fidelity import work
+
+    work._cells = lambda _pair: None  # type: ignore[assignment]  # of private names, which this alone needs
+    work._grid = lambda _pair, _records: "left out"  # type: ignore[assignment]
+    return measured(a, b)
+
+
+def dequantized(_: str, b: str) -> dict[str, float]:
+    """Seconds of CPU to dequantize all weights in blocks of rows, and to copy what comes out."""
+    fmt = format_of(open_checkpoint(b))
+    ours = copies = 0.0
+    for w in fmt.weights():
+        for start, stop in row_blocks(w):
+            before = time.process_time()
+            values = fmt.dequantize(w, start, stop)
+            between = time.process_time()
+            values.copy()
+            ours, copies = ours + between - before, copies + time.process_time() - between
+    return {"seconds": ours, "copies": copies}
 
 
 def measured_on_cuda(a: str, b: str) -> dict[str, Any]:
@@ -270,7 +296,7 @@ def size_of(path: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=1)
-    parser.add_argument("--formats", default="W4A16,FP8,NVFP4,Q4_K")
+    parser.add_argument("--formats", default=",".join((*FORMATS, *GGUF)))
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--rival", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -278,7 +304,11 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.run:
         what, a, b = asked.run
-        result = {"measured": measured, "cuda": measured_on_cuda, "widened": widened}[what](a, b)
+        runs = {
+            "measured": measured, "whole": measured_whole, "cuda": measured_on_cuda, "widened": widened,
+            "dequantized": dequantized,
+        }  # fmt: skip
+        result = runs[what](a, b)
         peak = peak_mb()
         print(json.dumps({**result, "peak_mb": peak}))
         return
@@ -287,12 +317,16 @@ def main() -> None:
         one = np.ones((1, 1), np.float32)
         print(f"compiled body: {'no' if distance_sums(one, one) is None else 'yes'}")
         headings = ["format", "GB", "seconds", "CPU s", "numpy s", "CPU s", "of numpy", "of CPU", "peak MB", "dB"]
+        headings += ["whole s", "of numpy", "of CPU"]
         headings += ["script s", "CPU s", "MB", "faster", "by CPU"] if asked.rival else []
         headings += ["cuda s", "GB/s", "CPU s", "MB", "same"] if asked.device == "cuda" else []
+        headings += ["values", "copies", "times"]
         print(" ".join(f"{heading:>8}" for heading in headings))
         for name in asked.formats.split(","):
             a, b = files_of(name, place, asked.layers)
             print(" ".join(f"{cell:>8}" for cell in (name, *row(a, b, asked.rival, asked.device))), flush=True)
+            if not asked.keep:
+                shutil.rmtree(place / name)
 
 
 def files_of(name: str, place: Path, layers: int) -> tuple[Path, Path]:
@@ -313,6 +347,11 @@ def row(a: Path, b: Path, rival: bool, device: str) -> list[str]:
         f"{plain['seconds'] / ours['seconds']:.0%}", f"{plain['cpu'] / (ours['cpu'] / cores):.0%}",
         f"{ours['peak_mb']:.0f}", f"{ours['mean_sqnr']:.2f}",
     ]  # fmt: skip
+    whole = alone("whole", a, b)
+    cells += [
+        f"{whole['seconds']:.2f}", f"{plain['seconds'] / whole['seconds']:.0%}",
+        f"{plain['cpu'] / (whole['cpu'] / cores):.0%}",
+    ]  # fmt: skip
     if rival:
         theirs = alone("script", a, b)
         assert abs(theirs["mean_sqnr"] - ours["mean_sqnr"]) < 1e-2
@@ -329,7 +368,8 @@ def row(a: Path, b: Path, rival: bool, device: str) -> list[str]:
             f"{there['seconds']:.2f}", f"{gb / there['seconds']:.2f}", f"{there['cpu']:.2f}",
             f"{there['peak_mb']:.0f}", "yes" if same else "NO",
         ]  # fmt: skip
-    return cells
+    out = alone("dequantized", a, b)
+    return [*cells, f"{out['seconds']:.2f}", f"{out['copies']:.2f}", f"{out['seconds'] / out['copies']:.1f}"]
 
 
 if __name__ == "__main__":

@@ -416,14 +416,17 @@ static __attribute__((noinline)) void fetch(const Matrix *m, int64_t row, int64_
   else memcpy(to, from + 4 * start, (size_t)(4 * n));
 }
 
-/* All values, chunk by chunk: `chunk` columns are whole blocks. */
+/* All values, chunk by chunk: `chunk` columns are whole blocks. What is written behind a chunk is written again; where
+   little is left, it would be behind the end. */
 void values(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, float *to) {
   const Matrix m = known(given);
   float v[CHUNK + SLACK];
   for (int64_t row = 0; row < rows; row++)
     for (int64_t start = 0; start < columns; start += chunk) {
       int64_t n = columns - start < chunk ? columns - start : chunk;
-      fetch(&m, row, start, n, v);
-      memcpy(to + row * columns + start, v, (size_t)n * sizeof *v);
+      float *here = to + row * columns + start;
+      int room = (rows - 1 - row) * columns >= SLACK;
+      fetch(&m, row, start, n, room ? here : v);
+      if (!room) memcpy(here, v, (size_t)n * sizeof *v);
     }
 }
