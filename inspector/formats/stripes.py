@@ -29,7 +29,8 @@ class Stripes:
         self._lock = threading.Lock()
 
     def rows(self, tensor: Tensor, start: int, stop: int) -> Array:
-        """Rows `start` to `stop` of the transposed matrix, contiguous. Raises as `Tensor.read_rows`."""
+        """Rows `start` to `stop` of the transposed matrix, contiguous; 0 <= start <= stop <= rows. Raises
+        as `Tensor.read_rows`."""
         height, n_rows = max(1, STRIPE_BYTES * 8 // max(1, tensor.shape[0] * tensor.dtype.bits)), tensor.shape[1]
         if tensor.strides is not None or height >= n_rows:
             height = max(1, n_rows)
