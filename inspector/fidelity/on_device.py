@@ -101,6 +101,8 @@ class _Copies:
             held = self._tables[id(values)] = values, self._torch.from_numpy(values.copy()).to(self._device)
             if self._device == "cuda":  # it may be used in another stream next
                 self._torch.cuda.current_stream().synchronize()
+        if self._device == "cuda":  # nor be given away while it is used in this one
+            held[1].record_stream(self._torch.cuda.current_stream())
         return held[1]
 
     def _small_or_moved(self, values: Array, name: str) -> Tensor:
