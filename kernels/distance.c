@@ -349,3 +349,31 @@ void extremes(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk,
       }
     }
 }
+
+/* The largest magnitude of all, by its bits; not finite where some value is not. */
+float largest_magnitude(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk) {
+  const Matrix m = known(given);
+  float v[CHUNK + SLACK];
+  int32_t most = 0;
+  for (int64_t row = 0; row < rows; row++) {
+    if (m.kind == BFLOAT16) { /* as they are, sixteen at a time */
+      const uint16_t *p = (const uint16_t *)(m.bytes + row * m.row_bytes);
+      uint16_t found = 0;
+      for (int64_t i = 0; i < columns; i++) {
+        uint16_t size = p[i] & 0x7fff;
+        found = size > found ? size : found;
+      }
+      most = found << 16 > most ? found << 16 : most;
+      continue;
+    }
+    for (int64_t start = 0; start < columns; start += chunk) {
+      int64_t n = columns - start < chunk ? columns - start : chunk;
+      fetch(&m, row, start, n, v);
+      for (int64_t i = 0; i < n; i++) {
+        int32_t size = bits_of(v[i]) & 0x7fffffff;
+        most = size > most ? size : most;
+      }
+    }
+  }
+  return float_of(most);
+}

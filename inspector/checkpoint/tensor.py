@@ -205,7 +205,7 @@ class Tensor:
         element = self.dtype.to_numpy()
         columns = np.empty((width, stop - start), element)
         first, step = self.offset + start * element.itemsize, self.strides[1] * element.itemsize
-        whole, n = memoryview(columns.view(np.uint8).reshape(-1)), (stop - start) * element.itemsize
+        whole, n = columns.view(np.uint8).reshape(-1).data, (stop - start) * element.itemsize
         parts = [whole[i : i + n] for i in range(0, width * n, n)]
         self.file.read_into_each(range(first, first + width * step, step), parts)
         return columns.T

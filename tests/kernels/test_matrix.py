@@ -40,9 +40,7 @@ def body(request: pytest.FixtureRequest) -> Iterator[None]:
         cached.cache_clear()
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux" or not any(map(shutil.which, compiling.COMPILERS)), reason="no C compiler"
-)
+@pytest.mark.skipif(sys.platform != "linux" or not any(map(shutil.which, compiling.COMPILERS)), reason="no C compiler")
 def test_where_there_is_a_compiler_there_is_a_body() -> None:
     assert compiled()
 

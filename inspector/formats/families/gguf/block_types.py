@@ -82,22 +82,21 @@ def _q5(blocks: Array, at: int) -> Array:
     return codes
 
 
-def _six_bits(packed: Array) -> tuple[Array, Array]:
-    """Eight scales and eight minima of six bits, out of twelve bytes: the upper two bits of the last four of each are
-    those of the first four."""
+def _six_bits(packed: Array, at: int) -> Floats:
+    """Eight numbers of six bits out of twelve bytes: scales at 0, minima at 4. Of the last four of each, the lower four
+    bits are in the last bytes, the upper two above the first four."""
     by_place = np.ascontiguousarray(packed.T)  # numpy takes long for many rows of four
-    low, high, rest = by_place[0:4], by_place[4:8], by_place[8:12]
-    scales = np.concatenate((low & 63, rest & 15 | low >> 6 << 4))
-    minima = np.concatenate((high & 63, rest >> 4 | high >> 6 << 4))
-    return scales.T, minima.T
+    first, rest = by_place[at : at + 4], by_place[8:12]
+    found: Floats = np.concatenate((first & 63, rest >> at & 15 | first >> 6 << 4)).T.astype(np.float32)
+    return found
 
 
 def _scales_of_k(blocks: Array) -> Floats:
-    return half(blocks, 0) * _six_bits(blocks[:, 4:16])[0].astype(np.float32)
+    return half(blocks, 0) * _six_bits(blocks[:, 4:16], 0)
 
 
 def _minima_of_k(blocks: Array) -> Floats:
-    return -(half(blocks, 2) * _six_bits(blocks[:, 4:16])[1].astype(np.float32))
+    return -(half(blocks, 2) * _six_bits(blocks[:, 4:16], 4))
 
 
 def _scales_of_q3_k(blocks: Array) -> Floats:
