@@ -1,5 +1,5 @@
 /* A matrix as it is stored, and some of its values as float32: floats of 16 or 32 bits, or codes with scales. What every
-   body that takes matrices begins with; matrix.py has the same structure, and says what its fields are.
+   body that takes matrices begins with; matrix.py has the same structure, packing.py says what its fields are.
 
    Codes become numbers in two steps, 512 of a row at a time: each code to a byte of its own (`codes_of`), then what it
    stands for and the scale of its cell (`numbers_of`). */

@@ -1,5 +1,5 @@
 """Rows of codes as they are stored, and what they stand for, for the bodies that make numbers of them: in C (matrix.c)
-and on a GPU (unpacking.py). Importing it costs nothing."""
+and by torch (inspector/fidelity/unpacking.py). Importing it costs nothing."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from qinspect.inspector.checkpoint import Tensor
 
 Array = NDArray[Any]
 
-STRIPE_BYTES = 1 << 24
-"""Of one stripe, at most: most matrices of a model of 8B parameters are one or two."""
-HELD_BYTES = 40_000_000
+STRIPE_BYTES = 1 << 23
+"""Of one stripe, at most: most matrices of a model of 8B parameters are one to four."""
+HELD_BYTES = 20_000_000
+"""The stripe of the codes and the next one, and those of scales and zero points."""
 
 
 class Stripes:
