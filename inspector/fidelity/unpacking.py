@@ -74,7 +74,9 @@ def _shared(stored: Tensor, p: Packing, columns: int) -> Tensor:
     """uint8[rows, columns] of words in which several rows have a code each."""
     import torch
 
-    words = stored[:, : columns * p.word].contiguous()
+    words = stored
+    if stored.shape[1] != columns * p.word:  # of one row, `contiguous` would leave the stride as it was
+        words = stored[:, : columns * p.word].clone(memory_format=torch.contiguous_format)
     if p.word == 4:
         words = words.view(torch.int32)
     shifts = torch.tensor(p.shifts, dtype=words.dtype, device=words.device)
