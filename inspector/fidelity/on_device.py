@@ -188,10 +188,8 @@ def _nearest(x: Tensor, of_halves: bool, grid: NearestGrid, largest: float, copi
     if of_halves and (found := table_of_steps(grid, largest)) is not None:
         extreme = torch.where(high > -low, high, low).bfloat16()
         pattern = extreme.view(torch.int16).int() & 0xFFFF
-        step, (least, most) = (
-            copies.table(found[0])[pattern],
-            (torch.from_numpy(n.copy()).to(x.device) for n in found[1:]),
-        )
+        step = copies.table(found[0])[pattern]
+        least, most = (torch.from_numpy(n.copy()).to(x.device) for n in found[1:])
     else:
         ends = low.cpu().numpy(), high.cpu().numpy()
         with np.errstate(all="ignore"):
