@@ -176,8 +176,10 @@ def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None
     rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
     floats = small_float_of(grid.element)
     narrow = grid.cells.rows == 1 and columns <= CHUNK and CHUNK % columns == 0
-    if narrow and grid.rule is not Rule.RANGE and isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
-        return Rounding(1, columns, *_table_of_steps(grid, largest), floats)
+    if narrow and isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
+        table = table_of_steps(grid, largest)
+        if table is not None:
+            return Rounding(1, columns, *table, floats)
     ends = cell_extremes(x, rows, columns)
     if ends is None:
         return None
@@ -186,9 +188,11 @@ def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None
 
 
 @lru_cache(32)  # pieces of as many weights as there are workers, at most
-def _table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array]:
-    """`steps_of` of cells by the pattern of their value of largest magnitude: there are so few that each is calculated
-    once."""
+def table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array] | None:
+    """`steps_of` of cells of bfloat16 by the pattern of their value of largest magnitude: there are so few that each is
+    calculated once. None where a scale depends on more than that value."""
+    if grid.rule is Rule.RANGE:
+        return None
     every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
     with np.errstate(all="ignore"):
         step, low, high = steps_of(np.minimum(every, 0), np.maximum(every, 0), grid, np.float32(largest))

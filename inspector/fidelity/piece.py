@@ -12,7 +12,7 @@ from qinspect.inspector.fidelity.blocks import Unit, stored_of, stored_original,
 from qinspect.inspector.fidelity.nearest import nearest_error, rounding_of
 from qinspect.inspector.fidelity.sums import Cells, Piece, Sums, compiled_sums, sums_of, values_of
 from qinspect.inspector.fidelity.work import Work
-from qinspect.kernels.distance import cell_extremes
+from qinspect.kernels.distance import largest_magnitude
 
 Array = NDArray[Any]
 
@@ -25,9 +25,9 @@ def largest_of(work: Work, unit: Unit) -> float:
     found = stored_original(work.pair, unit)
     if not isinstance(work.grid, str) and work.grid.rotation is not None:
         found = work.grid.rotated(np.asarray(values_of(found), np.float32))
-    ends = cell_extremes(found, unit.rows, unit.columns)
-    if ends is not None and np.isfinite(ends).all():
-        return float(max(ends[1].max(), -ends[0].min()))
+    magnitude = largest_magnitude(found)
+    if magnitude is not None and np.isfinite(magnitude):
+        return magnitude
     most = 0.0
     for x in _widened_rows(values_of(found), AT_ONCE_ELEMENTS // max(1, unit.columns)):
         np.abs(x, out=x)

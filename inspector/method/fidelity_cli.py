@@ -93,10 +93,10 @@ def _measured(a: Format, b: Format, fresh: bool, device: str) -> Fidelity:
 
     if device == "cpu":
         return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
-    from qinspect.inspector.fidelity.on_device import measured_on
+    from qinspect.inspector.fidelity.on_device import ELEMENTS, measured_on
 
     body = measured_on(device)
-    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh, body=body))
+    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh, body=body, elements=ELEMENTS))
 
 
 def _methods(a: Format, b: Format) -> dict[str, Made]:

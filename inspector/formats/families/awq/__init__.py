@@ -21,6 +21,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedMod
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
 from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, strings
+from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
 _AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
@@ -39,6 +40,7 @@ class AwqFormat(ModularFormat):
         self._size = self._declared.integer("group_size", "q_group_size")
         self._layouts: Counter[str] = Counter()
         self._forms: dict[str, Form | None] = {}
+        self._stripes = Stripes()
         self._fits: dict[tuple[int, ...], Fit] = {}
         self._differing: list[tuple[str, int]] = []
         super().__init__(checkpoint)
@@ -96,7 +98,7 @@ class AwqFormat(ModularFormat):
             self._layouts["Marlin"] += 1
         else:
             fit = self._fit(module, keys)
-            made = linear_of(self.checkpoint, module, role, keys, self._forms, fit)
+            made = linear_of(self.checkpoint, module, role, keys, self._forms, fit, self._stripes)
             self._layouts[fit.layout.layout] += 1
         stored, n_in = made.weight.grid.block[-1], made.weight.shape[1]
         if self._size is not None and stored != (n_in if self._size == -1 else self._size):

@@ -42,6 +42,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedMod
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
 from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
+from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
 _MAX_SIZES = 3
@@ -59,6 +60,7 @@ class GptqFormat(ModularFormat):
         self._settings = Settings(self._declared)
         self._differing: dict[str, tuple[Said, Fit]] = {}
         self._forms: dict[str, Form | None] = {}
+        self._stripes = Stripes()
         self._fits: dict[tuple[object, ...], Fit] = {}
         super().__init__(checkpoint)
 
@@ -172,7 +174,8 @@ class GptqFormat(ModularFormat):
             fit = self._fit(module, keys, how, said)
             if settings_differ(fit, said):
                 self._differing[module] = said, fit
-        return linear_of(self.checkpoint, module, role, keys, self._forms, fit, said.reordered is not False)
+        ordered = said.reordered is not False
+        return linear_of(self.checkpoint, module, role, keys, self._forms, fit, ordered, self._stripes)
 
     def _fit(self, module: str, keys: dict[str, str], how: Packing, said: Said) -> Fit:
         """Found once for all modules whose tensors have the same forms."""
