@@ -36,7 +36,9 @@ from qinspect.tui.widgets.log import LogView
 PATIENCE_S = 60.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
-POLL_S = 0.001
+POLL_S, LONGEST_POLL_S = 0.001, 0.015
+"""Between two looks at a state: longer and longer, since to look may mean to draw the whole screen."""
+
 PAINTINGS = 5
 
 CRASH_LOOKED_FOR_S = 1.0
@@ -210,13 +212,14 @@ class Driver:
 
     async def until(self, predicate: Callable[[], object], what: str = "") -> None:
         """Wait for a state."""
-        end = asyncio.get_running_loop().time() + PATIENCE_S
+        end, pause = asyncio.get_running_loop().time() + PATIENCE_S, POLL_S
         while not predicate():
             self.raise_crash()
             assert asyncio.get_running_loop().time() < end, f"never came: {what or predicate}\n" + "\n".join(
                 self.rows()
             )
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause)
+            pause = min(1.25 * pause, LONGEST_POLL_S)
             if self.app._running and self.app.screen_stack:
                 self.app.screen._on_timer_update()
 
