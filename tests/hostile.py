@@ -45,8 +45,14 @@ def assert_clean(text: str) -> None:
     import unicodedata
 
     hidden = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    bad = sorted(c for c in set(text) if c != "\n" and unicodedata.category(c) in hidden)  # a text repeats its letters
+    new = set(text) - _CLEAN  # a text repeats its letters, and texts those of each other
+    bad = sorted(c for c in new if unicodedata.category(c) in hidden)
     assert not bad, f"{bad[:5]!r} in {text[:200]!r}"
+    _CLEAN.update(new)
+
+
+_CLEAN = {"\n"}
+"""Characters that were found to be harmless."""
 
 
 def assert_one_line(error: QinspectError) -> str:
@@ -82,10 +88,11 @@ def survives(work: Callable[[], object]) -> bool:
     return True
 
 
-def survey(path: Path, other: Format | None = None) -> bool:
+def survey(path: Path, other: Format | None = None, as_a: bool = False) -> bool:
     """Open `path` and look at all of it as the commands do. Returns whether it opened.
 
-    Anything but a QinspectError gets out, and so does text that is not clean.
+    It is compared with `other`: as B, or `as_a`. Anything but a QinspectError gets out, and so does text that is not
+    clean.
     """
     try:
         checkpoint = open_checkpoint(path)
@@ -94,7 +101,7 @@ def survey(path: Path, other: Format | None = None) -> bool:
         return False
     try:
         _survey_entries(checkpoint)
-        survives(lambda: _survey_format(checkpoint, other))
+        survives(lambda: _survey_format(checkpoint, other, as_a))
     finally:
         checkpoint.close()
     return True
@@ -117,7 +124,7 @@ def _survey_entries(checkpoint: Checkpoint) -> None:
         assert_clean(line)
 
 
-def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
+def _survey_format(checkpoint: Checkpoint, other: Format | None, as_a: bool) -> None:
     fmt = format_of(checkpoint)
     assert_clean(model_line("A", fmt))
     for record in fmt.scales():
@@ -136,10 +143,8 @@ def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
     loaded = statements_of(fmt)
     assert_clean(loaders_text(fmt, loaded, None))
     _as_json(loaders_payload.loaders(fmt, loaded))
-    for a, b in ((other, fmt), (fmt, other)) if other is not None else ():
-        assert a is not None
-        assert b is not None
-        result = compare(a, b, codes=True)
+    if other is not None:
+        result = compare(fmt, other, codes=True) if as_a else compare(other, fmt, codes=True)
         assert_clean(comparison_text(result, scale_table(result.scales)))
         _as_json(comparison_payload.comparison(result, list(result.scales), list(result.weights)))
 

@@ -63,14 +63,15 @@ def _format_of(path: Path) -> Format | None:
 
 
 def damage(case: Case, n: int, folder: Path) -> set[bool]:
-    """Whether each of `n` damaged files opened; equal ones are looked at once. A failure says which it was."""
+    """Whether each of `n` damaged files opened; equal ones are looked at once, compared with the undamaged one as A and
+    as B by turns. A failure says which it was."""
     opened, seen = set(), set[bytes]()
     for i, data in enumerate(mutations(case.target.read_bytes(), n)):
         if data in seen:
             continue
         seen.add(data)
         try:
-            opened.add(survey(case.place(folder / "work", data), _format_of(case.path)))
+            opened.add(survey(case.place(folder / "work", data), _format_of(case.path), as_a=len(seen) % 2 == 0))
         except Exception as e:
             e.add_note(f"the mutation {i} of {n} of {case.name}")
             raise
