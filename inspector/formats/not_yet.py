@@ -6,7 +6,6 @@ settings decide between them, and without settings there is no name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,12 +47,6 @@ _MARKS = (
     _mark(f"{_FP4}{_DOUBLE}", "quant_state.bitsandbytes__fp4", "absmax", "nested_absmax"),
     _mark(_FP4, "quant_state.bitsandbytes__fp4", "absmax"),
     _mark("bitsandbytes int8", "SCB", _INT8_WEIGHT),
-    _mark("torchao", "_weight_qdata", "_weight_scale"),
-    _mark("torchao", "_weight_qdata", "_weight_scale_and_zero"),
-    _mark("torchao", "tensor_impl.int_data", "tensor_impl.scale"),
-    _mark("torchao", "tensor_impl.float8_data", "tensor_impl.scale"),
-    _mark("torchao", "tensor_impl.packed_weight"),
-    _mark("torchao", "weight.qdata", "weight.scale"),
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
@@ -77,7 +70,7 @@ _MARKS = (
 """In this order: of two that fit the same entries, the first is said. The first part of each is the rarest name."""
 
 _METHODS = {
-    "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
+    "bitsandbytes": "bitsandbytes", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
     "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
@@ -85,7 +78,6 @@ _METHODS = {
 }  # fmt: skip
 """Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
 _BREVITAS = (".tensor_quant.scaling_impl.", ".tensor_quant.int_scaling_impl.")
-_TORCHAO_TYPE = re.compile(r'"_type": "(\w+Tensor)"')
 
 
 def named(checkpoint: Checkpoint, modules: Modules) -> str:
@@ -152,9 +144,6 @@ def _is_part(part: Part, modules: Modules, stem: str) -> bool:
 
 def _variant(name: str, checkpoint: Checkpoint) -> str:
     """The name with what settings and metadata say of the variant."""
-    if name == "torchao":
-        types = {found[1] for text in checkpoint.metadata.values() if (found := _TORCHAO_TYPE.search(text))}
-        return " ".join(("torchao", ", ".join(sorted(visible(t, 40) for t in types)))).strip()
     if name == "quanto":
         types = set(_quanto_types(checkpoint))
         return " ".join(("quanto", ", ".join(sorted(visible(t, 40) for t in types)))).strip()

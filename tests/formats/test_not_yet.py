@@ -55,7 +55,6 @@ FP4 = {"n.weight": BYTES, "n.weight.absmax": FLOAT, "n.weight.quant_state.bitsan
         ("bitsandbytes NF4 with double quantization", {**NF4, "m.weight.nested_absmax": FLOAT}),
         ("bitsandbytes NF4 and bitsandbytes FP4", {**NF4, **FP4}),
         ("bitsandbytes int8", {"m.weight": INT8, "m.SCB": FLOAT}),
-        ("torchao", {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}),
         ("EXL2", {"m.q_weight": INT32, "m.q_scale": INT32, "m.q_groups": INT32[0].short(), "m.q_scale_max": HALF}),
         ("quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}),
         ("HQQ", {"m.W_q": BYTES, "m.scale": HALF, "m.zero": HALF, "m.nbits": INT32[0]}),
@@ -100,11 +99,7 @@ def test_settings_beside_weights_in_full_precision_name_nothing(tmp_path: Path) 
 
 
 def test_variants_that_settings_and_metadata_name(tmp_path: Path) -> None:
-    for folder in ("torchao", "quanto"):
-        (tmp_path / folder).mkdir()
-    parts = {"m._weight_qdata": INT8, "m._weight_scale": FLOAT}
-    kinds = {"m.weight": '{"_type": "Int8Tensor", "_data": {}}', "n.weight": '{"_type": "Tensor"}'}
-    assert said(saved(tmp_path / "torchao", parts, None, kinds)) == "torchao Int8Tensor"
+    (tmp_path / "quanto").mkdir()
     (tmp_path / "quanto" / "quantization_map.json").write_text(json.dumps({"m": {"weights": "qint8"}}))
     assert said(saved(tmp_path / "quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}, {})) == "quanto qint8"
 
@@ -130,7 +125,6 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
 OF_FIXTURES = {
     "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
     "fouroversix": "fouroversix", "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
-    "torchao": "torchao",
 }  # fmt: skip
 OF_SETTINGS = {"quark": "Quark", "tf_bitnet": "BitNet"}
 

@@ -20,6 +20,7 @@ from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
+from qinspect.inspector.formats.families.torchao import TorchaoFormat
 
 FAMILIES: tuple[type[Format], ...] = (
     NativeFormat,
@@ -37,6 +38,7 @@ FAMILIES: tuple[type[Format], ...] = (
     Fp8Format,
     MlxFormat,
     Mxfp4Format,
+    TorchaoFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
