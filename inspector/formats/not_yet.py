@@ -65,14 +65,13 @@ _MARKS = (
     _mark("SVDQuant (Nunchaku)", "wscales", "lora_down", "qweight"),
     _mark("BitNet", "weight_scale", _BYTE_WEIGHT, methods=("bitnet",)),
     _mark("EETQ", "weight_scales", _INT8_WEIGHT, methods=("eetq",)),
-    _mark("Quark", "weight_scale", "weight", methods=("quark",)),
 )
 """In this order: of two that fit the same entries, the first is said. The first part of each is the rarest name."""
 
 _METHODS = {
     "bitsandbytes": "bitsandbytes", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
-    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark",
+    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip

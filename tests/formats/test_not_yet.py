@@ -79,7 +79,6 @@ def test_a_family_is_named_by_what_it_alone_writes(tmp_path: Path, name: str, te
     [
         ("bitnet", "BitNet", {"m.weight": BYTES, "m.weight_scale": FLOAT[:1]}),
         ("eetq", "EETQ", {"m.weight": INT8, "m.weight_scales": HALF[0]}),
-        ("quark", "Quark", {"m.weight": INT8, "m.weight_scale": FLOAT[0]}),
         ("bitsandbytes", "bitsandbytes", {"m.weight": BYTES, "m.weight_scb": FLOAT}),
     ],
 )
@@ -126,7 +125,7 @@ OF_FIXTURES = {
     "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
     "fouroversix": "fouroversix", "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
 }  # fmt: skip
-OF_SETTINGS = {"quark": "Quark", "tf_bitnet": "BitNet"}
+OF_SETTINGS = {"tf_bitnet": "BitNet"}
 
 
 def _fixtures() -> list[str]:

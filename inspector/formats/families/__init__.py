@@ -19,6 +19,7 @@ from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
+from qinspect.inspector.formats.families.quark import QuarkFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 from qinspect.inspector.formats.families.torchao import TorchaoFormat
 
@@ -39,6 +40,7 @@ FAMILIES: tuple[type[Format], ...] = (
     MlxFormat,
     Mxfp4Format,
     TorchaoFormat,
+    QuarkFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
