@@ -54,7 +54,6 @@ _MARKS = (
     _mark("HQQ", "W_q", "meta_scale"),
     _mark("SINQ", "W_q", "meta.scale2"),
     _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
-    _mark("fouroversix", "quantized_weight_values", "quantized_weight_scale_factors"),
     _mark("VPTQ", "centroids.weight", "indices"),
     _mark("QuIP#", "Qidxs", "SU", "SV"),
     _mark("HIGGS", "tables2", "tables", "scales", "weight"),
@@ -73,7 +72,7 @@ _METHODS = {
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
     "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
-    "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
+    "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
 """Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
 _BREVITAS = (".tensor_quant.scaling_impl.", ".tensor_quant.int_scaling_impl.")

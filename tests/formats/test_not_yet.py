@@ -65,7 +65,6 @@ FP4 = {"n.weight": BYTES, "n.weight.absmax": FLOAT, "n.weight.quant_state.bitsan
         ("HIGGS", {"m.weight": INT32, "m.scales": HALF, "m.tables": HALF, "m.tables2": HALF}),
         ("SpQR", {"m.dense_weights": INT32, "m.row_offsets": INT32, "m.col_vals": INT32, "m.in_perm": INT32}),
         ("FP-Quant", {"m.qweight": BYTES, "m.scales": BYTES, "m.forward_hadamard_matrix": HALF}),
-        ("fouroversix", {"m.quantized_weight_values": BYTES, "m.quantized_weight_scale_factors": FP8}),
         ("SVDQuant (Nunchaku)", {"m.qweight": INT8, "m.wscales": HALF, "m.smooth_factor": HALF[0]}),
         ("Brevitas", {"m.weight": HALF, "m.weight_quant.tensor_quant.scaling_impl.value": FLOAT}),
     ],
@@ -123,7 +122,7 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
 
 OF_FIXTURES = {
     "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
-    "fouroversix": "fouroversix", "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
+    "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
 }  # fmt: skip
 OF_SETTINGS = {"tf_bitnet": "BitNet"}
 

@@ -8,6 +8,7 @@ from qinspect.inspector.formats.families.awq import AwqFormat
 from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.exl3 import Exl3Format
+from qinspect.inspector.formats.families.fouroversix import FourOverSixFormat
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
@@ -41,6 +42,7 @@ FAMILIES: tuple[type[Format], ...] = (
     Mxfp4Format,
     TorchaoFormat,
     QuarkFormat,
+    FourOverSixFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
