@@ -62,7 +62,6 @@ _MARKS = (
     _mark("SVDQuant (Nunchaku)", "wscales", "smooth_factor", "qweight"),
     _mark("SVDQuant (Nunchaku)", "wscales", "proj_down", "qweight"),
     _mark("SVDQuant (Nunchaku)", "wscales", "lora_down", "qweight"),
-    _mark("BitNet", "weight_scale", _BYTE_WEIGHT, methods=("bitnet",)),
     _mark("EETQ", "weight_scales", _INT8_WEIGHT, methods=("eetq",)),
 )
 """In this order: of two that fit the same entries, the first is said. The first part of each is the rarest name."""
@@ -70,7 +69,7 @@ _MARKS = (
 _METHODS = {
     "bitsandbytes": "bitsandbytes", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
-    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet",
+    "eetq": "EETQ", "exl2": "EXL2",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip

@@ -76,7 +76,6 @@ def test_a_family_is_named_by_what_it_alone_writes(tmp_path: Path, name: str, te
 @pytest.mark.parametrize(
     ("method", "name", "tensors"),
     [
-        ("bitnet", "BitNet", {"m.weight": BYTES, "m.weight_scale": FLOAT[:1]}),
         ("eetq", "EETQ", {"m.weight": INT8, "m.weight_scales": HALF[0]}),
         ("bitsandbytes", "bitsandbytes", {"m.weight": BYTES, "m.weight_scb": FLOAT}),
     ],
@@ -124,7 +123,6 @@ OF_FIXTURES = {
     "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
     "hqq": "HQQ", "quanto": "quanto", "sinq": "SINQ",
 }  # fmt: skip
-OF_SETTINGS = {"tf_bitnet": "BitNet"}
 
 
 def _fixtures() -> list[str]:
@@ -139,17 +137,13 @@ def test_files_of_all_libraries(fixture: str) -> None:
     where = folder / "model" if (folder / "model").is_dir() else folder
     if not any(where.glob("*.safetensors")) and not any(where.glob("*.bin")) and not any(where.glob("*.pt")):
         pytest.skip("no checkpoint that is opened by its folder")
-    table = {**OF_FIXTURES, **OF_SETTINGS}
-    wanted = next((table[start] for start in table if fixture.startswith(start)), "")
+    wanted = next((OF_FIXTURES[start] for start in OF_FIXTURES if fixture.startswith(start)), "")
     for bare in (False, True):
         checkpoint = open_checkpoint(where)
         checkpoint.config = {} if bare else checkpoint.config
         fmt = format_of(checkpoint)
         name = named(checkpoint, Modules.of(checkpoint.entries))
-        if bare and wanted in OF_SETTINGS.values():
-            assert not name
-        else:
-            assert name.startswith(wanted)
-            assert bool(name) == bool(wanted)
+        assert name.startswith(wanted)
+        assert bool(name) == bool(wanted)
         assert not wanted or (fmt.family == "plain" and "no scales" not in fmt.description)
         assert not wanted or all(not r.verified for r in fmt.scales())

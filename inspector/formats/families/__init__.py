@@ -5,6 +5,7 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.bitnet import BitNetFormat
 from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.exl3 import Exl3Format
@@ -43,6 +44,7 @@ FAMILIES: tuple[type[Format], ...] = (
     TorchaoFormat,
     QuarkFormat,
     FourOverSixFormat,
+    BitNetFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
