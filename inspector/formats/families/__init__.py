@@ -22,6 +22,7 @@ from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.quark import QuarkFormat
+from qinspect.inspector.formats.families.sinq import SinqFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 from qinspect.inspector.formats.families.torchao import TorchaoFormat
 
@@ -45,6 +46,7 @@ FAMILIES: tuple[type[Format], ...] = (
     QuarkFormat,
     FourOverSixFormat,
     BitNetFormat,
+    SinqFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
