@@ -52,7 +52,6 @@ _MARKS = (
     _mark("quanto", "weight._data._data", "weight._scale"),
     _mark("HQQ", "W_q", "scale", "zero"),
     _mark("HQQ", "W_q", "meta_scale"),
-    _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
     _mark("VPTQ", "centroids.weight", "indices"),
     _mark("QuIP#", "Qidxs", "SU", "SV"),
     _mark("HIGGS", "tables2", "tables", "scales", "weight"),
@@ -67,7 +66,7 @@ _MARKS = (
 
 _METHODS = {
     "bitsandbytes": "bitsandbytes", "quanto": "quanto", "hqq": "HQQ",
-    "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
+    "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
     "eetq": "EETQ", "exl2": "EXL2",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",

@@ -58,7 +58,6 @@ FP4 = {"n.weight": BYTES, "n.weight.absmax": FLOAT, "n.weight.quant_state.bitsan
         ("EXL2", {"m.q_weight": INT32, "m.q_scale": INT32, "m.q_groups": INT32[0].short(), "m.q_scale_max": HALF}),
         ("quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}),
         ("HQQ", {"m.W_q": BYTES, "m.scale": HALF, "m.zero": HALF, "m.nbits": INT32[0]}),
-        ("AQLM", {"m.codes": torch.ones(4, 4, 2).char(), "m.codebooks": torch.ones(2, 8, 1, 4), "m.scales": FLOAT}),
         ("VPTQ", {"m.indices": INT32, "m.centroids.weight": HALF}),
         ("QuIP#", {"m.Qidxs": INT32, "m.SU": HALF, "m.SV": HALF, "m.Wscale": FLOAT[0]}),
         ("HIGGS", {"m.weight": INT32, "m.scales": HALF, "m.tables": HALF, "m.tables2": HALF}),
@@ -119,7 +118,7 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
 
 
 OF_FIXTURES = {
-    "aqlm": "AQLM", "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
+    "bnb_fp4": "bitsandbytes FP4", "bnb_int8": "bitsandbytes int8", "bnb_nf4": "bitsandbytes NF4",
     "hqq": "HQQ", "quanto": "quanto",
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.aqlm import AqlmFormat
 from qinspect.inspector.formats.families.awq import AwqFormat
 from qinspect.inspector.formats.families.bitnet import BitNetFormat
 from qinspect.inspector.formats.families.comfy import ComfyFormat
@@ -47,6 +48,7 @@ FAMILIES: tuple[type[Format], ...] = (
     FourOverSixFormat,
     BitNetFormat,
     SinqFormat,
+    AqlmFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
