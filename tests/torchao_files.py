@@ -44,6 +44,7 @@ def made(kind: str, shape: tuple[int, int] = (6, 64), seed: int = 0) -> Made:
     """A weight of one of KINDS."""
     rng = np.random.default_rng(seed)
     rows, columns = shape
+    data: dict[str, Any]
     if kind == "int4 g32":
         codes = rng.integers(-8, 8, shape).astype(np.int8)
         scale = rng.uniform(0.01, 1, (rows, columns // 32)).astype(ml_dtypes.bfloat16)
@@ -126,12 +127,12 @@ class _Wrapper(torch.Tensor):
     """A tensor that is pickled as torchao's classes are: the class, its size, its attributes."""
 
     def __new__(cls, size: torch.Size, attributes: dict[str, object]) -> _Wrapper:
-        made: _Wrapper = torch.Tensor._make_wrapper_subclass(cls, size, dtype=torch.bfloat16)  # type: ignore[attr-defined]
+        made: _Wrapper = torch.Tensor._make_wrapper_subclass(cls, size, dtype=torch.bfloat16)
         made.__dict__.update(attributes)
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, *_: object) -> object:  # type: ignore[override]
+    def __torch_dispatch__(cls, *_: object) -> object:
         raise NotImplementedError
 
 

@@ -155,7 +155,11 @@ def test_settings_that_make_no_sense_declare_nothing(tmp_path: Path, said: dict[
 
 
 def test_others_are_not_claimed(tmp_path: Path) -> None:
-    codec = {"codes": np.ones((4, 4), np.int16), "codebooks": np.ones((2, 8, 4), np.float32), "scales": np.ones(4)}
+    codec: dict[str, Array] = {
+        "codes": np.ones((4, 4), np.int16),
+        "codebooks": np.ones((2, 8, 4), np.float32),
+        "scales": np.ones(4),
+    }
     assert opened(tmp_path / "codec", {"q": codec}).family == "plain"
     assert opened(tmp_path / "other", {MODULE: FINE}, {"quant_method": "vptq"}).family == "plain"
 

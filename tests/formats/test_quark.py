@@ -58,6 +58,8 @@ def made(kind: str, shape: tuple[int, int] = (16, 64), seed: int = 0) -> tuple[d
     """Entries by their last names, what is said of the weight, and float32 values."""
     rng = np.random.default_rng(seed)
     rows, columns = shape
+    codes: Array
+    zeros: Array
     said: dict[str, Any] = {"dtype": kind.split()[0], "group_size": None, "symmetric": False}
     if kind.startswith(("int8", "fp8")):
         n = rows if kind.endswith("rows") else 1

@@ -40,10 +40,11 @@ def made(
     rng = np.random.default_rng(seed)
     n = shape[0] * shape[1] // group
     codes = rng.integers(0, 1 << bits, (n, group))
+    dtype: Any
     per, dtype = (10, np.uint32) if bits == 3 else (8 // bits, np.uint8)
     rows = -(-n // per)
-    filled = np.concatenate([codes, np.zeros((rows * per - n, group), codes.dtype)]).astype(dtype)
-    packed = np.zeros((rows, group), dtype)
+    filled: Array = np.concatenate([codes, np.zeros((rows * per - n, group), codes.dtype)]).astype(dtype)
+    packed: Array = np.zeros((rows, group), dtype)
     for place in range(per):
         packed |= (filled[place * rows : (place + 1) * rows] << dtype((per - 1 - place) * bits)).astype(dtype)
     tensors: dict[str, Array] = {"W_q": packed.view(np.int32) if bits == 3 else packed}

@@ -293,7 +293,11 @@ def test_metadata_that_make_no_sense_say_nothing(tmp_path: Path, said: str) -> N
 def test_settings_of_others_and_names_alone_claim_nothing(tmp_path: Path) -> None:
     assert opened(tmp_path / "a", {NAME: made("int8")}, said={"quant_method": "quanto"}).family != "torchao"
     assert opened(tmp_path / "b", {NAME: made("int8")}, said={"quant_method": "torchao"}).family == "torchao"
-    alone = {"model._weight_qdata": np.ones((4, 4), np.int8), "x.qdata": np.ones(4, np.int8), "x.scale": np.ones(4)}
+    alone: dict[str, Array] = {
+        "model._weight_qdata": np.ones((4, 4), np.int8),
+        "x.qdata": np.ones(4, np.int8),
+        "x.scale": np.ones(4),
+    }
     assert opened(tmp_path / "c", {}, alone).family == "plain"
 
 

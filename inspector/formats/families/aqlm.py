@@ -39,12 +39,13 @@ class AqlmWeight(QuantizedModule):
         self, checkpoint: Checkpoint, prefix: str, role: str, codes: tuple[int, ...], books: tuple[int, ...]
     ) -> None:
         """codes: the shape [row groups, column groups, codebooks]. books: the shape [codebooks, vectors, rows,
-        columns]."""
+        columns]. `kind` is both in a few characters: `2x8 g8`."""
         n, size, self._rows, self._columns = books
         bits = size.bit_length() - 1
         shape = codes[0] * self._rows, codes[1] * self._columns
         per_index = max(1, self._rows * self._columns // n)  # several indices stand for the values of a group
-        called = f"AQLM {n}x{bits} g{self._columns}{f' of {self._rows} rows' if self._rows > 1 else ''}"
+        self.kind = f"{n}x{bits} g{self._columns}{f' of {self._rows} rows' if self._rows > 1 else ''}"
+        called = f"AQLM {self.kind}"
         element = vector(called, bits, per_index)
         grid = channels(0) if self._rows == 1 else Grid((0,), (self._rows,))
         scale = record_of(
@@ -162,7 +163,7 @@ class AqlmFormat(ModularFormat):
         )  # fmt: skip
         role = f"{self.role_of(keys[_CODES]).removesuffix(_CODES)}weight"
         made = AqlmWeight(self.checkpoint, prefix, role, codes[1], books[1])
-        self._kinds[made.weight.called.removeprefix("AQLM ")] += 1
+        self._kinds[made.kind] += 1
         self._compare(module, dict(zip(_SAID, (books[1][0], bits, books[1][2], books[1][3]), strict=True)))
         return made
 

@@ -51,7 +51,7 @@ class BitNetWeight(QuantizedModule):
 
     def codes(self, start: int, stop: int) -> CodeArray:
         tensor, n = self._tensor(self.weight.codes_key), self._quarter
-        parts = [np.empty((0, self.weight.shape[1]), np.uint8)]
+        parts: list[NDArray[Any]] = [np.empty((0, self.weight.shape[1]), np.uint8)]
         for place in range(_PER_BYTE):
             first, last = max(start - place * n, 0), min(stop - place * n, n)
             if first < last:

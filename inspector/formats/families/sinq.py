@@ -117,7 +117,7 @@ class SinqWeight(QuantizedModule):
         """uint8[groups, numbers] of the groups `first` to `last`."""
         tensor, layout = self._tensor(self.weight.codes_key), self._layout
         n, mask = tensor.shape[0], (1 << layout.bits) - 1
-        parts = [np.empty((0, layout.group), np.uint8)]
+        parts: list[Array] = [np.empty((0, layout.group), np.uint8)]
         for place in range(layout.per):
             begin, end = max(first - place * n, 0), min(last - place * n, n)
             if begin < end:
@@ -239,7 +239,7 @@ class SinqFormat(ModularFormat):
             raise self._wrong(name, "cannot be indices of NF4", "4 bits", f"{layout.bits} bits")
         role = f"{self.role_of(name).removesuffix(_CODES)}weight"
         grid = groups(layout.group) if shape[1] % layout.group == 0 else flat_blocks(layout.group)
-        records = tuple(self._records(meta, f"{prefix}weight", role, element, grid, n_groups, shape[1]))
+        records = tuple(self._records_of(meta, f"{prefix}weight", role, element, grid, n_groups, shape[1]))
         weight = QuantizedWeight(f"{prefix}weight", role, name, shape, element, tuple(r.role for r in records), grid)
         self._kinds[weight.stored_as] += 1
         self._compare(module, said, layout, shape)
@@ -282,7 +282,7 @@ class SinqFormat(ModularFormat):
             )  # fmt: skip
         return n // columns, columns
 
-    def _records(
+    def _records_of(
         self, meta: str, name: str, role: str, element: Element, grid: Grid, n_groups: int, columns: int
     ) -> Iterator[ScaleRecord]:
         of, entries = f"weight {name}", self.checkpoint.entries
