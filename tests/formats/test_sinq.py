@@ -189,6 +189,9 @@ def test_what_is_said_otherwise_is_a_note_with_both(tmp_path: Path) -> None:
 def test_others_are_not_claimed(tmp_path: Path) -> None:
     hqq = {"W_q": FINE["W_q"], "scale": FINE["meta.scale"], "zero": FINE["meta.zero"]}
     assert opened(tmp_path / "a", {MODULE: hqq}).family != "sinq"
+    one = {k: t for k, t in FINE.items() if k != "meta.scale2"}
+    assert opened(tmp_path / "c", {MODULE: one}).family != "sinq"
+    assert opened(tmp_path / "d", {MODULE: one}, {MODULE: SAID}).family == "sinq"
     assert opened(tmp_path / "b", {"x": {"meta.scale2": FINE["meta.scale2"]}}).family != "sinq"
 
 

@@ -175,9 +175,11 @@ class SinqFormat(ModularFormat):
         said, entries = declared(checkpoint), checkpoint.entries
         if said.method not in ("", _METHOD) or _CODES not in entries.lasts:
             return None
+        told = bool(said.method) or SIDE_FILE in checkpoint.config
         for name in entries.ending(_CODES):
             meta = f"{name.removesuffix(_CODES)}meta."
-            if any(f"{meta}{part}" in entries for part in ("scale2", "scale.x", "scale")):
+            alone = [f"{meta}scale2", f"{meta}scale.x", *([f"{meta}scale"] if told else [])]
+            if any(key in entries for key in alone):
                 return f"{said.where} says {_METHOD}" if said.method else f"{name} stands beside {meta}scale"
         return None
 
