@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.element import UNKNOWN, Element, integer, small_float, unsigned
+from qinspect.inspector.formats.element import UNKNOWN, Element, ElementKind, integer, small_float, unsigned
 from qinspect.inspector.formats.families.quark.settings import METHOD, OfModule, Spec, settings_of
 from qinspect.inspector.formats.families.quark.weights import PER_WORD, QuarkWeight, Rows, Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups
@@ -256,7 +256,7 @@ class QuarkFormat(ModularFormat):
         forms = {
             end: self.checkpoint.entries.form(site.keys.get(f"{part}_{end}", "")) for end in ("scale", "zero_point")
         }
-        if element.kind is integer(8).kind and forms["zero_point"] is not None:
+        if element.kind is ElementKind.INTEGER and forms["zero_point"] is not None:
             element = replace(element, offset=None)
         for end, quantity in (("scale", Quantity.SCALE), ("zero_point", Quantity.ZERO_POINT)):
             form = forms[end]

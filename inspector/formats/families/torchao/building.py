@@ -32,13 +32,13 @@ _INTEGERS = ("int8", "int16", "int32", "int64")
 _E8M0, _E4M3 = "float8_e8m0fnu", "float8_e4m3fn"
 _FP4 = small_float("float4_e2m1fn")
 _INT4 = integer(4)
-_BYTES = ("uint8", "int8", "float4_e2m1fn_x2")
+_BYTES = ("uint8", "int8")
 _INT8_CLASSES = ("Int8Tensor", "IntxUnpackedToInt8Tensor", "AffineQuantizedTensor")
 _BLOCKS = {_E8M0: 32, _E4M3: 16}
 """Columns that share a scale of this type, where it is not said."""
 MAX_EXPERTS = 1 << 12
 """Of one stack: each becomes a weight with records, however little it holds."""
-_INPUTS = (("act_quant_scale", "input"), ("act_per_tensor_scale", "input"))
+_INPUTS = ("act_quant_scale", "act_per_tensor_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def module_of(site: Site) -> QuantizedModule:
         return _kernel_order(site)
     if kind in _INT8_CLASSES or (not kind and dtype == "int8" and zeros not in _FLOATS):
         return _affine(site, dtype) if dtype not in FLOAT8 else _float8(site, dtype)
-    if kind in ("Float8Tensor", "Float8AQTTensorImpl") or (not kind and dtype in FLOAT8 and scale != _E8M0):
+    if kind == "Float8Tensor" or (not kind and dtype in FLOAT8 and scale != _E8M0):
         return _float8(site, dtype)
     if kind in ("MXTensor", "NVFP4Tensor") or (not kind and scale in _BLOCKS):
         return _small_blocks(site, dtype, scale)
@@ -112,12 +112,10 @@ def module_of(site: Site) -> QuantizedModule:
     )  # fmt: skip
 
 
-def _made(
-    site: Site, shape: tuple[int, int], records: list[ScaleRecord], layout: Layout, bits_of: Element | None = None
-) -> Blocks:
+def _made(site: Site, shape: tuple[int, int], records: list[ScaleRecord], layout: Layout) -> Blocks:
     records += _factor(site, shape, records[0].element)
     weight = QuantizedWeight(
-        site.name, site.role, site.found.codes_key, shape, bits_of or records[0].element,
+        site.name, site.role, site.found.codes_key, shape, records[0].element,
         tuple(r.role for r in records), records[0].grid, slice=site.part,
     )  # fmt: skip
     return Blocks(site.checkpoint, weight, (*records, *_inputs(site)), layout)
@@ -134,12 +132,12 @@ def _factor(site: Site, shape: tuple[int, int], element: Element) -> Iterator[Sc
 def _inputs(site: Site) -> Iterator[ScaleRecord]:
     module = site.role.removesuffix(".weight")
     element = _FP4 if site.form("scale")[0] == _E4M3 else integer(8) if site.codes.dtype.name == "int8" else None
-    for part, point in _INPUTS:
+    for part in _INPUTS:
         dtype, shape = site.form(part)
         if dtype in _FLOATS:
             grid = PER_TENSOR if all(n == 1 for n in shape) else Grid(n_dims=len(shape))
             yield record_of(
-                site.checkpoint, f"{module}:{point}", site.found.parts[part], Kind.ACTIVATION,
+                site.checkpoint, f"{module}:input", site.found.parts[part], Kind.ACTIVATION,
                 f"the input of {module}", element or small_float(_E4M3), grid,
             )  # fmt: skip
 
