@@ -31,6 +31,9 @@ from mlx_files import floats as small_floats
 from mlx_files import of_module as of_mlx_module
 from mlx_files import opened as mlx_opened
 from modelopt_files import every_layout
+from torchao_files import KINDS as TORCHAO_KINDS
+from torchao_files import made as of_torchao
+from torchao_files import opened as torchao_opened
 
 from qinspect.inspector.calibrate.checkpoint import PointScale, write_checkpoint
 from qinspect.inspector.calibrate.rounding import WeightScheme
@@ -128,6 +131,7 @@ def small_cases(made: Path) -> list[Case]:
     packed += [Case(f"mlx/{p.name}", p.parent, p) for p in _mlx(made / "mlx")]
     packed += [Case(f"comfy/{p.name}", p.parent, p) for p in _comfy(made / "comfy")]
     packed += [Case(f"exl3/{p.name}", p.parent, p) for p in _exl3(made / "exl3")]
+    packed += [Case(f"torchao/{p.name}", p.parent, p) for p in _torchao(made / "torchao")]
     return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native, *packed]
 
 
@@ -215,6 +219,13 @@ def _exl3(folder: Path) -> tuple[Path, ...]:
     tensors = {name: t for module, made in parts.items() for name, t in of_exl3_module(made, module).items()}
     exl3_opened(folder, tensors, {"quant_method": "exl3", "bits": 1.5, "codebook": "mcg"})
     return folder / "model.safetensors", folder / "config.json"
+
+
+def _torchao(folder: Path) -> tuple[Path, ...]:
+    """Each class of torchao. Returns the weights."""
+    weights = {f"model.layers.0.{i}.weight": of_torchao(kind, (2, 64)) for i, kind in enumerate(TORCHAO_KINDS)}
+    torchao_opened(folder, weights)
+    return (folder / "model.safetensors",)
 
 
 def repository_cases() -> list[Case]:

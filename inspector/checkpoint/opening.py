@@ -29,7 +29,8 @@ from qinspect.inspector.progress import Steps
 from qinspect.inspector.text import some, visible
 
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
-                "quantization_config.json", "quantization_map.json", "quanto_qmap.json")  # fmt: skip
+                "quantization_config.json", "quantization_map.json", "quanto_qmap.json",
+                "model.safetensors.index.json.meta.json")  # fmt: skip
 _TEXT_BYTES = 1 << 16
 _AS_TEXT = (
     "It was saved as text once: bytes EF BF BD stand where others were, which are lost. Download or copy it again, "

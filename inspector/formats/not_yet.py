@@ -6,7 +6,6 @@ settings decide between them, and without settings there is no name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,18 +40,9 @@ def _mark(name: str, *parts: str | Part, methods: tuple[str, ...] = ()) -> Mark:
 
 _INT8_WEIGHT, _BYTE_WEIGHT = Part("weight", ("int8",)), Part("weight", ("uint8",))
 _MARKS = (
-    _mark("torchao", "_weight_qdata", "_weight_scale"),
-    _mark("torchao", "_weight_qdata", "_weight_scale_and_zero"),
-    _mark("torchao", "tensor_impl.int_data", "tensor_impl.scale"),
-    _mark("torchao", "tensor_impl.float8_data", "tensor_impl.scale"),
-    _mark("torchao", "tensor_impl.packed_weight"),
-    _mark("torchao", "weight.qdata", "weight.scale"),
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
-    _mark("SINQ", "W_q", "meta.scale2"),
-    _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
-    _mark("fouroversix", "quantized_weight_values", "quantized_weight_scale_factors"),
     _mark("VPTQ", "centroids.weight", "indices"),
     _mark("QuIP#", "Qidxs", "SU", "SV"),
     _mark("HIGGS", "tables2", "tables", "scales", "weight"),
@@ -61,22 +51,19 @@ _MARKS = (
     _mark("SVDQuant (Nunchaku)", "wscales", "smooth_factor", "qweight"),
     _mark("SVDQuant (Nunchaku)", "wscales", "proj_down", "qweight"),
     _mark("SVDQuant (Nunchaku)", "wscales", "lora_down", "qweight"),
-    _mark("BitNet", "weight_scale", _BYTE_WEIGHT, methods=("bitnet",)),
     _mark("EETQ", "weight_scales", _INT8_WEIGHT, methods=("eetq",)),
-    _mark("Quark", "weight_scale", "weight", methods=("quark",)),
 )
 """In this order: of two that fit the same entries, the first is said. The first part of each is the rarest name."""
 
 _METHODS = {
-    "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
-    "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
-    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark",
+    "bitsandbytes": "bitsandbytes", "quanto": "quanto", "hqq": "HQQ",
+    "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
+    "eetq": "EETQ", "exl2": "EXL2",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
-    "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
+    "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
 """Libraries by the `quant_method` of their settings, where entries do not tell: they may be of another version."""
 _BREVITAS = (".tensor_quant.scaling_impl.", ".tensor_quant.int_scaling_impl.")
-_TORCHAO_TYPE = re.compile(r'"_type": "(\w+Tensor)"')
 
 
 def named(checkpoint: Checkpoint, modules: Modules) -> str:
@@ -137,9 +124,6 @@ def _is_part(part: Part, modules: Modules, stem: str) -> bool:
 
 def _variant(name: str, checkpoint: Checkpoint) -> str:
     """The name with what settings and metadata say of the variant."""
-    if name == "torchao":
-        types = {found[1] for text in checkpoint.metadata.values() if (found := _TORCHAO_TYPE.search(text))}
-        return " ".join(("torchao", ", ".join(sorted(visible(t, 40) for t in types)))).strip()
     if name == "quanto":
         types = set(_quanto_types(checkpoint))
         return " ".join(("quanto", ", ".join(sorted(visible(t, 40) for t in types)))).strip()

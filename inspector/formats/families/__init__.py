@@ -4,11 +4,14 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.aqlm import AqlmFormat
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.bitnet import BitNetFormat
 from qinspect.inspector.formats.families.bitsandbytes import BitsAndBytesFormat
 from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
 from qinspect.inspector.formats.families.exl3 import Exl3Format
+from qinspect.inspector.formats.families.fouroversix import FourOverSixFormat
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
@@ -21,7 +24,10 @@ from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
+from qinspect.inspector.formats.families.quark import QuarkFormat
+from qinspect.inspector.formats.families.sinq import SinqFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
+from qinspect.inspector.formats.families.torchao import TorchaoFormat
 
 FAMILIES: tuple[type[Format], ...] = (
     NativeFormat,
@@ -40,7 +46,13 @@ FAMILIES: tuple[type[Format], ...] = (
     MlxFormat,
     Mxfp4Format,
     BitsAndBytesFormat,
+    TorchaoFormat,
+    QuarkFormat,
+    FourOverSixFormat,
+    BitNetFormat,
+    SinqFormat,
     HqqFormat,
+    AqlmFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 

@@ -18,11 +18,11 @@ from qinspect.inspector.formats.families.comfy.markers import (
     Said,
     listed,
     marks_of,
-    small_entries,
 )
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
+from qinspect.inspector.formats.small_entries import small_entries
 from qinspect.inspector.text import some, visible
 
 _OLD_SCALE = "scale_weight"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.checkpoint.source import Source
-from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.formats.small_entries import small_entries
 from qinspect.inspector.roles import strip_root
 
 MARK = "comfy_quant"
 METADATA = "_quantization_metadata"
 OLD_MARK = "scaled_fp8"
-_MAX_BYTES = 1 << 12
-"""Of one mark: JSON of a few words."""
 _USUAL_BLOCK = 256
 _USUAL_GROUP = {"asym_w4a8_int8": 16, "awq_w4a16": 64}
 
@@ -83,27 +80,6 @@ def marks_of(checkpoint: Checkpoint, modules: Mapping[str, Mapping[str, str]]) -
             moved.append((name, module))
         of_metadata[module] = _said(json.dumps(layer))
     return Marks(of_marks, of_metadata, tuple(moved), tuple(absent))
-
-
-def small_entries(checkpoint: Checkpoint, keys: Iterable[str], dtypes: Iterable[str]) -> dict[str, bytes]:
-    """The bytes of rows of a few numbers, read together, by key: what is none, or cannot be read, is left out."""
-    places: dict[int, tuple[Source, list[tuple[str, int, int]]]] = {}
-    dtypes = set(dtypes)
-    for key in keys:
-        tensor = checkpoint.tensor(key)
-        if tensor is None or tensor.dtype.name not in dtypes or len(tensor.shape) != 1 or tensor.strides is not None:
-            continue
-        if 0 < tensor.nbytes <= _MAX_BYTES:
-            source, inside = places.setdefault(id(tensor.file), (tensor.file, []))
-            inside.append((key, tensor.offset, tensor.nbytes))
-    found: dict[str, bytes] = {}
-    for source, inside in places.values():
-        try:
-            parts = source.read_ranges([(offset, n) for _, offset, n in inside])
-        except QinspectError:
-            continue
-        found.update(zip((key for key, _, _ in inside), parts, strict=True))
-    return found
 
 
 @lru_cache(1024)  # few marks differ in 20,000 modules
