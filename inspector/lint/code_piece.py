@@ -29,6 +29,10 @@ MOST = 1 << 25
 """Codes of a row of tiles, which are read together."""
 
 
+WHOLE_IN_BYTES = (1, 2, 4, 8)
+"""Bits of a code of which a byte holds a whole number."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
     """The groups of a piece, each of some columns of one row: of a tile of more rows, a part.
@@ -116,6 +120,9 @@ class Reader:
         rows = self.fmt.packed(self.weight, start, stop) if len(self.weight.shape) == 2 else None
         if rows is None or rows.packing.bits != self.element.bits or rows.columns * self.element.bits % 8:
             return None
+        packing = rows.packing
+        if packing.shifts or packing.above or packing.bits not in WHOLE_IN_BYTES or rows.cell_of is not None:
+            return None
         ragged = self._knows_cells and rows.columns % min(rows.width, rows.columns)
         return None if ragged else rows
 
@@ -152,7 +159,7 @@ class Reader:
             return None
         kept, wanted = masks
         zero = _all_equal(flat.reshape(len(flat), -1, size), kept, wanted)
-        return Cells(zero, rows.scales)
+        return Cells(zero, rows.scales if rows.of_scales is None else rows.of_scales[rows.scales])
 
     def _masks(self, rows: PackedRows, bits: int) -> tuple[int, Array | int] | None:
         """(bits of a byte that say whether its codes are zero, what they then are); None where no such bits are."""

@@ -44,7 +44,8 @@ def _has(n: int) -> str:
 def saturated_codes(subject: Subject, limits: Limits) -> Checked:
     """More codes of a weight are at the ends of the range than scales 0.6 of the right ones would make, of normally
     distributed weights in groups of that size."""
-    looked = [f for f in subject.codes.facts if f.weight.bits > 2 and enough(f, 4)]
+    known = (f for f in subject.codes.facts if not f.weight.grid.cells)  # else what shares a scale is not known here
+    looked = [f for f in known if f.weight.bits > 2 and enough(f, 4)]
     kinds: dict[str, list[Place]] = {}
     for facts in looked:
         element, group, found = facts.weight.element, group_of(facts.weight), share_at_ends(facts)
