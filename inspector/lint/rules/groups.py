@@ -16,7 +16,7 @@ from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.siblings import Siblings, siblings
 from qinspect.inspector.text import count, number
 
-More = Callable[[list[Siblings]], tuple[str, Numbers]]
+More = Callable[[list[Siblings[int]]], tuple[str, Numbers]]
 """Groups to (a clause with what joins it to the sentence, its numbers)."""
 
 
@@ -25,12 +25,12 @@ class _Groups:
 
     def __init__(self, subject: Subject, of_modules: Mapping[str, int], ratio: float) -> None:
         self.subject = subject
-        self.apart: dict[str, list[tuple[float, Siblings]]] = {}
+        self.apart: dict[str, list[tuple[float, Siblings[int]]]] = {}
         self.n_of: dict[str, int] = {}
         self.n_left = 0
         table = subject.scales
         for group in siblings((place, module) for module, place in of_modules.items()):
-            values = table.value[list(group.places)]
+            values = table.value[list(group.members)]
             if not (np.isfinite(values).all() and (values > 0).all()):
                 self.n_left += 1
                 continue
@@ -44,7 +44,7 @@ class _Groups:
         """A sentence for each kind. what: `scales`. more: says more of groups that are apart."""
         return tuple(self._found(kind, groups, what, more) for kind, groups in self.apart.items())
 
-    def _found(self, kind: str, groups: list[tuple[float, Siblings]], what: str, more: More | None) -> Found:
+    def _found(self, kind: str, groups: list[tuple[float, Siblings[int]]], what: str, more: More | None) -> Found:
         ratios = [ratio for ratio, _ in groups]
         worst, at = max(groups, key=lambda found: found[0])
         middle, late = float(np.median(ratios)), float(np.quantile(ratios, 0.99))
@@ -67,10 +67,10 @@ class _Groups:
         why = "a scale of theirs is no positive number" if self.n_left else ""
         return Checked(sum(self.n_of.values()), of, found, self.n_left, why)
 
-    def _each(self, group: Siblings) -> str:
+    def _each(self, group: Siblings[int]) -> str:
         """`gate_proj 0.00046, up_proj 0.00025`."""
         values = self.subject.scales.value
-        named = zip(group.names, group.places, strict=True)
+        named = zip(group.names, group.members, strict=True)
         return ", ".join(f"{name} {number(float(values[place]))}" for name, place in named)
 
 
@@ -115,12 +115,12 @@ def unequal_scales(subject: Subject, limits: Limits) -> Checked:
     return groups.checked(groups.found("scales", lambda apart: _rounded_again(subject, apart)), "weight group")
 
 
-def _rounded_again(subject: Subject, apart: list[Siblings]) -> tuple[str, Numbers]:
+def _rounded_again(subject: Subject, apart: list[Siblings[int]]) -> tuple[str, Numbers]:
     """What rounding again costs in the worst of these groups."""
     table = subject.scales
     before = after = 0.0
     for group in apart:
-        values, element = table.value[list(group.places)], table.records[group.places[0]].element
+        values, element = table.value[list(group.members)], table.records[group.members[0]].element
         for value in values.tolist():
             once, again = error_once_and_again(element.name, element.q_max, float(values.max() / value))
             if again - once >= after - before:
