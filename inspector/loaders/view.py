@@ -21,7 +21,7 @@ from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.loaders.stored import Stored, stored_as
 from qinspect.inspector.siblings import GATE_UP, QKV, Siblings, all_experts, siblings
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import are, some, visible
 
 OF_WEIGHTS = ("weight_scale", "weight_scale_2", "weight_global_scale")
 OF_INPUTS = ("input_scale", "input_global_scale")
@@ -53,7 +53,7 @@ class View:
         for shards in shard_sets(f.path.name for f in self.checkpoint.files)[0]:
             if len(shards.names) < shards.total and shards.missing():
                 here = len(shards.names)
-                return f"{here} of {some(shards.total, 'shard')} {'is' if here == 1 else 'are'} here"
+                return f"{here} of {some(shards.total, 'shard')} {are(here)} here"
         return ""
 
     # --- settings ---

@@ -11,7 +11,7 @@ from qinspect.inspector.lint.code_reference import clip_of_ends, group_of, usual
 from qinspect.inspector.lint.code_shape import codes_without_number, enough, entropy_bits, left_out, share_at_ends
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, number, share, some
+from qinspect.inspector.text import count, have, number, share, some
 
 LIKE = 4.0
 """Scales that are further from those of other groups are no such scales."""
@@ -26,10 +26,6 @@ def _checked(subject: Subject, n: int, found: Iterable[Found]) -> Checked:
 def _percent(ratio: float) -> str:
     """`9.31 %`."""
     return f"{100 * ratio:.3g} %"
-
-
-def _has(n: int) -> str:
-    return "has" if n == 1 else "have"
 
 
 @rule(
@@ -62,7 +58,7 @@ def _saturated(kind: str, places: list[Place], looked: list[CodeFacts]) -> Found
     n_of = sum(f.weight.stored_as == kind for f in looked)
     worst = max(p.weight for p in places)
     text = (
-        f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {_has(len(places))} far more codes at the ends of "
+        f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {have(len(places))} far more codes at the ends of "
         f"the range than groups of that size account for, up to {_percent(worst)}"
     )
     return Found(text, tuple(places), {"weights": len(places), "of": n_of, "worst": worst})
@@ -91,7 +87,7 @@ def few_effective_bits(subject: Subject, limits: Limits) -> Checked:
         n_of = sum(f.weight.stored_as == kind for f in looked)
         least = min(p.value or 0.0 for p in places)
         text = (
-            f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {_has(len(places))} codes that carry as little "
+            f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {have(len(places))} codes that carry as little "
             f"as {least:.2f} bits"
         )
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n_of, "least_bits": least}))
@@ -117,7 +113,7 @@ def levels_left_out(subject: Subject, limits: Limits) -> Checked:
     found = []
     if places:
         text = (
-            f"{some(len(places), 'weight')} of {count(len(looked))} {_has(len(places))} unused levels between used ones"
+            f"{some(len(places), 'weight')} of {count(len(looked))} {have(len(places))} unused levels between used ones"
         )
         found.append(Found(text, tuple(places), {"weights": len(places), "of": len(looked)}))
     return _checked(subject, len(looked), found)
@@ -172,7 +168,7 @@ def zero_groups(subject: Subject, limits: Limits) -> Checked:
             like = "scales that are not zero, and are all that these weights have"
         text = (
             f"{some(n_groups, 'group')} of zeros in {some(len(chosen), 'weight')} of {count(len(looked))} "
-            f"{_has(n_groups)} {like}"
+            f"{have(n_groups)} {like}"
         )
         places = tuple(_of_zeros(f, g) for f, g in chosen)
         found.append(Found(text, places, {"groups": n_groups, "weights": len(chosen), "of": len(looked)}, severity))
@@ -261,7 +257,7 @@ def zero_scale_of_codes(subject: Subject, limits: Limits) -> Checked:
             continue
         n = sum(g.n_dead for _, g in dead)
         text = (
-            f"{some(n, 'group')} in {some(len(dead), 'weight')} of {count(len(looked))} {_has(n)} a scale of zero and "
+            f"{some(n, 'group')} in {some(len(dead), 'weight')} of {count(len(looked))} {have(n)} a scale of zero and "
             f"codes that are not"
         )
         if inside:
@@ -292,7 +288,7 @@ def codes_not_finite(subject: Subject, limits: Limits) -> Checked:
     broken = [(f, n) for f in looked if (n := codes_without_number(f))]
     found = []
     if broken:
-        text = f"{some(len(broken), 'weight')} of {count(len(looked))} {_has(len(broken))} codes of NaN or infinity"
+        text = f"{some(len(broken), 'weight')} of {count(len(looked))} {have(len(broken))} codes of NaN or infinity"
         places = tuple(Place(f.weight.role, f"{count(n)} of {count(f.n)} codes", weight=n / f.n) for f, n in broken)
         found.append(Found(text, places, {"weights": len(broken), "of": len(looked)}))
     return _checked(subject, len(looked), found)

@@ -13,7 +13,7 @@ from qinspect.inspector.experts.states import STATES, State
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import count, have, number, some
 
 Which = NDArray[np.bool_]
 """Of the experts of a layer, in their order."""
@@ -27,7 +27,7 @@ def _found(places: list[Place], n: int, said: str, severity: Severity | None = N
     """said: behind `have`."""
     if not places:
         return None
-    text = f"{some(len(places), 'expert')} of {count(n)} {'has' if len(places) == 1 else 'have'} {said}"
+    text = f"{some(len(places), 'expert')} of {count(n)} {have(len(places))} {said}"
     return Found(text, tuple(places), {"experts": len(places), "of": n}, severity)
 
 
