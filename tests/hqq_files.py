@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from array_files import opened as opened
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
