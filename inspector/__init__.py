@@ -1,8 +1,8 @@
 """The instrument: everything a screen or a command shows is computed here.
 
-What lives here: opening checkpoints (`checkpoint`), recognising quantization formats and pairing each
-scale with what it scales (`formats`), the layer tree (`tree`), comparing two models (`compare`), and the
-same answers as text and JSON (`report`, `cli`).
+What lives here: a room for each question, with its answers as data, as text (`report`), as JSON (`payload`) and as a
+command (`cli`); docs/architecture.md has a plan of them. Beside the rooms stand files that all of them use: names and
+roles (`roles`, `siblings`), what was noticed (`finding`), text, tables and printing.
 
 What does not: anything of Textual, and - on the browse and compare path - torch or transformers.
 """

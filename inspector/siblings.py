@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, TypeVar
 
 from qinspect.inspector.roles import common_spelling
 
+T = TypeVar("T")
+
+QKV, GATE_UP = ("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")
 FUSED = (
-    ("q_proj", "k_proj", "v_proj"),
-    ("gate_proj", "up_proj"),
+    QKV,
+    GATE_UP,
     ("q_a_proj", "kv_a_proj_with_mqa"),
     ("in_proj_qkv", "in_proj_z"),
     ("in_proj_b", "in_proj_a"),
@@ -25,16 +30,16 @@ _EXPERTS = ".experts."
 
 
 @dataclass(frozen=True, slots=True)
-class Siblings:
+class Siblings(Generic[T]):
     """Projections of one module that are loaded as one.
 
-    module: `layers.3.mlp` or `layers.3.mlp.experts.7`. names: those that are there, in the order of FUSED. places: of
+    module: `layers.3.mlp` or `layers.3.mlp.experts.7`. names: those that are there, in the order of FUSED. members: of
     each, what `siblings` was given it as.
     """
 
     module: str
     names: tuple[str, ...]
-    places: tuple[int, ...]
+    members: tuple[T, ...]
 
     @property
     def kind(self) -> str:
@@ -47,14 +52,14 @@ class Siblings:
         return _EXPERTS in f".{self.module}."
 
 
-def siblings(modules: Iterable[tuple[int, str]]) -> list[Siblings]:
-    """Those among modules, each with a number of the caller's, that have at least one sibling."""
-    found: dict[tuple[str, tuple[str, ...]], dict[str, int]] = {}
-    for place, module in modules:
+def siblings(modules: Iterable[tuple[T, str]]) -> list[Siblings[T]]:
+    """Those among modules, each behind what the caller knows it by, that have at least one sibling."""
+    found: dict[tuple[str, tuple[str, ...]], dict[str, T]] = {}
+    for member, module in modules:
         parent, _, name = common_spelling(f"{module}.")[:-1].rpartition(".")
         group = _GROUP_OF.get(name)
         if group is not None:
-            found.setdefault((parent, group), {})[name] = place
+            found.setdefault((parent, group), {})[name] = member
     return [
         Siblings(parent, names, tuple(there[n] for n in names))
         for (parent, group), there in found.items()
@@ -74,6 +79,18 @@ class Expert:
 
 def expert_of(module: str) -> Expert | None:
     """Which expert a module belongs to: `layers.3.mlp.experts.7.up_proj` is (`layers.3.mlp`, 7, `up_proj`)."""
-    layer, found, inside = common_spelling(f"{module}.")[:-1].rpartition(_EXPERTS)
+    return _expert(common_spelling(f"{module}.")[:-1])
+
+
+@lru_cache(1 << 16)  # every engine asks for each of 20,000 experts
+def all_experts(module: str) -> str:
+    """The module that holds all experts, as the file calls it, of a projection of one: `model.layers.3.mlp.experts` of
+    `model.layers.3.mlp.experts.7.up_proj`; "" of what is none."""
+    found = _expert(module)
+    return f"{found.layer}{_EXPERTS[:-1]}" if found and found.name and "." not in found.name else ""
+
+
+def _expert(module: str) -> Expert | None:
+    layer, found, inside = module.rpartition(_EXPERTS)
     number, _, name = inside.partition(".")
     return Expert(layer, int(number), name) if found and number.isdecimal() and len(number) < 7 else None

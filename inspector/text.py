@@ -160,6 +160,16 @@ def differ(n: int) -> str:
     return "differs" if n == 1 else "differ"
 
 
+def are(n: int) -> str:
+    """The same of `are`."""
+    return "is" if n == 1 else "are"
+
+
+def have(n: int) -> str:
+    """The same of `have`."""
+    return "has" if n == 1 else "have"
+
+
 def share(part: int, whole: int) -> str:
     """`part` of `whole` in percent, never rounded to 0 or 100 where it is neither."""
     if whole == 0:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
-
-from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.formats import Format, format_of
 
 Array = NDArray[Any]
 KEY = "model.layers.0.self_attn.q_proj.weight"
@@ -75,12 +69,3 @@ def int8(module: str = "m", shape: tuple[int, int] = (4, 6), order: int | None =
         f"{module}.SCB": rng.random(shape[0], np.float32),
     }
     return found if order is None else found | {f"{module}.weight_format": np.array(order, np.uint8)}
-
-
-def opened(folder: Path, tensors: Mapping[str, Array], said: Mapping[str, Any] | None = None) -> Format:
-    """The family of a checkpoint of these tensors. said: its quantization_config; None for no config.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / "model.safetensors")
-    if said is not None:
-        (folder / "config.json").write_text(json.dumps({"quantization_config": dict(said)}))
-    return format_of(open_checkpoint(folder))

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
-
-from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.formats import Format, format_of
 
 Array = NDArray[Any]
 LINEAR = "model.layers.0.self_attn.q_proj"
@@ -84,12 +77,3 @@ def _states(tile: Array, bits: int) -> list[int]:
 def of_module(made: Made, module: str = LINEAR) -> dict[str, Array]:
     """Under the name of a module."""
     return {f"{module}.{last}": t for last, t in made.tensors.items()}
-
-
-def opened(folder: Path, tensors: Mapping[str, Array], said: Mapping[str, Any] | None = None) -> Format:
-    """The family of a checkpoint of these tensors. said: `quantization_config`; None for none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), folder / "model.safetensors")
-    if said is not None:
-        (folder / "config.json").write_text(json.dumps({"quantization_config": said}))
-    return format_of(open_checkpoint(folder))

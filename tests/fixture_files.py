@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from array_files import opened as exl3_opened
 from comfy_files import FORMATS as COMFY_FORMATS
 from comfy_files import made as of_comfy
 from comfy_files import of_module as of_comfy_module
@@ -23,7 +24,6 @@ from comfy_files import opened as comfy_opened
 from compressed_files import fp4, fp8, integers, of_module, settings, written
 from exl3_files import made as of_exl3
 from exl3_files import of_module as of_exl3_module
-from exl3_files import opened as exl3_opened
 from gguf_files import ID, LLAMA, GgufFile, Stored, plain
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
 from mlx_files import affine

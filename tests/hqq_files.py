@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+from array_files import opened as opened
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
-
-from qinspect.inspector.checkpoint import open_checkpoint
-from qinspect.inspector.formats import Format, format_of
 
 Array = NDArray[Any]
 MODULE = "model.layers.0.self_attn.q_proj"
@@ -70,12 +64,3 @@ def _text(said: str) -> Array:
 def of_module(made: Made, module: str = MODULE) -> dict[str, Array]:
     """Under the name of a module."""
     return {f"{module}.{last}": t for last, t in made.tensors.items()}
-
-
-def opened(folder: Path, tensors: Mapping[str, Array], said: Mapping[str, Any] | None = None) -> Format:
-    """The family of a checkpoint of these tensors. said: its quantization_config; None for no config.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, folder / "model.safetensors")
-    if said is not None:
-        (folder / "config.json").write_text(json.dumps({"quantization_config": dict(said)}))
-    return format_of(open_checkpoint(folder))

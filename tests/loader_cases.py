@@ -9,7 +9,7 @@ from loader_files import Model
 
 from qinspect.inspector.formats import Format
 from qinspect.inspector.loaders import ENGINES, Statement, statements_of
-from qinspect.inspector.loaders.engine import Engine, Rule
+from qinspect.inspector.loaders.engine import Engine, EngineRule
 from qinspect.inspector.loaders.view import View
 
 Make = Callable[[], Model | Format]
@@ -23,7 +23,7 @@ def engine(name: str) -> Engine:
     return found
 
 
-def rules(name: str) -> dict[str, Rule]:
+def rules(name: str) -> dict[str, EngineRule]:
     """The rules of an engine by the names of their functions."""
     found = engine(name).rules
     made = {f"{r.check.__module__.rpartition('.')[2]}.{r.check.__name__}": r for r in found}

@@ -17,7 +17,7 @@ States = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Column:
+class ScaleColumn:
     """One scale of every expert of a layer.
 
     name: `gate_proj:input`, what follows the expert's number in the role. of_input: whether it is the scale of what
@@ -59,7 +59,7 @@ class LayerExperts:
 
     layer: str
     numbers: tuple[int, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[ScaleColumn, ...]
 
     @property
     def static(self) -> bool:

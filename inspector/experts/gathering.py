@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.experts.coverage import Column, Coverage, LayerExperts, Numbers, States
+from qinspect.inspector.experts.coverage import Coverage, LayerExperts, Numbers, ScaleColumn, States
 from qinspect.inspector.experts.judged import DEFAULT, judged
 from qinspect.inspector.experts.states import State
 from qinspect.inspector.formats import Format
@@ -106,7 +106,7 @@ def _made(fmt: Format, table: ScaleTable, name: str, layer: _Layer) -> LayerExpe
     return LayerExperts(name, numbers, tuple(columns))
 
 
-def _of_one(fmt: Format, table: ScaleTable, inside: str, layer: _Layer, numbers: tuple[int, ...]) -> Column:
+def _of_one(fmt: Format, table: ScaleTable, inside: str, layer: _Layer, numbers: tuple[int, ...]) -> ScaleColumn:
     """The column of scales that each expert has one of."""
     places, projection = layer.of_one[inside], _projection(inside)
     at = np.array([places.get(n, -1) for n in numbers])
@@ -115,13 +115,13 @@ def _of_one(fmt: Format, table: ScaleTable, inside: str, layer: _Layer, numbers:
     lacking = [State.DAMAGED if (n, projection) in layer.damaged else State.MISSING for n in numbers]
     states = np.array([state.rank for state in lacking], np.int8)
     if not places:
-        return Column(inside, inside.endswith(":input"), states, values, float("nan"))
+        return ScaleColumn(inside, inside.endswith(":input"), states, values, float("nan"))
     values[there], states[there] = _read(table, at[there])
     record = table.records[int(at[there][0])]
     return judged(inside, record, values, states, fmt.on_purpose(record, DEFAULT))
 
 
-def _of_all(fmt: Format, table: ScaleTable, inside: str, place: int, n: int) -> Column:
+def _of_all(fmt: Format, table: ScaleTable, inside: str, place: int, n: int) -> ScaleColumn:
     """The column of one number that all experts have together."""
     value, state = _read(table, np.array([place]))
     record = table.records[place]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.experts.coverage import Column, Numbers, States
+from qinspect.inspector.experts.coverage import Numbers, ScaleColumn, States
 from qinspect.inspector.experts.states import State
 from qinspect.inspector.formats import ScaleRecord
 
@@ -28,7 +28,7 @@ _FEW = 3
 """Of fewer experts none stands out."""
 
 
-def judged(name: str, record: ScaleRecord, values: Numbers, states: States, on_purpose: str) -> Column:
+def judged(name: str, record: ScaleRecord, values: Numbers, states: States, on_purpose: str) -> ScaleColumn:
     """The column of a scale. record: of one of the experts. states: what is known before its numbers are: MISSING,
     NOT_FINITE, UNREAD, and SOUND for all others; changed in place. on_purpose: why its library writes DEFAULT
     itself."""
@@ -38,7 +38,7 @@ def judged(name: str, record: ScaleRecord, values: Numbers, states: States, on_p
     states[open_ones & (values < 0) & (not record.may_be_negative)] = State.NEGATIVE.rank
     sound = states == State.SOUND.rank
     if not of_input:
-        return Column(name, False, states, values, _middle(values[sound]))
+        return ScaleColumn(name, False, states, values, _middle(values[sound]))
     made = sound & (values > MADE_BY_NONE[0]) & (values < MADE_BY_NONE[1])
     states[sound & ~made] = State.OUTLYING.rank
     middle, why = _middle(values[made]), ""
@@ -51,7 +51,7 @@ def judged(name: str, record: ScaleRecord, values: Numbers, states: States, on_p
         states[made], why = State.SHARED.rank, "one number for all experts"
     elif made.sum() >= _FEW:
         states[made & _outlying(name, record, values, middle)] = State.OUTLYING.rank
-    return Column(name, True, states, values, middle, why)
+    return ScaleColumn(name, True, states, values, middle, why)
 
 
 def _outlying(name: str, record: ScaleRecord, values: Numbers, middle: float) -> NDArray[np.bool_]:

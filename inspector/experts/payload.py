@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.experts.coverage import Column, Coverage, LayerExperts
+from qinspect.inspector.experts.coverage import Coverage, LayerExperts, ScaleColumn
 from qinspect.inspector.experts.states import STATES
 from qinspect.inspector.formats import Format
 from qinspect.inspector.json_text import Json, finite
@@ -37,7 +37,7 @@ def _layer(layer: LayerExperts) -> Json:
     }  # fmt: skip
 
 
-def _column(column: Column) -> Json:
+def _column(column: ScaleColumn) -> Json:
     return {
         "scale": column.name,
         "of_input": column.of_input,

@@ -38,6 +38,6 @@ class State(StrEnum):
 
 
 STATES = tuple(State)
-"""What numbers in `Column.states` mean."""
+"""What numbers in `ScaleColumn.states` mean."""
 NO_EXPERT = -1
 """In a matrix: a layer with fewer experts has none there."""

@@ -75,8 +75,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a rule found, in a sentence with the counts behind it. severity, next: where they are not the rule's own.
-    limited: `places` are the first of more, how many says the sentence."""
+    """What a rule found, in a sentence with the counts behind it. severity, next: where they are not the rule's own."""
 
     text: str
     places: tuple[Place, ...] = ()

@@ -8,8 +8,8 @@ from typing import Any
 
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.loaders.cost import fp8_error
-from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import listed, unscaled_codes, whole
+from qinspect.inspector.loaders.engine import Engine, Match
+from qinspect.inspector.loaders.matching import listed, unscaled_codes, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
 from qinspect.inspector.loaders.view import COMFY, View
 
@@ -63,7 +63,7 @@ def _mixed(view: View) -> list[str]:
     "U1", "a `comfy_quant` beside a layer, or a list of layers in the header", "loads each layer by its own marker",
     Effect.UNCHANGED, Says.UNKNOWN, "comfy/utils.py detect_layer_quantization",
 )  # fmt: skip
-def mixed(view: View) -> Found | None:
+def mixed(view: View) -> Match | None:
     """One is enough for the whole model."""
     found = _mixed(view)
     return listed(found, len(view.modules)) if view.is_comfy else None
@@ -74,7 +74,7 @@ def mixed(view: View) -> Found | None:
     "takes layers as not quantized whose name in the header has another beginning: scales are not used",
     Effect.WRONG_CONSTANT, Says.SILENT, _CONVERT,
 )  # fmt: skip
-def names_apart(view: View) -> Found | None:
+def names_apart(view: View) -> Match | None:
     """Names are taken as they are written."""
     layers = _layers(view)
     return listed([str(n) for n in layers if n not in view.modules], len(layers), "layer in the header")
@@ -84,7 +84,7 @@ def names_apart(view: View) -> Found | None:
     "U2", "the header names layers, and there is an old `scaled_fp8` too", "goes by the header and not by scaled_fp8",
     Effect.UNCHANGED, Says.UNKNOWN, _CONVERT,
 )  # fmt: skip
-def header_wins(view: View) -> Found | None:
+def header_wins(view: View) -> Match | None:
     """Both are of one file rarely."""
     return whole(_layers(view) and _old_markers(view))
 
@@ -93,7 +93,7 @@ def header_wins(view: View) -> Found | None:
     "U3", "old `scaled_fp8`: `.scale_weight`, `.scale_input`", "renames them to weight_scale and input_scale",
     Effect.UNCHANGED, Says.SILENT, _CONVERT, deed=Deed.RENAMES,
 )  # fmt: skip
-def renamed(view: View) -> Found | None:
+def renamed(view: View) -> Match | None:
     """Under the prefix of the marker."""
     found = view.with_entry("scale_weight", "scale_input") if _found_markers(view) else []
     return listed(found, len(view.modules))
@@ -109,7 +109,7 @@ def _found_markers(view: View) -> list[str]:
     "U3", "old `scaled_fp8`: a `scale_input` of exactly 1.0", "drops input scales of exactly 1.0", Effect.UNCHANGED,
     Says.SILENT, _CONVERT, deed=Deed.DROPS,
 )  # fmt: skip
-def ones_dropped(view: View) -> Found | None:
+def ones_dropped(view: View) -> Match | None:
     """Activations are then not quantized by a stored scale."""
     scaled = view.with_entry("scale_input") if _found_markers(view) else []
     return listed([m for m in scaled if view.number(m, "scale_input") == 1], len(scaled))
@@ -118,7 +118,7 @@ def ones_dropped(view: View) -> Found | None:
 @COMFYUI.rule(
     "U3", "old `scaled_fp8` of 2 elements", "multiplies in full precision", Effect.UNCHANGED, Says.SILENT, _CONVERT,
 )  # fmt: skip
-def full_precision(view: View) -> Found | None:
+def full_precision(view: View) -> Match | None:
     """Weights stay FP8."""
     forms = [view.forms.get(n) for n in _found_markers(view)]
     return whole(any(f is not None and f[1] == (2,) for f in forms))
@@ -129,7 +129,7 @@ def full_precision(view: View) -> Found | None:
     "casts E5M2 weights to E4M3: codes beyond 448 are lost, the smallest are rounded", Effect.REQUANTIZED,
     Says.SILENT, f"{_CONVERT}; {_LOAD}", mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def e5m2(view: View) -> Found | None:
+def e5m2(view: View) -> Match | None:
     """Whether they become NaN or 448 was not followed."""
     if not _found_markers(view):
         return None
@@ -143,7 +143,7 @@ def e5m2(view: View) -> Found | None:
     "does not find scaled_fp8: FP8 weights are used without their scales", Effect.WRONG_CONSTANT, Says.SILENT,
     _CONVERT,
 )  # fmt: skip
-def marker_elsewhere(view: View) -> Found | None:
+def marker_elsewhere(view: View) -> Match | None:
     """The model's prefix is taken to be `model.diffusion_model.` where a layer has it, and none otherwise."""
     if not _old_markers(view) or _found_markers(view) or _mixed(view) or _layers(view):
         return None
@@ -155,7 +155,7 @@ def marker_elsewhere(view: View) -> Found | None:
     "U5", "a file with markers: an FP8 layer without one",
     "casts FP8 codes of layers without a marker, without their scales", Effect.WRONG_CONSTANT, Says.SILENT, _LOAD,
 )  # fmt: skip
-def unmarked_fp8(view: View) -> Found | None:
+def unmarked_fp8(view: View) -> Match | None:
     """The scale is left as an unexpected key."""
     marked = set(_mixed(view))
     layers = [m for m in _of_fp8(view) if view.has(m, "weight_scale")] if marked else []
@@ -166,7 +166,7 @@ def unmarked_fp8(view: View) -> Found | None:
     "U5", "a file with markers: a layer of packed codes without one", "takes packed codes as numbers from 0 to 255",
     Effect.WRONG_CONSTANT, Says.SILENT, _LOAD,
 )  # fmt: skip
-def unmarked_codes(view: View) -> Found | None:
+def unmarked_codes(view: View) -> Match | None:
     """Shapes are not checked."""
     marked = set(_mixed(view))
     layers = [m for m in view.modules if _dtype(view, m) in ("uint8", "int8")] if marked else []
@@ -193,7 +193,7 @@ def _format_of(view: View, module: str) -> str:
     "U6", "a layer marked float8 without `weight_scale`", "loads FP8 codes without a scale", Effect.WRONG_CONSTANT,
     Says.UNKNOWN, _LOAD,
 )  # fmt: skip
-def fp8_without_scale(view: View) -> Found | None:
+def fp8_without_scale(view: View) -> Match | None:
     """The scale is None."""
     marked = _mixed(view)
     found = [m for m in marked if not view.has(m, "weight_scale") and _format_of(view, m).startswith("float8")]
@@ -204,7 +204,7 @@ def fp8_without_scale(view: View) -> Found | None:
     "U6", "a layer marked nvfp4, mxfp8 or int8 without a scale", "refuses layers without a scale: ValueError",
     Effect.REFUSED, Says.REFUSES, _LOAD,
 )  # fmt: skip
-def others_without_scale(view: View) -> Found | None:
+def others_without_scale(view: View) -> Match | None:
     """Both scales of nvfp4."""
     marked = _mixed(view)
     found = [m for m in marked if _lacks_scale(view, m)]
@@ -224,7 +224,7 @@ def _lacks_scale(view: View, module: str) -> bool:
     "U7", "layers marked nvfp4 or mxfp8", "does not check in which order scales and halves of bytes lie",
     Effect.UNCHANGED, Says.UNKNOWN, _LOAD,
 )  # fmt: skip
-def order_unchecked(view: View) -> Found | None:
+def order_unchecked(view: View) -> Match | None:
     """A file of another program with markers added loads, and is wrong."""
     marked = _mixed(view)
     return listed([m for m in marked if _format_of(view, m) in ("nvfp4", "mxfp8")], len(marked))
@@ -234,7 +234,7 @@ def order_unchecked(view: View) -> Found | None:
     "U9", "`input_scale`, `pre_quant_scale`", "reads stored scales of inputs; without one they are made on the fly",
     Effect.UNCHANGED, Says.UNKNOWN, _LOAD, mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def inputs(view: View) -> Found | None:
+def inputs(view: View) -> Match | None:
     """Where the layout asks for them."""
     marked = _mixed(view)
     return listed([m for m in marked if view.has(m, "input_scale", "pre_quant_scale")], len(marked))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class Match:
     """Where a rule applies.
 
     modules: in the order of the file; () where it is of the whole checkpoint. n, of, noun: how many of how many; n
@@ -36,11 +36,11 @@ class Found:
     known: bool = True
 
 
-Check = Callable[["View"], Found | None]
+Check = Callable[["View"], Match | None]
 
 
 @dataclass(frozen=True)
-class Rule:
+class EngineRule:
     """One rule of one engine.
 
     number: V32. when: on what it looks, a clause. does: what the engine does there. The others as in Statement. check:
@@ -75,7 +75,7 @@ class Engine:
     read: str
     knows: Mapping[str, frozenset[Stored] | None]
     backends: tuple[str, ...] = ()
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[EngineRule] = field(default_factory=list)
 
     def rule(
         self,
@@ -96,8 +96,10 @@ class Engine:
 
         def add(check: Check) -> Check:
             self.rules.append(
-                Rule(number, when, does, deed or _DEEDS[effect], effect, says, source, mark, backends, changed_lately,
-                     check)
+                EngineRule(
+                    number, when, does, deed or _DEEDS[effect], effect, says, source, mark, backends, changed_lately,
+                    check,
+                )
             )  # fmt: skip
             return check
 
@@ -116,7 +118,7 @@ class Engine:
             made += self._unknown(view)
         return tuple(sorted(made, key=lambda s: (not s.known, not s.is_news, s.rank, bool(s.noun))))
 
-    def _statement(self, view: View, rule: Rule, found: Found) -> Statement:
+    def _statement(self, view: View, rule: EngineRule, found: Match) -> Statement:
         factors = found.factors or [None] * len(found.modules)
         affected = tuple(Affected(m, view.role(m), f) for m, f in zip(found.modules, factors, strict=True))
         return Statement(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qinspect.inspector.loaders.groups import Group
 from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import View
+from qinspect.inspector.siblings import Siblings
 
 _WIDTHS = {Stored.FP8_BLOCK: 128, Stored.NVFP4: 16, Stored.MXFP8: 32}
 _SCALES = ("weight_scale_inv", "weight_scale", "scale")
@@ -51,29 +51,29 @@ def ragged_inputs(view: View, modules: Sequence[str]) -> list[str]:
     return found
 
 
-def ragged_shards(view: View, groups: Sequence[Group]) -> list[str]:
+def ragged_shards(view: View, groups: Sequence[Siblings[str]]) -> list[str]:
     """Shards that end inside a block and have another behind them; of experts, gate and up of such a width."""
     block = block_of(view)
     if block is None:
         return []
     found = []
     for group in groups:
-        for place, module in enumerate(group.present):
+        for module in group.members:
             shape = view.shape(module)
-            last = place == len(group.present) - 1 and not group.layer
+            last = module == group.members[-1] and not group.of_experts
             if len(shape) == 2 and shape[0] % block[0] and not last:
                 found.append(module)
     return found
 
 
-def last_is_missing(view: View, groups: Sequence[Group]) -> tuple[list[str], int]:
+def last_is_missing(view: View, groups: Sequence[Siblings[str]]) -> tuple[list[str], int]:
     """(last shards without a scale, though another of the group has one; all shards)."""
     found = []
     for group in groups:
-        last = group.present[-1]
-        if not view.has(last, "weight_scale") and any(view.has(m, "weight_scale") for m in group.present):
+        last = group.members[-1]
+        if not view.has(last, "weight_scale") and any(view.has(m, "weight_scale") for m in group.members):
             found.append(last)
-    return ([] if view.incomplete else found), sum(len(g.present) for g in groups)
+    return ([] if view.incomplete else found), sum(len(g.members) for g in groups)
 
 
 def some_lack(view: View, modules: Sequence[str], lasts: Sequence[str]) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 
 from qinspect.inspector.formats.expressions import compiled
-from qinspect.inspector.loaders.groups import expert_layer
 from qinspect.inspector.loaders.view import View
+from qinspect.inspector.siblings import all_experts
 
 _MAX_PATTERNS = 2048
 _MAX_EXPRESSION = 500
@@ -28,7 +28,7 @@ def units(view: View) -> dict[str, list[str]]:
     in the file."""
     made: dict[str, list[str]] = {}
     for module in view.quantized:
-        unit = expert_layer(module) or (module.rpartition(".")[0] if view.is_stacked(module) else module)
+        unit = all_experts(module) or (module.rpartition(".")[0] if view.is_stacked(module) else module)
         made.setdefault(unit, []).append(module)
     return made
 
@@ -108,7 +108,7 @@ def not_left_out(view: View, leaves: Leaves) -> list[str]:
             form = view.form(module, "weight")
             plain = form is not None and form[0].is_float and form[0].bits >= 16 and len(form[1]) == 2
             plain = plain and "weight_packed" not in entries and not _of_other_layers(view, module)
-            if plain and not leaves(expert_layer(module) or module):
+            if plain and not leaves(all_experts(module) or module):
                 found.append(module)
     return found
 
@@ -131,6 +131,5 @@ def beyond_last_layer(view: View, modules: Iterable[str]) -> list[str]:
 
 def halves(view: View, leaves: Leaves) -> list[str]:
     """Modules of groups that are loaded as one, of which settings leave out some shards and others not."""
-    return [
-        m for g in view.groups if not g.layer and 0 < sum(map(leaves, g.present)) < len(g.present) for m in g.present
-    ]
+    groups = (g.members for g in view.groups if not g.of_experts)
+    return [m for members in groups if 0 < sum(map(leaves, members)) < len(members) for m in members]

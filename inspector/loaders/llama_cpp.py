@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.engine import Engine, Match
+from qinspect.inspector.loaders.matching import listed, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
 from qinspect.inspector.loaders.stored import FP8, Stored
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, OF_INPUTS, View
@@ -54,7 +54,7 @@ def _has_slot(view: View, module: str) -> bool:
     "C1", "GGUF: a `.scale` or `.input_scale` that no slot asks for, such as that of token_embd",
     "refuses the file: wrong number of tensors", Effect.REFUSED, Says.REFUSES, _LOADER,
 )  # fmt: skip
-def without_slot(view: View) -> Found | None:
+def without_slot(view: View) -> Match | None:
     """By the list of C3."""
     scaled = dict.fromkeys([*_with(view, "scale"), *_with(view, "input_scale")])
     return listed([m for m in scaled if not _has_slot(view, m)], len(scaled), "scaled tensor")
@@ -64,7 +64,7 @@ def without_slot(view: View) -> Found | None:
     "C3", "GGUF: an NVFP4 tensor without `.scale`", "multiplies by 1 where no scale is stored", Effect.WRONG_CONSTANT,
     Says.SILENT, _SLOTS,
 )  # fmt: skip
-def without_scale(view: View) -> Found | None:
+def without_scale(view: View) -> Match | None:
     """Blocks of a converted checkpoint are made for a scale of all."""
     if not view.is_gguf or view.incomplete:
         return None
@@ -77,7 +77,7 @@ def without_scale(view: View) -> Found | None:
     "C4", "GGUF: `.scale`", "multiplies the product by the scale, in float32", Effect.UNCHANGED, Says.UNKNOWN,
     "src/llama-graph.cpp build_lora_mm",
 )  # fmt: skip
-def multiplied(view: View) -> Found | None:
+def multiplied(view: View) -> Match | None:
     """Of any type of weight."""
     scaled = _with(view, "scale")
     return listed([m for m in scaled if _has_slot(view, m)], len(scaled), "scaled tensor")
@@ -88,19 +88,19 @@ def multiplied(view: View) -> Found | None:
     "does not use the scales of some projections", Effect.WRONG_CONSTANT, Says.SILENT, "src/ (by a pattern of names)",
     mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def not_passed(view: View) -> Found | None:
+def not_passed(view: View) -> Match | None:
     """Which ones was not followed."""
     name = view.checkpoint.metadata.get("general.architecture", "")
     scaled = _with(view, "scale") if name in _PASSES_FEW else []
     why = f"of {name} it is not known which"
-    return Found(scaled, len(scaled), "scaled tensor", adds=(why,), known=False) if scaled else None
+    return Match(scaled, len(scaled), "scaled tensor", adds=(why,), known=False) if scaled else None
 
 
 @LLAMA_CPP.rule(
     "C6", "GGUF: `.input_scale`", "loads scales of inputs and uses none of them", Effect.UNCHANGED, Says.SILENT,
     "search over src/", deed=Deed.DROPS,
 )  # fmt: skip
-def inputs_unused(view: View) -> Found | None:
+def inputs_unused(view: View) -> Match | None:
     """In no graph."""
     found = _with(view, "input_scale")
     return listed(found, len(found), "tensor")
@@ -110,7 +110,7 @@ def inputs_unused(view: View) -> Found | None:
     "C8", "GGUF: a type that it does not have", "refuses the file and names the tensor", Effect.REFUSED, Says.REFUSES,
     "ggml/src/gguf.cpp",
 )  # fmt: skip
-def unknown_type(view: View) -> Found | None:
+def unknown_type(view: View) -> Match | None:
     """Those of ik_llama.cpp, or of a later release."""
     found = [m for m in view.modules if _dtype(view, m).startswith("ggml_")] if view.is_gguf else []
     return listed(found, len(view.modules), "tensor")
@@ -120,7 +120,7 @@ def unknown_type(view: View) -> Found | None:
     "C10", "converter, NVFP4: an outer scale or an input scale is missing", "writes 1.0 for scales that are missing",
     Effect.DEFAULT, Says.UNKNOWN, _NVFP4, deed=Deed.CHANGES,
 )  # fmt: skip
-def converted_without(view: View) -> Found | None:
+def converted_without(view: View) -> Match | None:
     """Of the weight it matters: that of inputs is not used (C6)."""
     fp4 = view.stored_so(Stored.NVFP4) if view.method in (MODELOPT, COMPRESSED) else []
     outer = view.lacking(fp4, "weight_scale_2", "weight_global_scale")
@@ -132,7 +132,7 @@ def converted_without(view: View) -> Found | None:
     "writes 1.0 for input scales that are missing, and uses none", Effect.UNCHANGED, Says.UNKNOWN, _NVFP4,
     deed=Deed.FILLS,
 )  # fmt: skip
-def converted_without_inputs(view: View) -> Found | None:
+def converted_without_inputs(view: View) -> Match | None:
     """Files of W4A16 have none."""
     fp4 = view.stored_so(Stored.NVFP4) if view.method in (MODELOPT, COMPRESSED) else []
     return listed(view.lacking(fp4, *OF_INPUTS), len(fp4))
@@ -142,7 +142,7 @@ def converted_without_inputs(view: View) -> Found | None:
     "C10", "converter, NVFP4 of compressed-tensors", "inverts outer scales and renames them", Effect.UNCHANGED,
     Says.UNKNOWN, _NVFP4, deed=Deed.RENAMES,
 )  # fmt: skip
-def inverted(view: View) -> Found | None:
+def inverted(view: View) -> Match | None:
     """Which are divisors there."""
     fp4 = view.stored_so(Stored.NVFP4) if view.method == COMPRESSED else []
     return listed([m for m in fp4 if view.has(m, "weight_global_scale")], len(fp4))
@@ -152,7 +152,7 @@ def inverted(view: View) -> Found | None:
     "C11", "converter: scales of the KV cache", "deletes scales of the KV cache", Effect.UNCHANGED, Says.SILENT,
     _BASE, deed=Deed.DROPS,
 )  # fmt: skip
-def caches(view: View) -> Found | None:
+def caches(view: View) -> Match | None:
     """`k_scale`, `v_scale`."""
     known = not view.is_gguf and view.method in LLAMA_CPP.knows
     return listed(view.with_entry("k_scale", "v_scale") if known else [], len(view.modules))
@@ -162,7 +162,7 @@ def caches(view: View) -> Found | None:
     "C11", "converter: FP8", "turns FP8 into bfloat16, or Q8_0 on request, each projection by its own scale",
     Effect.UNCHANGED, Says.UNKNOWN, _BASE,
 )  # fmt: skip
-def fp8(view: View) -> Found | None:
+def fp8(view: View) -> Match | None:
     """And deletes scales of inputs."""
     known = (MODELOPT, "fp8")
     modules = view.stored_so(*FP8) if view.method in known else []
@@ -174,7 +174,7 @@ def fp8(view: View) -> Found | None:
     "C12", "converter, packed integers of compressed-tensors: groups in another order",
     "does not read the order of groups: values are those of other groups", Effect.WRONG_CONSTANT, Says.UNKNOWN, _BASE,
 )  # fmt: skip
-def order_unread(view: View) -> Found | None:
+def order_unread(view: View) -> Match | None:
     """`weight_g_idx`."""
     found = view.with_entry("weight_g_idx") if view.method == COMPRESSED else []
     return listed(found, len(view.quantized), adds=("by how much is not known: weights are not read",))
@@ -185,7 +185,7 @@ def order_unread(view: View) -> Found | None:
     "converter, compressed-tensors: several groups that are not NVFP4, or packed other than integers in groups",
     "refuses the settings: NotImplementedError", Effect.REFUSED, Says.REFUSES, _BASE,
 )  # fmt: skip
-def other_groups(view: View) -> Found | None:
+def other_groups(view: View) -> Match | None:
     """By `config_groups`."""
     if view.method != COMPRESSED or not view.groups_said:
         return None
@@ -200,7 +200,7 @@ def other_groups(view: View) -> Found | None:
     "C12", "converter, GPTQ without `g_idx`", "needs g_idx of each module: KeyError", Effect.REFUSED, Says.REFUSES,
     _BASE,
 )  # fmt: skip
-def no_g_idx(view: View) -> Found | None:
+def no_g_idx(view: View) -> Match | None:
     """Files of AutoRound have none."""
     modules = view.stored_so(Stored.GPTQ) if view.method == "gptq" else []
     return listed(view.lacking(modules, "g_idx"), len(modules))
@@ -209,7 +209,7 @@ def no_g_idx(view: View) -> Found | None:
 @LLAMA_CPP.rule(
     "C12", "converter, GPTQ", "reads checkpoint_format, zero points and g_idx", Effect.UNCHANGED, Says.UNKNOWN, _BASE,
 )  # fmt: skip
-def gptq(view: View) -> Found | None:
+def gptq(view: View) -> Match | None:
     """Each with its order and offset."""
     modules = view.stored_so(Stored.GPTQ) if view.method == "gptq" else []
     return listed([m for m in modules if view.has(m, "g_idx")], len(modules))
@@ -219,6 +219,6 @@ def gptq(view: View) -> Found | None:
     "C12", "converter: another `quant_method`", "refuses the method: NotImplementedError", Effect.REFUSED,
     Says.REFUSES, _BASE,
 )  # fmt: skip
-def other_method(view: View) -> Found | None:
+def other_method(view: View) -> Match | None:
     """Those that are known not to be there; of mxfp4 and bitnet it was not read."""
     return whole(not view.is_gguf and view.method in _OTHER_METHODS, f"quant_method is {view.method}")

@@ -8,7 +8,7 @@ from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.report import model_line
 from qinspect.inspector.loaders.statement import EngineStatements, Loaders, Statement
 from qinspect.inspector.printing import PIPE_WIDTH, folded
-from qinspect.inspector.text import some
+from qinspect.inspector.text import are, some
 
 _REST = "reads, renames, drops, fills"
 _UNKNOWN = "not known"
@@ -30,7 +30,7 @@ def _notes(found: Loaders) -> Iterator[str]:
         yield f"{found.incomplete}: nothing is said of what is missing"
     if found.unread:
         n = len(found.unread)
-        yield f"{some(n, 'scale')} cannot be read and {'is' if n == 1 else 'are'} left out, first {found.unread[0]}"
+        yield f"{some(n, 'scale')} cannot be read and {are(n)} left out, first {found.unread[0]}"
 
 
 def _engine_lines(engine: EngineStatements, width: int) -> Iterator[str]:

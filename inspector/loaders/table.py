@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qinspect.inspector.loaders.answers import ENGINES
-from qinspect.inspector.loaders.engine import Engine, Rule
+from qinspect.inspector.loaders.engine import Engine, EngineRule
 from qinspect.inspector.loaders.statement import Effect, Mark
 
 BEGIN = "<!-- made by docs/make_loaders.py from the rules -->"
@@ -31,11 +31,11 @@ def _engine(engine: Engine) -> Iterator[str]:
     yield from (_row(r) for r in sorted(engine.rules, key=_number))
 
 
-def _number(rule: Rule) -> int:
+def _number(rule: EngineRule) -> int:
     return int("".join(c for c in rule.number if c.isdigit()) or 0)
 
 
-def _row(rule: Rule) -> str:
+def _row(rule: EngineRule) -> str:
     lately = " Δ" if rule.changed_lately else ""
     backends = f" [{', '.join(rule.backends)}]" if rule.backends else ""
     cells = (

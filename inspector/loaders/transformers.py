@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from qinspect.inspector.loaders.cost import fp8_error
-from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import inverse_scales, listed, one_for_all, unscaled_codes, whole
+from qinspect.inspector.loaders.engine import Engine, Match
 from qinspect.inspector.loaders.fp8_shapes import block_of, is_block
+from qinspect.inspector.loaders.matching import inverse_scales, listed, one_for_all, unscaled_codes, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
 from qinspect.inspector.loaders.stored import FP8, Stored
 from qinspect.inspector.loaders.view import MODELOPT, View
@@ -41,7 +41,7 @@ _SCALES = ("weight_scale_inv", "weight_scale", "scale")
     "takes codes for weights, without their scales, as if nothing were quantized", Effect.WRONG_CONSTANT, Says.WARNS,
     _TABLE,
 )  # fmt: skip
-def codes_for_weights(view: View) -> Found | None:
+def codes_for_weights(view: View) -> Match | None:
     """FP8 and int8. Scales are unexpected keys, which a report at the end lists."""
     if not _is_strange(view):
         return None
@@ -52,7 +52,7 @@ def codes_for_weights(view: View) -> Found | None:
     "H1", "a `quant_method` that is not in its table, and codes packed into another shape",
     "refuses packed codes, whose shape is not that of the weight: RuntimeError", Effect.REFUSED, Says.REFUSES, _TABLE,
 )  # fmt: skip
-def packed_for_weights(view: View) -> Found | None:
+def packed_for_weights(view: View) -> Match | None:
     """Two codes a byte."""
     kinds = (Stored.NVFP4, Stored.MXFP4, Stored.PACKED_INT, Stored.CODES)
     found = [m for m in view.stored_so(*kinds) if view.has(m, "weight")] if _is_strange(view) else []
@@ -63,7 +63,7 @@ def packed_for_weights(view: View) -> Found | None:
     "H1", "a `quant_method` that is not in its table, and modules without a `.weight` (exl3)",
     "makes weights anew that it does not find", Effect.DEFAULT, Says.WARNS, _TABLE,
 )  # fmt: skip
-def made_anew(view: View) -> Found | None:
+def made_anew(view: View) -> Match | None:
     """Random ones."""
     found = view.with_entry("trellis", "qweight", "weight_packed", "q_weight", "W_q") if _is_strange(view) else []
     return listed([m for m in found if not view.has(m, "weight")], len(view.modules))
@@ -88,7 +88,7 @@ def _of_bits(said: Mapping[str, Any]) -> bool:
     "H1", "`quantization_config` without a `quant_method` (MLX)",
     "refuses settings without a quant_method: ValueError", Effect.REFUSED, Says.REFUSES, _TABLE,
 )  # fmt: skip
-def no_method(view: View) -> Found | None:
+def no_method(view: View) -> Match | None:
     """In config.json."""
     said = _own_settings(view)
     return whole(said and said.get("quant_method") is None and not _of_bits(said))
@@ -98,7 +98,7 @@ def no_method(view: View) -> Found | None:
     "H1", "`quant_method: nvfp4`, quantized before", "refuses it as not supported yet: ValueError", Effect.REFUSED,
     Says.REFUSES, "H/quantizers/quantizer_nvfp4.py",
 )  # fmt: skip
-def nvfp4(view: View) -> Found | None:
+def nvfp4(view: View) -> Match | None:
     """It quantizes on the fly only."""
     return whole(view.method == "nvfp4")
 
@@ -107,7 +107,7 @@ def nvfp4(view: View) -> Found | None:
     "H2", "`fp8` and `mxfp8`: `.scale` and `.qscale_weight`", "renames them to weight_scale_inv", Effect.UNCHANGED,
     Says.UNKNOWN, _CONVERSIONS, deed=Deed.RENAMES, mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def renamed(view: View) -> Found | None:
+def renamed(view: View) -> Match | None:
     """The expression has no end, so other entries with `.scale` in them are caught too."""
     if view.method not in _METHODS:
         return None
@@ -121,7 +121,7 @@ def renamed(view: View) -> Found | None:
     "H3", "`scale_fmt: ue8m0` and scales of bytes", "reads bytes of scales as powers of two", Effect.UNCHANGED,
     Says.UNKNOWN, _CONVERSIONS,
 )  # fmt: skip
-def bytes_of_scales(view: View) -> Found | None:
+def bytes_of_scales(view: View) -> Match | None:
     """As they are meant."""
     if view.method not in _METHODS or str(view.settings.get("scale_fmt")).lower() != "ue8m0":
         return None
@@ -136,7 +136,7 @@ def bytes_of_scales(view: View) -> Found | None:
     "does not divide", "refuses shapes that are no multiple of their scales': ValueError", Effect.REFUSED,
     Says.REFUSES, _DEQUANTIZE, backends=(DEQUANTIZE,),
 )  # fmt: skip
-def ragged(view: View) -> Found | None:
+def ragged(view: View) -> Match | None:
     """It takes shape / shape for the block, where the last one may be smaller."""
     modules = view.stored_so(Stored.FP8_BLOCK) if view.method in _METHODS else []
     return listed([m for m in modules if _is_ragged(view, m)], len(modules))
@@ -148,7 +148,7 @@ def ragged(view: View) -> Found | None:
     "settings say", "cuts weights into as many equal blocks as there are scales: rows and columns get a neighbour's",
     Effect.WRONG_CONSTANT, Says.SILENT, _DEQUANTIZE, backends=(DEQUANTIZE,),
 )  # fmt: skip
-def other_blocks(view: View) -> Found | None:
+def other_blocks(view: View) -> Match | None:
     """224 rows under two scales are two blocks of 112 to it, and 128 and 96 to who wrote them."""
     block = block_of(view)
     modules = view.stored_so(Stored.FP8_BLOCK) if view.method in _METHODS and block else []
@@ -177,7 +177,7 @@ def _is_ragged(view: View, module: str) -> bool:
     "H4", "FP8, dequantized while loading: `activation_scale`", "drops scales of activations", Effect.UNCHANGED,
     Says.UNKNOWN, _DEQUANTIZE, deed=Deed.DROPS, backends=(DEQUANTIZE,),
 )  # fmt: skip
-def activations_dropped(view: View) -> Found | None:
+def activations_dropped(view: View) -> Match | None:
     """Nothing is quantized then."""
     found = view.with_entry("activation_scale") if view.method in _METHODS else []
     return listed(found, len(view.quantized))
@@ -187,7 +187,7 @@ def activations_dropped(view: View) -> Found | None:
     "H4", "FP8, dequantized while loading: a weight without its scale", "takes codes without a scale as they are",
     Effect.WRONG_CONSTANT, Says.SILENT, _DEQUANTIZE, backends=(DEQUANTIZE,),
 )  # fmt: skip
-def unscaled(view: View) -> Found | None:
+def unscaled(view: View) -> Match | None:
     """By the scale that is not in the file."""
     modules = view.stored_so(*FP8, Stored.CODES) if view.method in _METHODS else []
     return listed(view.lacking(modules, *_SCALES), len(modules), adds=("wrong by the scale that is not in the file",))
@@ -197,7 +197,7 @@ def unscaled(view: View) -> Found | None:
     "H5", "FP8 with one scale: no scale", "fills 1.0 for the scale", Effect.DEFAULT, Says.UNKNOWN,
     "H/integrations/finegrained_fp8.py FP8Linear", mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def one_missing(view: View) -> Found | None:
+def one_missing(view: View) -> Match | None:
     """A report of newly made parameters is to be expected."""
     return None if is_block(view) else _missing(view)
 
@@ -206,12 +206,12 @@ def one_missing(view: View) -> Found | None:
     "H5", "FP8 in blocks: no scale", "leaves memory that nothing was written to where block scales should be",
     Effect.DEFAULT, Says.UNKNOWN, "H/integrations/finegrained_fp8.py FP8Linear", mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def blocks_missing(view: View) -> Found | None:
+def blocks_missing(view: View) -> Match | None:
     """A report of newly made parameters is to be expected."""
     return _missing(view) if is_block(view) else None
 
 
-def _missing(view: View) -> Found | None:
+def _missing(view: View) -> Match | None:
     modules = view.stored_so(*FP8, Stored.CODES) if view.method in _METHODS else []
     return listed(view.lacking(modules, *_SCALES), len(modules))
 
@@ -221,7 +221,7 @@ def _missing(view: View) -> Found | None:
     "reads its entries as expressions from the beginning to a dot, or as plain ends of names", Effect.UNCHANGED,
     Says.UNKNOWN, "H/quantizers/quantizers_utils.py should_convert_module",
 )  # fmt: skip
-def left_out(view: View) -> Found | None:
+def left_out(view: View) -> Match | None:
     """So `layer.1` is not `layer.11`."""
     return whole(view.method in _METHODS and view.left_out)
 
@@ -230,13 +230,13 @@ def left_out(view: View) -> Found | None:
     "H7", "FP8 with one scale: fused shards with different scales", "keeps the scale of each projection",
     Effect.UNCHANGED, Says.UNKNOWN, "H/integrations/finegrained_fp8.py FP8Linear",
 )  # fmt: skip
-def each_its_own(view: View) -> Found | None:
+def each_its_own(view: View) -> Match | None:
     """Projections are not fused."""
     groups = view.groups_so(Stored.FP8_TENSOR, experts=False) if view.method == "fp8" else []
     for last in ("weight_scale_inv", "weight_scale"):
         found = one_for_all(view, groups, last, max, None)
         if found is not None and found.modules:
-            return Found(found.modules, found.of, found.noun, found.n)
+            return Match(found.modules, found.of, found.noun, found.n)
     return None
 
 
@@ -245,6 +245,6 @@ def each_its_own(view: View) -> Found | None:
     "multiplies by scales that are stored as one over them: values are wrong by their square", Effect.WRONG_CONSTANT,
     Says.SILENT, "search for the name",
 )  # fmt: skip
-def inverse(view: View) -> Found | None:
+def inverse(view: View) -> Match | None:
     """The word is read nowhere."""
     return inverse_scales(view)

@@ -8,19 +8,20 @@ for the role of a module only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from math import prod
+from math import inf, prod
 from typing import Any
 
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.checkpoint.listing import shard_sets
+from qinspect.inspector.checkpoint.single_numbers import is_sweepable, single_numbers
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.declared import declared
-from qinspect.inspector.loaders.groups import Group, expert_layer, groups_of
-from qinspect.inspector.loaders.scalars import is_step, read_scalars
 from qinspect.inspector.loaders.stored import Stored, stored_as
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.siblings import GATE_UP, QKV, Siblings, all_experts, siblings
+from qinspect.inspector.text import are, some, visible
 
 OF_WEIGHTS = ("weight_scale", "weight_scale_2", "weight_global_scale")
 OF_INPUTS = ("input_scale", "input_global_scale")
@@ -52,7 +53,7 @@ class View:
         for shards in shard_sets(f.path.name for f in self.checkpoint.files)[0]:
             if len(shards.names) < shards.total and shards.missing():
                 here = len(shards.names)
-                return f"{here} of {some(shards.total, 'shard')} {'is' if here == 1 else 'are'} here"
+                return f"{here} of {some(shards.total, 'shard')} {are(here)} here"
         return ""
 
     # --- settings ---
@@ -221,25 +222,23 @@ class View:
         return [m for m, kind in self.quantized.items() if kind in kinds]
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[Siblings[str]]:
         """Modules that engines load as one, of which one at least is quantized."""
-        return [g for g in groups_of(self.modules) if any(m in self.quantized for m in g.present)]
+        return [g for g in _fused(self.modules) if any(m in self.quantized for m in g.members)]
 
-    def groups_so(self, *kinds: Stored, experts: bool) -> list[Group]:
+    def groups_so(self, *kinds: Stored, experts: bool) -> list[Siblings[str]]:
         """Those whose modules are all stored in one of these ways: of experts, or of what is not."""
         return [
-            g
-            for g in self.groups
-            if bool(g.layer) == experts and all(self.quantized.get(m) in kinds for m in g.present)
+            g for g in self.groups if g.of_experts == experts and all(self.quantized.get(m) in kinds for m in g.members)
         ]
 
     def experts_so(self, *kinds: Stored) -> list[str]:
         """Projections of single experts that are stored in one of these ways."""
-        return [m for m in self.stored_so(*kinds) if expert_layer(m)]
+        return [m for m in self.stored_so(*kinds) if all_experts(m)]
 
     def linears_so(self, *kinds: Stored) -> list[str]:
         """Those that are of no expert, nor stacked ones."""
-        return [m for m in self.stored_so(*kinds) if not expert_layer(m) and not self.is_stacked(m)]
+        return [m for m in self.stored_so(*kinds) if not all_experts(m) and not self.is_stacked(m)]
 
     def is_stacked(self, module: str) -> bool:
         """Whether a module is all experts of a layer in one."""
@@ -288,7 +287,7 @@ class View:
             key for entries in self.modules.values() for last, key in entries.items()
             if last in _SCALARS and ((form := forms[key]) is None or prod(form[1]) == 1)
         ]  # fmt: skip
-        return read_scalars(self.checkpoint, wanted)
+        return _read_numbers(self.checkpoint, wanted)
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -303,7 +302,7 @@ class View:
     def step(self, module: str, last: str, inverted: bool = False) -> float | None:
         """The same where a scale can be it: positive and finite, in float32 too. inverted: one over it."""
         found = self.number(module, last)
-        if found is None or not is_step(found):
+        if found is None or not 0 < found < inf:
             return None
         step = 1 / found if inverted else found
         return step if step < FLOAT32_BEYOND else None
@@ -325,6 +324,27 @@ class View:
         for module in self.modules:
             if module.endswith(".k_proj") and f"{module[:-6]}q_proj" in self.modules:
                 yield module[:-7]
+
+
+def _read_numbers(checkpoint: Checkpoint, names: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """The number under each name, and the names under which none could be read. NaN is a number that may be stored."""
+    places = dict(zip(names, checkpoint.entries.places(names), strict=True))
+    at_once = {n: (at[0], at[1], at[2][0]) for n, at in places.items() if at is not None and is_sweepable(at[2][0])}
+    values, read = single_numbers(list(at_once.values()))
+    found = {n: v for n, v, ok in zip(at_once, values.tolist(), read.tolist(), strict=True) if ok}
+    others = {n: checkpoint.scalar(n) for n in names if n not in at_once}
+    found |= {n: v for n, v in others.items() if v is not None}
+    return found, [n for n in names if n not in found]
+
+
+def _fused(modules: Iterable[str]) -> list[Siblings[str]]:
+    """q, k and v, and gate and up, which engines look for as `w1` and `w3` too; each by its name in the file."""
+    split = ((module, *module.rpartition(".")[::2]) for module in modules)
+    named = ((module, f"{parent}.{_LEAVES[leaf]}") for module, parent, leaf in split if leaf in _LEAVES)
+    return siblings(named)
+
+
+_LEAVES = {name: name for name in (*QKV, *GATE_UP)} | {"w1": "gate_proj", "w3": "up_proj"}
 
 
 def _mapping(found: object) -> Mapping[str, Any]:

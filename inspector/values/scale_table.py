@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint.dtypes import DType
-from qinspect.inspector.checkpoint.source import Source
+from qinspect.inspector.checkpoint.single_numbers import is_sweepable, single_numbers
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, ScaleRecord
 from qinspect.inspector.formats.records import FloatArray
@@ -90,37 +90,21 @@ class _Reading:
         """Read the scales that are one number as it is stored, many at a time. Returns the places of the others."""
         entries, fmt = self.fmt.checkpoint.entries, self.fmt
         alone = [i for i, r in enumerate(self.records) if _is_one_number(r) and fmt.gives_as_stored(r)]
-        located = entries.places([self.records[i].key for i in alone])
-        by_file: dict[Source, list[tuple[int, int, DType]]] = {}
-        for place, found in zip(alone, located, strict=True):
-            if found is not None and math.prod(found[2][1]) == 1 and _plain(found[2][0]):
-                by_file.setdefault(found[0], []).append((place, found[1], found[2][0]))
-        for source, numbers in by_file.items():
-            try:
-                raw = source.read_ranges([(offset, dtype.nbytes(1)) for _, offset, dtype in numbers])
-            except QinspectError:  # which of them it is, and why, is found one by one
-                continue
-            self._take(numbers, raw)
+        located = zip(alone, entries.places([self.records[i].key for i in alone]), strict=True)
+        numbers = [
+            (place, (found[0], found[1], found[2][0])) for place, found in located
+            if found is not None and math.prod(found[2][1]) == 1 and _plain(found[2][0])
+        ]  # fmt: skip
+        values, read = single_numbers([where for _, where in numbers])
+        self._note(np.array([place for place, _ in numbers], np.int64)[read], values[read])
         return np.flatnonzero(~self._read).tolist()
 
-    def _take(self, numbers: list[tuple[int, int, DType]], raw: list[bytes]) -> None:
-        """Note numbers by their bytes."""
-        of_dtype: dict[str, list[int]] = {}
-        dtypes = {}
-        for i, (_, _, dtype) in enumerate(numbers):
-            of_dtype.setdefault(dtype.name, []).append(i)
-            dtypes[dtype.name] = dtype
-        for name, rows in of_dtype.items():
-            values = np.frombuffer(b"".join([raw[i] for i in rows]), dtypes[name].to_numpy())
-            places = np.array([numbers[i][0] for i in rows])
-            with np.errstate(all="ignore"):  # a signalling NaN or a 0 in the file is the file's
-                self._note(places, values)
-
-    def _note(self, places: NDArray[np.int64], values: FloatArray) -> None:
+    def _note(self, places: NDArray[np.int64], stored: NDArray[np.float64]) -> None:
         """Note one number of each of these scales."""
-        inverted = np.array([self.records[i].inverted for i in places.tolist()])
-        numbers = values.astype(np.float64)
-        numbers[inverted] = (np.float32(1) / values[inverted].astype(np.float32)).astype(np.float64)
+        inverted = np.array([self.records[i].inverted for i in places.tolist()], bool)
+        numbers = stored.copy()
+        with np.errstate(all="ignore"):  # a 0 in the file is the file's
+            numbers[inverted] = (np.float32(1) / stored[inverted].astype(np.float32)).astype(np.float64)
         self._value[places] = numbers
         finite = np.isfinite(numbers)
         self._low[places[finite]] = self._high[places[finite]] = numbers[finite]
@@ -178,7 +162,7 @@ def _is_one_number(record: ScaleRecord) -> bool:
 
 
 def _plain(dtype: DType) -> bool:
-    return dtype.is_float and bool(dtype.numpy) and not dtype.packed
+    return dtype.is_float and is_sweepable(dtype)
 
 
 def _type_of(record: ScaleRecord) -> type:

@@ -16,7 +16,7 @@ from modelopt_files import FP8, Tensors, config, named, nvfp4, saved
 from peer_truth import folder, needs_fixtures, opened
 from safetensors.torch import load_file
 
-from qinspect.inspector.experts.coverage import Column, LayerExperts
+from qinspect.inspector.experts.coverage import LayerExperts, ScaleColumn
 from qinspect.inspector.experts.gathering import coverage_of
 from qinspect.inspector.experts.judged import LOUD, QUIET, QUIET_INSIDE, judged
 from qinspect.inspector.experts.states import NO_EXPERT, STATES, State
@@ -197,7 +197,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> object:
     return next(r for r in fmt.scales() if r.role.endswith(":input"))
 
 
-def column(record: object, name: str, *values: float, purpose: str = "") -> Column:
+def column(record: object, name: str, *values: float, purpose: str = "") -> ScaleColumn:
     numbers = np.array(values)
     states = np.where(np.isfinite(numbers), State.SOUND.rank, State.NOT_FINITE.rank).astype(np.int8)
     return judged(name, record, numbers, states, purpose)  # type: ignore[arg-type]

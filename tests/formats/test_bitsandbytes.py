@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import peer_truth
 import pytest
-from bitsandbytes_files import KEY, LEVELS, SAID, Array, four_bit, in_bytes, int8, of_key, opened
+from array_files import opened
+from bitsandbytes_files import KEY, LEVELS, SAID, Array, four_bit, in_bytes, int8, of_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer_truth import agree, needs_fixtures, same_bits, truth

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import peer_truth
 import pytest
-from exl3_files import LINEAR, Array, Made, made, of_module, opened, value
+from array_files import opened
+from exl3_files import LINEAR, Array, Made, made, of_module, value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer_truth import needs_fixtures, same_bits

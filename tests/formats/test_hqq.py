@@ -11,7 +11,8 @@ import numpy as np
 import peer_truth
 import pytest
 import torch
-from hqq_files import MODULE, Array, Made, hqq, of_module, opened
+from array_files import opened
+from hqq_files import MODULE, Array, Made, hqq, of_module
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer_truth import agree, needs_fixtures, same_bits

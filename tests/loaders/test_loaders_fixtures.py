@@ -11,7 +11,7 @@ import pytest
 from peer_truth import folder, needs_fixtures, opened, truth
 
 from qinspect.inspector.loaders import Statement, statements_of
-from qinspect.inspector.loaders.finding import another_constant
+from qinspect.inspector.loaders.matching import another_constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

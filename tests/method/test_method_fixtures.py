@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from array_files import opened as hqq_opened
 from commands import Command
 from hqq_files import hqq, in_runs
-from hqq_files import opened as hqq_opened
 from peer_truth import folder, needs_fixtures, opened
 from safetensors.torch import load_file, save_file
 

@@ -12,7 +12,7 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.provenance import claimed_alpha, declared_alpha, several_alphas, several_said
 from qinspect.inspector.rows import where
-from qinspect.inspector.text import count, number, some, visible
+from qinspect.inspector.text import are, count, have, number, some, visible
 
 _DEFAULT = 1.0
 _RECIPE = "Look in the recipe whether the cache was calibrated or only cast."
@@ -39,7 +39,7 @@ def cache_scale_default(subject: Subject, limits: Limits) -> Checked:
         others = sorted(s.value for s in cache.each if s.value is not None and s.value != _DEFAULT)
         span = f", the others {number(others[0])} to {number(others[-1])}" if others else ""
         text = (
-            f"{count(len(one))} of {some(len(cache.each), 'scale')} of the KV cache {_are(one)} exactly 1.0{span}: "
+            f"{count(len(one))} of {some(len(cache.each), 'scale')} of the KV cache {are(len(one))} exactly 1.0{span}: "
             f"{_NOT_TOLD}, and a calibration does not give it."
         )
         found.append(Found(text, tuple(map(_place, one)), {"scales": len(one), "of": len(cache.each)}))
@@ -61,18 +61,10 @@ def _absent(said: str, layers: Sequence[str], meant: str) -> Found:
 def _all_default(scales: Sequence[CacheScale]) -> Found:
     which = "the only scale" if len(scales) == 1 else f"all {count(len(scales))} scales"
     text = (
-        f"{which} of the KV cache {_are(scales)} exactly 1.0: {_NOT_TOLD}. Exporters that cast the cache without a "
+        f"{which} of the KV cache {are(len(scales))} exactly 1.0: {_NOT_TOLD}. Exporters that cast the cache without a "
         "calibration write it on purpose."
     )
     return Found(text, tuple(map(_place, scales)), {"scales": len(scales)}, Severity.NOTE, _RECIPE)
-
-
-def _are(scales: Sequence[object]) -> str:
-    return "is" if len(scales) == 1 else "are"
-
-
-def _have(n: int) -> str:
-    return "has" if n == 1 else "have"
 
 
 def _place(scale: CacheScale) -> Place:
@@ -93,14 +85,14 @@ def cache_scales_partial(subject: Subject, limits: Limits) -> Checked:
     if cache.stored and cache.without:
         n, lack = len(cache.stored) + len(cache.without), len(cache.without)
         text = (
-            f"{count(lack)} of {some(n, 'layer')} of attention {_have(lack)} no scale of the KV cache, first "
+            f"{count(lack)} of {some(n, 'layer')} of attention {have(lack)} no scale of the KV cache, first "
             f"{visible(cache.without[0], 120)}."
         )
         found.append(Found(text, tuple(map(Place, cache.without)), {"layers": lack, "of": n}))
     found += _one_of_two(cache.stored)
     if odd := [s for s in cache.each if not s.known_form]:
         text = (
-            f"{some(len(odd), 'scale')} of the KV cache {_are(odd)} neither one number nor one a head: "
+            f"{some(len(odd), 'scale')} of the KV cache {are(len(odd))} neither one number nor one a head: "
             f"{visible(odd[0].key, 120)} is {list(odd[0].shape)}; expected [] or [heads, 1, 1]."
         )
         found.append(Found(text, tuple(Place(s.key, f"shape {list(s.shape)}") for s in odd), {"scales": len(odd)}))
@@ -115,7 +107,7 @@ def _one_of_two(stored: dict[str, dict[str, CacheScale]]) -> Iterator[Found]:
         alone = [both[letter] for both in stored.values() if {*both} == {letter} and not _is_joint(both[letter])]
         if alone:
             text = (
-                f"{some(len(alone), 'layer')} {_have(len(alone))} a scale of the cache of {what} and none of {lacks}, "
+                f"{some(len(alone), 'layer')} {have(len(alone))} a scale of the cache of {what} and none of {lacks}, "
                 f"first {visible(alone[0].key, 120)}: {then}."
             )
             yield Found(text, tuple(map(_place, alone)), {"layers": len(alone)}, severity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from qinspect.inspector.finding import Severity
@@ -11,7 +12,7 @@ from qinspect.inspector.lint.code_reference import clip_of_ends, group_of, usual
 from qinspect.inspector.lint.code_shape import codes_without_number, enough, entropy_bits, left_out, share_at_ends
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, number, share, some
+from qinspect.inspector.text import count, have, number, share, some
 
 LIKE = 4.0
 """Scales that are further from those of other groups are no such scales."""
@@ -28,10 +29,6 @@ def _percent(ratio: float) -> str:
     return f"{100 * ratio:.3g} %"
 
 
-def _has(n: int) -> str:
-    return "has" if n == 1 else "have"
-
-
 @rule(
     "C03", "saturated-codes", Severity.WARNING, Needs.CODES,
     why="A scale that is too small for its group cuts off what is larger: the ends of the range then hold far more "
@@ -44,11 +41,11 @@ def _has(n: int) -> str:
 def saturated_codes(subject: Subject, limits: Limits) -> Checked:
     """More codes of a weight are at the ends of the range than scales 0.6 of the right ones would make, of normally
     distributed weights in groups of that size."""
-    known = (f for f in subject.codes.facts if not f.weight.grid.cells)  # else what shares a scale is not known here
-    looked = [f for f in known if f.weight.bits > 2 and enough(f, 4)]
+    large = [f for f in subject.codes.facts if f.weight.bits > 2 and enough(f, 4)]
+    looked = [(f, group) for f in large if (group := group_of(f.weight)) is not None]
     kinds: dict[str, list[Place]] = {}
-    for facts in looked:
-        element, group, found = facts.weight.element, group_of(facts.weight), share_at_ends(facts)
+    for facts, group in looked:
+        element, found = facts.weight.element, share_at_ends(facts)
         if found <= usual_ends(element, group, limits["clip"]):
             continue
         usual, clip = usual_ends(element, group), clip_of_ends(element, group, found)
@@ -56,14 +53,14 @@ def saturated_codes(subject: Subject, limits: Limits) -> Checked:
             f"{_percent(found)} of codes, usual are {_percent(usual)}: as if scales were {clip:.2f} of the right ones"
         )
         kinds.setdefault(facts.weight.stored_as, []).append(Place(facts.weight.role, text, value=found, weight=found))
-    return _checked(subject, len(looked), (_saturated(kind, places, looked) for kind, places in kinds.items()))
+    n_of = Counter(f.weight.stored_as for f, _ in looked)
+    return _checked(subject, len(looked), (_saturated(kind, places, n_of[kind]) for kind, places in kinds.items()))
 
 
-def _saturated(kind: str, places: list[Place], looked: list[CodeFacts]) -> Found:
-    n_of = sum(f.weight.stored_as == kind for f in looked)
+def _saturated(kind: str, places: list[Place], n_of: int) -> Found:
     worst = max(p.weight for p in places)
     text = (
-        f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {_has(len(places))} far more codes at the ends of "
+        f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {have(len(places))} far more codes at the ends of "
         f"the range than groups of that size account for, up to {_percent(worst)}"
     )
     return Found(text, tuple(places), {"weights": len(places), "of": n_of, "worst": worst})
@@ -92,7 +89,7 @@ def few_effective_bits(subject: Subject, limits: Limits) -> Checked:
         n_of = sum(f.weight.stored_as == kind for f in looked)
         least = min(p.value or 0.0 for p in places)
         text = (
-            f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {_has(len(places))} codes that carry as little "
+            f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {have(len(places))} codes that carry as little "
             f"as {least:.2f} bits"
         )
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n_of, "least_bits": least}))
@@ -118,7 +115,7 @@ def levels_left_out(subject: Subject, limits: Limits) -> Checked:
     found = []
     if places:
         text = (
-            f"{some(len(places), 'weight')} of {count(len(looked))} {_has(len(places))} unused levels between used ones"
+            f"{some(len(places), 'weight')} of {count(len(looked))} {have(len(places))} unused levels between used ones"
         )
         found.append(Found(text, tuple(places), {"weights": len(places), "of": len(looked)}))
     return _checked(subject, len(looked), found)
@@ -173,7 +170,7 @@ def zero_groups(subject: Subject, limits: Limits) -> Checked:
             like = "scales that are not zero, and are all that these weights have"
         text = (
             f"{some(n_groups, 'group')} of zeros in {some(len(chosen), 'weight')} of {count(len(looked))} "
-            f"{_has(n_groups)} {like}"
+            f"{have(n_groups)} {like}"
         )
         places = tuple(_of_zeros(f, g) for f, g in chosen)
         found.append(Found(text, places, {"groups": n_groups, "weights": len(chosen), "of": len(looked)}, severity))
@@ -262,7 +259,7 @@ def zero_scale_of_codes(subject: Subject, limits: Limits) -> Checked:
             continue
         n = sum(g.n_dead for _, g in dead)
         text = (
-            f"{some(n, 'group')} in {some(len(dead), 'weight')} of {count(len(looked))} {_has(n)} a scale of zero and "
+            f"{some(n, 'group')} in {some(len(dead), 'weight')} of {count(len(looked))} {have(n)} a scale of zero and "
             f"codes that are not"
         )
         if inside:
@@ -293,7 +290,7 @@ def codes_not_finite(subject: Subject, limits: Limits) -> Checked:
     broken = [(f, n) for f in looked if (n := codes_without_number(f))]
     found = []
     if broken:
-        text = f"{some(len(broken), 'weight')} of {count(len(looked))} {_has(len(broken))} codes of NaN or infinity"
+        text = f"{some(len(broken), 'weight')} of {count(len(looked))} {have(len(broken))} codes of NaN or infinity"
         places = tuple(Place(f.weight.role, f"{count(n)} of {count(f.n)} codes", weight=n / f.n) for f, n in broken)
         found.append(Found(text, places, {"weights": len(broken), "of": len(looked)}))
     return _checked(subject, len(looked), found)

@@ -12,7 +12,7 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.roles import place_in_stack
 from qinspect.inspector.rows import where
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import are, count, number, some
 
 NAMES_SHOWN = 4
 
@@ -50,7 +50,7 @@ def _said(groups: Sequence[Sequence[str]], n: int, severity: Severity | None) ->
     if not groups:
         return
     n_weights = sum(map(len, groups))
-    text = f"{some(n_weights, 'weight')} of {count(n)} {'is' if n_weights == 1 else 'are'} the same as another"
+    text = f"{some(n_weights, 'weight')} of {count(n)} {are(n_weights)} the same as another"
     if severity is Severity.NOTE:
         text += ", outside of the layers: tied weights that are stored more than once"
     places = tuple(Place(group[0], f"the same numbers as {_listed(group[1:])}", weight=len(group)) for group in groups)

@@ -12,7 +12,7 @@ from qinspect.inspector.formats.bits import bits_of_quantized
 from qinspect.inspector.formats.said import NamedModules
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, some, visible
+from qinspect.inspector.text import are, count, some, visible
 
 _HEADS = ("lm_head", "output", "embed_out")
 """Output layers, which a model that ties them to its embedding does not store."""
@@ -85,7 +85,7 @@ def _mistaken(names: Sequence[NamedModules], n: int, quantized: set[str]) -> Ite
         meant = len({m for one in ones for m in one.meant if left_out or m in quantized})
         outcome = "quantized, and misses their scales" if left_out else "plain, and has no place for their scales"
         yield Found(
-            f"{some(len(ones), 'name')} of {where} {'is' if len(ones) == 1 else 'are'} for no module: {mistake}. A "
+            f"{some(len(ones), 'name')} of {where} {are(len(ones))} for no module: {mistake}. A "
             f"loader that goes by them takes {some(meant, 'module')} for {outcome}.",
             tuple(Place(one.entry, _meant(one), weight=len(one.meant)) for one in ones),
             {"names": len(ones), "of": n, "modules": meant},
@@ -127,10 +127,9 @@ def quantized_though_left_out(subject: Subject, limits: Limits) -> Checked:
     if wrong:
         first = wrong[0]
         how = f"by {by[first]}" if first in by else "for no entry is for it"
-        are = "is" if len(wrong) == 1 else "are"
         text = (
-            f"{count(len(wrong))} of {some(n, 'quantized module')} {are} not quantized by the settings, first "
-            f"{visible(first, 120)} ({how})."
+            f"{count(len(wrong))} of {some(n, 'quantized module')} {are(len(wrong))} not quantized by the settings, "
+            f"first {visible(first, 120)} ({how})."
         )
         found = (Found(text, tuple(Place(m, by.get(m, "no entry is for it")) for m in wrong), {"modules": len(wrong)}),)
     return Checked(n, "quantized module", found)
@@ -168,9 +167,9 @@ def plain_though_targeted(subject: Subject, limits: Limits) -> Checked:
     found: tuple[Found, ...] = ()
     if wrong:
         text = (
-            f"{some(len(wrong), 'module')} {'is' if len(wrong) == 1 else 'are'} in full precision, though the settings "
+            f"{some(len(wrong), 'module')} {are(len(wrong))} in full precision, though the settings "
             f"do not leave {'it' if len(wrong) == 1 else 'them'} out, first {visible(wrong[0], 120)}; "
-            f"{some(len(subject.quantized), 'other')} {'is' if len(subject.quantized) == 1 else 'are'} quantized."
+            f"{some(len(subject.quantized), 'other')} {are(len(subject.quantized))} quantized."
         )
         found = (Found(text, tuple(map(Place, wrong)), {"modules": len(wrong)}),)
     n = sum(said is not None for _, said in says) + len(subject.quantized) * (bool(subject.named) or bool(wrong))
@@ -216,7 +215,7 @@ def effective_bits(subject: Subject, limits: Limits) -> Checked:
     if not declared or not subject.quantized:
         return Checked(0, "model")
     of_codes, of_all = bits_of_quantized(fmt)
-    said = f"{' and '.join(f'{bits:g}' for bits in declared)} {'is' if len(declared) == 1 else 'are'} declared"
+    said = f"{' and '.join(f'{bits:g}' for bits in declared)} {are(len(declared))} declared"
     found = []
     if of_codes is not None and of_codes > declared[-1] + limits["excess"]:
         text = f"quantized weights take {of_codes:.4g} bits each with what scales them, and {said}."

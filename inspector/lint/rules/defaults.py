@@ -11,7 +11,7 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject, module_of
 from qinspect.inspector.roles import place_in_stack
 from qinspect.inspector.siblings import expert_of
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import are, count, number, some
 
 ONE = 1.0
 SENTINELS = (-1.0, 257.0, float(np.finfo(np.float32).min))
@@ -70,7 +70,7 @@ def _how_bad(record: ScaleRecord, value: float) -> Severity:
 
 
 def _defaults(subject: Subject, severity: Severity, what: str, value: str, places: list[Place]) -> Found:
-    text = f"{count(len(places))} {what} {'is' if len(places) == 1 else 'are'} exactly {value}"
+    text = f"{count(len(places))} {what} {are(len(places))} exactly {value}"
     return Found(text, tuple(places), {"scales": len(places)}, severity)
 
 
@@ -84,7 +84,7 @@ def _on_purpose(subject: Subject, what: str, why: str, at: list[int]) -> Found:
         f"{some(len(at), 'of the ' + what)} is exactly 1" if len(at) == 1 else f"{count(len(at))} {what} are exactly 1"
     )
     if n_others:
-        text = f"{text}, and {count(n_others)} of their sort {'is' if n_others == 1 else 'are'} not: {why}"
+        text = f"{text}, and {count(n_others)} of their sort {are(n_others)} not: {why}"
         return Found(text, places, {"scales": len(at)}, Severity.WARNING)
     return Found(f"{text}: {why}; a default looks the same", places, {"scales": len(at)}, Severity.NOTE, next="")
 

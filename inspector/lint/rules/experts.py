@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.experts.coverage import Column, LayerExperts
+from qinspect.inspector.experts.coverage import LayerExperts, ScaleColumn
 from qinspect.inspector.experts.judged import MADE_BY_NONE
 from qinspect.inspector.experts.states import STATES, State
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import count, have, number, some
 
 Which = NDArray[np.bool_]
 """Of the experts of a layer, in their order."""
@@ -27,12 +27,12 @@ def _found(places: list[Place], n: int, said: str, severity: Severity | None = N
     """said: behind `have`."""
     if not places:
         return None
-    text = f"{some(len(places), 'expert')} of {count(n)} {'has' if len(places) == 1 else 'have'} {said}"
+    text = f"{some(len(places), 'expert')} of {count(n)} {have(len(places))} {said}"
     return Found(text, tuple(places), {"experts": len(places), "of": n}, severity)
 
 
 def _places(
-    layers: Iterable[LayerExperts], fits: Callable[[Column], Which], said: Callable[[Column, int], str]
+    layers: Iterable[LayerExperts], fits: Callable[[ScaleColumn], Which], said: Callable[[ScaleColumn, int], str]
 ) -> list[Place]:
     """A place for each expert that has scales that fit. fits: which experts of a column; said: of one of them."""
     places: list[Place] = []
@@ -56,11 +56,11 @@ def expert_lacks_scale(subject: Subject, limits: Limits) -> Checked:
     """An expert lacks a scale that its siblings have, or that the settings promise."""
     missing = State.MISSING.rank
 
-    def some_have(column: Column) -> Which:
+    def some_have(column: ScaleColumn) -> Which:
         lacks: Which = column.states == missing
         return lacks & (not lacks.all())
 
-    def none_has(column: Column) -> Which:
+    def none_has(column: ScaleColumn) -> Which:
         lacks: Which = column.states == missing
         return lacks & lacks.all()
 
@@ -71,7 +71,7 @@ def expert_lacks_scale(subject: Subject, limits: Limits) -> Checked:
     ))  # fmt: skip
 
 
-def _name(column: Column, at: int) -> str:
+def _name(column: ScaleColumn, at: int) -> str:
     return f"no {column.name}"
 
 
@@ -90,13 +90,13 @@ def cold_expert(subject: Subject, limits: Limits) -> Checked:
     layers, n = subject.experts.layers, subject.experts.n
     broken = [State.ZERO.rank, State.NEGATIVE.rank, State.NOT_FINITE.rank]
 
-    def made_by_none(column: Column) -> Which:
+    def made_by_none(column: ScaleColumn) -> Which:
         return _of_inputs(column, np.isin(column.states, broken) | (_outlying(column) & _absurd(column.values)))
 
-    def default(column: Column) -> Which:
+    def default(column: ScaleColumn) -> Which:
         return _of_inputs(column, column.states == State.DEFAULT.rank)
 
-    def far(column: Column) -> Which:
+    def far(column: ScaleColumn) -> Which:
         return _of_inputs(column, _outlying(column) & ~_absurd(column.values))
 
     worst = _places(layers, made_by_none, _value)
@@ -111,11 +111,11 @@ def cold_expert(subject: Subject, limits: Limits) -> Checked:
     ))  # fmt: skip
 
 
-def _of_inputs(column: Column, which: Which) -> Which:
+def _of_inputs(column: ScaleColumn, which: Which) -> Which:
     return which & column.of_input
 
 
-def _outlying(column: Column) -> Which:
+def _outlying(column: ScaleColumn) -> Which:
     found: Which = column.states == State.OUTLYING.rank
     return found
 
@@ -124,13 +124,13 @@ def _absurd(values: NDArray[np.float64]) -> Which:
     return (values < MADE_BY_NONE[0]) | (values > MADE_BY_NONE[1])
 
 
-def _value(column: Column, at: int) -> str:
+def _value(column: ScaleColumn, at: int) -> str:
     state = STATES[int(column.states[at])]
     value = number(float(column.values[at]))
     return f"{column.name} {value}" + (f" ({state})" if state is not State.NOT_FINITE else "")
 
 
-def _ratio(column: Column, at: int) -> str:
+def _ratio(column: ScaleColumn, at: int) -> str:
     value = float(column.values[at])
     said = (
         f"{number(value / column.middle)} times" if value > column.middle else f"1/{number(column.middle / value)} of"
@@ -148,7 +148,7 @@ def _ratio(column: Column, at: int) -> str:
 def dead_expert(subject: Subject, limits: Limits) -> Checked:
     """All scales of a weight of an expert are zero, those of its siblings are not."""
 
-    def dead(column: Column) -> Which:
+    def dead(column: ScaleColumn) -> Which:
         zero: Which = column.states == State.ZERO.rank
         return zero & (not column.of_input and not zero.all())
 

@@ -9,7 +9,7 @@ from qinspect.inspector.formats import Quantity
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.rows import column
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import are, count, number, some
 
 _THREADS = ("TransformerEngine#123", "zml#698", "TensorRT-LLM#16447", "vllm#47515")
 _WHY = (
@@ -96,16 +96,12 @@ def inverse_of_other(subject: Subject, limits: Limits) -> Checked:
     ]  # fmt: skip
     found: tuple[Found, ...] = ()
     if inverse:
-        text = f"{some(len(inverse), 'scale')} of {count(len(pairs))} in both {_is(inverse)} one over the other's"
+        text = f"{some(len(inverse), 'scale')} of {count(len(pairs))} in both {are(len(inverse))} one over the other's"
         places = tuple(
             Place(table.records[at].role, f"{number(a)} here, {number(b)} there", value=a) for at, a, b in inverse
         )
         found = (Found(text, places, {"scales": len(inverse), "of": len(pairs)}),)
     return Checked(len(pairs), "scale pair", found)
-
-
-def _is(found: list[tuple[int, float, float]]) -> str:
-    return "is" if len(found) == 1 else "are"
 
 
 RULES = (inverse_alone, inverse_of_original, inverse_of_other)

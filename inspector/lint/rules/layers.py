@@ -14,7 +14,7 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.roles import place_in_stack
 from qinspect.inspector.siblings import expert_of
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import are, count, number, some
 
 
 @rule(
@@ -78,9 +78,7 @@ def _said(kind: Kind, places: list[Place], n: int) -> Found:
     """Activations of sound models leap too: that is a note."""
     what = "scale of an activation" if kind is Kind.ACTIVATION else "scale of a weight"
     many = "scales of activations" if kind is Kind.ACTIVATION else "scales of weights"
-    text = (
-        f"{some(len(places), what, many)} of {count(n)} {'is' if len(places) == 1 else 'are'} unlike the layers beside"
-    )
+    text = f"{some(len(places), what, many)} of {count(n)} {are(len(places))} unlike the layers beside"
     return Found(
         text, tuple(places), {"scales": len(places), "of": n}, Severity.NOTE if kind is Kind.ACTIVATION else None
     )

@@ -12,7 +12,7 @@ from qinspect.inspector.formats import Kind, Quantity, ScaleRecord
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, share, some
+from qinspect.inspector.text import count, have, share, some
 from qinspect.inspector.values.scale_faults import ScaleFaults, index_of
 
 
@@ -28,7 +28,7 @@ def found_in(subject: Subject, places: list[Place], said: str, severity: Severit
     if not places:
         return []
     n = subject.scales.n_read
-    text = f"{some(len(places), 'scale')} of {count(n)} {'has' if len(places) == 1 else 'have'} {said}"
+    text = f"{some(len(places), 'scale')} of {count(n)} {have(len(places))} {said}"
     return [Found(text, tuple(places), {"scales": len(places), "of": n}, severity)]
 
 

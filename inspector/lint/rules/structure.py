@@ -15,10 +15,10 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.roles import place_in_stack
 from qinspect.inspector.rows import where
-from qinspect.inspector.text import count, dims, some
+from qinspect.inspector.text import count, dims, have, some
 
 
-def _is(n: int, one: str, many: str) -> str:
+def _word(n: int, one: str, many: str) -> str:
     return one if n == 1 else many
 
 
@@ -42,7 +42,7 @@ def misfit(subject: Subject, limits: Limits) -> Checked:
             e = problem.error
             said = (e.problem, e.expected and f"expected {e.expected}", e.found and f"found {e.found}")
             places.append(Place(problem.key, "; ".join(filter(None, said))))
-        text = f"{some(len(problems), 'module')} of {count(n)} {_is(len(problems), 'does', 'do')} not fit together"
+        text = f"{some(len(problems), 'module')} of {count(n)} {_word(len(problems), 'does', 'do')} not fit together"
         found.append(Found(text, tuple(places), {"modules": len(problems), "of": n}))
     return Checked(n, "quantized module", tuple(found))
 
@@ -64,13 +64,13 @@ def missing_scale(subject: Subject, limits: Limits) -> Checked:
     places += [Place(t.name, f"{t.dtype.name} {dims(t.shape)}, and no scale beside it") for t in alone]
     found = []
     if places and fmt.claims:
-        are = _is(len(places), "is stored in codes without all its", "are stored in codes without all their")
-        text = f"{some(len(places), 'weight')} of {count(n)} {are} scales"
+        stored = _word(len(places), "is stored in codes without all its", "are stored in codes without all their")
+        text = f"{some(len(places), 'weight')} of {count(n)} {stored} scales"
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n}))
     elif places:
         text = (
-            f"{some(len(places), 'tensor')} of float8 {_is(len(places), 'has', 'have')} no scale: cast as "
-            f"{_is(len(places), 'it was', 'they were')}, or {_is(len(places), 'its scale is', 'their scales are')} lost"
+            f"{some(len(places), 'tensor')} of float8 {have(len(places))} no scale: cast as "
+            f"{_word(len(places), 'it was, or its scale is', 'they were, or their scales are')} lost"
         )
         following = "Nothing, where the model was cast and not scaled; else look for the scales where it came from."
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n}, Severity.NOTE, following))
@@ -93,9 +93,8 @@ def orphan_scale(subject: Subject, limits: Limits) -> Checked:
     n = len(fmt.scales()) + len(places)
     found = []
     if places:
-        text = (
-            f"the codes of {some(len(places), 'weight')} are missing beside {_is(len(places), 'its', 'their')} scales"
-        )
+        whose = _word(len(places), "its", "their")
+        text = f"the codes of {some(len(places), 'weight')} are missing beside {whose} scales"
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n}))
     return Checked(n, "scale", tuple(found))
 
@@ -124,7 +123,7 @@ def partial_group(subject: Subject, limits: Limits) -> Checked:
         ]
         if places:
             what = "tiles" if in_tiles else "groups"
-            end = _is(len(places), "ends", "end")
+            end = _word(len(places), "ends", "end")
             text = f"{some(len(places), 'weight')} of {count(len(weights))} {end} in parts of {what}"
             severity = Severity.NOTE if in_tiles else None
             found.append(Found(text, tuple(places), {"weights": len(places), "of": len(weights)}, severity))
@@ -162,8 +161,10 @@ def no_outer_scale(subject: Subject, limits: Limits) -> Checked:
     found = []
     if without:
         places = tuple(Place(w.role, w.stored_as) for w in without)
-        have = _is(len(without), "has", "have")
-        text = f"{some(len(without), 'weight')} of {count(len(weights))} in FP4 {have} no scale over the block scales"
+        text = (
+            f"{some(len(without), 'weight')} of {count(len(weights))} in FP4 {have(len(without))} no scale over the "
+            "block scales"
+        )
         all_of_them = len(without) == len(weights)
         severity = Severity.WARNING if all_of_them else Severity.ERROR
         following = "Quantize from the original with a scale for the whole of each tensor." if all_of_them else None
@@ -193,8 +194,10 @@ def stray_scale(subject: Subject, limits: Limits) -> Checked:
     if strays:
         by_last = Counter(name.rpartition(".")[2] for name, _ in strays)
         listed = ", ".join(f"{count(k)} {last}" for last, k in by_last.most_common(3))
-        have = _is(len(strays), "has", "have")
-        text = f"{some(len(strays), 'entry', 'entries')} beside quantized weights {have} no part in them: {listed}"
+        text = (
+            f"{some(len(strays), 'entry', 'entries')} beside quantized weights {have(len(strays))} no part in them: "
+            f"{listed}"
+        )
         places = tuple(Place(name, said) for name, said in strays)
         found.append(Found(text, places, {"entries": len(strays), "of": len(fmt.weights())}))
     return Checked(len(fmt.weights()), "quantized weight", tuple(found))
@@ -236,8 +239,9 @@ def other_groups(subject: Subject, limits: Limits) -> Checked:
         places = tuple(
             Place(w.role, f"{_in_words(w.grid)} for {dims(w.shape)}, where others have {_in_words(g)}") for w, g in odd
         )
-        have = _is(len(odd), "has", "have")
-        text = f"{some(len(odd), 'weight')} of {count(len(weights))} {have} other groups than most of the kind"
+        text = (
+            f"{some(len(odd), 'weight')} of {count(len(weights))} {have(len(odd))} other groups than most of the kind"
+        )
         found.append(Found(text, places, {"weights": len(odd), "of": len(weights)}))
     return Checked(len(weights), "weight", tuple(found))
 
@@ -296,8 +300,7 @@ def some_without_zero_points(subject: Subject, limits: Limits) -> Checked:
             places += [Place(w.role, f"zero is taken as code {w.element.offset:g}") for w in without]
     found = []
     if places:
-        have = _is(len(places), "has", "have")
-        text = f"{some(len(places), 'weight')} of {count(n)} {have} no zero points, and the others have"
+        text = f"{some(len(places), 'weight')} of {count(n)} {have(len(places))} no zero points, and the others have"
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n}))
     return Checked(n, "weight in a scheme with zero points", tuple(found))
 

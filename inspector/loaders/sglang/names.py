@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qinspect.inspector.loaders.caches import caches_of
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.left_out import by_whole_name_or_part, plain_units
+from qinspect.inspector.loaders.matching import listed, whole
 from qinspect.inspector.loaders.sglang.engine import SGLANG
 from qinspect.inspector.loaders.statement import Deed, Effect, Says
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, View
@@ -20,7 +20,7 @@ _MLA = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
     "skips entries of fused layers that it has no parameter for, and warns of others", None, Says.SILENT, _LLAMA,
     deed=Deed.DROPS,
 )  # fmt: skip
-def skipped(view: View) -> Found | None:
+def skipped(view: View) -> Match | None:
     """Scales of modules that are taken as not quantized."""
     if view.method != MODELOPT or not view.is_of("Llama", "Qwen2"):
         return None
@@ -34,7 +34,7 @@ def skipped(view: View) -> Found | None:
     "G2", "Llama: `activation_scale`, `weight_scale_inv`", "renames them to input_scale and weight_scale",
     Effect.UNCHANGED, Says.UNKNOWN, "sglang/srt/model_loader/auto_loader.py", deed=Deed.RENAMES,
 )  # fmt: skip
-def renamed(view: View) -> Found | None:
+def renamed(view: View) -> Match | None:
     """By the last part of the name."""
     return (
         listed(view.with_entry("activation_scale", "weight_scale_inv"), len(view.modules))
@@ -48,7 +48,7 @@ def renamed(view: View) -> Found | None:
     "renames scales of the KV cache to its own; of one without a place it warns and drops it", Effect.UNCHANGED,
     Says.UNKNOWN, "sglang/srt/model_loader/weight_utils.py", deed=Deed.RENAMES,
 )  # fmt: skip
-def renamed_caches(view: View) -> Found | None:
+def renamed_caches(view: View) -> Match | None:
     """`k_proj.k_scale`, `output_scale`, `kv_scale`."""
     if view.method not in SGLANG.knows:
         return None
@@ -60,7 +60,7 @@ def renamed_caches(view: View) -> Found | None:
     "G4", "an FP8 cache: scales of k and v missing, or not positive", "fills 1.0 for k and v", Effect.DEFAULT,
     Says.UNKNOWN, _CACHE, deed=Deed.FILLS,
 )  # fmt: skip
-def caches_filled(view: View) -> Found | None:
+def caches_filled(view: View) -> Match | None:
     """vLLM asserts where it is 0."""
     caches = caches_of(view) if _has_cache(view) else []
     missing = [c.module for c in caches if not c.has_k and not c.has_v and not view.incomplete]
@@ -76,7 +76,7 @@ def _has_cache(view: View) -> bool:
     "G4", "an FP8 cache: only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.UNKNOWN, _CACHE,
     deed=Deed.FILLS,
 )  # fmt: skip
-def only_k(view: View) -> Found | None:
+def only_k(view: View) -> Match | None:
     """Of each attention."""
     caches = caches_of(view) if _has_cache(view) else []
     found = [c.module for c in caches if c.has_k and not c.has_v]
@@ -88,7 +88,7 @@ def only_k(view: View) -> Found | None:
     "refuses a scale of v without one of k, and scales that are no single number: AssertionError", Effect.REFUSED,
     Says.REFUSES, _CACHE,
 )  # fmt: skip
-def only_v(view: View) -> Found | None:
+def only_v(view: View) -> Match | None:
     """Of each attention."""
     caches = caches_of(view) if _has_cache(view) else []
     only = [c.module for c in caches if c.has_v and not c.has_k and not view.incomplete]
@@ -100,7 +100,7 @@ def only_v(view: View) -> Found | None:
     "refuses the scheme of the KV cache", Effect.REFUSED, Says.REFUSES,
     "S/compressed_tensors/compressed_tensors.py is_supported_scheme",
 )  # fmt: skip
-def cache_scheme(view: View) -> Found | None:
+def cache_scheme(view: View) -> Match | None:
     """No `attn_head` either."""
     said = view.cache_scheme if view.method == COMPRESSED else {}
     good = view.cache == "FP8" and said.get("symmetric") is not False and said.get("dynamic") in (False, None)
@@ -112,7 +112,7 @@ def cache_scheme(view: View) -> Found | None:
     "matches patterns of the exclude list with whole names, or with one part of them", Effect.UNCHANGED, Says.UNKNOWN,
     "S/modelopt_quant.py is_layer_excluded",
 )  # fmt: skip
-def excluded(view: View) -> Found | None:
+def excluded(view: View) -> Match | None:
     """So `layers.1` is no part of `layers.10`."""
     return whole(view.method == MODELOPT and view.left_out)
 
@@ -122,7 +122,7 @@ def excluded(view: View) -> Found | None:
     "takes a fused layer as not quantized where one of its shards is left out", None, Says.UNKNOWN,
     "S/modelopt_quant.py is_layer_excluded", deed=Deed.CHANGES,
 )  # fmt: skip
-def half_excluded(view: View) -> Found | None:
+def half_excluded(view: View) -> Match | None:
     """Of the projections that are looked for as a part of the fused name."""
     if view.method != MODELOPT:
         return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from qinspect.inspector.loaders.cost import powers_of_two
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import inverse_scales, lacking, listed, rounded_to_largest, whole
+from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.fp8_shapes import block_of, block_scales_so, is_block
 from qinspect.inspector.loaders.gptq import settings_of
+from qinspect.inspector.loaders.matching import inverse_scales, lacking, listed, rounded_to_largest, whole
 from qinspect.inspector.loaders.sglang.engine import DEEPGEMM, SGLANG
 from qinspect.inspector.loaders.statement import Deed, Effect, Says
 from qinspect.inspector.loaders.stored import Stored
@@ -19,7 +19,7 @@ _MODELOPT = "S/modelopt_quant.py"
     "G10", "FP8 with one scale: fused shards with different `weight_scale`",
     "rounds fused shards again to the largest scale of them", Effect.REQUANTIZED, Says.UNKNOWN, _MODELOPT,
 )  # fmt: skip
-def largest_fp8(view: View) -> Found | None:
+def largest_fp8(view: View) -> Match | None:
     """Nothing changes where the scales are apart by a power of two."""
     groups = view.groups_so(Stored.FP8_TENSOR, experts=False) if view.method in (MODELOPT, "fp8") else []
     return rounded_to_largest(view, groups)
@@ -29,7 +29,7 @@ def largest_fp8(view: View) -> Found | None:
     "G10", "FP8 with one scale: no `weight_scale`, or in linear modules no `input_scale`",
     "leaves the sentinel -3.4e38 where a scale should be", Effect.DEFAULT, Says.UNKNOWN, _MODELOPT,
 )  # fmt: skip
-def fp8_missing(view: View) -> Found | None:
+def fp8_missing(view: View) -> Match | None:
     """Of inputs, where the settings say that their scales are stored."""
     if view.method not in (MODELOPT, "fp8") or is_block(view) or view.algorithm == "FP8_PB_WO":
         return None
@@ -51,7 +51,7 @@ def _static(view: View) -> bool:
     "G10", "FP8 experts: no `input_scale`", "fills 1.0, of which then the largest of the layer is taken",
     Effect.DEFAULT, Says.UNKNOWN, _MODELOPT, deed=Deed.CHANGES,
 )  # fmt: skip
-def fp8_experts(view: View) -> Found | None:
+def fp8_experts(view: View) -> Match | None:
     """Where the settings say that their scales are stored."""
     experts = view.experts_so(Stored.FP8_TENSOR) if view.method in (MODELOPT, "fp8") and _static(view) else []
     return lacking(view, experts, "input_scale")
@@ -62,7 +62,7 @@ def fp8_experts(view: View) -> Found | None:
     "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.UNKNOWN,
     "S/fp8_utils.py requant_block_scale_ue8m0_for_deepgemm", backends=(DEEPGEMM,),
 )  # fmt: skip
-def to_powers_of_two(view: View) -> Found | None:
+def to_powers_of_two(view: View) -> Match | None:
     """Other blocks are left as they are."""
     if view.method != "fp8" or block_of(view) != (128, 128):
         return None
@@ -75,7 +75,7 @@ def to_powers_of_two(view: View) -> Found | None:
     "multiplies by scales that are stored as one over them: if it loads, values are wrong by their square",
     Effect.WRONG_CONSTANT, Says.UNKNOWN, "search for the name",
 )  # fmt: skip
-def inverse(view: View) -> Found | None:
+def inverse(view: View) -> Match | None:
     """The word is read nowhere."""
     return inverse_scales(view)
 
@@ -84,7 +84,7 @@ def inverse(view: View) -> Found | None:
     "G23", "GPTQ of other than 2, 3, 4 or 8 bits", "refuses GPTQ of other than 2, 3, 4 or 8 bits", Effect.REFUSED,
     Says.REFUSES, "S/gptq/gptq.py",
 )  # fmt: skip
-def gptq_bits(view: View) -> Found | None:
+def gptq_bits(view: View) -> Match | None:
     """Marlin takes 4 and 8, symmetric."""
     bits = {s.bits for s in settings_of(view) if s.bits is not None} if view.method == "gptq" else set()
     return whole(bits - {2, 3, 4, 8}, f"{', '.join(map(str, sorted(bits)))} bits")
@@ -94,6 +94,6 @@ def gptq_bits(view: View) -> Found | None:
     "G23", "GPTQ with `checkpoint_format`", "reads checkpoint_format", Effect.UNCHANGED, Says.UNKNOWN,
     "S/gptq/gptq.py",
 )  # fmt: skip
-def gptq_format(view: View) -> Found | None:
+def gptq_format(view: View) -> Match | None:
     """What it does with zero points was not read."""
     return whole(view.method == "gptq" and isinstance(view.settings.get("checkpoint_format"), str))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qinspect.inspector.loaders.caches import Cache, caches_of
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.engine import Match
+from qinspect.inspector.loaders.matching import listed, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Says
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, View
 from qinspect.inspector.loaders.vllm.engine import VLLM
@@ -26,7 +26,7 @@ _COMMON = (MODELOPT, "fp8", "quark")
     "V7", "an FP8 cache without a scale of k and of v", "fills 1.0 for k and v", Effect.DEFAULT, Says.WARNS_ONCE,
     _METHOD, deed=Deed.FILLS,
 )  # fmt: skip
-def both_missing(view: View) -> Found | None:
+def both_missing(view: View) -> Match | None:
     """By layers with q, k and v."""
     caches = _caches(view, *_COMMON)
     found = [c.module for c in caches if not c.has_k and not c.has_v]
@@ -38,7 +38,7 @@ def both_missing(view: View) -> Found | None:
     "warns of scales of 1.0 as if they were missing, though they are stored", Effect.UNCHANGED, Says.WARNS_ONCE,
     _METHOD,
 )  # fmt: skip
-def stored_ones(view: View) -> Found | None:
+def stored_ones(view: View) -> Match | None:
     """A stored 1.0 and the default cannot be told apart in the log."""
     caches = _caches(view, *_COMMON)
     return listed([c.module for c in caches if c.k == 1 and c.v == 1], len(caches), "attention")
@@ -47,7 +47,7 @@ def stored_ones(view: View) -> Found | None:
 @VLLM.rule(
     "V8", "only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.UNKNOWN, _METHOD, deed=Deed.FILLS,
 )  # fmt: skip
-def only_k(view: View) -> Found | None:
+def only_k(view: View) -> Match | None:
     """Of an FP8 cache."""
     caches = _caches(view, *_COMMON)
     found = [c.module for c in caches if c.has_k and not c.has_v]
@@ -59,7 +59,7 @@ def only_k(view: View) -> Found | None:
     "refuses a scale of v without one of k, and a scale of k that is 0 or NaN: AssertionError", Effect.REFUSED,
     Says.REFUSES, _METHOD,
 )  # fmt: skip
-def only_v(view: View) -> Found | None:
+def only_v(view: View) -> Match | None:
     """Of an FP8 cache."""
     caches = _caches(view, *_COMMON)
     missing = [] if view.incomplete else [c.module for c in caches if c.has_v and not c.has_k]
@@ -72,7 +72,7 @@ def only_v(view: View) -> Found | None:
     "refuses scales of the cache that are no single number: ValueError", Effect.REFUSED, Says.REFUSES,
     "Q/kv_cache.py KVCacheScaleParameter",
 )  # fmt: skip
-def not_single(view: View) -> Found | None:
+def not_single(view: View) -> Match | None:
     """Only compressed-tensors may have one per head."""
     caches = caches_of(view) if view.method in _COMMON else []
     return listed([c.module for c in caches if c.largest > 1], len(caches), "attention")
@@ -82,7 +82,7 @@ def not_single(view: View) -> Found | None:
     "V10", "compressed-tensors: a cache scheme, and a scale of k, v or q missing",
     "fills 1.0 for each that is missing", Effect.DEFAULT, Says.SILENT, _COMPRESSED, deed=Deed.FILLS,
 )  # fmt: skip
-def compressed_missing(view: View) -> Found | None:
+def compressed_missing(view: View) -> Match | None:
     """q has one only where attention is quantized."""
     caches = _caches(view, COMPRESSED)
     found = [c.module for c in caches if not (c.has_k and c.has_v and c.has_q)]
@@ -95,7 +95,7 @@ def compressed_missing(view: View) -> Found | None:
     "takes the largest scale of q in each group of heads, and drops zero points", Effect.ACTIVATIONS, Says.UNKNOWN,
     _COMPRESSED,
 )  # fmt: skip
-def per_head(view: View) -> Found | None:
+def per_head(view: View) -> Match | None:
     """Scales per head are kept for k and v; paths that take one number get the largest."""
     if view.method != COMPRESSED or view.cache_scheme.get("strategy") != "attn_head":
         return None
@@ -108,7 +108,7 @@ def per_head(view: View) -> Found | None:
     "refuses the scheme of the KV cache: NotImplementedError", Effect.REFUSED, Says.REFUSES,
     "Q/compressed_tensors/compressed_tensors.py validate_kv_cache_scheme",
 )  # fmt: skip
-def other_scheme(view: View) -> Found | None:
+def other_scheme(view: View) -> Match | None:
     """Whatever its scales are."""
     said = view.cache_scheme if view.method == COMPRESSED else {}
     return whole(said and (view.cache != _FP8 or said.get("symmetric") is False))
@@ -118,7 +118,7 @@ def other_scheme(view: View) -> Found | None:
     "V12", "ModelOpt: a KV cache that is not FP8", "reads the KV cache as not quantized", None, Says.UNKNOWN,
     "Q/modelopt.py from_config", deed=Deed.DROPS,
 )  # fmt: skip
-def other_cache(view: View) -> Found | None:
+def other_cache(view: View) -> Match | None:
     """NVFP4, INT8."""
     return whole(view.method == MODELOPT and view.cache not in ("", _FP8), f"the settings say {view.cache}")
 
@@ -127,7 +127,7 @@ def other_cache(view: View) -> Found | None:
     "V13", "an FP8 cache without a scale of q", "fills 1.0 for q, after a warning that says k's scale was taken",
     Effect.DEFAULT, Says.WARNS, _METHOD, deed=Deed.FILLS,
 )  # fmt: skip
-def no_scale_of_q(view: View) -> Found | None:
+def no_scale_of_q(view: View) -> Match | None:
     """Files of these methods hardly ever have one."""
     caches = _caches(view, *_COMMON)
     found = [c.module for c in caches if not c.has_q]
@@ -138,7 +138,7 @@ def no_scale_of_q(view: View) -> Found | None:
     "V15", "scales of a cache that the settings do not quantize",
     "ignores stored scales of the KV cache and takes 1.0", None, Says.UNKNOWN, _METHOD, deed=Deed.DROPS,
 )  # fmt: skip
-def not_quantized(view: View) -> Found | None:
+def not_quantized(view: View) -> Match | None:
     """Unless the cache's dtype is asked for when it is served."""
     caches = caches_of(view) if view.method in (*_COMMON, COMPRESSED) and view.cache == "" else []
     found = [c.module for c in caches if c.has_k or c.has_v]

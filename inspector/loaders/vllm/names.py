@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import listed, whole
-from qinspect.inspector.loaders.groups import expert_layer
+from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.left_out import (
     Leaves,
     beyond_last_layer,
@@ -16,10 +14,12 @@ from qinspect.inspector.loaders.left_out import (
     plain_units,
     units,
 )
+from qinspect.inspector.loaders.matching import listed, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Says
 from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, OF_INPUTS, View
 from qinspect.inspector.loaders.vllm.engine import VLLM
+from qinspect.inspector.siblings import all_experts
 
 _OWN_LOADER = ("DeepseekV2", "DeepseekV3")
 _AUTOMATIC = "where the model has the automatic loader, as about 210 of 290 have; what the others do is not known"
@@ -65,7 +65,7 @@ def _without_place(view: View) -> list[str]:
     "V1", "entries of quantization for which the model has no parameter, and a model with the automatic loader",
     "has no parameter for entries of quantization: ValueError", Effect.REFUSED, Says.REFUSES, _LOADERS,
 )  # fmt: skip
-def no_parameter(view: View) -> Found | None:
+def no_parameter(view: View) -> Match | None:
     """Scales of modules that are taken as not quantized, and factors that no class knows."""
     if view.is_of(*_OWN_LOADER):
         return None
@@ -76,7 +76,7 @@ def no_parameter(view: View) -> Found | None:
     "V1", "`g_idx` and zero points of a cache, which no parameter takes",
     "drops entries that it has no parameter for", Effect.UNCHANGED, Says.SILENT, _LOADERS, deed=Deed.DROPS,
 )  # fmt: skip
-def dropped(view: View) -> Found | None:
+def dropped(view: View) -> Match | None:
     """Entries whose names end in words that are skipped."""
     if view.method not in VLLM.knows:
         return None
@@ -89,7 +89,7 @@ def dropped(view: View) -> Found | None:
     "has no parameter for entries of quantization: KeyError", Effect.REFUSED, Says.REFUSES,
     "vllm/model_executor/models/deepseek_v2.py load_weights",
 )  # fmt: skip
-def no_parameter_of_own_loader(view: View) -> Found | None:
+def no_parameter_of_own_loader(view: View) -> Match | None:
     """As `no_parameter`."""
     return listed(_without_place(view), len(view.quantized)) if view.is_of(*_OWN_LOADER) else None
 
@@ -98,7 +98,7 @@ def no_parameter_of_own_loader(view: View) -> Found | None:
     "V2", "layers beyond `num_hidden_layers` in a DeepSeek model (MTP)", "skips the layers behind the last", None,
     Says.SILENT, "vllm/model_executor/models/deepseek_v2.py load_weights", deed=Deed.DROPS,
 )  # fmt: skip
-def layers_behind(view: View) -> Found | None:
+def layers_behind(view: View) -> Match | None:
     """Those of multi-token prediction."""
     return listed(beyond_last_layer(view, view.modules), len(view.modules)) if view.is_of(*_OWN_LOADER) else None
 
@@ -108,7 +108,7 @@ def layers_behind(view: View) -> Found | None:
     "does not check for missing scales", None, Says.SILENT,
     "vllm/model_executor/model_loader/default_loader.py load_weights, track_weights_loading",
 )  # fmt: skip
-def not_checked(view: View) -> Found | None:
+def not_checked(view: View) -> Match | None:
     """What stands in their place, other rules say."""
     if view.incomplete or view.method not in (MODELOPT, COMPRESSED, "fp8"):
         return None
@@ -139,7 +139,7 @@ def wants_input_scale(view: View) -> bool:
     "takes modules as not quantized because a name in the exclude list is a part of theirs", Effect.REFUSED,
     Says.REFUSES, "Q/modelopt.py",
 )  # fmt: skip
-def part_of_name(view: View) -> Found | None:
+def part_of_name(view: View) -> Match | None:
     """Its scales then have no parameter."""
     if view.method != MODELOPT:
         return None
@@ -153,7 +153,7 @@ def part_of_name(view: View) -> Found | None:
     "refuses fused layers of which some shards are left out and others not: ValueError", Effect.REFUSED, Says.REFUSES,
     "Q/compressed_tensors/; Q/fp8.py",
 )  # fmt: skip
-def half_left_out(view: View) -> Found | None:
+def half_left_out(view: View) -> Match | None:
     """Of compressed-tensors and fp8."""
     if view.method not in (COMPRESSED, "fp8"):
         return None
@@ -164,7 +164,7 @@ def half_left_out(view: View) -> Found | None:
     "V62", "compressed-tensors: a group whose only target ends in `Attention`",
     "skips groups whose only target is an attention", Effect.UNCHANGED, Says.WARNS, "Q/compressed_tensors/",
 )  # fmt: skip
-def attention_group(view: View) -> Found | None:
+def attention_group(view: View) -> Match | None:
     """Its scales are those of the KV cache (V10, V11)."""
     said = [g.get("targets") for g in view.groups_said] if view.method == COMPRESSED else []
     alone = [t[0] for t in said if isinstance(t, list) and len(t) == 1 and isinstance(t[0], str)]
@@ -176,7 +176,7 @@ def attention_group(view: View) -> Found | None:
     "takes modules that quantized_layers does not name as not quantized", Effect.REFUSED, Says.REFUSES,
     "Q/modelopt.py ModelOptMixedPrecisionConfig",
 )  # fmt: skip
-def absent_from_layers(view: View) -> Found | None:
+def absent_from_layers(view: View) -> Match | None:
     """Its scales then have no parameter."""
     if view.method != MODELOPT or not view.layer_algorithms:
         return None
@@ -188,11 +188,11 @@ def absent_from_layers(view: View) -> Found | None:
     "V42", "MIXED_PRECISION: fused shards with two algorithms", "refuses fused shards of two algorithms: ValueError",
     Effect.REFUSED, Says.REFUSES, "Q/modelopt.py ModelOptMixedPrecisionConfig",
 )  # fmt: skip
-def two_algorithms(view: View) -> Found | None:
+def two_algorithms(view: View) -> Match | None:
     """q, k and v, or gate and up."""
     said = view.layer_algorithms
-    groups = [g for g in view.groups if not g.layer] if view.method == MODELOPT and said else []
-    found = [m for g in groups if len({said.get(m) for m in g.present}) > 1 for m in g.present]
+    groups = [g for g in view.groups if not g.of_experts] if view.method == MODELOPT and said else []
+    found = [m for g in groups if len({said.get(m) for m in g.members}) > 1 for m in g.members]
     return listed(found, len(view.quantized))
 
 
@@ -201,13 +201,13 @@ def two_algorithms(view: View) -> Found | None:
     "gives all experts of a layer the algorithm of the first entry that begins with their name",
     Effect.WRONG_CONSTANT, Says.UNKNOWN, "Q/modelopt.py ModelOptMixedPrecisionConfig",
 )  # fmt: skip
-def experts_of_two(view: View) -> Found | None:
+def experts_of_two(view: View) -> Match | None:
     """What becomes of the values is no single factor."""
     if view.method != MODELOPT or not view.layer_algorithms:
         return None
     algorithms: dict[str, list[str]] = {}
     for name, algorithm in view.layer_algorithms.items():
-        layer = expert_layer(name) or expert_layer(f"{name}.w1")
+        layer = all_experts(name) or all_experts(f"{name}.w1")
         if layer:
             algorithms.setdefault(layer, []).append(algorithm)
     mixed = [layer for layer, said in algorithms.items() if len(set(said)) > 1]
@@ -222,7 +222,7 @@ _KNOWN_OF_LAYER = frozenset({"FP8", "NVFP4", "W4A16_NVFP4", "MXFP8", "FP8_PB_WO"
     "takes linear modules of an unknown algorithm as not quantized", None, Says.SILENT,
     "Q/modelopt.py ModelOptMixedPrecisionConfig", deed=Deed.CHANGES,
 )  # fmt: skip
-def unknown_of_layer(view: View) -> Found | None:
+def unknown_of_layer(view: View) -> Match | None:
     """By the words of V40."""
     if view.method != MODELOPT:
         return None
@@ -236,7 +236,7 @@ def unknown_of_layer(view: View) -> Found | None:
     "Q/base_config.py get_cache_scale_mapper; vllm/model_executor/model_loader/weight_utils.py "
     "maybe_remap_kv_scale_name", deed=Deed.RENAMES,
 )  # fmt: skip
-def renamed(view: View) -> Found | None:
+def renamed(view: View) -> Match | None:
     """`k_proj.k_scale`, `self_attn.k_scale`, `qkv_proj.k_scale`, `kv_scale`, ..."""
     if view.method not in VLLM.knows:
         return None
@@ -249,7 +249,7 @@ def renamed(view: View) -> Found | None:
     "drops scales of the KV cache for which the model has no layer", None, Says.WARNS_ONCE,
     "vllm/model_executor/model_loader/weight_utils.py maybe_remap_kv_scale_name", deed=Deed.DROPS,
 )  # fmt: skip
-def without_layer(view: View) -> Found | None:
+def without_layer(view: View) -> Match | None:
     """By number; whether another layer has attention the header does not say."""
     if view.method not in VLLM.knows:
         return None
@@ -261,6 +261,6 @@ def without_layer(view: View) -> Found | None:
     "V61", "float8_e4m3fn on AMD hardware that has fnuz", "turns -0 into 0 and doubles all scales", Effect.UNCHANGED,
     Says.UNKNOWN, "Q/utils/w8a8_utils.py normalize_e4m3fn_to_e4m3fnuz", backends=("rocm-fnuz",),
 )  # fmt: skip
-def to_fnuz(view: View) -> Found | None:
+def to_fnuz(view: View) -> Match | None:
     """The values stay."""
     return whole(any(form and form[0].name == "float8_e4m3fn" for form in view.forms.values()) and view.method)

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from statistics import median
 
 from qinspect.inspector.loaders.cost import MARGIN_OF_BLOCKS, fp4_activations
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import first_of, lacking, listed, one_for_all, one_of_layer, whole
-from qinspect.inspector.loaders.groups import Group, expert_layer
+from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.left_out import not_left_out
+from qinspect.inspector.loaders.matching import first_of, lacking, listed, one_for_all, one_of_layer, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
 from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import COMPRESSED, FLOAT32_BEYOND, MODELOPT, OF_INPUTS, View
 from qinspect.inspector.loaders.vllm.engine import CUTLASS, EMULATION, FLASHINFER, HUMMING, MARLIN, VLLM
 from qinspect.inspector.loaders.vllm.names import leaves, wants_input_scale
+from qinspect.inspector.siblings import Siblings, all_experts
 from qinspect.inspector.text import some
 
 _LINEAR = "Q/modelopt.py KNvfp4Static"
@@ -43,7 +43,7 @@ def _both(view: View) -> bool:
     "takes the largest scale for all fused shards, which makes the others too large", Effect.WRONG_CONSTANT,
     Says.WARNS_ONCE, _LINEAR,
 )  # fmt: skip
-def largest_for_all(view: View) -> Found | None:
+def largest_for_all(view: View) -> Match | None:
     """Block scales are kept."""
     groups = view.groups_so(Stored.NVFP4, experts=False) if view.method == MODELOPT else []
     return one_for_all(view, groups, _FACTOR, max, None)
@@ -54,12 +54,12 @@ def largest_for_all(view: View) -> Found | None:
     "takes the smallest scale for all fused shards (the largest divisor), which makes the others too small",
     Effect.WRONG_CONSTANT, Says.WARNS_ONCE, _COMPRESSED,
 )  # fmt: skip
-def smallest_for_all(view: View) -> Found | None:
+def smallest_for_all(view: View) -> Match | None:
     """The opposite direction to V30."""
     return one_for_all(view, _compressed(view, inputs=True), _DIVISOR, min, None, inverted=True)
 
 
-def _compressed(view: View, inputs: bool) -> list[Group]:
+def _compressed(view: View, inputs: bool) -> list[Siblings[str]]:
     """Fused linear modules whose inputs are quantized by the settings, or are not."""
     if view.method != COMPRESSED or (view.quantizes_inputs is True) != inputs:
         return []
@@ -70,20 +70,20 @@ def _compressed(view: View, inputs: bool) -> list[Group]:
     "V31", "the same with activations in 16 bits", "is not known to take one scale for all fused shards", None,
     Says.UNKNOWN, "", deed=Deed.UNKNOWN, mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def shards_of_w4a16(view: View) -> Found | None:
+def shards_of_w4a16(view: View) -> Match | None:
     """That scheme's file was not read."""
     found = one_for_all(view, _compressed(view, inputs=False), _DIVISOR, min, None, inverted=True)
     if found is None or not found.modules:
         return None
     adds = ("their scales differ; what W4A16 does with that was not read",)
-    return Found(found.modules, found.of, found.noun, found.n, adds=adds, known=False)
+    return Match(found.modules, found.of, found.noun, found.n, adds=adds, known=False)
 
 
 @VLLM.rule(
     "V32", "NVFP4 experts: gate and up have different outer scales", "takes gate's scale for up",
     Effect.WRONG_CONSTANT, Says.WARNS_ONCE, _EXPERTS,
 )  # fmt: skip
-def gate_for_up(view: View) -> Found | None:
+def gate_for_up(view: View) -> Match | None:
     """Once per process, so the count of bad experts is not in the log."""
     groups = view.groups_so(Stored.NVFP4, experts=True) if _both(view) else []
     last, inverted = _outer(view)
@@ -94,12 +94,12 @@ def gate_for_up(view: View) -> Found | None:
     "V33", "ModelOpt NVFP4, linear: no `weight_scale`, as where a layer that nothing leaves out is BF16 on disk",
     "finds the sentinel NaN where a block scale should be: RuntimeError", Effect.REFUSED, Says.REFUSES, _LINEAR,
 )  # fmt: skip
-def no_block_scales(view: View) -> Found | None:
+def no_block_scales(view: View) -> Match | None:
     """Of linear modules."""
     if view.method != MODELOPT or view.algorithm not in ("NVFP4", "W4A16_NVFP4"):
         return None
     fp4 = [m for m in view.linears_so(Stored.NVFP4, Stored.CODES) if not view.has(m, "weight_scale")]
-    plain = [m for m in not_left_out(view, leaves(view)) if not expert_layer(m)]
+    plain = [m for m in not_left_out(view, leaves(view)) if not all_experts(m)]
     return None if view.incomplete else listed([*fp4, *plain], len(view.linears_so(Stored.NVFP4)) + len(plain))
 
 
@@ -108,7 +108,7 @@ def no_block_scales(view: View) -> Found | None:
     "leaves memory that nothing was written to where a block scale should be", Effect.DEFAULT, Says.SILENT,
     _COMPRESSED,
 )  # fmt: skip
-def block_scales_not_written(view: View) -> Found | None:
+def block_scales_not_written(view: View) -> Match | None:
     """Of linear modules."""
     fp4 = view.linears_so(Stored.NVFP4) if view.method == COMPRESSED else []
     return lacking(view, fp4, "weight_scale")
@@ -119,7 +119,7 @@ def block_scales_not_written(view: View) -> Found | None:
     "leaves memory that nothing was written to where the outer scale of the weight should be", Effect.DEFAULT,
     Says.SILENT, f"{_LINEAR}; {_EXPERTS}", changed_lately=True,
 )  # fmt: skip
-def outer_not_written(view: View) -> Found | None:
+def outer_not_written(view: View) -> Match | None:
     """Of linear modules and experts."""
     fp4 = view.stored_so(Stored.NVFP4) if _both(view) else []
     return lacking(view, fp4, _outer(view)[0])
@@ -130,12 +130,12 @@ def outer_not_written(view: View) -> Found | None:
     "leaves memory that nothing was written to where an input scale should be", Effect.DEFAULT, Says.SILENT,
     f"{_LINEAR}; {_EXPERTS}", changed_lately=True,
 )  # fmt: skip
-def input_not_written(view: View) -> Found | None:
+def input_not_written(view: View) -> Match | None:
     """Which experts' is read depends on the backend (V35)."""
     fp4 = view.stored_so(Stored.NVFP4) if _both(view) and wants_input_scale(view) else []
     missing = view.lacking(fp4, *OF_INPUTS)
-    experts = [m for m in missing if expert_layer(m)]
-    spoilt = some(len({expert_layer(m) for m in experts}), "layer")
+    experts = [m for m in missing if all_experts(m)]
+    spoilt = some(len({all_experts(m) for m in experts}), "layer")
     adds = (f"with flashinfer that spoils {spoilt} of experts", "Marlin and Humming do not read it")
     return listed(missing, len(fp4), adds=adds if experts else ())
 
@@ -149,7 +149,7 @@ def _inputs_of_experts(view: View) -> list[str]:
     "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.UNKNOWN, _INPUTS,
     backends=(FLASHINFER,),
 )  # fmt: skip
-def largest_of_layer(view: View) -> Found | None:
+def largest_of_layer(view: View) -> Match | None:
     """Too large by up to 4,096 costs nothing: the scales of blocks make up for it."""
     last, inverted = _input(view)
     return one_of_layer(view, last, _inputs_of_experts(view), fp4_activations, inverted)
@@ -160,7 +160,7 @@ def largest_of_layer(view: View) -> Found | None:
     "takes the larger input scale of gate and up for both", Effect.ACTIVATIONS, Says.UNKNOWN, _INPUTS,
     backends=(CUTLASS,),
 )  # fmt: skip
-def larger_of_two(view: View) -> Found | None:
+def larger_of_two(view: View) -> Match | None:
     """Per expert."""
     if not _inputs_of_experts(view):
         return None
@@ -173,7 +173,7 @@ def larger_of_two(view: View) -> Found | None:
     "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.WARNS, _INPUTS,
     backends=(EMULATION,),
 )  # fmt: skip
-def largest_emulated(view: View) -> Found | None:
+def largest_emulated(view: View) -> Match | None:
     """As with flashinfer."""
     return largest_of_layer(view)
 
@@ -182,7 +182,7 @@ def largest_emulated(view: View) -> Found | None:
     "V35", "NVFP4 experts with input scales, Marlin or Humming", "does not use the input scales of experts",
     Effect.UNCHANGED, Says.UNKNOWN, _INPUTS, deed=Deed.DROPS, backends=(MARLIN, HUMMING),
 )  # fmt: skip
-def inputs_ignored(view: View) -> Found | None:
+def inputs_ignored(view: View) -> Match | None:
     """Activations stay in 16 bits."""
     experts = _inputs_of_experts(view)
     return listed([m for m in experts if view.has(m, *OF_INPUTS)], len(experts), "expert projection")
@@ -193,7 +193,7 @@ def inputs_ignored(view: View) -> Found | None:
     "takes one over an input scale that was never observed for the largest of the layer", Effect.ACTIVATIONS,
     Says.UNKNOWN, _EXPERTS, backends=(FLASHINFER, EMULATION),
 )  # fmt: skip
-def never_observed(view: View) -> Found | None:
+def never_observed(view: View) -> Match | None:
     """Of an expert that saw no token, a calibration leaves whatever was in memory."""
     if view.method != COMPRESSED:
         return None
@@ -201,7 +201,7 @@ def never_observed(view: View) -> Found | None:
     for module in view.experts_so(Stored.NVFP4):
         stored = view.number(module, "input_global_scale")
         if stored is not None:
-            layers.setdefault(expert_layer(module), {})[module] = _one_over(stored)
+            layers.setdefault(all_experts(module), {})[module] = _one_over(stored)
     broken = [found for steps in layers.values() if (found := _far_above(steps))]
     said = f"activations of all experts break in {len(broken)} of {some(len(layers), 'layer')}"
     return listed([m for found in broken for m in found], sum(map(len, layers.values())), "expert projection", (said,))
@@ -227,7 +227,7 @@ def _one_over(stored: float) -> float:
     "takes the smallest input scale for all fused shards (the largest divisor), which cuts off large activations",
     Effect.ACTIVATIONS, Says.WARNS, _COMPRESSED,
 )  # fmt: skip
-def smallest_of_inputs(view: View) -> Found | None:
+def smallest_of_inputs(view: View) -> Match | None:
     """The harmful direction."""
     groups = _compressed(view, inputs=True)
     return one_for_all(view, groups, "input_global_scale", min, fp4_activations, inverted=True)
@@ -238,7 +238,7 @@ def smallest_of_inputs(view: View) -> Found | None:
     "stores block scales as E5M3 without a sign", None, Says.UNKNOWN, "Q/utils/marlin_utils_fp4.py",
     backends=(MARLIN,),
 )  # fmt: skip
-def without_fp4_hardware(view: View) -> Found | None:
+def without_fp4_hardware(view: View) -> Match | None:
     """Block scales are not read, so how many vanish is not known."""
     fp4 = view.stored_so(Stored.NVFP4) if _both(view) else []
     half = str(view.config.get("torch_dtype") or view.config.get("dtype")) == "float16"
@@ -247,7 +247,7 @@ def without_fp4_hardware(view: View) -> Found | None:
         else "exact, but blocks whose scale is below 2^-6 once the largest is lifted to 224-448 become 0"
     )  # fmt: skip
     why = "how many is not known: block scales are not read here"
-    return Found(fp4, len(fp4), "module", adds=(said, why), known=False) if fp4 else None
+    return Match(fp4, len(fp4), "module", adds=(said, why), known=False) if fp4 else None
 
 
 @VLLM.rule(
@@ -255,7 +255,7 @@ def without_fp4_hardware(view: View) -> Found | None:
     "serves it as W4A16_NVFP4, with activations in 16 bits", Effect.UNCHANGED, Says.UNKNOWN,
     "Q/modelopt.py ModelOptNvFp4Config",
 )  # fmt: skip
-def weights_only(view: View) -> Found | None:
+def weights_only(view: View) -> Match | None:
     """Whatever the algorithm is called."""
     return whole(view.method == MODELOPT and view.algorithm == "NVFP4" and view.quantizes_inputs is False)
 
@@ -264,7 +264,7 @@ def weights_only(view: View) -> Found | None:
     "V39", "W4A16_NVFP4 with stored input scales", "drops stored input scales", Effect.UNCHANGED, Says.WARNS_ONCE,
     "Q/modelopt.py _DropInputScale", deed=Deed.DROPS,
 )  # fmt: skip
-def input_scales_dropped(view: View) -> Found | None:
+def input_scales_dropped(view: View) -> Match | None:
     """They are read for nothing."""
     if view.method != MODELOPT or wants_input_scale(view):
         return None
@@ -276,8 +276,8 @@ def input_scales_dropped(view: View) -> Found | None:
     "V32", "NVFP4 experts whose gate and up are one stacked entry",
     "reads one outer scale for all experts of a layer", Effect.UNCHANGED, Says.UNKNOWN, "", mark=Mark.UNCERTAIN,
 )  # fmt: skip
-def stacked(view: View) -> Found | None:
+def stacked(view: View) -> Match | None:
     """How stacked FP4 experts of ModelOpt are loaded was not read."""
     found = [m for m in view.stored_so(Stored.NVFP4) if view.is_stacked(m)] if _both(view) else []
     why = "how stacked experts are loaded was not read"
-    return Found(found, len(found), "stacked module", adds=(why,), known=False) if found else None
+    return Match(found, len(found), "stacked module", adds=(why,), known=False) if found else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import inverse_scales, whole
+from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.fp8_shapes import is_block
+from qinspect.inspector.loaders.matching import inverse_scales, whole
 from qinspect.inspector.loaders.statement import Effect, Says
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, View
 from qinspect.inspector.loaders.vllm.engine import VLLM
@@ -18,7 +18,7 @@ _ALGORITHMS = (
     "V40", f"ModelOpt `quant_algo` not one of {', '.join(_ALGORITHMS)}", "refuses the algorithm: ValueError",
     Effect.REFUSED, Says.REFUSES, "Q/modelopt.py QUANT_ALGOS",
 )  # fmt: skip
-def algorithm(view: View) -> Found | None:
+def algorithm(view: View) -> Match | None:
     """Letters may be small or large."""
     unknown = view.method == MODELOPT and view.algorithm not in ("", *_ALGORITHMS)
     return whole(unknown, f"quant_algo is {view.algorithm}")
@@ -28,7 +28,7 @@ def algorithm(view: View) -> Found | None:
     "V43", "compressed-tensors with 2:4 sparsity", "refuses 2:4 sparsity", Effect.REFUSED, Says.REFUSES,
     "Q/compressed_tensors/compressed_tensors.py",
 )  # fmt: skip
-def sparsity(view: View) -> Found | None:
+def sparsity(view: View) -> Match | None:
     """By the structure that the settings name."""
     said = view.settings.get("sparsity_config")
     return whole(view.method == COMPRESSED and isinstance(said, dict) and said.get("sparsity_structure") == "2:4")
@@ -42,7 +42,7 @@ _NEEDED = ("group_size", "kv_cache_quant_algo", "exclude_modules")
     "refuses hf_quant_config.json without what NVFP4 needs: ValueError", Effect.REFUSED, Says.REFUSES,
     "Q/modelopt.py _from_config",
 )  # fmt: skip
-def lacks_settings(view: View) -> Found | None:
+def lacks_settings(view: View) -> Match | None:
     """Where config.json has the settings, those are read."""
     if view.method != MODELOPT or view.settings or view.algorithm != "NVFP4":
         return None
@@ -54,7 +54,7 @@ def lacks_settings(view: View) -> Found | None:
     "V53", "`fp8` without `activation_scheme`, or `static` with blocks",
     "refuses the scheme of activations: ValueError", Effect.REFUSED, Says.REFUSES, "Q/fp8.py",
 )  # fmt: skip
-def activation_scheme(view: View) -> Found | None:
+def activation_scheme(view: View) -> Match | None:
     """By config.json."""
     if view.method != "fp8":
         return None
@@ -69,6 +69,6 @@ def activation_scheme(view: View) -> Found | None:
     "multiplies by scales that are stored as one over them: if it loads, values are wrong by their square",
     Effect.WRONG_CONSTANT, Says.UNKNOWN, "search for the name",
 )  # fmt: skip
-def inverse(view: View) -> Found | None:
+def inverse(view: View) -> Match | None:
     """The word is read nowhere."""
     return inverse_scales(view)

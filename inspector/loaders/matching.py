@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from qinspect.inspector.loaders.cost import constant, fp4_error, requantized, rounding_loss
-from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.groups import Group, expert_layer
+from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.statement import NO_COST, Cost
 from qinspect.inspector.loaders.stored import FP8
 from qinspect.inspector.loaders.view import View
+from qinspect.inspector.siblings import Siblings, all_experts
 from qinspect.inspector.text import some
 
 Pick = Callable[[Sequence[float]], float]
@@ -38,9 +38,9 @@ def _error(factor: float) -> float:
 
 
 def one_for_all(
-    view: View, groups: Iterable[Group], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False,
+    view: View, groups: Iterable[Siblings[str]], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False,
     by: Rank | None = None,
-) -> Found | None:  # fmt: skip
+) -> Match | None:  # fmt: skip
     """Groups in which one scale is used for all, and differs from a stored one. last: the entry that the scales are in;
     inverted: it holds one over them. pick: the scale that is used. cost_of: what a factor costs; None: it is another
     constant. by: a rank of factors, to find the worst; None: by how far they are from 1. Groups that lack a scale are
@@ -50,7 +50,7 @@ def one_for_all(
     n = of = bad = 0
     kinds = set()
     for group in groups:
-        present = group.present
+        present = group.members
         if not all(view.has(m, last) for m in present):
             continue
         of += 1
@@ -70,20 +70,20 @@ def one_for_all(
     return _made(modules, factors, n, of, noun, bad, cost_of, by=by)
 
 
-def rounded_to_largest(view: View, groups: Iterable[Group]) -> Found | None:
+def rounded_to_largest(view: View, groups: Iterable[Siblings[str]]) -> Match | None:
     """Groups of FP8 that is rounded again to the largest scale of each."""
     return one_for_all(view, groups, "weight_scale", max, requantized, by=rounding_loss)
 
 
 def one_of_layer(
     view: View, last: str, modules: Sequence[str], cost_of: CostOf, inverted: bool = False
-) -> Found | None:
+) -> Match | None:
     """Experts whose inputs are quantized by the largest scale of their layer: of gate and up one, of down another."""
     layers: dict[tuple[str, bool], list[tuple[str, float | None]]] = {}
     for module in modules:
         if view.has(module, last):
             down = module.endswith((".down_proj", ".w2"))
-            layers.setdefault((expert_layer(module), down), []).append((module, view.step(module, last, inverted)))
+            layers.setdefault((all_experts(module), down), []).append((module, view.step(module, last, inverted)))
     found, factors, of, bad = [], [], 0, 0
     for members in layers.values():
         of += len(members)
@@ -101,29 +101,29 @@ def one_of_layer(
 def _made(
     modules: list[str], factors: list[float], n: int, of: int, noun: str, bad: int, cost_of: CostOf | None,
     why: str = "with a scale that is no positive number", by: Rank | None = None,
-) -> Found | None:  # fmt: skip
+) -> Match | None:  # fmt: skip
     adds = (f"not known of {some(bad, noun)} {why}",) if bad else ()
     if not modules:
-        return Found((), of, noun, 0, adds=adds, known=False) if bad else None
+        return Match((), of, noun, 0, adds=adds, known=False) if bad else None
     rank = by or (_from_one if cost_of else _error)
     worst = max(range(len(factors)), key=lambda i: rank(factors[i]))
     cost = (cost_of or another_constant)(factors[worst])
-    return Found(modules, of, noun, n, factors, modules[worst], cost, adds)
+    return Match(modules, of, noun, n, factors, modules[worst], cost, adds)
 
 
-def lacking(view: View, modules: Sequence[str], *lasts: str, adds: tuple[str, ...] = ()) -> Found | None:
+def lacking(view: View, modules: Sequence[str], *lasts: str, adds: tuple[str, ...] = ()) -> Match | None:
     """Modules that have none of these entries."""
     return listed(view.lacking(modules, *lasts), len(modules), adds=adds)
 
 
 def listed(
     modules: Sequence[str], of: int, noun: str = "module", adds: tuple[str, ...] = (), cost: Cost = NO_COST
-) -> Found | None:
+) -> Match | None:
     """These modules; None where there are none."""
-    return Found(modules, of, noun, adds=adds, cost=cost) if modules else None
+    return Match(modules, of, noun, adds=adds, cost=cost) if modules else None
 
 
-def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_format: float) -> Found | None:
+def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_format: float) -> Match | None:
     """Modules whose codes are used without their scale: too large by one over it. of_format: the error that the format
     has by itself."""
     if not modules:
@@ -131,14 +131,14 @@ def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_fo
     factors = [None if (s := view.step(m, last, inverted=True)) is None else s for m in modules]
     known = [(abs(f - 1), f, m) for m, f in zip(modules, factors, strict=True) if f is not None]
     if not known:
-        return Found(
+        return Match(
             modules, of, "module", factors=factors, adds=("by how much is not known: scales are no single numbers",)
         )
     _, factor, worst = max(known)
-    return Found(modules, of, "module", None, factors, worst, constant(factor, of_format))
+    return Match(modules, of, "module", None, factors, worst, constant(factor, of_format))
 
 
-def inverse_scales(view: View) -> Found | None:
+def inverse_scales(view: View) -> Match | None:
     """FP8 whose settings say that scales are stored as one over them."""
     if str(view.settings.get("weight_scale_semantics")).lower() != "inverse":
         return None
@@ -146,6 +146,6 @@ def inverse_scales(view: View) -> Found | None:
     return listed(modules, len(modules), adds=("of each block by its stored scale, squared",))
 
 
-def whole(applies: object, *adds: str) -> Found | None:
+def whole(applies: object, *adds: str) -> Match | None:
     """Of the whole checkpoint, where it applies."""
-    return Found(adds=adds) if applies else None
+    return Match(adds=adds) if applies else None
