@@ -17,7 +17,7 @@ from qinspect.inspector.errors import CannotRead, QinspectError
 from qinspect.inspector.formats import Format, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grouped import stored_index
-from qinspect.kernels.packing import PackedRows
+from qinspect.kernels.packing import PackedRows, Packing
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
@@ -114,10 +114,10 @@ class Reader:
 
     def _packed(self, start: int, stop: int) -> PackedRows | None:
         rows = self.fmt.packed(self.weight, start, stop) if len(self.weight.shape) == 2 else None
-        if rows is None or rows.packing.bits != self.element.bits or rows.columns * self.element.bits % 8:
+        if rows is None or not _in_whole_bytes(rows.packing, self.element.bits, rows.columns):
             return None
-        ragged = self._knows_cells and rows.columns % min(rows.width, rows.columns)
-        return None if ragged else rows
+        cells_apart = rows.cell_of is not None or rows.columns % min(rows.width, rows.columns)
+        return None if self._knows_cells and cells_apart else rows
 
     def read(self, start: int, stop: int, groups: bool = True) -> Piece:
         """Rows `start` to `stop`. groups: whether these are looked at. Raises what reading codes raises, and CannotRead
@@ -152,7 +152,7 @@ class Reader:
             return None
         kept, wanted = masks
         zero = _all_equal(flat.reshape(len(flat), -1, size), kept, wanted)
-        return Cells(zero, rows.scales)
+        return Cells(zero, _scales_of(rows))
 
     def _masks(self, rows: PackedRows, bits: int) -> tuple[int, Array | int] | None:
         """(bits of a byte that say whether its codes are zero, what they then are); None where no such bits are."""
@@ -238,6 +238,21 @@ class Reader:
             if len(np.unique(starts)) != len(starts) or starts[-1] >= self.n_columns:
                 return none  # a group without columns
         return scales.astype(np.float32).reshape(shape), zeros, starts, order
+
+
+def _in_whole_bytes(packing: Packing, bits: int, columns: int) -> bool:
+    """Whether each row is bytes of its own, with nothing in them but whole codes of these bits."""
+    alone = not packing.shifts and not packing.above and packing.bits == bits
+    return alone and bits in (1, 2, 4, 8) and columns * bits % 8 == 0
+
+
+def _scales_of(rows: PackedRows) -> Array:
+    """float[rows or 1, cells]: what codes are multiplied by."""
+    scales = rows.scales if rows.of_scales is None else rows.of_scales[rows.scales]
+    if not rows.divided:
+        return scales
+    with np.errstate(divide="ignore"):
+        return np.asarray(1 / scales)
 
 
 def _is_finest(record: ScaleRecord, weight: QuantizedWeight) -> bool:

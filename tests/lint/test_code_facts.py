@@ -11,6 +11,7 @@ from broken_codes import DATA, FP8, GPTQ, INT4, MODELOPT, fp8, gptq, int4, model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qinspect.inspector.formats import Quantity
 from qinspect.inspector.formats.element import small_float
 from qinspect.inspector.lint.code_facts import _by_code, read_codes
 from qinspect.inspector.lint.code_piece import _all_equal, _runs_of_zero, _together
@@ -29,6 +30,24 @@ def test_counts_are_those_of_the_codes_one_by_one(folder: Path) -> None:
     for facts in table.facts:
         expected = count_codes([np.asarray(fmt.codes(facts.weight))], facts.weight.element)
         assert facts.counts.tolist() == list(expected.values()), facts.weight.name
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.parent.name)
+def test_scales_of_groups_are_those_of_the_weight(folder: Path) -> None:
+    """However rows are stored: alone, or times the scale over them."""
+    fmt = opened(folder)
+    by_role = {r.role: r for r in fmt.scales()}
+    for facts in read_codes(fmt).facts:
+        if facts.groups is None or facts.groups.others[0] > facts.groups.others[1]:
+            continue
+        steps = [by_role[r] for r in facts.weight.scale_roles if r in by_role and by_role[r].quantity.is_step]
+        finest = next(r for r in steps if r.quantity is Quantity.SCALE)
+        scales = np.abs(np.asarray(fmt.values(finest), np.float64))
+        outer = [np.asarray(fmt.values(r), np.float64) for r in steps if r is not finest]
+        over = float(np.abs(outer[0]).max()) if outer else 1.0
+        low, high = float(scales[scales > 0].min()), float(scales[np.isfinite(scales)].max())
+        least, largest = facts.groups.others
+        assert any(low * f * 0.999 <= least <= largest <= high * f * 1.001 for f in (1.0, over)), facts.weight.name
 
 
 def test_there_are_such_folders() -> None:
