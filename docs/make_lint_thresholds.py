@@ -59,7 +59,9 @@ def main() -> None:
     kinds: dict[tuple[str, int], list[CodeFacts]] = defaultdict(list)
     models = set()
     for name, facts in measured(Path(os.environ["QINSPECT_FIXTURES"])):
-        kinds[facts.weight.element.name, group_of(facts.weight)].append(facts)
+        group = group_of(facts.weight)
+        if group is not None:
+            kinds[facts.weight.element.name, group].append(facts)
         models.add(name)
     every = [f for of_kind in kinds.values() for f in of_kind]
     holes = [n / of for f in every if f.weight.bits > 2 and enough(f) for n, of in [left_out(f)] if of]

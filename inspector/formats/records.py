@@ -144,12 +144,13 @@ class ScaleRecord:
     of them share a number. dtype, shape: as stored. quantity: what the numbers are. inverted: the entry holds one over
     the number. sources: further entries that the numbers are made of. through: codes times the inner of two scales are
     rounded to this element, before the outer one (quantity GLOBAL_SCALE) applies. signed: its numbers may be negative
-    by convention. may_be_zero: a scale of 0 is that of a block of zeros, and no fault. with_minimum: another record is
-    the minimum that is added to what this one scales. slice: which part of the entry it is; None for all of it. packed:
-    where the entry holds codes of the numbers (eight zero points a word, the exponent of a scale), how: of equal bytes
-    the numbers are equal only where this is. reach: which settings have a part in it. guess: of an unverified one, what
-    its name suggests; may_be_learned: that it may be a trained factor, and negative. called: what its library calls the
-    scheme; "" where element and grid say it.
+    by convention. may_be_zero: a scale of 0 is that of a block of zeros, and no fault. no_code: of a zero point, it may
+    be a fraction, or beyond all codes. with_minimum: another record is the minimum that is added to what this one
+    scales. slice: which part of the entry it is; None for all of it. packed: where the entry holds codes of the numbers
+    (eight zero points a word, the exponent of a scale), how: of equal bytes the numbers are equal only where this is.
+    reach: which settings have a part in it. guess: of an unverified one, what its name suggests; may_be_learned: that
+    it may be a trained factor, and negative. called: what its library calls the scheme; "" where element and grid say
+    it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
     holds the same values in another order, so do the cells. rotation: it scales codes of a weight that was rotated by
@@ -170,6 +171,7 @@ class ScaleRecord:
     through: Element | None = None
     signed: bool = False
     may_be_zero: bool = False
+    no_code: bool = False
     with_minimum: bool = False
     slice: Slice | None = None
     packed: str = ""

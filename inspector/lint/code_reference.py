@@ -18,9 +18,11 @@ LARGE_GROUP = 4096
 """Beyond it, what one number more or less in a group does is nothing."""
 
 
-def group_of(weight: QuantizedWeight) -> int:
-    """Elements that share the finest scale."""
+def group_of(weight: QuantizedWeight) -> int | None:
+    """Elements that share the finest scale; None where the grid does not say it."""
     grid, shape = weight.grid, weight.shape
+    if grid.cells or grid.parts or grid.n_dims is not None:
+        return None
     n = math.prod(shape)
     if grid.flattened:
         return grid.block[0]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -29,10 +30,13 @@ from broken_codes import (
     nvfp4,
     saved,
 )
+from hqq_files import hqq, of_module
+from hqq_files import opened as hqq_opened
 from peer_truth import ROOT, needs_fixtures
 from quamba_files import folder_of, load_state, save_state
 
 from qinspect.inspector.finding import Severity
+from qinspect.inspector.lint.code_reference import group_of
 from qinspect.inspector.lint.code_shape import entropy_bits
 from qinspect.inspector.lint.rules.codes import few_effective_bits
 
@@ -320,6 +324,25 @@ def test_zero_points_less_one_against_zero_points(tmp_path: Path) -> None:
     assert finding.found.text == "in B all zero points of 8 weights of 8 are smaller by 1"
     same = model(tmp_path / "same", lambda w: gptq(w, one_less=False), {**GPTQ, "checkpoint_format": "gptq_v2"})
     assert not found_by(v1, "C02", other=same)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_zero_points_that_are_numbers_like_others(tmp_path: Path, axis: int) -> None:
+    """HQQ moves them to where the error is least: fractions, and beyond the codes of a group of one sign. Stored in
+    bfloat16 most of those of eight bits are whole all the same."""
+    made = hqq(8, (64, 128), 64, axis)
+    zeros = np.full(made.tensors["zero"].shape, 200.0, np.float32)
+    zeros.reshape(-1)[:3] = 116.5, -40, 300
+    made.tensors["zero"] = zeros.astype(ml_dtypes.bfloat16)
+    hqq_opened(tmp_path, of_module(made), {"quant_method": "hqq"})
+    assert not linted(tmp_path, "C01").findings
+
+
+def test_groups_that_are_neither_rows_nor_columns_have_no_usual_share(tmp_path: Path) -> None:
+    made = hqq(4, (64, 128), 16, 0)  # codes of equal frequency: 12.5 % at the ends, of groups of 16
+    fmt = hqq_opened(tmp_path, of_module(made), {"quant_method": "hqq"})
+    assert group_of(fmt.weights()[0]) is None
+    assert not linted(tmp_path, "C03").findings
 
 
 # --- checkpoints of libraries ---

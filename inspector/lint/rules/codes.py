@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from qinspect.inspector.finding import Severity
@@ -44,10 +45,11 @@ def _has(n: int) -> str:
 def saturated_codes(subject: Subject, limits: Limits) -> Checked:
     """More codes of a weight are at the ends of the range than scales 0.6 of the right ones would make, of normally
     distributed weights in groups of that size."""
-    looked = [f for f in subject.codes.facts if f.weight.bits > 2 and enough(f, 4)]
+    large = [f for f in subject.codes.facts if f.weight.bits > 2 and enough(f, 4)]
+    looked = [(f, group) for f in large if (group := group_of(f.weight)) is not None]
     kinds: dict[str, list[Place]] = {}
-    for facts in looked:
-        element, group, found = facts.weight.element, group_of(facts.weight), share_at_ends(facts)
+    for facts, group in looked:
+        element, found = facts.weight.element, share_at_ends(facts)
         if found <= usual_ends(element, group, limits["clip"]):
             continue
         usual, clip = usual_ends(element, group), clip_of_ends(element, group, found)
@@ -55,11 +57,11 @@ def saturated_codes(subject: Subject, limits: Limits) -> Checked:
             f"{_percent(found)} of codes, usual are {_percent(usual)}: as if scales were {clip:.2f} of the right ones"
         )
         kinds.setdefault(facts.weight.stored_as, []).append(Place(facts.weight.role, text, value=found, weight=found))
-    return _checked(subject, len(looked), (_saturated(kind, places, looked) for kind, places in kinds.items()))
+    n_of = Counter(f.weight.stored_as for f, _ in looked)
+    return _checked(subject, len(looked), (_saturated(kind, places, n_of[kind]) for kind, places in kinds.items()))
 
 
-def _saturated(kind: str, places: list[Place], looked: list[CodeFacts]) -> Found:
-    n_of = sum(f.weight.stored_as == kind for f in looked)
+def _saturated(kind: str, places: list[Place], n_of: int) -> Found:
     worst = max(p.weight for p in places)
     text = (
         f"{some(len(places), 'weight')} of {count(n_of)} in {kind} {_has(len(places))} far more codes at the ends of "

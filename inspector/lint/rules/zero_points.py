@@ -62,7 +62,7 @@ def zero_point_out_of_range(subject: Subject, limits: Limits) -> Checked:
 
 def _zero_points(fmt: Format) -> list[ScaleRecord]:
     found = where(fmt.scales(), lambda r: r.quantity is Quantity.ZERO_POINT)
-    return [r for r in found if r.element.kind is ElementKind.INTEGER]
+    return [r for r in found if r.element.kind is ElementKind.INTEGER and not r.no_code]
 
 
 def _first_of(record: ScaleRecord, zeros: Array, wrong: NDArray[np.bool_], said: str) -> Place | None:

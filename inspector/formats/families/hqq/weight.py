@@ -172,5 +172,5 @@ def _record(
     return ScaleRecord(
         role, numbers.key, Kind.WEIGHT, f"weight {name}", element, grid if numbers.n > 1 else PER_TENSOR,
         *stored_form(checkpoint, numbers.key), quantity, sources=tuple(Source(k, Use.PART) for k in nested),
-        slice=part, reach=OF_WEIGHTS, called=called if numbers.n > 1 else "",
+        no_code=quantity is Quantity.ZERO_POINT, slice=part, reach=OF_WEIGHTS, called=called if numbers.n > 1 else "",
     )  # fmt: skip
