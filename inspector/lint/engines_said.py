@@ -27,12 +27,13 @@ class EnginesSaid:
 
         return statements_of(self._fmt)
 
-    def __call__(self, modules: Sequence[str]) -> str:
-        """What changes their numbers or refuses them, the worst of each engine; "" where no rule says so."""
+    def __call__(self, modules: Sequence[str], inputs: bool = False) -> str:
+        """What becomes of the scales of these weights, or of their inputs: the worst of each engine; "" where no rule
+        says so."""
         from qinspect.inspector.loaders import said_of
 
         first: dict[str, str] = {}
         for statement, clause in said_of(self._loaders, modules):
-            if statement.known and statement.is_news:
+            if statement.of_unequal_inputs if inputs else statement.of_unequal_weights:
                 first.setdefault(statement.engine, clause)
         return "; ".join(list(first.values())[:CLAUSES])

@@ -36,9 +36,9 @@ class Subject:
 
     fmt: it. other: a second checkpoint, where one was given; base: that, where it is in full precision, and so may be
     what the first was made of. run: what a calibration stored. fast: only what is had at once is looked at. meter: told
-    (phase, done, total); it may raise to cancel. engines: says of modules that engines load as one, and whose scales
-    are not equal, what they make of them, a clause; None where nobody knows. opened: what is wrong with its files,
-    where they were looked at.
+    (phase, done, total); it may raise to cancel. engines: says of modules that engines load as one, and whose scales,
+    or those of their inputs, are not equal, what they make of them, a clause; None where nobody knows. opened: what is
+    wrong with its files, where they were looked at.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Subject:
         *,
         fast: bool = False,
         meter: Callable[[str, int, int], None] | None = None,
-        engines: Callable[[Sequence[str]], str] | None = None,
+        engines: Callable[[Sequence[str], bool], str] | None = None,
         opened: OpenedSound | None = None,
     ) -> None:
         self.fmt = fmt

@@ -151,7 +151,8 @@ class Statement:
         """Engine, deed and effect in a few words: for whoever quotes it."""
         says = () if self.says is Says.UNKNOWN else (str(self.says),)
         in_brackets = ", ".join((*((str(self.effect),) if self.effect else ()), *says))
-        return f"{self.engine} {self.version} {self.does}{f' ({in_brackets})' if in_brackets else ''}"
+        where = f" with {' and '.join(self.backend)}" if self.backend else ""
+        return f"{self.engine} {self.version}{where} {self.does}{f' ({in_brackets})' if in_brackets else ''}"
 
     @property
     def _counted(self) -> str:
@@ -185,11 +186,25 @@ class Statement:
         return place, -lost
 
     @property
+    def of_unequal_weights(self) -> bool:
+        """Whether it is what becomes of modules that are loaded as one and whose weights have unequal scales."""
+        of_values = (Effect.WRONG_CONSTANT, Effect.REQUANTIZED, Effect.REFUSED)
+        return self.known and self.noun in _AS_ONE and self.effect in of_values
+
+    @property
+    def of_unequal_inputs(self) -> bool:
+        """The same of their inputs: engines that refuse such modules refuse them for either."""
+        of_activations = self.effect is Effect.ACTIVATIONS or (self.effect is Effect.REFUSED and self.noun in _AS_ONE)
+        return self.known and of_activations
+
+    @property
     def is_news(self) -> bool:
         """Whether numbers change or loading ends: not only what is read, renamed, dropped or filled."""
         return self.deed in (Deed.CHANGES, Deed.REFUSES)
 
 
+_AS_ONE = ("pair", "fused group")
+"""Nouns of modules that are loaded as one."""
 _ORDER = (
     Effect.REFUSED, Effect.DEFAULT, Effect.WRONG_CONSTANT, Effect.ACTIVATIONS, Effect.POWERS_OF_TWO,
     Effect.REQUANTIZED, Effect.UNCHANGED,

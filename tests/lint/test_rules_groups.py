@@ -20,6 +20,7 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.lint.check import Lint, lint
+from qinspect.inspector.lint.engines_said import EnginesSaid
 from qinspect.inspector.lint.subject import Subject
 
 EXPERT = "model.layers.1.mlp.experts.2"
@@ -96,7 +97,8 @@ def test_files_of_engines_that_keep_each_are_a_note(tmp_path: Path) -> None:
 def test_what_engines_make_of_it_is_in_the_sentence(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def engines(modules: Sequence[str]) -> str:
+    def engines(modules: Sequence[str], inputs: bool) -> str:
+        assert not inputs
         asked.extend(modules)
         return "vLLM takes gate's"
 
@@ -104,6 +106,45 @@ def test_what_engines_make_of_it_is_in_the_sentence(tmp_path: Path) -> None:
     (found,) = of_rule(lint([("A", Subject(fmt, engines=engines))]), "G01")
     assert found.found.text.endswith("; vLLM takes gate's")
     assert asked == ["layers.1.mlp.experts.2.gate_proj", "layers.1.mlp.experts.2.up_proj"]
+
+
+def test_engines_are_quoted_for_the_scales_that_are_spoken_of(tmp_path: Path) -> None:
+    """Of weights, what becomes of weights; of inputs, what becomes of inputs; by whom, where it is not all of it."""
+    up = f"{EXPERT}.up_proj"
+
+    def edit(tensors: dict[str, Any]) -> None:
+        scaled(f"{up}.weight_scale_2", 10)(tensors)
+        scaled(f"{up}.input_scale", 3)(tensors)
+
+    fmt = nvfp4(tmp_path, edit)
+    found = lint([("A", Subject(fmt, engines=EnginesSaid(fmt)))])
+    (weights,), (inputs,) = of_rule(found, "G01"), of_rule(found, "G03")
+    assert "takes gate's scale for up" in weights.found.text
+    assert "SGLang 0.5.23 with marlin takes" in weights.found.text
+    assert "input scale" not in weights.found.text
+    assert "takes the largest input scale" in inputs.found.text
+    assert "gate's scale" not in inputs.found.text
+    for other in ("(E5", "codes for weights", "packed codes"):
+        assert other not in weights.found.text + inputs.found.text
+
+
+def test_places_are_called_as_the_file_has_them(tmp_path: Path) -> None:
+    """Engines are asked by these names too."""
+    words = ((".mlp.experts.", ".block_sparse_moe.experts."), (".gate_proj.", ".w1."), (".up_proj.", ".w3."))
+
+    def edit(tensors: dict[str, Any]) -> None:
+        scaled(f"{EXPERT}.up_proj.weight_scale_2", 10)(tensors)
+        for key in list(tensors):
+            name = key
+            for old, new in words:
+                name = name.replace(old, new) if ".experts." in key else name
+            tensors[name] = tensors.pop(key)
+
+    fmt = nvfp4(tmp_path, edit)
+    (found,) = of_rule(lint([("A", Subject(fmt, engines=EnginesSaid(fmt)))]), "G01")
+    assert "vLLM 0.33.0 takes gate's scale for up" in found.found.text
+    (place,) = found.found.places
+    assert place.key == "layers.1.block_sparse_moe.experts.2"
 
 
 def test_groups_with_a_broken_scale_are_left_to_its_rule(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.rounding import error_once_and_again
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
+from qinspect.inspector.roles import common_spelling
 from qinspect.inspector.siblings import Siblings, siblings
 from qinspect.inspector.text import count, number
 
+INPUTS = "input scales"
 More = Callable[[list[Siblings]], tuple[str, Numbers]]
 """Groups to (a clause with what joins it to the sentence, its numbers)."""
 
@@ -28,6 +30,7 @@ class _Groups:
         self.apart: dict[str, list[tuple[float, Siblings]]] = {}
         self.n_of: dict[str, int] = {}
         self.n_left = 0
+        self._own = {common_spelling(f"{module}.")[:-1]: module for module in of_modules}
         table = subject.scales
         for group in siblings((place, module) for module, place in of_modules.items()):
             values = table.value[list(group.places)]
@@ -41,7 +44,7 @@ class _Groups:
                 self.apart.setdefault(kind, []).append((found, group))
 
     def found(self, what: str, more: More | None = None) -> tuple[Found, ...]:
-        """A sentence for each kind. what: `scales`. more: says more of groups that are apart."""
+        """A sentence for each kind. what: `scales`, or INPUTS. more: says more of groups that are apart."""
         return tuple(self._found(kind, groups, what, more) for kind, groups in self.apart.items())
 
     def _found(self, kind: str, groups: list[tuple[float, Siblings]], what: str, more: More | None) -> Found:
@@ -52,15 +55,22 @@ class _Groups:
         said, numbers = more([group for _, group in groups]) if more else ("", {})
         text = (
             f"{count(len(groups))} of {count(n)} {kind} have unequal {what}, median {times(middle)}, 99 % up to "
-            f"{times(late)}, worst {times(worst)} at {at.module}{said}"
+            f"{times(late)}, worst {times(worst)} at {self._place(at)}{said}"
             f"{'' if one_for_all else '; engines that read such files keep each'}"
         )
         if one_for_all and self.subject.engines is not None:
-            of = [f"{group.module}.{name}" for _, group in groups for name in group.names]
-            text = "; ".join(filter(None, (text, self.subject.engines(of))))
-        places = tuple(Place(g.module, f"{times(ratio)}: {self._each(g)}", weight=ratio) for ratio, g in groups)
+            of = [module for _, group in groups for module in self._modules(group)]
+            text = "; ".join(filter(None, (text, self.subject.engines(of, what == INPUTS))))
+        places = tuple(Place(self._place(g), f"{times(ratio)}: {self._each(g)}", weight=ratio) for ratio, g in groups)
         numbers = {"groups": len(groups), "of": n, "median": middle, "p99": late, "worst": worst, **numbers}
         return Found(text, places, numbers, None if one_for_all else Severity.NOTE)
+
+    def _modules(self, group: Siblings) -> list[str]:
+        """As the file has them: groups are told by the words of most libraries."""
+        return [self._own[f"{group.module}.{name}"] for name in group.names]
+
+    def _place(self, group: Siblings) -> str:
+        return self._modules(group)[0].rpartition(".")[0]
 
     def checked(self, found: tuple[Found, ...], of: str) -> Checked:
         """The answer of a rule over them."""
@@ -149,7 +159,7 @@ _NO_LOSS = 5e-4
 def unequal_inputs(subject: Subject, limits: Limits) -> Checked:
     """Weights that are loaded as one, and read the same input, have unequal static scales of it."""
     groups = _Groups(subject, subject.input_scales, limits["ratio"])
-    return groups.checked(groups.found("input scales"), "input group")
+    return groups.checked(groups.found(INPUTS), "input group")
 
 
 def times(ratio: float) -> str:
