@@ -20,7 +20,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     weight_map = parse_json(index, raw, unique=True).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise BrokenFile(
-            "has no weight_map",
+            "has no weight_map" if weight_map is None else "its weight_map does not name files",
             file=index,
             key="weight_map",
             expected="an object of tensor name to file name",

@@ -145,7 +145,7 @@ class _Rest:
         kept = [one for one in found if one is not None]
         entries, metadata = self._together(kept)
         self._check_index(choice, entries)
-        if choice.index is None and place.is_dir():
+        if not self.weight_map and place.is_dir():  # no index, or none that can be read
             self.damage += _missing_by_name(choice.folder, files)
         if not self.damage:
             raise self.refused  # what is wrong is none of what is known

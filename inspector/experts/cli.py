@@ -46,7 +46,9 @@ def _layer(found: Coverage, number: int) -> LayerExperts:
     with_experts = {place(f"{one.layer}.")[0]: one for one in found.layers}
     if number not in with_experts:
         known = ", ".join(str(n) for n in list(with_experts)[:20] if n is not None)
-        raise UsageError("no layer with experts has this number", found=str(number), expected=known or "none has any")
+        if not known:
+            raise UsageError("--layer: no scale in it is an expert's", found=str(number))
+        raise UsageError("no layer with experts has this number", found=str(number), expected=known)
     return with_experts[number]
 
 

@@ -60,8 +60,10 @@ class Lint:
 
     @property
     def n_looked(self) -> int:
-        """Rules that had something to look at, other than files: every checkpoint has those."""
-        return sum(o.checked is not None and o.checked.n > 0 for o in self.outcomes if o.rule.theme is not Theme.FILES)
+        """Rules that had something to look at, other than files, which every checkpoint has: of files where nothing
+        else was asked."""
+        others = [o for o in self.outcomes if o.rule.theme is not Theme.FILES]
+        return sum(o.checked is not None and o.checked.n > 0 for o in others or self.outcomes)
 
     def at_least(self, severity: Severity) -> list[RuleFinding]:
         """The findings that are as severe."""

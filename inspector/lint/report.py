@@ -72,9 +72,13 @@ def counted(found: Lint, width: int) -> Iterator[str]:
     counts = ", ".join(some(n, s.value) for s, n in by.items() if n and s is not Severity.FINE) or "no finding"
     looked = [o for o in found.outcomes if o.checked and o.checked.n]
     if found.n_looked:
-        yield from folded("", f"{counts} of {some(len(looked), 'rule')} that had something to look at", width)
+        said = f" of {some(len(looked), 'rule')} that had something to look at"
+    elif any(fmt.scales() or fmt.weights() for fmt in found.models.values()):
+        asked = f"{some(len(found.outcomes), 'rule')} that {'was' if len(found.outcomes) == 1 else 'were'} asked for"
+        said = f": none of {asked} had anything to look at"
     else:
-        yield from folded("", f"{counts}: nothing to check, there are no scales and no quantized weights", width)
+        said = ": nothing to check, there are no scales and no quantized weights"
+    yield from folded("", f"{counts}{said}", width)
     skipped: dict[str, list[str]] = {}
     for o in found.outcomes:
         if o.checked is None:

@@ -77,7 +77,7 @@ def mixed(view: View) -> Match | None:
 def names_apart(view: View) -> Match | None:
     """Names are taken as they are written."""
     layers = _layers(view)
-    return listed([str(n) for n in layers if n not in view.modules], len(layers), "layer in the header")
+    return listed([str(n) for n in layers if n not in view.modules], len(layers), "named layer")
 
 
 @COMFYUI.rule(

@@ -56,6 +56,18 @@ def test_a_model_without_scales_is_not_called_clean(lint: Command, source_root: 
     assert "nothing to check" in out
 
 
+def test_rules_that_look_at_nothing_do_not_say_that_there_is_nothing(lint: Command, tmp_path: Path) -> None:
+    model = nvfp4_model(tmp_path / "m", UNEQUAL)
+    out, _ = lint(model, "--select", "C02", code=3)
+    assert "no finding: none of 1 rule that was asked for had anything to look at" in out
+    assert "no scales" not in out
+
+
+def test_rules_of_files_alone_are_something(lint: Command, tmp_path: Path) -> None:
+    out, _ = lint(nvfp4_model(tmp_path / "m", UNEQUAL), "--select", "F")
+    assert "no finding of 9 rules that had something to look at" in out
+
+
 def test_no_such_path_is_an_error(lint: Command, tmp_path: Path) -> None:
     assert "none" in lint.error(tmp_path / "none")
 

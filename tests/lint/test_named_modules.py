@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import comfy_files
 import pytest
 from broken_declared import copied, fp8_model, mlp, of_modelopt
 from hypothesis import given
@@ -163,3 +164,15 @@ def test_searching_names_is_looking_at_each(entries: list[str], part: str) -> No
         expected = {m for m in names.all if m == module or m.startswith(f"{module}.")}
         assert set(names.below([module])) == expected
         assert module in names.called(module)
+
+
+def test_comfyui_takes_names_of_the_header_as_they_are_written(tmp_path: Path) -> None:
+    """Its loader has no use for a name that begins otherwise, and says nothing of it."""
+    own, bare = "model.diffusion_model.blocks.0.attn.qkv", "blocks.1.attn.qkv"
+    tensors: dict[str, Any] = {}
+    for i, module in enumerate((own, f"model.diffusion_model.{bare}")):
+        tensors |= comfy_files.of_module(comfy_files.made("float8_e4m3fn", seed=i), module, marked=False)
+    said = {"format": "float8_e4m3fn"}
+    fmt = comfy_files.opened(tmp_path, tensors, {own: said, bare: said})
+    assert {n.entry: n.modules for n in fmt.named_modules()} == {own: (own,), bare: ()}
+    assert not comfy_files.opened(tmp_path / "none", tensors).named_modules()

@@ -85,6 +85,10 @@ def index_not_json(model: Path) -> None:
     (model / INDEX).write_text('{"weight_map": {"a": "b"')
 
 
+def index_names_no_files(model: Path) -> None:
+    (model / INDEX).write_text('{"weight_map": {"a": 5}}')
+
+
 def index_of_another(model: Path) -> None:
     write_index(model, weight_map_of(model) | {"model.layers.9.mlp.up_proj.weight": SHARDS[2]})
 
@@ -136,6 +140,7 @@ CASES: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     ("F04", gone, (SHARDS[0], "1 of 3 shards is missing", "2 of 6 tensors")),
     ("F04", gone_without_index, (SHARDS[0], "1 of 3 shards is missing")),
     ("F05", index_not_json, (INDEX, "not valid JSON")),
+    ("F05", index_names_no_files, (INDEX, "its weight_map does not name files")),
     ("F05", index_of_another, (INDEX, "layers.9", SHARDS[2])),
     ("F05", index_names_another_shard, (INDEX, "layers.0", SHARDS[0], SHARDS[2])),
     ("F05", index_lacks_a_name, (INDEX, "1 tensor in the shards is not in the index")),
@@ -247,3 +252,14 @@ def test_json_has_the_same(model: Path, capsys: pytest.CaptureFixture[str]) -> N
     (one,) = [f for f in said["findings"] if f["code"] == "F01"]
     assert one["severity"] == "error"
     assert SHARDS[0] in one["text"]
+
+
+def test_a_shard_is_missed_without_an_index_that_can_be_read(tmp_path: Path) -> None:
+    """What is in it is then not missed by other rules: it may well be there."""
+    model = sharded(tmp_path / "m")
+    replaced_in_header(model / SHARDS[1], b".weight_scale", b".weight_other")  # it may be in the third
+    (model / SHARDS[2]).unlink()
+    index_not_json(model)
+    found = linted(model)
+    assert {f.rule.code for f in found.findings} >= {"F04", "F05"}
+    assert not [f for f in found.findings if f.rule.code == "H02"]

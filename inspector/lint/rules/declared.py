@@ -86,7 +86,7 @@ def _mistaken(names: Sequence[NamedModules], n: int, quantized: set[str]) -> Ite
         outcome = "quantized, and misses their scales" if left_out else "plain, and has no place for their scales"
         yield Found(
             f"{some(len(ones), 'name')} of {where} {are(len(ones))} for no module: {mistake}. A "
-            f"loader that goes by them takes {some(meant, 'module')} for {outcome}.",
+            f"loader that looks for whole names takes {some(meant, 'module')} for {outcome}.",
             tuple(Place(one.entry, _meant(one), weight=len(one.meant)) for one in ones),
             {"names": len(ones), "of": n, "modules": meant},
             Severity.ERROR,

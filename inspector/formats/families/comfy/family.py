@@ -22,6 +22,7 @@ from qinspect.inspector.formats.families.comfy.markers import (
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
+from qinspect.inspector.formats.said import ModuleNames, NamedModules
 from qinspect.inspector.formats.small_entries import small_entries
 from qinspect.inspector.text import some, visible
 
@@ -78,6 +79,12 @@ class ComfyFormat(ModularFormat):
         said = [s for of in (self._marks.of_marks, self._marks.of_metadata) for s in of.values() if not s.wrong]
         known = [name for s in said if (name := s.format) != "asym_w4a8_int8"]  # of 4 bits, or of 6
         return tuple(sorted({_BITS.get(name, 8.0) for name in known if name in (*_BITS, *_CALLED, "int8_tensorwise")}))
+
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        """Those of the header, as they are written: ComfyUI looks for no other names."""
+        names = frozenset(ModuleNames(self.checkpoint.entries).all)
+        layers = listed(self.checkpoint) or {}
+        return tuple(NamedModules(name, METADATA, False, (name,) if name in names else ()) for name in layers)
 
     @property
     def _full_precision(self) -> bool:
