@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
 from qinspect.inspector.checkpoint import Tensor as Stored
@@ -62,6 +62,15 @@ class ProbedModel(Protocol):
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         """ids: int64[batch, length] on `device` -> logits or hidden states. Never waits for the device."""
+
+    def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
+        """What goes into the head, [batch, length, width]; the head itself is not computed where that can be avoided."""
+
+    def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The logits of what goes into the head. weight: in the place of the head's, as `weights` has it."""
+
+    def put(self, key: str, values: Tensor) -> None:
+        """Run with other values of a weight from now on, in the dtype that its own had. Raises KeyError."""
 
     def weights(self) -> dict[str, Tensor]:
         """What a checkpoint of this model holds, by its own keys: rotated, where it is."""
@@ -221,6 +230,25 @@ class MambaModel:
         with torch.inference_mode():
             logits: Tensor = self._lm(ids, observe)
         return logits
+
+    def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
+        """stored[B, L, d_model]."""
+        with torch.inference_mode():
+            found: Tensor = self._lm.hidden(ids, observe)
+        return found
+
+    def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+        """stored[..., vocabulary]."""
+        with torch.inference_mode():
+            return self._lm.head(hidden, weight)
+
+    def put(self, key: str, values: Tensor) -> None:
+        """Of state-spaces keys. Another shape is refused."""
+        own = self._stored[key]
+        kept = values.to(self.device, own.dtype).reshape(own.shape)
+        parent, _, name = key.rpartition(".")
+        at = self._lm.get_submodule(parent)
+        setattr(at, name, nn.Parameter(kept.to(getattr(at, name).dtype), requires_grad=False))
 
     def weights(self) -> dict[str, Tensor]:
         """State-spaces keys."""

@@ -1,0 +1,85 @@
+"""Activations as a quantized engine sees them: rounded to codes and back, in the place of what passes a point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from qinspect.inspector.formats.element import Element, ElementKind
+
+Quantizer = Callable[[Tensor], Tensor]
+"""A tensor of any shape -> the same, rounded. float32 inside; the dtype stays."""
+
+_FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+"""The magnitudes of float4_e2m1fn."""
+
+
+def rounded(element: Element, x: Tensor) -> Tensor | None:
+    """float32: the nearest number that a code stands for at a scale of one, ties to even, out of range the outermost.
+    None for an element that has no such rule here."""
+    if element.kind is ElementKind.INTEGER and element.offset is not None:
+        low, high = element.q_min - element.offset, element.q_max - element.offset
+        return x.round().clamp(low, high)
+    if element.name in ("float8_e4m3fn", "float8_e5m2"):
+        dtype = getattr(torch, element.name)
+        return x.clamp(element.q_min, element.q_max).to(dtype).to(torch.float32)
+    if element.name == "float4_e2m1fn":
+        return _to_fp4(x)
+    return None
+
+
+def _to_fp4(x: Tensor) -> Tensor:
+    """Ties to the even code, as hardware rounds."""
+    levels = _FP4.to(x.device)
+    size = x.abs().clamp(max=6.0)
+    upper = torch.bucketize(size, levels).clamp(1, 7)
+    low, high = levels[upper - 1], levels[upper]
+    middle = (low + high) / 2
+    up = (size > middle) | ((size == middle) & (upper % 2 == 0))
+    return torch.where(up, high, low).copysign(x)
+
+
+def static(element: Element, scale: Tensor) -> Quantizer | None:
+    """x -> scale * round(x / scale). scale: float32, one number, or one for each of the last axis."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+    return lambda x: (_codes(element, x.float() / scale) * scale).to(x.dtype)
+
+
+def of_each_token(element: Element) -> Quantizer | None:
+    """A scale for each token: its largest |x| over the largest code."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+
+    def quantize(x: Tensor) -> Tensor:
+        wide = x.float()
+        scale = wide.abs().amax(-1, keepdim=True) / element.q_max
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return (_codes(element, wide / scale) * scale).to(x.dtype)
+
+    return quantize
+
+
+def of_blocks(element: Element, size: int, outer: Tensor | None) -> Quantizer | None:
+    """A scale for each `size` of the last axis. outer: the stored scale of these scales, which are float8_e4m3fn then;
+    None where they are float32."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+
+    def quantize(x: Tensor) -> Tensor:
+        blocks = x.float().unflatten(-1, (-1, size))
+        scale = blocks.abs().amax(-1, keepdim=True) / element.q_max
+        if outer is not None:
+            scale = (scale / outer).clamp(max=448.0).to(torch.float8_e4m3fn).float() * outer
+        safe = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return torch.where(scale > 0, _codes(element, blocks / safe) * scale, 0.0).flatten(-2).to(x.dtype)
+
+    return quantize
+
+
+def _codes(element: Element, x: Tensor) -> Tensor:
+    found = rounded(element, x)
+    assert found is not None
+    return found

@@ -1,0 +1,49 @@
+"""How sure a mean over tokens is. Tokens of one document are not independent: whole windows are drawn again, with all
+their tokens, for the reference and the model together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+DRAWS = 2000
+LEVEL = 0.95
+FEWEST_WINDOWS = 8
+"""Of fewer no interval is given: the draws would be of a handful of numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean, and the interval that the block bootstrap gives it (percentile method, LEVEL); NaN where there are too
+    few windows."""
+
+    value: float
+    low: float
+    high: float
+
+    def within(self, margin: float) -> bool:
+        """Whether the interval lies between -margin and margin."""
+        return -margin <= self.low and self.high <= margin
+
+
+def draws(n_windows: int, seed: int) -> NDArray[np.int64]:
+    """int64[DRAWS, n_windows]: how often each window is in a draw."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_windows, np.full(n_windows, 1 / n_windows), DRAWS)
+
+
+def estimate(values: Floats, window: NDArray[np.int64], times: NDArray[np.int64]) -> Estimate:
+    """The mean of values over all tokens. window: of each token, from 0. times: as `draws` gives them."""
+    n_windows = times.shape[1]
+    sums = np.bincount(window, values, n_windows)
+    counts = np.bincount(window, minlength=n_windows).astype(float)
+    mean = float(values.mean()) if values.size else float("nan")
+    if int((counts > 0).sum()) < FEWEST_WINDOWS:
+        return Estimate(mean, float("nan"), float("nan"))
+    drawn = (times @ sums) / np.maximum(times @ counts, 1)
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Estimate(mean, float(low), float(high))

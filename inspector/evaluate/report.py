@@ -1,0 +1,72 @@
+"""An evaluation for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from qinspect.inspector.evaluate.intervals import Estimate
+from qinspect.inspector.evaluate.results import Answer, ModelFigures
+from qinspect.inspector.evaluate.work import Evaluation
+from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.table import Column, Table
+from qinspect.inspector.text import count, number, some, visible
+
+
+def evaluation_text(found: Evaluation, width: int | None) -> str:
+    """The report."""
+    w = width or PIPE_WIDTH
+    lines = folded("", f"{count(found.n_tokens)} predicted tokens in {some(found.n_windows, 'window')}", w)
+    lines += [f"reference: {visible(found.reference)}", ""]
+    lines += table_of(found).text("").splitlines()
+    for m in found.models:
+        lines += ["", *folded("", f"{visible(m.path)}: {sentence(m)}", w)]
+        for text in m.left_out:
+            lines += folded("   not simulated: ", text, w)
+    lines += ["", *folded("", "; ".join(notes()), w)]
+    return "\n".join(lines)
+
+
+def notes() -> Iterator[str]:
+    """What every evaluation here is."""
+    yield "weights are dequantized into the reference's modules and activations rounded at its points: one executor"
+    yield "intervals: block bootstrap over windows, 95 %"
+
+
+def table_of(found: Evaluation) -> Table:
+    """A row a model."""
+    columns = (
+        Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True),
+        Column("KL", True), Column("KL median", True), Column("KL 99 %", True), Column("same top", True),
+    )  # fmt: skip
+    rows = [
+        [
+            visible(m.path), "" if m.bits_per_weight is None else f"{m.bits_per_weight:.3f}", number(m.perplexity),
+            said(m.ln_ratio), said(m.kl), number(m.kl_quantiles[0.5]), number(m.kl_quantiles[0.99]),
+            f"{100 * m.same_top.value:.2f} %",
+        ]
+        for m in found.models
+    ]  # fmt: skip
+    return Table(columns, rows)
+
+
+def said(e: Estimate) -> str:
+    """`0.0123 [0.0101, 0.0147]`."""
+    if math.isnan(e.low):
+        return number(e.value)
+    return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+
+def sentence(m: ModelFigures) -> str:
+    """What may be concluded."""
+    ratio = f"ln(perplexity ratio) {said(m.ln_ratio)}"
+    if m.answer is Answer.EQUAL:
+        text = "every prediction is that of the reference, to the last bit"
+    elif m.answer is Answer.EQUIVALENT:
+        text = f"equivalent within {m.margin:g}: {ratio}"
+    elif m.answer is Answer.UNRESOLVED:
+        text = f"not separable from the reference: {ratio}; these tokens would mostly show {m.smallest_ratio:.2g}"
+    else:
+        text = f"{m.answer} than the reference: {ratio}"
+    bad = f"; {some(m.n_not_finite, 'token')} without a finite logit are in no figure" if m.n_not_finite else ""
+    return f"{text}{bad}"

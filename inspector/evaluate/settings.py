@@ -1,0 +1,50 @@
+"""What an evaluation was asked for. No torch in here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+
+from qinspect.inspector.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """reference: a model in full precision. models: checkpoints of it. data: as load_samples takes it, "" for the text
+    that comes with the program. samples, seq_len: windows and their tokens. margin: of ln(perplexity ratio), within
+    which two are called equivalent. seed: of the bootstrap and of noise. device, dtype: "" for the model's own."""
+
+    reference: str
+    models: tuple[str, ...]
+    data: str = ""
+    samples: int = 128
+    seq_len: int = 512
+    margin: float = 0.01
+    seed: int = 0
+    device: str = ""
+    dtype: str = ""
+
+    def check(self) -> None:
+        """Raises UsageError for a value that no evaluation can have."""
+        for name, value in (("samples", self.samples), ("seq-len", self.seq_len)):
+            if value < 1:
+                raise UsageError(f"--{name} must be at least 1", found=str(value))
+        if self.seq_len < 2:
+            raise UsageError("--seq-len must be at least 2", found="1", expected="a token that another one predicts")
+        if not self.models:
+            raise UsageError("MODEL is missing", expected="a checkpoint of the reference")
+        if not self.margin > 0:
+            raise UsageError("--margin must be more than 0", found=str(self.margin))
+        if self.seed < 0:
+            raise UsageError("--seed must be at least 0", found=str(self.seed))
+        if self.device and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", self.device):
+            raise UsageError("there is no such --device", expected="cpu, cuda, cuda:1", found=self.device)
+
+    def words(self) -> list[str]:
+        """The command line of these settings, without those that are as they are by default."""
+        made = [self.reference, *self.models]
+        for field in fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                made += ["--" + field.name.replace("_", "-"), str(value)]
+        return made
