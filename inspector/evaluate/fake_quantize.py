@@ -69,7 +69,7 @@ def of_blocks(element: Element, size: int, outer: Tensor | None) -> Quantizer | 
         return None
 
     def quantize(x: Tensor) -> Tensor:
-        blocks = x.float().unflatten(-1, (-1, size))
+        blocks = x.float().reshape(*x.shape[:-1], -1, size)
         scale = blocks.abs().amax(-1, keepdim=True) / element.q_max
         if outer is not None:
             scale = (scale / outer).clamp(max=448.0).to(torch.float8_e4m3fn).float() * outer

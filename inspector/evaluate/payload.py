@@ -5,32 +5,32 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import ModelFigures, Part
-from qinspect.inspector.evaluate.work import Evaluation
+from qinspect.inspector.evaluate.results import Against, Evaluation, ModelFigures, Part
+from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.json_text import Json, finite
 
 
-def evaluation(found: Evaluation) -> Json:
+def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
     """`qinspect evaluate --json`."""
     return {
         "schema": "qinspect.evaluate/1",
         "reference": found.reference,
         "windows": found.n_windows,
         "tokens": found.n_tokens,
-        "samples": found.samples,
-        "settings": asdict(found.settings),
+        "samples": dict(found.samples),
+        "settings": asdict(settings),
         "models": [_model(m) for m in found.models],
+        "against_first": [_against(a) for a in found.against],
         "warnings": list(found.warnings),
     }
 
 
 def _model(m: ModelFigures) -> Json:
     return {
-        "path": m.path,
+        "name": m.name,
         "format": m.described,
         "bytes": m.nbytes,
         "bits_per_weight": m.bits_per_weight,
-        "weights": m.n_weights,
         "points": m.n_points,
         "not_simulated": list(m.left_out),
         "tokens": m.n,
@@ -42,6 +42,8 @@ def _model(m: ModelFigures) -> Json:
         "kl_back": _estimate(m.kl_back),
         "kl_max": finite(m.kl_max),
         "kl_quantiles": {str(q): finite(v) for q, v in m.kl_quantiles.items()},
+        "accuracy_reference": _estimate(m.accuracy_reference),
+        "accuracy": _estimate(m.accuracy),
         "same_top": _estimate(m.same_top),
         "shared_top": _estimate(m.shared_top),
         "shift": _estimate(m.shift),
@@ -51,6 +53,18 @@ def _model(m: ModelFigures) -> Json:
         "by_position": [_part(p) for p in m.stretches],
         "answer": m.answer.value,
         "margin": m.margin,
+    }
+
+
+def _against(a: Against) -> Json:
+    return {
+        "name": a.name,
+        "scales_percent": a.scales_percent,
+        "accuracy_points": _estimate(a.accuracy),
+        "ln_ratio": _estimate(a.ln_ratio),
+        "robust": a.robust,
+        "margin_points": a.margin,
+        "smallest_points": finite(a.smallest),
     }
 
 

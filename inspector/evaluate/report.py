@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import Answer, ModelFigures
-from qinspect.inspector.evaluate.work import Evaluation
+from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
@@ -20,9 +19,13 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
     lines += [f"reference: {visible(found.reference)}", ""]
     lines += table_of(found).text("").splitlines()
     for m in found.models:
-        lines += ["", *folded("", f"{visible(m.path)}: {sentence(m)}", w)]
+        lines += ["", *folded("", f"{visible(m.name)}: {sentence(m)}", w)]
         for text in m.left_out:
             lines += folded("   not simulated: ", text, w)
+    if found.against:
+        lines += ["", f"against {visible(found.models[0].name)}:"]
+        for a in found.against:
+            lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
     lines += ["", *folded("", "; ".join(notes()), w)]
     return "\n".join(lines)
 
@@ -38,12 +41,13 @@ def table_of(found: Evaluation) -> Table:
     columns = (
         Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True),
         Column("KL", True), Column("KL median", True), Column("KL 99 %", True), Column("same top", True),
+        Column("accuracy", True),
     )  # fmt: skip
     rows = [
         [
-            visible(m.path), "" if m.bits_per_weight is None else f"{m.bits_per_weight:.3f}", number(m.perplexity),
+            visible(m.name), "" if m.bits_per_weight is None else f"{m.bits_per_weight:.3f}", number(m.perplexity),
             said(m.ln_ratio), said(m.kl), number(m.kl_quantiles[0.5]), number(m.kl_quantiles[0.99]),
-            f"{100 * m.same_top.value:.2f} %",
+            f"{100 * m.same_top.value:.2f} %", f"{100 * m.accuracy.value:.2f} %",
         ]
         for m in found.models
     ]  # fmt: skip
@@ -55,6 +59,23 @@ def said(e: Estimate) -> str:
     if math.isnan(e.low):
         return number(e.value)
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+
+def against_said(a: Against) -> str:
+    """`scales differ by up to 73 %, accuracy by 0.1 points [-0.2, 0.3]: robust within 0.5 points`."""
+    accuracy = f"accuracy by {a.accuracy.value:+.2f} points"
+    if math.isnan(a.accuracy.low):
+        told = f"{accuracy}; too few windows to say how sure that is"
+    else:
+        told = f"{accuracy} [{a.accuracy.low:+.2f}, {a.accuracy.high:+.2f}]"
+        if a.robust:
+            told += f": robust within {a.margin:g} points"
+        elif a.accuracy.low <= 0 <= a.accuracy.high:
+            told += f": not resolved within {a.margin:g} points; these tokens would mostly show {a.smallest:.2g} points"
+        else:
+            told += f": {'more' if a.accuracy.value > 0 else 'less'} accurate"
+    scales = "" if a.scales_percent is None else f"scales differ by up to {a.scales_percent:.3g} %, "
+    return f"{scales}{told}; ln(perplexity ratio) {said(a.ln_ratio)}"
 
 
 def sentence(m: ModelFigures) -> str:

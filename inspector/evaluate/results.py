@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,17 +44,16 @@ class Part:
 class ModelFigures:
     """Of one model against the reference.
 
-    path, described: of its checkpoint. nbytes, bits_per_weight: None where that is not known. n_points: activations
-    that were rounded. left_out: what was not simulated. n, n_not_finite: tokens that were predicted, and those of them
+    name, described: of the candidate. nbytes, bits_per_weight: None where that is not known. n_points: activations that
+    were rounded. left_out: what was not simulated. n, n_not_finite: tokens that were predicted, and those of them
     where a logit of either is no number, which no figure counts. ln_ratio: of perplexities, the model's over the
     reference's. kl_quantiles, shift_quantiles: by QUANTILES. buckets: by confidence; stretches: by position.
     """
 
-    path: str
+    name: str
     described: str
-    nbytes: int
+    nbytes: int | None
     bits_per_weight: float | None
-    n_weights: int
     n_points: int
     left_out: tuple[str, ...]
     n: int
@@ -66,6 +65,8 @@ class ModelFigures:
     kl_back: Estimate
     kl_max: float
     kl_quantiles: Mapping[float, float]
+    accuracy_reference: Estimate
+    accuracy: Estimate
     same_top: Estimate
     shared_top: Estimate
     shift: Estimate
@@ -85,6 +86,64 @@ class ModelFigures:
     def smallest_ratio(self) -> float:
         """The smallest ln(perplexity ratio) that these tokens would mostly show: 80 % power at 5 %."""
         return (self.ln_ratio.high - self.ln_ratio.low) / (2 * 1.96) * 2.8
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One candidate against the first of them, on the same tokens.
+
+    scales_percent: the largest difference of a scale, None where they are not of one calibration. accuracy: how much
+    more often it predicts the right token, in percentage points. ln_ratio: of the perplexities. robust: whether the
+    whole interval of accuracy lies within the margin, in points. smallest: the difference in points that these tokens
+    would mostly show.
+    """
+
+    name: str
+    scales_percent: float | None
+    accuracy: Estimate
+    ln_ratio: Estimate
+    margin: float
+
+    @property
+    def robust(self) -> bool:
+        """Whether accuracy is the same within the margin."""
+        return self.accuracy.within(self.margin)
+
+    @property
+    def smallest(self) -> float:
+        """80 % power at 5 %."""
+        return (self.accuracy.high - self.accuracy.low) / (2 * 1.96) * 2.8
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """n_tokens: that are predicted. samples: where they come from, as JSON. against: the candidates but the first,
+    against it."""
+
+    reference: str
+    n_windows: int
+    n_tokens: int
+    samples: Mapping[str, object]
+    models: tuple[ModelFigures, ...]
+    against: tuple[Against, ...]
+    warnings: tuple[str, ...]
+
+
+def compared(
+    names: Sequence[str], tokens: Sequence[TokenFigures], n_windows: int, margin: float, seed: int, gap: Floats | None
+) -> tuple[Against, ...]:
+    """Each candidate but the first against it, by the tokens that are finite in both. gap: of scales, in percent."""
+    times = draws(n_windows, seed)
+    made = []
+    for i in range(1, len(names)):
+        first, other = tokens[0], tokens[i]
+        ok = first.finite & other.finite
+        window = first.window[ok]
+        accuracy = estimate(100 * (other.right - first.right)[ok], window, times)
+        ratio = estimate((other.nll - first.nll)[ok], window, times)
+        percent = None if gap is None or math.isnan(gap[i]) or math.isnan(gap[0]) else float(gap[i])
+        made.append(Against(names[i], percent, accuracy, ratio, margin))
+    return tuple(made)
 
 
 def model_figures(found: TokenFigures, n_windows: int, margin: float, seed: int, **of_model: object) -> ModelFigures:
@@ -108,6 +167,8 @@ def model_figures(found: TokenFigures, n_windows: int, margin: float, seed: int,
         kl_back=mean(found.kl_back),
         kl_max=float(kl.max(initial=math.nan)) if kl.size else math.nan,
         kl_quantiles=_quantiles(kl),
+        accuracy_reference=mean(found.right_reference),
+        accuracy=mean(found.right),
         same_top=mean(found.same_top),
         shared_top=mean(found.shared_top),
         shift=mean(found.shift),

@@ -10,16 +10,20 @@ from qinspect.inspector.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """reference: a model in full precision. models: checkpoints of it. data: as load_samples takes it, "" for the text
-    that comes with the program. samples, seq_len: windows and their tokens. margin: of ln(perplexity ratio), within
-    which two are called equivalent. seed: of the bootstrap and of noise. device, dtype: "" for the model's own."""
+    """reference: a model in full precision. models: checkpoints of it. alphas, run: of a calibration, without
+    checkpoints. data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
+    and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
+    of accuracy, in percentage points. seed: of the bootstrap and of noise. device, dtype: "" for the model's own."""
 
     reference: str
-    models: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    alphas: tuple[float, ...] = ()
+    run: str = ""
     data: str = ""
     samples: int = 128
     seq_len: int = 512
     margin: float = 0.01
+    margin_points: float = 0.5
     seed: int = 0
     device: str = ""
     dtype: str = ""
@@ -31,10 +35,15 @@ class EvaluateSettings:
                 raise UsageError(f"--{name} must be at least 1", found=str(value))
         if self.seq_len < 2:
             raise UsageError("--seq-len must be at least 2", found="1", expected="a token that another one predicts")
-        if not self.models:
-            raise UsageError("MODEL is missing", expected="a checkpoint of the reference")
-        if not self.margin > 0:
-            raise UsageError("--margin must be more than 0", found=str(self.margin))
+        if not self.models and not self.alphas:
+            raise UsageError("MODEL is missing", expected="a checkpoint of the reference, or --alpha with --run")
+        if bool(self.alphas) != bool(self.run):
+            raise UsageError("--alpha and --run belong together", expected="alphas, and the calibration they are of")
+        for alpha in self.alphas:
+            if not 0 <= alpha <= 1:
+                raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
+        if not self.margin > 0 or not self.margin_points > 0:
+            raise UsageError("a margin must be more than 0", found=f"{self.margin}, {self.margin_points}")
         if self.seed < 0:
             raise UsageError("--seed must be at least 0", found=str(self.seed))
         if self.device and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", self.device):
@@ -43,7 +52,9 @@ class EvaluateSettings:
     def words(self) -> list[str]:
         """The command line of these settings, without those that are as they are by default."""
         made = [self.reference, *self.models]
-        for field in fields(self)[2:]:
+        for alpha in self.alphas:
+            made += ["--alpha", repr(alpha)]
+        for field in fields(self)[3:]:
             value = getattr(self, field.name)
             if value != field.default:
                 made += ["--" + field.name.replace("_", "-"), str(value)]

@@ -21,9 +21,10 @@ class TokenFigures:
     """One entry a predicted token. window, position: where it stands: of which sample, how far from its start.
 
     nll_reference, nll: -ln of the probability of the right token. kl: of the reference from the model, sum p ln(p/q);
-    kl_back: sum q ln(q/p). same_top: whether the likeliest token is the same; shared_top: of the reference's TOP
-    likeliest, the share among the model's. shift: probability of the right token, the model's less the reference's.
-    confidence: the reference's largest probability. Where a logit of either is not finite, all of them are NaN.
+    kl_back: sum q ln(q/p). right_reference, right: whether the likeliest token is the right one. same_top: whether it
+    is the same in both; shared_top: of the reference's TOP likeliest, the share among the model's. shift: probability
+    of the right token, the model's less the reference's. confidence: the reference's largest probability. Where a logit
+    of either is not finite, all of them are NaN.
     """
 
     window: NDArray[np.int64]
@@ -32,6 +33,8 @@ class TokenFigures:
     nll: Floats
     kl: Floats
     kl_back: Floats
+    right_reference: Floats
+    right: Floats
     same_top: Floats
     shared_top: Floats
     shift: Floats
@@ -77,10 +80,12 @@ def _of_logits(p: Tensor, q: Tensor, right: Tensor, window: int, start: int) -> 
     k = min(TOP, p.shape[-1])
     top_p, top_q = p.topk(k, -1).indices, q.topk(k, -1).indices
     shared = (top_p[:, :, None] == top_q[:, None, :]).any(-1).double().mean(-1)
+    likeliest_p, likeliest_q = top_p[:, 0], top_q[:, 0]
     found = (
-        -lp.gather(-1, of_right)[:, 0], -lq.gather(-1, of_right)[:, 0], (a * (lp - lq)).sum(-1),
-        (b * (lq - lp)).sum(-1), (top_p[:, 0] == top_q[:, 0]).double(), shared,
-        (b - a).gather(-1, of_right)[:, 0], a.amax(-1),
+        -lp.gather(-1, of_right)[:, 0], -lq.gather(-1, of_right)[:, 0],
+        (a * (lp - lq)).sum(-1), (b * (lq - lp)).sum(-1),
+        (likeliest_p == right).double(), (likeliest_q == right).double(), (likeliest_p == likeliest_q).double(),
+        shared, (b - a).gather(-1, of_right)[:, 0], a.amax(-1),
     )  # fmt: skip
     figures = [torch.where(bad, torch.nan, x).cpu().numpy() for x in found]
     n = right.numel()
@@ -89,4 +94,4 @@ def _of_logits(p: Tensor, q: Tensor, right: Tensor, window: int, start: int) -> 
 
 def _none() -> TokenFigures:
     nothing = np.zeros(0)
-    return TokenFigures(np.zeros(0, np.int64), np.zeros(0, np.int64), *[nothing] * 8)
+    return TokenFigures(np.zeros(0, np.int64), np.zeros(0, np.int64), *[nothing] * 10)

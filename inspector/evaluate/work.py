@@ -2,115 +2,116 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from qinspect.inspector.calibrate.records import log
+from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import UsageError
-from qinspect.inspector.evaluate.executor import Executor, Simulated
-from qinspect.inspector.evaluate.results import ModelFigures, model_figures
+from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfAlpha, OfCheckpoint
+from qinspect.inspector.evaluate.executor import Executor
+from qinspect.inspector.evaluate.results import Evaluation, ModelFigures, compared, model_figures
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
-from qinspect.inspector.formats import Format, format_of
-from qinspect.inspector.formats.bits import model_bits
+from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.load import ProbedModel, open_model
-from qinspect.inspector.progress import Progress, unseen
+from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
 
-log = logging.getLogger("qinspect")
 
+@dataclass(frozen=True, eq=False)
+class _Passed:
+    """The reference after its pass. hidden: what went into its head, of each window, on the host."""
 
-@dataclass(frozen=True)
-class Evaluation:
-    """control: the reference against itself, through the same steps: every figure of it is exactly 0 or 1. samples:
-    what they were made of, as JSON."""
-
-    settings: EvaluateSettings
-    reference: str
-    n_windows: int
-    n_tokens: int
-    samples: dict[str, object]
-    models: tuple[ModelFigures, ...]
-    warnings: tuple[str, ...]
+    executor: Executor
+    ids: list[Tensor]
+    hidden: list[Tensor]
 
 
 def evaluate(settings: EvaluateSettings, progress: Progress = unseen) -> Evaluation:
-    """Run the reference, then each model in its modules. Raises QinspectError for what does not fit."""
+    """Run the reference, then each candidate in its modules. Raises QinspectError for what does not fit."""
     settings.check()
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    formats = [format_of(open_checkpoint(path)) for path in settings.models]
+    candidates, gap = _candidates(settings)
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
-    ids = [torch.from_numpy(i) for i in samples.ids]
-    first = Executor(reference)
-    log.info("Reference: %s, %d windows", settings.reference, len(ids))
-    kept = list(_hidden(first, None, ids, _phase(progress, "reference")))
-    found = []
-    for path, fmt in zip(settings.models, formats, strict=True):
-        executor = first
-        if fmt.rotated:
-            executor = Executor(open_model(settings.reference, True, device, settings.dtype))
-        found.append(_figures(settings, path, fmt, executor, first, kept, ids, progress))
-    n_tokens = sum(i.numel() - 1 for i in ids)
-    described = samples.describe()
+    passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
+    rotated: Executor | None = None
+    tokens: list[TokenFigures] = []
+    found: list[ModelFigures] = []
+    for candidate in candidates:
+        executor = passed.executor
+        if candidate.rotated:
+            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype))
+            executor = rotated
+        log.info("Model: %s, %s", candidate.name, candidate.described)
+        with executor.running(candidate) as rounds:
+            steps = steps_of(progress, Path(candidate.name).name)
+            tokens.append(_tokens(passed, executor, rounds, steps))
+            found.append(_figures(settings, candidate, rounds, tokens[-1], len(passed.ids)))
     return Evaluation(
-        settings, settings.reference, len(ids), n_tokens, described, tuple(found), (*samples.warnings, *reference.notes)
-    )
+        settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), tuple(found),
+        compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gap),
+        (*samples.warnings, *reference.notes),
+    )  # fmt: skip
 
 
-def _figures(
-    settings: EvaluateSettings,
-    path: str,
-    fmt: Format,
-    executor: Executor,
-    reference: Executor,
-    kept: list[Tensor],
-    ids: list[Tensor],
-    progress: Progress,
-) -> ModelFigures:
-    """Of one model."""
-    log.info("Model: %s, %s", path, fmt.description)
-    with executor.running(fmt) as simulated:
-        ours = _hidden(executor, simulated, ids, _phase(progress, Path(path).name))
-        tokens = _tokens(kept, ours, reference.reference_logits, executor.model.head, ids)
-        return model_figures(
-            tokens, len(ids), settings.margin, settings.seed, path=path, described=fmt.description,
-            nbytes=fmt.checkpoint.nbytes, bits_per_weight=model_bits(fmt).effective, n_weights=simulated.n_weights,
-            n_points=len(simulated.quantizers), left_out=simulated.left_out,
-        )  # fmt: skip
+def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
+    """What is evaluated; and of alphas, by how many percent the scales of each differ at most from the first's."""
+    made: list[Candidate] = [OfCheckpoint(path, format_of(open_checkpoint(path))) for path in settings.models]
+    if not settings.alphas:
+        return made, None
+    calibration = calibration_named(settings.run)
+    alphas = [OfAlpha(calibration, alpha) for alpha in settings.alphas]
+    scales = [a.scales() for a in alphas]
+    gap = [max(_apart(s[name], scales[0][name]) for name in s) for s in scales]
+    return [*made, *alphas], np.array([np.nan] * len(made) + gap)
 
 
-def _tokens(
-    kept: list[Tensor],
-    ours: Iterator[Tensor],
-    own: Callable[[Tensor], Tensor],
-    head: Callable[[Tensor], Tensor],
-    ids: list[Tensor],
-) -> TokenFigures:
-    parts = []
-    for window, (reference, model, of) in enumerate(zip(kept, ours, ids, strict=True)):
-        parts.append(figures_of(reference, model, own, head, of.to(reference.device), window))
-    return joined(parts)
+def _apart(scale: NDArray[np.float32], first: NDArray[np.float32]) -> float:
+    with np.errstate(all="ignore"):
+        return float(100 * np.nanmax(np.abs(scale.astype(np.float64) / first - 1), initial=0.0))
 
 
-def _hidden(
-    executor: Executor, simulated: Simulated | None, ids: list[Tensor], steps: Callable[[int, int], None]
-) -> Iterator[Tensor]:
+def _pass_reference(executor: Executor, samples: Samples, steps: Steps) -> _Passed:
+    ids = [torch.from_numpy(i) for i in samples.ids]
+    return _Passed(executor, ids, [h.cpu() for h in _hidden(executor, None, ids, steps)])
+
+
+def _hidden(executor: Executor, rounds: Activations | None, ids: Sequence[Tensor], steps: Steps) -> Iterator[Tensor]:
     """What goes into the head, of each window."""
     for done, of in enumerate(ids):
         steps(done, len(ids))
-        yield executor.hidden(of[None].to(executor.model.device), simulated)[0]
+        yield executor.hidden(of[None].to(executor.model.device), rounds)[0]
     steps(len(ids), len(ids))
 
 
-def _phase(progress: Progress, phase: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(phase, done, total)
+def _tokens(passed: _Passed, executor: Executor, rounds: Activations, steps: Steps) -> TokenFigures:
+    device = executor.model.device
+    parts = []
+    for window, model in enumerate(_hidden(executor, rounds, passed.ids, steps)):
+        reference, ids = passed.hidden[window].to(device), passed.ids[window].to(device)
+        heads = (passed.executor.reference_logits, executor.model.head)
+        parts.append(figures_of(reference, model, *heads, ids, window))
+    return joined(parts)
+
+
+def _figures(
+    settings: EvaluateSettings, candidate: Candidate, rounds: Activations, tokens: TokenFigures, n_windows: int
+) -> ModelFigures:
+    return model_figures(
+        tokens, n_windows, settings.margin, settings.seed, name=candidate.name, described=candidate.described,
+        nbytes=candidate.nbytes, bits_per_weight=candidate.bits_per_weight, n_points=len(rounds.quantizers),
+        left_out=rounds.left_out,
+    )  # fmt: skip
 
 
 def _samples(settings: EvaluateSettings, model: ProbedModel) -> Samples:

@@ -64,7 +64,7 @@ class ProbedModel(Protocol):
         """ids: int64[batch, length] on `device` -> logits or hidden states. Never waits for the device."""
 
     def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
-        """What goes into the head, [batch, length, width]; the head itself is not computed where that can be avoided."""
+        """What goes into the head, [batch, length, width]. The head itself is left out where that can be."""
 
     def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
         """The logits of what goes into the head. weight: in the place of the head's, as `weights` has it."""
