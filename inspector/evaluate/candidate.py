@@ -27,6 +27,8 @@ from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 
 _ENDS = (":input", ":output")
+MX_BLOCK = 32
+"""Blocks of this size have scales that are powers of two (OCP Microscaling 1.0); of others they are float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,11 @@ class OfCheckpoint(Candidate):
             r for r in self.fmt.scales()
             if r.kind is Kind.ACTIVATION and r.quantity is Quantity.SCALE and r.role not in dynamic
         ]  # fmt: skip
-        found = [(r.role, _static(self.fmt, r, model.device)) for r in stored]
+        zeros = {
+            r.role.partition("#")[0]: r for r in self.fmt.scales()
+            if r.kind is Kind.ACTIVATION and r.quantity is Quantity.ZERO_POINT
+        }  # fmt: skip
+        found = [(r.role, _static(self.fmt, r, model.device, zeros.get(r.role))) for r in stored]
         for role, quantizer in (*found, *((role, _dynamic(p)) for role, p in dynamic.items())):
             if isinstance(quantizer, str):
                 refused.setdefault(quantizer, []).append(role)
@@ -170,33 +176,40 @@ def _said(roles: list[str], why: str) -> str:
     return f"{some(len(roles), 'activation')}, first {visible(roles[0], 120)}: {why}"
 
 
-def _static(fmt: Format, record: ScaleRecord, device: torch.device) -> Quantizer | str:
+def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleRecord | None) -> Quantizer | str:
     """How a stored scale rounds, or why that is not simulated."""
     if not record.role.endswith(_ENDS):
         return "there is no such point in the reference's modules"
     try:
         values = np.asarray(fmt.values(record), np.float32)
+        offset = 0.0 if zero is None else float(np.asarray(fmt.values(zero)).reshape(-1)[0])
     except QinspectError as e:
         return f"its scale cannot be read: {e}"
     size = record.group_size or (16 if record.element.name == "float4_e2m1fn" else 0)
-    return _of_number(record.element, values, device, size)
+    return _of_number(record.element, values, device, size, offset)
 
 
-def _of_number(element: Element, values: NDArray[np.float32], device: torch.device, size: int = 0) -> Quantizer | str:
+def _of_number(
+    element: Element, values: NDArray[np.float32], device: torch.device, size: int = 0, zero_point: float = 0.0
+) -> Quantizer | str:
     if values.size != 1:
         return "its scale is of groups"
     if not (np.isfinite(values).all() and (values > 0).all()):
         return "its scale is not a positive number"
     scale = torch.tensor(float(values.reshape(-1)[0]), device=device)
-    found = fake_quantize.of_blocks(element, size, scale) if size else fake_quantize.static(element, scale)
+    if size:
+        found = fake_quantize.of_blocks(element, size, scale)
+    else:
+        found = fake_quantize.static(element, scale, zero_point)
     return found or f"no rule for codes of {element}"
 
 
 def _dynamic(point: DynamicPoint) -> Quantizer | str:
     grid = point.grid
     if grid.block and grid.block[-1] > 1 and 1 in grid.axes:
-        found = fake_quantize.of_blocks(point.element, grid.block[-1], None)
-    elif grid.axes == (0,):
+        size = grid.block[-1]
+        found = (fake_quantize.microscaled if size == MX_BLOCK else fake_quantize.of_blocks)(point.element, size)
+    elif grid.axes == (0,) or grid.cells == ("token",):
         found = fake_quantize.of_each_token(point.element)
     else:
         return "its scale is of the whole tensor, whatever is in a batch"

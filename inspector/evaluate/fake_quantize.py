@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -41,11 +43,20 @@ def _to_fp4(x: Tensor) -> Tensor:
     return torch.where(up, high, low).copysign(x)
 
 
-def static(element: Element, scale: Tensor) -> Quantizer | None:
-    """x -> scale * round(x / scale). scale: float32, one number, or one for each of the last axis."""
-    if rounded(element, torch.zeros(1)) is None:
+def static(element: Element, scale: Tensor, zero_point: float = 0.0) -> Quantizer | None:
+    """x -> scale * (code - zero_point), code = round(x / scale) + zero_point. scale: float32, one number, or one for
+    each of the last axis."""
+    if rounded(replace(element, offset=0) if zero_point else element, torch.zeros(1)) is None:
         return None
-    return lambda x: (_codes(element, x.float() / scale) * scale).to(x.dtype)
+    if not zero_point:
+        return lambda x: (_codes(element, x.float() / scale) * scale).to(x.dtype)
+    low, high = element.q_min, element.q_max
+
+    def quantize(x: Tensor) -> Tensor:
+        codes = ((x.float() / scale).round() + zero_point).clamp(low, high)
+        return ((codes - zero_point) * scale).to(x.dtype)
+
+    return quantize
 
 
 def of_each_token(element: Element) -> Quantizer | None:
@@ -62,7 +73,24 @@ def of_each_token(element: Element) -> Quantizer | None:
     return quantize
 
 
-def of_blocks(element: Element, size: int, outer: Tensor | None) -> Quantizer | None:
+def microscaled(element: Element, size: int) -> Quantizer | None:
+    """A power of two for each `size` of the last axis: 2 ** (floor(log2(largest |x|)) - exponent of the largest code),
+    as OCP Microscaling 1.0, section 6.3, has it."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+    of_largest = math.floor(math.log2(element.q_max))
+
+    def quantize(x: Tensor) -> Tensor:
+        blocks = x.float().reshape(*x.shape[:-1], -1, size)
+        largest = blocks.abs().amax(-1, keepdim=True)
+        _, exponent = torch.frexp(largest)  # of 0.5 to 1
+        scale = torch.exp2((exponent - 1 - of_largest).clamp(-127, 127).float())
+        return torch.where(largest > 0, _codes(element, blocks / scale) * scale, 0.0).flatten(-2).to(x.dtype)
+
+    return quantize
+
+
+def of_blocks(element: Element, size: int, outer: Tensor | None = None) -> Quantizer | None:
     """A scale for each `size` of the last axis. outer: the stored scale of these scales, which are float8_e4m3fn then;
     None where they are float32."""
     if rounded(element, torch.zeros(1)) is None:

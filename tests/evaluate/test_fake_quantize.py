@@ -45,6 +45,26 @@ def test_a_scale_of_each_token_gives_its_largest_the_largest_code() -> None:
     assert found[2, 0] == pytest.approx(100.0, rel=1e-6)
 
 
+def test_microscaled_blocks_have_powers_of_two() -> None:
+    """MXFP4 by the formula of the specification: the largest of 6 has the exponent 2."""
+    x = np.array([[0.1, -3.0, 5.9] + [0.0] * 29, [0.0] * 32, [1e-3] * 32], np.float32)
+    quantize = fake_quantize.microscaled(small_float("float4_e2m1fn"), 32)
+    assert quantize is not None
+    for row, found in zip(x, quantize(torch.from_numpy(x)).numpy(), strict=True):
+        largest = np.abs(row).max()
+        scale = 2.0 ** (np.floor(np.log2(largest)) - 2) if largest else 1.0
+        expected = (row / scale).clip(-6, 6).astype(ml_dtypes.float4_e2m1fn).astype(np.float32) * scale
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+def test_a_zero_point_moves_the_codes() -> None:
+    quantize = fake_quantize.static(integer(8), torch.tensor(0.5), -100.0)
+    assert quantize is not None
+    x = torch.tensor([-20.0, -14.0, 0.0, 0.3, 100.0, 120.0])
+    codes = np.clip(np.rint(x.numpy() / 0.5) - 100, -128, 127)
+    np.testing.assert_array_equal(quantize(x).numpy(), (codes + 100) * 0.5)
+
+
 def test_blocks_have_scales_in_e4m3_times_the_stored_one() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 32)).astype(np.float32)
