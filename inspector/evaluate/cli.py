@@ -12,7 +12,8 @@ from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.calibration.stored import RUN_HELP
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.evaluate.settings import EvaluateSettings
-from qinspect.inspector.printing import foreign_stderr, print_answer, with_meter
+from qinspect.inspector.printing import foreign_stderr, print_answer
+from qinspect.inspector.progress import unseen
 
 
 def evaluate_command(
@@ -32,22 +33,58 @@ def evaluate_command(
     seed: Annotated[int, Parameter(help="Of the bootstrap.")] = 0,
     device: Annotated[str, Parameter(help="cpu, cuda, cuda:1.", show_default=False)] = "",
     dtype: Annotated[str, Parameter(help="What to store (default: the model's own).", show_default=False)] = "",
+    name: Annotated[str, Parameter(help="What to call the run.", show_default=False)] = "",
+    follow: Annotated[
+        bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
+    ] = False,
+    here: Annotated[bool, Parameter(negative="", help="Evaluate in this process, not in a run of its own.")] = False,
+    state: Annotated[str, Parameter(help="Folder for what is done (default: the run's).", show_default=False)] = "",
     as_json: AsJson = False,
 ) -> int:
     """What a quantization does to the predictions of a model, with intervals."""
     if reference == "demo" and not Path(reference).exists():
         reference = str(DEMO_MODEL)
     settings = EvaluateSettings(
-        reference, tuple(models or ()), tuple(alpha or ()), run, data, samples, seq_len, margin, margin_points, seed,
-        device, dtype,
+        reference=_absolute(reference), models=tuple(map(_absolute, models or ())), alphas=tuple(alpha or ()),
+        run=_absolute(run), data=_absolute(data), samples=samples, seq_len=seq_len, margin=margin,
+        margin_points=margin_points, seed=seed, device=device, dtype=dtype,
     )  # fmt: skip
     settings.check()
+    if here or as_json:
+        return _work(settings, state, as_json)
+    from qinspect.inspector.runs import cli as runs
+    from qinspect.inspector.runs import ourselves
+
+    words = [*settings.words(), *(["--state", str(Path(state).absolute())] if state else [])]
+    return runs.run(*ourselves("evaluate", *words, "--here"), name=name, follow_log=follow)
+
+
+def _absolute(path: str) -> str:
+    """A path as another folder sees it; what is none stays as it is."""
+    return str(Path(path).absolute()) if path and Path(path).exists() else path
+
+
+def _work(settings: EvaluateSettings, state: str, as_json: bool) -> int:
+    """In this process, which is that of a run or the user's own."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+    from qinspect.inspector.calibrate.records import Bar, begin_log
+    from qinspect.inspector.evaluate.kept import Kept, state_folder
     from qinspect.inspector.evaluate.payload import evaluation
     from qinspect.inspector.evaluate.report import evaluation_text
     from qinspect.inspector.evaluate.work import evaluate
 
+    folder = state_folder(state)
+    bars: dict[str, Bar] = {}
+
+    def progress(phase: str, done: int, total: int) -> None:
+        bars.setdefault(phase, Bar(phase, after_s=1)).show(done, total)
+
+    if not as_json:
+        begin_log()
     with foreign_stderr():
-        found = with_meter(lambda meter: evaluate(settings, meter))
-    print_answer(as_json, lambda: evaluation(found, settings), lambda width: evaluation_text(found, width))
+        found = evaluate(settings, unseen if as_json else progress, folder)
+    Bar.end_line()
+    content = evaluation(found, settings)
+    Kept(folder, settings, ()).write_result(content)
+    print_answer(as_json, lambda: content, lambda width: evaluation_text(found, width))
     return 0

@@ -18,6 +18,7 @@ from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfAlpha, OfCheckpoint
 from qinspect.inspector.evaluate.executor import Executor
+from qinspect.inspector.evaluate.kept import Kept
 from qinspect.inspector.evaluate.results import Evaluation, ModelFigures, compared, model_figures
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
@@ -36,26 +37,32 @@ class _Passed:
     hidden: list[Tensor]
 
 
-def evaluate(settings: EvaluateSettings, progress: Progress = unseen) -> Evaluation:
-    """Run the reference, then each candidate in its modules. Raises QinspectError for what does not fit."""
+def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Path | None = None) -> Evaluation:
+    """Run the reference, then each candidate in its modules. folder: keeps what is done; what it has of the same
+    evaluation is not done again. Raises QinspectError for what does not fit."""
     settings.check()
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     candidates, gap = _candidates(settings)
+    of_files = [c for c in candidates if isinstance(c, OfCheckpoint)]
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
     passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
+    kept = Kept(folder, settings, [open_checkpoint(settings.reference), *(c.fmt.checkpoint for c in of_files)])
     rotated: Executor | None = None
     tokens: list[TokenFigures] = []
     found: list[ModelFigures] = []
-    for candidate in candidates:
+    for number, candidate in enumerate(candidates):
         executor = passed.executor
         if candidate.rotated:
             rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype))
             executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
         with executor.running(candidate) as rounds:
-            steps = steps_of(progress, Path(candidate.name).name)
-            tokens.append(_tokens(passed, executor, rounds, steps))
+            known = kept.tokens(number)
+            if known is None:
+                known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
+                kept.keep(number, known)
+            tokens.append(known)
             found.append(_figures(settings, candidate, rounds, tokens[-1], len(passed.ids)))
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), tuple(found),
