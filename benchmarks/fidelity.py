@@ -1,14 +1,14 @@
 """How fast two checkpoints are measured against each other, and in how much memory.
 
-    python benchmarks/fidelity.py [--layers N] [--formats W4A16,FP8,NVFP4,Q4_K] [--keep FOLDER] [--rival]
-        [--device cuda]
+    python benchmarks/fidelity.py [--layers N] [--formats W4A16,FP8,...] [--keep FOLDER] [--rival] [--device cuda]
 
 Layers have the shapes of a model of 8B parameters. Codes are random, scales plausible, and the base is what they stand
 for plus noise, in BF16: real bytes of each format. The yardstick, in the same run: plain numpy that reads the same
 bytes of both files and widens A's to float32. --rival: also what a user writes with torch (fidelity_rival.py). Every
 run is a process of its own, whose peak of memory is the system's. `of numpy` is our rate over numpy's: by the clock,
-and, where other work keeps the machine busy, better by CPU time, of which we have that of every core. --device cuda: on
-a GPU too, and whether that finds the same.
+and, where other work keeps the machine busy, better by CPU time, of which we have that of every core. `whole`: the same
+without rounding to nearest and groups. --device cuda: on a GPU too, and whether that finds the same. After that:
+dequantizing, on one core, against copying the float32 that comes out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,8 @@ SHAPES = {
     "mlp.down_proj": (HIDDEN, INNER),
 }  # fmt: skip
 SAFETENSORS = {
-    "uint8": "U8", "int32": "I32", "int64": "I64", "bfloat16": "BF16", "float32": "F32", "float8_e4m3fn": "F8_E4M3",
+    "uint8": "U8", "int32": "I32", "int64": "I64", "bfloat16": "BF16", "float16": "F16",
+    "float32": "F32", "float8_e4m3fn": "F8_E4M3",
 }  # fmt: skip
 Made = tuple[dict[str, Array], dict[str, Any]]
 rng = np.random.default_rng(0)
@@ -77,10 +79,45 @@ def nvfp4(rows: int, columns: int) -> Made:
     return tensors, {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": 16}
 
 
+def words(*shape: int) -> Array:
+    return rng.integers(0, 1 << 32, shape, np.uint32).view(np.int32)
+
+
+def gptq(rows: int, columns: int) -> Made:
+    halves = scales(columns // 128, rows).astype(np.float16)
+    tensors = {
+        "qweight": words(columns // 8, rows), "qzeros": words(columns // 128, rows // 8), "scales": halves,
+        "g_idx": np.arange(columns, dtype=np.int32) // 128,
+    }  # fmt: skip
+    return tensors, {"bits": 4, "group_size": 128, "desc_act": False, "checkpoint_format": "gptq_v2"}
+
+
+def awq(rows: int, columns: int) -> Made:
+    halves = scales(columns // 128, rows).astype(np.float16)
+    tensors = {"qweight": words(columns, rows // 8), "qzeros": words(columns // 128, rows // 8), "scales": halves}
+    return tensors, {"bits": 4, "group_size": 128, "version": "gemm", "zero_point": True}
+
+
+def int4(rows: int, columns: int) -> Made:
+    """ModelOpt's, with a factor for each input channel."""
+    tensors = {
+        "weight": rng.integers(0, 256, (rows // 2, columns), np.uint8), "weight_scale": scales(rows, columns // 128),
+        "pre_quant_scale": (rng.random(columns, np.float32) + 0.5).astype(ml_dtypes.bfloat16),
+    }  # fmt: skip
+    return tensors, {
+        "quant_algo": "W4A16_AWQ",
+        "group_size": 128,
+        "producer": {"name": "modelopt", "version": "0.37.0"},
+    }
+
+
 FORMATS: dict[str, tuple[Callable[[int, int], Made], str]] = {
     "W4A16": (w4a16, "pack-quantized"), "FP8": (fp8, "float-quantized"), "NVFP4": (nvfp4, "nvfp4-pack-quantized"),
+    "GPTQ": (gptq, ""), "AWQ": (awq, ""), "INT4": (int4, ""),
 }  # fmt: skip
-Q4_K = 12
+METHODS = {"GPTQ": "gptq", "AWQ": "awq", "INT4": "modelopt"}
+GGUF = {"Q3_K": (110, (108,)), "Q4_K": (144, (0, 2)), "Q5_K": (176, (0, 2)), "Q6_K": (210, (208,))}
+"""Bytes of a block of 256 values, and where in it there are float16."""
 
 
 def module_names(layers: int) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -90,8 +127,8 @@ def module_names(layers: int) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def write_quantized(name: str, folder: Path, layers: int) -> Path:
-    if name == "Q4_K":
-        return write_gguf(folder / "model.gguf", layers)
+    if name in GGUF:
+        return write_gguf(name, folder / "model.gguf", layers)
     make, layout = FORMATS[name]
     folder.mkdir()
     said: dict[str, Any] = {}
@@ -110,16 +147,20 @@ def write_quantized(name: str, folder: Path, layers: int) -> Path:
         f.write(header_bytes(header))
         for t in parts:
             f.write(np.ascontiguousarray(t).view(np.uint8).data)
-    group = {"targets": ["Linear"], "weights": said, "input_activations": None, "format": layout}
-    config = {
-        "quant_method": "compressed-tensors", "format": layout, "config_groups": {"group_0": group}, "ignore": [],
-        "quantization_status": "compressed", "version": "0.12.0",
-    }  # fmt: skip
+    config = {"quant_method": METHODS[name], **said} if name in METHODS else compressed_tensors(said, layout)
     (folder / "config.json").write_text(json.dumps({"quantization_config": config}))
     return folder
 
 
-def write_gguf(path: Path, layers: int) -> Path:
+def compressed_tensors(said: dict[str, Any], layout: str) -> dict[str, Any]:
+    group = {"targets": ["Linear"], "weights": said, "input_activations": None, "format": layout}
+    return {
+        "quant_method": "compressed-tensors", "format": layout, "config_groups": {"group_0": group}, "ignore": [],
+        "quantization_status": "compressed", "version": "0.12.0",
+    }  # fmt: skip
+
+
+def write_gguf(name: str, path: Path, layers: int) -> Path:
     from gguf import GGMLQuantizationType, GGUFWriter
 
     names = {
@@ -128,15 +169,17 @@ def write_gguf(path: Path, layers: int) -> Path:
         "mlp.down_proj": "ffn_down",
     }  # fmt: skip
     path.parent.mkdir()
+    block_bytes, places = GGUF[name]
     writer = GGUFWriter(path, "qwen2")  # whose rows are in the order of the original
     writer.add_block_count(layers)
     for i in range(layers):
         for module, (rows, columns) in SHAPES.items():
-            blocks = rng.integers(0, 256, (rows, columns // 256, 144), np.uint8)
-            halves = (rng.random((rows, columns // 256, 2), np.float32) * 1e-3 + 1e-4).astype(np.float16)
-            blocks[..., :4] = halves.view(np.uint8)
+            blocks = rng.integers(0, 256, (rows, columns // 256, block_bytes), np.uint8)
+            for at in places:
+                halves = (rng.random((rows, columns // 256, 1), np.float32) * 1e-3 + 1e-4).astype(np.float16)
+                blocks[..., at : at + 2] = halves.view(np.uint8)
             writer.add_tensor(
-                f"blk.{i}.{names[module]}.weight", blocks.reshape(rows, -1), raw_dtype=GGMLQuantizationType.Q4_K
+                f"blk.{i}.{names[module]}.weight", blocks.reshape(rows, -1), raw_dtype=GGMLQuantizationType[name]
             )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -158,31 +201,56 @@ def write_base(fmt: Format, folder: Path) -> Path:
         f.write(header_bytes(header))
         for w in fmt.weights():
             for start, stop in row_blocks(w):
-                values = fmt.dequantize(w, start, stop)
+                values = fmt.effective(w, start, stop)
                 noise = rng.standard_normal(values.shape, np.float32) * np.float32(0.05) * values.std()
                 f.write((values + noise).astype(ml_dtypes.bfloat16).view(np.uint8).data)
     return folder
 
 
 def measured(a: str, b: str, device: str = "cpu") -> dict[str, Any]:
+    from qinspect.inspector.fidelity.blocks import UNIT_ELEMENTS
     from qinspect.inspector.fidelity.measuring import measure_fidelity
     from qinspect.inspector.fidelity.piece import measured as on_cpu
 
     body: Callable[..., Any] = on_cpu
+    elements = UNIT_ELEMENTS
     if device != "cpu":
-        from qinspect.inspector.fidelity.on_device import measured_on
+        from qinspect.inspector.fidelity.on_device import ELEMENTS, measured_on
 
-        body = measured_on(device)
+        body, elements = measured_on(device), ELEMENTS
     first, second = format_of(open_checkpoint(a)), format_of(open_checkpoint(b))
     if device != "cpu":
-        measure_fidelity(first, second, body=body)  # which starts the device, and has its kernels loaded
+        measure_fidelity(first, second, body=body, elements=elements)  # which starts it, and has its kernels loaded
     start, before = time.perf_counter(), time.process_time()
-    found = measure_fidelity(first, second, body=body)
+    found = measure_fidelity(first, second, body=body, elements=elements)
     seconds, cpu = time.perf_counter() - start, time.process_time() - before
     sqnr = [w.sums.sqnr for w in found.weights]
     nearest = [w.nearest.sqnr if w.nearest and w.nearest.sqnr else 0.0 for w in found.weights]
     mean = sum(sqnr) / max(1, len(sqnr))
     return {"seconds": seconds, "cpu": cpu, "mean_sqnr": mean, "sqnr": sqnr, "nearest": nearest}
+
+
+def measured_whole(a: str, b: str) -> dict[str, Any]:
+    """Of tensors and channels alone."""
+    from qinspect.inspector.fidelity import work
+
+    work._cells = lambda _pair: None  # type: ignore[assignment]  # of private names, which this alone needs
+    work._grid = lambda _pair, _records: "left out"  # type: ignore[assignment]
+    return measured(a, b)
+
+
+def dequantized(_: str, b: str) -> dict[str, float]:
+    """Seconds of CPU to dequantize all weights in blocks of rows, and to copy what comes out."""
+    fmt = format_of(open_checkpoint(b))
+    ours = copies = 0.0
+    for w in fmt.weights():
+        for start, stop in row_blocks(w):
+            before = time.process_time()
+            values = fmt.dequantize(w, start, stop)
+            between = time.process_time()
+            values.copy()
+            ours, copies = ours + between - before, copies + time.process_time() - between
+    return {"seconds": ours, "copies": copies}
 
 
 def measured_on_cuda(a: str, b: str) -> dict[str, Any]:
@@ -228,7 +296,7 @@ def size_of(path: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=1)
-    parser.add_argument("--formats", default="W4A16,FP8,NVFP4,Q4_K")
+    parser.add_argument("--formats", default=",".join((*FORMATS, *GGUF)))
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--rival", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -236,7 +304,11 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.run:
         what, a, b = asked.run
-        result = {"measured": measured, "cuda": measured_on_cuda, "widened": widened}[what](a, b)
+        runs = {
+            "measured": measured, "whole": measured_whole, "cuda": measured_on_cuda, "widened": widened,
+            "dequantized": dequantized,
+        }  # fmt: skip
+        result = runs[what](a, b)
         peak = peak_mb()
         print(json.dumps({**result, "peak_mb": peak}))
         return
@@ -245,18 +317,22 @@ def main() -> None:
         one = np.ones((1, 1), np.float32)
         print(f"compiled body: {'no' if distance_sums(one, one) is None else 'yes'}")
         headings = ["format", "GB", "seconds", "CPU s", "numpy s", "CPU s", "of numpy", "of CPU", "peak MB", "dB"]
+        headings += ["whole s", "of numpy", "of CPU"]
         headings += ["script s", "CPU s", "MB", "faster", "by CPU"] if asked.rival else []
         headings += ["cuda s", "GB/s", "CPU s", "MB", "same"] if asked.device == "cuda" else []
+        headings += ["values", "copies", "times"]
         print(" ".join(f"{heading:>8}" for heading in headings))
         for name in asked.formats.split(","):
             a, b = files_of(name, place, asked.layers)
             print(" ".join(f"{cell:>8}" for cell in (name, *row(a, b, asked.rival, asked.device))), flush=True)
+            if not asked.keep:
+                shutil.rmtree(place / name)
 
 
 def files_of(name: str, place: Path, layers: int) -> tuple[Path, Path]:
     folder = place / name
     folder.mkdir(parents=True, exist_ok=True)
-    b = folder / "quantized" if name != "Q4_K" else folder / "quantized" / "model.gguf"
+    b = folder / "quantized" if name not in GGUF else folder / "quantized" / "model.gguf"
     if not b.exists():
         write_quantized(name, folder / "quantized", layers)
         write_base(format_of(open_checkpoint(b)), folder / "base")
@@ -271,7 +347,14 @@ def row(a: Path, b: Path, rival: bool, device: str) -> list[str]:
         f"{plain['seconds'] / ours['seconds']:.0%}", f"{plain['cpu'] / (ours['cpu'] / cores):.0%}",
         f"{ours['peak_mb']:.0f}", f"{ours['mean_sqnr']:.2f}",
     ]  # fmt: skip
-    if rival:
+    whole = alone("whole", a, b)
+    cells += [
+        f"{whole['seconds']:.2f}", f"{plain['seconds'] / whole['seconds']:.0%}",
+        f"{plain['cpu'] / (whole['cpu'] / cores):.0%}",
+    ]  # fmt: skip
+    if rival and a.parent.name in METHODS:
+        cells += 5 * ["-"]  # the script does not read them
+    elif rival:
         theirs = alone("script", a, b)
         assert abs(theirs["mean_sqnr"] - ours["mean_sqnr"]) < 1e-2
         cells += [
@@ -287,7 +370,8 @@ def row(a: Path, b: Path, rival: bool, device: str) -> list[str]:
             f"{there['seconds']:.2f}", f"{gb / there['seconds']:.2f}", f"{there['cpu']:.2f}",
             f"{there['peak_mb']:.0f}", "yes" if same else "NO",
         ]  # fmt: skip
-    return cells
+    out = alone("dequantized", a, b)
+    return [*cells, f"{out['seconds']:.2f}", f"{out['copies']:.2f}", f"{out['seconds'] / out['copies']:.1f}"]
 
 
 if __name__ == "__main__":

@@ -32,14 +32,15 @@ CONFIG = {
         "ignore": ["lm_head", "*mlp.gate"],
     },
 }
-COMMANDS = (("scales", "--json"), ("lint", "--fast", "--json"), ("lint", "--json"))
+COMMANDS: tuple[tuple[str, ...], ...] = (("scales", "--json"), ("lint", "--fast", "--json"), ("lint", "--json"))
 
 
 def make(folder: Path, n_layers: int, n_experts: int) -> int:
     """Write the checkpoint, a shard of each eight layers. Returns how many tensors it has."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
-    weight_map, n = {}, 0
+    weight_map: dict[str, str] = {}
+    n = 0
     shards = [range(start, min(start + 8, n_layers)) for start in range(0, n_layers, 8)]
     for number, layers in enumerate(shards):
         name = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"

@@ -182,11 +182,8 @@ _FIDELITY_HELP = (
     "How far the values of B's weights are from A's, the worst first. "
     "Exit code 1: a weight is below --min-sqnr, or has no number."
 )
-app.command("qinspect.inspector.fidelity.cli:fidelity_command", name="fidelity", help=_FIDELITY_HELP)
-_LOADERS_HELP = (
-    "What vLLM, SGLang, TensorRT-LLM, transformers, llama.cpp and ComfyUI do with a checkpoint when they load it: which "
-    "scales they change, fill, drop or refuse."
-)
+app.command("qinspect.inspector.method.fidelity_cli:fidelity_command", name="fidelity", help=_FIDELITY_HELP)
+_LOADERS_HELP = "What six engines do with a checkpoint when they load it: what they change, fill, drop or refuse."
 app.command("qinspect.inspector.loaders.cli:loaders_command", name="loaders", help=_LOADERS_HELP)
 _ALPHA_HELP = "What every alpha does to the points of a calibration: scales, clipping, error, the best of them."
 app.command("qinspect.inspector.alpha.sweep.cli:alpha_command", name="alpha", help=_ALPHA_HELP)

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 _ROOT = (
     r"(?:(?:module|model|backbone|transformer|language_model|base_model|_orig_mod|_forward_module"
-    r"|_fsdp_wrapped_module|_module)\.)+"
+    r"|diffusion_model|_fsdp_wrapped_module|_module)\.)+"
 )
 _ROOTS = re.compile(rf"{_ROOT}(?=.)", re.DOTALL)
 _ROOT_OF_LINE = re.compile(rf"\n{_ROOT}(?=.)")
@@ -60,7 +60,7 @@ def strip_root(name: str) -> str:
     return sys.intern(name) if wrappers else name
 
 
-def _without_roots(names: list[str]) -> list[str]:
+def without_roots(names: list[str]) -> list[str]:
     """`strip_root` of each. Mostly no name of a model has a word that stands inside, which one search tells."""
     text = "\n".join(["", *names])
     if any(word in text for word in _WORDS_INSIDE):
@@ -112,7 +112,7 @@ class Roles:
 
     def __init__(self, names: Iterable[str]) -> None:
         names = list(names)
-        roles = _without_roots(names)
+        roles = without_roots(names)
         self.by_name = dict(zip(names, roles, strict=True))
         self.shared: dict[str, list[str]] = {}
         if len(set(roles)) == len(roles):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from qinspect.kernels.cache import private_folder, put
 
-FLAGS = ("-O3", "-shared", "-fPIC", "-std=c11", "-Wno-psabi")
+FLAGS = ("-O3", "-shared", "-fPIC", "-std=c11", "-Wno-psabi", "-ffp-contract=off")
 WIDER = ("avx2", "fma")
 """Instructions that are used where this machine has them, by their names in /proc/cpuinfo and for the compiler. One
 home directory may serve machines of several kinds: what is compiled for each has a name of its own."""

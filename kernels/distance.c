@@ -14,30 +14,51 @@ typedef struct {
 
 static inline double total(v4d lanes) { return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]); }
 
-/* The nearest number with so many bits of mantissa, ties to even: adding what has the last of them as its last bit, and
-   taking it away, leaves them. */
-static inline v8f rounded(v8f v, int mantissa, v8f smallest) {
-  v8f anchor = smallest * 12582912.0f;
-  if (mantissa >= 0) anchor = larger((v8f)((v8u)v & 0x7f800000), smallest) * (1.5f * (float)(1 << (23 - mantissa)));
-  return (v + anchor) - anchor;
+/* Sums of squares in several lanes: what is added to one of them waits for what was added before. */
+typedef struct {
+  v4d even, odd;
+} Squares;
+
+static inline double total_of(Squares s) { return total(s.even + s.odd); }
+
+/* Fewer than eight values, and zeros. */
+static inline v8f part_of(const float *v, int64_t n) {
+  float part[8] = {0};
+  for (int64_t k = 0; k < 8 && k < n; k++) part[k] = v[k];
+  return *(v8f *)part;
 }
 
-/* Of values of one cell, which zero is among the numbers of. They are multiplied by one over the step: what is so near
-   to the middle between two codes that it is then rounded to the other one is as far from either. */
-static inline v4d squared_errors(const float *v, int64_t n, float step, float low, float high, int mantissa,
-                                 float smallest, v4d found) {
-  float inverse = 1 / step, part[8] = {0};
-  int divided = !isfinite(inverse);
-  v8f zero = {0}, lows = zero + low, highs = zero + high, least = zero + smallest;
-  for (int64_t i = 0; i < n; i += 8) {
-    const float *from = v + i;
-    if (i + 8 > n) from = memcpy(part, from, (size_t)(n - i) * sizeof *v);
-    v8f x = *(const v8f *)from, code = divided ? x / step : x * inverse;
-    v8f e = rounded(smaller(larger(code, lows), highs), mantissa, least) * step - x;
-    v4d a = wide((float *)&e), b = wide((float *)&e + 4);
-    found = PRODUCT(a, a, found);
-    found = PRODUCT(b, b, found);
+static inline v4d square(v8f e) {
+  v4d a = wide((float *)&e), b = wide((float *)&e + 4);
+  return PRODUCT(a, a, b * b);
+}
+
+/* How the values of one cell are rounded. Zero is among the numbers that they are rounded to. inverse: one over the step,
+   by which they are multiplied: what is so near to the middle between two codes that it is then rounded to the other one
+   is as far from either. Where that is not finite they are divided. anchor: what has the last bit of a code as its last
+   one, of integers, and of the smallest floats: adding it and taking it away leaves the nearest code, ties to even. */
+typedef struct {
+  v8f step, inverse, low, high, smallest, anchor;
+} Steps;
+
+/* floats, divided: constants where it is called. */
+static inline __attribute__((always_inline)) v8f error_of(v8f x, Steps s, int floats, int divided) {
+  v8f code, anchor = s.anchor;
+  if (divided) code = x / s.step;
+  else code = x * s.inverse;
+  code = smaller(larger(code, s.low), s.high);
+  if (floats) anchor = larger((v8f)((v8u)code & 0x7f800000), s.smallest) * s.anchor;
+  return ((code + anchor) - anchor) * s.step - x;
+}
+
+static inline __attribute__((always_inline)) Squares squared_errors(const float *v, int64_t n, Steps s, int floats,
+                                                                    int divided, Squares found) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    found.even += square(error_of(*(const v8f *)(v + i), s, floats, divided));
+    found.odd += square(error_of(*(const v8f *)(v + i + 8), s, floats, divided));
   }
+  for (; i < n; i += 8) found.even += square(error_of(part_of(v + i, n - i), s, floats, divided));
   return found;
 }
 
@@ -48,6 +69,19 @@ static inline float highest_of(v8f v) {
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 #else
   float found = v[0];
+  for (int k = 1; k < 8; k++) found = v[k] > found ? v[k] : found;
+  return found;
+#endif
+}
+
+/* The largest of eight numbers without a sign. */
+static inline uint32_t highest_bits(v8u v) {
+#ifdef __AVX2__
+  __m128i x = _mm_max_epu32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+  x = _mm_max_epu32(x, _mm_shuffle_epi32(x, 0x4e));
+  return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(x, _mm_shuffle_epi32(x, 0xb1)));
+#else
+  uint32_t found = v[0];
   for (int k = 1; k < 8; k++) found = v[k] > found ? v[k] : found;
   return found;
 #endif
@@ -69,28 +103,65 @@ static inline void ends_of(const float *v, int64_t n, float *low, float *high) {
   *low = bottom, *high = top;
 }
 
-/* The 16 bits of the value with the largest magnitude. */
-static inline uint32_t pattern_of(const float *v, int64_t n) {
-  float low = 0, high = 0;
-  ends_of(v, n, &low, &high);
-  return (uint32_t)bits_of(high > -low ? high : low) >> 16;
+/* The 16 bits of the value with the largest magnitude; of two, that of the negative one. Turned round by one bit, so
+   that the sign is the last, they are in that order. */
+static inline __attribute__((always_inline)) uint32_t pattern_of(const float *v, int64_t n) {
+  v8u most = {0};
+  for (int64_t i = 0; i < n; i += 8) {
+    v8u bits = (v8u)(i + 8 <= n ? *(const v8f *)(v + i) : part_of(v + i, n - i)), turned = bits << 1 | bits >> 31;
+#ifdef __AVX2__
+    most = (v8u)_mm256_max_epu32((__m256i)most, (__m256i)turned);
+#else
+    for (int k = 0; k < 8; k++) most[k] = turned[k] > most[k] ? turned[k] : most[k];
+#endif
+  }
+  uint32_t found = highest_bits(most);
+  return (found >> 1 | found << 31) >> 16;
 }
 
-static inline v4d by_cells(const float *v, int64_t row, int64_t start, int64_t n, const Rounding *r, int mantissa,
-                           v4d found) {
-  int64_t cell = start / r->width, at = row / r->height * r->across + cell, i = 0;
-  for (int64_t stop = (cell + 1) * r->width - start; i < n; at++, stop += r->width) {
+/* The steps of all cells in a part of a row, and one over each. whole, a constant where it is called: the width of all
+   cells, 0 where they are of several. */
+static inline __attribute__((always_inline)) void steps_of(const float *v, int64_t first, int64_t start, int64_t n,
+                                                           const Rounding *r, int64_t whole, float *step,
+                                                           float *inverse) {
+  const float *steps = r->looked_up ? r->step : r->step + first;
+  int64_t width = r->width, cell = 0, i = 0;
+  if (whole)
+    for (; i < n; cell++, i += whole) step[cell] = steps[r->looked_up ? pattern_of(v + i, whole) : cell];
+  for (int64_t stop = width - start % width; i < n; cell++, i = stop, stop += width) {
     if (stop > n) stop = n;
-    int64_t end = r->each ? at : 0;
-    float step = r->looked_up ? r->step[pattern_of(v + i, stop - i)] : r->step[at];
-    found = squared_errors(v + i, stop - i, step, r->low[end], r->high[end], mantissa, r->smallest, found);
-    i = stop;
+    step[cell] = steps[r->looked_up ? pattern_of(v + i, stop - i) : cell];
+  }
+  for (int64_t k = 0; k < cell; k++) inverse[k] = 1 / step[k];
+}
+
+/* floats: a constant where it is called. */
+static inline __attribute__((always_inline)) Squares by_cells(const float *v, int64_t row, int64_t start, int64_t n,
+                                                              const Rounding *r, int floats, int64_t whole,
+                                                              Squares found) {
+  float step[CHUNK], inverse[CHUNK];
+  const v8f zero = {0};
+  const float of_anchor = 1.5f * (float)(1 << (23 - (floats ? r->mantissa : 0)));
+  const int64_t width = whole ? whole : r->width, each = r->each, first = row / r->height * r->across + start / width;
+  int64_t cell = 0, i = 0;
+  Steps s = {zero, zero, zero + r->low[0], zero + r->high[0], zero + r->smallest, zero + of_anchor};
+  steps_of(v, first, start, n, r, whole, step, inverse);
+  for (int64_t stop = whole ? whole : width - start % width; i < n; cell++, i = stop, stop += width) {
+    if (!whole && stop > n) stop = n;
+    s.step = zero + step[cell], s.inverse = zero + inverse[cell];
+    if (each) s.low = zero + r->low[first + cell], s.high = zero + r->high[first + cell];
+    int64_t size = whole ? whole : stop - i;
+    if (isfinite(inverse[cell])) found = squared_errors(v + i, size, s, floats, 0, found);
+    else found = squared_errors(v + i, size, s, floats, 1, found);
   }
   return found;
 }
 
-static v4d rounding(const float *v, int64_t row, int64_t start, int64_t n, const Rounding *r, v4d found) {
-  return r->mantissa < 0 ? by_cells(v, row, start, n, r, -1, found) : by_cells(v, row, start, n, r, r->mantissa, found);
+static __attribute__((noinline)) Squares rounding(const float *v, int64_t row, int64_t start, int64_t n,
+                                                  const Rounding *r, Squares found) {
+  if (r->mantissa < 0) return by_cells(v, row, start, n, r, 0, 0, found);
+  if (r->width == 16 && start % 16 == 0 && n % 16 == 0) return by_cells(v, row, start, n, r, 1, 16, found); /* NVFP4 */
+  return by_cells(v, row, start, n, r, 1, 0, found);
 }
 
 /* The bits of the largest |y - x|, rounded to a float: those of numbers without a sign are in their order. */
@@ -136,9 +207,14 @@ static void put_row(const Found *f, int64_t row, const Lanes *s) {
   f->rows[3 * f->n_rows + row] += total(s->dd);
 }
 
-/* Of two rows of up to CHUNK values, zeros behind the last one. of_columns: sums of a*a, a*b, b*b are added. */
-static void two_rows(float x[2][CHUNK], float y[2][CHUNK], int64_t n, int64_t width, Lanes sums[2], double *of_cells[2],
-                     double of_columns[3][CHUNK], v4d *shift) {
+/* Sums of a*a, a*b and b*b of four columns. They lie together: pages apart, each would wait for the other. */
+typedef struct {
+  v4d aa, ab, bb;
+} Columns;
+
+/* Of two rows of up to CHUNK values, zeros behind the last one. */
+static void two_rows(float x[2][CHUNK + SLACK], float y[2][CHUNK + SLACK], int64_t n, int64_t width, Lanes sums[2], double *of_cells[2],
+                     Columns *of_columns, v4d *shift) {
   v4d zero = {0}, d_sum = *shift;
   Lanes s = {zero, zero, zero, zero}, t = s;
   int64_t cell = 0;
@@ -148,13 +224,13 @@ static void two_rows(float x[2][CHUNK], float y[2][CHUNK], int64_t n, int64_t wi
     for (; i < stop; i += 4) {
       v4d a = wide(x[0] + i), b = wide(y[0] + i), p = wide(x[1] + i), q = wide(y[1] + i);
       v4d d = b - a, e = q - p;
-      v4d *aa = (v4d *)(of_columns[0] + i), *ab = (v4d *)(of_columns[1] + i), *bb = (v4d *)(of_columns[2] + i);
+      Columns *c = of_columns + i / 4;
       s.aa = PRODUCT(a, a, s.aa), s.ab = PRODUCT(a, b, s.ab), s.bb = PRODUCT(b, b, s.bb), dd = PRODUCT(d, d, dd);
       t.aa = PRODUCT(p, p, t.aa), t.ab = PRODUCT(p, q, t.ab), t.bb = PRODUCT(q, q, t.bb), ee = PRODUCT(e, e, ee);
       d_sum += d + e;
-      *aa = PRODUCT(a, a, PRODUCT(p, p, *aa));
-      *ab = PRODUCT(a, b, PRODUCT(p, q, *ab));
-      *bb = PRODUCT(b, b, PRODUCT(q, q, *bb));
+      c->aa = PRODUCT(a, a, PRODUCT(p, p, c->aa));
+      c->ab = PRODUCT(a, b, PRODUCT(p, q, c->ab));
+      c->bb = PRODUCT(b, b, PRODUCT(q, q, c->bb));
     }
     s.dd += dd, t.dd += ee;
     if (of_cells[0]) of_cells[0][cell] += total(dd);
@@ -171,12 +247,13 @@ static void two_rows(float x[2][CHUNK], float y[2][CHUNK], int64_t n, int64_t wi
    Returns the position of the largest, -1 where nothing differs. */
 int64_t distance(const Matrix *given_a, const Matrix *given_b, int64_t chunk, const Found *f, const Rounding *r) {
   const Matrix a = known(given_a), b = known(given_b);
-  float x[2][CHUNK], y[2][CHUNK];
-  double of_columns[3][CHUNK];
+  float x[2][CHUNK + SLACK], y[2][CHUNK + SLACK];
+  Columns of_columns[CHUNK / 4];
   int64_t at = -1, rows = f->n_rows, columns = f->n_columns, width = f->width && f->width < chunk ? f->width : chunk;
   int32_t highest = 0;
   double most = 0;
-  v4d zero = {0}, shift = zero, error = zero;
+  v4d zero = {0}, shift = zero;
+  Squares error = {zero, zero};
   for (int64_t start = 0; start < columns; start += chunk) {
     int64_t n = columns - start < chunk ? columns - start : chunk, padded = (n + 3) / 4 * 4;
     memset(of_columns, 0, sizeof of_columns);
@@ -206,42 +283,47 @@ int64_t distance(const Matrix *given_a, const Matrix *given_b, int64_t chunk, co
         }
       }
     }
-    for (int k = 0; k < 3; k++) memcpy(f->columns + k * columns + start, of_columns[k], (size_t)n * sizeof(double));
+    for (int64_t i = 0; i < n; i++) {
+      double *column = f->columns + start + i;
+      column[0] = of_columns[i / 4].aa[i % 4];
+      column[columns] = of_columns[i / 4].ab[i % 4];
+      column[2 * columns] = of_columns[i / 4].bb[i % 4];
+    }
   }
   f->whole[0] = total(shift);
   f->whole[1] = most;
-  f->whole[2] = total(error);
+  f->whole[2] = total_of(error);
   return at;
 }
 
 /* The squared error of rounding alone. */
 double rounding_alone(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r) {
   const Matrix m = known(given);
-  float v[CHUNK];
-  v4d error = {0};
+  float v[CHUNK + SLACK];
+  Squares error = {{0}, {0}};
   for (int64_t row = 0; row < rows; row++)
     for (int64_t start = 0; start < columns; start += chunk) {
       int64_t n = columns - start < chunk ? columns - start : chunk;
       fetch(&m, row, start, n, v);
       error = rounding(v, row, start, n, r, error);
     }
-  return total(error);
+  return total_of(error);
 }
 
 /* The squared error of each cell, of as many rows and columns as r says: of_cells[down][across] are added to. */
 void rounding_by_cells(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk, const Rounding *r,
                        double *of_cells) {
   const Matrix m = known(given);
-  float v[CHUNK];
+  float v[CHUNK + SLACK];
   for (int64_t row = 0; row < rows; row++)
     for (int64_t start = 0; start < columns; start += chunk) {
       int64_t n = columns - start < chunk ? columns - start : chunk, i = 0;
       fetch(&m, row, start, n, v);
       for (int64_t cell = start / r->width; i < n; cell++) {
         int64_t left = (cell + 1) * r->width - start - i;
-        v4d zero = {0};
+        Squares none = {{0}, {0}};
         if (left > n - i) left = n - i;
-        of_cells[row / r->height * r->across + cell] += total(rounding(v + i, row, start + i, left, r, zero));
+        of_cells[row / r->height * r->across + cell] += total_of(rounding(v + i, row, start + i, left, r, none));
         i += left;
       }
     }
@@ -252,7 +334,7 @@ void extremes(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk,
                         float *low, float *high) {
   const Matrix m = known(given);
   int64_t across = (columns + width - 1) / width;
-  float v[CHUNK];
+  float v[CHUNK + SLACK];
   memset(low, 0, (size_t)(across * ((rows + height - 1) / height)) * sizeof *low);
   memset(high, 0, (size_t)(across * ((rows + height - 1) / height)) * sizeof *high);
   for (int64_t row = 0; row < rows; row++)
@@ -266,4 +348,32 @@ void extremes(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk,
         i = stop;
       }
     }
+}
+
+/* The largest magnitude of all, by its bits; not finite where some value is not. */
+float largest_magnitude(const Matrix *given, int64_t rows, int64_t columns, int64_t chunk) {
+  const Matrix m = known(given);
+  float v[CHUNK + SLACK];
+  int32_t most = 0;
+  for (int64_t row = 0; row < rows; row++) {
+    if (m.kind == BFLOAT16) { /* as they are, sixteen at a time */
+      const uint16_t *p = (const uint16_t *)(m.bytes + row * m.row_bytes);
+      uint16_t found = 0;
+      for (int64_t i = 0; i < columns; i++) {
+        uint16_t size = p[i] & 0x7fff;
+        found = size > found ? size : found;
+      }
+      most = found << 16 > most ? found << 16 : most;
+      continue;
+    }
+    for (int64_t start = 0; start < columns; start += chunk) {
+      int64_t n = columns - start < chunk ? columns - start : chunk;
+      fetch(&m, row, start, n, v);
+      for (int64_t i = 0; i < n; i++) {
+        int32_t size = bits_of(v[i]) & 0x7fffffff;
+        most = size > most ? size : most;
+      }
+    }
+  }
+  return float_of(most);
 }

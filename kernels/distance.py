@@ -102,6 +102,14 @@ def cell_extremes(x: Stored, height: int, width: int) -> tuple[Singles, Singles]
     return low, high
 
 
+def largest_magnitude(x: Stored) -> float | None:
+    """Of all values of a matrix; infinite or NaN where some value is not finite. None as for `distance_sums`."""
+    body, chunk, matrix = _body(), chunk_of(1, x), _in_c(x)
+    if body is None or chunk is None or matrix is None:
+        return None
+    return float(body.largest_magnitude(matrix.pointer, *x.shape, chunk))
+
+
 def rounding_error(x: Stored, rounding: Rounding) -> float | None:
     """The sum of the squared errors of rounding a matrix. None as for `distance_sums`."""
     body, chunk, matrix = _body(), chunk_of(rounding.width if rounding.looked_up else 1, x), _in_c(x)
@@ -168,6 +176,8 @@ def _typed(found: Any) -> Any:
     found.distance.restype = size
     found.extremes.argtypes = (pointer, *(size,) * 5, pointer, pointer)
     found.extremes.restype = None
+    found.largest_magnitude.argtypes = (pointer, *(size,) * 3)
+    found.largest_magnitude.restype = ctypes.c_float
     found.rounding_alone.argtypes = (pointer, *(size,) * 3, pointer)
     found.rounding_alone.restype = ctypes.c_double
     found.rounding_by_cells.argtypes = (pointer, *(size,) * 3, pointer, pointer)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qinspect.kernels.compiled import library
 from qinspect.kernels.cpu import BODY_VARIABLE
-from qinspect.kernels.packing import PackedRows
+from qinspect.kernels.packing import MOST_PLANES, PackedRows
 
 Array = NDArray[Any]
 Singles = NDArray[np.float32]
@@ -27,17 +27,25 @@ Stored = Array | PackedRows
 """float[rows, columns], or codes."""
 
 
-_NUMBERS = (
-    "kind", "bits", "block", "block_bytes", "first", "apart", "divided",
-    "mantissa", "limit", "base",  # which the body fills in
+_POINTERS = (
+    "bytes", "levels", "scales", "zeros", "minima", "factors", "of_scales", "scale_codes", "cell_of", "shifts",
 )  # fmt: skip
+_NUMBERS = ("kind", "block", "block_bytes", "sharing", "word", "divided", "n_planes")
+_FILLED_IN_THERE = ("made", "mantissa", "limit", "base", "flip")
+
+
+class _Plane(ctypes.Structure):
+    _fields_: ClassVar = [(name, ctypes.c_int32) for name in ("bits", "apart", "first")]
 
 
 class _Matrix(ctypes.Structure):
     _fields_: ClassVar = [
-        *((name, ctypes.c_void_p) for name in ("bytes", "levels", "scales", "zeros", "minima")),
-        *((name, ctypes.c_int64) for name in ("row_bytes", "of_row", "width")),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+        *((name, ctypes.c_int64) for name in ("row_bytes", "of_row", "width", "skipped")),
         *((name, ctypes.c_int32) for name in _NUMBERS),
+        ("planes", _Plane * MOST_PLANES),
+        *((name, ctypes.c_int32) for name in _FILLED_IN_THERE),
+        ("few", ctypes.c_float * 16),
     ]
 
 
@@ -68,31 +76,50 @@ _FLOATS = {"float32", "bfloat16", "float16"}
 
 
 def _of_codes(x: PackedRows) -> InC | None:
-    p, n_rows = x.packing, len(x.codes)
-    cells = -(-x.columns // x.width)
-    if not n_rows or not x.columns or not x.codes.flags.c_contiguous or x.levels.size != 1 << p.bits or 8 % p.bits:
+    p, shape = x.packing, x.shape
+    if not all(shape) or not x.codes.flags.c_contiguous or x.levels.size != 1 << p.all_bits:
         return None
-    _check_bytes(x)
-    numbers = [np.ascontiguousarray(x.levels, np.float32)]
-    parts = (part for part in (x.scales, x.zeros, x.minima) if part is not None)
-    numbers += [np.ascontiguousarray(np.broadcast_to(part, (n_rows, cells)), np.float32) for part in parts]
-    pointers = iter(n.ctypes.data for n in numbers)
+    _check(x)
     made = _Matrix(
-        bytes=x.codes.ctypes.data, row_bytes=x.codes.shape[1], of_row=cells, width=x.width, kind=len(_FLOATS),
-        bits=p.bits, block=p.block, block_bytes=p.block_bytes, first=p.first, apart=p.apart, divided=x.divided,
+        bytes=x.codes.ctypes.data, row_bytes=x.codes.shape[1], of_row=x.n_cells, width=x.width, skipped=x.skipped,
+        kind=len(_FLOATS), block=p.block, block_bytes=p.block_bytes, sharing=len(p.shifts), word=p.word,
+        divided=x.divided, n_planes=len(p.planes),
     )  # fmt: skip
-    made.levels, made.scales = next(pointers), next(pointers)
-    made.zeros = None if x.zeros is None else next(pointers)
-    made.minima = None if x.minima is None else next(pointers)
-    return InC(made, (x.codes, *numbers))
+    for into, plane in zip(made.planes, p.planes, strict=False):
+        into.bits, into.apart, into.first = plane.bits, plane.apart, plane.first
+    held = [x.codes]
+    for name, numbers, size, dtype in _arrays(x):
+        if numbers is not None:
+            held.append(np.ascontiguousarray(np.broadcast_to(numbers, size), dtype))
+            setattr(made, name, held[-1].ctypes.data)
+    return InC(made, tuple(held))
 
 
-def _check_bytes(x: PackedRows) -> None:
-    p = x.packing
-    needed = -(-x.columns // p.block) * p.block_bytes if p.block else -(-x.columns * p.bits // 8 // p.apart) * p.apart
-    inside = not p.block or p.first + p.block * p.bits // 8 <= p.block_bytes
-    if x.codes.ndim != 2 or x.codes.dtype != np.uint8 or x.codes.shape[1] < needed or not inside or x.width < 1:
-        raise ValueError(f"{x.codes.dtype} {x.codes.shape} are no rows of {x.columns} codes of {p}")
+def _arrays(x: PackedRows) -> list[tuple[str, Array | None, tuple[int, ...], type[np.generic]]]:
+    """What the structure points to: its name there, and the shape and dtype that it has there."""
+    cells, columns, coded = (x.shape[0], x.n_cells), (x.columns,), x.of_scales is not None
+    return [
+        ("levels", x.levels, x.levels.shape, np.float32),
+        ("scale_codes" if coded else "scales", x.scales, cells, np.uint8 if coded else np.float32),
+        ("of_scales", x.of_scales, (256,), np.float32), ("zeros", x.zeros, cells, np.float32),
+        ("minima", x.minima, cells, np.float32), ("factors", x.factors, columns, np.float32),
+        ("cell_of", x.cell_of, columns, np.int32),
+        ("shifts", np.array(x.packing.shifts) if x.packing.shifts else None, (len(x.packing.shifts),), np.int32),
+    ]  # fmt: skip
+
+
+def _check(x: PackedRows) -> None:
+    """Raises ValueError for what would be read beyond its end, or is not described in packing.py."""
+    p, codes = x.packing, x.codes
+    n_rows = x.skipped + x.shape[0] if p.shifts else x.shape[0]
+    rows = -(-n_rows // len(p.shifts)) if p.shifts else n_rows
+    fits = (
+        codes.ndim == 2 and codes.dtype == np.uint8 and len(codes) >= rows and codes.shape[1] >= p.bytes_of(x.columns)
+    )
+    if not (fits and p.sound and x.width >= 1 and x.skipped >= 0):
+        raise ValueError(f"{codes.dtype} {codes.shape} are no rows of {x.columns} codes of {p}")
+    if x.cell_of is not None and not (x.cell_of.size and 0 <= x.cell_of.min() <= x.cell_of.max() < x.n_cells):
+        raise ValueError(f"cells from {x.cell_of.min()} to {x.cell_of.max()} are not all among {x.n_cells}")
 
 
 def chunk_of(width: int, *matrices: Stored) -> int | None:
@@ -101,8 +128,7 @@ def chunk_of(width: int, *matrices: Stored) -> int | None:
     step = 8
     for m in matrices:
         if isinstance(m, PackedRows):
-            p = m.packing
-            step = math.lcm(step, p.block or p.apart * 8 // p.bits)
+            step = math.lcm(step, m.packing.step)
     if step > CHUNK or width < 1:
         return None
     both = math.lcm(step, width)

@@ -48,13 +48,34 @@ class _Failures:
 def pytest_configure(config: pytest.Config) -> None:
     if (terminal := config.pluginmanager.get_plugin("terminalreporter")) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Failures(terminal))
+    config.pluginmanager.register(_Frozen())
 
 
-def pytest_collection_finish() -> None:
-    """What is there now stays to the end: no search for cycles has to walk through a million objects of modules and
-    collected tests again."""
-    gc.collect()
-    gc.freeze()
+class _Frozen:
+    """What modules and collected tests made stays to the end: no search for cycles has to walk through a million
+    objects of theirs again."""
+
+    def __init__(self) -> None:
+        self.modules = 0
+
+    def pytest_collection_finish(self) -> None:
+        self._freeze()
+
+    def pytest_runtest_logfinish(self) -> None:
+        if len(sys.modules) > self.modules + MANY_MODULES:  # torch, say, is loaded by the first test that needs it
+            self._freeze()
+
+    def _freeze(self) -> None:
+        gc.collect()
+        gc.freeze()
+        self.modules = len(sys.modules)
+
+
+MANY_MODULES = 100
+"""So many more are worth a search."""
+
+OBJECTS_BETWEEN_SEARCHES = 5_000
+"""Python's own 700 are for programs that make few; here it would be a tenth of all work."""
 
 
 SLOW_TIMEOUT_S = 1800
@@ -84,8 +105,9 @@ Plain = Callable[[str, Mapping[str, Any]], Path]
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
     """The command line collects cycles rarely; in a worker that runs thousands of commands, files would stay open."""
+    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 10, 10)
     yield
-    gc.set_threshold(700, 10, 10)
+    gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 10, 10)
 
 
 @pytest.fixture(scope="session")

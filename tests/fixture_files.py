@@ -16,7 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from comfy_files import FORMATS as COMFY_FORMATS
+from comfy_files import made as of_comfy
+from comfy_files import of_module as of_comfy_module
+from comfy_files import opened as comfy_opened
 from compressed_files import fp4, fp8, integers, of_module, settings, written
+from exl3_files import made as of_exl3
+from exl3_files import of_module as of_exl3_module
+from exl3_files import opened as exl3_opened
 from gguf_files import ID, LLAMA, GgufFile, Stored, plain
 from hostile import entry, safetensors_bytes, state_dict, tensor, torch_legacy, torch_zip
 from mlx_files import affine
@@ -119,6 +126,8 @@ def small_cases(made: Path) -> list[Case]:
     native = [Case(f"{name}/{p.name}", p.parent, p) for name in ("native4", "native8") for p in _native(made / name)]
     packed = [Case(f"compressed/{p.name}", p.parent, p) for p in _compressed(made / "compressed")]
     packed += [Case(f"mlx/{p.name}", p.parent, p) for p in _mlx(made / "mlx")]
+    packed += [Case(f"comfy/{p.name}", p.parent, p) for p in _comfy(made / "comfy")]
+    packed += [Case(f"exl3/{p.name}", p.parent, p) for p in _exl3(made / "exl3")]
     return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native, *packed]
 
 
@@ -182,6 +191,29 @@ def _mlx(folder: Path) -> tuple[Path, ...]:
             "model.layers.0.mlp.up_proj": {"bits": 3, "group_size": 32}}  # fmt: skip
     tensors = {name: t for module, made in parts.items() for name, t in of_mlx_module(made, module).items()}
     mlx_opened(folder, tensors, {"bits": 4, "group_size": 32, **said})
+    return folder / "model.safetensors", folder / "config.json"
+
+
+def _comfy(folder: Path) -> tuple[Path, ...]:
+    """Each format of ComfyUI, with marks, and one that the metadata list. Returns the weights."""
+    blocks = {"convrot_w4a4": 16, "int8_tensorwise": 4}
+    parts = {f"blocks.{i}.lin": of_comfy(n, (3, 64), block=blocks.get(n)) for i, n in enumerate(COMFY_FORMATS)}
+    parts["blocks.8.lin"] = of_comfy("asym_w4a8_int8", (3, 64), bits=6)
+    tensors = {name: t for module, made in parts.items() for name, t in of_comfy_module(made, module).items()}
+    listed = of_comfy("mxfp8", (3, 64))
+    tensors |= of_comfy_module(listed, "blocks.9.lin", marked=False)
+    comfy_opened(folder, tensors, {"model.blocks.9.lin": listed.mark})
+    return (folder / "model.safetensors",)
+
+
+def _exl3(folder: Path) -> tuple[Path, ...]:
+    """Two codebooks. Returns the weights and the config."""
+    parts = {
+        "model.layers.0.mlp.up_proj": of_exl3(1, few=True),
+        "model.layers.0.mlp.down_proj": of_exl3(2, codebook="", few=True),
+    }
+    tensors = {name: t for module, made in parts.items() for name, t in of_exl3_module(made, module).items()}
+    exl3_opened(folder, tensors, {"quant_method": "exl3", "bits": 1.5, "codebook": "mcg"})
     return folder / "model.safetensors", folder / "config.json"
 
 

@@ -26,6 +26,9 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.formats.counts import parameter_counts
 from qinspect.inspector.formats.report import model_line
+from qinspect.inspector.loaders import payload as loaders_payload
+from qinspect.inspector.loaders import statements_of
+from qinspect.inspector.loaders.report import text as loaders_text
 from qinspect.inspector.values import payload as values
 from qinspect.inspector.values.inspection import inspect_entry
 from qinspect.inspector.values.report import inspection_text
@@ -42,8 +45,14 @@ def assert_clean(text: str) -> None:
     import unicodedata
 
     hidden = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-    bad = sorted(c for c in set(text) if c != "\n" and unicodedata.category(c) in hidden)  # a text repeats its letters
+    new = set(text) - _CLEAN  # a text repeats its letters, and texts those of each other
+    bad = sorted(c for c in new if unicodedata.category(c) in hidden)
     assert not bad, f"{bad[:5]!r} in {text[:200]!r}"
+    _CLEAN.update(new)
+
+
+_CLEAN = {"\n"}
+"""Characters that were found to be harmless."""
 
 
 def assert_one_line(error: QinspectError) -> str:
@@ -79,10 +88,11 @@ def survives(work: Callable[[], object]) -> bool:
     return True
 
 
-def survey(path: Path, other: Format | None = None) -> bool:
+def survey(path: Path, other: Format | None = None, as_a: bool = False) -> bool:
     """Open `path` and look at all of it as the commands do. Returns whether it opened.
 
-    Anything but a QinspectError gets out, and so does text that is not clean.
+    It is compared with `other`: as B, or `as_a`. Anything but a QinspectError gets out, and so does text that is not
+    clean.
     """
     try:
         checkpoint = open_checkpoint(path)
@@ -91,7 +101,7 @@ def survey(path: Path, other: Format | None = None) -> bool:
         return False
     try:
         _survey_entries(checkpoint)
-        survives(lambda: _survey_format(checkpoint, other))
+        survives(lambda: _survey_format(checkpoint, other, as_a))
     finally:
         checkpoint.close()
     return True
@@ -114,7 +124,7 @@ def _survey_entries(checkpoint: Checkpoint) -> None:
         assert_clean(line)
 
 
-def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
+def _survey_format(checkpoint: Checkpoint, other: Format | None, as_a: bool) -> None:
     fmt = format_of(checkpoint)
     assert_clean(model_line("A", fmt))
     for record in fmt.scales():
@@ -130,10 +140,11 @@ def _survey_format(checkpoint: Checkpoint, other: Format | None) -> None:
     root = build_tree(checkpoint.entries.values(), parameter_counts(fmt))
     _as_json(contents.tree(fmt, root, parameters_of(checkpoint, root), None))
     _as_json(contents.scales(fmt, survey))
-    for a, b in ((other, fmt), (fmt, other)) if other is not None else ():
-        assert a is not None
-        assert b is not None
-        result = compare(a, b, codes=True)
+    loaded = statements_of(fmt)
+    assert_clean(loaders_text(fmt, loaded, None))
+    _as_json(loaders_payload.loaders(fmt, loaded))
+    if other is not None:
+        result = compare(fmt, other, codes=True) if as_a else compare(other, fmt, codes=True)
         assert_clean(comparison_text(result, scale_table(result.scales)))
         _as_json(comparison_payload.comparison(result, list(result.scales), list(result.weights)))
 

@@ -18,7 +18,7 @@ CONFIG: dict[str, Any] = {
         "quant_algo": "NVFP4",
         "producer": {"name": "modelopt", "version": "0.47.0"},
         "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}},
-        "ignore": ["lm_head"],
+        "ignore": [],
     },
 }
 PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")

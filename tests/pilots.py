@@ -13,7 +13,9 @@ from rich.console import RenderableType
 from textual import events
 from textual._compositor import Compositor
 from textual._context import visible_screen_stack
+from textual._styles_cache import StylesCache
 from textual.dom import DOMNode
+from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Static
@@ -34,7 +36,9 @@ from qinspect.tui.widgets.log import LogView
 PATIENCE_S = 60.0
 """How long a state may take to come on a busy machine; nobody waits that long unless the test fails."""
 
-POLL_S = 0.001
+POLL_S, LONGEST_POLL_S = 0.001, 0.015
+"""Between two looks at a state: longer and longer, since to look may mean to draw the whole screen."""
+
 PAINTINGS = 5
 
 CRASH_LOOKED_FOR_S = 1.0
@@ -76,9 +80,17 @@ def in_empty_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@contextmanager
+def forgotten_lines() -> Iterator[None]:
+    """A cache of Textual's, of the class, keeps what the last thousand widgets have painted: a million objects, which
+    every search for cycles would walk through."""
+    yield
+    StylesCache.get_inner_outer.cache_clear()
+
+
 class PutOff:
-    """What is painted is thrown away where there is no terminal: it is painted when a screen has settled, and where
-    somebody looks, not with every state on the way there."""
+    """What is painted is thrown away where there is no terminal: widgets draw their lines when the screen has settled,
+    and where somebody looks, not with every state on the way there, and nobody joins the lines for a terminal."""
 
     def __init__(self) -> None:
         self.settled = False
@@ -91,11 +103,23 @@ class PutOff:
         def render_update(
             of: Compositor, full: bool = False, screen_stack: list[Screen[object]] | None = None, simplify: bool = False
         ) -> RenderableType | None:
-            painted = full or self.settled
-            return self.as_textual(of, full, screen_stack, simplify) if painted else None
+            if full:
+                return self.as_textual(of, full, screen_stack, simplify)
+            if self.settled:
+                visible_screen_stack.set(screen_stack or [])
+                self._draw(of)
+            return None
 
         with patch.object(Compositor, "render_update", render_update):
             yield self
+
+    @staticmethod
+    def _draw(of: Compositor) -> None:
+        """Have every line drawn that changed."""
+        changed = Region.from_union(of._dirty_regions or [Region()]).intersection(of.size.region)
+        of._dirty_regions.clear()
+        for _ in of._get_renders(changed):
+            pass
 
     def paint(self, screen: Screen[object]) -> None:
         """What is to be painted by now."""
@@ -188,13 +212,14 @@ class Driver:
 
     async def until(self, predicate: Callable[[], object], what: str = "") -> None:
         """Wait for a state."""
-        end = asyncio.get_running_loop().time() + PATIENCE_S
+        end, pause = asyncio.get_running_loop().time() + PATIENCE_S, POLL_S
         while not predicate():
             self.raise_crash()
             assert asyncio.get_running_loop().time() < end, f"never came: {what or predicate}\n" + "\n".join(
                 self.rows()
             )
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause)
+            pause = min(1.25 * pause, LONGEST_POLL_S)
             if self.app._running and self.app.screen_stack:
                 self.app.screen._on_timer_update()
 
@@ -275,7 +300,7 @@ async def open_app(
     """The screen on one or two checkpoints, on the alphas of a calibration, on the runs without; wait: until everything
     is opened and compared. overview: stay on the map that it opens on."""
     app = QinspectApp(None if a is None else str(a), None if b is None else str(b), alphas=alphas)
-    with PutOff().in_place() as painting:
+    with PutOff().in_place() as painting, forgotten_lines():
         async with app.run_test(size=size) as pilot:
             driver = Driver(app, pilot, painting)
             await driver.until(lambda: isinstance(app.screen, CompareScreen | RunsScreen | ExploreBase), "the screen")

@@ -73,6 +73,7 @@ class Terminal:
         self.out = b""
         self._screen = Screen()
         self._shown = 0
+        self._seen = ""
         self.hung_up = False
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
@@ -102,9 +103,10 @@ class Terminal:
         end = max(self._shown, self.out.rfind(b"\x1b"))  # what follows may be cut in two
         if self.process.poll() is not None:
             end = len(self.out)
-        self._screen.feed(self.out[self._shown : end].decode(errors="replace"))
-        self._shown = end
-        return str(self._screen)
+        if end > self._shown:
+            self._screen.feed(self.out[self._shown : end].decode(errors="replace"))
+            self._shown, self._seen = end, str(self._screen)
+        return self._seen
 
     def see(self, text: str) -> None:
         """Wait until it is on the screen."""

@@ -43,6 +43,8 @@ SCHEMAS = (
     "alpha",
     "fidelity",
     "lint",
+    "experts",
+    "loaders",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scales": [1.0], "é.scales": [1.0], "=1+1.scales": [0.0, 4.0], "x\n\x1b[31m.scales": [1.0]}

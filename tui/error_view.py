@@ -13,7 +13,7 @@ from qinspect.inspector.compare.results import ScalePair
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity.error_map import ErrorMap, error_map
 from qinspect.inspector.fidelity.measures import db
-from qinspect.inspector.fidelity.pairs import NotCompared, Pair, pairs_of
+from qinspect.inspector.fidelity.pairs import NotCompared, Pair
 from qinspect.inspector.fidelity.profiles import error_profiles
 from qinspect.inspector.fidelity.sums import sqnr_db
 from qinspect.inspector.method.in_steps import HALF, ErrorInSteps, error_in_steps
@@ -54,7 +54,7 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     if said := s.brought_over.get(role):
         return _wrapped(f"{said}: numbers are of what is left once that is undone; there is no picture of it.", look)
     check(0, 1)
-    known = s.weight_pairs(lambda: pairs_of(s.a, s.b, lambda _: check(0, 1)))  # type: ignore[arg-type]
+    known = s.weight_pairs(lambda _: check(0, 1))
     found = known.get(role)
     if found is None:
         return ["  No weight of both models belongs to this."]
@@ -75,7 +75,9 @@ def error_of_weight(s: Session, role: str, look: Look, o: Options, check: Steps)
     left_out = [f"  {some(profiles.n_excluded, 'value')} not finite, left out"] if profiles.n_excluded else []
     height = look.height - len(left_out)
     if o.chart == 1:
-        return [*left_out, *magnitude_lines(profiles, steps, look, height, o)]
+        rotated = found.b.weight is not None and found.b.weight.rotation is not None
+        of_sizes = "steps are of the rotated weight, not of values of these sizes" if rotated else steps
+        return [*left_out, *magnitude_lines(profiles, of_sizes, look, height, o)]
     return [*left_out, *channel_lines(profiles, look, height, o)]
 
 

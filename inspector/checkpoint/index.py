@@ -56,8 +56,7 @@ def find_shards(index: Path, weight_map: dict[str, str], beside: list[str]) -> d
     folder = index.parent
     shards = {}
     for name in dict.fromkeys(weight_map.values()):
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or not pure.parts:
+        if is_outside(name):
             raise BrokenFile(
                 "a shard lies outside the checkpoint's folder",
                 file=index,
@@ -71,6 +70,12 @@ def find_shards(index: Path, weight_map: dict[str, str], beside: list[str]) -> d
     if missing:
         raise _missing(index, missing, len(shards), beside)
     return shards
+
+
+def is_outside(name: str) -> bool:
+    """Whether the name of a shard leads out of the folder of its index."""
+    pure = PurePosixPath(name)
+    return pure.is_absolute() or ".." in pure.parts or "\\" in name or not pure.parts
 
 
 def _missing(index: Path, missing: list[str], n_all: int, beside: list[str]) -> BrokenFile:
@@ -89,18 +94,10 @@ def _missing(index: Path, missing: list[str], n_all: int, beside: list[str]) -> 
 
 def check_index(index: Path, weight_map: dict[str, str], shards: dict[str, Path], checkpoint: Checkpoint) -> list[str]:
     """Notes on where index and shards disagree. Raises BrokenFile for names that are in no shard."""
-    if _agree(weight_map, shards, checkpoint.entries):
+    if agree(weight_map, shards, checkpoint.entries):
         return []
-    missing = [k for k in weight_map if k not in checkpoint.entries]
-    if missing:
-        raise BrokenFile(
-            "names in the index are in no shard",
-            file=index,
-            key=missing[0],
-            expected=f"it in {weight_map[missing[0]]}",
-            found=f"{len(missing)} of {len(weight_map)} names missing",
-            cure="Index and shards are of different versions: download all again.",
-        )
+    if missing := absent_from_shards(index, weight_map, checkpoint.entries):
+        raise missing
     wrong = [
         k
         for k, e in checkpoint.entries.items()
@@ -116,7 +113,20 @@ def check_index(index: Path, weight_map: dict[str, str], shards: dict[str, Path]
     return notes
 
 
-def _agree(weight_map: dict[str, str], shards: dict[str, Path], entries: Entries) -> bool:
+def absent_from_shards(index: Path, weight_map: dict[str, str], entries: Entries) -> BrokenFile | None:
+    """The error of names that are in no shard; None where there are none."""
+    missing = [k for k in weight_map if k not in entries]
+    return None if not missing else BrokenFile(
+        "names in the index are in no shard",
+        file=index,
+        key=missing[0],
+        expected=f"it in {weight_map[missing[0]]}",
+        found=f"{len(missing)} of {len(weight_map)} names missing",
+        cure="Index and shards are of different versions: download all again.",
+    )  # fmt: skip
+
+
+def agree(weight_map: dict[str, str], shards: dict[str, Path], entries: Entries) -> bool:
     """Whether all names are in both, and each in the shard that the index names, told without looking at each."""
     if not entries.in_columns or len(weight_map) != len(entries):
         return False

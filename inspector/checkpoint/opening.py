@@ -77,7 +77,7 @@ def _open_place(place: Path, typed: str, progress: Steps | None, arrived: Arrive
 def open_source(source: Source) -> Checkpoint:
     """The checkpoint that these bytes are, whatever they come from, without what may lie beside it. Raises as
     `open_checkpoint`."""
-    kind, found = _read_one(source)
+    kind, found = read_one(source)
     entries = Entries()
     entries.add(found)
     return Checkpoint(source.path, kind, [source], entries, {}, found.metadata if isinstance(found, Columns) else {})
@@ -203,7 +203,7 @@ def _open_files(
             arrived(so_far)
         file = File(p)
         files.append(file)
-        kind, found = _read_one(file)
+        kind, found = read_one(file)
         metadata.update(found.metadata if isinstance(found, Columns) else {})
         all_found.append(found)
         if arrived:
@@ -238,8 +238,9 @@ def _in_two_files(paths: Sequence[Path], all_found: Sequence[Columns | Entries])
     raise AssertionError("each name is in one file")
 
 
-def _read_one(file: Source) -> tuple[str, Columns | Entries]:
-    """(kind, entries). A damaged file that a conversion of text went over is called that."""
+def read_one(file: Source) -> tuple[str, Columns | Entries]:
+    """(kind, entries) of one file. A damaged one that a conversion of text went over is called that. Raises as
+    `open_checkpoint`."""
     try:
         return _read_kind(file)
     except BrokenFile as e:

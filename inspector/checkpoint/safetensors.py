@@ -99,14 +99,29 @@ def _entry_by_entry(file: Source, raw: bytes, data_start: int) -> Columns:
     metadata: dict[str, str] | None = None
     for name, fields in pairs:
         if name in tensors or (name == "__metadata__" and metadata is not None):
-            raise _twice(file, name)
+            raise twice(file, name)
         if name == "__metadata__":
             metadata = _metadata(file, fields)
         else:
             key = sys.intern(name)  # the index and the other model have the same names: one string for all
-            tensors[key] = _tensor(file, key, fields, data_start)
+            tensors[key] = tensor_of(file, key, fields, data_start)
     _check_layout(file, tensors, data_start)
     return Columns.of(file, tensors.values(), metadata or {})
+
+
+def each_entry(file: Source) -> tuple[Pairs, dict[str, str], int]:
+    """The entries of a header that `read_header` refuses, each as it stands there, what is sound of its metadata, and
+    where the data begin. Raises BrokenFile where there is no header."""
+    length = int.from_bytes(file.read(0, 8), "little")
+    pairs = _parse_json(file, file.read(8, length))
+    metadata: dict[str, str] = {}
+    for name, fields in pairs:
+        if name == "__metadata__":
+            try:
+                metadata = _metadata(file, fields)
+            except BrokenFile:
+                continue
+    return tuple(p for p in pairs if p[0] != "__metadata__"), metadata, 8 + length
 
 
 def header_bytes(header: Mapping[str, object]) -> bytes:
@@ -116,7 +131,8 @@ def header_bytes(header: Mapping[str, object]) -> bytes:
     return len(raw).to_bytes(8, "little") + raw
 
 
-def _twice(file: Source, name: str) -> BrokenFile:
+def twice(file: Source, name: str) -> BrokenFile:
+    """The error of a name that a header has more than once."""
     return BrokenFile(
         "the name occurs twice in the header",
         file=file.path,
@@ -191,12 +207,12 @@ def _metadata(file: Source, fields: object) -> dict[str, str]:
     made = dict(fields)
     if len(made) != len(fields):
         keys = sorted(k for k, _ in fields)
-        raise _twice(file, "__metadata__." + next(k for k, after in pairwise(keys) if k == after))
+        raise twice(file, "__metadata__." + next(k for k, after in pairwise(keys) if k == after))
     return made
 
 
-def _tensor(file: Source, name: str, fields: object, data_start: int) -> Tensor:
-    """One header entry, checked on its own."""
+def tensor_of(file: Source, name: str, fields: object, data_start: int) -> Tensor:
+    """One entry of a header, checked on its own. Raises BrokenFile."""
     dtype_name, shape, start, end = _fields_in_order(fields) or _fields_in_any_order(file, name, fields)
     dtype = _DTYPES.get(dtype_name)
     if dtype is None:

@@ -204,9 +204,10 @@ class Tensor:
             return self.read()[start:stop]
         element = self.dtype.to_numpy()
         columns = np.empty((width, stop - start), element)
-        for i in range(width):
-            at = self.offset + (i * self.strides[1] + start) * element.itemsize
-            columns[i] = np.frombuffer(self.file.read(at, (stop - start) * element.itemsize), element)
+        first, step = self.offset + start * element.itemsize, self.strides[1] * element.itemsize
+        whole, n = columns.view(np.uint8).reshape(-1).data, (stop - start) * element.itemsize
+        parts = [whole[i : i + n] for i in range(0, width * n, n)]
+        self.file.read_into_each(range(first, first + width * step, step), parts)
         return columns.T
 
     def _read_packed(self, start: int, stop: int) -> Array:

@@ -68,6 +68,8 @@ def _apart(a: ScaleRecord, b: ScaleRecord) -> str:
     grids = (a.grid, b.grid)
     if a.element != b.element or a.quantity is not b.quantity or a.called != b.called or a.through != b.through:
         return ""
+    if a.rotation != b.rotation:
+        return ""
     if not (a.verified and b.verified) or any(g.n_dims is not None or g.cells for g in grids):
         return ""
     of_a, of_b = (words.shared_by(g).replace("tensor", str(r.kind)) for g, r in zip(grids, (a, b), strict=True))

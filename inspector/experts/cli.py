@@ -10,6 +10,7 @@ from qinspect.inspector.arguments import AsJson, ModelA, open_model
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import print_json, print_table, print_text, with_meter
 from qinspect.inspector.progress import steps_of
+from qinspect.inspector.text import visible
 
 if TYPE_CHECKING:
     from qinspect.inspector.experts.coverage import Coverage, LayerExperts
@@ -30,7 +31,7 @@ def experts(
 
     fmt = open_model(a)
     found = with_meter(lambda meter: coverage_of(fmt, not fast, steps_of(meter, "reading scales")))
-    chosen = None if layer is None else _layer(fmt, found, layer)
+    chosen = None if layer is None else _layer(found, layer)
     if as_json:
         print_json(payload.experts(fmt, found))
         return 0
@@ -38,7 +39,7 @@ def experts(
     return 0
 
 
-def _layer(fmt: Format, found: Coverage, number: int) -> LayerExperts:
+def _layer(found: Coverage, number: int) -> LayerExperts:
     """The layer with this number. Raises UsageError."""
     from qinspect.inspector.roles import place
 
@@ -58,7 +59,7 @@ def _print(fmt: Format, found: Coverage, chosen: LayerExperts | None) -> None:
     for clause in clauses(found):
         print_text(f"   {clause}")
     if chosen is not None:
-        print_text(f"   {chosen.layer}:")
+        print_text(f"   {visible(chosen.layer, 120)}:")
         print_table(experts_table(chosen))
     elif found.layers:
         print_table(layers_table(found))

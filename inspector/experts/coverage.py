@@ -71,8 +71,8 @@ class LayerExperts:
         """Of each expert the place in `columns` of its worst scale; of a sound one, of its first input scale, or of its
         first scale that is one number."""
         states = np.stack([c.states for c in self.columns])
+        worst: NDArray[np.intp] = states.argmax(0)
         shown = next((i for i, c in enumerate(self.columns) if c.of_input), self._first_of_weights)
-        worst = states.argmax(0)
         worst[states.max(0) <= State.DYNAMIC.rank] = shown
         return worst
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qinspect.inspector.experts.coverage import Column, Numbers, States
 from qinspect.inspector.experts.states import State
@@ -53,10 +54,10 @@ def judged(name: str, record: ScaleRecord, values: Numbers, states: States, on_p
     return Column(name, True, states, values, middle, why)
 
 
-def _outlying(name: str, record: ScaleRecord, values: Numbers, middle: float) -> States:
+def _outlying(name: str, record: ScaleRecord, values: Numbers, middle: float) -> NDArray[np.bool_]:
     quiet = QUIET_INSIDE if name.startswith("down_proj") else QUIET
     loud = LOUD.get(record.element.name, LOUD_OF_CODES)
-    found: States = (values * quiet < middle) | (values > middle * loud)
+    found: NDArray[np.bool_] = (values < middle / quiet) | (values > middle * loud)
     return found
 
 

@@ -27,8 +27,8 @@ def states_said(counts: dict[State, int]) -> str:
 def layers_table(found: Coverage) -> Table:
     """A row for each layer."""
     columns = (
-        Column("layer"), Column("experts", True), Column("states"), Column("input scales", True), Column("spread", True),
-        Column("weights' spread", True, 1), Column("worst", False, 2),
+        Column("layer"), Column("experts", True), Column("states"), Column("input scales", True),
+        Column("spread", True), Column("weights' spread", True, 1), Column("worst", False, 2),
     )  # fmt: skip
     return Table(columns, [_row(layer) for layer in found.layers])
 
@@ -66,14 +66,14 @@ def clauses(found: Coverage) -> Iterator[str]:
         for why in dict.fromkeys(c.why for c in layer.columns if c.why):
             whys[why] = whys.get(why, 0) + 1
     for why, n in whys.items():
-        yield f"shared on purpose in {some(n, 'layer')}: {why}"
+        yield f"shared on purpose in {some(n, 'layer')}: {why}, which does not say whether an expert saw a token"
 
 
 def _said(value: float, state: State) -> str:
     """A number, with its state where that is not a sound one."""
-    if state in (State.MISSING, State.UNREAD):
+    if state in (State.MISSING, State.UNREAD, State.DAMAGED):
         return state.value
-    return number(value) if state.sound else f"{number(value)} {state}"
+    return number(value) if state.sound or state is State.NOT_FINITE else f"{number(value)} {state}"
 
 
 def _times(ratio: float) -> str:

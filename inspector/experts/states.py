@@ -23,6 +23,8 @@ class State(StrEnum):
     NOT_FINITE = "not finite"
     MISSING = "missing"
     """Its siblings have it."""
+    DAMAGED = "damaged"
+    """It is there, and does not fit what it belongs to."""
 
     @property
     def rank(self) -> int:

@@ -44,10 +44,13 @@ def claims(
 ) -> tuple[Claim, ...]:
     """Of A and of B, by the run that says most of it. Where none can be asked about a model: raises what asking raises
     if the runs were named, else nothing is known of it."""
-    return tuple(_claim(model, fmt, runs, progress, named) for model, fmt in (("A", a), ("B", b)))
+    return tuple(claim_of(model, fmt, runs, progress, named) for model, fmt in (("A", a), ("B", b)))
 
 
-def _claim(model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None, named: bool) -> Claim:
+def claim_of(
+    model: str, fmt: Format, runs: Sequence[Calibration], progress: Progress | None = None, named: bool = True
+) -> Claim:
+    """The same of one model."""
     if (several := several_alphas(fmt)) and any(_gives(run, fmt, several) for run in runs):
         return Claim(model, None, None, True, several_said(several))
     declared = declared_alpha(fmt)

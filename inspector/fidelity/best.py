@@ -135,7 +135,7 @@ def _searched(work: Work, grid: NearestGrid, everything: bool, stop: threading.E
             break
         rows = min(n * height, n_rows - first * height)
         unit = Unit(first * height * n_columns, rows, n_columns, first * height, True)
-        a, d = _values(work, unit)
+        a, d = map(grid.rotated, _values(work, unit))
         squared = np.einsum("ij,ij->i", d, d)
         stored.append(np.add.reduceat(squared, np.arange(0, rows, height)))
         best.append(_of_rows(a, grid, height, width, work.largest, whole))

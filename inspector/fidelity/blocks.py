@@ -45,8 +45,8 @@ class Unit:
         return self.start + self.n
 
 
-def units_of(pair: Pair, cells: Cells | None) -> Iterator[Unit]:
-    """The pieces of a pair, in order. cells: of which none may be cut."""
+def units_of(pair: Pair, cells: Cells | None, elements: int = UNIT_ELEMENTS) -> Iterator[Unit]:
+    """The pieces of a pair, in order. cells: of which none may be cut. elements: of a piece, about."""
     if len(pair.shape) < 2:
         yield from _in_a_row(pair.n, 0, 0, plain=_flat(pair.a) and _flat(pair.b))
         return
@@ -56,7 +56,7 @@ def units_of(pair: Pair, cells: Cells | None) -> Iterator[Unit]:
             yield from _in_a_row(columns, row * columns, row, plain=True)
         return
     step = math.lcm(row_step(pair.a), row_step(pair.b), cells.rows if cells else 1)
-    rows = max(1, UNIT_ELEMENTS // columns // step) * step
+    rows = max(1, elements // columns // step) * step
     for first in range(0, n_rows, rows):
         yield Unit(first * columns, min(rows, n_rows - first), columns, first, True)
 
@@ -86,15 +86,17 @@ def bytes_of(item: Item) -> int:
     return tensor.nbytes * n_rows // item.weight.shape[0]
 
 
-def stored(item: Item, unit: Unit, shape: tuple[int, ...]) -> Stored:
+def stored(item: Item, unit: Unit, shape: tuple[int, ...], in_c: bool = True) -> Stored:
     """A piece as bodies in C take it, codes as they are packed, where it can be had so; else its values. shape: of the
-    whole. Raises as `read`."""
+    whole. in_c: whether a body in C is to take it; False for what takes all rows of codes. Raises as `read`."""
     one_run = item.part is None or item.part.runs is None
-    if item.weight is not None and len(item.weight.shape) == 2 and unit.aligned and one_run and compiled():
+    wanted = compiled() or not in_c
+    if item.weight is not None and len(item.weight.shape) == 2 and unit.aligned and one_run and wanted:
         first = item.first_row + unit.first_row
         if first % item.weight.row_step == 0:
             found = item.fmt.packed(item.weight, first, first + unit.rows)
-            if found is not None and found.shape == (unit.rows, unit.columns) and takes(found):
+            fits = found is not None and found.shape == (unit.rows, unit.columns)
+            if found is not None and fits and (takes(found) or not in_c):
                 return found
     return single(read(item, unit, shape))
 
@@ -112,9 +114,9 @@ def read(item: Item, unit: Unit, shape: tuple[int, ...]) -> Array:
     return tensor.read_rows(unit.first_row, unit.first_row + unit.rows).reshape(unit.rows, unit.columns)
 
 
-def stored_of(pair: Pair, unit: Unit) -> tuple[Stored, Stored]:
-    """A's and B's values of a piece as bodies in C take them, with what was done to one undone. Raises as `read`."""
-    return _stored_of(pair, pair.a, unit, True), _stored_of(pair, pair.b, unit, False)
+def stored_of(pair: Pair, unit: Unit, in_c: bool = True) -> tuple[Stored, Stored]:
+    """A's and B's values of a piece, as of `stored`, with what was done to one undone. Raises as `read`."""
+    return _stored_of(pair, pair.a, unit, True, in_c), _stored_of(pair, pair.b, unit, False, in_c)
 
 
 def stored_original(pair: Pair, unit: Unit) -> Stored:
@@ -122,9 +124,9 @@ def stored_original(pair: Pair, unit: Unit) -> Stored:
     return _stored_of(pair, pair.a, unit, True)
 
 
-def _stored_of(pair: Pair, item: Item, unit: Unit, of_a: bool) -> Stored:
+def _stored_of(pair: Pair, item: Item, unit: Unit, of_a: bool, in_c: bool = True) -> Stored:
     if pair.fit is None and (pair.undoing is None or pair.undoing.in_a == of_a):
-        return stored(item, unit, pair.shape)
+        return stored(item, unit, pair.shape, in_c)
     return single(_values(pair, item, unit, of_a))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.fidelity.undoing import Backwards, Step
+from qinspect.inspector.formats.hadamard_blocks import REGULAR, SYLVESTER
 
 Array = NDArray[Any]
 
@@ -30,7 +31,7 @@ LEAST_ROWS = 16
 _ROWS = 64
 """Looked at, but where a matrix has to be fitted."""
 _MOST_OF_A_FACTOR = 64
-_REGULAR = np.array([[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]], np.float32) / 2
+_REGULAR = np.array(REGULAR, np.float32) / 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +78,7 @@ def _power(small: Array, n: int) -> tuple[Array, ...]:
 
 def sylvester(n: int) -> tuple[Array, ...]:
     """The factors of Sylvester's matrix of n, a power of two, divided by the square root of n."""
-    return _power(np.array([[1, 1], [1, -1]], np.float32) / np.float32(math.sqrt(2)), n)
+    return _power(np.array(SYLVESTER, np.float32) / np.float32(math.sqrt(2)), n)
 
 
 def _plain(n: int, block: int, regular: bool = False) -> Rotation:

@@ -20,7 +20,7 @@ import msgspec
 from qinspect.inspector import __version__
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.file import File
-from qinspect.inspector.fidelity.blocks import Unit
+from qinspect.inspector.fidelity.blocks import UNIT_ELEMENTS, Unit
 from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.fidelity.order import Arrange, as_they_come
 from qinspect.inspector.fidelity.pairs import NotCompared
@@ -33,7 +33,7 @@ from qinspect.inspector.places import state_folder
 from qinspect.inspector.progress import Progress, unseen
 from qinspect.inspector.whole_file import replacing
 
-LAYOUT = 2
+LAYOUT = 3
 """Of what is kept: another number where a field, or what it means, becomes another."""
 MOST_KEPT = 64
 """Pairs: of 40,000 experts one takes 20 MB."""
@@ -60,9 +60,10 @@ def kept_or_measured(
     fresh: bool = False,
     arrange: Arrange = as_they_come,
     body: Callable[[Work, Unit], Piece] = measured,
+    elements: int = UNIT_ELEMENTS,
 ) -> Fidelity:
     """`measure_fidelity`, or what it found for the same files before: then `measured_at` says when. fresh: measure in
-    any case. body: as there. Raises what measuring raises."""
+    any case. body, elements: as there. Raises what measuring raises."""
     of = _identity(a, b)
     found = None if fresh or of is None else _read(a, b, of)
     if found is not None:
@@ -71,7 +72,7 @@ def kept_or_measured(
         for other in found.not_compared:
             told(other)
         return found
-    made = measure_fidelity(a, b, progress, told, arrange, body)
+    made = measure_fidelity(a, b, progress, told, arrange, body, elements)
     if of is not None and not made.changed:
         with suppress(OSError):
             _write(of, made)

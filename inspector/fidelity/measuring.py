@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from qinspect.inspector.errors import NothingInCommon, QinspectError
-from qinspect.inspector.fidelity.blocks import Unit, bytes_of, units_of
+from qinspect.inspector.fidelity.blocks import UNIT_ELEMENTS, Unit, bytes_of, units_of
 from qinspect.inspector.fidelity.norms import Norms
 from qinspect.inspector.fidelity.order import Arrange, as_they_come
 from qinspect.inspector.fidelity.pairs import Doubt, NotCompared, Why, all_pairs_of
@@ -39,13 +39,14 @@ def measure_fidelity(
     told: Callable[[Result], None] = lambda _: None,
     arrange: Arrange = as_they_come,
     body: Callable[[Work, Unit], Piece] = measured,
+    elements: int = UNIT_ELEMENTS,
 ) -> Fidelity:
     """How far B's values are from A's.
 
     progress: called with bytes of both, from this thread; it may raise to cancel. told: called with each weight once it
     is known, from this thread too. arrange: in which order they are measured; the result is in A's order. body: what
-    measures a piece. A weight that cannot be read is among `not_compared`, with its reason. Raises NothingInCommon
-    where no weight has a partner.
+    measures a piece. elements: of a piece, about. A weight that cannot be read is among `not_compared`, with its
+    reason. Raises NothingInCommon where no weight has a partner.
     """
     found = 0
 
@@ -61,9 +62,9 @@ def measure_fidelity(
         _check_common(lined_up.others, a, b)
     norms = Norms(lined_up.pairs, lined_up.others, a, b)
     works = works_of(a, b, arrange(lined_up.pairs), progress, norms)
-    _run(works, progress, told, body)
+    _run(works, progress, told, body, elements)
     again = _again(works, lined_up.doubts, norms, progress)
-    _run([w for w in again if isinstance(w, Work)], progress, told, body)
+    _run([w for w in again if isinstance(w, Work)], progress, told, body, elements)
     results = [w.finished() for w in works if w.suspect is None]
     for once_more in again:
         if isinstance(once_more, Work):
@@ -123,7 +124,11 @@ def _bits(fmt: Format) -> float | None:
 
 
 def _run(
-    works: list[Work], progress: Progress, told: Callable[[Result], None], body: Callable[[Work, Unit], Piece]
+    works: list[Work],
+    progress: Progress,
+    told: Callable[[Result], None],
+    body: Callable[[Work, Unit], Piece],
+    elements: int,
 ) -> None:
     total = sum(w.n_bytes for w in works)
     first = [w for w in works if not isinstance(w.grid, str) and w.grid.of_whole]
@@ -135,15 +140,15 @@ def _run(
         done += n_bytes * unit.n // max(1, work.pair.n)
         progress("reading weights", done, total)
 
-    n_workers = _n_workers(works)
+    n_workers = _n_workers(works, elements)
     stop = threading.Event()
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="fidelity")
     try:
-        for work, unit, most in _in_order(pool, n_workers, stop, first, largest_of):
+        for work, unit, most in _in_order(pool, n_workers, stop, first, largest_of, UNIT_ELEMENTS):
             work.largest = max(work.largest, most)
             step(work, unit, bytes_of(work.pair.a))
         before: Work | None = None
-        for work, unit, piece in _in_order(pool, n_workers, stop, works, body):
+        for work, unit, piece in _in_order(pool, n_workers, stop, works, body, elements):
             if before is not None and work is not before:
                 _tell(before, told)
             before = work
@@ -166,9 +171,9 @@ def _tell(work: Work, told: Callable[[Result], None]) -> None:
         told(result)
 
 
-def _n_workers(works: list[Work]) -> int:
+def _n_workers(works: list[Work], elements: int) -> int:
     """As many as there are cores, fewer where pieces are large: an expert is one where a stack is one weight."""
-    largest = max((next(units_of(w.pair, w.together)).n for w in works), default=1)
+    largest = max((next(units_of(w.pair, w.together, elements)).n for w in works), default=1)
     return max(1, min(MOST_WORKERS, n_cores(), MOST_ELEMENTS // max(1, largest)))
 
 
@@ -183,6 +188,7 @@ def _in_order(
     stop: threading.Event,
     works: list[Work],
     body: Callable[[Work, Unit], T],
+    elements: int,
 ) -> Iterator[tuple[Work, Unit, T]]:
     """What `body` makes of every piece, in order. A pair that cannot be read is marked and left."""
     waiting: deque[tuple[Work, Unit, Future[T | None]]] = deque()
@@ -202,7 +208,7 @@ def _in_order(
         if made is not None:
             yield work, unit, made
 
-    for work, unit in _all_units(works):
+    for work, unit in _all_units(works, elements):
         waiting.append((work, unit, pool.submit(call, work, unit)))
         if len(waiting) > 2 * n_workers:
             yield from oldest()
@@ -210,9 +216,9 @@ def _in_order(
         yield from oldest()
 
 
-def _all_units(works: list[Work]) -> Iterator[tuple[Work, Unit]]:
+def _all_units(works: list[Work], elements: int) -> Iterator[tuple[Work, Unit]]:
     for work in works:
-        for unit in units_of(work.pair, work.together):
+        for unit in units_of(work.pair, work.together, elements):
             if work.error is not None:
                 break
             yield work, unit

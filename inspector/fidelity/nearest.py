@@ -8,7 +8,7 @@ at: a method that does may store less error than this, or, where it looks at act
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from qinspect.inspector.fidelity.sums import Cells, Stored
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.grid import Grid
+from qinspect.inspector.formats.hadamard_blocks import HadamardBlocks
 from qinspect.inspector.formats.records import Quantity, Use
 from qinspect.kernels.distance import Rounding, cell_extremes, rounding_by_cells, rounding_error
 from qinspect.kernels.matrix import CHUNK
@@ -47,12 +48,23 @@ class Rule(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NearestGrid:
     """On which grid, by which rule. cells: which values share a scale. scale: numpy's or ml_dtypes' name of the dtype
-    that scales are kept in; "" for a power of two."""
+    that scales are kept in; "" for a power of two. rotation: what is done to the values before, so that cells are of
+    rotated ones."""
 
     rule: Rule
     element: Element
     cells: Cells
     scale: str
+    rotation: HadamardBlocks | None = None
+
+    @property
+    def said(self) -> str:
+        """The rule, for people."""
+        return f"{self.rule}, of the weight {self.rotation.said}" if self.rotation else str(self.rule)
+
+    def rotated(self, x: Array) -> Array:
+        """float[rows, columns] as its codes are made of them; zero where they are not finite."""
+        return x if self.rotation is None else self.rotation.of(np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0))
 
     @property
     def of_whole(self) -> bool:
@@ -72,6 +84,8 @@ _MANTISSA = {  # bits of the mantissa, the exponent of the smallest normal numbe
 def nearest_grid(fmt: Format, weight: QuantizedWeight, records: Mapping[str, ScaleRecord]) -> NearestGrid | str:
     """The grid of a weight, or why it is not known. records: of the format, by role. May read zero points, to see
     whether they are all the same; raises as that does."""
+    if weight.rotation is not None and weight.rotation.outputs:
+        return "its codes are of a weight that is rotated on both sides"
     of_weight = [records[role] for role in weight.scale_roles if role in records]
     by_quantity = {r.quantity: r for r in of_weight if r.quantity is not Quantity.FACTOR}
     scale = by_quantity.get(Quantity.SCALE)
@@ -86,13 +100,14 @@ def nearest_grid(fmt: Format, weight: QuantizedWeight, records: Mapping[str, Sca
         return f"the values that share a scale are no cells of rows and columns: {weight.scheme}"
     kept = _kept_in(scale)
     if kept is None:
-        return f"scales in {scale.packed or scale.dtype} are not made again"
+        return f"scales {f'stored as {scale.packed}' if scale.packed else f'in {scale.dtype}'} are not made again"
     two_levels = Quantity.GLOBAL_SCALE in by_quantity
+    found: NearestGrid | str = f"there is no such rule for {weight.scheme}"
     if weight.element.kind is ElementKind.INTEGER and not two_levels and kept in _KEPT_IN:
-        return _of_integers(fmt, weight, scale, cells, kept)
-    if weight.element.kind is ElementKind.FLOAT and weight.element.name in _MANTISSA:
-        return _of_floats(weight.element, cells, kept, two_levels)
-    return f"there is no such rule for {weight.scheme}"
+        found = _of_integers(fmt, weight, scale, cells, kept)
+    elif weight.element.kind is ElementKind.FLOAT and weight.element.name in _MANTISSA:
+        found = _of_floats(weight.element, cells, kept, two_levels)
+    return found if isinstance(found, str) or weight.rotation is None else replace(found, rotation=weight.rotation)
 
 
 def _kept_in(scale: ScaleRecord) -> str | None:
@@ -145,6 +160,7 @@ def cells_of(grid: Grid, shape: tuple[int, ...]) -> Cells | None:
 def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
     """The sum of the squared errors of rounding float[rows, columns], which begin at a cell. largest: the largest
     magnitude of the whole weight, where that is needed. Values that are not finite must be zero."""
+    x = grid.rotated(x)
     rounding = rounding_of(x, grid, largest)
     found = rounding_error(x, rounding) if rounding else None
     if found is not None:
@@ -155,12 +171,15 @@ def nearest_error(x: Array, grid: NearestGrid, largest: float) -> float:
 
 
 def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None:
-    """How the compiled body rounds what `nearest_error` takes; None where there is none, or it does not take it."""
+    """How the compiled body rounds what `nearest_error` rounds; None where there is none, or it does not take it.
+    x: rotated already, where that is to be done."""
     rows, columns = min(grid.cells.rows, x.shape[0]), min(grid.cells.columns, x.shape[1])
     floats = small_float_of(grid.element)
     narrow = grid.cells.rows == 1 and columns <= CHUNK and CHUNK % columns == 0
-    if narrow and grid.rule is not Rule.RANGE and isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
-        return Rounding(1, columns, *_table_of_steps(grid, largest), floats)
+    if narrow and isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
+        table = table_of_steps(grid, largest)
+        if table is not None:
+            return Rounding(1, columns, *table, floats)
     ends = cell_extremes(x, rows, columns)
     if ends is None:
         return None
@@ -169,9 +188,11 @@ def rounding_of(x: Stored, grid: NearestGrid, largest: float) -> Rounding | None
 
 
 @lru_cache(32)  # pieces of as many weights as there are workers, at most
-def _table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array]:
-    """`steps_of` of cells by the pattern of their value of largest magnitude: there are so few that each is calculated
-    once."""
+def table_of_steps(grid: NearestGrid, largest: float) -> tuple[Array, Array, Array] | None:
+    """`steps_of` of cells of bfloat16 by the pattern of their value of largest magnitude: there are so few that each is
+    calculated once. None where a scale depends on more than that value."""
+    if grid.rule is Rule.RANGE:
+        return None
     every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
     with np.errstate(all="ignore"):
         step, low, high = steps_of(np.minimum(every, 0), np.maximum(every, 0), grid, np.float32(largest))

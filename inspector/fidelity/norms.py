@@ -53,20 +53,21 @@ class Norms:
             return
         name = visible(role, 100)
         if in_b is None:
-            self._keep(role, in_a + one, np.ones_like(in_a), f"{name}, which B has not", "")
+            self._keep(role, in_a + one, np.ones_like(in_a), f"{name}, which B has not", "", (True, False))
             return
         neutral = bool((in_b == (0 if one else 1)).all())
         said = f"{name}, which multiplies by 1 in B" if neutral else f"what {name} is divided by in B"
         back = bool((in_a == (0 if one else 1)).all())
         said_back = f"{name}, which multiplies by 1 in A" if back else f"what {name} is divided by in A"
-        self._keep(role, in_a + one, in_b + one, said, said_back)
+        self._keep(role, in_a + one, in_b + one, said, said_back, (neutral, back))
 
-    def _keep(self, role: str, in_a: Array, in_b: Array, said: str, said_back: str) -> None:
+    def _keep(self, role: str, in_a: Array, in_b: Array, said: str, said_back: str, folded: tuple[bool, bool]) -> None:
         if in_a.shape != in_b.shape:
             return
-        for of_a, x, y, text in ((False, in_a, in_b, said), (True, in_b, in_a, said_back)):
+        ways = ((False, in_a, in_b, said, folded[0]), (True, in_b, in_a, said_back, folded[1]))
+        for of_a, x, y, text, whole in ways:
             if text and (factor := _factor(x, y)) is not None:
-                self._of.setdefault((layer_of(role), of_a), []).append(Norm(factor, text, role))
+                self._of.setdefault((layer_of(role), of_a), []).append(Norm(factor, text, role, whole))
 
     def of(self, pair: Pair, in_a: bool) -> list[Norm]:
         """What may be in a weight. in_a: in A's, not in B's."""

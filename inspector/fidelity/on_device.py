@@ -1,11 +1,12 @@
 """Sums on a GPU, of `--device cuda`: torch is imported here alone, when that is asked for.
 
-Values are made of codes on the CPU, as everywhere, and copied through pinned memory; sums are float64 on the device.
-What comes back is what piece.py makes, to the rounding of sums in another order.
+Codes and scales go there as they are stored, through pinned memory, and are made numbers there (unpacking.py); sums are
+float64 on the device. What comes back is what piece.py makes, to the rounding of sums in another order.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,21 @@ import numpy as np
 
 from qinspect.inspector.errors import NoDevice
 from qinspect.inspector.fidelity.blocks import Unit, stored_of
-from qinspect.inspector.fidelity.nearest import NearestGrid, small_float_of, steps_of
-from qinspect.inspector.fidelity.sums import Cells, Piece, Sums, values_of
+from qinspect.inspector.fidelity.nearest import NearestGrid, small_float_of, steps_of, table_of_steps
+from qinspect.inspector.fidelity.sums import Cells, Piece, Stored, Sums
+from qinspect.inspector.fidelity.unpacking import numbers_of
 from qinspect.inspector.fidelity.work import Work
+from qinspect.kernels.packing import PackedRows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = np.ndarray[Any, Any]
+ELEMENTS = 1 << 22
+"""Of a piece: a GPU takes nearly as long for a fourth of them."""
+_SMALL_BYTES = 1 << 16
+"""Not worth pinned memory."""
+_TABLES = 16
 _ON_THE_CPU = "`--device cpu` measures the same without one."
 
 
@@ -41,7 +49,7 @@ def measured_on(device: str) -> Callable[[Work, Unit], Piece]:
     def measured(work: Work, unit: Unit) -> Piece:
         pair, grid = work.pair, work.grid
         with copies.in_order():
-            a, b = (copies.of(values_of(found), k) for k, found in enumerate(stored_of(pair, unit)))
+            a, b = (copies.numbers(found, k) for k, found in enumerate(stored_of(pair, unit, in_c=False)))
             x, y = a.double(), b.double()
             if pair.derived is not None:  # a calculation that a format states in numpy
                 on_cpu = x.cpu().numpy(), y.cpu().numpy()
@@ -50,7 +58,8 @@ def measured_on(device: str) -> Callable[[Work, Unit], Piece]:
             cells = work.cells if unit.aligned else None
             piece = _sums(x, y, unit, cells)
             if not isinstance(grid, str) and unit.aligned:
-                piece.nearest = _nearest(x.float(), grid, work.largest)
+                halves = a.dtype == torch.bfloat16 and pair.derived is None
+                piece.nearest = _nearest(x, halves, grid, work.largest, copies)
         return piece
 
     return measured
@@ -64,6 +73,7 @@ class _Copies:
 
         self._torch, self._device = torch, device
         self._of_thread = threading.local()
+        self._tables: dict[int, tuple[Array, Tensor]] = {}
 
     def in_order(self) -> Any:
         """The stream of this thread, as a context."""
@@ -73,17 +83,38 @@ class _Copies:
             self._of_thread.stream, self._of_thread.pinned = self._torch.cuda.Stream(), {}
         return self._torch.cuda.stream(self._of_thread.stream)
 
-    def of(self, values: Array, which: int) -> Tensor:
-        """Floats of the same bits on the device. which: of the two that are there at once."""
-        flat = np.ascontiguousarray(values)
+    def numbers(self, found: Stored, which: int) -> Tensor:
+        """Floats on the device. which: of the two that are there at once."""
+        if isinstance(found, PackedRows):
+            return numbers_of(found, lambda array, name: self._small_or_moved(array, f"{which} {name}"))
+        flat = np.ascontiguousarray(found)
         if flat.dtype.name != "bfloat16":
-            return self._moved(flat, which)
-        return self._moved(flat.view(np.int16), which).view(self._torch.bfloat16)
+            return self._moved(flat, f"{which}")
+        return self._moved(flat.view(np.int16), f"{which}").view(self._torch.bfloat16)
 
-    def _moved(self, values: Array, which: int) -> Tensor:
+    def table(self, values: Array) -> Tensor:
+        """One that is used for many pieces: it is brought once."""
+        held = self._tables.get(id(values))
+        if held is None or held[0] is not values:
+            while len(self._tables) >= _TABLES:
+                self._tables.pop(next(iter(self._tables)), None)
+            held = self._tables[id(values)] = values, self._torch.from_numpy(values.copy()).to(self._device)
+            if self._device == "cuda":  # it may be used in another stream next
+                self._torch.cuda.current_stream().synchronize()
+        if self._device == "cuda":  # nor be given away while it is used in this one
+            held[1].record_stream(self._torch.cuda.current_stream())
+        return held[1]
+
+    def _small_or_moved(self, values: Array, name: str) -> Tensor:
+        flat = np.ascontiguousarray(values)
+        if flat.nbytes < _SMALL_BYTES:
+            return self._torch.from_numpy(flat.copy()).to(self._device)
+        return self._moved(flat, name)
+
+    def _moved(self, values: Array, name: str) -> Tensor:
         if self._device != "cuda":
             return self._torch.from_numpy(values.copy())
-        key, pinned = (which, values.dtype), self._of_thread.pinned
+        key, pinned = (name, values.dtype), self._of_thread.pinned
         if key not in pinned or pinned[key].numel() < values.size:
             kind = getattr(self._torch, values.dtype.name)
             pinned[key] = self._torch.empty(values.size, dtype=kind, pin_memory=True)
@@ -94,31 +125,45 @@ class _Copies:
 
 
 def _sums(x: Tensor, y: Tensor, unit: Unit, cells: Cells | None) -> Piece:
-    d = y - x
-    good_a, good_b = x.isfinite(), y.isfinite()
-    bad = ~(good_a & good_b)
-    n_bad_a, n_bad_b, n_bad = (int(n) for n in ((~good_a).sum(), (~good_b).sum(), bad.sum()))
-    if n_bad:
-        for values in (x, y, d):
-            values.masked_fill_(bad, 0.0)
-    size = d.abs()
-    at = int(size.argmax())
+    """Of float64 of both, which may be changed. Few numbers come back, since each waits for all before it."""
+    import torch
+
+    d, n_bad = y - x, (0, 0, 0)
+    if not math.isfinite(float(d.sum())):
+        n_bad = _without_bad(x, y, d)
+    size = d.abs().view(-1)
+    at = size.argmax()
     products = (x * x, x * y, y * y, d * d)
-    rows = [p.sum(1).cpu().numpy() for p in products]
-    columns = np.stack([p.sum(0).cpu().numpy() for p in products[:3]])
-    aa, ab, bb, dd = (float(r.sum()) for r in rows)
-    sums = Sums(x.numel() - n_bad, n_bad_a, n_bad_b, n_bad, aa, bb, ab, dd, float(d.sum()))
-    largest = float(size.view(-1)[at])
-    if largest:
-        sums.largest, sums.at = largest, unit.start + at
-        sums.a, sums.b = float(x.view(-1)[at]), float(y.view(-1)[at])
-    cell = None
+    parts = [p.sum(1) for p in products]
+    if unit.aligned:
+        parts += [p.sum(0) for p in products[:3]]
+    few = [d.sum(), size[at], at.double(), x.view(-1)[at], y.view(-1)[at]]
     if cells is not None and x.numel():
         noise, signal = (_in_cells(p, cells.rows, cells.columns).sum((1, 3)) for p in (products[3], products[0]))
-        i, j = divmod(int(noise.argmax()), noise.shape[1])
-        cell = float(noise[i, j]), float(signal[i, j]), unit.first_row + i * cells.rows, j * cells.columns
-    columns = columns if unit.aligned else np.zeros((3, 0))
-    return Piece(sums, unit.first_row, rows[3], np.stack(rows[:3]), columns, cell)
+        worst = noise.argmax()
+        few += [worst.double(), noise.view(-1)[worst], signal.view(-1)[worst]]
+    found = torch.cat([n.reshape(-1) for n in (*parts, *few)]).cpu().numpy()
+    rows, rest = found[: 4 * unit.rows].reshape(4, unit.rows), found[4 * unit.rows :]
+    columns, said = rest[: len(rest) - len(few)].reshape(3, -1), rest[len(rest) - len(few) :].tolist()
+    aa, ab, bb, dd = rows.sum(axis=1).tolist()
+    sums = Sums(x.numel() - n_bad[2], *n_bad, aa, bb, ab, dd, said[0])
+    if said[1]:
+        sums.largest, sums.at, sums.a, sums.b = said[1], unit.start + int(said[2]), said[3], said[4]
+    cell = None
+    if cells is not None and len(said) > 5:
+        across = -(-x.shape[1] // min(cells.columns, x.shape[1]))
+        i, j = divmod(int(said[5]), across)
+        cell = said[6], said[7], unit.first_row + i * cells.rows, j * cells.columns
+    return Piece(sums, unit.first_row, rows[3], rows[:3], columns, cell)
+
+
+def _without_bad(x: Tensor, y: Tensor, d: Tensor) -> tuple[int, int, int]:
+    """Set to zero, in all three, what is not finite in one of the two: how many that are in x, in y, in either."""
+    bad_x, bad_y = ~x.isfinite(), ~y.isfinite()
+    bad = bad_x | bad_y
+    for values in (x, y, d):
+        values.masked_fill_(bad, 0.0)
+    return int(bad_x.sum()), int(bad_y.sum()), int(bad.sum())
 
 
 def _in_cells(x: Tensor, rows: int, columns: int) -> Tensor:
@@ -132,15 +177,27 @@ def _in_cells(x: Tensor, rows: int, columns: int) -> Tensor:
     return x.view(x.shape[0] // rows, rows, x.shape[1] // columns, columns)
 
 
-def _nearest(x: Tensor, grid: NearestGrid, largest: float) -> float:
-    """As `nearest_error`, of float32; the scales are made on the CPU, of the ends of each cell."""
+def _nearest(x: Tensor, of_halves: bool, grid: NearestGrid, largest: float, copies: _Copies) -> float:
+    """As `nearest_error`, of float64 of float32. of_halves: whether x was bfloat16: then scales are looked up by the
+    value of largest magnitude of each cell; else they are made on the CPU, of the ends of each."""
     import torch
 
-    cells = _in_cells(x, grid.cells.rows, grid.cells.columns)
-    low, high = (ends.cpu().numpy() for ends in (cells.amin((1, 3)).clamp(max=0), cells.amax((1, 3)).clamp(min=0)))
-    with np.errstate(all="ignore"):
-        made = (np.ascontiguousarray(n, np.float32) for n in steps_of(low, high, grid, np.float32(largest)))
-    step, least, most = (torch.from_numpy(n).to(x.device) for n in made)
+    rotated = grid.rotation is not None
+    if rotated:
+        x = torch.from_numpy(grid.rotated(x.cpu().numpy())).to(x.device)
+    cells = _in_cells(x.float(), grid.cells.rows, grid.cells.columns)
+    low, high = cells.amin((1, 3)).clamp(max=0), cells.amax((1, 3)).clamp(min=0)
+    step: Tensor
+    if of_halves and not rotated and (found := table_of_steps(grid, largest)) is not None:
+        extreme = torch.where(high > -low, high, low).bfloat16()
+        pattern = extreme.view(torch.int16).int() & 0xFFFF
+        step = copies.table(found[0])[pattern]
+        least, most = (torch.from_numpy(n.copy()).to(x.device) for n in found[1:])
+    else:
+        ends = low.cpu().numpy(), high.cpu().numpy()
+        with np.errstate(all="ignore"):
+            made = (np.ascontiguousarray(n, np.float32) for n in steps_of(*ends, grid, np.float32(largest)))
+        step, least, most = (torch.from_numpy(n).to(x.device) for n in made)
     step, least, most = (n[:, None, :, None] if n.dim() == 2 else n for n in (step, least, most))
     codes = torch.minimum(torch.maximum(cells / step, least), most)
     floats = small_float_of(grid.element)

@@ -224,8 +224,9 @@ def _not_understood(item: Item, unclear: set[str]) -> str:
 
 
 def _with_unclear_scales(fmt: Format) -> set[str]:
-    """Modules beside whose weights a scale stands that no family explains."""
-    return {r.key.rpartition(".")[0] for r in fmt.scales() if (r.guess or r.kind) is Kind.WEIGHT and not r.verified}
+    """Modules beside whose weights a scale stands that no family explains, or that do not fit what is said of them."""
+    unverified = {r.key for r in fmt.scales() if (r.guess or r.kind) is Kind.WEIGHT and not r.verified}
+    return {key.rpartition(".")[0] for key in (*unverified, *(p.key for p in fmt.problems()))}
 
 
 def _rotated(a: Format, b: Format) -> str:

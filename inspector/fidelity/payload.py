@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.measures import OF_FIDELITY
 from qinspect.inspector.fidelity.pairs import NotCompared
 from qinspect.inspector.fidelity.report import line_of
-from qinspect.inspector.fidelity.results import SEED, Best, Fidelity, Nearest, OfSegment, Part, WeightFidelity
+from qinspect.inspector.fidelity.results import SEED, Best, Fidelity, Made, Nearest, OfSegment, Part, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.threshold import Threshold
 from qinspect.inspector.fidelity.verdict import sentence
@@ -19,8 +20,11 @@ from qinspect.inspector.json_text import Json, finite
 SCHEMA = "qinspect.fidelity/1"
 
 
-def fidelity(found: Fidelity, weights: Sequence[WeightFidelity], by: str | None, threshold: Threshold | None) -> Json:
-    """All of it. weights: those that are listed."""
+def fidelity(
+    found: Fidelity, weights: Sequence[WeightFidelity], by: str | None, threshold: Threshold | None,
+    methods: Mapping[str, Made],
+) -> Json:  # fmt: skip
+    """All of it. weights: those that are listed. methods: by role, {} where they were not asked for."""
     return {
         "schema": SCHEMA,
         "a": checkpoint(found.a),
@@ -32,7 +36,8 @@ def fidelity(found: Fidelity, weights: Sequence[WeightFidelity], by: str | None,
         "of_quantized": any(w.quantized for w in found.counted),
         "by": by,
         "groups": [_group(name, ws) for name, ws in grouped(found.weights, by).items()] if by else [],
-        "weights": [weight(w) for w in weights],
+        "methods": dict(Counter(m.method for m in methods.values()).most_common()) if methods else None,
+        "weights": [weight(w, methods.get(w.role)) for w in weights],
         "not_compared": [not_compared(o) for o in found.not_compared],
         "changed_files": list(found.changed),
         "measured_at": None if found.measured_at is None else _utc(found.measured_at),
@@ -68,8 +73,8 @@ def _group(name: str, weights: Sequence[WeightFidelity]) -> Json:
     return {"name": name, "summary": summary(summary_of(weights))}
 
 
-def weight(w: WeightFidelity) -> Json:
-    """One weight."""
+def weight(w: WeightFidelity, made: Made | None = None) -> Json:
+    """One weight. made: how it was, None where that was not asked for."""
     s = w.sums
     return {
         "role": w.role,
@@ -98,6 +103,7 @@ def weight(w: WeightFidelity) -> Json:
         "factors": _factors(w.factors) if w.factors else None,
         "undone": [{"what": str(u.what), "axis": u.axis, "text": u.said} for u in w.undone],
         "as_stored_sqnr_db": finite(w.as_stored),
+        "method": None if made is None else {"method": made.method, "said": made.said},
         "segments": [_segment(name, of, s) for (name, of), s in zip(w.by_segment, w.segments, strict=True)],
     }
 

@@ -12,7 +12,7 @@ from qinspect.inspector.fidelity.blocks import Unit, stored_of, stored_original,
 from qinspect.inspector.fidelity.nearest import nearest_error, rounding_of
 from qinspect.inspector.fidelity.sums import Cells, Piece, Sums, compiled_sums, sums_of, values_of
 from qinspect.inspector.fidelity.work import Work
-from qinspect.kernels.distance import cell_extremes
+from qinspect.kernels.distance import largest_magnitude
 
 Array = NDArray[Any]
 
@@ -23,9 +23,11 @@ AT_ONCE_ELEMENTS = 1 << 16
 def largest_of(work: Work, unit: Unit) -> float:
     """The largest magnitude of A's values in a piece. Raises as reading does."""
     found = stored_original(work.pair, unit)
-    ends = cell_extremes(found, unit.rows, unit.columns)
-    if ends is not None and np.isfinite(ends).all():
-        return float(max(ends[1].max(), -ends[0].min()))
+    if not isinstance(work.grid, str) and work.grid.rotation is not None:
+        found = work.grid.rotated(np.asarray(values_of(found), np.float32))
+    magnitude = largest_magnitude(found)
+    if magnitude is not None and np.isfinite(magnitude):
+        return magnitude
     most = 0.0
     for x in _widened_rows(values_of(found), AT_ONCE_ELEMENTS // max(1, unit.columns)):
         np.abs(x, out=x)
@@ -40,11 +42,14 @@ def measured(work: Work, unit: Unit) -> Piece:
     a, b = stored_of(pair, unit)
     cells = work.cells if unit.aligned else None
     if not pair.derived:
-        rounding = None
+        rounding = rotated = None
         if not isinstance(grid, str) and unit.aligned:
-            rounding = rounding_of(a, grid, work.largest)
+            rotated = grid.rotation
+            rounding = None if rotated else rounding_of(a, grid, work.largest)
         found = compiled_sums(a, b, unit.start, cells, rounding)
         if found is not None:
+            if rotated and not isinstance(grid, str):
+                found.nearest = nearest_error(np.asarray(values_of(a), np.float32), grid, work.largest)
             found.at_row(unit.first_row)
             if not unit.aligned:
                 found.columns = np.zeros((3, 0))

@@ -29,7 +29,7 @@ VECTOR_NOISE = 0.1
 """What may be left of a bias or a norm after undoing, of the square of its values: 10 dB."""
 _LESS_OF_A_VECTOR = 0.5
 _MOST_FAILURES = 4
-"""Matrices in which nothing is found before the first in which something is: after these, no other is looked at."""
+"""Matrices in which nothing is found before the first in which something is: after these, no other is searched."""
 _SAMPLED_ROWS = 512
 _BLOCK_ROWS = 1 << 12
 
@@ -148,6 +148,8 @@ class Recognition:
         for n, i in enumerate(left):
             self._progress("looking for what was done", n, len(left))
             if not self.undone and failed >= _MOST_FAILURES and self._suspects[i].norm is None:
+                if any(self.why_not.values()):  # what is seen of the first is most often true of all
+                    self._look_at(i)
                 continue
             failed += not self._matrix(i, known_only=False)
         left = [i for i in left if i not in self.undone]
@@ -155,6 +157,15 @@ class Recognition:
         while left and len(left) < n_left:  # what the last ones showed is tried on the first
             n_left = len(left)
             left = [i for i in left if not self._matrix(i, known_only=True)]
+
+    def _look_at(self, i: int) -> None:
+        """What is seen of a matrix in which nothing is searched for."""
+        pair = self._suspects[i].pair
+        if pair.n <= MOST_OF_A_ROW * pair.shape[0] and pair.fit is None:
+            try:
+                self.why_not[i] = self._search(self._suspects[i])[0].why_not()
+            except QinspectError as e:
+                self.why_not[i] = str(e)
 
     def _matrix(self, i: int, known_only: bool) -> bool:
         s = self._suspects[i]

@@ -40,11 +40,12 @@ _SAMPLED_FOR_ORDER = 24
 
 class Norm(NamedTuple):
     """What the inputs of weights may have been multiplied by. factor: float32[n]. said: the norm, for people. role: its
-    own."""
+    own. folded: whether nothing of the norm is left where it stood."""
 
     factor: Array
     said: str
     role: str
+    folded: bool = False
 
 
 @dataclass(slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from qinspect.inspector.fidelity.measures import BEST, COSINE, ERROR, LOSS, SQNR, db, error_text
-from qinspect.inspector.fidelity.results import SEED, Best, Fidelity, Part, WeightFidelity
+from qinspect.inspector.fidelity.results import SEED, Best, Fidelity, Made, Part, WeightFidelity
 from qinspect.inspector.fidelity.summary import Summary, grouped, summary_of
 from qinspect.inspector.fidelity.threshold import Threshold
 from qinspect.inspector.fidelity.verdict import AS_GOOD_DB, RTN, against_nearest, sentence
@@ -17,6 +17,7 @@ from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, size, some, visible
 
+NO_METHODS: Mapping[str, Made] = {}
 COLUMNS = (
     Column("weight"), Column("B stored as", drop=3), Column(SQNR.name, True), Column(ERROR.name, True, drop=1),
     Column(LOSS.name, True), Column(BEST.name, True), Column(COSINE.name, True, drop=4),
@@ -124,9 +125,14 @@ def _of_best(found: Fidelity) -> Iterator[str]:
         )
 
 
-def weight_table(weights: Sequence[WeightFidelity]) -> Table:
-    """Weights as rows."""
-    return Table(COLUMNS, [_row(w) for w in weights])
+def weight_table(weights: Sequence[WeightFidelity], methods: Mapping[str, Made] = NO_METHODS) -> Table:
+    """Weights as rows. methods: by role, {} where they were not asked for."""
+    rows = [_row(w) for w in weights]
+    if not methods:
+        return Table(COLUMNS, rows)
+    made = [methods[w.role].short if w.role in methods else "" for w in weights]
+    columns = (*COLUMNS[:2], Column("method", drop=3), *COLUMNS[2:])
+    return Table(columns, [[*row[:2], how, *row[2:]] for row, how in zip(rows, made, strict=True)])
 
 
 def _row(w: WeightFidelity) -> list[str]:
@@ -144,18 +150,19 @@ CSV_COLUMNS = (
     "role", "a", "b", "stored_a", "stored_b", "values", "not_finite", "sqnr_db", "relative_error", "cosine",
     "mean_shift", "largest_error", "largest_where", "worst_channel", "worst_channel_share", "worst_group",
     "worst_group_share", "nearest_sqnr_db", "loss_db", "best_found_sqnr_db", "best_found_loss_db",
-    "best_found_standard_error_db", "note",
+    "best_found_standard_error_db", "note", "method",
 )  # fmt: skip
 
 
-def csv_table(weights: Sequence[WeightFidelity]) -> Table:
-    """Weights as rows for programs: all digits, the names of `--json`; `inf` where a weight is equal."""
+def csv_table(weights: Sequence[WeightFidelity], methods: Mapping[str, Made] = NO_METHODS) -> Table:
+    """Weights as rows for programs: all digits, the names of `--json`; `inf` where a weight is equal. methods: as of
+    `weight_table`."""
     numeric = {i for i, name in enumerate(CSV_COLUMNS) if name.endswith(("_db", "error", "shift", "cosine", "values"))}
     columns = tuple(Column(name, i in numeric) for i, name in enumerate(CSV_COLUMNS))
-    return Table(columns, [_csv_row(w) for w in weights])
+    return Table(columns, [_csv_row(w, methods.get(w.role)) for w in weights])
 
 
-def _csv_row(w: WeightFidelity) -> list[str]:
+def _csv_row(w: WeightFidelity, made: Made | None) -> list[str]:
     s, nearest = w.sums, w.nearest
     channel = w.channels[0] if w.channels else None
     numbers: list[float | None] = [s.sqnr, s.relative, s.cosine, s.mean_shift, s.largest]
@@ -163,6 +170,7 @@ def _csv_row(w: WeightFidelity) -> list[str]:
         w.role, w.a, w.b, w.stored_a, w.stored_b, str(s.n), str(s.n_excluded), *map(_digits, numbers), _index(w.where),
         *_csv_part(channel), *_csv_part(w.group), _digits(nearest.sqnr if nearest else None),
         _digits(nearest.loss if nearest else None), *_csv_best(w.best), note_of(w),
+        made.method if made else "",
     ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qinspect.inspector.fidelity.factors import Factors
 from qinspect.inspector.fidelity.pairs import NotCompared
@@ -66,6 +66,15 @@ class Best:
     error: float | None
     n_blocks: int
     n_all: int
+    said: str
+
+
+class Made(NamedTuple):
+    """Which method made a weight, in words and in a few characters, and what shows it: told to whoever prints the rest,
+    by who knows."""
+
+    method: str
+    short: str
     said: str
 
 

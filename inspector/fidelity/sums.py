@@ -172,7 +172,7 @@ def compiled_sums(
 def values_of(found: Stored, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
     """float[rows, columns] of some of it, of any kind."""
     if isinstance(found, PackedRows):
-        first, last, _ = rows.indices(len(found.codes))
+        first, last, _ = rows.indices(found.shape[0])
         values = values_in_c(found.rows(first, last))
         assert values is not None  # else nobody asked for it packed
         return values[:, columns]

@@ -171,7 +171,7 @@ class Work:
         sqnr = sqnr_db(self.sums.aa, self.nearest)
         stored = self.sums.sqnr
         both = math.isfinite(sqnr) and math.isfinite(stored) and self._factors() is None
-        return Nearest(sqnr, sqnr - stored if both else None, str(self.grid.rule))
+        return Nearest(sqnr, sqnr - stored if both else None, self.grid.said)
 
     def _segments(self) -> tuple[OfSegment, ...]:
         fit = self.segments and self.segments[-1].stop == self.noise.size and not self.sums.n_excluded
@@ -203,7 +203,7 @@ def works_of(a: Format, b: Format, pairs: Sequence[Pair], progress: Progress, no
 def _cells(pair: Pair) -> Cells | None:
     """Of the quantized one of the two, B before A; None where its groups are no cells, or one of them is a channel."""
     item = pair.b if pair.b.weight else pair.a
-    if item.weight is None:
+    if item.weight is None or item.weight.rotation is not None:  # what shares a scale there is no cell of its values
         return None
     cells = cells_of(item.weight.grid, pair.shape)
     if cells is None or cells.rows >= WHOLE or (cells.rows == 1 and cells.columns >= pair.shape[1]):
@@ -236,12 +236,24 @@ def _grid(pair: Pair, records: dict[str, ScaleRecord]) -> NearestGrid | str:
         return "it is a part of a weight with one scale"
     if not isinstance(grid, str) and not _begins_with_a_cell(pair.b, grid.cells):
         return "it begins inside of what shares a scale"
+    if not isinstance(grid, str) and grid.rotation is not None and pair.shape[1] % grid.rotation.size:
+        return "its codes are of a rotated weight with more columns"
     return grid
 
 
 def _note(pair: Pair) -> str:
     said = [f.said for f in pair.undoing.facts] if pair.undoing else []
+    said += _rotations_said(pair)
     said += [f"{model}: {i.part_said}" for model, i in (("A", pair.a), ("B", pair.b)) if i.part_said]
     if pair.derived:
         said.append(f"{'A' if pair.made_in_a else 'B'} stores {pair.derived.said}, compared as such")
     return "; ".join(said)
+
+
+def _rotations_said(pair: Pair) -> list[str]:
+    """What formats themselves undo in the values that they give."""
+    items = (("A's", pair.a), ("B's", pair.b))
+    known = [(whose, i.weight.rotation.said) for whose, i in items if i.weight and i.weight.rotation]
+    if len(known) == 2 and known[0][1] == known[1][1]:
+        known = [("A's and B's", known[0][1])]
+    return [f"{whose} codes are {said}, which is undone" for whose, said in known]

@@ -60,6 +60,26 @@ def model_bits(fmt: Format) -> Bits:
     return Bits(bits_per_weight(nbytes, n_parameters), fmt.declared_bits)
 
 
+def bits_of_quantized(fmt: Format) -> tuple[float | None, float | None]:
+    """(of the weights that are quantized, with what scales them, of all weights): effective; None where not known."""
+    counts, without = parameter_counts(fmt), left_out(fmt)
+    taken, entries = fmt.taken(), fmt.checkpoint.entries
+    nbytes: dict[int, int] = {}
+    sums = {True: [0, 0, 0], False: [0, 0, 0]}
+    for name, form in zip(entries, entries.tensor_forms(), strict=True):
+        if form is None or name in without:
+            continue
+        size = nbytes.get(id(form))
+        if size is None:
+            size = nbytes[id(form)] = form[0].nbytes(math.prod(form[1]))
+        found, n = sums[name in taken], counts[name]
+        found[0] += size
+        found[1] += n or 0
+        found[2] += n is None
+    quantized, all_of_it = sums[True], [a + b for a, b in zip(*sums.values(), strict=True)]
+    return bits_per_weight(*quantized), bits_per_weight(*all_of_it)
+
+
 def _bytes_of(checkpoint: Checkpoint, names: set[str]) -> int:
     found = (checkpoint.tensor(name) for name in names)
     return sum(t.nbytes for t in found if t is not None)

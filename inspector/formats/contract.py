@@ -30,6 +30,7 @@ from qinspect.inspector.formats.records import (
     QuantizedWeight,
     ScaleRecord,
 )
+from qinspect.inspector.formats.said import Contradiction, NamedModules
 from qinspect.inspector.roles import Roles, strip_root
 from qinspect.inspector.rows import column, where
 from qinspect.inspector.text import some, visible
@@ -51,6 +52,8 @@ class Topic(StrEnum):
     """By which recipe a calibration sees the activations that its checkpoints scale: a phrase in brackets."""
     REORDERED = "reordered"
     """What `roles`, which differ where heads or channels are in another order, owe to that order: a sentence."""
+    CACHE = "cache"
+    """Why a KV cache is declared to be quantized and no scale of it stored, where that is meant: a clause."""
 
 
 class Format(ABC):
@@ -73,6 +76,7 @@ class Format(ABC):
     keeps_provenance: ClassVar[bool] = False
     is_model: ClassVar[bool] = True
     own_names: ClassVar[bool] = False
+    loaded_as_one: ClassVar[bool] = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -147,6 +151,25 @@ class Format(ABC):
     @property
     def declared_bits(self) -> tuple[float, ...]:
         """What its settings say that a code of a weight has: each width once, the least first; () where they do not."""
+        return ()
+
+    @property
+    def declared_cache(self) -> str:
+        """What the settings say that the KV cache is stored in with scales from the file: `FP8`; "" where nothing."""
+        return ""
+
+    def named_modules(self) -> Sequence[NamedModules]:
+        """For which modules the entries of its settings are that name some. An entry that cannot be tried is not among
+        them."""
+        return ()
+
+    def says_quantized(self, module: str) -> bool | None:
+        """Whether the settings say that a linear module, by its name in the file, is quantized; None where they say
+        neither, or loaders go by the tensors."""
+        return None
+
+    def contradictions(self) -> Sequence[Contradiction]:
+        """Where settings and tensors disagree in how a module is quantized; it is read as its tensors are."""
         return ()
 
     @property

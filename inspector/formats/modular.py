@@ -59,6 +59,10 @@ class QuantizedModule(ABC):
         """As `Format.packed`, of what `dequantize` gives; 0 <= start < stop <= rows."""
         return None
 
+    def packed_effective(self, start: int, stop: int) -> PackedRows | None:
+        """As `Format.packed`; 0 <= start < stop <= rows."""
+        return self.packed(start, stop) if self.is_effective else None
+
     def values(self, record: ScaleRecord) -> FloatArray:
         """As `Format.values`, of one of its records: the stored numbers where it is not overridden."""
         return numbers_of(self.checkpoint, record)
@@ -142,7 +146,7 @@ class ModularFormat(Format):
     def packed(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> PackedRows | None:
         first, last = _rows(weight, start, stop)
         module = self._modules[weight.role]
-        return module.packed(first, last) if first < last and module.is_effective else None
+        return module.packed_effective(first, last) if first < last else None
 
     def values(self, record: ScaleRecord) -> FloatArray:
         owner = self._owners.get(record.role)

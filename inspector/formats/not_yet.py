@@ -15,8 +15,6 @@ from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.signs import Modules
 from qinspect.inspector.text import visible
 
-_FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -42,32 +40,16 @@ def _mark(name: str, *parts: str | Part, methods: tuple[str, ...] = ()) -> Mark:
 
 
 _INT8_WEIGHT, _BYTE_WEIGHT = Part("weight", ("int8",)), Part("weight", ("uint8",))
-_NF4, _FP4 = "bitsandbytes NF4", "bitsandbytes FP4"
-_DOUBLE = " with double quantization"
 _MARKS = (
-    _mark(f"{_NF4}{_DOUBLE}", "quant_state.bitsandbytes__nf4", "absmax", "nested_absmax"),
-    _mark(_NF4, "quant_state.bitsandbytes__nf4", "absmax"),
-    _mark(f"{_FP4}{_DOUBLE}", "quant_state.bitsandbytes__fp4", "absmax", "nested_absmax"),
-    _mark(_FP4, "quant_state.bitsandbytes__fp4", "absmax"),
-    _mark("bitsandbytes int8", "SCB", _INT8_WEIGHT),
     _mark("torchao", "_weight_qdata", "_weight_scale"),
     _mark("torchao", "_weight_qdata", "_weight_scale_and_zero"),
     _mark("torchao", "tensor_impl.int_data", "tensor_impl.scale"),
     _mark("torchao", "tensor_impl.float8_data", "tensor_impl.scale"),
     _mark("torchao", "tensor_impl.packed_weight"),
     _mark("torchao", "weight.qdata", "weight.scale"),
-    _mark("ComfyUI (comfy_quant)", Part("comfy_quant", ("uint8",))),
-    _mark("ComfyUI (scaled_fp8)", "scale_weight", Part("weight", _FLOAT8)),
-    _mark("ComfyUI (scaled_fp8)", Part("scaled_fp8", _FLOAT8)),
-    _mark("MXFP4 of gpt-oss", Part("_blocks", ("uint8",), 4), Part("_scales", ("uint8",), 3)),
-    _mark("MXFP4 of gpt-oss", Part(".blocks", ("uint8",), 4), Part(".scales", ("uint8",), 3)),
-    _mark("EXL3", Part("trellis", ("int16",), 3), "suh", "svh"),
-    _mark("EXL3", Part("trellis", ("int16",), 3), "su", "sv"),
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
     _mark("quanto", "weight._data", "weight._scale"),
     _mark("quanto", "weight._data._data", "weight._scale"),
-    _mark("HQQ", "W_q", "scale", "zero"),
-    _mark("HQQ", "W_q", "meta_scale"),
     _mark("SINQ", "W_q", "meta.scale2"),
     _mark("AQLM", Part("codebooks", n_dims=4), Part("codes", ("int8", "int16"), 3), "scales"),
     _mark("fouroversix", "quantized_weight_values", "quantized_weight_scale_factors"),
@@ -88,7 +70,7 @@ _MARKS = (
 _METHODS = {
     "bitsandbytes": "bitsandbytes", "torchao": "torchao", "quanto": "quanto", "hqq": "HQQ", "sinq": "SINQ",
     "aqlm": "AQLM", "quip": "QuIP#", "vptq": "VPTQ", "spqr": "SpQR", "higgs": "HIGGS", "fp_quant": "FP-Quant",
-    "eetq": "EETQ", "exl2": "EXL2", "exl3": "EXL3", "bitnet": "BitNet", "quark": "Quark", "mxfp4": "MXFP4",
+    "eetq": "EETQ", "exl2": "EXL2", "bitnet": "BitNet", "quark": "Quark",
     "bitblas": "BitBLAS", "gptq_bitblas": "BitBLAS",
     "fouroversix": "fouroversix", "svdquant": "SVDQuant", "nunchaku": "SVDQuant (Nunchaku)",
 }  # fmt: skip
@@ -101,7 +83,7 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
     """The families that wrote a checkpoint, which nobody here understands: `bitsandbytes NF4 and ...`; "" where nothing
     names one. modules: of its entries."""
     settings = declared(checkpoint)
-    found = list(dict.fromkeys(_by_entries(checkpoint, modules, settings.method)))
+    found = list(dict.fromkeys(_by_entries(modules, settings.method)))
     if not found and settings.text("checkpoint_format", "format") == "bitblas" and modules.speak_of_quantization:
         found = ["BitBLAS"]
     if not found and settings.method in _METHODS and modules.speak_of_quantization:
@@ -109,11 +91,9 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
     return " and ".join(_variant(name, checkpoint) for name in found)
 
 
-def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterator[str]:
-    if "_quantization_metadata" in checkpoint.metadata:
-        yield "ComfyUI (comfy_quant)"
+def _by_entries(modules: Modules, method: str) -> Iterator[str]:
     places: dict[str, list[int]] = {}
-    looked_at = {last for last in set(modules.lasts) if last.endswith("_blocks") or last in ("value", "buffer")}
+    looked_at = {"value", "buffer"}
     rare = {mark.parts[0].end.rpartition(".")[2] for mark in _MARKS}
     looked_at |= rare
     looked_at &= set(modules.lasts)
@@ -122,25 +102,17 @@ def _by_entries(checkpoint: Checkpoint, modules: Modules, method: str) -> Iterat
             continue
         if last in rare:
             places.setdefault(last, []).append(place)
-        elif last.endswith("_blocks"):
-            places.setdefault("_blocks", []).append(place)
         elif last in ("value", "buffer") and any(inside in modules.names[place] for inside in _BREVITAS):
             places.setdefault("Brevitas", []).append(place)
-    said: set[str] = set()
     for mark in _MARKS:
-        if (mark.methods and method not in mark.methods) or said & _GENERAL.get(mark.name, set()):
+        if mark.methods and method not in mark.methods:
             continue
         end = mark.parts[0].end
         candidates = [p for p in places.get(end.rpartition(".")[2], ()) if modules.names[p].endswith(end)]
         if any(_fits(mark, modules, p) for p in candidates):
-            said.add(mark.name)
             yield mark.name
     if "Brevitas" in places:
         yield "Brevitas"
-
-
-_GENERAL = {_NF4: {f"{_NF4}{_DOUBLE}"}, _FP4: {f"{_FP4}{_DOUBLE}"}}
-"""Marks that also fit where a closer one does."""
 
 
 def _fits(mark: Mark, modules: Modules, place: int) -> bool:

@@ -18,6 +18,7 @@ from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import words
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
+from qinspect.inspector.formats.hadamard_blocks import HadamardBlocks
 from qinspect.inspector.formats.runs import Runs, rows_of
 
 FloatArray = NDArray[Any]
@@ -43,7 +44,8 @@ class Quantity(StrEnum):
     ZERO_POINT = "zero point"
     MINIMUM = "minimum"
     FACTOR = "factor"
-    """Of each input channel: what goes in is multiplied by it before it is quantized, so the weight in use is too."""
+    """Of each input channel: what goes in is multiplied by it before it is quantized, so the weight in use is too. Of
+    each output channel, where its grid says so: what comes out is."""
 
     is_step: bool
     """Whether it is multiplied: then 0, negative and infinite numbers are faults. A zero point may be 0."""
@@ -150,7 +152,8 @@ class ScaleRecord:
     scheme; "" where element and grid say it.
     cells: keys that define which elements a cell of the scale covers; where they differ between two models, equal
     indices are not the same cell. witnesses: keys of tensors that were reordered together with the cells; where one
-    holds the same values in another order, so do the cells.
+    holds the same values in another order, so do the cells. rotation: it scales codes of a weight that was rotated by
+    this, as in QuantizedWeight.
     """
 
     role: str
@@ -177,6 +180,7 @@ class ScaleRecord:
     copies: tuple[Copy, ...] = ()
     cells: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
+    rotation: HadamardBlocks | None = None
 
     @property
     def verified(self) -> bool:
@@ -228,7 +232,7 @@ class ScaleRecord:
         """Two records are comparable number by number only where this is equal: what codes there are, and how they
         and the numbers make a value."""
         blocks = (self.grid.flattened, self.grid.group_size or self.grid.block[1:])
-        return (self.quantity, self.element, blocks, self.through, self.signed, self.called)
+        return (self.quantity, self.element, blocks, self.through, self.signed, self.called, self.rotation)
 
     @property
     def scheme(self) -> str:
@@ -237,13 +241,18 @@ class ScaleRecord:
             return self.called
         if self.through is not None:
             outer = self.quantity is Quantity.GLOBAL_SCALE
-            return words.two_level(self.element, self.through, self.grid, outer)
+            return f"{words.two_level(self.element, self.through, self.grid, outer)}{self._rotated}"
         activation = self.kind is Kind.ACTIVATION
-        codes = words.of_activation(self.element) if activation else words.of_codes(self.element, self.grid)
+        of_weight = f"{words.of_codes(self.element, self.grid)}{self._rotated}"
+        codes = words.of_activation(self.element) if activation else of_weight
         if self.quantity is not Quantity.SCALE:
             return f"{self.quantity} of {codes}"
         signed = ", signed" if self.with_minimum else ", signed maximum"
         return f"{codes}{signed}" if self.signed else codes
+
+    @property
+    def _rotated(self) -> str:
+        return f", {self.rotation.short}" if self.rotation else ""
 
     @property
     def formula(self) -> str:
@@ -252,7 +261,8 @@ class ScaleRecord:
             return ""
         if self.quantity is Quantity.GLOBAL_SCALE and self.through is None:
             return "x ~ global scale * scale * q"
-        return words.formula(self.element, self.with_minimum)
+        back = ", then rotated back" if self.rotation else ""
+        return f"{words.formula(self.element, self.with_minimum)}{back}"
 
     @property
     def granularity(self) -> str:
@@ -279,7 +289,9 @@ class QuantizedWeight:
     shape: [out, in] without padding, or of as many dimensions as the tensor has. element: of its codes. grid: of the
     finest of its scales. scale_roles: the records that scale it, zero points and minima among them. called: what its
     library calls the scheme; "" where element and grid say it. row_step: rows (of the first axis) can be read in
-    ranges that start at a multiple of this.
+    ranges that start at a multiple of this. rotation: what was done to the weight before it was rounded, and is undone
+    in what `dequantize` and `effective` give: its codes and scales are those of the rotated weight. filled_up: its last
+    columns may be zeros that were added for a kernel, and nothing tells.
     """
 
     name: str
@@ -292,6 +304,8 @@ class QuantizedWeight:
     called: str = ""
     row_step: int = 1
     slice: Slice | None = None
+    rotation: HadamardBlocks | None = None
+    filled_up: bool = False
 
     @property
     def bits(self) -> int:
@@ -301,17 +315,19 @@ class QuantizedWeight:
     @property
     def convention(self) -> tuple[object, ...]:
         """The codes of two weights mean the same only where this is equal."""
-        return (self.element, self.grid.flattened, self.grid.group_size, self.called)
+        return (self.element, self.grid.flattened, self.grid.group_size, self.called, self.rotation)
 
     @property
     def scheme(self) -> str:
         """What its codes are, in words."""
-        return self.called or words.of_codes(self.element, self.grid)
+        rotated = f", {self.rotation.short}" if self.rotation else ""
+        return f"{self.called or words.of_codes(self.element, self.grid)}{rotated}"
 
     @property
     def stored_as(self) -> str:
         """The same in a few characters: `NVFP4`, `int4 g128`."""
-        return words.stored_as(self.element, self.grid, self.called)
+        known = words.stored_as(self.element, self.grid, self.called)
+        return known if self.rotation is None or self.called else f"{known} rotated"
 
     def stored(self, checkpoint: Checkpoint) -> Tensor | None:
         """The tensor that its codes are in: the whole entry, or a handle on its part. None where there is none."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from qinspect.inspector.arguments import AsJson, opened_model
+from qinspect.inspector.arguments import AsJson
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.printing import PIPE_WIDTH, folded, narrate, print_json, print_text, terminal_width, with_meter
 from qinspect.inspector.text import some
 
 if TYPE_CHECKING:
+    from qinspect.inspector.calibration.stored import Calibration
     from qinspect.inspector.lint.check import Lint
     from qinspect.inspector.lint.rule import Rule
     from qinspect.inspector.lint.settings import LintSettings
@@ -93,15 +94,19 @@ def _linted(
     words: tuple[str, str | None, str | None], fast: bool, rules: Sequence[Rule], settings: LintSettings, meter: Meter
 ) -> Lint:
     """words: A, B and the run, as they were typed."""
-    from qinspect.inspector.calibration.stored import calibration_named
     from qinspect.inspector.lint.check import lint
-    from qinspect.inspector.lint.subject import subjects_of
+    from qinspect.inspector.lint.opening import opened_subjects
 
     a, b, run = words
-    first = opened_model(a, meter)
-    second = None if b is None else opened_model(b, meter)
-    calibration = None if run is None else calibration_named(run)
-    return lint(subjects_of(first, second, calibration, fast=fast, meter=meter), rules, settings.limits)
+    calibration = None if run is None else _calibration(run)
+    return lint(opened_subjects(a, b, calibration, fast, meter), rules, settings.limits)
+
+
+def _calibration(run: str) -> Calibration:
+    """Imported only where one is asked for."""
+    from qinspect.inspector.calibration.stored import calibration_named
+
+    return calibration_named(run)
 
 
 def _new_ones(found: Lint, baseline: Path | None) -> Lint:

@@ -39,6 +39,8 @@ class Needs(StrEnum):
     """What has to be read, or given, before a rule can say anything."""
 
     FILES = "files"
+    WHOLE = "whole checkpoint"
+    """All of its tensors: of a rule that says that something is absent."""
     HEADERS = "headers"
     SCALARS = "scalars"
     """Scales of a few numbers: kilobytes of the largest model."""

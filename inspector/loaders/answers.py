@@ -10,7 +10,7 @@ from qinspect.inspector.loaders.comfyui import COMFYUI
 from qinspect.inspector.loaders.engine import Engine
 from qinspect.inspector.loaders.llama_cpp import LLAMA_CPP
 from qinspect.inspector.loaders.sglang import SGLANG
-from qinspect.inspector.loaders.statement import Affected, EngineStatements, Loaders, Statement
+from qinspect.inspector.loaders.statement import Affected, EngineStatements, Loaders, Statement, number_of_times
 from qinspect.inspector.loaders.tensorrt_llm import TENSORRT_LLM
 from qinspect.inspector.loaders.transformers import TRANSFORMERS
 from qinspect.inspector.loaders.view import View
@@ -22,8 +22,8 @@ _AFTER = (".", ":", "#")
 
 
 def statements_of(fmt: Format, engines: Sequence[str] | None = None, backend: str | None = None) -> Loaders:
-    """What engines do when they load this checkpoint. engines: by name, None for all. backend: leaves out what holds for
-    other backends of an engine that has this one. Reads settings, the header, and scales that are single numbers.
+    """What engines do when they load this checkpoint. engines: by name, None for all. backend: leaves out what holds
+    for other backends of an engine that has this one. Reads settings, the header, and scales that are single numbers.
 
     Raises UsageError for an engine or a backend that no rule knows.
     """
@@ -54,7 +54,7 @@ def said_of(loaders: Loaders, roles: Iterable[str]) -> Iterator[tuple[Statement,
     wanted = set(roles)
     modules = {head for role in wanted for head in _heads(role)}
     for statement in loaders.statements:
-        of = [a for a in statement.affected if a.role in modules or any(_is_in(a.role, r) for r in wanted)]
+        of = [a for a in statement.affected if a.role in modules or not wanted.isdisjoint(_heads(a.role))]
         if of:
             yield statement, _clause(statement, of)
 
@@ -67,13 +67,7 @@ def _heads(role: str) -> Iterator[str]:
             yield role[:i]
 
 
-def _is_in(module: str, role: str) -> bool:
-    return module.startswith(role) and module[len(role) :].startswith(_AFTER)
-
-
 def _clause(statement: Statement, of: Sequence[Affected]) -> str:
-    from qinspect.inspector.loaders.statement import number_of_times
-
     factors = [a.factor for a in of if a.factor is not None]
     if not factors:
         return statement.clause

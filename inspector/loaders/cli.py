@@ -16,9 +16,13 @@ def loaders_command(
     *,
     engine: Annotated[
         list[str] | None,
-        Parameter(name="--engine", negative="", consume_multiple=True,
-                  help="Only these: vllm, sglang, tensorrt-llm, transformers, llama.cpp, comfyui."),
-    ] = None,  # fmt: skip
+        Parameter(
+            name="--engine",
+            negative="",
+            consume_multiple=True,
+            help="Only these: vllm, sglang, tensorrt-llm, transformers, llama.cpp, comfyui.",
+        ),
+    ] = None,
     backend: Annotated[
         str | None, Parameter(help="Leave out what other backends of an engine do: marlin, flashinfer, deepgemm, ...")
     ] = None,

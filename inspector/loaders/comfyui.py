@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.loaders.cost import fp8_error
 from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.finding import listed, unscaled_codes, whole
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
 from qinspect.inspector.loaders.view import COMFY, View
 
@@ -60,7 +61,7 @@ def _mixed(view: View) -> list[str]:
 
 @COMFYUI.rule(
     "U1", "a `comfy_quant` beside a layer, or a list of layers in the header", "loads each layer by its own marker",
-    Effect.UNCHANGED, Says.SILENT, "comfy/utils.py detect_layer_quantization",
+    Effect.UNCHANGED, Says.UNKNOWN, "comfy/utils.py detect_layer_quantization",
 )  # fmt: skip
 def mixed(view: View) -> Found | None:
     """One is enough for the whole model."""
@@ -81,7 +82,7 @@ def names_apart(view: View) -> Found | None:
 
 @COMFYUI.rule(
     "U2", "the header names layers, and there is an old `scaled_fp8` too", "goes by the header and not by scaled_fp8",
-    Effect.UNCHANGED, Says.SILENT, _CONVERT,
+    Effect.UNCHANGED, Says.UNKNOWN, _CONVERT,
 )  # fmt: skip
 def header_wins(view: View) -> Found | None:
     """Both are of one file rarely."""
@@ -125,8 +126,8 @@ def full_precision(view: View) -> Found | None:
 
 @COMFYUI.rule(
     "U3", "old `scaled_fp8` and weights of float8_e5m2",
-    "casts E5M2 weights to E4M3: codes beyond 448 are lost, the smallest are rounded", Effect.REQUANTIZED, Says.SILENT,
-    f"{_CONVERT}; {_LOAD}", mark=Mark.UNCERTAIN,
+    "casts E5M2 weights to E4M3: codes beyond 448 are lost, the smallest are rounded", Effect.REQUANTIZED,
+    Says.SILENT, f"{_CONVERT}; {_LOAD}", mark=Mark.UNCERTAIN,
 )  # fmt: skip
 def e5m2(view: View) -> Found | None:
     """Whether they become NaN or 448 was not followed."""
@@ -139,39 +140,26 @@ def e5m2(view: View) -> Found | None:
 
 @COMFYUI.rule(
     "U4", "old `scaled_fp8` under another prefix than the layers'",
-    "does not find scaled_fp8: FP8 weights are used without their scales", Effect.WRONG_CONSTANT, Says.SILENT, _CONVERT,
+    "does not find scaled_fp8: FP8 weights are used without their scales", Effect.WRONG_CONSTANT, Says.SILENT,
+    _CONVERT,
 )  # fmt: skip
 def marker_elsewhere(view: View) -> Found | None:
     """The model's prefix is taken to be `model.diffusion_model.` where a layer has it, and none otherwise."""
     if not _old_markers(view) or _found_markers(view) or _mixed(view) or _layers(view):
         return None
     fp8 = [m for m in _of_fp8(view) if view.has(m, "scale_weight")]
-    return _unscaled(view, fp8, len(_of_fp8(view)), "scale_weight")
-
-
-def _unscaled(view: View, modules: list[str], of: int, last: str) -> Found | None:
-    """Weights that are used as their codes are: too large by 1 / scale."""
-    from qinspect.inspector.loaders.cost import constant, fp8_error
-
-    if not modules:
-        return None
-    factors = [None if (s := view.step(m, last)) is None else 1 / s for m in modules]
-    known = [(abs(f - 1), f, m) for m, f in zip(modules, factors, strict=True) if f is not None]
-    if not known:
-        return Found(modules, of, "module", factors=factors, adds=("their scales are no single numbers",))
-    _, factor, worst = max(known)
-    return Found(modules, of, "module", None, factors, worst, constant(factor, fp8_error()))
+    return unscaled_codes(view, fp8, len(_of_fp8(view)), "scale_weight", fp8_error())
 
 
 @COMFYUI.rule(
-    "U5", "a file with markers: an FP8 layer without one", "casts FP8 codes of layers without a marker, without their scales",
-    Effect.WRONG_CONSTANT, Says.SILENT, _LOAD,
+    "U5", "a file with markers: an FP8 layer without one",
+    "casts FP8 codes of layers without a marker, without their scales", Effect.WRONG_CONSTANT, Says.SILENT, _LOAD,
 )  # fmt: skip
 def unmarked_fp8(view: View) -> Found | None:
     """The scale is left as an unexpected key."""
     marked = set(_mixed(view))
     layers = [m for m in _of_fp8(view) if view.has(m, "weight_scale")] if marked else []
-    return _unscaled(view, [m for m in layers if m not in marked], len(layers), "weight_scale")
+    return unscaled_codes(view, [m for m in layers if m not in marked], len(layers), "weight_scale", fp8_error())
 
 
 @COMFYUI.rule(
@@ -203,7 +191,7 @@ def _format_of(view: View, module: str) -> str:
 
 @COMFYUI.rule(
     "U6", "a layer marked float8 without `weight_scale`", "loads FP8 codes without a scale", Effect.WRONG_CONSTANT,
-    Says.SILENT, _LOAD,
+    Says.UNKNOWN, _LOAD,
 )  # fmt: skip
 def fp8_without_scale(view: View) -> Found | None:
     """The scale is None."""
@@ -233,8 +221,8 @@ def _lacks_scale(view: View, module: str) -> bool:
 
 
 @COMFYUI.rule(
-    "U7", "layers marked nvfp4 or mxfp8", "does not check in which order scales and halves of bytes lie", Effect.UNCHANGED,
-    Says.SILENT, _LOAD,
+    "U7", "layers marked nvfp4 or mxfp8", "does not check in which order scales and halves of bytes lie",
+    Effect.UNCHANGED, Says.UNKNOWN, _LOAD,
 )  # fmt: skip
 def order_unchecked(view: View) -> Found | None:
     """A file of another program with markers added loads, and is wrong."""
@@ -244,7 +232,7 @@ def order_unchecked(view: View) -> Found | None:
 
 @COMFYUI.rule(
     "U9", "`input_scale`, `pre_quant_scale`", "reads stored scales of inputs; without one they are made on the fly",
-    Effect.UNCHANGED, Says.SILENT, _LOAD, mark=Mark.UNCERTAIN,
+    Effect.UNCHANGED, Says.UNKNOWN, _LOAD, mark=Mark.UNCERTAIN,
 )  # fmt: skip
 def inputs(view: View) -> Found | None:
     """Where the layout asks for them."""

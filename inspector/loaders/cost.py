@@ -38,6 +38,13 @@ def requantized(factor: float) -> Cost:
     return Cost(factor, error, _lost(total, first), simulated=True)
 
 
+def rounding_loss(factor: float) -> float:
+    """A rank of factors by what rounding again to them costs, which goes by the part of the factor that is no power of
+    two: to 1/32 of one, for thousands of factors."""
+    part = math.log2(factor) % 1
+    return _requantized(2 ** (round(32 * part) % 32 / 32))[2]
+
+
 def powers_of_two() -> Cost:
     """Of FP8 blocks whose scales become the next power of two: the mean over factors between 1 and 2."""
     found = [_requantized(2 ** ((i + 0.5) / 16)) for i in range(16)]

@@ -105,14 +105,15 @@ class Engine:
 
     def statements(self, view: View, backend: str | None) -> tuple[Statement, ...]:
         """What its rules find, the worst first."""
-        unknown = self._unknown(view)
-        made = [] if unknown is None else [unknown]
+        made = []
         for rule in self.rules:
             if backend in self.backends and rule.backends and backend not in rule.backends:
                 continue
             found = rule.check(view)
             if found is not None:
                 made.append(self._statement(view, rule, found))
+        if not any(s.effect is Effect.REFUSED and not (s.noun or s.backend) for s in made):
+            made += self._unknown(view)
         return tuple(sorted(made, key=lambda s: (not s.known, not s.is_news, s.rank, bool(s.noun))))
 
     def _statement(self, view: View, rule: Rule, found: Found) -> Statement:
@@ -120,30 +121,29 @@ class Engine:
         affected = tuple(Affected(m, view.role(m), f) for m, f in zip(found.modules, factors, strict=True))
         return Statement(
             self.title, self.version, rule.number, rule.does, rule.deed, rule.effect, rule.says, rule.source, rule.mark,
-            rule.backends, len(affected) if found.n is None else found.n, found.of, found.noun, affected,
+            rule.backends, (len(affected) or 1) if found.n is None else found.n, found.of, found.noun, affected,
             found.worst or (found.modules[0] if found.modules else ""), found.cost, found.adds, found.known,
             rule.changed_lately,
         )  # fmt: skip
 
-    def _unknown(self, view: View) -> Statement | None:
+    def _unknown(self, view: View) -> list[Statement]:
         """That it is not known, of a checkpoint, or of modules in it, stored in a way that no rule speaks of."""
-        if not view.is_quantized:
-            return None
         kinds = self.knows.get(view.stored, frozenset())
-        if kinds is None:
-            return None
+        if kinds is None or not view.is_quantized:
+            return []
         known_here = view.stored in self.knows
         modules = [m for m, kind in view.quantized.items() if kind not in kinds] if known_here else []
         if known_here and not modules:
-            return None
+            return []
         what = f"modules in {', '.join(dict.fromkeys(view.quantized[m] for m in modules))}" if modules else view.stored
         affected = tuple(Affected(m, view.role(m)) for m in modules)
-        return Statement(
-            self.title, self.version, "", f"what it does with {what} is not known", Deed.UNKNOWN, None, Says.UNKNOWN, "",
-            Mark.UNCERTAIN, n=len(affected) or 1, of=len(view.quantized) if affected else 1,
+        made = Statement(
+            self.title, self.version, "", f"what it does with {what} is not known", Deed.UNKNOWN, None, Says.UNKNOWN,
+            "", Mark.UNCERTAIN, n=len(affected) or 1, of=len(view.quantized) if affected else 1,
             noun="module" if affected else "", affected=affected, worst=modules[0] if modules else "",
             adds=("its source was not read for that",), known=False,
         )  # fmt: skip
+        return [made]
 
 
 _DEEDS = {

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from qinspect.inspector.loaders.cost import constant, fp4_error
+from qinspect.inspector.loaders.cost import constant, fp4_error, requantized, rounding_loss
 from qinspect.inspector.loaders.engine import Found
 from qinspect.inspector.loaders.groups import Group, expert_layer
 from qinspect.inspector.loaders.statement import NO_COST, Cost
+from qinspect.inspector.loaders.stored import FP8
 from qinspect.inspector.loaders.view import View
 from qinspect.inspector.text import some
 
 Pick = Callable[[Sequence[float]], float]
 CostOf = Callable[[float], Cost]
+Rank = Callable[[float], float]
+"""The larger, the worse."""
 
 
 def first_of(steps: Sequence[float]) -> float:
@@ -35,11 +38,13 @@ def _error(factor: float) -> float:
 
 
 def one_for_all(
-    view: View, groups: Iterable[Group], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False
-) -> Found | None:
+    view: View, groups: Iterable[Group], last: str, pick: Pick, cost_of: CostOf | None, inverted: bool = False,
+    by: Rank | None = None,
+) -> Found | None:  # fmt: skip
     """Groups in which one scale is used for all, and differs from a stored one. last: the entry that the scales are in;
     inverted: it holds one over them. pick: the scale that is used. cost_of: what a factor costs; None: it is another
-    constant. Groups that lack a scale are left out; those with numbers that no scale can be, counted."""
+    constant. by: a rank of factors, to find the worst; None: by how far they are from 1. Groups that lack a scale are
+    left out; those with numbers that no scale can be, counted."""
     modules: list[str] = []
     factors: list[float] = []
     n = of = bad = 0
@@ -61,7 +66,13 @@ def one_for_all(
             n += 1
             modules += [m for m, _ in other]
             factors += [f for _, f in other]
-    return _made(modules, factors, n, of, "pair" if kinds == {"gate/up"} else "fused group", bad, cost_of)
+    noun = "pair" if kinds == {"gate/up"} else "fused group"
+    return _made(modules, factors, n, of, noun, bad, cost_of, by=by)
+
+
+def rounded_to_largest(view: View, groups: Iterable[Group]) -> Found | None:
+    """Groups of FP8 that is rounded again to the largest scale of each."""
+    return one_for_all(view, groups, "weight_scale", max, requantized, by=rounding_loss)
 
 
 def one_of_layer(
@@ -89,12 +100,13 @@ def one_of_layer(
 
 def _made(
     modules: list[str], factors: list[float], n: int, of: int, noun: str, bad: int, cost_of: CostOf | None,
-    why: str = "with a scale that is no positive number",
+    why: str = "with a scale that is no positive number", by: Rank | None = None,
 ) -> Found | None:  # fmt: skip
     adds = (f"not known of {some(bad, noun)} {why}",) if bad else ()
     if not modules:
         return Found((), of, noun, 0, adds=adds, known=False) if bad else None
-    worst = max(range(len(factors)), key=lambda i: (_from_one if cost_of else _error)(factors[i]))
+    rank = by or (_from_one if cost_of else _error)
+    worst = max(range(len(factors)), key=lambda i: rank(factors[i]))
     cost = (cost_of or another_constant)(factors[worst])
     return Found(modules, of, noun, n, factors, modules[worst], cost, adds)
 
@@ -109,6 +121,29 @@ def listed(
 ) -> Found | None:
     """These modules; None where there are none."""
     return Found(modules, of, noun, adds=adds, cost=cost) if modules else None
+
+
+def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_format: float) -> Found | None:
+    """Modules whose codes are used without their scale: too large by one over it. of_format: the error that the format
+    has by itself."""
+    if not modules:
+        return None
+    factors = [None if (s := view.step(m, last, inverted=True)) is None else s for m in modules]
+    known = [(abs(f - 1), f, m) for m, f in zip(modules, factors, strict=True) if f is not None]
+    if not known:
+        return Found(
+            modules, of, "module", factors=factors, adds=("by how much is not known: scales are no single numbers",)
+        )
+    _, factor, worst = max(known)
+    return Found(modules, of, "module", None, factors, worst, constant(factor, of_format))
+
+
+def inverse_scales(view: View) -> Found | None:
+    """FP8 whose settings say that scales are stored as one over them."""
+    if str(view.settings.get("weight_scale_semantics")).lower() != "inverse":
+        return None
+    modules = view.stored_so(*FP8)
+    return listed(modules, len(modules), adds=("of each block by its stored scale, squared",))
 
 
 def whole(applies: object, *adds: str) -> Found | None:

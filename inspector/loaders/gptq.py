@@ -43,6 +43,6 @@ def _of(said: Mapping[str, Any], base: Mapping[str, Any]) -> Integers:
 
     bits, size, sym, act = get("bits"), get("group_size"), get("sym"), get("desc_act")
     return Integers(
-        bits if type(bits) is int else None, size if type(size) is int else None, sym if isinstance(sym, bool) else None,
-        act if isinstance(act, bool) else None,
+        bits if type(bits) is int else None, size if type(size) is int else None,
+        sym if isinstance(sym, bool) else None, act if isinstance(act, bool) else None,
     )  # fmt: skip

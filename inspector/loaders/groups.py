@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _QKV = ("q_proj", "k_proj", "v_proj")
 _GATE_UP = ("gate_proj", "up_proj")
@@ -29,6 +30,7 @@ class Group:
         return tuple(m for m in self.modules if m is not None)
 
 
+@lru_cache(1 << 16)  # every engine asks for each of 20,000 experts
 def expert_layer(module: str) -> str:
     """`model.layers.3.mlp.experts` of `model.layers.3.mlp.experts.7.up_proj`; "" of what is no expert."""
     found = _EXPERT.match(module.rpartition(".")[0])

@@ -6,12 +6,11 @@ Names are those of the file. Engines look at names of their own classes, which m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 
 from qinspect.inspector.formats.expressions import compiled
 from qinspect.inspector.loaders.groups import expert_layer
-from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import View
 
 _MAX_PATTERNS = 2048
@@ -108,9 +107,26 @@ def not_left_out(view: View, leaves: Leaves) -> list[str]:
         if leaf.endswith("_proj") or leaf in ("w1", "w2", "w3"):
             form = view.form(module, "weight")
             plain = form is not None and form[0].is_float and form[0].bits >= 16 and len(form[1]) == 2
-            if plain and "weight_packed" not in entries and not leaves(expert_layer(module) or module):
+            plain = plain and "weight_packed" not in entries and not _of_other_layers(view, module)
+            if plain and not leaves(expert_layer(module) or module):
                 found.append(module)
     return found
+
+
+def _of_other_layers(view: View, module: str) -> bool:
+    """Whether a module is of multi-token prediction, which engines load by themselves."""
+    return "mtp" in module.split(".") or bool(beyond_last_layer(view, [module]))
+
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
+
+
+def beyond_last_layer(view: View, modules: Iterable[str]) -> list[str]:
+    """Modules of layers that the settings do not count."""
+    if view.n_layers is None:
+        return []
+    found = ((m, _LAYER.search(f"{m}.")) for m in modules)
+    return [m for m, layer in found if layer is not None and int(layer[1]) >= view.n_layers]
 
 
 def halves(view: View, leaves: Leaves) -> list[str]:
@@ -118,8 +134,3 @@ def halves(view: View, leaves: Leaves) -> list[str]:
     return [
         m for g in view.groups if not g.layer and 0 < sum(map(leaves, g.present)) < len(g.present) for m in g.present
     ]
-
-
-def has_fp8_blocks(view: View) -> bool:
-    """Whether a module is stored as FP8 in blocks."""
-    return Stored.FP8_BLOCK in view.quantized.values()

@@ -13,7 +13,8 @@ from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, OF_INPUTS, Vie
 LLAMA_CPP = Engine(
     "llama.cpp", "llama.cpp", "0c1e57098", "0c1e57098 of 2026-10-01",
     knows={
-        "gguf": None, MODELOPT: frozenset({*FP8, Stored.NVFP4}), COMPRESSED: frozenset({Stored.NVFP4, Stored.PACKED_INT}),
+        "gguf": None, MODELOPT: frozenset({*FP8, Stored.NVFP4}),
+        COMPRESSED: frozenset({Stored.NVFP4, Stored.PACKED_INT}),
         "fp8": frozenset(FP8), "gptq": frozenset({Stored.GPTQ}), "awq": None, "bitsandbytes": None, "quark": None,
     },
 )  # fmt: skip
@@ -68,12 +69,12 @@ def without_scale(view: View) -> Found | None:
     if not view.is_gguf or view.incomplete:
         return None
     fp4 = [m for m in view.modules if _dtype(view, m) == "nvfp4"]
-    said = "too large by about 1e4 where blocks were taken from a checkpoint with two scales; right where they were made so"
+    said = "too large by about 1e4 where blocks come from a checkpoint with two scales, right where they were made so"
     return listed([m for m in fp4 if not view.has(m, "scale")], len(fp4), "tensor", (said,))
 
 
 @LLAMA_CPP.rule(
-    "C4", "GGUF: `.scale`", "multiplies the product by the scale, in float32", Effect.UNCHANGED, Says.SILENT,
+    "C4", "GGUF: `.scale`", "multiplies the product by the scale, in float32", Effect.UNCHANGED, Says.UNKNOWN,
     "src/llama-graph.cpp build_lora_mm",
 )  # fmt: skip
 def multiplied(view: View) -> Found | None:
@@ -117,7 +118,7 @@ def unknown_type(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C10", "converter, NVFP4: an outer scale or an input scale is missing", "writes 1.0 for scales that are missing",
-    Effect.DEFAULT, Says.SILENT, _NVFP4, deed=Deed.CHANGES,
+    Effect.DEFAULT, Says.UNKNOWN, _NVFP4, deed=Deed.CHANGES,
 )  # fmt: skip
 def converted_without(view: View) -> Found | None:
     """Of the weight it matters: that of inputs is not used (C6)."""
@@ -127,8 +128,9 @@ def converted_without(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C10", "converter, NVFP4: an input scale is missing", "writes 1.0 for input scales that are missing, and uses none",
-    Effect.UNCHANGED, Says.SILENT, _NVFP4, deed=Deed.FILLS,
+    "C10", "converter, NVFP4: an input scale is missing",
+    "writes 1.0 for input scales that are missing, and uses none", Effect.UNCHANGED, Says.UNKNOWN, _NVFP4,
+    deed=Deed.FILLS,
 )  # fmt: skip
 def converted_without_inputs(view: View) -> Found | None:
     """Files of W4A16 have none."""
@@ -138,7 +140,7 @@ def converted_without_inputs(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C10", "converter, NVFP4 of compressed-tensors", "inverts outer scales and renames them", Effect.UNCHANGED,
-    Says.SILENT, _NVFP4, deed=Deed.RENAMES,
+    Says.UNKNOWN, _NVFP4, deed=Deed.RENAMES,
 )  # fmt: skip
 def inverted(view: View) -> Found | None:
     """Which are divisors there."""
@@ -147,8 +149,8 @@ def inverted(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C11", "converter: scales of the KV cache", "deletes scales of the KV cache", Effect.UNCHANGED, Says.SILENT, _BASE,
-    deed=Deed.DROPS,
+    "C11", "converter: scales of the KV cache", "deletes scales of the KV cache", Effect.UNCHANGED, Says.SILENT,
+    _BASE, deed=Deed.DROPS,
 )  # fmt: skip
 def caches(view: View) -> Found | None:
     """`k_scale`, `v_scale`."""
@@ -158,7 +160,7 @@ def caches(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C11", "converter: FP8", "turns FP8 into bfloat16, or Q8_0 on request, each projection by its own scale",
-    Effect.UNCHANGED, Says.SILENT, _BASE,
+    Effect.UNCHANGED, Says.UNKNOWN, _BASE,
 )  # fmt: skip
 def fp8(view: View) -> Found | None:
     """And deletes scales of inputs."""
@@ -170,7 +172,7 @@ def fp8(view: View) -> Found | None:
 
 @LLAMA_CPP.rule(
     "C12", "converter, packed integers of compressed-tensors: groups in another order",
-    "does not read the order of groups: values are those of other groups", Effect.WRONG_CONSTANT, Says.SILENT, _BASE,
+    "does not read the order of groups: values are those of other groups", Effect.WRONG_CONSTANT, Says.UNKNOWN, _BASE,
 )  # fmt: skip
 def order_unread(view: View) -> Found | None:
     """`weight_g_idx`."""
@@ -179,7 +181,8 @@ def order_unread(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter, compressed-tensors: several groups that are not NVFP4, or packed other than integers in groups",
+    "C12",
+    "converter, compressed-tensors: several groups that are not NVFP4, or packed other than integers in groups",
     "refuses the settings: NotImplementedError", Effect.REFUSED, Says.REFUSES, _BASE,
 )  # fmt: skip
 def other_groups(view: View) -> Found | None:
@@ -194,7 +197,8 @@ def other_groups(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter, GPTQ without `g_idx`", "needs g_idx of each module: KeyError", Effect.REFUSED, Says.REFUSES, _BASE,
+    "C12", "converter, GPTQ without `g_idx`", "needs g_idx of each module: KeyError", Effect.REFUSED, Says.REFUSES,
+    _BASE,
 )  # fmt: skip
 def no_g_idx(view: View) -> Found | None:
     """Files of AutoRound have none."""
@@ -203,7 +207,7 @@ def no_g_idx(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter, GPTQ", "reads checkpoint_format, zero points and g_idx", Effect.UNCHANGED, Says.SILENT, _BASE,
+    "C12", "converter, GPTQ", "reads checkpoint_format, zero points and g_idx", Effect.UNCHANGED, Says.UNKNOWN, _BASE,
 )  # fmt: skip
 def gptq(view: View) -> Found | None:
     """Each with its order and offset."""
@@ -212,7 +216,8 @@ def gptq(view: View) -> Found | None:
 
 
 @LLAMA_CPP.rule(
-    "C12", "converter: another `quant_method`", "refuses the method: NotImplementedError", Effect.REFUSED, Says.REFUSES, _BASE,
+    "C12", "converter: another `quant_method`", "refuses the method: NotImplementedError", Effect.REFUSED,
+    Says.REFUSES, _BASE,
 )  # fmt: skip
 def other_method(view: View) -> Found | None:
     """Those that are known not to be there; of mxfp4 and bitnet it was not read."""

@@ -8,7 +8,7 @@ from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.report import model_line
 from qinspect.inspector.loaders.statement import EngineStatements, Loaders, Statement
 from qinspect.inspector.printing import PIPE_WIDTH, folded
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import some
 
 _REST = "reads, renames, drops, fills"
 _UNKNOWN = "not known"
@@ -63,11 +63,7 @@ def _legend(found: Loaders, width: int) -> Iterator[str]:
         yield from folded(f"{effect}  ", effect.meaning, width)
     if any(s.backend for s in found.statements) and found.backend is None:
         names = sorted({b for s in found.statements for b in s.backend})
-        yield from folded("[..]  ", f"only with this backend; `--backend NAME` leaves out others: {', '.join(names)}", width)
+        yield from folded(
+            "[..]  ", f"only with this backend; `--backend NAME` leaves out others: {', '.join(names)}", width
+        )
     yield from folded("      ", "Read in sources, nothing was run: `docs/loaders.md` names the files.", width)
-
-
-def headline(found: EngineStatements) -> str:
-    """One line for an engine: its worst statement."""
-    news = [s for s in found.statements if s.known and s.is_news]
-    return visible(news[0].text) if news else "no rule applies that changes or refuses anything"

@@ -46,7 +46,7 @@ class Says(StrEnum):
     WARNS = "warns"
     WARNS_ONCE = "warns once"
     REFUSES = "refuses"
-    UNKNOWN = "what it says is not known"
+    UNKNOWN = "not known"
 
 
 class Deed(StrEnum):
@@ -143,14 +143,15 @@ class Statement:
     def text(self) -> str:
         """The whole of it for people: `takes gate's scale for up in 8 of 12 pairs, worst 10x at ...: SQNR ...`."""
         said = self.does + self._counted + self._at_worst
-        silent = self.says is Says.REFUSES or (self.says is Says.UNKNOWN and not self.known)
-        return "; ".join([said, *self.adds, *([] if silent else [str(self.says)])])
+        left_out = self.says in (Says.REFUSES, Says.UNKNOWN)
+        return "; ".join([said, *self.adds, *([] if left_out else [str(self.says)])])
 
     @property
     def clause(self) -> str:
         """Engine, deed and effect in a few words: for whoever quotes it."""
-        effect = f"{self.effect}, " if self.effect else ""
-        return f"{self.engine} {self.version} {self.does} ({effect}{self.says})"
+        says = () if self.says is Says.UNKNOWN else (str(self.says),)
+        in_brackets = ", ".join((*((str(self.effect),) if self.effect else ()), *says))
+        return f"{self.engine} {self.version} {self.does}{f' ({in_brackets})' if in_brackets else ''}"
 
     @property
     def _counted(self) -> str:

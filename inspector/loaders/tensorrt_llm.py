@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qinspect.inspector.loaders.caches import caches_of
-from qinspect.inspector.loaders.cost import fp4_activations, fp8_activations, requantized
+from qinspect.inspector.loaders.cost import fp4_activations, fp8_activations
 from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import listed, one_for_all, one_of_layer, whole
+from qinspect.inspector.loaders.finding import listed, one_for_all, one_of_layer, rounded_to_largest, whole
 from qinspect.inspector.loaders.fp8_shapes import block_of
 from qinspect.inspector.loaders.groups import Group
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
@@ -16,8 +16,7 @@ TRTLLM_GEN, CUTLASS = "trtllm-gen", "cutlass"
 
 TENSORRT_LLM = Engine(
     "tensorrt-llm", "TensorRT-LLM", "00bbf71e",
-    "tensorrt_llm/_torch/modules/linear.py at 00bbf71e; modules/fused_moe/quantization.py of 2026, commit not known; T/ "
-    "is tensorrt_llm/_torch/modules/",
+    "linear.py at 00bbf71e; fused_moe/quantization.py of 2026, commit not known; T/ is tensorrt_llm/_torch/modules/",
     knows={
         MODELOPT: frozenset({Stored.NVFP4, Stored.FP8_TENSOR, Stored.FP8_BLOCK}), "fp8": frozenset({Stored.FP8_BLOCK}),
     },
@@ -36,16 +35,16 @@ def _groups(view: View, kind: Stored, experts: bool = False) -> list[Group]:
 @TENSORRT_LLM.rule(
     "L1", "FP8 with one scale: fused shards with different `weight_scale`",
     "rounds fused shards again to the largest scale of them, by way of the model's dtype", Effect.REQUANTIZED,
-    Says.SILENT, _FP8,
+    Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def largest_fp8(view: View) -> Found | None:
     """Every shard goes through bfloat16 and back, also where scales are equal; then it comes back unchanged."""
-    return one_for_all(view, _groups(view, Stored.FP8_TENSOR), "weight_scale", max, requantized)
+    return rounded_to_largest(view, _groups(view, Stored.FP8_TENSOR))
 
 
 @TENSORRT_LLM.rule(
     "L1", "FP8 with one scale: fused shards, one of them without a `weight_scale`",
-    "leaves memory that nothing was written to in the maximum of their scales", Effect.DEFAULT, Says.SILENT, _FP8,
+    "leaves memory that nothing was written to in the maximum of their scales", Effect.DEFAULT, Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def shard_missing(view: View) -> Found | None:
     """At least one of them has a scale."""
@@ -57,8 +56,8 @@ def shard_missing(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L1", "FP8 with one scale: fused shards with different `input_scale`", "takes the largest input scale of fused shards",
-    Effect.ACTIVATIONS, Says.SILENT, _FP8,
+    "L1", "FP8 with one scale: fused shards with different `input_scale`",
+    "takes the largest input scale of fused shards", Effect.ACTIVATIONS, Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def largest_input(view: View) -> Found | None:
     """Too large costs only what underflows."""
@@ -66,8 +65,8 @@ def largest_input(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L1", "FP8 with one scale, linear: no `input_scale`", "quantizes activations dynamically where no scale is stored",
-    Effect.UNCHANGED, Says.SILENT, _FP8,
+    "L1", "FP8 with one scale, linear: no `input_scale`",
+    "quantizes activations dynamically where no scale is stored", Effect.UNCHANGED, Says.UNKNOWN, _FP8,
 )  # fmt: skip
 def dynamic_fp8(view: View) -> Found | None:
     """Instead of a default."""
@@ -94,7 +93,7 @@ def _differ(view: View, group: Group, last: str) -> bool:
 
 @TENSORRT_LLM.rule(
     "L3", "NVFP4, linear: no `input_scale`", "quantizes activations dynamically where no scale is stored",
-    Effect.UNCHANGED, Says.SILENT, _FP4,
+    Effect.UNCHANGED, Says.UNKNOWN, _FP4,
 )  # fmt: skip
 def dynamic_fp4(view: View) -> Found | None:
     """Instead of a default."""
@@ -104,8 +103,8 @@ def dynamic_fp4(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L5", "NVFP4 experts: gate and up have different `weight_scale_2`, CUTLASS",
-    "takes the larger scale of gate and up for both, which makes the other too large", Effect.WRONG_CONSTANT, Says.WARNS, _MOE,
-    backends=(CUTLASS,), changed_lately=True,
+    "takes the larger scale of gate and up for both, which makes the other too large", Effect.WRONG_CONSTANT,
+    Says.WARNS, _MOE, backends=(CUTLASS,), changed_lately=True,
 )  # fmt: skip
 def larger_of_two(view: View) -> Found | None:
     """Block scales are kept. Older releases assert that they are equal."""
@@ -126,7 +125,7 @@ def both_kept(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L5", "NVFP4 experts: input scales differ", "takes the largest input scale of all experts of the layer",
-    Effect.ACTIVATIONS, Says.SILENT, _MOE,
+    Effect.ACTIVATIONS, Says.UNKNOWN, _MOE,
 )  # fmt: skip
 def largest_of_layer(view: View) -> Found | None:
     """Too large by up to 4,096 costs nothing."""
@@ -135,8 +134,8 @@ def largest_of_layer(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L7", "NVFP4 experts: no `weight_scale_2`", "leaves 1.0 where the outer scale of an expert should be", Effect.DEFAULT,
-    Says.SILENT, _MOE,
+    "L7", "NVFP4 experts: no `weight_scale_2`", "leaves 1.0 where the outer scale of an expert should be",
+    Effect.DEFAULT, Says.UNKNOWN, _MOE,
 )  # fmt: skip
 def expert_missing(view: View) -> Found | None:
     """The value that memory begins with, in the copy that was read."""
@@ -145,8 +144,8 @@ def expert_missing(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L7", "NVFP4 experts: no `input_scale`", "leaves an expert without an input scale out, or ends with a KeyError", None,
-    Says.UNKNOWN, _MOE, mark=Mark.UNCERTAIN, deed=Deed.CHANGES,
+    "L7", "NVFP4 experts: no `input_scale`", "leaves an expert without an input scale out, or ends with a KeyError",
+    None, Says.UNKNOWN, _MOE, mark=Mark.UNCERTAIN, deed=Deed.CHANGES,
 )  # fmt: skip
 def expert_input_missing(view: View) -> Found | None:
     """Which of the two was not followed."""
@@ -160,8 +159,8 @@ _CACHE = "T/linear.py load_kv_scales"
 
 
 @TENSORRT_LLM.rule(
-    "L9", "scales of k and v", "reads the largest scale of k and of v of each fused layer", Effect.UNCHANGED, Says.SILENT,
-    _CACHE,
+    "L9", "scales of k and v", "reads the largest scale of k and of v of each fused layer", Effect.UNCHANGED,
+    Says.UNKNOWN, _CACHE,
 )  # fmt: skip
 def caches(view: View) -> Found | None:
     """Its source says that they serve the NVFP4 cache; TRTLLM_LOAD_KV_SCALES=0 leaves them out."""
@@ -171,7 +170,8 @@ def caches(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L9", "only a scale of k", "refuses a scale of k without one of v: AssertionError", Effect.REFUSED, Says.REFUSES, _CACHE,
+    "L9", "only a scale of k", "refuses a scale of k without one of v: AssertionError", Effect.REFUSED, Says.REFUSES,
+    _CACHE,
 )  # fmt: skip
 def only_k(view: View) -> Found | None:
     """Only one of v is ignored."""
@@ -180,7 +180,7 @@ def only_k(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L9", "a quantized cache without a scale of k", "fills 1.0 for k and v", Effect.DEFAULT, Says.SILENT, _CACHE,
+    "L9", "a quantized cache without a scale of k", "fills 1.0 for k and v", Effect.DEFAULT, Says.UNKNOWN, _CACHE,
     deed=Deed.FILLS,
 )  # fmt: skip
 def caches_filled(view: View) -> Found | None:
@@ -192,7 +192,7 @@ def caches_filled(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L10", "FP8 in blocks", "takes weight_scale_inv, or else weight_scale, as the same thing", Effect.UNCHANGED,
-    Says.SILENT, "T/linear.py FP8BlockScalesLinearMethod",
+    Says.UNKNOWN, "T/linear.py FP8BlockScalesLinearMethod",
 )  # fmt: skip
 def block_scales(view: View) -> Found | None:
     """Of blocks of 128 x 128."""
@@ -216,7 +216,7 @@ def other_blocks(view: View) -> Found | None:
 
 @TENSORRT_LLM.rule(
     "L11", "NVFP4, linear: `pre_quant_scale`", "reads pre_quant_scale, of gate and up gate's", Effect.UNCHANGED,
-    Says.SILENT, "T/linear.py NVFP4LinearMethod",
+    Says.UNKNOWN, "T/linear.py NVFP4LinearMethod",
 )  # fmt: skip
 def factors(view: View) -> Found | None:
     """Not of q, k and v."""
@@ -225,8 +225,9 @@ def factors(view: View) -> Found | None:
 
 
 @TENSORRT_LLM.rule(
-    "L11", "NVFP4: `pre_quant_scale` of q, k or v", "does not read pre_quant_scale of q, k and v: inputs are not scaled",
-    Effect.WRONG_CONSTANT, Says.SILENT, "T/linear.py NVFP4LinearMethod",
+    "L11", "NVFP4: `pre_quant_scale` of q, k or v",
+    "does not read pre_quant_scale of q, k and v: inputs are not scaled", Effect.WRONG_CONSTANT, Says.UNKNOWN,
+    "T/linear.py NVFP4LinearMethod",
 )  # fmt: skip
 def factors_unread(view: View) -> Found | None:
     """Each input channel is wrong by its factor."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from qinspect.inspector.loaders.cost import fp8_error
 from qinspect.inspector.loaders.engine import Engine, Found
-from qinspect.inspector.loaders.finding import listed, one_for_all, whole
+from qinspect.inspector.loaders.finding import inverse_scales, listed, one_for_all, unscaled_codes, whole
 from qinspect.inspector.loaders.fp8_shapes import block_of, is_block
 from qinspect.inspector.loaders.statement import Deed, Effect, Mark, Says
 from qinspect.inspector.loaders.stored import FP8, Stored
@@ -22,17 +26,72 @@ TRANSFORMERS = Engine(
 _CONVERSIONS = "H/quantizers/quantizer_finegrained_fp8.py update_weight_conversions"
 _DEQUANTIZE = "H/integrations/finegrained_fp8.py Fp8Dequantize"
 _METHODS = ("fp8", "mxfp8")
+_TABLE = "H/quantizers/auto.py supports_quant_method"
+_KNOWN = frozenset((
+    *("awq", "bitsandbytes_4bit", "bitsandbytes_8bit", "gptq", "aqlm", "quanto", "quark", "fouroversix", "fp_quant"),
+    *("eetq", "higgs", "hqq", "compressed-tensors", "fbgemm_fp8", "torchao", "bitnet", "vptq", "spqr", "fp8", "gguf"),
+    *("nvfp4", "mxfp8", "auto-round", "mxfp4", "metal", "sinq", "gemma"),
+))  # fmt: skip
+"""Its AUTO_QUANTIZATION_CONFIG_MAPPING, and AUTO_QUANTIZER_MAPPING, which has the same names."""
 _SCALES = ("weight_scale_inv", "weight_scale", "scale")
 
 
 @TRANSFORMERS.rule(
-    "H1", "`quant_method: modelopt` or `exl3`", "has no quantizer of that name: refused", Effect.REFUSED, Says.REFUSES,
-    "H/quantizers/auto.py",
+    "H1", "a `quant_method` that is not in its table (modelopt), and codes of the shape of the weight",
+    "takes codes for weights, without their scales, as if nothing were quantized", Effect.WRONG_CONSTANT, Says.WARNS,
+    _TABLE,
 )  # fmt: skip
-def no_quantizer(view: View) -> Found | None:
-    """By config.json; without `quantization_config` there, it loads as if nothing were quantized."""
-    said = view.settings.get("quant_method")
-    return whole(isinstance(said, str) and said.lower() in (MODELOPT, "exl3"), f"quant_method is {said}")
+def codes_for_weights(view: View) -> Found | None:
+    """FP8 and int8. Scales are unexpected keys, which a report at the end lists."""
+    if not _is_strange(view):
+        return None
+    return unscaled_codes(view, view.stored_so(*FP8, Stored.INT8), len(view.quantized), "weight_scale", fp8_error())
+
+
+@TRANSFORMERS.rule(
+    "H1", "a `quant_method` that is not in its table, and codes packed into another shape",
+    "refuses packed codes, whose shape is not that of the weight: RuntimeError", Effect.REFUSED, Says.REFUSES, _TABLE,
+)  # fmt: skip
+def packed_for_weights(view: View) -> Found | None:
+    """Two codes a byte."""
+    kinds = (Stored.NVFP4, Stored.MXFP4, Stored.PACKED_INT, Stored.CODES)
+    found = [m for m in view.stored_so(*kinds) if view.has(m, "weight")] if _is_strange(view) else []
+    return listed(found, len(view.quantized))
+
+
+@TRANSFORMERS.rule(
+    "H1", "a `quant_method` that is not in its table, and modules without a `.weight` (exl3)",
+    "makes weights anew that it does not find", Effect.DEFAULT, Says.WARNS, _TABLE,
+)  # fmt: skip
+def made_anew(view: View) -> Found | None:
+    """Random ones."""
+    found = view.with_entry("trellis", "qweight", "weight_packed", "q_weight", "W_q") if _is_strange(view) else []
+    return listed([m for m in found if not view.has(m, "weight")], len(view.modules))
+
+
+def _own_settings(view: View) -> Mapping[str, Any]:
+    found = view.config.get("quantization_config")
+    return found if isinstance(found, dict) else {}
+
+
+def _is_strange(view: View) -> bool:
+    """Whether config.json names a method that the table has not."""
+    said = _own_settings(view)
+    return isinstance(said.get("quant_method"), str) and said["quant_method"] not in _KNOWN and not _of_bits(said)
+
+
+def _of_bits(said: Mapping[str, Any]) -> bool:
+    return bool(said.get("load_in_8bit") or said.get("load_in_4bit"))
+
+
+@TRANSFORMERS.rule(
+    "H1", "`quantization_config` without a `quant_method` (MLX)",
+    "refuses settings without a quant_method: ValueError", Effect.REFUSED, Says.REFUSES, _TABLE,
+)  # fmt: skip
+def no_method(view: View) -> Found | None:
+    """In config.json."""
+    said = _own_settings(view)
+    return whole(said and said.get("quant_method") is None and not _of_bits(said))
 
 
 @TRANSFORMERS.rule(
@@ -46,19 +105,21 @@ def nvfp4(view: View) -> Found | None:
 
 @TRANSFORMERS.rule(
     "H2", "`fp8` and `mxfp8`: `.scale` and `.qscale_weight`", "renames them to weight_scale_inv", Effect.UNCHANGED,
-    Says.SILENT, _CONVERSIONS, deed=Deed.RENAMES, mark=Mark.UNCERTAIN,
+    Says.UNKNOWN, _CONVERSIONS, deed=Deed.RENAMES, mark=Mark.UNCERTAIN,
 )  # fmt: skip
 def renamed(view: View) -> Found | None:
     """The expression has no end, so other entries with `.scale` in them are caught too."""
     if view.method not in _METHODS:
         return None
-    found = [m for m, entries in view.modules.items() if any(e.startswith("scale") or e == "qscale_weight" for e in entries)]
+    found = [
+        m for m, entries in view.modules.items() if any(e.startswith("scale") or e == "qscale_weight" for e in entries)
+    ]
     return listed(found, len(view.modules))
 
 
 @TRANSFORMERS.rule(
     "H3", "`scale_fmt: ue8m0` and scales of bytes", "reads bytes of scales as powers of two", Effect.UNCHANGED,
-    Says.SILENT, _CONVERSIONS,
+    Says.UNKNOWN, _CONVERSIONS,
 )  # fmt: skip
 def bytes_of_scales(view: View) -> Found | None:
     """As they are meant."""
@@ -70,9 +131,10 @@ def bytes_of_scales(view: View) -> Found | None:
 
 
 @TRANSFORMERS.rule(
-    "H4", "FP8 in blocks, dequantized while loading (no FP8 hardware, or asked for): a shape that the grid of scales "
-    "does not divide", "refuses shapes that are no multiple of their scales': ValueError", Effect.REFUSED, Says.REFUSES,
-    _DEQUANTIZE, backends=(DEQUANTIZE,),
+    "H4",
+    "FP8 in blocks, dequantized while loading (no FP8 hardware, or asked for): a shape that the grid of scales "
+    "does not divide", "refuses shapes that are no multiple of their scales': ValueError", Effect.REFUSED,
+    Says.REFUSES, _DEQUANTIZE, backends=(DEQUANTIZE,),
 )  # fmt: skip
 def ragged(view: View) -> Found | None:
     """It takes shape / shape for the block, where the last one may be smaller."""
@@ -81,8 +143,9 @@ def ragged(view: View) -> Found | None:
 
 
 @TRANSFORMERS.rule(
-    "H4", "FP8 in blocks, dequantized while loading: a shape that the grid of scales divides, into other blocks than "
-    "the settings say", "cuts weights into as many equal blocks as there are scales: rows and columns get a neighbour's",
+    "H4",
+    "FP8 in blocks, dequantized while loading: a shape that the grid of scales divides, into other blocks than the "
+    "settings say", "cuts weights into as many equal blocks as there are scales: rows and columns get a neighbour's",
     Effect.WRONG_CONSTANT, Says.SILENT, _DEQUANTIZE, backends=(DEQUANTIZE,),
 )  # fmt: skip
 def other_blocks(view: View) -> Found | None:
@@ -112,7 +175,7 @@ def _is_ragged(view: View, module: str) -> bool:
 
 @TRANSFORMERS.rule(
     "H4", "FP8, dequantized while loading: `activation_scale`", "drops scales of activations", Effect.UNCHANGED,
-    Says.SILENT, _DEQUANTIZE, deed=Deed.DROPS, backends=(DEQUANTIZE,),
+    Says.UNKNOWN, _DEQUANTIZE, deed=Deed.DROPS, backends=(DEQUANTIZE,),
 )  # fmt: skip
 def activations_dropped(view: View) -> Found | None:
     """Nothing is quantized then."""
@@ -156,7 +219,7 @@ def _missing(view: View) -> Found | None:
 @TRANSFORMERS.rule(
     "H6", "`fp8` and `mxfp8` with a list of modules to leave as they are",
     "reads its entries as expressions from the beginning to a dot, or as plain ends of names", Effect.UNCHANGED,
-    Says.SILENT, "H/quantizers/quantizers_utils.py should_convert_module",
+    Says.UNKNOWN, "H/quantizers/quantizers_utils.py should_convert_module",
 )  # fmt: skip
 def left_out(view: View) -> Found | None:
     """So `layer.1` is not `layer.11`."""
@@ -164,8 +227,8 @@ def left_out(view: View) -> Found | None:
 
 
 @TRANSFORMERS.rule(
-    "H7", "FP8 with one scale: fused shards with different scales", "keeps the scale of each projection", Effect.UNCHANGED,
-    Says.SILENT, "H/integrations/finegrained_fp8.py FP8Linear",
+    "H7", "FP8 with one scale: fused shards with different scales", "keeps the scale of each projection",
+    Effect.UNCHANGED, Says.UNKNOWN, "H/integrations/finegrained_fp8.py FP8Linear",
 )  # fmt: skip
 def each_its_own(view: View) -> Found | None:
     """Projections are not fused."""
@@ -175,3 +238,13 @@ def each_its_own(view: View) -> Found | None:
         if found is not None and found.modules:
             return Found(found.modules, found.of, found.noun, found.n)
     return None
+
+
+@TRANSFORMERS.rule(
+    "V53", "`fp8` with `weight_scale_semantics: inverse`",
+    "multiplies by scales that are stored as one over them: values are wrong by their square", Effect.WRONG_CONSTANT,
+    Says.SILENT, "search for the name",
+)  # fmt: skip
+def inverse(view: View) -> Found | None:
+    """The word is read nowhere."""
+    return inverse_scales(view)

@@ -1,5 +1,5 @@
-"""What all rules need of a checkpoint, gathered once: settings as engines read them, names by module, how each module is
-stored, which ones are loaded as one, and scales that are single numbers. No weight is read.
+"""What all rules need of a checkpoint, gathered once: settings as engines read them, names by module, how each module
+is stored, which ones are loaded as one, and scales that are single numbers. No weight is read.
 
 Engines choose their loader by `quant_method` in config.json, and tell the entries of a module by the last parts of
 their names. So does this view: it goes by the file, and not by the families of `inspector/formats/`, which are lent
@@ -45,12 +45,14 @@ class View:
         self.config: Mapping[str, Any] = fmt.checkpoint.config
         self.is_gguf = fmt.checkpoint.kind == "GGUF"
         self.incomplete = self._incomplete()
+        self._roles: dict[str, str] = {}
 
     def _incomplete(self) -> str:
         """Why entries that are not here may be elsewhere; "" where all files are open."""
         for shards in shard_sets(f.path.name for f in self.checkpoint.files)[0]:
             if len(shards.names) < shards.total and shards.missing():
-                return f"{len(shards.names)} of {some(shards.total, 'shard')} {'is' if len(shards.names) == 1 else 'are'} here"
+                here = len(shards.names)
+                return f"{here} of {some(shards.total, 'shard')} {'is' if here == 1 else 'are'} here"
         return ""
 
     # --- settings ---
@@ -146,8 +148,11 @@ class View:
     def left_out(self) -> tuple[str, ...]:
         """Names and patterns of what settings leave as it is."""
         words = ("ignore", "exclude_modules", "ignored_layers", "modules_to_not_convert")
-        found = [x for said in (self.settings, self.side) for word in words for x in _strings(said.get(word))]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(x for word in words for x in self.listed(word)))
+
+    def listed(self, word: str) -> list[str]:
+        """The names in a list of the settings."""
+        return [x for said in (self.settings, self.side) for x in _strings(said.get(word))]
 
     @cached_property
     def cache(self) -> str:
@@ -200,7 +205,8 @@ class View:
         """How each module is stored that is quantized, in the order of the file."""
         if self.is_gguf:
             return {}
-        forms, made = self.forms, {}
+        forms = self.forms
+        made: dict[str, Stored] = {}
         for module, entries in self.modules.items():
             if len(entries) > 1 or "weight" in entries:
                 kind = stored_as({last: forms[key] for last, key in entries.items()})
@@ -222,7 +228,9 @@ class View:
     def groups_so(self, *kinds: Stored, experts: bool) -> list[Group]:
         """Those whose modules are all stored in one of these ways: of experts, or of what is not."""
         return [
-            g for g in self.groups if bool(g.layer) == experts and all(self.quantized.get(m) in kinds for m in g.present)
+            g
+            for g in self.groups
+            if bool(g.layer) == experts and all(self.quantized.get(m) in kinds for m in g.present)
         ]
 
     def experts_so(self, *kinds: Stored) -> list[str]:
@@ -308,7 +316,9 @@ class View:
 
     def role(self, module: str) -> str:
         """The module in the words of scales and weights."""
-        return self.fmt.place_of(f"{module}.weight").removesuffix(".weight") if module else ""
+        if module not in self._roles:
+            self._roles[module] = self.fmt.place_of(f"{module}.weight").removesuffix(".weight") if module else ""
+        return self._roles[module]
 
     def layers_with_attention(self) -> Iterator[str]:
         """Modules that have q, k and v, of which each has a cache."""

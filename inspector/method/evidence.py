@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from qinspect.inspector.formats.element import Element
 from qinspect.inspector.method.factors import ENOUGH, Factors, factors_of
 from qinspect.inspector.method.layout import Layout
 from qinspect.inspector.method.rounding import Bounds, allowed, beyond, bounds_of
-from qinspect.inspector.method.rules import Extremes, rules_for, tolerance_of
+from qinspect.inspector.method.rules import Extremes, rounding_of, rules_for, tolerance_of
 from qinspect.inspector.method.share import Share
 from qinspect.inspector.method.steps import Steps, steps_of
-from qinspect.inspector.method.twice import first_quantizations
+from qinspect.inspector.method.twice import Formats, first_in_blocks, first_quantizations
 
 Numbers = NDArray[np.float64]
 Array = NDArray[Any]
@@ -29,10 +29,12 @@ class Sample:
 
     original: float64[rows, columns] of the base model. codes, values: of the same shape, as stored and dequantized.
     element, layout: of the codes. scale_dtype: that the scales are stored in. rows_of: how many the weight has.
-    effective: gives what stands for the original with all that its family adds, a second product too.
+    effective: gives what stands for the original with all that its family adds, a second product too; None where that
+    is `values`.
     through_zero: whether a level of zero stands for zero: no zero point is stored, and no minimum. extremes: of all of
     it, where its cells reach through all rows. aligned: whether the rows are whole blocks of 128.
-    largest: gives the largest magnitude of the whole original, which is asked for only where it matters.
+    largest: gives the largest magnitude of the whole original, which is asked for only where it matters. places: which
+    rows of the weight they are.
     """
 
     original: Numbers
@@ -42,11 +44,12 @@ class Sample:
     layout: Layout
     scale_dtype: str
     rows_of: int
-    effective: Callable[[], Numbers] | None = None
+    effective: Callable[[], Numbers | None] | None = None
     through_zero: bool = True
     extremes: Extremes | None = None
     aligned: bool = False
     largest: Callable[[], float] = lambda: math.nan
+    places: Array = field(default_factory=lambda: np.zeros(0, np.intp))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Scales:
 
     rule: the convention that most cells have. at_rule: the share that has it. ratio: first percentile, median and 99th
     of step / rule. at_four: the share of cells of a 4-bit float whose largest value stands at 4 rather than 6.
-    anchored: of codes with a zero point, the share of cells whose least code stands for their least original.
+    anchored: of codes with a zero point, the share of cells where it is where their extremes put it, or whole and next
+    to that.
     """
 
     rule: str
@@ -152,12 +156,12 @@ class _Seen:
             Share(int(np.count_nonzero(known & (out <= half))), n),
         )
 
-    def first(self, rows: int) -> _Seen:
-        """The first rows of it."""
-        s = self.sample
-        part = replace(s, original=s.original[:rows], codes=s.codes[:rows], values=s.values[:rows])
+    def first(self, rows: int, columns: int | None = None) -> _Seen:
+        """The first rows of it, and columns of them."""
+        s, some = self.sample, np.s_[:rows, :columns]
+        part = replace(s, original=s.original[some], codes=s.codes[some], values=s.values[some])
         of_codes = (self.level, self.low, self.high, self.step, self.offset, self.known)
-        return _Seen(part, *(x[:rows] for x in of_codes))
+        return _Seen(part, *(x[some] for x in of_codes))
 
     def limits(self) -> tuple[Numbers, Numbers]:
         """Between which originals each stored code would be the nearest; NaN where its step is not known."""
@@ -181,17 +185,31 @@ def _looked_further(found: Evidence, seen: _Seen, steps: Steps, bounds: Bounds) 
         by_factor = _scales(sample, bounds, steps, factors.of(sample.original), extremes)
         return replace(found, factors=factors, scales_by_factor=by_factor)
     found = replace(found, factors=trial)
-    effective = sample.values if sample.effective is None else sample.effective()
-    if not np.array_equal(effective, sample.values, equal_nan=True):
+    effective = sample.effective() if sample.effective else None
+    if effective is not None:
         beside = factors_of(sample.original - effective, least - sample.values, most - sample.values)
         if beside.nearest.value >= ENOUGH:
             return replace(found, factors=beside, low_rank=True)
-    part = seen.first(max(_BLOCK, _TRIAL_ELEMENTS // sample.original.shape[1]))
-    aligned = sample.aligned and len(part.sample.original) % _BLOCK == 0
-    for name, rounded in first_quantizations(part.sample.original, sample.largest(), aligned):
-        nearest = part.shares(rounded())[0]
-        if nearest.value >= ENOUGH:
-            return replace(found, twice=name, nearest_twice=nearest)
+    return _quantized_before(found, seen)
+
+
+def _quantized_before(found: Evidence, seen: _Seen) -> Evidence:
+    """With the format that explains the codes, if one does: each is tried on little, and what fits there on more."""
+    sample = seen.sample
+    rows = max(_BLOCK, _TRIAL_ELEMENTS // sample.original.shape[1])
+    aligned = sample.aligned and len(sample.original) >= _BLOCK
+    trials: list[tuple[Formats, _Seen]] = [(first_quantizations, seen.first(_FEW_ROWS))]
+    if aligned:
+        trials.append((first_in_blocks, seen.first(_BLOCK, _FEW_COLUMNS)))
+    largest = sample.largest()
+    for formats, few in trials:
+        for name, of in formats(largest):
+            if few.shares(of(few.sample.original))[0].value < _NEARLY:
+                continue
+            part = seen.first(rows if formats is first_quantizations else rows // _BLOCK * _BLOCK)
+            nearest = part.shares(of(part.sample.original))[0]
+            if nearest.value >= ENOUGH:
+                return replace(found, twice=name, nearest_twice=nearest)
     return found
 
 
@@ -199,6 +217,9 @@ _TRIAL_ROWS, _TRIAL_COLUMNS = 256, 512
 _TRIAL_ELEMENTS = 1 << 18
 _BLOCK = 128
 """Rows of a block of FP8."""
+_FEW_ROWS, _FEW_COLUMNS = 8, 256
+_NEARLY = 0.95
+"""The share of nearest codes of a few rows below which it is not the one that is looked for of many."""
 
 
 def _cosine(a: Numbers, b: Numbers) -> float:
@@ -237,21 +258,31 @@ def _scales(
     four = np.count_nonzero(np.abs(ratio / 1.5 - 1) <= tolerance) if sample.element.q_max == _LARGEST_OF_FP4 else 0
     low, median, high = (float(q) for q in np.quantile(ratio, (0.01, 0.5, 0.99)))
     n_cells = int(np.count_nonzero(known))
-    anchored = n_cells if sample.through_zero else _n_anchored(bounds, steps, extremes, known)
+    anchored = n_cells if sample.through_zero else _n_anchored(sample, bounds, steps, extremes, known)
     return Scales(name, Share(n, n_cells), (low, median, high), Share(int(four), n_cells), Share(anchored, n_cells))
 
 
 _LARGEST_OF_FP4 = 6
 
 
-def _n_anchored(bounds: Bounds, steps: Steps, extremes: Extremes, known: Array) -> int:
-    """Of cells with a zero point, those whose least code stands for their least original (or for 0), to half a step."""
-    ends = np.nanmin(bounds.level), np.nanmax(bounds.level)
+def _n_anchored(sample: Sample, bounds: Bounds, steps: Steps, extremes: Extremes, known: Array) -> int:
+    """Of cells with a zero point, those where it is where the extremes put it: an outermost code stands for the extreme
+    original on its side (or for 0), to the rounding of what is stored; or the zero point is the integer next to where
+    it then were."""
+    step, offset = steps.step[known], steps.offset[known]
     with np.errstate(all="ignore"):
-        low = steps.offset + np.minimum(steps.step * ends[0], steps.step * ends[1])
-        off = np.minimum(np.abs(low - extremes[0]), np.abs(low - np.minimum(extremes[0], 0))) / np.abs(steps.step)
-    return int(np.count_nonzero(off[known] <= _HALF_A_STEP))
+        ends = [offset + step * level for level in (np.nanmin(bounds.level), np.nanmax(bounds.level))]
+        low, high = np.minimum(*ends), np.maximum(*ends)
+        least, most = (e[known] for e in extremes)
+        below = np.minimum(np.abs(low - least), np.abs(low - np.minimum(least, 0))) / np.abs(step)
+        above = np.minimum(np.abs(high - most), np.abs(high - np.maximum(most, 0))) / np.abs(step)
+        zero = -offset / step
+        exact = _ARITHMETIC_OF_ZEROS + rounding_of(sample.scale_dtype) * np.abs(zero)
+        whole = np.abs(zero - np.rint(zero)) <= exact
+    return int(np.count_nonzero((np.minimum(below, above) <= exact) | (whole & (below <= _HALF_A_STEP))))
 
 
 _HALF_A_STEP = 0.55
 """With room for the rounding of the scale."""
+_ARITHMETIC_OF_ZEROS = 0.05
+"""Steps that a zero point may be off by the arithmetic of a quantizer."""

@@ -11,6 +11,8 @@ from qinspect.inspector.method.share import Share
 
 AT_RULE = 0.95
 """The share of scales that have to be by one rule for it to be called theirs."""
+_ANCHORED = 0.98
+"""With fewer zero points where the extremes put them, they were fitted."""
 _WITHIN_ONE = 0.9995
 _RELATED_CODES = 0.5
 _BOTH = 0.02
@@ -38,6 +40,7 @@ class Method(StrEnum):
     TWICE = "quantized twice"
     NONE = "none of these"
     UNRELATED = "not of this base"
+    NOT_JUDGED = "rotated or in another order, not judged"
     NOT_KNOWN = "not known"
 
     @property
@@ -56,6 +59,7 @@ _SHORT = {
     Method.LOW_RANK: "low-rank rest",
     Method.ERROR_FEEDBACK: "GPTQ",
     Method.LEARNED: "AutoRound",
+    Method.NOT_JUDGED: "not judged",
 }
 
 
@@ -112,8 +116,8 @@ def _by_scales(s: Scales | None) -> tuple[Method, str]:
         return Method.FOUR_OVER_SIX, said
     if s.at_rule.value >= AT_RULE:
         said = f"{s.at_rule} of scales are {s.rule}"
-        if s.anchored.value < AT_RULE and "min" in s.rule:
-            return Method.FITTED_ZEROS, f"{said}, {s.anchored} of zero points put the least code there"
+        if s.anchored.value < _ANCHORED and "min" in s.rule:
+            return Method.FITTED_ZEROS, f"{said}, only {s.anchored} of zero points are where these put them"
         return Method.NEAREST, said
     said = f"{s.at_rule} of scales are {s.rule}, {ratios}"
     if low >= _AT_LEAST_ITS_RULE and not s.at_four.part:

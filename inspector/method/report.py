@@ -118,7 +118,9 @@ def payload(m: Methods) -> Json:
 def _weight(w: WeightMethod) -> Json:
     return {
         "role": w.role, "name": w.name, "stored_as": w.element, "shape": list(w.shape), "method": str(w.judged.method),
-        "said": w.judged.said, "evidence": None if w.evidence is None else _evidence(w.evidence),
+        "said": w.judged.said,
+        "undone": [{"what": str(u.what), "axis": u.axis, "text": u.said} for u in w.undone],
+        "evidence": None if w.evidence is None else _evidence(w.evidence),
     }  # fmt: skip
 
 

@@ -27,7 +27,12 @@ _ARITHMETIC = 2.0**-7
 
 def tolerance_of(dtype: str) -> float:
     """How far a stored scale may be from its rule, relatively, by its dtype."""
-    return _ARITHMETIC + 1.07 * _HALF_ULPS.get(dtype, 0.0)
+    return _ARITHMETIC + rounding_of(dtype)
+
+
+def rounding_of(dtype: str) -> float:
+    """How far a number that is stored as this may be from what it was, relatively."""
+    return 1.07 * _HALF_ULPS.get(dtype, 0.0)
 
 
 def rules_for(
@@ -36,7 +41,7 @@ def rules_for(
     """(name, function from extremes to steps) of each rule. powers_of_two: all stored scales are such."""
     if element.kind is not ElementKind.INTEGER:
         limit = max(abs(element.q_min), abs(element.q_max))
-        yield f"amax / {limit:g}", lambda e: _amax(e) / limit
+        yield _over(limit), lambda e: _amax(e) / limit
         if powers_of_two:
             yield from _powers(limit)
         return
@@ -44,17 +49,29 @@ def rules_for(
     offset = element.offset if element.offset is not None else (element.q_min + element.q_max + 1) / 2
     for divisor in dict.fromkeys((element.q_max - offset, width / 2, offset - element.q_min)):
         if divisor > 0:
-            yield f"amax / {divisor:g}", lambda e, d=divisor: _amax(e) / d  # type: ignore[misc]
+            yield _over(divisor), lambda e, d=divisor: _amax(e) / d  # type: ignore[misc]
     if not through_zero:
         yield (
             f"(max - min) / {width:g}, zero between them",
             lambda e: (np.maximum(e[1], 0) - np.minimum(e[0], 0)) / width,
         )
         yield f"(max - min) / {width:g}", lambda e: (e[1] - e[0]) / width
+        yield f"(max - min) / {width:g}, so that 0 is a level", lambda e: _with_zero(e, width)
+
+
+def _over(divisor: float) -> str:
+    return "amax" if divisor == 1 else f"amax / {divisor:g}"
 
 
 def _amax(extremes: Extremes) -> Numbers:
     return np.maximum(np.abs(extremes[0]), np.abs(extremes[1]))
+
+
+def _with_zero(extremes: Extremes, width: float) -> Numbers:
+    """As MLX makes them: a whole number of steps from 0 to the extreme of the larger magnitude."""
+    step, amax = (extremes[1] - extremes[0]) / width, _amax(extremes)
+    whole = np.rint(amax / step)
+    return np.where(whole > 0, amax / whole, step)
 
 
 def _powers(limit: float) -> Iterator[tuple[str, Callable[[Extremes], Numbers]]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qinspect.inspector.fidelity.blocks import Unit, original_of
 from qinspect.inspector.fidelity.pairs import Pair
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.formats.records import Quantity, ScaleRecord
@@ -34,7 +35,12 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
     weight, fmt = pair.b.weight, pair.b.fmt
     assert weight is not None
     layout = layout_of(fmt, weight)
-    if layout is None or len(pair.shape) != 2 or (pair.b.part and (pair.b.part.index or pair.b.part.runs)):
+    if (
+        layout is None
+        or len(pair.shape) != 2
+        or _otherwise_laid(pair)
+        or (pair.b.part and (pair.b.part.index or pair.b.part.runs))
+    ):
         return None
     n_rows, n_columns = pair.shape
     if layout.flat and layout.columns and n_columns % layout.columns == 0:
@@ -50,22 +56,34 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
         return None
     needs_all = layout.flat or (layout.rows is None and not whole_tensor)
     runs = [(0, n_rows)] if needs_all else list(_runs(n_rows, n_columns, step))
+    if weight.rotation is not None and (weight.rotation.outputs or n_columns % weight.rotation.size):
+        return None
     own = [records[r] for r in weight.scale_roles if r in records]
     original = [_original(pair, *run) for run in runs]
     codes = [fmt.codes(weight, offset + start, offset + stop) for start, stop in runs]
-    values = [fmt.dequantize(weight, offset + start, offset + stop) for start, stop in runs]
+    dequantized = [fmt.dequantize(weight, offset + start, offset + stop) for start, stop in runs]
+    values = _as_rounded(pair, np.concatenate(dequantized).astype(np.float64))
 
-    def effective() -> Numbers:
-        found = [fmt.effective(weight, offset + start, offset + stop) for start, stop in runs]
-        return np.concatenate(found).astype(np.float64)
+    def effective() -> Numbers | None:
+        found = [fmt.effective(weight, offset + runs[0][0], offset + runs[0][1])]
+        if np.array_equal(found[0], dequantized[0], equal_nan=True):  # what a family adds, it adds in every row
+            return None
+        found += [fmt.effective(weight, offset + start, offset + stop) for start, stop in runs[1:]]
+        return _as_rounded(pair, np.concatenate(found).astype(np.float64))
 
     sampled = sum(stop - start for start, stop in runs) < n_rows
     return Sample(
-        np.concatenate(original), np.concatenate(codes), np.concatenate(values).astype(np.float64), weight.element,
+        np.concatenate(original), np.concatenate(codes), values, weight.element,
         layout, _scale_dtype(own), n_rows, effective, _through_zero(weight, own),
         _extremes(pair) if whole_tensor and sampled else None, all(b % 128 == 0 for run in runs for b in run),
         lambda: max(float(np.abs(e[0])) for e in _extremes(pair)),
+        np.concatenate([np.arange(*run) for run in runs]),
     )  # fmt: skip
+
+
+def _otherwise_laid(pair: Pair) -> bool:
+    """Whether the codes are not those of the original's values: of padding, or where the original is what was made."""
+    return (pair.fit is not None and pair.fit.padded) or (pair.undoing is not None and pair.undoing.in_a)
 
 
 def _runs(n_rows: int, n_columns: int, step: int) -> Iterator[tuple[int, int]]:
@@ -84,7 +102,21 @@ def _runs(n_rows: int, n_columns: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 def _original(pair: Pair, start: int, stop: int) -> Numbers:
-    return np.asarray(pair.a.tensor.read_rows(start, stop)).astype(np.float64)
+    return _as_rounded(pair, _rows(pair, start, stop).astype(np.float64))
+
+
+def _as_rounded(pair: Pair, values: Numbers) -> Numbers:
+    """Rows of values as the codes are made of them: rotated where the weight was."""
+    rotation = pair.b.weight.rotation if pair.b.weight else None
+    return values if rotation is None else np.asarray(rotation.of(values))
+
+
+def _rows(pair: Pair, start: int, stop: int) -> Array:
+    """Of the original, with what was done to the weight done to it."""
+    if pair.undoing is None:
+        return np.asarray(pair.a.tensor.read_rows(start, stop))
+    columns = pair.shape[1]
+    return np.asarray(original_of(pair, Unit(start * columns, stop - start, columns, start, True)))
 
 
 def _extremes(pair: Pair) -> Extremes:
@@ -92,7 +124,7 @@ def _extremes(pair: Pair) -> Extremes:
     low, high = math.inf, -math.inf
     rows = max(1, _BLOCK_ELEMENTS // pair.shape[1])
     for start in range(0, pair.shape[0], rows):
-        block = np.asarray(pair.a.tensor.read_rows(start, min(start + rows, pair.shape[0]))).astype(np.float32)
+        block = _original(pair, start, min(start + rows, pair.shape[0])).astype(np.float32)
         low, high = min(low, float(np.nanmin(block))), max(high, float(np.nanmax(block)))
     return np.array([low]), np.array([high])
 

@@ -14,7 +14,12 @@ def clip_of(fmt: Format, weight: QuantizedWeight) -> tuple[float, float] | None:
     or codes alone do not say it. Raises CannotRead."""
     records = [r for r in fmt.scales() if r.role in weight.scale_roles]
     scales = [r for r in records if r.quantity is not Quantity.ZERO_POINT]
-    if len(scales) != 1 or scales[0].quantity is not Quantity.SCALE or math.prod(scales[0].shape) != 1:
+    if (
+        weight.rotation is not None
+        or len(scales) != 1
+        or scales[0].quantity is not Quantity.SCALE
+        or math.prod(scales[0].shape) != 1
+    ):
         return None
     ends = fmt.element_of(weight).ends()
     if ends is None:

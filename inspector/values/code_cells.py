@@ -43,7 +43,7 @@ def weight_cells(fmt: Format, weight: QuantizedWeight, check: Steps) -> CellChun
     """The cells of a weight's values, block by block. None where a code alone is no number, or values are more than a
     scale times what codes stand for: those of a rotated weight. Raises CannotRead."""
     element = fmt.element_of(weight)
-    if element.kind in (ElementKind.VECTOR, ElementKind.UNKNOWN):
+    if element.kind in (ElementKind.VECTOR, ElementKind.UNKNOWN) or weight.rotation is not None:
         return None
 
     def blocks() -> Iterator[Cells]:

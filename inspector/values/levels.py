@@ -29,8 +29,8 @@ class Levels:
 
 def levels_of(fmt: Format, weight: QuantizedWeight) -> Levels | None:
     """Of a weight's dequantized values; None where codes are no integers, where there is more than one step, or
-    something else than a scale and whole zero points makes values of codes. Raises CannotRead."""
-    if weight.element.kind is not ElementKind.INTEGER:
+    something else than a scale and whole zero points makes values of codes: a rotation too. Raises CannotRead."""
+    if weight.element.kind is not ElementKind.INTEGER or weight.rotation is not None:
         return None
     records = [r for r in fmt.scales() if r.role in weight.scale_roles]
     scales = [r for r in records if r.quantity.is_step]

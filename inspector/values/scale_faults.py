@@ -295,7 +295,7 @@ def model_faults_said(found: Sequence[FaultyScale]) -> list[tuple[str, str]]:
 def _limits(dtype: Any) -> Any:
     """Its largest and smallest numbers, from ml_dtypes only where the type is one of its own: it takes time to import,
     and leaves them unannotated."""
-    if dtype.kind == "f":
+    if dtype.kind == "f" and dtype.itemsize > 1:  # ml_dtypes calls its float8_e5m2 so too
         import numpy as np
 
         return np.finfo(dtype)

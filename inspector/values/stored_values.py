@@ -100,8 +100,8 @@ def stored_scale(values: StoredValues, label: str, check: Steps) -> Marker | Non
     with several scale tensors, the steps that they make together, value by value. None where there is none that is a
     positive number."""
     weight = values.weight
-    if weight is None or not 2 <= weight.bits <= 16:
-        return None
+    if weight is None or not 2 <= weight.bits <= 16 or weight.rotation is not None:
+        return None  # of a rotated weight: its scales are no steps of the values that are counted
     element = values.fmt.element_of(weight)
     limit = element.limit
     if not limit:

@@ -16,11 +16,13 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, format_of
 
 MOSTLY_REFUSED = (
+    "comfy/model.safetensors",
     "modelopt/model.safetensors", "compressed/model.safetensors", "native4/model.safetensors",
     "native8/model.safetensors", "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
     "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin", "sharded/index",
 )  # fmt: skip
 MOSTLY_OPENED = (
+    "exl3/model.safetensors", "exl3/config.json",
     "small/blocks.gguf", "modelopt/config.json", "compressed/config.json", "native4/config.json", "native8/config.json",
     "sharded/config",
 )  # fmt: skip
@@ -61,14 +63,15 @@ def _format_of(path: Path) -> Format | None:
 
 
 def damage(case: Case, n: int, folder: Path) -> set[bool]:
-    """Whether each of `n` damaged files opened; equal ones are looked at once. A failure says which it was."""
+    """Whether each of `n` damaged files opened; equal ones are looked at once, compared with the undamaged one as A and
+    as B by turns. A failure says which it was."""
     opened, seen = set(), set[bytes]()
     for i, data in enumerate(mutations(case.target.read_bytes(), n)):
         if data in seen:
             continue
         seen.add(data)
         try:
-            opened.add(survey(case.place(folder / "work", data), _format_of(case.path)))
+            opened.add(survey(case.place(folder / "work", data), _format_of(case.path), as_a=len(seen) % 2 == 0))
         except Exception as e:
             e.add_note(f"the mutation {i} of {n} of {case.name}")
             raise

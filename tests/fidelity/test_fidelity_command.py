@@ -86,6 +86,25 @@ def test_json_has_the_same_numbers(fidelity: Command, pair: tuple[Path, Path]) -
     assert all(w["nearest"]["loss_db"] == pytest.approx(w["nearest"]["sqnr_db"] - w["sqnr_db"]) for w in (q, k, v))
 
 
+def test_methods_are_told_where_they_are_asked_for(fidelity: Command, pair: tuple[Path, Path]) -> None:
+    out, _ = fidelity(*pair, "--methods")
+    assert "method" in out.split("WORST FIRST")[1].splitlines()[1]
+    found = fidelity.json(*pair, "--methods")
+    assert sum(found["methods"].values()) == len(found["weights"]) == 9
+    told = fidelity.json(*pair)
+    assert told["methods"] is None
+    assert all(w["method"] is None for w in told["weights"])
+    for w, without in zip(found["weights"], told["weights"], strict=True):
+        assert w["method"]["said"]
+        assert w["method"]["method"] in found["methods"]
+        assert {k: v for k, v in w.items() if k != "method"} == {k: v for k, v in without.items() if k != "method"}
+    lines = list(csv.DictReader(io.StringIO(fidelity(*pair, "--methods", "--csv")[0])))
+    assert [line["method"] for line in lines] == [w["method"]["method"] for w in found["weights"]]
+    out, err = fidelity(pair[1], pair[1], "--methods", code=2)
+    assert out == ""
+    assert "A in full precision" in err
+
+
 def test_csv_has_all_digits_and_every_weight(fidelity: Command, pair: tuple[Path, Path]) -> None:
     out, _ = fidelity(*pair, "--csv")
     rows = list(csv.DictReader(io.StringIO(out), strict=True))

@@ -17,9 +17,13 @@ from qinspect.inspector.formats.families import FALLBACK, FAMILIES
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ROOT / "inspector" / "formats"
 CLASSES: list[type[Format]] = [FALLBACK, *FAMILIES]
-OTHER_SUBJECTS = ("accuracy", "calibrate", "calibration", "logs", "method", "models", "noise", "observers.py", "verify")
+OTHER_SUBJECTS = (
+    *("accuracy", "calibrate", "calibration", "loaders", "logs", "method", "models", "noise", "observers.py"),
+    "verify",
+)
 """Rooms that name a library and not a family of files: its programs' logs, its recipes and rules of calibration, a
-model that something was measured on; a method of quantizing (AWQ's factors, FP8 before INT4), whoever stores it."""
+model that something was measured on; a method of quantizing (AWQ's factors, FP8 before INT4), whoever stores it; what
+an engine does with a `quant_method`, which is the word that it goes by itself."""
 RULES = re.compile(r"quamba(?:_absmax|_percentile|-group-heads)?|a moving average of each sample's quantile \(Quamba\)")
 """Names of recipes and rules, which `--recipe` and `--rule` take."""
 THREAD = re.compile(r"[\w.\-/]+ ?(?:PR)?#\d+")
@@ -87,6 +91,7 @@ def test_nobody_else_says_a_sentence_of_a_family() -> None:
         "gguf-safetensors",
         "gguf imatrix",
         "mlx",
+        "mxfp4",  # a number format that several libraries write
     )  # the names of the program, of a kind of file, of a library that writes other kinds of files too
     words = [c.family for c in FAMILIES if c.family not in both]
     said = re.compile("|".join(rf"\b{re.escape(w)}" for w in words), re.IGNORECASE)

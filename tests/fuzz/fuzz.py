@@ -64,7 +64,7 @@ def _one(case: Case, original: Format | None, seed: int, folder: Path, counts: C
     path = case.place(folder, damaged)
     before = time.monotonic()
     try:
-        counts["opened" if survey(path, original) else "refused"] += 1
+        counts["opened" if survey(path, original, as_a=seed % 2 == 0) else "refused"] += 1
     except Exception:  # whatever gets out is what this program looks for
         counts["FAILED"] += 1
         kept = Path(tempfile.gettempdir()) / f"qinspect-fuzz-{seed}{case.target.suffix}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qinspect.kernels.cpu import BODY_VARIABLE
-from qinspect.kernels.distance import Rounding, cell_extremes, distance_sums, rounding_error
+from qinspect.kernels.distance import Rounding, cell_extremes, distance_sums, largest_magnitude, rounding_error
 from qinspect.kernels.matrix import CHUNK
 
 Array = NDArray[Any]
@@ -95,6 +95,22 @@ def test_extremes_of_cells(shape: tuple[int, int], dtype: Any, height: int, widt
     for (i, j), low in np.ndenumerate(found[0]):
         inside = x[i * height : (i + 1) * height, j * width : (j + 1) * width].astype(np.float32)
         assert (low, found[1][i, j]) == (min(inside.min(), 0), max(inside.max(), 0))
+
+
+@compiled
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 1100)), st.sampled_from(DTYPES), st.integers(0, 99),
+    st.sampled_from([0.0, np.inf, -np.inf, np.nan]),
+)  # fmt: skip
+def test_the_largest_magnitude(shape: tuple[int, int], dtype: Any, seed: int, bad: float) -> None:
+    x = matrix(shape, dtype, seed)
+    x[seed % shape[0], seed % shape[1]] = bad
+    found = largest_magnitude(x)
+    assert found is not None
+    if np.isfinite(bad):
+        assert found == np.abs(x.astype(np.float32)).max()
+    else:
+        assert not np.isfinite(found)
 
 
 @compiled

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,83 +14,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from packed_rows import LEVELS, PACKINGS, by_numpy, packed_rows
 
+from qinspect.kernels import compiled as compiling
+from qinspect.kernels import matrix
 from qinspect.kernels.distance import distance_sums
 from qinspect.kernels.matrix import CHUNK, chunk_of, compiled, takes, values_of
-from qinspect.kernels.packing import PackedRows, Packing
+from qinspect.kernels.packing import PackedRows, Packing, Plane
 
 Array = NDArray[Any]
 needs_compiler = pytest.mark.skipif(not compiled(), reason="no C compiler")
-SMALL = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e3m4", "float8_e4m3b11fnuz")
 
 
-def of_dtype(name: str) -> Array:
-    with np.errstate(all="ignore"):
-        return np.asarray(np.arange(256, dtype=np.uint8).view(getattr(ml_dtypes, name)).astype(np.float32))
+@pytest.fixture(params=["of this machine", "of any machine"], scope="module", autouse=True)
+def body(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The body as it is compiled here, and as it is where the processor has nothing special."""
+    caches = compiling._flags, compiling.library, matrix._body
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "of any machine":
+            patch.setattr(compiling, "WIDER", ())
+        for cached in caches:
+            cached.cache_clear()
+        yield
+    for cached in caches:
+        cached.cache_clear()
 
 
-LEVELS = {
-    **{name: of_dtype(name) for name in SMALL},
-    "int8": np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32),
-    "odd": np.random.default_rng(5).standard_normal(256).astype(np.float32),
-}
-
-
-def codes_of(rows: Array, p: Packing, columns: int) -> Array:
-    """Once more, slowly: the codes of a row, in the words of Packing."""
-    found = []
-    for row in rows:
-        blocks = [row] if not p.block else [
-            row[i * p.block_bytes + p.first : i * p.block_bytes + p.first + p.block * p.bits // 8]
-            for i in range(-(-columns // p.block))
-        ]  # fmt: skip
-        codes = [
-            (block[run + i] >> shift) & ((1 << p.bits) - 1)
-            for block in blocks
-            for run in range(0, len(block), p.apart)
-            for shift in range(0, 8, p.bits)
-            for i in range(p.apart)
-        ]
-        found.append(codes[:columns])
-    return np.array(found)
-
-
-def by_numpy(m: PackedRows) -> Array:
-    codes = codes_of(m.codes, m.packing, m.columns)
-    of_column = np.arange(m.columns) // m.width
-    cells = (len(m.codes), -(-m.columns // m.width))
-    scale, zero, low = (
-        None if n is None else np.broadcast_to(n, cells)[:, of_column] for n in (m.scales, m.zeros, m.minima)
-    )
-    assert scale is not None
-    with np.errstate(all="ignore"):
-        found = m.levels[codes]
-        found = found if zero is None else found - zero
-        found = found / scale if m.divided else found * scale
-        return np.asarray(found if low is None else found + low)
-
-
-PACKINGS = [
-    Packing(8), Packing(4), Packing(2), Packing(1), Packing(4, 16, 32, 18, 2), Packing(4, 32, 256, 144, 16),
-    Packing(2, 32, 256, 84, 16), Packing(8, 1, 32, 34, 2), Packing(4, 8, 64, 36, 4),
-]  # fmt: skip
-
-
-@st.composite
-def packed_rows(draw: st.DrawFn) -> PackedRows:
-    p, width = draw(st.sampled_from(PACKINGS)), draw(st.sampled_from([1, 4, 7, 16, 20, 32, 128, 600, 2000]))
-    columns = draw(st.integers(1, 4)) * p.block * 3 if p.block else draw(st.integers(1, 1300))
-    n_rows, rng = draw(st.integers(1, 5)), np.random.default_rng(draw(st.integers(0, 99)))
-    n_bytes = columns // p.block * p.block_bytes if p.block else -(-columns * p.bits // 8)
-    levels = LEVELS[draw(st.sampled_from(sorted(LEVELS)))][: 1 << p.bits]
-    cells = (n_rows, -(-columns // width)) if draw(st.booleans()) else (1, 1)
-    scales, zeros, minima = rng.standard_normal((3, *cells)).astype(np.float32)
-    with_zeros, with_minima, divided = draw(st.sampled_from([(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1)]))
-    codes = rng.integers(0, 256, (n_rows, n_bytes), np.uint8)
-    return PackedRows(
-        codes, columns, p, np.ascontiguousarray(levels), scales, width, zeros if with_zeros else None,
-        minima if with_minima else None, bool(divided),
-    )  # fmt: skip
+@pytest.mark.skipif(sys.platform != "linux" or not any(map(shutil.which, compiling.COMPILERS)), reason="no C compiler")
+def test_where_there_is_a_compiler_there_is_a_body() -> None:
+    assert compiled()
 
 
 @needs_compiler
@@ -118,9 +73,10 @@ def test_every_pattern_of_a_byte(name: str) -> None:
 @given(packed_rows(), st.sampled_from([0, 4, 16, 32, 128]), st.booleans(), st.integers(0, 99))
 def test_sums_of_codes_are_those_of_their_values(m: PackedRows, width: int, both: bool, seed: int) -> None:
     values = by_numpy(m)
-    a: Any = replace(m, scales=m.scales * np.float32(1.5)) if both else (
-        np.random.default_rng(seed).standard_normal(m.shape).astype(ml_dtypes.bfloat16)
-    )  # fmt: skip
+    a: Any = np.random.default_rng(seed).standard_normal(m.shape).astype(ml_dtypes.bfloat16)
+    if both:
+        of = "scales" if m.of_scales is None else "of_scales"
+        a = replace(m, **{of: getattr(m, of) * np.float32(1.5)})
     x = by_numpy(a) if both else a
     found, expected = distance_sums(a, m, width), distance_sums(np.ascontiguousarray(x), values, width)
     finite = bool(np.isfinite(values).all() and np.isfinite(x.astype(np.float32)).all())
@@ -148,10 +104,50 @@ def test_halves_of_every_pattern() -> None:
     assert found.rows[0].sum() == pytest.approx(float((x.astype(np.float64) ** 2).sum()), rel=1e-13)
 
 
-def test_rows_of_too_few_bytes_are_an_error() -> None:
-    m = PackedRows(np.zeros((2, 7), np.uint8), 16, Packing(4), LEVELS["odd"][:16], np.ones((1, 1), np.float32), 16)
+def rows(packing: Packing, n_bytes: int, columns: int, **more: Any) -> PackedRows:
+    levels = np.ascontiguousarray(LEVELS["odd"][: 1 << packing.all_bits])
+    codes = np.zeros((2, n_bytes), np.uint8)
+    return PackedRows(codes, columns, packing, levels, np.ones((1, 1), np.float32), 16, **more)
+
+
+@pytest.mark.parametrize(
+    ("packing", "n_bytes"), [(Packing(4), 7), (Packing(3), 5), (PACKINGS["eight rows"], 63), (PACKINGS["q5_0"], 21)]
+)
+def test_rows_of_too_few_bytes_are_an_error(packing: Packing, n_bytes: int) -> None:
     with pytest.raises(ValueError, match="no rows of 16 codes"):
-        takes(m)
+        takes(rows(packing, n_bytes, 16))
+
+
+@pytest.mark.parametrize(
+    "packing",
+    [
+        Packing(4, 4), Packing(3, 8), Packing(4, 128, 256, 200), Packing(4, 16, 32, 18, 3), Packing(4, 16, 48, 30, 2),
+        Packing(4, above=(Plane(2),)), Packing(4, shifts=(0, 5)),
+        Packing(4, shifts=(0, 4), word=2), Packing(4, 16, 32, 22, 6, (Plane(1, 1, 19),)),
+        Packing(1, 1, 32, 40, 0, (Plane(1, 1, 4), Plane(1, 1, 8), Plane(1, 1, 12))),
+    ],
+)  # fmt: skip
+def test_what_is_not_described_is_an_error(packing: Packing) -> None:
+    with pytest.raises(ValueError, match="are no rows of"):
+        takes(rows(packing, 4096, 256))
+
+
+@pytest.mark.parametrize("cell", [-1, 3])
+def test_cells_that_are_not_there_are_an_error(cell: int) -> None:
+    m = rows(Packing(8), 16, 16, cell_of=np.full(16, cell, np.int32))
+    with pytest.raises(ValueError, match="not all among 3"):
+        takes(replace(m, scales=np.ones((2, 3), np.float32)))
+
+
+@needs_compiler
+@given(packed_rows(), st.integers(0, 4), st.integers(1, 5))
+def test_some_rows_are_those_of_the_whole(m: PackedRows, start: int, n: int) -> None:
+    start = min(start, m.shape[0] - 1)
+    part, whole = m.rows(start, start + n), by_numpy(m)[start : start + n]
+    found = values_of(part)
+    assert found is not None
+    assert part.shape == whole.shape
+    assert np.array_equal(found, whole, equal_nan=True)
 
 
 def test_chunks_are_whole_blocks_and_cells() -> None:

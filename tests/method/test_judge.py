@@ -12,6 +12,7 @@ from qinspect.inspector.formats.element import Element, integer, small_float, un
 from qinspect.inspector.method.evidence import Evidence, Sample, measure
 from qinspect.inspector.method.judge import Method, judge
 from qinspect.inspector.method.layout import Layout
+from qinspect.inspector.method.twice import first_in_blocks, first_quantizations
 
 ROWS, COLUMNS, GROUP = 64, 256, 32
 INT4 = integer(4)
@@ -54,11 +55,12 @@ def fp4(x: np.ndarray, largest_at: np.ndarray | float) -> Stored:
     return Stored(codes.reshape(x.shape), (FP4_LEVELS[codes] * scale).reshape(x.shape), FP4)
 
 
-def asymmetric(x: np.ndarray, zero_off: float = 0.0) -> Stored:
+def asymmetric(x: np.ndarray, zero_off: float | np.ndarray = 0.0, whole: bool = False) -> Stored:
     """uint4 with a zero point of each group that need not be whole."""
     low, high = groups(x).min(axis=2, keepdims=True), groups(x).max(axis=2, keepdims=True)
     scale = (high - low) / 15
     zero = -low / scale + zero_off
+    zero = np.round(zero) if whole else zero
     codes = np.clip(np.round(groups(x) / scale + zero), 0, 15)
     return Stored(
         codes.reshape(x.shape).astype(int), ((codes - zero) * scale).reshape(x.shape), unsigned(4), through_zero=False
@@ -127,7 +129,7 @@ CASES: dict[Method, tuple[Callable[[], Evidence], Callable[[], Evidence]]] = {
         lambda: seen(int4(ORIGINAL, amax(ORIGINAL) / 8)),
     ),
     Method.FOUR_OVER_SIX: (lambda: seen(fp4(ORIGINAL, FOUR_OR_SIX)), lambda: seen(fp4(ORIGINAL, 6.0))),
-    Method.FITTED_ZEROS: (lambda: seen(asymmetric(ORIGINAL, 1.2)), lambda: seen(asymmetric(ORIGINAL, 0.3))),
+    Method.FITTED_ZEROS: (lambda: seen(asymmetric(ORIGINAL, 0.3)), lambda: seen(asymmetric(ORIGINAL, whole=True))),
     Method.SMOOTHED: (
         lambda: seen(int4(ORIGINAL * FACTORS, amax(ORIGINAL * FACTORS) / 7)),
         lambda: seen(int4(ORIGINAL, amax(ORIGINAL) / 7, HALVES)),
@@ -157,6 +159,27 @@ def test_a_method_and_what_is_nearly_that(method: Method) -> None:
     made, near = CASES[method]
     assert judge(made()).method is method
     assert judge(near()).method is not method
+
+
+WIDE = RNG.standard_normal((256, 256)) * 0.02
+FIRST = {**dict(first_quantizations(float(np.abs(WIDE).max()))), **dict(first_in_blocks(0.0))}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_of_two_quantizations_is_named(name: str) -> None:
+    """As fine as int8 with a scale a row in groups of 16: so that only the first one loses much."""
+    left = FIRST[name](WIDE)
+    scale = np.abs(left).reshape(256, -1, 16).max(axis=2, keepdims=True) / 127
+    codes = np.round(left.reshape(256, -1, 16) / np.where(scale > 0, scale, 1))
+    for original, wanted in ((WIDE, name), (WIDE * (1 + 0.2 * RNG.standard_normal(WIDE.shape)), "")):
+        found = measure(
+            Sample(
+                original, codes.reshape(WIDE.shape).astype(int), (codes * scale).reshape(WIDE.shape), integer(8),
+                Layout(1, 16), "float32", 256, aligned=True, largest=lambda: float(np.abs(WIDE).max()),
+            )
+        )  # fmt: skip
+        assert found is not None
+        assert found.twice == wanted
 
 
 def test_factors_are_found() -> None:

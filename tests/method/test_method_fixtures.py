@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import pytest
 import torch
 from commands import Command
+from hqq_files import hqq, in_runs
+from hqq_files import opened as hqq_opened
 from peer_truth import folder, needs_fixtures, opened
 from safetensors.torch import load_file, save_file
 
@@ -70,12 +74,75 @@ def quantized(m: Methods) -> set[Method]:
         ("modelopt_nvfp4_svd", "base_llama1", {Method.LOW_RANK}),
         ("modelopt_nvfp4_4o6", "base_llama", {Method.FOUR_OVER_SIX}),
         ("modelopt_nvfp4_mse", "base_llama1", {Method.SEARCHED}),
+        ("bnb_nf4", "base_llama1", RTN),
+        ("bnb_fp4", "base_llama1", RTN),
+        ("bnb_int8", "base_llama1", RTN),
+        ("bnb_nf4_fused_experts", "base_qwen3moe", RTN),
+        ("mlx_affine_4bit_g64", "base_llama1", RTN),
+        ("mlx_mixed_3_5_6_8", "base_llama", RTN),
+        ("hqq_safetensors_2bit_g32", "base_llama1", {Method.FITTED_ZEROS}),
+        ("hqq_qmodel_4bit_g64", "base_llama", {Method.FITTED_ZEROS}),
+        ("hqq_safetensors_8bit_g128", "base_llama1", RTN),  # its zero points are stored to half a step
     ],
 )
 def test_the_method_is_told(name: str, of: str, methods: set[Method]) -> None:
     m = found(name, of)
     assert quantized(m) == methods
     assert {w.judged.method for w in m.weights if w.evidence is None} <= {Method.COPIED, Method.CAST, Method.CHANGED}
+
+
+def test_groups_of_rows_that_take_turns_are_not_judged() -> None:
+    """HQQ along axis 0; where the group is the whole column it is."""
+    m = found("hqq_safetensors_4bit_g64_axis0", "base_llama1")
+    told = {w.role.split(".")[-2]: w.judged.method for w in m.weights if w.element == "uint4"}
+    fitted = dict.fromkeys(("k_proj", "v_proj"), Method.FITTED_ZEROS)
+    assert told == dict.fromkeys(told, Method.NOT_KNOWN) | fitted
+
+
+def test_zero_points_of_the_extremes_are_not_fitted(tmp_path: Path) -> None:
+    """The layout of HQQ and its own rules, without the search: zero points as they come, and whole ones."""
+    of = load_file(folder("base_llama1") / "model.safetensors")
+    weights = {n: t.float().numpy() for n, t in of.items() if n.endswith("_proj.weight")}
+    for whole in (False, True):
+        tensors: dict[str, np.ndarray] = {}
+        for name, x in weights.items():
+            grouped = x.reshape(-1, 64)
+            low, high = grouped.min(1, keepdims=True), grouped.max(1, keepdims=True)
+            step = (high - low) / 15
+            zero = np.rint(-low / step) if whole else -low / step
+            made = hqq(4, (len(x), x.shape[1]))
+            kept = {"scale": step.astype(ml_dtypes.bfloat16), "zero": zero.astype(ml_dtypes.bfloat16)}
+            kept["W_q"] = in_runs(np.clip(np.rint(grouped / step + zero), 0, 15).astype(np.int64), 4)
+            module = name.removesuffix(".weight")
+            tensors |= {f"{module}.{last}": t for last, t in (made.tensors | kept).items()}
+        m = methods_of(base("base_llama1"), hqq_opened(tmp_path / str(whole), tensors), unseen)
+        assert quantized(m) == RTN
+
+
+@pytest.mark.parametrize(
+    ("names", "method"),
+    [
+        (("q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl"), Method.SEARCHED),  # with an importance matrix
+        (("q8_0", "mxfp4"), Method.NEAREST),
+    ],
+)
+def test_scales_that_llama_cpp_searches(names: tuple[str, ...], method: Method) -> None:
+    """Near it: Q4_K whose scales are those of the extremes (gptqmodel_gguf_q4k, above)."""
+    of = folder("gguf_every_type_2026")
+    m = methods_of(format_of(open_checkpoint(of / "original.safetensors")), opened("gguf_every_type_2026"), unseen)
+    told = {w.role: w.judged for w in m.weights}
+    for name in names:
+        judged = told[f"blk.0.{name}.weight"]
+        assert judged.method is method, name
+        assert "of codes are the nearest" in judged.said
+
+
+def test_scales_that_are_searched_for_a_whole_model() -> None:
+    m = found("gguf_iq_imatrix", "base_llama256")
+    told = {w.role: w.judged for w in m.weights}
+    assert told["lm_head.weight"].method is Method.SEARCHED  # Q5_K
+    assert told["layers.0.self_attn.o_proj.weight"].method is Method.SEARCHED  # IQ4_NL
+    assert told["layers.0.self_attn.q_proj.weight"].method is Method.NOT_KNOWN  # a codebook of vectors
 
 
 def test_the_norm_that_took_the_inverse() -> None:

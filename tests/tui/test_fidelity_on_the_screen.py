@@ -400,6 +400,25 @@ async def test_the_method_of_each_weight_is_a_column_and_its_evidence_a_field(ro
         assert re.search(r"evidence +[\d.]+ % of codes are the nearest", d.detail)
 
 
+async def test_rows_are_sorted_by_methods_by_the_key_that_sorts_other_columns(rounded: tuple[Path, Path]) -> None:
+    async with open_app(*rounded, size=LARGE) as d:
+        await d.press("2")
+        pane = d.screen.table_pane
+        for _ in range(20):
+            if pane.selection.sort == "method":
+                break
+            await d.press("s")
+        assert pane.selection.sort == "method"
+        assert "by method" in d.text_of("#table-title")
+        await d.until(lambda: all(d.screen.methods.short(p) is not None for p in pane.scales.pairs))
+        await d.until(lambda: pane._to_sort is None)
+        told = [d.screen.methods.short(p) or "" for p in pane.scales.pairs]
+        assert told == sorted(told, key=lambda t: (not t, t))
+        assert any(told)
+        await d.press("S")
+        assert [d.screen.methods.short(p) or "" for p in pane.scales.pairs] == told[::-1]
+
+
 async def test_a_narrow_table_has_no_room_for_methods_and_the_detail_has(rounded: tuple[Path, Path]) -> None:
     async with open_app(*rounded, size=SMALL) as d:
         await d.press("2")
@@ -415,3 +434,16 @@ async def test_without_an_original_there_are_no_methods(plain: tuple[Path, Path]
     async with open_app(ALPHA_A, ALPHA_B, size=LARGE) as d:
         assert not d.screen.methods
         assert "method" not in d.painted
+
+
+async def test_the_steps_of_a_rotated_weight_are_not_put_beside_sizes() -> None:
+    data = Path(__file__).parents[1] / "data" / "comfy_int8_convrot"
+    async with open_app(data / "original.safetensors", data / "model", size=LARGE) as d:
+        d.screen.tree_pane.nodes.reveal("double_blocks.0.img_mod.lin.weight")
+        d.screen.activate("tree")
+        await d.settle()
+        await d.press("percent_sign")
+        await d.until(lambda: "(A - B) / step" in d.painted, "the error in steps")
+        await d.press("percent_sign")
+        await d.until(lambda: "steps are of the rotated weight" in d.painted, "the error by size")
+        assert "what rounding leaves" not in d.painted

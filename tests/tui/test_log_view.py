@@ -20,8 +20,8 @@ from qinspect.tui.widgets.log import LogView
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S"):
-        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
-    monkeypatch.setattr("qinspect.tui.runs.run_pane.READ_EVERY_S", 0.02)
+        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.05)
+    monkeypatch.setattr("qinspect.tui.runs.run_pane.READ_EVERY_S", 0.05)
 
 
 @asynccontextmanager

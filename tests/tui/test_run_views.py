@@ -35,9 +35,9 @@ LOADED = (
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S"):
-        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
+        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.05)
     for name in ("READ_EVERY_S", "FACTS_EVERY_S"):
-        monkeypatch.setattr(f"qinspect.tui.runs.run_pane.{name}", 0.02)
+        monkeypatch.setattr(f"qinspect.tui.runs.run_pane.{name}", 0.05)
 
 
 def pane(d: Driver) -> RunPane:

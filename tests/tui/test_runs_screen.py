@@ -60,10 +60,10 @@ POINTS = "".join(
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests wait for states; the screen looks as often as it can."""
+    """Tests wait for states; the screen looks often."""
     for name in ("FIRST_LOOK_S", "LIVE_S", "IDLE_S", "BESIDE_LIVE_S", "BESIDE_IDLE_S"):
-        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
-    monkeypatch.setattr("qinspect.tui.runs.run_pane.READ_EVERY_S", 0.02)
+        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.05)
+    monkeypatch.setattr("qinspect.tui.runs.run_pane.READ_EVERY_S", 0.05)
     monkeypatch.setattr("qinspect.tui.runs.screen.REST_S", 0.001)
 
 

@@ -18,7 +18,7 @@ from qinspect.tui.runs.form import StartScreen
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LIVE_S", "IDLE_S"):
-        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.02)
+        monkeypatch.setattr(f"qinspect.tui.runs.service.{name}", 0.05)
 
 
 def form_of(d: Driver) -> StartScreen:

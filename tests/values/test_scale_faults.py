@@ -49,6 +49,14 @@ def test_each_fault_is_seen_in_each_dtype(dtype: Any) -> None:
     assert faults_of(np.array([1.0, tiny]).astype(dtype)) is None
 
 
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz, ml_dtypes.float8_e4m3fnuz])
+def test_every_float_of_eight_bits_is_looked_at(dtype: Any) -> None:
+    assert faults_of(np.array([0.0, 0.5, 96.0]).astype(dtype)) is None
+    bad = faults_of(np.array([1.0, math.nan, -2.0]).astype(dtype))
+    assert bad is not None
+    assert (bad.n_nan, bad.n_negative, bad.first) == (1, 1, 1)
+
+
 def test_a_block_scale_of_eight_bits_may_be_zero_or_denormal() -> None:
     e4m3 = ml_dtypes.float8_e4m3fn
     assert faults_of(np.array([0.0, 2.0**-9, 448.0]).astype(e4m3)) is None

@@ -19,7 +19,7 @@ from qinspect.tui.names import shown
 from qinspect.tui.settings import write_crash_report
 
 if TYPE_CHECKING:
-    from qinspect.inspector.method.answers import WeightMethod
+    from qinspect.inspector.method.answers import Look, WeightMethod
 
 GROUP = "methods"
 """Of its worker."""
@@ -48,6 +48,7 @@ class Methods:
         self._asked: set[str] = set()
         self._waiting: deque[str] = deque()
         self._worker: Worker[None] | None = None
+        self._look: Look | None = None
 
     def of(self, session: Session) -> None:
         """The models, once they are compared."""
@@ -57,7 +58,7 @@ class Methods:
     def forget(self) -> None:
         """The models are opened anew."""
         self._number += 1
-        self._session = None
+        self._session = self._look = None
         self._known, self._asked, self._waiting = {}, set(), deque()
         self._end()
 
@@ -130,7 +131,11 @@ class Methods:
         try:
             while waiting and not worker.is_cancelled:
                 role = waiting.popleft()
-                post(MethodFound(number, role, _found(session, role, tick)))
+                found = self._found(number, session, role, tick)
+                for other, method in found.items():
+                    if other != role:
+                        post(MethodFound(number, other, method))
+                post(MethodFound(number, role, found.get(role)))
         except Cancelled:
             return
         except Exception as e:  # a bug; the comparison stays usable
@@ -140,24 +145,22 @@ class Methods:
         if not worker.is_cancelled:
             post(MethodFound(number, ""))
 
+    def _found(self, number: int, session: Session, role: str, tick: Callable[[int], None]) -> dict[str, WeightMethod]:
+        """By role: of what was asked for, and of what had to be looked at with it."""
+        from qinspect.inspector.method.answers import Look
+
+        a, b, look = session.a, session.b, self._look
+        assert a is not None
+        assert b is not None
+        try:
+            look = look or Look(a, b, session.lined_up(tick))
+            if number == self._number:
+                self._look = look
+            return look.of_role(role, lambda *_: tick(0))
+        except QinspectError:
+            return {}
+
 
 def weight_role(pair: ScalePair) -> str:
     """The weight that a scale belongs to, "" of an activation's."""
     return pair.role.partition("#")[0] if pair.record.kind == "weight" else ""
-
-
-def _found(session: Session, role: str, tick: Callable[[int], None]) -> WeightMethod | None:
-    from qinspect.inspector.fidelity.pairs import Pair, pairs_of
-    from qinspect.inspector.method.answers import method_of
-    from qinspect.inspector.method.sampling import scale_records
-
-    a, b = session.a, session.b
-    assert a is not None
-    assert b is not None
-    try:
-        pair = session.weight_pairs(lambda: pairs_of(a, b, tick)).get(role)
-        if not isinstance(pair, Pair) or pair.only_equal:
-            return None
-        return method_of(pair, session.views.get(("records",), lambda: scale_records(b)))
-    except QinspectError:
-        return None

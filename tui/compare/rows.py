@@ -95,11 +95,28 @@ def _stored(pair: ScalePair, values: Mapping[str, Values], of_b: bool) -> float:
     return known[1] if isinstance(known, tuple) else -math.inf
 
 
-def sorts(two: bool, measured: bool = False) -> tuple[str, ...]:
-    """Orders of the table: the data's own, then by a column, and by status. measured: whether fidelity is known."""
+METHOD = "method"
+
+
+def sorts(two: bool, measured: bool = False, methods: bool = False) -> tuple[str, ...]:
+    """Orders of the table: the data's own, then by a column, and by status. measured: whether fidelity is known.
+    methods: whether those of weights can be told."""
     if two:
         first = ("forward", "SQNR") if measured else ("forward",)
-        return (*first, "B vs A", "A", "B", "scale", "status", "shape", "kind", "changed", "copies", "band")
+        return (
+            *first,
+            "B vs A",
+            "A",
+            "B",
+            "scale",
+            "status",
+            "shape",
+            "kind",
+            "changed",
+            "copies",
+            "band",
+            *([METHOD] * methods),
+        )
     return ("forward", "value", "scale", "shape", "kind", "granularity", "copies")
 
 
@@ -108,9 +125,13 @@ BY_VALUE = ("A", "B", "value")
 
 
 def sort_key(
-    order: str, values: Mapping[str, Values], measured: Measured | None = None
+    order: str,
+    values: Mapping[str, Values],
+    measured: Measured | None = None,
+    method_of: Callable[[ScalePair], str | None] = lambda _: None,
 ) -> Callable[[ScalePair], tuple[float | str, ...]]:
-    """The key function of an order, largest first where it is a number, and the least SQNR."""
+    """The key function of an order, largest first where it is a number, and the least SQNR; methods by their names,
+    what has none, or is not known yet, last."""
 
     def key(p: ScalePair) -> tuple[float | str, ...]:
         match order:
@@ -118,6 +139,9 @@ def sort_key(
                 return (*DIFFERENCE.order(p), p.order)
             case "SQNR" if measured is not None:
                 return (*measured.order_of_scale(p.role), p.order)
+            case "method":
+                method = method_of(p) or ""
+                return (not method, method, p.order)
             case "A" | "B" | "value":
                 return (-_stored(p, values, order == "B"), p.order)
             case "scale":
@@ -161,8 +185,10 @@ class Selection:
         values: Mapping[str, Values],
         schemes: Schemes,
         measured: Measured | None = None,
+        method_of: Callable[[ScalePair], str | None] = lambda _: None,
     ) -> list[ScalePair]:
-        """The rows. values: what is known of numbers that do not differ, to sort by; measured: of fidelity."""
+        """The rows. values: what is known of numbers that do not differ, to sort by; measured: of fidelity; method_of:
+        of methods."""
         matches = matcher(self.text, schemes)
         chosen = []
         for p in pairs:
@@ -178,5 +204,5 @@ class Selection:
                 continue
             chosen.append(p)
         if self.sort != "forward" or self.reverse:
-            chosen.sort(key=sort_key(self.sort, values, measured), reverse=self.reverse)
+            chosen.sort(key=sort_key(self.sort, values, measured, method_of), reverse=self.reverse)
         return chosen

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qinspect.inspector.checkpoint import Checkpoint, Entry
     from qinspect.inspector.compare import Comparison, ScalePair
     from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
-    from qinspect.inspector.fidelity.pairs import NotCompared, Pair
+    from qinspect.inspector.fidelity.pairs import Found, NotCompared, Pair
     from qinspect.inspector.formats import Format, ScaleRecord
     from qinspect.inspector.formats.bits import WeightBits
     from qinspect.inspector.formats.segments import ModelSegments
@@ -161,6 +161,7 @@ class Session:
     _found: Sources | None = None
     brought_over: dict[str, str] = field(default_factory=dict)
     """By role, what was done to a weight before it was measured."""
+    _lined_up: Found | None = None
     _weight_pairs: dict[str, Pair | NotCompared] | None = None
     views: Remembered = field(default_factory=Remembered)
     _schemes: dict[str, str] = field(default_factory=dict)
@@ -367,14 +368,23 @@ class Session:
             return ""
         return self.a.role_of(node.a.name)
 
-    def weight_pairs(
-        self, found: Callable[[], tuple[list[Pair], list[NotCompared]]]
-    ) -> Mapping[str, Pair | NotCompared]:
-        """Weights of both models that stand against each other, and which do not, by role. found: gives them, when they
-        are first asked for."""
+    def lined_up(self, tick: Callable[[int], None]) -> Found:
+        """Which weights of both models stand against each other, found when that is first asked for. tick: called with
+        bytes that were compared."""
+        if self._lined_up is None:
+            from qinspect.inspector.fidelity.pairs import all_pairs_of
+
+            assert self.a is not None
+            assert self.b is not None
+            self._lined_up = all_pairs_of(self.a, self.b, tick)
+        return self._lined_up
+
+    def weight_pairs(self, tick: Callable[[int], None]) -> Mapping[str, Pair | NotCompared]:
+        """By role, weights that are compared as they stand, and those that are not. tick: as of `lined_up`."""
         if self._weight_pairs is None:
-            pairs, others = found()
-            self._weight_pairs = {**{o.role: o for o in others}, **{p.role: p for p in pairs}}
+            found = self.lined_up(tick)
+            others = {o.role: o for o in (*found.others, *(d.refused for d in found.doubts))}
+            self._weight_pairs = {**others, **{p.role: p for p in found.pairs}}
         return self._weight_pairs
 
     def read_values(self, pairs: list[ScalePair], cancelled: Callable[[], bool]) -> dict[str, Values]:

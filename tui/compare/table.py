@@ -135,6 +135,11 @@ class ScaleTable(Headed):
         wanted, self._without_method = self._without_method, []
         self.post_message(self.MethodsWanted(wanted))
 
+    def ask_for_methods(self, pairs: Sequence[ScalePair]) -> None:
+        """Ask for the methods of rows that were not on the screen yet: they are to be sorted."""
+        self._without_method = [p for p in pairs if self.method_of(p) is None]
+        self._ask_methods()
+
     def ask_for(self, pairs: Sequence[ScalePair]) -> None:
         """Ask for the values of rows that were not on the screen yet: they are to be sorted."""
         wanted = [p for p in pairs if p.difference is None and p.role not in self._asked]

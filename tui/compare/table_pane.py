@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.message import Message
+from textual.timer import Timer
 from textual.worker import get_current_worker
 
 from qinspect.inspector.compare.measures import DIFFERENCE
@@ -18,7 +19,7 @@ from qinspect.inspector.text import columns, count, number, percent, visible
 from qinspect.tui.compare.columns import names_of
 from qinspect.tui.compare.fidelity import Measured, sqnr_text
 from qinspect.tui.compare.filters import Schemes
-from qinspect.tui.compare.rows import BY_VALUE, ONE_MODEL, Selection, Values, cell, sorts
+from qinspect.tui.compare.rows import BY_VALUE, METHOD, ONE_MODEL, Selection, Values, cell, sorts
 from qinspect.tui.compare.table import ScaleTable, TableHeader
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.key_names import key
@@ -28,6 +29,8 @@ from qinspect.tui.widgets.bars import TitleLine
 
 SQNR = "SQNR"
 """The order, and the column, of fidelity."""
+_SORT_SECONDS = 0.5
+"""Between two sorts by methods, of which more are found."""
 Read = Callable[[list[ScalePair], Callable[[], bool]], dict[str, Values]]
 """Values of scales by role; the second says whether they are wanted no longer."""
 
@@ -60,6 +63,7 @@ class TablePane(ListPane):
         self._schemes: Callable[[], Schemes] = dict
         self._read: Read = lambda *_: {}
         self._paths: dict[str, str] = {}
+        self._to_sort: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield TitleLine("2 scales", id="table-title")
@@ -94,6 +98,18 @@ class TablePane(ListPane):
             self.scales.names = replace(self.scales.names, methods=can)
             self.header.refresh()
         self.scales.refresh_rows()
+        self._sort_soon()
+
+    def _sort_soon(self) -> None:
+        if self.selection.sort == METHOD and self._to_sort is None:
+            self._to_sort = self.set_timer(_SORT_SECONDS, self._sort_by_methods)
+
+    def _sort_by_methods(self) -> None:
+        """By those that are known, after asking for all others: not at once, since the key leads through all orders."""
+        self._to_sort = None
+        if self.selection.sort == METHOD:
+            self.scales.ask_for_methods(self._all)
+            self.refill()
 
     def forget(self) -> None:
         """The models are opened anew."""
@@ -104,7 +120,8 @@ class TablePane(ListPane):
         """Choose the rows again."""
         s = self.selection
         schemes = self._schemes() if s.text else {}
-        rows = s.choose(self._all, self.path_of, self.scales.values, schemes, self.scales.measured)
+        known = self.scales.values, schemes, self.scales.measured, self.scales.method_of
+        rows = s.choose(self._all, self.path_of, *known)
         self.scales.show(rows, self.scales.two)
         parts = [f"2 scales {count(len(rows))} of {count(len(self._all))}"]
         parts += [f"under {shown(s.under, 60)} ({key('close')}: all)"] if s.under else []
@@ -263,21 +280,26 @@ class TablePane(ListPane):
         self._change()
 
     def action_sort(self) -> None:
-        names = sorts(self.scales.two, self.scales.measured.any_weight)
+        names = self._sorts
         at = names.index(self.selection.sort) if self.selection.sort in names else -1
         self._sort_by(names[(at + 1) % len(names)])
+
+    @property
+    def _sorts(self) -> tuple[str, ...]:
+        return sorts(self.scales.two, self.scales.measured.any_weight, self.scales.names.methods)
 
     def _sort_by(self, name: str) -> None:
         self.selection.sort = name
         if name in BY_VALUE:
             self.scales.ask_for(self._all)
+        self._sort_soon()
         self._change()
 
     @on(TableHeader.Clicked)
     def _on_header_clicked(self, event: TableHeader.Clicked) -> None:
         if event.column == self.selection.sort:
             self.action_reverse()
-        elif event.column in sorts(self.scales.two, self.scales.measured.any_weight):
+        elif event.column in self._sorts:
             self._sort_by(event.column)
 
     def action_reverse(self) -> None:

@@ -26,6 +26,7 @@ SIGNS = {
     State.NEGATIVE: ("n", "broken"),
     State.NOT_FINITE: ("!", "broken"),
     State.MISSING: ("x", "broken"),
+    State.DAMAGED: ("#", "broken"),
 }
 """Of each state a sign and its colour: no state is told by its colour alone."""
 LABEL = 6

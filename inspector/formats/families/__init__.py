@@ -5,14 +5,19 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.families.awq import AwqFormat
+from qinspect.inspector.formats.families.bitsandbytes import BitsAndBytesFormat
+from qinspect.inspector.formats.families.comfy import ComfyFormat
 from qinspect.inspector.formats.families.compressed_tensors import CompressedTensorsFormat
+from qinspect.inspector.formats.families.exl3 import Exl3Format
 from qinspect.inspector.formats.families.fp8 import Fp8Format
 from qinspect.inspector.formats.families.gguf import GgufFormat
 from qinspect.inspector.formats.families.gguf.imatrix import ImportanceMatrix
 from qinspect.inspector.formats.families.gguf.in_safetensors import GgufInSafetensors
 from qinspect.inspector.formats.families.gptq import GptqFormat
+from qinspect.inspector.formats.families.hqq import HqqFormat
 from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
+from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
@@ -25,12 +30,17 @@ FAMILIES: tuple[type[Format], ...] = (
     ImportanceMatrix,
     GgufFormat,
     GgufInSafetensors,
+    ComfyFormat,
     ModelOptFormat,
     CompressedTensorsFormat,
     GptqFormat,
     AwqFormat,
+    Exl3Format,
     Fp8Format,
     MlxFormat,
+    Mxfp4Format,
+    BitsAndBytesFormat,
+    HqqFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 

@@ -23,8 +23,8 @@ _COMMON = (MODELOPT, "fp8", "quark")
 
 
 @VLLM.rule(
-    "V7", "an FP8 cache without a scale of k and of v", "fills 1.0 for k and v", Effect.DEFAULT, Says.WARNS_ONCE, _METHOD,
-    deed=Deed.FILLS,
+    "V7", "an FP8 cache without a scale of k and of v", "fills 1.0 for k and v", Effect.DEFAULT, Says.WARNS_ONCE,
+    _METHOD, deed=Deed.FILLS,
 )  # fmt: skip
 def both_missing(view: View) -> Found | None:
     """By layers with q, k and v."""
@@ -35,7 +35,8 @@ def both_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V7", "scales of an FP8 cache that are stored, and 1.0",
-    "warns of scales of 1.0 as if they were missing, though they are stored", Effect.UNCHANGED, Says.WARNS_ONCE, _METHOD,
+    "warns of scales of 1.0 as if they were missing, though they are stored", Effect.UNCHANGED, Says.WARNS_ONCE,
+    _METHOD,
 )  # fmt: skip
 def stored_ones(view: View) -> Found | None:
     """A stored 1.0 and the default cannot be told apart in the log."""
@@ -44,7 +45,7 @@ def stored_ones(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V8", "only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.SILENT, _METHOD, deed=Deed.FILLS,
+    "V8", "only a scale of k", "takes k's scale for v", Effect.DEFAULT, Says.UNKNOWN, _METHOD, deed=Deed.FILLS,
 )  # fmt: skip
 def only_k(view: View) -> Found | None:
     """Of an FP8 cache."""
@@ -67,8 +68,9 @@ def only_v(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V9", "a scale of the cache with more than one element", "refuses scales of the cache that are no single number: "
-    "ValueError", Effect.REFUSED, Says.REFUSES, "Q/kv_cache.py KVCacheScaleParameter",
+    "V9", "a scale of the cache with more than one element",
+    "refuses scales of the cache that are no single number: ValueError", Effect.REFUSED, Says.REFUSES,
+    "Q/kv_cache.py KVCacheScaleParameter",
 )  # fmt: skip
 def not_single(view: View) -> Found | None:
     """Only compressed-tensors may have one per head."""
@@ -77,8 +79,8 @@ def not_single(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V10", "compressed-tensors: a cache scheme, and a scale of k, v or q missing", "fills 1.0 for each that is missing",
-    Effect.DEFAULT, Says.SILENT, _COMPRESSED, deed=Deed.FILLS,
+    "V10", "compressed-tensors: a cache scheme, and a scale of k, v or q missing",
+    "fills 1.0 for each that is missing", Effect.DEFAULT, Says.SILENT, _COMPRESSED, deed=Deed.FILLS,
 )  # fmt: skip
 def compressed_missing(view: View) -> Found | None:
     """q has one only where attention is quantized."""
@@ -90,7 +92,7 @@ def compressed_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V11", "compressed-tensors: `strategy: attn_head`",
-    "takes the largest scale of q in each group of heads, and drops zero points", Effect.ACTIVATIONS, Says.SILENT,
+    "takes the largest scale of q in each group of heads, and drops zero points", Effect.ACTIVATIONS, Says.UNKNOWN,
     _COMPRESSED,
 )  # fmt: skip
 def per_head(view: View) -> Found | None:
@@ -113,7 +115,7 @@ def other_scheme(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V12", "ModelOpt: a KV cache that is not FP8", "reads the KV cache as not quantized", None, Says.SILENT,
+    "V12", "ModelOpt: a KV cache that is not FP8", "reads the KV cache as not quantized", None, Says.UNKNOWN,
     "Q/modelopt.py from_config", deed=Deed.DROPS,
 )  # fmt: skip
 def other_cache(view: View) -> Found | None:
@@ -133,8 +135,8 @@ def no_scale_of_q(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V15", "scales of a cache that the settings do not quantize", "ignores stored scales of the KV cache and takes 1.0",
-    None, Says.SILENT, _METHOD, deed=Deed.DROPS,
+    "V15", "scales of a cache that the settings do not quantize",
+    "ignores stored scales of the KV cache and takes 1.0", None, Says.UNKNOWN, _METHOD, deed=Deed.DROPS,
 )  # fmt: skip
 def not_quantized(view: View) -> Found | None:
     """Unless the cache's dtype is asked for when it is served."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.loaders.cost import fp8_activations, powers_of_two, requantized
+from qinspect.inspector.loaders.cost import fp8_activations, powers_of_two
 from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import lacking, listed, one_for_all, whole
+from qinspect.inspector.loaders.finding import lacking, listed, one_for_all, rounded_to_largest, whole
 from qinspect.inspector.loaders.fp8_shapes import (
     block_scales_so,
     is_block,
@@ -38,7 +38,7 @@ def _groups(view: View, experts: bool = False) -> list[Group]:
 )  # fmt: skip
 def largest_for_all(view: View) -> Found | None:
     """Nothing changes where the scales are apart by a power of two."""
-    found = one_for_all(view, _groups(view), "weight_scale", max, requantized)
+    found = rounded_to_largest(view, _groups(view))
     if found is None or not found.modules:
         return found
     small = sum((view.step(m, "weight_scale") or 1) < _SMALL for m in found.modules)
@@ -50,7 +50,7 @@ def largest_for_all(view: View) -> Found | None:
 @VLLM.rule(
     "V21", "the same, the last shard without a `weight_scale`",
     "takes fused shards for one that was fused on disk: the largest of the scales that are there for all",
-    Effect.WRONG_CONSTANT, Says.SILENT, f"{_REQUANTIZE}; FP8_SCALE_SENTINEL",
+    Effect.WRONG_CONSTANT, Says.UNKNOWN, f"{_REQUANTIZE}; FP8_SCALE_SENTINEL",
 )  # fmt: skip
 def last_missing(view: View) -> Found | None:
     """The last one's own scale is not in the file, so by how much it is wrong cannot be said."""
@@ -98,7 +98,8 @@ def _static(view: View) -> bool:
         return view.settings.get("activation_scheme") == "static"
     if view.method == MODELOPT:
         return view.algorithm == "FP8"
-    return any((g.get("input_activations") or {}).get("dynamic") is False for g in view.groups_said)
+    said = (g.get("input_activations") for g in view.groups_said)
+    return any(isinstance(inputs, dict) and inputs.get("dynamic") is False for inputs in said)
 
 
 @VLLM.rule(
@@ -114,8 +115,8 @@ def input_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V23", "compressed-tensors FP8 without FP8 hardware (W8A16 through Marlin)",
-    "keeps a scale a row, cast to the model's dtype, and does not use input scales", Effect.WRONG_CONSTANT, Says.SILENT,
-    "compressed_tensors_w8a16_fp8.py; Q/utils/marlin_utils_fp8.py", backends=(MARLIN,),
+    "keeps a scale a row, cast to the model's dtype, and does not use input scales", Effect.WRONG_CONSTANT,
+    Says.UNKNOWN, "compressed_tensors_w8a16_fp8.py; Q/utils/marlin_utils_fp8.py", backends=(MARLIN,),
 )  # fmt: skip
 def without_fp8_hardware(view: View) -> Found | None:
     """At most half a step of bfloat16: 2^-8. Nothing, where scales are bfloat16 already."""
@@ -126,12 +127,12 @@ def without_fp8_hardware(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V24", "FP8 experts with one scale: gate and up differ", "rounds gate and up again to the larger scale of the two",
-    Effect.REQUANTIZED, Says.SILENT, _EXPERTS,
+    "V24", "FP8 experts with one scale: gate and up differ",
+    "rounds gate and up again to the larger scale of the two", Effect.REQUANTIZED, Says.UNKNOWN, _EXPERTS,
 )  # fmt: skip
 def larger_of_expert(view: View) -> Found | None:
     """Per expert."""
-    return one_for_all(view, _groups(view, experts=True), "weight_scale", max, requantized)
+    return rounded_to_largest(view, _groups(view, experts=True))
 
 
 @VLLM.rule(
@@ -150,7 +151,7 @@ def expert_missing(view: View) -> Found | None:
 
 @VLLM.rule(
     "V43", "ModelOpt FP8_PB_WO", "drops the extra dimensions of block scales and pads outputs with zeros",
-    Effect.UNCHANGED, Says.SILENT, "Q/modelopt.py KFp8Block128",
+    Effect.UNCHANGED, Says.UNKNOWN, "Q/modelopt.py KFp8Block128",
 )  # fmt: skip
 def padded(view: View) -> Found | None:
     """Scales of four dimensions."""
@@ -170,7 +171,7 @@ def odd_width(view: View) -> Found | None:
 
 @VLLM.rule(
     "V50", "block FP8 with float32 scales, DeepGEMM with UE8M0 scales (Blackwell class)",
-    "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.SILENT,
+    "makes block scales powers of two and rounds all weights again", Effect.POWERS_OF_TWO, Says.UNKNOWN,
     "Q/utils/fp8_utils.py deepgemm_post_process_fp8_weight_block", backends=(DEEPGEMM,),
 )  # fmt: skip
 def to_powers_of_two(view: View) -> Found | None:
@@ -183,7 +184,7 @@ def to_powers_of_two(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V50", "block FP8 with E8M0 scales", "keeps block scales that are powers of two", Effect.UNCHANGED, Says.SILENT,
+    "V50", "block FP8 with E8M0 scales", "keeps block scales that are powers of two", Effect.UNCHANGED, Says.UNKNOWN,
     "Q/utils/fp8_utils.py deepgemm_post_process_fp8_weight_block", backends=(DEEPGEMM,),
 )  # fmt: skip
 def powers_kept(view: View) -> Found | None:
@@ -199,9 +200,13 @@ def powers_kept(view: View) -> Found | None:
 )  # fmt: skip
 def odd_shards(view: View) -> Found | None:
     """On one GPU; cut over several, more may be odd."""
-    groups = [g for g in view.groups if all(view.quantized.get(m) is Stored.FP8_BLOCK or is_block(view) for m in g.present)]
+    groups = [
+        g for g in view.groups if all(view.quantized.get(m) is Stored.FP8_BLOCK or is_block(view) for m in g.present)
+    ]
     found = ragged_shards(view, groups) if view.method in _BLOCKS else []
-    return listed(found, sum(len(g.present) for g in groups), "fused shard", ("on one GPU; on several there may be more",))
+    return listed(
+        found, sum(len(g.present) for g in groups), "fused shard", ("on one GPU; on several there may be more",)
+    )
 
 
 @VLLM.rule(

@@ -33,8 +33,8 @@ def desc_act(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V54", "GPTQ `desc_act: true` with one group for all inputs", "takes desc_act as false", Effect.UNCHANGED, Says.SILENT,
-    "Q/utils/gptq_utils.py",
+    "V54", "GPTQ `desc_act: true` with one group for all inputs", "takes desc_act as false", Effect.UNCHANGED,
+    Says.UNKNOWN, "Q/utils/gptq_utils.py",
 )  # fmt: skip
 def desc_act_of_one_group(view: View) -> Found | None:
     """The order of the inputs does nothing then."""
@@ -42,8 +42,8 @@ def desc_act_of_one_group(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V55", "GPTQ of other than 4 or 8 bits, or asymmetric", "refuses other than 4 or 8 bits, and zero points: ValueError",
-    Effect.REFUSED, Says.REFUSES, _GPTQ,
+    "V55", "GPTQ of other than 4 or 8 bits, or asymmetric",
+    "refuses other than 4 or 8 bits, and zero points: ValueError", Effect.REFUSED, Says.REFUSES, _GPTQ,
 )  # fmt: skip
 def other_integers(view: View) -> Found | None:
     """By the settings, those of `dynamic` too."""
@@ -57,8 +57,8 @@ def other_integers(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V55", "GPTQ: stored zero points", "does not use the stored zero points: 8 is assumed of 4 bits, 128 of 8",
-    None, Says.SILENT, _GPTQ, deed=Deed.DROPS,
+    "V55", "GPTQ: stored zero points", "does not use the stored zero points: 8 is assumed of 4 bits, 128 of 8", None,
+    Says.SILENT, _GPTQ, deed=Deed.DROPS,
 )  # fmt: skip
 def zeros_unused(view: View) -> Found | None:
     """So it does not matter whether they are stored less one."""
@@ -69,7 +69,7 @@ def zeros_unused(view: View) -> Found | None:
 
 @VLLM.rule(
     "V56", "GPTQ without `modules_in_block_to_quantize`",
-    "takes for quantized what has a tensor that is not of floats", Effect.UNCHANGED, Says.SILENT,
+    "takes for quantized what has a tensor that is not of floats", Effect.UNCHANGED, Says.UNKNOWN,
     "Q/auto_gptq.py maybe_update_config, is_layer_gptq_quantized",
 )  # fmt: skip
 def quantized_by_header(view: View) -> Found | None:
@@ -79,7 +79,7 @@ def quantized_by_header(view: View) -> Found | None:
 
 @VLLM.rule(
     "V56", "GPTQ with `dynamic`", "takes the first pattern of `dynamic` that fits from the beginning of a name",
-    Effect.UNCHANGED, Says.SILENT, "Q/utils/gptq_utils.py get_dynamic_override",
+    Effect.UNCHANGED, Says.UNKNOWN, "Q/utils/gptq_utils.py get_dynamic_override",
 )  # fmt: skip
 def first_pattern(view: View) -> Found | None:
     """Others are not looked at."""
@@ -88,7 +88,7 @@ def first_pattern(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V57", "AWQ", "repacks codes", Effect.UNCHANGED, Says.SILENT, "Q/auto_awq.py",
+    "V57", "AWQ", "repacks codes", Effect.UNCHANGED, Says.UNKNOWN, "Q/auto_awq.py",
 )  # fmt: skip
 def awq(view: View) -> Found | None:
     """Of 4 bits; the head only with `lm_head: true`."""
@@ -96,7 +96,8 @@ def awq(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V57", "AWQ of other than 4 bits", "refuses AWQ of other than 4 bits", Effect.REFUSED, Says.REFUSES, "Q/auto_awq.py",
+    "V57", "AWQ of other than 4 bits", "refuses AWQ of other than 4 bits", Effect.REFUSED, Says.REFUSES,
+    "Q/auto_awq.py",
 )  # fmt: skip
 def awq_of_other_bits(view: View) -> Found | None:
     """By the settings."""
@@ -120,8 +121,9 @@ def _bits(view: View) -> int | None:
 
 
 @VLLM.rule(
-    "V58", "`mxfp4`: modules outside of experts", "does not read the settings: all but experts is taken as not quantized",
-    Effect.UNCHANGED, Says.SILENT, "Q/mxfp4.py",
+    "V58", "`mxfp4`: modules outside of experts",
+    "does not read the settings: all but experts is taken as not quantized", Effect.UNCHANGED, Says.SILENT,
+    "Q/mxfp4.py",
 )  # fmt: skip
 def body_not_read(view: View) -> Found | None:
     """`modules_to_not_convert` too."""
@@ -129,8 +131,8 @@ def body_not_read(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V58", "`mxfp4`: experts without blocks or without scales", "leaves 0 for missing blocks or scales: experts vanish",
-    Effect.DEFAULT, Says.SILENT, "Q/mxfp4.py",
+    "V58", "`mxfp4`: experts without blocks or without scales",
+    "leaves 0 for missing blocks or scales: experts vanish", Effect.DEFAULT, Says.SILENT, "Q/mxfp4.py",
 )  # fmt: skip
 def experts_vanish(view: View) -> Found | None:
     """A byte of 0 is 2^-127."""
@@ -142,8 +144,8 @@ def experts_vanish(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V59", "GGUF, or bitsandbytes", "has no method for it built in: refused, unless a plug-in brings one", Effect.REFUSED,
-    Says.REFUSES, "Q/__init__.py", changed_lately=True,
+    "V59", "GGUF, or bitsandbytes", "has no method for it built in: refused, unless a plug-in brings one",
+    Effect.REFUSED, Says.REFUSES, "Q/__init__.py", changed_lately=True,
 )  # fmt: skip
 def not_built_in(view: View) -> Found | None:
     """By the kind of file, or by `quant_method`."""

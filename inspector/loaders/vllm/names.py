@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 from qinspect.inspector.loaders.engine import Found
 from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.groups import expert_layer
 from qinspect.inspector.loaders.left_out import (
     Leaves,
+    beyond_last_layer,
     by_exact_name,
     by_name_or_expression,
     by_part_of_name,
@@ -17,7 +16,6 @@ from qinspect.inspector.loaders.left_out import (
     plain_units,
     units,
 )
-from qinspect.inspector.loaders.groups import expert_layer
 from qinspect.inspector.loaders.statement import Deed, Effect, Says
 from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, OF_INPUTS, View
@@ -25,9 +23,9 @@ from qinspect.inspector.loaders.vllm.engine import VLLM
 
 _OWN_LOADER = ("DeepseekV2", "DeepseekV3")
 _AUTOMATIC = "where the model has the automatic loader, as about 210 of 290 have; what the others do is not known"
+_THEN = "their scales then have no parameter, as V1 and V2 say"
 _LOADERS = "vllm/model_executor/models/utils.py AutoWeightsLoader; Q/base_config.py"
 _SCALES = ("weight_scale", "weight_scale_2", "weight_scale_inv", "weight_global_scale", *OF_INPUTS)
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
 
 
 def leaves(view: View) -> Leaves:
@@ -36,7 +34,7 @@ def leaves(view: View) -> Leaves:
         return by_part_of_name(view.left_out)
     if view.method == COMPRESSED:
         return by_name_or_expression(view.left_out)
-    return by_exact_name(view.left_out)
+    return by_exact_name(view.listed("ignored_layers") or view.listed("modules_to_not_convert"))
 
 
 def taken_as_plain(view: View) -> list[str]:
@@ -75,8 +73,8 @@ def no_parameter(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V1", "`g_idx` and zero points of a cache, which no parameter takes", "drops entries that it has no parameter for",
-    Effect.UNCHANGED, Says.SILENT, _LOADERS, deed=Deed.DROPS,
+    "V1", "`g_idx` and zero points of a cache, which no parameter takes",
+    "drops entries that it has no parameter for", Effect.UNCHANGED, Says.SILENT, _LOADERS, deed=Deed.DROPS,
 )  # fmt: skip
 def dropped(view: View) -> Found | None:
     """Entries whose names end in words that are skipped."""
@@ -97,25 +95,18 @@ def no_parameter_of_own_loader(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V2", "layers beyond `num_hidden_layers` in a DeepSeek model (MTP)", "skips the layers behind the last",
-    None, Says.SILENT, "vllm/model_executor/models/deepseek_v2.py load_weights", deed=Deed.DROPS,
+    "V2", "layers beyond `num_hidden_layers` in a DeepSeek model (MTP)", "skips the layers behind the last", None,
+    Says.SILENT, "vllm/model_executor/models/deepseek_v2.py load_weights", deed=Deed.DROPS,
 )  # fmt: skip
 def layers_behind(view: View) -> Found | None:
     """Those of multi-token prediction."""
     return listed(beyond_last_layer(view, view.modules), len(view.modules)) if view.is_of(*_OWN_LOADER) else None
 
 
-def beyond_last_layer(view: View, modules: Sequence[str] | dict[str, dict[str, str]]) -> list[str]:
-    """Modules of layers that the settings do not count."""
-    if view.n_layers is None:
-        return []
-    found = ((m, _LAYER.search(f"{m}.")) for m in modules)
-    return [m for m, layer in found if layer is not None and int(layer[1]) >= view.n_layers]
-
-
 @VLLM.rule(
-    "V3", "a quantized module without a scale that its class has a parameter for", "does not check for missing scales",
-    None, Says.SILENT, "vllm/model_executor/model_loader/default_loader.py load_weights, track_weights_loading",
+    "V3", "a quantized module without a scale that its class has a parameter for",
+    "does not check for missing scales", None, Says.SILENT,
+    "vllm/model_executor/model_loader/default_loader.py load_weights, track_weights_loading",
 )  # fmt: skip
 def not_checked(view: View) -> Found | None:
     """What stands in their place, other rules say."""
@@ -131,7 +122,9 @@ def _lacks(view: View, module: str) -> bool:
     if kind is not Stored.NVFP4:
         return False
     outer = not view.has(module, "weight_scale_2", "weight_global_scale")
-    return outer or not view.has(module, "weight_scale") or (wants_input_scale(view) and not view.has(module, *OF_INPUTS))
+    return (
+        outer or not view.has(module, "weight_scale") or (wants_input_scale(view) and not view.has(module, *OF_INPUTS))
+    )
 
 
 def wants_input_scale(view: View) -> bool:
@@ -152,7 +145,7 @@ def part_of_name(view: View) -> Found | None:
         return None
     caught, meant = by_part_of_name(view.left_out), means(view.left_out)
     found = [m for unit, ms in units(view).items() if caught(unit) and not meant(unit) for m in ms]
-    return listed(found, len(view.quantized), adds=("their scales then have no parameter (V1)",))
+    return listed(found, len(view.quantized), adds=(_THEN,))
 
 
 @VLLM.rule(
@@ -168,6 +161,17 @@ def half_left_out(view: View) -> Found | None:
 
 
 @VLLM.rule(
+    "V62", "compressed-tensors: a group whose only target ends in `Attention`",
+    "skips groups whose only target is an attention", Effect.UNCHANGED, Says.WARNS, "Q/compressed_tensors/",
+)  # fmt: skip
+def attention_group(view: View) -> Found | None:
+    """Its scales are those of the KV cache (V10, V11)."""
+    said = [g.get("targets") for g in view.groups_said] if view.method == COMPRESSED else []
+    alone = [t[0] for t in said if isinstance(t, list) and len(t) == 1 and isinstance(t[0], str)]
+    return whole(any(t.endswith("Attention") for t in alone))
+
+
+@VLLM.rule(
     "V42", "MIXED_PRECISION: a quantized module that `quantized_layers` does not name",
     "takes modules that quantized_layers does not name as not quantized", Effect.REFUSED, Says.REFUSES,
     "Q/modelopt.py ModelOptMixedPrecisionConfig",
@@ -177,7 +181,7 @@ def absent_from_layers(view: View) -> Found | None:
     if view.method != MODELOPT or not view.layer_algorithms:
         return None
     found = [m for unit, ms in units(view).items() if not named(view, unit) for m in ms]
-    return listed(found, len(view.quantized), adds=("their scales then have no parameter (V1)",))
+    return listed(found, len(view.quantized), adds=(_THEN,))
 
 
 @VLLM.rule(
@@ -194,8 +198,8 @@ def two_algorithms(view: View) -> Found | None:
 
 @VLLM.rule(
     "V42", "MIXED_PRECISION: experts of a layer with several algorithms",
-    "gives all experts of a layer the algorithm of the first entry that begins with their name", Effect.WRONG_CONSTANT,
-    Says.SILENT, "Q/modelopt.py ModelOptMixedPrecisionConfig",
+    "gives all experts of a layer the algorithm of the first entry that begins with their name",
+    Effect.WRONG_CONSTANT, Says.UNKNOWN, "Q/modelopt.py ModelOptMixedPrecisionConfig",
 )  # fmt: skip
 def experts_of_two(view: View) -> Found | None:
     """What becomes of the values is no single factor."""
@@ -223,12 +227,12 @@ def unknown_of_layer(view: View) -> Found | None:
     if view.method != MODELOPT:
         return None
     found = [n for n, a in view.layer_algorithms.items() if a not in _KNOWN_OF_LAYER and n in view.quantized]
-    return listed(found, len(view.layer_algorithms), adds=("their scales then have no parameter (V1)",))
+    return listed(found, len(view.layer_algorithms), adds=(_THEN,))
 
 
 @VLLM.rule(
     "V4", "scales of the KV cache under the names of savers", "renames scales of the KV cache to its own",
-    Effect.UNCHANGED, Says.SILENT,
+    Effect.UNCHANGED, Says.UNKNOWN,
     "Q/base_config.py get_cache_scale_mapper; vllm/model_executor/model_loader/weight_utils.py "
     "maybe_remap_kv_scale_name", deed=Deed.RENAMES,
 )  # fmt: skip
@@ -236,7 +240,8 @@ def renamed(view: View) -> Found | None:
     """`k_proj.k_scale`, `self_attn.k_scale`, `qkv_proj.k_scale`, `kv_scale`, ..."""
     if view.method not in VLLM.knows:
         return None
-    return listed(view.with_entry("k_scale", "v_scale", "q_scale", "kv_scale"), len(view.modules))
+    lasts = ("k_scale", "v_scale", "q_scale", "kv_scale", *(("output_scale",) if view.method == "fp8" else ()))
+    return listed(view.with_entry(*lasts), len(view.modules))
 
 
 @VLLM.rule(
@@ -254,7 +259,7 @@ def without_layer(view: View) -> Found | None:
 
 @VLLM.rule(
     "V61", "float8_e4m3fn on AMD hardware that has fnuz", "turns -0 into 0 and doubles all scales", Effect.UNCHANGED,
-    Says.SILENT, "Q/utils/w8a8_utils.py normalize_e4m3fn_to_e4m3fnuz", backends=("rocm-fnuz",),
+    Says.UNKNOWN, "Q/utils/w8a8_utils.py normalize_e4m3fn_to_e4m3fnuz", backends=("rocm-fnuz",),
 )  # fmt: skip
 def to_fnuz(view: View) -> Found | None:
     """The values stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
 
 from qinspect.inspector.loaders.cost import MARGIN_OF_BLOCKS, fp4_activations
@@ -79,8 +80,8 @@ def shards_of_w4a16(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V32", "NVFP4 experts: gate and up have different outer scales", "takes gate's scale for up", Effect.WRONG_CONSTANT,
-    Says.WARNS_ONCE, _EXPERTS,
+    "V32", "NVFP4 experts: gate and up have different outer scales", "takes gate's scale for up",
+    Effect.WRONG_CONSTANT, Says.WARNS_ONCE, _EXPERTS,
 )  # fmt: skip
 def gate_for_up(view: View) -> Found | None:
     """Once per process, so the count of bad experts is not in the log."""
@@ -104,7 +105,8 @@ def no_block_scales(view: View) -> Found | None:
 
 @VLLM.rule(
     "V33", "compressed-tensors NVFP4, linear: no `weight_scale`",
-    "leaves memory that nothing was written to where a block scale should be", Effect.DEFAULT, Says.SILENT, _COMPRESSED,
+    "leaves memory that nothing was written to where a block scale should be", Effect.DEFAULT, Says.SILENT,
+    _COMPRESSED,
 )  # fmt: skip
 def block_scales_not_written(view: View) -> Found | None:
     """Of linear modules."""
@@ -113,8 +115,9 @@ def block_scales_not_written(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V34", "NVFP4: no outer scale of the weight", "leaves memory that nothing was written to where the outer scale of the "
-    "weight should be", Effect.DEFAULT, Says.SILENT, f"{_LINEAR}; {_EXPERTS}", changed_lately=True,
+    "V34", "NVFP4: no outer scale of the weight",
+    "leaves memory that nothing was written to where the outer scale of the weight should be", Effect.DEFAULT,
+    Says.SILENT, f"{_LINEAR}; {_EXPERTS}", changed_lately=True,
 )  # fmt: skip
 def outer_not_written(view: View) -> Found | None:
     """Of linear modules and experts."""
@@ -132,10 +135,9 @@ def input_not_written(view: View) -> Found | None:
     fp4 = view.stored_so(Stored.NVFP4) if _both(view) and wants_input_scale(view) else []
     missing = view.lacking(fp4, *OF_INPUTS)
     experts = [m for m in missing if expert_layer(m)]
-    layers = sorted({expert_layer(m) for m in experts})
-    adds = (f"in {len(layers)} layer{'s' * (len(layers) != 1)} of experts; with flashinfer one of them spoils the layer, "
-            "Marlin and Humming do not read it",) if experts else ()  # fmt: skip
-    return listed(missing, len(fp4), adds=adds)
+    spoilt = some(len({expert_layer(m) for m in experts}), "layer")
+    adds = (f"with flashinfer that spoils {spoilt} of experts", "Marlin and Humming do not read it")
+    return listed(missing, len(fp4), adds=adds if experts else ())
 
 
 def _inputs_of_experts(view: View) -> list[str]:
@@ -144,7 +146,7 @@ def _inputs_of_experts(view: View) -> list[str]:
 
 @VLLM.rule(
     "V35", "NVFP4 experts: input scales differ, flashinfer (trtllm, cutlass, cutedsl, b12x)",
-    "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.SILENT, _INPUTS,
+    "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.UNKNOWN, _INPUTS,
     backends=(FLASHINFER,),
 )  # fmt: skip
 def largest_of_layer(view: View) -> Found | None:
@@ -155,7 +157,7 @@ def largest_of_layer(view: View) -> Found | None:
 
 @VLLM.rule(
     "V35", "NVFP4 experts: input scales of gate and up differ, vLLM's own CUTLASS",
-    "takes the larger input scale of gate and up for both", Effect.ACTIVATIONS, Says.SILENT, _INPUTS,
+    "takes the larger input scale of gate and up for both", Effect.ACTIVATIONS, Says.UNKNOWN, _INPUTS,
     backends=(CUTLASS,),
 )  # fmt: skip
 def larger_of_two(view: View) -> Found | None:
@@ -167,8 +169,9 @@ def larger_of_two(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V35", "NVFP4 experts: input scales differ, emulation", "takes the largest input scale of all experts of the layer",
-    Effect.ACTIVATIONS, Says.WARNS, _INPUTS, backends=(EMULATION,),
+    "V35", "NVFP4 experts: input scales differ, emulation",
+    "takes the largest input scale of all experts of the layer", Effect.ACTIVATIONS, Says.WARNS, _INPUTS,
+    backends=(EMULATION,),
 )  # fmt: skip
 def largest_emulated(view: View) -> Found | None:
     """As with flashinfer."""
@@ -177,7 +180,7 @@ def largest_emulated(view: View) -> Found | None:
 
 @VLLM.rule(
     "V35", "NVFP4 experts with input scales, Marlin or Humming", "does not use the input scales of experts",
-    Effect.UNCHANGED, Says.SILENT, _INPUTS, deed=Deed.DROPS, backends=(MARLIN, HUMMING),
+    Effect.UNCHANGED, Says.UNKNOWN, _INPUTS, deed=Deed.DROPS, backends=(MARLIN, HUMMING),
 )  # fmt: skip
 def inputs_ignored(view: View) -> Found | None:
     """Activations stay in 16 bits."""
@@ -187,26 +190,33 @@ def inputs_ignored(view: View) -> Found | None:
 
 @VLLM.rule(
     "V36", "compressed-tensors NVFP4 experts: an `input_global_scale` of 0, NaN, or far below those of its layer",
-    "takes one over an input scale that was never observed for the largest of the layer",
-    Effect.ACTIVATIONS, Says.SILENT, _EXPERTS, backends=(FLASHINFER, EMULATION),
+    "takes one over an input scale that was never observed for the largest of the layer", Effect.ACTIVATIONS,
+    Says.UNKNOWN, _EXPERTS, backends=(FLASHINFER, EMULATION),
 )  # fmt: skip
 def never_observed(view: View) -> Found | None:
     """Of an expert that saw no token, a calibration leaves whatever was in memory."""
     if view.method != COMPRESSED:
         return None
-    experts = [m for m in view.experts_so(Stored.NVFP4) if view.number(m, "input_global_scale") is not None]
-    steps = {m: _one_over(view.number(m, "input_global_scale")) for m in experts}
+    layers: dict[str, dict[str, float]] = {}
+    for module in view.experts_so(Stored.NVFP4):
+        stored = view.number(module, "input_global_scale")
+        if stored is not None:
+            layers.setdefault(expert_layer(module), {})[module] = _one_over(stored)
+    broken = [found for steps in layers.values() if (found := _far_above(steps))]
+    said = f"activations of all experts break in {len(broken)} of {some(len(layers), 'layer')}"
+    return listed([m for found in broken for m in found], sum(map(len, layers.values())), "expert projection", (said,))
+
+
+def _far_above(steps: Mapping[str, float]) -> list[str]:
+    """Of a layer, the scales that are no number, or so large that blocks of the others cannot make up for it."""
     sound = [s for s in steps.values() if 0 < s < math.inf]
     usual = median(sound) if sound else 1.0
-    bad = [m for m, s in steps.items() if not s < MARGIN_OF_BLOCKS * usual]
-    layers = {expert_layer(m) for m in bad}
-    said = f"activations of all experts break in {len(layers)} of {some(len({*map(expert_layer, experts)}), 'layer')}"
-    return listed(bad, len(experts), "expert projection", (said,))
+    return [m for m, s in steps.items() if not s < MARGIN_OF_BLOCKS * usual]
 
 
-def _one_over(stored: float | None) -> float:
+def _one_over(stored: float) -> float:
     """In float32, as engines do: of a number below about 2.9e-39 it is infinite."""
-    if stored is None or stored != stored:
+    if math.isnan(stored):
         return math.nan
     found = 1 / stored if stored else math.inf
     return found if found < FLOAT32_BEYOND else math.inf
@@ -225,7 +235,8 @@ def smallest_of_inputs(view: View) -> Found | None:
 
 @VLLM.rule(
     "V38", "NVFP4 through Marlin: no FP4 hardware, or only weights in FP4",
-    "stores block scales as E5M3 without a sign", None, Says.SILENT, "Q/utils/marlin_utils_fp4.py", backends=(MARLIN,),
+    "stores block scales as E5M3 without a sign", None, Says.UNKNOWN, "Q/utils/marlin_utils_fp4.py",
+    backends=(MARLIN,),
 )  # fmt: skip
 def without_fp4_hardware(view: View) -> Found | None:
     """Block scales are not read, so how many vanish is not known."""
@@ -240,8 +251,9 @@ def without_fp4_hardware(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V39", "ModelOpt `NVFP4` with `input_activations` null in all groups", "serves it as W4A16_NVFP4, with activations in "
-    "16 bits", Effect.UNCHANGED, Says.SILENT, "Q/modelopt.py ModelOptNvFp4Config",
+    "V39", "ModelOpt `NVFP4` with `input_activations` null in all groups",
+    "serves it as W4A16_NVFP4, with activations in 16 bits", Effect.UNCHANGED, Says.UNKNOWN,
+    "Q/modelopt.py ModelOptNvFp4Config",
 )  # fmt: skip
 def weights_only(view: View) -> Found | None:
     """Whatever the algorithm is called."""
@@ -261,8 +273,8 @@ def input_scales_dropped(view: View) -> Found | None:
 
 
 @VLLM.rule(
-    "V32", "NVFP4 experts whose gate and up are one stacked entry", "reads one outer scale for all experts of a layer",
-    Effect.UNCHANGED, Says.UNKNOWN, "", mark=Mark.UNCERTAIN,
+    "V32", "NVFP4 experts whose gate and up are one stacked entry",
+    "reads one outer scale for all experts of a layer", Effect.UNCHANGED, Says.UNKNOWN, "", mark=Mark.UNCERTAIN,
 )  # fmt: skip
 def stacked(view: View) -> Found | None:
     """How stacked FP4 experts of ModelOpt are loaded was not read."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from qinspect.inspector.loaders.engine import Found
-from qinspect.inspector.loaders.finding import listed, whole
+from qinspect.inspector.loaders.finding import inverse_scales, whole
 from qinspect.inspector.loaders.fp8_shapes import is_block
 from qinspect.inspector.loaders.statement import Effect, Says
-from qinspect.inspector.loaders.stored import Stored
 from qinspect.inspector.loaders.view import COMPRESSED, MODELOPT, View
 from qinspect.inspector.loaders.vllm.engine import VLLM
 
@@ -68,11 +67,8 @@ def activation_scheme(view: View) -> Found | None:
 @VLLM.rule(
     "V53", "`fp8` with `weight_scale_semantics: inverse`",
     "multiplies by scales that are stored as one over them: if it loads, values are wrong by their square",
-    Effect.WRONG_CONSTANT, Says.SILENT, "search for the name in vLLM, SGLang and transformers",
+    Effect.WRONG_CONSTANT, Says.UNKNOWN, "search for the name",
 )  # fmt: skip
 def inverse(view: View) -> Found | None:
     """The word is read nowhere."""
-    if str(view.settings.get("weight_scale_semantics")).lower() != "inverse":
-        return None
-    modules = view.stored_so(Stored.FP8_TENSOR, Stored.FP8_CHANNEL, Stored.FP8_BLOCK)
-    return listed(modules, len(modules), adds=("of each block by its stored scale, squared",))
+    return inverse_scales(view)

@@ -20,10 +20,13 @@ from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, strings
+from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
 _AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
 _MARLIN = "marlin"
+_LEFT_OUT = "modules_to_not_convert"
 _PARTS = ("qweight", "scales", "qzeros", "scaled_zeros")
 
 
@@ -37,6 +40,7 @@ class AwqFormat(ModularFormat):
         self._size = self._declared.integer("group_size", "q_group_size")
         self._layouts: Counter[str] = Counter()
         self._forms: dict[str, Form | None] = {}
+        self._stripes = Stripes()
         self._fits: dict[tuple[int, ...], Fit] = {}
         self._differing: list[tuple[str, int]] = []
         super().__init__(checkpoint)
@@ -94,7 +98,7 @@ class AwqFormat(ModularFormat):
             self._layouts["Marlin"] += 1
         else:
             fit = self._fit(module, keys)
-            made = linear_of(self.checkpoint, module, role, keys, self._forms, fit)
+            made = linear_of(self.checkpoint, module, role, keys, self._forms, fit, self._stripes)
             self._layouts[fit.layout.layout] += 1
         stored, n_in = made.weight.grid.block[-1], made.weight.shape[1]
         if self._size is not None and stored != (n_in if self._size == -1 else self._size):
@@ -112,6 +116,27 @@ class AwqFormat(ModularFormat):
     @cached_property  # asked for each of 20,000 modules
     def _says_marlin(self) -> bool:
         return _MARLIN in (self._declared.text(key) for key in ("version", "checkpoint_format", "format"))
+
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        names, where = ModuleNames(self.checkpoint.entries), f"{_LEFT_OUT} of {self._declared.where}"
+        return tuple(NamedModules(entry, where, True, names.containing(entry)) for entry in self._left_out)
+
+    def says_quantized(self, module: str) -> bool | None:
+        return False if any(entry in module for entry in self._left_out) else None
+
+    @property
+    def _left_out(self) -> list[str]:
+        """Parts of names, as loaders take them."""
+        return list(filter(None, strings(self._declared.settings.get(_LEFT_OUT))))
+
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        by_size: dict[int, list[str]] = {}
+        for module, stored in self._differing:
+            by_size.setdefault(stored, []).append(module)
+        return tuple(
+            Contradiction(self._declared.where, f"group_size {self._size}", f"groups of {n}", tuple(modules))
+            for n, modules in by_size.items()
+        )
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *self._differing_said())

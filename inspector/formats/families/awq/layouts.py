@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.grouped import consecutive, dequantized
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.packed import NIBBLES, PackedRows, Packing, levels_of, rows_of_bytes, singles
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.stripes import Stripes
 
 Array = NDArray[Any]
 PER_WORD = 8
 _NIBBLE_OF = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word of GEMM each of its eight outputs lies."""
+_IN_WORDS = Packing(4, shifts=tuple(4 * nibble for nibble in _NIBBLE_OF), word=4)
 ROWS = 4
 """Interleaved in a word of GEMV_FAST."""
 STEP = 64
@@ -40,11 +43,14 @@ class AwqWeight(QuantizedModule):
     layout: ClassVar[str]
 
     def __init__(
-        self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...], n_groups: int
-    ) -> None:
-        """records: the scale, then what is taken off or added. n_groups: without padding."""
+        self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...], n_groups: int,
+        stripes: Stripes,
+    ) -> None:  # fmt: skip
+        """records: the scale, then what is taken off or added. n_groups: without padding. stripes: those of the
+        checkpoint."""
         super().__init__(checkpoint, weight, records)
         self._n_groups = n_groups
+        self._stripes = stripes
 
     @abstractmethod
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
@@ -63,6 +69,13 @@ class AwqWeight(QuantizedModule):
             values += others.astype(np.float32)[:, group_of]
         return values
 
+    def _packed(self, codes: Array, packing: Packing, start: int, stop: int, skipped: int = 0) -> PackedRows:
+        scales, zeros = (singles(self._rows_of(r, start, stop)) for r in self.records)
+        return PackedRows(
+            rows_of_bytes(codes), self.weight.shape[1], packing, levels_of(self.weight.element), scales,
+            self.weight.grid.block[-1], zeros, skipped=skipped, n_rows=stop - start,
+        )  # fmt: skip
+
     def _tensor(self, key: str) -> Tensor:
         tensor = self.checkpoint.tensor(key)
         assert tensor is not None  # it was there when the module was built
@@ -80,16 +93,24 @@ class Gemm(AwqWeight):
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
         if record.quantity is Quantity.ZERO_POINT:
             return self._outputs(record.key, start, stop)
-        return self._tensor(record.key).transposed().read_rows(start, stop)
+        return self._stripes.rows(self._tensor(record.key), start, stop)
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        words = self._words(self.weight.codes_key, start, stop)
+        return self._packed(words.astype("<u4", copy=False), _IN_WORDS, start, stop, start % PER_WORD)
+
+    def _words(self, key: str, start: int, stop: int) -> NDArray[np.uint32]:
+        """uint32[outputs / 8, ...]: those in which these outputs are."""
+        first, last = start // PER_WORD, -(-stop // PER_WORD)
+        return self._stripes.rows(self._tensor(key), first, last).view(np.uint32)
 
     def _outputs(self, key: str, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8[outputs, ...] of words [..., outputs / 8]."""
-        first, last = start // PER_WORD, -(-stop // PER_WORD)
-        words = np.ascontiguousarray(self._tensor(key).transposed().read_rows(first, last)).view(np.uint32)
+        words = self._words(key, start, stop)
         codes = np.empty((words.shape[0], PER_WORD, words.shape[1]), np.uint8)
         for output, nibble in enumerate(_NIBBLE_OF):
             codes[:, output] = (words >> np.uint32(4 * nibble)) & np.uint32(15)
-        skipped = start - first * PER_WORD
+        skipped = start % PER_WORD
         return codes.reshape(-1, words.shape[1])[skipped : skipped + stop - start]
 
 
@@ -105,6 +126,10 @@ class Gemv(AwqWeight):
         if record.quantity is Quantity.ZERO_POINT:
             return self._nibbles(record.key, start, stop, self._n_groups)
         return self._tensor(record.key).read_rows(start, stop)[:, : self._n_groups]
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        words = bytes_of(self._tensor(self.weight.codes_key).read_rows(start, stop))
+        return self._packed(words, NIBBLES, start, stop)
 
     def _nibbles(self, key: str, start: int, stop: int, n: int) -> NDArray[np.uint8]:
         return unpack(bytes_of(self._tensor(key).read_rows(start, stop)), 4, n)
@@ -126,7 +151,7 @@ class GemvFast(AwqWeight):
         return codes[skipped : skipped + stop - start]
 
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
-        return self._tensor(record.key).transposed().read_rows(start, stop)[:, : self._n_groups]
+        return self._stripes.rows(self._tensor(record.key), start, stop)[:, : self._n_groups]
 
 
 def padded_groups(n_in: int, size: int) -> int:

@@ -22,6 +22,7 @@ from qinspect.inspector.formats.families.awq.layouts import (
 from qinspect.inspector.formats.grid import Grid, groups
 from qinspect.inspector.formats.modular import required
 from qinspect.inspector.formats.records import OF_WEIGHTS, Kind, Quantity, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.stripes import Stripes
 
 FLOATS = ("float16", "bfloat16", "float32")
 _SIZES = (128, 64, 32, 16)
@@ -84,9 +85,11 @@ def fit_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str], size: i
 
 
 def linear_of(
-    checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], forms: Mapping[str, Form | None], fit: Fit
-) -> AwqWeight:
-    """The layer `module`, whose tensors fit. role: of its weight. forms: dtype and shape of each entry."""
+    checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], forms: Mapping[str, Form | None], fit: Fit,
+    stripes: Stripes,
+) -> AwqWeight:  # fmt: skip
+    """The layer `module`, whose tensors fit. role: of its weight. forms: dtype and shape of each entry. stripes: of the
+    checkpoint."""
     floats = fit.layout is GemvFast
     element, grid, of = unsigned(4, 0 if floats else None), fit.grid, f"the weight {role}"
     zeros_key = _zeros_key(module, keys)
@@ -100,7 +103,7 @@ def linear_of(
     )  # fmt: skip
     name = f"{module}.weight" if module else "weight"
     weight = QuantizedWeight(name, role, keys["qweight"], (fit.n_out, fit.n_in), element, (role, other_role), grid)
-    return fit.layout(checkpoint, weight, records, fit.n_groups)
+    return fit.layout(checkpoint, weight, records, fit.n_groups, stripes)
 
 
 def _zeros_key(module: str, keys: Mapping[str, str]) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats.declared import every_declared
-from qinspect.inspector.formats.families.compressed_tensors.targets import NONE, Targets
+from qinspect.inspector.formats.families.compressed_tensors.targets import NONE, Targets, in_words
+from qinspect.inspector.formats.said import ModuleNames, NamedModules
+from qinspect.inspector.text import visible
 
 METHODS = ("compressed-tensors", "sparseml")
 AUTO_ROUND = ("auto-round", "intel/auto-round")
@@ -111,6 +113,14 @@ class Declared:
     status: str = ""
     where: str = ""
     rotated: bool = False
+
+    def named_modules(self, names: ModuleNames) -> tuple[NamedModules, ...]:
+        """For which modules what is left out, and the targets of each group, are."""
+        found = [*in_words(self.ignore, f"ignore of {self.where}", True, names)]
+        for group in self.groups:
+            where = f"targets of {visible(group.name, 40)} in {self.where}"
+            found += in_words(group.targets, where, False, names)
+        return tuple(found)
 
     def groups_of(self, module: str) -> list[Group]:
         """Those that name a module, the most specific first: by its name, by an expression, by a class, which is not

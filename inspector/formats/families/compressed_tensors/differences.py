@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qinspect.inspector.formats.families.compressed_tensors.declared import Declared
+from qinspect.inspector.formats.said import Contradiction
 from qinspect.inspector.text import some, visible
 
 
@@ -13,6 +14,7 @@ class Differences:
 
     def __init__(self) -> None:
         self._modules: dict[tuple[str, str], list[str]] = {}
+        self._plain: dict[tuple[str, str], list[str]] = {}
         self.without_scale: list[str] = []
         self.of_usual_blocks: list[str] = []
 
@@ -20,10 +22,21 @@ class Differences:
         """said, found: clauses; equal ones of several modules are one note."""
         self._modules.setdefault((said, found), []).append(module)
 
+    def add_plain(self, module: str, dtype: str) -> None:
+        """A module that is not quantized, though it should be."""
+        self._plain.setdefault(("it is quantized", f"a weight in {dtype}"), []).append(module)
+
+    def contradictions(self, declared: Declared) -> tuple[Contradiction, ...]:
+        """Of modules that are quantized."""
+        return tuple(
+            Contradiction(declared.where, said, found, tuple(modules))
+            for (said, found), modules in self._modules.items()
+        )
+
     def notes(self, declared: Declared) -> Iterator[str]:
         """One sentence each."""
         where = declared.where
-        for (said, found), modules in self._modules.items():
+        for (said, found), modules in (*self._modules.items(), *self._plain.items()):
             others = f" and {some(len(modules) - 1, 'other')}" if len(modules) > 1 else ""
             yield f"{where} says of {_named(modules)}{others}: {said}; stored is {found}, and it is read as stored"
         if self.without_scale:

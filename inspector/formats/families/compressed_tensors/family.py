@@ -22,6 +22,7 @@ from qinspect.inspector.formats.families.compressed_tensors.weights import Reade
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import DynamicPoint, Problem, ScaleRecord
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
 
 _ATTENTION = ("k_scale", "v_scale", "q_scale")
 _OF_ACTIVATIONS = ("input_scale", "input_global_scale", "output_scale", "output_global_scale")
@@ -145,7 +146,7 @@ class CompressedTensorsFormat(ModularFormat):
                 continue
             weight = self.checkpoint.tensor(names["weight"])
             if weight is not None and len(weight.shape) == 2 and weight.dtype.is_float and not is_codes(weight):
-                self._differences.add(module, "it is quantized", f"a weight in {weight.dtype.name}")
+                self._differences.add_plain(module, weight.dtype.name)
 
     def absent_scales(self) -> tuple[str, ...]:
         return tuple(self._absent)
@@ -159,6 +160,27 @@ class CompressedTensorsFormat(ModularFormat):
     def declared_bits(self) -> tuple[float, ...]:
         widths = {g.weights.bits for g in self._declared.groups if g.weights is not None}
         return tuple(float(bits) for bits in sorted(filter(None, widths)))
+
+    @property
+    def declared_cache(self) -> str:
+        kv = self._declared.kv
+        if kv is None or kv.dynamic is not Dynamic.STORED or kv.bits is None:
+            return ""
+        return f"{'FP' if kv.kind == 'float' else 'INT'}{kv.bits}"
+
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        return self._declared.named_modules(ModuleNames(self.checkpoint.entries))
+
+    def says_quantized(self, module: str) -> bool | None:
+        if self._declared.ignore.names_module(module):
+            return False
+        if not self._declared.groups or self._declared.status in _UNCOMPRESSED:
+            return None
+        groups = self._declared.groups_of(module)
+        return True if any(g.weights is not None for g in groups) else None if groups else False
+
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        return self._differences.contradictions(self._declared)
 
     @property
     def rotated(self) -> bool | None:

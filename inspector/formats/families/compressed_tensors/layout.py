@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.checkpoint.source import Source
-from qinspect.inspector.errors import CannotDequantize, QinspectError
+from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.families.compressed_tensors.declared import Args, Declared
 from qinspect.inspector.formats.families.compressed_tensors.modules import Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
 from qinspect.inspector.formats.records import Slice, part_of
+from qinspect.inspector.formats.small import integers, small_entries
 from qinspect.inspector.text import dims
 
 _MAX_SHAPE = 8
@@ -81,28 +81,14 @@ class Found:
 def stored_shapes(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """The shapes that `weight_shape` entries hold, a few bytes each, read together: without them the width of packed
     rows is known to a word only. What is no shape, or cannot be read, is left out."""
-    places: dict[int, tuple[Source, list[tuple[str, int, int, str]]]] = {}
+    wanted: dict[str, int] = {}
     for name in names:
         tensor = checkpoint.tensor(name)
-        if tensor is None or tensor.dtype.name not in ("int32", "int64") or len(tensor.shape) != 1:
-            continue
-        if 1 <= tensor.n_elements <= _MAX_SHAPE and tensor.strides is None:
-            source, of_source = places.setdefault(id(tensor.file), (tensor.file, []))
-            of_source.append((name, tensor.offset, tensor.nbytes, tensor.dtype.name))
-    found: dict[str, tuple[int, ...]] = {}
-    for source, of_source in places.values():
-        try:
-            parts = source.read_ranges([(offset, n) for _, offset, n, _ in of_source])
-        except QinspectError:
-            continue
-        for (name, _, _, dtype), data in zip(of_source, parts, strict=True):
-            found[name] = _sizes(data, 8 if dtype == "int64" else 4)
-    return found
-
-
-@lru_cache(1024)  # few shapes occur in 20,000 modules
-def _sizes(data: bytes, width: int) -> tuple[int, ...]:
-    return tuple(int.from_bytes(data[i : i + width], "little", signed=True) for i in range(0, len(data), width))
+        if tensor is not None and tensor.dtype.name in ("int32", "int64") and len(tensor.shape) == 1:
+            wanted[name] = tensor.dtype.bits // 8
+    found = small_entries(checkpoint, wanted, 8 * _MAX_SHAPE)
+    sizes = {name: integers(data, wanted[name]) for name, data in found.items()}
+    return {name: shape for name, shape in sizes.items() if len(shape) <= _MAX_SHAPE}
 
 
 def words_of(

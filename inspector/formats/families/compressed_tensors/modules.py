@@ -9,10 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.formats.families.compressed_tensors.steps import E8M0, Spread, group_of_columns, numbers
+from qinspect.inspector.formats.families.compressed_tensors.steps import (
+    E8M0,
+    Spread,
+    as_floats,
+    group_of_columns,
+    numbers,
+)
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.numbers import numbers_of
-from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, Packing, levels_of, rows_of_bytes
+from qinspect.inspector.formats.packed import (
+    BYTES,
+    NIBBLES,
+    PackedRows,
+    Packing,
+    in_order,
+    is_coded,
+    levels_of,
+    numbers_of_bytes,
+    rows_of_bytes,
+    singles,
+)
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight, ScaleRecord
 
@@ -86,7 +103,9 @@ class Module(QuantizedModule):
 
     def _of_rows(self, start: int, stop: int) -> FloatArray:
         """The numbers that rows `start` to `stop` take, as `Spread.rows` gives them."""
-        steps = numbers(self._spread.rows(self._scale, start, stop))
+        return self._by_global(numbers(self._spread.rows(self._scale, start, stop)))
+
+    def _by_global(self, steps: FloatArray) -> FloatArray:
         return steps if self._global is None else steps / numbers(self._global.read().reshape(()))
 
     def _per_row(self, found: Array) -> Array:
@@ -124,18 +143,27 @@ class Module(QuantizedModule):
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
         found = self._in_bytes(start, stop) if len(self.weight.shape) == 2 else None
-        if found is None or (self.weight.grid.group_index and self._of_column() is not None):
+        if found is None:
             return None
-        zeros = None
+        zeros = of_scales = cell_of = None
+        stored = as_floats(self._spread.rows(self._scale, start, stop))
         with np.errstate(all="ignore"):
-            steps, width = self._spread.in_cells(self._of_rows(start, stop))
+            if is_coded(stored.dtype):
+                stored, of_scales = stored.view(np.uint8), self._by_global(numbers_of_bytes(stored.dtype))
+            else:
+                stored = self._by_global(singles(stored))
+        steps, width = self._spread.in_cells(stored)
         if self._zero_point is not None:
             zeros, of_zeros = self._zero_point.spread.in_cells(self._zero_point.rows(start, stop))
             if of_zeros != width:
                 return None
+        of_column = self._of_column()
+        if of_column is not None and width < self.weight.shape[1]:
+            cell_of = in_order(of_column, width)
         return PackedRows(
-            rows_of_bytes(found[0]), self.weight.shape[1], found[1], levels_of(self.weight.element), steps, width, zeros
-        )
+            rows_of_bytes(found[0]), self.weight.shape[1], found[1], levels_of(self.weight.element), steps, width,
+            zeros, of_scales=of_scales, cell_of=cell_of,
+        )  # fmt: skip
 
     def values(self, record: ScaleRecord) -> FloatArray:
         if record.kind is not Kind.WEIGHT:
@@ -189,7 +217,7 @@ class InWords(Module):
         return self._words.unpack(self._codes.read_rows(start, stop), self.weight.shape[1])
 
     def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
-        if not self._words.alike or self._words.bits > 8:
+        if self._words.bits > 8 or not (self._words.alike or self._words.dense):
             return None
         words = self._codes.read_rows(start, stop)
         return words.astype(words.dtype.newbyteorder("<"), copy=False), Packing(self._words.bits)

@@ -21,11 +21,16 @@ E8M0 = ("uint8", "float8_e8m0fnu")
 
 def numbers(stored: Array) -> FloatArray:
     """float32 of stored scales; bytes are exponents."""
-    if stored.dtype == np.uint8:
-        import ml_dtypes
+    return singles(as_floats(stored))
 
-        stored = stored.view(ml_dtypes.float8_e8m0fnu)
-    return singles(stored)
+
+def as_floats(stored: Array) -> Array:
+    """The same with a dtype that says what they are: bytes are exponents."""
+    if stored.dtype != np.uint8:
+        return stored
+    import ml_dtypes
+
+    return np.ascontiguousarray(stored).view(ml_dtypes.float8_e8m0fnu)
 
 
 @dataclass(frozen=True, slots=True)

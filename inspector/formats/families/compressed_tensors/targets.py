@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from qinspect.inspector.formats.expressions import compiled
+from qinspect.inspector.formats.said import ModuleNames, NamedModules
 from qinspect.inspector.roles import strip_root
 
 _PREFIX = "re:"
@@ -48,6 +50,13 @@ class Targets:
         said = (n for n in self.names if n.startswith(_PREFIX))
         return tuple(n for n in said if compiled(n.removeprefix(_PREFIX), _MAX_EXPRESSION) is None)
 
+    def modules(self, name: str, names: ModuleNames) -> tuple[str, ...]:
+        """The modules that one of the names is for."""
+        if not name.startswith(_PREFIX):
+            return names.called(name)
+        one = Targets((name,))
+        return tuple(m for m in names.all if one.names_module(m))
+
     def names_module(self, module: str) -> bool:
         """Whether a name or an expression is this module's. Savers put other roots before the same module, so with
         any."""
@@ -66,3 +75,11 @@ class Targets:
 
 
 NONE = Targets(())
+
+
+def in_words(targets: Targets, where: str, left_out: bool, names: ModuleNames) -> Iterator[NamedModules]:
+    """For which modules each of the names is. Of a class a file does not say which modules are."""
+    skipped = {*targets.classes, *targets.untried}
+    for name in dict.fromkeys(targets.names):
+        if name not in skipped:
+            yield NamedModules(name, where, left_out, targets.modules(name, names), name.startswith(_PREFIX))

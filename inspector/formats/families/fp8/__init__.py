@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
@@ -19,11 +20,12 @@ from qinspect.inspector.formats.families.fp8 import activations
 from qinspect.inspector.formats.families.fp8.blocks import common_block
 from qinspect.inspector.formats.families.fp8.experts import SCALE, experts_of
 from qinspect.inspector.formats.families.fp8.linear import FLOAT8, FP4, PAIRS, Fp8Weight, weight_of
-from qinspect.inspector.formats.families.fp8.settings import METHODS, settings_of
+from qinspect.inspector.formats.families.fp8.settings import METHODS, LeftOut, settings_of
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
-from qinspect.inspector.formats.records import DynamicPoint, Problem
+from qinspect.inspector.formats.records import DynamicPoint, Problem, QuantizedWeight
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
 from qinspect.inspector.text import some, visible
 
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
@@ -149,6 +151,39 @@ class Fp8Format(ModularFormat):
             return ()
         return (4.0, 8.0) if self._declared.text("expert_dtype") == "fp4" else (8.0,)
 
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        names, where = ModuleNames(self.checkpoint.entries), self._declared.where
+        return tuple(
+            NamedModules(entry, f"{key} of {where}", True, LeftOut.named(entry, names))
+            for key, entry in self._left_out.entries
+        )
+
+    def says_quantized(self, module: str) -> bool | None:
+        return module not in self._left_out if self._declared else None
+
+    @cached_property
+    def _left_out(self) -> LeftOut:
+        return LeftOut(self._declared)
+
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        block, others = settings_of(self._declared).block, self._of_other_blocks
+        if block is None or not others:
+            return ()
+        by_grid: dict[str, list[str]] = {}
+        for w in others:
+            by_grid.setdefault(_grid_said(w.grid), []).append(w.name.removesuffix(".weight"))
+        said = f"blocks of {block[0]}x{block[1]}"
+        return tuple(
+            Contradiction(self._declared.where, said, found, tuple(modules)) for found, modules in by_grid.items()
+        )
+
+    @property
+    def _of_other_blocks(self) -> list[QuantizedWeight]:
+        """Weights whose scales are of other blocks than the settings say."""
+        block = settings_of(self._declared).block
+        allowed = () if block is None else (tiles(*block), PER_TENSOR)
+        return [w for w in self.weights() if allowed and w.element is not FP4 and w.grid not in allowed]
+
     def dynamic(self) -> tuple[DynamicPoint, ...]:
         if self._settings.activation != "dynamic":
             return ()
@@ -164,11 +199,8 @@ class Fp8Format(ModularFormat):
         return (*super().notes(), *self._blocks_said(), *self._unsaid())
 
     def _blocks_said(self) -> Iterator[str]:
-        block = settings_of(self._declared).block
-        if block is None:
-            return
-        others = [w for w in self.weights() if w.element is not FP4 and w.grid not in (tiles(*block), PER_TENSOR)]
-        if others:
+        block, others = settings_of(self._declared).block, self._of_other_blocks
+        if block is not None and others:
             first = others[0]
             yield (
                 f"{self._declared.where} says blocks of {block[0]}x{block[1]}, the scale of {visible(first.name, 120)} "

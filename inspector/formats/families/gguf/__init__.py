@@ -58,6 +58,7 @@ class GgufFormat(ModularFormat):
     """A model in a GGUF file. Of llama and its like the rows of q and k come in the order of the original."""
 
     family = "gguf"
+    loaded_as_one = False
     own_names = True
 
     def __init__(self, checkpoint: Checkpoint) -> None:

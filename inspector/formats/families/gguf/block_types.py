@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.formats.element import Element, integer, small_float, table, unsigned
 from qinspect.inspector.formats.packing import unpack
-from qinspect.kernels.packing import Packing
+from qinspect.kernels.packing import Packing, Plane
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -27,8 +27,9 @@ class BlockType:
     fewer of a codebook. scales: float32 [n, values / group]. minima: of the same shape, to be added; None where there
     are none. worth: float32 [n, values], what the codes stand for at a scale of one; None where the element says so.
     whole: the values themselves, where a float32 cannot hold what the scale is. signed: a scale may be negative: it
-    takes its sign from the largest value. packing: how codes lie, where they are the bits of a block in one piece.
-    levels: what each of these stands for; None where the element says so.
+    takes its sign from the largest value. packing: how codes lie, where bodies unpack them on the way. levels: what
+    each of these stands for; None where the element says so. of_levels: the scales that go with these, where they are
+    others.
     """
 
     element: Element
@@ -42,6 +43,7 @@ class BlockType:
     signed: bool = False
     packing: Packing | None = None
     levels: Floats | None = None
+    of_levels: Callable[[Array], Floats] | None = None
 
     def dequantize(self, blocks: Array) -> Floats:
         """float32 [n, values]."""
@@ -80,22 +82,21 @@ def _q5(blocks: Array, at: int) -> Array:
     return codes
 
 
-def _six_bits(packed: Array) -> tuple[Array, Array]:
-    """Eight scales and eight minima of six bits, out of twelve bytes: the upper two bits of the last four of each are
-    those of the first four."""
+def _six_bits(packed: Array, at: int) -> Floats:
+    """Eight numbers of six bits out of twelve bytes: scales at 0, minima at 4. Of the last four of each, the lower four
+    bits are in the last bytes, the upper two above the first four."""
     by_place = np.ascontiguousarray(packed.T)  # numpy takes long for many rows of four
-    low, high, rest = by_place[0:4], by_place[4:8], by_place[8:12]
-    scales = np.concatenate((low & 63, rest & 15 | low >> 6 << 4))
-    minima = np.concatenate((high & 63, rest >> 4 | high >> 6 << 4))
-    return scales.T, minima.T
+    first, rest = by_place[at : at + 4], by_place[8:12]
+    found: Floats = np.concatenate((first & 63, rest >> at & 15 | first >> 6 << 4)).T.astype(np.float32)
+    return found
 
 
 def _scales_of_k(blocks: Array) -> Floats:
-    return half(blocks, 0) * _six_bits(blocks[:, 4:16])[0].astype(np.float32)
+    return half(blocks, 0) * _six_bits(blocks[:, 4:16], 0)
 
 
 def _minima_of_k(blocks: Array) -> Floats:
-    return -(half(blocks, 2) * _six_bits(blocks[:, 4:16])[1].astype(np.float32))
+    return -(half(blocks, 2) * _six_bits(blocks[:, 4:16], 4))
 
 
 def _scales_of_q3_k(blocks: Array) -> Floats:
@@ -158,12 +159,20 @@ BLOCK_TYPES: dict[str, BlockType] = {
         unsigned(4, 0), 32, 32, lambda b: fields(b[:, 4:], 4, 16), lambda b: half(b, 0), lambda b: half(b, 2),
         packing=Packing(4, 16, 32, 20, 4),
     ),
-    "q5_0": BlockType(unsigned(5, 16), 32, 32, lambda b: _q5(b, 2), lambda b: half(b, 0), signed=True),
-    "q5_1": BlockType(unsigned(5, 0), 32, 32, lambda b: _q5(b, 4), lambda b: half(b, 0), lambda b: half(b, 2)),
+    "q5_0": BlockType(
+        unsigned(5, 16), 32, 32, lambda b: _q5(b, 2), lambda b: half(b, 0), signed=True,
+        packing=Packing(4, 16, 32, 22, 6, (Plane(1, 1, 2),)),
+    ),
+    "q5_1": BlockType(
+        unsigned(5, 0), 32, 32, lambda b: _q5(b, 4), lambda b: half(b, 0), lambda b: half(b, 2),
+        packing=Packing(4, 16, 32, 24, 8, (Plane(1, 1, 4),)),
+    ),
     "q8_0": BlockType(
         integer(8), 32, 32, lambda b: _bytes_as_int8(b, 2, 32), lambda b: half(b, 0), packing=Packing(8, 1, 32, 34, 2)
     ),
-    "q8_1": BlockType(integer(8), 32, 32, lambda b: _bytes_as_int8(b, 4, 32), lambda b: half(b, 0)),
+    "q8_1": BlockType(
+        integer(8), 32, 32, lambda b: _bytes_as_int8(b, 4, 32), lambda b: half(b, 0), packing=Packing(8, 1, 32, 36, 4)
+    ),
     "q2_k": BlockType(
         unsigned(2, 0), 256, 16, lambda b: fields(b[:, 16:80], 2, 32),
         lambda b: half(b, 80) * (b[:, :16] & 15).astype(np.float32),
@@ -171,7 +180,7 @@ BLOCK_TYPES: dict[str, BlockType] = {
     ),
     "q3_k": BlockType(
         unsigned(3, 4), 256, 16, lambda b: fields(b[:, 32:96], 2, 32) | fields(b[:, :32], 1, 32) << 2, _scales_of_q3_k,
-        signed=True,
+        signed=True, packing=Packing(2, 32, 256, 110, 32, (Plane(1, 32, 0),)),
     ),
     "q4_k": BlockType(
         unsigned(4, 0), 256, 32, lambda b: fields(b[:, 16:], 4, 32), _scales_of_k, _minima_of_k,
@@ -179,15 +188,17 @@ BLOCK_TYPES: dict[str, BlockType] = {
     ),
     "q5_k": BlockType(
         unsigned(5, 0), 256, 32, lambda b: fields(b[:, 48:], 4, 32) | fields(b[:, 16:48], 1, 32) << 4, _scales_of_k,
-        _minima_of_k,
+        _minima_of_k, packing=Packing(4, 32, 256, 176, 48, (Plane(1, 32, 16),)),
     ),
     "q6_k": BlockType(
         unsigned(6, 32), 256, 16, lambda b: fields(b[:, :128], 4, 64) | fields(b[:, 128:192], 2, 32) << 4,
         lambda b: half(b, 208) * _bytes_as_int8(b, 192, 16).astype(np.float32), signed=True,
+        packing=Packing(4, 64, 256, 210, 0, (Plane(2, 32, 128),)),
     ),
     "q8_k": BlockType(
         integer(8), 256, 256, lambda b: _bytes_as_int8(b, 4, 256),
         lambda b: np.ascontiguousarray(b[:, :4]).view("<f4").astype(np.float32), signed=True,
+        packing=Packing(8, 1, 256, 292, 4),
     ),
     "iq4_nl": BlockType(
         table("iq4_nl", _IQ4, 4), 32, 32, lambda b: fields(b[:, 2:], 4, 16), lambda b: half(b, 0), signed=True,
@@ -198,18 +209,25 @@ BLOCK_TYPES: dict[str, BlockType] = {
         packing=Packing(4, 16, 256, 136, 8),
     ),
     "tq1_0": BlockType(unsigned(2, 1), 256, 256, _codes_of_tq1_0, lambda b: half(b, 52)),
-    "tq2_0": BlockType(unsigned(2, 1), 256, 256, lambda b: fields(b[:, :64], 2, 32), lambda b: half(b, 64)),
+    "tq2_0": BlockType(
+        unsigned(2, 1), 256, 256, lambda b: fields(b[:, :64], 2, 32), lambda b: half(b, 64),
+        packing=Packing(2, 32, 256, 66),
+    ),
     "mxfp4": BlockType(
         small_float("float4_e2m1fn"), 32, 32, lambda b: fields(b[:, 1:], 4, 16), _powers,
-        whole=_mxfp4,
+        whole=_mxfp4, packing=Packing(4, 16, 32, 17, 1), levels=2 * _FP4, of_levels=lambda b: _powers(b, 128),
     ),
     "nvfp4": BlockType(
         small_float("float4_e2m1fn"), 64, 16, lambda b: fields(b[:, 4:], 4, 8), _small_scales,
         worth=lambda b: _FP4[fields(b[:, 4:], 4, 8)], packing=Packing(4, 8, 64, 36, 4), levels=_FP4,
     ),
     "q1_0": BlockType(
-        table("sign", (-1.0, 1.0), 1), 128, 128, lambda b: unpack(b[:, 2:], 1, 128), lambda b: half(b, 0)
+        table("sign", (-1.0, 1.0), 1), 128, 128, lambda b: unpack(b[:, 2:], 1, 128), lambda b: half(b, 0),
+        packing=Packing(1, 1, 128, 18, 2),
     ),
-    "q2_0": BlockType(unsigned(2, 1), 64, 64, lambda b: unpack(b[:, 2:], 2, 64), lambda b: half(b, 0)),
+    "q2_0": BlockType(
+        unsigned(2, 1), 64, 64, lambda b: unpack(b[:, 2:], 2, 64), lambda b: half(b, 0),
+        packing=Packing(2, 1, 64, 18, 2),
+    ),
 }  # fmt: skip
 """Types whose codes are numbers, by their names in the reader; codebooks.py has those of vectors."""

@@ -72,7 +72,7 @@ class BlockModule(QuantizedModule):
         blocks = self._blocks(start, stop)
         flat, n_cells = _flat(blocks), self.weight.shape[1] // kind.group
         with np.errstate(all="ignore"):
-            scales = kind.scales(flat).reshape(len(blocks), n_cells)
+            scales = (kind.of_levels or kind.scales)(flat).reshape(len(blocks), n_cells)
             minima = None if kind.minima is None else kind.minima(flat).reshape(len(blocks), n_cells)
         levels = levels_of(kind.element) if kind.levels is None else kind.levels
         rows = rows_of_bytes(blocks)

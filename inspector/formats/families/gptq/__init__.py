@@ -41,6 +41,8 @@ from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
+from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
 _MAX_SIZES = 3
@@ -58,6 +60,7 @@ class GptqFormat(ModularFormat):
         self._settings = Settings(self._declared)
         self._differing: dict[str, tuple[Said, Fit]] = {}
         self._forms: dict[str, Form | None] = {}
+        self._stripes = Stripes()
         self._fits: dict[tuple[object, ...], Fit] = {}
         super().__init__(checkpoint)
 
@@ -171,7 +174,8 @@ class GptqFormat(ModularFormat):
             fit = self._fit(module, keys, how, said)
             if settings_differ(fit, said):
                 self._differing[module] = said, fit
-        return linear_of(self.checkpoint, module, role, keys, self._forms, fit, said.reordered is not False)
+        ordered = said.reordered is not False
+        return linear_of(self.checkpoint, module, role, keys, self._forms, fit, ordered, self._stripes)
 
     def _fit(self, module: str, keys: dict[str, str], how: Packing, said: Said) -> Fit:
         """Found once for all modules whose tensors have the same forms."""
@@ -180,6 +184,22 @@ class GptqFormat(ModularFormat):
         if fit is None:
             fit = self._fits[forms] = fit_of(self.checkpoint, module, keys, how, said)
         return fit
+
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        return self._settings.named_modules(ModuleNames(self.checkpoint.entries))
+
+    def says_quantized(self, module: str) -> bool | None:
+        return False if self._settings.leaves_out(module) else None
+
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for module, (said, fit) in self._differing.items():
+            pairs = settings_differ(fit, said)
+            says = " and ".join(f"{name} {value}" for name, (value, _) in pairs.items())
+            stored = " and ".join(f"{name} {value}" for name, (_, value) in pairs.items())
+            found.setdefault((says, stored), []).append(module)
+        where = self._declared.where
+        return tuple(Contradiction(where, says, stored, tuple(ms)) for (says, stored), ms in found.items())
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *self._differing_said(), *self._unsaid())

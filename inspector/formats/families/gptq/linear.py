@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import unsigned
-from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, zero_points_of
+from qinspect.inspector.formats.families.gptq.words import BITS, PLANAR_ONLY, codes_of, packing_of, zero_points_of
 from qinspect.inspector.formats.grid import Grid, groups
 from qinspect.inspector.formats.grouped import consecutive, dequantized, stored_index
 from qinspect.inspector.formats.modular import QuantizedModule, required
+from qinspect.inspector.formats.packed import PackedRows, in_order, levels_of, rows_of_bytes, singles
+from qinspect.inspector.formats.packing import bytes_of
 from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
     CodeArray,
@@ -26,6 +29,7 @@ from qinspect.inspector.formats.records import (
     QuantizedWeight,
     ScaleRecord,
 )
+from qinspect.inspector.formats.stripes import Stripes
 
 WORDS = ("int32", "int64", "int16", "int8", "uint32")
 FLOATS = ("float16", "bfloat16", "float32")
@@ -76,10 +80,12 @@ class GptqLinear(QuantizedModule):
         records: tuple[ScaleRecord, ...],
         keys: Mapping[str, str],
         packing: Packing,
+        stripes: Stripes,
     ) -> None:
         super().__init__(checkpoint, weight, records)
         self._keys = keys
         self._packing = packing
+        self._stripes = stripes
 
     @property
     def bits(self) -> int:
@@ -87,19 +93,28 @@ class GptqLinear(QuantizedModule):
         return self.weight.element.bits
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        words = self._tensor("qweight").transposed().read_rows(start, stop)
+        words = self._rows("qweight", start, stop)
         return codes_of(words, self.bits, self.weight.shape[1], self._packing.planar)
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
-        scales = self._tensor("scales")
-        n_in = self.weight.shape[1]
-        index = self._keys.get("g_idx")
+        rows = self._rows("scales", start, stop)
+        return dequantized(self.codes(start, stop), rows, self._zeros(start, stop, self._one_less), self._group_of())
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        group_of, width = self._group_of(), self.weight.grid.block[-1]
+        words = bytes_of(self._rows("qweight", start, stop))
+        zeros = self._zeros(start, stop, self._one_less).astype(np.float32)
+        scales = singles(self._rows("scales", start, stop))
+        return PackedRows(
+            rows_of_bytes(words), self.weight.shape[1], packing_of(self.bits, self._packing.planar),
+            levels_of(self.weight.element), scales, width, zeros, cell_of=in_order(group_of, width),
+        )  # fmt: skip
+
+    def _group_of(self) -> NDArray[np.intp]:
+        n_in, index = self.weight.shape[1], self._keys.get("g_idx")
         if index:
-            group_of = stored_index(self.checkpoint, index, n_in, scales.shape[0])
-        else:
-            group_of = consecutive(n_in, self.weight.grid.block[-1])
-        rows = scales.transposed().read_rows(start, stop)
-        return dequantized(self.codes(start, stop), rows, self._zeros(start, stop, self._one_less), group_of)
+            return stored_index(self.checkpoint, index, n_in, self._tensor("scales").shape[0])
+        return consecutive(n_in, self.weight.grid.block[-1])
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """[out, groups]."""
@@ -113,7 +128,7 @@ class GptqLinear(QuantizedModule):
         tensor = self._tensor("qzeros")
         width, n_words = tensor.dtype.bits, tensor.shape[1]
         first, last = start // width * self.bits, min(-(-stop // width) * self.bits, n_words)
-        words = tensor.transposed().read_rows(first, last).T
+        words = self._rows("qzeros", first, last).T
         skipped = start - start // width * width
         found = zero_points_of(words, self.bits, skipped + stop - start, self._packing.planar, one_less)
         return found[:, skipped:].T
@@ -134,6 +149,10 @@ class GptqLinear(QuantizedModule):
             found=f"zero points from {stored.min()} to {stored.max()} as stored" if stored.size else "no zero points",
             cure="Put the config.json that was saved with these weights beside them.",
         )  # fmt: skip
+
+    def _rows(self, part: str, start: int, stop: int) -> NDArray[Any]:
+        """Of the transposed tensor."""
+        return self._stripes.rows(self._tensor(part), start, stop)
 
     def _tensor(self, part: str) -> Tensor:
         tensor = self.checkpoint.tensor(self._keys[part])
@@ -176,10 +195,10 @@ def fit_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str], packing
 
 def linear_of(
     checkpoint: Checkpoint, module: str, role: str, keys: Mapping[str, str], forms: Mapping[str, Form | None], fit: Fit,
-    ordered: bool,
+    ordered: bool, stripes: Stripes,
 ) -> GptqLinear:  # fmt: skip
     """The layer `module`, whose tensors fit. role: of its weight. forms: dtype and shape of each entry. ordered:
-    whether something may put columns into other groups than those that lie in a row."""
+    whether something may put columns into other groups than those that lie in a row. stripes: of the checkpoint."""
     grid, element, of = fit.grid, unsigned(fit.bits), f"the weight {role}"
     if ordered and "g_idx" in keys and grid.block[-1] < fit.n_in:
         grid = groups(grid.block[-1], keys["g_idx"])
@@ -193,7 +212,7 @@ def linear_of(
     name = f"{module}.weight" if module else "weight"
     shape = fit.n_out, fit.n_in
     weight = QuantizedWeight(name, role, keys["qweight"], shape, element, (role, zero_role), grid)
-    return GptqLinear(checkpoint, weight, records, keys, fit.packing)
+    return GptqLinear(checkpoint, weight, records, keys, fit.packing, stripes)
 
 
 def _form(forms: Mapping[str, Form | None], key: str) -> tuple[str, tuple[int, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 from qinspect.inspector.formats.declared import Declared
 from qinspect.inspector.formats.expressions import compiled
 from qinspect.inspector.formats.families.gptq.linear import Packing, Said
+from qinspect.inspector.formats.said import ModuleNames, NamedModules
 
 AUTO_ROUND = ("auto-round", "autoround", "intel/auto-round")
 QQQ = "qqq"
@@ -16,6 +17,7 @@ METHODS = ("gptq", QQQ, *AUTO_ROUND)
 FORMATS = {"gptq": Packing(False, True), "gptq_v2": Packing(False, False), "gptq_p": Packing(True, False)}
 """By `checkpoint_format`; where it is not said, the first."""
 MARLIN = "marlin"
+_LEAVES_OUT = "-:"
 _MAX_PATTERN = 300
 """Characters of a pattern that is tried, and of a name that it is tried on."""
 
@@ -73,6 +75,29 @@ class Settings:
         said = (self.base, *(_said(o, self.base) for o in overrides if isinstance(o, dict)))
         return {one.bits for one in said if one.bits is not None and 1 <= one.bits <= 8}  # of 16 a module is left out
 
+    def leaves_out(self, module: str) -> bool:
+        """Whether a module is said not to be quantized: by its name with 16 bits, or by the first pattern that fits."""
+        own = self._exact.get(module)
+        if isinstance(own, dict):
+            return type(own.get("bits")) is int and own["bits"] >= 16
+        keys = self._declared.mapping("dynamic") if len(module) <= _MAX_PATTERN else ()
+        first = next((k for k in keys if (p := _compiled(k)) is not None and p.match(module)), "")
+        return first.startswith(_LEAVES_OUT)
+
+    def named_modules(self, names: ModuleNames) -> tuple[NamedModules, ...]:
+        """For which modules the keys of `extra_config` are, and the patterns of `dynamic`."""
+        found = [
+            NamedModules(name, f"extra_config of {self._declared.where}", self.leaves_out(name), names.called(name))
+            for name in self._exact
+        ]
+        for key in self._declared.mapping("dynamic"):
+            pattern = _compiled(key)
+            if pattern is not None:
+                fitting = tuple(m for m in names.all if len(m) <= _MAX_PATTERN and pattern.match(m))
+                where = f"dynamic of {self._declared.where}"
+                found.append(NamedModules(key, where, key.startswith(_LEAVES_OUT), fitting, True))
+        return tuple(found)
+
     def of(self, module: str) -> Said:
         """What is said of one module: of AutoRound by its name, of GPTQModel by the first pattern that fits."""
         override = self._exact.get(module)
@@ -83,9 +108,13 @@ class Settings:
 
 def _pattern_of(key: str) -> re.Pattern[str] | None:
     """A pattern of `dynamic`, without its sign; None of one that leaves modules out, or is not tried."""
-    if key.startswith("-:") or len(key) > _MAX_PATTERN:
+    return None if key.startswith(_LEAVES_OUT) else _compiled(key)
+
+
+def _compiled(key: str) -> re.Pattern[str] | None:
+    if len(key) > _MAX_PATTERN:
         return None
-    return compiled(key.removeprefix("+:"), _MAX_PATTERN)
+    return compiled(key.removeprefix(_LEAVES_OUT).removeprefix("+:"), _MAX_PATTERN)
 
 
 def _said(settings: Mapping[str, Any], base: Said) -> Said:

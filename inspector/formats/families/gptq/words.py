@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qinspect.inspector.formats.packed import Packing, Plane
 from qinspect.inspector.formats.packing import bytes_of, unpack
 
 Array = NDArray[Any]
@@ -24,6 +25,18 @@ _BLOCK = 32
 def codes_of(words: Array, bits: int, n: int, planar: bool) -> NDArray[np.uint8]:
     """uint8[rows, n] of words[rows, words]: the first `n` codes of each row. Raises ValueError where they are fewer."""
     return _planar(words, bits, n) if planar and len(PLANES[bits]) > 1 else unpack(bytes_of(words), bits, n)
+
+
+@cache
+def packing_of(bits: int, planar: bool) -> Packing:
+    """The same for bodies that unpack them on the way."""
+    planes, first = [], 0
+    for plane in PLANES[bits] if planar else (bits,):
+        planes.append(Plane(plane, 1, first))
+        first += _BLOCK // 8 * plane
+    if len(planes) == 1:
+        return Packing(bits)
+    return Packing(planes[0].bits, 1, _BLOCK, first, 0, tuple(planes[1:]))
 
 
 def zero_points_of(words: Array, bits: int, n: int, planar: bool, one_less: bool) -> NDArray[np.int32]:

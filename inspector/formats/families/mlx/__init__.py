@@ -30,6 +30,7 @@ from qinspect.inspector.formats.families.mlx.weight import Keys, MlxWeight
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem, Slice
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
 from qinspect.inspector.text import some, visible
 
 _WORDS, _BYTES, _FLOATS = "uint32", "uint8", ("bfloat16", "float16", "float32")
@@ -44,6 +45,7 @@ class MlxFormat(ModularFormat):
     """One checkpoint."""
 
     family = "mlx"
+    loaded_as_one = False
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._settings = settings_of(checkpoint)
@@ -213,6 +215,20 @@ class MlxFormat(ModularFormat):
             found=f"{words[-1]} words and {n_groups} scales a row{f': {listed(found)}' if found else ''}",
             cure="" if said or not found else "Put the config.json that was saved with these weights beside them.",
         )  # fmt: skip
+
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        names = ModuleNames(self.checkpoint.entries)
+        return tuple(
+            NamedModules(name, self._settings.where, said.left_out, names.called(name))
+            for name, said in self._settings.named.items()
+        )
+
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for module, said, stored in self._differing:
+            found.setdefault((said, stored), []).append(module)
+        where = self._settings.where
+        return tuple(Contradiction(where, said, stored, tuple(ms)) for (said, stored), ms in found.items())
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *self._differing_said(), *self._unsaid())

@@ -30,12 +30,13 @@ class Said:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """where: the file and the key; "" where nothing is said. method: `quant_method`. modules: by name, and by what is
-    left of it without the words of savers."""
+    left of it without the words of savers; named: by name alone."""
 
     where: str = ""
     method: str = ""
     whole: Said = Said()
     modules: Mapping[str, Said] = field(default_factory=dict)
+    named: Mapping[str, Said] = field(default_factory=dict)
 
     def of(self, module: str) -> Said:
         """What is said of a module."""
@@ -58,7 +59,7 @@ def settings_of(checkpoint: Checkpoint) -> Settings:
     method = found.get("quant_method")
     named = {name: one for name, said in found.items() if (one := _said_of_module(said))}
     modules = {strip_root(name): one for name, one in named.items()} | named
-    return Settings(where, method.strip().lower() if isinstance(method, str) else "", _said(found), modules)
+    return Settings(where, method.strip().lower() if isinstance(method, str) else "", _said(found), modules, named)
 
 
 def _places(checkpoint: Checkpoint) -> Iterator[tuple[str, Mapping[str, Any]]]:

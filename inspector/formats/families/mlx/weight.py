@@ -13,6 +13,8 @@ from qinspect.inspector.formats.families.mlx.packing import AFFINE, Packing
 from qinspect.inspector.formats.grid import PER_TENSOR, groups
 from qinspect.inspector.formats.modular import QuantizedModule, record_of
 from qinspect.inspector.formats.numbers import stored_form
+from qinspect.inspector.formats.packed import PackedRows, levels_of, numbers_of_bytes, rows_of_bytes, singles
+from qinspect.inspector.formats.packed import Packing as Words
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import (
     CodeArray,
@@ -72,6 +74,22 @@ class MlxWeight(QuantizedModule):
                 by_group += self._rows(self._keys.biases, start, stop).astype(np.float32)[..., None]
         return values
 
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        words = bytes_of(self._rows(self._keys.weight, start, stop))
+        scales, of_scales, minima = self._rows(self._keys.scales, start, stop), None, None
+        with np.errstate(all="ignore"):
+            if self._packing.mode == AFFINE:
+                scales = singles(scales)
+            else:
+                of_scales = numbers_of_bytes(_dtype_of_scales(self._packing))
+                of_scales = of_scales * self._of_whole() if self._keys.whole else of_scales
+        if self._keys.biases:
+            minima = singles(self._rows(self._keys.biases, start, stop))
+        return PackedRows(
+            rows_of_bytes(words), self.weight.shape[1], Words(self._packing.bits), levels_of(self._packing.element),
+            scales, self._packing.group, minima=minima, of_scales=of_scales,
+        )  # fmt: skip
+
     def values(self, record: ScaleRecord) -> FloatArray:
         if record.quantity is Quantity.GLOBAL_SCALE:
             return np.asarray(self._of_whole())
@@ -98,11 +116,15 @@ class MlxWeight(QuantizedModule):
 def _numbers(stored: NDArray[Any], packing: Packing) -> NDArray[np.float32]:
     """float32 of stored scales: bytes are exponents, of NVFP4 small floats."""
     if packing.mode != AFFINE:
-        import ml_dtypes
-
-        small: Any = ml_dtypes.float8_e4m3fn if packing.mode in _BYTES else ml_dtypes.float8_e8m0fnu
-        stored = np.ascontiguousarray(stored).view(small)
+        stored = np.ascontiguousarray(stored).view(_dtype_of_scales(packing))
     return np.asarray(stored.astype(np.float32))
+
+
+def _dtype_of_scales(packing: Packing) -> Any:
+    """Of a mode whose scales are bytes."""
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.float8_e4m3fn if packing.mode in _BYTES else ml_dtypes.float8_e8m0fnu)
 
 
 def _records(

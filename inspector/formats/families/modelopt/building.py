@@ -27,7 +27,7 @@ from qinspect.inspector.formats.records import Problem, Quantity, QuantizedWeigh
 
 MAX_EXPERTS = 1 << 12
 """Of one stack: each becomes a weight with records, however little it holds."""
-_NOT_QUANTIZED = "not quantized"
+NOT_QUANTIZED = "not quantized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Builder:
         if self.declared is None or (said is None and not self.declared.mixed and not self.declared.leaves_out(path)):
             return
         if said is None:
-            differs = _NOT_QUANTIZED, str(layout)
+            differs = NOT_QUANTIZED, str(layout)
         elif layout not in ALGORITHMS[said.name]:
             differs = said.name, str(layout)
         elif said.group_size and layout in USUAL_GROUPS and said.group_size != together[1]:

@@ -17,7 +17,7 @@ from qinspect.inspector.formats.declared import in_config
 from qinspect.inspector.roles import strip_root
 
 HF_CONFIG = "hf_quant_config.json"
-_WILD = re.compile(r"[*?\[]")
+WILD = re.compile(r"[*?\[]")
 _MAX_PATTERNS = 4096
 _MAX_DEPTH = 64
 """Modules above a module that are asked for; names of a hostile file may have any number of parts."""
@@ -76,8 +76,8 @@ class Declared:
         return name in self._names or (self._patterns is not None and self._patterns.match(name) is not None)
 
     def __post_init__(self) -> None:
-        self._names = {name for name in self.left_out if not _WILD.search(name)}
-        wild = [translate(name) for name in self.left_out if _WILD.search(name)][:_MAX_PATTERNS]
+        self._names = {name for name in self.left_out if not WILD.search(name)}
+        wild = [translate(name) for name in self.left_out if WILD.search(name)][:_MAX_PATTERNS]
         self._patterns = re.compile("|".join(wild)) if wild else None
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.families.modelopt.building import Builder
+from qinspect.inspector.formats.contract import Topic
+from qinspect.inspector.formats.families.modelopt.building import NOT_QUANTIZED, Builder
 from qinspect.inspector.formats.families.modelopt.cache import cache_records, is_cache_scale
 from qinspect.inspector.formats.families.modelopt.declared import HF_CONFIG, declared_of, names_another, unmatched
 from qinspect.inspector.formats.families.modelopt.layouts import ALGORITHMS, FP8, Layout
 from qinspect.inspector.formats.families.modelopt.modules import Matrix
+from qinspect.inspector.formats.families.modelopt.named import named_modules
 from qinspect.inspector.formats.families.modelopt.names import Names, names_in
 from qinspect.inspector.formats.families.modelopt.records import of_input
 from qinspect.inspector.formats.families.modelopt.signature import marked_by_another, signature
@@ -18,6 +20,8 @@ from qinspect.inspector.formats.grid import cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import DynamicPoint, Kind, ScaleRecord
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
+from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 
 _MAX_DESCRIBED = 3
@@ -88,6 +92,36 @@ class ModelOptFormat(ModularFormat):
         declared = self._declared
         said = [*declared.layers.values(), *filter(None, [declared.algorithm])] if declared else []
         return tuple(sorted({float(layout.bits) for one in said for layout in ALGORITHMS.get(one.name, ())}))
+
+    @property
+    def declared_cache(self) -> str:
+        return self._declared.cache if self._declared else ""
+
+    def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
+        if topic is Topic.CACHE and self.declared_cache:
+            return "ModelOpt stores none for a cache that it casts without a calibration (fp8_cast), and means that"
+        return ""
+
+    def named_modules(self) -> tuple[NamedModules, ...]:
+        return named_modules(self.checkpoint.config, ModuleNames(self.checkpoint.entries)) if self._declared else ()
+
+    def says_quantized(self, module: str) -> bool | None:
+        declared, role = self._declared, strip_root(module)
+        if declared is None:
+            return None
+        if declared.leaves_out(role):
+            return False
+        return declared.of(role) is not None if declared.mixed else True if declared.algorithm else None
+
+    def contradictions(self) -> tuple[Contradiction, ...]:
+        if self._declared is None:
+            return ()
+        where, found = self._declared.where, self._builder.contradictions.items()
+        of_modules = [Contradiction(where, *both, tuple(paths)) for both, paths in found if both[0] != NOT_QUANTIZED]
+        if self._declared.disagree:
+            here, there = self._declared.disagree
+            of_modules.append(Contradiction(where, here, f"{there} in {HF_CONFIG}", ()))
+        return tuple(of_modules)
 
     def _described(self, layout: Layout) -> str:
         """`NVFP4 W4A4`: how weights of a layout are stored, and what goes into them."""

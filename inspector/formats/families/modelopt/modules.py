@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,9 +12,20 @@ from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.element import Element
 from qinspect.inspector.formats.families.modelopt.layouts import EXPONENTS, FP4, Layout
 from qinspect.inspector.formats.modular import QuantizedModule
-from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, levels_of, rows_of_bytes, singles
+from qinspect.inspector.formats.packed import (
+    BYTES,
+    NIBBLES,
+    PackedRows,
+    Packing,
+    levels_of,
+    numbers_of_bytes,
+    rows_of_bytes,
+    singles,
+)
 from qinspect.inspector.formats.packing import signed, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
+
+_PAIRS_OF_ROWS = Packing(4, shifts=(0, 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +93,39 @@ class Matrix(QuantizedModule):
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
         stored, columns = self.stored, self.weight.shape[1]
-        levels, width, packing = levels_of(stored.layout.element), stored.together[1], BYTES
+        levels, width, packing, of_steps = levels_of(stored.layout.element), stored.together[1], BYTES, None
         with np.errstate(all="ignore"):
             match stored.layout:
+                case Layout.INT4:
+                    return self._packed_pairs(start, stop)
                 case Layout.NVFP4 | Layout.MXFP4:
-                    packing, steps = NIBBLES, self._steps(start, stop)
+                    packing, (steps, of_steps) = NIBBLES, self._steps_as_stored(start, stop)
                     if stored.layout is Layout.NVFP4:
                         levels = levels + np.float32(0)
                 case Layout.MXFP8:
-                    steps = self._steps(start, stop)
+                    steps, of_steps = self._steps_as_stored(start, stop)
                 case Layout.FP8_BLOCK:
                     steps = self._tile_rows(start, stop)
                 case Layout.FP8 | Layout.FP8_CHANNEL | Layout.INT8:
                     steps, width = self._by_row(start, stop).reshape(-1, 1), columns
                 case _:
                     return None
-        return PackedRows(rows_of_bytes(stored.codes.read_rows(start, stop)), columns, packing, levels, steps, width)
+        codes = rows_of_bytes(stored.codes.read_rows(start, stop))
+        return PackedRows(codes, columns, packing, levels, steps, width, of_scales=of_steps)
+
+    def _packed_pairs(self, start: int, stop: int) -> PackedRows:
+        first = start // 2
+        pairs = rows_of_bytes(self.stored.codes.read_rows(first, -(-stop // 2)))
+        return PackedRows(
+            pairs, self.weight.shape[1], _PAIRS_OF_ROWS, levels_of(self.stored.layout.element),
+            self._steps(start, stop), self.stored.together[1], skipped=start - 2 * first, n_rows=stop - start,
+        )  # fmt: skip
+
+    def packed_effective(self, start: int, stop: int) -> PackedRows | None:
+        found = self.packed(start, stop) if self.stored.low_rank is None else None
+        if found is None or self.stored.factor is None:
+            return found
+        return replace(found, factors=self.stored.factor.read().astype(np.float32).reshape(-1))
 
     def effective(self, start: int, stop: int) -> FloatArray:
         values = self.dequantize(start, stop)
@@ -138,6 +166,20 @@ class Matrix(QuantizedModule):
         if stored.second is not None and stored.layout is Layout.NVFP4:
             steps = steps * self._second
         return steps
+
+    def _steps_as_stored(self, start: int, stop: int) -> tuple[Any, FloatArray | None]:
+        """The bytes of small floats or exponents, uint8[rows, groups], and what each of them stands for, with the scale
+        of all scales in it; `_steps` where they are none."""
+        stored = self.stored
+        if stored.steps.dtype.name in EXPONENTS:
+            table = _powers_of_two()
+        elif stored.steps.dtype.bits == 8:
+            table = numbers_of_bytes(stored.steps.dtype.to_numpy())
+        else:
+            return self._steps(start, stop), None
+        if stored.second is not None and stored.layout is Layout.NVFP4:
+            table = table * self._second
+        return np.ascontiguousarray(stored.steps.read_rows(start, stop)).view(np.uint8), table
 
     @property
     def _second(self) -> np.float32:

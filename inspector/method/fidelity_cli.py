@@ -1,9 +1,11 @@
-"""`qinspect fidelity`. docs/cli.md is its contract, docs/fidelity.md says what the numbers mean."""
+"""`qinspect fidelity`, which may be asked for methods too. docs/cli.md is its contract, docs/fidelity.md says what the
+numbers mean."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -13,7 +15,7 @@ from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import narrate, print_json, print_text, terminal_width, with_meter
 
 if TYPE_CHECKING:
-    from qinspect.inspector.fidelity.results import Fidelity, WeightFidelity
+    from qinspect.inspector.fidelity.results import Fidelity, Made, WeightFidelity
     from qinspect.inspector.fidelity.threshold import Threshold
     from qinspect.inspector.formats import Format
     from qinspect.inspector.table import Table
@@ -41,6 +43,9 @@ def fidelity_command(
         Parameter(negative="", help="Also the best that a search over scales finds, on blocks that are drawn: slower."),
     ] = False,
     best_of_all: Annotated[bool, Parameter(negative="", help="The same on all blocks: much slower.")] = False,
+    methods: Annotated[
+        bool, Parameter(negative="", help="Also which method made each weight of B (docs/method.md): slower.")
+    ] = False,
     csv: Annotated[bool, Parameter(name="--csv", negative="", help="Only the rows, as CSV.")] = False,
     markdown: Annotated[bool, Parameter(name="--markdown", negative="", help="Only the rows, as Markdown.")] = False,
     fresh: Annotated[
@@ -60,6 +65,7 @@ def fidelity_command(
         raise UsageError("--min-sqnr is a number of decibels", expected="such as 25", found=str(min_sqnr))
     first = open_model(a)
     second = first if a == b else open_model(b)
+    of_weights = _methods(first, second) if methods else {}
     found = _measured(first, second, fresh, device)
     if best or best_of_all:
         found = _with_best(found, best_of_all)
@@ -71,14 +77,14 @@ def fidelity_command(
     if as_json:
         from qinspect.inspector.fidelity import payload
 
-        print_json(payload.fidelity(found, rows[:worst], by, threshold))
+        print_json(payload.fidelity(found, rows[:worst], by, threshold, of_weights))
     elif csv or markdown:
-        table = _csv_table(rows[:worst]) if csv and by is None else _table(rows, by, worst)
+        table = _csv_table(rows[:worst], of_weights) if csv and by is None else _table(rows, by, worst, of_weights)
         print_text(table.csv().removesuffix("\n") if csv else table.markdown())
         if threshold is not None and not threshold.passed:
             narrate(threshold.sentence)
     else:
-        _print_report(found, by, worst, threshold)
+        _print_report(found, by, worst, threshold, of_weights)
     return 0 if threshold is None or threshold.passed else 1
 
 
@@ -87,10 +93,23 @@ def _measured(a: Format, b: Format, fresh: bool, device: str) -> Fidelity:
 
     if device == "cpu":
         return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh))
-    from qinspect.inspector.fidelity.on_device import measured_on
+    from qinspect.inspector.fidelity.on_device import ELEMENTS, measured_on
 
     body = measured_on(device)
-    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh, body=body))
+    return with_meter(lambda meter: kept_or_measured(a, b, meter, fresh=fresh, body=body, elements=ELEMENTS))
+
+
+def _methods(a: Format, b: Format) -> dict[str, Made]:
+    from qinspect.inspector.fidelity.results import Made
+    from qinspect.inspector.method.answers import methods_of
+
+    if a.weights():
+        raise UsageError(
+            "--methods is asked of a model and its original", file=a.checkpoint.path, expected="A in full precision",
+            found=a.description,
+        )  # fmt: skip
+    found = with_meter(lambda meter: methods_of(a, b, meter))
+    return {w.role: Made(str(w.judged.method), w.judged.method.short, w.judged.said) for w in found.weights}
 
 
 def _with_best(found: Fidelity, everything: bool) -> Fidelity:
@@ -105,29 +124,31 @@ def _threshold(found: Fidelity, min_sqnr: float | None) -> Threshold | None:
     return None if min_sqnr is None else threshold_of(found, min_sqnr)
 
 
-def _csv_table(rows: list[WeightFidelity]) -> Table:
+def _csv_table(rows: list[WeightFidelity], methods: Mapping[str, Made]) -> Table:
     from qinspect.inspector.fidelity.report import csv_table
 
-    return csv_table(rows)
+    return csv_table(rows, methods)
 
 
-def _table(rows: list[WeightFidelity], by: str | None, worst: int | None) -> Table:
+def _table(rows: list[WeightFidelity], by: str | None, worst: int | None, methods: Mapping[str, Made]) -> Table:
     from qinspect.inspector.fidelity.report import group_table, weight_table
     from qinspect.inspector.table import Table
 
     if by is None:
-        return weight_table(rows[:worst])
+        return weight_table(rows[:worst], methods)
     table = group_table(rows, by)
     return Table(table.columns, table.rows[:worst])
 
 
-def _print_report(found: Fidelity, by: str | None, worst: int | None, threshold: Threshold | None) -> None:
+def _print_report(
+    found: Fidelity, by: str | None, worst: int | None, threshold: Threshold | None, methods: Mapping[str, Made]
+) -> None:
     """Weights that are equal are only counted."""
     from qinspect.inspector.fidelity.report import fidelity_text
 
     rows = [w for w in found.worst_first if by is not None or not w.sums.exact]
     n_rows = worst or ROWS_SHOWN
-    table = _table(rows, by, None)
+    table = _table(rows, by, None, methods)
     left = max(0, len(table.rows) - n_rows)
     shown = type(table)(table.columns, table.rows[:n_rows])
     print_text(fidelity_text(found, shown, left, threshold, terminal_width()))
