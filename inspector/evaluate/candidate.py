@@ -168,6 +168,29 @@ class OfAlpha(Candidate):
         return Activations(made, tuple(_said(names, why) for why, names in refused.items()))
 
 
+class OfNoise(Candidate):
+    """The reference with rounding noise of half a step of bfloat16 behind every block: what chance alone does."""
+
+    def __init__(self, seed: int) -> None:
+        self.name, self.described = f"noise, seed {seed}", "the reference with rounding noise"
+        self._seed = seed
+
+    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+        """None are other than the reference's."""
+        return iter(())
+
+    def activations(self, model: ProbedModel) -> Activations:
+        """Behind the last product of each block."""
+        made = torch.Generator(device=model.device).manual_seed(self._seed)
+        noise = fake_quantize.noise(made)
+        points = (strip_root(key).removesuffix(".weight") for key in model.weights())
+        return Activations({f"{p}:output": noise for p in points if p.endswith(_LAST)})
+
+
+_LAST = ("out_proj", "o_proj", "down_proj", "dense_4h_to_h", "fc2", "c_proj", "w2")
+"""What the last product of a mixer, an attention or an MLP is called."""
+
+
 def _head(key: str) -> bool:
     return strip_root(key).startswith("lm_head.")
 

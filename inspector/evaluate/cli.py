@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -14,6 +14,13 @@ from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.printing import foreign_stderr, print_answer
 from qinspect.inspector.progress import unseen
+
+if TYPE_CHECKING:
+    from qinspect.inspector.evaluate.results import Evaluation
+
+
+WORSE, NOTHING_MEASURED, UNRESOLVED = 1, 3, 4
+"""Exit codes with --check; 2 is that of an error, as everywhere."""
 
 
 def evaluate_command(
@@ -30,7 +37,16 @@ def evaluate_command(
     seq_len: Annotated[int, Parameter(help="Tokens of a window.")] = 512,
     margin: Annotated[float, Parameter(help="Of ln(perplexity ratio): within it two models are equivalent.")] = 0.01,
     margin_points: Annotated[float, Parameter(help="The same of accuracy, in percentage points.")] = 0.5,
-    seed: Annotated[int, Parameter(help="Of the bootstrap.")] = 0,
+    floor_seeds: Annotated[
+        int, Parameter(help="How often rounding noise is tried on the reference, on a quarter of the windows.")
+    ] = 3,
+    check: Annotated[
+        bool,
+        Parameter(
+            negative="", help="Exit code 1: a model is worse, 3: nothing was measured, 4: the margin is not resolved."
+        ),
+    ] = False,
+    seed: Annotated[int, Parameter(help="Of the bootstrap and of noise.")] = 0,
     device: Annotated[str, Parameter(help="cpu, cuda, cuda:1.", show_default=False)] = "",
     dtype: Annotated[str, Parameter(help="What to store (default: the model's own).", show_default=False)] = "",
     name: Annotated[str, Parameter(help="What to call the run.", show_default=False)] = "",
@@ -47,11 +63,11 @@ def evaluate_command(
     settings = EvaluateSettings(
         reference=_absolute(reference), models=tuple(map(_absolute, models or ())), alphas=tuple(alpha or ()),
         run=_absolute(run), data=_absolute(data), samples=samples, seq_len=seq_len, margin=margin,
-        margin_points=margin_points, seed=seed, device=device, dtype=dtype,
+        margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device, dtype=dtype,
     )  # fmt: skip
     settings.check()
-    if here or as_json:
-        return _work(settings, state, as_json)
+    if here or as_json or check:
+        return _work(settings, state, as_json, check)
     from qinspect.inspector.runs import cli as runs
     from qinspect.inspector.runs import ourselves
 
@@ -64,7 +80,7 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 
-def _work(settings: EvaluateSettings, state: str, as_json: bool) -> int:
+def _work(settings: EvaluateSettings, state: str, as_json: bool, check: bool) -> int:
     """In this process, which is that of a run or the user's own."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     from qinspect.inspector.calibrate.records import Bar, begin_log
@@ -87,4 +103,14 @@ def _work(settings: EvaluateSettings, state: str, as_json: bool) -> int:
     content = evaluation(found, settings)
     Kept(folder, settings, ()).write_result(content)
     print_answer(as_json, lambda: content, lambda width: evaluation_text(found, width))
-    return 0
+    return _code(found) if check else 0
+
+
+def _code(found: Evaluation) -> int:
+    """For pipelines: what is worse comes before what is not known."""
+    from qinspect.inspector.evaluate.results import Answer
+
+    answers = {m.answer for m in found.models if m.n > m.n_not_finite}
+    if not answers:
+        return NOTHING_MEASURED
+    return WORSE if Answer.WORSE in answers else UNRESOLVED if Answer.UNRESOLVED in answers else 0

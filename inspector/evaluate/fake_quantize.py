@@ -43,6 +43,19 @@ def _to_fp4(x: Tensor) -> Tensor:
     return torch.where(up, high, low).copysign(x)
 
 
+def noise(generator: torch.Generator) -> Quantizer:
+    """Even noise of half a step of bfloat16 to either side: 2 ** -8 of the power of two below each value."""
+
+    def add(x: Tensor) -> Tensor:
+        wide = x.float()
+        _, exponent = torch.frexp(wide)
+        half = torch.exp2((exponent - 9).float())
+        drawn = torch.rand(wide.shape, generator=generator, device=wide.device)
+        return torch.where(wide != 0, wide + (2 * drawn - 1) * half, wide).to(x.dtype)
+
+    return add
+
+
 def static(element: Element, scale: Tensor, zero_point: float = 0.0) -> Quantizer | None:
     """x -> scale * (code - zero_point), code = round(x / scale) + zero_point. scale: float32, one number, or one for
     each of the last axis."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import Against, Evaluation, ModelFigures, Part
+from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.json_text import Json, finite
 
@@ -19,6 +19,8 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "tokens": found.n_tokens,
         "samples": dict(found.samples),
         "settings": asdict(settings),
+        "noise_floor": None if found.floor is None else _floor(found.floor),
+        "not_measured": [{"name": f.name, "problem": f.problem} for f in found.failed],
         "models": [_model(m) for m in found.models],
         "against_first": [_against(a) for a in found.against],
         "warnings": list(found.warnings),
@@ -56,6 +58,17 @@ def _model(m: ModelFigures) -> Json:
     }
 
 
+def _floor(f: Floor) -> Json:
+    return {
+        "seeds": f.seeds,
+        "windows": f.n_windows,
+        "kl": finite(f.kl),
+        "kl_most": finite(f.kl_most),
+        "ln_ratio_most": finite(f.ratio_most),
+        "same_top": finite(f.same_top),
+    }
+
+
 def _against(a: Against) -> Json:
     return {
         "name": a.name,
@@ -64,7 +77,7 @@ def _against(a: Against) -> Json:
         "ln_ratio": _estimate(a.ln_ratio),
         "robust": a.robust,
         "margin_points": a.margin,
-        "smallest_points": finite(a.smallest),
+        "smallest_points": finite(a.accuracy.smallest),
     }
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, ModelFigures
+from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
@@ -18,6 +18,10 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
     lines = folded("", f"{count(found.n_tokens)} predicted tokens in {some(found.n_windows, 'window')}", w)
     lines += [f"reference: {visible(found.reference)}", ""]
     lines += table_of(found).text("").splitlines()
+    if found.floor is not None:
+        lines += ["", *folded("", floor_said(found.floor), w)]
+    for f in found.failed:
+        lines += ["", *folded("", f"{visible(f.name)}: not measured: {f.problem}", w)]
     for m in found.models:
         lines += ["", *folded("", f"{visible(m.name)}: {sentence(m)}", w)]
         for text in m.left_out:
@@ -61,6 +65,16 @@ def said(e: Estimate) -> str:
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
+def floor_said(floor: Floor) -> str:
+    """What no figure below means anything under."""
+    return (
+        f"noise floor: rounding noise of half a bfloat16 step behind every block of the reference gives KL "
+        f"{floor.kl:.2g} (at most {floor.kl_most:.2g} of {some(floor.seeds, 'seed')}), |ln ratio| up to "
+        f"{floor.ratio_most:.2g} and the same likeliest token in {100 * floor.same_top:.2f} % "
+        f"({some(floor.n_windows, 'window')})"
+    )
+
+
 def against_said(a: Against) -> str:
     """`scales differ by up to 73 %, accuracy by 0.1 points [-0.2, 0.3]: robust within 0.5 points`."""
     accuracy = f"accuracy by {a.accuracy.value:+.2f} points"
@@ -71,7 +85,8 @@ def against_said(a: Against) -> str:
         if a.robust:
             told += f": robust within {a.margin:g} points"
         elif a.accuracy.low <= 0 <= a.accuracy.high:
-            told += f": not resolved within {a.margin:g} points; these tokens would mostly show {a.smallest:.2g} points"
+            told += f": not resolved within {a.margin:g} points; what these tokens would mostly show is "
+            told += f"{a.accuracy.smallest:.2g} points"
         else:
             told += f": {'more' if a.accuracy.value > 0 else 'less'} accurate"
     scales = "" if a.scales_percent is None else f"scales differ by up to {a.scales_percent:.3g} %, "
@@ -86,7 +101,7 @@ def sentence(m: ModelFigures) -> str:
     elif m.answer is Answer.EQUIVALENT:
         text = f"equivalent within {m.margin:g}: {ratio}"
     elif m.answer is Answer.UNRESOLVED:
-        text = f"not separable from the reference: {ratio}; these tokens would mostly show {m.smallest_ratio:.2g}"
+        text = f"not separable from the reference: {ratio}; these tokens would mostly show {m.ln_ratio.smallest:.2g}"
     else:
         text = f"{m.answer} than the reference: {ratio}"
     bad = f"; {some(m.n_not_finite, 'token')} without a finite logit are in no figure" if m.n_not_finite else ""

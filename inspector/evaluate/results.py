@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from qinspect.inspector.evaluate.intervals import Estimate, draws, estimate
 from qinspect.inspector.evaluate.tokens import Floats, TokenFigures
+from qinspect.inspector.significance import LEVEL, holm
 
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 BUCKETS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -82,11 +83,6 @@ class ModelFigures:
         """Cross-entropy of the model in bits; of a model over bytes, bits a byte."""
         return math.log2(self.perplexity) if self.perplexity > 0 else math.nan
 
-    @property
-    def smallest_ratio(self) -> float:
-        """The smallest ln(perplexity ratio) that these tokens would mostly show: 80 % power at 5 %."""
-        return (self.ln_ratio.high - self.ln_ratio.low) / (2 * 1.96) * 2.8
-
 
 @dataclass(frozen=True, slots=True)
 class Against:
@@ -94,8 +90,7 @@ class Against:
 
     scales_percent: the largest difference of a scale, None where they are not of one calibration. accuracy: how much
     more often it predicts the right token, in percentage points. ln_ratio: of the perplexities. robust: whether the
-    whole interval of accuracy lies within the margin, in points. smallest: the difference in points that these tokens
-    would mostly show.
+    whole interval of accuracy lies within the margin, in points.
     """
 
     name: str
@@ -109,23 +104,44 @@ class Against:
         """Whether accuracy is the same within the margin."""
         return self.accuracy.within(self.margin)
 
-    @property
-    def smallest(self) -> float:
-        """80 % power at 5 %."""
-        return (self.accuracy.high - self.accuracy.low) / (2 * 1.96) * 2.8
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What rounding noise alone does: the reference with noise of half a step of bfloat16 added behind every block.
+
+    seeds, n_windows: how often, on how many. kl, ln_ratio, same_top: means over the seeds; the largest of them in
+    kl_most and ratio_most.
+    """
+
+    seeds: int
+    n_windows: int
+    kl: float
+    kl_most: float
+    ratio_most: float
+    same_top: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotMeasured:
+    """A candidate that does not fit the reference, and why."""
+
+    name: str
+    problem: str
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """n_tokens: that are predicted. samples: where they come from, as JSON. against: the candidates but the first,
-    against it."""
+    """n_tokens: that are predicted. samples: where they come from, as JSON. floor: None where none was asked for.
+    against: the candidates but the first, against it. failed: those that do not fit."""
 
     reference: str
     n_windows: int
     n_tokens: int
     samples: Mapping[str, object]
+    floor: Floor | None
     models: tuple[ModelFigures, ...]
     against: tuple[Against, ...]
+    failed: tuple[NotMeasured, ...]
     warnings: tuple[str, ...]
 
 
@@ -180,6 +196,23 @@ def model_figures(found: TokenFigures, n_windows: int, margin: float, seed: int,
         margin=margin,
         **of_model,  # type: ignore[arg-type]
     )
+
+
+def adjusted(models: Sequence[ModelFigures]) -> tuple[ModelFigures, ...]:
+    """The same with the answers that stand when many models are asked at once: Holm's correction, at 5 %."""
+    asked = [i for i, m in enumerate(models) if m.answer in (Answer.BETTER, Answer.WORSE)]
+    p = holm([models[i].ln_ratio.p for i in asked])
+    falls = {i for i, of in zip(asked, p, strict=True) if of > LEVEL}
+    return tuple(replace(m, answer=Answer.UNRESOLVED) if i in falls else m for i, m in enumerate(models))
+
+
+def floor_of(found: Sequence[TokenFigures], n_windows: int) -> Floor:
+    """Of the reference with noise, once for each seed."""
+    finite = [t.finite for t in found]
+    kl = [float(t.kl[ok].mean()) for t, ok in zip(found, finite, strict=True)]
+    ratio = [abs(float((t.nll - t.nll_reference)[ok].mean())) for t, ok in zip(found, finite, strict=True)]
+    same = [float(t.same_top[ok].mean()) for t, ok in zip(found, finite, strict=True)]
+    return Floor(len(found), n_windows, float(np.mean(kl)), max(kl), max(ratio), float(np.mean(same)))
 
 
 def _answer(ratio: Estimate, kl: Floats, margin: float) -> Answer:

@@ -13,7 +13,8 @@ class EvaluateSettings:
     """reference: a model in full precision. models: checkpoints of it. alphas, run: of a calibration, without
     checkpoints. data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
     and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
-    of accuracy, in percentage points. seed: of the bootstrap and of noise. device, dtype: "" for the model's own."""
+    of accuracy, in percentage points. floor_seeds: how often rounding noise is tried on the reference. seed: of the
+    bootstrap and of noise. device, dtype: "" for the model's own."""
 
     reference: str
     models: tuple[str, ...] = ()
@@ -24,6 +25,7 @@ class EvaluateSettings:
     seq_len: int = 512
     margin: float = 0.01
     margin_points: float = 0.5
+    floor_seeds: int = 3
     seed: int = 0
     device: str = ""
     dtype: str = ""
@@ -44,6 +46,8 @@ class EvaluateSettings:
                 raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
         if not self.margin > 0 or not self.margin_points > 0:
             raise UsageError("a margin must be more than 0", found=f"{self.margin}, {self.margin_points}")
+        if not 0 <= self.floor_seeds <= 16:
+            raise UsageError("--floor-seeds is from 0 to 16", found=str(self.floor_seeds))
         if self.seed < 0:
             raise UsageError("--seed must be at least 0", found=str(self.seed))
         if self.device and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", self.device):

@@ -15,17 +15,29 @@ from qinspect.inspector.calibrate.records import log
 from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
-from qinspect.inspector.errors import UsageError
-from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfAlpha, OfCheckpoint
+from qinspect.inspector.errors import QinspectError, UsageError
+from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfAlpha, OfCheckpoint, OfNoise
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
-from qinspect.inspector.evaluate.results import Evaluation, ModelFigures, compared, model_figures
+from qinspect.inspector.evaluate.results import (
+    Evaluation,
+    Floor,
+    ModelFigures,
+    NotMeasured,
+    adjusted,
+    compared,
+    floor_of,
+    model_figures,
+)
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.load import ProbedModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
+
+FLOOR_SHARE = 4
+"""One window in so many takes part in the noise floor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,24 +63,46 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     rotated: Executor | None = None
     tokens: list[TokenFigures] = []
     found: list[ModelFigures] = []
+    failed: list[NotMeasured] = []
+    floor = _floor(settings, passed, progress)
     for number, candidate in enumerate(candidates):
         executor = passed.executor
         if candidate.rotated:
             rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype))
             executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
-        with executor.running(candidate) as rounds:
-            known = kept.tokens(number)
-            if known is None:
-                known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
-                kept.keep(number, known)
-            tokens.append(known)
-            found.append(_figures(settings, candidate, rounds, tokens[-1], len(passed.ids)))
+        try:
+            with executor.running(candidate) as rounds:
+                known = kept.tokens(number)
+                if known is None:
+                    known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
+                    kept.keep(number, known)
+                tokens.append(known)
+                found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
+        except QinspectError as e:  # the others are measured all the same
+            log.warning("%s is not measured: %s", candidate.name, e)
+            failed.append(NotMeasured(candidate.name, str(e)))
+    gaps = None if gap is None else gap[[i for i, c in enumerate(candidates) if c.name in {m.name for m in found}]]
     return Evaluation(
-        settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), tuple(found),
-        compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gap),
-        (*samples.warnings, *reference.notes),
+        settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
+        adjusted(found),
+        compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
+        tuple(failed), (*samples.warnings, *reference.notes),
     )  # fmt: skip
+
+
+def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> Floor | None:
+    """On the first quarter of the windows: it is the size of it that matters."""
+    if not settings.floor_seeds:
+        return None
+    n = -(-len(passed.ids) // FLOOR_SHARE)
+    part = _Passed(passed.executor, passed.ids[:n], passed.hidden[:n])
+    found = []
+    for seed in range(settings.seed, settings.seed + settings.floor_seeds):
+        candidate = OfNoise(seed)
+        with part.executor.running(candidate) as noise:
+            found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
+    return floor_of(found, n)
 
 
 def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
