@@ -194,3 +194,7 @@ _LINT_HELP = (
 app.command("qinspect.inspector.lint.cli:lint_command", name="lint", help=_LINT_HELP)
 _EXPERTS_HELP = "The experts of a mixture by layer: which lack a scale, or have one that no calibration made."
 app.command("qinspect.inspector.experts.cli:experts", name="experts", help=_EXPERTS_HELP)
+_EVALUATE_HELP = (
+    "What a quantization does to a model's predictions: perplexity, KL divergence, agreement, with intervals."
+)
+app.command("qinspect.inspector.evaluate.cli:evaluate_command", name="evaluate", help=_EVALUATE_HELP)

@@ -45,6 +45,7 @@ SCHEMAS = (
     "lint",
     "experts",
     "loaders",
+    "evaluate",
     "calibration",
 )
 AWKWARD = {"a|b\\|c.scales": [1.0], "é.scales": [1.0], "=1+1.scales": [0.0, 4.0], "x\n\x1b[31m.scales": [1.0]}

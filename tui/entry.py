@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 COMMANDS = frozenset((
     *("tree", "scales", "diff", "show", "dequantize", "run", "runs", "logs", "verify", "calibrate", "whence"),
-    *("alpha", "apply", "explain", "accuracy", "fidelity", "lint", "experts", "loaders", "demo"),
+    *("alpha", "apply", "explain", "accuracy", "fidelity", "lint", "experts", "loaders", "evaluate", "demo"),
 ))  # fmt: skip
 """First words that are commands (`./diff` is a path). A test holds them against the command line's own."""
 

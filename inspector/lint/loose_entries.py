@@ -63,19 +63,20 @@ def loose_entries(fmt: Format) -> Loose:
     records = {split(key)[1] for key in column(fmt.scales(), "key")}
     records |= {split(k)[1] for r in where(fmt.scales(), lambda r: r.sources) for k in r.keys}
     records -= of_codes  # of a type with scales and codes in one block
-    loose = Loose(set(fmt.checkpoint.entries), of_codes, {split(r.key)[1] for r in of_steps} - of_codes, records)
+    code_modules = {split(w.codes_key)[0] for w in fmt.weights()}
+    steps = {_within(r.key, code_modules) for r in of_steps} - of_codes
+    loose = Loose(set(fmt.checkpoint.entries), of_codes, steps, records)
     damaged = {split(key)[0] for p in fmt.problems() for key in (p.key, p.error.key or "")}
     if not fmt.claims:
         loose.codes_without_scale = _float8_alone(fmt)
         return loose
     if not fmt.weights() and not damaged:
         return loose
-    code_modules = {split(w.codes_key)[0] for w in fmt.weights()}
     coded = {t[0].name for t in (fmt.checkpoint.entries.form(w.codes_key) for w in fmt.weights()) if t is not None}
     orphans: dict[str, list[str]] = {}
     for name, form in fmt.other_forms():
         module, last = split(name)
-        if module in damaged:
+        if _owner(module, damaged):
             continue
         scale = last in records or is_scale_name(last)
         if is_code_matrix(last, form) and not scale and form[0].name in coded and module not in code_modules:
@@ -86,6 +87,19 @@ def loose_entries(fmt: Format) -> Loose:
             orphans.setdefault(module, []).append(name)
     loose.without_codes = list(orphans.values())
     return loose
+
+
+def _owner(module: str, modules: set[str]) -> str:
+    """The one of the modules that this is, or is a part of (`o_proj.meta.scale` of `o_proj`); "" where none is."""
+    while module and module not in modules:
+        module = split(module)[0] if "." in module else ""
+    return module
+
+
+def _within(key: str, modules: set[str]) -> str:
+    """What a key is called within its module: `weight_scale`, or `meta.scale.x`."""
+    owner = _owner(split(key)[0], modules)
+    return key.removeprefix(f"{owner}.") if owner else split(key)[1]
 
 
 def _take(found: list[Tensor], tensor: Tensor | None) -> None:

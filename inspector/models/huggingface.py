@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
@@ -21,6 +22,8 @@ from qinspect.inspector.models.free import free_on, others
 from qinspect.inspector.models.mamba import Probe, unobserved
 from qinspect.inspector.models.memory import Need
 from qinspect.inspector.models.planned import assumed_of, check_loaded, check_planned, check_values
+
+Args = tuple[Any, ...]
 
 
 class HuggingFaceModel:
@@ -86,7 +89,8 @@ class HuggingFaceModel:
         self.unquantized = self._beside(modules, head)
         self._observe: Probe = unobserved
         for name, module in modules.items():
-            module.register_forward_hook(self._hook(name), with_kwargs=True)
+            module.register_forward_pre_hook(self._before(f"{name}:input"), with_kwargs=True)
+            module.register_forward_hook(self._behind(f"{name}:output"))
 
     def _beside(self, modules: Mapping[str, nn.Module], head: nn.Module | None) -> str:
         """Weights of products that are in no linear layer, in words: experts in one tensor, GPT-2's layers."""
@@ -95,16 +99,32 @@ class HuggingFaceModel:
         beside = [n for n, p in self._model.named_parameters() if p.ndim > 1 and id(p) not in owned]
         return f"{len(beside)} weights are not those of linear layers: {beside[0]}" if beside else ""
 
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]:
-        def show(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-            if self._observe is not unobserved:
-                given = [x for x in (*inputs, *named.values()) if isinstance(x, Tensor)]
-                for suffix, x in (("input", given[0] if given else None), ("output", output)):
-                    point = f"{name}:{suffix}"
-                    if isinstance(x, Tensor) and x.is_floating_point():
-                        self._observe(point, x.clone() if point in self.overwritten else x)
+    def _shown(self, point: str, x: object) -> Tensor | None:
+        """What goes on in the place of what a point shows; None where it is the same."""
+        if self._observe is unobserved or not isinstance(x, Tensor) or not x.is_floating_point():
+            return None
+        return self._observe(point, x.clone() if point in self.overwritten else x)
+
+    def _before(self, point: str) -> Callable[[nn.Module, Args, dict[str, Any]], tuple[Args, dict[str, Any]] | None]:
+        """The first tensor that goes into a module."""
+
+        def show(_module: nn.Module, inputs: Args, named: dict[str, Any]) -> tuple[Args, dict[str, Any]] | None:
+            at = next((i for i, x in enumerate(inputs) if isinstance(x, Tensor)), None)
+            key = next((k for k, x in named.items() if isinstance(x, Tensor)), None) if at is None else None
+            if at is None and key is None:
+                return None
+            found = self._shown(point, inputs[at] if at is not None else named[str(key)])
+            if found is None:
+                return None
+            if at is None:
+                return inputs, {**named, str(key): found}
+            return (*inputs[:at], found, *inputs[at + 1 :]), named
 
         return show
+
+    def _behind(self, point: str) -> Callable[[nn.Module, Args, Any], Tensor | None]:
+        """What comes out of it."""
+        return lambda _module, _inputs, output: self._shown(point, output)
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         """ids: int64[batch, length] -> logits, or the hidden states of an encoder."""
@@ -116,6 +136,45 @@ class HuggingFaceModel:
             self._observe = unobserved
         found: Tensor = out[0]
         return found
+
+    def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
+        """What goes into the head: the head is given one position and no more."""
+        kept: list[Tensor] = []
+
+        def keep(point: str, x: Tensor) -> Tensor | None:
+            found = observe(point, x)
+            if point == self._head_input:
+                kept.append(x if found is None else found)
+                return kept[0][:, :1]
+            return found
+
+        self.forward(ids, keep)
+        return kept[0]
+
+    @property
+    def _head_input(self) -> str:
+        head = self._model.get_output_embeddings()
+        name = next((n for n, m in self._model.named_modules() if m is head), None)
+        if name is None:
+            raise UsageError("has no head that makes logits", file=self.path, cure="Choose a causal language model.")
+        return f"{name}:input"
+
+    def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+        """float[..., vocabulary]."""
+        module = self._model.get_output_embeddings()
+        with torch.inference_mode():
+            if weight is None:
+                found: Tensor = module(hidden)
+                return found
+            return functional.linear(hidden, weight.to(hidden.device, hidden.dtype), module.bias)
+
+    def put(self, key: str, values: Tensor) -> None:
+        """Of transformers' keys. Another shape is refused."""
+        parent, _, name = key.rpartition(".")
+        at = self._model.get_submodule(parent)
+        own = getattr(at, name)
+        kept = values.to(own.device, own.dtype).reshape(own.shape)
+        setattr(at, name, nn.Parameter(kept, requires_grad=False))
 
     @property
     def _no_cache(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from qinspect.inspector.checkpoint import Checkpoint, open_checkpoint
 from qinspect.inspector.checkpoint import Tensor as Stored
@@ -73,6 +73,19 @@ class ProbedModel(Protocol):
         """What of its config decides every number, as JSON."""
 
 
+class EditableModel(ProbedModel, Protocol):
+    """One that also runs with other weights, up to the head or from there."""
+
+    def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
+        """What goes into the head, [batch, length, width]. The head itself is left out where that can be."""
+
+    def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The logits of what goes into the head. weight: in the place of the head's, as `weights` has it."""
+
+    def put(self, key: str, values: Tensor) -> None:
+        """Run with other values of a weight from now on, in the dtype that its own had. Raises KeyError."""
+
+
 def as_torch(array: NDArray[Any]) -> Tensor:
     """A tensor over the same memory; numpy has no bfloat16 of torch's."""
     array = np.ascontiguousarray(array)
@@ -117,7 +130,7 @@ def is_mamba(checkpoint: Checkpoint) -> bool:
     return any(name.endswith(".mixer.A_log") for name in checkpoint.entries)
 
 
-def open_model(path: str, rotated: bool, device: torch.device, dtype: str = "") -> ProbedModel:
+def open_model(path: str, rotated: bool, device: torch.device, dtype: str = "") -> EditableModel:
     """The model in a file or folder. rotated: in Hadamard space, which only Mamba's can be.
 
     Raises CannotOpen for what is no model that can be run, UsageError for what cannot be asked of it.
@@ -221,6 +234,25 @@ class MambaModel:
         with torch.inference_mode():
             logits: Tensor = self._lm(ids, observe)
         return logits
+
+    def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
+        """stored[B, L, d_model]."""
+        with torch.inference_mode():
+            found: Tensor = self._lm.hidden(ids, observe)
+        return found
+
+    def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+        """stored[..., vocabulary]."""
+        with torch.inference_mode():
+            return self._lm.head(hidden, weight)
+
+    def put(self, key: str, values: Tensor) -> None:
+        """Of state-spaces keys. Another shape is refused."""
+        own = self._stored[key]
+        kept = values.to(self.device, own.dtype).reshape(own.shape)
+        parent, _, name = key.rpartition(".")
+        at = self._lm.get_submodule(parent)
+        setattr(at, name, nn.Parameter(kept.to(getattr(at, name).dtype), requires_grad=False))
 
     def weights(self) -> dict[str, Tensor]:
         """State-spaces keys."""

@@ -19,8 +19,15 @@ from qinspect.inspector.models.numerics import Numerics
 from qinspect.inspector.models.rotation import rotate
 from qinspect.inspector.models.scan import chunked_scan, selective_scan
 
-Probe = Callable[[str, Tensor], None]
-"""Told of each observation point: its name, and the tensor as it is stored, [batch, positions, ...]."""
+Probe = Callable[[str, Tensor], Tensor | None]
+"""Told of each observation point: its name, and the tensor as it is stored, [batch, positions, ...]. What it returns
+goes on in the tensor's place, of the same shape and dtype; None where it only looks."""
+
+
+def through(observe: Probe, name: str, x: Tensor) -> Tensor:
+    """What goes on behind a point."""
+    found = observe(name, x)
+    return x if found is None else found
 
 
 class RMSNorm(nn.Module):
@@ -60,10 +67,8 @@ class Mixer(nn.Module):
     def mixed(self, y: Tensor, observe: Probe) -> Tensor:
         """out_proj of what the mixer made, in Hadamard space where the weights are."""
         y = self.numerics.stored(rotate(y) if self.config.rotated else y)
-        observe("out_proj:input", y)
-        out = self.projected(self.out_proj, y)
-        observe("out_proj:output", out)
-        return out
+        y = through(observe, "out_proj:input", y)
+        return through(observe, "out_proj:output", self.projected(self.out_proj, y))
 
 
 class Mamba2Mixer(Mixer):
@@ -80,29 +85,33 @@ class Mamba2Mixer(Mixer):
     def forward(self, u: Tensor, observe: Probe) -> Tensor:
         """u: stored[B, L, d_model] -> stored[B, L, d_model]."""
         c, stored = self.config, self.numerics.stored
-        observe("in_proj:input", u)
-        widths = (c.d_inner, c.d_inner + 2 * c.d_bc, c.n_heads)
+        u = through(observe, "in_proj:input", u)
         parts = (c.d_inner, c.d_bc, c.d_bc)
         projected = self.projected(self.in_proj, u)
         if observe is not unobserved:
-            observe("in_proj:output", projected)
-            # channels first, so that each part is one piece of memory: a copy for all instead of one for each
-            part_of = projected.mT.contiguous().split((c.d_inner, *parts, c.n_heads), -2)
-            for name, part in zip(("z_act", "x_conv_in", "B_conv_in", "C_conv_in", "dt_act"), part_of, strict=True):
-                observe(f"{name}:input", part.mT)
-        z, convolved, dt = projected.split(widths, -1)
-        x, b, c_ = self.convolved(convolved).split(parts, -1)
-        for name, part in (("x_conv_out", x), ("B_conv_out", b), ("C_conv_out", c_)):
-            observe(f"{name}:input", part)
+            projected = self._shown(through(observe, "in_proj:output", projected), observe, parts)
+        z, convolved, dt = projected.split((c.d_inner, c.d_inner + 2 * c.d_bc, c.n_heads), -1)
+        named = zip(("x_conv_out", "B_conv_out", "C_conv_out"), self.convolved(convolved).split(parts, -1), strict=True)
+        x, b, c_ = (through(observe, f"{name}:input", part) for name, part in named)
         step = functional.softplus(dt.float() + self.dt_bias.float()).clamp(*c.dt_limit)
         heads = x.float().unflatten(-1, (c.n_heads, c.head_dim))
         b, c_ = (t.float().unflatten(-1, (c.n_groups, c.d_state)) for t in (b, c_))
         y, state = chunked_scan(heads, step, -torch.exp(self.A_log.float()), b, c_, c.chunk)
         y = stored((y + heads * self.D.float()[:, None]).flatten(-2))
         observe("ssm_state_act:input", stored(state))
-        observe("ssd_out_act:input", y)
+        y = through(observe, "ssd_out_act:input", y)
         gated = self.norm(y.float() * functional.silu(z.float()))
         return self.mixed(stored(gated), observe)
+
+    def _shown(self, projected: Tensor, observe: Probe, parts: tuple[int, int, int]) -> Tensor:
+        """What in_proj gave, its five parts shown, with what goes on in the place of any."""
+        # channels first, so that each part is one piece of memory: a copy for all instead of one for each
+        part_of = projected.mT.contiguous().split((self.config.d_inner, *parts, self.config.n_heads), -2)
+        names = ("z_act", "x_conv_in", "B_conv_in", "C_conv_in", "dt_act")
+        found = [observe(f"{name}:input", part.mT) for name, part in zip(names, part_of, strict=True)]
+        if all(other is None for other in found):
+            return projected
+        return torch.cat([p.mT if other is None else other for p, other in zip(part_of, found, strict=True)], -1)
 
 
 class MambaMixer(Mixer):
@@ -118,18 +127,14 @@ class MambaMixer(Mixer):
     def forward(self, u: Tensor, observe: Probe) -> Tensor:
         """u: stored[B, L, d_model] -> stored[B, L, d_model]."""
         c, stored, computed = self.config, self.numerics.stored, self.numerics.computed
-        observe("in_proj:input", u)
-        projected = self.projected(self.in_proj, u)
-        observe("in_proj:output", projected)
-        x, z = projected.chunk(2, -1)
-        x = self.convolved(x)
-        observe("x_proj:input", x)
-        selected = self.projected(self.x_proj, x)
-        observe("x_proj:output", selected)
+        u = through(observe, "in_proj:input", u)
+        x, z = through(observe, "in_proj:output", self.projected(self.in_proj, u)).chunk(2, -1)
+        x = through(observe, "x_proj:input", self.convolved(x))
+        selected = through(observe, "x_proj:output", self.projected(self.x_proj, x))
         dt, b, c_ = selected.split((c.dt_rank, c.d_state, c.d_state), -1)
-        observe("dt_proj:input", dt)
+        dt = through(observe, "dt_proj:input", dt)
         dt = stored(functional.linear(computed(dt), self.dt_proj.weight))  # its bias is added in float32, by the scan
-        observe("dt_proj:output", dt)
+        dt = through(observe, "dt_proj:output", dt)
         step = functional.softplus(dt.float() + self.dt_proj.bias.float())
         y, state = selective_scan(x.float(), step, -torch.exp(self.A_log.float()), b.float(), c_.float())
         observe("ssm_state_act:input", stored(state))
@@ -176,6 +181,10 @@ class MambaLM(nn.Module):
 
     def forward(self, ids: Tensor, observe: Probe = unobserved) -> Tensor:
         """ids: int64[B, L] -> logits, stored[B, L, vocabulary]."""
+        return through(observe, "lm_head:output", self.head(self.hidden(ids, observe)))
+
+    def hidden(self, ids: Tensor, observe: Probe = unobserved) -> Tensor:
+        """ids: int64[B, L] -> what goes into the head, stored[B, L, d_model]."""
         stored = self.numerics.stored
         hidden = stored(self.backbone.embedding(ids))
         kept = torch.float32 if self.config.residual_in_fp32 else self.numerics.store
@@ -184,11 +193,14 @@ class MambaLM(nn.Module):
             residual = (residual + hidden).to(kept)
             hidden = block.mixer(stored(block.norm(residual)), _within(observe, f"layers.{i}.mixer."))
         residual = (residual + hidden).to(kept)
-        hidden = stored(self.backbone.norm_f(residual))
-        observe("lm_head:input", hidden)
-        logits = stored(self.lm_head(self.numerics.computed(hidden)))
-        observe("lm_head:output", logits)
-        return logits
+        return through(observe, "lm_head:input", stored(self.backbone.norm_f(residual)))
+
+    def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
+        """What goes into the head, stored[..., d_model] -> logits, stored[..., vocabulary]. weight: in the place of the
+        head's own."""
+        own = self.lm_head.weight
+        used = own if weight is None else weight.to(own.device, own.dtype)
+        return self.numerics.stored(functional.linear(self.numerics.computed(hidden), used))
 
 
 def _within(observe: Probe, prefix: str) -> Probe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from qinspect.inspector.calibrate.grouped import GroupedAbsmax
 from qinspect.inspector.calibrate.shards import Shards
 from qinspect.inspector.distribution import DistributionFile
 from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.models.mamba import Probe
 from qinspect.inspector.models.memory import Need
 
 ORDER = ("lin:input", "lin:output", "late:input", "state:input")
@@ -44,7 +44,7 @@ class Toy:
         self.ooms = 0
         self.seen: list[int] = []
 
-    def forward(self, ids: Tensor, observe: Callable[[str, Tensor], None]) -> Tensor:
+    def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         if self.ooms and ids.shape[1] > 16:
             self.ooms -= 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")

@@ -1,0 +1,239 @@
+"""What is evaluated: a checkpoint, or an alpha of a calibration without one. Both become weights and quantizers of an
+executor's modules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qinspect.inspector.calibrate.rounding import SCHEMES, quantize_rows
+from qinspect.inspector.calibration.scales import of_tables
+from qinspect.inspector.calibration.stored import Calibration
+from qinspect.inspector.errors import CannotOpen, QinspectError
+from qinspect.inspector.evaluate import fake_quantize
+from qinspect.inspector.evaluate.fake_quantize import Quantizer
+from qinspect.inspector.formats import Format, Kind, Quantity
+from qinspect.inspector.formats.bits import model_bits
+from qinspect.inspector.formats.element import Element, integer
+from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRecord
+from qinspect.inspector.models.load import ProbedModel, as_numpy
+from qinspect.inspector.observers.recipes import rotates, short
+from qinspect.inspector.roles import strip_root
+from qinspect.inspector.text import some, visible
+
+_ENDS = (":input", ":output")
+MX_BLOCK = 32
+"""Blocks of this size have scales that are powers of two (OCP Microscaling 1.0); of others they are float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """quantizers: by the role of the point. left_out: what is not simulated, a sentence each."""
+
+    quantizers: Mapping[str, Quantizer] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+class Candidate(ABC):
+    """One model beside the reference. name: for people. nbytes, bits_per_weight: None where there is no checkpoint, or
+    it is not known. rotated: whether its modules work in Hadamard space."""
+
+    name: str
+    described: str
+    nbytes: int | None = None
+    bits_per_weight: float | None = None
+    rotated: bool = False
+
+    @abstractmethod
+    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+        """Every weight of the model by its key, one after the other. Raises CannotOpen where it is not in here."""
+
+    @abstractmethod
+    def activations(self, model: ProbedModel) -> Activations:
+        """What rounds at which point."""
+
+
+def role_of(key: str) -> str:
+    """The role of a weight of the reference. State-spaces and Hugging Face have two words for a Mamba's embedding."""
+    return strip_root(key.replace("embeddings.", "embedding."))
+
+
+class OfCheckpoint(Candidate):
+    """A checkpoint of any family."""
+
+    def __init__(self, path: str, fmt: Format) -> None:
+        self.name, self.described, self.fmt = path, fmt.description, fmt
+        self.nbytes, self.bits_per_weight = fmt.checkpoint.nbytes, model_bits(fmt).effective
+        self.rotated = bool(fmt.rotated)
+
+    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+        """Quantized ones in their effective values: with what the format adds or multiplies."""
+        quantized = {w.role: w for w in self.fmt.weights()}
+        plain = {role_of(name): name for name, _ in self.fmt.other_forms()}
+        embedding = next((name for role, name in plain.items() if role.startswith("embed")), None)
+        keys = {key: role_of(key) for key in model.weights()}
+        missing = [k for k, r in keys.items() if r not in quantized and r not in plain and not (embedding and _head(k))]
+        if missing:
+            raise CannotOpen(
+                f"{some(len(missing), 'weight')} of the reference {'is' if len(missing) == 1 else 'are'} not in it",
+                file=self.fmt.checkpoint.path, key=missing[0], expected="a weight of this name",
+                cure="Name the reference that it was made from.",
+            )  # fmt: skip
+        for key, role in keys.items():
+            if role in quantized:
+                values = self.fmt.effective(quantized[role])
+            else:
+                tensor = self.fmt.plain_tensor(plain.get(role) or str(embedding))
+                assert tensor is not None
+                values = tensor.read()
+            self._check(key, values, model)
+            yield key, values
+
+    def _check(self, key: str, values: FloatArray, model: ProbedModel) -> None:
+        wanted = tuple(model.weights()[key].shape)
+        if values.size != int(np.prod(wanted, dtype=np.int64)):
+            raise CannotOpen(
+                "has another shape than in the reference", file=self.fmt.checkpoint.path, key=key,
+                expected=str(list(wanted)), found=str(list(values.shape)),
+                cure="Name the reference that it was made from.",
+            )  # fmt: skip
+
+    def activations(self, model: ProbedModel) -> Activations:
+        """By its stored scales, and those that are made of each token or block."""
+        made: dict[str, Quantizer] = {}
+        refused: dict[str, list[str]] = {}
+        dynamic = {p.role: p for p in self.fmt.dynamic()}
+        stored = [
+            r for r in self.fmt.scales()
+            if r.kind is Kind.ACTIVATION and r.quantity is Quantity.SCALE and r.role not in dynamic
+        ]  # fmt: skip
+        zeros = {
+            r.role.partition("#")[0]: r for r in self.fmt.scales()
+            if r.kind is Kind.ACTIVATION and r.quantity is Quantity.ZERO_POINT
+        }  # fmt: skip
+        found = [(r.role, _static(self.fmt, r, model.device, zeros.get(r.role))) for r in stored]
+        for role, quantizer in (*found, *((role, _dynamic(p)) for role, p in dynamic.items())):
+            if isinstance(quantizer, str):
+                refused.setdefault(quantizer, []).append(role)
+            else:
+                made[role] = quantizer
+        return Activations(made, tuple(_said(roles, why) for why, roles in refused.items()))
+
+
+class OfAlpha(Candidate):
+    """What `qinspect calibrate` would write for an alpha: weights rounded to nearest, scales of the stored tables."""
+
+    rotated = False
+
+    def __init__(self, calibration: Calibration, alpha: float, scheme: str = "w8a8") -> None:
+        self.name, self.described = f"alpha {short(alpha)}", f"{scheme}, {calibration.recipe}"
+        self._calibration, self._alpha, self._scheme = calibration, alpha, SCHEMES[scheme]
+        self.rotated = rotates(calibration.recipe)
+
+    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+        """Those of linear layers rounded as a checkpoint's are."""
+        linears = frozenset(model.linears)
+        for key, w in model.weights().items():
+            values = as_numpy(w)
+            if key in linears:
+                codes, scales = quantize_rows(values, self._scheme)
+                n_in = codes.shape[1]
+                steps = scales if self._scheme.bits == 8 else scales[:, np.arange(n_in) // self._scheme.group_size]
+                values = codes.astype(np.float32) * steps
+            yield key, values
+
+    def scales(self) -> dict[str, NDArray[np.float32]]:
+        """Of each point, by name."""
+        made = {}
+        for name, point in self._calibration.points.items():
+            used = self._calibration.applied(name, self._alpha)
+            made[name] = of_tables(point, used, self._calibration.tables(name)).scale
+        return made
+
+    def activations(self, model: ProbedModel) -> Activations:
+        """By what the recipe's rules make of the tables."""
+        made: dict[str, Quantizer] = {}
+        refused: dict[str, list[str]] = {}
+        for name, scale in self.scales().items():
+            quantizer = _of_number(integer(8), scale, model.device)
+            if isinstance(quantizer, str):
+                refused.setdefault(quantizer, []).append(name)
+            else:
+                made[strip_root(name)] = quantizer
+        return Activations(made, tuple(_said(names, why) for why, names in refused.items()))
+
+
+class OfNoise(Candidate):
+    """The reference with rounding noise of half a step of bfloat16 behind every block: what chance alone does."""
+
+    def __init__(self, seed: int) -> None:
+        self.name, self.described = f"noise, seed {seed}", "the reference with rounding noise"
+        self._seed = seed
+
+    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+        """None are other than the reference's."""
+        return iter(())
+
+    def activations(self, model: ProbedModel) -> Activations:
+        """Behind the last product of each block."""
+        made = torch.Generator(device=model.device).manual_seed(self._seed)
+        noise = fake_quantize.noise(made)
+        points = (strip_root(key).removesuffix(".weight") for key in model.weights())
+        return Activations({f"{p}:output": noise for p in points if p.endswith(_LAST)})
+
+
+_LAST = ("out_proj", "o_proj", "down_proj", "dense_4h_to_h", "fc2", "c_proj", "w2")
+"""What the last product of a mixer, an attention or an MLP is called."""
+
+
+def _head(key: str) -> bool:
+    return strip_root(key).startswith("lm_head.")
+
+
+def _said(roles: list[str], why: str) -> str:
+    return f"{some(len(roles), 'activation')}, first {visible(roles[0], 120)}: {why}"
+
+
+def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleRecord | None) -> Quantizer | str:
+    """How a stored scale rounds, or why that is not simulated."""
+    if not record.role.endswith(_ENDS):
+        return "there is no such point in the reference's modules"
+    try:
+        values = np.asarray(fmt.values(record), np.float32)
+        offset = 0.0 if zero is None else float(np.asarray(fmt.values(zero)).reshape(-1)[0])
+    except QinspectError as e:
+        return f"its scale cannot be read: {e}"
+    size = record.group_size or (16 if record.element.name == "float4_e2m1fn" else 0)
+    return _of_number(record.element, values, device, size, offset)
+
+
+def _of_number(
+    element: Element, values: NDArray[np.float32], device: torch.device, size: int = 0, zero_point: float = 0.0
+) -> Quantizer | str:
+    if values.size != 1:
+        return "its scale is of groups"
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        return "its scale is not a positive number"
+    scale = torch.tensor(float(values.reshape(-1)[0]), device=device)
+    if size:
+        found = fake_quantize.of_blocks(element, size, scale)
+    else:
+        found = fake_quantize.static(element, scale, zero_point)
+    return found or f"no rule for codes of {element}"
+
+
+def _dynamic(point: DynamicPoint) -> Quantizer | str:
+    grid = point.grid
+    if grid.block and grid.block[-1] > 1 and 1 in grid.axes:
+        size = grid.block[-1]
+        found = (fake_quantize.microscaled if size == MX_BLOCK else fake_quantize.of_blocks)(point.element, size)
+    elif grid.axes == (0,) or grid.cells == ("token",):
+        found = fake_quantize.of_each_token(point.element)
+    else:
+        return "its scale is of the whole tensor, whatever is in a batch"
+    return found or f"no rule for codes of {point.element}"

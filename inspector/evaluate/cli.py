@@ -1,0 +1,116 @@
+"""`qinspect evaluate`. docs/cli.md is its contract, docs/evaluate.md says what the figures mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from qinspect.inspector.arguments import AsJson
+from qinspect.inspector.calibration.stored import RUN_HELP
+from qinspect.inspector.demo import MODEL as DEMO_MODEL
+from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.printing import foreign_stderr, print_answer
+from qinspect.inspector.progress import unseen
+
+if TYPE_CHECKING:
+    from qinspect.inspector.evaluate.results import Evaluation
+
+
+WORSE, NOTHING_MEASURED, UNRESOLVED = 1, 3, 4
+"""Exit codes with --check; 2 is that of an error, as everywhere."""
+
+
+def evaluate_command(
+    reference: Annotated[str, Parameter(help="A model in full precision, or demo.")],
+    models: Annotated[list[str] | None, Parameter(help="Checkpoints made from it, of any family.")] = None,
+    /,
+    *,
+    alpha: Annotated[
+        list[float] | None, Parameter(name="--alpha", negative="", help="Alphas of --run, without a checkpoint.")
+    ] = None,
+    run: Annotated[str, Parameter(help=f"{RUN_HELP}", show_default=False)] = "",
+    data: Annotated[str, Parameter(help="Text, JSON lines or token ids.", show_default=False)] = "",
+    samples: Annotated[int, Parameter(help="Windows.")] = 128,
+    seq_len: Annotated[int, Parameter(help="Tokens of a window.")] = 512,
+    margin: Annotated[float, Parameter(help="Of ln(perplexity ratio): within it two models are equivalent.")] = 0.01,
+    margin_points: Annotated[float, Parameter(help="The same of accuracy, in percentage points.")] = 0.5,
+    floor_seeds: Annotated[
+        int, Parameter(help="How often rounding noise is tried on the reference, on a quarter of the windows.")
+    ] = 3,
+    check: Annotated[
+        bool,
+        Parameter(
+            negative="", help="Exit code 1: a model is worse, 3: nothing was measured, 4: the margin is not resolved."
+        ),
+    ] = False,
+    seed: Annotated[int, Parameter(help="Of the bootstrap and of noise.")] = 0,
+    device: Annotated[str, Parameter(help="cpu, cuda, cuda:1.", show_default=False)] = "",
+    dtype: Annotated[str, Parameter(help="What to store (default: the model's own).", show_default=False)] = "",
+    name: Annotated[str, Parameter(help="What to call the run.", show_default=False)] = "",
+    follow: Annotated[
+        bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
+    ] = False,
+    here: Annotated[bool, Parameter(negative="", help="Evaluate in this process, not in a run of its own.")] = False,
+    state: Annotated[str, Parameter(help="Folder for what is done (default: the run's).", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> int:
+    """What a quantization does to the predictions of a model, with intervals."""
+    if reference == "demo" and not Path(reference).exists():
+        reference = str(DEMO_MODEL)
+    settings = EvaluateSettings(
+        reference=_absolute(reference), models=tuple(map(_absolute, models or ())), alphas=tuple(alpha or ()),
+        run=_absolute(run), data=_absolute(data), samples=samples, seq_len=seq_len, margin=margin,
+        margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device, dtype=dtype,
+    )  # fmt: skip
+    settings.check()
+    if here or as_json or check:
+        return _work(settings, state, as_json, check)
+    from qinspect.inspector.runs import cli as runs
+    from qinspect.inspector.runs import ourselves
+
+    words = [*settings.words(), *(["--state", str(Path(state).absolute())] if state else [])]
+    return runs.run(*ourselves("evaluate", *words, "--here"), name=name, follow_log=follow)
+
+
+def _absolute(path: str) -> str:
+    """A path as another folder sees it; what is none stays as it is."""
+    return str(Path(path).absolute()) if path and Path(path).exists() else path
+
+
+def _work(settings: EvaluateSettings, state: str, as_json: bool, check: bool) -> int:
+    """In this process, which is that of a run or the user's own."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+    from qinspect.inspector.calibrate.records import Bar, begin_log
+    from qinspect.inspector.evaluate.kept import Kept, state_folder
+    from qinspect.inspector.evaluate.payload import evaluation
+    from qinspect.inspector.evaluate.report import evaluation_text
+    from qinspect.inspector.evaluate.work import evaluate
+
+    folder = state_folder(state)
+    bars: dict[str, Bar] = {}
+
+    def progress(phase: str, done: int, total: int) -> None:
+        bars.setdefault(phase, Bar(phase, after_s=1)).show(done, total)
+
+    if not as_json:
+        begin_log()
+    with foreign_stderr():
+        found = evaluate(settings, unseen if as_json else progress, folder)
+    Bar.end_line()
+    content = evaluation(found, settings)
+    Kept(folder, settings, ()).write_result(content)
+    print_answer(as_json, lambda: content, lambda width: evaluation_text(found, width))
+    return _code(found) if check else 0
+
+
+def _code(found: Evaluation) -> int:
+    """For pipelines: what is worse comes before what is not known."""
+    from qinspect.inspector.evaluate.results import Answer
+
+    answers = {m.answer for m in found.models if m.n > m.n_not_finite}
+    if not answers:
+        return NOTHING_MEASURED
+    return WORSE if Answer.WORSE in answers else UNRESOLVED if Answer.UNRESOLVED in answers else 0

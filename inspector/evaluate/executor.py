@@ -1,0 +1,49 @@
+"""One executor for all formats: the reference's own modules, with the weights of a candidate in them and activations
+rounded at its observation points. What differs then are the numbers alone, not the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from qinspect.inspector.evaluate.candidate import Activations, Candidate
+from qinspect.inspector.models.load import EditableModel, as_torch
+from qinspect.inspector.roles import strip_root
+
+
+class Executor:
+    """A reference model that can run as a candidate would."""
+
+    def __init__(self, model: EditableModel) -> None:
+        self.model = model
+        own = model.weights()
+        self._own = dict(own)
+        head = next((key for key in own if strip_root(key).startswith("lm_head.")), None)
+        self._head = own[head or next(key for key in own if "embed" in key)]
+
+    @contextmanager
+    def running(self, candidate: Candidate) -> Iterator[Activations]:
+        """The weights of a candidate in the place of the reference's, until the end. Raises as `Candidate.weights`."""
+        try:
+            for key, values in candidate.weights(self.model):
+                self.model.put(key, as_torch(values))
+            yield candidate.activations(self.model)
+        finally:
+            for key, own in self._own.items():
+                self.model.put(key, own)
+
+    def reference_logits(self, hidden: Tensor) -> Tensor:
+        """Of what the reference gave its head, whatever weights its modules have by now."""
+        return self.model.head(hidden, self._head)
+
+    def hidden(self, ids: Tensor, rounds: Activations | None = None) -> Tensor:
+        """What goes into the head. rounds: what passes its points."""
+        quantizers = rounds.quantizers if rounds else {}
+
+        def observe(name: str, x: Tensor) -> Tensor | None:
+            quantize = quantizers.get(strip_root(name))
+            return None if quantize is None else quantize(x)
+
+        return self.model.hidden(ids, observe)

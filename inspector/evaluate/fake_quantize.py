@@ -1,0 +1,126 @@
+"""Activations as a quantized engine sees them: rounded to codes and back, in the place of what passes a point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from qinspect.inspector.formats.element import Element, ElementKind
+
+Quantizer = Callable[[Tensor], Tensor]
+"""A tensor of any shape -> the same, rounded. float32 inside; the dtype stays."""
+
+_FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+"""The magnitudes of float4_e2m1fn."""
+
+
+def rounded(element: Element, x: Tensor) -> Tensor | None:
+    """float32: the nearest number that a code stands for at a scale of one, ties to even, out of range the outermost.
+    None for an element that has no such rule here."""
+    if element.kind is ElementKind.INTEGER and element.offset is not None:
+        low, high = element.q_min - element.offset, element.q_max - element.offset
+        return x.round().clamp(low, high)
+    if element.name in ("float8_e4m3fn", "float8_e5m2"):
+        dtype = getattr(torch, element.name)
+        return x.clamp(element.q_min, element.q_max).to(dtype).to(torch.float32)
+    if element.name == "float4_e2m1fn":
+        return _to_fp4(x)
+    return None
+
+
+def _to_fp4(x: Tensor) -> Tensor:
+    """Ties to the even code, as hardware rounds."""
+    levels = _FP4.to(x.device)
+    size = x.abs().clamp(max=6.0)
+    upper = torch.bucketize(size, levels).clamp(1, 7)
+    low, high = levels[upper - 1], levels[upper]
+    middle = (low + high) / 2
+    up = (size > middle) | ((size == middle) & (upper % 2 == 0))
+    return torch.where(up, high, low).copysign(x)
+
+
+def noise(generator: torch.Generator) -> Quantizer:
+    """Even noise of half a step of bfloat16 to either side: 2 ** -8 of the power of two below each value."""
+
+    def add(x: Tensor) -> Tensor:
+        wide = x.float()
+        _, exponent = torch.frexp(wide)
+        half = torch.exp2((exponent - 9).float())
+        drawn = torch.rand(wide.shape, generator=generator, device=wide.device)
+        return torch.where(wide != 0, wide + (2 * drawn - 1) * half, wide).to(x.dtype)
+
+    return add
+
+
+def static(element: Element, scale: Tensor, zero_point: float = 0.0) -> Quantizer | None:
+    """x -> scale * (code - zero_point), code = round(x / scale) + zero_point. scale: float32, one number, or one for
+    each of the last axis."""
+    if rounded(replace(element, offset=0) if zero_point else element, torch.zeros(1)) is None:
+        return None
+    if not zero_point:
+        return lambda x: (_codes(element, x.float() / scale) * scale).to(x.dtype)
+    low, high = element.q_min, element.q_max
+
+    def quantize(x: Tensor) -> Tensor:
+        codes = ((x.float() / scale).round() + zero_point).clamp(low, high)
+        return ((codes - zero_point) * scale).to(x.dtype)
+
+    return quantize
+
+
+def of_each_token(element: Element) -> Quantizer | None:
+    """A scale for each token: its largest |x| over the largest code."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+
+    def quantize(x: Tensor) -> Tensor:
+        wide = x.float()
+        scale = wide.abs().amax(-1, keepdim=True) / element.q_max
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return (_codes(element, wide / scale) * scale).to(x.dtype)
+
+    return quantize
+
+
+def microscaled(element: Element, size: int) -> Quantizer | None:
+    """A power of two for each `size` of the last axis: 2 ** (floor(log2(largest |x|)) - exponent of the largest code),
+    as OCP Microscaling 1.0, section 6.3, has it."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+    of_largest = math.floor(math.log2(element.q_max))
+
+    def quantize(x: Tensor) -> Tensor:
+        blocks = x.float().reshape(*x.shape[:-1], -1, size)
+        largest = blocks.abs().amax(-1, keepdim=True)
+        _, exponent = torch.frexp(largest)  # of 0.5 to 1
+        scale = torch.exp2((exponent - 1 - of_largest).clamp(-127, 127).float())
+        return torch.where(largest > 0, _codes(element, blocks / scale) * scale, 0.0).flatten(-2).to(x.dtype)
+
+    return quantize
+
+
+def of_blocks(element: Element, size: int, outer: Tensor | None = None) -> Quantizer | None:
+    """A scale for each `size` of the last axis. outer: the stored scale of these scales, which are float8_e4m3fn then;
+    None where they are float32."""
+    if rounded(element, torch.zeros(1)) is None:
+        return None
+
+    def quantize(x: Tensor) -> Tensor:
+        blocks = x.float().reshape(*x.shape[:-1], -1, size)
+        scale = blocks.abs().amax(-1, keepdim=True) / element.q_max
+        if outer is not None:
+            scale = (scale / outer).clamp(max=448.0).to(torch.float8_e4m3fn).float() * outer
+        safe = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return torch.where(scale > 0, _codes(element, blocks / safe) * scale, 0.0).flatten(-2).to(x.dtype)
+
+    return quantize
+
+
+def _codes(element: Element, x: Tensor) -> Tensor:
+    found = rounded(element, x)
+    assert found is not None
+    return found

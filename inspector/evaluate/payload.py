@@ -1,0 +1,89 @@
+"""An evaluation as the object that `--json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from qinspect.inspector.evaluate.intervals import Estimate
+from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
+from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.json_text import Json, finite
+
+
+def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
+    """`qinspect evaluate --json`."""
+    return {
+        "schema": "qinspect.evaluate/1",
+        "reference": found.reference,
+        "windows": found.n_windows,
+        "tokens": found.n_tokens,
+        "samples": dict(found.samples),
+        "settings": asdict(settings),
+        "noise_floor": None if found.floor is None else _floor(found.floor),
+        "not_measured": [{"name": f.name, "problem": f.problem} for f in found.failed],
+        "models": [_model(m) for m in found.models],
+        "against_first": [_against(a) for a in found.against],
+        "warnings": list(found.warnings),
+    }
+
+
+def _model(m: ModelFigures) -> Json:
+    return {
+        "name": m.name,
+        "format": m.described,
+        "bytes": m.nbytes,
+        "bits_per_weight": m.bits_per_weight,
+        "points": m.n_points,
+        "not_simulated": list(m.left_out),
+        "tokens": m.n,
+        "not_finite": m.n_not_finite,
+        "perplexity_reference": finite(m.perplexity_reference),
+        "perplexity": finite(m.perplexity),
+        "ln_ratio": _estimate(m.ln_ratio),
+        "kl": _estimate(m.kl),
+        "kl_back": _estimate(m.kl_back),
+        "kl_max": finite(m.kl_max),
+        "kl_quantiles": {str(q): finite(v) for q, v in m.kl_quantiles.items()},
+        "accuracy_reference": _estimate(m.accuracy_reference),
+        "accuracy": _estimate(m.accuracy),
+        "same_top": _estimate(m.same_top),
+        "shared_top": _estimate(m.shared_top),
+        "shift": _estimate(m.shift),
+        "shift_rms": finite(m.shift_rms),
+        "shift_quantiles": {str(q): finite(v) for q, v in m.shift_quantiles.items()},
+        "by_confidence": [_part(p) for p in m.buckets],
+        "by_position": [_part(p) for p in m.stretches],
+        "answer": m.answer.value,
+        "margin": m.margin,
+    }
+
+
+def _floor(f: Floor) -> Json:
+    return {
+        "seeds": f.seeds,
+        "windows": f.n_windows,
+        "kl": finite(f.kl),
+        "kl_most": finite(f.kl_most),
+        "ln_ratio_most": finite(f.ratio_most),
+        "same_top": finite(f.same_top),
+    }
+
+
+def _against(a: Against) -> Json:
+    return {
+        "name": a.name,
+        "scales_percent": a.scales_percent,
+        "accuracy_points": _estimate(a.accuracy),
+        "ln_ratio": _estimate(a.ln_ratio),
+        "robust": a.robust,
+        "margin_points": a.margin,
+        "smallest_points": finite(a.accuracy.smallest),
+    }
+
+
+def _estimate(e: Estimate) -> Json:
+    return {"value": finite(e.value), "low": finite(e.low), "high": finite(e.high)}
+
+
+def _part(p: Part) -> Json:
+    return {"from": p.start, "to": p.stop, "tokens": p.n, "kl": finite(p.kl)}

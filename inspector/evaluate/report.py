@@ -1,0 +1,108 @@
+"""An evaluation for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from qinspect.inspector.evaluate.intervals import Estimate
+from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
+from qinspect.inspector.printing import PIPE_WIDTH, folded
+from qinspect.inspector.table import Column, Table
+from qinspect.inspector.text import count, number, some, visible
+
+
+def evaluation_text(found: Evaluation, width: int | None) -> str:
+    """The report."""
+    w = width or PIPE_WIDTH
+    lines = folded("", f"{count(found.n_tokens)} predicted tokens in {some(found.n_windows, 'window')}", w)
+    lines += [f"reference: {visible(found.reference)}", ""]
+    lines += table_of(found).text("").splitlines()
+    if found.floor is not None:
+        lines += ["", *folded("", floor_said(found.floor), w)]
+    for f in found.failed:
+        lines += ["", *folded("", f"{visible(f.name)}: not measured: {f.problem}", w)]
+    for m in found.models:
+        lines += ["", *folded("", f"{visible(m.name)}: {sentence(m)}", w)]
+        for text in m.left_out:
+            lines += folded("   not simulated: ", text, w)
+    if found.against:
+        lines += ["", f"against {visible(found.models[0].name)}:"]
+        for a in found.against:
+            lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
+    lines += ["", *folded("", "; ".join(notes()), w)]
+    return "\n".join(lines)
+
+
+def notes() -> Iterator[str]:
+    """What every evaluation here is."""
+    yield "weights are dequantized into the reference's modules and activations rounded at its points: one executor"
+    yield "intervals: block bootstrap over windows, 95 %"
+
+
+def table_of(found: Evaluation) -> Table:
+    """A row a model."""
+    columns = (
+        Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True),
+        Column("KL", True), Column("KL median", True), Column("KL 99 %", True), Column("same top", True),
+        Column("accuracy", True),
+    )  # fmt: skip
+    rows = [
+        [
+            visible(m.name), "" if m.bits_per_weight is None else f"{m.bits_per_weight:.3f}", number(m.perplexity),
+            said(m.ln_ratio), said(m.kl), number(m.kl_quantiles[0.5]), number(m.kl_quantiles[0.99]),
+            f"{100 * m.same_top.value:.2f} %", f"{100 * m.accuracy.value:.2f} %",
+        ]
+        for m in found.models
+    ]  # fmt: skip
+    return Table(columns, rows)
+
+
+def said(e: Estimate) -> str:
+    """`0.0123 [0.0101, 0.0147]`."""
+    if math.isnan(e.low):
+        return number(e.value)
+    return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+
+def floor_said(floor: Floor) -> str:
+    """What no figure below means anything under."""
+    return (
+        f"noise floor: rounding noise of half a bfloat16 step behind every block of the reference gives KL "
+        f"{floor.kl:.2g} (at most {floor.kl_most:.2g} of {some(floor.seeds, 'seed')}), |ln ratio| up to "
+        f"{floor.ratio_most:.2g} and the same likeliest token in {100 * floor.same_top:.2f} % "
+        f"({some(floor.n_windows, 'window')})"
+    )
+
+
+def against_said(a: Against) -> str:
+    """`scales differ by up to 73 %, accuracy by 0.1 points [-0.2, 0.3]: robust within 0.5 points`."""
+    accuracy = f"accuracy by {a.accuracy.value:+.2f} points"
+    if math.isnan(a.accuracy.low):
+        told = f"{accuracy}; too few windows to say how sure that is"
+    else:
+        told = f"{accuracy} [{a.accuracy.low:+.2f}, {a.accuracy.high:+.2f}]"
+        if a.robust:
+            told += f": robust within {a.margin:g} points"
+        elif a.accuracy.low <= 0 <= a.accuracy.high:
+            told += f": not resolved within {a.margin:g} points; what these tokens would mostly show is "
+            told += f"{a.accuracy.smallest:.2g} points"
+        else:
+            told += f": {'more' if a.accuracy.value > 0 else 'less'} accurate"
+    scales = "" if a.scales_percent is None else f"scales differ by up to {a.scales_percent:.3g} %, "
+    return f"{scales}{told}; ln(perplexity ratio) {said(a.ln_ratio)}"
+
+
+def sentence(m: ModelFigures) -> str:
+    """What may be concluded."""
+    ratio = f"ln(perplexity ratio) {said(m.ln_ratio)}"
+    if m.answer is Answer.EQUAL:
+        text = "every prediction is that of the reference, to the last bit"
+    elif m.answer is Answer.EQUIVALENT:
+        text = f"equivalent within {m.margin:g}: {ratio}"
+    elif m.answer is Answer.UNRESOLVED:
+        text = f"not separable from the reference: {ratio}; these tokens would mostly show {m.ln_ratio.smallest:.2g}"
+    else:
+        text = f"{m.answer} than the reference: {ratio}"
+    bad = f"; {some(m.n_not_finite, 'token')} without a finite logit are in no figure" if m.n_not_finite else ""
+    return f"{text}{bad}"

@@ -1,0 +1,175 @@
+"""An evaluation from its settings to its results. This process imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qinspect.inspector.calibrate.records import log
+from qinspect.inspector.calibration.stored import calibration_named
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.demo import HELD_OUT_TEXT
+from qinspect.inspector.errors import QinspectError, UsageError
+from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfAlpha, OfCheckpoint, OfNoise
+from qinspect.inspector.evaluate.executor import Executor
+from qinspect.inspector.evaluate.kept import Kept
+from qinspect.inspector.evaluate.results import (
+    Evaluation,
+    Floor,
+    ModelFigures,
+    NotMeasured,
+    adjusted,
+    compared,
+    floor_of,
+    model_figures,
+)
+from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
+from qinspect.inspector.formats import format_of
+from qinspect.inspector.models.load import EditableModel, open_model
+from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
+from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
+
+FLOOR_SHARE = 4
+"""One window in so many takes part in the noise floor."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Passed:
+    """The reference after its pass. hidden: what went into its head, of each window, on the host."""
+
+    executor: Executor
+    ids: list[Tensor]
+    hidden: list[Tensor]
+
+
+def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Path | None = None) -> Evaluation:
+    """Run the reference, then each candidate in its modules. folder: keeps what is done; what it has of the same
+    evaluation is not done again. Raises QinspectError for what does not fit."""
+    settings.check()
+    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    candidates, gap = _candidates(settings)
+    of_files = [c for c in candidates if isinstance(c, OfCheckpoint)]
+    reference = open_model(settings.reference, False, device, settings.dtype)
+    samples = _samples(settings, reference)
+    passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
+    kept = Kept(folder, settings, [open_checkpoint(settings.reference), *(c.fmt.checkpoint for c in of_files)])
+    rotated: Executor | None = None
+    tokens: list[TokenFigures] = []
+    found: list[ModelFigures] = []
+    failed: list[NotMeasured] = []
+    floor = _floor(settings, passed, progress)
+    for number, candidate in enumerate(candidates):
+        executor = passed.executor
+        if candidate.rotated:
+            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype))
+            executor = rotated
+        log.info("Model: %s, %s", candidate.name, candidate.described)
+        try:
+            with executor.running(candidate) as rounds:
+                known = kept.tokens(number)
+                if known is None:
+                    known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
+                    kept.keep(number, known)
+                tokens.append(known)
+                found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
+        except QinspectError as e:  # the others are measured all the same
+            log.warning("%s is not measured: %s", candidate.name, e)
+            failed.append(NotMeasured(candidate.name, str(e)))
+    gaps = None if gap is None else gap[[i for i, c in enumerate(candidates) if c.name in {m.name for m in found}]]
+    return Evaluation(
+        settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
+        adjusted(found),
+        compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
+        tuple(failed), (*samples.warnings, *reference.notes),
+    )  # fmt: skip
+
+
+def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> Floor | None:
+    """On the first quarter of the windows: it is the size of it that matters."""
+    if not settings.floor_seeds:
+        return None
+    n = -(-len(passed.ids) // FLOOR_SHARE)
+    part = _Passed(passed.executor, passed.ids[:n], passed.hidden[:n])
+    found = []
+    for seed in range(settings.seed, settings.seed + settings.floor_seeds):
+        candidate = OfNoise(seed)
+        with part.executor.running(candidate) as noise:
+            found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
+    return floor_of(found, n)
+
+
+def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
+    """What is evaluated; and of alphas, by how many percent the scales of each differ at most from the first's."""
+    made: list[Candidate] = [OfCheckpoint(path, format_of(open_checkpoint(path))) for path in settings.models]
+    if not settings.alphas:
+        return made, None
+    calibration = calibration_named(settings.run)
+    alphas = [OfAlpha(calibration, alpha) for alpha in settings.alphas]
+    scales = [a.scales() for a in alphas]
+    gap = [max(_apart(s[name], scales[0][name]) for name in s) for s in scales]
+    return [*made, *alphas], np.array([np.nan] * len(made) + gap)
+
+
+def _apart(scale: NDArray[np.float32], first: NDArray[np.float32]) -> float:
+    with np.errstate(all="ignore"):
+        return float(100 * np.nanmax(np.abs(scale.astype(np.float64) / first - 1), initial=0.0))
+
+
+def _pass_reference(executor: Executor, samples: Samples, steps: Steps) -> _Passed:
+    ids = [torch.from_numpy(i) for i in samples.ids]
+    return _Passed(executor, ids, [h.cpu() for h in _hidden(executor, None, ids, steps)])
+
+
+def _hidden(executor: Executor, rounds: Activations | None, ids: Sequence[Tensor], steps: Steps) -> Iterator[Tensor]:
+    """What goes into the head, of each window."""
+    for done, of in enumerate(ids):
+        steps(done, len(ids))
+        yield executor.hidden(of[None].to(executor.model.device), rounds)[0]
+    steps(len(ids), len(ids))
+
+
+def _tokens(passed: _Passed, executor: Executor, rounds: Activations, steps: Steps) -> TokenFigures:
+    device = executor.model.device
+    parts = []
+    for window, model in enumerate(_hidden(executor, rounds, passed.ids, steps)):
+        reference, ids = passed.hidden[window].to(device), passed.ids[window].to(device)
+        heads = (passed.executor.reference_logits, executor.model.head)
+        parts.append(figures_of(reference, model, *heads, ids, window))
+    return joined(parts)
+
+
+def _figures(
+    settings: EvaluateSettings, candidate: Candidate, rounds: Activations, tokens: TokenFigures, n_windows: int
+) -> ModelFigures:
+    return model_figures(
+        tokens, n_windows, settings.margin, settings.seed, name=candidate.name, described=candidate.described,
+        nbytes=candidate.nbytes, bits_per_weight=candidate.bits_per_weight, n_points=len(rounds.quantizers),
+        left_out=rounds.left_out,
+    )  # fmt: skip
+
+
+def _samples(settings: EvaluateSettings, model: EditableModel) -> Samples:
+    tokenizer: Tokenizer | None = load_tokenizer(Path(settings.reference))
+    if tokenizer is None and model.vocab_size == 256:
+        tokenizer = ByteTokenizer()
+    source = settings.data or str(HELD_OUT_TEXT)
+    samples = load_samples(
+        source, tokenizer, settings.samples, settings.seq_len, settings.seed, False, model.vocab_size
+    )
+    longest = max(i.size for i in samples.ids)
+    if longest < 2:
+        raise UsageError("no sample has two tokens", file=source, expected="a token that another one predicts")
+    if model.max_length is not None and longest > model.max_length:
+        raise UsageError(
+            "a sample is longer than the model takes", file=settings.reference,
+            expected=f"at most {model.max_length} tokens", found=f"{longest} tokens",
+            cure=f"Choose --seq-len {model.max_length}.",
+        )  # fmt: skip
+    return samples

@@ -1,0 +1,210 @@
+"""`qinspect evaluate` on small models: against a plain computation, against itself, and on what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import Command
+from peer_truth import folder, needs_fixtures
+from safetensors.numpy import load_file, save_file
+
+from qinspect.inspector.calibrate.work import calibrate
+from qinspect.inspector.calibration.settings import Settings
+from qinspect.inspector.checkpoint import open_checkpoint
+from qinspect.inspector.demo import MODEL
+from qinspect.inspector.evaluate.candidate import OfCheckpoint
+from qinspect.inspector.evaluate.executor import Executor
+from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.evaluate.work import evaluate
+from qinspect.inspector.formats import format_of
+from qinspect.inspector.models.load import open_model
+
+SHORT = ("--samples", "10", "--seq-len", "24", "--floor-seeds", "0")
+BASES = Path(__file__).parent.parent / "data" / "models"
+
+
+@pytest.fixture(scope="module")
+def two_alphas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibration of the demo model, with a checkpoint of each of two alphas."""
+    state = tmp_path_factory.mktemp("evaluate")
+    settings = Settings(str(MODEL), samples=4, seq_len=64, device="cpu", alphas=(0.99, 0.9999), out=str(state / "out"))
+    calibrate(settings, state)
+    return state
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], source_root: Path) -> Command:
+    return Command("evaluate", capsys, source_root)
+
+
+def test_the_reference_against_itself_is_exactly_the_same() -> None:
+    found = evaluate(EvaluateSettings(str(MODEL), (str(MODEL),), samples=9, seq_len=24, floor_seeds=1))
+    (m,) = found.models
+    assert m.answer == "equal"
+    assert (m.kl.value, m.kl_max, m.ln_ratio.value, m.same_top.value) == (0, 0, 0, 1)
+    assert m.perplexity == m.perplexity_reference
+    assert found.floor is not None
+    assert 0 < found.floor.kl < 1e-3
+
+
+def test_figures_are_those_of_a_plain_forward(tmp_path: Path) -> None:
+    """One weight is another in the checkpoint: perplexity and KL by a forward of such a model, in float64."""
+    tensors = dict(load_file(MODEL / "model.safetensors"))
+    name = "backbone.layers.3.mixer.out_proj.weight"
+    tensors[name] = (tensors[name].astype(np.float32) * 1.1).astype(np.float16)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((MODEL / "config.json").read_text())
+    (m,) = evaluate(EvaluateSettings(str(MODEL), (str(tmp_path),), samples=3, seq_len=40, floor_seeds=0)).models
+    cpu = torch.device("cpu")
+    a, b = (open_model(str(p), False, cpu) for p in (MODEL, tmp_path))
+    text = _first_windows(3, 40)
+    nll, kl = [], []
+    for window in text:
+        ids = torch.tensor(window)
+        p, q = (x.forward(ids[None], lambda *_: None)[0, :-1].double().log_softmax(-1) for x in (a, b))
+        nll += (-q.gather(-1, ids[1:, None])[:, 0]).tolist()
+        kl += (p.exp() * (p - q)).sum(-1).tolist()
+    assert m.n == len(nll)
+    assert m.perplexity == pytest.approx(np.exp(np.mean(nll)), rel=1e-12)
+    assert m.kl.value == pytest.approx(np.mean(kl), rel=1e-9)
+    assert m.kl_max == pytest.approx(max(kl), rel=1e-9)
+
+
+def _first_windows(n: int, length: int) -> list[list[int]]:
+    from qinspect.inspector.demo import HELD_OUT_TEXT
+    from qinspect.inspector.samples.data import ByteTokenizer, load_samples
+
+    return [ids.tolist() for ids in load_samples(str(HELD_OUT_TEXT), ByteTokenizer(), n, length, 0, False, 256).ids]
+
+
+def test_an_alpha_of_a_run_is_what_its_checkpoint_is(two_alphas: Path) -> None:
+    """To the last bit, without the checkpoint; and the difference of scales is that of the checkpoints."""
+    written = tuple(str(two_alphas / "out" / f"pa-{alpha}-w8a8") for alpha in ("0.99", "0.9999"))
+    settings = EvaluateSettings(
+        str(MODEL), written, (0.99, 0.9999), str(two_alphas), samples=8, seq_len=32, floor_seeds=0
+    )
+    found = evaluate(settings)
+    assert [m.name for m in found.models] == [*written, "alpha 0.99", "alpha 0.9999"]
+    for checkpoint, alpha in zip(found.models[:2], found.models[2:], strict=True):
+        assert (checkpoint.kl, checkpoint.ln_ratio, checkpoint.accuracy) == (alpha.kl, alpha.ln_ratio, alpha.accuracy)
+    assert found.models[0].kl.value != found.models[1].kl.value
+    alone = evaluate(EvaluateSettings(str(MODEL), (), (0.99, 0.9999), str(two_alphas), samples=8, seq_len=32))
+    (against,) = alone.against
+    scales = [_activation_scales(path) for path in written]
+    largest = max(abs(scales[1][role] / scales[0][role] - 1) for role in scales[0])
+    assert against.scales_percent == pytest.approx(100 * largest, rel=1e-6)
+
+
+def _activation_scales(path: str) -> dict[str, float]:
+    fmt = format_of(open_checkpoint(path))
+    return {r.role: float(np.asarray(fmt.values(r), np.float64)) for r in fmt.scales() if r.kind == "activation"}
+
+
+def test_a_scale_times_four_is_seen(two_alphas: Path, tmp_path: Path) -> None:
+    source = two_alphas / "out" / "pa-0.9999-w8a8"
+    other = tmp_path / "times-four"
+    other.mkdir()
+    tensors = dict(load_file(source / "model.safetensors"))
+    key = next(k for k in sorted(tensors) if "x_conv_out" in k and tensors[k].size == 1)
+    tensors[key] = np.asarray(tensors[key] * np.float32(4))
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    (other / "config.json").write_text((source / "config.json").read_text())
+    first, second = evaluate(
+        EvaluateSettings(str(MODEL), (str(source), str(other)), samples=3, seq_len=32, floor_seeds=0)
+    ).models
+    assert second.kl.value > first.kl.value
+
+
+def test_what_was_done_is_not_done_again(two_alphas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed evaluation goes on: the figures are those of one that was not disturbed."""
+    models = tuple(str(two_alphas / "out" / f"pa-{alpha}-w8a8") for alpha in ("0.99", "0.9999"))
+    settings = EvaluateSettings(str(MODEL), models, samples=8, seq_len=24, floor_seeds=0)
+    undisturbed = evaluate(settings)
+    done = 0
+    own = Executor.hidden
+
+    def dies(self: Executor, *given: Any) -> torch.Tensor:
+        nonlocal done
+        done += 1
+        if done == 8 + 8 + 3:
+            raise KeyboardInterrupt
+        return own(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Executor, "hidden", dies)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(settings, folder=tmp_path)
+    assert len(list(tmp_path.glob("tokens-*.npz"))) == 1
+    with monkeypatch.context() as patch:
+        done = -1000
+        patch.setattr(Executor, "hidden", dies)
+        again = evaluate(settings, folder=tmp_path)
+        assert done == -1000 + 8 + 8  # the reference, and the second model
+    assert again.models == undisturbed.models
+
+
+def test_the_weights_of_the_reference_come_back() -> None:
+    model = open_model(str(MODEL), False, torch.device("cpu"))
+    executor = Executor(model)
+    ids = torch.arange(30)[None]
+    before = executor.hidden(ids)
+    tiny = format_of(open_checkpoint(MODEL))
+    candidate = OfCheckpoint(str(MODEL), tiny)
+    with executor.running(candidate) as rounds:
+        for key in model.weights():
+            model.put(key, torch.zeros_like(model.weights()[key]))
+        assert not torch.equal(executor.hidden(ids, rounds), before)
+    assert torch.equal(executor.hidden(ids), before)
+
+
+def test_a_model_of_another_base_is_named_and_the_others_are_measured(ask: Command, tmp_path: Path) -> None:
+    found = ask.json("demo", BASES / "base_mamba2" / "mamba2-tiny", MODEL, *SHORT)
+    (failed,) = found["not_measured"]
+    assert failed["name"].endswith("mamba2-tiny")
+    assert "backbone.layers" in failed["problem"]
+    assert [m["answer"] for m in found["models"]] == ["equal"]
+
+
+def test_exit_codes_keep_apart_what_pipelines_ask(ask: Command, two_alphas: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    tensors = dict(load_file(MODEL / "model.safetensors"))
+    tensors["backbone.norm_f.weight"] = tensors["backbone.norm_f.weight"] * 0
+    save_file(tensors, broken / "model.safetensors")
+    (broken / "config.json").write_text((MODEL / "config.json").read_text())
+    assert ask.json("demo", MODEL, "--check", *SHORT)["models"][0]["answer"] == "equal"
+    assert ask.json("demo", broken, "--check", *SHORT, code=1)["models"][0]["answer"] == "worse"
+    ask.json("demo", BASES / "base_mamba2" / "mamba2-tiny", "--check", *SHORT, code=3)
+    few = ("--samples", "3", "--seq-len", "16", "--floor-seeds", "0")
+    ask.json("demo", two_alphas / "out" / "pa-0.99-w8a8", "--check", *few, code=4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "MODEL is missing"), (("--alpha", "0.9"), "belong together"), ((MODEL, "--samples", "0"), "--samples"),
+        ((MODEL, "--seq-len", "1"), "--seq-len"), ((MODEL, "--margin", "0"), "margin"),
+        ((MODEL, "--alpha", "2", "--run", "x"), "from 0 to 1"), ((MODEL, "--device", "tpu"), "--device"),
+        (("/nowhere",), "/nowhere"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_one_sentence(ask: Command, words: tuple[Any, ...], said: str) -> None:
+    assert said in ask.error("demo", *words)
+
+
+@needs_fixtures
+@pytest.mark.parametrize(
+    "name", ["ct_nvfp4", "gptq_v1_sym_g32", "modelopt_nvfp4", "ct_fp8_dynamic", "ct_int8_w8a8_static"]
+)
+def test_checkpoints_of_libraries_run_in_the_modules_of_their_original(ask: Command, name: str) -> None:
+    """Every linear layer has codes, so none is the original's; and a better format is nearer."""
+    found = ask.json(folder("base_llama"), folder(name) / "model", *SHORT)
+    assert found["not_measured"] == []
+    (m,) = found["models"]
+    assert 0 < m["kl"]["value"] < 0.2
+    assert json.dumps(m["not_simulated"]) == "[]"
