@@ -254,7 +254,7 @@ LINT_ACTIONS = (
     Action("pane_view", ("2",), "rule", "Why it matters, and what to do.", MOVE, "pane 2"),
     Action("pane_engines", ("3",), "engines", "What engines do with the file when they load it.", MOVE, "pane 3"),
     Action("pane_experts", ("4",), "experts", "The experts of a mixture: layers by experts.", MOVE, "pane 4"),
-    Action("next_finding", ("n",), "next", "The next finding; of experts, the next that is not sound.", FINDINGS),
+    Action("next_finding", ("n",), "next", "The next finding; of experts, the next one at fault.", FINDINGS),
     Action("previous_finding", ("N", "p"), "", "The finding before.", FINDINGS),
     Action("largest_finding", ("M",), "", "The worst finding.", FINDINGS),
     Action("level", ("c",), "level", "All findings, without notes, errors only.", FINDINGS, "only_what_matters"),

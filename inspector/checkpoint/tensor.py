@@ -200,7 +200,9 @@ class Tensor:
         if self.strides is None:
             flat = self._read_packed if self.dtype.packed else self.read_range
             return flat(start * width, stop * width).reshape(stop - start, *self.shape[1:])
-        if self.dtype.packed or len(self.shape) != 2 or self.strides[0] != 1 or (start, stop) == (0, self.shape[0]):
+        if self.dtype.packed or len(self.shape) != 2 or self.strides[0] != 1 or not self.strides[1]:
+            return self.read()[start:stop]
+        if (start, stop) == (0, self.shape[0]):
             return self.read()[start:stop]
         element = self.dtype.to_numpy()
         columns = np.empty((width, stop - start), element)

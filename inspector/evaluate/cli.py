@@ -68,9 +68,12 @@ def evaluate_command(
     settings.check()
     if here or as_json or check:
         return _work(settings, state, as_json, check)
+    from qinspect.inspector.checkpoint import open_checkpoint
     from qinspect.inspector.runs import cli as runs
     from qinspect.inspector.runs import ourselves
 
+    for path in (settings.reference, *settings.models):
+        open_checkpoint(path).close()  # what is none is said here, and not in the log of a run
     words = [*settings.words(), *(["--state", str(Path(state).absolute())] if state else [])]
     return runs.run(*ourselves("evaluate", *words, "--here"), name=name, follow_log=follow)
 
