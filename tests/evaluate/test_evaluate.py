@@ -198,12 +198,22 @@ def test_what_cannot_be_asked_is_one_sentence(ask: Command, words: tuple[Any, ..
 
 
 @needs_fixtures
+def test_activations_that_are_not_simulated_are_named(ask: Command) -> None:
+    found = ask.json(folder("base_llama1"), folder("ct_int8_w8a8_static") / "model", *SHORT)
+    assert "no rule for codes of int8" in json.dumps(found["models"][0]["not_simulated"])
+
+
+@needs_fixtures
 @pytest.mark.parametrize(
-    "name", ["ct_nvfp4", "gptq_v1_sym_g32", "modelopt_nvfp4", "ct_fp8_dynamic", "ct_int8_w8a8_static"]
-)
-def test_checkpoints_of_libraries_run_in_the_modules_of_their_original(ask: Command, name: str) -> None:
+    ("base", "name"),
+    [
+        ("base_llama", "ct_nvfp4"), ("base_llama", "gptq_v1_sym_g32"), ("base_llama", "modelopt_nvfp4"),
+        ("base_llama", "ct_fp8_dynamic"),
+    ],
+)  # fmt: skip
+def test_checkpoints_of_libraries_run_in_the_modules_of_their_original(ask: Command, base: str, name: str) -> None:
     """Every linear layer has codes, so none is the original's; and a better format is nearer."""
-    found = ask.json(folder("base_llama"), folder(name) / "model", *SHORT)
+    found = ask.json(folder(base), folder(name) / "model", *SHORT)
     assert found["not_measured"] == []
     (m,) = found["models"]
     assert 0 < m["kl"]["value"] < 0.2
