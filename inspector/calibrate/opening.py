@@ -28,7 +28,7 @@ from qinspect.inspector.models.load import MambaModel, ProbedModel, open_model
 from qinspect.inspector.models.memory import check_forward
 from qinspect.inspector.observers.points import Point
 from qinspect.inspector.observers.recipes import Grouping, applied, reach, rotates, short
-from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
+from qinspect.inspector.samples.data import Samples, samples_for
 from qinspect.inspector.text import some
 
 PROBE_TOKENS = 16
@@ -84,31 +84,16 @@ def _open(plan: Plan) -> tuple[ProbedModel, Samples]:
     model = open_model(settings.model, rotates(settings.recipe), device, settings.dtype)
     if model.assumed:
         log.info("config.json is silent, the defaults are used: %s", _said(model.assumed))
-    samples = _samples(settings, model)
+    samples = samples_for(
+        settings.model, model.vocab_size, model.max_length, settings.data or str(HELD_OUT_TEXT), settings.samples,
+        settings.seq_len, settings.seed, settings.shuffle,
+    )  # fmt: skip
     log.info("Calibrate with %s", samples.source.get("file") or samples.source.get("name"))
     effective = replace(settings, dtype=model.dtype, device=str(model.device), samples=len(samples.ids))
     log.info("Effective: %s, group_heads=%s", effective.said(), settings.recipe == "quamba-group-heads")
     place = "auto" if model.is_spread else str(model.device)
     check_forward(model.need, model.path, place, free_on(place), *_largest_forward(samples, settings.batch))
     return model, samples
-
-
-def _samples(settings: Settings, model: ProbedModel) -> Samples:
-    tokenizer: Tokenizer | None = load_tokenizer(Path(settings.model))
-    if tokenizer is None and model.vocab_size == 256:
-        tokenizer = ByteTokenizer()
-    source = settings.data or str(HELD_OUT_TEXT)
-    samples = load_samples(
-        source, tokenizer, settings.samples, settings.seq_len, settings.seed, settings.shuffle, model.vocab_size
-    )
-    longest = max(ids.size for ids in samples.ids)
-    if model.max_length is not None and longest > model.max_length:
-        raise UsageError(
-            "a sample is longer than the model takes", file=settings.model,
-            expected=f"at most {model.max_length} tokens", found=f"{longest} tokens",
-            cure=f"Choose --seq-len {model.max_length}.",
-        )  # fmt: skip
-    return samples
 
 
 def _check_heads(model: ProbedModel) -> None:

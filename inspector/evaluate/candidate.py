@@ -76,8 +76,11 @@ class OfCheckpoint(Candidate):
         quantized = {w.role: w for w in self.fmt.weights()}
         plain = {role_of(name): name for name, _ in self.fmt.other_forms()}
         embedding = next((name for role, name in plain.items() if role.startswith("embed")), None)
-        keys = {key: role_of(key) for key in model.weights()}
-        missing = [k for k, r in keys.items() if r not in quantized and r not in plain and not (embedding and _head(k))]
+        own = model.weights()
+        keys = {key: role_of(key) for key in own}
+        missing = [
+            k for k, r in keys.items() if r not in quantized and r not in plain and not (embedding and is_head(k))
+        ]
         if missing:
             raise CannotOpen(
                 f"{some(len(missing), 'weight')} of the reference {'is' if len(missing) == 1 else 'are'} not in it",
@@ -91,11 +94,10 @@ class OfCheckpoint(Candidate):
                 tensor = self.fmt.plain_tensor(plain.get(role) or str(embedding))
                 assert tensor is not None
                 values = tensor.read()
-            self._check(key, values, model)
+            self._check(key, values, tuple(own[key].shape))
             yield key, values
 
-    def _check(self, key: str, values: FloatArray, model: ProbedModel) -> None:
-        wanted = tuple(model.weights()[key].shape)
+    def _check(self, key: str, values: FloatArray, wanted: tuple[int, ...]) -> None:
         if values.size != int(np.prod(wanted, dtype=np.int64)):
             raise CannotOpen(
                 "has another shape than in the reference", file=self.fmt.checkpoint.path, key=key,
@@ -127,8 +129,6 @@ class OfCheckpoint(Candidate):
 
 class OfAlpha(Candidate):
     """What `qinspect calibrate` would write for an alpha: weights rounded to nearest, scales of the stored tables."""
-
-    rotated = False
 
     def __init__(self, calibration: Calibration, alpha: float, scheme: str = "w8a8") -> None:
         self.name, self.described = f"alpha {short(alpha)}", f"{scheme}, {calibration.recipe}"
@@ -191,7 +191,8 @@ _LAST = ("out_proj", "o_proj", "down_proj", "dense_4h_to_h", "fc2", "c_proj", "w
 """What the last product of a mixer, an attention or an MLP is called."""
 
 
-def _head(key: str) -> bool:
+def is_head(key: str) -> bool:
+    """Whether a key is of the head's own weight."""
     return strip_root(key).startswith("lm_head.")
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from qinspect.inspector.evaluate.candidate import Activations, Candidate
+from qinspect.inspector.evaluate.candidate import Activations, Candidate, is_head
 from qinspect.inspector.models.load import EditableModel, as_torch
 from qinspect.inspector.roles import strip_root
 
@@ -18,21 +18,22 @@ class Executor:
 
     def __init__(self, model: EditableModel) -> None:
         self.model = model
-        own = model.weights()
-        self._own = dict(own)
-        head = next((key for key in own if strip_root(key).startswith("lm_head.")), None)
+        self._own = own = dict(model.weights())
+        head = next((key for key in own if is_head(key)), None)
         self._head = own[head or next(key for key in own if "embed" in key)]
 
     @contextmanager
     def running(self, candidate: Candidate) -> Iterator[Activations]:
         """The weights of a candidate in the place of the reference's, until the end. Raises as `Candidate.weights`."""
+        others: list[str] = []
         try:
             for key, values in candidate.weights(self.model):
+                others.append(key)
                 self.model.put(key, as_torch(values))
             yield candidate.activations(self.model)
         finally:
-            for key, own in self._own.items():
-                self.model.put(key, own)
+            for key in others:
+                self.model.put(key, self._own[key])
 
     def reference_logits(self, hidden: Tensor) -> Tensor:
         """Of what the reference gave its head, whatever weights its modules have by now."""

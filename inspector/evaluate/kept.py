@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from qinspect.inspector.calibrate.folder import locked
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures
@@ -22,8 +21,6 @@ from qinspect.inspector.whole_file import replacing
 EVALUATION = "evaluation"
 """The folder of an evaluation inside that of its run."""
 RESULT = "evaluation.json"
-
-__all__ = ["EVALUATION", "RESULT", "Kept", "locked", "state_folder"]
 
 
 def state_folder(state: str) -> Path | None:

@@ -78,11 +78,6 @@ class ModelFigures:
     answer: Answer
     margin: float
 
-    @property
-    def bits_per_token(self) -> float:
-        """Cross-entropy of the model in bits; of a model over bytes, bits a byte."""
-        return math.log2(self.perplexity) if self.perplexity > 0 else math.nan
-
 
 @dataclass(frozen=True, slots=True)
 class Against:

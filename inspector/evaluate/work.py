@@ -34,7 +34,7 @@ from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
-from qinspect.inspector.samples.data import ByteTokenizer, Samples, Tokenizer, load_samples, load_tokenizer
+from qinspect.inspector.samples.data import Samples, samples_for
 
 FLOOR_SHARE = 4
 """One window in so many takes part in the noise floor."""
@@ -72,13 +72,15 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
         try:
-            with executor.running(candidate) as rounds:
-                known = kept.tokens(number)
-                if known is None:
+            known = kept.tokens(number)
+            if known is not None:
+                rounds = candidate.activations(executor.model)
+            else:
+                with executor.running(candidate) as rounds:
                     known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
-                    kept.keep(number, known)
-                tokens.append(known)
-                found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
+                kept.keep(number, known)
+            tokens.append(known)
+            found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
@@ -156,20 +158,11 @@ def _figures(
 
 
 def _samples(settings: EvaluateSettings, model: EditableModel) -> Samples:
-    tokenizer: Tokenizer | None = load_tokenizer(Path(settings.reference))
-    if tokenizer is None and model.vocab_size == 256:
-        tokenizer = ByteTokenizer()
     source = settings.data or str(HELD_OUT_TEXT)
-    samples = load_samples(
-        source, tokenizer, settings.samples, settings.seq_len, settings.seed, False, model.vocab_size
-    )
-    longest = max(i.size for i in samples.ids)
-    if longest < 2:
+    samples = samples_for(
+        settings.reference, model.vocab_size, model.max_length, source, settings.samples, settings.seq_len,
+        settings.seed,
+    )  # fmt: skip
+    if max(ids.size for ids in samples.ids) < 2:
         raise UsageError("no sample has two tokens", file=source, expected="a token that another one predicts")
-    if model.max_length is not None and longest > model.max_length:
-        raise UsageError(
-            "a sample is longer than the model takes", file=settings.reference,
-            expected=f"at most {model.max_length} tokens", found=f"{longest} tokens",
-            cure=f"Choose --seq-len {model.max_length}.",
-        )  # fmt: skip
     return samples

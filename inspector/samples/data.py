@@ -130,6 +130,28 @@ def load_samples(
     )  # fmt: skip
 
 
+def samples_for(
+    model: str | Path, vocab_size: int, max_length: int | None, source: str | Path, n_samples: int, seq_len: int,
+    seed: int, shuffle: bool = False,
+) -> Samples:  # fmt: skip
+    """As `load_samples`, with the tokenizer that lies beside a model; of one over 256 ids, bytes where there is none.
+
+    max_length: positions that the model has, None for any number. Raises UsageError for a sample that is longer.
+    """
+    tokenizer: Tokenizer | None = load_tokenizer(Path(model))
+    if tokenizer is None and vocab_size == 256:
+        tokenizer = ByteTokenizer()
+    samples = load_samples(source, tokenizer, n_samples, seq_len, seed, shuffle, vocab_size)
+    longest = max(ids.size for ids in samples.ids)
+    if max_length is not None and longest > max_length:
+        raise UsageError(
+            "a sample is longer than the model takes", file=model,
+            expected=f"at most {max_length} tokens", found=f"{longest} tokens",
+            cure=f"Choose --seq-len {max_length}.",
+        )  # fmt: skip
+    return samples
+
+
 @dataclass(frozen=True, slots=True)
 class _Maker:
     """Makes a sample of a document."""
