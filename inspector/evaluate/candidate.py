@@ -4,12 +4,13 @@ executor's modules."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qinspect.inspector.calibrate.rounding import SCHEMES, quantize_rows
 from qinspect.inspector.calibration.scales import of_tables
@@ -21,7 +22,7 @@ from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.formats.element import Element, integer
 from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRecord
-from qinspect.inspector.models.load import ProbedModel, as_numpy
+from qinspect.inspector.models.load import EditableModel, ProbedModel, as_numpy
 from qinspect.inspector.observers.recipes import rotates, short
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
@@ -50,7 +51,7 @@ class Candidate(ABC):
     rotated: bool = False
 
     @abstractmethod
-    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+    def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """Every weight of the model by its key, one after the other. Raises CannotOpen where it is not in here."""
 
     @abstractmethod
@@ -71,16 +72,13 @@ class OfCheckpoint(Candidate):
         self.nbytes, self.bits_per_weight = fmt.checkpoint.nbytes, model_bits(fmt).effective
         self.rotated = bool(fmt.rotated)
 
-    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+    def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """Quantized ones in their effective values: with what the format adds or multiplies."""
         quantized = {w.role: w for w in self.fmt.weights()}
         plain = {role_of(name): name for name, _ in self.fmt.other_forms()}
-        embedding = next((name for role, name in plain.items() if role.startswith("embed")), None)
-        own = model.weights()
-        keys = {key: role_of(key) for key in own}
-        missing = [
-            k for k, r in keys.items() if r not in quantized and r not in plain and not (embedding and is_head(k))
-        ]
+        own = model.names()
+        keys = _roles_here(own, {**plain, **dict.fromkeys(quantized, "")})
+        missing = [key for key, role in keys.items() if not role]
         if missing:
             raise CannotOpen(
                 f"{some(len(missing), 'weight')} of the reference {'is' if len(missing) == 1 else 'are'} not in it",
@@ -91,7 +89,7 @@ class OfCheckpoint(Candidate):
             if role in quantized:
                 values = self.fmt.effective(quantized[role])
             else:
-                tensor = self.fmt.plain_tensor(plain.get(role) or str(embedding))
+                tensor = self.fmt.plain_tensor(plain[role])
                 assert tensor is not None
                 values = tensor.read()
             self._check(key, values, tuple(own[key].shape))
@@ -135,7 +133,7 @@ class OfAlpha(Candidate):
         self._calibration, self._alpha, self._scheme = calibration, alpha, SCHEMES[scheme]
         self.rotated = rotates(calibration.recipe)
 
-    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+    def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """Those of linear layers rounded as a checkpoint's are."""
         linears = frozenset(model.linears)
         for key, w in model.weights().items():
@@ -175,7 +173,7 @@ class OfNoise(Candidate):
         self.name, self.described = f"noise, seed {seed}", "the reference with rounding noise"
         self._seed = seed
 
-    def weights(self, model: ProbedModel) -> Iterator[tuple[str, FloatArray]]:
+    def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """None are other than the reference's."""
         return iter(())
 
@@ -189,6 +187,23 @@ class OfNoise(Candidate):
 
 _LAST = ("out_proj", "o_proj", "down_proj", "dense_4h_to_h", "fc2", "c_proj", "w2")
 """What the last product of a mixer, an attention or an MLP is called."""
+
+
+def _roles_here(own: Mapping[str, Tensor], known: Collection[str]) -> dict[str, str]:
+    """By which of the known roles a checkpoint has each weight of the reference; "" where it has not. A tied tensor may
+    be there under any of its names, and the embedding may be the head."""
+    shared = {_place(w): role_of(key) for key, w in own.items() if role_of(key) in known}
+    embedding = next((role for role in known if role.startswith("embed")), "")
+    made = {}
+    for key, w in own.items():
+        role = role_of(key)
+        made[key] = role if role in known else shared.get(_place(w)) or (embedding if is_head(key) else "")
+    return made
+
+
+def _place(w: Tensor) -> tuple[object, ...]:
+    """Equal of tensors that are one in memory."""
+    return (w.data_ptr(), tuple(w.shape), w.stride()) if w.numel() else (id(w),)
 
 
 def is_head(key: str) -> bool:

@@ -18,7 +18,7 @@ class Executor:
 
     def __init__(self, model: EditableModel) -> None:
         self.model = model
-        self._own = own = dict(model.weights())
+        self._own = own = dict(model.names())
         head = next((key for key in own if is_head(key)), None)
         self._head = own[head or next(key for key in own if "embed" in key)]
 

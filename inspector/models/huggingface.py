@@ -168,6 +168,10 @@ class HuggingFaceModel:
                 return found
             return functional.linear(hidden, weight.to(hidden.device, hidden.dtype), module.bias)
 
+    def names(self) -> dict[str, Tensor]:
+        """transformers' keys, those of tied tensors too."""
+        return dict(self._model.state_dict())
+
     def put(self, key: str, values: Tensor) -> None:
         """Of transformers' keys. Another shape is refused."""
         parent, _, name = key.rpartition(".")

@@ -82,6 +82,10 @@ class EditableModel(ProbedModel, Protocol):
     def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
         """The logits of what goes into the head. weight: in the place of the head's, as `weights` has it."""
 
+    def names(self) -> dict[str, Tensor]:
+        """Every name that weights can be put under: as `weights`, and the further names of a tensor that several
+        modules share. What is put under one of them leaves the others as they are."""
+
     def put(self, key: str, values: Tensor) -> None:
         """Run with other values of a weight from now on, in the dtype that its own had. Raises KeyError."""
 
@@ -245,6 +249,10 @@ class MambaModel:
         """stored[..., vocabulary]."""
         with torch.inference_mode():
             return self._lm.head(hidden, weight)
+
+    def names(self) -> dict[str, Tensor]:
+        """State-spaces keys: a head that is the embedding has its own."""
+        return self._stored
 
     def put(self, key: str, values: Tensor) -> None:
         """Of state-spaces keys. Another shape is refused."""

@@ -75,6 +75,41 @@ def test_figures_are_those_of_a_plain_forward(tmp_path: Path) -> None:
     assert m.kl_max == pytest.approx(max(kl), rel=1e-9)
 
 
+@pytest.mark.parametrize("own_head", [False, True], ids=["tied", "head-of-its-own"])
+def test_a_tied_embedding_is_changed_in_both_its_places(tmp_path: Path, own_head: bool) -> None:
+    """As a model with the checkpoint's weights does it by itself: the head is the embedding, or is its own."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=256, **sizes, tie_word_embeddings=True))
+    model.save_pretrained(tmp_path / "reference")
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(3)
+        tensors = {k: w.numpy() for k, w in model.state_dict().items() if k != "lm_head.weight"}
+        if own_head:
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"][::-1].copy()
+    config = json.loads((tmp_path / "reference" / "config.json").read_text())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": not own_head}))
+    save_file(tensors, tmp_path / "other" / "model.safetensors", {"format": "pt"})
+    paths = (str(tmp_path / "reference"), str(tmp_path / "other"))
+    (m,) = evaluate(EvaluateSettings(paths[0], paths[1:], samples=3, seq_len=40, floor_seeds=0)).models
+    alone = open_model(paths[1], False, torch.device("cpu"))
+    nll = []
+    for window in _first_windows(3, 40):
+        ids = torch.tensor(window)
+        q = alone.forward(ids[None], lambda *_: None)[0, :-1].double().log_softmax(-1)
+        nll += (-q.gather(-1, ids[1:, None])[:, 0]).tolist()
+    assert m.perplexity == pytest.approx(np.exp(np.mean(nll)), rel=1e-6)
+    assert m.perplexity != pytest.approx(m.perplexity_reference, rel=1e-3)
+
+
 def _first_windows(n: int, length: int) -> list[list[int]]:
     from qinspect.inspector.demo import HELD_OUT_TEXT
     from qinspect.inspector.samples.data import ByteTokenizer, load_samples
