@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, convert
@@ -34,6 +35,11 @@ Noise = Annotated[
 NoiseRun = Annotated[
     str | None, Parameter(name="--run", help="A calibration whose stored samples are resampled for noise bands.")
 ]
+
+
+def absolute_where_it_is(path: str) -> str:
+    """A path as another folder sees it; what is none stays as it is."""
+    return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 
 def taking_old_names(old: Mapping[str, str]) -> Callable[[Any, Sequence[Token]], Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from qinspect.inspector.arguments import absolute_where_it_is
 from qinspect.inspector.calibration.layout import CALIBRATION
 from qinspect.inspector.calibration.settings import Settings
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
@@ -85,10 +86,10 @@ def calibrate(
     if model == "demo" and not Path(model).exists():
         model = str(DEMO_MODEL)
     settings = Settings(
-        model=str(Path(model).absolute()) if model and Path(model).exists() else model,
+        model=absolute_where_it_is(model),
         recipe=recipe or "",
         alphas=tuple(alpha or (0.9995,)),
-        data=str(Path(data).absolute()) if data and Path(data).exists() else data,
+        data=absolute_where_it_is(data),
         samples=samples,
         seq_len=seq_len,
         seed=seed,

@@ -9,13 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from qinspect.inspector.calibrate.checkpoint import check_target
 from qinspect.inspector.calibrate.room import check_writable
 from qinspect.inspector.calibration.settings import Settings
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import CannotOpen, UsageError
+from qinspect.inspector.models.device import device_named
 from qinspect.inspector.models.load import is_mamba
 from qinspect.inspector.observers.recipes import default_recipe, rotates
 
@@ -80,15 +79,7 @@ def _resolved(settings: Settings) -> Settings:
     if rotates(recipe) and not mamba:
         cure = "Choose --recipe percentile or minmax."
         raise UsageError(f"the recipe {recipe} is for Mamba models", file=settings.model, cure=cure)
-    n = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    device = settings.device or ("cuda" if n else "cpu")
-    if device == "auto" and (mamba or not n):  # only transformers' models are spread
-        device = "cuda" if n else "cpu"
-    if device.startswith("cuda") and not n:
-        cure = "Choose --device cpu, or install a torch that fits the driver."
-        raise UsageError("torch sees no CUDA device", found=f"--device {device}", cure=cure)
-    if int(device.partition(":")[2] or 0) >= max(n, 1):
-        raise UsageError("there is no such GPU", expected=f"cuda:0 to cuda:{n - 1}", found=device)
+    device = device_named(settings.device, spreads=not mamba)  # only transformers' models are spread
     if device == "auto" and find_spec("accelerate") is None:
         cure = "Install the calibration extra: pip install 'qinspect[calibrate]'."
         raise UsageError("spreading a model needs the package `accelerate`", file=settings.model, cure=cure)

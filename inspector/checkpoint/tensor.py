@@ -200,9 +200,8 @@ class Tensor:
         if self.strides is None:
             flat = self._read_packed if self.dtype.packed else self.read_range
             return flat(start * width, stop * width).reshape(stop - start, *self.shape[1:])
-        if self.dtype.packed or len(self.shape) != 2 or self.strides[0] != 1 or not self.strides[1]:
-            return self.read()[start:stop]
-        if (start, stop) == (0, self.shape[0]):
+        by_columns = not self.dtype.packed and len(self.shape) == 2 and self.strides[0] == 1 and self.strides[1] > 0
+        if not by_columns or (start, stop) == (0, self.shape[0]):
             return self.read()[start:stop]
         element = self.dtype.to_numpy()
         columns = np.empty((width, stop - start), element)

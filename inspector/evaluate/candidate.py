@@ -3,8 +3,9 @@ executor's modules."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from qinspect.inspector.calibrate.rounding import SCHEMES, quantize_rows
 from qinspect.inspector.calibration.scales import of_tables
 from qinspect.inspector.calibration.stored import Calibration
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotOpen, QinspectError
 from qinspect.inspector.evaluate import fake_quantize
 from qinspect.inspector.evaluate.fake_quantize import Quantizer
@@ -25,7 +27,7 @@ from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRe
 from qinspect.inspector.models.load import EditableModel, ProbedModel, as_numpy
 from qinspect.inspector.observers.recipes import rotates, short
 from qinspect.inspector.roles import strip_root
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import are, some, visible
 
 _ENDS = (":input", ":output")
 MX_BLOCK = 32
@@ -55,6 +57,10 @@ class Candidate(ABC):
         """Every weight of the model by its key, one after the other. Raises CannotOpen where it is not in here."""
 
     @abstractmethod
+    def identity(self) -> object:
+        """What its figures depend on, as JSON."""
+
+    @abstractmethod
     def activations(self, model: ProbedModel) -> Activations:
         """What rounds at which point."""
 
@@ -62,6 +68,11 @@ class Candidate(ABC):
 def role_of(key: str) -> str:
     """The role of a weight of the reference. State-spaces and Hugging Face have two words for a Mamba's embedding."""
     return strip_root(key.replace("embeddings.", "embedding."))
+
+
+def identity_of(checkpoint: Checkpoint) -> list[list[str]]:
+    """Of its files: another one, or one that was written to, has another."""
+    return [list(map(str, file.identity)) for file in checkpoint.files]
 
 
 class OfCheckpoint(Candidate):
@@ -72,16 +83,21 @@ class OfCheckpoint(Candidate):
         self.nbytes, self.bits_per_weight = fmt.checkpoint.nbytes, model_bits(fmt).effective
         self.rotated = bool(fmt.rotated)
 
+    def identity(self) -> object:
+        """Its files."""
+        return identity_of(self.fmt.checkpoint)
+
     def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """Quantized ones in their effective values: with what the format adds or multiplies."""
-        quantized = {w.role: w for w in self.fmt.weights()}
-        plain = {role_of(name): name for name, _ in self.fmt.other_forms()}
+        quantized = {role_of(w.role): w for w in self.fmt.weights()}
+        names = [name for name, _ in self.fmt.other_forms()]
+        plain = {role_of(role): name for role, name in zip(self.fmt.roles_of(names), names, strict=True)}
         own = model.names()
         keys = _roles_here(own, {**plain, **dict.fromkeys(quantized, "")})
         missing = [key for key, role in keys.items() if not role]
         if missing:
             raise CannotOpen(
-                f"{some(len(missing), 'weight')} of the reference {'is' if len(missing) == 1 else 'are'} not in it",
+                f"{some(len(missing), 'weight')} of the reference {are(len(missing))} not in it",
                 file=self.fmt.checkpoint.path, key=missing[0], expected="a weight of this name",
                 cure="Name the reference that it was made from.",
             )  # fmt: skip
@@ -128,10 +144,14 @@ class OfCheckpoint(Candidate):
 class OfAlpha(Candidate):
     """What `qinspect calibrate` would write for an alpha: weights rounded to nearest, scales of the stored tables."""
 
-    def __init__(self, calibration: Calibration, alpha: float, scheme: str = "w8a8") -> None:
-        self.name, self.described = f"alpha {short(alpha)}", f"{scheme}, {calibration.recipe}"
-        self._calibration, self._alpha, self._scheme = calibration, alpha, SCHEMES[scheme]
-        self.rotated = rotates(calibration.recipe)
+    def __init__(self, recipe: str, alpha: float, scales: Mapping[str, NDArray[np.float32]]) -> None:
+        """scales: of each point, by name, as `scales_of` gives them."""
+        self.name, self.described = f"alpha {short(alpha)}", f"w8a8, {recipe}"
+        self.scales, self.rotated = scales, rotates(recipe)
+
+    def identity(self) -> object:
+        """Its scales."""
+        return {name: hashlib.sha256(scale.tobytes()).hexdigest() for name, scale in self.scales.items()}
 
     def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """Those of linear layers rounded as a checkpoint's are."""
@@ -139,25 +159,15 @@ class OfAlpha(Candidate):
         for key, w in model.weights().items():
             values = as_numpy(w)
             if key in linears:
-                codes, scales = quantize_rows(values, self._scheme)
-                n_in = codes.shape[1]
-                steps = scales if self._scheme.bits == 8 else scales[:, np.arange(n_in) // self._scheme.group_size]
+                codes, steps = quantize_rows(values, SCHEMES["w8a8"])
                 values = codes.astype(np.float32) * steps
             yield key, values
-
-    def scales(self) -> dict[str, NDArray[np.float32]]:
-        """Of each point, by name."""
-        made = {}
-        for name, point in self._calibration.points.items():
-            used = self._calibration.applied(name, self._alpha)
-            made[name] = of_tables(point, used, self._calibration.tables(name)).scale
-        return made
 
     def activations(self, model: ProbedModel) -> Activations:
         """By what the recipe's rules make of the tables."""
         made: dict[str, Quantizer] = {}
         refused: dict[str, list[str]] = {}
-        for name, scale in self.scales().items():
+        for name, scale in self.scales.items():
             quantizer = _of_number(integer(8), scale, model.device)
             if isinstance(quantizer, str):
                 refused.setdefault(quantizer, []).append(name)
@@ -166,12 +176,27 @@ class OfAlpha(Candidate):
         return Activations(made, tuple(_said(names, why) for why, names in refused.items()))
 
 
+def scales_of(calibration: Calibration, alphas: Sequence[float]) -> list[dict[str, NDArray[np.float32]]]:
+    """What the recipe's rules make of each point's tables, for each alpha: float32 by name. The tables of a point are
+    read once for all alphas."""
+    made: list[dict[str, NDArray[np.float32]]] = [{} for _ in alphas]
+    for name, point in calibration.points.items():
+        tables = calibration.tables(name)
+        for scales, alpha in zip(made, alphas, strict=True):
+            scales[name] = of_tables(point, calibration.applied(name, alpha), tables).scale
+    return made
+
+
 class OfNoise(Candidate):
     """The reference with rounding noise of half a step of bfloat16 behind every block: what chance alone does."""
 
     def __init__(self, seed: int) -> None:
         self.name, self.described = f"noise, seed {seed}", "the reference with rounding noise"
         self._seed = seed
+
+    def identity(self) -> object:
+        """Where the noise begins."""
+        return self._seed
 
     def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
         """None are other than the reference's."""
@@ -221,7 +246,7 @@ def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleR
         return "there is no such point in the reference's modules"
     try:
         values = np.asarray(fmt.values(record), np.float32)
-        offset = 0.0 if zero is None else float(np.asarray(fmt.values(zero)).reshape(-1)[0])
+        offset = None if zero is None else float(np.asarray(fmt.values(zero)).reshape(-1)[0])
     except QinspectError as e:
         return f"its scale cannot be read: {e}"
     size = record.group_size or (16 if record.element.name == "float4_e2m1fn" else 0)
@@ -229,7 +254,7 @@ def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleR
 
 
 def _of_number(
-    element: Element, values: NDArray[np.float32], device: torch.device, size: int = 0, zero_point: float = 0.0
+    element: Element, values: NDArray[np.float32], device: torch.device, size: int = 0, zero_point: float | None = None
 ) -> Quantizer | str:
     if values.size != 1:
         return "its scale is of groups"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from qinspect.inspector.arguments import AsJson
+from qinspect.inspector.arguments import AsJson, absolute_where_it_is
 from qinspect.inspector.calibration.stored import RUN_HELP
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.evaluate.settings import EvaluateSettings
@@ -61,36 +61,38 @@ def evaluate_command(
     if reference == "demo" and not Path(reference).exists():
         reference = str(DEMO_MODEL)
     settings = EvaluateSettings(
-        reference=_absolute(reference), models=tuple(map(_absolute, models or ())), alphas=tuple(alpha or ()),
-        run=_absolute(run), data=_absolute(data), samples=samples, seq_len=seq_len, margin=margin,
-        margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device, dtype=dtype,
+        reference=absolute_where_it_is(reference), models=tuple(map(absolute_where_it_is, models or ())),
+        alphas=tuple(alpha or ()), run=absolute_where_it_is(run), data=absolute_where_it_is(data), samples=samples,
+        seq_len=seq_len, margin=margin, margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device,
+        dtype=dtype,
     )  # fmt: skip
     settings.check()
     if here or as_json or check:
         return _work(settings, state, as_json, check)
+    from qinspect.inspector.calibration.stored import calibration_named
     from qinspect.inspector.checkpoint import open_checkpoint
+    from qinspect.inspector.models.weights import check_model
     from qinspect.inspector.runs import cli as runs
     from qinspect.inspector.runs import ourselves
 
-    for path in (settings.reference, *settings.models):
-        open_checkpoint(path).close()  # what is none is said here, and not in the log of a run
+    check_model(settings.reference)  # a run that fails at once is a detour to the same sentence
+    for path in settings.models:
+        open_checkpoint(path).close()
+    if settings.run:
+        calibration_named(settings.run).close()
     words = [*settings.words(), *(["--state", str(Path(state).absolute())] if state else [])]
     return runs.run(*ourselves("evaluate", *words, "--here"), name=name, follow_log=follow)
-
-
-def _absolute(path: str) -> str:
-    """A path as another folder sees it; what is none stays as it is."""
-    return str(Path(path).absolute()) if path and Path(path).exists() else path
 
 
 def _work(settings: EvaluateSettings, state: str, as_json: bool, check: bool) -> int:
     """In this process, which is that of a run or the user's own."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     from qinspect.inspector.calibrate.records import Bar, begin_log
-    from qinspect.inspector.evaluate.kept import Kept, state_folder
+    from qinspect.inspector.evaluate.kept import RESULT, state_folder
     from qinspect.inspector.evaluate.payload import evaluation
     from qinspect.inspector.evaluate.report import evaluation_text
     from qinspect.inspector.evaluate.work import evaluate
+    from qinspect.inspector.runs.folder import write_json
 
     folder = state_folder(state)
     bars: dict[str, Bar] = {}
@@ -104,7 +106,8 @@ def _work(settings: EvaluateSettings, state: str, as_json: bool, check: bool) ->
         found = evaluate(settings, unseen if as_json else progress, folder)
     Bar.end_line()
     content = evaluation(found, settings)
-    Kept(folder, settings, ()).write_result(content)
+    if folder is not None:
+        write_json(folder / RESULT, content)
     print_answer(as_json, lambda: content, lambda width: evaluation_text(found, width))
     return _code(found) if check else 0
 

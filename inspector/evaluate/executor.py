@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from qinspect.inspector.evaluate.candidate import Activations, Candidate, is_head
-from qinspect.inspector.models.load import EditableModel, as_torch
+from qinspect.inspector.models.load import EditableModel, as_torch, failing_clearly
+from qinspect.inspector.models.memory import no_room
 from qinspect.inspector.roles import strip_root
 
 
@@ -47,4 +49,10 @@ class Executor:
             quantize = quantizers.get(strip_root(name))
             return None if quantize is None else quantize(x)
 
-        return self.model.hidden(ids, observe)
+        batch, length = ids.shape
+        try:
+            with failing_clearly(self.model, batch, length):
+                return self.model.hidden(ids, observe)
+        except torch.OutOfMemoryError as e:
+            said = " ".join(str(e).split())
+            raise no_room(self.model.path, said, str(self.model.device), batch, length) from e

@@ -18,18 +18,16 @@ _FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 """The magnitudes of float4_e2m1fn."""
 
 
-def rounded(element: Element, x: Tensor) -> Tensor | None:
-    """float32: the nearest number that a code stands for at a scale of one, ties to even, out of range the outermost.
+def rounder(element: Element) -> Quantizer | None:
+    """float32 -> the nearest number that a code stands for at a scale of one, ties to even, out of range the outermost.
     None for an element that has no such rule here."""
-    if element.kind is ElementKind.INTEGER and element.offset is not None:
-        low, high = element.q_min - element.offset, element.q_max - element.offset
-        return x.round().clamp(low, high)
+    ends = element.ends()
+    if element.kind is ElementKind.INTEGER and ends is not None:
+        return lambda x: x.round().clamp(*ends)
     if element.name in ("float8_e4m3fn", "float8_e5m2"):
         dtype = getattr(torch, element.name)
-        return x.clamp(element.q_min, element.q_max).to(dtype).to(torch.float32)
-    if element.name == "float4_e2m1fn":
-        return _to_fp4(x)
-    return None
+        return lambda x: x.clamp(element.q_min, element.q_max).to(dtype).to(torch.float32)
+    return _to_fp4 if element.name == "float4_e2m1fn" else None
 
 
 def _to_fp4(x: Tensor) -> Tensor:
@@ -56,32 +54,24 @@ def noise(generator: torch.Generator) -> Quantizer:
     return add
 
 
-def static(element: Element, scale: Tensor, zero_point: float = 0.0) -> Quantizer | None:
-    """x -> scale * (code - zero_point), code = round(x / scale) + zero_point. scale: float32, one number, or one for
-    each of the last axis."""
-    if rounded(replace(element, offset=0) if zero_point else element, torch.zeros(1)) is None:
-        return None
-    if not zero_point:
-        return lambda x: (_codes(element, x.float() / scale) * scale).to(x.dtype)
-    low, high = element.q_min, element.q_max
-
-    def quantize(x: Tensor) -> Tensor:
-        codes = ((x.float() / scale).round() + zero_point).clamp(low, high)
-        return ((codes - zero_point) * scale).to(x.dtype)
-
-    return quantize
+def static(element: Element, scale: Tensor, zero_point: float | None = None) -> Quantizer | None:
+    """x -> scale * (code - zero_point), code = round(x / scale) + zero_point. scale: float32, one number. zero_point:
+    None where none is stored."""
+    codes = rounder(element if zero_point is None else replace(element, offset=zero_point))
+    return None if codes is None else lambda x: (codes(x.float() / scale) * scale).to(x.dtype)
 
 
 def of_each_token(element: Element) -> Quantizer | None:
     """A scale for each token: its largest |x| over the largest code."""
-    if rounded(element, torch.zeros(1)) is None:
+    codes = rounder(element)
+    if codes is None:
         return None
 
     def quantize(x: Tensor) -> Tensor:
         wide = x.float()
         scale = wide.abs().amax(-1, keepdim=True) / element.q_max
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return (_codes(element, wide / scale) * scale).to(x.dtype)
+        return (codes(wide / scale) * scale).to(x.dtype)
 
     return quantize
 
@@ -89,7 +79,8 @@ def of_each_token(element: Element) -> Quantizer | None:
 def microscaled(element: Element, size: int) -> Quantizer | None:
     """A power of two for each `size` of the last axis: 2 ** (floor(log2(largest |x|)) - exponent of the largest code),
     as OCP Microscaling 1.0, section 6.3, has it."""
-    if rounded(element, torch.zeros(1)) is None:
+    codes = rounder(element)
+    if codes is None:
         return None
     of_largest = math.floor(math.log2(element.q_max))
 
@@ -98,7 +89,7 @@ def microscaled(element: Element, size: int) -> Quantizer | None:
         largest = blocks.abs().amax(-1, keepdim=True)
         _, exponent = torch.frexp(largest)  # of 0.5 to 1
         scale = torch.exp2((exponent - 1 - of_largest).clamp(-127, 127).float())
-        return torch.where(largest > 0, _codes(element, blocks / scale) * scale, 0.0).flatten(-2).to(x.dtype)
+        return torch.where(largest > 0, codes(blocks / scale) * scale, 0.0).flatten(-2).to(x.dtype)
 
     return quantize
 
@@ -106,7 +97,8 @@ def microscaled(element: Element, size: int) -> Quantizer | None:
 def of_blocks(element: Element, size: int, outer: Tensor | None = None) -> Quantizer | None:
     """A scale for each `size` of the last axis. outer: the stored scale of these scales, which are float8_e4m3fn then;
     None where they are float32."""
-    if rounded(element, torch.zeros(1)) is None:
+    codes = rounder(element)
+    if codes is None:
         return None
 
     def quantize(x: Tensor) -> Tensor:
@@ -115,12 +107,6 @@ def of_blocks(element: Element, size: int, outer: Tensor | None = None) -> Quant
         if outer is not None:
             scale = (scale / outer).clamp(max=448.0).to(torch.float8_e4m3fn).float() * outer
         safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return torch.where(scale > 0, _codes(element, blocks / safe) * scale, 0.0).flatten(-2).to(x.dtype)
+        return torch.where(scale > 0, codes(blocks / safe) * scale, 0.0).flatten(-2).to(x.dtype)
 
     return quantize
-
-
-def _codes(element: Element, x: Tensor) -> Tensor:
-    found = rounded(element, x)
-    assert found is not None
-    return found

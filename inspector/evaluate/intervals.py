@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.significance import normal_p
+from qinspect.inspector.accuracy.comparing import smallest_detectable
+from qinspect.inspector.significance import LEVEL, normal_p
 
 Floats = NDArray[np.float64]
 DRAWS = 2000
-LEVEL = 0.95
 FEWEST_WINDOWS = 8
 """Of fewer no interval is given: the draws would be of a handful of numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, and the interval that the block bootstrap gives it (percentile method, LEVEL), with the spread of its
+    """A mean, and the interval that the block bootstrap gives it (percentile method, 1 - LEVEL), with the spread of its
     draws; NaN where there are too few windows."""
 
     value: float
@@ -42,7 +42,7 @@ class Estimate:
     @property
     def smallest(self) -> float:
         """What would mostly be told from zero: with 80 % power at 5 %."""
-        return 2.8 * self.spread
+        return smallest_detectable(self.spread)
 
 
 def draws(n_windows: int, seed: int) -> NDArray[np.int64]:
@@ -60,6 +60,5 @@ def estimate(values: Floats, window: NDArray[np.int64], times: NDArray[np.int64]
     if int((counts > 0).sum()) < FEWEST_WINDOWS:
         return Estimate(mean, math.nan, math.nan)
     drawn = (times @ sums) / np.maximum(times @ counts, 1)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
     return Estimate(mean, float(low), float(high), float(drawn.std()))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
@@ -35,10 +34,10 @@ def state_folder(state: str) -> Path | None:
 class Kept:
     """The files of one evaluation. Those of other settings, or of other files, are not taken for its own."""
 
-    def __init__(self, folder: Path | None, settings: EvaluateSettings, files: Sequence[Checkpoint]) -> None:
-        """files: every checkpoint that has a part in it. folder: None keeps nothing."""
+    def __init__(self, folder: Path | None, settings: EvaluateSettings, identities: Sequence[object]) -> None:
+        """identities: of all that has a part in it, as JSON. folder: None keeps nothing."""
         self.folder = folder
-        decides = json.dumps([asdict(settings), [[list(map(str, f.identity)) for f in c.files] for c in files]])
+        decides = json.dumps([asdict(settings), identities])
         self._mark = hashlib.sha256(decides.encode()).hexdigest()[:16]
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -63,9 +62,3 @@ class Kept:
         if path is not None:
             with replacing(path) as file:
                 np.savez(file, **{f.name: getattr(tokens, f.name) for f in fields(TokenFigures)})
-
-    def write_result(self, content: object) -> None:
-        """What came of it, as JSON."""
-        if self.folder is not None:
-            with replacing(self.folder / RESULT) as file:
-                file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -16,7 +16,15 @@ from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
-from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfAlpha, OfCheckpoint, OfNoise
+from qinspect.inspector.evaluate.candidate import (
+    Activations,
+    Candidate,
+    OfAlpha,
+    OfCheckpoint,
+    OfNoise,
+    identity_of,
+    scales_of,
+)
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
 from qinspect.inspector.evaluate.results import (
@@ -32,6 +40,7 @@ from qinspect.inspector.evaluate.results import (
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
+from qinspect.inspector.models.device import device_named
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import Samples, samples_for
@@ -53,16 +62,16 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     """Run the reference, then each candidate in its modules. folder: keeps what is done; what it has of the same
     evaluation is not done again. Raises QinspectError for what does not fit."""
     settings.check()
-    device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device_named(settings.device))
     candidates, gap = _candidates(settings)
-    of_files = [c for c in candidates if isinstance(c, OfCheckpoint)]
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
     passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
-    kept = Kept(folder, settings, [open_checkpoint(settings.reference), *(c.fmt.checkpoint for c in of_files)])
+    kept = Kept(folder, settings, [_files_of(settings.reference), samples.sha256, *(c.identity() for c in candidates)])
     rotated: Executor | None = None
     tokens: list[TokenFigures] = []
     found: list[ModelFigures] = []
+    measured: list[int] = []
     failed: list[NotMeasured] = []
     floor = _floor(settings, passed, progress)
     for number, candidate in enumerate(candidates):
@@ -79,18 +88,27 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
                 with executor.running(candidate) as rounds:
                     known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
                 kept.keep(number, known)
+            measured.append(number)
             tokens.append(known)
             found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
-    gaps = None if gap is None else gap[[i for i, c in enumerate(candidates) if c.name in {m.name for m in found}]]
+    gaps = None if gap is None else gap[measured]
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
         tuple(failed), (*samples.warnings, *reference.notes),
     )  # fmt: skip
+
+
+def _files_of(path: str) -> object:
+    checkpoint = open_checkpoint(path)
+    try:
+        return identity_of(checkpoint)
+    finally:
+        checkpoint.close()
 
 
 def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> Floor | None:
@@ -113,8 +131,11 @@ def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np
     if not settings.alphas:
         return made, None
     calibration = calibration_named(settings.run)
-    alphas = [OfAlpha(calibration, alpha) for alpha in settings.alphas]
-    scales = [a.scales() for a in alphas]
+    try:
+        scales = scales_of(calibration, settings.alphas)
+    finally:
+        calibration.close()
+    alphas = [OfAlpha(calibration.recipe, alpha, of) for alpha, of in zip(settings.alphas, scales, strict=True)]
     gap = [max(_apart(s[name], scales[0][name]) for name in s) for s in scales]
     return [*made, *alphas], np.array([np.nan] * len(made) + gap)
 

@@ -85,6 +85,7 @@ class HuggingFaceModel:
         modules = {n: m for n, m in self._model.named_modules() if isinstance(m, kinds)}
         linears = [n for n, m in modules.items() if isinstance(m, nn.Linear) and m is not head]
         self.linears = tuple(f"{n}.weight" for n in linears)
+        self._head_input = next((f"{n}:input" for n, m in modules.items() if m is head), "")
         self.may_show = tuple(f"{n}:{suffix}" for n in modules for suffix in ("input", "output"))
         self.unquantized = self._beside(modules, head)
         self._observe: Probe = unobserved
@@ -139,6 +140,8 @@ class HuggingFaceModel:
 
     def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
         """What goes into the head: the head is given one position and no more."""
+        if not self._head_input:
+            raise UsageError("has no head that makes logits", file=self.path, cure="Choose a causal language model.")
         kept: list[Tensor] = []
 
         def keep(point: str, x: Tensor) -> Tensor | None:
@@ -150,14 +153,6 @@ class HuggingFaceModel:
 
         self.forward(ids, keep)
         return kept[0]
-
-    @property
-    def _head_input(self) -> str:
-        head = self._model.get_output_embeddings()
-        name = next((n for n, m in self._model.named_modules() if m is head), None)
-        if name is None:
-            raise UsageError("has no head that makes logits", file=self.path, cure="Choose a causal language model.")
-        return f"{name}:input"
 
     def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
         """float[..., vocabulary]."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -113,16 +114,23 @@ def as_numpy(x: Tensor) -> NDArray[Any]:
 
 def forward(model: ProbedModel, ids: NDArray[np.int64], observe: Probe) -> Tensor:
     """A forward of ids, int64[batch, length]. Raises CannotRead for one that fails, torch.OutOfMemoryError as torch."""
-    try:
+    with failing_clearly(model, *ids.shape):
         return model.forward(torch.from_numpy(ids).to(model.device), observe)
+
+
+@contextmanager
+def failing_clearly(model: ProbedModel, batch: int, length: int) -> Iterator[None]:
+    """What a forward of so many tokens raises is said of the model. Raises as `forward`."""
+    try:
+        yield
     except (QinspectError, torch.OutOfMemoryError):
         raise
     except Exception as e:  # whatever a model of anybody's does
         said = " ".join(str(e).split())
         if is_shortage(e):  # torch's allocator on the CPU
-            raise no_room(model.path, said, str(model.device), *ids.shape) from e
+            raise no_room(model.path, said, str(model.device), batch, length) from e
         raise CannotRead(
-            f"the model fails on {ids.shape[0]} x {ids.shape[1]} tokens: {type(e).__name__}: {said}", file=model.path,
+            f"the model fails on {batch} x {length} tokens: {type(e).__name__}: {said}", file=model.path,
             cure="Is it a causal language model or an encoder that takes token ids alone?",
         ) from e  # fmt: skip
 

@@ -19,6 +19,7 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import MODEL
 from qinspect.inspector.evaluate.candidate import OfCheckpoint
 from qinspect.inspector.evaluate.executor import Executor
+from qinspect.inspector.evaluate.results import ModelFigures
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.work import evaluate
 from qinspect.inspector.formats import format_of
@@ -87,7 +88,7 @@ def test_a_tied_embedding_is_changed_in_both_its_places(tmp_path: Path, own_head
         "num_attention_heads": 2,
     }
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=256, **sizes, tie_word_embeddings=True))
+    model: Any = LlamaForCausalLM(LlamaConfig(vocab_size=256, **sizes, tie_word_embeddings=True))  # type: ignore[no-untyped-call]
     model.save_pretrained(tmp_path / "reference")
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(3)
@@ -140,19 +141,41 @@ def _activation_scales(path: str) -> dict[str, float]:
     return {r.role: float(np.asarray(fmt.values(r), np.float64)) for r in fmt.scales() if r.kind == "activation"}
 
 
-def test_a_scale_times_four_is_seen(two_alphas: Path, tmp_path: Path) -> None:
-    source = two_alphas / "out" / "pa-0.9999-w8a8"
-    other = tmp_path / "times-four"
+def _with_a_scale_times(factor: float, source: Path, other: Path) -> tuple[ModelFigures, ModelFigures]:
+    """A checkpoint, and the same with one scale of an activation changed."""
     other.mkdir()
     tensors = dict(load_file(source / "model.safetensors"))
     key = next(k for k in sorted(tensors) if "x_conv_out" in k and tensors[k].size == 1)
-    tensors[key] = np.asarray(tensors[key] * np.float32(4))
+    tensors[key] = np.asarray(tensors[key] * np.float32(factor))
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
     (other / "config.json").write_text((source / "config.json").read_text())
     first, second = evaluate(
         EvaluateSettings(str(MODEL), (str(source), str(other)), samples=3, seq_len=32, floor_seeds=0)
     ).models
+    return first, second
+
+
+def test_a_scale_times_four_is_seen(two_alphas: Path, tmp_path: Path) -> None:
+    first, second = _with_a_scale_times(4, two_alphas / "out" / "pa-0.9999-w8a8", tmp_path / "times-four")
     assert second.kl.value > first.kl.value
+
+
+def test_activations_that_are_not_simulated_are_named(two_alphas: Path, tmp_path: Path) -> None:
+    first, second = _with_a_scale_times(0, two_alphas / "out" / "pa-0.9999-w8a8", tmp_path / "zero")
+    (said,) = set(second.left_out) - set(first.left_out)
+    assert said.startswith("1 activation, first layers.")
+    assert said.endswith("its scale is not a positive number")
+
+
+def test_other_text_is_another_evaluation(tmp_path: Path) -> None:
+    """What was kept of a file that has other words now is not taken."""
+    text = tmp_path / "text.txt"
+    kept = []
+    for words in ("The first words of a text. " * 9, "Others, of which none is like them. " * 9):
+        text.write_text(words)
+        settings = EvaluateSettings(str(MODEL), (str(MODEL),), data=str(text), samples=2, seq_len=32, floor_seeds=0)
+        kept.append(evaluate(settings, folder=tmp_path / "kept").models[0].perplexity)
+    assert kept[0] != kept[1]
 
 
 def test_what_was_done_is_not_done_again(two_alphas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +256,11 @@ def test_what_cannot_be_asked_is_one_sentence(ask: Command, words: tuple[Any, ..
 
 
 @needs_fixtures
-def test_activations_that_are_not_simulated_are_named(ask: Command) -> None:
-    found = ask.json(folder("base_llama1"), folder("ct_int8_w8a8_static") / "model", *SHORT)
-    assert "no rule for codes of int8" in json.dumps(found["models"][0]["not_simulated"])
+def test_names_of_another_library_are_the_same_weights() -> None:
+    """GGUF in the very numbers of its original: every prediction is the same."""
+    paths = (str(folder("base_llama1")), str(folder("gguf_bf16") / "model"))
+    (m,) = evaluate(EvaluateSettings(paths[0], paths[1:], samples=9, seq_len=24, floor_seeds=0)).models
+    assert (m.answer, m.kl_max) == ("equal", 0)
 
 
 @needs_fixtures
@@ -243,7 +268,7 @@ def test_activations_that_are_not_simulated_are_named(ask: Command) -> None:
     ("base", "name"),
     [
         ("base_llama", "ct_nvfp4"), ("base_llama", "gptq_v1_sym_g32"), ("base_llama", "modelopt_nvfp4"),
-        ("base_llama", "ct_fp8_dynamic"),
+        ("base_llama", "ct_fp8_dynamic"), ("base_llama1", "ct_int8_w8a8_static"), ("base_llama1", "gguf_q4_0"),
     ],
 )  # fmt: skip
 def test_checkpoints_of_libraries_run_in_the_modules_of_their_original(ask: Command, base: str, name: str) -> None:
