@@ -28,7 +28,8 @@ class Sample:
     """Rows of a weight that are looked at.
 
     original: float64[rows, columns] of the base model. codes, values: of the same shape, as stored and dequantized.
-    element, layout: of the codes. scale_dtype: that the scales are stored in. rows_of: how many the weight has.
+    element, layout: of the codes. scale_dtype: that the scales are stored in. zero_dtype: that zero points are stored
+    in where they are no integers, else "". rows_of: how many the weight has.
     effective: gives what stands for the original with all that its family adds, a second product too; None where that
     is `values`.
     through_zero: whether a level of zero stands for zero: no zero point is stored, and no minimum. extremes: of all of
@@ -50,6 +51,7 @@ class Sample:
     aligned: bool = False
     largest: Callable[[], float] = lambda: math.nan
     places: Array = field(default_factory=lambda: np.zeros(0, np.intp))
+    zero_dtype: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,26 @@ class Scales:
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """Of input channels whose originals are not all 0: how many there are, how many have no code but nearest ones (by a
+    scale that is rounded to the stored one), which is the first of these, -1 where there is none; and how many would
+    have, if the codes that are not the nearest fell anywhere alike."""
+
+    n: int
+    n_nearest: int
+    first: int
+    by_chance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What was seen of one weight.
 
     rows, rows_of: looked at, and all. n: codes with a step that is known. cosine: of originals and values. nearest: the
     share of codes that are the nearest ones, up to the arithmetic of a quantizer; nearest_before: that
-    are so by a scale that is rounded to the stored one; within_one: that would be if the original were moved by up to
-    half a step. scales: against the original's extremes. factors: of channels,
+    are so by a scale that is rounded to the stored one; at_middles: that would be if the original were moved by up to
+    a twentieth of a step; within_one: by up to half a step. columns: what is seen by input channel, where codes are
+    not the nearest. scales: against the original's extremes. factors: of channels,
     where they were looked for; scales_by_factor: of the original times them. low_rank: the codes are those of what a
     second product leaves. twice: the format that the original was in before, "" where none explains the codes;
     nearest_twice: the share of nearest codes then.
@@ -88,7 +103,9 @@ class Evidence:
     cosine: float
     nearest: Share
     nearest_before: Share
+    at_middles: Share
     within_one: Share
+    columns: Columns
     scales: Scales | None
     factors: Factors | None = None
     scales_by_factor: Scales | None = None
@@ -111,19 +128,18 @@ def measure(sample: Sample) -> Evidence | None:
     if not n:
         return None
     seen = _Seen(sample, level, low, high, step, offset, known)
-    nearest, before, within = seen.shares(sample.original)
+    shares = seen.shares(sample.original)
     scales = _scales(sample, bounds, steps, sample.original, sample.extremes)
     found = Evidence(
         len(sample.original),
         sample.rows_of,
         n,
         _cosine(sample.original, sample.values),
-        nearest,
-        before,
-        within,
+        *shares,
+        seen.columns(shares[1].value),
         scales,
     )
-    if max(nearest.value, before.value) >= ENOUGH or found.cosine < UNRELATED:
+    if max(found.nearest.value, found.nearest_before.value) >= ENOUGH or found.cosine < UNRELATED:
         return found
     return _looked_further(found, seen, steps, bounds)
 
@@ -142,19 +158,37 @@ class _Seen:
     offset: Numbers
     known: Array
 
-    def shares(self, original: Numbers) -> tuple[Share, Share, Share]:
-        """(nearest, nearest before, within one) of the codes if the original were this."""
-        known, n = self.known, int(np.count_nonzero(self.known))
+    def shares(self, original: Numbers) -> tuple[Share, Share, Share, Share]:
+        """(nearest, nearest before, at middles, within one) of the codes if the original were this."""
+        n = int(np.count_nonzero(self.known))
+        out, rounded = self._out(original)
+        with np.errstate(all="ignore"):
+            half = np.where(np.isfinite(self.high - self.low), (self.high - self.low) / 2, 0.5)
+        allowed_out: tuple[Numbers | float, ...] = (0.0, rounded, np.maximum(rounded, _AT_MIDDLE), half)
+        nearest, before, middles, within = (
+            Share(int(np.count_nonzero(self.known & (out <= most))), n) for most in allowed_out
+        )
+        return nearest, before, middles, within
+
+    def columns(self, nearest_before: float) -> Columns:
+        """By input channel. nearest_before: the share of all codes."""
+        out, rounded = self._out(self.sample.original)
+        moved = (self.known & (out > rounded)).any(axis=0)
+        counted = self.known & (self.sample.original != 0)
+        n_rows = np.count_nonzero(counted, axis=0)
+        seen = n_rows > 0
+        steady = np.flatnonzero(seen & ~moved)
+        by_chance = float((nearest_before ** n_rows[seen]).sum())
+        return Columns(int(seen.sum()), len(steady), int(steady[0]) if len(steady) else -1, by_chance)
+
+    def _out(self, original: Numbers) -> tuple[Numbers, Numbers]:
+        """(how far each original lies beyond what a quantizer's arithmetic would round to its code, how far the
+        rounding of scale and zero point alone could have put it there), in steps."""
         with np.errstate(all="ignore"):
             x = (original - self.offset) / self.step
             out = beyond(x, self.low, self.high) - allowed(x, self.level)
-            rounded = tolerance_of(self.sample.scale_dtype) * np.abs(x)
-            half = np.where(np.isfinite(self.high - self.low), (self.high - self.low) / 2, 0.5)
-        return (
-            Share(int(np.count_nonzero(known & (out <= 0))), n),
-            Share(int(np.count_nonzero(known & (out <= rounded))), n),
-            Share(int(np.count_nonzero(known & (out <= half))), n),
-        )
+            of_zeros = rounding_of(self.sample.zero_dtype) * np.abs(self.offset / self.step)
+            return out, tolerance_of(self.sample.scale_dtype) * np.abs(x) + of_zeros
 
     def first(self, rows: int, columns: int | None = None) -> _Seen:
         """The first rows of it, and columns of them."""
@@ -207,12 +241,14 @@ def _quantized_before(found: Evidence, seen: _Seen) -> Evidence:
             if few.shares(of(few.sample.original))[0].value < _NEARLY:
                 continue
             part = seen.first(rows if formats is first_quantizations else rows // _BLOCK * _BLOCK)
-            nearest = part.shares(of(part.sample.original))[0]
+            nearest, *_ = part.shares(of(part.sample.original))
             if nearest.value >= ENOUGH:
                 return replace(found, twice=name, nearest_twice=nearest)
     return found
 
 
+_AT_MIDDLE = 0.05
+"""Steps around the middle of two codes in which a quantizer of another arithmetic may take the other one."""
 _TRIAL_ROWS, _TRIAL_COLUMNS = 256, 512
 _TRIAL_ELEMENTS = 1 << 18
 _BLOCK = 128

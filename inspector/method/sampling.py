@@ -77,7 +77,7 @@ def sample_of(pair: Pair, records: dict[str, ScaleRecord]) -> Sample | None:
         layout, _scale_dtype(own), n_rows, effective, _through_zero(weight, own),
         _extremes(pair) if whole_tensor and sampled else None, all(b % 128 == 0 for run in runs for b in run),
         lambda: max(float(np.abs(e[0])) for e in _extremes(pair)),
-        np.concatenate([np.arange(*run) for run in runs]),
+        np.concatenate([np.arange(*run) for run in runs]), _zero_dtype(own),
     )  # fmt: skip
 
 
@@ -131,6 +131,11 @@ def _extremes(pair: Pair) -> Extremes:
 
 def _scale_dtype(records: list[ScaleRecord]) -> str:
     return next((r.dtype for r in records if r.quantity is Quantity.SCALE), "")
+
+
+def _zero_dtype(records: list[ScaleRecord]) -> str:
+    found = next((r.dtype for r in records if r.quantity is Quantity.ZERO_POINT), "")
+    return found if "float" in found else ""
 
 
 def _through_zero(weight: QuantizedWeight, records: list[ScaleRecord]) -> bool:
