@@ -77,15 +77,14 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     for number, candidate in enumerate(candidates):
         executor = passed.executor
         if candidate.rotated:
-            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype))
+            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype), executor)
             executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
         try:
             known = kept.tokens(number)
-            if known is not None:
-                rounds = candidate.activations(executor.model)
-            else:
-                with executor.running(candidate) as rounds:
+            rounds = executor.activations(candidate, passed.ids[0])
+            if known is None:
+                with executor.running(candidate):
                     known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
                 kept.keep(number, known)
             measured.append(number)
@@ -120,7 +119,8 @@ def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> F
     found = []
     for seed in range(settings.seed, settings.seed + settings.floor_seeds):
         candidate = OfNoise(seed)
-        with part.executor.running(candidate) as noise:
+        noise = part.executor.activations(candidate, part.ids[0])
+        with part.executor.running(candidate):
             found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
     return floor_of(found, n)
 

@@ -213,7 +213,8 @@ def test_the_weights_of_the_reference_come_back() -> None:
     before = executor.hidden(ids)
     tiny = format_of(open_checkpoint(MODEL))
     candidate = OfCheckpoint(str(MODEL), tiny)
-    with executor.running(candidate) as rounds:
+    rounds = executor.activations(candidate, ids[0])
+    with executor.running(candidate):
         for key in model.weights():
             model.put(key, torch.zeros_like(model.weights()[key]))
         assert not torch.equal(executor.hidden(ids, rounds), before)
