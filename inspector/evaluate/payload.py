@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from qinspect.inspector.accuracy import AccuracyComparison
+from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
 from qinspect.inspector.evaluate.settings import EvaluateSettings
@@ -23,6 +25,7 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "not_measured": [{"name": f.name, "problem": f.problem} for f in found.failed],
         "models": [_model(m) for m in found.models],
         "against_first": [_against(a) for a in found.against],
+        "tasks": [_task(t) for t in found.tasks],
         "warnings": list(found.warnings),
     }
 
@@ -55,6 +58,24 @@ def _model(m: ModelFigures) -> Json:
         "by_position": [_part(p) for p in m.stretches],
         "answer": m.answer.value,
         "margin": m.margin,
+    }
+
+
+def _task(t: TaskFigures) -> Json:
+    return {"name": t.model, "task": t.task, "metrics": {metric: _metric(c) for metric, c in t.metrics.items()}}
+
+
+def _metric(c: AccuracyComparison) -> Json:
+    pairs = c.paired
+    return {
+        "items": c.b.n,
+        "accuracy_reference": c.a.share,
+        "accuracy": c.b.share,
+        "difference_points": {"value": 100 * c.difference, "low": 100 * c.low, "high": 100 * c.high},
+        "only_reference_right": None if pairs is None else pairs.n_only_a,
+        "only_model_right": None if pairs is None else pairs.n_only_b,
+        "mcnemar_p": None if pairs is None else pairs.exact_p,
+        "smallest_points": 100 * c.detectable,
     }
 
 

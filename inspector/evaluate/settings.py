@@ -11,15 +11,17 @@ from qinspect.inspector.errors import UsageError
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
     """reference: a model in full precision. models: checkpoints of it. alphas, run: of a calibration, without
-    checkpoints. data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
+    checkpoints. items: files of a task's items.
+    data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
     and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
     of accuracy, in percentage points. floor_seeds: how often rounding noise is tried on the reference. seed: of the
-    bootstrap and of noise. device, dtype: "" for the model's own."""
+    bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all."""
 
     reference: str
     models: tuple[str, ...] = ()
     alphas: tuple[float, ...] = ()
     run: str = ""
+    items: tuple[str, ...] = ()
     data: str = ""
     samples: int = 128
     seq_len: int = 512
@@ -29,6 +31,7 @@ class EvaluateSettings:
     seed: int = 0
     device: str = ""
     dtype: str = ""
+    limit: int = 0
 
     def check(self) -> None:
         """Raises UsageError for a value that no evaluation can have."""
@@ -48,6 +51,8 @@ class EvaluateSettings:
             raise UsageError("a margin must be more than 0", found=f"{self.margin}, {self.margin_points}")
         if not 0 <= self.floor_seeds <= 16:
             raise UsageError("--floor-seeds is from 0 to 16", found=str(self.floor_seeds))
+        if self.limit < 0:
+            raise UsageError("--limit must be at least 1", found=str(self.limit))
         if self.seed < 0:
             raise UsageError("--seed must be at least 0", found=str(self.seed))
         if self.device and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", self.device):
@@ -58,8 +63,10 @@ class EvaluateSettings:
         made = [self.reference, *self.models]
         for alpha in self.alphas:
             made += ["--alpha", repr(alpha)]
+        for path in self.items:
+            made += ["--items", path]
         for field in fields(self)[3:]:
             value = getattr(self, field.name)
-            if value != field.default:
+            if field.name != "items" and value != field.default:
                 made += ["--" + field.name.replace("_", "-"), str(value)]
         return made

@@ -16,6 +16,8 @@ from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
+from qinspect.inspector.evaluate import tasks
+from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.candidate import (
     Activations,
     Candidate,
@@ -66,8 +68,13 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     candidates, gap = _candidates(settings)
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
+    asked = tasks.opened(settings, reference.vocab_size)
     passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
-    kept = Kept(folder, settings, [_files_of(settings.reference), samples.sha256, *(c.identity() for c in candidates)])
+    of_reference = tasks.answered(asked, passed.executor, None, progress)
+    identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
+    kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
+    tasks.keep(asked, kept, -1, settings.reference, of_reference)
+    of_tasks: list[TaskFigures] = []
     rotated: Executor | None = None
     tokens: list[TokenFigures] = []
     found: list[ModelFigures] = []
@@ -81,12 +88,15 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
         try:
-            known = kept.tokens(number)
+            known, given = kept.tokens(number), tasks.known(asked, kept, number)
             rounds = executor.activations(candidate, passed.ids[0])
-            if known is None:
+            if known is None or given is None:
                 with executor.running(candidate):
                     known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
+                    given = tasks.answered(asked, executor, rounds, progress)
                 kept.keep(number, known)
+                tasks.keep(asked, kept, number, candidate.name, given)
+            of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
             measured.append(number)
             tokens.append(known)
             found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
@@ -98,7 +108,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
-        tuple(failed), (*samples.warnings, *reference.notes),
+        tuple(failed), (*samples.warnings, *reference.notes), tuple(of_tasks),
     )  # fmt: skip
 
 
