@@ -23,6 +23,7 @@ from qinspect.inspector.evaluate.fake_quantize import Quantizer
 from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.formats.element import Element, integer
+from qinspect.inspector.formats.own_layout import provenance_of
 from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRecord
 from qinspect.inspector.models.load import EditableModel, ProbedModel, as_numpy
 from qinspect.inspector.observers.recipes import rotates, short
@@ -30,6 +31,7 @@ from qinspect.inspector.roles import common_spelling, strip_root
 from qinspect.inspector.text import are, some, visible
 
 _ENDS = (":input", ":output")
+LOGITS = "logits are compared as they are"
 NO_POINT = "there is no such point in the reference's modules"
 MX_BLOCK = 32
 """Blocks of this size have scales that are powers of two (OCP Microscaling 1.0); of others they are float32."""
@@ -45,13 +47,15 @@ class Activations:
 
 class Candidate(ABC):
     """One model beside the reference. name: for people. nbytes, bits_per_weight: None where there is no checkpoint, or
-    it is not known. rotated: whether its modules work in Hadamard space."""
+    it is not known. rotated: whether its modules work in Hadamard space. calibrated_on: what its calibration
+    recorded of its samples, None where that is not known."""
 
     name: str
     described: str
     nbytes: int | None = None
     bits_per_weight: float | None = None
     rotated: bool = False
+    calibrated_on: object = None
 
     @abstractmethod
     def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
@@ -84,6 +88,7 @@ class OfCheckpoint(Candidate):
         self.name, self.described, self.fmt = path, fmt.description, fmt
         self.nbytes, self.bits_per_weight = fmt.checkpoint.nbytes, model_bits(fmt).effective
         self.rotated = bool(fmt.rotated)
+        self.calibrated_on = provenance_of(fmt.checkpoint.config).get("data")
 
     def identity(self) -> object:
         """Its files."""
@@ -147,8 +152,11 @@ class OfCheckpoint(Candidate):
 class OfAlpha(Candidate):
     """What `qinspect calibrate` would write for an alpha: weights rounded to nearest, scales of the stored tables."""
 
-    def __init__(self, recipe: str, alpha: float, scales: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(
+        self, recipe: str, alpha: float, scales: Mapping[str, NDArray[np.float32]], calibrated_on: object = None
+    ) -> None:
         """scales: of each point, by name, as `scales_of` gives them."""
+        self.calibrated_on = calibrated_on
         self.name, self.described = f"alpha {short(alpha)}", f"w8a8, {recipe}"
         self.scales, self.rotated = scales, rotates(recipe)
 

@@ -11,10 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from qinspect.inspector.evaluate.candidate import NO_POINT, Activations, Candidate, is_head, role_of, said
+from qinspect.inspector.evaluate.candidate import LOGITS, NO_POINT, Activations, Candidate, is_head, role_of, said
 from qinspect.inspector.models.load import EditableModel, as_torch, failing_clearly
 from qinspect.inspector.models.memory import no_room
 
+_LOGITS = "lm_head:output"
 _role = lru_cache(maxsize=1 << 16)(role_of)
 _NUMBER = re.compile(r"(?<=\bexperts\.)\d+\.")
 
@@ -56,9 +57,11 @@ class Executor:
             self.hidden(ids[None].to(self.model.device))
         found = candidate.activations(self.model)
         points = self._points | set(map(_of_all_experts, self._points))
-        there = {role: quantizer for role, quantizer in found.quantizers.items() if role in points}
-        lost = [role for role in found.quantizers if role not in points]
-        return Activations(there, (*found.left_out, *([said(lost, NO_POINT)] if lost else [])))
+        logits = [role for role in found.quantizers if role == _LOGITS]
+        lost = [role for role in found.quantizers if role not in points and role != _LOGITS]
+        there = {role: quantizer for role, quantizer in found.quantizers.items() if role not in {*logits, *lost}}
+        left = ((logits, LOGITS), (lost, NO_POINT))
+        return Activations(there, (*found.left_out, *(said(roles, why) for roles, why in left if roles)))
 
     def reference_logits(self, hidden: Tensor) -> Tensor:
         """Of what the reference gave its head, whatever weights its modules have by now."""

@@ -34,6 +34,8 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
             lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
     for t in found.tasks:
         lines += ["", *folded("", f"{visible(t.model)}, {visible(t.task)}: {task_said(t)}", w)]
+    for text in found.warnings:
+        lines += ["", *folded("warning: ", text, w)]
     lines += ["", *folded("", "; ".join(notes()), w)]
     return "\n".join(lines)
 

@@ -39,6 +39,7 @@ from qinspect.inspector.evaluate.results import (
     floor_of,
     model_figures,
 )
+from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
@@ -46,6 +47,7 @@ from qinspect.inspector.models.device import device_named
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import Samples, samples_for
+from qinspect.inspector.text import some
 
 FLOOR_SHARE = 4
 """One window in so many takes part in the noise floor."""
@@ -108,8 +110,20 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
-        tuple(failed), (*samples.warnings, *reference.notes), tuple(of_tasks),
+        tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
     )  # fmt: skip
+
+
+def _seen(candidates: Sequence[Candidate], samples: Samples) -> Iterator[str]:
+    """Of candidates whose calibration saw text of this evaluation."""
+    described, by_sentence = samples.describe(), dict[str, list[str]]()
+    for candidate in candidates:
+        text = seen_said(candidate.calibrated_on, described)
+        if text:
+            by_sentence.setdefault(text, []).append(candidate.name)
+    for text, names in by_sentence.items():
+        more = f" and {some(len(names) - 1, 'other')}" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {text}, which may make it look better than it is"
 
 
 def _files_of(path: str) -> object:
@@ -145,7 +159,8 @@ def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np
         scales = scales_of(calibration, settings.alphas)
     finally:
         calibration.close()
-    alphas = [OfAlpha(calibration.recipe, alpha, of) for alpha, of in zip(settings.alphas, scales, strict=True)]
+    data = calibration.record.get("data")
+    alphas = [OfAlpha(calibration.recipe, alpha, of, data) for alpha, of in zip(settings.alphas, scales, strict=True)]
     gap = [max(_apart(s[name], scales[0][name]) for name in s) for s in scales]
     return [*made, *alphas], np.array([np.nan] * len(made) + gap)
 
