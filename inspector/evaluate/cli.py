@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.arguments import AsJson, absolute_where_it_is
-from qinspect.inspector.calibration.stored import RUN_HELP
+from qinspect.inspector.calibration.layout import RUN_HELP
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.printing import foreign_stderr, print_answer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from qinspect.inspector.calibration.settings import check_alphas, check_counts, check_device, check_seed, options_of
 from qinspect.inspector.errors import UsageError
 
 
@@ -35,38 +35,23 @@ class EvaluateSettings:
 
     def check(self) -> None:
         """Raises UsageError for a value that no evaluation can have."""
-        for name, value in (("samples", self.samples), ("seq-len", self.seq_len)):
-            if value < 1:
-                raise UsageError(f"--{name} must be at least 1", found=str(value))
+        check_counts(samples=self.samples, seq_len=self.seq_len)
         if self.seq_len < 2:
             raise UsageError("--seq-len must be at least 2", found="1", expected="a token that another one predicts")
         if not self.models and not self.alphas:
             raise UsageError("MODEL is missing", expected="a checkpoint of the reference, or --alpha with --run")
         if bool(self.alphas) != bool(self.run):
             raise UsageError("--alpha and --run belong together", expected="alphas, and the calibration they are of")
-        for alpha in self.alphas:
-            if not 0 <= alpha <= 1:
-                raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
+        check_alphas(self.alphas)
         if not self.margin > 0 or not self.margin_points > 0:
             raise UsageError("a margin must be more than 0", found=f"{self.margin}, {self.margin_points}")
         if not 0 <= self.floor_seeds <= 16:
             raise UsageError("--floor-seeds is from 0 to 16", found=str(self.floor_seeds))
         if self.limit < 0:
             raise UsageError("--limit must be at least 1", found=str(self.limit))
-        if self.seed < 0:
-            raise UsageError("--seed must be at least 0", found=str(self.seed))
-        if self.device and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", self.device):
-            raise UsageError("there is no such --device", expected="cpu, cuda, cuda:1", found=self.device)
+        check_seed(self.seed)
+        check_device(self.device, "cpu", "cuda")
 
     def words(self) -> list[str]:
         """The command line of these settings, without those that are as they are by default."""
-        made = [self.reference, *self.models]
-        for alpha in self.alphas:
-            made += ["--alpha", repr(alpha)]
-        for path in self.items:
-            made += ["--items", path]
-        for field in fields(self)[3:]:
-            value = getattr(self, field.name)
-            if field.name != "items" and value != field.default:
-                made += ["--" + field.name.replace("_", "-"), str(value)]
-        return made
+        return [self.reference, *self.models, *options_of(self, 2)]

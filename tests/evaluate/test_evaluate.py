@@ -279,3 +279,15 @@ def test_checkpoints_of_libraries_run_in_the_modules_of_their_original(ask: Comm
     (m,) = found["models"]
     assert 0 < m["kl"]["value"] < 0.2
     assert json.dumps(m["not_simulated"]) == "[]"
+
+
+def test_the_command_line_of_settings_says_each_of_them() -> None:
+    settings = EvaluateSettings(
+        "ref", ("a", "b"), (0.99, 1.0), "run", ("x.jsonl", "y.jsonl"), samples=3, margin=0.02, limit=7
+    )
+    assert (
+        settings.words()
+        == (
+            "ref a b --alpha 0.99 --alpha 1.0 --run run --items x.jsonl --items y.jsonl --samples 3 --margin 0.02 --limit 7"
+        ).split()
+    )
