@@ -285,9 +285,12 @@ def test_the_command_line_of_settings_says_each_of_them() -> None:
     settings = EvaluateSettings(
         "ref", ("a", "b"), (0.99, 1.0), "run", ("x.jsonl", "y.jsonl"), samples=3, margin=0.02, limit=7
     )
-    assert (
-        settings.words()
-        == (
-            "ref a b --alpha 0.99 --alpha 1.0 --run run --items x.jsonl --items y.jsonl --samples 3 --margin 0.02 --limit 7"
-        ).split()
-    )
+    alphas_and_items = "--alpha 0.99 --alpha 1.0 --run run --items x.jsonl --items y.jsonl"
+    assert " ".join(settings.words()) == f"ref a b {alphas_and_items} --samples 3 --margin 0.02 --limit 7"
+
+
+def test_bits_per_byte_are_known_where_tokens_are_bytes(ask: Command) -> None:
+    """Of the demo model a token is a byte."""
+    (m,) = ask.json("demo", MODEL, *SHORT)["models"]
+    assert m["bits_per_byte"] == pytest.approx(np.log2(m["perplexity"]), rel=1e-12)
+    assert m["bits_per_byte"] == m["bits_per_byte_reference"]
