@@ -44,7 +44,7 @@ def in_samples(path: str, metric: str | None, progress: Progress) -> list[Found]
     """
     filters: dict[str, _Filter] = {}
     n = 0
-    for place, item in _read_items(path, progress):
+    for place, item in read_items(path, progress):
         name = _name_of(path, place, item)
         n += 1
         if n > MAX_ITEMS:
@@ -57,8 +57,14 @@ def in_samples(path: str, metric: str | None, progress: Progress) -> list[Found]
         of_filter.add(place, name, item)
     if not n:
         raise CannotOpen("has no item", file=path)
-    task = _NAME.fullmatch(Path(path).name)
-    return [f for name, of in filters.items() for f in of.found(visible(task["task"], 200) if task else "", name)]
+    task = task_of(path)
+    return [f for name, of in filters.items() for f in of.found(task, name)]
+
+
+def task_of(path: str) -> str:
+    """The task of such a file, by its name; "" where that does not say it."""
+    found = _NAME.fullmatch(Path(path).name)
+    return visible(found["task"], 200) if found else ""
 
 
 @dataclass(slots=True)
@@ -99,7 +105,7 @@ class _Filter:
             )
 
 
-def _read_items(path: str, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_items(path: str, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each with its place in the file, for errors."""
     total, done = Path(path).stat().st_size, 0
     with Path(path).open("rb") as f:

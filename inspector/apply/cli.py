@@ -18,7 +18,8 @@ from qinspect.inspector.apply.chosen import Request, checked_alpha, parse_points
 from qinspect.inspector.apply.write import write
 from qinspect.inspector.arguments import AsJson, opened_model, taking_old_names
 from qinspect.inspector.calibrate.checkpoint import check_target
-from qinspect.inspector.calibration.stored import RUN_HELP, calibration_named
+from qinspect.inspector.calibration.layout import RUN_HELP
+from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.formats import Format
 from qinspect.inspector.observers.registry import OLD_NAMES, RULES, WITHOUT_ALPHA, listed

@@ -42,6 +42,7 @@ def written(passed: Passed) -> dict[str, Any]:
         "versions": versions(opened.model.device),
         "timing": dict(passed.timing),
         "warnings": warnings,
+        "experts": _tokens_of_experts(opened, of_alphas[0]),
         "alphas": [
             _of_alpha(opened, alpha, found) for alpha, found in zip(plan.settings.alphas, of_alphas, strict=True)
         ],
@@ -69,6 +70,15 @@ def _of_alpha(opened: Opened, alpha: float, found: Sequence[PointResult]) -> dic
     stored = [str(_store(opened, target, scheme, found)) for target, scheme in settings.targets_of(alpha)]
     n, _ = reach(settings.recipe, [r.point for r in found], alpha)
     return {"alpha": alpha, "reached": n, "points": [r.as_dict() for r in found], "checkpoints": stored}
+
+
+def _tokens_of_experts(opened: Opened, found: Sequence[PointResult]) -> dict[str, list[int]]:
+    """By the module of a layer's experts, how many tokens each expert was sent, in order."""
+    n_values = {r.point.name: r.n_values for r in found}
+    return {
+        name: [n_values.get(point, 0) // width for point, width in inputs]
+        for name, inputs in opened.model.expert_inputs.items()
+    }
 
 
 def _warn_of(found: Sequence[PointResult], points: Sequence[Point]) -> list[str]:

@@ -15,6 +15,8 @@ SCHEMA = "qinspect.calibration/1"
 """`schema` of RESULT."""
 TABLES = "distributions.safetensors"
 SHARDS = "shards"
+RUN_HELP = "A calibration: the id or name of its run, or the folder that calibration.json is in."
+"""What `stored.calibration_named` takes, for a command's help."""
 
 
 def calibration_folder(run: Run) -> Path | None:

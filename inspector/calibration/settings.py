@@ -5,12 +5,56 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.observers.recipes import short
+
+
+def check_counts(**counts: int) -> None:
+    """Raises UsageError for an option that counts something and is less than 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1", found=str(value))
+
+
+def check_alphas(alphas: Sequence[float]) -> None:
+    """Raises UsageError for a number that is no alpha."""
+    for alpha in alphas:
+        if not 0 <= alpha <= 1:
+            raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
+
+
+def check_device(device: str, *kinds: str) -> None:
+    """Raises UsageError for a name that is neither empty nor of these kinds, `cuda` with or without a number."""
+    if device and device not in kinds and not ("cuda" in kinds and re.fullmatch(r"cuda:\d{1,4}", device)):
+        expected = ", ".join(["cpu", "cuda", "cuda:1", *(k for k in kinds if k not in ("cpu", "cuda"))])
+        raise UsageError("there is no such --device", expected=expected, found=device)
+
+
+def check_seed(seed: int) -> None:
+    """Raises UsageError for one that no generator takes."""
+    if seed < 0:
+        raise UsageError("--seed must be at least 0", found=str(seed))
+
+
+def options_of(settings: Any, n_arguments: int) -> list[str]:
+    """The options of a command line, of a dataclass of settings without those that are as they are by default.
+    n_arguments: fields that are no options, the first ones."""
+    made: list[str] = []
+    for field in fields(settings)[n_arguments:]:
+        value = getattr(settings, field.name)
+        if value == field.default:
+            continue
+        option = "--" + {"alphas": "alpha"}.get(field.name, field.name.replace("_", "-"))
+        if value is True:
+            made.append(option)
+        else:
+            made += [w for v in (value if isinstance(value, tuple) else (value,)) for w in (option, str(v))]
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +84,18 @@ class Settings:
 
     def check(self) -> None:
         """Raises UsageError for a value that no calibration can have."""
-        for name, value in (("samples", self.samples), ("seq-len", self.seq_len), ("batch", self.batch)):
-            if value < 1:
-                raise UsageError(f"--{name} must be at least 1", found=str(value))
-        for alpha in self.alphas:
-            if not 0 <= alpha <= 1:
-                raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
+        check_counts(samples=self.samples, seq_len=self.seq_len, batch=self.batch)
+        check_alphas(self.alphas)
         if len(set(self.alphas)) < len(self.alphas):
             raise UsageError("an --alpha is given twice", found=", ".join(map(str, self.alphas)))
         if len(set(self.weights)) < len(self.weights):
             raise UsageError("a scheme of --weights is given twice", found=", ".join(self.weights))
-        if self.device and not re.fullmatch(r"cpu|auto|cuda(:\d{1,4})?", self.device):
-            raise UsageError("there is no such --device", expected="cpu, cuda, cuda:1, auto", found=self.device)
-        if self.seed < 0:
-            raise UsageError("--seed must be at least 0", found=str(self.seed))
+        check_device(self.device, "cpu", "cuda", "auto")
+        check_seed(self.seed)
 
     def words(self) -> list[str]:
         """The command line of these settings, without those that are as they are by default."""
-        made = [self.model]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value == field.default:
-                continue
-            option = "--" + {"alphas": "alpha"}.get(field.name, field.name.replace("_", "-"))
-            if value is True:
-                made.append(option)
-            else:
-                made += [w for v in (value if isinstance(value, tuple) else (value,)) for w in (option, str(v))]
-        return made
+        return [self.model, *options_of(self, 1)]
 
     def targets_of(self, alpha: float) -> list[tuple[Path, str]]:
         """Where the checkpoints of an alpha go, and the scheme of each: `--out` itself for a single one, else a folder

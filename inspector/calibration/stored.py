@@ -22,9 +22,6 @@ from qinspect.inspector.text import brief
 if TYPE_CHECKING:
     from qinspect.inspector.runs import Run
 
-RUN_HELP = "A calibration: the id or name of its run, or the folder that calibration.json is in."
-"""What `calibration_named` takes, for a command's help."""
-
 
 @dataclass(frozen=True, slots=True)
 class AlphaResult:

@@ -23,13 +23,16 @@ from qinspect.inspector.evaluate.fake_quantize import Quantizer
 from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.formats.element import Element, integer
+from qinspect.inspector.formats.own_layout import provenance_of
 from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRecord
 from qinspect.inspector.models.load import EditableModel, ProbedModel, as_numpy
 from qinspect.inspector.observers.recipes import rotates, short
-from qinspect.inspector.roles import strip_root
+from qinspect.inspector.roles import common_spelling, strip_root
 from qinspect.inspector.text import are, some, visible
 
 _ENDS = (":input", ":output")
+LOGITS = "logits are compared as they are"
+NO_POINT = "there is no such point in the reference's modules"
 MX_BLOCK = 32
 """Blocks of this size have scales that are powers of two (OCP Microscaling 1.0); of others they are float32."""
 
@@ -44,13 +47,15 @@ class Activations:
 
 class Candidate(ABC):
     """One model beside the reference. name: for people. nbytes, bits_per_weight: None where there is no checkpoint, or
-    it is not known. rotated: whether its modules work in Hadamard space."""
+    it is not known. rotated: whether its modules work in Hadamard space. calibrated_on: what its calibration
+    recorded of its samples, None where that is not known."""
 
     name: str
     described: str
     nbytes: int | None = None
     bits_per_weight: float | None = None
     rotated: bool = False
+    calibrated_on: object = None
 
     @abstractmethod
     def weights(self, model: EditableModel) -> Iterator[tuple[str, FloatArray]]:
@@ -66,8 +71,9 @@ class Candidate(ABC):
 
 
 def role_of(key: str) -> str:
-    """The role of a weight of the reference. State-spaces and Hugging Face have two words for a Mamba's embedding."""
-    return strip_root(key.replace("embeddings.", "embedding."))
+    """The role of a weight or a point, the same for the reference and for every checkpoint of it. State-spaces and
+    Hugging Face have two words for a Mamba's embedding, and Mixtral's two savers for an expert."""
+    return common_spelling(strip_root(key.replace("embeddings.", "embedding.")))
 
 
 def identity_of(checkpoint: Checkpoint) -> list[list[str]]:
@@ -82,6 +88,7 @@ class OfCheckpoint(Candidate):
         self.name, self.described, self.fmt = path, fmt.description, fmt
         self.nbytes, self.bits_per_weight = fmt.checkpoint.nbytes, model_bits(fmt).effective
         self.rotated = bool(fmt.rotated)
+        self.calibrated_on = provenance_of(fmt.checkpoint.config).get("data")
 
     def identity(self) -> object:
         """Its files."""
@@ -93,7 +100,8 @@ class OfCheckpoint(Candidate):
         names = [name for name, _ in self.fmt.other_forms()]
         plain = {role_of(role): name for role, name in zip(self.fmt.roles_of(names), names, strict=True)}
         own = model.names()
-        keys = _roles_here(own, {**plain, **dict.fromkeys(quantized, "")})
+        known = {**plain, **dict.fromkeys(quantized, "")}
+        keys = _roles_here(_as_stored(own, model.pieces, known), known)
         missing = [key for key, role in keys.items() if not role]
         if missing:
             raise CannotOpen(
@@ -112,7 +120,7 @@ class OfCheckpoint(Candidate):
             yield key, values
 
     def _check(self, key: str, values: FloatArray, wanted: tuple[int, ...]) -> None:
-        if values.size != int(np.prod(wanted, dtype=np.int64)):
+        if [n for n in values.shape if n != 1] != [n for n in wanted if n != 1]:
             raise CannotOpen(
                 "has another shape than in the reference", file=self.fmt.checkpoint.path, key=key,
                 expected=str(list(wanted)), found=str(list(values.shape)),
@@ -123,29 +131,32 @@ class OfCheckpoint(Candidate):
         """By its stored scales, and those that are made of each token or block."""
         made: dict[str, Quantizer] = {}
         refused: dict[str, list[str]] = {}
-        dynamic = {p.role: p for p in self.fmt.dynamic()}
+        dynamic = {role_of(p.role): p for p in self.fmt.dynamic()}
         stored = [
             r for r in self.fmt.scales()
-            if r.kind is Kind.ACTIVATION and r.quantity is Quantity.SCALE and r.role not in dynamic
+            if r.kind is Kind.ACTIVATION and r.quantity is Quantity.SCALE and role_of(r.role) not in dynamic
         ]  # fmt: skip
         zeros = {
             r.role.partition("#")[0]: r for r in self.fmt.scales()
             if r.kind is Kind.ACTIVATION and r.quantity is Quantity.ZERO_POINT
         }  # fmt: skip
-        found = [(r.role, _static(self.fmt, r, model.device, zeros.get(r.role))) for r in stored]
+        found = [(role_of(r.role), _static(self.fmt, r, model.device, zeros.get(r.role))) for r in stored]
         for role, quantizer in (*found, *((role, _dynamic(p)) for role, p in dynamic.items())):
             if isinstance(quantizer, str):
                 refused.setdefault(quantizer, []).append(role)
             else:
                 made[role] = quantizer
-        return Activations(made, tuple(_said(roles, why) for why, roles in refused.items()))
+        return Activations(made, tuple(said(roles, why) for why, roles in refused.items()))
 
 
 class OfAlpha(Candidate):
     """What `qinspect calibrate` would write for an alpha: weights rounded to nearest, scales of the stored tables."""
 
-    def __init__(self, recipe: str, alpha: float, scales: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(
+        self, recipe: str, alpha: float, scales: Mapping[str, NDArray[np.float32]], calibrated_on: object = None
+    ) -> None:
         """scales: of each point, by name, as `scales_of` gives them."""
+        self.calibrated_on = calibrated_on
         self.name, self.described = f"alpha {short(alpha)}", f"w8a8, {recipe}"
         self.scales, self.rotated = scales, rotates(recipe)
 
@@ -172,8 +183,8 @@ class OfAlpha(Candidate):
             if isinstance(quantizer, str):
                 refused.setdefault(quantizer, []).append(name)
             else:
-                made[strip_root(name)] = quantizer
-        return Activations(made, tuple(_said(names, why) for why, names in refused.items()))
+                made[role_of(name)] = quantizer
+        return Activations(made, tuple(said(names, why) for why, names in refused.items()))
 
 
 def scales_of(calibration: Calibration, alphas: Sequence[float]) -> list[dict[str, NDArray[np.float32]]]:
@@ -206,7 +217,7 @@ class OfNoise(Candidate):
         """Behind the last product of each block."""
         made = torch.Generator(device=model.device).manual_seed(self._seed)
         noise = fake_quantize.noise(made)
-        points = (strip_root(key).removesuffix(".weight") for key in model.weights())
+        points = (role_of(key).removesuffix(".weight") for key in model.weights())
         return Activations({f"{p}:output": noise for p in points if p.endswith(_LAST)})
 
 
@@ -226,6 +237,16 @@ def _roles_here(own: Mapping[str, Tensor], known: Collection[str]) -> dict[str, 
     return made
 
 
+def _as_stored(
+    own: Mapping[str, Tensor], pieces: Mapping[str, Sequence[str]], known: Collection[str]
+) -> dict[str, Tensor]:
+    """The names that a checkpoint goes by: one tensor for all experts where it has that, else one for each expert."""
+    left: set[str] = set()
+    for whole, parts in pieces.items():
+        left.update(parts if role_of(whole) in known else (whole,))
+    return {key: w for key, w in own.items() if key not in left}
+
+
 def _place(w: Tensor) -> tuple[object, ...]:
     """Equal of tensors that are one in memory."""
     return (w.data_ptr(), tuple(w.shape), w.stride()) if w.numel() else (id(w),)
@@ -236,14 +257,15 @@ def is_head(key: str) -> bool:
     return strip_root(key).startswith("lm_head.")
 
 
-def _said(roles: list[str], why: str) -> str:
+def said(roles: list[str], why: str) -> str:
+    """Of activations that are not simulated, and why."""
     return f"{some(len(roles), 'activation')}, first {visible(roles[0], 120)}: {why}"
 
 
 def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleRecord | None) -> Quantizer | str:
     """How a stored scale rounds, or why that is not simulated."""
     if not record.role.endswith(_ENDS):
-        return "there is no such point in the reference's modules"
+        return NO_POINT
     try:
         values = np.asarray(fmt.values(record), np.float32)
         offset = None if zero is None else float(np.asarray(fmt.values(zero)).reshape(-1)[0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.arguments import AsJson, absolute_where_it_is
-from qinspect.inspector.calibration.stored import RUN_HELP
+from qinspect.inspector.calibration.layout import RUN_HELP
 from qinspect.inspector.demo import MODEL as DEMO_MODEL
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.printing import foreign_stderr, print_answer
@@ -32,6 +32,11 @@ def evaluate_command(
         list[float] | None, Parameter(name="--alpha", negative="", help="Alphas of --run, without a checkpoint.")
     ] = None,
     run: Annotated[str, Parameter(help=f"{RUN_HELP}", show_default=False)] = "",
+    items: Annotated[
+        list[str] | None,
+        Parameter(name="--items", negative="", help="Items of a task: last words, choices, or samples of lm_eval."),
+    ] = None,
+    limit: Annotated[int, Parameter(help="Items of each file (default: all).", show_default=False)] = 0,
     data: Annotated[str, Parameter(help="Text, JSON lines or token ids.", show_default=False)] = "",
     samples: Annotated[int, Parameter(help="Windows.")] = 128,
     seq_len: Annotated[int, Parameter(help="Tokens of a window.")] = 512,
@@ -62,7 +67,8 @@ def evaluate_command(
         reference = str(DEMO_MODEL)
     settings = EvaluateSettings(
         reference=absolute_where_it_is(reference), models=tuple(map(absolute_where_it_is, models or ())),
-        alphas=tuple(alpha or ()), run=absolute_where_it_is(run), data=absolute_where_it_is(data), samples=samples,
+        alphas=tuple(alpha or ()), run=absolute_where_it_is(run), items=tuple(map(absolute_where_it_is, items or ())),
+        limit=limit, data=absolute_where_it_is(data), samples=samples,
         seq_len=seq_len, margin=margin, margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device,
         dtype=dtype,
     )  # fmt: skip

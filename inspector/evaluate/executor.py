@@ -3,39 +3,65 @@ rounded at its observation points. What differs then are the numbers alone, not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from qinspect.inspector.evaluate.candidate import Activations, Candidate, is_head
+from qinspect.inspector.evaluate.candidate import LOGITS, NO_POINT, Activations, Candidate, is_head, role_of, said
 from qinspect.inspector.models.load import EditableModel, as_torch, failing_clearly
 from qinspect.inspector.models.memory import no_room
-from qinspect.inspector.roles import strip_root
+
+_LOGITS = "lm_head:output"
+_role = lru_cache(maxsize=1 << 16)(role_of)
+_NUMBER = re.compile(r"(?<=\bexperts\.)\d+\.")
+
+
+@lru_cache(maxsize=1 << 16)
+def _of_all_experts(name: str) -> str:
+    """The role of the scale that all experts of a layer have together."""
+    return _NUMBER.sub("", _role(name))
 
 
 class Executor:
     """A reference model that can run as a candidate would."""
 
-    def __init__(self, model: EditableModel) -> None:
+    def __init__(self, model: EditableModel, like: Executor | None = None) -> None:
+        """like: one whose modules have the same names, and has run."""
         self.model = model
         self._own = own = dict(model.names())
         head = next((key for key in own if is_head(key)), None)
         self._head = own[head or next(key for key in own if "embed" in key)]
+        self._points: set[str] = set(like._points) if like else set(map(_role, model.may_show))
 
     @contextmanager
-    def running(self, candidate: Candidate) -> Iterator[Activations]:
+    def running(self, candidate: Candidate) -> Iterator[None]:
         """The weights of a candidate in the place of the reference's, until the end. Raises as `Candidate.weights`."""
         others: list[str] = []
         try:
             for key, values in candidate.weights(self.model):
                 others.append(key)
                 self.model.put(key, as_torch(values))
-            yield candidate.activations(self.model)
+            yield
         finally:
             for key in others:
                 self.model.put(key, self._own[key])
+
+    def activations(self, candidate: Candidate, ids: Tensor) -> Activations:
+        """What rounds at which of the points that the modules have. ids: int64[length], on which a model that does not
+        know its points shows them."""
+        if not self._points:
+            self.hidden(ids[None].to(self.model.device))
+        found = candidate.activations(self.model)
+        points = self._points | set(map(_of_all_experts, self._points))
+        logits = [role for role in found.quantizers if role == _LOGITS]
+        lost = [role for role in found.quantizers if role not in points and role != _LOGITS]
+        there = {role: quantizer for role, quantizer in found.quantizers.items() if role not in {*logits, *lost}}
+        left = ((logits, LOGITS), (lost, NO_POINT))
+        return Activations(there, (*found.left_out, *(said(roles, why) for roles, why in left if roles)))
 
     def reference_logits(self, hidden: Tensor) -> Tensor:
         """Of what the reference gave its head, whatever weights its modules have by now."""
@@ -46,7 +72,8 @@ class Executor:
         quantizers = rounds.quantizers if rounds else {}
 
         def observe(name: str, x: Tensor) -> Tensor | None:
-            quantize = quantizers.get(strip_root(name))
+            self._points.add(_role(name))
+            quantize = quantizers.get(_role(name)) or quantizers.get(_of_all_experts(name))
             return None if quantize is None else quantize(x)
 
         batch, length = ids.shape

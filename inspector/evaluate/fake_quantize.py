@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from qinspect.inspector.formats.element import Element, ElementKind
 
@@ -76,6 +77,18 @@ def of_each_token(element: Element) -> Quantizer | None:
     return quantize
 
 
+def _in_blocks(x: Tensor, size: int) -> Tensor:
+    """float32[..., blocks, size]. A last block that is not full is filled with zeros, which no largest |x| sees."""
+    wide = x.float()
+    if wide.shape[-1] % size:
+        wide = functional.pad(wide, (0, -wide.shape[-1] % size))
+    return wide.reshape(*wide.shape[:-1], -1, size)
+
+
+def _as_before(blocks: Tensor, x: Tensor) -> Tensor:
+    return blocks.flatten(-2)[..., : x.shape[-1]].to(x.dtype)
+
+
 def microscaled(element: Element, size: int) -> Quantizer | None:
     """A power of two for each `size` of the last axis: 2 ** (floor(log2(largest |x|)) - exponent of the largest code),
     as OCP Microscaling 1.0, section 6.3, has it."""
@@ -85,11 +98,11 @@ def microscaled(element: Element, size: int) -> Quantizer | None:
     of_largest = math.floor(math.log2(element.q_max))
 
     def quantize(x: Tensor) -> Tensor:
-        blocks = x.float().reshape(*x.shape[:-1], -1, size)
+        blocks = _in_blocks(x, size)
         largest = blocks.abs().amax(-1, keepdim=True)
         _, exponent = torch.frexp(largest)  # of 0.5 to 1
         scale = torch.exp2((exponent - 1 - of_largest).clamp(-127, 127).float())
-        return torch.where(largest > 0, codes(blocks / scale) * scale, 0.0).flatten(-2).to(x.dtype)
+        return _as_before(torch.where(largest > 0, codes(blocks / scale) * scale, 0.0), x)
 
     return quantize
 
@@ -102,11 +115,11 @@ def of_blocks(element: Element, size: int, outer: Tensor | None = None) -> Quant
         return None
 
     def quantize(x: Tensor) -> Tensor:
-        blocks = x.float().reshape(*x.shape[:-1], -1, size)
+        blocks = _in_blocks(x, size)
         scale = blocks.abs().amax(-1, keepdim=True) / element.q_max
         if outer is not None:
             scale = (scale / outer).clamp(max=448.0).to(torch.float8_e4m3fn).float() * outer
         safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return torch.where(scale > 0, codes(blocks / safe) * scale, 0.0).flatten(-2).to(x.dtype)
+        return _as_before(torch.where(scale > 0, codes(blocks / safe) * scale, 0.0), x)
 
     return quantize

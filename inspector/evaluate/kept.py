@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qinspect.inspector.evaluate.answers import Answers
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
@@ -55,6 +56,25 @@ class Kept:
                 return TokenFigures(*(found[f.name] for f in fields(TokenFigures)))
         except (OSError, ValueError, KeyError):
             return None
+
+    def answers(self, number: int, task: int) -> Answers | None:
+        """Of the candidate of this number to a task; None where they are not there, or damaged."""
+        path = self._path(number)
+        path = None if path is None else path.with_name(f"answers-{task}-{path.name}")
+        if path is None or not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                return Answers(found["ln_p"], found["greedy"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def keep_answers(self, number: int, task: int, given: Answers) -> None:
+        """The answers of a candidate to a task."""
+        path = self._path(number)
+        if path is not None:
+            with replacing(path.with_name(f"answers-{task}-{path.name}")) as file:
+                np.savez(file, ln_p=given.ln_p, greedy=given.greedy)
 
     def keep(self, number: int, tokens: TokenFigures) -> None:
         """The figures of a candidate."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
+from qinspect.inspector.accuracy import AccuracyComparison
+from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.json_text import Json, finite
+from qinspect.inspector.samples.data import ByteTokenizer
 
 
 def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
     """`qinspect evaluate --json`."""
+    tokenizer = found.samples.get("tokenizer")
+    of_bytes = isinstance(tokenizer, dict) and tokenizer.get("name") == ByteTokenizer.name
     return {
         "schema": "qinspect.evaluate/1",
         "reference": found.reference,
@@ -21,13 +27,15 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "settings": asdict(settings),
         "noise_floor": None if found.floor is None else _floor(found.floor),
         "not_measured": [{"name": f.name, "problem": f.problem} for f in found.failed],
-        "models": [_model(m) for m in found.models],
+        "models": [_model(m, of_bytes) for m in found.models],
         "against_first": [_against(a) for a in found.against],
+        "tasks": [_task(t) for t in found.tasks],
         "warnings": list(found.warnings),
     }
 
 
-def _model(m: ModelFigures) -> Json:
+def _model(m: ModelFigures, of_bytes: bool) -> Json:
+    """of_bytes: whether each token is a byte; of others it is not known how many bytes they stand for."""
     return {
         "name": m.name,
         "format": m.described,
@@ -39,6 +47,8 @@ def _model(m: ModelFigures) -> Json:
         "not_finite": m.n_not_finite,
         "perplexity_reference": finite(m.perplexity_reference),
         "perplexity": finite(m.perplexity),
+        "bits_per_byte_reference": finite(math.log2(m.perplexity_reference)) if of_bytes else None,
+        "bits_per_byte": finite(math.log2(m.perplexity)) if of_bytes else None,
         "ln_ratio": _estimate(m.ln_ratio),
         "kl": _estimate(m.kl),
         "kl_back": _estimate(m.kl_back),
@@ -55,6 +65,24 @@ def _model(m: ModelFigures) -> Json:
         "by_position": [_part(p) for p in m.stretches],
         "answer": m.answer.value,
         "margin": m.margin,
+    }
+
+
+def _task(t: TaskFigures) -> Json:
+    return {"name": t.model, "task": t.task, "metrics": {metric: _metric(c) for metric, c in t.metrics.items()}}
+
+
+def _metric(c: AccuracyComparison) -> Json:
+    pairs = c.paired
+    return {
+        "items": c.b.n,
+        "accuracy_reference": c.a.share,
+        "accuracy": c.b.share,
+        "difference_points": {"value": 100 * c.difference, "low": 100 * c.low, "high": 100 * c.high},
+        "only_reference_right": None if pairs is None else pairs.n_only_a,
+        "only_model_right": None if pairs is None else pairs.n_only_b,
+        "mcnemar_p": None if pairs is None else pairs.exact_p,
+        "smallest_points": 100 * c.detectable,
     }
 
 

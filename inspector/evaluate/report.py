@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from qinspect.inspector.accuracy import AccuracyComparison
+from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
@@ -30,8 +32,28 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
         lines += ["", f"against {visible(found.models[0].name)}:"]
         for a in found.against:
             lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
+    for t in found.tasks:
+        lines += ["", *folded("", f"{visible(t.model)}, {visible(t.task)}: {task_said(t)}", w)]
+    for text in found.warnings:
+        lines += ["", *folded("warning: ", text, w)]
     lines += ["", *folded("", "; ".join(notes()), w)]
     return "\n".join(lines)
+
+
+def task_said(t: TaskFigures) -> str:
+    """Of each metric how many are right, by how much that differs, and by what items."""
+    return "; ".join(_metric_said(metric, c) for metric, c in t.metrics.items())
+
+
+def _metric_said(metric: str, c: AccuracyComparison) -> str:
+    text = (
+        f"{metric} {c.b.share:.2%} of {some(c.b.n, 'item')}, the reference's {c.a.share:.2%}: {100 * c.difference:+.2f}"
+    )
+    text += f" points [{100 * c.low:+.2f}, {100 * c.high:+.2f}]"
+    if c.paired is None:
+        return text
+    only = f"{c.paired.n_only_a} right in the reference alone, {c.paired.n_only_b} in the model alone"
+    return f"{text}; {only}, McNemar p {c.p:.2g}"
 
 
 def notes() -> Iterator[str]:

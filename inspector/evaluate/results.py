@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate, draws, estimate
 from qinspect.inspector.evaluate.tokens import Floats, TokenFigures
 from qinspect.inspector.significance import LEVEL, holm
@@ -127,7 +128,8 @@ class NotMeasured:
 @dataclass(frozen=True)
 class Evaluation:
     """n_tokens: that are predicted. samples: where they come from, as JSON. floor: None where none was asked for.
-    against: the candidates but the first, against it. failed: those that do not fit."""
+    against: the candidates but the first, against it. failed: those that do not fit. tasks: of each model, each
+    file of items."""
 
     reference: str
     n_windows: int
@@ -138,6 +140,7 @@ class Evaluation:
     against: tuple[Against, ...]
     failed: tuple[NotMeasured, ...]
     warnings: tuple[str, ...]
+    tasks: tuple[TaskFigures, ...] = ()
 
 
 def compared(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from qinspect.inspector.calibration.settings import check_alphas, check_counts, check_device, check_seed, options_of
 from qinspect.inspector.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
     """reference: a model in full precision. models: checkpoints of it. alphas, run: of a calibration, without
-    checkpoints. data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
+    checkpoints. items: files of a task's items.
+    data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
     and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
     of accuracy, in percentage points. floor_seeds: how often rounding noise is tried on the reference. seed: of the
-    bootstrap and of noise. device, dtype: "" for the model's own."""
+    bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all."""
 
     reference: str
     models: tuple[str, ...] = ()
     alphas: tuple[float, ...] = ()
     run: str = ""
+    items: tuple[str, ...] = ()
     data: str = ""
     samples: int = 128
     seq_len: int = 512
@@ -29,37 +31,27 @@ class EvaluateSettings:
     seed: int = 0
     device: str = ""
     dtype: str = ""
+    limit: int = 0
 
     def check(self) -> None:
         """Raises UsageError for a value that no evaluation can have."""
-        for name, value in (("samples", self.samples), ("seq-len", self.seq_len)):
-            if value < 1:
-                raise UsageError(f"--{name} must be at least 1", found=str(value))
+        check_counts(samples=self.samples, seq_len=self.seq_len)
         if self.seq_len < 2:
             raise UsageError("--seq-len must be at least 2", found="1", expected="a token that another one predicts")
         if not self.models and not self.alphas:
             raise UsageError("MODEL is missing", expected="a checkpoint of the reference, or --alpha with --run")
         if bool(self.alphas) != bool(self.run):
             raise UsageError("--alpha and --run belong together", expected="alphas, and the calibration they are of")
-        for alpha in self.alphas:
-            if not 0 <= alpha <= 1:
-                raise UsageError("--alpha must be from 0 to 1", found=str(alpha))
+        check_alphas(self.alphas)
         if not self.margin > 0 or not self.margin_points > 0:
             raise UsageError("a margin must be more than 0", found=f"{self.margin}, {self.margin_points}")
         if not 0 <= self.floor_seeds <= 16:
             raise UsageError("--floor-seeds is from 0 to 16", found=str(self.floor_seeds))
-        if self.seed < 0:
-            raise UsageError("--seed must be at least 0", found=str(self.seed))
-        if self.device and not re.fullmatch(r"cpu|cuda(:\d{1,4})?", self.device):
-            raise UsageError("there is no such --device", expected="cpu, cuda, cuda:1", found=self.device)
+        if self.limit < 0:
+            raise UsageError("--limit must be at least 1", found=str(self.limit))
+        check_seed(self.seed)
+        check_device(self.device, "cpu", "cuda")
 
     def words(self) -> list[str]:
         """The command line of these settings, without those that are as they are by default."""
-        made = [self.reference, *self.models]
-        for alpha in self.alphas:
-            made += ["--alpha", repr(alpha)]
-        for field in fields(self)[3:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                made += ["--" + field.name.replace("_", "-"), str(value)]
-        return made
+        return [self.reference, *self.models, *options_of(self, 2)]

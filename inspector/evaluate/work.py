@@ -16,6 +16,8 @@ from qinspect.inspector.calibration.stored import calibration_named
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
+from qinspect.inspector.evaluate import tasks
+from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.candidate import (
     Activations,
     Candidate,
@@ -37,6 +39,7 @@ from qinspect.inspector.evaluate.results import (
     floor_of,
     model_figures,
 )
+from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
@@ -44,6 +47,7 @@ from qinspect.inspector.models.device import device_named
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import Samples, samples_for
+from qinspect.inspector.text import some
 
 FLOOR_SHARE = 4
 """One window in so many takes part in the noise floor."""
@@ -66,8 +70,13 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     candidates, gap = _candidates(settings)
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
+    asked = tasks.opened(settings, reference.vocab_size)
     passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
-    kept = Kept(folder, settings, [_files_of(settings.reference), samples.sha256, *(c.identity() for c in candidates)])
+    of_reference = tasks.answered(asked, passed.executor, None, progress)
+    identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
+    kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
+    tasks.keep(asked, kept, -1, settings.reference, of_reference)
+    of_tasks: list[TaskFigures] = []
     rotated: Executor | None = None
     tokens: list[TokenFigures] = []
     found: list[ModelFigures] = []
@@ -77,17 +86,19 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     for number, candidate in enumerate(candidates):
         executor = passed.executor
         if candidate.rotated:
-            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype))
+            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype), executor)
             executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
         try:
-            known = kept.tokens(number)
-            if known is not None:
-                rounds = candidate.activations(executor.model)
-            else:
-                with executor.running(candidate) as rounds:
+            known, given = kept.tokens(number), tasks.known(asked, kept, number)
+            rounds = executor.activations(candidate, passed.ids[0])
+            if known is None or given is None:
+                with executor.running(candidate):
                     known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
+                    given = tasks.answered(asked, executor, rounds, progress)
                 kept.keep(number, known)
+                tasks.keep(asked, kept, number, candidate.name, given)
+            of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
             measured.append(number)
             tokens.append(known)
             found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
@@ -99,8 +110,20 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
-        tuple(failed), (*samples.warnings, *reference.notes),
+        tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
     )  # fmt: skip
+
+
+def _seen(candidates: Sequence[Candidate], samples: Samples) -> Iterator[str]:
+    """Of candidates whose calibration saw text of this evaluation."""
+    described, by_sentence = samples.describe(), dict[str, list[str]]()
+    for candidate in candidates:
+        text = seen_said(candidate.calibrated_on, described)
+        if text:
+            by_sentence.setdefault(text, []).append(candidate.name)
+    for text, names in by_sentence.items():
+        more = f" and {some(len(names) - 1, 'other')}" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {text}, which may make it look better than it is"
 
 
 def _files_of(path: str) -> object:
@@ -120,7 +143,8 @@ def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> F
     found = []
     for seed in range(settings.seed, settings.seed + settings.floor_seeds):
         candidate = OfNoise(seed)
-        with part.executor.running(candidate) as noise:
+        noise = part.executor.activations(candidate, part.ids[0])
+        with part.executor.running(candidate):
             found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
     return floor_of(found, n)
 
@@ -135,7 +159,8 @@ def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np
         scales = scales_of(calibration, settings.alphas)
     finally:
         calibration.close()
-    alphas = [OfAlpha(calibration.recipe, alpha, of) for alpha, of in zip(settings.alphas, scales, strict=True)]
+    data = calibration.record.get("data")
+    alphas = [OfAlpha(calibration.recipe, alpha, of, data) for alpha, of in zip(settings.alphas, scales, strict=True)]
     gap = [max(_apart(s[name], scales[0][name]) for name in s) for s in scales]
     return [*made, *alphas], np.array([np.nan] * len(made) + gap)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from qinspect.inspector.arguments import AsJson, opened_model
-from qinspect.inspector.calibration.stored import RUN_HELP
+from qinspect.inspector.calibration.layout import RUN_HELP
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.printing import Meter, print_answer, with_meter
 

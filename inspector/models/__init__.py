@@ -1,5 +1,6 @@
 """Forwards with named observation points.
 
-mamba.py Mamba and Mamba2, written out so that what happens inside a mixer can be observed. scan.py their recurrences.
-numerics.py where values are stored in 16 bits. rotation.py Hadamard rotations folded into weights.
+huggingface.py any model of transformers, experts.py those of its experts that are in one tensor. mamba.py Mamba and
+Mamba2, written out so that what happens inside a mixer can be observed. scan.py their recurrences. numerics.py where
+values are stored in 16 bits. rotation.py Hadamard rotations folded into weights.
 """

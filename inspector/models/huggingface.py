@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
 from qinspect.inspector.models import memory
 from qinspect.inspector.models.declared import Declared, blamed
+from qinspect.inspector.models.experts import Experts, experts_of
 from qinspect.inspector.models.free import free_on, others
 from qinspect.inspector.models.mamba import Probe, unobserved
 from qinspect.inspector.models.memory import Need
@@ -29,12 +30,15 @@ Args = tuple[Any, ...]
 class HuggingFaceModel:
     """A causal language model or an encoder, in its own 16-bit dtype on every device.
 
-    The points are `<module>:input` and `<module>:output` of every linear layer and convolution. device: `auto` spreads
-    a model that is larger than one GPU (accelerate).
+    The points are `<module>:input` and `<module>:output` of every linear layer and convolution, and of every projection
+    of every expert, whose modules are called `<experts>.<number>.<projection>`. device: `auto` spreads a model that is
+    larger than one GPU (accelerate).
     """
 
     is_mamba = False
     rotated = False
+    pieces: Mapping[str, tuple[str, ...]]
+    expert_inputs: Mapping[str, tuple[tuple[str, int], ...]]
 
     def __init__(
         self, path: str, checkpoint: Checkpoint, declared: Declared, device: torch.device | str, dtype: str = ""
@@ -84,20 +88,32 @@ class HuggingFaceModel:
         kinds = (nn.Linear, nn.Conv1d, transformers.Conv1D)
         modules = {n: m for n, m in self._model.named_modules() if isinstance(m, kinds)}
         linears = [n for n, m in modules.items() if isinstance(m, nn.Linear) and m is not head]
-        self.linears = tuple(f"{n}.weight" for n in linears)
+        self._take(experts_of(self._model, self._shown))
+        self.linears = (*(f"{n}.weight" for n in linears), *self._expert_of)
         self._head_input = next((f"{n}:input" for n, m in modules.items() if m is head), "")
-        self.may_show = tuple(f"{n}:{suffix}" for n in modules for suffix in ("input", "output"))
+        self.may_show = (*(f"{n}:{end}" for n in modules for end in ("input", "output")), *self._expert_points)
         self.unquantized = self._beside(modules, head)
         self._observe: Probe = unobserved
         for name, module in modules.items():
             module.register_forward_pre_hook(self._before(f"{name}:input"), with_kwargs=True)
             module.register_forward_hook(self._behind(f"{name}:output"))
 
+    def _take(self, found: Sequence[Experts]) -> None:
+        """The experts of each layer that has them in one tensor."""
+        self._expert_of = {key: experts for experts in found for key in experts.keys}
+        self._expert_points = [point for experts in found for point in experts.points()]
+        self.pieces = {fused: experts.keys_in(fused) for experts in found for fused in experts.fused}
+        self.expert_inputs = {experts.name: experts.inputs() for experts in found}
+
     def _beside(self, modules: Mapping[str, nn.Module], head: nn.Module | None) -> str:
-        """Weights of products that are in no linear layer, in words: experts in one tensor, GPT-2's layers."""
+        """Weights of products that are in no linear layer, in words: routers, GPT-2's layers."""
         owned = {id(m.weight) for m in modules.values() if isinstance(m, nn.Linear) or m is head}
         owned |= {id(m.weight) for m in self._model.modules() if isinstance(m, nn.Embedding)}
-        beside = [n for n, p in self._model.named_parameters() if p.ndim > 1 and id(p) not in owned]
+        small = tuple(f"{fused}_bias" for fused in self.pieces)
+        beside = [
+            n for n, p in self._model.named_parameters()
+            if p.ndim > 1 and id(p) not in owned and n not in self.pieces and n not in small
+        ]  # fmt: skip
         return f"{len(beside)} weights are not those of linear layers: {beside[0]}" if beside else ""
 
     def _shown(self, point: str, x: object) -> Tensor | None:
@@ -164,11 +180,18 @@ class HuggingFaceModel:
             return functional.linear(hidden, weight.to(hidden.device, hidden.dtype), module.bias)
 
     def names(self) -> dict[str, Tensor]:
-        """transformers' keys, those of tied tensors too."""
-        return dict(self._model.state_dict())
+        """transformers' keys, those of tied tensors too, and of each projection of each expert beside the tensor of
+        all."""
+        return {**self._model.state_dict(), **self._of_experts()}
+
+    def _of_experts(self) -> dict[str, Tensor]:
+        return {key: experts.weight(key) for key, experts in self._expert_of.items()}
 
     def put(self, key: str, values: Tensor) -> None:
-        """Of transformers' keys. Another shape is refused."""
+        """Of transformers' keys, or an expert's. Another shape is refused."""
+        if key in self._expert_of:
+            self._expert_of[key].put(key, values)
+            return
         parent, _, name = key.rpartition(".")
         at = self._model.get_submodule(parent)
         own = getattr(at, name)
@@ -180,8 +203,9 @@ class HuggingFaceModel:
         return {"use_cache": False} if getattr(self._model.config, "use_cache", None) is not None else {}
 
     def weights(self) -> dict[str, Tensor]:
-        """transformers' keys. A tensor that several modules share is there once, under the first of its names that is
-        to be quantized, else under its first name."""
+        """transformers' keys, and each projection of each expert in the place of the tensor of all. A tensor that
+        several modules share is there once, under the first of its names that is to be quantized, else under its first
+        name."""
         made: dict[str, Tensor] = {}
         owners: dict[tuple[Any, ...], str] = {}
         chosen = frozenset(self.linears)
@@ -190,7 +214,7 @@ class HuggingFaceModel:
             if not w.numel() or place not in owners or name in chosen:
                 made[name] = w
                 owners.setdefault(place, name)
-        return made
+        return {**{name: w for name, w in made.items() if name not in self.pieces}, **self._of_experts()}
 
     def decides(self) -> dict[str, Any]:
         """The whole config, but for what another version of the library writes into it and where it was read."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,7 +43,8 @@ class ProbedModel(Protocol):
     model writes into after it has shown them: copies are shown of these. max_length: positions that it has, None for
     any number. unquantized: what else it multiplies with, in words, and a checkpoint keeps as it is. assumed: what its
     config.json is silent about, with the defaults that are used. need: the memory it takes. notes: what its files hold
-    beside what runs, one sentence each.
+    beside what runs, one sentence each. expert_inputs: by the module of a layer's experts, of each expert the point
+    that shows the tokens it is sent, and how many values each has; of experts in one tensor a projection.
     """
 
     path: str
@@ -60,6 +62,7 @@ class ProbedModel(Protocol):
     assumed: dict[str, Any]
     need: Need
     notes: tuple[str, ...]
+    expert_inputs: Mapping[str, tuple[tuple[str, int], ...]]
 
     def forward(self, ids: Tensor, observe: Probe) -> Tensor:
         """ids: int64[batch, length] on `device` -> logits or hidden states. Never waits for the device."""
@@ -75,7 +78,12 @@ class ProbedModel(Protocol):
 
 
 class EditableModel(ProbedModel, Protocol):
-    """One that also runs with other weights, up to the head or from there."""
+    """One that also runs with other weights, up to the head or from there.
+
+    pieces: by the key of a tensor with the weights of many experts, the keys of these, which `names` has beside it.
+    """
+
+    pieces: Mapping[str, tuple[str, ...]]
 
     def hidden(self, ids: Tensor, observe: Probe) -> Tensor:
         """What goes into the head, [batch, length, width]. The head itself is left out where that can be."""
@@ -175,6 +183,8 @@ class MambaModel:
     max_length: int | None = None
     unquantized = ""
     notes: tuple[str, ...] = ()
+    pieces: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    expert_inputs: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType({})
 
     def __init__(
         self, path: str, checkpoint: Checkpoint, declared: Declared, rotated: bool, device: torch.device, dtype: str

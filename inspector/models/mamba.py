@@ -178,6 +178,7 @@ class MambaLM(nn.Module):
         self.config, self.numerics = config, numerics
         self.backbone = Backbone(config, numerics)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self._other_head: tuple[Tensor, Tensor] | None = None
 
     def forward(self, ids: Tensor, observe: Probe = unobserved) -> Tensor:
         """ids: int64[B, L] -> logits, stored[B, L, vocabulary]."""
@@ -198,9 +199,15 @@ class MambaLM(nn.Module):
     def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
         """What goes into the head, stored[..., d_model] -> logits, stored[..., vocabulary]. weight: in the place of the
         head's own."""
-        own = self.lm_head.weight
-        used = own if weight is None else weight.to(own.device, own.dtype)
+        used = self.lm_head.weight if weight is None else self._converted(weight)
         return self.numerics.stored(functional.linear(self.numerics.computed(hidden), used))
+
+    def _converted(self, weight: Tensor) -> Tensor:
+        """As the head has its own. The last one is kept: an evaluation gives the same for every window."""
+        own = self.lm_head.weight
+        if self._other_head is None or self._other_head[0] is not weight:
+            self._other_head = (weight, weight.to(own.device, own.dtype))
+        return self._other_head[1]
 
 
 def _within(observe: Probe, prefix: str) -> Probe:

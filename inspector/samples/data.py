@@ -130,6 +130,11 @@ def load_samples(
     )  # fmt: skip
 
 
+def tokenizer_for(model: str | Path, vocab_size: int) -> Tokenizer | None:
+    """That which lies beside a model; of one over 256 ids, bytes where there is none."""
+    return load_tokenizer(Path(model)) or (ByteTokenizer() if vocab_size == 256 else None)
+
+
 def samples_for(
     model: str | Path, vocab_size: int, max_length: int | None, source: str | Path, n_samples: int, seq_len: int,
     seed: int, shuffle: bool = False,
@@ -138,9 +143,7 @@ def samples_for(
 
     max_length: positions that the model has, None for any number. Raises UsageError for a sample that is longer.
     """
-    tokenizer: Tokenizer | None = load_tokenizer(Path(model))
-    if tokenizer is None and vocab_size == 256:
-        tokenizer = ByteTokenizer()
+    tokenizer = tokenizer_for(model, vocab_size)
     samples = load_samples(source, tokenizer, n_samples, seq_len, seed, shuffle, vocab_size)
     longest = max(ids.size for ids in samples.ids)
     if max_length is not None and longest > max_length:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ class Toy:
     unquantized = ""
     need = Need(0, "float16")
     notes: tuple[str, ...] = ()
+    expert_inputs: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType({})
 
     def __init__(self) -> None:
         torch.manual_seed(3)

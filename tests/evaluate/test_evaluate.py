@@ -213,7 +213,8 @@ def test_the_weights_of_the_reference_come_back() -> None:
     before = executor.hidden(ids)
     tiny = format_of(open_checkpoint(MODEL))
     candidate = OfCheckpoint(str(MODEL), tiny)
-    with executor.running(candidate) as rounds:
+    rounds = executor.activations(candidate, ids[0])
+    with executor.running(candidate):
         for key in model.weights():
             model.put(key, torch.zeros_like(model.weights()[key]))
         assert not torch.equal(executor.hidden(ids, rounds), before)
@@ -278,3 +279,18 @@ def test_checkpoints_of_libraries_run_in_the_modules_of_their_original(ask: Comm
     (m,) = found["models"]
     assert 0 < m["kl"]["value"] < 0.2
     assert json.dumps(m["not_simulated"]) == "[]"
+
+
+def test_the_command_line_of_settings_says_each_of_them() -> None:
+    settings = EvaluateSettings(
+        "ref", ("a", "b"), (0.99, 1.0), "run", ("x.jsonl", "y.jsonl"), samples=3, margin=0.02, limit=7
+    )
+    alphas_and_items = "--alpha 0.99 --alpha 1.0 --run run --items x.jsonl --items y.jsonl"
+    assert " ".join(settings.words()) == f"ref a b {alphas_and_items} --samples 3 --margin 0.02 --limit 7"
+
+
+def test_bits_per_byte_are_known_where_tokens_are_bytes(ask: Command) -> None:
+    """Of the demo model a token is a byte."""
+    (m,) = ask.json("demo", MODEL, *SHORT)["models"]
+    assert m["bits_per_byte"] == pytest.approx(np.log2(m["perplexity"]), rel=1e-12)
+    assert m["bits_per_byte"] == m["bits_per_byte_reference"]

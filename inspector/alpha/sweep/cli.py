@@ -14,7 +14,8 @@ from qinspect.inspector.alpha.sweep.rules import SWEPT
 from qinspect.inspector.alpha.sweep.stored_scales import StoredScale, stored_scales
 from qinspect.inspector.alpha.sweep.view import Asked, View, view
 from qinspect.inspector.arguments import AsJson, opened_model, taking_old_names
-from qinspect.inspector.calibration.stored import RUN_HELP, Calibration, calibration_named
+from qinspect.inspector.calibration.layout import RUN_HELP
+from qinspect.inspector.calibration.stored import Calibration, calibration_named
 from qinspect.inspector.errors import CannotOpen, UsageError
 from qinspect.inspector.observers.registry import OLD_NAMES, RULES
 from qinspect.inspector.printing import Meter, narrate, print_json, print_text, terminal_width, with_meter, write
