@@ -20,6 +20,7 @@ from qinspect.inspector.formats.grid import PER_TENSOR, cells
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module, record_of, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import CodeArray, DynamicPoint, FloatArray, Kind, QuantizedWeight
+from qinspect.inspector.formats.row_runs import read_row_runs
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 
@@ -39,7 +40,6 @@ class BitNetWeight(QuantizedModule):
     def __init__(self, checkpoint: Checkpoint, keys: Mapping[str, str], role: str, divided: bool) -> None:
         stored = checkpoint.tensor(keys["weight"])
         assert stored is not None  # it was looked at
-        self._quarter = stored.shape[0]
         scale = record_of(
             checkpoint, role, keys["weight_scale"], Kind.WEIGHT, f"weight {keys['weight']}", _TERNARY, PER_TENSOR,
             inverted=divided,
@@ -50,13 +50,8 @@ class BitNetWeight(QuantizedModule):
         )
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor, n = self._tensor(self.weight.codes_key), self._quarter
-        parts: list[NDArray[Any]] = [np.empty((0, self.weight.shape[1]), np.uint8)]
-        for place in range(_PER_BYTE):
-            first, last = max(start - place * n, 0), min(stop - place * n, n)
-            if first < last:
-                parts.append(tensor.read_rows(first, last) >> 2 * place & 3)
-        found = np.concatenate(parts)
+        tensor = self._tensor(self.weight.codes_key)
+        found = read_row_runs(tensor, 8 // _PER_BYTE, start, stop)
         if found.size and found.max() == 3:
             raise CannotDequantize(
                 "holds a code that stands for no number", file=self.checkpoint.path, key=tensor.name,
