@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,13 +87,12 @@ class SinqWeight(QuantizedModule):
         codes = self._in_groups(first, last)
         worth = self.weight.element.values(codes)
         values = codes.astype(np.float32) if worth is None else worth
-        scales = self._numbers(self.records[0])
-        self._are_steps(scales)
+        self._are_steps()
+        scales = self._numbers(self.records[0], first, last)
         with np.errstate(all="ignore"):  # numbers in the file that are not finite are the file's
             if Quantity.ZERO_POINT in self._by_quantity:
-                zeros = self._numbers(self._by_quantity[Quantity.ZERO_POINT])
-                values -= (zeros if zeros.size == 1 else zeros[first:last])[:, None]
-            values *= scales[first:last, None]
+                values -= self._numbers(self._by_quantity[Quantity.ZERO_POINT], first, last)[:, None]
+            values *= scales[:, None]
             begin = start * columns - first * group
             rows: FloatArray = values.reshape(-1)[begin : begin + (stop - start) * columns].reshape(-1, columns)
             if (factor := self._factor()) is not None:
@@ -126,29 +126,43 @@ class SinqWeight(QuantizedModule):
                 parts.append((words >> (layout.per - 1 - place) * layout.bits & mask).astype(np.uint8))
         return np.concatenate(parts)
 
-    def _numbers(self, record: ScaleRecord) -> Array:
-        """float32 of all groups, in order: of scales that are quantized themselves, code * step + least."""
-        stored = self._tensor(record.key).read().astype(np.float32)
+    def _numbers(self, record: ScaleRecord, first: int = 0, last: int | None = None) -> Array:
+        """float32 of the groups `first` to `last`, in order, or the one number of all: of scales that are quantized
+        themselves, code * step + least."""
+        tensor = self._tensor(record.key)
+        begin, width = 0, math.prod(tensor.shape[1:])
+        if last is None or tensor.n_elements == 1:
+            stored = tensor.read()
+        else:
+            begin = first // width
+            stored = tensor.read_rows(begin, -(-last // width))
+        stored = stored.astype(np.float32)
         if record.sources:
             step, least = (self._tensor(s.key).read().astype(np.float32) for s in record.sources)
             with np.errstate(all="ignore"):
                 stored = stored * step + least
-        return np.asarray(stored.reshape(-1))
+        found = np.asarray(stored.reshape(-1))
+        return found if last is None or found.size == 1 else found[first - begin * width : last - begin * width]
 
     def _factor(self) -> Array | None:
         record = self._by_quantity.get(Quantity.FACTOR)
         return None if record is None else self._tensor(record.key).read().astype(np.float32).reshape(-1)
 
-    def _are_steps(self, scales: Array) -> None:
-        """Raises CannotDequantize where scales are larger than steps of a weight: of releases that divided by them."""
+    @cached_property
+    def _usual(self) -> float:
+        """The usual step of a value, of all groups and columns."""
         factor = self._factor()
         with np.errstate(all="ignore"):
-            usual = np.median(np.abs(scales)) * (1 if factor is None else np.median(np.abs(factor)))
-        if usual > _MOST_STEP:
+            of_scales = np.median(np.abs(self._numbers(self.records[0])))
+            return float(of_scales * (1 if factor is None else np.median(np.abs(factor))))
+
+    def _are_steps(self) -> None:
+        """Raises CannotDequantize where scales are larger than steps of a weight: of releases that divided by them."""
+        if self._usual > _MOST_STEP:
             raise CannotDequantize(
                 "is of scales that may be one over those of others: releases differ in whether they divide",
                 file=self.checkpoint.path, key=self.records[0].key, expected=f"a usual step below {_MOST_STEP:g}",
-                found=f"{usual:.3g}",
+                found=f"{self._usual:.3g}",
             )  # fmt: skip
 
     def _tensor(self, key: str) -> Tensor:
