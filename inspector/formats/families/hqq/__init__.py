@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -57,7 +58,7 @@ class HqqFormat(ModularFormat):
         said = [name for name, _ in found.most_common(3)]
         return f"HQQ {', '.join(said)}{', ...' * (len(found) > 3)}"
 
-    @property
+    @cached_property
     def declared_bits(self) -> tuple[float, ...]:
         return tuple(sorted(set(_bits_in(self._declared.settings.get("quant_config"), 4))))
 
