@@ -133,7 +133,7 @@ class ModularFormat(Format):
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         first, last = _rows(weight, start, stop)
         module = self._modules[weight.role]
-        rows = module.packed(first, last) if first < last else None
+        rows = module.packed(first, last) if first < last and _compiled() else None
         found = None if rows is None else _values_of(rows)
         return module.dequantize(first, last) if found is None else found
 
@@ -155,6 +155,12 @@ class ModularFormat(Format):
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         owner = self._owners.get(record.role)
         return owner is None or owner.gives_as_stored(record)
+
+
+def _compiled() -> bool:
+    from qinspect.kernels.matrix import compiled
+
+    return compiled()
 
 
 def _values_of(rows: PackedRows) -> FloatArray | None:
