@@ -148,6 +148,18 @@ def test_some_rows_are_those_of_all(
         assert fmt.values(record).size in (1, rows, rows * n)
 
 
+def test_words_with_a_scale_and_a_zero_point_for_each_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    codes, zeros, scale = rng.integers(0, 16, (16, 24)), rng.integers(0, 16, (16, 1)), rng.uniform(0.1, 1, 16)
+    entries = {"weight": _words(codes, True), "weight_scale": scale.astype(np.float32),
+               "weight_zero_point": _words(zeros, True).reshape(-1)}  # fmt: skip
+    fmt = opened(tmp_path, {MODULE: entries}, config({"dtype": "uint4", "qscheme": "per_channel", "ch_axis": 0}))
+    (w,) = fmt.weights()
+    values = (codes - zeros).astype(np.float32) * scale.astype(np.float32)[:, None]
+    assert same_bits(fmt.dequantize(w), values)
+    assert same_bits(fmt.dequantize(w, 3, 13), values[3:13])
+
+
 @pytest.mark.parametrize("prefix", ["", "model.", "model.language_model.", "module."])
 def test_names_roles_and_points(tmp_path: Path, prefix: str) -> None:
     entries, said, _ = made("fp8")

@@ -20,16 +20,14 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.grouped import consecutive, dequantized
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.output_words import KERNEL_ORDER, PER_WORD, outputs_of, packing_of, words_of
 from qinspect.inspector.formats.packed import NIBBLES, PackedRows, Packing, levels_of, rows_of_bytes, singles
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.stripes import Stripes
 
 Array = NDArray[Any]
-PER_WORD = 8
-_NIBBLE_OF = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in a word of GEMM each of its eight outputs lies."""
-_IN_WORDS = Packing(4, shifts=tuple(4 * nibble for nibble in _NIBBLE_OF), word=4)
+_IN_WORDS = packing_of(KERNEL_ORDER)
 ROWS = 4
 """Interleaved in a word of GEMV_FAST."""
 STEP = 64
@@ -100,18 +98,11 @@ class Gemm(AwqWeight):
         return self._packed(words.astype("<u4", copy=False), _IN_WORDS, start, stop, start % PER_WORD)
 
     def _words(self, key: str, start: int, stop: int) -> NDArray[np.uint32]:
-        """uint32[outputs / 8, ...]: those in which these outputs are."""
-        first, last = start // PER_WORD, -(-stop // PER_WORD)
-        return self._stripes.rows(self._tensor(key), first, last).view(np.uint32)
+        return words_of(self._stripes, self._tensor(key), start, stop)
 
     def _outputs(self, key: str, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8[outputs, ...] of words [..., outputs / 8]."""
-        words = self._words(key, start, stop)
-        codes = np.empty((words.shape[0], PER_WORD, words.shape[1]), np.uint8)
-        for output, nibble in enumerate(_NIBBLE_OF):
-            codes[:, output] = (words >> np.uint32(4 * nibble)) & np.uint32(15)
-        skipped = start % PER_WORD
-        return codes.reshape(-1, words.shape[1])[skipped : skipped + stop - start]
+        return outputs_of(self._words(key, start, stop), start, stop, KERNEL_ORDER)
 
 
 class Gemv(AwqWeight):

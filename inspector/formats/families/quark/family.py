@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import UNKNOWN, Element, ElementKind, integer, small_float, unsigned
 from qinspect.inspector.formats.families.quark.settings import METHOD, OfModule, Spec, settings_of
-from qinspect.inspector.formats.families.quark.weights import PER_WORD, QuarkWeight, Rows, Words
+from qinspect.inspector.formats.families.quark.weights import QuarkWeight, Rows, Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module, record_of, required
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.output_words import IN_ORDER, KERNEL_ORDER, PER_WORD
 from qinspect.inspector.formats.records import (
     DynamicPoint,
     Kind,
@@ -22,6 +24,7 @@ from qinspect.inspector.formats.records import (
     QuantizedWeight,
     ScaleRecord,
 )
+from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
 _FLOATS = ("float32", "bfloat16", "float16")
@@ -65,6 +68,7 @@ class QuarkFormat(ModularFormat):
         self._kinds: Counter[str] = Counter()
         self._differing: list[tuple[str, str, str]] = []
         self._dynamic: list[DynamicPoint] = []
+        self._stripes = Stripes()
         super().__init__(checkpoint)
 
     @classmethod
@@ -212,11 +216,11 @@ class QuarkFormat(ModularFormat):
             )
         elif said == "uint4":
             raise self._wrong(site, "has no zero points beside unsigned codes", f"{site.name}.weight_zero_point")
-        made = self._made(site, Words, (rows, columns), [self._record(site, "weight_scale", element, grid), *more],
-                          PER_WORD)  # fmt: skip
-        assert isinstance(made, Words)
-        made.reordered = self._settings.reordered
-        return made
+        order = KERNEL_ORDER if self._settings.reordered else IN_ORDER
+        kind = partial(Words, order=order, stripes=self._stripes)
+        return self._made(
+            site, kind, (rows, columns), [self._record(site, "weight_scale", element, grid), *more], PER_WORD
+        )
 
     def _record(self, site: _Site, last: str, element: Element, grid: Grid, **more: object) -> ScaleRecord:
         end = "#zero_point" if last == "weight_zero_point" else ""
@@ -226,7 +230,12 @@ class QuarkFormat(ModularFormat):
         )  # fmt: skip
 
     def _made(
-        self, site: _Site, kind: type[QuarkWeight], shape: tuple[int, int], records: list[ScaleRecord], step: int = 1
+        self,
+        site: _Site,
+        kind: Callable[..., QuarkWeight],
+        shape: tuple[int, int],
+        records: list[ScaleRecord],
+        step: int = 1,
     ) -> QuarkWeight:
         key, scale = site.keys["weight"], records[0]
         weight = QuantizedWeight(
