@@ -25,7 +25,7 @@ from qinspect.inspector.formats.packed import singles
 from qinspect.inspector.formats.packing import unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.scale_tiles import COLUMNS, ROWS, untiled
-from qinspect.inspector.formats.small_entries import small_entries
+from qinspect.inspector.formats.small import A_FEW_NUMBERS, small_entries
 from qinspect.inspector.text import visible
 
 Array = NDArray[Any]
@@ -162,7 +162,7 @@ class FourOverSixFormat(ModularFormat):
     def _find(self) -> Iterator[Part]:
         modules = {m: keys for m, keys in by_module(self.checkpoint.entries).items() if _VALUES in keys}
         stored = small_entries(
-            self.checkpoint, (k[_SHAPES] for k in modules.values() if _SHAPES in k), ("int64", "int32")
+            self.checkpoint, (k[_SHAPES] for k in modules.values() if _SHAPES in k), A_FEW_NUMBERS, ("int64", "int32")
         )
         for module in sorted(modules, key=forward_key):
             keys = modules[module]
