@@ -38,6 +38,19 @@ class QuantizedModule(ABC):
         self.weight = weight
         self.records = records
 
+    def tensor(self, key: str) -> Tensor:
+        """A tensor that was there when the module was built."""
+        found = self.checkpoint.tensor(key)
+        assert found is not None
+        return found
+
+    @property
+    def codes_tensor(self) -> Tensor:
+        """The part of the entry of its codes that is this weight's."""
+        found = self.weight.stored(self.checkpoint)
+        assert found is not None
+        return found
+
     @abstractmethod
     def codes(self, start: int, stop: int) -> CodeArray:
         """As `Format.codes`; 0 <= start <= stop <= rows."""

@@ -19,8 +19,8 @@ def small_entries(
     checkpoint: Checkpoint, names: Iterable[str], most: int = MOST_BYTES, rows_of: Collection[str] = ()
 ) -> dict[str, bytes]:
     """The bytes of tensors by their names, of all in as few reads as it takes. What is no contiguous tensor, has more
-    than `most` bytes, or cannot be read, is left out. rows_of: dtypes, of which tensors have to be one, and of one axis;
-    () for any."""
+    than `most` bytes, or cannot be read, is left out. rows_of: dtypes, one of which tensors have to be of, with one
+    axis; () for any."""
     places: dict[int, tuple[Source, list[tuple[str, int, int]]]] = {}
     for name in names:
         tensor = checkpoint.tensor(name)

@@ -94,9 +94,7 @@ class AqlmWeight(QuantizedModule):
         return np.asarray(stored.astype(np.int64) & ((1 << self._bits) - 1)).astype(np.uint16)
 
     def _tensor(self, last: str) -> Tensor:
-        found = self.checkpoint.tensor(f"{self._prefix}{last}")
-        assert found is not None  # it was there when the module was built
-        return found
+        return self.tensor(f"{self._prefix}{last}")
 
 
 class AqlmFormat(ModularFormat):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import Element, ElementKind, integer
@@ -50,7 +50,7 @@ class BitNetWeight(QuantizedModule):
         )
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor = self._tensor(self.weight.codes_key)
+        tensor = self.tensor(self.weight.codes_key)
         found = read_row_runs(tensor, 8 // _PER_BYTE, start, stop)
         if found.size and found.max() == 3:
             raise CannotDequantize(
@@ -61,14 +61,9 @@ class BitNetWeight(QuantizedModule):
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
         values = self.codes(start, stop).astype(np.float32) - np.float32(1)
-        scale = self._tensor(self.records[0].key).read().astype(np.float32).reshape(())
+        scale = self.tensor(self.records[0].key).read().astype(np.float32).reshape(())
         with np.errstate(all="ignore"):  # a scale in the file that is 0 or not finite is the file's
             found: NDArray[Any] = values / scale if self.records[0].inverted else values * scale
-        return found
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
         return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import small_float
@@ -69,7 +69,7 @@ class FourOverSixWeight(QuantizedModule):
         self._tiled = tiled
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        stored = np.ascontiguousarray(self._tensor(self.weight.codes_key).read_rows(start, stop)).view(np.uint8)
+        stored = np.ascontiguousarray(self.tensor(self.weight.codes_key).read_rows(start, stop)).view(np.uint8)
         return np.ascontiguousarray(unpack(stored, 4, self.weight.shape[1]))
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
@@ -92,7 +92,7 @@ class FourOverSixWeight(QuantizedModule):
 
     @property
     def _amax(self) -> np.float32:
-        return np.float32(self._tensor(self.records[1].key).read().astype(np.float32).reshape(()))
+        return np.float32(self.tensor(self.records[1].key).read().astype(np.float32).reshape(()))
 
     @cached_property
     def _known_top(self) -> int:
@@ -111,7 +111,7 @@ class FourOverSixWeight(QuantizedModule):
 
     def _of_blocks(self, start: int, stop: int) -> Array:
         """float32[rows, blocks] without filling."""
-        tensor, across = self._tensor(self.records[0].key), self._columns // _GROUP
+        tensor, across = self.tensor(self.records[0].key), self._columns // _GROUP
         wanted = -(-self.weight.shape[1] // _GROUP)
         if not self._tiled:
             stored = tensor.read_range(start * across, stop * across).reshape(-1, across)
@@ -119,11 +119,6 @@ class FourOverSixWeight(QuantizedModule):
         first, per_tile_row = start // ROWS * ROWS, ROWS * COLUMNS * -(-across // COLUMNS)
         stored = tensor.read_range(first // ROWS * per_tile_row, -(-stop // ROWS) * per_tile_row)
         return singles(np.ascontiguousarray(untiled(stored, stop - first, across)[start - first :, :wanted]))
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
 
 
 class FourOverSixFormat(ModularFormat):

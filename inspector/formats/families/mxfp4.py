@@ -69,13 +69,11 @@ class Mxfp4Weight(QuantizedModule):
         return not record.packed
 
     def _bytes(self, start: int, stop: int) -> NDArray[np.uint8]:
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.codes_tensor
         return rows_of_bytes(tensor.read_rows(start, stop))
 
     def _rows(self, record: ScaleRecord, start: int, stop: int) -> NDArray[Any]:
-        tensor = self.checkpoint.tensor(record.key)
-        assert tensor is not None
+        tensor = self.tensor(record.key)
         return (part_of(tensor, record.slice) if record.slice else tensor).read_rows(start, stop)
 
 

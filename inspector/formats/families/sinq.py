@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import Element, table, unsigned
@@ -115,7 +115,7 @@ class SinqWeight(QuantizedModule):
 
     def _in_groups(self, first: int, last: int) -> CodeArray:
         """uint8[groups, numbers] of the groups `first` to `last`."""
-        tensor, layout = self._tensor(self.weight.codes_key), self._layout
+        tensor, layout = self.tensor(self.weight.codes_key), self._layout
         n, mask = tensor.shape[0], (1 << layout.bits) - 1
         parts: list[Array] = [np.empty((0, layout.group), np.uint8)]
         for place in range(layout.per):
@@ -129,7 +129,7 @@ class SinqWeight(QuantizedModule):
     def _numbers(self, record: ScaleRecord, first: int = 0, last: int | None = None) -> Array:
         """float32 of the groups `first` to `last`, in order, or the one number of all: of scales that are quantized
         themselves, code * step + least."""
-        tensor = self._tensor(record.key)
+        tensor = self.tensor(record.key)
         begin, width = 0, math.prod(tensor.shape[1:])
         if last is None or tensor.n_elements == 1:
             stored = tensor.read()
@@ -138,7 +138,7 @@ class SinqWeight(QuantizedModule):
             stored = tensor.read_rows(begin, -(-last // width))
         stored = stored.astype(np.float32)
         if record.sources:
-            step, least = (self._tensor(s.key).read().astype(np.float32) for s in record.sources)
+            step, least = (self.tensor(s.key).read().astype(np.float32) for s in record.sources)
             with np.errstate(all="ignore"):
                 stored = stored * step + least
         found = np.asarray(stored.reshape(-1))
@@ -146,7 +146,7 @@ class SinqWeight(QuantizedModule):
 
     def _factor(self) -> Array | None:
         record = self._by_quantity.get(Quantity.FACTOR)
-        return None if record is None else self._tensor(record.key).read().astype(np.float32).reshape(-1)
+        return None if record is None else self.tensor(record.key).read().astype(np.float32).reshape(-1)
 
     @cached_property
     def _usual(self) -> float:
@@ -164,11 +164,6 @@ class SinqWeight(QuantizedModule):
                 file=self.checkpoint.path, key=self.records[0].key, expected=f"a usual step below {_MOST_STEP:g}",
                 found=f"{self._usual:.3g}",
             )  # fmt: skip
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
 
 
 class SinqFormat(ModularFormat):

@@ -26,8 +26,7 @@ class Int8Weight(QuantizedModule):
     """Codes [out, in]."""
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor = self.checkpoint.tensor(self.weight.codes_key)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.tensor(self.weight.codes_key)
         return tensor.read_rows(start, stop)
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
@@ -44,8 +43,7 @@ class Int8Weight(QuantizedModule):
         return False
 
     def _largest(self) -> FloatArray:
-        tensor = self.checkpoint.tensor(self.records[0].key)
-        assert tensor is not None
+        tensor = self.tensor(self.records[0].key)
         return tensor.read().reshape(-1).astype(np.float32)
 
 

@@ -94,6 +94,4 @@ class TrellisWeight(QuantizedModule):
             )  # fmt: skip
 
     def _tensor(self, last: str) -> Tensor:
-        found = self.checkpoint.tensor(f"{self._module}{last}")
-        assert found is not None  # it was there when the module was built
-        return found
+        return self.tensor(f"{self._module}{last}")

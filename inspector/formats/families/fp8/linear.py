@@ -52,8 +52,7 @@ class Fp8Weight(QuantizedModule):
         return self.records[0]
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.codes_tensor
         stored = np.ascontiguousarray(tensor.read_rows(start, stop)).view(np.uint8)
         return unpack(stored, 4, self.weight.shape[1]) if self.weight.element is FP4 else stored
 
@@ -68,8 +67,7 @@ class Fp8Weight(QuantizedModule):
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
         self._check_direction()
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None
+        tensor = self.codes_tensor
         scales, width = in_cells(*self._scales_of(start, stop), self.weight.shape[1])
         packing = NIBBLES if self.weight.element is FP4 else BYTES
         return PackedRows(
@@ -93,8 +91,7 @@ class Fp8Weight(QuantizedModule):
 
     @property
     def _scale_tensor(self) -> Tensor:
-        tensor = self.checkpoint.tensor(self.scale.key)
-        assert tensor is not None
+        tensor = self.tensor(self.scale.key)
         return part_of(tensor, self.scale.slice) if self.scale.slice else tensor
 
     def _scales_of(self, start: int, stop: int) -> tuple[NDArray[Any], Grid, range]:

@@ -53,8 +53,7 @@ class QuantoBytes(QuantizedModule):
         return PackedRows(codes, shape[1], BYTES, levels_of(self.weight.element), scales, shape[1])
 
     def _scales(self, start: int, stop: int) -> Singles:
-        tensor = self.checkpoint.tensor(self.records[0].key)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.tensor(self.records[0].key)
         return singles(tensor.read_rows(start, stop) if self.weight.grid.axes else tensor.read()).reshape(-1)
 
 
@@ -126,6 +125,5 @@ class QuantoBits(QuantizedModule):
         return record not in self.records[:2]
 
     def _of_rows(self, record: ScaleRecord, start: int, stop: int) -> Singles:
-        tensor = self.checkpoint.tensor(record.key)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.tensor(record.key)
         return singles(tensor.read_rows(start * self._per_row, stop * self._per_row)).reshape(-1)

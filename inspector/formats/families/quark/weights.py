@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.output_words import PER_WORD, outputs_of, packing_of, words_of
@@ -24,7 +24,7 @@ class QuarkWeight(QuantizedModule):
 
     def _read(self, record: ScaleRecord, start: int, stop: int) -> Array:
         """float32[rows, groups] of one of the two, or [1, 1]."""
-        stored = self._tensor(record.key)
+        stored = self.tensor(record.key)
         if not record.grid.axes:
             found = stored.read().reshape(1, 1)
         else:
@@ -62,17 +62,12 @@ class QuarkWeight(QuantizedModule):
             return None
         return self._read(record, start, stop)
 
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
-
 
 class Rows(QuarkWeight):
     """Codes of 8 bits, of 4 two a byte, of 6 four in three bytes: a stream of bits a row."""
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        stored = np.ascontiguousarray(self._tensor(self.weight.codes_key).read_rows(start, stop))
+        stored = np.ascontiguousarray(self.tensor(self.weight.codes_key).read_rows(start, stop))
         if self.weight.bits < 8:
             return unpack(stored, self.weight.bits, self.weight.shape[1])
         return stored if self.weight.element.kind is ElementKind.INTEGER else stored.view(np.uint8)
@@ -83,7 +78,7 @@ class Rows(QuarkWeight):
             return None
         scales = self._read(self.records[0], start, stop)
         return PackedRows(
-            rows_of_bytes(self._tensor(self.weight.codes_key).read_rows(start, stop)), columns,
+            rows_of_bytes(self.tensor(self.weight.codes_key).read_rows(start, stop)), columns,
             NIBBLES if bits == 4 else BYTES, levels_of(self.weight.element), scales, columns // scales.shape[1],
             self._zeros(start, stop),
         )  # fmt: skip
@@ -105,7 +100,7 @@ class Words(QuarkWeight):
         return signed(found, 4) if self.weight.element.code_range[0] < 0 else found
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
-        words = words_of(self._stripes, self._tensor(self.weight.codes_key), start, stop)
+        words = words_of(self._stripes, self.tensor(self.weight.codes_key), start, stop)
         scales, columns = self._read(self.records[0], start, stop), self.weight.shape[1]
         return PackedRows(
             rows_of_bytes(words.astype("<u4", copy=False)), columns, packing_of(self._order),
@@ -115,13 +110,13 @@ class Words(QuarkWeight):
 
     def _outputs(self, key: str, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8 of the outputs `start` to `stop`, [outputs, inputs or groups]."""
-        return outputs_of(words_of(self._stripes, self._tensor(key), start, stop), start, stop, self._order)
+        return outputs_of(words_of(self._stripes, self.tensor(key), start, stop), start, stop, self._order)
 
     def _read(self, record: ScaleRecord, start: int, stop: int) -> Array:
         if record.quantity is Quantity.ZERO_POINT:
             found = self._outputs(record.key, start, stop)
             return (signed(found, 4) if self.weight.element.code_range[0] < 0 else found).astype(np.float32)
-        stored = self._tensor(record.key)
+        stored = self.tensor(record.key)
         if len(stored.shape) == 1:
             return stored.read_rows(start, stop).astype(np.float32)[:, None]
         return self._stripes.rows(stored, start, stop).astype(np.float32)

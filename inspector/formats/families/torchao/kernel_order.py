@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packing import unpack
@@ -65,7 +65,7 @@ class KernelOrder(QuantizedModule):
 
     def _numbers(self, which: int, start: int, stop: int) -> Array:
         """float32[rows, groups] of the scales, or of the minima. Those of a group lie side by side for all rows."""
-        tensor = self._tensor(self.records[0].key)
+        tensor = self.tensor(self.records[0].key)
         n_groups, n_out, _ = tensor.shape
         if tensor.strides is not None:
             stored = tensor.read()[:, start:stop]
@@ -115,7 +115,7 @@ class KernelOrder(QuantizedModule):
         columns = self.weight.shape[1]
         first, last = start // rows * rows, min(self.weight.shape[0], -(-stop // rows) * rows)
         width = columns // 2
-        stored = self._tensor(self.weight.codes_key).read_range(first * width, last * width)
+        stored = self.tensor(self.weight.codes_key).read_range(first * width, last * width)
         found = np.empty((last - first, columns), np.uint8)
         for at in range(0, last - first, rows):
             n = min(rows, last - first - at)
@@ -124,11 +124,6 @@ class KernelOrder(QuantizedModule):
             by_row = both if not apart or n < rows else np.concatenate((both[:, ::2], both[:, 1::2]), axis=1)
             found[at : at + n] = by_row.T
         return found[start - first : stop - first]
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
 
 
 def _said(order: tuple[int, bool]) -> str:
