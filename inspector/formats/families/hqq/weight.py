@@ -14,7 +14,7 @@ from qinspect.inspector.formats.families.hqq.groups import Grouping
 from qinspect.inspector.formats.families.hqq.packing import Packing, read_codes
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
 from qinspect.inspector.formats.modular import QuantizedModule
-from qinspect.inspector.formats.numbers import stored_form
+from qinspect.inspector.formats.numbers import elements_of, stored_form
 from qinspect.inspector.formats.packed import BYTES, PackedRows, levels_of
 from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
@@ -47,9 +47,7 @@ class Numbers:
 
     def values(self, checkpoint: Checkpoint, start: int, stop: int) -> Singles:
         """float32 of those from `start` to `stop`."""
-        stored = self._stored(checkpoint)
-        found = stored.read_range(start, stop) if stored.strides is None else stored.read().reshape(-1)[start:stop]
-        singles: Singles = found.astype(np.float32)
+        singles: Singles = elements_of(self._stored(checkpoint), start, stop).astype(np.float32)
         return singles
 
     def _stored(self, checkpoint: Checkpoint) -> Tensor:
