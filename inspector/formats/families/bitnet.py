@@ -21,8 +21,9 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedMod
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import CodeArray, DynamicPoint, FloatArray, Kind, QuantizedWeight
 from qinspect.inspector.formats.row_runs import read_row_runs
+from qinspect.inspector.formats.said import left_out_said
 from qinspect.inspector.roles import strip_root
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import visible
 
 _METHOD = "bitnet"
 _FLOATS = ("bfloat16", "float16", "float32")
@@ -140,8 +141,4 @@ class BitNetFormat(ModularFormat):
         names = {strip_root(n) for n in found if isinstance(n, str)} if isinstance(found, list) else set()
         bases = (w.role.removesuffix(".weight") for w in self.weights()) if names else ()
         left_out = [b for b in bases if b in names or any(b.startswith(f"{n}.") for n in names)]
-        if left_out:
-            yield (
-                f"{self._declared.where} says that {visible(left_out[0], 120)} is not converted, its entries are "
-                f"BitNet's: these are believed ({some(len(left_out), 'module')})"
-            )
+        return left_out_said(self._declared.where, left_out, "BitNet's")

@@ -33,7 +33,8 @@ from qinspect.inspector.formats.records import (
     Source,
     Use,
 )
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import commonest, differing_said
+from qinspect.inspector.text import visible
 
 Array = NDArray[Any]
 _METHOD = "sinq"
@@ -194,7 +195,7 @@ class SinqFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         return f"SINQ {', '.join(told)}"
 
     @property
@@ -333,16 +334,8 @@ class SinqFormat(ModularFormat):
             ("group", said.get("group_size"), layout.group), ("shape", said.get("shape"), list(shape)),
         ):  # fmt: skip
             if claimed is not None and claimed != stored:
-                self._differing.append((module, f"{what} {visible(str(claimed), 40)}", f"{what} {stored}"))
+                self._differing.append((module, f"{what} {visible(str(claimed), 40)}", f"of {what} {stored}"))
                 return
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{SIDE_FILE} says of {visible(module, 120)}: {said}; its entries are of {stored}: these are believed "
-                f"({some(len(self._differing), 'module')})"
-            )
+        return (*super().notes(), *differing_said(SIDE_FILE, self._differing))

@@ -18,6 +18,7 @@ from qinspect.inspector.formats.families.hqq.facts import CODES, Facts, facts_of
 from qinspect.inspector.formats.families.hqq.weight import HqqWeight
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.said import commonest
 from qinspect.inspector.text import some, visible
 
 _METHODS = ("", "hqq")
@@ -55,8 +56,7 @@ class HqqFormat(ModularFormat):
     @property
     def description(self) -> str:
         found = Counter(map(_said, self._modules.values()))
-        said = [name for name, _ in found.most_common(3)]
-        return f"HQQ {', '.join(said)}{', ...' * (len(found) > 3)}"
+        return f"HQQ {', '.join(commonest(found))}"
 
     @cached_property
     def declared_bits(self) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.modular import ModularFormat, Part, record_of, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Kind, ScaleRecord
-from qinspect.inspector.formats.said import Contradiction
+from qinspect.inspector.formats.said import Contradiction, commonest, differing_said
 from qinspect.inspector.text import dims, some, visible
 
 _BYTES, _PACKED, _SCALE, _SHIFT = "._data", "._data._data", "._scale", "._shift"
@@ -58,8 +58,7 @@ class QuantoFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        found = Counter(w.stored_as for w in self.weights())
-        told = [name for name, _ in found.most_common(3)] + ["..."] * (len(found) > 3)
+        told = commonest(Counter(w.stored_as for w in self.weights()))
         inputs = {r.element for r in self.scales() if r.kind is Kind.ACTIVATION} - {UNKNOWN}
         said = f", {' or '.join(sorted(e.name for e in inputs))} activations" if inputs else ""
         return f"quanto {', '.join(told)}{said}"
@@ -208,15 +207,7 @@ class QuantoFormat(ModularFormat):
             )  # fmt: skip
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said(), *self._shapeless_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{self._settings.where} says {visible(said, 60)} of {visible(module, 120)}, its entries are {stored}: "
-                f"these are believed ({some(len(self._differing), 'module')})"
-            )
+        return (*super().notes(), *differing_said(self._settings.where, self._differing), *self._shapeless_said())
 
     def _shapeless_said(self) -> Iterator[str]:
         if self._shapeless:

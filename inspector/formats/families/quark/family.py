@@ -24,8 +24,9 @@ from qinspect.inspector.formats.records import (
     QuantizedWeight,
     ScaleRecord,
 )
+from qinspect.inspector.formats.said import commonest, differing_said
 from qinspect.inspector.formats.stripes import Stripes
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import visible
 
 _FLOATS = ("float32", "bfloat16", "float16")
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
@@ -85,7 +86,7 @@ class QuarkFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         version = self._settings.declared.settings.get("version")
         inputs = sorted({p.element.name for p in self._dynamic})
         writer = [visible(version, 20)] if isinstance(version, str) else []
@@ -302,15 +303,11 @@ class QuarkFormat(ModularFormat):
         return tuple(role for role in wanted if role not in there)
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said(), *self._classes_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{self._settings.declared.where} says of {visible(module, 120)}: {said}; its entries are {stored}: "
-                f"these are believed ({some(len(self._differing), 'module')})"
-            )
+        return (
+            *super().notes(),
+            *differing_said(self._settings.declared.where, self._differing),
+            *self._classes_said(),
+        )
 
     def _classes_said(self) -> Iterator[str]:
         if self._settings.by_class:
