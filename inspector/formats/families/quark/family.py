@@ -108,9 +108,9 @@ class QuarkFormat(ModularFormat):
             if form is not None and _are_codes(form):
                 yield self._or_problem(keys["weight"], lambda m=module, k=keys, f=form: self._weight(m, k, f))  # type: ignore[misc]
             elif "output_scale" in keys or "input_scale" in keys:
-                yield from self._points(_Site(module, keys, self._role(module, keys), None, self._settings.of(module)))
+                yield from self._points(_Site(module, keys, self._role(keys), None, self._settings.of(module)))
 
-    def _role(self, module: str, keys: Mapping[str, str]) -> str:
+    def _role(self, keys: Mapping[str, str]) -> str:
         if "weight" in keys:
             return self.role_of(keys["weight"])
         last = next(iter(keys))
@@ -118,7 +118,7 @@ class QuarkFormat(ModularFormat):
 
     def _weight(self, module: str, keys: Mapping[str, str], form: Form) -> QuarkWeight:
         """Raises CannotDequantize where entries do not fit each other, or are of what is not known."""
-        site = _Site(module, keys, self._role(module, keys), form, self._settings.of(module))
+        site = _Site(module, keys, self._role(keys), form, self._settings.of(module))
         spec, (dtype, shape) = site.said.weight, (form[0].name, form[1])
         if len(shape) != 2 or 0 in shape:
             raise self._wrong(site, "cannot be codes of a module", "[out, in]")
