@@ -127,7 +127,9 @@ def test_names(tmp_path: Path, prefix: str) -> None:
     assert [(w.name, w.role) for w in fmt.weights()] == [(f"{name}.weight", role)]
     assert [r.role for r in fmt.scales()] == [role]
     assert same_bits(fmt.dequantize(fmt.weights()[0]), values)
-    assert (fmt.notes(), fmt.says_quantized(name), fmt.says_quantized("other")) == ((), True, False)
+    assert fmt.notes() == ()
+    asked = (name, f"{name}.weight", f"{name}.weight._data", "other")  # entries of codes are named so
+    assert [fmt.says_quantized(module) for module in asked] == [True, True, True, False]
 
 
 # --- the shape of a weight in groups ---

@@ -71,7 +71,8 @@ class QuantoFormat(ModularFormat):
         types = self._settings.types
         if not types:
             return None
-        said = self._settings.of(self.role_of(f"{module}{_WEIGHT}").removesuffix(_WEIGHT))
+        named = module.removesuffix(_BYTES).removesuffix(_WEIGHT)  # codes stand in a module of their own, so to say
+        said = self._settings.of(self._base(named))
         return said is not None and said.weights != NONE
 
     def contradictions(self) -> tuple[Contradiction, ...]:
