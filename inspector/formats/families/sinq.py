@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
-from qinspect.inspector.formats.element import Element, table, unsigned
+from qinspect.inspector.formats.element import NF4, Element, table, unsigned
 from qinspect.inspector.formats.grid import Grid, channels, flat_blocks, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, record_of, required
 from qinspect.inspector.formats.order import forward_key
@@ -43,12 +43,6 @@ SIDE_FILE = "model.safetensors.index.json.meta.json"
 _FLOATS = ("float16", "bfloat16", "float32")
 _OF_WORDS = (3, 10)
 """Bits of a code, and codes of a word of 32 bits."""
-_NF4 = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
-)  # fmt: skip
-"""The numbers of QLoRA's NF4."""
 _MOST_STEP = 1.0
 """Steps of a weight are far below it: numbers above are one over them."""
 
@@ -246,7 +240,7 @@ class SinqFormat(ModularFormat):
         n_groups = math.prod(scale[1]) if scale else 0
         layout = self._layout(name, form[0].name, form[1], n_groups, said)
         shape = self._shape(name, f"{meta}scale2", layout, said)
-        element = table("nf4", _NF4, 4) if "nf4" in method else unsigned(layout.bits)
+        element = table("nf4", NF4, 4) if "nf4" in method else unsigned(layout.bits)
         if "nf4" in method and layout.bits != 4:
             raise self._wrong(name, "cannot be indices of NF4", "4 bits", f"{layout.bits} bits")
         role = f"{self.role_of(name).removesuffix(_CODES)}weight"
