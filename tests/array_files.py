@@ -17,6 +17,11 @@ from qinspect.inspector.formats import Format, format_of
 Array = NDArray[Any]
 
 
+def of_modules(modules: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """Tensors by their names. modules: entries by their last names, by module."""
+    return {f"{module}.{last}": t for module, entries in modules.items() for last, t in entries.items()}
+
+
 def opened(folder: Path, tensors: Mapping[str, Array], said: Mapping[str, Any] | None = None) -> Format:
     """Its family. said: its `quantization_config`; None for no config.json."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -244,7 +244,7 @@ def _files(root: Path) -> Iterator[Case]:
         name = str(path.relative_to(root))
         if not path.is_file() or path.suffix not in SUFFIXES or path.stat().st_size > MAX_BYTES:
             continue
-        if path.name == "config.json":
+        if path.name in ("config.json", "quantization_map.json"):
             yield Case(name, path.parent, path)
         elif path.suffix != ".json":
             yield Case(name, path, path)

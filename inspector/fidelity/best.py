@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qinspect.inspector.cores import n_cores
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.fidelity import blocks
 from qinspect.inspector.fidelity.blocks import Unit
-from qinspect.inspector.fidelity.measuring import MOST_WORKERS, n_cores
+from qinspect.inspector.fidelity.measuring import MOST_WORKERS
 from qinspect.inspector.fidelity.nearest import (
     NearestGrid,
     Rule,

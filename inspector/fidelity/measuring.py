@@ -3,13 +3,13 @@ interpreter's lock, and what comes back is added up in order, so that the same f
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from qinspect.inspector.cores import n_cores
 from qinspect.inspector.errors import NothingInCommon, QinspectError
 from qinspect.inspector.fidelity.blocks import UNIT_ELEMENTS, Unit, bytes_of, units_of
 from qinspect.inspector.fidelity.norms import Norms
@@ -175,11 +175,6 @@ def _n_workers(works: list[Work], elements: int) -> int:
     """As many as there are cores, fewer where pieces are large: an expert is one where a stack is one weight."""
     largest = max((next(units_of(w.pair, w.together, elements)).n for w in works), default=1)
     return max(1, min(MOST_WORKERS, n_cores(), MOST_ELEMENTS // max(1, largest)))
-
-
-def n_cores() -> int:
-    """Cores that this program may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(

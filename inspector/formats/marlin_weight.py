@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import marlin
 from qinspect.inspector.formats.element import unsigned
@@ -23,13 +23,13 @@ class MarlinWeight(QuantizedModule):
 
     def codes(self, start: int, stop: int) -> CodeArray:
         first, end = start // marlin.BLOCK * marlin.BLOCK, -(-stop // marlin.BLOCK) * marlin.BLOCK
-        words = self._tensor(self.weight.codes_key).transposed().read_rows(2 * first, 2 * end).T
+        words = self.tensor(self.weight.codes_key).transposed().read_rows(2 * first, 2 * end).T
         codes: CodeArray = marlin.unpack(words, _KERNEL)[start - first : stop - first]
         return codes
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """[out, groups]."""
-        stored = self._tensor(record.key).read()
+        stored = self.tensor(record.key).read()
         one = stored.shape[0] == 1
         return marlin.unpermute_channels(stored).reshape(-1, 1) if one else marlin.unpermute_groups(stored)
 
@@ -37,11 +37,6 @@ class MarlinWeight(QuantizedModule):
         scales = self.values(self.records[0])[start:stop]
         group_of = consecutive(self.weight.shape[1], self.weight.grid.block[-1])
         return dequantized(self.codes(start, stop), np.ascontiguousarray(scales), _ZERO, group_of)
-
-    def _tensor(self, key: str) -> Tensor:
-        tensor = self.checkpoint.tensor(key)
-        assert tensor is not None  # it was there when the module was built
-        return tensor
 
 
 def marlin_weight(checkpoint: Checkpoint, key: str, scale_key: str, name: str, role: str) -> MarlinWeight:

@@ -38,6 +38,19 @@ class QuantizedModule(ABC):
         self.weight = weight
         self.records = records
 
+    def tensor(self, key: str) -> Tensor:
+        """A tensor that was there when the module was built."""
+        found = self.checkpoint.tensor(key)
+        assert found is not None
+        return found
+
+    @property
+    def codes_tensor(self) -> Tensor:
+        """The part of the entry of its codes that is this weight's."""
+        found = self.weight.stored(self.checkpoint)
+        assert found is not None
+        return found
+
     @abstractmethod
     def codes(self, start: int, stop: int) -> CodeArray:
         """As `Format.codes`; 0 <= start <= stop <= rows."""
@@ -133,7 +146,7 @@ class ModularFormat(Format):
     def dequantize(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> FloatArray:
         first, last = _rows(weight, start, stop)
         module = self._modules[weight.role]
-        rows = module.packed(first, last) if first < last else None
+        rows = module.packed(first, last) if first < last and _compiled() else None
         found = None if rows is None else _values_of(rows)
         return module.dequantize(first, last) if found is None else found
 
@@ -155,6 +168,12 @@ class ModularFormat(Format):
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         owner = self._owners.get(record.role)
         return owner is None or owner.gives_as_stored(record)
+
+
+def _compiled() -> bool:
+    from qinspect.kernels.matrix import compiled
+
+    return compiled()
 
 
 def _values_of(rows: PackedRows) -> FloatArray | None:

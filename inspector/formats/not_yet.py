@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.signs import Modules
-from qinspect.inspector.text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,6 @@ class Part:
 
     end: str
     dtypes: tuple[str, ...] = ()
-    n_dims: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,9 @@ def _mark(name: str, *parts: str | Part, methods: tuple[str, ...] = ()) -> Mark:
     return Mark(name, tuple(p if isinstance(p, Part) else Part(p) for p in parts), methods)
 
 
-_INT8_WEIGHT, _BYTE_WEIGHT = Part("weight", ("int8",)), Part("weight", ("uint8",))
+_INT8_WEIGHT = Part("weight", ("int8",))
 _MARKS = (
     _mark("EXL2", Part("q_weight", ("int32",)), "q_scale", "q_groups"),
-    _mark("quanto", "weight._data", "weight._scale"),
-    _mark("quanto", "weight._data._data", "weight._scale"),
     _mark("VPTQ", "centroids.weight", "indices"),
     _mark("QuIP#", "Qidxs", "SU", "SV"),
     _mark("HIGGS", "tables2", "tables", "scales", "weight"),
@@ -75,7 +71,7 @@ def named(checkpoint: Checkpoint, modules: Modules) -> str:
         found = ["BitBLAS"]
     if not found and settings.method in _METHODS and modules.speak_of_quantization:
         found = [_METHODS[settings.method]]
-    return " and ".join(_variant(name, checkpoint) for name in found)
+    return " and ".join(found)
 
 
 def _by_entries(modules: Modules, method: str) -> Iterator[str]:
@@ -117,21 +113,5 @@ def _is_part(part: Part, modules: Modules, stem: str) -> bool:
         return False
     form = modules.forms[at]
     if form is None:
-        return not part.dtypes and part.n_dims is None
-    right = not part.dtypes or form[0].name in part.dtypes
-    return right and (part.n_dims is None or len(form[1]) == part.n_dims)
-
-
-def _variant(name: str, checkpoint: Checkpoint) -> str:
-    """The name with what settings and metadata say of the variant."""
-    if name == "quanto":
-        types = set(_quanto_types(checkpoint))
-        return " ".join(("quanto", ", ".join(sorted(visible(t, 40) for t in types)))).strip()
-    return name
-
-
-def _quanto_types(checkpoint: Checkpoint) -> Iterator[str]:
-    for key, found in checkpoint.config.items():
-        if key.endswith("map.json") and isinstance(found, dict):
-            said = (of.get("weights") for of in found.values() if isinstance(of, dict))
-            yield from (s for s in said if isinstance(s, str) and s != "none")
+        return not part.dtypes
+    return not part.dtypes or form[0].name in part.dtypes

@@ -44,6 +44,11 @@ def numbers_of(checkpoint: Checkpoint, record: ScaleRecord) -> FloatArray:
         return np.asarray(np.float32(1) / found.astype(np.float32))
 
 
+def elements_of(tensor: Tensor, start: int, stop: int) -> FloatArray:
+    """Elements `start` to `stop` in C order, flat; of a tensor with strides by reading it whole. Raises CannotRead."""
+    return tensor.read_range(start, stop) if tensor.strides is None else tensor.read().reshape(-1)[start:stop]
+
+
 def stored_form(checkpoint: Checkpoint, key: str) -> tuple[str, tuple[int, ...]]:
     """(dtype, shape) of an entry as stored; a Python number has shape ()."""
     if form := checkpoint.entries.form(key):

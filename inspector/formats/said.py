@@ -7,12 +7,14 @@ family says of its entries which modules they are for.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
 from qinspect.inspector.roles import strip_root, without_roots
+from qinspect.inspector.text import some, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,31 @@ class ModuleNames:
     @cached_property
     def _backwards(self) -> list[str]:
         return sorted(name[::-1] for name in self.all)
+
+
+def commonest(counts: Counter[str]) -> list[str]:
+    """The three that occur most, for a description, and `...` where there are more."""
+    return [name for name, _ in counts.most_common(3)] + ["..."] * (len(counts) > 3)
+
+
+def differing_said(where: str, differing: Sequence[tuple[str, str, str]], what: str = "entries") -> Iterator[str]:
+    """The note on modules of which `where` says what their tensors are not: each a module, what is said of it, and what
+    it has."""
+    if differing:
+        module, said, stored = differing[0]
+        yield (
+            f"{where} says of {visible(module, 120)}: {said}; its {what} are {stored}: these are believed "
+            f"({some(len(differing), 'module')})"
+        )
+
+
+def left_out_said(where: str, names: Sequence[str], whose: str, unit: str = "module") -> Iterator[str]:
+    """The note on what `where` says is not converted, and has the entries of a library."""
+    if names:
+        yield (
+            f"{where} says that {visible(names[0], 120)} is not converted, its entries are {whose}: these are believed "
+            f"({some(len(names), unit)})"
+        )
 
 
 def _beginning(ordered: list[str], start: str) -> list[str]:

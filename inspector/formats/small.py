@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -11,15 +11,22 @@ from qinspect.inspector.errors import QinspectError
 
 MOST_BYTES = 1 << 16
 """Of one entry: what is larger is left out."""
+A_FEW_NUMBERS = 1 << 12
+"""The same where it is a row of a few numbers, or JSON of a few words."""
 
 
-def small_entries(checkpoint: Checkpoint, names: Iterable[str], most: int = MOST_BYTES) -> dict[str, bytes]:
+def small_entries(
+    checkpoint: Checkpoint, names: Iterable[str], most: int = MOST_BYTES, rows_of: Collection[str] = ()
+) -> dict[str, bytes]:
     """The bytes of tensors by their names, of all in as few reads as it takes. What is no contiguous tensor, has more
-    than `most` bytes, or cannot be read, is left out."""
+    than `most` bytes, or cannot be read, is left out. rows_of: dtypes, one of which tensors have to be of, with one
+    axis; () for any."""
     places: dict[int, tuple[Source, list[tuple[str, int, int]]]] = {}
     for name in names:
         tensor = checkpoint.tensor(name)
-        if tensor is not None and tensor.strides is None and 0 < tensor.nbytes <= most:
+        if tensor is None or (rows_of and (tensor.dtype.name not in rows_of or len(tensor.shape) != 1)):
+            continue
+        if tensor.strides is None and 0 < tensor.nbytes <= most:
             source, of_source = places.setdefault(id(tensor.file), (tensor.file, []))
             of_source.append((name, tensor.offset, tensor.nbytes))
     found: dict[str, bytes] = {}

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from qinspect.inspector.cores import n_cores
 from qinspect.inspector.errors import QinspectError
-from qinspect.inspector.fidelity.measuring import n_cores
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.code_piece import COUNTED_BITS, Cells, Reader

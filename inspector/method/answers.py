@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from qinspect.inspector.cores import n_cores
 from qinspect.inspector.errors import QinspectError, UsageError
-from qinspect.inspector.fidelity.measuring import n_cores
 from qinspect.inspector.fidelity.norms import Layer, Norms, layer_of
 from qinspect.inspector.fidelity.pairs import Doubt, Found, NotCompared, Pair, all_pairs_of
 from qinspect.inspector.fidelity.recognition import Suspect

@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.formats.element import Element, integer, small_float, table
+from qinspect.inspector.formats.element import NF4, Element, integer, small_float, table
 from qinspect.inspector.method.layout import Layout
 from qinspect.inspector.method.rounding import bounds_of
 
 Numbers = NDArray[np.float64]
 Array = NDArray[Any]
 
-_NF4 = table(
-    "nf4",
-    (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-     -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
-    4,
-)  # fmt: skip
+_NF4 = table("nf4", NF4, 4)
 """bitsandbytes, functional.py, create_normal_map."""
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint.safetensors import header_bytes
+from qinspect.inspector.cores import n_cores
 from qinspect.inspector.errors import CannotOpen, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
 from qinspect.inspector.values.inspection import row_blocks
 from qinspect.inspector.whole_file import replacing, umask
+
+_MOST_WORKERS = 32
+"""Each holds a block of some 16 MB, and what it is made of."""
 
 
 def select(fmt: Format, pattern: str | None) -> list[QuantizedWeight]:
@@ -42,7 +51,7 @@ def write_dequantized(
 ) -> tuple[int, int]:
     """Write [out, in] float32 values without padding under the truth names. Returns (tensors, bytes).
 
-    Blocks of rows are computed and written one at a time. The file appears under its name only when complete.
+    Blocks of rows are computed by all cores and written in order. The file appears under its name only when complete.
     Raises CannotOpen where the place cannot be written, is no .safetensors name, or is the checkpoint itself.
     """
     weights = select(fmt, pattern)
@@ -60,9 +69,8 @@ def write_dequantized(
         with replacing(out) as f:
             f.write(header_bytes(header))
             done = 0
-            for w in weights:
-                for start, stop in row_blocks(w):
-                    block = np.ascontiguousarray(fmt.dequantize(w, start, stop), dtype="<f4")
+            with closing(_blocks(fmt, weights)) as blocks:  # who stops, stops the workers before the file goes
+                for block in blocks:
                     f.write(block.data)
                     done += block.nbytes
                     if progress:
@@ -71,6 +79,28 @@ def write_dequantized(
     except OSError as e:
         raise CannotOpen(f"cannot be written: {e.strerror}", file=out) from e
     return len(weights), end
+
+
+def _blocks(fmt: Format, weights: list[QuantizedWeight]) -> Generator[NDArray[np.float32]]:
+    """The float32 of all rows, in order, computed by as many workers as there are cores. A block of each and two more
+    are held at most. Closing it ends the workers."""
+
+    def made(weight: QuantizedWeight, start: int, stop: int) -> NDArray[np.float32]:
+        return np.ascontiguousarray(fmt.dequantize(weight, start, stop), dtype="<f4")
+
+    n_workers = max(1, min(_MOST_WORKERS, n_cores()))
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="dequantize")
+    waiting: deque[Future[NDArray[np.float32]]] = deque()
+    try:
+        for weight in weights:
+            for start, stop in row_blocks(weight):
+                waiting.append(pool.submit(made, weight, start, stop))
+                if len(waiting) > n_workers + 1:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _same_file(a: Path, b: Path) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import array_files
 import ml_dtypes
 import numpy as np
 import peer_truth
@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from peer_truth import agree, needs_fixtures, same_bits
-from safetensors.numpy import save_file
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import CannotDequantize
@@ -50,12 +49,7 @@ def made(
 
 
 def opened(folder: Path, modules: dict[str, dict[str, Array]], said: dict[str, Any] | None = SAID) -> Format:
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{m}.{last}": np.ascontiguousarray(t) for m, entries in modules.items() for last, t in entries.items()}
-    save_file(tensors, folder / "model.safetensors")
-    if said is not None:
-        (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": said}))
-    return format_of(open_checkpoint(folder))
+    return array_files.opened(folder, array_files.of_modules(modules), said)
 
 
 def test_values_are_the_librarys_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:

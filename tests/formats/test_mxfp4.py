@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import peer_truth
 import pytest
+from array_files import opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,14 +26,6 @@ DATA = Path(__file__).parents[1] / "data"
 STACK = "model.layers.0.mlp.experts.gate_up_proj"
 LEVELS = [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6]
 _SETTINGS = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
-
-
-def opened(folder: Path, tensors: dict[str, Array], said: dict[str, Any] | None = None) -> Format:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors")
-    if said is not None:
-        (folder / "config.json").write_text(json.dumps({"model_type": "gpt_oss", "quantization_config": said}))
-    return format_of(open_checkpoint(folder))
 
 
 def made(shape: tuple[int, ...] = (2, 6, 64), seed: int = 0) -> tuple[Array, Array, Array]:

@@ -48,7 +48,6 @@ def said(fmt: Format) -> str:
     ("name", "tensors"),
     [
         ("EXL2", {"m.q_weight": INT32, "m.q_scale": INT32, "m.q_groups": INT32[0].short(), "m.q_scale_max": HALF}),
-        ("quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}),
         ("VPTQ", {"m.indices": INT32, "m.centroids.weight": HALF}),
         ("QuIP#", {"m.Qidxs": INT32, "m.SU": HALF, "m.SV": HALF, "m.Wscale": FLOAT[0]}),
         ("HIGGS", {"m.weight": INT32, "m.scales": HALF, "m.tables": HALF, "m.tables2": HALF}),
@@ -84,12 +83,6 @@ def test_settings_beside_weights_in_full_precision_name_nothing(tmp_path: Path) 
     assert said(saved(tmp_path, {"m.weight": HALF}, settings)) == ""
 
 
-def test_variants_that_settings_and_metadata_name(tmp_path: Path) -> None:
-    (tmp_path / "quanto").mkdir()
-    (tmp_path / "quanto" / "quantization_map.json").write_text(json.dumps({"m": {"weights": "qint8"}}))
-    assert said(saved(tmp_path / "quanto", {"m.weight._data": INT8, "m.weight._scale": HALF}, {})) == "quanto qint8"
-
-
 @pytest.mark.parametrize(
     "tensors",
     [
@@ -108,9 +101,8 @@ def test_other_entries_of_these_names_name_nothing(tmp_path: Path, tensors: dict
     assert said(saved(tmp_path, tensors)) == ""
 
 
-OF_FIXTURES = {
-    "quanto": "quanto",
-}  # fmt: skip
+OF_FIXTURES: dict[str, str] = {}
+"""What fixtures of no family that is read begin with, and their names."""
 
 
 def _fixtures() -> list[str]:

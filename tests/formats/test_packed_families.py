@@ -13,6 +13,7 @@ import modelopt_files
 import numpy as np
 import packed_weights
 import pytest
+import quanto_files
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,7 +103,17 @@ def mlx(draw: Draw, folder: Path) -> Format:
     return mlx_files.opened(folder, mlx_files.of_module(made), said)
 
 
-MAKERS = [gptq, awq, awq_gemv, modelopt, in_words, in_pairs, mlx]
+def quanto(draw: Draw, folder: Path) -> Format:
+    rows, bits = draw(st.integers(1, 9)), draw(st.sampled_from([2, 4, 8]))
+    if bits == 8:
+        return quanto_files.opened(folder, {"m": quanto_files.bytes_of(shape=(rows, draw(st.integers(1, 40))))[0]})
+    shape = rows, draw(st.sampled_from([7, 32, 150, 160, 256]))
+    entries, _ = quanto_files.bits_of(bits, shape, draw(st.integers(0, 99)), draw(st.booleans()))
+    said = {"m": {"weights": f"qint{bits}", "activations": "none"}}
+    return quanto_files.opened(folder, {"m": entries}, said, {"m.bias": np.ones(rows, np.float16)})
+
+
+MAKERS = [gptq, awq, awq_gemv, modelopt, in_words, in_pairs, mlx, quanto]
 
 
 def same_bits(found: Any, expected: Any) -> bool:

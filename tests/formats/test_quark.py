@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import array_files
 import ml_dtypes
 import numpy as np
 import peer_truth
@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from peer_truth import agree, needs_fixtures, same_bits
-from safetensors.numpy import save_file
 
-from qinspect.inspector.checkpoint import Tensor, open_checkpoint
-from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.formats import Format
 
 Array = NDArray[Any]
 DATA = Path(__file__).parents[1] / "data"
@@ -106,12 +105,7 @@ def config(said: dict[str, Any], kind: str = "", **more: Any) -> dict[str, Any]:
 
 
 def opened(folder: Path, modules: dict[str, dict[str, Array]], said: dict[str, Any] | None) -> Format:
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{m}.{last}": np.ascontiguousarray(t) for m, entries in modules.items() for last, t in entries.items()}
-    save_file(tensors, folder / "model.safetensors")
-    if said is not None:
-        (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": said}))
-    return format_of(open_checkpoint(folder))
+    return array_files.opened(folder, array_files.of_modules(modules), said)
 
 
 @pytest.mark.parametrize("name", ["quark_int8", "quark_uint4_g128", "quark_mxfp6_e2m3"])
@@ -146,6 +140,18 @@ def test_some_rows_are_those_of_all(
     assert fmt.codes(w, 1, 2).shape == (1, 32 * n)
     for record in fmt.scales():
         assert fmt.values(record).size in (1, rows, rows * n)
+
+
+def test_words_with_a_scale_and_a_zero_point_for_each_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    codes, zeros, scale = rng.integers(0, 16, (16, 24)), rng.integers(0, 16, (16, 1)), rng.uniform(0.1, 1, 16)
+    entries = {"weight": _words(codes, True), "weight_scale": scale.astype(np.float32),
+               "weight_zero_point": _words(zeros, True).reshape(-1)}  # fmt: skip
+    fmt = opened(tmp_path, {MODULE: entries}, config({"dtype": "uint4", "qscheme": "per_channel", "ch_axis": 0}))
+    (w,) = fmt.weights()
+    values = (codes - zeros).astype(np.float32) * scale.astype(np.float32)[:, None]
+    assert same_bits(fmt.dequantize(w), values)
+    assert same_bits(fmt.dequantize(w, 3, 13), values[3:13])
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "model.language_model.", "module."])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import array_files
 import numpy as np
 import peer_truth
 import pytest
@@ -13,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from peer_truth import agree, needs_fixtures, same_bits
-from safetensors.numpy import save_file
 
 from qinspect.inspector.checkpoint import Tensor, open_checkpoint
 from qinspect.inspector.errors import CannotDequantize
@@ -74,11 +74,9 @@ def made(
 
 def opened(folder: Path, modules: dict[str, dict[str, Array]], said: dict[str, Any] | None = None) -> Format:
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{m}.{last}": np.ascontiguousarray(t) for m, entries in modules.items() for last, t in entries.items()}
-    save_file(tensors, folder / "model.safetensors")
     if said is not None:
         (folder / SIDE).write_text(json.dumps({m: {"meta": of} for m, of in said.items()}))
-    return format_of(open_checkpoint(folder))
+    return array_files.opened(folder, array_files.of_modules(modules))
 
 
 def test_values_are_the_librarys_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:

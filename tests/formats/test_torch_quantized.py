@@ -179,6 +179,21 @@ def test_the_names_of_a_module_and_of_its_weight_find_the_same(tmp_path: Path) -
     assert inspect_entry(fmt, "conv.weight").dequantized.n == 54  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_dynamic_model_and_its_state_have_the_same_names(tmp_path: Path, whole: bool) -> None:
+    torch.manual_seed(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: Any = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+            torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU()), {torch.nn.Linear}, torch.qint8
+        )
+    fmt = saved(tmp_path / "m.pt", model if whole else model.state_dict())
+    (weight,) = fmt.weights()
+    assert (weight.role, weight.name) == ("0.weight", "0.weight")
+    assert fmt.dequantize(weight).tobytes() == model[0].weight().dequantize().numpy().tobytes()
+    assert [t.name for t in fmt.other_tensors() if fmt.role_of(t.name) == "0.bias"]
+
+
 def test_quantized_tensors_in_an_object_keep_their_quantizer(tmp_path: Path) -> None:
     content = {"o": Plain(w=per_tensor(torch.qint8, (2, 3), 0.5, 1), c=per_channel((5, 7), 0))}
     fmt = saved(tmp_path / "m.pt", content)

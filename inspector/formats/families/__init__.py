@@ -24,6 +24,7 @@ from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
+from qinspect.inspector.formats.families.quanto import QuantoFormat
 from qinspect.inspector.formats.families.quark import QuarkFormat
 from qinspect.inspector.formats.families.sinq import SinqFormat
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
@@ -53,6 +54,7 @@ FAMILIES: tuple[type[Format], ...] = (
     SinqFormat,
     HqqFormat,
     AqlmFormat,
+    QuantoFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 

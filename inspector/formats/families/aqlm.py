@@ -21,7 +21,7 @@ from qinspect.inspector.formats.grid import Grid, channels
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module, record_of, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import commonest, differing_said
 
 _METHOD = "aqlm"
 _CODES, _BOOKS, _SCALES = "codes", "codebooks", "scales"
@@ -94,9 +94,7 @@ class AqlmWeight(QuantizedModule):
         return np.asarray(stored.astype(np.int64) & ((1 << self._bits) - 1)).astype(np.uint16)
 
     def _tensor(self, last: str) -> Tensor:
-        found = self.checkpoint.tensor(f"{self._prefix}{last}")
-        assert found is not None  # it was there when the module was built
-        return found
+        return self.tensor(f"{self._prefix}{last}")
 
 
 class AqlmFormat(ModularFormat):
@@ -125,7 +123,7 @@ class AqlmFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         return f"AQLM {', '.join(told)}"
 
     @property
@@ -180,15 +178,7 @@ class AqlmFormat(ModularFormat):
                 return
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{self._declared.where} says of {visible(module, 120)}: {said}; its entries are {stored}: these are "
-                f"believed ({some(len(self._differing), 'module')})"
-            )
+        return (*super().notes(), *differing_said(self._declared.where, self._differing))
 
 
 def _speak(codes: Form, books: Form) -> bool:

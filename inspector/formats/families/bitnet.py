@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import Element, ElementKind, integer
@@ -20,8 +20,10 @@ from qinspect.inspector.formats.grid import PER_TENSOR, cells
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module, record_of, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import CodeArray, DynamicPoint, FloatArray, Kind, QuantizedWeight
+from qinspect.inspector.formats.row_runs import read_row_runs
+from qinspect.inspector.formats.said import left_out_said
 from qinspect.inspector.roles import strip_root
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import visible
 
 _METHOD = "bitnet"
 _FLOATS = ("bfloat16", "float16", "float32")
@@ -39,7 +41,6 @@ class BitNetWeight(QuantizedModule):
     def __init__(self, checkpoint: Checkpoint, keys: Mapping[str, str], role: str, divided: bool) -> None:
         stored = checkpoint.tensor(keys["weight"])
         assert stored is not None  # it was looked at
-        self._quarter = stored.shape[0]
         scale = record_of(
             checkpoint, role, keys["weight_scale"], Kind.WEIGHT, f"weight {keys['weight']}", _TERNARY, PER_TENSOR,
             inverted=divided,
@@ -50,13 +51,8 @@ class BitNetWeight(QuantizedModule):
         )
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor, n = self._tensor(self.weight.codes_key), self._quarter
-        parts: list[NDArray[Any]] = [np.empty((0, self.weight.shape[1]), np.uint8)]
-        for place in range(_PER_BYTE):
-            first, last = max(start - place * n, 0), min(stop - place * n, n)
-            if first < last:
-                parts.append(tensor.read_rows(first, last) >> 2 * place & 3)
-        found = np.concatenate(parts)
+        tensor = self.tensor(self.weight.codes_key)
+        found = read_row_runs(tensor, 8 // _PER_BYTE, start, stop)
         if found.size and found.max() == 3:
             raise CannotDequantize(
                 "holds a code that stands for no number", file=self.checkpoint.path, key=tensor.name,
@@ -66,14 +62,9 @@ class BitNetWeight(QuantizedModule):
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
         values = self.codes(start, stop).astype(np.float32) - np.float32(1)
-        scale = self._tensor(self.records[0].key).read().astype(np.float32).reshape(())
+        scale = self.tensor(self.records[0].key).read().astype(np.float32).reshape(())
         with np.errstate(all="ignore"):  # a scale in the file that is 0 or not finite is the file's
             found: NDArray[Any] = values / scale if self.records[0].inverted else values * scale
-        return found
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
         return found
 
 
@@ -150,8 +141,4 @@ class BitNetFormat(ModularFormat):
         names = {strip_root(n) for n in found if isinstance(n, str)} if isinstance(found, list) else set()
         bases = (w.role.removesuffix(".weight") for w in self.weights()) if names else ()
         left_out = [b for b in bases if b in names or any(b.startswith(f"{n}.") for n in names)]
-        if left_out:
-            yield (
-                f"{self._declared.where} says that {visible(left_out[0], 120)} is not converted, its entries are "
-                f"BitNet's: these are believed ({some(len(left_out), 'module')})"
-            )
+        return left_out_said(self._declared.where, left_out, "BitNet's")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.formats.element import small_float
@@ -25,7 +25,7 @@ from qinspect.inspector.formats.packed import singles
 from qinspect.inspector.formats.packing import unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.scale_tiles import COLUMNS, ROWS, untiled
-from qinspect.inspector.formats.small_entries import small_entries
+from qinspect.inspector.formats.small import A_FEW_NUMBERS, small_entries
 from qinspect.inspector.text import visible
 
 Array = NDArray[Any]
@@ -69,7 +69,7 @@ class FourOverSixWeight(QuantizedModule):
         self._tiled = tiled
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        stored = np.ascontiguousarray(self._tensor(self.weight.codes_key).read_rows(start, stop)).view(np.uint8)
+        stored = np.ascontiguousarray(self.tensor(self.weight.codes_key).read_rows(start, stop)).view(np.uint8)
         return np.ascontiguousarray(unpack(stored, 4, self.weight.shape[1]))
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
@@ -92,7 +92,7 @@ class FourOverSixWeight(QuantizedModule):
 
     @property
     def _amax(self) -> np.float32:
-        return np.float32(self._tensor(self.records[1].key).read().astype(np.float32).reshape(()))
+        return np.float32(self.tensor(self.records[1].key).read().astype(np.float32).reshape(()))
 
     @cached_property
     def _known_top(self) -> int:
@@ -111,7 +111,7 @@ class FourOverSixWeight(QuantizedModule):
 
     def _of_blocks(self, start: int, stop: int) -> Array:
         """float32[rows, blocks] without filling."""
-        tensor, across = self._tensor(self.records[0].key), self._columns // _GROUP
+        tensor, across = self.tensor(self.records[0].key), self._columns // _GROUP
         wanted = -(-self.weight.shape[1] // _GROUP)
         if not self._tiled:
             stored = tensor.read_range(start * across, stop * across).reshape(-1, across)
@@ -119,11 +119,6 @@ class FourOverSixWeight(QuantizedModule):
         first, per_tile_row = start // ROWS * ROWS, ROWS * COLUMNS * -(-across // COLUMNS)
         stored = tensor.read_range(first // ROWS * per_tile_row, -(-stop // ROWS) * per_tile_row)
         return singles(np.ascontiguousarray(untiled(stored, stop - first, across)[start - first :, :wanted]))
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
 
 
 class FourOverSixFormat(ModularFormat):
@@ -162,7 +157,7 @@ class FourOverSixFormat(ModularFormat):
     def _find(self) -> Iterator[Part]:
         modules = {m: keys for m, keys in by_module(self.checkpoint.entries).items() if _VALUES in keys}
         stored = small_entries(
-            self.checkpoint, (k[_SHAPES] for k in modules.values() if _SHAPES in k), ("int64", "int32")
+            self.checkpoint, (k[_SHAPES] for k in modules.values() if _SHAPES in k), A_FEW_NUMBERS, ("int64", "int32")
         )
         for module in sorted(modules, key=forward_key):
             keys = modules[module]

@@ -32,7 +32,8 @@ from qinspect.inspector.formats.records import (
     Slice,
     part_of,
 )
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import left_out_said
+from qinspect.inspector.text import some
 
 _METHOD = "mxfp4"
 _GROUP, _BYTES = 32, 16
@@ -69,13 +70,11 @@ class Mxfp4Weight(QuantizedModule):
         return not record.packed
 
     def _bytes(self, start: int, stop: int) -> NDArray[np.uint8]:
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.codes_tensor
         return rows_of_bytes(tensor.read_rows(start, stop))
 
     def _rows(self, record: ScaleRecord, start: int, stop: int) -> NDArray[Any]:
-        tensor = self.checkpoint.tensor(record.key)
-        assert tensor is not None
+        tensor = self.tensor(record.key)
         return (part_of(tensor, record.slice) if record.slice else tensor).read_rows(start, stop)
 
 
@@ -161,11 +160,7 @@ class Mxfp4Format(ModularFormat):
         found = self._declared.settings.get("modules_to_not_convert")
         patterns = [p for p in found if isinstance(p, str)] if isinstance(found, list) else []
         left_out = [name for name in self._stacks if any(_names(pattern, name) for pattern in patterns)]
-        if left_out:
-            yield (
-                f"{self._declared.where} says that {visible(left_out[0], 120)} is not converted, its entries are "
-                f"MXFP4: these are believed ({some(len(left_out), 'parameter')})"
-            )
+        return left_out_said(self._declared.where, left_out, "MXFP4", "parameter")
 
 
 def _pairs(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:

@@ -10,15 +10,16 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
-from qinspect.inspector.formats.element import Element, table, unsigned
+from qinspect.inspector.formats.element import NF4, Element, table, unsigned
 from qinspect.inspector.formats.grid import Grid, channels, flat_blocks, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, record_of, required
 from qinspect.inspector.formats.order import forward_key
@@ -32,7 +33,8 @@ from qinspect.inspector.formats.records import (
     Source,
     Use,
 )
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import commonest, differing_said
+from qinspect.inspector.text import visible
 
 Array = NDArray[Any]
 _METHOD = "sinq"
@@ -41,12 +43,6 @@ SIDE_FILE = "model.safetensors.index.json.meta.json"
 _FLOATS = ("float16", "bfloat16", "float32")
 _OF_WORDS = (3, 10)
 """Bits of a code, and codes of a word of 32 bits."""
-_NF4 = (
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
-)  # fmt: skip
-"""The numbers of QLoRA's NF4."""
 _MOST_STEP = 1.0
 """Steps of a weight are far below it: numbers above are one over them."""
 
@@ -86,13 +82,12 @@ class SinqWeight(QuantizedModule):
         codes = self._in_groups(first, last)
         worth = self.weight.element.values(codes)
         values = codes.astype(np.float32) if worth is None else worth
-        scales = self._numbers(self.records[0])
-        self._are_steps(scales)
+        self._are_steps()
+        scales = self._numbers(self.records[0], first, last)
         with np.errstate(all="ignore"):  # numbers in the file that are not finite are the file's
             if Quantity.ZERO_POINT in self._by_quantity:
-                zeros = self._numbers(self._by_quantity[Quantity.ZERO_POINT])
-                values -= (zeros if zeros.size == 1 else zeros[first:last])[:, None]
-            values *= scales[first:last, None]
+                values -= self._numbers(self._by_quantity[Quantity.ZERO_POINT], first, last)[:, None]
+            values *= scales[:, None]
             begin = start * columns - first * group
             rows: FloatArray = values.reshape(-1)[begin : begin + (stop - start) * columns].reshape(-1, columns)
             if (factor := self._factor()) is not None:
@@ -115,7 +110,7 @@ class SinqWeight(QuantizedModule):
 
     def _in_groups(self, first: int, last: int) -> CodeArray:
         """uint8[groups, numbers] of the groups `first` to `last`."""
-        tensor, layout = self._tensor(self.weight.codes_key), self._layout
+        tensor, layout = self.tensor(self.weight.codes_key), self._layout
         n, mask = tensor.shape[0], (1 << layout.bits) - 1
         parts: list[Array] = [np.empty((0, layout.group), np.uint8)]
         for place in range(layout.per):
@@ -126,35 +121,44 @@ class SinqWeight(QuantizedModule):
                 parts.append((words >> (layout.per - 1 - place) * layout.bits & mask).astype(np.uint8))
         return np.concatenate(parts)
 
-    def _numbers(self, record: ScaleRecord) -> Array:
-        """float32 of all groups, in order: of scales that are quantized themselves, code * step + least."""
-        stored = self._tensor(record.key).read().astype(np.float32)
+    def _numbers(self, record: ScaleRecord, first: int = 0, last: int | None = None) -> Array:
+        """float32 of the groups `first` to `last`, in order, or the one number of all: of scales that are quantized
+        themselves, code * step + least."""
+        tensor = self.tensor(record.key)
+        begin, width = 0, math.prod(tensor.shape[1:])
+        if last is None or tensor.n_elements == 1:
+            stored = tensor.read()
+        else:
+            begin = first // width
+            stored = tensor.read_rows(begin, -(-last // width))
+        stored = stored.astype(np.float32)
         if record.sources:
-            step, least = (self._tensor(s.key).read().astype(np.float32) for s in record.sources)
+            step, least = (self.tensor(s.key).read().astype(np.float32) for s in record.sources)
             with np.errstate(all="ignore"):
                 stored = stored * step + least
-        return np.asarray(stored.reshape(-1))
+        found = np.asarray(stored.reshape(-1))
+        return found if last is None or found.size == 1 else found[first - begin * width : last - begin * width]
 
     def _factor(self) -> Array | None:
         record = self._by_quantity.get(Quantity.FACTOR)
-        return None if record is None else self._tensor(record.key).read().astype(np.float32).reshape(-1)
+        return None if record is None else self.tensor(record.key).read().astype(np.float32).reshape(-1)
 
-    def _are_steps(self, scales: Array) -> None:
-        """Raises CannotDequantize where scales are larger than steps of a weight: of releases that divided by them."""
+    @cached_property
+    def _usual(self) -> float:
+        """The usual step of a value, of all groups and columns."""
         factor = self._factor()
         with np.errstate(all="ignore"):
-            usual = np.median(np.abs(scales)) * (1 if factor is None else np.median(np.abs(factor)))
-        if usual > _MOST_STEP:
+            of_scales = np.median(np.abs(self._numbers(self.records[0])))
+            return float(of_scales * (1 if factor is None else np.median(np.abs(factor))))
+
+    def _are_steps(self) -> None:
+        """Raises CannotDequantize where scales are larger than steps of a weight: of releases that divided by them."""
+        if self._usual > _MOST_STEP:
             raise CannotDequantize(
                 "is of scales that may be one over those of others: releases differ in whether they divide",
                 file=self.checkpoint.path, key=self.records[0].key, expected=f"a usual step below {_MOST_STEP:g}",
-                found=f"{usual:.3g}",
+                found=f"{self._usual:.3g}",
             )  # fmt: skip
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
 
 
 class SinqFormat(ModularFormat):
@@ -185,7 +189,7 @@ class SinqFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         return f"SINQ {', '.join(told)}"
 
     @property
@@ -236,7 +240,7 @@ class SinqFormat(ModularFormat):
         n_groups = math.prod(scale[1]) if scale else 0
         layout = self._layout(name, form[0].name, form[1], n_groups, said)
         shape = self._shape(name, f"{meta}scale2", layout, said)
-        element = table("nf4", _NF4, 4) if "nf4" in method else unsigned(layout.bits)
+        element = table("nf4", NF4, 4) if "nf4" in method else unsigned(layout.bits)
         if "nf4" in method and layout.bits != 4:
             raise self._wrong(name, "cannot be indices of NF4", "4 bits", f"{layout.bits} bits")
         role = f"{self.role_of(name).removesuffix(_CODES)}weight"
@@ -324,16 +328,8 @@ class SinqFormat(ModularFormat):
             ("group", said.get("group_size"), layout.group), ("shape", said.get("shape"), list(shape)),
         ):  # fmt: skip
             if claimed is not None and claimed != stored:
-                self._differing.append((module, f"{what} {visible(str(claimed), 40)}", f"{what} {stored}"))
+                self._differing.append((module, f"{what} {visible(str(claimed), 40)}", f"of {what} {stored}"))
                 return
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{SIDE_FILE} says of {visible(module, 120)}: {said}; its entries are of {stored}: these are believed "
-                f"({some(len(self._differing), 'module')})"
-            )
+        return (*super().notes(), *differing_said(SIDE_FILE, self._differing))

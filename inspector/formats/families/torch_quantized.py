@@ -25,8 +25,9 @@ from qinspect.inspector.formats.numbers import read_numbers, stored_form
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.text import some
 
-_PACKED = re.compile(r"(?:(?<=\.)|^)(?:_packed_params\.)+([01])$")
-"""How a pair of weight and bias ends: torch.ao's linear, static and dynamic."""
+_PACKED = re.compile(r"(?:(?<=\.)|^)(?:_packed_params\.)+(?:state\.0\.)?([01])$")
+"""How a pair of weight and bias ends: torch.ao's linear, static and dynamic; in a module that was pickled whole, the
+pair is in the state of an object."""
 _PAIR = {"0": "weight", "1": "bias"}
 
 

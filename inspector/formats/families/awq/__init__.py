@@ -124,7 +124,7 @@ class AwqFormat(ModularFormat):
     def says_quantized(self, module: str) -> bool | None:
         return False if any(entry in module for entry in self._left_out) else None
 
-    @property
+    @cached_property
     def _left_out(self) -> list[str]:
         """Parts of names, as loaders take them."""
         return list(filter(None, strings(self._declared.settings.get(_LEFT_OUT))))

@@ -17,19 +17,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats.grouped import consecutive, dequantized
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.output_words import KERNEL_ORDER, PER_WORD, outputs_of, packing_of, words_of
 from qinspect.inspector.formats.packed import NIBBLES, PackedRows, Packing, levels_of, rows_of_bytes, singles
 from qinspect.inspector.formats.packing import bytes_of, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.stripes import Stripes
 
 Array = NDArray[Any]
-PER_WORD = 8
-_NIBBLE_OF = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in a word of GEMM each of its eight outputs lies."""
-_IN_WORDS = Packing(4, shifts=tuple(4 * nibble for nibble in _NIBBLE_OF), word=4)
+_IN_WORDS = packing_of(KERNEL_ORDER)
 ROWS = 4
 """Interleaved in a word of GEMV_FAST."""
 STEP = 64
@@ -76,11 +74,6 @@ class AwqWeight(QuantizedModule):
             self.weight.grid.block[-1], zeros, skipped=skipped, n_rows=stop - start,
         )  # fmt: skip
 
-    def _tensor(self, key: str) -> Tensor:
-        tensor = self.checkpoint.tensor(key)
-        assert tensor is not None  # it was there when the module was built
-        return tensor
-
 
 class Gemm(AwqWeight):
     """Codes packed along the outputs."""
@@ -93,25 +86,18 @@ class Gemm(AwqWeight):
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
         if record.quantity is Quantity.ZERO_POINT:
             return self._outputs(record.key, start, stop)
-        return self._stripes.rows(self._tensor(record.key), start, stop)
+        return self._stripes.rows(self.tensor(record.key), start, stop)
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
         words = self._words(self.weight.codes_key, start, stop)
         return self._packed(words.astype("<u4", copy=False), _IN_WORDS, start, stop, start % PER_WORD)
 
     def _words(self, key: str, start: int, stop: int) -> NDArray[np.uint32]:
-        """uint32[outputs / 8, ...]: those in which these outputs are."""
-        first, last = start // PER_WORD, -(-stop // PER_WORD)
-        return self._stripes.rows(self._tensor(key), first, last).view(np.uint32)
+        return words_of(self._stripes, self.tensor(key), start, stop)
 
     def _outputs(self, key: str, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8[outputs, ...] of words [..., outputs / 8]."""
-        words = self._words(key, start, stop)
-        codes = np.empty((words.shape[0], PER_WORD, words.shape[1]), np.uint8)
-        for output, nibble in enumerate(_NIBBLE_OF):
-            codes[:, output] = (words >> np.uint32(4 * nibble)) & np.uint32(15)
-        skipped = start % PER_WORD
-        return codes.reshape(-1, words.shape[1])[skipped : skipped + stop - start]
+        return outputs_of(self._words(key, start, stop), start, stop, KERNEL_ORDER)
 
 
 class Gemv(AwqWeight):
@@ -125,14 +111,14 @@ class Gemv(AwqWeight):
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
         if record.quantity is Quantity.ZERO_POINT:
             return self._nibbles(record.key, start, stop, self._n_groups)
-        return self._tensor(record.key).read_rows(start, stop)[:, : self._n_groups]
+        return self.tensor(record.key).read_rows(start, stop)[:, : self._n_groups]
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
-        words = bytes_of(self._tensor(self.weight.codes_key).read_rows(start, stop))
+        words = bytes_of(self.tensor(self.weight.codes_key).read_rows(start, stop))
         return self._packed(words, NIBBLES, start, stop)
 
     def _nibbles(self, key: str, start: int, stop: int, n: int) -> NDArray[np.uint8]:
-        return unpack(bytes_of(self._tensor(key).read_rows(start, stop)), 4, n)
+        return unpack(bytes_of(self.tensor(key).read_rows(start, stop)), 4, n)
 
 
 class GemvFast(AwqWeight):
@@ -142,7 +128,7 @@ class GemvFast(AwqWeight):
 
     def codes(self, start: int, stop: int) -> CodeArray:
         first, last = start // ROWS, -(-stop // ROWS)
-        words = self._tensor(self.weight.codes_key).read_rows(first, last)
+        words = self.tensor(self.weight.codes_key).read_rows(first, last)
         nibbles = unpack(bytes_of(words), 4, ROWS * words.shape[1])
         runs = nibbles.reshape(len(words), -1, ROWS, STEP).transpose(0, 2, 1, 3)
         stored = runs.reshape(len(words) * ROWS, -1, 4, 2, 4)  # of 32 codes, number 8x + 2y + z lies at 8y + 4z + x
@@ -151,7 +137,7 @@ class GemvFast(AwqWeight):
         return codes[skipped : skipped + stop - start]
 
     def _rows_of(self, record: ScaleRecord, start: int, stop: int) -> Array:
-        return self._stripes.rows(self._tensor(record.key), start, stop)[:, : self._n_groups]
+        return self._stripes.rows(self.tensor(record.key), start, stop)[:, : self._n_groups]
 
 
 def padded_groups(n_in: int, size: int) -> int:

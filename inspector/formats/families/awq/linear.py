@@ -10,7 +10,6 @@ from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import unsigned
 from qinspect.inspector.formats.families.awq.layouts import (
-    PER_WORD,
     ROWS,
     STEP,
     AwqWeight,
@@ -21,6 +20,7 @@ from qinspect.inspector.formats.families.awq.layouts import (
 )
 from qinspect.inspector.formats.grid import Grid, groups
 from qinspect.inspector.formats.modular import required
+from qinspect.inspector.formats.output_words import PER_WORD
 from qinspect.inspector.formats.records import OF_WEIGHTS, Kind, Quantity, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.stripes import Stripes
 

@@ -21,6 +21,7 @@ from qinspect.inspector.formats.grid import channels
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import DynamicPoint, Problem
+from qinspect.inspector.formats.said import commonest
 from qinspect.inspector.formats.small import small_entries
 from qinspect.inspector.text import some, visible
 
@@ -60,8 +61,7 @@ class BitsAndBytesFormat(ModularFormat):
             f"{s.kind.upper()} g{s.block}{' (double quantization)' if s.nested else ''}" for s in self._states.values()
         )
         found.update("int8 (LLM.int8)" for m in self._modules.values() if isinstance(m, Int8Weight))
-        said = [name for name, _ in found.most_common(3)]
-        return f"bitsandbytes {', '.join(said)}{', ...' * (len(found) > 3)}"
+        return f"bitsandbytes {', '.join(commonest(found))}"
 
     @property
     def declared_bits(self) -> tuple[float, ...]:

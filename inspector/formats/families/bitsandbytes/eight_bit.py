@@ -11,6 +11,7 @@ from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import integer
 from qinspect.inspector.formats.grid import channels
 from qinspect.inspector.formats.modular import QuantizedModule, record_of, required
+from qinspect.inspector.formats.numbers import elements_of
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.text import dims, visible
 
@@ -26,27 +27,25 @@ class Int8Weight(QuantizedModule):
     """Codes [out, in]."""
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor = self.checkpoint.tensor(self.weight.codes_key)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.tensor(self.weight.codes_key)
         return tensor.read_rows(start, stop)
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
         with np.errstate(all="ignore"):  # numbers in the file that are not finite are the file's
-            found = self.codes(start, stop).astype(np.float32) * self._largest()[start:stop, None]
+            found = self.codes(start, stop).astype(np.float32) * self._largest(start, stop)[:, None]
             found *= _STEP
         return found
 
     def values(self, record: ScaleRecord) -> FloatArray:
         with np.errstate(all="ignore"):
-            return np.asarray(self._largest() * _STEP)
+            return np.asarray(self._largest(0, self.weight.shape[0]) * _STEP)
 
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         return False
 
-    def _largest(self) -> FloatArray:
-        tensor = self.checkpoint.tensor(self.records[0].key)
-        assert tensor is not None
-        return tensor.read().reshape(-1).astype(np.float32)
+    def _largest(self, start: int, stop: int) -> FloatArray:
+        """float32 of the largest magnitudes of rows, of an entry of as many numbers, whatever its shape."""
+        return elements_of(self.tensor(self.records[0].key), start, stop).astype(np.float32)
 
 
 def int8_weight(

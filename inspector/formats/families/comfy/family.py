@@ -23,7 +23,7 @@ from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedMod
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
 from qinspect.inspector.formats.said import ModuleNames, NamedModules
-from qinspect.inspector.formats.small_entries import small_entries
+from qinspect.inspector.formats.small import A_FEW_NUMBERS, small_entries
 from qinspect.inspector.text import some, visible
 
 _OLD_SCALE = "scale_weight"
@@ -101,7 +101,7 @@ class ComfyFormat(ModularFormat):
         modules = by_module(self.checkpoint.entries)
         self._marks = marks_of(self.checkpoint, modules)
         codebooks = (keys[_CODEBOOK] for keys in modules.values() if _CODEBOOK in keys)
-        levels = small_entries(self.checkpoint, codebooks, ("float32",))
+        levels = small_entries(self.checkpoint, codebooks, A_FEW_NUMBERS, ("float32",))
         for module in sorted(modules, key=forward_key):
             keys = modules[module]
             said = self._marks.of(module)

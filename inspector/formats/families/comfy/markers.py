@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.formats.small_entries import small_entries
+from qinspect.inspector.formats.small import A_FEW_NUMBERS, small_entries
 from qinspect.inspector.roles import strip_root
 
 MARK = "comfy_quant"
@@ -64,7 +64,7 @@ def listed(checkpoint: Checkpoint) -> dict[str, Any] | None:
 def marks_of(checkpoint: Checkpoint, modules: Mapping[str, Mapping[str, str]]) -> Marks:
     """All marks, a few bytes each, read together. modules: of the checkpoint, with their entries."""
     marked = {module: keys[MARK] for module, keys in modules.items() if MARK in keys}
-    texts = small_entries(checkpoint, marked.values(), ("uint8", "int8"))
+    texts = small_entries(checkpoint, marked.values(), A_FEW_NUMBERS, ("uint8", "int8"))
     of_marks = {module: _said(texts.get(key, b"").decode("utf-8", "replace")) for module, key in marked.items()}
     layers = listed(checkpoint) or {}
     weighted = {module for module, keys in modules.items() if "weight" in keys}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.numbers import elements_of
 from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, levels_of, rows_of_bytes
 from qinspect.inspector.formats.packing import signed, unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray
@@ -46,9 +47,9 @@ class Scaled(QuantizedModule):
 
     def _scales(self, start: int, stop: int, n_dims: int) -> Array:
         """float32[1, 1, ...], or [rows, 1, ...]."""
-        stored = tensor_of(self.checkpoint, self.records[0].key).read().astype(np.float32).reshape(-1)
-        stored = stored[start:stop] if self.records[0].grid.axes else stored
-        return stored.reshape(-1, *(1,) * (n_dims - 1))
+        stored = tensor_of(self.checkpoint, self.records[0].key)
+        found = elements_of(stored, start, stop) if self.records[0].grid.axes else stored.read()
+        return found.astype(np.float32).reshape(-1, *(1,) * (n_dims - 1))
 
 
 def tensor_of(checkpoint: Checkpoint, key: str) -> Tensor:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.formats.families.comfy.scaled import stored_rows, tensor_of
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.numbers import elements_of
 from qinspect.inspector.formats.packed import singles
 from qinspect.inspector.formats.packing import unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, ScaleRecord
@@ -71,7 +72,7 @@ class TwoLevel(QuantizedModule):
         return singles(stored)
 
     def _rows(self, record: ScaleRecord, start: int, stop: int) -> Array:
-        return tensor_of(self.checkpoint, record.key).read().astype(np.float32).reshape(-1)[start:stop]
+        return elements_of(tensor_of(self.checkpoint, record.key), start, stop).astype(np.float32)
 
     def _added(self, start: int, stop: int) -> Array | None:
         """float32[rows, groups]; stored the other way round."""

@@ -92,12 +92,6 @@ class Module(QuantizedModule):
         self._zero_point = zero_point
         self._global = global_scale
 
-    @property
-    def _codes(self) -> Tensor:
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # seen when the checkpoint was opened
-        return tensor
-
     def _steps(self, start: int, stop: int, of_column: Array | None) -> FloatArray:
         return self._per_row(self._spread.over_columns(self._of_rows(start, stop), of_column))
 
@@ -214,12 +208,12 @@ class InWords(Module):
         self._words = words
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        return self._words.unpack(self._codes.read_rows(start, stop), self.weight.shape[1])
+        return self._words.unpack(self.codes_tensor.read_rows(start, stop), self.weight.shape[1])
 
     def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
         if self._words.bits > 8 or not (self._words.alike or self._words.dense):
             return None
-        words = self._codes.read_rows(start, stop)
+        words = self.codes_tensor.read_rows(start, stop)
         return words.astype(words.dtype.newbyteorder("<"), copy=False), Packing(self._words.bits)
 
 
@@ -227,14 +221,14 @@ class Whole(Module):
     """`weight` int8 or float8 [out, in]: one code an element."""
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        found = self._codes.read_rows(start, stop)
+        found = self.codes_tensor.read_rows(start, stop)
         return found if found.dtype == np.int8 else found.view(np.uint8)
 
     def _numbers(self, start: int, stop: int) -> FloatArray:
-        return self._codes.read_rows(start, stop).astype(np.float32)
+        return self.codes_tensor.read_rows(start, stop).astype(np.float32)
 
     def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
-        return self._codes.read_rows(start, stop), BYTES
+        return self.codes_tensor.read_rows(start, stop), BYTES
 
 
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
@@ -244,11 +238,11 @@ class TwoAByte(Module):
     """`weight_packed` uint8 [out, in / 2]: FP4, the first of two in the low half."""
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        return unpack(self._codes.read_rows(start, stop), 4, self.weight.shape[1])
+        return unpack(self.codes_tensor.read_rows(start, stop), 4, self.weight.shape[1])
 
     def _numbers(self, start: int, stop: int) -> FloatArray:
         found: FloatArray = _E2M1[self.codes(start, stop)]
         return found
 
     def _in_bytes(self, start: int, stop: int) -> tuple[Array, Packing] | None:
-        return self._codes.read_rows(start, stop), NIBBLES
+        return self.codes_tensor.read_rows(start, stop), NIBBLES

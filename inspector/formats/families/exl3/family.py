@@ -12,7 +12,8 @@ from qinspect.inspector.formats.families.exl3.linear import BLOCK, TrellisWeight
 from qinspect.inspector.formats.families.exl3.trellis import CODEBOOKS, SIDE
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module, required
 from qinspect.inspector.formats.order import forward_key
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import commonest, differing_said
+from qinspect.inspector.text import visible
 
 _METHOD = "exl3"
 _TRELLIS = "trellis"
@@ -51,7 +52,7 @@ class Exl3Format(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         version = self._declared.settings.get("version")
         writer = [f"exllamav3 {visible(version, 20)}"] if isinstance(version, str) else []
         return f"EXL3 {', '.join([*told, *writer])}"
@@ -127,12 +128,4 @@ class Exl3Format(ModularFormat):
         return super().taken() | {name for name in named if name in self.checkpoint}
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{self._declared.where} says of {visible(module, 120)}: {said}; its entries are {stored}: these are "
-                f"believed ({some(len(self._differing), 'module')})"
-            )
+        return (*super().notes(), *differing_said(self._declared.where, self._differing))

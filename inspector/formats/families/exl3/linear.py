@@ -14,6 +14,7 @@ from qinspect.inspector.formats.families.exl3.trellis import CODEBOOKS, SIDE, in
 from qinspect.inspector.formats.grid import channels
 from qinspect.inspector.formats.hadamard_blocks import HadamardBlocks
 from qinspect.inspector.formats.modular import QuantizedModule, record_of
+from qinspect.inspector.formats.numbers import elements_of
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, Quantity, QuantizedWeight
 
 Array = NDArray[Any]
@@ -59,7 +60,8 @@ class TrellisWeight(QuantizedModule):
     def dequantize(self, start: int, stop: int) -> FloatArray:
         """As the library does it, rounded to float16 after each of four steps. The sums are exact before."""
         inner = self.inner(start, stop)
-        of_inputs, of_outputs = (self._tensor(last).read().astype(np.float32) for last in ("suh", "svh"))
+        of_inputs = self._tensor("suh").read().astype(np.float32)
+        of_outputs = elements_of(self._tensor("svh"), start, start + len(inner)).astype(np.float32)
         found = np.empty(inner.shape, np.float32)
         with np.errstate(all="ignore"):  # what is not finite in the file is the file's
             for first in range(0, len(inner), BLOCK):
@@ -67,7 +69,7 @@ class TrellisWeight(QuantizedModule):
                 rows = _ROTATION.of(np.ascontiguousarray(inner[part], np.float64)).astype(np.float16)
                 rows = (rows * of_inputs).astype(np.float16)  # in float32, where the product of two float16 is exact
                 rows = _ROTATION.of_columns(rows.astype(np.float64)).astype(np.float16)
-                factors = of_outputs[start + first : start + first + BLOCK, None]
+                factors = of_outputs[part, None]
                 found[part] = (rows * factors).astype(np.float16)
         return found[: stop - start]
 
@@ -94,6 +96,4 @@ class TrellisWeight(QuantizedModule):
             )  # fmt: skip
 
     def _tensor(self, last: str) -> Tensor:
-        found = self.checkpoint.tensor(f"{self._module}{last}")
-        assert found is not None  # it was there when the module was built
-        return found
+        return self.tensor(f"{self._module}{last}")

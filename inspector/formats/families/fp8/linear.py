@@ -52,8 +52,7 @@ class Fp8Weight(QuantizedModule):
         return self.records[0]
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.codes_tensor
         stored = np.ascontiguousarray(tensor.read_rows(start, stop)).view(np.uint8)
         return unpack(stored, 4, self.weight.shape[1]) if self.weight.element is FP4 else stored
 
@@ -61,16 +60,15 @@ class Fp8Weight(QuantizedModule):
         self._check_direction()
         values = self.weight.element.values(self.codes(start, stop))
         assert values is not None
-        scales = spread(self._stored_scales, self.scale.grid, range(start, stop), self.weight.shape[1])
+        scales = spread(*self._scales_of(start, stop), self.weight.shape[1])
         with np.errstate(all="ignore"):  # NaN, 0 and infinite scales in the file are the file's
             found: FloatArray = values / scales if self.scale.inverted else values * scales
         return found
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
         self._check_direction()
-        tensor, grid = self.weight.stored(self.checkpoint), self.scale.grid
-        assert tensor is not None
-        scales, width = in_cells(self._stored_scales, grid, range(start, stop), self.weight.shape[1])
+        tensor = self.codes_tensor
+        scales, width = in_cells(*self._scales_of(start, stop), self.weight.shape[1])
         packing = NIBBLES if self.weight.element is FP4 else BYTES
         return PackedRows(
             rows_of_bytes(tensor.read_rows(start, stop)), self.weight.shape[1], packing, levels_of(self.weight.element),
@@ -88,10 +86,24 @@ class Fp8Weight(QuantizedModule):
 
     @property
     def _stored_scales(self) -> NDArray[Any]:
-        tensor = self.checkpoint.tensor(self.scale.key)
-        assert tensor is not None
-        stored = part_of(tensor, self.scale.slice).read() if self.scale.slice else tensor.read()
+        stored = self._scale_tensor.read()
         return exponents(stored) if self.scale.packed else stored
+
+    @property
+    def _scale_tensor(self) -> Tensor:
+        tensor = self.tensor(self.scale.key)
+        return part_of(tensor, self.scale.slice) if self.scale.slice else tensor
+
+    def _scales_of(self, start: int, stop: int) -> tuple[NDArray[Any], Grid, range]:
+        """The stored scales that these rows need, their grid, and where the rows are in what these cover."""
+        grid = self.scale.grid
+        if not grid.axes:
+            return self._stored_scales, grid, range(start, stop)
+        height = grid.block[0]
+        first = start // height
+        stored = self._scale_tensor.read_rows(first, -(-stop // height))
+        rows = range(start - first * height, stop - first * height)
+        return (exponents(stored) if self.scale.packed else stored), grid, rows
 
     def _check_direction(self) -> None:
         if not self._settled and self._larger_than_one:

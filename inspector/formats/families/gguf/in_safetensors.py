@@ -143,8 +143,7 @@ class _InBytes(BlockModule):
         self._block_bytes = block_bytes
 
     def _blocks(self, start: int, stop: int) -> Array:
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # seen at construction
+        tensor = self.codes_tensor
         rows = tensor.read_rows(start, stop)
         blocks: Array = rows.reshape(len(rows), -1, self._block_bytes)
         return blocks

@@ -98,8 +98,7 @@ class BlockModule(QuantizedModule):
 
     def _blocks(self, start: int, stop: int) -> Array:
         """uint8 [rows, blocks, bytes], rows in the order of the original."""
-        tensor = self.weight.stored(self.checkpoint)
-        assert tensor is not None  # seen at construction
+        tensor = self.codes_tensor
         if not self._n_heads:
             return tensor.read_rows(start, stop)
         first, last, order = stored_rows(start, stop, self.weight.shape[0], self._n_heads)
@@ -107,8 +106,7 @@ class BlockModule(QuantizedModule):
 
     def _number(self, key: str) -> np.float32:
         """The one number of this weight in an entry that has one for all, or one for each expert."""
-        tensor = self.checkpoint.tensor(key)
-        assert tensor is not None
+        tensor = self.tensor(key)
         part = self.weight.slice
         return np.float32(tensor.read().reshape(-1)[0 if tensor.n_elements == 1 or part is None else part.index[0]])
 

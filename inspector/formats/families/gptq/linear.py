@@ -155,9 +155,7 @@ class GptqLinear(QuantizedModule):
         return self._stripes.rows(self._tensor(part), start, stop)
 
     def _tensor(self, part: str) -> Tensor:
-        tensor = self.checkpoint.tensor(self._keys[part])
-        assert tensor is not None  # it was there when the module was built
-        return tensor
+        return self.tensor(self._keys[part])
 
 
 def fit_of(checkpoint: Checkpoint, module: str, keys: Mapping[str, str], packing: Packing, said: Said) -> Fit:

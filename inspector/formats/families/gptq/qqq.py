@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import marlin
 from qinspect.inspector.formats.element import integer, unsigned
@@ -27,13 +27,13 @@ class QqqWeight(QuantizedModule):
 
     def codes(self, start: int, stop: int) -> CodeArray:
         first, end = start // marlin.BLOCK * marlin.BLOCK, -(-stop // marlin.BLOCK) * marlin.BLOCK
-        words = self._tensor(self.weight.codes_key).transposed().read_rows(2 * first, 2 * end).T
+        words = self.tensor(self.weight.codes_key).transposed().read_rows(2 * first, 2 * end).T
         found: CodeArray = marlin.unpack(words, "W4A8")[start - first : stop - first]
         return found
 
     def values(self, record: ScaleRecord) -> FloatArray:
         """[out, groups], or of channels [out]."""
-        stored = self._tensor(record.key).read()
+        stored = self.tensor(record.key).read()
         return marlin.unpermute_channels(stored) if record.grid == channels() else marlin.unpermute_groups(stored)
 
     def dequantize(self, start: int, stop: int) -> FloatArray:
@@ -43,11 +43,6 @@ class QqqWeight(QuantizedModule):
             whole = np.rint((self.codes(start, stop).astype(np.float32) - 8) * steps) + np.float32(0)  # no -0 in int8
             found: FloatArray = whole * of_channel[:, None]
         return found
-
-    def _tensor(self, key: str) -> Tensor:
-        tensor = self.checkpoint.tensor(key)
-        assert tensor is not None  # it was there when the module was built
-        return tensor
 
 
 def qqq_weight(checkpoint: Checkpoint, keys: Mapping[str, str], name: str, role: str) -> QqqWeight:

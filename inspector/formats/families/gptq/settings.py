@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qinspect.inspector.formats.declared import Declared
@@ -57,21 +57,18 @@ class Settings:
         self._declared = declared
         self.base = _said(declared.settings, Said(None, None, None)) if declared else Said(None, None, None)
         self._exact: Mapping[str, Any] = declared.mapping("extra_config")
-        self._patterns = [
-            (pattern, override)
-            for key, override in declared.mapping("dynamic").items()
-            if (pattern := _pattern_of(key)) is not None
-        ]
+        every = ((key, _compiled(key), override) for key, override in declared.mapping("dynamic").items())
+        self._patterns = [(key, pattern, override) for key, pattern, override in every if pattern is not None]
 
     @property
     def overridden(self) -> bool:
         """Whether some modules have settings of their own."""
-        return bool(self._exact or self._patterns)
+        return bool(self._exact or any(True for _ in self._overrides()))
 
     @property
     def widths(self) -> set[int]:
         """The bits of a code that are said, of all modules or of some."""
-        overrides = (*self._exact.values(), *(override for _, override in self._patterns))
+        overrides = (*self._exact.values(), *(override for _, override in self._overrides()))
         said = (self.base, *(_said(o, self.base) for o in overrides if isinstance(o, dict)))
         return {one.bits for one in said if one.bits is not None and 1 <= one.bits <= 8}  # of 16 a module is left out
 
@@ -80,8 +77,8 @@ class Settings:
         own = self._exact.get(module)
         if isinstance(own, dict):
             return type(own.get("bits")) is int and own["bits"] >= 16
-        keys = self._declared.mapping("dynamic") if len(module) <= _MAX_PATTERN else ()
-        first = next((k for k in keys if (p := _compiled(k)) is not None and p.match(module)), "")
+        patterns = self._patterns if len(module) <= _MAX_PATTERN else ()
+        first = next((key for key, pattern, _ in patterns if pattern.match(module)), "")
         return first.startswith(_LEAVES_OUT)
 
     def named_modules(self, names: ModuleNames) -> tuple[NamedModules, ...]:
@@ -90,25 +87,22 @@ class Settings:
             NamedModules(name, f"extra_config of {self._declared.where}", self.leaves_out(name), names.called(name))
             for name in self._exact
         ]
-        for key in self._declared.mapping("dynamic"):
-            pattern = _compiled(key)
-            if pattern is not None:
-                fitting = tuple(m for m in names.all if len(m) <= _MAX_PATTERN and pattern.match(m))
-                where = f"dynamic of {self._declared.where}"
-                found.append(NamedModules(key, where, key.startswith(_LEAVES_OUT), fitting, True))
+        for key, pattern, _ in self._patterns:
+            fitting = tuple(m for m in names.all if len(m) <= _MAX_PATTERN and pattern.match(m))
+            where = f"dynamic of {self._declared.where}"
+            found.append(NamedModules(key, where, key.startswith(_LEAVES_OUT), fitting, True))
         return tuple(found)
 
     def of(self, module: str) -> Said:
         """What is said of one module: of AutoRound by its name, of GPTQModel by the first pattern that fits."""
         override = self._exact.get(module)
         if override is None and len(module) <= _MAX_PATTERN:
-            override = next((o for pattern, o in self._patterns if pattern.match(module)), None)
+            override = next((o for pattern, o in self._overrides() if pattern.match(module)), None)
         return _said(override, self.base) if isinstance(override, dict) else self.base
 
-
-def _pattern_of(key: str) -> re.Pattern[str] | None:
-    """A pattern of `dynamic`, without its sign; None of one that leaves modules out, or is not tried."""
-    return None if key.startswith(_LEAVES_OUT) else _compiled(key)
+    def _overrides(self) -> Iterator[tuple[re.Pattern[str], Any]]:
+        """The patterns of `dynamic` that do not leave modules out, and what is said of theirs."""
+        return ((pattern, of) for key, pattern, of in self._patterns if not key.startswith(_LEAVES_OUT))
 
 
 def _compiled(key: str) -> re.Pattern[str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from qinspect.inspector.formats.families.hqq.facts import CODES, Facts, facts_of
 from qinspect.inspector.formats.families.hqq.weight import HqqWeight
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.said import commonest
 from qinspect.inspector.text import some, visible
 
 _METHODS = ("", "hqq")
@@ -54,10 +56,9 @@ class HqqFormat(ModularFormat):
     @property
     def description(self) -> str:
         found = Counter(map(_said, self._modules.values()))
-        said = [name for name, _ in found.most_common(3)]
-        return f"HQQ {', '.join(said)}{', ...' * (len(found) > 3)}"
+        return f"HQQ {', '.join(commonest(found))}"
 
-    @property
+    @cached_property
     def declared_bits(self) -> tuple[float, ...]:
         return tuple(sorted(set(_bits_in(self._declared.settings.get("quant_config"), 4))))
 

@@ -40,6 +40,13 @@ class Grouping:
         at = np.arange(start, stop)
         return at // self.size if self.axis else at % self.n_groups
 
+    def needed(self, start: int, stop: int) -> tuple[int, int]:
+        """The first and behind the last of the groups of elements `start` to `stop` of the flattened weight."""
+        if self.axis:
+            return start // self.size, -(-stop // self.size)
+        first = start % self.n_groups
+        return (first, first + stop - start) if first + stop - start <= self.n_groups else (0, self.n_groups)
+
     def grid(self, shape: tuple[int, int]) -> Grid:
         """The same in terms of rows and columns of the weight."""
         n_in = shape[1]
@@ -65,17 +72,17 @@ class Grouping:
             return numbers.reshape(-1, n_in)
         return numbers.reshape(-1)
 
-    def in_rows(self, numbers: Array, start: int, stop: int, shape: tuple[int, int]) -> tuple[Array, int] | None:
-        """The numbers of rows `start` to `stop`, [rows or 1, cells], and how many columns a cell has; None where cells
-        are no parts of rows."""
-        n_in = shape[1]
+    def in_rows(self, shape: tuple[int, int]) -> bool:
+        """Whether its cells are parts of rows of the weight."""
         if self.n_groups == 1:
-            return numbers.reshape(1, 1), n_in
+            return True
+        return shape[1] % self.size == 0 if self.axis else self.n_groups % shape[1] == 0
+
+    def of_some_rows(self, numbers: Array, start: int, stop: int, shape: tuple[int, int]) -> tuple[Array, int]:
+        """The numbers that rows `start` to `stop` need, as [rows, cells], and the columns of a cell. Cells are parts of
+        rows, and there is more than one."""
+        n_in = shape[1]
         if self.axis:
-            if n_in % self.size:
-                return None
-            return numbers.reshape(shape[0], -1)[start:stop], self.size
-        if self.n_groups % n_in:
-            return None
+            return numbers.reshape(stop - start, -1), self.size
         sets = numbers.reshape(-1, n_in)
-        return sets[np.arange(start, stop) % len(sets)], 1
+        return (sets if len(sets) == stop - start else sets[np.arange(start, stop) % len(sets)]), 1

@@ -14,7 +14,7 @@ from qinspect.inspector.formats.families.hqq.groups import Grouping
 from qinspect.inspector.formats.families.hqq.packing import Packing, read_codes
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
 from qinspect.inspector.formats.modular import QuantizedModule
-from qinspect.inspector.formats.numbers import stored_form
+from qinspect.inspector.formats.numbers import elements_of, stored_form
 from qinspect.inspector.formats.packed import BYTES, PackedRows, levels_of
 from qinspect.inspector.formats.records import (
     OF_WEIGHTS,
@@ -43,9 +43,17 @@ class Numbers:
 
     def read(self, checkpoint: Checkpoint) -> FloatArray:
         """All of them in a row, in their own precision."""
+        return self._stored(checkpoint).read().reshape(-1)
+
+    def values(self, checkpoint: Checkpoint, start: int, stop: int) -> Singles:
+        """float32 of those from `start` to `stop`."""
+        singles: Singles = elements_of(self._stored(checkpoint), start, stop).astype(np.float32)
+        return singles
+
+    def _stored(self, checkpoint: Checkpoint) -> Tensor:
         tensor = checkpoint.tensor(self.key)
         assert tensor is not None  # it was there when the module was built
-        return (part_of(tensor, self.part) if self.part else tensor).read().reshape(-1)
+        return part_of(tensor, self.part) if self.part else tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +92,12 @@ class Quantized:
 
     def values(self, checkpoint: Checkpoint, start: int, stop: int) -> Singles:
         """float32 of elements `start` to `stop`: (code - zero point) * scale."""
-        at = self.grouping.places(start, stop)
+        first, last = self.grouping.needed(start, stop)
+        at = self.grouping.places(start, stop) - first
         found = self.codes(start, stop).astype(np.float32)
         with np.errstate(all="ignore"):  # numbers in the file that are not finite are the file's
-            found -= _each(_singles(checkpoint, self.zero), at)
-            found *= _each(_singles(checkpoint, self.scale), at)
+            found -= _each(_singles(checkpoint, self.zero, first, last), at)
+            found *= _each(_singles(checkpoint, self.scale, first, last), at)
         return found
 
 
@@ -131,12 +140,13 @@ class HqqWeight(QuantizedModule):
         return self._stored.values(self.checkpoint, start * n_in, stop * n_in).reshape(stop - start, n_in)
 
     def packed(self, start: int, stop: int) -> PackedRows | None:
-        scales, zeros = (self._in_rows(numbers, start, stop) for numbers in (self._stored.scale, self._stored.zero))
-        if scales is None or zeros is None:
+        if not self.grouping.in_rows(self._shape):
             return None
-        width = scales[1]
+        (scales, width), (zeros, _) = (
+            self._in_rows(numbers, start, stop) for numbers in (self._stored.scale, self._stored.zero)
+        )
         return PackedRows(
-            self.codes(start, stop), self._shape[1], BYTES, levels_of(unsigned_of(8, 0)), scales[0], width, zeros[0]
+            self.codes(start, stop), self._shape[1], BYTES, levels_of(unsigned_of(8, 0)), scales, width, zeros
         )
 
     def values(self, record: ScaleRecord) -> FloatArray:
@@ -147,16 +157,18 @@ class HqqWeight(QuantizedModule):
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         return False  # one column, or one row, of scales is stored
 
-    def _in_rows(self, numbers: Numbers | Quantized, start: int, stop: int) -> tuple[Singles, int] | None:
-        found = _singles(self.checkpoint, numbers)
-        if found.size == 1:  # of scales: then there is one group; of zero points: one for all groups
-            return found.reshape(1, 1), self._shape[1]
-        return self.grouping.in_rows(found, start, stop, self._shape)
+    def _in_rows(self, numbers: Numbers | Quantized, start: int, stop: int) -> tuple[Singles, int]:
+        n_in = self._shape[1]
+        first, last = self.grouping.needed(start * n_in, stop * n_in)
+        found = _singles(self.checkpoint, numbers, first, last)
+        if numbers.n == 1:  # of scales: then there is one group; of zero points: one for all groups
+            return found.reshape(1, 1), n_in
+        return self.grouping.of_some_rows(found, start, stop, self._shape)
 
 
-def _singles(checkpoint: Checkpoint, numbers: Numbers | Quantized) -> Singles:
-    found: Singles = numbers.read(checkpoint).astype(np.float32)
-    return found
+def _singles(checkpoint: Checkpoint, numbers: Numbers | Quantized, first: int, last: int) -> Singles:
+    """float32 of those of groups `first` to `last`, or the one of all."""
+    return numbers.values(checkpoint, *((0, 1) if numbers.n == 1 else (first, last)))
 
 
 def _each(numbers: Singles, at: NDArray[np.intp]) -> Singles:

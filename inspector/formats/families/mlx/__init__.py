@@ -30,8 +30,8 @@ from qinspect.inspector.formats.families.mlx.weight import Keys, MlxWeight
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem, Slice
-from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, differing_said
+from qinspect.inspector.text import some
 
 _WORDS, _BYTES, _FLOATS = "uint32", "uint8", ("bfloat16", "float16", "float32")
 _MINIMA = ("biases", "qbiases")
@@ -231,15 +231,7 @@ class MlxFormat(ModularFormat):
         return tuple(Contradiction(where, said, stored, tuple(ms)) for (said, stored), ms in found.items())
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said(), *self._unsaid())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{self._settings.where} says of {visible(module, 120)}: {said}; its tensors are {stored}: these are "
-                f"believed ({some(len(self._differing), 'module')})"
-            )
+        return (*super().notes(), *differing_said(self._settings.where, self._differing, "tensors"), *self._unsaid())
 
     def _unsaid(self) -> Iterator[str]:
         if self._by_inputs and not self._settings.where:

@@ -100,13 +100,11 @@ class MlxWeight(QuantizedModule):
         return not record.packed
 
     def _rows(self, key: str, start: int, stop: int) -> NDArray[Any]:
-        tensor = self.checkpoint.tensor(key)
-        assert tensor is not None  # it was there when the module was built
+        tensor = self.tensor(key)
         return (part_of(tensor, self.weight.slice) if self.weight.slice else tensor).read_rows(start, stop)
 
     def _of_whole(self) -> np.float32:
-        tensor = self.checkpoint.tensor(self._keys.whole)
-        assert tensor is not None
+        tensor = self.tensor(self._keys.whole)
         stored = tensor.read().astype(np.float32).reshape(-1)
         at = self.weight.slice.index[0] if self.weight.slice and stored.size > 1 else 0
         with np.errstate(all="ignore"):

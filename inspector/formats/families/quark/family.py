@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.element import UNKNOWN, Element, ElementKind, integer, small_float, unsigned
 from qinspect.inspector.formats.families.quark.settings import METHOD, OfModule, Spec, settings_of
-from qinspect.inspector.formats.families.quark.weights import PER_WORD, QuarkWeight, Rows, Words
+from qinspect.inspector.formats.families.quark.weights import QuarkWeight, Rows, Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module, record_of, required
 from qinspect.inspector.formats.order import forward_key
+from qinspect.inspector.formats.output_words import IN_ORDER, KERNEL_ORDER, PER_WORD
 from qinspect.inspector.formats.records import (
     DynamicPoint,
     Kind,
@@ -22,7 +24,9 @@ from qinspect.inspector.formats.records import (
     QuantizedWeight,
     ScaleRecord,
 )
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.formats.said import commonest, differing_said
+from qinspect.inspector.formats.stripes import Stripes
+from qinspect.inspector.text import visible
 
 _FLOATS = ("float32", "bfloat16", "float16")
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
@@ -65,6 +69,7 @@ class QuarkFormat(ModularFormat):
         self._kinds: Counter[str] = Counter()
         self._differing: list[tuple[str, str, str]] = []
         self._dynamic: list[DynamicPoint] = []
+        self._stripes = Stripes()
         super().__init__(checkpoint)
 
     @classmethod
@@ -81,7 +86,7 @@ class QuarkFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         version = self._settings.declared.settings.get("version")
         inputs = sorted({p.element.name for p in self._dynamic})
         writer = [visible(version, 20)] if isinstance(version, str) else []
@@ -103,9 +108,9 @@ class QuarkFormat(ModularFormat):
             if form is not None and _are_codes(form):
                 yield self._or_problem(keys["weight"], lambda m=module, k=keys, f=form: self._weight(m, k, f))  # type: ignore[misc]
             elif "output_scale" in keys or "input_scale" in keys:
-                yield from self._points(_Site(module, keys, self._role(module, keys), None, self._settings.of(module)))
+                yield from self._points(_Site(module, keys, self._role(keys), None, self._settings.of(module)))
 
-    def _role(self, module: str, keys: Mapping[str, str]) -> str:
+    def _role(self, keys: Mapping[str, str]) -> str:
         if "weight" in keys:
             return self.role_of(keys["weight"])
         last = next(iter(keys))
@@ -113,7 +118,7 @@ class QuarkFormat(ModularFormat):
 
     def _weight(self, module: str, keys: Mapping[str, str], form: Form) -> QuarkWeight:
         """Raises CannotDequantize where entries do not fit each other, or are of what is not known."""
-        site = _Site(module, keys, self._role(module, keys), form, self._settings.of(module))
+        site = _Site(module, keys, self._role(keys), form, self._settings.of(module))
         spec, (dtype, shape) = site.said.weight, (form[0].name, form[1])
         if len(shape) != 2 or 0 in shape:
             raise self._wrong(site, "cannot be codes of a module", "[out, in]")
@@ -212,11 +217,11 @@ class QuarkFormat(ModularFormat):
             )
         elif said == "uint4":
             raise self._wrong(site, "has no zero points beside unsigned codes", f"{site.name}.weight_zero_point")
-        made = self._made(site, Words, (rows, columns), [self._record(site, "weight_scale", element, grid), *more],
-                          PER_WORD)  # fmt: skip
-        assert isinstance(made, Words)
-        made.reordered = self._settings.reordered
-        return made
+        order = KERNEL_ORDER if self._settings.reordered else IN_ORDER
+        kind = partial(Words, order=order, stripes=self._stripes)
+        return self._made(
+            site, kind, (rows, columns), [self._record(site, "weight_scale", element, grid), *more], PER_WORD
+        )
 
     def _record(self, site: _Site, last: str, element: Element, grid: Grid, **more: object) -> ScaleRecord:
         end = "#zero_point" if last == "weight_zero_point" else ""
@@ -226,7 +231,12 @@ class QuarkFormat(ModularFormat):
         )  # fmt: skip
 
     def _made(
-        self, site: _Site, kind: type[QuarkWeight], shape: tuple[int, int], records: list[ScaleRecord], step: int = 1
+        self,
+        site: _Site,
+        kind: Callable[..., QuarkWeight],
+        shape: tuple[int, int],
+        records: list[ScaleRecord],
+        step: int = 1,
     ) -> QuarkWeight:
         key, scale = site.keys["weight"], records[0]
         weight = QuantizedWeight(
@@ -293,15 +303,11 @@ class QuarkFormat(ModularFormat):
         return tuple(role for role in wanted if role not in there)
 
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes(), *self._differing_said(), *self._classes_said())
-
-    def _differing_said(self) -> Iterator[str]:
-        if self._differing:
-            module, said, stored = self._differing[0]
-            yield (
-                f"{self._settings.declared.where} says of {visible(module, 120)}: {said}; its entries are {stored}: "
-                f"these are believed ({some(len(self._differing), 'module')})"
-            )
+        return (
+            *super().notes(),
+            *differing_said(self._settings.declared.where, self._differing),
+            *self._classes_said(),
+        )
 
     def _classes_said(self) -> Iterator[str]:
         if self._settings.by_class:

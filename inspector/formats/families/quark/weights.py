@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.formats.modular import QuantizedModule
+from qinspect.inspector.formats.output_words import PER_WORD, outputs_of, packing_of, words_of
 from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, levels_of, rows_of_bytes, singles
-from qinspect.inspector.formats.packing import bytes_of, signed, unpack
-from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, ScaleRecord
+from qinspect.inspector.formats.packing import signed, unpack
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Quantity, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.stripes import Stripes
 
 Array = NDArray[Any]
-PER_WORD = 8
-_NIBBLE_OF = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in a word each of its eight outputs lies, where they are in the order of AWQ's kernel."""
 
 
 class QuarkWeight(QuantizedModule):
@@ -25,7 +24,7 @@ class QuarkWeight(QuantizedModule):
 
     def _read(self, record: ScaleRecord, start: int, stop: int) -> Array:
         """float32[rows, groups] of one of the two, or [1, 1]."""
-        stored = self._tensor(record.key)
+        stored = self.tensor(record.key)
         if not record.grid.axes:
             found = stored.read().reshape(1, 1)
         else:
@@ -63,17 +62,12 @@ class QuarkWeight(QuantizedModule):
             return None
         return self._read(record, start, stop)
 
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
-
 
 class Rows(QuarkWeight):
     """Codes of 8 bits, of 4 two a byte, of 6 four in three bytes: a stream of bits a row."""
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        stored = np.ascontiguousarray(self._tensor(self.weight.codes_key).read_rows(start, stop))
+        stored = np.ascontiguousarray(self.tensor(self.weight.codes_key).read_rows(start, stop))
         if self.weight.bits < 8:
             return unpack(stored, self.weight.bits, self.weight.shape[1])
         return stored if self.weight.element.kind is ElementKind.INTEGER else stored.view(np.uint8)
@@ -84,7 +78,7 @@ class Rows(QuarkWeight):
             return None
         scales = self._read(self.records[0], start, stop)
         return PackedRows(
-            rows_of_bytes(self._tensor(self.weight.codes_key).read_rows(start, stop)), columns,
+            rows_of_bytes(self.tensor(self.weight.codes_key).read_rows(start, stop)), columns,
             NIBBLES if bits == 4 else BYTES, levels_of(self.weight.element), scales, columns // scales.shape[1],
             self._zeros(start, stop),
         )  # fmt: skip
@@ -93,29 +87,39 @@ class Rows(QuarkWeight):
 class Words(QuarkWeight):
     """Codes of 4 bits, eight outputs a word, inputs first; so are zero points, groups first, and scales."""
 
-    reordered: bool = True
+    def __init__(
+        self, checkpoint: Checkpoint, weight: QuantizedWeight, records: tuple[ScaleRecord, ...],
+        order: tuple[int, ...], stripes: Stripes,
+    ) -> None:  # fmt: skip
+        """order: of the outputs in a word. stripes: those of the checkpoint."""
+        super().__init__(checkpoint, weight, records)
+        self._order, self._stripes = order, stripes
 
     def codes(self, start: int, stop: int) -> CodeArray:
-        return self._outputs(self.weight.codes_key, start, stop)
-
-    def _outputs(self, key: str, start: int, stop: int) -> CodeArray:
-        """Integers of the outputs `start` to `stop`, [outputs, inputs or groups]."""
-        first, last = start // PER_WORD, -(-stop // PER_WORD)
-        words = np.ascontiguousarray(self._tensor(key).transposed().read_rows(first, last))
-        nibbles = unpack(bytes_of(words), 4, PER_WORD * words.shape[1]).reshape(*words.shape, PER_WORD)
-        if self.reordered:
-            nibbles = nibbles[..., _NIBBLE_OF]
-        found = np.ascontiguousarray(nibbles.transpose(0, 2, 1)).reshape(-1, words.shape[1])
-        found = found[start - PER_WORD * first : stop - PER_WORD * first]
+        found = self._outputs(self.weight.codes_key, start, stop)
         return signed(found, 4) if self.weight.element.code_range[0] < 0 else found
+
+    def packed(self, start: int, stop: int) -> PackedRows | None:
+        words = words_of(self._stripes, self.tensor(self.weight.codes_key), start, stop)
+        scales, columns = self._read(self.records[0], start, stop), self.weight.shape[1]
+        return PackedRows(
+            rows_of_bytes(words.astype("<u4", copy=False)), columns, packing_of(self._order),
+            levels_of(self.weight.element), scales, columns // scales.shape[1], self._zeros(start, stop),
+            skipped=start % PER_WORD, n_rows=stop - start,
+        )  # fmt: skip
+
+    def _outputs(self, key: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """uint8 of the outputs `start` to `stop`, [outputs, inputs or groups]."""
+        return outputs_of(words_of(self._stripes, self.tensor(key), start, stop), start, stop, self._order)
 
     def _read(self, record: ScaleRecord, start: int, stop: int) -> Array:
         if record.quantity is Quantity.ZERO_POINT:
-            return self._outputs(record.key, start, stop).astype(np.float32)
-        stored = self._tensor(record.key)
+            found = self._outputs(record.key, start, stop)
+            return (signed(found, 4) if self.weight.element.code_range[0] < 0 else found).astype(np.float32)
+        stored = self.tensor(record.key)
         if len(stored.shape) == 1:
             return stored.read_rows(start, stop).astype(np.float32)[:, None]
-        return np.ascontiguousarray(stored.transposed().read_rows(start, stop).astype(np.float32))
+        return self._stripes.rows(stored, start, stop).astype(np.float32)
 
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         return record.role not in self.weight.scale_roles

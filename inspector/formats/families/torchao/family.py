@@ -15,6 +15,7 @@ from qinspect.inspector.formats.families.torchao.described import Found, Said, i
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule
 from qinspect.inspector.formats.records import DynamicPoint, Problem, Slice
+from qinspect.inspector.formats.said import commonest
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import some, visible
 
@@ -46,7 +47,7 @@ class TorchaoFormat(ModularFormat):
 
     @property
     def description(self) -> str:
-        told = [kind for kind, _ in self._kinds.most_common(3)] + ["..."] * (len(self._kinds) > 3)
+        told = commonest(self._kinds)
         inputs = sorted({p.element.name for p in self._dynamic})
         return f"torchao {', '.join([*told, *(f'dynamic {name} inputs' for name in inputs)])}"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packing import unpack
@@ -48,7 +48,7 @@ class KernelOrder(QuantizedModule):
     def dequantize(self, start: int, stop: int) -> FloatArray:
         values = self.codes(start, stop).astype(np.float32)
         values -= _MIDDLE
-        scales, minima = (self._numbers(which)[start:stop] for which in (0, 1))
+        scales, minima = (self._numbers(which, start, stop) for which in (0, 1))
         by_group = values.reshape(*scales.shape, self._group)
         with np.errstate(all="ignore"):  # numbers in the file that are not finite are the file's
             by_group *= scales[..., None]
@@ -57,16 +57,24 @@ class KernelOrder(QuantizedModule):
 
     def values(self, record: ScaleRecord) -> FloatArray:
         if record in self.records[:2]:
-            return self._numbers(int(record.quantity is Quantity.MINIMUM))
+            return self._numbers(int(record.quantity is Quantity.MINIMUM), 0, self.weight.shape[0])
         return super().values(record)
 
     def gives_as_stored(self, record: ScaleRecord) -> bool:
         return record not in self.records[:2]
 
-    def _numbers(self, which: int) -> Array:
-        """float32[out, groups] of the scales, or of the minima."""
-        stored = self._tensor(self.records[0].key).read()[..., which]
-        return np.ascontiguousarray(stored.T.astype(np.float32))
+    def _numbers(self, which: int, start: int, stop: int) -> Array:
+        """float32[rows, groups] of the scales, or of the minima. Those of a group lie side by side for all rows."""
+        tensor = self.tensor(self.records[0].key)
+        n_groups, n_out, _ = tensor.shape
+        if tensor.strides is not None:
+            stored = tensor.read()[:, start:stop]
+        else:
+            width = 2 * tensor.dtype.bits // 8
+            ranges = [(tensor.offset + (g * n_out + start) * width, (stop - start) * width) for g in range(n_groups)]
+            raw = b"".join(tensor.file.read_ranges(ranges))
+            stored = np.frombuffer(raw, tensor.dtype.to_numpy()).reshape(n_groups, stop - start, 2)
+        return np.ascontiguousarray(stored[..., which].T.astype(np.float32))
 
     @cached_property
     def _order(self) -> tuple[int, bool]:
@@ -93,7 +101,7 @@ class KernelOrder(QuantizedModule):
         """The correlation between the mean code of each group and where its scale and minimum put zero; 0 where there
         is none."""
         means = codes.reshape(len(codes), -1, self._group).mean(axis=2, dtype=np.float64).reshape(-1)
-        scales, minima = (self._numbers(which)[: len(codes)].astype(np.float64).reshape(-1) for which in (0, 1))
+        scales, minima = (self._numbers(which, 0, len(codes)).astype(np.float64).reshape(-1) for which in (0, 1))
         with np.errstate(all="ignore"):
             zeros = -minima / scales
             good = np.isfinite(zeros)
@@ -107,7 +115,7 @@ class KernelOrder(QuantizedModule):
         columns = self.weight.shape[1]
         first, last = start // rows * rows, min(self.weight.shape[0], -(-stop // rows) * rows)
         width = columns // 2
-        stored = self._tensor(self.weight.codes_key).read_range(first * width, last * width)
+        stored = self.tensor(self.weight.codes_key).read_range(first * width, last * width)
         found = np.empty((last - first, columns), np.uint8)
         for at in range(0, last - first, rows):
             n = min(rows, last - first - at)
@@ -116,11 +124,6 @@ class KernelOrder(QuantizedModule):
             by_row = both if not apart or n < rows else np.concatenate((both[:, ::2], both[:, 1::2]), axis=1)
             found[at : at + n] = by_row.T
         return found[start - first : stop - first]
-
-    def _tensor(self, key: str) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
-        return found
 
 
 def _said(order: tuple[int, bool]) -> str:

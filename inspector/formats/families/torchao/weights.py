@@ -147,8 +147,7 @@ class Blocks(QuantizedModule):
         return tensor.read_rows(first, last).reshape(last - first, across)
 
     def _tensor(self, key: str, record: ScaleRecord | None = None) -> Tensor:
-        found = self.checkpoint.tensor(key)
-        assert found is not None  # it was there when the module was built
+        found = self.tensor(key)
         part = self.weight.slice if record is None else record.slice
         return part_of(found, part) if part else found
 
