@@ -131,7 +131,7 @@ class Element:
             )
             return [int(self.offset or 0)] if inside else []
         if self.kind in (ElementKind.FLOAT, ElementKind.TABLE):
-            return [code for code in self.in_order if _table(self)[code] == 0]
+            return [int(code) for code in (_table(self) == 0).nonzero()[0]]
         return []
 
     def values(self, codes: Array) -> Array | None:

@@ -12,6 +12,7 @@ import msgspec
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.lint.check import Lint, RuleFinding
 from qinspect.inspector.lint.rule import Place
+from qinspect.inspector.text import shell_words
 from qinspect.inspector.whole_file import replacing
 
 SCHEMA = "qinspect.lint-baseline/1"
@@ -22,14 +23,29 @@ class _File(msgspec.Struct):
     known: dict[str, list[str]]
 
 
+def check_folder(path: Path) -> None:
+    """Before hours of reading: raise UsageError where no file can be written there, as its folder is none."""
+    if path.is_dir():
+        raise UsageError("cannot be written: it is a folder", file=path, cure="Name a file.")
+    if not path.parent.is_dir():
+        said = "is no folder" if path.parent.exists() else "does not exist"
+        cure = f"Make the folder first: `mkdir -p {shell_words([str(path.parent)])}`, or name another file."
+        cure = cure if said == "does not exist" else "Name another file."
+        raise UsageError(f"cannot be written: {path.parent} {said}", file=path, cure=cure)
+
+
 def write_baseline(path: Path, found: Lint) -> int:
-    """Note every place of every finding. Returns how many. Raises as `replacing`."""
+    """Note every place of every finding. Returns how many. Raises UsageError where the file cannot be written."""
     known: dict[str, list[str]] = {}
     for finding in found.findings:
         known.setdefault(finding.rule.code, []).extend(_names(finding))
     in_order = {code: sorted(set(names)) for code, names in sorted(known.items())}
-    with replacing(path) as file:
-        file.write((json.dumps({"schema": SCHEMA, "known": in_order}, indent=1) + "\n").encode())
+    check_folder(path)
+    try:
+        with replacing(path) as file:
+            file.write((json.dumps({"schema": SCHEMA, "known": in_order}, indent=1) + "\n").encode())
+    except OSError as e:  # it names the temporary file, of which nobody knows
+        raise UsageError(f"cannot be written: {e.strerror or e}", file=path, cure="Name a file elsewhere.") from e
     return sum(map(len, in_order.values()))
 
 

@@ -26,6 +26,12 @@ class RuleFinding:
     places: tuple[Place, ...]
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells findings apart at no cost: code, model and sentence. A finding itself is hashed and compared by
+        all of its places, of which there may be 60,000."""
+        return self.rule.code, self.model, self.found.text
+
+    @property
     def severity(self) -> Severity:
         """The rule's, where the finding has none of its own."""
         return self.found.severity or self.rule.severity

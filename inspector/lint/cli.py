@@ -76,6 +76,10 @@ def lint_command(
         raise UsageError(f"--json and --format {layout} exclude each other", cure="Give one of them.")
     settings = settings_for(Path.cwd(), config)
     rules = chosen_rules(select or settings.select, (*(ignore or ()), *settings.ignore), settings.path)
+    if write_baseline is not None:
+        from qinspect.inspector.lint.baseline import check_folder
+
+        check_folder(Path(write_baseline))
     found = with_meter(lambda meter: _linted((a, b, run), fast, rules, settings, meter))
     if write_baseline is not None:
         from qinspect.inspector.lint import baseline as known

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qinspect.inspector.formats import QuantizedWeight
 from qinspect.inspector.formats.element import Element, ElementKind
+
+Array = NDArray[Any]
 
 _STEPS = 4000
 _MOST_SIGMAS = 8.0
@@ -39,14 +43,27 @@ def usual_ends(element: Element, group: int, clip: float = 1.0) -> float:
     """The share of codes at the ends of the range, where scales are `clip` of what the largest of each group asks for:
     at 1, of the numbers that are rounded to it."""
     group = min(max(group, 2), LARGE_GROUP)
-    x = np.linspace(0, _MOST_SIGMAS, _STEPS)
-    below = np.array([math.erf(v / math.sqrt(2)) for v in x.tolist()])  # of |x|
-    with np.errstate(divide="ignore"):
-        largest = group * np.exp((group - 1) * np.log(below)) * math.sqrt(2 / math.pi) * np.exp(-x * x / 2)
-    weights = largest / largest.sum()
+    x, below = _normal()
+    weights = _largest_of(group)
     inside = np.interp(x * min(1.0, _first_of_end(element) * clip), x, below)
     others = np.where(below > 0, (below - inside) / np.maximum(below, 1e-300), 1.0)
     return float((weights * (1 / group + (group - 1) / group * others)).sum())
+
+
+@lru_cache(1)
+def _normal() -> tuple[Array, Array]:
+    """Magnitudes in standard deviations, and the share of a normal distribution below each."""
+    x = np.linspace(0, _MOST_SIGMAS, _STEPS)
+    return x, np.array([math.erf(v / math.sqrt(2)) for v in x.tolist()])
+
+
+@lru_cache(64)
+def _largest_of(group: int) -> Array:
+    """How likely each magnitude is the largest of a group."""
+    x, below = _normal()
+    with np.errstate(divide="ignore"):
+        likely = group * np.exp((group - 1) * np.log(below)) * math.sqrt(2 / math.pi) * np.exp(-x * x / 2)
+    return np.asarray(likely / likely.sum())
 
 
 def clip_of_ends(element: Element, group: int, share: float) -> float:
@@ -58,6 +75,7 @@ def clip_of_ends(element: Element, group: int, share: float) -> float:
     return high
 
 
+@lru_cache(64)
 def _first_of_end(element: Element) -> float:
     """From which share of the largest number on one is rounded to it."""
     if element.kind is ElementKind.INTEGER:

@@ -36,20 +36,18 @@ def same_codes(fmt: Format, facts: Sequence[CodeFacts]) -> list[list[QuantizedWe
             key = (f.weight.shape, f.weight.element, f.counts.tobytes())
             alike.setdefault(key, []).append(f.weight)
     found = []
-    for candidates in alike.values():
+    for candidates in map(_apart, alike.values()):
         if len(candidates) > 1:
-            found.extend(_by_digest([(w, _digest_of_codes(fmt, w)) for w in candidates if not _shared(w, candidates)]))
+            found.extend(_by_digest([(w, _digest_of_codes(fmt, w)) for w in candidates]))
     return found
 
 
-def _shared(weight: QuantizedWeight, candidates: Iterable[QuantizedWeight]) -> bool:
-    """Whether an earlier one is the same part of the same entry: one tensor under two names."""
-    for other in candidates:
-        if other is weight:
-            return False
-        if (other.codes_key, other.slice) == (weight.codes_key, weight.slice):
-            return True
-    return False
+def _apart(candidates: Iterable[QuantizedWeight]) -> list[QuantizedWeight]:
+    """Without those that are the same part of the same entry as an earlier one: one tensor under two names."""
+    first: dict[tuple[object, ...], QuantizedWeight] = {}
+    for weight in candidates:
+        first.setdefault((weight.codes_key, weight.slice), weight)
+    return list(first.values())
 
 
 def _digest_of_codes(fmt: Format, weight: QuantizedWeight) -> bytes:

@@ -32,6 +32,10 @@ def _marked(view: View) -> list[str]:
 
 def _layers(view: View) -> Mapping[str, Any]:
     """`layers` of the header's metadata; {} where there are none."""
+    return view.once(_read_layers)
+
+
+def _read_layers(view: View) -> Mapping[str, Any]:
     try:
         found = json.loads(view.checkpoint.metadata.get(_HEADER, "{}"))
     except (ValueError, RecursionError):
@@ -51,12 +55,20 @@ def _dtype(view: View, module: str) -> str:
 
 
 def _of_fp8(view: View) -> list[str]:
+    return view.once(_find_fp8)
+
+
+def _find_fp8(view: View) -> list[str]:
     return [m for m in view.modules if _dtype(view, m) in _FP8]
 
 
 def _mixed(view: View) -> list[str]:
-    """Layers that have a marker, in the file or from its header."""
-    return [*_marked(view), *(name for name in _layers(view) if name in view.modules)]
+    """Layers that have a marker, in the file or from its header, each once."""
+    return view.once(_find_mixed)
+
+
+def _find_mixed(view: View) -> list[str]:
+    return list(dict.fromkeys((*_marked(view), *(name for name in _layers(view) if name in view.modules))))
 
 
 @COMFYUI.rule(
@@ -148,7 +160,7 @@ def marker_elsewhere(view: View) -> Match | None:
     if not _old_markers(view) or _found_markers(view) or _mixed(view) or _layers(view):
         return None
     fp8 = [m for m in _of_fp8(view) if view.has(m, "scale_weight")]
-    return unscaled_codes(view, fp8, len(_of_fp8(view)), "scale_weight", fp8_error())
+    return unscaled_codes(view, fp8, len(_of_fp8(view)), "scale_weight", fp8_error)
 
 
 @COMFYUI.rule(
@@ -159,7 +171,7 @@ def unmarked_fp8(view: View) -> Match | None:
     """The scale is left as an unexpected key."""
     marked = set(_mixed(view))
     layers = [m for m in _of_fp8(view) if view.has(m, "weight_scale")] if marked else []
-    return unscaled_codes(view, [m for m in layers if m not in marked], len(layers), "weight_scale", fp8_error())
+    return unscaled_codes(view, [m for m in layers if m not in marked], len(layers), "weight_scale", fp8_error)
 
 
 @COMFYUI.rule(
@@ -175,6 +187,15 @@ def unmarked_codes(view: View) -> Match | None:
 
 def _format_of(view: View, module: str) -> str:
     """`format` of a layer's marker; "" where it cannot be read."""
+    return view.once(_formats).get(module, "")
+
+
+def _formats(view: View) -> dict[str, str]:
+    """Those of all layers that have a marker."""
+    return {module: _read_format(view, module) for module in _mixed(view)}
+
+
+def _read_format(view: View, module: str) -> str:
     said = _layers(view).get(module)
     if not isinstance(said, dict):
         key = view.key(module, _MARKER)

@@ -117,15 +117,18 @@ def lacking(view: View, modules: Sequence[str], *lasts: str, adds: tuple[str, ..
 
 
 def listed(
-    modules: Sequence[str], of: int, noun: str = "module", adds: tuple[str, ...] = (), cost: Cost = NO_COST
+    modules: Sequence[str], of: int, noun: str = "module", adds: tuple[str, ...] = (),
+    cost: Callable[[], Cost] | None = None,
+) -> Match | None:  # fmt: skip
+    """These modules; None where there are none. cost: simulated only where there are some."""
+    return Match(modules, of, noun, adds=adds, cost=cost() if cost else NO_COST) if modules else None
+
+
+def unscaled_codes(
+    view: View, modules: Sequence[str], of: int, last: str, of_format: Callable[[], float]
 ) -> Match | None:
-    """These modules; None where there are none."""
-    return Match(modules, of, noun, adds=adds, cost=cost) if modules else None
-
-
-def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_format: float) -> Match | None:
     """Modules whose codes are used without their scale: too large by one over it. of_format: the error that the format
-    has by itself."""
+    has by itself, simulated only where there are some."""
     if not modules:
         return None
     factors = [None if (s := view.step(m, last, inverted=True)) is None else s for m in modules]
@@ -135,7 +138,7 @@ def unscaled_codes(view: View, modules: Sequence[str], of: int, last: str, of_fo
             modules, of, "module", factors=factors, adds=("by how much is not known: scales are no single numbers",)
         )
     _, factor, worst = max(known)
-    return Match(modules, of, "module", None, factors, worst, constant(factor, of_format))
+    return Match(modules, of, "module", None, factors, worst, constant(factor, of_format()))
 
 
 def inverse_scales(view: View) -> Match | None:

@@ -45,7 +45,7 @@ def codes_for_weights(view: View) -> Match | None:
     """FP8 and int8. Scales are unexpected keys, which a report at the end lists."""
     if not _is_strange(view):
         return None
-    return unscaled_codes(view, view.stored_so(*FP8, Stored.INT8), len(view.quantized), "weight_scale", fp8_error())
+    return unscaled_codes(view, view.stored_so(*FP8, Stored.INT8), len(view.quantized), "weight_scale", fp8_error)
 
 
 @TRANSFORMERS.rule(

@@ -8,10 +8,10 @@ for the role of a module only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from math import inf, prod
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
@@ -22,6 +22,8 @@ from qinspect.inspector.formats.declared import declared
 from qinspect.inspector.loaders.stored import Stored, stored_as
 from qinspect.inspector.siblings import GATE_UP, QKV, Siblings, all_experts, siblings
 from qinspect.inspector.text import are, some, visible
+
+T = TypeVar("T")
 
 OF_WEIGHTS = ("weight_scale", "weight_scale_2", "weight_global_scale")
 OF_INPUTS = ("input_scale", "input_global_scale")
@@ -47,6 +49,7 @@ class View:
         self.is_gguf = fmt.checkpoint.kind == "GGUF"
         self.incomplete = self._incomplete()
         self._roles: dict[str, str] = {}
+        self._once: dict[Callable[[View], Any], Any] = {}
 
     def _incomplete(self) -> str:
         """Why entries that are not here may be elsewhere; "" where all files are open."""
@@ -55,6 +58,12 @@ class View:
                 here = len(shards.names)
                 return f"{here} of {some(shards.total, 'shard')} {are(here)} here"
         return ""
+
+    def once(self, made_of: Callable[[View], T]) -> T:
+        """What a function makes of this view, made when it is first asked for: several rules ask for the same."""
+        if made_of not in self._once:
+            self._once[made_of] = made_of(self)
+        return cast(T, self._once[made_of])
 
     # --- settings ---
 

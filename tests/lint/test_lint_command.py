@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from commands import Command
@@ -140,6 +141,36 @@ def test_a_baseline_that_is_none_is_one_sentence(lint: Command, tmp_path: Path, 
     assert "is not a baseline of lint" in err
     _, err = lint(tmp_path / "m", "--baseline", "none.json", code=2)
     assert "none.json" in err
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (
+            "none/known.json",
+            "none/known.json: cannot be written: none does not exist. Make the folder first: `mkdir -p",
+        ),
+        ("file/known.json", "file/known.json: cannot be written: file is no folder. Name another file."),
+        ("m", "m: cannot be written: it is a folder. Name a file."),
+    ],
+)
+def test_a_baseline_that_cannot_be_written_is_named_as_it_was_asked_for(
+    lint: Command, tmp_path: Path, place: str, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    out, err = lint(nvfp4_model(tmp_path / "m"), "--write-baseline", place, code=2)
+    assert out == ""
+    assert said in err
+    assert "unfinished" not in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "m"]
+
+
+def test_a_baseline_on_a_full_disk_is_named_as_it_was_asked_for(lint: Command, tmp_path: Path) -> None:
+    full = OSError(28, "No space left on device", ".known.json.unfinished-1")
+    with patch("qinspect.inspector.whole_file.os.fsync", side_effect=full):
+        _, err = lint(nvfp4_model(tmp_path / "m"), "--write-baseline", "known.json", code=2)
+    assert "known.json: cannot be written: No space left on device" in err
+    assert "unfinished" not in err
 
 
 def test_sarif_has_a_result_for_each_place(lint: Command, tmp_path: Path) -> None:

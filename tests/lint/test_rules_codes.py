@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from broken_codes import (
     model,
     normal,
     nvfp4,
+    opened,
     saved,
 )
 from hqq_files import hqq, of_module
@@ -36,8 +38,10 @@ from peer_truth import ROOT, needs_fixtures
 from quamba_files import folder_of, load_state, save_state
 
 from qinspect.inspector.finding import Severity
+from qinspect.inspector.lint.code_facts import read_codes
 from qinspect.inspector.lint.code_reference import group_of
 from qinspect.inspector.lint.code_shape import entropy_bits
+from qinspect.inspector.lint.identical import same_codes
 from qinspect.inspector.lint.rules.codes import few_effective_bits
 
 UP, DOWN = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"
@@ -234,6 +238,17 @@ def test_a_layer_that_was_written_over_another(tmp_path: Path) -> None:
     assert finding.severity is Severity.WARNING
     assert finding.places[0].key == "layers.0.mlp.up_proj.weight"
     assert "layers.2.mlp.up_proj.weight" in finding.places[0].text
+
+
+def test_a_tensor_under_two_names_is_no_copy(tmp_path: Path) -> None:
+    def copied(tensors: Tensors) -> None:
+        tensors["model.layers.2.mlp.up_proj.weight"] = tensors[f"{UP}.weight"]
+
+    fmt = opened(model(tmp_path, nvfp4, MODELOPT, change=copied))
+    facts = read_codes(fmt).facts
+    again = [replace(f, weight=replace(f.weight, role=f"other.{f.weight.role}")) for f in facts]
+    (group,) = same_codes(fmt, [*facts, *again])
+    assert [w.role for w in group] == ["layers.0.mlp.up_proj.weight", "layers.2.mlp.up_proj.weight"]
 
 
 def test_tied_weights_stored_twice_are_a_note(tmp_path: Path) -> None:

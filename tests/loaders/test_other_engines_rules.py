@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from gguf_files import ID, GgufFile, Stored, plain
@@ -33,6 +34,7 @@ from loader_files import (
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.loaders import statements_of
 
 UP = expert("up_proj", 1)
 FACTOR = "pre_quant_scale"
@@ -227,3 +229,22 @@ def test_every_rule_has_a_case() -> None:
     check_complete("tensorrt-llm", TENSORRT_LLM)
     check_complete("transformers", TRANSFORMERS)
     check_complete("comfyui", COMFYUI)
+
+
+def test_where_nothing_is_found_no_cost_is_simulated(tmp_path: Path) -> None:
+    fmt = Model().put("model.layers.0.mlp.up_proj.weight", "BF16", 32, 32).opened(tmp_path)
+    with patch("qinspect.inspector.loaders.cost._normal", side_effect=AssertionError("simulated")):
+        assert statements_of(fmt).engines
+
+
+def test_the_header_of_comfyui_is_read_once_for_all_layers(tmp_path: Path) -> None:
+    fmt = header("blocks.0.lin", "blocks.1.lin", "blocks.2.lin").opened(tmp_path)
+    with patch("qinspect.inspector.loaders.comfyui.json.loads", side_effect=json.loads) as read:
+        statements_of(fmt, ["comfyui"])
+    assert sum("layers" in str(call.args[0]) for call in read.call_args_list) == 1
+
+
+def test_a_layer_that_is_marked_twice_is_one_layer(tmp_path: Path) -> None:
+    fmt = header("blocks.0.lin", "blocks.1.lin", model=comfy).opened(tmp_path)
+    said = next(s for s in statements_of(fmt, ["comfyui"]).statements if s.rule == "U1")
+    assert said.n <= said.of

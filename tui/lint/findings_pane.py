@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from qinspect.inspector.finding import Severity
-from qinspect.inspector.lint.check import Lint, RuleFinding
+from qinspect.inspector.lint.check import Lint
 from qinspect.inspector.text import some
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.key_names import key
-from qinspect.tui.lint.rows import LEVELS, Row, row_pieces, rows_of
+from qinspect.tui.lint.rows import LEVELS, FindingKey, Row, row_pieces, rows_of
 from qinspect.tui.list_pane import MOVING, ListPane
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import LineList, Piece
@@ -26,7 +26,8 @@ class FindingList(LineList):
         super().__init__(id="findings")
         self._glyphs = glyphs
         self.rows: Sequence[Row] = ()
-        self.opened: set[RuleFinding] = set()
+        self.opened: set[FindingKey] = set()
+        """By their keys."""
         self.two = False
 
     def show(self, rows: Sequence[Row]) -> None:
@@ -41,7 +42,7 @@ class FindingList(LineList):
 
     def line(self, row: int, width: int) -> Sequence[Piece]:
         shown = self.rows[row]
-        return row_pieces(shown, width, self._glyphs, shown.finding in self.opened, self.two)
+        return row_pieces(shown, width, self._glyphs, shown.finding_key in self.opened, self.two)
 
 
 class FindingsPane(ListPane):
@@ -75,10 +76,9 @@ class FindingsPane(ListPane):
     def show(self, found: Lint) -> None:
         """What was found so far: what was open stays so, and the cursor where it was."""
         before = self.list.row
-        opened = {(f.rule.code, f.model, f.found.text) for f in self.list.opened}
         self.found = found
         self.list.two = len(found.models) > 1
-        self.list.opened = {f for f in found.findings if (f.rule.code, f.model, f.found.text) in opened}
+        self.list.opened &= {f.key for f in found.findings}
         self._fill(before)
 
     def _fill(self, keep: Row | None) -> None:
@@ -105,22 +105,22 @@ class FindingsPane(ListPane):
         if row.place is not None:
             self.post_message(self.Wanted(row.place.key))
         elif row.finding.places:
-            self.list.opened ^= {row.finding}
+            self.list.opened ^= {row.finding.key}
             self._fill(row)
         else:
             self.say("this finding is of no single place")
 
     def action_expand(self) -> None:
         row = self.list.row
-        if row is not None and row.finding is not None and row.place is None and row.finding not in self.list.opened:
+        if row is not None and row.finding is not None and not (row.place or row.finding.key in self.list.opened):
             self.action_open()
         else:
             self.action_down()
 
     def action_collapse(self) -> None:
         row = self.list.row
-        if row is not None and row.finding in self.list.opened:
-            self.list.opened -= {row.finding}
+        if row is not None and row.finding is not None and row.finding.key in self.list.opened:
+            self.list.opened -= {row.finding.key}
             self._fill(Row(row.finding))
 
     def action_fold_all(self) -> None:
@@ -130,7 +130,7 @@ class FindingsPane(ListPane):
 
     def action_fold_one_more(self) -> None:
         row = self.list.row
-        self.list.opened |= {f for f in (self.found.findings if self.found else ()) if f.places}
+        self.list.opened |= {f.key for f in (self.found.findings if self.found else ()) if f.places}
         self._fill(row)
 
     def action_next_finding(self) -> None:
@@ -176,10 +176,9 @@ class FindingsPane(ListPane):
 
 def _nearest(rows: Sequence[Row], wanted: Row) -> int:
     """Where a row is again, or its finding."""
-    same = next((i for i, r in enumerate(rows) if r == wanted), None)
-    if same is not None:
-        return same
-    return next((i for i, r in enumerate(rows) if r.finding == wanted.finding), 0)
+    of_finding = [i for i, r in enumerate(rows) if r.finding_key == wanted.finding_key]
+    same = (i for i in of_finding if (rows[i].place, rows[i].text) == (wanted.place, wanted.text))
+    return next(same, of_finding[0] if of_finding else 0)
 
 
 def findings_counted(found: Lint) -> str:

@@ -18,6 +18,8 @@ from qinspect.tui.widgets.lines import Piece
 PLACES_OPENED = 2000
 """Of one finding: a list of 60,000 places is read by nobody, and the worst are first."""
 _KINDS = {Severity.ERROR: "broken", Severity.WARNING: "up", Severity.NOTE: "dim", Severity.FINE: "same"}
+FindingKey = tuple[str, str, str]
+"""`RuleFinding.key`."""
 LEVELS = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
 
 
@@ -30,15 +32,20 @@ class Row:
     place: Place | None = None
     text: str = ""
 
+    @property
+    def finding_key(self) -> FindingKey | None:
+        """That of its finding."""
+        return None if self.finding is None else self.finding.key
 
-def rows_of(found: Lint, opened: set[RuleFinding], least: Severity) -> list[Row]:
-    """Findings that are at least so severe, with the places of those that are open."""
+
+def rows_of(found: Lint, opened: set[FindingKey], least: Severity) -> list[Row]:
+    """Findings that are at least so severe, with the places of those that are open, told by their keys."""
     rows: list[Row] = []
     for finding in found.findings:
         if RANK.index(finding.severity) < RANK.index(least):
             continue
         rows.append(Row(finding))
-        if finding in opened:
+        if finding.key in opened:
             rows.extend(Row(finding, place) for place in finding.places[:PLACES_OPENED])
             left = len(finding.places) - PLACES_OPENED
             if left > 0:

@@ -147,8 +147,9 @@ def expert_inputs(view: View) -> Match | None:
     if not found:
         return None
     steps = [s for m in experts if (s := view.step(m, "input_scale")) is not None]
-    cost = fp4_activations(max(1.0, 1 / min(steps)) if steps else 1.0)
-    return listed(found, len(experts), "expert projection", ("all experts of their layers get it",), cost)
+    factor = max(1.0, 1 / min(steps)) if steps else 1.0
+    adds = ("all experts of their layers get it",)
+    return listed(found, len(experts), "expert projection", adds, lambda: fp4_activations(factor))
 
 
 @SGLANG.rule(

@@ -67,7 +67,7 @@ def to_powers_of_two(view: View) -> Match | None:
     if view.method != "fp8" or block_of(view) != (128, 128):
         return None
     modules = view.stored_so(Stored.FP8_BLOCK)
-    return listed(block_scales_so(view, modules, "float32"), len(modules), cost=powers_of_two())
+    return listed(block_scales_so(view, modules, "float32"), len(modules), cost=powers_of_two)
 
 
 @SGLANG.rule(

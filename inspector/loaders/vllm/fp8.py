@@ -123,7 +123,7 @@ def without_fp8_hardware(view: View) -> Match | None:
     kinds = (Stored.FP8_TENSOR, Stored.FP8_CHANNEL, Stored.FP8_BLOCK)
     modules = view.stored_so(*kinds) if view.method == COMPRESSED else []
     wide = [m for m in modules if (form := view.form(m, "weight_scale")) and form[0].name == "float32"]
-    return listed(wide, len(modules), adds=("off by 0.4 % at most in bfloat16",), cost=Cost(None, 2**-8))
+    return listed(wide, len(modules), adds=("off by 0.4 % at most in bfloat16",), cost=lambda: Cost(None, 2**-8))
 
 
 @VLLM.rule(
@@ -180,7 +180,7 @@ def to_powers_of_two(view: View) -> Match | None:
     found = block_scales_so(view, modules, "float32", "bfloat16")
     said = str(view.settings.get("scale_fmt")).lower() == "ue8m0"
     adds = ("the settings say ue8m0: where scales are powers of two already, the rounding may change nothing",)
-    return listed(found, len(modules), adds=adds if said else (), cost=powers_of_two())
+    return listed(found, len(modules), adds=adds if said else (), cost=powers_of_two)
 
 
 @VLLM.rule(
