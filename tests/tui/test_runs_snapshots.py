@@ -26,6 +26,7 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...], str]] = {
     "runs-found": (MIDDLE, ("2", "slash", *"w_max", "enter"), ""),
     "start-80x24": (SMALL, ("exclamation_mark", "ctrl+n", "ctrl+n", "m", "down", "down", "down", "5"), ""),
     "calibrate-80x24": (SMALL, ("exclamation_mark", "ctrl+n", "down"), ""),
+    "evaluate-120x40": (MIDDLE, ("exclamation_mark", *["ctrl+p"] * 2, *"demo", "down"), ""),
     "start-120x40": (MIDDLE, ("exclamation_mark", *"echo", "space", "apostrophe", "x"), ""),
 }
 

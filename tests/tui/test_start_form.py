@@ -147,6 +147,34 @@ async def test_a_calibration_of_ours_has_defaults_that_work() -> None:
         assert said(d, "problem-alphas") == "a number"
 
 
+async def test_an_evaluation_names_its_models_and_completes_their_paths(tmp_path: Path) -> None:
+    (tmp_path / "quantized-model").mkdir()
+    async with open_app() as d:
+        await open_form(d, "evaluate")
+        await d.type("demo")
+        await fill(d, "model", f"{tmp_path}/quan")
+        await d.press("tab")
+        assert form_of(d).values["model"] == f"{tmp_path}/quantized-model/"
+        await fill(d, "margin", "0")
+        assert said(d, "problem-margin") == "above 0"
+        await d.type(".02")
+        assert said(d, "problem-margin") == ""
+        words = f"evaluate demo {tmp_path}/quantized-model/ --here --samples 128 --seq-len 512 --margin 0.02"
+        assert form_of(d).template.argv(form_of(d).values)[-len(words.split()) :] == words.split()
+
+
+async def test_an_evaluation_of_alphas_needs_a_calibration() -> None:
+    async with open_app() as d:
+        await open_form(d, "evaluate alphas")
+        await d.type("demo")
+        await d.press("enter")
+        assert focused(d) == "run"
+        assert said(d, "problem-run") == "run is needed"
+        await fill(d, "run", "mine")
+        words = "evaluate demo --run mine --here --alpha 0.9995 --alpha 0.99999 --samples 128 --seq-len 512"
+        assert said(d, "start-command") == f"$ qinspect {words}"
+
+
 async def test_warnings_are_shown_before_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form, "check_before_start", lambda spec: ["run other is still running and may use GPU 0 too"])
     async with open_app() as d:

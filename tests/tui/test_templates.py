@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qinspect.inspector.errors import UsageError
+from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.runs.spec import ourselves
 from qinspect.tui.runs.templates import Field, Template, load_templates, parse_variables
 
 
@@ -15,7 +19,8 @@ def template(name: str) -> Template:
 
 def test_what_ships_is_whole() -> None:
     templates, problems = load_templates()
-    assert [t.name for t in templates] == ["command", "calibrate", "Quamba", "lm_eval", "apply"]
+    names = ["command", "calibrate", "Quamba", "lm_eval", "apply", "evaluate", "evaluate alphas"]
+    assert [t.name for t in templates] == names
     assert problems == []
     assert all(t.help for t in templates)
 
@@ -25,6 +30,7 @@ def test_what_writes_a_folder_has_a_name_for_it_that_nothing_has_yet() -> None:
     written = {t.name: [f.name for f in t.fields if f.fresh and f.default] for t in load_templates()[0]}
     assert written == {
         "command": [], "calibrate": ["out"], "Quamba": ["pretrained_dir"], "lm_eval": ["output_path"], "apply": ["out"],
+        "evaluate": [], "evaluate alphas": [],
     }  # fmt: skip
 
 
@@ -47,6 +53,49 @@ def test_lm_eval() -> None:
         "lm_eval", "--model", "hf", "--model_args", "pretrained=a b", "--tasks", "lambada_openai",
         "--batch_size", "auto", "--limit", "100", "--output_path", "results",
     ]  # fmt: skip
+
+
+def test_evaluations_are_what_the_command_line_reads() -> None:
+    evaluate = template("evaluate")
+    values = {f.name: f.default for f in evaluate.fields}
+    assert evaluate.problems(values) == {"reference": "reference is needed", "model": "model is needed"}
+    values |= {"reference": "base", "model": "a b", "model_3": "c", "margin": "0.02", "floor_seeds": "0"}
+    assert evaluate.problems(values) == {}
+    argv = evaluate.argv(values)
+    assert argv == [
+        *ourselves(),
+        "evaluate", "base", "a b", "c", "--here", "--samples", "128", "--seq-len", "512", "--margin", "0.02",
+        "--floor-seeds", "0",
+    ]  # fmt: skip
+    alphas = template("evaluate alphas")
+    values = {f.name: f.default for f in alphas.fields}
+    assert alphas.problems(values) == {"reference": "reference is needed", "run": "run is needed"}
+    values |= {"reference": "demo", "run": "mine"}
+    assert alphas.argv(values) == [
+        *ourselves(), "evaluate", "demo", "--run", "mine", "--here", "--alpha", "0.9995", "--alpha", "0.99999",
+        "--samples", "128", "--seq-len", "512",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "refused"),
+    [
+        ("alphas", "", True), ("alphas", "0, 1", False), ("alphas", "0.5, 1.5", True), ("seq_len", "1", True),
+        ("seq_len", "2", False), ("samples", "0", True), ("margin", "0", True), ("margin_points", "0", True),
+        ("margin_points", "1e-9", False), ("floor_seeds", "0", False), ("floor_seeds", "17", True),
+    ],
+)  # fmt: skip
+def test_an_evaluation_is_refused_where_the_command_refuses_it(name: str, value: str, refused: bool) -> None:
+    field = next(f for f in template("evaluate alphas").fields if f.name == name)
+    assert bool(field.problem(value)) == refused
+    read = tuple(float(v) for v in value.split(",") if v) if name == "alphas" else float(value)
+    read = int(value) if field.type == "integer" else read
+    settings = replace(EvaluateSettings("demo", run="mine", alphas=(0.5,)), **{name: read})  # type: ignore[arg-type]
+    if refused:
+        with pytest.raises(UsageError):
+            settings.check()
+    else:
+        settings.check()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +156,16 @@ def test_the_users_templates_come_first_and_replace(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(USER)
     templates, problems = load_templates(config)
-    assert [t.name for t in templates] == ["command", "mine", "Quamba", "calibrate", "lm_eval", "apply"]
+    assert [t.name for t in templates] == [
+        "command",
+        "mine",
+        "Quamba",
+        "calibrate",
+        "lm_eval",
+        "apply",
+        "evaluate",
+        "evaluate alphas",
+    ]
     assert problems == []
     assert templates[1].cwd == "/"
     assert templates[2].argv({}) == ["quamba.sh"]
@@ -140,7 +198,8 @@ def test_what_is_wrong_with_the_users_is_said_and_the_others_are_there(text: str
     config = tmp_path / "config.toml"
     config.write_text(text)
     templates, problems = load_templates(config)
-    assert [t.name for t in templates] == ["command", "calibrate", "Quamba", "lm_eval", "apply"]
+    names = ["command", "calibrate", "Quamba", "lm_eval", "apply", "evaluate", "evaluate alphas"]
+    assert [t.name for t in templates] == names
     (problem,) = problems
     assert said in problem
 
