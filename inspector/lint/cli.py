@@ -69,7 +69,9 @@ def lint_command(
     from qinspect.inspector.lint.settings import chosen_rules, settings_for
 
     if explain is not None:
-        return _explain(explain)
+        if layout in ("sarif", "github"):
+            raise UsageError(f"--explain has no --format {layout}", cure="`--explain R --json` is for programs.")
+        return _explain(explain, as_json or layout == "json")
     if a is None:
         raise UsageError("MODEL is missing", expected="a checkpoint", cure="`qinspect lint MODEL`")
     if as_json and layout not in ("text", "json"):
@@ -150,11 +152,16 @@ def _last_lines(found: Lint) -> list[str]:
     return list(counted(found, PIPE_WIDTH))
 
 
-def _explain(name: str) -> int:
+def _explain(name: str, as_json: bool) -> int:
     from qinspect.inspector.lint.pages import explained
     from qinspect.inspector.lint.registry import all_rules
     from qinspect.inspector.lint.settings import rule_named
 
+    if as_json:
+        from qinspect.inspector.lint import rules_payload
+
+        print_json(rules_payload.rules(all_rules() if name == "all" else [rule_named(name)]))
+        return CLEAN
     if name == "all":
         for rule in all_rules():
             print_text(f"{rule.code}  {rule.severity:<8} {rule.name}: {rule.summary}")

@@ -212,6 +212,19 @@ def test_a_rule_is_explained(lint: Command) -> None:
     assert "there is no rule" in lint("--explain", "not-finit", code=2)[1]
 
 
+def test_rules_are_explained_to_programs(
+    capsys: pytest.CaptureFixture[str], source_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lint = Command("lint", capsys, source_root, "rules")
+    (one,) = lint.json("--explain", "g01")["rules"]
+    assert (one["code"], one["severity"], one["theme"]) == ("G01", "warning", "groups")
+    assert one["looks_for"] in " ".join(lint("--explain", "G01")[0].split())
+    assert [r["code"] for r in lint.json("--explain", "all")["rules"]] == [r.code for r in all_rules()]
+    assert "there is no rule" in lint("--explain", "not-finit", "--json", code=2)[1]
+    assert "has no --format sarif" in lint("--explain", "S01", "--format", "sarif", code=2)[1]
+
+
 def test_two_quantized_models_are_both_checked(lint: Command, tmp_path: Path) -> None:
     a, b = nvfp4_model(tmp_path / "a"), nvfp4_model(tmp_path / "b", NAN)
     found = lint.json(a, b, "--select", "S01", code=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qinspect.inspector.lint import rules_payload
 from qinspect.inspector.lint.pages import rules_page
 from qinspect.inspector.lint.payload import schema
 from qinspect.inspector.lint.registry import all_rules
@@ -38,6 +39,15 @@ def test_the_schema_has_every_rule() -> None:
         SCHEMA.write_text(made, encoding="utf-8")
         return
     assert SCHEMA.read_text(encoding="utf-8") == made
+
+
+def test_the_schema_of_explanations_has_every_rule() -> None:
+    place = SCHEMA.with_name("rules.json")
+    made = json.dumps(rules_payload.schema(all_rules()), indent=2, ensure_ascii=False) + "\n"
+    if UPDATE:
+        place.write_text(made, encoding="utf-8")
+        return
+    assert place.read_text(encoding="utf-8") == made
 
 
 def test_codes_and_names_are_unique_and_in_order() -> None:
