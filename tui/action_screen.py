@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -82,16 +83,23 @@ class ActionScreen(Screen[None]):
         of_pane = {name: pane.SENTENCES.get(name, "") for name in told} if pane is not None else {}
         self.app.push_screen(HelpScreen(glyphs_for_locale(), keys_now(self), actions_of(self), of_pane, self.SIGNS))
 
+    def more_in_palette(self) -> Mapping[str, Callable[[], None]]:
+        """Lines of the palette that no key has, and what each does."""
+        return {}
+
     def action_palette(self) -> None:
         """Every action, found by its name or its sentence."""
         keys, actions = keys_now(self), actions_of(self)
         told = ((a, with_keys(a.help), ", ".join(map(key_text, keys[a.name])) or "no key") for a in actions)
-        lines = {f"{a.name}: {said}  ({bound})": a for a, said, bound in told}
+        lines: dict[str, Callable[[], object]] = {
+            f"{a.name}: {said}  ({bound})": partial(self.action_act, a.name) for a, said, bound in told
+        }
+        lines |= self.more_in_palette()
 
         def run(line: str | None) -> None:
             action = lines.get(line or "")
             if action is not None:
-                self.call_later(self.action_act, action.name)
+                self.call_later(action)
 
         self.app.push_screen(JumpScreen(list(lines), "letters of an action's name or sentence"), run)
 

@@ -354,6 +354,16 @@ async def check_palette(d: Driver, key: str) -> None:
     await d.type("next_finding")
     await d.press("enter")
     assert "S02" in lines_of(d)[cursor(d)]
+    await d.press(key)
+    await d.type("unequal-globals")
+    await d.press("enter")
+    assert "G01" in lines_of(d)[cursor(d)]
+    await d.press(key)
+    await d.type("C01")  # found nothing: what it looks for, and at how much it looked
+    await d.press("enter")
+    assert rule_text(d).startswith("C01 zero-point-out-of-range error")
+    assert "looks for A zero point is no code of its weight's element" in rule_text(d)
+    assert "not checked: " in rule_text(d) or "nothing to look at" in rule_text(d)
 
 
 @check

@@ -143,6 +143,14 @@ class FindingsPane(ListPane):
         """The first: the worst are first."""
         self.list.move_to(0)
 
+    def go_to(self, code: str) -> bool:
+        """The cursor to the first finding of a rule; False where none is listed."""
+        found = (i for i, r in enumerate(self.list.rows) if r.finding is not None and r.finding.rule.code == code)
+        at = next(found, None)
+        if at is not None:
+            self.list.move_to(at)
+        return at is not None
+
     def _step(self, by: int) -> None:
         """To the next row that is a finding, not a place of one."""
         at = self.list.cursor + by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -32,6 +33,7 @@ from qinspect.tui.widgets.lines import LineList
 
 if TYPE_CHECKING:
     from qinspect.inspector.experts.coverage import Coverage
+    from qinspect.inspector.lint.rule import Rule
     from qinspect.inspector.loaders import Loaders
     from qinspect.inspector.table import Table
 
@@ -294,6 +296,19 @@ class LintScreen(ActionScreen):
     def _on_wanted(self, event: FindingsPane.Wanted | ExpertsPane.Wanted) -> None:
         self._leave()
         self._go_to(event.name)
+
+    def more_in_palette(self) -> dict[str, Callable[[], None]]:
+        """Every rule: to what it found, or to what it looks for."""
+        from qinspect.inspector.lint.registry import all_rules
+
+        return {f"{r.code} {r.name}: {r.summary}": partial(self._to_rule, r) for r in all_rules()}
+
+    def _to_rule(self, rule: Rule) -> None:
+        if self.findings.go_to(rule.code):
+            self.activate("findings")
+        else:
+            self.activate("rule")
+            self.beside.rule.explain(rule, self.findings.found)
 
     def names_to_jump_to(self) -> list[str]:
         found = self.findings.found
