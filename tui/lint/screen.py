@@ -301,7 +301,7 @@ class LintScreen(ActionScreen):
         """Every rule: to what it found, or to what it looks for."""
         from qinspect.inspector.lint.registry import all_rules
 
-        return {f"{r.code} {r.name}: {r.summary}": partial(self._to_rule, r) for r in all_rules()}
+        return {f"{r.code} {r.name}": partial(self._to_rule, r) for r in all_rules()}
 
     def _to_rule(self, rule: Rule) -> None:
         if self.findings.go_to(rule.code):
