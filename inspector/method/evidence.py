@@ -73,11 +73,10 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Of input channels whose originals are not all 0: how many there are, how many have no code but nearest ones (by a
-    scale that is rounded to the stored one), which is the first of these, -1 where there is none; and how many would
-    have, if the codes that are not the nearest fell anywhere alike."""
+    """Of input channels whose originals are not all 0: how many have no code but nearest ones (by a scale that is
+    rounded to the stored one), which is the first of these, -1 where there is none; and how many would have, if the
+    codes that are not the nearest fell anywhere alike."""
 
-    n: int
     n_nearest: int
     first: int
     by_chance: float
@@ -128,7 +127,8 @@ def measure(sample: Sample) -> Evidence | None:
     if not n:
         return None
     seen = _Seen(sample, level, low, high, step, offset, known)
-    shares = seen.shares(sample.original)
+    off = seen.off(sample.original)
+    shares = off.shares()
     scales = _scales(sample, bounds, steps, sample.original, sample.extremes)
     found = Evidence(
         len(sample.original),
@@ -136,7 +136,7 @@ def measure(sample: Sample) -> Evidence | None:
         n,
         _cosine(sample.original, sample.values),
         *shares,
-        seen.columns(shares[1].value),
+        off.columns(shares[1].value),
         scales,
     )
     if max(found.nearest.value, found.nearest_before.value) >= ENOUGH or found.cosine < UNRELATED:
@@ -158,37 +158,15 @@ class _Seen:
     offset: Numbers
     known: Array
 
-    def shares(self, original: Numbers) -> tuple[Share, Share, Share, Share]:
-        """(nearest, nearest before, at middles, within one) of the codes if the original were this."""
-        n = int(np.count_nonzero(self.known))
-        out, rounded = self._out(original)
-        with np.errstate(all="ignore"):
-            half = np.where(np.isfinite(self.high - self.low), (self.high - self.low) / 2, 0.5)
-        allowed_out: tuple[Numbers | float, ...] = (0.0, rounded, np.maximum(rounded, _AT_MIDDLE), half)
-        nearest, before, middles, within = (
-            Share(int(np.count_nonzero(self.known & (out <= most))), n) for most in allowed_out
-        )
-        return nearest, before, middles, within
-
-    def columns(self, nearest_before: float) -> Columns:
-        """By input channel. nearest_before: the share of all codes."""
-        out, rounded = self._out(self.sample.original)
-        moved = (self.known & (out > rounded)).any(axis=0)
-        counted = self.known & (self.sample.original != 0)
-        n_rows = np.count_nonzero(counted, axis=0)
-        seen = n_rows > 0
-        steady = np.flatnonzero(seen & ~moved)
-        by_chance = float((nearest_before ** n_rows[seen]).sum())
-        return Columns(int(seen.sum()), len(steady), int(steady[0]) if len(steady) else -1, by_chance)
-
-    def _out(self, original: Numbers) -> tuple[Numbers, Numbers]:
-        """(how far each original lies beyond what a quantizer's arithmetic would round to its code, how far the
-        rounding of scale and zero point alone could have put it there), in steps."""
+    def off(self, original: Numbers) -> _Off:
+        """How far the codes would be from the nearest ones if the original were this."""
         with np.errstate(all="ignore"):
             x = (original - self.offset) / self.step
             out = beyond(x, self.low, self.high) - allowed(x, self.level)
             of_zeros = rounding_of(self.sample.zero_dtype) * np.abs(self.offset / self.step)
-            return out, tolerance_of(self.sample.scale_dtype) * np.abs(x) + of_zeros
+            rounded = tolerance_of(self.sample.scale_dtype) * np.abs(x) + of_zeros
+            half = np.where(np.isfinite(self.high - self.low), (self.high - self.low) / 2, 0.5)
+        return _Off(original, self.known, out, rounded, half)
 
     def first(self, rows: int, columns: int | None = None) -> _Seen:
         """The first rows of it, and columns of them."""
@@ -204,6 +182,36 @@ class _Seen:
             first = self.offset + self.step * (self.low - slack)
             second = self.offset + self.step * (self.high + slack)
             return np.fmin(first, second), np.fmax(first, second)
+
+
+@dataclass(frozen=True, slots=True)
+class _Off:
+    """out: how far each original lies beyond what a quantizer's arithmetic would round to its code. rounded: how far
+    the rounding of scale and zero point alone could have put it there. half: half a step. All in steps."""
+
+    original: Numbers
+    known: Array
+    out: Numbers
+    rounded: Numbers
+    half: Numbers
+
+    def shares(self) -> tuple[Share, Share, Share, Share]:
+        """(nearest, nearest before, at middles, within one) of the codes."""
+        n = int(np.count_nonzero(self.known))
+        most_out: tuple[Numbers | float, ...] = (0.0, self.rounded, np.maximum(self.rounded, _AT_MIDDLE), self.half)
+        nearest, before, middles, within = (
+            Share(int(np.count_nonzero(self.known & (self.out <= most))), n) for most in most_out
+        )
+        return nearest, before, middles, within
+
+    def columns(self, nearest_before: float) -> Columns:
+        """By input channel. nearest_before: the share of all codes."""
+        moved = (self.known & (self.out > self.rounded)).any(axis=0)
+        n_rows = np.count_nonzero(self.known & (self.original != 0), axis=0)
+        seen = n_rows > 0
+        steady = np.flatnonzero(seen & ~moved)
+        by_chance = float((nearest_before ** n_rows[seen]).sum())
+        return Columns(len(steady), int(steady[0]) if len(steady) else -1, by_chance)
 
 
 def _looked_further(found: Evidence, seen: _Seen, steps: Steps, bounds: Bounds) -> Evidence:
@@ -238,10 +246,10 @@ def _quantized_before(found: Evidence, seen: _Seen) -> Evidence:
     largest = sample.largest()
     for formats, few in trials:
         for name, of in formats(largest):
-            if few.shares(of(few.sample.original))[0].value < _NEARLY:
+            if few.off(of(few.sample.original)).shares()[0].value < _NEARLY:
                 continue
             part = seen.first(rows if formats is first_quantizations else rows // _BLOCK * _BLOCK)
-            nearest, *_ = part.shares(of(part.sample.original))
+            nearest, *_ = part.off(of(part.sample.original)).shares()
             if nearest.value >= ENOUGH:
                 return replace(found, twice=name, nearest_twice=nearest)
     return found

@@ -53,8 +53,8 @@ def test_a_channel_without_moved_codes_that_may_be_chance(told: dict[str, Method
     of = next(w.evidence for w in told["gptq"].weights if w.role == "layers.1.mlp.gate_proj.weight")
     assert of is not None
     assert judge(of).method is Method.ERROR_FEEDBACK
-    assert judge(replace(of, columns=Columns(256, 3, 0, 2.5))).method is Method.MOVED
-    assert judge(replace(of, columns=Columns(256, 0, -1, 2.5))).method is Method.LEARNED
+    assert judge(replace(of, columns=Columns(3, 0, 2.5))).method is Method.MOVED
+    assert judge(replace(of, columns=Columns(0, -1, 2.5))).method is Method.LEARNED
 
 
 def test_factors_are_found_and_the_norms_that_took_them(told: dict[str, Methods]) -> None:
