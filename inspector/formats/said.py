@@ -134,6 +134,14 @@ def differing_said(where: str, differing: Sequence[tuple[str, str, str]], what: 
         )
 
 
+def contradictions_of(where: str, differing: Iterable[tuple[str, str, str]]) -> tuple[Contradiction, ...]:
+    """The same of all modules, those together of which the same is said and found."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for module, said, stored in differing:
+        found.setdefault((said, stored), []).append(module)
+    return tuple(Contradiction(where, said, stored, tuple(modules)) for (said, stored), modules in found.items())
+
+
 def left_out_said(where: str, names: Sequence[str], whose: str, unit: str = "module") -> Iterator[str]:
     """The note on what `where` says is not converted, and has the entries of a library."""
     if names:

@@ -20,7 +20,7 @@ from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
-from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, strings
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, contradictions_of, strings
 from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
@@ -130,13 +130,9 @@ class AwqFormat(ModularFormat):
         return list(filter(None, strings(self._declared.settings.get(_LEFT_OUT))))
 
     def contradictions(self) -> tuple[Contradiction, ...]:
-        by_size: dict[int, list[str]] = {}
-        for module, stored in self._differing:
-            by_size.setdefault(stored, []).append(module)
-        return tuple(
-            Contradiction(self._declared.where, f"group_size {self._size}", f"groups of {n}", tuple(modules))
-            for n, modules in by_size.items()
-        )
+        said = f"group_size {self._size}"
+        differing = ((module, said, f"groups of {stored}") for module, stored in self._differing)
+        return contradictions_of(self._declared.where, differing)
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *self._differing_said())

@@ -25,7 +25,7 @@ from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, 
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import DynamicPoint, Problem, QuantizedWeight
-from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, contradictions_of
 from qinspect.inspector.text import some, visible
 
 _SCALES = ("weight_scale_inv", "weight_scale", "scale", "qscale_weight")
@@ -169,13 +169,9 @@ class Fp8Format(ModularFormat):
         block, others = settings_of(self._declared).block, self._of_other_blocks
         if block is None or not others:
             return ()
-        by_grid: dict[str, list[str]] = {}
-        for w in others:
-            by_grid.setdefault(_grid_said(w.grid), []).append(w.name.removesuffix(".weight"))
         said = f"blocks of {block[0]}x{block[1]}"
-        return tuple(
-            Contradiction(self._declared.where, said, found, tuple(modules)) for found, modules in by_grid.items()
-        )
+        differing = ((w.name.removesuffix(".weight"), said, _grid_said(w.grid)) for w in others)
+        return contradictions_of(self._declared.where, differing)
 
     @property
     def _of_other_blocks(self) -> list[QuantizedWeight]:

@@ -41,7 +41,7 @@ from qinspect.inspector.formats.marlin_weight import marlin_weight
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule, by_module
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem
-from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, contradictions_of
 from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import some, visible
 
@@ -192,14 +192,14 @@ class GptqFormat(ModularFormat):
         return False if self._settings.leaves_out(module) else None
 
     def contradictions(self) -> tuple[Contradiction, ...]:
-        found: dict[tuple[str, str], list[str]] = {}
+        return contradictions_of(self._declared.where, self._differing_in_words())
+
+    def _differing_in_words(self) -> Iterator[tuple[str, str, str]]:
+        """A module, what is said of it, and what it has."""
         for module, (said, fit) in self._differing.items():
             pairs = settings_differ(fit, said)
             says = " and ".join(f"{name} {value}" for name, (value, _) in pairs.items())
-            stored = " and ".join(f"{name} {value}" for name, (_, value) in pairs.items())
-            found.setdefault((says, stored), []).append(module)
-        where = self._declared.where
-        return tuple(Contradiction(where, says, stored, tuple(ms)) for (says, stored), ms in found.items())
+            yield module, says, " and ".join(f"{name} {value}" for name, (_, value) in pairs.items())
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *self._differing_said(), *self._unsaid())

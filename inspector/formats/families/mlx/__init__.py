@@ -30,7 +30,7 @@ from qinspect.inspector.formats.families.mlx.weight import Keys, MlxWeight
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Problem, Slice
-from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, differing_said
+from qinspect.inspector.formats.said import Contradiction, ModuleNames, NamedModules, contradictions_of, differing_said
 from qinspect.inspector.text import some
 
 _WORDS, _BYTES, _FLOATS = "uint32", "uint8", ("bfloat16", "float16", "float32")
@@ -224,11 +224,7 @@ class MlxFormat(ModularFormat):
         )
 
     def contradictions(self) -> tuple[Contradiction, ...]:
-        found: dict[tuple[str, str], list[str]] = {}
-        for module, said, stored in self._differing:
-            found.setdefault((said, stored), []).append(module)
-        where = self._settings.where
-        return tuple(Contradiction(where, said, stored, tuple(ms)) for (said, stored), ms in found.items())
+        return contradictions_of(self._settings.where, self._differing)
 
     def notes(self) -> tuple[str, ...]:
         return (*super().notes(), *differing_said(self._settings.where, self._differing, "tensors"), *self._unsaid())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from math import prod
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
@@ -16,7 +17,7 @@ from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.modular import ModularFormat, Part, record_of, required
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import Kind, ScaleRecord
-from qinspect.inspector.formats.said import Contradiction, commonest, differing_said
+from qinspect.inspector.formats.said import Contradiction, commonest, contradictions_of, differing_said
 from qinspect.inspector.text import dims, some, visible
 
 _BYTES, _PACKED, _SCALE, _SHIFT = "._data", "._data._data", "._scale", "._shift"
@@ -76,11 +77,7 @@ class QuantoFormat(ModularFormat):
         return said is not None and said.weights != NONE
 
     def contradictions(self) -> tuple[Contradiction, ...]:
-        found: dict[tuple[str, str], list[str]] = {}
-        for module, said, stored in self._differing:
-            found.setdefault((said, stored), []).append(module)
-        where = self._settings.where
-        return tuple(Contradiction(where, said, stored, tuple(ms)) for (said, stored), ms in found.items())
+        return contradictions_of(self._settings.where, self._differing)
 
     def taken(self) -> set[str]:
         """With the scales of activations that are not quantized, which are no numbers of the model."""
@@ -129,7 +126,7 @@ class QuantoFormat(ModularFormat):
         self._compare(module, role, element)
         points = tuple(self._points(module, role, _POINTS))
         if key.endswith(_PACKED):
-            columns = _columns(codes)
+            columns = prod(codes.shape[1:])
             return QuantoBits(self.checkpoint, name, role, codes, element, shape, columns, points)
         return QuantoBytes(self.checkpoint, name, role, codes, element, points)
 
@@ -230,14 +227,6 @@ def _codes_in(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
 
 def _module_of(weight: str) -> str:
     return weight.rpartition(".")[0]
-
-
-def _columns(codes: Tensor) -> int:
-    """Of a stored row."""
-    n = 1
-    for d in codes.shape[1:]:
-        n *= d
-    return n
 
 
 def _called(element: Element) -> str:
