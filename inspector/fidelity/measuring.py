@@ -4,12 +4,11 @@ interpreter's lock, and what comes back is added up in order, so that the same f
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from qinspect.inspector.cores import n_cores
+from qinspect.inspector.cores import in_order, n_cores
 from qinspect.inspector.errors import NothingInCommon, QinspectError
 from qinspect.inspector.fidelity.blocks import UNIT_ELEMENTS, Unit, bytes_of, units_of
 from qinspect.inspector.fidelity.norms import Norms
@@ -186,7 +185,6 @@ def _in_order(
     elements: int,
 ) -> Iterator[tuple[Work, Unit, T]]:
     """What `body` makes of every piece, in order. A pair that cannot be read is marked and left."""
-    waiting: deque[tuple[Work, Unit, Future[T | None]]] = deque()
 
     def call(work: Work, unit: Unit) -> T | None:
         if stop.is_set() or work.error is not None:
@@ -197,18 +195,9 @@ def _in_order(
             work.error = e
             return None
 
-    def oldest() -> Iterator[tuple[Work, Unit, T]]:
-        work, unit, future = waiting.popleft()
-        made = future.result()
+    for (work, unit), made in in_order(pool, call, _all_units(works, elements), 2 * n_workers):
         if made is not None:
             yield work, unit, made
-
-    for work, unit in _all_units(works, elements):
-        waiting.append((work, unit, pool.submit(call, work, unit)))
-        if len(waiting) > 2 * n_workers:
-            yield from oldest()
-    while waiting:
-        yield from oldest()
 
 
 def _all_units(works: list[Work], elements: int) -> Iterator[tuple[Work, Unit]]:

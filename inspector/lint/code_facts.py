@@ -7,16 +7,15 @@ C work without the interpreter's lock, and what comes back is added up in order.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qinspect.inspector.cores import n_cores
+from qinspect.inspector.cores import in_order, n_cores
 from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.formats import Format, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.element import ElementKind
@@ -204,7 +203,6 @@ def _in_order(
     pool: ThreadPoolExecutor, stop: threading.Event, works: list[_Work], body: Callable[[_Work, int, int], T]
 ) -> Iterator[tuple[_Work, T]]:
     """What `body` makes of every piece, in order. A weight that cannot be read is marked and left."""
-    waiting: deque[tuple[_Work, Future[T | None]]] = deque()
 
     def call(work: _Work, start: int, end: int) -> T | None:
         if stop.is_set() or work.error:
@@ -215,21 +213,10 @@ def _in_order(
             work.fail(str(e))
             return None
 
-    most = 2 * _n_workers()
-    for work in works:
-        for start, end in work.pieces():
-            waiting.append((work, pool.submit(call, work, start, end)))
-            while len(waiting) > most:
-                yield from _oldest(waiting)
-    while waiting:
-        yield from _oldest(waiting)
-
-
-def _oldest(waiting: deque[tuple[_Work, Future[T | None]]]) -> Iterator[tuple[_Work, T]]:
-    work, future = waiting.popleft()
-    made = future.result()
-    if made is not None:
-        yield work, made
+    jobs = ((work, start, end) for work in works for start, end in work.pieces())
+    for (work, _, _), made in in_order(pool, call, jobs, 2 * _n_workers()):
+        if made is not None:
+            yield work, made
 
 
 @dataclass(frozen=True, slots=True, eq=False)

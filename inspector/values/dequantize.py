@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint.safetensors import header_bytes
-from qinspect.inspector.cores import n_cores
+from qinspect.inspector.cores import in_order, n_cores
 from qinspect.inspector.errors import CannotOpen, UnknownKey
 from qinspect.inspector.formats import Format, QuantizedWeight
 from qinspect.inspector.progress import Steps
@@ -90,15 +89,10 @@ def _blocks(fmt: Format, weights: list[QuantizedWeight]) -> Generator[NDArray[np
 
     n_workers = max(1, min(_MOST_WORKERS, n_cores()))
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="dequantize")
-    waiting: deque[Future[NDArray[np.float32]]] = deque()
+    jobs = ((weight, start, stop) for weight in weights for start, stop in row_blocks(weight))
     try:
-        for weight in weights:
-            for start, stop in row_blocks(weight):
-                waiting.append(pool.submit(made, weight, start, stop))
-                if len(waiting) > n_workers + 1:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for _, block in in_order(pool, made, jobs, n_workers + 1):
+            yield block
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
