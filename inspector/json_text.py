@@ -42,6 +42,11 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def closed_object(properties: Json) -> Json:
+    """The JSON schema of an object that has these properties and no others."""
+    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
+
+
 def json_text(content: object, line: str = "\n") -> str:
     """The text. line: the line end and indent of what `content` stands in.
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from qinspect.inspector.whole_file import replacing
 EVALUATION = "evaluation"
 """The folder of an evaluation inside that of its run."""
 RESULT = "evaluation.json"
+T = TypeVar("T", TokenFigures, Answers)
 
 
 def state_folder(state: str) -> Path | None:
@@ -43,42 +45,39 @@ class Kept:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def _path(self, number: int) -> Path | None:
-        return None if self.folder is None else self.folder / f"tokens-{self._mark}-{number}.npz"
-
     def tokens(self, number: int) -> TokenFigures | None:
         """Of the candidate of this number; None where they are not there, or damaged."""
-        path = self._path(number)
-        if path is None or not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                return TokenFigures(*(found[f.name] for f in fields(TokenFigures)))
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def answers(self, number: int, task: int) -> Answers | None:
-        """Of the candidate of this number to a task; None where they are not there, or damaged."""
-        path = self._path(number)
-        path = None if path is None else path.with_name(f"answers-{task}-{path.name}")
-        if path is None or not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                return Answers(found["ln_p"], found["greedy"])
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def keep_answers(self, number: int, task: int, given: Answers) -> None:
-        """The answers of a candidate to a task."""
-        path = self._path(number)
-        if path is not None:
-            with replacing(path.with_name(f"answers-{task}-{path.name}")) as file:
-                np.savez(file, ln_p=given.ln_p, greedy=given.greedy)
+        return self._read(self._of_tokens(number), TokenFigures)
 
     def keep(self, number: int, tokens: TokenFigures) -> None:
         """The figures of a candidate."""
-        path = self._path(number)
-        if path is not None:
-            with replacing(path) as file:
-                np.savez(file, **{f.name: getattr(tokens, f.name) for f in fields(TokenFigures)})
+        self._write(self._of_tokens(number), tokens)
+
+    def answers(self, number: int, task: int) -> Answers | None:
+        """Of the candidate of this number to a task; None where they are not there, or damaged."""
+        return self._read(self._of_answers(number, task), Answers)
+
+    def keep_answers(self, number: int, task: int, given: Answers) -> None:
+        """The answers of a candidate to a task."""
+        self._write(self._of_answers(number, task), given)
+
+    def _of_tokens(self, number: int) -> str:
+        return f"tokens-{self._mark}-{number}.npz"
+
+    def _of_answers(self, number: int, task: int) -> str:
+        return f"answers-{task}-{self._of_tokens(number)}"
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        """A dataclass of arrays."""
+        if self.folder is None or not (self.folder / name).exists():
+            return None
+        try:
+            with np.load(self.folder / name, allow_pickle=False) as found:
+                return kind(*(found[f.name] for f in fields(kind)))
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _write(self, name: str, content: T) -> None:
+        if self.folder is not None:
+            with replacing(self.folder / name) as file:
+                np.savez(file, **{f.name: getattr(content, f.name) for f in fields(content)})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats.payload import checkpoint
-from qinspect.inspector.json_text import Json, finite
+from qinspect.inspector.json_text import Json, closed_object, finite
 from qinspect.inspector.lint.check import Lint, RuleFinding, RuleOutcome
 from qinspect.inspector.lint.rule import Place, Rule
 
@@ -63,7 +63,7 @@ def schema(rules: Sequence[Rule], model: Json) -> Json:
     codes = {"enum": [r.code for r in rules], "description": "Of a rule; stable."}
     names = {"enum": [r.name for r in rules], "description": "Its name; stable."}
     of_model = _said({"enum": ["A", "B"]}, "Which model.")
-    place = _object({
+    place = closed_object({
         "key": _said(_TEXT, "An entry or a role."),
         "index": _said(
             {"type": "array", "items": {"type": "integer"}}, "Of the number in the tensor; empty where there is one."
@@ -71,7 +71,7 @@ def schema(rules: Sequence[Rule], model: Json) -> Json:
         "value": _said(_NUMBER, "The number; null where none is meant, or it is not finite."),
         "text": _said(_TEXT, "What is there, a clause; may be empty."),
     })  # fmt: skip
-    finding = _object({
+    finding = closed_object({
         "rule": names, "code": codes,
         "severity": _said({"enum": [s.value for s in Severity if s is not Severity.FINE]}, "How much it matters."),
         "model": of_model,
@@ -80,15 +80,15 @@ def schema(rules: Sequence[Rule], model: Json) -> Json:
         "next": _said(_TEXT, "What to do."),
         "places": _said({"type": "array", "items": {"$ref": "#/$defs/place"}}, "Where, the worst first."),
     })  # fmt: skip
-    outcome = _object({
+    outcome = closed_object({
         "code": codes, "rule": names, "model": of_model,
         "looked_at": _said({"type": "integer"}, "How many things the rule looked at: 0 says nothing of the model."),
         "of": _said(_TEXT_OR_NULL, "What they are."),
         "left": _said({"type": ["integer", "null"]}, "How many of them were left out, or could not be read."),
         "not_checked": _said(_TEXT_OR_NULL, "Why the rule was not checked; null where it was."),
     })  # fmt: skip
-    opened = _object({"model": of_model, "checkpoint": {"$ref": "#/$defs/model"}})
-    top = _object({
+    opened = closed_object({"model": of_model, "checkpoint": {"$ref": "#/$defs/model"}})
+    top = closed_object({
         "schema": _said({"const": SCHEMA}, "Name and version of this schema."),
         "models": _said({"type": "array", "items": {"$ref": "#/$defs/opened"}}, "What was looked at."),
         "findings": _said({"type": "array", "items": {"$ref": "#/$defs/finding"}}, "The worse first."),
@@ -111,7 +111,3 @@ _NUMBER: Json = {"type": ["number", "null"]}
 
 def _said(kind: Json, description: str) -> Json:
     return {**kind, "description": description}
-
-
-def _object(properties: Json) -> Json:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}

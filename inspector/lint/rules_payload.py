@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qinspect.inspector.finding import Severity
-from qinspect.inspector.json_text import Json, finite
+from qinspect.inspector.json_text import Json, closed_object, finite
 from qinspect.inspector.lint.rule import Needs, Rule, Theme
 
 SCHEMA = "qinspect.rules/1"
@@ -57,11 +57,7 @@ def schema(known: Sequence[Rule]) -> Json:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA,
         "title": "qinspect lint --explain --json",
-        **_object(top),
+        **closed_object(top),
         "description": "What rules of lint look for, why, and what to do.",
-        "$defs": {"rule": _object(properties)},
+        "$defs": {"rule": closed_object(properties)},
     }
-
-
-def _object(properties: Json) -> Json:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}

@@ -106,8 +106,8 @@ class Experts:
 
 def experts_of(model: Any, shown: Shown) -> list[Experts]:
     """Of every layer of a transformers model that leaves how its experts run to a registered function. From then on
-    they run here, one expert after another. None where the library has no such functions, or the model has no such
-    layer: those are seen as they were."""
+    they run here, one expert after another. [] where the library has no such functions, or the model has no such layer:
+    those are seen as they were."""
     try:
         from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
     except ImportError:  # a library from before: its experts are modules
