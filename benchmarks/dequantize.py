@@ -127,7 +127,8 @@ def bnb_int8() -> Made:
 def bnb_nf4() -> Made:
     state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [N, N]}
     return {
-        "weight": codes((N * N // 2, 1), 0, 256), "weight.absmax": steps(N * N // 64), "weight.quant_map": np.array(NF4, np.float32),
+        "weight": codes((N * N // 2, 1), 0, 256), "weight.absmax": steps(N * N // 64),
+        "weight.quant_map": np.array(NF4, np.float32),
         "weight.quant_state.bitsandbytes__nf4": np.frombuffer(json.dumps(state).encode(), np.uint8),
     }, None  # fmt: skip
 

@@ -30,3 +30,12 @@ def opened(folder: Path, tensors: Mapping[str, Array], said: Mapping[str, Any] |
     if said is not None:
         (folder / "config.json").write_text(json.dumps({"quantization_config": dict(said)}))
     return format_of(open_checkpoint(folder))
+
+
+def check_one_is_damaged(fmt: Format, module: str, fine: str = "fine.weight") -> None:
+    """A module is named, with what was expected and found, and the other one is understood."""
+    assert [w.role for w in fmt.weights()] == [fine]
+    (problem,) = fmt.problems()
+    assert module in (problem.error.key or "")
+    assert problem.error.expected
+    assert problem.error.found

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from peer_truth import needs_fixtures, same_bits
 from safetensors.numpy import load_file
 
-from qinspect.inspector.checkpoint import Tensor, open_checkpoint
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import Format, Quantity, format_of
 from qinspect.inspector.formats.counts import parameter_counts
@@ -235,12 +235,8 @@ def test_factors_that_are_not_finite_are_the_files(tmp_path: Path) -> None:
     assert not np.isfinite(only(fmt)).any()
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
-        raise AssertionError("a tensor was read")
-
-    for name in ("read", "read_rows", "read_range", "read_bytes"):
-        monkeypatch.setattr(Tensor, name, read)
+@pytest.mark.usefixtures("unread")
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     said: dict[str, Any] = {"quant_method": "exl3", "bits": 2.0}
     fmt = opened(tmp_path, of_module(FINE), said)
     assert len(fmt.weights()) == 1

@@ -16,7 +16,7 @@ from packed_weights import LAYER, Tensors, gptq, in_parts, layer, opened, weight
 from peer_truth import agree, needs_fixtures, same_bits
 from safetensors.torch import save_file
 
-from qinspect.inspector.checkpoint import Tensor, open_checkpoint
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import Status, compare
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import Format, Quantity, format_of
@@ -325,12 +325,8 @@ def test_nothing_that_belongs_to_codes_is_another_tensor(tmp_path: Path) -> None
         assert [t.name for t in fmt.other_tensors()] == [f"{LAYER}.bias"]
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
-        raise AssertionError("a tensor was read")
-
-    for name in ("read", "read_rows", "read_range", "read_bytes"):
-        monkeypatch.setattr(Tensor, name, read)
+@pytest.mark.usefixtures("unread")
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     fmt = opened(tmp_path, layer(gptq(weight(4, 32, 64, 32), 4, True)), V1)
     assert fmt.description
     assert fmt.notes() == ()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from peer_truth import needs_fixtures, same_bits
 from safetensors.numpy import load_file, save_file
 
-from qinspect.inspector.checkpoint import Tensor, open_checkpoint
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.fidelity.measuring import measure_fidelity
 from qinspect.inspector.formats import Format, format_of
 from qinspect.inspector.formats.counts import parameter_counts
@@ -164,12 +164,8 @@ def test_what_is_no_pair_is_claimed_by_nobody(tmp_path: Path, names: tuple[str, 
     assert opened(tmp_path, dict(zip(names, (BLOCKS, SCALES), strict=False))).family == "plain"
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
-        raise AssertionError("a tensor was read")
-
-    for name in ("read", "read_rows", "read_range", "read_bytes"):
-        monkeypatch.setattr(Tensor, name, read)
+@pytest.mark.usefixtures("unread")
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     assert len(opened(tmp_path, FINE, {"quant_method": "mxfp4"}).weights()) == 2
 
 

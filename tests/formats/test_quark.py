@@ -10,12 +10,12 @@ import ml_dtypes
 import numpy as np
 import peer_truth
 import pytest
+from array_files import check_one_is_damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from peer_truth import agree, needs_fixtures, same_bits
 
-from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.formats import Format
 
 Array = NDArray[Any]
@@ -213,11 +213,7 @@ def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path
     entries, said = DAMAGES[damage]
     several = config(SAID, layer_quant_config={"*k_proj": {"weight": said}})
     fmt = opened(tmp_path, {MODULE: entries, "model.fine": FINE}, several)
-    assert [w.role for w in fmt.weights()] == ["fine.weight"]
-    (problem,) = fmt.problems()
-    assert MODULE in (problem.error.key or "")
-    assert problem.error.expected
-    assert problem.error.found
+    check_one_is_damaged(fmt, MODULE)
 
 
 def test_steps_of_quantization_are_not_decoded(tmp_path: Path) -> None:
@@ -240,10 +236,6 @@ def test_static_inputs_without_a_scale_are_absent(tmp_path: Path) -> None:
     assert opened(tmp_path, {MODULE: FINE}, said).absent_scales() == ("layers.0.self_attn.k_proj:input",)
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
-        raise AssertionError("a tensor was read")
-
-    for name in ("read", "read_rows", "read_range", "read_bytes"):
-        monkeypatch.setattr(Tensor, name, read)
+@pytest.mark.usefixtures("unread")
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     assert len(opened(tmp_path, {MODULE: FINE}, config(SAID)).weights()) == 1

@@ -10,12 +10,13 @@ import array_files
 import numpy as np
 import peer_truth
 import pytest
+from array_files import check_one_is_damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from peer_truth import agree, needs_fixtures, same_bits
 
-from qinspect.inspector.checkpoint import Tensor, open_checkpoint
+from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import Format, Quantity, format_of
 from qinspect.inspector.formats.counts import parameter_counts
@@ -154,11 +155,7 @@ def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path
     changed, said = _CHANGES[damage]
     entries = {k: t for k, t in (FINE | changed).items() if t is not None}
     fmt = opened(tmp_path, {MODULE: entries, "model.fine": FINE}, {MODULE: SAID | said, "model.fine": SAID})
-    assert [w.role for w in fmt.weights()] == ["fine.weight"]
-    (problem,) = fmt.problems()
-    assert MODULE in (problem.error.key or "")
-    assert problem.error.expected
-    assert problem.error.found
+    check_one_is_damaged(fmt, MODULE)
 
 
 def test_without_a_method_plain_scales_are_refused(tmp_path: Path) -> None:
@@ -193,10 +190,6 @@ def test_others_are_not_claimed(tmp_path: Path) -> None:
     assert opened(tmp_path / "b", {"x": {"meta.scale2": FINE["meta.scale2"]}}).family != "sinq"
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
-        raise AssertionError("a tensor was read")
-
-    for name in ("read", "read_rows", "read_range", "read_bytes"):
-        monkeypatch.setattr(Tensor, name, read)
+@pytest.mark.usefixtures("unread")
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
     assert len(opened(tmp_path, {MODULE: FINE}, {MODULE: SAID}).weights()) == 1
