@@ -9,7 +9,6 @@ import array_files
 import numpy as np
 import peer_truth
 import pytest
-from array_files import check_one_is_damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -121,7 +120,7 @@ DAMAGES: dict[str, dict[str, Array]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path, damage: str) -> None:
     fmt = opened(tmp_path, {MODULE: FINE | DAMAGES[damage], "model.fine": FINE})
-    check_one_is_damaged(fmt, MODULE)
+    array_files.check_one_is_damaged(fmt, MODULE)
 
 
 def test_what_is_said_otherwise_is_a_note_with_both(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import peer_truth
 import pytest
-from array_files import check_one_is_damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -96,7 +95,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path, damage: str) -> None:
     fmt = opened(tmp_path, {MODULE: DAMAGES[damage], "model.fine": FINE})
-    check_one_is_damaged(fmt, MODULE)
+    array_files.check_one_is_damaged(fmt, MODULE)
 
 
 def test_a_code_that_stands_for_nothing_is_found_when_it_is_read(tmp_path: Path) -> None:

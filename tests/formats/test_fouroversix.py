@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import peer_truth
 import pytest
-from array_files import check_one_is_damaged
 from comfy_files import in_tiles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -135,7 +134,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path, damage: str) -> None:
     fmt = opened(tmp_path, {MODULE: DAMAGES[damage], "model.fine": FINE})
-    check_one_is_damaged(fmt, MODULE)
+    array_files.check_one_is_damaged(fmt, MODULE)
 
 
 @pytest.mark.parametrize("said", [{"dtype": "if4"}, {"scale_rule": "static_9"}, {"weight_scale_rule": "later"}])

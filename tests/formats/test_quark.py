@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import peer_truth
 import pytest
-from array_files import check_one_is_damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -213,7 +212,7 @@ def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path
     entries, said = DAMAGES[damage]
     several = config(SAID, layer_quant_config={"*k_proj": {"weight": said}})
     fmt = opened(tmp_path, {MODULE: entries, "model.fine": FINE}, several)
-    check_one_is_damaged(fmt, MODULE)
+    array_files.check_one_is_damaged(fmt, MODULE)
 
 
 def test_steps_of_quantization_are_not_decoded(tmp_path: Path) -> None:

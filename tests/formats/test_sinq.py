@@ -10,7 +10,6 @@ import array_files
 import numpy as np
 import peer_truth
 import pytest
-from array_files import check_one_is_damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -155,7 +154,7 @@ def test_a_damaged_module_is_named_and_the_others_stay_understood(tmp_path: Path
     changed, said = _CHANGES[damage]
     entries = {k: t for k, t in (FINE | changed).items() if t is not None}
     fmt = opened(tmp_path, {MODULE: entries, "model.fine": FINE}, {MODULE: SAID | said, "model.fine": SAID})
-    check_one_is_damaged(fmt, MODULE)
+    array_files.check_one_is_damaged(fmt, MODULE)
 
 
 def test_without_a_method_plain_scales_are_refused(tmp_path: Path) -> None:
