@@ -50,11 +50,11 @@ def open_sound(path: str | Path, progress: Steps | None = None) -> OpenedSound:
         checkpoint = open_checkpoint(path, progress)
     except QinspectError as e:
         return _Rest(str(path), e).opened()
-    return _looked_over(checkpoint, Path(path).expanduser())
+    return looked_over(checkpoint, Path(path).expanduser())
 
 
-def _looked_over(checkpoint: Checkpoint, place: Path) -> OpenedSound:
-    """What is odd about the files of a checkpoint that opens."""
+def looked_over(checkpoint: Checkpoint, place: Path) -> OpenedSound:
+    """What is odd about the files of a checkpoint that opens. place: what was named: a file, a folder, an index."""
     files = tuple(f.path for f in checkpoint.files)
     damage = [*_of_configs(files[0].parent)] if files else []
     index = _index_of(place)
@@ -62,6 +62,7 @@ def _looked_over(checkpoint: Checkpoint, place: Path) -> OpenedSound:
         damage += _said_otherwise(index, checkpoint)
     elif index is None and files and (checkpoint.path.is_dir() or is_part_of_model(checkpoint.metadata)):
         damage += _missing_by_name(files[0].parent, files)
+        damage += _left_over_index(files)
     alone = shard_sets([files[0].name])[0] if len(files) == 1 and place.is_file() else []
     return OpenedSound(checkpoint, tuple(damage), files, alone[0].total if alone else 1)
 
@@ -73,6 +74,26 @@ def _index_of(place: Path) -> Path | None:
         return choose(place if place.exists() else find_in_cache(str(place))).index
     except (QinspectError, OSError, ValueError):
         return None
+
+
+def _left_over_index(files: Sequence[Path]) -> Iterator[Damage]:
+    """An index beside a model in one file, which names other files."""
+    index = files[0].with_name(files[0].name + INDEX)
+    if len(files) != 1 or not index.is_file():
+        return
+    try:
+        named = sorted({*read_weight_map(index).values()})
+    except QinspectError as e:
+        yield Damage(DamageKind.INDEX, e)
+        return
+    missing = [n for n in named if is_outside(n) or not (index.parent / n).is_file()]
+    if missing:
+        yield Damage(DamageKind.INDEX, BrokenFile(
+            f"the index names {'a shard that is' if len(missing) == 1 else f'{count(len(missing))} shards that are'} "
+            "not there, and not the one file that is", file=index, key="weight_map",
+            expected=f"{files[0].name}, or no index", found=some_names(missing),
+            cure="Remove the index: a loader that goes by it finds no file, another reads the one that is there.",
+        ))  # fmt: skip
 
 
 def _of_configs(folder: Path) -> Iterator[Damage]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+
+from qinspect.inspector.normal import normal_quantiles
 
 _N = 4096
 _SIGMAS = 4.0
@@ -21,15 +21,8 @@ def error_once_and_again(dtype: str, limit: float, ratio: float) -> tuple[float,
     import ml_dtypes
 
     kind = getattr(ml_dtypes, dtype)
-    x = _normal() * (limit / _SIGMAS)
+    x = normal_quantiles(_N) * (limit / _SIGMAS)
     once = x.astype(np.float32).astype(kind).astype(np.float64)
     again = (once / ratio).astype(np.float32).astype(kind).astype(np.float64) * ratio
     norm = float(np.sqrt((x**2).mean()))
     return float(np.sqrt(((once - x) ** 2).mean())) / norm, float(np.sqrt(((again - x) ** 2).mean())) / norm
-
-
-@lru_cache(1)
-def _normal() -> NDArray[np.float64]:
-    """One quantile each."""
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((i + 0.5) / _N) for i in range(_N)])

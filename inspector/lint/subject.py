@@ -154,6 +154,12 @@ class Subject:
         return tuple(dict.fromkeys(key.rpartition(".")[0] for key in column(self.fmt.weights(), "codes_key")))
 
     @cached_property
+    def holders_of_experts(self) -> frozenset[str]:
+        """The modules that hold experts, by their names in the file: `model.layers.3.mlp`."""
+        found = {name.partition(".experts.")[0] for name in self.fmt.checkpoint.entries if ".experts." in name}
+        return frozenset(found)
+
+    @cached_property
     def cache_scales(self) -> CacheScales:
         """Scales of the KV cache, by attention module."""
         return cache_scales(self.fmt.checkpoint)
@@ -195,14 +201,18 @@ def subjects_of(
     fast: bool = False,
     meter: Callable[[str, int, int], None] | None = None,
     opened: Mapping[str, OpenedSound] | None = None,
+    engines: Mapping[str, EnginesSaid] | None = None,
 ) -> list[tuple[str, Subject]]:
     """What there is to check: A, held against B and a run where they are given; and B by itself, unless it is in full
-    precision, which is what A was made of. opened: what is wrong with the files of `A` and of `B`."""
-    files = opened or {}
-    subject = Subject(a, b, run, fast=fast, meter=meter, engines=EnginesSaid(a), opened=files.get("A"))
+    precision, which is what A was made of. opened: what is wrong with the files of `A` and of `B`. engines: of each
+    what was asked before, where it is checked a second time."""
+    files, said = opened or {}, engines or {}
+    of_a = said.get("A") or EnginesSaid(a)
+    subject = Subject(a, b, run, fast=fast, meter=meter, engines=of_a, opened=files.get("A"))
     found = [("A", subject)]
     if b is not None and subject.base is None:
-        found.append(("B", Subject(b, fast=fast, meter=meter, engines=EnginesSaid(b), opened=files.get("B"))))
+        of_b = said.get("B") or EnginesSaid(b)
+        found.append(("B", Subject(b, fast=fast, meter=meter, engines=of_b, opened=files.get("B"))))
     return found
 
 

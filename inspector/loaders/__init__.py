@@ -11,8 +11,9 @@ of `inspector/formats/` are not asked.
 """
 
 from qinspect.inspector.loaders.answers import ENGINES, said_of, statements_of
-from qinspect.inspector.loaders.statement import Affected, Effect, EngineStatements, Loaders, Statement
+from qinspect.inspector.loaders.statement import OF_UNEQUAL, Affected, Effect, EngineStatements, Loaders, Statement
 
 __all__ = [
-    "ENGINES", "Affected", "Effect", "EngineStatements", "Loaders", "Statement", "said_of", "statements_of",
+    "ENGINES", "OF_UNEQUAL", "Affected", "Effect", "EngineStatements", "Loaders", "Statement", "said_of",
+    "statements_of",
 ]  # fmt: skip

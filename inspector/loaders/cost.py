@@ -82,13 +82,12 @@ def _lost(after: float, before: float) -> float:
 
 @lru_cache(1)
 def _normal() -> Values:
-    """Normally distributed numbers: one quantile each, in an order that is always the same."""
+    """Normally distributed numbers in an order that is always the same."""
     import numpy as np
-    from scipy.special import ndtri
 
-    made = ndtri((np.arange(_N) + 0.5) / _N)
-    np.random.default_rng(0).shuffle(made)
-    return np.asarray(made)
+    from qinspect.inspector.normal import normal_quantiles
+
+    return np.random.default_rng(0).permutation(normal_quantiles(_N))
 
 
 @lru_cache(4096)

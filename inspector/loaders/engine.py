@@ -5,7 +5,7 @@ Tables in docs/loaders.md are made of these objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -105,16 +105,21 @@ class Engine:
 
         return add
 
-    def statements(self, view: View, backend: str | None) -> tuple[Statement, ...]:
-        """What its rules find, the worst first."""
+    def statements(
+        self, view: View, backend: str | None, effects: Collection[Effect] | None = None
+    ) -> tuple[Statement, ...]:
+        """What its rules find, the worst first. effects: only of rules with one of these; what is not known is left out
+        then."""
         made = []
         for rule in self.rules:
+            if effects is not None and rule.effect not in effects:
+                continue
             if backend in self.backends and rule.backends and backend not in rule.backends:
                 continue
             found = rule.check(view)
             if found is not None:
                 made.append(self._statement(view, rule, found))
-        if not any(s.effect is Effect.REFUSED and not (s.noun or s.backend) for s in made):
+        if effects is None and not any(s.effect is Effect.REFUSED and not (s.noun or s.backend) for s in made):
             made += self._unknown(view)
         return tuple(sorted(made, key=lambda s: (not s.known, not s.is_news, s.rank, bool(s.noun))))
 

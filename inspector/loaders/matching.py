@@ -10,7 +10,7 @@ from qinspect.inspector.loaders.engine import Match
 from qinspect.inspector.loaders.statement import NO_COST, Cost
 from qinspect.inspector.loaders.stored import FP8
 from qinspect.inspector.loaders.view import View
-from qinspect.inspector.siblings import Siblings, all_experts
+from qinspect.inspector.siblings import GATE_UP, Siblings, all_experts
 from qinspect.inspector.text import some
 
 Pick = Callable[[Sequence[float]], float]
@@ -48,16 +48,16 @@ def one_for_all(
     modules: list[str] = []
     factors: list[float] = []
     n = of = bad = 0
-    kinds = set()
+    named = set()
+    stored = view.steps(last, inverted)
     for group in groups:
         present = group.members
-        if not all(view.has(m, last) for m in present):
+        if not all(m in stored for m in present):
             continue
         of += 1
-        kinds.add(group.kind)
-        steps = [view.step(m, last, inverted) for m in present]
-        known = [s for s in steps if s is not None]
-        if len(known) < len(steps):
+        named.add(group.names)
+        known = [s for m in present if (s := stored[m]) is not None]
+        if len(known) < len(present):
             bad += 1
             continue
         used = pick(known)
@@ -66,7 +66,7 @@ def one_for_all(
             n += 1
             modules += [m for m, _ in other]
             factors += [f for _, f in other]
-    noun = "pair" if kinds == {"gate/up"} else "fused group"
+    noun = "pair" if named == {GATE_UP} else "fused group"
     return _made(modules, factors, n, of, noun, bad, cost_of, by=by)
 
 

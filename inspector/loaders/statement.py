@@ -188,8 +188,7 @@ class Statement:
     @property
     def of_unequal_weights(self) -> bool:
         """Whether it is what becomes of modules that are loaded as one and whose weights have unequal scales."""
-        of_values = (Effect.WRONG_CONSTANT, Effect.REQUANTIZED, Effect.REFUSED)
-        return self.known and self.noun in _AS_ONE and self.effect in of_values
+        return self.known and self.noun in _AS_ONE and self.effect in _OF_VALUES
 
     @property
     def of_unequal_inputs(self) -> bool:
@@ -203,6 +202,9 @@ class Statement:
         return self.deed in (Deed.CHANGES, Deed.REFUSES)
 
 
+_OF_VALUES = (Effect.WRONG_CONSTANT, Effect.REQUANTIZED, Effect.REFUSED)
+OF_UNEQUAL = (*_OF_VALUES, Effect.ACTIVATIONS)
+"""Whatever is `of_unequal_weights` or `of_unequal_inputs` has one of these."""
 _AS_ONE = ("pair", "fused group")
 """Nouns of modules that are loaded as one."""
 _ORDER = (

@@ -50,6 +50,8 @@ class View:
         self.incomplete = self._incomplete()
         self._roles: dict[str, str] = {}
         self._once: dict[Callable[[View], Any], Any] = {}
+        self._groups_so: dict[tuple[frozenset[Stored], bool], list[Siblings[str]]] = {}
+        self._steps: dict[tuple[str, bool], dict[str, float | None]] = {}
 
     def _incomplete(self) -> str:
         """Why entries that are not here may be elsewhere; "" where all files are open."""
@@ -237,9 +239,13 @@ class View:
 
     def groups_so(self, *kinds: Stored, experts: bool) -> list[Siblings[str]]:
         """Those whose modules are all stored in one of these ways: of experts, or of what is not."""
-        return [
-            g for g in self.groups if g.of_experts == experts and all(self.quantized.get(m) in kinds for m in g.members)
-        ]
+        asked = frozenset(kinds), experts
+        if asked not in self._groups_so:
+            quantized = self.quantized
+            self._groups_so[asked] = [
+                g for g in self.groups if g.of_experts == experts and all(quantized.get(m) in kinds for m in g.members)
+            ]
+        return self._groups_so[asked]
 
     def experts_so(self, *kinds: Stored) -> list[str]:
         """Projections of single experts that are stored in one of these ways."""
@@ -310,11 +316,19 @@ class View:
 
     def step(self, module: str, last: str, inverted: bool = False) -> float | None:
         """The same where a scale can be it: positive and finite, in float32 too. inverted: one over it."""
-        found = self.number(module, last)
-        if found is None or not 0 < found < inf:
-            return None
-        step = 1 / found if inverted else found
-        return step if step < FLOAT32_BEYOND else None
+        return self.steps(last, inverted).get(module)
+
+    def steps(self, last: str, inverted: bool = False) -> Mapping[str, float | None]:
+        """The same of all modules that have such an entry."""
+        asked = last, inverted
+        if asked not in self._steps:
+            numbers = self._scalars[0]
+            self._steps[asked] = {
+                module: _step(numbers.get(entries[last]), inverted)
+                for module, entries in self.modules.items()
+                if last in entries
+            }
+        return self._steps[asked]
 
     def lacking(self, modules: Sequence[str], *lasts: str) -> list[str]:
         """Modules without any of these entries. None of a checkpoint that is not whole, where they may be elsewhere."""
@@ -333,6 +347,13 @@ class View:
         for module in self.modules:
             if module.endswith(".k_proj") and f"{module[:-6]}q_proj" in self.modules:
                 yield module[:-7]
+
+
+def _step(stored: float | None, inverted: bool) -> float | None:
+    if stored is None or not 0 < stored < inf:
+        return None
+    step = 1 / stored if inverted else stored
+    return step if step < FLOAT32_BEYOND else None
 
 
 def _read_numbers(checkpoint: Checkpoint, names: Sequence[str]) -> tuple[dict[str, float], list[str]]:

@@ -21,7 +21,7 @@ def opened(path: Path) -> Format:
     return format_of(open_checkpoint(path))
 
 
-DECLARED = {f"D0{i}" for i in range(1, 6)} | {"D07", "D08", "D09", "D10"}
+DECLARED = {f"D0{i}" for i in range(1, 6)} | {"D07", "D08", "D09", "D10", "D11"}
 """All but that of effective bits, which a model of a few kB with its embedding always has."""
 
 
@@ -191,6 +191,23 @@ def test_plain_modules_that_nothing_leaves_out(tmp_path: Path) -> None:
 def test_a_router_that_no_other_module_is_called_like_may_be_plain(tmp_path: Path) -> None:
     path = fp8_model(tmp_path / "m", mlp(0), ["model.layers.0.mlp.router"], of_modelopt())
     assert "D04" not in found(path)
+
+
+EXPERTS = [f"model.layers.0.mlp.experts.{n}.{name}" for n in (0, 1) for name in ("gate_proj", "up_proj", "down_proj")]
+
+
+@pytest.mark.parametrize("name", ["gate", "router"])
+def test_a_router_that_the_settings_forget(name: str, tmp_path: Path) -> None:
+    """As ModelOpt wrote NemotronH's until 0.46."""
+    plain = ["lm_head", f"model.layers.0.mlp.{name}"]
+    (one,) = of_rule(linted(fp8_model(tmp_path / "m", EXPERTS, plain, of_modelopt(ignore=["lm_head"]))), "D11")
+    assert [p.key for p in one.places] == [f"model.layers.0.mlp.{name}"]
+    assert one.severity is Severity.WARNING
+    named = of_modelopt(ignore=["lm_head", f"*mlp.{name}"])
+    assert not found(fp8_model(tmp_path / "named", EXPERTS, plain, named))
+    assert not found(fp8_model(tmp_path / "none", EXPERTS, plain[1:], of_modelopt()))  # as DeepSeek's: no names at all
+    beside = ["lm_head", f"model.layers.0.mixer.{name}"]  # a gate of something else
+    assert not found(fp8_model(tmp_path / "beside", EXPERTS, beside, of_modelopt(ignore=["lm_head"])))
 
 
 def test_layers_1_is_a_part_of_layers_10(tmp_path: Path) -> None:

@@ -102,6 +102,13 @@ def index_lacks_a_name(model: Path) -> None:
     write_index(model, {k: v for k, v in said.items() if k != "model.layers.0.mlp.up_proj.weight"})
 
 
+def index_left_over(model: Path) -> None:
+    """A model that was saved in one file where it had been in shards."""
+    (model / SHARDS[1]).rename(model / INDEX.removesuffix(".index.json"))
+    for shard in (SHARDS[0], SHARDS[2]):
+        (model / shard).unlink()
+
+
 def outside(model: Path) -> None:
     write_index(model, weight_map_of(model) | {"x": "../../etc/passwd"})
 
@@ -143,6 +150,7 @@ CASES: list[tuple[str, Callable[[Path], None], tuple[str, ...]]] = [
     ("F05", index_names_no_files, (INDEX, "its weight_map does not name files")),
     ("F05", index_of_another, (INDEX, "layers.9", SHARDS[2])),
     ("F05", index_names_another_shard, (INDEX, "layers.0", SHARDS[0], SHARDS[2])),
+    ("F05", index_left_over, (INDEX, "3 shards that are not there", SHARDS[0], SHARDS[2])),
     ("F05", index_lacks_a_name, (INDEX, "1 tensor in the shards is not in the index")),
     ("F08", outside, (INDEX, "etc/passwd")),
     ("F06", in_two_files, (SHARDS[2], SHARDS[0], "2 tensors are in two files")),

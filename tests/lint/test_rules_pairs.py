@@ -170,6 +170,20 @@ def test_a_pair_beside_a_run_has_the_noise_of_its_samples(quamba: Quamba, run_of
     assert not said(lint([("A", Subject(a, b, stranger))]))
 
 
+def test_differences_that_other_samples_make(tmp_path: Path) -> None:
+    """Scales of the run, and nearly those: half a percent is what other samples do, twenty times is not."""
+    of = streams(2, 4, 64, "float16")
+    run, own = calibration(tmp_path / "run", of), scales_of(of, ema, 0.999)
+    a = checkpoint(tmp_path / "a-pa-0.999", own)
+    little = checkpoint(tmp_path / "b-pa-0.999", {n: s * (20 if n == name(0) else 1.005) for n, s in own.items()})
+    (one,) = of_rule(lint([("A", Subject(a, little, run))]), "P07")
+    assert {p.key for p in one.places} == {name(p) for p in (1, 2, 3)}
+    assert one.found.text.startswith("3 of 4 activation scales")
+    much = checkpoint(tmp_path / "c-pa-0.999", {n: s * 20 for n, s in own.items()})
+    assert not of_rule(lint([("A", Subject(a, much, run))]), "P07")
+    assert "P07" not in {f.rule.code for f in lint([("A", Subject(a, little))]).findings}
+
+
 def test_a_run_of_another_model_is_not_asked(quamba: Quamba, tmp_path: Path) -> None:
     run = calibration(tmp_path / "run", streams(1, 2, 4, "float16", 64))
     found = of_run(opened(folder_of("m1_w8a8_pa0.9995")), run)

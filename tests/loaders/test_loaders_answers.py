@@ -30,7 +30,7 @@ from loader_files import (
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.errors import UsageError
 from qinspect.inspector.formats import format_of
-from qinspect.inspector.loaders import ENGINES, Effect, Statement, said_of, statements_of
+from qinspect.inspector.loaders import ENGINES, OF_UNEQUAL, Effect, Statement, said_of, statements_of
 from qinspect.inspector.loaders.cost import fp4_activations, fp8_activations, powers_of_two, requantized
 
 UP = expert("up_proj", 1)
@@ -228,6 +228,15 @@ def test_engines_and_backends_are_asked_for_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--backend"):
         statements_of(fmt, ["transformers"], "marlin")
     assert len({e.name for e in ENGINES}) == len(ENGINES) == 6
+
+
+def test_statements_of_some_effects_are_those_among_all(tmp_path: Path) -> None:
+    fmt = nvfp4_experts().set(f"{UP}.weight_scale_2", 0.05).set(f"{UP}.input_scale", 1.0).opened(tmp_path)
+    every = statements_of(fmt).statements
+    found = statements_of(fmt, effects=OF_UNEQUAL).statements
+    assert found == tuple(s for s in every if s.effect in OF_UNEQUAL)
+    assert 0 < len(found) < len(every)
+    assert {s for s in every if s.of_unequal_weights or s.of_unequal_inputs} <= {*found}
 
 
 def test_a_backend_of_one_engine_leaves_others_alone(tmp_path: Path) -> None:

@@ -121,8 +121,9 @@ class LintScreen(ActionScreen):
     @work(thread=True, exclusive=True, exit_on_error=False, group="lint")
     def _ask(self, whole: bool) -> None:
         """What is had at once first, then the rest, in a thread."""
-        from qinspect.inspector.experts.gathering import coverage
+        from qinspect.inspector.checkpoint.sound import looked_over
         from qinspect.inspector.lint.check import lint
+        from qinspect.inspector.lint.engines_said import EnginesSaid
         from qinspect.inspector.lint.subject import subjects_of
         from qinspect.inspector.loaders import statements_of
 
@@ -134,11 +135,13 @@ class LintScreen(ActionScreen):
             self.post_message(Progressed(phase, done, total))
 
         a, b = self.formats["A"], self.formats.get("B")
+        engines = {model: EnginesSaid(fmt) for model, fmt in self.formats.items()}
         try:
+            opened = {model: looked_over(f.checkpoint, f.checkpoint.path) for model, f in self.formats.items()}
             for fast in (True, False) if whole else (True,):
-                subjects = subjects_of(a, b, None, fast=fast, meter=check)
+                subjects = subjects_of(a, b, None, fast=fast, meter=check, opened=opened, engines=engines)
                 self.post_message(Linted(lint(subjects), "", not fast))
-                self.post_message(Covered({model: coverage(s.fmt, s.scales) for model, s in subjects}))
+                self.post_message(Covered({model: s.experts for model, s in subjects}))
                 if fast:
                     self.post_message(Loaded({model: statements_of(s.fmt) for model, s in subjects}))
         except Cancelled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats import Format
@@ -156,12 +156,7 @@ def plain_though_targeted(subject: Subject, limits: Limits) -> Checked:
     fmt = subject.fmt
     called = {m.rpartition(".")[2] for m in subject.quantized}
     own = {m for n in subject.named if not n.left_out and not n.pattern for m in n.modules}
-    plain = [
-        name.removesuffix(".weight")
-        for name, (dtype, shape) in fmt.other_forms()
-        if name.endswith(".weight") and len(shape) == 2 and dtype.is_float and dtype.bits >= 16
-    ]
-    alike = [m for m in plain if m.rpartition(".")[2] in called or m in own]
+    alike = [m for m in _plain_linears(subject) if m.rpartition(".")[2] in called or m in own]
     says = [(m, fmt.says_quantized(m)) for m in alike]
     wrong = [m for m, said in says if said]
     found: tuple[Found, ...] = ()
@@ -174,6 +169,48 @@ def plain_though_targeted(subject: Subject, limits: Limits) -> Checked:
         found = (Found(text, tuple(map(Place, wrong)), {"modules": len(wrong)}),)
     n = sum(said is not None for _, said in says) + len(subject.quantized) * (bool(subject.named) or bool(wrong))
     return Checked(n, "module", found)
+
+
+@rule(
+    "D11", "router-not-named", Severity.WARNING, Needs.HEADERS, Needs.WHOLE,
+    why="Engines make a plain layer of the routers of the models that they know. One that makes its layers by the "
+    "settings makes a quantized router, and finds no scale for it. ModelOpt's notes of 0.45 and 0.46 say that it wrote "
+    "such settings before.",
+    next="Add the routers to what is left out.",
+)  # fmt: skip
+def router_not_named(subject: Subject, limits: Limits) -> Checked:
+    """Routers are in full precision, and the settings, which leave out other modules by name, do not leave them out."""
+    fmt = subject.fmt
+    if not any(n.left_out for n in subject.named):
+        return Checked(0, "router")
+    routers = [m for m in _plain_linears(subject) if _routes(m, subject.holders_of_experts)]
+    wrong = [m for m in routers if fmt.says_quantized(m)]
+    found: tuple[Found, ...] = ()
+    if wrong:
+        text = (
+            f"{count(len(wrong))} of {some(len(routers), 'router')} {are(len(wrong))} in full precision, and no entry "
+            f"of the settings leaves {'it' if len(wrong) == 1 else 'them'} out, first {visible(wrong[0], 120)}."
+        )
+        found = (Found(text, tuple(map(Place, wrong)), {"routers": len(wrong), "of": len(routers)}),)
+    return Checked(len(routers), "router", found)
+
+
+def _plain_linears(subject: Subject) -> list[str]:
+    """Modules with a matrix in full precision."""
+    return [
+        name.removesuffix(".weight")
+        for name, (dtype, shape) in subject.fmt.other_forms()
+        if name.endswith(".weight") and len(shape) == 2 and dtype.is_float and dtype.bits >= 16
+    ]
+
+
+_ROUTERS = ("gate", "router")
+
+
+def _routes(module: str, holders: Set[str]) -> bool:
+    """Whether a module stands beside experts and has the name of what chooses among them."""
+    parent, _, name = module.rpartition(".")
+    return name in _ROUTERS and parent in holders
 
 
 @rule(
@@ -247,5 +284,5 @@ def _of_several(fmt: Format, said: str, of_codes: float) -> Found:
 
 RULES = (
     settings_contradict, name_without_module, quantized_though_left_out, plain_though_targeted, name_for_too_many,
-    effective_bits,
+    effective_bits, router_not_named,
 )  # fmt: skip

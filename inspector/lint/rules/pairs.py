@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qinspect.inspector.compare.chance import activation_points
+from qinspect.inspector.compare.chance import activation_points, beyond_noise
 from qinspect.inspector.compare.results import Comparison, Effect, ScalePair, Status, WeightPair
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
@@ -115,4 +115,32 @@ def _only_sensitive_moved(c: Comparison) -> bool:
     return still and how_many(moved, lambda p: p.status is Status.DIFFERENT) > 0
 
 
-RULES = (dead_parameter, scales_against_alpha, codes_differ)
+@rule(
+    "P07", "within-samples", Severity.NOTE, Needs.OTHER, Needs.RUN, Needs.SCALES,
+    why="Other samples of the same kind, or another order of them, move a scale of activations without any setting. A "
+    "difference that they make as well says nothing of a setting.",
+    threads=("Quamba#24", "ONE#3047"),
+    next="`qinspect diff A B --run RUN` shows the band of each scale; calibrate both with the same samples, or with "
+    "more of them.",
+)  # fmt: skip
+def within_samples(subject: Subject, limits: Limits) -> Checked:
+    """Scales of activations differ from those of the other checkpoint by no more than other samples of the run make
+    them differ."""
+    c = subject.comparison
+    resampled = [p for p in c.scales if (band := c.noise.of(p.role)) and band.origin == "resampled"]
+    moved = [p for p in resampled if p.status is Status.DIFFERENT]
+    beyond = {p.role for p in beyond_noise(resampled, c.noise).pairs}
+    within = [p for p in moved if p.role not in beyond]
+    found: tuple[Found, ...] = ()
+    if within:
+        n = len(within)
+        text = (
+            f"{count(n)} of {some(len(moved), 'activation scale')} that {'differ' if len(moved) > 1 else 'differs'} "
+            f"{'do' if n > 1 else 'does'} so by no more than other samples of the run would make, first "
+            f"{visible(within[0].role, 120)}."
+        )
+        found = (Found(text, tuple(map(_moved, within)), {"scales": n, "of": len(moved)}),)
+    return Checked(len(resampled), "activation scale", found)
+
+
+RULES = (dead_parameter, scales_against_alpha, codes_differ, within_samples)
