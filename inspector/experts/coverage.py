@@ -137,15 +137,6 @@ class Coverage:
             found[row, list(layer.numbers)] = layer.states
         return found
 
-    @cached_property
-    def values(self) -> Numbers:
-        """float64[layers, experts]: the number behind each state, NaN where there is none."""
-        found = np.full((len(self.layers), self._width), np.nan)
-        for row, layer in enumerate(self.layers):
-            stacked = np.stack([c.values for c in layer.columns])
-            found[row, list(layer.numbers)] = stacked[layer.worst, np.arange(len(layer.numbers))]
-        return found
-
     @property
     def _width(self) -> int:
         return max((layer.numbers[-1] + 1 for layer in self.layers), default=0)

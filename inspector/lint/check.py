@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qinspect.inspector.errors import QinspectError
@@ -80,17 +80,12 @@ def lint(
     subjects: Sequence[tuple[str, Subject]],
     rules: Sequence[Rule] | None = None,
     limits: Mapping[str, Limits] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Lint:
     """Check each model, `A` and `B`, with the rules: all of them where none are given. limits: by the code of a rule,
     what replaces its own."""
     chosen = all_rules() if rules is None else rules
-    outcomes = []
-    for at, (model, subject) in enumerate(subjects):
-        for number, rule in enumerate(chosen):
-            if progress:
-                progress(at * len(chosen) + number, len(subjects) * len(chosen))
-            outcomes.append(_outcome(rule, model, subject, (limits or {}).get(rule.code, {})))
+    own = limits or {}
+    outcomes = [_outcome(rule, model, s, own.get(rule.code, {})) for model, s in subjects for rule in chosen]
     found = [
         RuleFinding(o.rule, f, o.model, _in_order(f.places)) for o in outcomes if o.checked for f in o.checked.found
     ]

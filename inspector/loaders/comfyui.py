@@ -23,7 +23,6 @@ _MARKER, _OLD, _HEADER = "comfy_quant", "scaled_fp8", "_quantization_metadata"
 _MAX_MARKER_BYTES = 1 << 16
 _FP8 = ("float8_e4m3fn", "float8_e5m2")
 _PREFIX = "model.diffusion_model."
-_CODES = (*_FP8, "uint8", "int8")
 
 
 def _marked(view: View) -> list[str]:

@@ -17,7 +17,6 @@ _MAX_PATTERNS = 2048
 _MAX_EXPRESSION = 500
 _EXPRESSION = "re:"
 _ALWAYS_PLAIN = ("vision_tower", "vision_model", "vit_large_projector")
-_WHOLE_BY_SHARD = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
 
 Leaves = Callable[[str], bool]
 """Whether a module is taken as not quantized."""

@@ -66,9 +66,8 @@ def test_the_matrix_has_a_cell_for_each_expert(tmp_path: Path) -> None:
     found = coverage_of(mixture(tmp_path, put("model.layers.1.mlp.experts.1.up_proj.input_scale", -1.0), (4, 2)))
     negative = State.NEGATIVE.rank
     assert found.states.tolist() == [[1, 1, 1, 1], [1, negative, NO_EXPERT, NO_EXPERT]]
-    assert found.values[1, 1] == -1
-    assert np.isnan(found.values[1, 2:]).all()
-    assert found.values[0] == pytest.approx([0.01, 0.011, 0.012, 0.013])
+    assert found.layers[1].cell(1).value == -1
+    assert [cell.value for cell in found.layers[0].cells()] == pytest.approx([0.01, 0.011, 0.012, 0.013])
 
 
 @pytest.mark.parametrize(

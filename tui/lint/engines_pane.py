@@ -24,16 +24,15 @@ class EnginesPane(TextView):
     def __init__(self) -> None:
         super().__init__(id="engines")
         self.found: Mapping[str, Loaders] = {}
-        self.problem = ""
 
-    def show(self, found: Mapping[str, Loaders], problem: str = "") -> None:
+    def show(self, found: Mapping[str, Loaders]) -> None:
         """What is known of each model."""
-        self.found, self.problem = found, problem
+        self.found = found
         self.show_again()
 
     def lines(self, width: int) -> Sequence[Line]:
         if not self.found:
-            return list(wrap(shown(self.problem, 400) or "The rules of six engines look at the header.", width))
+            return list(wrap("The rules of six engines look at the header.", width))
         return [
             line for model, of in self.found.items() for line in loader_lines(model, of, width, len(self.found) > 1)
         ]

@@ -84,7 +84,6 @@ class LintScreen(ActionScreen):
         self.beside = Beside(glyphs)
         self.active = "findings"
         self.zoomed = False
-        self.problem = ""
         self._rested = Later(self, self._show_rule)
 
     def compose(self) -> ComposeResult:
@@ -162,7 +161,6 @@ class LintScreen(ActionScreen):
         left = not event.whole and self._is_small
         self.hints.work("reading the rest" if left else "")
         if event.found is None:
-            self.problem = event.problem
             self.hints.say(shown(event.problem, 400))
             return
         self.findings.show(event.found)

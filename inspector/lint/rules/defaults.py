@@ -51,7 +51,7 @@ def default_value(subject: Subject, limits: Limits) -> Checked:
         by_kind.setdefault((_how_bad(record, value), _what(record), number(value)), []).append(
             Place(record.role, value=value)
         )
-    found = [_defaults(subject, severity, what, value, places) for (severity, what, value), places in by_kind.items()]
+    found = [_defaults(severity, what, value, places) for (severity, what, value), places in by_kind.items()]
     found.extend(_on_purpose(subject, what, why, places) for (what, why), places in purposes.items())
     return Checked(int(alone.sum()), "single scale", tuple(found))
 
@@ -69,7 +69,7 @@ def _how_bad(record: ScaleRecord, value: float) -> Severity:
     return Severity.WARNING if record.kind is Kind.ACTIVATION else Severity.NOTE
 
 
-def _defaults(subject: Subject, severity: Severity, what: str, value: str, places: list[Place]) -> Found:
+def _defaults(severity: Severity, what: str, value: str, places: list[Place]) -> Found:
     text = f"{count(len(places))} {what} {are(len(places))} exactly {value}"
     return Found(text, tuple(places), {"scales": len(places)}, severity)
 
