@@ -59,7 +59,10 @@ class Rotation:
         left, right = shape[0] * (self.n // math.prod(sizes)), math.prod(sizes)
         for f in factors:  # each takes its own axis of [left, this, right]
             right //= len(f)
-            x = np.matmul(f.T, x.reshape(left, len(f), right))
+            if right == 1:  # one product of matrices rather than `left` of a matrix and a vector
+                x = x.reshape(left, len(f)) @ f
+            else:
+                x = np.matmul(f.T, x.reshape(left, len(f), right))
             left *= len(f)
         return np.ascontiguousarray(x).reshape(shape)
 

@@ -320,7 +320,11 @@ def _values(pair: Pair, item: Any) -> Array:
     else:
         found = np.concatenate([read_fitted(pair, item, unit) for unit in _some(pair)])
     with np.errstate(all="ignore"):
-        return np.nan_to_num(found.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        values = found.astype(np.float32)
+    bad = ~np.isfinite(values)  # np.nan_to_num takes twenty times as long
+    if bad.any():
+        values[bad] = 0.0
+    return values
 
 
 def _some(pair: Pair) -> Iterator[Unit]:

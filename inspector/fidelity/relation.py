@@ -20,6 +20,7 @@ from qinspect.inspector.fidelity.orders import (
     some_are_elsewhere,
 )
 from qinspect.inspector.fidelity.undoing import Backwards, Order, Scale, Step, Steps, Undone, What, after
+from qinspect.kernels.distance import distance_sums
 
 Array = NDArray[Any]
 
@@ -33,6 +34,8 @@ _MOST_MOVED = 0.01
 """Rows that may be other ones where the rest goes together."""
 _LESS_NOISE = 0.89
 """What a norm has to leave of the noise without it: half a dB."""
+_AT_ONCE = 1 << 20
+"""Values that are proven at once: memory of this size is not asked of the system again and again."""
 _SAMPLED = 64
 _SAMPLED_FOR_ROTATION = 512
 _SAMPLED_FOR_ORDER = 24
@@ -176,16 +179,27 @@ def moved(sums: Array) -> Array:
     return np.flatnonzero(other & (noise > _OF_ROUNDING * np.median(noise[~other])))
 
 
-def _sums(x: Array, y: Array, axis: int) -> Array:
-    return np.stack([(p * q).sum(axis=axis, dtype=np.float64) for p, q in ((x, x), (x, y), (y, y))])
+def _sums(x: Array, y: Array) -> tuple[Array, Array, float]:
+    """Of each row and of each column the sums that `moved` takes; and |y - x|^2."""
+    found = distance_sums(x, y)
+    if found is not None:
+        return found.rows[:3], found.columns, float(found.rows[3].sum())
+    rows, columns = (
+        np.stack([(p * q).sum(axis=axis, dtype=np.float64) for p, q in ((x, x), (x, y), (y, y))]) for axis in (1, 0)
+    )
+    d = y - x
+    return rows, columns, float(np.einsum("ij,ij->", d, d, dtype=np.float64))
 
 
-def proven(x: Array, y: Array) -> bool:
-    """Whether each row and each column of the two goes together."""
-    if not noise_of(x, y) <= MOST_NOISE:
+def proven(pieces: Iterable[tuple[Array, Array]]) -> bool:
+    """Whether each row and each column of the two goes together. pieces: some rows of both at a time."""
+    found = [_sums(np.ascontiguousarray(x), np.ascontiguousarray(y)) for x, y in pieces]
+    rows, columns = np.hstack([r for r, _, _ in found]), np.sum([c for _, c, _ in found], axis=0)
+    size = float(rows[2].sum())
+    if not size or not sum(noise for _, _, noise in found) / size <= MOST_NOISE:
         return False
-    for axis, n in ((1, len(x)), (0, x.shape[1])):
-        if x.shape[axis] >= LEAST_COLUMNS and moved(_sums(x, y, axis)).size > _MOST_MOVED * n:
+    for width, of_each in ((columns.shape[1], rows), (rows.shape[1], columns)):
+        if width >= LEAST_COLUMNS and moved(of_each).size > _MOST_MOVED * of_each.shape[1]:
             return False
     return True
 
@@ -219,8 +233,11 @@ class Search:
         return candidate if candidate is not None and self._proven(candidate) else None
 
     def _proven(self, r: Relation) -> bool:
-        x = after(r.columns, self.x)
-        return proven(after(r.rows, x.T).T if r.rows else x, self.y)
+        if r.rows:
+            return proven([(after(r.rows, after(r.columns, self.x).T).T, self.y)])
+        step = max(1, _AT_ONCE // self.x.shape[1])
+        pieces = (slice(first, first + step) for first in range(0, len(self.x), step))
+        return proven((after(r.columns, self.x[rows]), self.y[rows]) for rows in pieces)
 
     def _candidates(self, as_is: bool) -> Iterator[Relation]:
         known = self._of_known(as_is)
