@@ -186,7 +186,7 @@ app.command("qinspect.inspector.method.fidelity_cli:fidelity_command", name="fid
 _LOADERS_HELP = "What six engines do with a checkpoint when they load it: what they change, fill, drop or refuse."
 app.command("qinspect.inspector.loaders.cli:loaders_command", name="loaders", help=_LOADERS_HELP)
 _ALPHA_HELP = "What every alpha does to the points of a calibration: scales, clipping, error, the best of them."
-app.command("qinspect.inspector.alpha.sweep.cli:alpha_command", name="alpha", help=_ALPHA_HELP)
+app.command("qinspect.inspector.alpha.cli:alpha_command", name="alpha", help=_ALPHA_HELP)
 _LINT_HELP = (
     "Rules that find a broken scale: what is wrong, where, why it matters and what to do. Exit code 0: clean, "
     "1: findings, 2: could not read, 3: nothing to check."

@@ -88,7 +88,7 @@ def test_the_best_of_every_kind(alpha: Command, run: Path) -> None:
 def test_a_terminal_of_any_width_is_kept(
     alpha: Command, run: Path, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
-    monkeypatch.setattr("qinspect.inspector.alpha.sweep.cli.terminal_width", lambda: int(columns))
+    monkeypatch.setattr("qinspect.inspector.alpha.cli.terminal_width", lambda: int(columns))
     text, _ = alpha(run, "--point", "layers.1.*")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert max(map(len, plain.splitlines())) <= int(columns)

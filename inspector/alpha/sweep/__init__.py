@@ -4,7 +4,7 @@ alphas.py the grid that stretches near 1. rules.py the rules that are swept. mea
 once. grid.py all numbers as arrays. build.py the grid of a calibration. grid_file.py the same in its folder. one.py a
 point between the alphas of the grid. kinds.py layers by kinds of points. best.py the best alphas and what they give up.
 stored_scales.py where a checkpoint's scales lie. view.py a question and its answer; report.py and wording.py that as
-text, CSV and JSON. cli.py `qinspect alpha`.
+text, CSV and JSON.
 
 How a scale is made is in `inspector/observers`, the tables come from `inspector/calibration/stored.py`.
 docs/alpha.md has the reasoning.

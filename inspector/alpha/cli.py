@@ -42,6 +42,10 @@ def alpha_command(
     checkpoint: Annotated[str | None, Parameter(help="A checkpoint: say which alphas its scales lie at.")] = None,
     point: Annotated[str, Parameter(help="Glob over names of points, such as '*x_proj*'.")] = "",
     best: Annotated[bool, Parameter(negative="", help="Only the best alphas, for 8 and 4 bits.")] = False,
+    dual: Annotated[
+        bool,
+        Parameter(negative="", help="4 bits and one that chooses between two steps (W4A5-SE), worst points first."),
+    ] = False,
     csv: Annotated[
         str | None, Parameter(allow_leading_hyphen=True, help="Write the points to a file, to stdout for -.")
     ] = None,
@@ -52,6 +56,11 @@ def alpha_command(
         raise UsageError("--json and --csv exclude each other", cure="Give one of them.")
     if alpha is not None and not 0.5 <= alpha <= 1:
         raise UsageError("--alpha is a fraction", expected="a number from 0.5 to 1", found=repr(alpha))
+    if dual:
+        _refuse_beside_dual(
+            {"--rule": rule, "--checkpoint": checkpoint, "--best": best or None, "--bits 4": bits == 4 or None}
+        )
+        return _dual(run, alpha, point, csv, as_json)
     calibration = calibration_named(run)
     try:
         found = with_meter(
@@ -65,6 +74,33 @@ def alpha_command(
         print_json(report.payload(found))
     else:
         print_text(report.text(found, terminal_width(), best))
+    return 0
+
+
+def _refuse_beside_dual(others: dict[str, object]) -> None:
+    for name, value in others.items():
+        if value is not None:
+            raise UsageError(f"--dual and {name} exclude each other", cure=f"Leave out {name}.")
+
+
+def _dual(run: str, alpha: float | None, point: str, csv: str | None, as_json: bool) -> int:
+    from qinspect.inspector.alpha.dual import dual_view
+    from qinspect.inspector.alpha.dual import report as of_dual
+    from qinspect.inspector.alpha.dual.payload import payload
+
+    calibration = calibration_named(run)
+    try:
+        found = with_meter(
+            lambda meter: dual_view(calibration, alpha, point, steps_of(meter, "two steps for every point"))
+        )
+    finally:
+        calibration.close()
+    if csv is not None:
+        _write_csv(of_dual.csv(found), csv)
+    elif as_json:
+        print_json(payload(found))
+    else:
+        print_text(of_dual.text(found, terminal_width()))
     return 0
 
 
