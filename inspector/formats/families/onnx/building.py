@@ -23,6 +23,7 @@ _SCALES = ("float32", "float16", "bfloat16", "float8_e8m0fnu", "float8_e4m3fn", 
 _FLOATS = ("float32", "float16", "bfloat16")
 _TYPES = {1: "float32", 10: "float16", 16: "bfloat16"}
 """Of the attribute `output_dtype`."""
+_SCALARS = {(), (1,)}
 _MAX_BLOCK = 1 << 20
 
 
@@ -98,13 +99,15 @@ class Builder:
         n = len(tensor.shape)
         turned = turned and n > 1
         dtype, shape = self._scale_form(named)
-        if named.zero and stored_form(self.checkpoint, named.zero)[1] != shape:
+        of_zero = stored_form(self.checkpoint, named.zero)[1] if named.zero else shape
+        if of_zero != shape and not {of_zero, shape} <= _SCALARS:
             raise self._wrong(named.zero, f"zero points of shape {list(shape)}, as the scales {named.scale}")
         order = [*range(n - 2), n - 1, n - 2] if turned else [*range(n)]
         logical = tuple(tensor.shape[i] for i in order)
         place = order.index(axis % n) if n and -n <= axis < n else -1
         fits: tuple[tuple[int, int], ...] | None = None
-        if shape in ((), (1,)):
+        cells: tuple[str, ...] = ()
+        if shape in _SCALARS:
             fits = ()
         elif block:
             expected = tuple(-(-d // block) if i == axis % n else d for i, d in enumerate(tensor.shape))
@@ -113,12 +116,12 @@ class Builder:
         elif place >= 0 and shape == (tensor.shape[axis],):
             fits = ((place, 1),)
         elif n == 3 and axis == 0 and shape == (logical[0], logical[1]):
-            fits = ((0, 1), (1, 1))
+            cells, fits = ("direction", "channel"), ((0, 1), (1, 1))
         if fits is None:
             said = f"blocks of {block} along axis {axis}" if block else f"axis {axis}"
             raise self._wrong(named.scale, f"one scale, or scales of {said} of {named.key} {list(tensor.shape)}")
         comes_out = "float32" if rounded is None else _TYPES.get(rounded, dtype)
-        return Layout(named.scale, named.zero, turned, fits, comes_out if comes_out in ROUNDED else ""), logical
+        return Layout(named.scale, named.zero, turned, fits, comes_out if comes_out in ROUNDED else "", cells), logical
 
     def _scale_form(self, named: Named) -> tuple[str, tuple[int, ...]]:
         if not named.scale:
@@ -161,6 +164,13 @@ class Builder:
             zero_bits = bits if in_bits else 0
             n = n_out * -(-n_groups * bits // 8) if in_bits else n_out * n_groups
             self._fits(named.zero, named.key, ("uint8", *_FLOATS), n)
+        if index and (bits != 4 or zero_bits):
+            raise CannotDequantize(
+                "is in groups by an index, with packed zero points or other than 4 bits: the CPU kernel of ONNX "
+                "Runtime makes other values of such a weight than its documentation says", file=self.checkpoint.path,
+                key=named.key, expected="4 bits, and no zero points or floats",
+                found=f"{bits} bits{', packed zero points' if zero_bits else ''}, and {index}",
+            )  # fmt: skip
         if index:
             self._fits(index, named.key, ("int32",), n_in)
         element = unsigned(bits, None if named.zero else 1 << (bits - 1))
@@ -185,7 +195,7 @@ class Builder:
         self, role: str, of: str, scale: str, zero: str, element: Element, axis: int, kind: Kind = Kind.ACTIVATION
     ) -> list[ScaleRecord]:
         """The records of what is quantized when the model runs: its scale, and its zero point."""
-        grid = Grid() if stored_form(self.checkpoint, scale)[1] in ((), (1,)) else channels(axis, any_axis=True)
+        grid = Grid() if stored_form(self.checkpoint, scale)[1] in _SCALARS else channels(axis, any_axis=True)
         found = [record_of(self.checkpoint, role, scale, kind, of, element, grid)]
         if zero:
             found.append(

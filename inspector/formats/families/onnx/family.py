@@ -11,12 +11,13 @@ from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.checkpoint.graph import Graph, Node
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.families.onnx.building import Builder, Named
-from qinspect.inspector.formats.families.onnx.names import Names, names_of
+from qinspect.inspector.formats.families.onnx.names import Names, names_of, without_additions
 from qinspect.inspector.formats.families.onnx.operations import (
     DEQUANTIZE,
     GATHER_BLOCKS,
     INTEGER_PRODUCTS,
     N_BITS,
+    POINTS,
     QUANTIZE,
     WEIGHTS,
     Operand,
@@ -69,24 +70,34 @@ class OnnxFormat(ModularFormat):
         return "it is an ONNX model" if checkpoint.graph is not None else None
 
     def _find_sites(self) -> list[_Site]:
-        """Each stored weight that an operation takes for codes, once, in forward order."""
+        """Each stored weight that an operation takes for codes, once, in the order in which the file has these."""
         found: dict[str, _Site] = {}
         for node in self._graph.nodes:
-            if node.op == DEQUANTIZE:
+            if node.op in (DEQUANTIZE, GATHER_BLOCKS):
                 self._site(found, node, 0, None)
             elif node.op == N_BITS:
                 self._site(found, node, 1, None)
-            elif node.op == GATHER_BLOCKS:
-                self._site(found, node, 0, None)
             for operand in WEIGHTS.get(node.op, ()):
                 self._site(found, node, operand.codes, operand)
+            for point in POINTS.get(node.op, ()):
+                if point.value >= 0:
+                    self._site(found, node, point.value, Operand(point.value, point.scale, point.zero, 0, False))
         return list(found.values())
 
     def _site(self, found: dict[str, _Site], node: Node, at: int, operand: Operand | None) -> None:
         key = self._builder.stored(node.input(at))
+        if not key and node.op == DEQUANTIZE:
+            key = self._gathered_first(node)
         tensor = self.checkpoint_tensor(key)
         if tensor is not None and tensor.nbytes:
             found.setdefault(key, _Site(key, node, operand))
+
+    def _gathered_first(self, node: Node) -> str:
+        """The entry whose rows are looked up before they are dequantized: with one scale for all, that is the same."""
+        maker = self._graph.makers.get(node.input(0))
+        scale = self._builder.checkpoint.entries.get(self._builder.stored(node.input(1)))
+        one = scale is not None and (not isinstance(scale, Tensor) or scale.n_elements == 1)
+        return self._builder.stored(maker.input(0)) if one and maker is not None and maker.op == "Gather" else ""
 
     def checkpoint_tensor(self, key: str) -> Tensor | None:
         """A tensor by its key; None where there is none, or it is a number or words."""
@@ -103,6 +114,8 @@ class OnnxFormat(ModularFormat):
                 node = use.node if use is not None else None
                 part = _BIAS if use is not None and _AS_BIAS.get(use.node.op) == use.at else part
             used[site.key] = node, part
+        place = {id(node): i for i, node in enumerate(self._graph.nodes)}
+        self._sites.sort(key=lambda site: place[id(used[site.key][0] or site.node)])
         self._plain_weights(used)
         return names_of(used, self._builder.checkpoint.entries), {key: node for key, (node, _) in used.items()}
 
@@ -230,7 +243,8 @@ class OnnxFormat(ModularFormat):
                 maker = self._graph.makers.get(other)
                 candidates = maker.inputs if maker is not None and maker.op == "Mul" else (other,)
                 found = [key for key in map(self._builder.stored, candidates) if key]
-                return found[0] if len(found) == 1 else ""
+                own = f"{without_additions(node.input(1))}_scale"  # that of the input may be stored too
+                return found[0] if len(found) == 1 else own if own in found else ""
             else:
                 return ""
         return ""
@@ -311,6 +325,11 @@ class OnnxFormat(ModularFormat):
             yield (
                 f"{some(len(later), 'weight')} {_are(later)} stored in full precision and quantized when the model "
                 f"runs, first {visible(later[0], 120)}: its scale is stored, its codes are not"
+            )
+        if n := sum(node.op == "QLinearConv" and bool(node.input(8)) for node in self._graph.nodes):
+            yield (
+                f"{some(n, 'bias', 'biases')} of QLinearConv {'is' if n == 1 else 'are'} shown as stored: int32, in "
+                "steps of the input's scale times the weight's"
             )
         if n := self._points.calculated:
             yield f"{some(n, 'activation')} {'is' if n == 1 else 'are'} quantized by a scale that the graph calculates"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from qinspect.inspector.checkpoint.graph import Node
 
-_APPENDED = re.compile(r"(_DQ)?_Q\d+(G\d+)?$|_(quantized|quant|qweight)$", re.IGNORECASE)
+_APPENDED = re.compile(r"(_Transposed)?((_DQ)?_Q\d+(G\d+)?|_(quantized|quant|qweight))$", re.IGNORECASE)
 _OF_BUILDER = re.compile(r"\.MatMul\.(qweight|weight|weight_Q\w+)$")
 """onnxruntime-genai's builder has the operation in its names."""
 _NUMBERED = re.compile(r"onnx::\w+|[a-z_]*\d+|/.*")

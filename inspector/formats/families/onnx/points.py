@@ -31,7 +31,8 @@ class Points:
         self._builder = builder
         self._graph = builder.graph
         self._bases = bases
-        self._seen: dict[str, tuple[str, str]] = {}
+        self._seen: dict[str, str] = {}
+        self._values: set[tuple[str, str]] = set()
         self.calculated = 0
         """Points whose scale the graph calculates."""
 
@@ -40,13 +41,17 @@ class Points:
         entries = self._builder.checkpoint.entries
         for node in self._graph.nodes:
             if node.op == QUANTIZE and node.input(0) not in entries:
-                yield from self._record(node, node.input(0), self._role_of_value(node), node.input(1), node.input(2))
+                for role in self._roles_of_value(node):
+                    yield from self._record(node, node.input(0), role, node.input(1), node.input(2))
             for point in POINTS.get(node.op, ()):
                 value = node.outputs[0] if point.value < 0 and node.outputs else node.input(max(point.value, 0))
+                if self._builder.stored(value):
+                    continue
                 base = self._bases.get(id(node), "")
                 part = "output" if point.value < 0 else "input"
+                value = value.removesuffix("_quantized")
                 role = f"{base}:{part}" if base else f"{value}:value"
-                if value and value not in entries:
+                if value:
                     yield from self._record(node, value, role, node.input(point.scale), node.input(point.zero))
 
     def _record(self, node: Node, value: str, role: str, scale: str, zero: str) -> Iterator[ScaleRecord]:
@@ -54,16 +59,14 @@ class Points:
         if not scale_key or (zero and not zero_key):
             self.calculated += 1
             return
-        for wanted in (role, f"{value}:value"):
-            known = self._seen.get(wanted)
-            if known == (value, scale_key):
-                return
-            if known is None:
-                role = wanted
-                break
-        else:
+        if role.endswith(":value") and (value, scale_key) in self._values:
             return
-        self._seen[role] = value, scale_key
+        if self._seen.get(role, scale_key) != scale_key:
+            role = f"{value}:value"
+        if role in self._seen:
+            return
+        self._seen[role] = scale_key
+        self._values.add((value, scale_key))
         element = self._element(node, zero_key)
         if element is None:
             self.calculated += 1
@@ -77,20 +80,20 @@ class Points:
         dtype = dtype or _DTYPES.get(node.integer("output_dtype"), "uint8")
         return self._builder.element(dtype, bool(zero))
 
-    def _role_of_value(self, node: Node) -> str:
-        """Of what a QuantizeLinear takes in: the input of the one module that it goes into, else the output of the one
+    def _roles_of_value(self, node: Node) -> list[str]:
+        """Of what a QuantizeLinear takes in: the input of each module that it goes into, else the output of the one
         that it comes out of, else the value itself."""
         out = node.outputs[0] if node.outputs else ""
         users: list[tuple[Node, int]] = []
         for user, at in self._graph.users.get(out, ()):
             back = user.op == DEQUANTIZE and user.outputs
             users += self._graph.users.get(user.outputs[0], ()) if back else ((user, at),)
-        modules = {self._bases.get(id(user), "") for user, at in users if at == 0}
-        if len(modules) == 1 and len(users) == 1 and (base := modules.pop()):
-            return f"{base}:input"
+        modules = [self._bases[id(user)] for user, at in users if at == 0 and id(user) in self._bases]
+        if modules:
+            return [f"{base}:input" for base in dict.fromkeys(modules)]
         maker = self._graph.makers.get(node.input(0))
         base = self._bases.get(id(maker), "") if maker is not None else ""
-        return f"{base}:output" if base else f"{node.input(0)}:value"
+        return [f"{base}:output" if base else f"{node.input(0)}:value"]
 
     def dynamic(self) -> Iterator[DynamicPoint]:
         """Activations that are quantized as they come."""

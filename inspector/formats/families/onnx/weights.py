@@ -31,7 +31,8 @@ class Layout:
 
     scale, zero: keys; "" where there are no zero points. turned: the last two axes of the codes, and of scales of
     blocks, are stored the other way round. axes: of each axis of the scales, in logical order, which axis of the weight
-    it is, and of how many places one number is. rounded: the type that values are rounded to, "" for float32.
+    it is, and of how many places one number is. rounded: the type that values are rounded to, "" for float32. cells:
+    what has a number each, where that is no place along an axis.
     """
 
     scale: str
@@ -39,12 +40,15 @@ class Layout:
     turned: bool
     axes: tuple[tuple[int, int], ...]
     rounded: str = ""
+    cells: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:
         """Which elements share a scale."""
         if not self.axes:
             return PER_TENSOR
+        if self.cells:
+            return Grid(cells=self.cells)
         return Grid(tuple(axis for axis, _ in self.axes), tuple(block for _, block in self.axes))
 
 
