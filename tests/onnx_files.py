@@ -15,6 +15,11 @@ DATA_TYPES = {
 }  # fmt: skip
 
 
+def array_of(dtype: str, values: object) -> np.ndarray:
+    """An array of numbers."""
+    return np.array(values, dtype)
+
+
 def varint(n: int) -> bytes:
     """A number of variable length; a negative one as 64 bits."""
     n &= (1 << 64) - 1
@@ -97,3 +102,43 @@ def write_model(path: Path, *args: Any, **named: Any) -> Path:
     """A file of `model`. Returns its path."""
     path.write_bytes(model(*args, **named))
     return path
+
+
+def every_operation() -> tuple[list[bytes], list[bytes], bytes]:
+    """Tensors, nodes and further fields of a graph with one of each kind of quantized weight and of activation."""
+    codes, floats = np.arange(16, dtype=np.int8).reshape(4, 4), array_of("float32", [0.5, 1, 2, 4])
+    tensors = [
+        tensor("onnx::MatMul_1_quantized", codes), tensor("m_quantized", codes),
+        tensor("s", floats), tensor("z", np.zeros(4, np.int8)),
+        tensor("one", np.float32(0.25)), tensor("zero", np.uint8(3)), tensor("b_quantized", np.arange(4, dtype=np.int32)),
+        tensor("int4", data_type=22, dims=[4, 4], raw=bytes(range(8))), tensor("blocks", np.ones((2, 4), np.float32)),
+        tensor("w_Q4", np.arange(32, dtype=np.uint8).reshape(2, 2, 8)), tensor("w_scales", np.ones((2, 2), np.float32)),
+        tensor("w_zero_points", array_of("uint8", [[0x78], [0x87]])), tensor("plain", floats.reshape(2, 2)),
+        tensor("typed", data_type=3, dims=[2], more=number(5, -1) + number(5, 3)),
+        tensor("lstm_quantized", np.zeros((2, 3, 8), np.int8)), tensor("of_two", np.ones((2, 8), np.float32)),
+        tensor("f8", data_type=17, dims=[4], raw=bytes(4)), tensor("words", data_type=8, dims=[1], more=part(6, "x")),
+    ]  # fmt: skip
+    own: dict[str, Any] = {"domain": "com.microsoft"}
+    branch = graph([tensor("plain", floats)], [node("Relu", ["plain"], ["r"])])
+    nodes = [
+        node("DequantizeLinear", ["onnx::MatMul_1_quantized", "s", "z"], ["w1"], axis=1),
+        node("QuantizeLinear", ["x", "one", "zero"], ["xq"]),
+        node("DequantizeLinear", ["xq", "one", "zero"], ["xd"]),
+        node("MatMul", ["xd", "w1"], ["y1"], "/fc/MatMul"),
+        node("DequantizeLinear", ["int4", "blocks"], ["w2"], axis=0, block_size=2),
+        node("Gemm", ["y1", "w2", "b"], ["y2"], transB=1),
+        node("DequantizeLinear", ["b_quantized", "s"], ["b"], axis=0),
+        node("MatMulNBits", ["y2", "w_Q4", "w_scales", "w_zero_points"], ["y3"], K=32, N=2, block_size=16, **own),
+        node("DynamicQuantizeLinear", ["y3"], ["dq", "ds", "dz"]),
+        node("MatMulInteger", ["dq", "m_quantized", "dz", "z"], ["i"]),
+        node("Cast", ["i"], ["c"], to=1),
+        node("Mul", ["ds", "s"], ["product"]),
+        node("Mul", ["c", "product"], ["y4"]),
+        node("QLinearMatMul", ["xq", "one", "zero", "codes", "s", "z", "one", "zero"], ["y5"]),
+        node("Constant", [], ["codes"], value=tensor("", codes)),
+        node("DequantizeLinear", ["f8", "one"], ["w3"]),
+        node("DynamicQuantizeLSTM", ["y4", "lstm_quantized", *[""] * 6, "of_two"], ["l"], **own),
+        node("If", ["cond"], ["y6"], "choice", then_branch=branch),
+        node("Quant", ["plain", "one"], ["q"], domain="qonnx.custom_op.general"),
+    ]
+    return tensors, nodes, part(14, part(1, "plain") + part(2, pair("finn_datatype", "INT2")))

@@ -13,7 +13,8 @@ from qinspect.inspector.errors import BrokenFile
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
-_WINDOW_BYTES = 1 << 16
+_LEAST_BYTES, _MOST_BYTES = 1 << 12, 1 << 20
+"""Of the window: it grows as long as one follows the other, and is small again behind what was passed over."""
 _MAX_VARINT_BYTES = 10
 _AGAIN = "The file is truncated or damaged: download or copy it again."
 
@@ -24,12 +25,13 @@ Field = tuple[int, int, int, int, int]
 class Wire:
     """The bytes of one file."""
 
-    __slots__ = ("_base", "_buffer", "file")
+    __slots__ = ("_base", "_buffer", "_window", "file")
 
     def __init__(self, file: Source) -> None:
         self.file = file
         self._buffer = b""
         self._base = 0
+        self._window = _LEAST_BYTES
 
     def fields(self, start: int, stop: int) -> Iterator[Field]:
         """The fields of the message from `start` to `stop`. Raises BrokenFile where they do not fill it."""
@@ -64,8 +66,7 @@ class Wire:
         i = at - self._base
         buffer = self._buffer
         if i < 0 or i + _MAX_VARINT_BYTES > len(buffer):
-            buffer = self._buffer = self.file.read(at, min(_WINDOW_BYTES, self.file.size - at))
-            self._base, i = at, 0
+            buffer, i = self._move(at), 0
         value = shift = 0
         for byte in buffer[i : min(i + _MAX_VARINT_BYTES, stop - self._base)]:
             value |= (byte & 127) << shift
@@ -73,6 +74,14 @@ class Wire:
             if byte < 128:
                 return value & 0xFFFFFFFFFFFFFFFF, at + shift // 7
         raise self._beyond(at, stop, shift // 7 + 1)
+
+    def _move(self, at: int) -> bytes:
+        """The window from `at` on."""
+        follows = 0 <= at - self._base <= len(self._buffer)
+        self._window = min(2 * self._window, _MOST_BYTES) if follows else _LEAST_BYTES
+        self._buffer = self.file.read(at, min(self._window, self.file.size - at))
+        self._base = at
+        return self._buffer
 
     def _beyond(self, at: int, stop: int, n: int) -> BrokenFile:
         if stop >= self.file.size:

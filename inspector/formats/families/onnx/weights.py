@@ -110,7 +110,7 @@ class TypedWeight(QuantizedModule):
 
     def _turned(self, n_dims: int) -> bool:
         """Whether numbers of so many axes are stored the other way round: those of blocks."""
-        return self._layout.turned and n_dims > 1 and any(block > 1 for _, block in self._layout.axes)
+        return self._layout.turned and n_dims > 1 and not self._layout.cells
 
     def _rows(self, tensor: Tensor, start: int, stop: int) -> FloatArray:
         """Rows of codes, or of scales of blocks, in logical order."""
