@@ -110,7 +110,8 @@ def every_operation() -> tuple[list[bytes], list[bytes], bytes]:
     tensors = [
         tensor("onnx::MatMul_1_quantized", codes), tensor("m_quantized", codes),
         tensor("s", floats), tensor("z", np.zeros(4, np.int8)),
-        tensor("one", np.float32(0.25)), tensor("zero", np.uint8(3)), tensor("b_quantized", np.arange(4, dtype=np.int32)),
+        tensor("one", np.float32(0.25)), tensor("zero", np.uint8(3)),
+        tensor("b_quantized", np.arange(4, dtype=np.int32)),
         tensor("int4", data_type=22, dims=[4, 4], raw=bytes(range(8))), tensor("blocks", np.ones((2, 4), np.float32)),
         tensor("w_Q4", np.arange(32, dtype=np.uint8).reshape(2, 2, 8)), tensor("w_scales", np.ones((2, 2), np.float32)),
         tensor("w_zero_points", array_of("uint8", [[0x78], [0x87]])), tensor("plain", floats.reshape(2, 2)),

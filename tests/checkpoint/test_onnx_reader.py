@@ -144,9 +144,7 @@ def test_graphs_inside_have_names_of_their_own(tmp_path: Path) -> None:
     """Two branches that call their weight the same hold two weights, and each node takes that of its own."""
     nodes = [node("Relu", ["w"], ["r"]), node("Add", ["r", "a"], ["s"])]
     branches: dict[str, Any] = {
-        name: graph(
-            [tensor("w", array_of("float32", [i]))], [node("Relu", ["w"], ["r"]), node("Add", ["r", "a"], ["s"])]
-        )
+        name: graph([tensor("w", array_of("float32", [i]))], nodes)
         for i, name in enumerate(("then_branch", "else_branch"))
     }
     found = opened(tmp_path, [ONE], [node("If", ["c"], ["y"], "choice", **branches)])
