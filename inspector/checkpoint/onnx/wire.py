@@ -67,6 +67,8 @@ class Wire:
         buffer = self._buffer
         if i < 0 or i + _MAX_VARINT_BYTES > len(buffer):
             buffer, i = self._move(at), 0
+        elif at < stop and buffer[i] < 128:  # nearly all are
+            return buffer[i], at + 1
         value = shift = 0
         for byte in buffer[i : min(i + _MAX_VARINT_BYTES, stop - self._base)]:
             value |= (byte & 127) << shift

@@ -17,7 +17,7 @@ from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.numbers import read_numbers
-from qinspect.inspector.formats.packed import BYTES, PackedRows, levels_of, rows_of_bytes, singles
+from qinspect.inspector.formats.packed import BYTES, PackedRows, Packing, levels_of, rows_of_bytes, singles
 from qinspect.inspector.formats.packing import unpack
 from qinspect.inspector.formats.records import CodeArray, FloatArray, QuantizedWeight, ScaleRecord
 from qinspect.inspector.formats.stripes import Stripes
@@ -87,13 +87,25 @@ class TypedWeight(QuantizedModule):
     def packed(self, start: int, stop: int) -> PackedRows | None:
         weight, axes = self.weight, self._layout.axes
         in_rows = not axes or axes[0] == (0, 1)
-        if len(weight.shape) != 2 or weight.bits != 8 or not in_rows or self._layout.rounded or not weight.shape[1]:
+        if len(weight.shape) != 2 or weight.bits > 8 or not in_rows or self._layout.rounded or not weight.shape[1]:
             return None
-        codes = rows_of_bytes(self._rows(self.codes_tensor, start, stop))
+        codes, packing, levels = self._packed_codes(start, stop)
         scales = self._cells(self._layout.scale, start, stop)
         zeros = self._cells(self._layout.zero, start, stop) if self._layout.zero else None
         width = axes[1][1] if len(axes) == 2 else weight.shape[1]
-        return PackedRows(codes, weight.shape[1], BYTES, levels_of(weight.element), scales, width, zeros)
+        return PackedRows(codes, weight.shape[1], packing, levels, scales, width, zeros)
+
+    def _packed_codes(self, start: int, stop: int) -> tuple[CodeArray, Packing, FloatArray]:
+        """(codes of rows, how they lie in bytes, what each pattern stands for): as they are stored where rows are whole
+        bytes, else a byte each."""
+        tensor, levels = self.codes_tensor, levels_of(self.weight.element)
+        if not tensor.dtype.packed:
+            return rows_of_bytes(self._rows(tensor, start, stop)), BYTES, levels
+        bits, n = tensor.dtype.bits, tensor.shape[1]
+        if not self._layout.turned and n * bits % 8 == 0:
+            return _in_bytes(tensor, n * bits // 8).read_rows(start, stop), Packing(bits), levels
+        codes = np.ascontiguousarray(self._rows(tensor, start, stop)).view(np.uint8)
+        return codes, BYTES, np.resize(levels, 256)
 
     def _cells(self, key: str, start: int, stop: int) -> FloatArray:
         """float32[rows, cells], or [1, 1] where one number is for all."""
@@ -120,20 +132,13 @@ class TypedWeight(QuantizedModule):
             return tensor.read_rows(start, stop).swapaxes(-1, -2)
         if not tensor.dtype.packed:
             return self._stripes.rows(tensor, start, stop)
-        per_byte = 8 // tensor.dtype.bits
-        if tensor.shape[1] % per_byte:  # rows share bytes
+        bits = tensor.dtype.bits
+        per_byte = 8 // bits
+        if 8 % bits or tensor.shape[1] % per_byte:  # rows share bytes
             return tensor.read().T[start:stop]
-        in_bytes = Tensor(
-            tensor.name,
-            DTYPES["uint8"],
-            (tensor.shape[0], tensor.shape[1] // per_byte),
-            None,
-            tensor.file,
-            tensor.offset,
-        )
         first = start // per_byte
-        found = self._stripes.rows(in_bytes, first, -(-stop // per_byte))
-        apart = unpack(found[..., None], tensor.dtype.bits, per_byte).swapaxes(1, 2)
+        found = self._stripes.rows(_in_bytes(tensor, tensor.shape[1] // per_byte), first, -(-stop // per_byte))
+        apart = unpack(found[..., None], bits, per_byte).swapaxes(1, 2)
         codes = np.ascontiguousarray(apart).reshape(-1, tensor.shape[0])[start - first * per_byte :][: stop - start]
         return codes.view(tensor.dtype.to_numpy())
 
@@ -164,3 +169,8 @@ class TypedWeight(QuantizedModule):
                 n = stop - start if axis == 0 else self.weight.shape[axis]
                 found = found.take(range(skipped, skipped + n), axis)
         return found
+
+
+def _in_bytes(tensor: Tensor, n: int) -> Tensor:
+    """A handle on the bytes of a matrix whose rows have `n` of them."""
+    return Tensor(tensor.name, DTYPES["uint8"], (tensor.shape[0], n), None, tensor.file, tensor.offset)
