@@ -6,7 +6,7 @@ A file of any size is gone through field by field; the elements of tensors are p
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -68,6 +68,7 @@ class _Reader:
         self.opsets: dict[str, int] = {}
         self.n_nodes = 0
         self._taken: set[str] = set()
+        self._numbered: Counter[str] = Counter()
 
     def read(self) -> GraphEntries:
         graphs: list[Range] = []
@@ -91,7 +92,7 @@ class _Reader:
         if len(graphs) > 1:
             raise BrokenFile("has two graphs", file=self.file.path, offset=graphs[1][0], expected="one", cure=_AGAIN)
         for start, stop in graphs:
-            self._add(self._graph(start, stop), {}, "", 0)
+            self._add(self._graph(start, stop), ChainMap(), "", 0)
         for start, stop in functions:
             self._function(start, stop)
         return self._made()
@@ -131,7 +132,7 @@ class _Reader:
                 name = self.tensors.text(begin, end)
             elif number == _FUNCTION_DOMAIN:
                 domain = self.tensors.text(begin, end)
-        self._add(found, {}, f"{domain}::{name}", 0)
+        self._add(found, ChainMap(), f"{domain}::{name}", 0)
 
     def _graph(self, start: int, stop: int) -> _RawGraph:
         found = _RawGraph()
@@ -183,7 +184,7 @@ class _Reader:
         if 1 in parts and 2 in parts:
             found.sparse.append((self.tensors.name_of(*parts[1]), parts[1], parts[2]))
 
-    def _add(self, graph: _RawGraph, outer: Mapping[str, str], place: str, depth: int) -> None:
+    def _add(self, graph: _RawGraph, outer: ChainMap[str, str], place: str, depth: int) -> None:
         """The tensors and nodes of a graph. outer: names of the graphs around it that are others in the checkpoint.
         place: what stands before a name that is taken; "" of the outermost graph."""
         if depth > _MAX_DEPTH:
@@ -219,29 +220,29 @@ class _Reader:
                     inside = inside[-80:]
                 self._add(self._graph(start, stop), names, inside, depth + 1)
 
-    def _names(self, graph: _RawGraph, outer: Mapping[str, str], place: str) -> Mapping[str, str]:
+    def _names(self, graph: _RawGraph, outer: ChainMap[str, str], place: str) -> ChainMap[str, str]:
         """What names of a graph are in the checkpoint, of those that are not the same."""
         own = [name for name, _ in graph.initializers]
         own += (out for node in graph.nodes for out in node.node.outputs)
         own += graph.inputs if place else ()
-        changed = dict(outer) if outer else {}
+        changed = ChainMap[str, str]({}, *outer.maps)
         fresh: set[str] = set()
         for name in own:
             if not name or name in fresh:
                 continue
             fresh.add(name)
-            changed.pop(name, None)
-            if name in self._taken:
-                changed[name] = self._free(f"{place}.{name}" if place else name)
-            self._taken.add(changed.get(name, name))
+            own_name = self._free(f"{place}.{name}" if place else name) if name in self._taken else name
+            if own_name != changed.get(name, name):
+                changed[name] = own_name
+            self._taken.add(own_name)
         return changed
 
     def _free(self, name: str) -> str:
         """A name that nothing has: `name`, or that with a number."""
-        found, n = name, 1
+        found = name
         while found in self._taken:
-            n += 1
-            found = f"{name}.{n}"
+            self._numbered[name] += 1
+            found = f"{name}.{self._numbered[name] + 1}"
         return found
 
     def _put(self, name: str, where: Range) -> None:
@@ -264,5 +265,5 @@ class _Reader:
                 self.entries[name] = Value(name, number, self.file)
 
 
-def _renamed(names: Iterable[str], changed: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(changed.get(name, name) for name in names) if changed else tuple(names)
+def _renamed(names: Iterable[str], changed: ChainMap[str, str]) -> tuple[str, ...]:
+    return tuple(changed.get(name, name) for name in names) if any(changed.maps) else tuple(names)

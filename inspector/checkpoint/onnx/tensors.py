@@ -33,6 +33,8 @@ _MAX_TEXT_BYTES = 1 << 12
 _COUNTED_BYTES = 1 << 16
 """Numbers of variable length up to this size are counted at opening, of more when they are read."""
 _HIGH = bytes(range(128, 256))
+Piece = tuple[int, int] | bytearray
+"""Of elements one by one: where packed ones are, or those that are by themselves, as they lie in memory."""
 _AGAIN = "The file is damaged: download or convert it again."
 
 
@@ -44,7 +46,7 @@ class _Said:
     data_type: int = 0
     dims: list[int] = field(default_factory=list)
     raw: tuple[int, int] | None = None
-    pieces: dict[int, list[tuple[int, int] | bytes]] = field(default_factory=dict)
+    pieces: dict[int, list[Piece]] = field(default_factory=dict)
     strings: list[tuple[int, int]] = field(default_factory=list)
     external: dict[str, str] = field(default_factory=dict)
     is_external: bool = False
@@ -116,14 +118,14 @@ class TensorReader:
         for one in self.wire.fields(start, stop):
             number, wire, value, begin, end = one
             if number == _DIMS:
-                said.dims += self.wire.numbers(one)
+                said.dims += self.wire.numbers(one) if end - begin <= 10 * MAX_DIMS else [1] * (MAX_DIMS + 1)
                 if len(said.dims) > MAX_DIMS:
                     raise BrokenFile(
                         "has more dimensions than any tensor", file=self.wire.file.path, offset=begin,
                         expected=f"at most {MAX_DIMS}", cure=_AGAIN,
                     )  # fmt: skip
             elif number in _ELEMENTS:
-                said.pieces.setdefault(number, []).append(self._piece(number, wire, value, begin, end))
+                _add_piece(said.pieces.setdefault(number, []), self._piece(number, wire, value, begin, end))
             elif (number, wire) == (_TYPE, VARINT):
                 said.data_type = value
             elif (number, wire) == (_RAW, LENGTH):
@@ -137,14 +139,14 @@ class TensorReader:
                 said.is_external = value == 1
         return said
 
-    def _piece(self, number: int, wire: int, value: int, begin: int, end: int) -> tuple[int, int] | bytes:
+    def _piece(self, number: int, wire: int, value: int, begin: int, end: int) -> Piece:
         if wire == LENGTH:
             return begin, end
         if wire == VARINT and number in (INTS, LONGS, UNSIGNED):
-            return value.to_bytes(8, "little")
+            return bytearray(value.to_bytes(8, "little"))
         if wire == (FIXED32 if number == FLOATS else FIXED64) and number in (FLOATS, DOUBLES):
-            return self.wire.read(begin, end)
-        return b""  # what readers of the format pass over
+            return bytearray(self.wire.read(begin, end))
+        return bytearray()  # what readers of the format pass over
 
     def _shape(self, name: str, dims: list[int]) -> tuple[int, ...]:
         n = 1
@@ -196,7 +198,7 @@ class TensorReader:
         pieces = said.pieces.get(number, [])
         n_bytes = dtype.nbytes(n)
         if number in (FLOATS, DOUBLES):
-            found = sum(len(p) if isinstance(p, bytes) else p[1] - p[0] for p in pieces)
+            found = sum(len(p) if isinstance(p, bytearray) else p[1] - p[0] for p in pieces)
             if found != n_bytes:
                 raise self._other_size(name, dtype, shape, found)
             if len(pieces) == 1 and isinstance(pieces[0], tuple):
@@ -207,12 +209,12 @@ class TensorReader:
         width = 1 if dtype.packed else dtype.bits // 8
         return Tensor(name, dtype, shape, None, _Varints(self.wire.file, name, pieces, n_numbers, width), 0)
 
-    def _check_count(self, name: str, pieces: list[tuple[int, int] | bytes], n: int) -> None:
+    def _check_count(self, name: str, pieces: list[Piece], n: int) -> None:
         """Raises BrokenFile where pieces cannot be `n` numbers."""
         least = most = 0
         for piece in pieces:
-            if isinstance(piece, bytes):
-                least, most = least + bool(piece), most + bool(piece)
+            if isinstance(piece, bytearray):
+                least, most = least + len(piece) // 8, most + len(piece) // 8
             elif piece[1] - piece[0] <= _COUNTED_BYTES:
                 exact = len(self.wire.read(*piece).translate(None, _HIGH))
                 least, most = least + exact, most + exact
@@ -220,6 +222,15 @@ class TensorReader:
                 least, most = least + -(-(piece[1] - piece[0]) // 10), most + piece[1] - piece[0]
         if not least <= n <= most:
             raise _other_count(self.wire.file, name, n, most)
+
+
+def _add_piece(pieces: list[Piece], piece: Piece) -> None:
+    """Elements by themselves are put together: there may be millions."""
+    last = pieces[-1] if pieces else None
+    if isinstance(last, bytearray) and isinstance(piece, bytearray):
+        last += piece
+    else:
+        pieces.append(piece)
 
 
 def _other_count(file: Source, name: str, expected: int, found: int) -> BrokenFile:
@@ -234,7 +245,7 @@ class _Pieces(View):
 
     __slots__ = ("_data", "_file", "_name", "_pieces")
 
-    def __init__(self, parent: Source, name: str, pieces: list[tuple[int, int] | bytes], size: int) -> None:
+    def __init__(self, parent: Source, name: str, pieces: list[Piece], size: int) -> None:
         super().__init__(parent, size)
         self.identity = (*parent.identity, name)
         self._file = parent
@@ -244,7 +255,7 @@ class _Pieces(View):
 
     def _made(self) -> bytes:
         read = self._file.read
-        return b"".join(p if isinstance(p, bytes) else read(p[0], p[1] - p[0]) for p in self._pieces)
+        return b"".join(p if isinstance(p, bytearray) else read(p[0], p[1] - p[0]) for p in self._pieces)
 
     def _pread(self, offset: int, n: int) -> bytes:
         if self._data is None:
@@ -257,7 +268,7 @@ class _Varints(_Pieces):
 
     __slots__ = ("_n", "_width")
 
-    def __init__(self, parent: Source, name: str, pieces: list[tuple[int, int] | bytes], n: int, width: int) -> None:
+    def __init__(self, parent: Source, name: str, pieces: list[Piece], n: int, width: int) -> None:
         super().__init__(parent, name, pieces, n * width)
         self._n = n
         self._width = width
@@ -267,7 +278,7 @@ class _Varints(_Pieces):
 
         parts = []
         for piece in self._pieces:
-            if isinstance(piece, bytes):
+            if isinstance(piece, bytearray):
                 parts.append(np.frombuffer(piece, np.uint64))
                 continue
             raw = np.frombuffer(self._file.read(piece[0], piece[1] - piece[0]), np.uint8)

@@ -86,7 +86,7 @@ class Points:
         out = node.outputs[0] if node.outputs else ""
         users: list[tuple[Node, int]] = []
         for user, at in self._graph.users.get(out, ()):
-            back = user.op == DEQUANTIZE and user.outputs
+            back = user.op == DEQUANTIZE and at == 0 and user.outputs
             users += self._graph.users.get(user.outputs[0], ()) if back else ((user, at),)
         modules = [self._bases[id(user)] for user, at in users if at == 0 and id(user) in self._bases]
         if modules:
