@@ -347,7 +347,7 @@ def test_what_others_quantize_in_the_graph_is_named(tmp_path: Path) -> None:
     said = "\n".join(fmt.notes())
     assert "QONNX quantizes in the graph (1 BipolarQuant, 1 Quant)" in said
     assert "FINN quantizes in the graph (1 MultiThreshold)" in said
-    assert "1 value has an annotation of how it is quantized (1 finn_datatype INT2)" in said
+    assert "1 value has annotations of a kind that FINN and QONNX write (1 finn_datatype INT2)" in said
     assert not fmt.scales()
 
 

@@ -342,8 +342,7 @@ class OnnxFormat(ModularFormat):
             ops = {op: n for (of, op), n in whose.items() if of == library}
             listed = ", ".join(f"{n} {op}" for op, n in sorted(ops.items()))
             yield (
-                f"{library} quantizes in the graph ({listed}): weights are stored as they are before that, and shown "
-                "so, not dequantized"
+                f"{library} quantizes in the graph ({listed}): values are shown as they are stored, and not dequantized"
             )
         noted = Counter(
             f"{key} {visible(text, 20)}" if key == "finn_datatype" else key
@@ -354,8 +353,8 @@ class OnnxFormat(ModularFormat):
             listed = ", ".join(f"{n} {what}" for what, n in noted.most_common(4))
             n = len(self._graph.annotations)
             yield (
-                f"{some(n, 'value')} {'has' if n == 1 else 'have'} an annotation of how it is quantized ({listed}), as "
-                "FINN and QONNX write: values are shown as they are stored, and not dequantized"
+                f"{some(n, 'value')} {'has' if n == 1 else 'have'} annotations of a kind that FINN and QONNX write "
+                f"({listed}): shown as they are stored, and not dequantized"
             )
 
 
