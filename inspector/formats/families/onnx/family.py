@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
+from functools import cached_property
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form, shared_form
@@ -147,8 +148,19 @@ class OnnxFormat(ModularFormat):
         return strip_root(original) if original else super().role_of(name)
 
     def place_of(self, name: str) -> str:
-        original = self._names.originals.get(name)
+        original = self._names.originals.get(name) or self._beside.get(name)
         return strip_root(original) if original else super().place_of(name)
+
+    @cached_property
+    def _beside(self) -> dict[str, str]:
+        """Where scales and zero points stand of weights that are called otherwise than their entries: beside these."""
+        found: dict[str, str] = {}
+        for module in self._modules.values():
+            name = module.weight.name
+            for record in module.records:
+                if record.key.rpartition(".")[0] != name.rpartition(".")[0]:
+                    found.setdefault(record.key, f"{name}_{record.quantity.value.replace(' ', '_')}")
+        return found
 
     def _find(self) -> Iterator[Part]:
         for site in self._sites:
