@@ -91,6 +91,17 @@ def test_every_kind_of_qdq_is_the_librarys_to_the_bit() -> None:
                     {"int8_gemm": 6, "int8_gemmt": 6, "uint8_conv": 4, "uint8_gather": 9}.items()}  # fmt: skip
 
 
+def test_scales_that_are_codes_themselves() -> None:
+    """FP4 with FP8 scales that a DequantizeLinear of their own scales, as ModelOpt exports NVFP4: by onnx's reference."""
+    path = DATA / "onnx_two_level"
+    fmt, truth = opened(path / "model" / "model.onnx"), load_file(path / "expected.safetensors")
+    assert (fmt.description, fmt.problems(), fmt.other_tensors()) == ("ONNX QDQ: NVFP4", (), [])
+    assert {w.codes_key for w in fmt.weights()} == set(truth)
+    for weight in fmt.weights():
+        assert same_bits(as_stored(fmt, weight, truth[weight.codes_key].shape), truth[weight.codes_key])
+    assert [r.quantity for r in fmt.scales()] == [Quantity.SCALE, Quantity.GLOBAL_SCALE] * 2
+
+
 def test_every_kind_of_blocks_is_the_librarys() -> None:
     """MatMulNBits of 2, 4 and 8 bits with a ragged last block, GatherBlockQuantized: by onnxruntime, of the first as a
     product with the identity, which rounds where zero points are fractions and where scales are float16."""

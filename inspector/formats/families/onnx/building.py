@@ -29,13 +29,15 @@ _MAX_BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The entries of a weight, and what it is called. key: of its codes. scale, zero: "" where there is none."""
+    """The entries of a weight, and what it is called. key: of its codes. scale, zero: "" where there is none. outer: the
+    scale of its scales, where these are codes themselves."""
 
     name: str
     role: str
     key: str
     scale: str
     zero: str
+    outer: str = ""
 
 
 class Builder:
@@ -82,13 +84,22 @@ class Builder:
         self, named: Named, element: Element, grid: Grid, packed: str = "", no_code: bool = False
     ) -> tuple[ScaleRecord, ...]:
         of = f"the weight {named.role}"
-        scale = record_of(self.checkpoint, named.role, named.scale, Kind.WEIGHT, of, element, grid)
-        if not named.zero:
-            return (scale,)
-        return scale, record_of(
-            self.checkpoint, f"{named.role}#zero_point", named.zero, Kind.WEIGHT, of, element, grid,
-            quantity=Quantity.ZERO_POINT, packed=packed, no_code=no_code,
-        )  # fmt: skip
+        found = [record_of(self.checkpoint, named.role, named.scale, Kind.WEIGHT, of, element, grid)]
+        if named.outer:
+            found.append(
+                record_of(
+                    self.checkpoint, f"{named.role}#global", named.outer, Kind.WEIGHT, of, element, Grid(),
+                    quantity=Quantity.GLOBAL_SCALE,
+                )
+            )  # fmt: skip
+        if named.zero:
+            found.append(
+                record_of(
+                    self.checkpoint, f"{named.role}#zero_point", named.zero, Kind.WEIGHT, of, element, grid,
+                    quantity=Quantity.ZERO_POINT, packed=packed, no_code=no_code,
+                )
+            )  # fmt: skip
+        return tuple(found)
 
     def layout(
         self, named: Named, tensor: Tensor, turned: bool, axis: int, block: int, rounded: int | None
@@ -120,8 +131,12 @@ class Builder:
         if fits is None:
             said = f"blocks of {block} along axis {axis}" if block else f"axis {axis}"
             raise self._wrong(named.scale, f"one scale, or scales of {said} of {named.key} {list(tensor.shape)}")
+        if named.outer:
+            dtype = stored_form(self.checkpoint, named.outer)[0]
         comes_out = "float32" if rounded is None else _TYPES.get(rounded, dtype)
-        return Layout(named.scale, named.zero, turned, fits, comes_out if comes_out in ROUNDED else "", cells), logical
+        rounds = comes_out if comes_out in ROUNDED else ""
+        zero = named.zero if tensor.dtype.name in _INTEGERS else ""  # that of floats is 0
+        return Layout(named.scale, zero, turned, fits, rounds, cells, named.outer), logical
 
     def _scale_form(self, named: Named) -> tuple[str, tuple[int, ...]]:
         if not named.scale:
@@ -132,6 +147,10 @@ class Builder:
         dtype, shape = stored_form(self.checkpoint, named.scale)
         if dtype not in _SCALES or (isinstance(self.checkpoint[named.scale], Value) and shape):
             raise self._wrong(named.scale, f"floats, as scales of {named.key}")
+        if named.outer:
+            outer, of_outer = stored_form(self.checkpoint, named.outer)
+            if outer not in _FLOATS or of_outer not in _SCALARS:
+                raise self._wrong(named.outer, f"one float, as the scale of the scales {named.scale}")
         return dtype, shape
 
     def _wrong(self, key: str, expected: str) -> CannotDequantize:

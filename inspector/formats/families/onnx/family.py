@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
@@ -74,7 +74,7 @@ class OnnxFormat(ModularFormat):
         """Each stored weight that an operation takes for codes, once, in the order in which the file has these."""
         found: dict[str, _Site] = {}
         for node in self._graph.nodes:
-            if node.op in (DEQUANTIZE, GATHER_BLOCKS):
+            if node.op in (DEQUANTIZE, GATHER_BLOCKS) and not self._makes_scales(node):
                 self._site(found, node, 0, None)
             elif node.op == N_BITS:
                 self._site(found, node, 1, None)
@@ -84,6 +84,11 @@ class OnnxFormat(ModularFormat):
                 if point.value >= 0:
                     self._site(found, node, point.value, Operand(point.value, point.scale, point.zero, 0, False))
         return list(found.values())
+
+    def _makes_scales(self, node: Node) -> bool:
+        """Whether what comes out is the scales of another: those of two levels."""
+        users = self._graph.users.get(node.outputs[0], ()) if node.outputs else ()
+        return bool(users) and all(user.op == DEQUANTIZE and at == 1 for user, at in users)
 
     def _site(self, found: dict[str, _Site], node: Node, at: int, operand: Operand | None) -> None:
         key = self._builder.stored(node.input(at))
@@ -185,7 +190,7 @@ class OnnxFormat(ModularFormat):
         if node.op == GATHER_BLOCKS:
             return self._gathered(site)
         if operand is None:
-            named = self._entries(site.key, node.input(1), node.input(2))
+            named = self._two_level(self._entries(site.key, node.input(1), node.input(2)), node.input(1))
             turned, axis, block = self._turned[site.key], node.integer("axis", 1), node.integer("block_size")
             return self._typed(named, turned, axis, block, node.integer("output_dtype"))
         scale = node.input(operand.scale) if operand.scale >= 0 else self._scale_behind(node)
@@ -202,6 +207,14 @@ class OnnxFormat(ModularFormat):
                 expected="an initializer or a constant", found="the output of a node",
             )  # fmt: skip
         return Named(self._names.of(key), self.role_of(key), key, self._builder.stored(scale), stored)
+
+    def _two_level(self, named: Named, scale: str) -> Named:
+        """With the scales that are codes themselves, and the scale of these, where that is how it is stored."""
+        maker = self._graph.makers.get(scale)
+        if named.scale or maker is None or maker.op != DEQUANTIZE or maker.input(2):
+            return named
+        inner, outer = self._builder.stored(maker.input(0)), self._builder.stored(maker.input(1))
+        return replace(named, scale=inner, outer=outer) if inner and outer else named
 
     def _typed(self, named: Named, turned: bool, axis: int, block: int, rounded: int | None) -> QuantizedModule:
         tensor = self.checkpoint_tensor(named.key)

@@ -32,7 +32,8 @@ class Layout:
     scale, zero: keys; "" where there are no zero points. turned: the last two axes of the codes, and of scales of
     blocks, are stored the other way round. axes: of each axis of the scales, in logical order, which axis of the weight
     it is, and of how many places one number is. rounded: the type that values are rounded to, "" for float32. cells:
-    what has a number each, where that is no place along an axis.
+    what has a number each, where that is no place along an axis. outer: the key of the scale of scales; "" where there
+    is none.
     """
 
     scale: str
@@ -41,6 +42,7 @@ class Layout:
     axes: tuple[tuple[int, int], ...]
     rounded: str = ""
     cells: tuple[str, ...] = ()
+    outer: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -79,7 +81,7 @@ class TypedWeight(QuantizedModule):
                 whole = whole - self._spread(self._layout.zero, start, stop).astype(np.int64)
             values = whole.astype(np.float32)
         with np.errstate(all="ignore"):  # a scale in the file that is not finite is the file's
-            values = values * self._spread(self._layout.scale, start, stop).astype(np.float32)
+            values = values * self._times_outer(self._spread(self._layout.scale, start, stop))
             if self._layout.rounded:
                 values = values.astype(DTYPES[self._layout.rounded].to_numpy()).astype(np.float32)
         return values
@@ -90,7 +92,7 @@ class TypedWeight(QuantizedModule):
         if len(weight.shape) != 2 or weight.bits > 8 or not in_rows or self._layout.rounded or not weight.shape[1]:
             return None
         codes, packing, levels = self._packed_codes(start, stop)
-        scales = self._cells(self._layout.scale, start, stop)
+        scales = self._times_outer(self._cells(self._layout.scale, start, stop))
         zeros = self._cells(self._layout.zero, start, stop) if self._layout.zero else None
         width = axes[1][1] if len(axes) == 2 else weight.shape[1]
         return PackedRows(codes, weight.shape[1], packing, levels, scales, width, zeros)
@@ -106,6 +108,16 @@ class TypedWeight(QuantizedModule):
             return _in_bytes(tensor, n * bits // 8).read_rows(start, stop), Packing(bits), levels
         codes = np.ascontiguousarray(self._rows(tensor, start, stop)).view(np.uint8)
         return codes, BYTES, np.resize(levels, 256)
+
+    def _times_outer(self, scales: FloatArray) -> FloatArray:
+        """float32: scales as they multiply codes. Those that are codes themselves come out of a DequantizeLinear."""
+        found = scales.astype(np.float32)
+        if not self._layout.outer:
+            return found
+        outer = read_numbers(self.checkpoint, self._layout.outer).reshape(())
+        with np.errstate(all="ignore"):
+            product = found * outer.astype(np.float32)
+            return product.astype(outer.dtype).astype(np.float32)
 
     def _cells(self, key: str, start: int, stop: int) -> FloatArray:
         """float32[rows, cells], or [1, 1] where one number is for all."""
