@@ -92,7 +92,7 @@ def test_every_kind_of_qdq_is_the_librarys_to_the_bit() -> None:
 
 
 def test_scales_that_are_codes_themselves() -> None:
-    """FP4 with FP8 scales that a DequantizeLinear of their own scales, as ModelOpt exports NVFP4: by onnx's reference."""
+    """FP4 with FP8 scales that a DequantizeLinear of their own scales (NVFP4 of ModelOpt): by onnx's reference."""
     path = DATA / "onnx_two_level"
     fmt, truth = opened(path / "model" / "model.onnx"), load_file(path / "expected.safetensors")
     assert (fmt.description, fmt.problems(), fmt.other_tensors()) == ("ONNX QDQ: NVFP4", (), [])

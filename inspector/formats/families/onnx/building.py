@@ -29,8 +29,8 @@ _MAX_BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The entries of a weight, and what it is called. key: of its codes. scale, zero: "" where there is none. outer: the
-    scale of its scales, where these are codes themselves."""
+    """The entries of a weight, and what it is called. key: of its codes. scale, zero: "" where there is none. outer: of
+    the scale of its scales, where these are codes themselves."""
 
     name: str
     role: str
