@@ -31,6 +31,11 @@ class Node:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def output(self) -> str:
+        """The name of the first output; "" where there is none."""
+        return self.outputs[0] if self.outputs else ""
+
     def input(self, at: int) -> str:
         """The name of an input; "" where there is none."""
         return self.inputs[at] if at < len(self.inputs) else ""

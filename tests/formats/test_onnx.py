@@ -131,7 +131,7 @@ def test_weights_are_those_of_the_torch_model(name: str) -> None:
     scales = {r.role: float(np.max(fmt.values(r))) for r in fmt.scales() if r.quantity is Quantity.SCALE}
     named = {w.name: w for w in fmt.weights() if not w.name.startswith("onnx::LSTM")}
     layers = {f"layers.{i}.{p}_proj.weight" for i in range(2) for p in "qko"}
-    assert layers | {"conv.0.weight", "conv.2.weight", "head.weight"} <= set(named) <= set(base)
+    assert layers | {"embed.weight", "conv.0.weight", "conv.2.weight", "head.weight"} <= set(named) <= set(base)
     for key, weight in named.items():
         assert np.abs(fmt.dequantize(weight) - base[key]).max() <= 0.51 * scales[weight.role], key
     said = "6 weights that the file only numbers are called after the module that the node is from that uses it"

@@ -40,11 +40,13 @@ _LAYERS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose", "Gather", "Fused
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """Where a node takes in the codes of a weight. operand: None of operations with rules of their own."""
+    """Where a node takes in the codes of a weight. operand: None of operations with rules of their own. gather: what
+    takes rows out of it before that."""
 
     key: str
     node: Node
     operand: Operand | None
+    gather: Node | None = None
 
 
 class OnnxFormat(ModularFormat):
@@ -87,23 +89,26 @@ class OnnxFormat(ModularFormat):
 
     def _makes_scales(self, node: Node) -> bool:
         """Whether what comes out is the scales of another: those of two levels."""
-        users = self._graph.users.get(node.outputs[0], ()) if node.outputs else ()
+        users = self._graph.users.get(node.output, ())
         return bool(users) and all(user.op == DEQUANTIZE and at == 1 for user, at in users)
 
     def _site(self, found: dict[str, _Site], node: Node, at: int, operand: Operand | None) -> None:
-        key = self._builder.stored(node.input(at))
-        if not key and node.op == DEQUANTIZE:
-            key = self._gathered_first(node)
+        key, gather = self._builder.stored(node.input(at)), None
+        if not key and (node.op == DEQUANTIZE or operand is not None):
+            scale = operand.scale if operand is not None else 1
+            gather = self._gathered_first(node.input(at), node.input(scale) if scale >= 0 else "")
+            key = self._builder.stored(gather.input(0)) if gather is not None else ""
         tensor = self.checkpoint_tensor(key)
         if tensor is not None and tensor.nbytes:
-            found.setdefault(key, _Site(key, node, operand))
+            found.setdefault(key, _Site(key, node, operand, gather))
 
-    def _gathered_first(self, node: Node) -> str:
-        """The entry whose rows are looked up before they are dequantized: with one scale for all, that is the same."""
-        maker = self._graph.makers.get(node.input(0))
-        scale = self._builder.checkpoint.entries.get(self._builder.stored(node.input(1)))
-        one = scale is not None and (not isinstance(scale, Tensor) or scale.n_elements == 1)
-        return self._builder.stored(maker.input(0)) if one and maker is not None and maker.op == "Gather" else ""
+    def _gathered_first(self, name: str, scale: str) -> Node | None:
+        """What looks rows of a stored tensor up before they are dequantized: with one scale for all, that is the
+        same."""
+        maker = self._graph.makers.get(name)
+        numbers = self._builder.checkpoint.entries.get(self._builder.stored(scale))
+        one = numbers is not None and (not isinstance(numbers, Tensor) or numbers.n_elements == 1)
+        return maker if one and maker is not None and maker.op == "Gather" else None
 
     def checkpoint_tensor(self, key: str) -> Tensor | None:
         """A tensor by its key; None where there is none, or it is a number or words."""
@@ -113,10 +118,10 @@ class OnnxFormat(ModularFormat):
         """What weights are called, and the node that each goes into in the end."""
         used: dict[str, tuple[Node | None, str]] = {}
         for site in self._sites:
-            node: Node | None = site.node
+            node: Node | None = site.gather or site.node
             part = _WEIGHT[1:]
-            if site.node.op == DEQUANTIZE:
-                self._turned[site.key], use = stored_by_columns(self._graph, site.node.outputs[0])
+            if site.node.op == DEQUANTIZE and site.gather is None:
+                self._turned[site.key], use = stored_by_columns(self._graph, site.node.output)
                 node = use.node if use is not None else None
                 part = _BIAS if use is not None and _AS_BIAS.get(use.node.op) == use.at else part
             used[site.key] = node, part
@@ -134,9 +139,9 @@ class OnnxFormat(ModularFormat):
                 continue
             name = key
             for user, at in users:
-                if user.op == QUANTIZE and at == 0 and user.outputs:
-                    of = self._graph.users.get(user.outputs[0], ())
-                    name = of[0][0].outputs[0] if of and of[0][0].op == DEQUANTIZE and of[0][0].outputs else key
+                if user.op == QUANTIZE and at == 0:
+                    of = self._graph.users.get(user.output, ())
+                    name = (of[0][0].output if of and of[0][0].op == DEQUANTIZE else "") or key
             columns, use = stored_by_columns(self._graph, name)
             if use is None or use.node.op not in _LAYERS:
                 continue
@@ -191,7 +196,7 @@ class OnnxFormat(ModularFormat):
             return self._gathered(site)
         if operand is None:
             named = self._two_level(self._entries(site.key, node.input(1), node.input(2)), node.input(1))
-            turned, axis, block = self._turned[site.key], node.integer("axis", 1), node.integer("block_size")
+            turned, axis, block = self._turned.get(site.key, False), node.integer("axis", 1), node.integer("block_size")
             return self._typed(named, turned, axis, block, node.integer("output_dtype"))
         scale = node.input(operand.scale) if operand.scale >= 0 else self._scale_behind(node)
         named = self._entries(site.key, scale, node.input(operand.zero))
@@ -255,14 +260,14 @@ class OnnxFormat(ModularFormat):
     def _scale_behind(self, node: Node) -> str:
         """The scale of a weight whose codes are multiplied as integers: what comes out is cast, and multiplied by it or
         by its product with the scale of the input."""
-        name = node.outputs[0] if node.outputs else ""
+        name = node.output
         for _ in range(3):
             users = self._graph.users.get(name, ())
             if len(users) != 1:
                 return ""
             user, at = users[0]
-            if user.op == "Cast" and user.outputs:
-                name = user.outputs[0]
+            if user.op == "Cast":
+                name = user.output
             elif user.op == "Mul":
                 other = user.input(1 - at)
                 maker = self._graph.makers.get(other)

@@ -30,8 +30,8 @@ def uses_of(graph: Graph, name: str) -> Iterator[Use]:
 
 def _uses(graph: Graph, name: str, turned: bool, steps: int) -> Iterator[Use]:
     for node, at in graph.users.get(name, ()):
-        if steps and at == 0 and node.outputs and (node.op in _PASSING or (node.op == "Transpose" and _swaps(node))):
-            yield from _uses(graph, node.outputs[0], turned != (node.op == "Transpose"), steps - 1)
+        if steps and at == 0 and (node.op in _PASSING or (node.op == "Transpose" and _swaps(node))):
+            yield from _uses(graph, node.output, turned != (node.op == "Transpose"), steps - 1)
         else:
             yield Use(node, at, turned != _by_columns(node, at))
 

@@ -44,9 +44,9 @@ class Points:
                 for role in self._roles_of_value(node):
                     yield from self._record(node, node.input(0), role, node.input(1), node.input(2))
             for point in POINTS.get(node.op, ()):
-                value = node.outputs[0] if point.value < 0 and node.outputs else node.input(max(point.value, 0))
+                value = node.output if point.value < 0 else node.input(point.value)
                 if self._builder.stored(value):
-                    continue
+                    continue  # a weight
                 base = self._bases.get(id(node), "")
                 part = "output" if point.value < 0 else "input"
                 value = value.removesuffix("_quantized")
@@ -83,11 +83,10 @@ class Points:
     def _roles_of_value(self, node: Node) -> list[str]:
         """Of what a QuantizeLinear takes in: the input of each module that it goes into, else the output of the one
         that it comes out of, else the value itself."""
-        out = node.outputs[0] if node.outputs else ""
         users: list[tuple[Node, int]] = []
-        for user, at in self._graph.users.get(out, ()):
-            back = user.op == DEQUANTIZE and at == 0 and user.outputs
-            users += self._graph.users.get(user.outputs[0], ()) if back else ((user, at),)
+        for user, at in self._graph.users.get(node.output, ()):
+            back = user.op == DEQUANTIZE and at == 0
+            users += self._graph.users.get(user.output, ()) if back else ((user, at),)
         modules = [self._bases[id(user)] for user, at in users if at == 0 and id(user) in self._bases]
         if modules:
             return [f"{base}:input" for base in dict.fromkeys(modules)]
@@ -98,8 +97,8 @@ class Points:
     def dynamic(self) -> Iterator[DynamicPoint]:
         """Activations that are quantized as they come."""
         for node in self._graph.nodes:
-            if node.op == DYNAMIC and node.outputs:
-                users = [user for user, at in self._graph.users.get(node.outputs[0], ()) if at == 0]
+            if node.op == DYNAMIC:
+                users = [user for user, at in self._graph.users.get(node.output, ()) if at == 0]
                 roles = [f"{self._bases[id(u)]}:input" for u in users if id(u) in self._bases]
                 for role in dict.fromkeys(roles or [f"{node.input(0)}:value"]):
                     yield DynamicPoint(role, f"the value {visible(node.input(0), 120)}", unsigned(8), PER_TENSOR)
