@@ -31,6 +31,8 @@ from mlx_files import floats as small_floats
 from mlx_files import of_module as of_mlx_module
 from mlx_files import opened as mlx_opened
 from modelopt_files import every_layout
+from onnx_files import every_operation, write_model
+from onnx_files import tensor as onnx_tensor
 from torchao_files import KINDS as TORCHAO_KINDS
 from torchao_files import made as of_torchao
 from torchao_files import opened as torchao_opened
@@ -41,7 +43,7 @@ from qinspect.inspector.checkpoint.dtypes import BLOCKS, DTYPES, SAFETENSORS
 from qinspect.inspector.provenance import Provenance
 
 DATA = Path(__file__).parent / "data"
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".gguf")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".json", ".gguf", ".onnx")
 MAX_BYTES = 4_000_000
 
 
@@ -114,6 +116,7 @@ def small_cases(made: Path) -> list[Case]:
     factors = [plain("blk.1.ffn_up_exps.scale", [1.0, 2.0]), plain("blk.1.attn_k.weight", [1.0] * 8, [4, 2])]
     unknown = Stored("blk.1.ffn_down.weight", 139, [2, 32], bytes(40))
     (small / "blocks.gguf").write_bytes(bytes(GgufFile([*tensors, experts, *factors, query, unknown], LLAMA)))
+    write_model(small / "graph.onnx", *every_operation())
     found = [Case(f"small/{p.name}", p, p) for p in sorted(small.iterdir())]
     exported = every_layout(made / "modelopt")
     found += [Case(f"modelopt/{p.name}", exported, p) for p in sorted(exported.iterdir())]
@@ -132,7 +135,19 @@ def small_cases(made: Path) -> list[Case]:
     packed += [Case(f"comfy/{p.name}", p.parent, p) for p in _comfy(made / "comfy")]
     packed += [Case(f"exl3/{p.name}", p.parent, p) for p in _exl3(made / "exl3")]
     packed += [Case(f"torchao/{p.name}", p.parent, p) for p in _torchao(made / "torchao")]
+    packed += [Case(f"onnx/{p.name}", p.parent, p) for p in _onnx(made / "onnx")]
     return [*found, Case("sharded/index", sharded, index), Case("sharded/config", sharded, config), *native, *packed]
+
+
+def _onnx(folder: Path) -> list[Path]:
+    """A model with its weights beside it, in files of two names."""
+    folder.mkdir(exist_ok=True)
+    outside = [
+        onnx_tensor(n, data_type=1, dims=[4], external={"location": "w.bin", "offset": str(16 * i), "length": "16"})
+        for i, n in enumerate("ab")
+    ]
+    (folder / "w.bin").write_bytes(bytes(32))
+    return [write_model(folder / "model.onnx", outside)]
 
 
 def _objects() -> dict[str, object]:
@@ -247,4 +262,5 @@ def _files(root: Path) -> Iterator[Case]:
         if path.name in ("config.json", "quantization_map.json"):
             yield Case(name, path.parent, path)
         elif path.suffix != ".json":
-            yield Case(name, path, path)
+            beside = path.with_name(f"{path.name}.data").is_file()
+            yield Case(name, path.parent if beside else path, path)

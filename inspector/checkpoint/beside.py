@@ -32,7 +32,7 @@ _MAX_COUNTED_BYTES = 1 << 22
 """Headers, pickles and indexes up to this size are read to count the tensors of a file that is not opened."""
 _MAX_NAMED = 5
 _OTHER_FORMATS = (
-    ".onnx", ".h5", ".hdf5", ".keras", ".msgpack", ".tflite", ".npz", ".npy", ".nemo", ".engine", ".plan",
+    ".h5", ".hdf5", ".keras", ".msgpack", ".tflite", ".npz", ".npy", ".nemo", ".engine", ".plan",
     ".trt", ".pte", ".pt2", ".ot", ".pb", ".mlmodel", ".ggml", ".tar", ".gz", ".xz", ".zst", ".zip",
     ".index",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qinspect.inspector.checkpoint.columns import Entries
+from qinspect.inspector.checkpoint.graph import Graph
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry, Tensor, Value
 from qinspect.inspector.errors import QinspectError, UnknownKey
@@ -19,10 +20,11 @@ _MAX_NAME_COMPARED = 256
 class Checkpoint:
     """An opened model.
 
-    path: what the user named. kind: `safetensors`, `GGUF`, `torch zip`, `torch legacy` or `pickle`. files: where its
-    bytes come from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at. config:
-    parsed config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all shards, or
-    GGUF's facts in words. inside: folders in the one that was named that hold models too, and were not opened.
+    path: what the user named. kind: `safetensors`, `GGUF`, `ONNX`, `torch zip`, `torch legacy` or `pickle`. files:
+    where its bytes come from. entries: name to Tensor or Value, in file order; a Tensor is made when it is looked at.
+    config: parsed config.json and its like, {} where there is none. metadata: the safetensors `__metadata__` of all
+    shards, or the facts of a GGUF or an ONNX file in words. graph: what is done with its tensors, where the file says
+    so. inside: folders in the one that was named that hold models too, and were not opened.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Checkpoint:
         config: Mapping[str, Any],
         metadata: Mapping[str, str],
         notes: tuple[str, ...] = (),
+        graph: Graph | None = None,
     ) -> None:
         self.path = path
         self.kind = kind
@@ -41,6 +44,7 @@ class Checkpoint:
         self.entries = entries
         self.config = config
         self.metadata = metadata
+        self.graph = graph
         self.inside: tuple[Path, ...] = ()
         self._notes = notes
 

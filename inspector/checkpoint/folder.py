@@ -12,6 +12,7 @@ from qinspect.inspector.checkpoint.hub import newest_snapshot, snapshot_note
 from qinspect.inspector.checkpoint.index import shards_named
 from qinspect.inspector.checkpoint.layouts import trainer_layout
 from qinspect.inspector.checkpoint.listing import (
+    EXPORTED,
     INDEX,
     SUFFIXES,
     Listing,
@@ -20,7 +21,7 @@ from qinspect.inspector.checkpoint.listing import (
     shard_sets,
     some_names,
 )
-from qinspect.inspector.checkpoint.nested import nested_models
+from qinspect.inspector.checkpoint.nested import holds_exports_alone, nested_models
 from qinspect.inspector.errors import CannotOpen
 from qinspect.inspector.text import some, visible
 
@@ -81,7 +82,9 @@ def _single_files(here: Listing) -> tuple[Path, ...]:
 
 
 def _models(here: Listing, names: list[str]) -> list[str]:
-    """`names` without the GGUF files that belong to a model (an importance matrix, a projector), where there is one."""
+    """`names` without what belongs to a model (an importance matrix, a projector) or was exported from it, where there
+    is one."""
+    names = [n for n in names if not n.endswith(EXPORTED)] or names
     several = len(names) > 1
     beside = [n for n in names if several and n.endswith(".gguf") and gguf_beside_model(here.path / n)]
     return [n for n in names if n not in beside] or names
@@ -90,7 +93,7 @@ def _models(here: Listing, names: list[str]) -> list[str]:
 def _by_what_there_is(here: Listing, names: list[str], indexes: list[str]) -> ChosenFiles:
     sets, single = shard_sets(names)
     safetensors = [n for n in names if n.endswith(".safetensors")]
-    nested = _nested(here)
+    nested = [p for p in _nested(here) if not holds_exports_alone(p)]
     listed = [*indexes, *(f"{s.first} ({len(s.names)} of {s.total} shards)" for s in sets), *single]
     if nested:
         raise CannotOpen(

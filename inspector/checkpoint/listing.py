@@ -11,7 +11,9 @@ from pathlib import Path
 from qinspect.inspector.text import natural_key, size, some, visible
 
 INDEX = ".index.json"
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx")
+EXPORTED = (".onnx",)
+"""Of a model that is run elsewhere: where the model is beside it, that is meant."""
 UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2")
 """What programs append to the name of a file that they are fetching; `.aria2` lies beside it."""
 

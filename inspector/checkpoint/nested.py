@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qinspect.inspector.checkpoint.hub import newest_snapshot
 from qinspect.inspector.checkpoint.layouts import is_distributed
-from qinspect.inspector.checkpoint.listing import Listing, is_repository, is_weights, listing, shard_sets
+from qinspect.inspector.checkpoint.listing import EXPORTED, Listing, is_repository, is_weights, listing, shard_sets
 
 _MAX_FOLDERS = 500
 """More are not looked into."""
@@ -23,6 +23,12 @@ def nested_models(here: Listing, depth: int, usual: tuple[str, ...]) -> list[Pat
             return found
         level = [inner.path / n for inner in listings for n in inner.folders if _may_hold_models(n)]
     return []
+
+
+def holds_exports_alone(folder: Path) -> bool:
+    """Whether what a folder holds was exported from a model elsewhere."""
+    names = [n for here in _listings([folder]) for n in here.weights()]
+    return bool(names) and all(n.endswith(EXPORTED) for n in names)
 
 
 def _may_hold_models(name: str) -> bool:

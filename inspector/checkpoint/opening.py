@@ -13,6 +13,7 @@ from qinspect.inspector.checkpoint.columns import Columns, Entries
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.folder import MAX_DEPTH, USUAL_NAMES, ChosenFiles, choose
 from qinspect.inspector.checkpoint.gguf import is_part_of_model, looks_like_gguf, missing_parts, read_gguf
+from qinspect.inspector.checkpoint.graph import Graph, GraphEntries
 from qinspect.inspector.checkpoint.hub import find_in_cache, snapshot_note
 from qinspect.inspector.checkpoint.index import check_index, find_shards, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
@@ -81,7 +82,8 @@ def open_source(source: Source) -> Checkpoint:
     kind, found = read_one(source)
     entries = Entries()
     entries.add(found)
-    return Checkpoint(source.path, kind, [source], entries, {}, found.metadata if isinstance(found, Columns) else {})
+    graph, beside = graph_of(found)
+    return Checkpoint(source.path, kind, [source, *beside], entries, {}, metadata_of(found), graph=graph)
 
 
 def _resolved(place: Path, name: str) -> Path:
@@ -205,7 +207,7 @@ def _open_files(
         file = File(p)
         files.append(file)
         kind, found = read_one(file)
-        metadata.update(found.metadata if isinstance(found, Columns) else {})
+        metadata.update(metadata_of(found))
         all_found.append(found)
         if arrived:
             so_far.add(found)
@@ -218,7 +220,20 @@ def _open_files(
     whole = not any(shards.missing() for shards in shard_sets(p.name for p in paths)[0])
     if whole and (lacking := missing_parts(metadata, len(entries))):
         notes = (lacking, *notes)
-    return Checkpoint(path, kind, files, entries, config, metadata, notes)
+    graphs = [graph_of(found) for found in all_found]
+    files += (file for _, beside in graphs for file in beside)
+    graph = graphs[0][0] if len(graphs) == 1 else None
+    return Checkpoint(path, kind, files, entries, config, metadata, notes, graph)
+
+
+def metadata_of(found: Columns | Entries) -> Mapping[str, str]:
+    """What the file of these entries says beside them."""
+    return found.metadata if isinstance(found, (Columns, GraphEntries)) else {}
+
+
+def graph_of(found: Columns | Entries) -> tuple[Graph | None, Sequence[Source]]:
+    """(the graph of the file of these entries, the files beside it that some of them are in)."""
+    return (found.graph, found.files) if isinstance(found, GraphEntries) else (None, ())
 
 
 def _in_two_files(paths: Sequence[Path], all_found: Sequence[Columns | Entries]) -> BrokenFile:
@@ -274,8 +289,12 @@ def _read_kind(file: Source) -> tuple[str, Columns | Entries]:
         return "safetensors", read_header(file)
     if looks_like_pickle(head) or is_old_pickle(file):
         return kind_of_pickle(head), read_legacy(file)
-    from qinspect.inspector.checkpoint.kinds import foreign_kind
+    from qinspect.inspector.checkpoint.kinds import foreign_kind, looks_like_onnx
 
+    if looks_like_onnx(head, file):
+        from qinspect.inspector.checkpoint.onnx import read_onnx
+
+        return "ONNX", read_onnx(file)
     if kind := foreign_kind(file):
         raise kind.error(file.path)
     if file.path.suffix == ".safetensors":  # the header may begin with spaces
@@ -306,7 +325,7 @@ def _unknown(file: Source, head: bytes) -> CannotOpen:
         "is not a checkpoint of a kind that qinspect knows",
         file=file.path,
         offset=0,
-        expected="a safetensors or GGUF header, a zip archive or a pickle",
+        expected="a safetensors or GGUF header, an ONNX model, a zip archive or a pickle",
         found=f"bytes {head[:8].hex(' ')}",
         cure="Give the checkpoint's file or folder.",
     )

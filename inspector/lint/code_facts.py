@@ -133,23 +133,26 @@ class CodeFacts:
 @dataclass(slots=True)
 class CodeTable:
     """facts: of the weights that were read. problems: why others were not, by role. n_other: weights of which a code is
-    no number by itself."""
+    no number by itself. n_wide: those of which it has more bits than are counted."""
 
     facts: list[CodeFacts] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     n_other: int = 0
+    n_wide: int = 0
 
     @property
     def n_left(self) -> int:
         """Weights that were not read."""
-        return len(self.problems) + self.n_other
+        return len(self.problems) + self.n_other + self.n_wide
 
     @property
     def why_left(self) -> str:
         """A clause."""
         if self.problems:
             return next(iter(self.problems.values()))
-        return "a code of theirs is no number by itself" if self.n_other else ""
+        if self.n_other:
+            return "a code of theirs is no number by itself"
+        return f"a code of theirs has more than {COUNTED_BITS} bits" if self.n_wide else ""
 
 
 def read_codes(fmt: Format, steps: Steps | None = None) -> CodeTable:
@@ -158,8 +161,10 @@ def read_codes(fmt: Format, steps: Steps | None = None) -> CodeTable:
     table = CodeTable()
     works = []
     for weight in fmt.weights():
-        if weight.element.kind in (ElementKind.VECTOR, ElementKind.UNKNOWN) or not 0 < weight.bits <= COUNTED_BITS:
+        if weight.element.kind in (ElementKind.VECTOR, ElementKind.UNKNOWN) or not weight.bits:
             table.n_other += 1
+        elif weight.bits > COUNTED_BITS:
+            table.n_wide += 1
         elif weight.shape and 0 not in weight.shape:
             works.append(_Work(Reader(fmt, weight, [by_role[r] for r in weight.scale_roles if r in by_role])))
     _run(works, steps)

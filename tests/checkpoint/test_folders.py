@@ -7,9 +7,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hostile import floats, refused
+from onnx_files import tensor, write_model
 
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.compare import compare, payload
@@ -403,9 +405,22 @@ def test_megatron(tmp_path: Path) -> None:
 def test_folders_of_other_programs_are_told(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x08\x03\x12\x01x\x3a\x02\x0a\x00")
     (tmp_path / "model.bin").write_bytes(b"<!doctype html><title>no</title>")
-    refused(
-        tmp_path, CannotOpen, "no checkpoint that qinspect reads", "model.onnx (an ONNX model)", "model.bin (an HTML"
-    )
+    refused(tmp_path, CannotOpen, "model.onnx", "an ONNX model without tensors")
+    (tmp_path / "model.onnx").rename(tmp_path / "model.tflite")
+    refused(tmp_path, CannotOpen, "no checkpoint that qinspect reads", "model.tflite", "model.bin (an HTML")
+
+
+def test_an_export_is_left_aside_where_the_model_is(tmp_path: Path) -> None:
+    """torch's model and the graph that was exported from it: the graph has what the model has, under other names."""
+    write_model(tmp_path / "best.onnx", [tensor("b", np.ones(1, np.float32))])
+    assert names(tmp_path) == ["b"]
+    pickled(tmp_path / "best.pt", a=[1.0])
+    assert names(tmp_path) == ["a"]
+    assert "best.onnx" in note(tmp_path)
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "best.onnx").rename(tmp_path / "onnx" / "model.onnx")
+    assert names(tmp_path) == ["a"]
+    assert "folders inside hold models, not opened: onnx" in note(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ TABLE = bytes(60) + b"\x01" + bytes.fromhex("57fb808b247547db")
         (bz2.compress(b"x"), ("compressed by bzip2", "bunzip2")),
         (b"\x28\xb5\x2f\xfd" + bytes(9), ("compressed by zstd", "unzstd")),
         (b"7z\xbc\xaf\x27\x1c" + bytes(9), ("a 7z archive",)),
-        (ONNX, ("an ONNX model", "IR version 3", "to_array")),
+        (ONNX, ("an ONNX model without tensors", "IR version 3, 1 node")),
         (CTRANSLATE, ("a CTranslate2 model", "TransformerSpec")),
         (MSGPACK, ("looks like a msgpack file", "params", "msgpack_restore")),
         (b"\x1c\0\0\0TFL3" + bytes(20), ("a TensorFlow Lite model",)),

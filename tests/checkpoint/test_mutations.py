@@ -22,7 +22,7 @@ MOSTLY_REFUSED = (
     "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin", "sharded/index",
 )  # fmt: skip
 MOSTLY_OPENED = (
-    "exl3/model.safetensors", "exl3/config.json", "torchao/model.safetensors",
+    "small/graph.onnx", "onnx/model.onnx", "exl3/model.safetensors", "exl3/config.json", "torchao/model.safetensors",
     "small/blocks.gguf", "modelopt/config.json", "compressed/config.json", "native4/config.json", "native8/config.json",
     "sharded/config",
 )  # fmt: skip

@@ -98,7 +98,6 @@ def test_configs(path: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "words"),
     [
-        (".onnx", ("an ONNX model", "IR version")),
         (".npy", ("one numpy array",)),
         (".npz", ("an archive of numpy arrays", "2 arrays")),
         (".tar", ("a tar archive as torch.save wrote it before",)),
@@ -112,6 +111,15 @@ def test_other_kinds_are_named(suffix: str, words: tuple[str, ...]) -> None:
     assert paths
     for path in paths:
         refused(path, CannotOpen, path.name, *words)
+
+
+@pytest.mark.parametrize("path", of(".onnx") or [ZOO], ids=name_of)
+def test_onnx_models_have_tensors_or_say_that_they_have_none(path: Path) -> None:
+    checkpoint = opened_or_refused(path)
+    if checkpoint is None:
+        refused(path, CannotOpen, "an ONNX model without tensors", "IR version")
+    else:
+        assert format_of(checkpoint).family == "onnx"
 
 
 def test_a_binary_file_that_was_saved_as_text() -> None:

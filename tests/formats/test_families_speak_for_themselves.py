@@ -94,6 +94,7 @@ def test_nobody_else_says_a_sentence_of_a_family() -> None:
         "gguf-safetensors",
         "gguf imatrix",
         "mlx",
+        "onnx",
         "mxfp4",  # a number format that several libraries write
     )  # the names of the program, of a kind of file, of a library that writes other kinds of files too
     words = [c.family for c in FAMILIES if c.family not in both]

@@ -119,3 +119,17 @@ def test_a_legend_says_every_letter_that_has_room() -> None:
     assert labels.legend(1, 60, 2, "…")[-1].endswith("…")
     assert all(len(line) <= 60 for line in labels.legend(1, 60, 2, "…"))
     assert StoredLabels([]).legend(5, 60, 2, "…") == []
+
+
+async def test_an_exported_graph_beside_the_model(tmp_path: Path) -> None:
+    """Weights that the file numbers stand where the model has them, and are looked at the way round that it has."""
+    data = Path(__file__).parents[1] / "data" / "onnx_of_torch"
+    async with open_app(data / "base.safetensors", data / "qdq.onnx", size=LARGE) as d:
+        assert "ONNX QDQ" in d.rows()[1]
+        d.screen.tree_pane.nodes.reveal("layers.0.k_proj.weight")
+        d.screen.activate("tree")
+        await d.settle()
+        await d.until(lambda: "8-bit int8" in d.detail, "what the weight is")
+        assert "with zero points [8, 16]" in d.detail
+        assert row_of(d, "weight_scale")
+        assert "onnx::MatMul_142" not in d.painted

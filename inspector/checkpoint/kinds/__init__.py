@@ -12,12 +12,12 @@ from pathlib import Path
 from qinspect.inspector.checkpoint.kinds.archives import tar_kind, zip_kind
 from qinspect.inspector.checkpoint.kinds.binary import binary_kind, weak_kind
 from qinspect.inspector.checkpoint.kinds.kind import FileKind
-from qinspect.inspector.checkpoint.kinds.protobuf import protobuf_kind
+from qinspect.inspector.checkpoint.kinds.protobuf import looks_like_onnx, protobuf_kind
 from qinspect.inspector.checkpoint.kinds.words import text_kind
 from qinspect.inspector.checkpoint.kinds.zeros import zeros_kind
 from qinspect.inspector.checkpoint.source import Source
 
-__all__ = ["FileKind", "foreign_kind", "unknown_kind", "zip_kind"]
+__all__ = ["FileKind", "foreign_kind", "looks_like_onnx", "unknown_kind", "zip_kind"]
 
 HEAD_BYTES = 1 << 12
 _ORIGINAL = "Give the checkpoint that it was made from."

@@ -14,15 +14,11 @@ _ONNX_NUMBERS, _ONNX_PARTS = {1, 5}, {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}
 
 
 def protobuf_kind(file: Source) -> FileKind | None:
-    """An ONNX, TensorFlow or Core ML model, or None."""
+    """A TensorFlow or Core ML model, or None."""
     fields = list(_fields(file))
     kinds = {number: wire for number, wire, _, _ in fields}
     if not fields or fields[0][:2] != (1, _VARINT):
         return None
-    version = fields[0][3]
-    if _is_onnx(file, fields, kinds):
-        cure = f"`onnx.numpy_helper.to_array` gives each of its initializers; {SAVE_ARRAYS}"
-        return FileKind("an ONNX model", cure, f"IR version {version}")
     if kinds == {1: _VARINT, 2: _LENGTH} and file.path.suffix == ".pb":
         cure = f"Read the checkpoint in its folder variables/ with tf.train.load_checkpoint; {SAVE_ARRAYS}"
         return FileKind("a TensorFlow SavedModel", cure, weak=True)
@@ -31,14 +27,20 @@ def protobuf_kind(file: Source) -> FileKind | None:
     return None
 
 
-def _is_onnx(file: Source, fields: list[tuple[int, int, int, int]], kinds: dict[int, int]) -> bool:
-    """The graph alone, or an opset, with nothing that the format does not have. A model is cut off in the middle of its
-    graph as often as anywhere, so it need not end where the file does."""
+def looks_like_onnx(head: bytes, file: Source) -> bool:
+    """Whether the outermost fields are the graph alone, or an opset, with nothing that an ONNX model does not have. One
+    is cut off in the middle of its graph as often as anywhere, so it need not end where the file does."""
+    if head[:1] != b"\x08":
+        return False
+    fields = list(_fields(file))
+    kinds = {number: wire for number, wire, _, _ in fields}
     known = all(
         wire == (_VARINT if number in _ONNX_NUMBERS else _LENGTH) and number in _ONNX_NUMBERS | _ONNX_PARTS
         for number, wire in kinds.items()
     )
-    return known and fields[0][3] <= 64 and (7 in kinds or (8 in kinds and file.path.suffix == ".onnx"))
+    return (
+        bool(fields) and known and fields[0][3] <= 64 and (7 in kinds or (8 in kinds and file.path.suffix == ".onnx"))
+    )
 
 
 def _fields(file: Source) -> Iterator[tuple[int, int, int, int]]:

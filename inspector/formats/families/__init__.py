@@ -22,6 +22,7 @@ from qinspect.inspector.formats.families.mlx import MlxFormat
 from qinspect.inspector.formats.families.modelopt import ModelOptFormat
 from qinspect.inspector.formats.families.mxfp4 import Mxfp4Format
 from qinspect.inspector.formats.families.native import NativeFormat
+from qinspect.inspector.formats.families.onnx import OnnxFormat
 from qinspect.inspector.formats.families.plain import PlainFormat
 from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.quanto import QuantoFormat
@@ -37,6 +38,7 @@ FAMILIES: tuple[type[Format], ...] = (
     ImportanceMatrix,
     GgufFormat,
     GgufInSafetensors,
+    OnnxFormat,
     ComfyFormat,
     ModelOptFormat,
     CompressedTensorsFormat,
