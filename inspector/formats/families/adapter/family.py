@@ -166,7 +166,7 @@ class AdapterFormat(Format):
             settings = self._adapted.settings
             how = "alpha / sqrt(rank)" if settings.rank_stabilized else "alpha / rank"
             how = f"the scale of {settings.source}" if settings.factor is not None else how
-            whole = any(m.factor is not None and m.alpha is not None and m.rank is None for m in modules)
+            whole = any(m.rank is None and m.factor == 1 != m.alpha for m in modules)
             how += "; 1 where the factors are whole matrices" if whole else ""
             yield f"the product of the factors is multiplied by {said_of_numbers(factors)} ({how})"
         elif all(m.alpha is None for m in modules) and any(m.rank for m in modules):
