@@ -140,7 +140,7 @@ class AdapterFormat(Format):
         modules, settings = self.adapts(), self._adapted.settings
         if len(self._adapted.branches) > 1:
             of = Counter(m.branch for m in modules)
-            yield "of " + ", ".join(f"{b.replace('_', ' ') or _ONE_MODEL} {some(n, 'module')}" for b, n in of.items())
+            yield ", ".join(f"{some(of[b], 'module')} of {b.replace('_', ' ') or _ONE_MODEL}" for b in sorted(of))
         named = f", {settings.base} by {settings.base_said_by}," if settings.base else ""
         yield f"an adapter: the weights of its base{named} are not in it"
         yield from self._factor_said(modules)

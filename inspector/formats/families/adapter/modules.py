@@ -110,6 +110,10 @@ class Adapted:
             why = "its factors are incomplete or do not fit each other"
         elif calculated and factor is None:
             why = "alpha is not known"
+        if self.settings.variant:
+            why = why or f"the settings say {self.settings.variant}, and that is not calculated"
+        if f"{entries.stem}.scalar" in self._checkpoint.entries:  # LyCORIS with use_scalar
+            why = why or "a trained scalar stands beside its factors"
         dora = parts.MAGNITUDE in entries.keys
         if dora and not why and shape and not _by_rows(entries.keys[parts.MAGNITUDE], shapes, shape):
             why = "its magnitudes are not those of rows"

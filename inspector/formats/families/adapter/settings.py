@@ -14,6 +14,9 @@ from qinspect.inspector.text import visible
 
 CONFIG = "adapter_config.json"
 _LITERAL = re.compile(r"\^?[\w.\-]+")
+_KEEP_BASE = ("gaussian", "eva", "orthogonal", "true", "false")
+_VARIANTS = ("use_qalora", "use_bdlora", "kasa_config", "monteclora_config", "alora_invocation_tokens",
+             "arrow_config", "block_diagonal", "lora_bias")  # fmt: skip
 _MAX_PATTERNS = 10_000
 _MAX_TEXT = 1 << 20
 
@@ -23,7 +26,8 @@ class Settings:
     """source: where they stand, "" where nothing is said. method: as it is called there. rank, alpha: of all modules
     that no pattern names. factor: what MLX multiplies by, which no alpha is in. ranks, alphas: by the end of a module's
     name, None where a pattern is an expression, which is not read. rank_stabilized: alpha / sqrt(rank). transposed:
-    weights are stored [in, out]. base: the model it was made for, as it is named there."""
+    weights are stored [in, out]. base: the model it was made for, as it is named there. variant: a setting of
+    peft under which the update is not what the factors alone say, or is one of another base."""
 
     source: str = ""
     method: str = ""
@@ -35,6 +39,7 @@ class Settings:
     rank_stabilized: bool = False
     transposed: bool = False
     base: str = ""
+    variant: str = ""
 
     @property
     def base_said_by(self) -> str:
@@ -79,8 +84,16 @@ def _peft(config: Mapping[str, Any], source: str) -> Settings:
         source, visible(method, 40) if isinstance(method, str) else "", _whole(config.get("r")),
         _number(config.get("lora_alpha", config.get("alpha"))), None, _patterns(config.get("rank_pattern")),
         _patterns(config.get("alpha_pattern")), config.get("use_rslora") is True, config.get("fan_in_fan_out") is True,
-        visible(base, 200) if isinstance(base, str) else "",
+        visible(base, 200) if isinstance(base, str) else "", _variant(config),
     )  # fmt: skip
+
+
+def _variant(config: Mapping[str, Any]) -> str:
+    """PiSSA, OLoRA and their like take out of the base what the factors begin with."""
+    init = config.get("init_lora_weights")
+    if isinstance(init, str) and init.lower() not in _KEEP_BASE:
+        return f"init_lora_weights {visible(init, 40)}"
+    return next((name for name in _VARIANTS if config.get(name)), "")
 
 
 def _mlx(config: Mapping[str, Any]) -> Settings:
