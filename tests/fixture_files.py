@@ -117,6 +117,7 @@ def small_cases(made: Path) -> list[Case]:
     unknown = Stored("blk.1.ffn_down.weight", 139, [2, 32], bytes(40))
     (small / "blocks.gguf").write_bytes(bytes(GgufFile([*tensors, experts, *factors, query, unknown], LLAMA)))
     write_model(small / "graph.onnx", *every_operation())
+    (small / "adapter.safetensors").write_bytes(_adapter())
     found = [Case(f"small/{p.name}", p, p) for p in sorted(small.iterdir())]
     exported = every_layout(made / "modelopt")
     found += [Case(f"modelopt/{p.name}", exported, p) for p in sorted(exported.iterdir())]
@@ -148,6 +149,26 @@ def _onnx(folder: Path) -> list[Path]:
     ]
     (folder / "w.bin").write_bytes(bytes(32))
     return [write_model(folder / "model.onnx", outside)]
+
+
+def _adapter() -> bytes:
+    """An adapter of every kind of factors, under flat names and under dotted ones."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
+        "lora_unet_mid_block_attentions_0_proj_in": {"lora_down.weight": (2, 3), "lora_up.weight": (4, 2)},
+        "lora_te_layers_0_mlp_fc1": {"lora_A.weight": (1, 2, 3), "lora_B.weight": (2, 1, 1), "dora_scale": (2, 1, 1)},
+        "blocks.0.q": {f"hada_w{i}_{x}": s for i in (1, 2) for x, s in (("a", (2, 1)), ("b", (1, 3)))},
+        "blocks.0.k": {"lokr_w1": (2, 1), "lokr_w2_a": (2, 1), "lokr_w2_b": (1, 3)},
+        "blocks.0.v": {"oft_R": (2, 2)},
+    }
+    tensors = {f"{stem}.{part}": shape for stem, parts in shapes.items() for part, shape in parts.items()}
+    tensors |= {f"{stem}.alpha": () for stem in shapes}
+    header: dict[str, object] = {"__metadata__": {"ss_network_dim": "2", "ss_network_args": '{"algo": "lokr"}'}}
+    end = 0
+    for name, shape in tensors.items():
+        n = 4 * int(np.prod(shape, dtype=np.int64))
+        header[name] = entry("F32", list(shape), end, end + n)
+        end += n
+    return safetensors_bytes(header, np.linspace(0.5, 1.5, end // 4, dtype="<f4").tobytes())
 
 
 def _objects() -> dict[str, object]:
@@ -259,7 +280,7 @@ def _files(root: Path) -> Iterator[Case]:
         name = str(path.relative_to(root))
         if not path.is_file() or path.suffix not in SUFFIXES or path.stat().st_size > MAX_BYTES:
             continue
-        if path.name in ("config.json", "quantization_map.json"):
+        if path.name in ("config.json", "quantization_map.json", "adapter_config.json"):
             yield Case(name, path.parent, path)
         elif path.suffix != ".json":
             beside = path.with_name(f"{path.name}.data").is_file()

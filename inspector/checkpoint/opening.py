@@ -27,11 +27,11 @@ from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pick
 from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.progress import Steps
-from qinspect.inspector.text import some, visible
+from qinspect.inspector.text import some
 
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
                 "quantization_config.json", "quantization_map.json", "quanto_qmap.json",
-                "model.safetensors.index.json.meta.json")  # fmt: skip
+                "model.safetensors.index.json.meta.json", "adapter_config.json")  # fmt: skip
 _TEXT_BYTES = 1 << 16
 _AS_TEXT = (
     "It was saved as text once: bytes EF BF BD stand where others were, which are lost. Download or copy it again, "
@@ -137,7 +137,6 @@ def _open_folder(folder: Path, progress: Steps | None, arrived: Arrived | None) 
     checkpoint.inside = tuple(p for p in nested if not any(o.is_relative_to(p) for o in opened))
     checkpoint.notes = (
         *choice.notes,
-        *_adapter(choice, opened),
         *_missing(choice),
         *checkpoint.notes,
         *not_opened(here, opened, checkpoint.inside),
@@ -169,17 +168,6 @@ def _missing(choice: ChosenFiles) -> list[str]:
             left = "".join(f"; {what}" for what in unfinished_of(choice.folder, missing[:20]))
             notes.append(f"{lacking}: {some_names(missing)}{left}. What {'it' if one else 'they'} held is not here")
     return notes
-
-
-def _adapter(choice: ChosenFiles, opened: Sequence[Path]) -> list[str]:
-    if not any(p.name.startswith("adapter_model.") for p in opened):
-        return []
-    try:
-        base = read_json(choice.folder / "adapter_config.json").get("base_model_name_or_path")
-    except QinspectError:
-        base = None
-    named = f", {visible(base, 200)}," if isinstance(base, str) and base else ""
-    return [f"an adapter: the weights of its base{named} are not in it"]
 
 
 def _open_index(index: Path, beside: Sequence[Path], progress: Steps | None, arrived: Arrived | None) -> Checkpoint:

@@ -31,6 +31,8 @@ def answer(c: Comparison) -> str:
         return f"BROKEN SCALES: {c.headline.text}"
     if c.headline.rule == "reordered":
         return f"OTHER ORDER: {c.headline.text}"
+    if c.headline.rule == "adapter-and-model":
+        return f"ADAPTER AND MODEL: {c.headline.text}"
     if c.headline.rule in ("one-quantized", "two-schemes"):
         return f"{_stored(c)}: {_what_is_in_both(c)}"
     if c.effect is not None and c.headline.rule not in _APART:

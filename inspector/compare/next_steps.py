@@ -31,6 +31,7 @@ NEXT_STEPS = {
     "same-under-other-names": "A loader that goes by names finds no entry under another name: rename them first.",
     "rounded": "",
     "other-dtype": "`--codes` reads the values and says whether they are the same.",
+    "adapter-and-model": "Merge it into the model with the library that trained it, then compare the two models.",
     "no-common-names": "Rename one of them, or convert both to the names of one library, to compare number by number.",
     "config-differs": "",
     "one-quantized": "`qinspect fidelity A B` says how far what the codes stand for is from the original.",

@@ -12,6 +12,7 @@ import os.path
 from itertools import product
 
 from qinspect.inspector.checkpoint.listing import some_names
+from qinspect.inspector.compare.adapted import said_of_adapter
 from qinspect.inspector.compare.content import n_of_same_shape
 from qinspect.inspector.compare.effect import effect_of
 from qinspect.inspector.compare.evidence import Evidence
@@ -42,6 +43,8 @@ def _headline(e: Evidence) -> Finding:
         return reason("nothing-compared", "Nothing was compared: neither A nor B holds a tensor or a number.")
     if bad := next(bad_scales(e), None):
         return bad
+    if adapter := said_of_adapter(e):
+        return adapter
     if not e.n_paired:
         return _nothing_in_common(e)
     if hand_edited(e):

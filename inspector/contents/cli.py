@@ -41,7 +41,7 @@ def tree(
     if depth is not None and depth < 1:
         raise UsageError("--depth must be at least 1", found=str(depth))
     fmt = open_model(a)
-    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt), left_out(fmt))
+    root = build_tree(fmt.checkpoint.entries.values(), parameter_counts(fmt), left_out(fmt), fmt.tree_path)
     parameters = parameters_of(fmt.checkpoint, root)
     if as_json:
         large = len(fmt.checkpoint.entries) >= _MANY_ENTRIES and fmt.checkpoint.entries.in_columns

@@ -59,6 +59,8 @@ def tree(fmt: Format, root: Node, parameters: Parameters, depth: int | None) -> 
         }
         if of_layer := kind_of_layer(n.path, kinds):
             made["layer_kind"] = of_layer
+        if n.entry is not None and n.entry.name != n.path:
+            made["key"] = n.entry.name
         if isinstance(n.entry, Tensor):
             made |= {"dtype": n.entry.dtype.name, "shape": list(n.entry.shape)}
             if rows := segments.of_entry(n.entry.name):

@@ -60,7 +60,8 @@ def _tree_line(label: str, together: Sequence[Node], entries: Sequence[Entry], l
     indent = "  " * level
     name = f"{indent}{visible(label, 100)}"
     if node.is_leaf and entries:
-        return f"{name:<44} {_entries_text(entries)}"
+        key = "" if entries[0].name == node.path else f"  key {visible(entries[0].name, 200)}"
+        return f"{name:<44} {_entries_text(entries)}{key}"
     n_unknown = sum(n.n_unknown for n in together)
     if n_unknown:
         holds = f"{some(sum(n.n_elements for n in together), 'element')} stored, parameters not known"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint import Entry, Tensor
@@ -141,23 +141,27 @@ MAX_DEPTH = 200
 
 
 def build_tree(
-    entries: Iterable[Entry], parameters: Mapping[str, int | None] | None = None, without: Collection[str] = ()
+    entries: Iterable[Entry],
+    parameters: Mapping[str, int | None] | None = None,
+    without: Collection[str] = (),
+    path_of: Callable[[str], str] | None = None,
 ) -> Node:
     """The tree of all entries. Linear in the number of entries; nothing is read.
 
     parameters: of each tensor by its name, None where that is not known; without it every element is one. without:
-    names of entries whose bytes are no weight's.
+    names of entries whose bytes are no weight's. path_of: where an entry stands, by its name; without it at its name.
     """
     root = Node("", "")
     modules: dict[str, Node] = {}  # whose path is not taken apart for each of their entries
     for place, entry in enumerate(entries):
-        module, dot, last = entry.name.rpartition(".")
+        path = path_of(entry.name) if path_of else entry.name
+        module, dot, last = path.rpartition(".")
         shallow = module.count(".") < MAX_DEPTH - 1
         if dot and shallow:
             node = modules.get(module) or modules.setdefault(module, _node_at(root, module))
             node = _child(node, last, True)
         else:
-            node = _node_at(root, entry.name)
+            node = _node_at(root, path)
         node.take(entry, place, parameters, without)
     nodes = list(root.walk())
     # From the leaves up, without recursion: deep names must not end in a stack overflow.

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.checkpoint.columns import Form
+from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import words
+from qinspect.inspector.formats.adapted import AdaptedModule
 from qinspect.inspector.formats.element import Element, ElementKind
 from qinspect.inspector.formats.numbers import numbers_of
 from qinspect.inspector.formats.records import (
@@ -127,6 +129,16 @@ class Format(ABC):
         """Whether `values` gives a record that is `as_stored` in the shape and the order of its entry: then thousands
         are read at once, without asking for each. A family with `values` of its own says of which that is true."""
         return type(self).values is Format.values
+
+    def adapts(self) -> Sequence[AdaptedModule]:
+        """The modules of another model whose weights this changes; () where it is no adapter."""
+        return ()
+
+    def adapted_rows(self, module: AdaptedModule, weight: FloatArray, start: int, stop: int) -> FloatArray:
+        """float64 [rows, all behind the first axis]: rows `start` to `stop` of the base's weight, which are given in
+        that form, as they are with the adapter merged into them. Raises CannotDequantize where that is not calculated,
+        and CannotRead."""
+        raise CannotDequantize("is no adapter", file=self.checkpoint.path, key=module.module)
 
     def zero_points(self, weight: QuantizedWeight) -> FloatArray | None:
         """The stored zero points of a weight, in whatever shape; None where it has none. Raises as `values`."""
@@ -279,6 +291,11 @@ class Format(ABC):
         """Where an entry stands in a tree of the model's modules: its name without the words of savers. A family with
         other names than the model has gives the model's."""
         return strip_root(name)
+
+    def tree_path(self, name: str) -> str:
+        """The dotted path of an entry in a tree of the file: its name. Of names that lost their dots, with the dots
+        where they can be told."""
+        return name
 
     def role_of(self, name: str) -> str:
         """The role of an entry that has no better one: its name without what differs between savers, or its whole name

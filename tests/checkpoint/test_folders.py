@@ -204,9 +204,11 @@ def test_the_state_of_a_training_is_no_model(tmp_path: Path) -> None:
 def test_an_adapter(tmp_path: Path) -> None:
     floats(tmp_path / "adapter_model.safetensors", {"base.lora_A.weight": [1.0]})
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "acme/base"}')
-    assert note(tmp_path) == "an adapter: the weights of its base, acme/base, are not in it"
+    said = format_of(open_checkpoint(tmp_path)).notes()[0]
+    assert said == "an adapter: the weights of its base, acme/base by adapter_config.json, are not in it"
     (tmp_path / "adapter_config.json").write_text("{")
-    assert note(tmp_path) == "an adapter: the weights of its base are not in it"
+    assert format_of(open_checkpoint(tmp_path)).notes()[0] == "an adapter: the weights of its base are not in it"
+    assert "is not valid JSON" in note(tmp_path)
 
 
 # --- downloads that were not finished ---

@@ -19,7 +19,7 @@ MOSTLY_REFUSED = (
     "comfy/model.safetensors",
     "modelopt/model.safetensors", "compressed/model.safetensors", "native4/model.safetensors",
     "native8/model.safetensors", "small/all.safetensors", "small/arrays.pkl", "small/legacy.bin", "small/objects.pt",
-    "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin", "sharded/index",
+    "small/adapter.safetensors", "small/plain.pt", "small/plain_legacy.pt", "small/zip.bin", "sharded/index",
 )  # fmt: skip
 MOSTLY_OPENED = (
     "small/graph.onnx", "onnx/model.onnx", "exl3/model.safetensors", "exl3/config.json", "torchao/model.safetensors",

@@ -241,6 +241,12 @@ CASES: dict[str, tuple[Make, Make]] = {  # what triggers the rule, and what come
         lambda tmp: headers_only(tmp, ONES, ONES.half()),
         lambda tmp: headers_only(tmp, ONES, ONES),
     ),
+    "adapter-and-model": (
+        plain(
+            {"net.q.weight": BOTH}, {"net.q.lora_A.weight": RAMP.view(1, 32), "net.q.lora_B.weight": ONES.view(-1, 1)}
+        ),
+        plain({"net.q.weight": BOTH}, {"net.q.weight": BOTH, "net.q.lora_A.weight": RAMP.view(1, 32)}),
+    ),
     "no-common-names": (
         plain({"net.a": RAMP, "net.b": -RAMP}, {"other.c": 2 * RAMP, "other.d": 3 * RAMP}),
         plain({"net.a": RAMP, "net.b": -RAMP}, {"other.c": RAMP[:7], "other.d": RAMP[:6]}),

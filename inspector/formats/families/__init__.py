@@ -4,6 +4,7 @@ Adding one is its module here, its line in FAMILIES, and its fixture test (docs/
 """
 
 from qinspect.inspector.formats.contract import Format
+from qinspect.inspector.formats.families.adapter import AdapterFormat
 from qinspect.inspector.formats.families.aqlm import AqlmFormat
 from qinspect.inspector.formats.families.awq import AwqFormat
 from qinspect.inspector.formats.families.bitnet import BitNetFormat
@@ -57,6 +58,7 @@ FAMILIES: tuple[type[Format], ...] = (
     HqqFormat,
     AqlmFormat,
     QuantoFormat,
+    AdapterFormat,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 
