@@ -79,6 +79,10 @@ def counted(found: Lint, width: int) -> Iterator[str]:
     else:
         said = ": nothing to check, there are no scales and no quantized weights"
     yield from folded("", f"{counts}{said}", width)
+    for model, fmt in found.models.items():
+        if fmt.not_understood:
+            of = f"{model}: " if len(found.models) > 1 else ""
+            yield from folded("codes not looked at: ", f"{of}{fmt.not_understood}", width)
     skipped: dict[str, list[str]] = {}
     for o in found.outcomes:
         if o.checked is None:

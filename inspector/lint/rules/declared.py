@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats import Format
+from qinspect.inspector.formats import declared as settings
 from qinspect.inspector.formats.bits import bits_of_quantized
 from qinspect.inspector.formats.said import NamedModules
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.text import are, count, some, visible
 
+_THEIR_OWN = "Take the config that was saved with these tensors."
 _HEADS = ("lm_head", "output", "embed_out")
 """Output layers, which a model that ties them to its embedding does not store."""
 
@@ -27,7 +29,7 @@ _HEADS = ("lm_head", "output", "embed_out")
 )  # fmt: skip
 def settings_contradict(subject: Subject, limits: Limits) -> Checked:
     """Settings say of modules that they are quantized in one way, and their tensors are quantized in another."""
-    found = []
+    found = list(_of_another_model(subject))
     for c in subject.fmt.contradictions():
         said, stored = visible(c.said, 120), visible(c.found, 120)
         of = f"{some(len(c.modules), 'module')}" if c.modules else "all modules"
@@ -35,7 +37,20 @@ def settings_contradict(subject: Subject, limits: Limits) -> Checked:
         what = f"their tensors are {stored}" if c.modules else f"it is {stored}"
         places = tuple(Place(m, f"said {said}, stored {stored}") for m in c.modules)
         found.append(Found(f"{c.where} says {said} of {of}{first}; {what}.", places, {"modules": len(c.modules)}))
-    return Checked(len(subject.quantized) if _has_settings(subject) else 0, "quantized module", tuple(found))
+    n = len(found) if subject.by_tensors_alone else len(subject.quantized) if _has_settings(subject) else 0
+    return Checked(n, "quantized module", tuple(found))
+
+
+def _of_another_model(subject: Subject) -> Iterator[Found]:
+    """Settings with which nothing is understood, and without which all is."""
+    alone = subject.by_tensors_alone
+    if alone is not None:
+        said = settings.declared(subject.fmt.checkpoint)
+        text = (
+            f"{said.where} says quant_method {said.method}, by which no module can be read; without it the tensors are "
+            f"{alone.description} ({some(len(alone.weights()), 'weight')})."
+        )
+        yield Found(text, (), {"weights": len(alone.weights())}, next=_THEIR_OWN)
 
 
 def _has_settings(subject: Subject) -> bool:
@@ -174,8 +189,8 @@ def plain_though_targeted(subject: Subject, limits: Limits) -> Checked:
 @rule(
     "D11", "router-not-named", Severity.WARNING, Needs.HEADERS, Needs.WHOLE,
     why="Engines make a plain layer of the routers of the models that they know. One that makes its layers by the "
-    "settings makes a quantized router, and finds no scale for it. ModelOpt's notes of 0.45 and 0.46 say that it wrote "
-    "such settings before.",
+    "settings makes a quantized router, and finds no scale for it. The release notes of one exporter say of two "
+    "releases that it wrote such settings before.",
     next="Add the routers to what is left out.",
 )  # fmt: skip
 def router_not_named(subject: Subject, limits: Limits) -> Checked:

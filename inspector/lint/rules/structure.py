@@ -11,7 +11,7 @@ from qinspect.inspector.formats import Format, Kind, Quantity, QuantizedWeight, 
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
 from qinspect.inspector.formats.words import granularity
-from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
+from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule, said_of
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.roles import place_in_stack
 from qinspect.inspector.rows import where
@@ -37,11 +37,7 @@ def misfit(subject: Subject, limits: Limits) -> Checked:
     n = len(fmt.weights()) + len(fmt.problems())
     found = []
     if problems:
-        places = []
-        for problem in problems:
-            e = problem.error
-            said = (e.problem, e.expected and f"expected {e.expected}", e.found and f"found {e.found}")
-            places.append(Place(problem.key, "; ".join(filter(None, said))))
+        places = [Place(problem.key, said_of(problem.error)) for problem in problems]
         text = f"{some(len(problems), 'module')} of {count(n)} {_word(len(problems), 'does', 'do')} not fit together"
         found.append(Found(text, tuple(places), {"modules": len(problems), "of": n}))
     return Checked(n, "quantized module", tuple(found))
@@ -67,7 +63,7 @@ def missing_scale(subject: Subject, limits: Limits) -> Checked:
         stored = _word(len(places), "is stored in codes without all its", "are stored in codes without all their")
         text = f"{some(len(places), 'weight')} of {count(n)} {stored} scales"
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n}))
-    elif places:
+    elif places and not fmt.refusals:  # then they should have had scales, which is said
         text = (
             f"{some(len(places), 'tensor')} of float8 {have(len(places))} no scale: cast as "
             f"{_word(len(places), 'it was, or its scale is', 'they were, or their scales are')} lost"
