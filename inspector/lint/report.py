@@ -89,9 +89,10 @@ def counted(found: Lint, width: int) -> Iterator[str]:
             skipped.setdefault(o.skipped, []).append(o.rule.code)
     for why, codes in skipped.items():
         yield from folded("not checked: ", f"{', '.join(codes)}: {why}", width)
+    left: dict[str, list[str]] = {}
     for o in looked:
         if o.checked and o.checked.n_left:
-            left = f"{some(o.checked.n_left, o.checked.of)} not looked at"
-            yield from folded(
-                f"{o.rule.code}: ", f"{left}: {o.checked.why_left}" if o.checked.why_left else left, width
-            )
+            said = f"{some(o.checked.n_left, o.checked.of)} not looked at"
+            left.setdefault(f"{said}: {o.checked.why_left}" if o.checked.why_left else said, []).append(o.rule.code)
+    for said, codes in left.items():
+        yield from folded(f"{', '.join(dict.fromkeys(codes))}: ", said, width)

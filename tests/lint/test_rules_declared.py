@@ -115,6 +115,14 @@ def test_ignored_names_that_are_for_no_module(ignore: list[str], severity: Sever
     assert one.found.numbers["of"] == 4  # three targets too
 
 
+def test_no_name_is_the_only_one_beside_another(tmp_path: Path) -> None:
+    path = mixed(tmp_path / "m", ignore=["model.layers.7.mlp.gate_proj", "visual"])
+    assert sorted(f.found.text for f in of_rule(linted(path), "D02")) == [
+        "model.layers.7.mlp.gate_proj of ignore of config.json is for no module.",
+        "visual of ignore of config.json is for no module.",
+    ]
+
+
 def test_a_target_that_is_for_no_module(tmp_path: Path) -> None:
     path = mixed(tmp_path / "m", lambda c: groups_of(c)["group_2"].update(targets=["re:.*dwn_proj$"]))
     (one,) = of_rule(linted(path), "D02")

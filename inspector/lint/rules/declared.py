@@ -119,7 +119,7 @@ def _idle(names: Sequence[NamedModules], n: int, severity: Severity) -> Iterator
     for where, ones in by_place.items():
         first = visible(ones[0].entry, 120)
         text = (
-            f"the only name of {where} that is for no module is {first}" if len(ones) == 1
+            f"{first} of {where} is for no module" if len(ones) == 1
             else f"{count(len(ones))} names of {where} are for no module, first {first}"
         )  # fmt: skip
         yield Found(f"{text}.", tuple(Place(one.entry) for one in ones), {"names": len(ones), "of": n}, severity)
