@@ -386,8 +386,8 @@ def test_groups_that_are_neither_rows_nor_columns_have_no_usual_share(tmp_path: 
     "folder", sorted(p.parent for p in DATA.glob("*/model/config.json")), ids=lambda p: p.parent.name
 )
 def test_no_error_and_no_warning_in_what_libraries_wrote(folder: Path) -> None:
-    found = linted(folder, "C", "H")
-    assert [f.found.text for f in found.at_least(Severity.WARNING)] == []
+    found = linted(folder, "C", "H").at_least(Severity.WARNING)
+    assert [f.found.text for f in found if f.rule.code != "H10"] == []  # they are parts, with the config of the whole
 
 
 @pytest.mark.parametrize("group", [-5, 2])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import broken_scales
 import pytest
 from broken_codes import GPTQ, INT4, MODELOPT, Tensors, found_by, fp8, gptq, linted, model, nvfp4
 
@@ -68,3 +69,65 @@ def test_a_library_that_nobody_here_knows_is_not_accused(tmp_path: Path) -> None
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": {}}))
     assert not linted(folder, "H09", "D01").findings
+
+
+# --- they are not there ---
+
+
+def without(part: str) -> broken_scales.Edit:
+    """Take out all entries with this in their names."""
+
+    def edit(tensors: Tensors) -> None:
+        for name in [n for n in tensors if part in n]:
+            del tensors[name]
+
+    return edit
+
+
+def missing(folder: Path, edit: broken_scales.Edit | None, n_layers: int = 3, n_experts: int = 4, **config: int) -> Any:
+    """What H10 finds in a mixture after an edit. config: what config.json says besides."""
+    broken_scales.nvfp4(folder, edit, n_layers, n_experts)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return [(f.severity, f.found.text, [p.key for p in f.places]) for f in found_by(folder, "H10")]
+
+
+def test_an_expert_that_is_gone(tmp_path: Path) -> None:
+    assert not missing(tmp_path / "sound", None, num_experts=4, num_hidden_layers=3)
+    (between,) = missing(tmp_path / "between", without("layers.1.mlp.experts.2."))
+    assert between == (
+        Severity.ERROR, "1 expert of 12 has no tensor: by the numbers of the others", ["layers.1.mlp.experts.2"],
+    )  # fmt: skip
+    (last,) = missing(tmp_path / "last", without(".experts.3."), num_experts=4)
+    assert last[1] == "3 experts of 12 have no tensor: config.json says num_experts 4"
+    assert not missing(tmp_path / "nobody says how many", without(".experts.3."))
+
+
+def test_a_layer_that_is_gone(tmp_path: Path) -> None:
+    (between,) = missing(tmp_path / "between", without("layers.1."))
+    assert between == (Severity.WARNING, "1 layer of 3 has no tensor: by the numbers of the others", ["layers.1"])
+    (last,) = missing(tmp_path / "last", without("layers.2."), num_hidden_layers=3)
+    assert last[1:] == ("1 layer of 3 has no tensor: config.json says num_hidden_layers 3", ["layers.2"])
+    assert not missing(tmp_path / "more than is said", None, num_hidden_layers=2)  # a draft head is a layer more
+
+
+def test_half_of_a_pair_that_is_gone(tmp_path: Path) -> None:
+    ((severity, text, places),) = missing(tmp_path / "up", without("layers.1.mlp.experts.2.up_proj"))
+    assert (severity, places) == (Severity.ERROR, ["layers.1.mlp.experts.2.up_proj"])
+    assert text == "1 projection of 24 is missing beside the other half of a pair"
+    ((_, _, places),) = missing(tmp_path / "gate", without("layers.1.mlp.experts.2.gate_proj"))
+    assert places == ["layers.1.mlp.experts.2.gate_proj"]
+    assert not missing(tmp_path / "a model without gates", without(".gate_proj"))
+
+
+def test_an_expert_of_another_shape(tmp_path: Path) -> None:
+    def cut(tensors: Tensors) -> None:
+        for name in [n for n in tensors if "layers.1.mlp.experts.2.up_proj.weight" in n and tensors[n].dim() == 2]:
+            tensors[name] = tensors[name][:8]
+
+    (finding,) = broken_scales.of_rule(broken_scales.linted(broken_scales.nvfp4(tmp_path / "cut", cut)), "G07")
+    assert finding.severity is Severity.ERROR
+    assert [(p.key, p.text) for p in finding.places] == [
+        ("layers.1.mlp.experts.2.up_proj.weight", "[8, 64], where most have [16, 64]")
+    ]
+    assert not broken_scales.of_rule(broken_scales.linted(broken_scales.nvfp4(tmp_path / "sound")), "G07")

@@ -13,7 +13,7 @@ from qinspect.inspector.formats.grid import PER_TENSOR, Grid
 from qinspect.inspector.formats.words import granularity
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule, said_of
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.roles import place_in_stack
+from qinspect.inspector.roles import numberless, place_in_stack
 from qinspect.inspector.rows import where
 from qinspect.inspector.text import count, dims, have, some
 
@@ -246,7 +246,7 @@ def _minorities(weights: Iterable[QuantizedWeight], share: float) -> Iterator[tu
     """Weights whose grid few of their kind have, with the one that most have."""
     kinds: dict[tuple[object, ...], list[QuantizedWeight]] = {}
     for weight in weights:
-        kind = _numberless(place_in_stack(weight.role)[2])
+        kind = numberless(place_in_stack(weight.role)[2])
         kinds.setdefault((weight.element, weight.called, kind), []).append(weight)
     for key in [key for key, of_kind in kinds.items() if len(of_kind) == 1]:
         alone = kinds.pop(key)[0]
@@ -263,10 +263,6 @@ def _minorities(weights: Iterable[QuantizedWeight], share: float) -> Iterator[tu
 def _cells(weight: QuantizedWeight) -> Grid:
     """Without the entry that says which columns are in which group."""
     return replace(weight.grid, group_index="") if weight.grid.group_index else weight.grid
-
-
-def _numberless(kind: str) -> str:
-    return ".".join("#" if part.isdecimal() else part for part in kind.split("."))
 
 
 def _in_words(grid: Grid) -> str:
