@@ -31,10 +31,12 @@ def settings_contradict(subject: Subject, limits: Limits) -> Checked:
     """Settings say of modules that they are quantized in one way, and their tensors are quantized in another."""
     found = list(_of_another_model(subject))
     for c in subject.fmt.contradictions():
+        if c.modules and all(subject.fmt.says_quantized(m) is False for m in c.modules):
+            continue  # they are left out, which another rule says
         said, stored = visible(c.said, 120), visible(c.found, 120)
         of = f"{some(len(c.modules), 'module')}" if c.modules else "all modules"
         first = f", first {visible(c.modules[0], 120)}" if len(c.modules) > 1 else ""
-        what = f"their tensors are {stored}" if c.modules else f"it is {stored}"
+        what = f"stored: {stored}" if c.modules else f"it is {stored}"
         places = tuple(Place(m, f"said {said}, stored {stored}") for m in c.modules)
         found.append(Found(f"{c.where} says {said} of {of}{first}; {what}.", places, {"modules": len(c.modules)}))
     n = len(found) if subject.by_tensors_alone else len(subject.quantized) if _has_settings(subject) else 0
