@@ -8,7 +8,7 @@ from typing import Any
 
 import broken_scales
 import pytest
-from broken_codes import GPTQ, INT4, MODELOPT, Tensors, found_by, fp8, gptq, linted, model, nvfp4
+from broken_codes import GPTQ, INT4, MODELOPT, Tensors, found_by, fp8, gptq, linted, model, normal, nvfp4
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.report import lint_text
@@ -69,6 +69,19 @@ def test_a_library_that_nobody_here_knows_is_not_accused(tmp_path: Path) -> None
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": {}}))
     assert not linted(folder, "H09", "D01").findings
+
+
+def test_a_layer_of_another_library(tmp_path: Path) -> None:
+    def mix(tensors: Tensors) -> None:
+        for name in [n for n in tensors if "layers.3." in n]:
+            del tensors[name]
+        for last, tensor in gptq(normal(5)).items():
+            tensors[f"model.layers.3.mlp.up_proj.{last}"] = tensor
+
+    (finding,) = found_by(model(tmp_path, nvfp4, MODELOPT, change=mix), "H09")
+    assert finding.severity is Severity.WARNING
+    assert finding.found.text == "1 module of 7 holds codes of another format than the rest"
+    assert [p.key for p in finding.places] == ["model.layers.3.mlp.up_proj.qweight"]
 
 
 # --- they are not there ---

@@ -11,7 +11,7 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.roles import common_spelling, numberless, place_in_stack
 from qinspect.inspector.siblings import GATE_UP
-from qinspect.inspector.text import are, count, have, some
+from qinspect.inspector.text import are, count, dims, have, some
 
 
 @rule(
@@ -24,11 +24,24 @@ from qinspect.inspector.text import are, count, have, some
     "gone. If the library is newer than this release of qinspect, it may store modules in a way that is not known yet.",
 )  # fmt: skip
 def not_understood(subject: Subject, limits: Limits) -> Checked:
-    """Settings or names say which library wrote a checkpoint, and none of its modules is as that library stores it."""
+    """Settings or names say which library wrote a checkpoint, and none of its modules is as that library stores it; or
+    some hold codes of another format than the rest."""
+    others = subject.loose.of_another_format
     refusals = () if subject.by_tensors_alone else subject.fmt.refusals
-    found = tuple(_refused(subject, r) for r in refusals)
-    n = len(refusals) or (len(subject.fmt.weights()) + len(subject.fmt.problems()))
-    return Checked(n, "quantized module", found)
+    found = [_refused(subject, r) for r in refusals]
+    n = len(refusals) or (len(subject.fmt.weights()) + len(subject.fmt.problems()) + len(others))
+    if others:
+        hold = "holds" if len(others) == 1 else "hold"
+        text = f"{some(len(others), 'module')} of {count(n)} {hold} codes of another format than the rest"
+        places = tuple(Place(t.name, f"{t.dtype.name} {dims(t.shape)}") for t in others)
+        found.append(Found(text, places, {"modules": len(others), "of": n}, Severity.WARNING, _TWO_FORMATS))
+    return Checked(n, "quantized module", tuple(found))
+
+
+_TWO_FORMATS = (
+    "Look whether tensors of two models were put into one; a model that is meant to have both formats is not read "
+    "whole by this release."
+)
 
 
 def _refused(subject: Subject, refusal: Refusal) -> Found:
