@@ -2,7 +2,8 @@
 
     python docs/make_lint_table.py FOLDER ...
 
-Each folder is searched for checkpoints: files, and folders that have a config or an index. Those in BROKEN were broken
+Each folder is searched for checkpoints: files, and folders that have a config or an index. Of two of one name the first
+counts: those in tests/data are parts of whole ones. Those in BROKEN were broken
 on purpose, as their makers say, and what fires there is no false alarm. Those that are damaged or not all there (a
 pointer of git-lfs, an index without its shards) are counted apart, by what the rules of files find.
 """
@@ -118,7 +119,7 @@ def main() -> None:
         for path in checkpoints(folder):
             of = linted(path)
             if of is not None:
-                found[name_of(path, folder)] = of
+                found.setdefault(name_of(path, folder), of)
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(MARKED.sub(lambda m: m[1] + text(found) + m[3], page), encoding="utf-8")
 

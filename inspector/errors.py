@@ -98,6 +98,11 @@ class CannotDequantize(QinspectError):
     """The stored codes and scales do not fit the format they were recognised as."""
 
 
+class BrokenNumbers(CannotDequantize):
+    """The format is understood, and numbers in the file are none that it has: a group that is not there, a code out of
+    its range."""
+
+
 class CannotQuantize(QinspectError):
     """A weight cannot become codes and scales: it is no matrix, or not finite."""
 

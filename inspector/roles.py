@@ -103,6 +103,11 @@ def place(name: str) -> tuple[int | None, str]:
     return place_in_stack(name)[1:]
 
 
+def numberless(name: str) -> str:
+    """A name with `#` for each number: what is called alike in every layer, and of every expert."""
+    return ".".join("#" if part.isdecimal() else part for part in name.split("."))
+
+
 class Roles:
     """The role of each entry of a model: its name as `strip_root` leaves it, or its whole name where another entry
     would get the same.

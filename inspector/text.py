@@ -98,6 +98,11 @@ def number(value: float | int) -> str:
     return f"{value:.{SIGNIFICANT_DIGITS}g}"
 
 
+def times_text(ratio: float) -> str:
+    """`47,142.5x`; of millions no digits that nobody reads: `6.5e+36x`."""
+    return f"{ratio:.2g}x" if ratio >= 1e6 else f"{ratio:,.1f}x"
+
+
 Range = tuple[float, float, int] | str
 """(minimum, maximum, how many are not finite) of a scale, or why there is none. The ends are of the finite values, NaN
 where there are none; of one number, it."""

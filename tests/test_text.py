@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qinspect.inspector.text import count, dims, natural_key, number, percent, share, size, visible
+from qinspect.inspector.text import count, dims, natural_key, number, percent, share, size, times_text, visible
 
 # Surrogates included: that is how bytes of a file name that are no UTF-8 arrive.
 ANY_TEXT = st.text(st.characters())
@@ -115,6 +115,10 @@ def test_number_reads_back_to_six_digits(value: float) -> None:
     shown = number(value)
     assert math.isclose(float(shown), value, rel_tol=5.1e-6, abs_tol=1e-300)
     assert len(shown) <= 13
+
+
+def test_ratios_have_no_more_digits_than_anybody_reads() -> None:
+    assert [times_text(x) for x in (1.0, 47142.51, 6.51045e36)] == ["1.0x", "47,142.5x", "6.5e+36x"]
 
 
 @given(st.integers())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from qinspect.inspector.experts.coverage import Coverage, LayerExperts
 from qinspect.inspector.experts.states import STATES, State
 from qinspect.inspector.table import Column, Table
-from qinspect.inspector.text import count, number, some
+from qinspect.inspector.text import count, number, some, times_text
 
 
 def headline(found: Coverage) -> str:
@@ -77,4 +77,4 @@ def _said(value: float, state: State) -> str:
 
 
 def _times(ratio: float) -> str:
-    return "" if math.isnan(ratio) else f"{ratio:,.1f}x"
+    return "" if math.isnan(ratio) else times_text(ratio)

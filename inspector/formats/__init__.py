@@ -9,7 +9,7 @@ from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Format, Topic
 from qinspect.inspector.formats.families import FALLBACK, FAMILIES
-from qinspect.inspector.formats.records import Copy, Kind, Quantity, QuantizedWeight, ScaleRecord, Setting
+from qinspect.inspector.formats.records import Copy, Kind, Quantity, QuantizedWeight, Refusal, ScaleRecord, Setting
 
 
 def format_of(checkpoint: Checkpoint) -> Format:
@@ -21,7 +21,7 @@ def format_of(checkpoint: Checkpoint) -> Format:
             try:
                 return family(checkpoint)
             except CannotDequantize as e:
-                refused.append(f"looks like {family.family}, but {e}")
+                refused.append(Refusal(family.family, e))
     return FALLBACK(checkpoint, tuple(refused))
 
 
@@ -31,6 +31,6 @@ def replaceable() -> list[str]:
 
 
 __all__ = [
-    "Copy", "Format", "Kind", "Quantity", "QuantizedWeight", "ScaleRecord", "Setting", "Topic", "format_of",
-    "replaceable",
+    "Copy", "Format", "Kind", "Quantity", "QuantizedWeight", "Refusal", "ScaleRecord", "Setting", "Topic",
+    "format_of", "replaceable",
 ]  # fmt: skip

@@ -30,6 +30,7 @@ from qinspect.inspector.formats.records import (
     Problem,
     Quantity,
     QuantizedWeight,
+    Refusal,
     ScaleRecord,
 )
 from qinspect.inspector.formats.said import Contradiction, NamedModules
@@ -196,6 +197,16 @@ class Format(ABC):
     def problems(self) -> tuple[Problem, ...]:
         """Modules that are damaged, and so are neither in `scales` nor in `weights`."""
         return ()
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Of what nobody claims: the families that recognised it all the same."""
+        return ()
+
+    @property
+    def not_understood(self) -> str:
+        """What holds codes and is not decoded, a clause for people; "" where there is nothing of the sort."""
+        return ""
 
     def says(self, topic: Topic, roles: Sequence[str] = ()) -> str:
         """What this family has to say on a topic, of the scales and weights of these roles; "" where it has nothing."""

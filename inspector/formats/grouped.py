@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint
-from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.errors import BrokenNumbers
 
 Array = NDArray[Any]
 
@@ -25,7 +25,7 @@ def stored_index(checkpoint: Checkpoint, key: str, n: int, n_groups: int) -> NDA
     found = np.empty(0, np.intp) if tensor is None else tensor.read().reshape(-1).astype(np.intp)
     low, high = (int(found.min()), int(found.max())) if found.size else (0, 0)
     if found.size != n or low < 0 or high >= n_groups:
-        raise CannotDequantize(
+        raise BrokenNumbers(
             "does not say to which group each column belongs", file=checkpoint.path, key=key,
             expected=f"{n} numbers from 0 to {n_groups - 1}", found=f"{found.size} numbers from {low} to {high}",
         )  # fmt: skip

@@ -360,6 +360,14 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A family that recognised a checkpoint and then understood none of its modules. error: of the first of them."""
+
+    family: str
+    error: CannotDequantize
+
+
+@dataclass(frozen=True, slots=True)
 class Derived:
     """A tensor that holds what is calculated of a parameter of the original, element by element.
 

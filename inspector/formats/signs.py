@@ -182,7 +182,7 @@ class Modules:
         dtypes: set[str] = set()
         for (last, _), form in self.form_of_kind.items():
             if form is not None and is_code_matrix(last, form):
-                if _CODES_BY_NAME.fullmatch(last):
+                if only_codes_are_called(last):
                     words.add(last)
                 dtypes.add(form[0].name)
             elif belongs_to_codes(last):
@@ -234,6 +234,12 @@ def _name_of_codes(last: str) -> bool:
 @lru_cache(4096)
 def _no_codes(last: str) -> bool:
     return _NO_CODES.fullmatch(last) is not None or belongs_to_codes(last) or is_scale_name(last)
+
+
+@lru_cache(4096)
+def only_codes_are_called(last: str) -> bool:
+    """Whether nothing but codes has this name: `qweight`, `weight_packed`."""
+    return _CODES_BY_NAME.fullmatch(last) is not None
 
 
 def is_code_matrix(last: str, form: Form | None) -> bool:

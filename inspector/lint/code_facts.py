@@ -136,7 +136,7 @@ class CodeTable:
     no number by itself. n_wide: those of which it has more bits than are counted."""
 
     facts: list[CodeFacts] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, QinspectError] = field(default_factory=dict)
     n_other: int = 0
     n_wide: int = 0
 
@@ -149,7 +149,7 @@ class CodeTable:
     def why_left(self) -> str:
         """A clause."""
         if self.problems:
-            return next(iter(self.problems.values()))
+            return str(next(iter(self.problems.values())))
         if self.n_other:
             return "a code of theirs is no number by itself"
         return f"a code of theirs has more than {COUNTED_BITS} bits" if self.n_wide else ""
@@ -215,7 +215,7 @@ def _in_order(
         try:
             return body(work, start, end)
         except QinspectError as e:
-            work.fail(str(e))
+            work.fail(e)
             return None
 
     jobs = ((work, start, end) for work in works for start, end in work.pieces())
@@ -251,7 +251,7 @@ class _Work:
     def __init__(self, reader: Reader) -> None:
         self.reader, self.weight = reader, reader.weight
         self.n = int(np.prod(self.weight.shape, dtype=np.int64))
-        self.error = ""
+        self.error: QinspectError | None = None
         self._patterns: Counts | None = None
         self._others: Counts = np.zeros(256, np.int64)
         self._n = self._n_bytes = 0
@@ -308,7 +308,7 @@ class _Work:
         self._patterns = None
         self.reader.forget()
 
-    def fail(self, why: str) -> None:
+    def fail(self, why: QinspectError) -> None:
         """It cannot be read."""
         self.error = why
         self._patterns = None

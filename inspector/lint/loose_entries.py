@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.records import Problem
-from qinspect.inspector.formats.signs import belongs_to_codes, is_code_matrix, is_scale_name, names_activation, split
+from qinspect.inspector.formats.signs import (
+    belongs_to_codes,
+    is_code_matrix,
+    is_scale_name,
+    names_activation,
+    only_codes_are_called,
+    split,
+)
 from qinspect.inspector.rows import column, where
 
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
@@ -23,7 +30,8 @@ class Loose:
     names: of all entries. lasts_of_codes, lasts_of_steps: what the codes and the scales of weights are called here.
     lasts_of_records: with scales of activations and zero points. codes_without_scale: tensors of codes that are no
     weight. without_codes: scales, zero points and what belongs to them, by module, where there are no codes. strays:
-    scales beside a weight that have no part in it.
+    scales beside a weight that have no part in it. of_another_format: codes of modules that nobody understands, where
+    others are understood.
     """
 
     names: set[str]
@@ -33,6 +41,7 @@ class Loose:
     codes_without_scale: list[Tensor] = field(default_factory=list)
     without_codes: list[list[str]] = field(default_factory=list)
     strays: list[Tensor] = field(default_factory=list)
+    of_another_format: list[Tensor] = field(default_factory=list)
 
     def is_missing(self, problem: Problem) -> bool:
         """Whether it is an entry that is not there: the one at fault, or the scale that all other weights have."""
@@ -81,6 +90,8 @@ def loose_entries(fmt: Format) -> Loose:
         scale = last in records or is_scale_name(last)
         if is_code_matrix(last, form) and not scale and form[0].name in coded and module not in code_modules:
             _take(loose.codes_without_scale, fmt.checkpoint.tensor(name))
+        elif last not in of_codes and only_codes_are_called(last) and is_code_matrix(last, form):
+            _take(loose.of_another_format, fmt.checkpoint.tensor(name))
         elif module in code_modules and scale and not names_activation(last):
             _take(loose.strays, fmt.checkpoint.tensor(name))
         elif module not in code_modules and last in records and not names_activation(last):

@@ -22,6 +22,7 @@ def all_rules() -> tuple[Rule, ...]:
         groups,
         inverse,
         layers,
+        modules,
         pairs,
         runs,
         scales,
@@ -30,7 +31,7 @@ def all_rules() -> tuple[Rule, ...]:
     )
 
     themes = (
-        *(files, structure, scales, defaults, inverse, layers, groups, experts, zero_points, codes, copies, declared),
-        *(claims, pairs, runs, clipping),
+        *(files, structure, modules, scales, defaults, inverse, layers, groups, experts, zero_points, codes, copies),
+        *(declared, claims, pairs, runs, clipping),
     )  # fmt: skip
     return tuple(sorted((rule for theme in themes for rule in theme.RULES), key=lambda rule: rule.code))

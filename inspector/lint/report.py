@@ -79,15 +79,20 @@ def counted(found: Lint, width: int) -> Iterator[str]:
     else:
         said = ": nothing to check, there are no scales and no quantized weights"
     yield from folded("", f"{counts}{said}", width)
+    for model, fmt in found.models.items():
+        if fmt.not_understood:
+            of = f"{model}: " if len(found.models) > 1 else ""
+            yield from folded("codes not looked at: ", f"{of}{fmt.not_understood}", width)
     skipped: dict[str, list[str]] = {}
     for o in found.outcomes:
         if o.checked is None:
             skipped.setdefault(o.skipped, []).append(o.rule.code)
     for why, codes in skipped.items():
         yield from folded("not checked: ", f"{', '.join(codes)}: {why}", width)
+    left: dict[str, list[str]] = {}
     for o in looked:
         if o.checked and o.checked.n_left:
-            left = f"{some(o.checked.n_left, o.checked.of)} not looked at"
-            yield from folded(
-                f"{o.rule.code}: ", f"{left}: {o.checked.why_left}" if o.checked.why_left else left, width
-            )
+            said = f"{some(o.checked.n_left, o.checked.of)} not looked at"
+            left.setdefault(f"{said}: {o.checked.why_left}" if o.checked.why_left else said, []).append(o.rule.code)
+    for said, codes in left.items():
+        yield from folded(f"{', '.join(dict.fromkeys(codes))}: ", said, width)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.finding import Numbers, Severity
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ class Rule:
     def theme(self) -> Theme:
         """By its code."""
         return Theme(self.code[0])
+
+
+def said_of(error: QinspectError) -> str:
+    """What is wrong with a module, without where: `is missing; expected ...; found nothing`."""
+    parts = (error.problem, error.expected and f"expected {error.expected}", error.found and f"found {error.found}")
+    return "; ".join(filter(None, parts))
 
 
 def rule(

@@ -149,6 +149,13 @@ class Subject:
         return self.fmt.named_modules()
 
     @cached_property
+    def by_tensors_alone(self) -> Format | None:
+        """What it is without its settings, where no weight is understood with them."""
+        from qinspect.inspector.formats.mistaken import understood_without_settings
+
+        return understood_without_settings(self.fmt)
+
+    @cached_property
     def quantized(self) -> tuple[str, ...]:
         """The modules that hold codes, by their names in the file, each once."""
         return tuple(dict.fromkeys(key.rpartition(".")[0] for key in column(self.fmt.weights(), "codes_key")))

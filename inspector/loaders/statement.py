@@ -215,7 +215,9 @@ _ORDER = (
 
 
 def number_of_times(factor: float) -> str:
-    """`10x`, `0.53x`."""
+    """`10x`, `0.53x`, `16,384x`."""
+    if 1e3 <= factor < 1e6:
+        return f"{factor:,.0f}x"
     return f"{number(float(f'{factor:.3g}'))}x"
 
 

@@ -238,6 +238,14 @@ def test_blocks_that_the_settings_do_not_have_are_said(tmp_path: Path) -> None:
     assert any("blocks of 128x128" in note and "blocks of 64x64" in note for note in fmt.notes())
 
 
+@pytest.mark.parametrize(("shape", "n"), [((256, 256), 1), ((128, 128), 0)])
+def test_one_number_is_that_of_one_block(tmp_path: Path, shape: tuple[int, int], n: int) -> None:
+    """A scale that lost all its blocks but one still fits a weight, as one number for all of it."""
+    tensors = {f"{M}.weight": codes(*shape), f"{M}.weight_scale_inv": scales(1, 1)}
+    fmt = opened(tmp_path, tensors, {**FP8, "weight_block_size": [128, 128]})
+    assert [c.found for c in fmt.contradictions()] == ["per tensor"] * n
+
+
 @pytest.mark.parametrize("block", [[0, 128], [-1, 2], [128], "x", [1.5, 2], [2**70, 2**70], {"a": 1}])
 def test_settings_that_are_none_stop_nothing(tmp_path: Path, block: Any) -> None:
     w, s = codes(256, 256), scales(2, 2)

@@ -42,6 +42,7 @@ from qinspect.inspector.lint.code_facts import read_codes
 from qinspect.inspector.lint.code_reference import group_of
 from qinspect.inspector.lint.code_shape import entropy_bits
 from qinspect.inspector.lint.identical import same_codes
+from qinspect.inspector.lint.report import lint_text
 from qinspect.inspector.lint.rules.codes import few_effective_bits
 
 UP, DOWN = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"
@@ -191,6 +192,24 @@ def test_padding_and_dead_channels_are_a_note(tmp_path: Path) -> None:
     assert finding.severity is Severity.NOTE
     assert finding.places[0].text == "28 of 128 groups, scale 1"
     assert not found_by(folder, "C08")
+
+
+def test_one_group_of_zeros_under_a_scale_like_the_others(tmp_path: Path) -> None:
+    """Of one group nothing shows a default: its scale is like those of groups with numbers, so there were some."""
+
+    def edit(tensors: Tensors) -> None:
+        tensors[f"{UP}.weight_packed"][5, :16] = -0x77777778
+
+    (finding,) = found_by(model(tmp_path, int4, INT4, change=edit), "C07")
+    assert finding.severity is Severity.WARNING
+    assert "has scales like those of other groups" in finding.found.text
+
+    def default(tensors: Tensors) -> None:
+        edit(tensors)
+        tensors[f"{UP}.weight_scale"][5, 0] = 1.0
+
+    (finding,) = found_by(model(tmp_path / "default", int4, INT4, change=default), "C07")
+    assert finding.severity is Severity.NOTE
 
 
 def test_groups_of_zeros_under_a_scale_of_zero_are_nothing(tmp_path: Path) -> None:
@@ -367,8 +386,31 @@ def test_groups_that_are_neither_rows_nor_columns_have_no_usual_share(tmp_path: 
     "folder", sorted(p.parent for p in DATA.glob("*/model/config.json")), ids=lambda p: p.parent.name
 )
 def test_no_error_and_no_warning_in_what_libraries_wrote(folder: Path) -> None:
-    found = linted(folder, "C", "H")
-    assert [f.found.text for f in found.at_least(Severity.WARNING)] == []
+    found = linted(folder, "C", "H").at_least(Severity.WARNING)
+    assert [f.found.text for f in found if f.rule.code != "H10"] == []  # they are parts, with the config of the whole
+
+
+@pytest.mark.parametrize("group", [-5, 2])
+def test_a_group_that_is_not_there(group: int, tmp_path: Path) -> None:
+    def edit(tensors: Tensors) -> None:
+        tensors["model.layers.1.mlp.up_proj.g_idx"][7] = group
+
+    folder = model(tmp_path, gptq, {**GPTQ, "desc_act": True}, change=edit)
+    (finding,) = found_by(folder, "C13")
+    assert finding.severity is Severity.ERROR
+    assert finding.found.text == "1 weight of 8 has numbers that are not possible"
+    assert [p.key for p in finding.places] == ["model.layers.1.mlp.up_proj.g_idx"]
+    left = [
+        line for line in lint_text(linted(folder, "C"), False, 400).splitlines() if "1 weight not looked at" in line
+    ]
+    assert len(left) == 1  # of all rules that need it together
+
+
+def test_zero_points_of_which_nothing_says_how_they_are_stored(tmp_path: Path) -> None:
+    """It may be sound: the file does not say what it is."""
+    (finding,) = found_by(model(tmp_path, gptq, {}), "C13")
+    assert finding.severity is Severity.WARNING
+    assert finding.found.text == "8 weights of 8 cannot be read"
 
 
 @needs_fixtures

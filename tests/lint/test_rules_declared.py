@@ -115,6 +115,14 @@ def test_ignored_names_that_are_for_no_module(ignore: list[str], severity: Sever
     assert one.found.numbers["of"] == 4  # three targets too
 
 
+def test_no_name_is_the_only_one_beside_another(tmp_path: Path) -> None:
+    path = mixed(tmp_path / "m", ignore=["model.layers.7.mlp.gate_proj", "visual"])
+    assert sorted(f.found.text for f in of_rule(linted(path), "D02")) == [
+        "model.layers.7.mlp.gate_proj of ignore of config.json is for no module.",
+        "visual of ignore of config.json is for no module.",
+    ]
+
+
 def test_a_target_that_is_for_no_module(tmp_path: Path) -> None:
     path = mixed(tmp_path / "m", lambda c: groups_of(c)["group_2"].update(targets=["re:.*dwn_proj$"]))
     (one,) = of_rule(linted(path), "D02")
@@ -166,7 +174,9 @@ def test_modules_that_are_left_out_and_quantized_all_the_same(
 
 def test_codes_of_compressed_tensors_under_ignore(tmp_path: Path) -> None:
     """As an MTP block that the saver packs although it is ignored."""
-    (one,) = of_rule(linted(mixed(tmp_path / "m", ignore=["re:.*mlp.*"])), "D03")
+    lint = linted(mixed(tmp_path / "m", ignore=["re:.*mlp.*"]))
+    assert not of_rule(lint, "D01")  # it is said once
+    (one,) = of_rule(lint, "D03")
     assert "2 of 3 quantized modules" in one.found.text
     assert "re:.*mlp.*" in one.places[0].text
 

@@ -277,6 +277,25 @@ def test_one_over_the_scale_alone_and_beside_the_original(tmp_path: Path) -> Non
     assert not of_rule(sound, "P10")
 
 
+def test_one_over_the_outer_of_two_scales(tmp_path: Path) -> None:
+    """compressed-tensors stores one over it, ModelOpt itself: the one under the name of the other."""
+
+    def invert(tensors: Tensors) -> None:
+        for name in [n for n in tensors if n.endswith("weight_scale_2")]:
+            tensors[name] = 1 / tensors[name]
+
+    base = saved(tmp_path / "base", weights(2, 4), {})
+    broken = linted(nvfp4(tmp_path / "broken", invert), base)
+    for code in ("S07", "P10"):
+        (found,) = of_rule(broken, code)
+        assert found.severity is Severity.ERROR
+        assert len(found.places) == found.found.numbers["of"] == 2 * (4 + 4 * 3)
+        assert "one over the outer scale" in found.places[0].text
+    sound = linted(nvfp4(tmp_path / "sound"), base)
+    assert not of_rule(sound, "S07")
+    assert not of_rule(sound, "P10")
+
+
 def test_reciprocal_scales_whose_settings_do_not_say_so(tmp_path: Path, source_root: Path) -> None:
     """GPTQModel writes one over the scale under the name of the scale, and one word in the settings that says so."""
     made = source_root / "tests" / "data" / "gptqmodel_fp8_block" / "model"

@@ -17,7 +17,7 @@ from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.element import UNKNOWN
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, dimensions
 from qinspect.inspector.formats.not_yet import named
-from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
+from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, Refusal, ScaleRecord
 from qinspect.inspector.formats.signs import Modules, names_activation
 from qinspect.inspector.rows import Rows
 from qinspect.inspector.text import visible
@@ -32,13 +32,22 @@ class PlainFormat(Format):
     ordered_by = "the order of names"
     claims = False
 
-    def __init__(self, checkpoint: Checkpoint, refused: tuple[str, ...] = ()) -> None:
-        """refused: what families say that recognised the checkpoint and did not understand it."""
+    def __init__(self, checkpoint: Checkpoint, refused: tuple[Refusal, ...] = ()) -> None:
+        """refused: the families that recognised the checkpoint and did not understand it."""
         super().__init__(checkpoint)
         self._refused = refused
 
     def notes(self) -> tuple[str, ...]:
-        return (*self._refused, *super().notes())
+        return (*(f"looks like {r.family}, but {r.error}" for r in self._refused), *super().notes())
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        return self._refused
+
+    @property
+    def not_understood(self) -> str:
+        looks_like = f"looks like {self._refused[0].family}" if self._refused else ""
+        return self._named or self._looks_quantized or looks_like
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from qinspect.inspector.errors import BrokenNumbers
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.lint.code_facts import CodeFacts, CommonWord, Groups
 from qinspect.inspector.lint.code_reference import clip_of_ends, group_of, usual_ends
 from qinspect.inspector.lint.code_shape import codes_without_number, enough, entropy_bits, left_out, share_at_ends
-from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
+from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule, said_of
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.text import count, have, number, share, some
 
@@ -182,6 +183,8 @@ def _lost(groups: Groups) -> bool:
     if groups.n_zero == groups.n:
         return True
     low, high = groups.others
+    if groups.n_zero == 1:  # no two that could be one default
+        return low < groups.low < high
     return groups.low < groups.high and low / LIKE <= groups.low and groups.high <= high * LIKE
 
 
@@ -296,7 +299,29 @@ def codes_not_finite(subject: Subject, limits: Limits) -> Checked:
     return _checked(subject, len(looked), found)
 
 
+@rule(
+    "C13", "codes-cannot-be-read", Severity.WARNING, Needs.CODES,
+    why="What the weight is made of is there, and no numbers come of it: an index that names a group that is not there "
+    "makes an engine read beyond the end of the scales. Or settings are not there that say what codes mean.",
+    next="Look at the entry named here with `qinspect show`; save the checkpoint again where its numbers are wrong, or "
+    "put the config beside it that was saved with it.",
+)  # fmt: skip
+def codes_cannot_be_read(subject: Subject, limits: Limits) -> Checked:
+    """Tensors fit one another, and the weight cannot be read all the same."""
+    problems = subject.codes.problems
+    n = len(subject.codes.facts) + len(problems)
+    found = []
+    for severity in (Severity.ERROR, Severity.WARNING):
+        of = {r: e for r, e in problems.items() if isinstance(e, BrokenNumbers) is (severity is Severity.ERROR)}
+        if of:
+            what = f"{have(len(of))} numbers that are not possible" if severity is Severity.ERROR else "cannot be read"
+            text = f"{some(len(of), 'weight')} of {count(n)} {what}"
+            places = tuple(Place(e.key or role, said_of(e)) for role, e in of.items())
+            found.append(Found(text, places, {"weights": len(of), "of": n}, severity))
+    return Checked(n, "weight", tuple(found))
+
+
 RULES = (
     saturated_codes, few_effective_bits, levels_left_out, end_never_used, zero_groups, common_word,
-    zero_scale_of_codes, codes_not_finite,
+    zero_scale_of_codes, codes_not_finite, codes_cannot_be_read,
 )  # fmt: skip

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats import Format
+from qinspect.inspector.formats import declared as settings
 from qinspect.inspector.formats.bits import bits_of_quantized
 from qinspect.inspector.formats.said import NamedModules
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.text import are, count, some, visible
 
+_THEIR_OWN = "Take the config that was saved with these tensors."
 _HEADS = ("lm_head", "output", "embed_out")
 """Output layers, which a model that ties them to its embedding does not store."""
 
@@ -27,15 +29,30 @@ _HEADS = ("lm_head", "output", "embed_out")
 )  # fmt: skip
 def settings_contradict(subject: Subject, limits: Limits) -> Checked:
     """Settings say of modules that they are quantized in one way, and their tensors are quantized in another."""
-    found = []
+    found = list(_of_another_model(subject))
     for c in subject.fmt.contradictions():
+        if c.modules and all(subject.fmt.says_quantized(m) is False for m in c.modules):
+            continue  # they are left out, which another rule says
         said, stored = visible(c.said, 120), visible(c.found, 120)
         of = f"{some(len(c.modules), 'module')}" if c.modules else "all modules"
         first = f", first {visible(c.modules[0], 120)}" if len(c.modules) > 1 else ""
-        what = f"their tensors are {stored}" if c.modules else f"it is {stored}"
+        what = f"stored: {stored}" if c.modules else f"it is {stored}"
         places = tuple(Place(m, f"said {said}, stored {stored}") for m in c.modules)
         found.append(Found(f"{c.where} says {said} of {of}{first}; {what}.", places, {"modules": len(c.modules)}))
-    return Checked(len(subject.quantized) if _has_settings(subject) else 0, "quantized module", tuple(found))
+    n = len(found) if subject.by_tensors_alone else len(subject.quantized) if _has_settings(subject) else 0
+    return Checked(n, "quantized module", tuple(found))
+
+
+def _of_another_model(subject: Subject) -> Iterator[Found]:
+    """Settings with which nothing is understood, and without which all is."""
+    alone = subject.by_tensors_alone
+    if alone is not None:
+        said = settings.declared(subject.fmt.checkpoint)
+        text = (
+            f"{said.where} says quant_method {said.method}, by which no module can be read; without it the tensors are "
+            f"{alone.description} ({some(len(alone.weights()), 'weight')})."
+        )
+        yield Found(text, (), {"weights": len(alone.weights())}, next=_THEIR_OWN)
 
 
 def _has_settings(subject: Subject) -> bool:
@@ -104,7 +121,7 @@ def _idle(names: Sequence[NamedModules], n: int, severity: Severity) -> Iterator
     for where, ones in by_place.items():
         first = visible(ones[0].entry, 120)
         text = (
-            f"the only name of {where} that is for no module is {first}" if len(ones) == 1
+            f"{first} of {where} is for no module" if len(ones) == 1
             else f"{count(len(ones))} names of {where} are for no module, first {first}"
         )  # fmt: skip
         yield Found(f"{text}.", tuple(Place(one.entry) for one in ones), {"names": len(ones), "of": n}, severity)
@@ -174,8 +191,8 @@ def plain_though_targeted(subject: Subject, limits: Limits) -> Checked:
 @rule(
     "D11", "router-not-named", Severity.WARNING, Needs.HEADERS, Needs.WHOLE,
     why="Engines make a plain layer of the routers of the models that they know. One that makes its layers by the "
-    "settings makes a quantized router, and finds no scale for it. ModelOpt's notes of 0.45 and 0.46 say that it wrote "
-    "such settings before.",
+    "settings makes a quantized router, and finds no scale for it. The release notes of one exporter say of two "
+    "releases that it wrote such settings before.",
     next="Add the routers to what is left out.",
 )  # fmt: skip
 def router_not_named(subject: Subject, limits: Limits) -> Checked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -13,7 +14,8 @@ from qinspect.inspector.experts.states import STATES, State
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.text import count, have, number, some
+from qinspect.inspector.siblings import expert_of
+from qinspect.inspector.text import count, dims, have, number, some
 
 Which = NDArray[np.bool_]
 """Of the experts of a layer, in their order."""
@@ -156,4 +158,31 @@ def dead_expert(subject: Subject, limits: Limits) -> Checked:
     return _checked(subject, [_found(places, subject.experts.n, "weights that are zero")])
 
 
-RULES = (expert_lacks_scale, cold_expert, dead_expert)
+@rule(
+    "G07", "expert-of-another-shape", Severity.ERROR, Needs.HEADERS,
+    why="An engine loads all experts of a layer into one tensor, which has room for one shape: it refuses the model, "
+    "or fills a part of it.",
+    next="Look for these experts in the original, and quantize them again where they were cut.",
+)  # fmt: skip
+def expert_of_another_shape(subject: Subject, limits: Limits) -> Checked:
+    """A quantized weight of an expert has another shape than those of most of its siblings."""
+    kinds: dict[tuple[str, str], list[tuple[str, tuple[int, ...]]]] = {}
+    for weight in subject.fmt.weights():
+        expert = expert_of(weight.role.removesuffix(".weight")) if len(weight.shape) == 2 else None
+        if expert is not None:
+            kinds.setdefault((expert.layer, expert.name), []).append((weight.role, weight.shape))
+    n, places = sum(map(len, kinds.values())), []
+    for of_kind in kinds.values():
+        shapes = Counter(shape for _, shape in of_kind)
+        if len(shapes) > 1:
+            usual = shapes.most_common(1)[0][0]
+            said = f"where most have {dims(usual)}"
+            places += [Place(role, f"{dims(shape)}, {said}") for role, shape in of_kind if shape != usual]
+    found = []
+    if places:
+        text = f"{some(len(places), 'weight')} of {count(n)} of experts {have(len(places))} another shape than siblings"
+        found.append(Found(text, tuple(places), {"weights": len(places), "of": n}))
+    return Checked(n, "weight of an expert", tuple(found))
+
+
+RULES = (expert_lacks_scale, cold_expert, dead_expert, expert_of_another_shape)

@@ -15,7 +15,7 @@ from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, r
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.roles import common_spelling
 from qinspect.inspector.siblings import Siblings, siblings
-from qinspect.inspector.text import count, number
+from qinspect.inspector.text import count, number, times_text
 
 INPUTS = "input scales"
 More = Callable[[list[Siblings[int]]], tuple[str, Numbers]]
@@ -111,7 +111,7 @@ def unequal_globals(subject: Subject, limits: Limits) -> Checked:
     why="Engines that load these weights as one take the largest scale and round the others again, without a word. "
     "Nothing is lost where the ratio is a power of two; else the values are rounded twice.",
     threads=("vllm#47515", "nncf#2199"),
-    next="Quantize with one scale for each group, or a scale for each row, if the last half of a percent matters.",
+    next="Quantize with one scale for each group, or a scale for each row, if that error matters.",
     ratio=1.0,
 )  # fmt: skip
 def unequal_scales(subject: Subject, limits: Limits) -> Checked:
@@ -165,7 +165,7 @@ def unequal_inputs(subject: Subject, limits: Limits) -> Checked:
 def times(ratio: float) -> str:
     """`10.0x`; of ratios near one as many digits as show that they are not."""
     if ratio >= 2 or ratio <= 1:
-        return f"{ratio:.1f}x"
+        return times_text(ratio)
     return f"{ratio:.{max(2, min(6, 1 - math.floor(math.log10(ratio - 1))))}f}x"
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.formats import Quantity
+from qinspect.inspector.lint.reach import Reach
 from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
 from qinspect.inspector.lint.subject import Subject
 from qinspect.inspector.rows import column
@@ -14,9 +18,24 @@ from qinspect.inspector.text import are, count, number, some
 _THREADS = ("TransformerEngine#123", "zml#698", "TensorRT-LLM#16447", "vllm#47515")
 _WHY = (
     "Some libraries store a scale, some one over it, under names that are the same or nearly. Read the wrong way "
-    "round, every value of the tensor is off by the square of the scale, and the model says nothing that makes sense."
+    "round, every value of the tensor is off by the square of the scale, and the model says nothing that makes sense. "
+    "Of two levels of scales it is the outer one, as a rule."
 )
 _NEXT = "Find out which library wrote the file, and with which version: convert the scales, or name the right one."
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """What may stand the wrong way round. name: `scale`. scale: float64, of each weight; NaN where it has none."""
+
+    name: str
+    scale: NDArray[np.float64]
+
+
+def _turned(reach: Reach) -> tuple[_Turned, _Turned]:
+    """All that there is of one level; of two levels the outer one, since that of blocks is in eight bits."""
+    alone = np.where(np.isnan(reach.outer), reach.scale, np.nan)
+    return _Turned("scale", alone), _Turned("outer scale", reach.outer)
 
 
 @rule(
@@ -24,24 +43,23 @@ _NEXT = "Find out which library wrote the file, and with which version: convert 
     largest=100.0, least=1e-3, likely=50.0,
 )  # fmt: skip
 def inverse_alone(subject: Subject, limits: Limits) -> Checked:
-    """By its scales a weight reaches to more than 100, which trained weights do not, and by one over its scales to
-    where they do (0.001 to 50)."""
+    """By its scales a weight reaches to more than 100, which trained weights do not, and by one over its scale, or over
+    the outer of two, to where they do (0.001 to 50)."""
     reach = subject.reach
-    limit = reach.reach / reach.scale
-    inverse = limit / reach.scale
-    suspect = (reach.reach > limits["largest"]) & (inverse > limits["least"]) & (inverse < limits["likely"])
     places = tuple(
         Place(reach.weights[i].role,
-              f"up to {number(float(reach.reach[i]))}; one over the scale: {number(float(inverse[i]))}",
-              value=float(reach.scale[i]), weight=float(reach.reach[i]))
-        for i in np.flatnonzero(suspect).tolist()
+              f"up to {number(float(reach.reach[i]))}; one over the {turned.name}: {number(float(other))}",
+              value=float(turned.scale[i]), weight=float(reach.reach[i]))
+        for turned in _turned(reach)
+        for i, other in enumerate((reach.reach / turned.scale**2).tolist())
+        if reach.reach[i] > limits["largest"] and limits["least"] < other < limits["likely"]
     )  # fmt: skip
     found: tuple[Found, ...] = ()
     if places:
         n = len(reach.weights)
         text = (
             f"{some(len(places), 'weight')} of {count(n)} {'reaches' if len(places) == 1 else 'reach'} further than "
-            "trained weights do, and would not with one over the scale"
+            "trained weights do, and would not with one over a scale of theirs"
         )
         severity = None if 2 * len(places) >= n else Severity.WARNING  # a few weights may be what they seem
         found = (Found(text, places, {"weights": len(places), "of": n}, severity),)
@@ -54,25 +72,30 @@ def inverse_alone(subject: Subject, limits: Limits) -> Checked:
 )  # fmt: skip
 def inverse_of_original(subject: Subject, limits: Limits) -> Checked:
     """Beside the original: the largest value that scale and codes stand for is not the original's, and with one over
-    the scale it is."""
+    the scale, or over the outer of two, it is."""
     originals = subject.originals
     known, reach = originals.known, originals.reach
     ratio = reach.reach[known] / originals.largest[known]
-    other = ratio / reach.scale[known] ** 2
-    off = (np.maximum(ratio, 1 / ratio) > limits["apart"]) & (np.maximum(other, 1 / other) < limits["near"])
     weights = [reach.weights[i] for i in np.flatnonzero(known).tolist()]
     places = tuple(
         Place(weights[i].role,
-              f"{number(float(ratio[i]))} times the original; one over the scale: {number(float(other[i]))}",
-              value=float(reach.scale[known][i]), weight=float(max(ratio[i], 1 / ratio[i])))
-        for i in np.flatnonzero(off).tolist()
+              f"{number(float(ratio[i]))} times the original; one over the {turned.name}: {number(other)}",
+              value=float(turned.scale[known][i]), weight=_apart(float(ratio[i])))
+        for turned in _turned(reach)
+        for i, other in enumerate((ratio / turned.scale[known] ** 2).tolist())
+        if _apart(float(ratio[i])) > limits["apart"] and _apart(other) < limits["near"]
     )  # fmt: skip
     found: tuple[Found, ...] = ()
     if places:
-        text = f"{some(len(places), 'weight')} of {count(len(weights))} fit the original with one over the scale only"
+        text = f"{some(len(places), 'weight')} of {count(len(weights))} fit the original with one over a scale only"
         found = (Found(text, places, {"weights": len(places), "of": len(weights)}),)
     left = len(reach.weights) - len(weights)
     return Checked(len(weights), "weight", found, left, "the original has no such weight" if left else "")
+
+
+def _apart(ratio: float) -> float:
+    """How many times two numbers are apart, 1 or more; NaN where that is not known, and so neither near nor far."""
+    return max(ratio, 1 / ratio) if ratio > 0 else float("nan")
 
 
 @rule(

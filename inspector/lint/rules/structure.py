@@ -11,9 +11,9 @@ from qinspect.inspector.formats import Format, Kind, Quantity, QuantizedWeight, 
 from qinspect.inspector.formats.element import ElementKind
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid
 from qinspect.inspector.formats.words import granularity
-from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule
+from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, rule, said_of
 from qinspect.inspector.lint.subject import Subject
-from qinspect.inspector.roles import place_in_stack
+from qinspect.inspector.roles import numberless, place_in_stack
 from qinspect.inspector.rows import where
 from qinspect.inspector.text import count, dims, have, some
 
@@ -37,11 +37,7 @@ def misfit(subject: Subject, limits: Limits) -> Checked:
     n = len(fmt.weights()) + len(fmt.problems())
     found = []
     if problems:
-        places = []
-        for problem in problems:
-            e = problem.error
-            said = (e.problem, e.expected and f"expected {e.expected}", e.found and f"found {e.found}")
-            places.append(Place(problem.key, "; ".join(filter(None, said))))
+        places = [Place(problem.key, said_of(problem.error)) for problem in problems]
         text = f"{some(len(problems), 'module')} of {count(n)} {_word(len(problems), 'does', 'do')} not fit together"
         found.append(Found(text, tuple(places), {"modules": len(problems), "of": n}))
     return Checked(n, "quantized module", tuple(found))
@@ -67,7 +63,7 @@ def missing_scale(subject: Subject, limits: Limits) -> Checked:
         stored = _word(len(places), "is stored in codes without all its", "are stored in codes without all their")
         text = f"{some(len(places), 'weight')} of {count(n)} {stored} scales"
         found.append(Found(text, tuple(places), {"weights": len(places), "of": n}))
-    elif places:
+    elif places and not fmt.refusals:  # then they should have had scales, which is said
         text = (
             f"{some(len(places), 'tensor')} of float8 {have(len(places))} no scale: cast as "
             f"{_word(len(places), 'it was, or its scale is', 'they were, or their scales are')} lost"
@@ -250,7 +246,7 @@ def _minorities(weights: Iterable[QuantizedWeight], share: float) -> Iterator[tu
     """Weights whose grid few of their kind have, with the one that most have."""
     kinds: dict[tuple[object, ...], list[QuantizedWeight]] = {}
     for weight in weights:
-        kind = _numberless(place_in_stack(weight.role)[2])
+        kind = numberless(place_in_stack(weight.role)[2])
         kinds.setdefault((weight.element, weight.called, kind), []).append(weight)
     for key in [key for key, of_kind in kinds.items() if len(of_kind) == 1]:
         alone = kinds.pop(key)[0]
@@ -267,10 +263,6 @@ def _minorities(weights: Iterable[QuantizedWeight], share: float) -> Iterator[tu
 def _cells(weight: QuantizedWeight) -> Grid:
     """Without the entry that says which columns are in which group."""
     return replace(weight.grid, group_index="") if weight.grid.group_index else weight.grid
-
-
-def _numberless(kind: str) -> str:
-    return ".".join("#" if part.isdecimal() else part for part in kind.split("."))
 
 
 def _in_words(grid: Grid) -> str:

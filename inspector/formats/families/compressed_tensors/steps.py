@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.errors import BrokenNumbers
 from qinspect.inspector.formats.grid import Grid
 from qinspect.inspector.formats.packed import singles
 from qinspect.inspector.formats.records import FloatArray
@@ -80,7 +80,7 @@ def group_of_columns(checkpoint: Checkpoint, key: str, n_columns: int, n_groups:
     if n_columns and bool((found == -1).any()):
         return None
     if n_columns and not 0 <= found.min() <= found.max() < n_groups:
-        raise CannotDequantize(
+        raise BrokenNumbers(
             "names a group that is not there", file=tensor.file.path, key=key, expected=f"0 to {n_groups - 1}",
             found=f"{found.min()} to {found.max()}",
         )  # fmt: skip

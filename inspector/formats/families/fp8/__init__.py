@@ -175,10 +175,9 @@ class Fp8Format(ModularFormat):
 
     @property
     def _of_other_blocks(self) -> list[QuantizedWeight]:
-        """Weights whose scales are of other blocks than the settings say."""
+        """Weights whose scales are of other blocks than the settings say. One number is that of one block."""
         block = settings_of(self._declared).block
-        allowed = () if block is None else (tiles(*block), PER_TENSOR)
-        return [w for w in self.weights() if allowed and w.element is not FP4 and w.grid not in allowed]
+        return [] if block is None else [w for w in self.weights() if w.element is not FP4 and _is_other(w, block)]
 
     def dynamic(self) -> tuple[DynamicPoint, ...]:
         if self._settings.activation != "dynamic":
@@ -209,6 +208,12 @@ class Fp8Format(ModularFormat):
                 "no setting says how scales are applied: they multiply, as transformers and DeepSeek have them, and "
                 "blocks are read off the shapes"
             )
+
+
+def _is_other(weight: QuantizedWeight, block: tuple[int, int]) -> bool:
+    if weight.grid == PER_TENSOR:
+        return any(n > size for n, size in zip(weight.shape, block, strict=True))
+    return weight.grid != tiles(*block)
 
 
 def _grid_said(grid: Grid) -> str:

@@ -201,16 +201,22 @@ class GgufFormat(ModularFormat):
         beside = record.kind is Kind.ACTIVATION or record.quantity is Quantity.GLOBAL_SCALE
         return "llama.cpp's converter writes 1 where its source had no such scale" if beside and value == 1 else ""
 
+    @property
+    def not_understood(self) -> str:
+        if not self._opaque:
+            return ""
+        kinds = sorted({t.dtype.name for name in self._opaque if (t := self.checkpoint.tensor(name)) is not None})
+        return (
+            f"{some(len(self._opaque), 'tensor')} of types that are not decoded ({_listed(kinds)}), first "
+            f"{visible(self._opaque[0], 120)}"
+        )
+
     def notes(self) -> tuple[str, ...]:
         return (*self._own_notes(), *super().notes())
 
     def _own_notes(self) -> Iterator[str]:
         if self._opaque:
-            kinds = sorted({t.dtype.name for name in self._opaque if (t := self.checkpoint.tensor(name)) is not None})
-            yield (
-                f"{some(len(self._opaque), 'tensor')} of types that are not decoded ({_listed(kinds)}), first "
-                f"{visible(self._opaque[0], 120)}: their bytes are compared, and not their values"
-            )
+            yield f"{self.not_understood}: their bytes are compared, and not their values"
         if self._unordered:
             yield (
                 f"the rows of {some(len(self._unordered), 'tensor')} are in llama.cpp's order, first "

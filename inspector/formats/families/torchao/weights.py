@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.errors import CannotDequantize
+from qinspect.inspector.errors import BrokenNumbers
 from qinspect.inspector.formats.element import ElementKind, integer
 from qinspect.inspector.formats.modular import QuantizedModule
 from qinspect.inspector.formats.packed import BYTES, NIBBLES, PackedRows, levels_of, rows_of_bytes, singles
@@ -57,7 +57,7 @@ class Blocks(QuantizedModule):
         if element.kind is not ElementKind.INTEGER:
             return stored.view(np.uint8)
         if element.bits < 8 and stored.size and not (element.q_min <= stored.min() <= stored.max() <= element.q_max):
-            raise CannotDequantize(
+            raise BrokenNumbers(
                 f"holds a number that no code of {element.bits} bits is", file=self.checkpoint.path,
                 key=self.weight.codes_key, expected=f"{element.q_min:g} to {element.q_max:g}",
                 found=f"{stored.min()} to {stored.max()}",
