@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from qinspect.inspector.accuracy import AccuracyComparison
-from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
+
+if TYPE_CHECKING:
+    from qinspect.inspector.accuracy import AccuracyComparison
+    from qinspect.inspector.evaluate.answers import TaskFigures
 
 
 def evaluation_text(found: Evaluation, width: int | None) -> str:
@@ -123,7 +126,9 @@ def sentence(m: ModelFigures) -> str:
     elif m.answer is Answer.EQUIVALENT:
         text = f"equivalent within {m.margin:g}: {ratio}"
     elif m.answer is Answer.UNRESOLVED:
-        text = f"not separable from the reference: {ratio}; these tokens would mostly show {m.ln_ratio.smallest:.2g}"
+        text = f"not separable from the reference: {ratio}"
+        if not math.isnan(m.ln_ratio.smallest):
+            text += f"; these tokens would mostly show {m.ln_ratio.smallest:.2g}"
     else:
         text = f"{m.answer} than the reference: {ratio}"
     bad = f"; {some(m.n_not_finite, 'token')} without a finite logit are in no figure" if m.n_not_finite else ""
