@@ -68,8 +68,8 @@ def notes() -> Iterator[str]:
 def table_of(found: Evaluation) -> Table:
     """A row a model."""
     columns = (
-        Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True),
-        Column("KL", True), Column("KL median", True), Column("KL 99 %", True), Column("same top", True),
+        Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True, 3),
+        Column("KL", True, 2), Column("KL median", True, 4), Column("KL 99 %", True, 5), Column("same top", True, 1),
         Column("accuracy", True),
     )  # fmt: skip
     rows = [
