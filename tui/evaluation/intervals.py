@@ -85,7 +85,7 @@ def block_lines(of: Block, room: Cells, glyphs: Glyphs, other_axis: bool) -> Lin
     for each in of.intervals:
         line: list[Piece] = [(fill_name(each.name, names, glyphs.cut), "name"), ("  ", "")]
         if canvas is not None:
-            line += [*_drawn(of, each, cells, at, glyphs), ("  ", "")]
+            line += [*_drawn(of, each, cells, at, [] if log else list(_rules(of, glyphs)), glyphs), ("  ", "")]
         line.append((fill(said_of(each.estimate, of.percent), room.numbers, "", right=True), ""))
         lines.append([*line, *([(f"  {each.after}", each.kind)] if each.after else [])])
     return lines + (_axis(canvas, of, log, glyphs) if canvas is not None else [])
@@ -166,14 +166,16 @@ def _ticks(canvas: Canvas, of: Block, log: bool) -> list[Placed]:
 # --- an interval ---
 
 
-def _drawn(of: Block, each: Interval, cells: int, at: partial[int], glyphs: Glyphs) -> Iterator[Piece]:
-    """The interval over what it is held against."""
+def _drawn(
+    of: Block, each: Interval, cells: int, at: partial[int], rules: Sequence[tuple[float, str]], glyphs: Glyphs
+) -> Iterator[Piece]:
+    """The interval over what it is held against. rules: values with their signs; a logarithmic axis has none."""
     left, between, right, point = "|-|o" if glyphs is ASCII else "├─┤●"
     made: list[tuple[str, str]] = [(" ", "")] * cells
     if of.noise is not None:
         low, high = map(at, of.noise)
         made[low : high + 1] = [(glyphs.bar_rest, "dim")] * (high + 1 - low)
-    for x, sign in _rules(of, glyphs):
+    for x, sign in rules:
         made[at(x)] = (sign, "dim")
     e = each.estimate
     if e is not None and math.isfinite(e.value):

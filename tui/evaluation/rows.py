@@ -9,6 +9,7 @@ from pathlib import PurePath
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Answer, Evaluation, Floor
 from qinspect.inspector.evaluate.stored import SoFar
+from qinspect.tui.names import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ def rows_so_far(found: SoFar) -> Rows:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The last parts of paths, as many as tell them apart."""
+    """The last parts of paths, as many as tell them apart, as they may be shown."""
     parts = [PurePath(name).parts or ("",) for name in names]
     for n in range(1, max(map(len, parts), default=1) + 1):
         short = ["/".join(p[-n:]) for p in parts]
         if len(set(short)) == len(set(names)):
-            return short
-    return list(names)
+            return [shown(name, 200) for name in short]
+    return [shown(name, 200) for name in names]
