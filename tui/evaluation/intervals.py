@@ -25,12 +25,13 @@ PADDING = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One model's. kind: its colour. after: what stands behind its numbers, in that colour."""
+    """One model's. kind: its colour. after: what stands behind its numbers, after_kind: in which colour."""
 
     name: str
     estimate: Estimate | None
     kind: str = ""
     after: str = ""
+    after_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def block_lines(of: Block, room: Cells, glyphs: Glyphs, other_axis: bool) -> Lin
         if canvas is not None:
             line += [*_drawn(of, each, cells, at, [] if log else list(_rules(of, glyphs)), glyphs), ("  ", "")]
         line.append((fill(said_of(each.estimate, of.percent), room.numbers, "", right=True), ""))
-        lines.append([*line, *([(f"  {each.after}", each.kind)] if each.after else [])])
+        lines.append([*line, *([(f"  {each.after}", each.after_kind)] if each.after else [])])
     return lines + (_axis(canvas, of, log, glyphs) if canvas is not None else [])
 
 
@@ -170,11 +171,12 @@ def _drawn(
     of: Block, each: Interval, cells: int, at: partial[int], rules: Sequence[tuple[float, str]], glyphs: Glyphs
 ) -> Iterator[Piece]:
     """The interval over what it is held against. rules: values with their signs; a logarithmic axis has none."""
-    left, between, right, point = "|-|o" if glyphs is ASCII else "├─┤●"
+    left, between, point, right = (glyphs.interval[i] for i in (0, 1, 2, -1))
     made: list[tuple[str, str]] = [(" ", "")] * cells
     if of.noise is not None:
         low, high = map(at, of.noise)
-        made[low : high + 1] = [(glyphs.bar_rest, "dim")] * (high + 1 - low)
+        if of.zero in of.noise or low < at(of.zero or 0.0) < high:  # around zero it is on both sides, or on none
+            made[low : high + 1] = [(glyphs.noise, "dim")] * (high + 1 - low)
     for x, sign in rules:
         made[at(x)] = (sign, "dim")
     e = each.estimate

@@ -108,12 +108,13 @@ def _blocks(of: Rows, look: Look, glyphs: Glyphs, other_axis: bool) -> list[Line
 
 def _ratio(of: Rows, glyphs: Glyphs) -> Block:
     """What the answers rest on."""
+    kinds = [KINDS.get(r.answer, "") if r.answer else "" for r in of.rows]
     intervals = [
-        Interval(r.name, r.ln_ratio, KINDS.get(r.answer, "") if r.answer else "dim", r.answer or r.state)
-        for r in of.rows
+        Interval(r.name, r.ln_ratio, kind, r.answer or r.state, kind if r.answer else "dim")
+        for r, kind in zip(of.rows, kinds, strict=True)
     ]
     noise = None if of.floor is None else of.floor.ratio_most
-    legend = [] if noise is None else [f"{glyphs.bar_rest} noise {noise:.2g}"]
+    legend = [] if noise is None else [f"{glyphs.noise} noise {noise:.2g}"]
     legend += [] if of.margin is None else [f": margin {of.margin:g}"]
     band = None if noise is None or math.isnan(noise) else (-noise, noise)
     return Block("ln(perplexity ratio), above 0 is worse", legend, intervals, 0.0, band, of.margin)
@@ -121,7 +122,7 @@ def _ratio(of: Rows, glyphs: Glyphs) -> Block:
 
 def _kl(of: Rows, glyphs: Glyphs) -> Block:
     floor = _finite(of.floor, "kl")
-    legend = [] if floor is None else [f"{glyphs.bar_rest} noise floor {floor:.2g}"]
+    legend = [] if floor is None else [f"{glyphs.noise} noise floor {floor:.2g}"]
     intervals = [Interval(r.name, r.kl) for r in of.rows]
     band = None if floor is None else (0.0, floor)
     return Block("KL divergence, mean", legend, intervals, 0.0, band, may_be_log=True)
@@ -129,7 +130,7 @@ def _kl(of: Rows, glyphs: Glyphs) -> Block:
 
 def _same_top(of: Rows, glyphs: Glyphs) -> Block:
     floor = _finite(of.floor, "same_top")
-    legend = [] if floor is None else [f"{glyphs.bar_rest} noise floor {100 * floor:.2f} %"]
+    legend = [] if floor is None else [f"{glyphs.noise} noise floor {100 * floor:.2f} %"]
     intervals = [Interval(r.name, r.same_top) for r in of.rows]
     band = None if floor is None else (floor, 1.0)
     return Block("Same likeliest token as the reference", legend, intervals, 1.0, band, percent=True)

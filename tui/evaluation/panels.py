@@ -19,6 +19,7 @@ from qinspect.tui.labels import fill_name
 from qinspect.tui.look import Line, Look
 from qinspect.tui.marks import Canvas
 from qinspect.tui.profile_view import LEFT, value_labels
+from qinspect.tui.widgets.lines import Piece
 
 LEAST_WIDTH, MOST_WIDTH = 16, 40
 """Of a panel."""
@@ -43,16 +44,33 @@ def panel_lines(
     if not found.size:
         return []
     low, high, log = _axis(found, floor, other_axis)
-    signs = ("K:", "N:") if look.a is None or look.plain else ("█", "█")
-    legend = [(f"{signs[0]} KL", "b")] + ([(f"{signs[1]} noise floor {floor:.2g}", "a")] if floor is not None else [])
-    lines: list[Line] = [*heading(title, [*legend, *([("logarithmic", "dim")] if log else [])], look.width)]
+    line = floor if floor is not None and _is_drawn(floor, (low, high, log), rows, look) else None
+    lines: list[Line] = [*heading(title, _legend(floor, line, log, look), look.width)]
     for some in _in_rows(panels, look.width):
         width = min(MOST_WIDTH, (look.width - LEFT - NEXT * (len(some) - 1)) // len(some))
         names = [(" " * (LEFT if i == 0 else NEXT) + fill_name(p.name, width, cut)) for i, p in enumerate(some)]
         lines.append([("".join(names).rstrip(), "name")])
-        drawn = [_panel(p, i == 0, width, rows, (low, high), log, floor, look) for i, p in enumerate(some)]
+        drawn = [_panel(p, i == 0, width, rows, (low, high), log, line, look) for i, p in enumerate(some)]
         lines += [_beside(texts) for texts in zip(*drawn, strict=True)]
     return lines
+
+
+def _is_drawn(floor: float, axis: tuple[float, float, bool], rows: int, look: Look) -> bool:
+    """Where letters tell curves apart, a line along the bottom would cost the other its dots, and say nothing."""
+    low, high, log = axis
+    if log:
+        return floor > 0
+    return (look.a is not None and not look.plain) or (floor - low) * rows >= high - low
+
+
+def _legend(floor: float | None, line: float | None, log: bool, look: Look) -> list[Piece]:
+    letters = look.plain or (look.a is None and line is not None)
+    sign = "K:" if letters and line is not None else "*" if letters else "█" if look.a is not None else ""
+    legend: list[Piece] = [(f"{sign} KL".strip(), "b")]
+    if floor is not None:
+        sign = "" if line is None else "N:" if letters else "█"
+        legend.append((f"{sign} noise floor {floor:.2g}".strip(), "a" if line is not None else "dim"))
+    return [*legend, *([("logarithmic", "dim")] if log else [])]
 
 
 def _in_rows(panels: Sequence[Panel], width: int) -> list[Sequence[Panel]]:

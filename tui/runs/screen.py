@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 from qinspect.inspector.calibration.layout import RESULT, calibration_folder
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import RUN_ACTIONS, bindings
-from qinspect.tui.glyphs import OF_RUNS, Glyphs
+from qinspect.tui.glyphs import OF_FIGURES, OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
 from qinspect.tui.pane import Hint, Pane
@@ -49,7 +49,7 @@ class RunsScreen(ActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(RUN_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = RUN_ACTIONS
-    SIGNS = (OF_RUNS,)
+    SIGNS = (OF_RUNS, OF_FIGURES)
     LABELLED = ("list", "view")
 
     def __init__(
