@@ -12,6 +12,7 @@ from qinspect.tui.app import QinspectApp
 
 HERE = Path(__file__).parent
 DATA = HERE.parent / "tests" / "data" / "quamba"
+EVALUATION = HERE.parent / "tests" / "data" / "evaluations" / "alphas.json"
 ALPHA = ("m1_w8a8_pa0.9995/quamba-tiny-w8a8", "m1_w8a8_pa0.99999/quamba-tiny-w8a8")
 ORDER = ("m2_w4a8_gh_pa0.9995/quamba2-tiny-w4a8", "m2_w8a8_gh/quamba2-tiny-w8a8")
 SHOTS = (
@@ -77,6 +78,30 @@ async def shoot_runs() -> None:
     shutil.rmtree(folder)
 
 
+async def shoot_figures() -> None:
+    """What an evaluation of the demo found, as the tests have it, as a run that has ended."""
+    from qinspect.inspector.runs import make_spec, start
+
+    folder = Path(tempfile.mkdtemp())
+    program = folder / "qinspect"
+    program.write_text(f"#!/bin/sh\ncp '{EVALUATION}' figures/evaluation.json\n")
+    program.chmod(0o700)
+    (folder / "figures").mkdir()
+    words = ["./qinspect", "evaluate", "demo", "--alpha", "0.99", "--alpha", "0.9995", "--run", "demo"]
+    run = start(make_spec([*words, "--state", "figures"], name="alphas", cwd=folder))
+    while run.state().state.is_live:
+        await asyncio.sleep(0.1)
+    app = QinspectApp(None, theme="qinspect-dark")
+    async with app.run_test(size=(120, 46)) as pilot:
+        while app.runs.looked is None or not app.runs.looked.runs:
+            await pilot.pause(0.05)
+        for key in "H2z":
+            await pilot.press(key)
+            await pilot.pause(0.5)
+        (HERE / "screens" / "figures.svg").write_text(app.export_screenshot(title="qinspect"))
+    shutil.rmtree(folder)
+
+
 def main() -> None:
     """All of SHOTS, with nothing of the user's own settings."""
     asyncio.run(shoot_alphas())
@@ -84,6 +109,7 @@ def main() -> None:
     os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"] = str(HERE / "nowhere")
     for shot in SHOTS:
         asyncio.run(shoot(*shot))
+    asyncio.run(shoot_figures())
     asyncio.run(shoot_runs())
     shutil.rmtree(HERE / "nowhere" / "qinspect" / "runs")
     (HERE / "nowhere" / "qinspect" / "screen.json").unlink(missing_ok=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qinspect.inspector.evaluate.layout import EVALUATION, LIVE, RESULT
 from qinspect.inspector.runs import Outcome, Result, Run, RunSpec, RunState, State
 from qinspect.inspector.runs.gpus import Gpu, GpuProcess, GpuSample
 from qinspect.inspector.runs.show import Seen, look
@@ -48,11 +50,14 @@ def events() -> list[dict[str, Any]]:
     return [{"seq": i + 1, "time": NOW - 60 + i, **event} for i, event in enumerate(made)]
 
 
-def make_run(folder: Path, name: str, alpha: str, age_s: float, log: str = "", journal: bool = False) -> Run:
+def make_run(
+    folder: Path, name: str, alpha: str, age_s: float, log: str = "", journal: bool = False, words: tuple[str, ...] = ()
+) -> Run:
+    """words: of its command, else those of Quamba with that alpha."""
     run = Run(
         folder / f"20270115-080000-{name[-4:]}",
         RunSpec(
-            argv=("python", "main.py", "state-spaces/mamba-130m", "--quantize", "--percentile_alpha", alpha),
+            argv=words or ("python", "main.py", "state-spaces/mamba-130m", "--quantize", "--percentile_alpha", alpha),
             name=name, cwd="/home/me/Quamba", env={"CUDA_VISIBLE_DEVICES": "1"}, host="gpu1", created=NOW - age_s,
         ),
     )  # fmt: skip
@@ -86,9 +91,23 @@ def still_gpus() -> GpuSample:
     return GpuSample(NOW, (idle, busy))
 
 
-def stand_still(folder: Path, patch: pytest.MonkeyPatch) -> None:
+def still_evaluations(folder: Path, evaluations: Path) -> Looked:
+    """One that has ended, one that goes on. evaluations: their files."""
+    words = ("qinspect", "evaluate", "demo", "made/pa-0.99-w8a8", "other/model", "made/pa-0.9995-w8a8", "--here")
+    live = make_run(folder, "checkpoints", "", 64, "Model: made/pa-0.99-w8a8\n", words=words)
+    alphas = ("qinspect", "evaluate", "demo", "--alpha", "0.99", "--alpha", "0.9995", "--run", "demo", "--here")
+    done = make_run(folder, "alphas", "", 3125, "Model: alpha 0.99\n", words=alphas)
+    for run, name, of in ((live, LIVE, "figures.json"), (done, RESULT, "alphas.json")):
+        (run.folder / EVALUATION).mkdir()
+        (run.folder / EVALUATION / name).write_bytes((evaluations / of).read_bytes())
+        os.utime(run.folder / EVALUATION / name, (NOW, NOW))
+    ended = RunState(State.FINISHED, "", Result(Outcome.FINISHED, NOW - 3000, 0, None, 125.0))
+    return Looked((Seen(live, RunState(State.RUNNING, heartbeat_age_s=1.0), None, None), Seen(done, ended, None, None)))
+
+
+def stand_still(folder: Path, patch: pytest.MonkeyPatch, looked: Looked | None = None) -> None:
     """From now on the screen sees these runs only, at this time."""
-    looked = still_looked(folder)
+    looked = looked or still_looked(folder)
     patch.setenv("TZ", "UTC")
     time.tzset()
 

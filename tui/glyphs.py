@@ -33,12 +33,15 @@ class Glyphs:
     bar: str = "█"
     bar_rest: str = "░"
     shades: str = "·░░▒▒▓█"
+    interval: str = "├─●─┤"
+    noise: str = "░"
 
 
 ASCII = Glyphs(
     opened="v", closed=">", different="!=", same="=", odd="~", broken="x", up="^", down="v", cut="~", bookmark="*",
     dot=".", vertical="|", alpha="a", blocks=" .:-=+*%#", half="#",
     live="*", done="+", stopped="-", lost="?", bar="#", bar_rest=".", shades=".:-=+*#",
+    interval="|-o-|", noise=".",
 )  # fmt: skip
 
 
@@ -64,12 +67,13 @@ class Sign:
         return self.written.format_map(asdict(g))
 
 
-SCALES, MAP, CHARTS, LEVELS, OF_RUNS, OF_ALPHA, ROUND = (
+SCALES, MAP, CHARTS, LEVELS, OF_RUNS, OF_FIGURES, OF_ALPHA, ROUND = (
     "In lists of scales",
     "On the map of the model",
     "Under the axis of a chart",
     "Under a chart of codes",
     "Before a run",
+    "In the figures of an evaluation",
     "Under an axis of alpha or of magnitudes",
     "Everywhere",
 )
@@ -104,6 +108,14 @@ SIGNS = (
     Sign("{broken}", "failed", OF_RUNS),
     Sign("{stopped}", "cancelled", OF_RUNS),
     Sign("{lost}", "lost: killed without a trace, or the host was rebooted", OF_RUNS),
+    Sign("{interval}", "a figure and its 95 % interval; without ends there are too few windows for one", OF_FIGURES),
+    Sign("{vertical}", "no difference from the reference", OF_FIGURES),
+    Sign(
+        "{noise}",
+        "what rounding noise of half a bfloat16 step does to the reference: no figure in it means much",
+        OF_FIGURES,
+    ),
+    Sign(":", "the margin within which a model is equivalent", OF_FIGURES),
     Sign("A B", "a stored scale, an alpha that the run was given; of many scales the median", OF_ALPHA),
     Sign("[ ]", "of many scales the least and the greatest", OF_ALPHA),
     Sign(

@@ -13,8 +13,8 @@ IN_KEY_TABLE = (
 )
 """Actions that a newcomer needs besides those of the hint bar."""
 RUNS_IN_KEY_TABLE = (
-    *("remove_run", "again", "view_effect", "next_match", "follow", "wrap", "timestamps", "explore", "apply_alpha"),
-    "open_output",
+    *("remove_run", "again", "view_figures", "view_effect", "next_match", "follow", "wrap", "timestamps", "explore"),
+    *("apply_alpha", "open_output"),
 )
 """The same for the runs screen."""
 

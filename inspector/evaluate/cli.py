@@ -94,7 +94,8 @@ def _work(settings: EvaluateSettings, state: str, as_json: bool, check: bool) ->
     """In this process, which is that of a run or the user's own."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     from qinspect.inspector.calibrate.records import Bar, begin_log
-    from qinspect.inspector.evaluate.kept import RESULT, state_folder
+    from qinspect.inspector.evaluate.kept import state_folder
+    from qinspect.inspector.evaluate.layout import RESULT
     from qinspect.inspector.evaluate.payload import evaluation
     from qinspect.inspector.evaluate.report import evaluation_text
     from qinspect.inspector.evaluate.work import evaluate

@@ -14,14 +14,12 @@ from typing import TypeVar
 import numpy as np
 
 from qinspect.inspector.evaluate.answers import Answers
+from qinspect.inspector.evaluate.layout import EVALUATION
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures
 from qinspect.inspector.runs.folder import RUN_VARIABLE, runs_folder
 from qinspect.inspector.whole_file import replacing
 
-EVALUATION = "evaluation"
-"""The folder of an evaluation inside that of its run."""
-RESULT = "evaluation.json"
 T = TypeVar("T", TokenFigures, Answers)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from qinspect.inspector.accuracy import AccuracyComparison
 from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
+from qinspect.inspector.evaluate.layout import SCHEMA
 from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.json_text import Json, finite
@@ -19,13 +20,13 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
     tokenizer = found.samples.get("tokenizer")
     of_bytes = isinstance(tokenizer, dict) and tokenizer.get("name") == ByteTokenizer.name
     return {
-        "schema": "qinspect.evaluate/1",
+        "schema": SCHEMA,
         "reference": found.reference,
         "windows": found.n_windows,
         "tokens": found.n_tokens,
         "samples": dict(found.samples),
         "settings": asdict(settings),
-        "noise_floor": None if found.floor is None else _floor(found.floor),
+        "noise_floor": None if found.floor is None else floor(found.floor),
         "not_measured": [{"name": f.name, "problem": f.problem} for f in found.failed],
         "models": [_model(m, of_bytes) for m in found.models],
         "against_first": [_against(a) for a in found.against],
@@ -49,16 +50,16 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "perplexity": finite(m.perplexity),
         "bits_per_byte_reference": finite(math.log2(m.perplexity_reference)) if of_bytes else None,
         "bits_per_byte": finite(math.log2(m.perplexity)) if of_bytes else None,
-        "ln_ratio": _estimate(m.ln_ratio),
-        "kl": _estimate(m.kl),
-        "kl_back": _estimate(m.kl_back),
+        "ln_ratio": estimate(m.ln_ratio),
+        "kl": estimate(m.kl),
+        "kl_back": estimate(m.kl_back),
         "kl_max": finite(m.kl_max),
         "kl_quantiles": {str(q): finite(v) for q, v in m.kl_quantiles.items()},
-        "accuracy_reference": _estimate(m.accuracy_reference),
-        "accuracy": _estimate(m.accuracy),
-        "same_top": _estimate(m.same_top),
-        "shared_top": _estimate(m.shared_top),
-        "shift": _estimate(m.shift),
+        "accuracy_reference": estimate(m.accuracy_reference),
+        "accuracy": estimate(m.accuracy),
+        "same_top": estimate(m.same_top),
+        "shared_top": estimate(m.shared_top),
+        "shift": estimate(m.shift),
         "shift_rms": finite(m.shift_rms),
         "shift_quantiles": {str(q): finite(v) for q, v in m.shift_quantiles.items()},
         "by_confidence": [_part(p) for p in m.buckets],
@@ -86,7 +87,8 @@ def _metric(c: AccuracyComparison) -> Json:
     }
 
 
-def _floor(f: Floor) -> Json:
+def floor(f: Floor) -> Json:
+    """What rounding noise alone does."""
     return {
         "seeds": f.seeds,
         "windows": f.n_windows,
@@ -101,16 +103,18 @@ def _against(a: Against) -> Json:
     return {
         "name": a.name,
         "scales_percent": a.scales_percent,
-        "accuracy_points": _estimate(a.accuracy),
-        "ln_ratio": _estimate(a.ln_ratio),
+        "accuracy_points": estimate(a.accuracy),
+        "ln_ratio": estimate(a.ln_ratio),
         "robust": a.robust,
         "margin_points": a.margin,
         "smallest_points": finite(a.accuracy.smallest),
     }
 
 
-def _estimate(e: Estimate) -> Json:
-    return {"value": finite(e.value), "low": finite(e.low), "high": finite(e.high)}
+def estimate(e: Estimate) -> Json:
+    """A mean with its interval, and what would mostly be told from zero."""
+    of_interval = {"low": finite(e.low), "high": finite(e.high), "smallest": finite(e.smallest)}
+    return {"value": finite(e.value), **of_interval}
 
 
 def _part(p: Part) -> Json:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from qinspect.inspector.accuracy import AccuracyComparison
-from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
+
+if TYPE_CHECKING:
+    from qinspect.inspector.accuracy import AccuracyComparison
+    from qinspect.inspector.evaluate.answers import TaskFigures
 
 
 def evaluation_text(found: Evaluation, width: int | None) -> str:
@@ -65,8 +68,8 @@ def notes() -> Iterator[str]:
 def table_of(found: Evaluation) -> Table:
     """A row a model."""
     columns = (
-        Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True),
-        Column("KL", True), Column("KL median", True), Column("KL 99 %", True), Column("same top", True),
+        Column("model"), Column("bits", True), Column("perplexity", True), Column("ln ratio", True, 3),
+        Column("KL", True, 2), Column("KL median", True, 4), Column("KL 99 %", True, 5), Column("same top", True, 1),
         Column("accuracy", True),
     )  # fmt: skip
     rows = [
@@ -123,7 +126,9 @@ def sentence(m: ModelFigures) -> str:
     elif m.answer is Answer.EQUIVALENT:
         text = f"equivalent within {m.margin:g}: {ratio}"
     elif m.answer is Answer.UNRESOLVED:
-        text = f"not separable from the reference: {ratio}; these tokens would mostly show {m.ln_ratio.smallest:.2g}"
+        text = f"not separable from the reference: {ratio}"
+        if not math.isnan(m.ln_ratio.smallest):
+            text += f"; these tokens would mostly show {m.ln_ratio.smallest:.2g}"
     else:
         text = f"{m.answer} than the reference: {ratio}"
     bad = f"; {some(m.n_not_finite, 'token')} without a finite logit are in no figure" if m.n_not_finite else ""

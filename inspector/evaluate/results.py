@@ -1,4 +1,5 @@
-"""What an evaluation found: of each model its figures, with intervals, and what may be concluded."""
+"""What an evaluation found: of each model its figures, with intervals, and what may be concluded. No torch in here: who
+reads a stored evaluation has none."""
 
 from __future__ import annotations
 
@@ -6,13 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qinspect.inspector.evaluate.answers import TaskFigures
-from qinspect.inspector.evaluate.intervals import Estimate, draws, estimate
-from qinspect.inspector.evaluate.tokens import Floats, TokenFigures
+from qinspect.inspector.evaluate.intervals import Estimate, Floats, draws, estimate
 from qinspect.inspector.significance import LEVEL, holm
+
+if TYPE_CHECKING:
+    from qinspect.inspector.evaluate.answers import TaskFigures
+    from qinspect.inspector.evaluate.tokens import TokenFigures
 
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 BUCKETS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from qinspect.inspector.evaluate.candidate import (
 )
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
+from qinspect.inspector.evaluate.live import LiveFigures
 from qinspect.inspector.evaluate.results import (
     Evaluation,
     Floor,
@@ -75,6 +77,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     of_reference = tasks.answered(asked, passed.executor, None, progress)
     identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
     kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
+    live = LiveFigures(folder, [c.name for c in candidates])
     tasks.keep(asked, kept, -1, settings.reference, of_reference)
     of_tasks: list[TaskFigures] = []
     rotated: Executor | None = None
@@ -83,6 +86,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     measured: list[int] = []
     failed: list[NotMeasured] = []
     floor = _floor(settings, passed, progress)
+    live.begin(len(passed.ids), floor)
     for number, candidate in enumerate(candidates):
         executor = passed.executor
         if candidate.rotated:
@@ -94,10 +98,13 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             rounds = executor.activations(candidate, passed.ids[0])
             if known is None or given is None:
                 with executor.running(candidate):
-                    known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
+                    steps = steps_of(progress, Path(candidate.name).name)
+                    known = _tokens(passed, executor, rounds, steps, partial(live.add, number))
                     given = tasks.answered(asked, executor, rounds, progress)
                 kept.keep(number, known)
                 tasks.keep(asked, kept, number, candidate.name, given)
+            else:
+                live.add(number, known)
             of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
             measured.append(number)
             tokens.append(known)
@@ -105,6 +112,8 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
+            live.failed(number, str(e))
+    live.end()
     gaps = None if gap is None else gap[measured]
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
@@ -183,13 +192,18 @@ def _hidden(executor: Executor, rounds: Activations | None, ids: Sequence[Tensor
     steps(len(ids), len(ids))
 
 
-def _tokens(passed: _Passed, executor: Executor, rounds: Activations, steps: Steps) -> TokenFigures:
+def _tokens(
+    passed: _Passed, executor: Executor, rounds: Activations, steps: Steps,
+    told: Callable[[TokenFigures], None] = lambda _: None,
+) -> TokenFigures:  # fmt: skip
+    """told: of each window, as soon as it is known."""
     device = executor.model.device
     parts = []
     for window, model in enumerate(_hidden(executor, rounds, passed.ids, steps)):
         reference, ids = passed.hidden[window].to(device), passed.ids[window].to(device)
         heads = (passed.executor.reference_logits, executor.model.head)
         parts.append(figures_of(reference, model, *heads, ids, window))
+        told(parts[-1])
     return joined(parts)
 
 

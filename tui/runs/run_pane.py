@@ -18,6 +18,7 @@ from qinspect.tui.pane import Pane
 from qinspect.tui.remote import over_ssh
 from qinspect.tui.runs.conclusions_pane import ConclusionsPane
 from qinspect.tui.runs.effect_pane import EffectPane
+from qinspect.tui.runs.evaluation_pane import EvaluationPane
 from qinspect.tui.runs.events_pane import EventsPane
 from qinspect.tui.runs.gpus_pane import GpusPane
 from qinspect.tui.runs.head import head_lines
@@ -65,7 +66,7 @@ class RunPane(Pane):
 
     EVERYWHERE = frozenset({
         "view_log", "view_conclusions", "view_points", "view_spec", "view_effect", "view_events", "view_gpus",
-        "scroll_left", "scroll_right",
+        "view_figures", "scroll_left", "scroll_right",
     })  # fmt: skip
 
     def __init__(self, service: RunsService, glyphs: Glyphs, runs: Callable[[], Sequence[Seen]]) -> None:
@@ -77,10 +78,11 @@ class RunPane(Pane):
         self.points_pane = PointsPane(glyphs)
         self.gpus_pane = GpusPane(glyphs, service)
         self.effect_pane = EffectPane(glyphs, lambda: self.points_pane.chosen if self.seen is self.points_pane else "")
+        self.evaluation_pane = EvaluationPane(glyphs)
         self.conclusions_pane, self.spec_pane = ConclusionsPane(glyphs), SpecPane(glyphs, runs)
         self.views: tuple[View, ...] = (
-            self.log_pane, self.conclusions_pane, self.points_pane, self.spec_pane, self.effect_pane,
-            EventsPane(glyphs), self.gpus_pane,
+            self.log_pane, self.evaluation_pane, self.conclusions_pane, self.points_pane, self.spec_pane,
+            self.effect_pane, EventsPane(glyphs), self.gpus_pane,
         )  # fmt: skip
         self.seen: View = self.log_pane
         """The view that is seen."""
@@ -307,11 +309,12 @@ class RunPane(Pane):
 
     def show_title(self) -> None:
         """Which views there are, and how the one that is seen is shown."""
-        counts = {v: f" {v.count:,}" if v.count else "" for v in self.views}
+        views = [v for v in self.views if v is self.seen or v.is_of(self.shown)]
+        counts = {v: f" {v.count:,}" if v.count else "" for v in views}
         said = self.seen.said
         ways = (
-            [f"[{v.NAME}{counts[v]}]" if v is self.seen else f"{v.NAME}{counts[v]}" for v in self.views],
-            [f"[{v.NAME}{counts[v]}]" if v is self.seen else v.NAME for v in self.views],
+            [f"[{v.NAME}{counts[v]}]" if v is self.seen else f"{v.NAME}{counts[v]}" for v in views],
+            [f"[{v.NAME}{counts[v]}]" if v is self.seen else v.NAME for v in views],
             [f"[{self.seen.NAME}{counts[self.seen]}]"],
         )
         texts = [f"2 {f' {self.glyphs.dot} '.join([' '.join(names), *said])}" for names in ways]
@@ -334,6 +337,9 @@ class RunPane(Pane):
 
     def action_view_effect(self) -> None:
         self.show_view(self.effect_pane)
+
+    def action_view_figures(self) -> None:
+        self.show_view(self.evaluation_pane)
 
     def action_view_events(self) -> None:
         self.show_view(next(v for v in self.views if isinstance(v, EventsPane)))

@@ -12,11 +12,12 @@ from textual.containers import Horizontal
 from qinspect.inspector.calibration.layout import RESULT, calibration_folder
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import RUN_ACTIONS, bindings
-from qinspect.tui.glyphs import OF_RUNS, Glyphs
+from qinspect.tui.glyphs import OF_FIGURES, OF_RUNS, Glyphs
 from qinspect.tui.later import REST_S, Later, is_going
 from qinspect.tui.names import shown
 from qinspect.tui.pane import Hint, Pane
 from qinspect.tui.runs.effect_pane import FormWanted
+from qinspect.tui.runs.evaluation_pane import EvaluationPane
 from qinspect.tui.runs.gpu_lines import gpu_line
 from qinspect.tui.runs.gpus_pane import GpusPane
 from qinspect.tui.runs.run_list import outcome_line
@@ -38,6 +39,8 @@ WIDE = 110
 
 OF_CALIBRATION: tuple[Hint, ...] = (("distribution", "values"), ("explore", "alphas"), ("apply_alpha", "apply"))
 """What a calibration is looked at for."""
+OF_EVALUATION: tuple[Hint, ...] = (("view_figures", "figures"),)
+"""What an evaluation is."""
 
 
 class RunsScreen(ActionScreen):
@@ -46,7 +49,7 @@ class RunsScreen(ActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(RUN_ACTIONS)  # type: ignore[assignment]
     AUTO_FOCUS = ""
     actions = RUN_ACTIONS
-    SIGNS = (OF_RUNS,)
+    SIGNS = (OF_RUNS, OF_FIGURES)
     LABELLED = ("list", "view")
 
     def __init__(
@@ -136,11 +139,14 @@ class RunsScreen(ActionScreen):
         self._fit_hints()
 
     def _fit_hints(self) -> None:
-        """A calibration is looked at for its alphas: they stand before what any run has."""
+        """A calibration is looked at for its alphas, an evaluation for its figures: they stand before what any run
+        has."""
         run = self.run_pane.shown
         folder = calibration_folder(run.seen.run) if run is not None else None
         has_alphas = folder is not None and (folder / RESULT).exists()
-        self.hints.show_for(OF_CALIBRATION if has_alphas else (), frozenset({"distribution"} if has_alphas else ()))
+        has_figures = run is not None and self.run_pane.evaluation_pane.is_of(run)
+        first = OF_CALIBRATION if has_alphas else OF_EVALUATION if has_figures else ()
+        self.hints.show_for(first, frozenset(name for names, _ in first for name in names.split()))
 
     @on(LineList.Moved)
     def _on_moved(self, event: LineList.Moved) -> None:
@@ -294,8 +300,17 @@ class RunsScreen(ActionScreen):
         self.list_pane.choose(name)
         self.activate("list")
 
+    @property
+    def _figures(self) -> EvaluationPane | None:
+        """The figures of an evaluation, where these are what is saved."""
+        pane = self.run_pane.evaluation_pane
+        return pane if self.active_pane is pane and pane.table is not None else None
+
     def view_table(self) -> Table:
-        return self.list_pane.table
+        return (self._figures and self._figures.table) or self.list_pane.table
+
+    def view_json(self) -> object:
+        return self._figures.content if self._figures else super().view_json()
 
     def action_quit(self) -> None:
         if self.is_root:

@@ -10,12 +10,13 @@ from textual.app import ComposeResult
 
 from qinspect.tui.glyphs import Glyphs
 from qinspect.tui.list_pane import FAR, MOVING, ListPane
+from qinspect.tui.look import Line
 from qinspect.tui.pane import Pane
 from qinspect.tui.runs.shown_run import New, ShownRun
-from qinspect.tui.widgets.lines import LineList, Piece, text_width
+from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.text_pane import TextPane
 
-Lines = Sequence[Sequence[Piece]]
+Lines = Sequence[Line]
 
 
 class View(Pane):
@@ -32,6 +33,10 @@ class View(Pane):
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(id=f"{self.NAME}-view")
         self.glyphs = glyphs
+
+    def is_of(self, run: ShownRun | None) -> bool:
+        """Whether a run has what it shows: else its tab is not there."""
+        return True
 
     def show_run(self, run: ShownRun | None) -> None:
         """Another run. It is filled when it is seen."""
