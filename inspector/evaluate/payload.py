@@ -30,6 +30,7 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "models": [_model(m, of_bytes) for m in found.models],
         "against_first": [_against(a) for a in found.against],
         "tasks": [_task(t) for t in found.tasks],
+        "through": None if not settings.through else _through(found, of_bytes),
         "warnings": list(found.warnings),
     }
 
@@ -65,6 +66,25 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "by_position": [_part(p) for p in m.stretches],
         "answer": m.answer.value,
         "margin": m.margin,
+    }
+
+
+def _through(found: Evaluation, of_bytes: bool) -> Json:
+    """The same checkpoints as a library runs them."""
+    return {
+        "control_kl": found.engine_control,
+        "not_measured": [{"name": f.name, "problem": f.problem} for f in found.engines_failed],
+        "models": [
+            {
+                "name": e.name,
+                "engine": e.engine,
+                "modules": dict(e.modules),
+                "dequantized": e.dequantized,
+                "against_reference": _model(e.figures, of_bytes),
+                "against_executor": _model(e.between, of_bytes),
+            }
+            for e in found.engines
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from qinspect.inspector.accuracy import AccuracyComparison
 from qinspect.inspector.evaluate.answers import TaskFigures
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
+from qinspect.inspector.evaluate.results import Against, Answer, EngineFigures, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
@@ -34,10 +34,41 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
             lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
     for t in found.tasks:
         lines += ["", *folded("", f"{visible(t.model)}, {visible(t.task)}: {task_said(t)}", w)]
+    lines += _engines(found, w)
     for text in found.warnings:
         lines += ["", *folded("warning: ", text, w)]
     lines += ["", *folded("", "; ".join(notes()), w)]
     return "\n".join(lines)
+
+
+def _engines(found: Evaluation, width: int) -> Iterator[str]:
+    """What a library makes of the same files."""
+    alone = {m.name: m for m in found.models}
+    for e in found.engines:
+        yield from ("", *folded("", f"{visible(e.name)}: {engine_said(e, alone[e.name])}", width))
+    for f in found.engines_failed:
+        yield from ("", *folded("", f"{visible(f.name)}, through the library: not measured: {f.problem}", width))
+    if found.engines:
+        told = "not known" if found.engine_control is None else f"{found.engine_control:.2g}"
+        yield from ("", *folded("", f"the reference through the library, against the reference here: KL {told}", width))
+
+
+def engine_said(e: EngineFigures, alone: ModelFigures) -> str:
+    """Three distances, and whose they are."""
+    text = f"the file's numbers alone KL {said(alone.kl)}, through {visible(e.engine, 200)} KL {said(e.figures.kl)}"
+    text += f", between the two KL {said(e.between.kl)}, same top {100 * e.between.same_top.value:.2f} %; the library "
+    ratio = f"ln(perplexity ratio) {said(e.between.ln_ratio)}"
+    if e.between.answer is Answer.EQUAL:
+        text += "predicts what the file's numbers do, to the last bit"
+    elif e.between.answer is Answer.EQUIVALENT:
+        text += f"is equivalent to the file's numbers within {e.between.margin:g}: {ratio}"
+    elif e.between.answer is Answer.UNRESOLVED:
+        text += f"is not separable from the file's numbers: {ratio}"
+    else:
+        text += f"is {e.between.answer} than the file's numbers: {ratio}"
+    modules = ", ".join(f"{n} {visible(kind, 100)}" for kind, n in e.modules.items())
+    how = "it holds dequantized weights" if e.dequantized else "it runs"
+    return f"{text}; {how}: {modules}"
 
 
 def task_said(t: TaskFigures) -> str:

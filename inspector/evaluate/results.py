@@ -126,10 +126,25 @@ class NotMeasured:
 
 
 @dataclass(frozen=True)
+class EngineFigures:
+    """A checkpoint as a library runs it. engine: the library with its version. modules: how many modules of which class
+    hold weights of which dtype; dequantized: whether all are floating point. figures: against the reference. between:
+    the library against the executor, whose perplexity is `perplexity_reference` there."""
+
+    name: str
+    engine: str
+    modules: Mapping[str, int]
+    dequantized: bool
+    figures: ModelFigures
+    between: ModelFigures
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """n_tokens: that are predicted. samples: where they come from, as JSON. floor: None where none was asked for.
     against: the candidates but the first, against it. failed: those that do not fit. tasks: of each model, each
-    file of items."""
+    file of items. engines: of checkpoints that a library ran too, engines_failed: those that it did not run.
+    engine_control: KL of the reference through the library, None where that is not known."""
 
     reference: str
     n_windows: int
@@ -141,6 +156,9 @@ class Evaluation:
     failed: tuple[NotMeasured, ...]
     warnings: tuple[str, ...]
     tasks: tuple[TaskFigures, ...] = ()
+    engines: tuple[EngineFigures, ...] = ()
+    engines_failed: tuple[NotMeasured, ...] = ()
+    engine_control: float | None = None
 
 
 def compared(

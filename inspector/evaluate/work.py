@@ -30,6 +30,7 @@ from qinspect.inspector.evaluate.candidate import (
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
 from qinspect.inspector.evaluate.results import (
+    EngineFigures,
     Evaluation,
     Floor,
     ModelFigures,
@@ -41,6 +42,7 @@ from qinspect.inspector.evaluate.results import (
 )
 from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.evaluate.through import Text, control, engines
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.device import device_named
@@ -105,13 +107,30 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
+    through, not_through, of_control = _through(
+        settings, passed, rotated, [(n, candidates[n]) for n in measured], kept, progress
+    )
     gaps = None if gap is None else gap[measured]
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
         tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
+        through, not_through, of_control,
     )  # fmt: skip
+
+
+def _through(
+    settings: EvaluateSettings, passed: _Passed, rotated: Executor | None, measured: Sequence[tuple[int, Candidate]],
+    kept: Kept, progress: Progress,
+) -> tuple[tuple[EngineFigures, ...], tuple[NotMeasured, ...], float | None]:  # fmt: skip
+    """Each checkpoint once more, as the library that was asked for runs it."""
+    if not settings.through:
+        return (), (), None
+    text = Text(passed.executor, passed.ids, passed.hidden)
+    models = {n: (c, rotated if c.rotated and rotated else passed.executor) for n, c in measured}
+    made, failed = engines(settings, text, models, kept, progress)
+    return made, failed, control(settings, text, progress) if made else None
 
 
 def _seen(candidates: Sequence[Candidate], samples: Samples) -> Iterator[str]:
