@@ -86,7 +86,8 @@ class LibraryModel:
 def _dtype_of(module: nn.Module) -> str:
     """Of the first matrix of its own, or the class of one that is no plain tensor; "" where it has none."""
     own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-    matrix = next((w for name, w in own if w.ndim > 1 and "scale" not in name), None)
+    found = {name: w for name, w in own if w.ndim > 1 and "scale" not in name and "zero" not in name}
+    matrix = found.get("weight", next(iter(found.values()), None))
     if matrix is None:
         return ""
     plain = type(matrix) in (Tensor, nn.Parameter)
