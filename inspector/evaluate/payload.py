@@ -43,6 +43,7 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "bytes": m.nbytes,
         "bits_per_weight": m.bits_per_weight,
         "points": m.n_points,
+        "cache_points": m.n_caches,
         "not_simulated": list(m.left_out),
         "tokens": m.n,
         "not_finite": m.n_not_finite,

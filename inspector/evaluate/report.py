@@ -26,6 +26,8 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
         lines += ["", *folded("", f"{visible(f.name)}: not measured: {f.problem}", w)]
     for m in found.models:
         lines += ["", *folded("", f"{visible(m.name)}: {sentence(m)}", w)]
+        if m.n_caches:
+            lines += folded("   simulated: ", caches_said(m.n_caches), w)
         for text in m.left_out:
             lines += folded("   not simulated: ", text, w)
     if found.against:
@@ -116,6 +118,11 @@ def said(e: Estimate) -> str:
     if math.isnan(e.low):
         return number(e.value)
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
+
+
+def caches_said(n: int) -> str:
+    """Of the keys and the values of a layer, each is one."""
+    return f"the KV cache: {some(n, 'point')} of keys or values, rounded where attention sees them, after rotary"
 
 
 def floor_said(floor: Floor) -> str:

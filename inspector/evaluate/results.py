@@ -47,9 +47,10 @@ class ModelFigures:
     """Of one model against the reference.
 
     name, described: of the candidate. nbytes, bits_per_weight: None where that is not known. n_points: activations that
-    were rounded. left_out: what was not simulated. n, n_not_finite: tokens that were predicted, and those of them
-    where a logit of either is no number, which no figure counts. ln_ratio: of perplexities, the model's over the
-    reference's. kl_quantiles, shift_quantiles: by QUANTILES. buckets: by confidence; stretches: by position.
+    were rounded; n_caches: of these, keys or values of a layer's KV cache. left_out: what was not simulated. n,
+    n_not_finite: tokens that were predicted, and those of them where a logit of either is no number, which no figure
+    counts. ln_ratio: of perplexities, the model's over the reference's. kl_quantiles, shift_quantiles: by QUANTILES.
+    buckets: by confidence; stretches: by position.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelFigures:
     stretches: tuple[Part, ...]
     answer: Answer
     margin: float
+    n_caches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

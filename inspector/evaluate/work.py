@@ -218,7 +218,7 @@ def _figures(
     return model_figures(
         tokens, n_windows, settings.margin, settings.seed, name=candidate.name, described=candidate.described,
         nbytes=candidate.nbytes, bits_per_weight=candidate.bits_per_weight, n_points=len(rounds.quantizers),
-        left_out=rounds.left_out,
+        n_caches=rounds.n_caches, left_out=rounds.left_out,
     )  # fmt: skip
 
 

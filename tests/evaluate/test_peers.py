@@ -1,4 +1,4 @@
-"""The executor's quantized forward against transformers' own quantized modules: tests/data/peer_logits has their logits.
+"""The executor's quantized forward against transformers' own quantized modules: tests/data/peer_logits has the logits.
 
 Both compute in the same dtype in the same modules, so that all that can differ is what the numbers are and where they
 are rounded. Logits are compared in units of their own spread.
@@ -57,6 +57,12 @@ def test_logits_are_those_of_compressed_tensors(base: str, name: str, limit: flo
 def test_without_rounding_of_activations_they_are_not(name: str) -> None:
     """So the test above sees them."""
     assert _apart("base_llama1", name, rounds=False) > 4 * FLIPS
+
+
+def test_keys_and_values_of_a_cache_are_rounded_as_compressed_tensors_rounds_them() -> None:
+    """By the scale of each head, after rotary; no other number of that checkpoint is quantized."""
+    assert _apart("base_llama1", "ct_attn_head_kv") <= FLIPS
+    assert _apart("base_llama1", "ct_attn_head_kv", rounds=False) > 2 * FLIPS
 
 
 def test_weights_that_torchao_keeps_in_float8_are_the_same() -> None:

@@ -25,7 +25,7 @@ MODELS = {
 
 
 def without_queries() -> None:
-    """compressed-tensors rounds queries too; the scales of ct_attn_head_kv for them were never set, and are no scales."""
+    """compressed-tensors rounds queries too; the scales of ct_attn_head_kv for them were never set, and are none."""
     from compressed_tensors.modeling import attention
 
     attention.getattr_chain = lambda *_: None
