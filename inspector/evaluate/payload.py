@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from qinspect.inspector.accuracy import AccuracyComparison
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.best import Best
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
 from qinspect.inspector.evaluate.settings import EvaluateSettings
@@ -30,6 +31,7 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "models": [_model(m, of_bytes) for m in found.models],
         "against_first": [_against(a) for a in found.against],
         "tasks": [_task(t) for t in found.tasks],
+        "best": None if found.best is None else _best(found.best),
         "through": None if not settings.through else _through(found, of_bytes),
         "warnings": list(found.warnings),
     }
@@ -67,6 +69,20 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "by_position": [_part(p) for p in m.stretches],
         "answer": m.answer.value,
         "margin": m.margin,
+    }
+
+
+def _best(b: Best) -> Json:
+    return {
+        "name": b.name,
+        "second": b.second,
+        "models": b.n_models,
+        "documents_that_chose": b.n_chose,
+        "documents_that_tested": b.n_tested,
+        "ln_ratio_where_chosen": _estimate(b.chose),
+        "ln_ratio": _estimate(b.tested),
+        "ln_ratio_to_second": _estimate(b.against_second),
+        "holds": b.holds,
     }
 
 
@@ -115,6 +131,10 @@ def _floor(f: Floor) -> Json:
         "kl_most": finite(f.kl_most),
         "ln_ratio_most": finite(f.ratio_most),
         "same_top": finite(f.same_top),
+        "batch": f.batch,
+        "batch_kl": finite(f.batch_kl),
+        "batch_ln_ratio": finite(f.batch_ratio),
+        "batch_same_top": finite(f.batch_same_top),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from qinspect.inspector.accuracy import AccuracyComparison
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.best import Best
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.results import Against, Answer, EngineFigures, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
@@ -34,6 +35,8 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
         lines += ["", f"against {visible(found.models[0].name)}:"]
         for a in found.against:
             lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
+    if found.best is not None:
+        lines += ["", *folded("", best_said(found.best), w)]
     for t in found.tasks:
         lines += ["", *folded("", f"{visible(t.model)}, {visible(t.task)}: {task_said(t)}", w)]
     lines += _engines(found, w)
@@ -41,6 +44,16 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
         lines += ["", *folded("warning: ", text, w)]
     lines += ["", *folded("", "; ".join(notes()), w)]
     return "\n".join(lines)
+
+
+def best_said(b: Best) -> str:
+    """Which it is, by what documents, and whether the others say so too."""
+    text = f"best of {b.n_models} by perplexity in every second document ({b.n_chose}): {visible(b.name)}, "
+    text += f"ln(perplexity ratio) {said(b.chose)} there; in the other {b.n_tested}, which had no part in the choice, "
+    text += f"{said(b.tested)}, and against the next best, {visible(b.second)}, {said(b.against_second)}: "
+    if b.holds:
+        return f"{text}better there too"
+    return f"{text}{'worse there' if b.against_second.low > 0 else 'not separable there'}"
 
 
 def _engines(found: Evaluation, width: int) -> Iterator[str]:
@@ -132,6 +145,17 @@ def floor_said(floor: Floor) -> str:
         f"{floor.kl:.2g} (at most {floor.kl_most:.2g} of {some(floor.seeds, 'seed')}), |ln ratio| up to "
         f"{floor.ratio_most:.2g} and the same likeliest token in {100 * floor.same_top:.2f} % "
         f"({some(floor.n_windows, 'window')})"
+        f"{batch_said(floor)}"
+    )
+
+
+def batch_said(floor: Floor) -> str:
+    """What sharing a forward does."""
+    if not floor.batch:
+        return ""
+    return (
+        f"; {floor.batch} windows in one forward against one alone: KL {floor.batch_kl:.2g}, |ln ratio| "
+        f"{floor.batch_ratio:.2g}, the same likeliest token in {100 * floor.batch_same_top:.2f} %"
     )
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.best import Best
 from qinspect.inspector.evaluate.intervals import Estimate, draws, estimate
 from qinspect.inspector.evaluate.tokens import Floats, TokenFigures
 from qinspect.inspector.significance import LEVEL, holm
@@ -108,7 +109,8 @@ class Floor:
     """What rounding noise alone does: the reference with noise of half a step of bfloat16 added behind every block.
 
     seeds, n_windows: how often, on how many. kl, ln_ratio, same_top: means over the seeds; the largest of them in
-    kl_most and ratio_most.
+    kl_most and ratio_most. batch: how many windows shared a forward when the reference was held against itself in
+    another batch, 0 where it was not; batch_kl, batch_ratio, batch_same_top: what that alone does.
     """
 
     seeds: int
@@ -117,6 +119,10 @@ class Floor:
     kl_most: float
     ratio_most: float
     same_top: float
+    batch: int = 0
+    batch_kl: float = math.nan
+    batch_ratio: float = math.nan
+    batch_same_top: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,8 @@ class Evaluation:
     """n_tokens: that are predicted. samples: where they come from, as JSON. floor: None where none was asked for.
     against: the candidates but the first, against it. failed: those that do not fit. tasks: of each model, each
     file of items. engines: of checkpoints that a library ran too, engines_failed: those that it did not run.
-    engine_control: KL of the reference through the library, None where that is not known."""
+    engine_control: KL of the reference through the library, None where that is not known.
+    best: of three models or more, where the text has documents enough to choose and to test."""
 
     reference: str
     n_windows: int
@@ -161,6 +168,7 @@ class Evaluation:
     engines: tuple[EngineFigures, ...] = ()
     engines_failed: tuple[NotMeasured, ...] = ()
     engine_control: float | None = None
+    best: Best | None = None
 
 
 def compared(
@@ -224,13 +232,19 @@ def adjusted(models: Sequence[ModelFigures]) -> tuple[ModelFigures, ...]:
     return tuple(replace(m, answer=Answer.UNRESOLVED) if i in falls else m for i, m in enumerate(models))
 
 
-def floor_of(found: Sequence[TokenFigures], n_windows: int) -> Floor:
-    """Of the reference with noise, once for each seed."""
+def floor_of(found: Sequence[TokenFigures], n_windows: int, batch: int = 0, other: TokenFigures | None = None) -> Floor:
+    """Of the reference with noise, once for each seed. other: of it where `batch` windows share a forward."""
     finite = [t.finite for t in found]
     kl = [float(t.kl[ok].mean()) for t, ok in zip(found, finite, strict=True)]
     ratio = [abs(float((t.nll - t.nll_reference)[ok].mean())) for t, ok in zip(found, finite, strict=True)]
     same = [float(t.same_top[ok].mean()) for t, ok in zip(found, finite, strict=True)]
-    return Floor(len(found), n_windows, float(np.mean(kl)), max(kl), max(ratio), float(np.mean(same)))
+    made = Floor(len(found), n_windows, float(np.mean(kl)), max(kl), max(ratio), float(np.mean(same)))
+    if other is None or not other.finite.any():
+        return made
+    ok = other.finite
+    apart = abs(float((other.nll - other.nll_reference)[ok].mean()))
+    kl_of_batch, same_of_batch = float(other.kl[ok].mean()), float(other.same_top[ok].mean())
+    return replace(made, batch=batch, batch_kl=kl_of_batch, batch_ratio=apart, batch_same_top=same_of_batch)
 
 
 def _answer(ratio: Estimate, kl: Floats, margin: float) -> Answer:

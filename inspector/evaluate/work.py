@@ -18,6 +18,7 @@ from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.evaluate import tasks
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.best import best_of
 from qinspect.inspector.evaluate.candidate import (
     Activations,
     Candidate,
@@ -29,6 +30,7 @@ from qinspect.inspector.evaluate.candidate import (
 )
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
+from qinspect.inspector.evaluate.other_batch import BATCH, with_another_batch
 from qinspect.inspector.evaluate.results import (
     EngineFigures,
     Evaluation,
@@ -116,7 +118,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
         tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
-        through, not_through, of_control,
+        through, not_through, of_control, best_of([m.name for m in found], tokens, len(passed.ids), settings.seed),
     )  # fmt: skip
 
 
@@ -165,7 +167,7 @@ def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> F
         noise = part.executor.activations(candidate, part.ids[0])
         with part.executor.running(candidate):
             found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
-    return floor_of(found, n)
+    return floor_of(found, n, BATCH, with_another_batch(part.executor, part.ids, part.hidden))
 
 
 def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
