@@ -22,15 +22,24 @@ from qinspect.inspector.evaluate import fake_quantize
 from qinspect.inspector.evaluate.fake_quantize import Quantizer
 from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.bits import model_bits
-from qinspect.inspector.formats.element import Element, integer
+from qinspect.inspector.formats.element import Element, integer, small_float
 from qinspect.inspector.formats.own_layout import provenance_of
 from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRecord
+from qinspect.inspector.models.caches import POINTS
 from qinspect.inspector.models.load import EditableModel, ProbedModel, as_numpy
 from qinspect.inspector.observers.recipes import rotates, short
 from qinspect.inspector.roles import common_spelling, strip_root
 from qinspect.inspector.text import are, some, visible
 
 _ENDS = (":input", ":output")
+_CACHES = tuple(f":{point}" for point in POINTS)
+_QUERIES = ":q"
+OF_QUERIES = "queries are rounded by some kernels of attention and not by others"
+NO_CACHE = "the reference's attention does not show its keys and values"
+_CACHED = ("float8_e4m3fn", "float8_e5m2", "int8")
+"""Elements of caches whose scales are of the whole layer or of each head."""
+_CASTS = {"FP8": small_float("float8_e4m3fn")}
+"""By what a format calls a cache."""
 LOGITS = "logits are compared as they are"
 NO_POINT = "there is no such point in the reference's modules"
 MX_BLOCK = 32
@@ -43,6 +52,11 @@ class Activations:
 
     quantizers: Mapping[str, Quantizer] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+
+    @property
+    def n_caches(self) -> int:
+        """Of the quantizers, how many are of keys or of values of a layer's KV cache."""
+        return sum(map(is_cache, self.quantizers))
 
 
 class Candidate(ABC):
@@ -127,6 +141,19 @@ class OfCheckpoint(Candidate):
                 cure="Name the reference that it was made from.",
             )  # fmt: skip
 
+    def _caches(self, model: ProbedModel) -> Iterator[tuple[str, Quantizer | str]]:
+        """Of a cache that is declared and has no scale in the file: engines take 1 then. For every layer, by the names
+        of the weights that make keys and values."""
+        stored = any(is_cache(role_of(r.role)) for r in self.fmt.scales())
+        element = None if stored else _CASTS.get(self.fmt.declared_cache)
+        if element is None:
+            return
+        for key in model.weights():
+            attention, _, last = role_of(key).removesuffix(".weight").rpartition(".")
+            point = {"k_proj": "k_cache", "v_proj": "v_cache"}.get(last)
+            if point:
+                yield f"{attention}:{point}", _of_cache(element, np.ones(1, np.float32), model.device, None)
+
     def activations(self, model: ProbedModel) -> Activations:
         """By its stored scales, and those that are made of each token or block."""
         made: dict[str, Quantizer] = {}
@@ -141,7 +168,7 @@ class OfCheckpoint(Candidate):
             if r.kind is Kind.ACTIVATION and r.quantity is Quantity.ZERO_POINT
         }  # fmt: skip
         found = [(role_of(r.role), _static(self.fmt, r, model.device, zeros.get(r.role))) for r in stored]
-        for role, quantizer in (*found, *((role, _dynamic(p)) for role, p in dynamic.items())):
+        for role, quantizer in (*found, *((role, _dynamic(p)) for role, p in dynamic.items()), *self._caches(model)):
             if isinstance(quantizer, str):
                 refused.setdefault(quantizer, []).append(role)
             else:
@@ -264,15 +291,39 @@ def said(roles: list[str], why: str) -> str:
 
 def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleRecord | None) -> Quantizer | str:
     """How a stored scale rounds, or why that is not simulated."""
-    if not record.role.endswith(_ENDS):
+    if record.role.endswith(_QUERIES):
+        return OF_QUERIES
+    if not record.role.endswith((*_ENDS, *_CACHES)):
         return NO_POINT
     try:
         values = np.asarray(fmt.values(record), np.float32)
-        offset = None if zero is None else float(np.asarray(fmt.values(zero)).reshape(-1)[0])
+        offsets = None if zero is None else np.asarray(fmt.values(zero), np.float64).reshape(-1)
+        offset = None if offsets is None else float(offsets[np.abs(offsets).argmax()])
     except QinspectError as e:
         return f"its scale cannot be read: {e}"
+    if is_cache(record.role):
+        return _of_cache(record.element, values.reshape(-1), device, offset)
     size = record.group_size or (16 if record.element.name == "float4_e2m1fn" else 0)
     return _of_number(record.element, values, device, size, offset)
+
+
+def is_cache(role: str) -> bool:
+    """Whether a role is of keys or values that a cache keeps."""
+    return role.endswith(_CACHES)
+
+
+def _of_cache(
+    element: Element, scales: NDArray[np.float32], device: torch.device, zero_point: float | None
+) -> Quantizer | str:
+    """scales: one number, or one of each head."""
+    if zero_point:
+        return "its cache has zero points"
+    if element.name not in _CACHED:
+        return f"no rule for a cache of {element}"
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        return "its scale is not a positive number"
+    found = fake_quantize.of_each_head(element, [torch.tensor(float(s), device=device) for s in scales])
+    return found or f"no rule for codes of {element}"
 
 
 def _of_number(

@@ -52,8 +52,11 @@ def evaluate_command(
         ),
     ] = False,
     seed: Annotated[int, Parameter(help="Of the bootstrap and of noise.")] = 0,
-    device: Annotated[str, Parameter(help="cpu, cuda, cuda:1.", show_default=False)] = "",
+    device: Annotated[str, Parameter(help="cpu, cuda, cuda:1, auto.", show_default=False)] = "",
     dtype: Annotated[str, Parameter(help="What to store (default: the model's own).", show_default=False)] = "",
+    through: Annotated[
+        str, Parameter(help="transformers: run each MODEL by the library itself too.", show_default=False)
+    ] = "",
     name: Annotated[str, Parameter(help="What to call the run.", show_default=False)] = "",
     follow: Annotated[
         bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
@@ -70,7 +73,7 @@ def evaluate_command(
         alphas=tuple(alpha or ()), run=absolute_where_it_is(run), items=tuple(map(absolute_where_it_is, items or ())),
         limit=limit, data=absolute_where_it_is(data), samples=samples,
         seq_len=seq_len, margin=margin, margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device,
-        dtype=dtype,
+        dtype=dtype, through=through,
     )  # fmt: skip
     settings.check()
     if here or as_json or check:

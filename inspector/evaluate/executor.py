@@ -11,7 +11,17 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from qinspect.inspector.evaluate.candidate import LOGITS, NO_POINT, Activations, Candidate, is_head, role_of, said
+from qinspect.inspector.evaluate.candidate import (
+    LOGITS,
+    NO_CACHE,
+    NO_POINT,
+    Activations,
+    Candidate,
+    is_cache,
+    is_head,
+    role_of,
+    said,
+)
 from qinspect.inspector.models.load import EditableModel, as_torch, failing_clearly
 from qinspect.inspector.models.memory import no_room
 
@@ -56,11 +66,15 @@ class Executor:
         if not self._points:
             self.hidden(ids[None].to(self.model.device))
         found = candidate.activations(self.model)
+        if found.n_caches and self.model.show_caches():
+            self.hidden(ids[None].to(self.model.device))  # which attention shows them is seen when it does
         points = self._points | set(map(_of_all_experts, self._points))
         logits = [role for role in found.quantizers if role == _LOGITS]
-        lost = [role for role in found.quantizers if role not in points and role != _LOGITS]
-        there = {role: quantizer for role, quantizer in found.quantizers.items() if role not in {*logits, *lost}}
-        left = ((logits, LOGITS), (lost, NO_POINT))
+        away = [role for role in found.quantizers if role not in points and role != _LOGITS]
+        caches = [role for role in away if is_cache(role)]
+        lost = [role for role in away if not is_cache(role)]
+        there = {role: quantizer for role, quantizer in found.quantizers.items() if role not in {*logits, *away}}
+        left = ((logits, LOGITS), (lost, NO_POINT), (caches, NO_CACHE))
         return Activations(there, (*found.left_out, *(said(roles, why) for roles, why in left if roles)))
 
     def reference_logits(self, hidden: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.formats.element import Element, ElementKind
 
 Quantizer = Callable[[Tensor], Tensor]
@@ -60,6 +61,24 @@ def static(element: Element, scale: Tensor, zero_point: float | None = None) -> 
     None where none is stored."""
     codes = rounder(element if zero_point is None else replace(element, offset=zero_point))
     return None if codes is None else lambda x: (codes(x.float() / scale) * scale).to(x.dtype)
+
+
+def of_each_head(element: Element, scales: Sequence[Tensor]) -> Quantizer | None:
+    """Of [batch, heads, length, width]. scales: float32, one number for each head, or one for all. Raises CannotRead
+    for another number of heads."""
+    of = [static(element, scale) for scale in scales]
+    known = [quantize for quantize in of if quantize is not None]
+    if len(known) < len(of):
+        return None
+
+    def quantize(x: Tensor) -> Tensor:
+        if len(known) == 1:
+            return known[0](x)
+        if x.shape[1] != len(known):
+            raise CannotRead("has scales for another number of heads", expected=str(x.shape[1]), found=str(len(known)))
+        return torch.stack([one(head) for one, head in zip(known, x.unbind(1), strict=True)], 1)
+
+    return quantize
 
 
 def of_each_token(element: Element) -> Quantizer | None:

@@ -43,11 +43,11 @@ class Kept:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def tokens(self, number: int) -> TokenFigures | None:
-        """Of the candidate of this number; None where they are not there, or damaged."""
+    def tokens(self, number: int | str) -> TokenFigures | None:
+        """Of the candidate of this number, or what else has a name; None where they are not there, or damaged."""
         return self._read(self._of_tokens(number), TokenFigures)
 
-    def keep(self, number: int, tokens: TokenFigures) -> None:
+    def keep(self, number: int | str, tokens: TokenFigures) -> None:
         """The figures of a candidate."""
         self._write(self._of_tokens(number), tokens)
 
@@ -59,7 +59,7 @@ class Kept:
         """The answers of a candidate to a task."""
         self._write(self._of_answers(number, task), given)
 
-    def _of_tokens(self, number: int) -> str:
+    def _of_tokens(self, number: int | str) -> str:
         return f"tokens-{self._mark}-{number}.npz"
 
     def _of_answers(self, number: int, task: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from qinspect.inspector.accuracy import AccuracyComparison
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.best import Best
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.layout import SCHEMA
 from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
@@ -31,6 +32,8 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "models": [_model(m, of_bytes) for m in found.models],
         "against_first": [_against(a) for a in found.against],
         "tasks": [_task(t) for t in found.tasks],
+        "best": None if found.best is None else _best(found.best),
+        "through": None if not settings.through else _through(found, of_bytes),
         "warnings": list(found.warnings),
     }
 
@@ -43,6 +46,7 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "bytes": m.nbytes,
         "bits_per_weight": m.bits_per_weight,
         "points": m.n_points,
+        "cache_points": m.n_caches,
         "not_simulated": list(m.left_out),
         "tokens": m.n,
         "not_finite": m.n_not_finite,
@@ -66,6 +70,39 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "by_position": [_part(p) for p in m.stretches],
         "answer": m.answer.value,
         "margin": m.margin,
+    }
+
+
+def _best(b: Best) -> Json:
+    return {
+        "name": b.name,
+        "second": b.second,
+        "models": b.n_models,
+        "documents_that_chose": b.n_chose,
+        "documents_that_tested": b.n_tested,
+        "ln_ratio_where_chosen": _estimate(b.chose),
+        "ln_ratio": _estimate(b.tested),
+        "ln_ratio_to_second": _estimate(b.against_second),
+        "holds": b.holds,
+    }
+
+
+def _through(found: Evaluation, of_bytes: bool) -> Json:
+    """The same checkpoints as a library runs them."""
+    return {
+        "control_kl": found.engine_control,
+        "not_measured": [{"name": f.name, "problem": f.problem} for f in found.engines_failed],
+        "models": [
+            {
+                "name": e.name,
+                "engine": e.engine,
+                "modules": dict(e.modules),
+                "dequantized": e.dequantized,
+                "against_reference": _model(e.figures, of_bytes),
+                "against_executor": _model(e.between, of_bytes),
+            }
+            for e in found.engines
+        ],
     }
 
 
@@ -96,6 +133,10 @@ def floor(f: Floor) -> Json:
         "kl_most": finite(f.kl_most),
         "ln_ratio_most": finite(f.ratio_most),
         "same_top": finite(f.same_top),
+        "batch": f.batch,
+        "batch_kl": finite(f.batch_kl),
+        "batch_ln_ratio": finite(f.batch_ratio),
+        "batch_same_top": finite(f.batch_same_top),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures
+from qinspect.inspector.evaluate.results import Against, Answer, EngineFigures, Evaluation, Floor, ModelFigures
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
@@ -15,6 +15,7 @@ from qinspect.inspector.text import count, number, some, visible
 if TYPE_CHECKING:
     from qinspect.inspector.accuracy import AccuracyComparison
     from qinspect.inspector.evaluate.answers import TaskFigures
+    from qinspect.inspector.evaluate.best import Best
 
 
 def evaluation_text(found: Evaluation, width: int | None) -> str:
@@ -29,18 +30,63 @@ def evaluation_text(found: Evaluation, width: int | None) -> str:
         lines += ["", *folded("", f"{visible(f.name)}: not measured: {f.problem}", w)]
     for m in found.models:
         lines += ["", *folded("", f"{visible(m.name)}: {sentence(m)}", w)]
+        if m.n_caches:
+            lines += folded("   simulated: ", caches_said(m.n_caches), w)
         for text in m.left_out:
             lines += folded("   not simulated: ", text, w)
     if found.against:
         lines += ["", f"against {visible(found.models[0].name)}:"]
         for a in found.against:
             lines += folded("  ", f"{visible(a.name)}: {against_said(a)}", w)
+    if found.best is not None:
+        lines += ["", *folded("", best_said(found.best), w)]
     for t in found.tasks:
         lines += ["", *folded("", f"{visible(t.model)}, {visible(t.task)}: {task_said(t)}", w)]
+    lines += _engines(found, w)
     for text in found.warnings:
         lines += ["", *folded("warning: ", text, w)]
     lines += ["", *folded("", "; ".join(notes()), w)]
     return "\n".join(lines)
+
+
+def best_said(b: Best) -> str:
+    """Which it is, by what documents, and whether the others say so too."""
+    text = f"best of {b.n_models} by perplexity in every second document ({b.n_chose}): {visible(b.name)}, "
+    text += f"ln(perplexity ratio) {said(b.chose)} there; in the other {b.n_tested}, which had no part in the choice, "
+    text += f"{said(b.tested)}, and against the next best, {visible(b.second)}, {said(b.against_second)}: "
+    if b.holds:
+        return f"{text}better there too"
+    return f"{text}{'worse there' if b.against_second.low > 0 else 'not separable there'}"
+
+
+def _engines(found: Evaluation, width: int) -> Iterator[str]:
+    """What a library makes of the same files."""
+    alone = {m.name: m for m in found.models}
+    for e in found.engines:
+        yield from ("", *folded("", f"{visible(e.name)}: {engine_said(e, alone[e.name])}", width))
+    for f in found.engines_failed:
+        yield from ("", *folded("", f"{visible(f.name)}, through the library: not measured: {f.problem}", width))
+    if found.engines:
+        told = "not known" if found.engine_control is None else f"{found.engine_control:.2g}"
+        yield from ("", *folded("", f"the reference through the library, against the reference here: KL {told}", width))
+
+
+def engine_said(e: EngineFigures, alone: ModelFigures) -> str:
+    """Three distances, and whose they are."""
+    text = f"the file's numbers alone KL {said(alone.kl)}, through {visible(e.engine, 200)} KL {said(e.figures.kl)}"
+    text += f", between the two KL {said(e.between.kl)}, same top {100 * e.between.same_top.value:.2f} %; the library "
+    ratio = f"ln(perplexity ratio) {said(e.between.ln_ratio)}"
+    if e.between.answer is Answer.EQUAL:
+        text += "predicts what the file's numbers do, to the last bit"
+    elif e.between.answer is Answer.EQUIVALENT:
+        text += f"is equivalent to the file's numbers within {e.between.margin:g}: {ratio}"
+    elif e.between.answer is Answer.UNRESOLVED:
+        text += f"is not separable from the file's numbers: {ratio}"
+    else:
+        text += f"is {e.between.answer} than the file's numbers: {ratio}"
+    modules = ", ".join(f"{n} {visible(kind, 100)}" for kind, n in e.modules.items())
+    how = "it holds dequantized weights" if e.dequantized else "it runs"
+    return f"{text}; {how}: {modules}"
 
 
 def task_said(t: TaskFigures) -> str:
@@ -90,6 +136,11 @@ def said(e: Estimate) -> str:
     return f"{e.value:.4g} [{e.low:.4g}, {e.high:.4g}]"
 
 
+def caches_said(n: int) -> str:
+    """Of the keys and the values of a layer, each is one."""
+    return f"the KV cache: {some(n, 'point')} of keys or values, rounded where attention sees them, after rotary"
+
+
 def floor_said(floor: Floor) -> str:
     """What no figure below means anything under."""
     return (
@@ -97,6 +148,17 @@ def floor_said(floor: Floor) -> str:
         f"{floor.kl:.2g} (at most {floor.kl_most:.2g} of {some(floor.seeds, 'seed')}), |ln ratio| up to "
         f"{floor.ratio_most:.2g} and the same likeliest token in {100 * floor.same_top:.2f} % "
         f"({some(floor.n_windows, 'window')})"
+        f"{batch_said(floor)}"
+    )
+
+
+def batch_said(floor: Floor) -> str:
+    """What sharing a forward does."""
+    if not floor.batch:
+        return ""
+    return (
+        f"; {floor.batch} windows in one forward against one alone: KL {floor.batch_kl:.2g}, |ln ratio| "
+        f"{floor.batch_ratio:.2g}, the same likeliest token in {100 * floor.batch_same_top:.2f} %"
     )
 
 

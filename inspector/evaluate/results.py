@@ -16,6 +16,7 @@ from qinspect.inspector.significance import LEVEL, holm
 
 if TYPE_CHECKING:
     from qinspect.inspector.evaluate.answers import TaskFigures
+    from qinspect.inspector.evaluate.best import Best
     from qinspect.inspector.evaluate.tokens import TokenFigures
 
 QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
@@ -51,9 +52,10 @@ class ModelFigures:
     """Of one model against the reference.
 
     name, described: of the candidate. nbytes, bits_per_weight: None where that is not known. n_points: activations that
-    were rounded. left_out: what was not simulated. n, n_not_finite: tokens that were predicted, and those of them
-    where a logit of either is no number, which no figure counts. ln_ratio: of perplexities, the model's over the
-    reference's. kl_quantiles, shift_quantiles: by QUANTILES. buckets: by confidence; stretches: by position.
+    were rounded; n_caches: of these, keys or values of a layer's KV cache. left_out: what was not simulated. n,
+    n_not_finite: tokens that were predicted, and those of them where a logit of either is no number, which no figure
+    counts. ln_ratio: of perplexities, the model's over the reference's. kl_quantiles, shift_quantiles: by QUANTILES.
+    buckets: by confidence; stretches: by position.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelFigures:
     stretches: tuple[Part, ...]
     answer: Answer
     margin: float
+    n_caches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ class Floor:
     """What rounding noise alone does: the reference with noise of half a step of bfloat16 added behind every block.
 
     seeds, n_windows: how often, on how many. kl, ln_ratio, same_top: means over the seeds; the largest of them in
-    kl_most and ratio_most.
+    kl_most and ratio_most. batch: how many windows shared a forward when the reference was held against itself in
+    another batch, 0 where it was not; batch_kl, batch_ratio, batch_same_top: what that alone does.
     """
 
     seeds: int
@@ -119,6 +123,10 @@ class Floor:
     kl_most: float
     ratio_most: float
     same_top: float
+    batch: int = 0
+    batch_kl: float = math.nan
+    batch_ratio: float = math.nan
+    batch_same_top: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +138,26 @@ class NotMeasured:
 
 
 @dataclass(frozen=True)
+class EngineFigures:
+    """A checkpoint as a library runs it. engine: the library with its version. modules: how many modules of which class
+    hold weights of which dtype; dequantized: whether all are floating point. figures: against the reference. between:
+    the library against the executor, whose perplexity is `perplexity_reference` there."""
+
+    name: str
+    engine: str
+    modules: Mapping[str, int]
+    dequantized: bool
+    figures: ModelFigures
+    between: ModelFigures
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """n_tokens: that are predicted. samples: where they come from, as JSON. floor: None where none was asked for.
     against: the candidates but the first, against it. failed: those that do not fit. tasks: of each model, each
-    file of items."""
+    file of items. engines: of checkpoints that a library ran too, engines_failed: those that it did not run.
+    engine_control: KL of the reference through the library, None where that is not known.
+    best: of three models or more, where the text has documents enough to choose and to test."""
 
     reference: str
     n_windows: int
@@ -145,6 +169,10 @@ class Evaluation:
     failed: tuple[NotMeasured, ...]
     warnings: tuple[str, ...]
     tasks: tuple[TaskFigures, ...] = ()
+    engines: tuple[EngineFigures, ...] = ()
+    engines_failed: tuple[NotMeasured, ...] = ()
+    engine_control: float | None = None
+    best: Best | None = None
 
 
 def compared(
@@ -208,13 +236,19 @@ def adjusted(models: Sequence[ModelFigures]) -> tuple[ModelFigures, ...]:
     return tuple(replace(m, answer=Answer.UNRESOLVED) if i in falls else m for i, m in enumerate(models))
 
 
-def floor_of(found: Sequence[TokenFigures], n_windows: int) -> Floor:
-    """Of the reference with noise, once for each seed."""
+def floor_of(found: Sequence[TokenFigures], n_windows: int, batch: int = 0, other: TokenFigures | None = None) -> Floor:
+    """Of the reference with noise, once for each seed. other: of it where `batch` windows share a forward."""
     finite = [t.finite for t in found]
     kl = [float(t.kl[ok].mean()) for t, ok in zip(found, finite, strict=True)]
     ratio = [abs(float((t.nll - t.nll_reference)[ok].mean())) for t, ok in zip(found, finite, strict=True)]
     same = [float(t.same_top[ok].mean()) for t, ok in zip(found, finite, strict=True)]
-    return Floor(len(found), n_windows, float(np.mean(kl)), max(kl), max(ratio), float(np.mean(same)))
+    made = Floor(len(found), n_windows, float(np.mean(kl)), max(kl), max(ratio), float(np.mean(same)))
+    if other is None or not other.finite.any():
+        return made
+    ok = other.finite
+    apart = abs(float((other.nll - other.nll_reference)[ok].mean()))
+    kl_of_batch, same_of_batch = float(other.kl[ok].mean()), float(other.same_top[ok].mean())
+    return replace(made, batch=batch, batch_kl=kl_of_batch, batch_ratio=apart, batch_same_top=same_of_batch)
 
 
 def _answer(ratio: Estimate, kl: Floats, margin: float) -> Answer:

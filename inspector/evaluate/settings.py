@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from qinspect.inspector.calibration.settings import check_alphas, check_counts, check_device, check_seed, options_of
 from qinspect.inspector.errors import UsageError
 
+THROUGH = ("transformers",)
+"""Libraries that run a checkpoint by their own quantizers."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
@@ -15,7 +18,8 @@ class EvaluateSettings:
     data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
     and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
     of accuracy, in percentage points. floor_seeds: how often rounding noise is tried on the reference. seed: of the
-    bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all."""
+    bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all. through: the
+    library that runs each checkpoint a second time, of THROUGH, "" for none."""
 
     reference: str
     models: tuple[str, ...] = ()
@@ -32,6 +36,7 @@ class EvaluateSettings:
     device: str = ""
     dtype: str = ""
     limit: int = 0
+    through: str = ""
 
     def check(self) -> None:
         """Raises UsageError for a value that no evaluation can have."""
@@ -49,8 +54,12 @@ class EvaluateSettings:
             raise UsageError("--floor-seeds is from 0 to 16", found=str(self.floor_seeds))
         if self.limit < 0:
             raise UsageError("--limit must be at least 1", found=str(self.limit))
+        if self.through and self.through not in THROUGH:
+            raise UsageError("there is no such --through", expected=", ".join(THROUGH), found=self.through)
+        if self.through and not self.models:
+            raise UsageError("--through needs MODEL", expected="a checkpoint that a library can load")
         check_seed(self.seed)
-        check_device(self.device, "cpu", "cuda")
+        check_device(self.device, "cpu", "cuda", "auto")
 
     def words(self) -> list[str]:
         """The command line of these settings, without those that are as they are by default."""

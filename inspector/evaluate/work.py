@@ -19,6 +19,7 @@ from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.evaluate import tasks
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.best import best_of
 from qinspect.inspector.evaluate.candidate import (
     Activations,
     Candidate,
@@ -31,7 +32,9 @@ from qinspect.inspector.evaluate.candidate import (
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
 from qinspect.inspector.evaluate.live import LiveFigures
+from qinspect.inspector.evaluate.other_batch import BATCH, with_another_batch
 from qinspect.inspector.evaluate.results import (
+    EngineFigures,
     Evaluation,
     Floor,
     ModelFigures,
@@ -43,6 +46,7 @@ from qinspect.inspector.evaluate.results import (
 )
 from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.evaluate.through import Text, control, engines
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.device import device_named
@@ -114,13 +118,30 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             failed.append(NotMeasured(candidate.name, str(e)))
             live.failed(number, str(e))
     live.end()
+    through, not_through, of_control = _through(
+        settings, passed, rotated, [(n, candidates[n]) for n in measured], kept, progress
+    )
     gaps = None if gap is None else gap[measured]
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
         tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
+        through, not_through, of_control, best_of([m.name for m in found], tokens, len(passed.ids), settings.seed),
     )  # fmt: skip
+
+
+def _through(
+    settings: EvaluateSettings, passed: _Passed, rotated: Executor | None, measured: Sequence[tuple[int, Candidate]],
+    kept: Kept, progress: Progress,
+) -> tuple[tuple[EngineFigures, ...], tuple[NotMeasured, ...], float | None]:  # fmt: skip
+    """Each checkpoint once more, as the library that was asked for runs it."""
+    if not settings.through:
+        return (), (), None
+    text = Text(passed.executor, passed.ids, passed.hidden)
+    models = {n: (c, rotated if c.rotated and rotated else passed.executor) for n, c in measured}
+    made, failed = engines(settings, text, models, kept, progress)
+    return made, failed, control(settings, text, progress) if made else None
 
 
 def _seen(candidates: Sequence[Candidate], samples: Samples) -> Iterator[str]:
@@ -155,7 +176,7 @@ def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> F
         noise = part.executor.activations(candidate, part.ids[0])
         with part.executor.running(candidate):
             found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
-    return floor_of(found, n)
+    return floor_of(found, n, BATCH, with_another_batch(part.executor, part.ids, part.hidden))
 
 
 def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
@@ -213,7 +234,7 @@ def _figures(
     return model_figures(
         tokens, n_windows, settings.margin, settings.seed, name=candidate.name, described=candidate.described,
         nbytes=candidate.nbytes, bits_per_weight=candidate.bits_per_weight, n_points=len(rounds.quantizers),
-        left_out=rounds.left_out,
+        n_caches=rounds.n_caches, left_out=rounds.left_out,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
 from qinspect.inspector.models import memory
+from qinspect.inspector.models.caches import show_caches
 from qinspect.inspector.models.declared import Declared, blamed
 from qinspect.inspector.models.experts import Experts, experts_of
 from qinspect.inspector.models.free import free_on, others
@@ -178,6 +179,10 @@ class HuggingFaceModel:
                 found: Tensor = module(hidden)
                 return found
             return functional.linear(hidden, weight.to(hidden.device, hidden.dtype), module.bias)
+
+    def show_caches(self) -> bool:
+        """Of every layer whose attention is a registered function."""
+        return show_caches(self._model, self._shown)
 
     def names(self) -> dict[str, Tensor]:
         """transformers' keys, those of tied tensors too, and of each projection of each expert beside the tensor of

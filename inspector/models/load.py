@@ -91,6 +91,10 @@ class EditableModel(ProbedModel, Protocol):
     def head(self, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
         """The logits of what goes into the head. weight: in the place of the head's, as `weights` has it."""
 
+    def show_caches(self) -> bool:
+        """From now on a forward also shows the keys and values that attention sees, after rotary: caches.py. Whether
+        it can."""
+
     def names(self) -> dict[str, Tensor]:
         """Every name that weights can be put under: as `weights`, and the further names of a tensor that several
         modules share. What is put under one of them leaves the others as they are."""
@@ -267,6 +271,10 @@ class MambaModel:
         """stored[..., vocabulary]."""
         with torch.inference_mode():
             return self._lm.head(hidden, weight)
+
+    def show_caches(self) -> bool:
+        """It has none."""
+        return False
 
     def names(self) -> dict[str, Tensor]:
         """State-spaces keys: a head that is the embedding has its own."""

@@ -294,3 +294,24 @@ def test_bits_per_byte_are_known_where_tokens_are_bytes(ask: Command) -> None:
     (m,) = ask.json("demo", MODEL, *SHORT)["models"]
     assert m["bits_per_byte"] == pytest.approx(np.log2(m["perplexity"]), rel=1e-12)
     assert m["bits_per_byte"] == m["bits_per_byte_reference"]
+
+
+def test_sharing_a_forward_is_part_of_the_noise_floor(ask: Command) -> None:
+    """The demo computes in float32 here: another order of sums, and no other prediction. Of two windows none share."""
+    floor = ask.json("demo", MODEL, "--samples", "16", "--seq-len", "24", "--floor-seeds", "1")["noise_floor"]
+    assert floor["batch"] == 4
+    assert 0 <= floor["batch_kl"] < floor["kl"] / 10
+    assert floor["batch_same_top"] > 0.98
+    few = ask.json("demo", MODEL, "--samples", "8", "--seq-len", "24", "--floor-seeds", "1")["noise_floor"]
+    assert (few["batch"], few["batch_kl"]) == (0, None)
+
+
+def test_the_best_of_three_is_tested_on_other_documents(ask: Command, two_alphas: Path) -> None:
+    """And of two none is chosen."""
+    both = [two_alphas / "out" / f"pa-{alpha}-w8a8" for alpha in ("0.99", "0.9999")]
+    few = ("--samples", "16", "--seq-len", "24", "--floor-seeds", "0")
+    best = ask.json("demo", MODEL, *both, *few)["best"]
+    assert (best["models"], best["documents_that_chose"], best["documents_that_tested"]) == (3, 8, 8)
+    assert ask.json("demo", *both, *few)["best"] is None
+    said = " ".join(ask("demo", MODEL, *both, *few, "--here")[0].split())
+    assert f"best of 3 by perplexity in every second document (8): {best['name']}" in said
