@@ -80,9 +80,9 @@ def _best(b: Best) -> Json:
         "models": b.n_models,
         "documents_that_chose": b.n_chose,
         "documents_that_tested": b.n_tested,
-        "ln_ratio_where_chosen": _estimate(b.chose),
-        "ln_ratio": _estimate(b.tested),
-        "ln_ratio_to_second": _estimate(b.against_second),
+        "ln_ratio_where_chosen": estimate(b.chose),
+        "ln_ratio": estimate(b.tested),
+        "ln_ratio_to_second": estimate(b.against_second),
         "holds": b.holds,
     }
 

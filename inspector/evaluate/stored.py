@@ -44,8 +44,8 @@ class SoFar:
 
 
 def stored_evaluation(folder: Path) -> Evaluation:
-    """The result in a folder, without `tasks`. Raises CannotOpen where there is none, BrokenFile where it is
-    damaged."""
+    """The result in a folder, without `tasks`, `best` and `through`. Raises CannotOpen where there is none, BrokenFile
+    where it is damaged."""
     content = content_of(folder / RESULT, SCHEMA)
     try:
         return _evaluation(_converted(content, _Result, folder / RESULT))
@@ -118,6 +118,10 @@ class _Floor(msgspec.Struct):
     kl_most: float | None
     ln_ratio_most: float | None
     same_top: float | None
+    batch: int = 0
+    batch_kl: float | None = None
+    batch_ln_ratio: float | None = None
+    batch_same_top: float | None = None
 
 
 class _Model(msgspec.Struct):
@@ -147,6 +151,7 @@ class _Model(msgspec.Struct):
     by_position: list[_Part]
     answer: Answer
     margin: float
+    cache_points: int = 0
 
 
 class _Against(msgspec.Struct):
@@ -211,7 +216,7 @@ def _model(m: _Model) -> ModelFigures:
         accuracy=_estimate(m.accuracy), same_top=_estimate(m.same_top), shared_top=_estimate(m.shared_top),
         shift=_estimate(m.shift), shift_rms=_number(m.shift_rms), shift_quantiles=_quantiles(m.shift_quantiles),
         buckets=tuple(map(_part, m.by_confidence)), stretches=tuple(map(_part, m.by_position)), answer=m.answer,
-        margin=m.margin,
+        margin=m.margin, n_caches=m.cache_points,
     )  # fmt: skip
 
 
@@ -223,7 +228,9 @@ def _against(a: _Against) -> Against:
 def _floor(f: _Floor | None) -> Floor | None:
     if f is None:
         return None
-    return Floor(f.seeds, f.windows, *map(_number, (f.kl, f.kl_most, f.ln_ratio_most, f.same_top)))
+    kl, kl_most, ratio_most, same_top = map(_number, (f.kl, f.kl_most, f.ln_ratio_most, f.same_top))
+    batch_kl, batch_ratio, batch_same_top = map(_number, (f.batch_kl, f.batch_ln_ratio, f.batch_same_top))
+    return Floor(f.seeds, f.windows, kl, kl_most, ratio_most, same_top, f.batch, batch_kl, batch_ratio, batch_same_top)
 
 
 def _part(p: _Part) -> Part:
