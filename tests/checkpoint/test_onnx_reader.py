@@ -31,6 +31,7 @@ from onnx_files import (
 from qinspect.inspector.checkpoint import Checkpoint, Value, open_checkpoint
 from qinspect.inspector.checkpoint.onnx import read_onnx
 from qinspect.inspector.checkpoint.opening import open_source
+from qinspect.inspector.checkpoint.sound import open_sound
 from qinspect.inspector.checkpoint.source import Memory, Source
 from qinspect.inspector.cli import main
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
@@ -284,12 +285,16 @@ def test_a_pipe_beside_is_refused(tmp_path: Path) -> None:
     refused(beside(tmp_path), BrokenFile, "key w", "cannot be read")
 
 
-def test_lint_makes_a_finding_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = beside(tmp_path)
-    assert main(["lint", str(path)]) != 0
-    found = capsys.readouterr()
-    assert "Traceback" not in found.err
-    assert "w.bin" in found.out + found.err
+def test_lint_makes_a_finding_of_it_and_looks_at_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = tensor("w", data_type=1, dims=[2], external={"location": "w.bin"})
+    codes = [tensor("v_quantized", np.ones((2, 2), np.int8)), tensor("s", np.float32(-1))]
+    path = write_model(tmp_path / "m.onnx", [stored, *codes], [node("DequantizeLinear", ["v_quantized", "s"], ["v"])])
+    assert main(["lint", str(path)]) == 1
+    found = capsys.readouterr().out
+    assert "F02 damaged-file" in found
+    assert "expected the file w.bin" in found
+    assert "negative" in found
+    assert open_sound(path).checkpoint.graph is not None
 
 
 # --- what is refused ---
