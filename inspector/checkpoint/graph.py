@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from qinspect.inspector.checkpoint.columns import Entries
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
@@ -83,7 +83,7 @@ class GraphEntries(Entries):
         entries: Mapping[str, Entry],
         graph: Graph,
         metadata: Mapping[str, str],
-        files: tuple[File, ...],
+        files: tuple[Source, ...],
         n_lost: int = 0,
     ) -> None:
         super().__init__(entries)
