@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from qinspect.inspector.checkpoint.columns import Entries
-from qinspect.inspector.checkpoint.file import File
+from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
 
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
@@ -74,16 +74,20 @@ class Graph:
 
 class GraphEntries(Entries):
     """The entries of one file that holds a graph too. metadata: what else it says. files: those beside it that hold
-    some of its tensors. remarks: what is odd about it, one sentence each."""
+    some of its tensors. n_lost: tensors that were left out because something is wrong with them."""
 
-    __slots__ = ("files", "graph", "metadata", "remarks")
+    __slots__ = ("files", "graph", "metadata", "n_lost")
 
     def __init__(
-        self, entries: Mapping[str, Entry], graph: Graph, metadata: Mapping[str, str], files: tuple[File, ...],
-        remarks: tuple[str, ...] = (),
-    ) -> None:  # fmt: skip
+        self,
+        entries: Mapping[str, Entry],
+        graph: Graph,
+        metadata: Mapping[str, str],
+        files: tuple[Source, ...],
+        n_lost: int = 0,
+    ) -> None:
         super().__init__(entries)
         self.graph = graph
         self.metadata = metadata
         self.files = files
-        self.remarks = remarks
+        self.n_lost = n_lost

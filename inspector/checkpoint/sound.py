@@ -16,11 +16,19 @@ from qinspect.inspector.checkpoint.damage import Damage, DamageKind
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.folder import ChosenFiles, choose
 from qinspect.inspector.checkpoint.gguf import is_part_of_model, looks_like_gguf
+from qinspect.inspector.checkpoint.graph import GraphEntries
 from qinspect.inspector.checkpoint.hub import find_in_cache
 from qinspect.inspector.checkpoint.index import absent_from_shards, agree, is_outside, read_weight_map
 from qinspect.inspector.checkpoint.json_file import read_json
 from qinspect.inspector.checkpoint.listing import INDEX, is_weights, listing, shard_sets, some_names, unfinished_of
-from qinspect.inspector.checkpoint.opening import CONFIG_FILES, open_checkpoint, read_config, read_one
+from qinspect.inspector.checkpoint.opening import (
+    CONFIG_FILES,
+    graph_of,
+    metadata_of,
+    open_checkpoint,
+    read_config,
+    read_one,
+)
 from qinspect.inspector.checkpoint.sound_header import sound_part
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Entry
@@ -174,8 +182,9 @@ class _Rest:
         config, notes = read_config(choice.folder)
         said = tuple(str(d.error) for d in self.damage if d.kind is not DamageKind.CONFIG)
         sources = [one.source for one in kept]
+        graph = graph_of(kept[0].entries)[0] if len(kept) == 1 else None
         kind = kept[-1].kind if kept else ""
-        checkpoint = Checkpoint(place, kind, sources, entries, config, metadata, (*said, *notes))
+        checkpoint = Checkpoint(place, kind, sources, entries, config, metadata, (*said, *notes), graph)
         return OpenedSound(checkpoint, tuple(self.damage), tuple(files))
 
     def _place(self) -> tuple[Path, ChosenFiles]:
@@ -258,15 +267,15 @@ class _Rest:
             self.damage.append(Damage(DamageKind.TWICE, part.twice))
         else:
             self.damage.append(Damage(DamageKind.DAMAGED, refused, n < said))
-        return _FoundFile(file, "GGUF" if looks_like_gguf(file.read(0, 8)) else "safetensors", part.columns)
+        kind = "GGUF" if looks_like_gguf(file.read(0, 8)) else "safetensors"
+        return _FoundFile(file, "ONNX" if isinstance(part.columns, GraphEntries) else kind, part.columns)
 
     def _together(self, found: Sequence[_FoundFile]) -> tuple[Entries, dict[str, str]]:
         """All entries. Of a tensor in two files that which the index means, else that in the first."""
         entries, metadata = Entries(), dict[str, str]()
         doubled: list[tuple[str, str, Path]] = []
         for one in found:
-            if isinstance(one.entries, Columns):
-                metadata.update(one.entries.metadata)
+            metadata.update(metadata_of(one.entries))
             if entries.first_shared(one.entries) is None:
                 entries.add(one.entries)
                 continue

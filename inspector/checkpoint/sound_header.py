@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from qinspect.inspector.checkpoint.columns import Columns
 from qinspect.inspector.checkpoint.gguf import looks_like_gguf, read_gguf
+from qinspect.inspector.checkpoint.graph import GraphEntries
+from qinspect.inspector.checkpoint.kinds import looks_like_onnx
+from qinspect.inspector.checkpoint.onnx import read_onnx
 from qinspect.inspector.checkpoint.safetensors import each_entry, looks_like_safetensors, tensor_of, twice
 from qinspect.inspector.checkpoint.source import Source, View
 from qinspect.inspector.checkpoint.tensor import Tensor
@@ -24,7 +27,7 @@ class SoundPart:
     would be by a header that is sound, where it is shorter; else None. twice: the error of a name that occurs twice,
     where that is all that is wrong."""
 
-    columns: Columns
+    columns: Columns | GraphEntries
     n_said: int
     said_bytes: int | None = None
     twice: BrokenFile | None = None
@@ -38,6 +41,9 @@ def sound_part(file: Source) -> SoundPart | None:
             return _of_gguf(file)
         if looks_like_safetensors(head, file.size):
             return _of_safetensors(file)
+        if looks_like_onnx(head, file):
+            found = read_onnx(file, sound=True)
+            return SoundPart(found, len(found) + found.n_lost)
     except QinspectError:
         pass
     return None

@@ -31,6 +31,7 @@ from onnx_files import (
 from qinspect.inspector.checkpoint import Checkpoint, Value, open_checkpoint
 from qinspect.inspector.checkpoint.onnx import read_onnx
 from qinspect.inspector.checkpoint.opening import open_source
+from qinspect.inspector.checkpoint.sound import open_sound
 from qinspect.inspector.checkpoint.source import Memory, Source
 from qinspect.inspector.cli import main
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
@@ -279,17 +280,47 @@ def test_places_that_cannot_be(tmp_path: Path, said: dict[str, str], words: tupl
     refused(beside(tmp_path, **said), BrokenFile, "m.onnx", "key w", *words)
 
 
+def test_a_file_for_each_tensor(tmp_path: Path) -> None:
+    """torch writes a large model so: more than a process may have open."""
+    names = [f"t{i}" for i in range(100)]
+    n_open = len(os.listdir("/proc/self/fd"))
+    stored = [tensor(n, data_type=1, dims=[1], external={"location": n}) for n in names]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(struct.pack("<f", i))
+    found = opened(tmp_path, stored)
+    assert len(os.listdir("/proc/self/fd")) < n_open + 40
+    assert [found.scalar(n) for n in names] == list(range(100))
+    assert not found.changed_files()
+    (tmp_path / "t80").write_bytes(struct.pack("<2f", 1, 2))
+    (tmp_path / "t81").unlink()
+    assert [p.name for p in found.changed_files()] == ["t80", "t81"]
+    for name in ("t80", "t81"):
+        with pytest.raises(CannotRead, match="another file than when it was opened"):
+            values(found, name)
+
+
+def test_bytes_alone_have_no_files_beside(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(8))
+    data = beside(tmp_path).read_bytes()
+    with pytest.raises(BrokenFile, match="in another file"):
+        open_source(Memory(data, tmp_path / "m.onnx"))
+
+
 def test_a_pipe_beside_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "w.bin")
     refused(beside(tmp_path), BrokenFile, "key w", "cannot be read")
 
 
-def test_lint_makes_a_finding_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = beside(tmp_path)
-    assert main(["lint", str(path)]) != 0
-    found = capsys.readouterr()
-    assert "Traceback" not in found.err
-    assert "w.bin" in found.out + found.err
+def test_lint_makes_a_finding_of_it_and_looks_at_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = tensor("w", data_type=1, dims=[2], external={"location": "w.bin"})
+    codes = [tensor("v_quantized", np.ones((2, 2), np.int8)), tensor("s", np.float32(-1))]
+    path = write_model(tmp_path / "m.onnx", [stored, *codes], [node("DequantizeLinear", ["v_quantized", "s"], ["v"])])
+    assert main(["lint", str(path)]) == 1
+    found = capsys.readouterr().out
+    assert "F02 damaged-file" in found
+    assert "expected the file w.bin" in found
+    assert "negative" in found
+    assert open_sound(path).checkpoint.graph is not None
 
 
 # --- what is refused ---
@@ -306,7 +337,7 @@ for _ in range(40):
         (model([tensor("a", data_type=1, dims=[2])]), ("key a", "0 bytes")),
         (model([tensor("a", data_type=3, dims=[2], more=packed(5, 1, 2, 3))]), ("key a", "2 numbers", "3 numbers")),
         (model([tensor("a", data_type=3, dims=[2])]), ("key a", "2 numbers", "0 numbers")),
-        (model([tensor("a", data_type=1, dims=[-1], raw=b"")]), ("key a", "negative", "-1")),
+        (model([tensor("a", data_type=1, dims=[-1], raw=b"")]), ("key a", "negative", "[-1]")),
         (model([tensor("a", data_type=1, dims=[1 << 40, 1 << 40], raw=b"")]), ("key a", "larger than any file")),
         (model([tensor("a", data_type=1, dims=[1] * 99, raw=b"")]), ("more dimensions",)),
         (model([tensor("a", data_type=8, dims=[3], more=part(6, "x"))]), ("key a", "number of strings")),

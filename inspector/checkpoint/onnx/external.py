@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from qinspect.inspector.checkpoint.file import File
 from qinspect.inspector.checkpoint.index import is_outside
 from qinspect.inspector.checkpoint.listing import in_hub_cache
-from qinspect.inspector.checkpoint.source import Source
-from qinspect.inspector.errors import BrokenFile, QinspectError
+from qinspect.inspector.checkpoint.source import Source, View
+from qinspect.inspector.errors import BrokenFile, CannotRead, QinspectError
 
-_MAX_FILES = 1 << 14
-"""One file a tensor is usual; more are open at once than a process may have long before this."""
+_MAX_OPEN = 32
+"""Files that are kept open. torch writes one for each tensor of a large model: more than a process may have open."""
+_MAX_FILES = 1 << 18
 _MAX_DIGITS = 19
 
 
@@ -23,14 +25,14 @@ class ExternalFiles:
     def __init__(self, model: Source) -> None:
         self._model = model
         self._folder = model.path.parent
-        self._opened: dict[str, File] = {}
+        self._opened: dict[str, Source] = {}
 
     @property
-    def files(self) -> tuple[File, ...]:
+    def files(self) -> tuple[Source, ...]:
         """Those that were opened."""
         return tuple(self._opened.values())
 
-    def place(self, name: str, said: Mapping[str, str], n_bytes: int) -> tuple[File, int]:
+    def place(self, name: str, said: Mapping[str, str], n_bytes: int) -> tuple[Source, int]:
         """File and offset of the data of a tensor. Raises BrokenFile where what is said of them is not so."""
         location = said.get("location", "")
         file = self._opened.get(location) or self._open(name, location)
@@ -56,7 +58,9 @@ class ExternalFiles:
             raise self._broken(name, f"has no number for the {what} of its data", expected="digits", found=text[:80])
         return int(text)
 
-    def _open(self, name: str, location: str) -> File:
+    def _open(self, name: str, location: str) -> Source:
+        if not self._model.stored:
+            raise self._broken(name, "is in another file, of which nothing is known here", found=location[:300])
         if is_outside(location) or "\0" in location or self._leads_out(location):
             raise self._broken(
                 name, "is said to be in a file outside the model's folder", expected="a file name inside the folder",
@@ -71,8 +75,9 @@ class ExternalFiles:
                 name, "is in a file that is missing or cannot be read", expected=f"the file {location[:300]}",
                 found=e.problem, cure="Download or copy that file into the folder of the model, under this name.",
             ) from e  # fmt: skip
-        self._opened[location] = file
-        return file
+        kept: Source = file if len(self._opened) < _MAX_OPEN else _Reopened(file)
+        self._opened[location] = kept
+        return kept
 
     def _leads_out(self, location: str) -> bool:
         """Whether a link on the way leads out of the folder. Those of a hub's cache lead to where it keeps files."""
@@ -87,3 +92,45 @@ class ExternalFiles:
         cure: str = "The model is damaged or was put together wrongly: download or convert it again.",
     ) -> BrokenFile:  # fmt: skip
         return BrokenFile(problem, file=self._model.path, key=name, expected=expected, found=found, cure=cure)
+
+
+class _Reopened(View):
+    """A file that is opened for each reading, and is then still the one that it was."""
+
+    __slots__ = ("_absolute",)
+    stored = True
+
+    def __init__(self, file: File) -> None:
+        super().__init__(file.path, file.size)
+        self.identity = file.identity
+        self._absolute = Path(os.path.abspath(file.path))
+        file.close()
+
+    def _pread(self, offset: int, n: int) -> bytes:
+        file = self._now()
+        if file is None:
+            raise CannotRead("is another file than when it was opened, or gone", file=self.path, offset=offset)
+        with closing(file):
+            return file.read(offset, n)
+
+    def _now(self) -> File | None:
+        """The file, opened; None where it is no longer there, or another."""
+        try:
+            file = File(self._absolute)
+        except QinspectError:
+            return None
+        if file.identity == self.identity:
+            return file
+        file.close()
+        return None
+
+    def changed(self) -> bool:
+        """Whether what was opened is no longer there, or is another now."""
+        file = self._now()
+        if file is not None:
+            file.close()
+        return file is None
+
+    def gone(self) -> bool:
+        """Whether nothing is there any more."""
+        return not self._absolute.exists()

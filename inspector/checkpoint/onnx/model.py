@@ -43,22 +43,25 @@ class _RawGraph:
     sparse: list[tuple[str, Range, Range]] = field(default_factory=list)
 
 
-def read_onnx(file: Source) -> GraphEntries:
-    """All tensors of one model and its graph, with its facts in words as metadata.
+def read_onnx(file: Source, sound: bool = False) -> GraphEntries:
+    """All tensors of one model and its graph, with its facts in words as metadata. sound: leave tensors out that
+    something is wrong with, rather than refuse the model.
 
     Initializers come first, then the values of constants, then those of graphs inside and of functions. A name that
     another graph has too gets the place of its graph in front. Raises CannotOpen for a model without tensors;
     BrokenFile for what cannot be: lengths and counts beyond the file, shapes that do not fit the data, names that occur
     twice, graphs that nest too deep, data outside the folder.
     """
-    return _Reader(file).read()
+    return _Reader(file, sound).read()
 
 
 class _Reader:
     """One file."""
 
-    def __init__(self, file: Source) -> None:
+    def __init__(self, file: Source, sound: bool) -> None:
         self.file = file
+        self.sound = sound
+        self.n_lost = 0
         self.wire = Wire(file)
         self.tensors = TensorReader(self.wire)
         self.entries: dict[str, Entry] = {}
@@ -109,7 +112,7 @@ class _Reader:
             said = (f"{domain or 'ai.onnx'} {version}" for domain, version in self.opsets.items())
             self.metadata["opset_import"] = ", ".join(said)
         graph = Graph(tuple(self.nodes), self.annotations, self.opsets)
-        return GraphEntries(self.entries, graph, self.metadata, self.tensors.external.files)
+        return GraphEntries(self.entries, graph, self.metadata, self.tensors.external.files, self.n_lost)
 
     def _opset(self, start: int, stop: int) -> None:
         domain, version = "", 0
@@ -249,7 +252,12 @@ class _Reader:
         if name in self.entries:
             name = self._free(name)
             self._taken.add(name)
-        self.entries[name] = self.tensors.entry(name, *where)
+        try:
+            self.entries[name] = self.tensors.entry(name, *where)
+        except BrokenFile:
+            if not self.sound:
+                raise
+            self.n_lost += 1
 
     def _constant(self, node: RawNode, names: Mapping[str, str]) -> None:
         """The tensor, or the number, that is the value of a constant."""

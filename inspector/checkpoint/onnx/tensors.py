@@ -24,7 +24,7 @@ from qinspect.inspector.checkpoint.onnx.wire import FIXED32, FIXED64, LENGTH, VA
 from qinspect.inspector.checkpoint.source import Source, View
 from qinspect.inspector.checkpoint.tensor import MAX_DIMS, MAX_ELEMENTS, Described, Entry, Tensor, Value
 from qinspect.inspector.errors import BrokenFile
-from qinspect.inspector.text import brief, some
+from qinspect.inspector.text import some
 
 _DIMS, _TYPE, _STRINGS, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 6, 8, 9, 13, 14
 _ELEMENTS = (FLOATS, INTS, LONGS, DOUBLES, UNSIGNED)
@@ -156,7 +156,7 @@ class TensorReader:
                 raise BrokenFile(
                     "the shape is larger than any file, or negative", file=self.wire.file.path, key=name,
                     expected=f"at most {MAX_ELEMENTS} elements",
-                    found=brief([d - (1 << 64) if d >> 63 else d for d in dims]), cure=_AGAIN,
+                    found=str([d - (1 << 64) if d >> 63 else d for d in dims]), cure=_AGAIN,
                 )  # fmt: skip
         return tuple(dims)
 
