@@ -27,6 +27,7 @@ from qinspect.inspector.checkpoint.torch_file import is_old_pickle, kind_of_pick
 from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import BrokenFile, CannotOpen, QinspectError, UnsafePickle
 from qinspect.inspector.progress import Steps
+from qinspect.inspector.several_models import models_in, said_of
 from qinspect.inspector.text import some
 
 CONFIG_FILES = ("config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json",
@@ -208,6 +209,8 @@ def _open_files(
     whole = not any(shards.missing() for shards in shard_sets(p.name for p in paths)[0])
     if whole and (lacking := missing_parts(metadata, len(entries))):
         notes = (lacking, *notes)
+    if several := models_in(entries):
+        notes = (*notes, said_of(several))
     graphs = [graph_of(found) for found in all_found]
     files += (file for _, beside in graphs for file in beside)
     graph = graphs[0][0] if len(graphs) == 1 else None

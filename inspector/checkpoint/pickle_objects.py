@@ -57,6 +57,13 @@ class Opaque(Record):
         self.set_items: list[object] = []
 
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that belongs to the tensors of an object which is not read, and is listed with them."""
+
+    value: float
+
+
 class SetItems(list[object]):
     """The items of a set or frozenset, in the order of the pickle. No set: what is in it may nest without bound, and
     hashing it recurses."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from qinspect.inspector.checkpoint.numpy_objects import ArrayRecord, ScalarRecord
 from qinspect.inspector.checkpoint.pickle_digest import Digests
-from qinspect.inspector.checkpoint.pickle_objects import Global, Opaque, Parts, Record, SetItems
+from qinspect.inspector.checkpoint.pickle_objects import Global, Number, Opaque, Parts, Record, SetItems
 from qinspect.inspector.checkpoint.source import Source
 from qinspect.inspector.checkpoint.tensor import Described, Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_objects import OldTensor
+from qinspect.inspector.checkpoint.torch_script import OF_SCRIPT, attributes_of_quantized
 from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Storage, TorchTensor
 from qinspect.inspector.errors import BrokenFile
 from qinspect.inspector.text import brief, count, some, visible
@@ -207,6 +208,8 @@ class _Listing:
             self._put(name, _named(array, name), inside)
         elif isinstance(node, Tensor):
             self._put(name, _named(node, name), inside)
+        elif isinstance(node, Number):
+            self._put(name, Value(name, node.value, self.file), inside)
         elif not inside:
             self._put(name, self._value(name, node), inside)
 
@@ -263,7 +266,7 @@ class _Listing:
                 self._again[entry.name] += 1
                 name = f"{entry.name}~{self._again[entry.name] + 1}"
             entry.name = name
-        self._n_within += inside
+        self._n_within += inside and isinstance(entry, Tensor)
         self.entries[name] = entry
         if isinstance(entry, Tensor):
             entry.shape = self._shapes.setdefault(entry.shape, entry.shape)
@@ -280,7 +283,9 @@ class _Listing:
 
     def notes(self) -> list[str]:
         """What was not read, and what was found inside of it."""
-        made = []
+        made: list[str] = []
+        if self._unread and all(name.startswith(OF_SCRIPT) for name in self._unread):
+            return made  # a TorchScript program, of which this is said already
         if n := sum(self._unread.values()):
             classes = [f"{name} ({m})" if m > 1 else name for name, m in self._unread.most_common(_MAX_CLASSES)]
             left = len(self._unread) - _MAX_CLASSES
@@ -307,6 +312,8 @@ def _key(key: Any, place: int) -> str:
 
 def _attributes(prefix: str, node: Opaque) -> list[tuple[str, Any]]:
     """Names and values of what was set on an object. Those of a torch module are named as its state_dict names them."""
+    if (known := attributes_of_quantized(node)) is not None:
+        return _items(prefix, known)
     halves = node.state if isinstance(node.state, tuple) else (node.state,)
     found: list[tuple[str, Any]] = []
     for i, half in enumerate(halves):

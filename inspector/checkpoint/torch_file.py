@@ -70,8 +70,9 @@ def read_zip(file: Source, number: Callable[[float, int], object] | None = None)
         entries = _listed(file, root, archive.n_pickled, number is None)
         if script:
             file.notes.append("is a TorchScript program: the tensors of its modules are shown, its code is not read")
-            constants = {"CONSTANTS": archive.walk(*archive.pickle("constants.pkl"), "constants/")[0]}
-            entries = {**entries_of(constants, file, archive.n_pickled)[0], **entries}
+            constants = archive.walk(*archive.pickle("constants.pkl"), "constants/")[0]
+            if constants != ():
+                entries = {**entries_of({"CONSTANTS": constants}, file, archive.n_pickled)[0], **entries}
         _check_object(file, root, entries)
         del raw, root
         directory.members.clear()  # 250 bytes each, and every storage knows its own place by now

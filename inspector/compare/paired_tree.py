@@ -9,15 +9,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, Status, WeightPair
 from qinspect.inspector.roles import strip_root
+from qinspect.inspector.several_models import models_in, place_in_file
 from qinspect.inspector.text import natural_key
+
+if TYPE_CHECKING:  # formats need numpy, and this is drawn before that is imported
+    from qinspect.inspector.formats import Format
 
 Place = Callable[[str], str]
 """Where an entry stands in the tree, by its name."""
 BY_NAME: tuple[Place, Place] = (strip_root, strip_root)
+
+
+def place_in(fmt: Format | None) -> Place | None:
+    """What gives the place of an entry of this model, where its name without the words of savers does not: where its
+    format has other names than the model, or the file holds several models. None of others."""
+    if fmt is None or fmt.own_names:
+        return fmt.place_of if fmt else None
+    prefixes = frozenset(m.prefix for m in models_in(fmt.checkpoint.entries))
+    return partial(place_in_file, prefixes=prefixes) if prefixes else None
 
 
 class Badge:

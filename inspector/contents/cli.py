@@ -37,6 +37,7 @@ def tree(
     from qinspect.inspector.formats.bits import left_out
     from qinspect.inspector.formats.counts import parameter_counts
     from qinspect.inspector.formats.report import model_line
+    from qinspect.inspector.several_models import models_in
 
     if depth is not None and depth < 1:
         raise UsageError("--depth must be at least 1", found=str(depth))
@@ -51,7 +52,8 @@ def tree(
     _print_notes(fmt)
     if parameters.sentence:
         print_text(f"   {visible(parameters.sentence)}")
-    for line in tree_lines(root, depth, expand, layer_kinds(fmt.checkpoint.config)):
+    several = models_in(fmt.checkpoint.entries)
+    for line in tree_lines(root, depth, expand, layer_kinds(fmt.checkpoint.config), several):
         print_text(line)
     for names in fmt.checkpoint.tied():
         print_text(f"tied: {' = '.join(visible(n, 120) for n in names)}")

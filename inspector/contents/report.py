@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from qinspect.inspector.architecture import kind_of_layer
 from qinspect.inspector.checkpoint import Entry, Tensor
 from qinspect.inspector.contents.tree import Node, Repetition, repetitions
 from qinspect.inspector.formats import Format
 from qinspect.inspector.formats.bits import bits_per_weight
+from qinspect.inspector.several_models import ModelInside
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import Range, count, dims, range_text, size, some, visible
 from qinspect.inspector.values.report import entry_text
@@ -31,12 +32,17 @@ def scales_table(fmt: Format, ranges: dict[str, Range]) -> Table:
     return Table(columns, rows)
 
 
-def tree_lines(node: Node, depth: int | None, expand: bool, kinds: Sequence[str] = ()) -> Iterator[str]:
-    """The tree, two spaces a level; repeated layers as one line unless `expand`. kinds: what each layer is."""
-    return _lines((node,), depth, expand, 0, kinds)
+def tree_lines(
+    node: Node, depth: int | None, expand: bool, kinds: Sequence[str] = (), models: Sequence[ModelInside] = ()
+) -> Iterator[str]:
+    """The tree, two spaces a level; repeated layers as one line unless `expand`. kinds: what each layer is. models: of
+    a file with several."""
+    return _lines((node,), depth, expand, 0, kinds, {m.prefix: f" ({m.said})" for m in models})
 
 
-def _lines(alike: Sequence[Node], depth: int | None, expand: bool, level: int, kinds: Sequence[str]) -> Iterator[str]:
+def _lines(
+    alike: Sequence[Node], depth: int | None, expand: bool, level: int, kinds: Sequence[str], models: Mapping[str, str]
+) -> Iterator[str]:
     """What is below nodes of one structure, which are shown as one."""
     for run in _runs(alike[0], expand):
         shown = run.nodes[0]
@@ -45,9 +51,10 @@ def _lines(alike: Sequence[Node], depth: int | None, expand: bool, level: int, k
         of_layers = {kind_of_layer(n.path, kinds) for n in run.nodes} if kinds else set()
         said = f" {of_layers.pop()}" if len(of_layers) == 1 and of_layers != {""} else ""
         entries = [n.entry for n in together if n.entry is not None]
-        yield _tree_line(f"{run.label}{said}{times}", run.nodes, entries, level)
+        named = models.get(shown.path, "")
+        yield _tree_line(f"{run.label}{said}{named}{times}", run.nodes, entries, level)
         if shown.children and (depth is None or level + 1 < depth):
-            yield from _lines(together, depth, expand, level + 1, kinds)
+            yield from _lines(together, depth, expand, level + 1, kinds, models)
 
 
 def _runs(node: Node, expand: bool) -> list[Repetition]:

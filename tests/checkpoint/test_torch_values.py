@@ -17,6 +17,7 @@ from pickles import Plain, kinds, pickled, saved, shown, tensor_of, value_of
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.checkpoint.tensor import Described
 from qinspect.inspector.errors import BrokenFile, CannotOpen, CannotRead
+from qinspect.inspector.formats import format_of
 
 both_kinds = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 PROTOCOLS = pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -292,6 +293,49 @@ def test_torchscript_shows_its_constants(tmp_path: Path) -> None:
     traced.save(str(tmp_path / "m.pt"))
     checkpoint = open_checkpoint(tmp_path / "m.pt")
     assert tensor_of(checkpoint, "CONSTANTS.0").read().tolist() == table.tolist()
+
+
+class Quantizable(torch.nn.Module):
+    """A linear module and a convolution behind a stub."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quant, self.conv = torch.ao.quantization.QuantStub(), torch.nn.Conv2d(2, 3, 1)
+        self.fc, self.dequant = torch.nn.Linear(4, 3), torch.ao.quantization.DeQuantStub()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dequant(self.fc(self.conv(self.quant(x))))  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_torchscript_has_the_scales_of_its_modules(tmp_path: Path) -> None:
+    """Of weights and of outputs, as the module's state_dict has them; a dynamic module has none of its output."""
+    ao: Any = torch.ao.quantization
+    model = Quantizable().eval()
+    model.qconfig = ao.get_default_qconfig("fbgemm")
+    prepared = ao.prepare(model)
+    prepared(torch.randn(2, 2, 4, 4))
+    static = ao.convert(prepared)
+    torch.jit.script(static).save(str(tmp_path / "static.pt"))
+    fmt = format_of(open_checkpoint(tmp_path / "static.pt"))
+    truth = {f"{name}:output": float(getattr(static, name).scale) for name in ("quant", "conv", "fc")}
+    truth |= {f"{name}.weight": 0.0 for name in ("conv", "fc")}
+    assert {r.role for r in fmt.scales()} == truth.keys()
+    for record in fmt.scales():
+        if record.role.endswith(":output"):
+            assert float(fmt.values(record).reshape(-1)[0]) == pytest.approx(truth[record.role], rel=1e-7)
+    for weight in fmt.weights():
+        module = getattr(static, weight.role.removesuffix(".weight"))
+        assert fmt.dequantize(weight).tolist() == module.weight().dequantize().tolist()
+    assert fmt.checkpoint.scalar("conv.zero_point") == static.conv.zero_point
+    dynamic = ao.quantize_dynamic(Half().eval(), {torch.nn.Linear}, dtype=torch.qint8)
+    torch.jit.script(dynamic).save(str(tmp_path / "dynamic.pt"))
+    fmt = format_of(open_checkpoint(tmp_path / "dynamic.pt"))
+    assert [r.role for r in fmt.scales()] == ["fc.weight"]
+    assert fmt.checkpoint.notes == (
+        "is a TorchScript program: the tensors of its modules are shown, its code is not read",
+    )
+    assert survey(tmp_path / "static.pt")
 
 
 # --- checksums ---

@@ -13,6 +13,7 @@ from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.compare.measures import band_place
 from qinspect.inspector.compare.paired_tree import PairedNode, PairedTree
 from qinspect.inspector.compare.results import CopyProblem, ScalePair, WeightPair
+from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import count, dims, magnitude, number, percent, share, size
 from qinspect.inspector.values.value_text import value_text
 from qinspect.tui.compare.rows import sign
@@ -182,6 +183,8 @@ def node_lines(node: PairedNode | None, tree: PairedTree | None = None) -> list[
             lines.append(f"  {label}  {entry.dtype.name} {dims(entry.shape)}, {size(entry.nbytes)}")
         elif entry is not None:
             lines.append(f"  {label}  {entry.kind}: {shown(value_text(entry.value), 200)}")
+        if entry is not None and strip_root(entry.name) != node.path:
+            lines.append(f"     key {shown(entry.name, 160)}")
     if tree is not None:
         names = [e.name for e in (node.a, node.b) if e is not None]
         lines += [f"  the same as {shown(tree.elsewhere[n], 160)}" for n in names if n in tree.elsewhere]

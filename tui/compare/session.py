@@ -234,12 +234,13 @@ class Session:
         return True
 
     def _place_anew(self, post: Callable[[Message], object]) -> None:
-        """The tree by the names of the model's modules, where a format has others."""
-        from qinspect.inspector.compare.paired_tree import BY_NAME, build_paired_tree
+        """The tree by the modules of the model where a format has other names, by models where a file has several."""
+        from qinspect.inspector.compare.paired_tree import build_paired_tree, place_in
 
         both = (self.a, self.b)
-        if any(f.own_names for f in both if f):
-            a, b = (f.place_of if f else by_name for f, by_name in zip(both, BY_NAME, strict=True))
+        places = [place_in(f) for f in both]
+        if any(places):
+            a, b = (place or strip_root for place in places)
             first, second = (f.checkpoint.entries.values() if f else () for f in both)
             post(Opened(build_paired_tree(first, second, (a, b)), complete=True))
 

@@ -29,6 +29,7 @@ from qinspect.inspector.formats.families.quamba import QuambaFormat
 from qinspect.inspector.formats.families.quanto import QuantoFormat
 from qinspect.inspector.formats.families.quark import QuarkFormat
 from qinspect.inspector.formats.families.sinq import SinqFormat
+from qinspect.inspector.formats.families.textual_inversion import TextualInversion
 from qinspect.inspector.formats.families.torch_quantized import TorchQuantizedFormat
 from qinspect.inspector.formats.families.torchao import TorchaoFormat
 
@@ -59,6 +60,7 @@ FAMILIES: tuple[type[Format], ...] = (
     AqlmFormat,
     QuantoFormat,
     AdapterFormat,
+    TextualInversion,
 )
 """In the order of asking: the first that recognises a checkpoint gets it."""
 

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint import Checkpoint, Entry, Tensor, Value
 from qinspect.inspector.checkpoint.torch_storage import QuantizedTensor, Quantizer
 from qinspect.inspector.formats.contract import Format
 from qinspect.inspector.formats.element import UNKNOWN, Element, integer, unsigned
@@ -25,9 +25,9 @@ from qinspect.inspector.formats.numbers import read_numbers, stored_form
 from qinspect.inspector.formats.records import CodeArray, FloatArray, Kind, QuantizedWeight, ScaleRecord
 from qinspect.inspector.text import some
 
-_PACKED = re.compile(r"(?:(?<=\.)|^)(?:_packed_params\.)+(?:state\.0\.)?([01])$")
-"""How a pair of weight and bias ends: torch.ao's linear, static and dynamic; in a module that was pickled whole, the
-pair is in the state of an object."""
+_PACKED = re.compile(r"(?:(?<=\.)|^)(?:_packed_params\.)+(?:state\.(?:0\.)?)?([01])$")
+"""How a pair of weight and bias ends: torch.ao's linear, static and dynamic; in a module that was pickled whole, or
+in TorchScript, the pair is in the state of an object."""
 _PAIR = {"0": "weight", "1": "bias"}
 
 
@@ -103,8 +103,8 @@ class TorchQuantizedFormat(Format):
         module, _, last = name.rpartition(".")
         if last != "scale" or not module:
             return None
-        beside = self.checkpoint.tensor(f"{module}.zero_point"), self.checkpoint.tensor(name)
-        return module if all(t is not None and t.n_elements == 1 for t in beside) else None
+        beside = self.checkpoint.entries.get(f"{module}.zero_point"), self.checkpoint.entries.get(name)
+        return module if all(map(_is_number, beside)) else None
 
     def codes(self, weight: QuantizedWeight, start: int = 0, stop: int | None = None) -> CodeArray:
         return _rows(self._tensors[weight.codes_key], start, stop)
@@ -128,6 +128,13 @@ class TorchQuantizedFormat(Format):
             scales, zeros = scales[start:stop], zeros[start:stop]
         along = tuple(-1 if i == q.axis else 1 for i in range(codes.ndim))
         return _per_channel(codes, scales.reshape(along), zeros.reshape(along))
+
+
+def _is_number(entry: Entry | None) -> bool:
+    """Of one element; TorchScript keeps the scale of a linear module's output as a Python number."""
+    if isinstance(entry, Value):
+        return isinstance(entry.value, (int, float)) and not isinstance(entry.value, bool)
+    return entry is not None and entry.n_elements == 1
 
 
 def _called(t: QuantizedTensor) -> str:
