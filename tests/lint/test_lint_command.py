@@ -265,6 +265,7 @@ def test_two_quantized_models_are_both_checked(lint: Command, tmp_path: Path) ->
     assert [f["model"] for f in found["findings"]] == ["B"]
     assert {(r["model"], r["looked_at"]) for r in found["rules"]} == {("A", 30), ("B", 30)}
     assert "B: 1 scale of 30" in lint(a, b, "--select", "S01", code=1)[0]
+    assert "no second checkpoint was given" not in lint(a, b, code=1)[0]
 
 
 def test_fast_leaves_out_what_is_large_and_says_so(lint: Command, tmp_path: Path) -> None:
