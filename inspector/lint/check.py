@@ -9,11 +9,14 @@ from qinspect.inspector.errors import QinspectError
 from qinspect.inspector.finding import Finding, Severity, Where
 from qinspect.inspector.formats import Format
 from qinspect.inspector.lint.registry import all_rules
-from qinspect.inspector.lint.rule import Checked, Found, Limits, Place, Rule, Theme
+from qinspect.inspector.lint.rule import Checked, Found, Limits, Needs, Place, Rule, Theme
 from qinspect.inspector.lint.subject import Subject
 
 RANK = (Severity.FINE, Severity.NOTE, Severity.WARNING, Severity.ERROR)
 """The lesser first."""
+
+
+_BESIDE = {Needs.BASE, Needs.OTHER, Needs.RUN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,16 @@ def lint(
     rules: Sequence[Rule] | None = None,
     limits: Mapping[str, Limits] | None = None,
 ) -> Lint:
-    """Check each model, `A` and `B`, with the rules: all of them where none are given. limits: by the code of a rule,
-    what replaces its own."""
+    """Check each model, `A` and `B`, with the rules: all of them where none are given; those that hold it against
+    something only the first, to which that was given. limits: by the code of a rule, what replaces its own."""
     chosen = all_rules() if rules is None else rules
     own = limits or {}
-    outcomes = [_outcome(rule, model, s, own.get(rule.code, {})) for model, s in subjects for rule in chosen]
+    outcomes = [
+        _outcome(rule, model, s, own.get(rule.code, {}))
+        for place, (model, s) in enumerate(subjects)
+        for rule in chosen
+        if not place or _BESIDE.isdisjoint(rule.needs)
+    ]
     found = [
         RuleFinding(o.rule, f, o.model, _in_order(f.places)) for o in outcomes if o.checked for f in o.checked.found
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -90,7 +90,7 @@ def lint_command(
         narrate(f"{some(n, 'place')} written to {write_baseline} as known")
         return CLEAN
     found = _new_ones(found, Path(baseline) if baseline else settings.baseline)
-    _print(found, a, rules, "json" if as_json else layout, verbose)
+    _print(found, {"A": a, "B": b or ""}, rules, "json" if as_json else layout, verbose)
     if found.at_least(Severity(fail_on or settings.fail_on)):
         return FINDINGS
     return CLEAN if found.n_looked else NOTHING_CHECKED
@@ -127,20 +127,20 @@ def _new_ones(found: Lint, baseline: Path | None) -> Lint:
     return left
 
 
-def _print(found: Lint, model: str, rules: Sequence[Rule], layout: Layout, verbose: bool) -> None:
+def _print(found: Lint, paths: Mapping[str, str], rules: Sequence[Rule], layout: Layout, verbose: bool) -> None:
     from qinspect.inspector.lint import annotations, payload
     from qinspect.inspector.lint.report import lint_text
 
     def as_sarif() -> object:
         from qinspect.inspector import __version__
 
-        return annotations.sarif(found, model, rules, __version__)
+        return annotations.sarif(found, paths, rules, __version__)
 
     ways: dict[Layout, Callable[[], None]] = {
         "text": lambda: print_text(lint_text(found, verbose, terminal_width())),
         "json": lambda: print_json(payload.lint(found)),
         "sarif": lambda: print_json(as_sarif()),
-        "github": lambda: print_text("\n".join((*annotations.github_lines(found, model), *_last_lines(found)))),
+        "github": lambda: print_text("\n".join((*annotations.github_lines(found, paths), *_last_lines(found)))),
     }
     ways[layout]()
 

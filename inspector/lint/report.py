@@ -70,29 +70,44 @@ def counted(found: Lint, width: int) -> Iterator[str]:
     """What was looked at, and what was not."""
     by = {s: sum(f.severity is s for f in found.findings) for s in Severity}
     counts = ", ".join(some(n, s.value) for s, n in by.items() if n and s is not Severity.FINE) or "no finding"
-    looked = [o for o in found.outcomes if o.checked and o.checked.n]
+    yield from folded("", f"{counts}{_by_rules(found)}", width)
+    for label, said in not_looked_at(found):
+        yield from folded(label, said, width)
+
+
+def _by_rules(found: Lint) -> str:
     if found.n_looked:
-        said = f" of {some(len(looked), 'rule')} that had something to look at"
-    elif any(fmt.scales() or fmt.weights() for fmt in found.models.values()):
-        asked = f"{some(len(found.outcomes), 'rule')} that {'was' if len(found.outcomes) == 1 else 'were'} asked for"
-        said = f": none of {asked} had anything to look at"
-    else:
-        said = ": nothing to check, there are no scales and no quantized weights"
-    yield from folded("", f"{counts}{said}", width)
+        n = sum(o.checked is not None and o.checked.n > 0 for o in found.outcomes)
+        return f" of {some(n, 'rule')} that had something to look at"
+    if nothing := nothing_to_check(found):
+        return f": {nothing}"
+    asked = f"{some(len(found.outcomes), 'rule')} that {'was' if len(found.outcomes) == 1 else 'were'} asked for"
+    return f": none of {asked} had anything to look at"
+
+
+def nothing_to_check(found: Lint) -> str:
+    """Said of models without anything that rules are about; "" of all others."""
+    if found.n_looked or any(fmt.scales() or fmt.weights() for fmt in found.models.values()):
+        return ""
+    return "nothing to check, there are no scales and no quantized weights"
+
+
+def not_looked_at(found: Lint) -> Iterator[tuple[str, str]]:
+    """What was left out and why, a label and a sentence each: codes that nobody understands, rules, parts of what a
+    rule is about."""
     for model, fmt in found.models.items():
         if fmt.not_understood:
             of = f"{model}: " if len(found.models) > 1 else ""
-            yield from folded("codes not looked at: ", f"{of}{fmt.not_understood}", width)
+            yield "codes not looked at: ", f"{of}{fmt.not_understood}"
     skipped: dict[str, list[str]] = {}
+    left: dict[str, list[str]] = {}
     for o in found.outcomes:
         if o.checked is None:
             skipped.setdefault(o.skipped, []).append(o.rule.code)
-    for why, codes in skipped.items():
-        yield from folded("not checked: ", f"{', '.join(codes)}: {why}", width)
-    left: dict[str, list[str]] = {}
-    for o in looked:
-        if o.checked and o.checked.n_left:
+        elif o.checked.n and o.checked.n_left:
             said = f"{some(o.checked.n_left, o.checked.of)} not looked at"
             left.setdefault(f"{said}: {o.checked.why_left}" if o.checked.why_left else said, []).append(o.rule.code)
+    for why, codes in skipped.items():
+        yield "not checked: ", f"{', '.join(dict.fromkeys(codes))}: {why}"
     for said, codes in left.items():
-        yield from folded(f"{', '.join(dict.fromkeys(codes))}: ", said, width)
+        yield f"{', '.join(dict.fromkeys(codes))}: ", said

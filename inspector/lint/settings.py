@@ -12,6 +12,7 @@ ratio = 1.05
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ def settings_for(folder: Path, named: str | None = None) -> LintSettings:
     Raises UsageError where that is not as it should be.
     """
     if named is not None:
-        return _settings_in(Path(named)) or _nothing_said(Path(named))
+        return _settings_in(Path(named), True) or _nothing_said(Path(named))
     here = folder.resolve()
     for place in (here, *here.parents):
         for name in (OWN_FILE, SHARED_FILE):
@@ -82,9 +83,9 @@ def rule_named(name: str) -> Rule:
 
 
 def _named(words: Iterable[str], path: Path | None) -> set[Rule]:
-    """By code, by the first letter of codes, or by name."""
+    """By code, by the first letter of codes, or by name; several in one word with commas between them."""
     found: set[Rule] = set()
-    for word in words:
+    for word in (part.strip() for several in words for part in several.split(",")):
         fitting = {r for r in all_rules() if r.code.startswith(word.upper()) or r.name == word}
         if not fitting or not word:
             raise _unknown(word, path)
@@ -98,7 +99,7 @@ def _unknown(word: str, path: Path | None) -> UsageError:
     names = [n for r in all_rules() for n in (r.code, r.name)]
     near = difflib.get_close_matches(word, names, 1)
     return UsageError(
-        f"there is no rule {word}", file=path, found=f"the nearest is {near[0]}" if near else None,
+        f"there is no rule {word or repr(word)}", file=path, found=f"the nearest is {near[0]}" if near else None,
         cure="`qinspect lint --explain all` lists them.",
     )  # fmt: skip
 
@@ -109,36 +110,44 @@ def _nothing_said(path: Path) -> LintSettings:
     )
 
 
-def _settings_in(path: Path) -> LintSettings | None:
-    """None where the file says nothing of lint."""
+def _settings_in(path: Path, named: bool = False) -> LintSettings | None:
+    """None where the file says nothing of lint. named: whether the user named it."""
     try:
         content: Any = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as e:
-        if path.name == SHARED_FILE:  # somebody else's, and somebody else's to mend
+        if path.name == SHARED_FILE and not named:  # somebody else's, and somebody else's to mend
             return None
         problem = f"cannot be read: {getattr(e, 'strerror', None) or e}"
         raise UsageError(problem, file=path, expected="TOML", cure="Mend it, or name another with --config.") from e
-    section = content.get("tool", {}) if path.name == SHARED_FILE else content
-    for name in ("qinspect", "lint") if path.name == SHARED_FILE else ("lint",):
-        section = section.get(name) if isinstance(section, dict) else None
-    return None if section is None else _checked(section, path)
+    if path.name != SHARED_FILE:
+        return None if "lint" not in content else _checked(content["lint"], path, "lint")
+    tool = content.get("tool")
+    own = tool.get("qinspect") if isinstance(tool, dict) else None
+    if own is not None and not isinstance(own, dict):
+        raise UsageError("[tool.qinspect] is not a table", file=path, found=visible(repr(own), 60))
+    return None if not own or "lint" not in own else _checked(own["lint"], path, "tool.qinspect.lint")
 
 
-def _checked(section: object, path: Path) -> LintSettings:
+def _checked(section: object, path: Path, name: str) -> LintSettings:
     try:
         said = msgspec.convert(section, _Lint)
     except msgspec.ValidationError as e:
-        raise UsageError(f"[lint] is not as it should be: {visible(str(e), 300)}", file=path) from e
+        raise UsageError(f"[{name}] is not as it should be: {visible(str(e), 300)}", file=path) from e
     chosen_rules(said.select, said.ignore, path)
     for code, limits in said.limits.items():
         rule = next((r for r in all_rules() if r.code == code), None)
         if rule is None:
             raise _unknown(code, path)
-        for name in limits:
-            if name not in rule.limits:
+        for limit, value in limits.items():
+            if limit not in rule.limits:
                 raise UsageError(
-                    f"{code} has no limit of this name", file=path, key=name,
+                    f"{code} has no limit of this name", file=path, key=limit,
                     expected=", ".join(rule.limits) or "none: it has no limits",
+                )  # fmt: skip
+            if not math.isfinite(value):
+                raise UsageError(
+                    f"is no limit of {code}", file=path, key=limit, expected="a finite number", found=f"{value}",
+                    cure=f'ignore = ["{code}"] leaves the rule out.',
                 )  # fmt: skip
     baseline = path.parent / said.baseline if said.baseline else None
     return LintSettings(tuple(said.select), tuple(said.ignore), said.fail_on, baseline, said.limits, path)

@@ -83,6 +83,8 @@ def test_only_selected_rules_run(lint: Command, tmp_path: Path) -> None:
     assert codes(lint.json(model, "--select", "S", "--ignore", "not-finite")) == {
         r.code for r in all_rules() if r.code[0] == "S" and r.code != "S01"
     }
+    assert codes(lint.json(model, "--select", "S01,G01", "--ignore", "s01")) == {"G01"}
+    assert "there is no rule ''." in lint.error(model, "--select", "")
     assert "there is no rule S0815" in lint.error(model, "--select", "S0815")
 
 
@@ -106,6 +108,7 @@ def test_settings_are_those_of_the_nearest_file(lint: Command, tmp_path: Path, m
         ("[lint.limits.G01]\nration = 2.0\n", "ration"),
         ("[lint.limits.G99]\nratio = 2.0\n", "G99"),
         ('[lint]\nfail-on = "never"\n', "never"),
+        ("[lint.limits.G01]\nratio = nan\n", "expected a finite number; found nan"),
         ("[lint\n", "cannot be read"),
         ("[other]\n", "says nothing of lint"),
     ],
@@ -115,6 +118,26 @@ def test_settings_that_are_wrong_are_one_sentence(lint: Command, tmp_path: Path,
     error = lint.error(nvfp4_model(tmp_path / "m"), "--config", "odd.toml")
     assert said in error
     assert "odd.toml" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool]\nqinspect = 3\n", "[tool.qinspect] is not a table; found 3"),
+        ("[tool.qinspect]\nlint = 3\n", "[tool.qinspect.lint] is not as it should be"),
+        ('[tool.qinspect.lint]\nselect = "G"\n', "[tool.qinspect.lint] is not as it should be"),
+    ],
+)
+def test_a_project_file_that_is_wrong_about_lint(lint: Command, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    assert said in lint.error(nvfp4_model(tmp_path / "m"))
+
+
+def test_a_broken_project_file_is_an_error_where_it_is_named(lint: Command, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("broken [", encoding="utf-8")
+    model = nvfp4_model(tmp_path / "m")
+    lint(model)  # somebody else's
+    assert "cannot be read" in lint.error(model, "--config", "pyproject.toml")
 
 
 def test_what_is_known_is_left_out_until_there_is_more(lint: Command, tmp_path: Path) -> None:
@@ -186,11 +209,22 @@ def test_sarif_has_a_result_for_each_place(lint: Command, tmp_path: Path) -> Non
     for r in run["results"]:
         assert r["ruleId"] in rules
         assert r["message"]["text"]
-        assert r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == str(model)
+        assert r["locations"][0]["physicalLocation"] == {
+            "artifactLocation": {"uri": str(model)}, "region": {"startLine": 1},
+        }  # fmt: skip
         assert r["partialFingerprints"]
     assert results[0]["locations"][0]["logicalLocations"] == [
         {"fullyQualifiedName": "layers.1.mlp.up_proj.weight#global", "kind": "member"}
     ]
+
+
+def test_locations_are_those_of_the_model_and_are_uris(lint: Command, tmp_path: Path) -> None:
+    a, b = nvfp4_model(tmp_path / "sound"), nvfp4_model(tmp_path / "50% of 1", NAN)
+    results = json.loads(lint(a, b, "--format", "sarif", "--select", "S01", code=1)[0])["runs"][0]["results"]
+    uris = [r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for r in results]
+    assert uris == [f"{tmp_path}/50%25%20of%201"]
+    out, _ = lint(a, b, "--format", "github", "--select", "S01", code=1)
+    assert out.startswith(f"::error file={tmp_path}/50%25 of 1,")
 
 
 def test_github_shows_a_finding_in_one_line(lint: Command, tmp_path: Path) -> None:
@@ -231,6 +265,7 @@ def test_two_quantized_models_are_both_checked(lint: Command, tmp_path: Path) ->
     assert [f["model"] for f in found["findings"]] == ["B"]
     assert {(r["model"], r["looked_at"]) for r in found["rules"]} == {("A", 30), ("B", 30)}
     assert "B: 1 scale of 30" in lint(a, b, "--select", "S01", code=1)[0]
+    assert "no second checkpoint was given" not in lint(a, b, code=1)[0]
 
 
 def test_fast_leaves_out_what_is_large_and_says_so(lint: Command, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from lint_models import nvfp4_model
 from pilots import LARGE, MIDDLE, SMALL, Driver, handlers, in_empty_folder, open_app
+from safetensors.numpy import save_file
 
 from qinspect.inspector.finding import Severity
 from qinspect.inspector.lint.check import RuleFinding
@@ -411,6 +413,22 @@ async def test_a_sound_model_has_no_finding_and_it_says_what_was_looked_at(
         assert "no finding by" in d.painted
         assert "S01 not-finite: 30 scales" in rule_text(d)
         assert len({o.rule.code for o in screen_of(d).findings.found.outcomes}) == len(all_rules())  # type: ignore[union-attr]
+
+
+async def test_a_model_without_scales_is_not_a_clean_one(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    save_file({"model.norm.weight": np.ones(64, np.float32)}, folder / "model.safetensors")
+    async with open_app(folder) as d:
+        await go(d)
+        assert "nothing to check, there are no scales and no quantized weights" in d.painted
+        assert "no finding by" not in d.painted
+
+
+async def test_what_a_rule_left_out_is_listed(broken: Path) -> None:
+    async with open_app(broken) as d:
+        await go(d)
+        assert "G03: 1 input group not looked at: a scale of theirs is no positive number" in lines_of(d)
 
 
 async def test_of_two_models_each_finding_names_its_own(broken: Path, tmp_path: Path) -> None:

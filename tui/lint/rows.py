@@ -3,11 +3,11 @@ then what was looked at. No Textual in here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qinspect.inspector.finding import Severity
-from qinspect.inspector.lint.check import RANK, Lint, RuleFinding, RuleOutcome
+from qinspect.inspector.lint.check import RANK, Lint, RuleFinding
+from qinspect.inspector.lint.report import not_looked_at
 from qinspect.inspector.lint.rule import Place
 from qinspect.inspector.text import some
 from qinspect.tui.glyphs import Glyphs
@@ -50,16 +50,7 @@ def rows_of(found: Lint, opened: set[FindingKey], least: Severity) -> list[Row]:
             left = len(finding.places) - PLACES_OPENED
             if left > 0:
                 rows.append(Row(finding, text=f"{some(left, 'more place')}: qinspect lint -v lists them"))
-    return [*rows, *(Row(None, text=text) for text in unchecked(found.outcomes))]
-
-
-def unchecked(outcomes: Sequence[RuleOutcome]) -> list[str]:
-    """`C01 C02: left out by --fast`: what was not checked, and why."""
-    why: dict[str, list[str]] = {}
-    for o in outcomes:
-        if o.checked is None:
-            why.setdefault(o.skipped, []).append(o.rule.code)
-    return [f"not checked: {' '.join(dict.fromkeys(codes))}: {reason}" for reason, codes in why.items()]
+    return [*rows, *(Row(None, text=f"{label}{said}") for label, said in not_looked_at(found))]
 
 
 def row_pieces(row: Row, width: int, g: Glyphs, is_open: bool, two: bool) -> list[Piece]:

@@ -15,7 +15,8 @@ from textual.worker import get_current_worker
 
 from qinspect.inspector.formats import Format
 from qinspect.inspector.lint.check import Lint
-from qinspect.inspector.text import shell_words
+from qinspect.inspector.lint.report import nothing_to_check
+from qinspect.inspector.text import shell_words, some
 from qinspect.tui.action_screen import ActionScreen
 from qinspect.tui.actions import LINT_ACTIONS, bindings
 from qinspect.tui.compare.session import Cancelled, Progressed
@@ -181,10 +182,12 @@ class LintScreen(ActionScreen):
 
     def _counted(self, found: Lint) -> str:
         """`2 errors, 1 warning by 31 rules; 5 not checked`."""
+        if nothing := nothing_to_check(found):
+            return f"{findings_counted(found)}: {nothing}"
         looked = {o.rule.code for o in found.outcomes if o.checked and o.checked.n}
         skipped = {o.rule.code for o in found.outcomes if o.checked is None} - looked
         left = f"; {len(skipped)} not checked" if skipped else ""
-        return f"{findings_counted(found)} by {len(looked)} rules{left}"
+        return f"{findings_counted(found)} by {some(len(looked), 'rule')}{left}"
 
     # --- what is shown ---
 
