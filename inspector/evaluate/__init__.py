@@ -4,7 +4,7 @@ settings.py what was asked for; candidate.py what is evaluated, a checkpoint or 
 reference's modules with its weights in them, and with its activations, by fake_quantize.py. tokens.py the figures of
 each token, intervals.py how sure their means are. items.py what tasks ask, answers.py what is right item by item,
 tasks.py both for all models. seen_text.py whether a calibration saw the text. layout.py which files there are, kept.py
-what stays of tokens and answers, live.py the figures so far, stored.py these and the result read again. results.py
-what came of it, report.py and payload.py for people and for programs; work.py the whole of it, cli.py
-`qinspect evaluate`.
+what stays of tokens and answers, live.py the figures so far, stored.py these and the result read again, known.py which
+run evaluated two checkpoints. results.py what came of it, report.py and payload.py for people and for programs;
+work.py the whole of it, cli.py `qinspect evaluate`.
 """

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pilots import LARGE, MIDDLE, SMALL, Driver, in_empty_folder, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, in_empty_folder, open_app
 from rich.text import Text
 from run_processes import WAIT_FOR_FILE, begin, ended
 
@@ -328,3 +328,32 @@ async def test_it_is_saved_where_it_is_the_active_pane(tmp_path: Path) -> None:
             await d.press("1", "e", "c")
             await d.until((here / "qinspect-view-1.csv").exists, "the list of runs")
             assert "model" not in (here / "qinspect-view-1.csv").read_text().splitlines()[0].split(",")
+
+
+# --- beside a comparison ---
+
+
+async def test_an_evaluation_of_the_two_models_is_told_with_the_verdict(tmp_path: Path, in_fixtures: Path) -> None:
+    for name, of in (("base", ALPHA_A), ("made", ALPHA_B)):
+        shutil.copytree(in_fixtures / of, tmp_path / name)
+    run = evaluates(tmp_path)
+    ended(run)
+    found = content() | {"reference": "base"}
+    found["models"][0]["name"] = "made"
+    in_folder(tmp_path / "state", found=found)
+    async with open_app(tmp_path / "base", tmp_path / "made", LARGE) as d:
+        await d.until(lambda: "B's predictions: KL 0.0351" in d.text_of("#verdict"), "the evaluation")
+        assert "perplexity worse" in d.text_of("#verdict")
+        assert "ALPHA TOOK EFFECT" in d.text_of("#verdict")
+        await d.press("t", "3", "z")
+        assert "evaluation: B's predictions: KL 0.0351 [0.0334, 0.0369], same likeliest token 90.07 %" in d.detail
+        await d.press("ctrl+r")
+        await d.until(lambda: "B's predictions" in d.text_of("#verdict"), "it is found again")
+
+
+async def test_without_an_evaluation_nothing_is_told(tmp_path: Path) -> None:
+    ended(evaluates(tmp_path))
+    in_folder(tmp_path / "state")
+    async with open_app(ALPHA_A, ALPHA_B, LARGE) as d:
+        await d.app.workers.wait_for_complete()
+        assert "predictions" not in d.text_of("#verdict")
