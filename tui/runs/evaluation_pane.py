@@ -16,6 +16,7 @@ from qinspect.inspector.evaluate.layout import LIVE, RESULT, evaluation_folder
 from qinspect.inspector.printing import folded
 from qinspect.tui.charts.inks import look_of
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.look import Line, Look
 from qinspect.tui.names import shown
 from qinspect.tui.runs.shown_run import New, ShownRun
@@ -54,7 +55,6 @@ class EvaluationPane(TextView):
 
     NAME = "figures"
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({"log_scale"})
-    FRONT = EVERYWHERE
 
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(glyphs)
@@ -118,7 +118,10 @@ class EvaluationPane(TextView):
         if self.found.draw is None:
             return _folded(f"Not known: {self.found.problem}", width)
         height = max(10, self.size.height)
-        return self.found.draw(look_of(self.app, width, height, self.glyphs), self.glyphs, self.other_axis)
+        try:
+            return self.found.draw(look_of(self.app, width, height, self.glyphs), self.glyphs, self.other_axis)
+        except Exception as e:  # whatever a file led to: the rest works
+            return _folded(f"These figures cannot be shown: {type(e).__name__}: {e}", width)
 
     @property
     def table(self) -> Table | None:
@@ -131,6 +134,9 @@ class EvaluationPane(TextView):
         return self.found.content if self.found else None
 
     def action_log_scale(self) -> None:
+        if not self.display:
+            self.say(f"the figures are not on the screen: {key('view_figures')} shows them")
+            return
         self.other_axis = not self.other_axis
         self.fill()
 
@@ -152,13 +158,13 @@ def _mark_of(run: ShownRun) -> Mark | None:
 def _found_in(path: Path, is_live: bool) -> Found:
     """Imported now: it needs numpy, and most who watch runs never look at it. Raises as the readers do."""
     from qinspect.inspector.evaluate.layout import LIVE_SCHEMA, SCHEMA
-    from qinspect.inspector.evaluate.stored import content_of, figures_so_far, stored_evaluation
+    from qinspect.inspector.evaluate.stored import content_of, figures_so_far, stored_answers, stored_evaluation
     from qinspect.tui.evaluation.page import page_of, page_so_far
     from qinspect.tui.evaluation.table import table_of
 
     if path.name == RESULT:
-        whole = stored_evaluation(path.parent)
-        return Found(lambda *how: page_of(whole, *how), table_of(whole), content_of(path, SCHEMA))
+        whole, answers = stored_evaluation(path.parent), stored_answers(path.parent)
+        return Found(lambda *how: page_of(whole, answers, *how), table_of(whole), content_of(path, SCHEMA))
     so_far = figures_so_far(path.parent)
     content = content_of(path, LIVE_SCHEMA)
     return Found(lambda *how: page_so_far(so_far, is_live, *how), table_of(so_far), content)
