@@ -310,6 +310,26 @@ async def test_figures_come_while_it_goes_on_and_the_answer_at_its_end(tmp_path:
         await d.until(lambda: "predicted tokens" in text(d), "the result")
 
 
+async def test_one_that_ends_while_it_is_looked_at_says_so(tmp_path: Path) -> None:
+    """With figures so far, and without any."""
+    evaluates(tmp_path, f"{WAIT_FOR_FILE}; exit 1")
+    async with open_app(size=MIDDLE) as d:
+        await d.until(lambda: d.seen_run is not None, "the run")
+        await d.press("H")
+        await d.until(lambda: "not known yet" in text(d), "nothing")
+        (tmp_path / "go").touch()
+        await d.until(lambda: "nothing was measured" in text(d), "that nothing comes")
+    (tmp_path / "go").unlink()
+    evaluates(tmp_path, f"{WAIT_FOR_FILE}; exit 1")
+    in_folder(tmp_path / "state", LIVE, json.loads((STORED / LIVE).read_text()))
+    async with open_app(size=MIDDLE) as d:
+        await d.until(lambda: d.seen_run is not None, "the run")
+        await d.press("H")
+        await d.until(lambda: "So far" in text(d), "its figures")
+        (tmp_path / "go").touch()
+        await d.until(lambda: "It ended early" in text(d), "its end")
+
+
 async def test_of_one_that_ended_early_it_says_so(tmp_path: Path) -> None:
     in_state = tmp_path / "state"
     run = evaluates(tmp_path, "exit 1")

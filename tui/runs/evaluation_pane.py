@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 EARLIER_S = 2.0
 """Clocks of a file system and of a host may be so far apart."""
-Mark = tuple[str, int, int]
-"""Of which file something was read: name, nanoseconds, size. Another one is read again."""
+Mark = tuple[str, int, int, bool]
+"""Of which file something was read: name, nanoseconds, size, whether the run went on. Another one is read again."""
 Draw = Callable[[Look, Glyphs, bool], list[Line]]
 
 
@@ -63,6 +63,7 @@ class EvaluationPane(TextView):
         """Whether axes are linear that would be logarithmic, and the other way round."""
         self._mark: Mark | None = None
         self._asked: Mark | None = None
+        self._was_live = False
 
     def is_of(self, run: ShownRun | None) -> bool:
         return run is not None and evaluation_folder(run.seen.run) is not None
@@ -73,6 +74,8 @@ class EvaluationPane(TextView):
 
     def more(self, new: New) -> None:
         self._read_if_new()
+        if self.shown is not None and self.found is None and self.shown.is_live != self._was_live:
+            super().fill()  # nothing comes any more
 
     def fill(self, fresh: bool = False) -> None:
         self._read_if_new()
@@ -85,12 +88,12 @@ class EvaluationPane(TextView):
         mark = _mark_of(run) if run is not None else None
         if run is not None and mark is not None and mark not in (self._mark, self._asked):
             self._asked = mark
-            self._read(run, mark, run.is_live)
+            self._read(run, mark)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="figures")
-    def _read(self, run: ShownRun, mark: Mark, is_live: bool) -> None:
+    def _read(self, run: ShownRun, mark: Mark) -> None:
         try:
-            found = _found_in(Path(mark[0]), is_live)
+            found = _found_in(Path(mark[0]), mark[-1])
         except QinspectError as e:
             found = Found(problem=str(e))
         except Exception as e:  # whatever it is: the view says so
@@ -111,6 +114,7 @@ class EvaluationPane(TextView):
     def lines(self, width: int) -> Sequence[Line]:
         if self.shown is None:
             return ["no run is chosen"]
+        self._was_live = self.shown.is_live
         if not self.is_of(self.shown):
             return _folded("This run is no evaluation: `qinspect evaluate` makes one.", width)
         if self.found is None:
@@ -151,7 +155,7 @@ def _mark_of(run: ShownRun) -> Mark | None:
         except OSError:
             continue
         if stat.st_mtime >= run.seen.run.spec.created - EARLIER_S:
-            return str(path), stat.st_mtime_ns, stat.st_size
+            return str(path), stat.st_mtime_ns, stat.st_size, run.is_live
     return None
 
 
