@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qinspect.inspector.evaluate.intervals import Estimate
-from qinspect.inspector.evaluate.results import Against, Answer, EngineFigures, Evaluation, Floor, ModelFigures
+from qinspect.inspector.evaluate.results import (
+    Against,
+    Answer,
+    Answered,
+    EngineFigures,
+    Evaluation,
+    Floor,
+    ModelFigures,
+)
 from qinspect.inspector.printing import PIPE_WIDTH, folded
 from qinspect.inspector.table import Column, Table
 from qinspect.inspector.text import count, number, some, visible
@@ -91,18 +99,24 @@ def engine_said(e: EngineFigures, alone: ModelFigures) -> str:
 
 def task_said(t: TaskFigures) -> str:
     """Of each metric how many are right, by how much that differs, and by what items."""
-    return "; ".join(_metric_said(metric, c) for metric, c in t.metrics.items())
+    return "; ".join(answered_said(_answered(metric, c)) for metric, c in t.metrics.items())
 
 
-def _metric_said(metric: str, c: AccuracyComparison) -> str:
-    text = (
-        f"{metric} {c.b.share:.2%} of {some(c.b.n, 'item')}, the reference's {c.a.share:.2%}: {100 * c.difference:+.2f}"
+def _answered(metric: str, c: AccuracyComparison) -> Answered:
+    only = (None, None) if c.paired is None else (c.paired.n_only_a, c.paired.n_only_b)
+    return Answered(
+        metric, c.b.n, c.b.share, c.a.share, 100 * c.difference, 100 * c.low, 100 * c.high, only[0], only[1], c.p
     )
-    text += f" points [{100 * c.low:+.2f}, {100 * c.high:+.2f}]"
-    if c.paired is None:
+
+
+def answered_said(a: Answered) -> str:
+    """One metric of it."""
+    text = f"{a.metric} {a.share:.2%} of {some(a.n, 'item')}, the reference's {a.share_reference:.2%}: {a.points:+.2f}"
+    text += f" points [{a.low:+.2f}, {a.high:+.2f}]"
+    if a.n_only_reference is None:
         return text
-    only = f"{c.paired.n_only_a} right in the reference alone, {c.paired.n_only_b} in the model alone"
-    return f"{text}; {only}, McNemar p {c.p:.2g}"
+    only = f"{a.n_only_reference} right in the reference alone, {a.n_only_model} in the model alone"
+    return f"{text}; {only}, McNemar p {a.p:.2g}"
 
 
 def notes() -> Iterator[str]:

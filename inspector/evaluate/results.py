@@ -137,6 +137,24 @@ class NotMeasured:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One model's items of a task by one metric, against the reference's. n: items. Shares of right ones; their
+    difference and its interval in percentage points. n_only_reference, n_only_model: right in that one alone, None
+    where they are not paired; p: McNemar's."""
+
+    metric: str
+    n: int
+    share: float
+    share_reference: float
+    points: float
+    low: float
+    high: float
+    n_only_reference: int | None
+    n_only_model: int | None
+    p: float
+
+
 @dataclass(frozen=True)
 class EngineFigures:
     """A checkpoint as a library runs it. engine: the library with its version. modules: how many modules of which class

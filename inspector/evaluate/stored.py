@@ -15,7 +15,17 @@ from qinspect.inspector.accuracy.comparing import smallest_detectable
 from qinspect.inspector.errors import BrokenFile, CannotOpen
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.layout import LIVE, LIVE_SCHEMA, RESULT, SCHEMA
-from qinspect.inspector.evaluate.results import Against, Answer, Evaluation, Floor, ModelFigures, NotMeasured, Part
+from qinspect.inspector.evaluate.results import (
+    QUANTILES,
+    Against,
+    Answer,
+    Answered,
+    Evaluation,
+    Floor,
+    ModelFigures,
+    NotMeasured,
+    Part,
+)
 from qinspect.inspector.text import brief
 
 T = TypeVar("T")
@@ -51,6 +61,13 @@ def stored_evaluation(folder: Path) -> Evaluation:
         return _evaluation(_converted(content, _Result, folder / RESULT))
     except (OverflowError, ValueError) as e:
         raise BrokenFile("does not hold what it should", file=folder / RESULT, found=brief(str(e))) from e
+
+
+def stored_answers(folder: Path) -> list[tuple[str, str, tuple[Answered, ...]]]:
+    """(model, task, its metrics) of the result in a folder, in their order. Raises as `stored_evaluation` does."""
+    path = folder / RESULT
+    found = _converted(content_of(path, SCHEMA), _Answers, path)
+    return [(t.name, t.task, tuple(_answered(*m) for m in t.metrics.items())) for t in found.tasks]
 
 
 def figures_so_far(folder: Path) -> SoFar:
@@ -180,6 +197,26 @@ class _Result(msgspec.Struct):
     warnings: list[str]
 
 
+class _Metric(msgspec.Struct):
+    items: int
+    accuracy_reference: float
+    accuracy: float
+    difference_points: _Estimate
+    only_reference_right: int | None
+    only_model_right: int | None
+    mcnemar_p: float | None
+
+
+class _Task(msgspec.Struct):
+    name: str
+    task: str
+    metrics: dict[str, _Metric]
+
+
+class _Answers(msgspec.Struct):
+    tasks: list[_Task] = []
+
+
 class _LiveModel(msgspec.Struct):
     name: str
     windows: int
@@ -199,6 +236,8 @@ class _Live(msgspec.Struct):
 
 
 def _evaluation(r: _Result) -> Evaluation:
+    if r.against_first and not r.models:
+        raise ValueError("models are compared with the first, and there is none")
     return Evaluation(
         r.reference, r.windows, r.tokens, r.samples, _floor(r.noise_floor), tuple(map(_model, r.models)),
         tuple(map(_against, r.against_first)), tuple(NotMeasured(f.name, f.problem) for f in r.not_measured),
@@ -225,6 +264,14 @@ def _against(a: _Against) -> Against:
     return Against(a.name, a.scales_percent, _estimate(accuracy), _estimate(a.ln_ratio), a.margin_points)
 
 
+def _answered(metric: str, m: _Metric) -> Answered:
+    d = m.difference_points
+    return Answered(
+        metric, m.items, m.accuracy, m.accuracy_reference, _number(d.value), _number(d.low), _number(d.high),
+        m.only_reference_right, m.only_model_right, _number(m.mcnemar_p),
+    )  # fmt: skip
+
+
 def _floor(f: _Floor | None) -> Floor | None:
     if f is None:
         return None
@@ -248,7 +295,7 @@ def _estimate_or_none(e: _Estimate | None) -> Estimate | None:
 
 
 def _quantiles(found: Mapping[str, float | None]) -> dict[float, float]:
-    return {float(q): _number(v) for q, v in found.items()}
+    return dict.fromkeys(QUANTILES, math.nan) | {float(q): _number(v) for q, v in found.items()}
 
 
 def _number(x: float | None) -> float:

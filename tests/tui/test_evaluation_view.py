@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -13,16 +14,18 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
+from damage import damaged
 from hypothesis import given
 from hypothesis import strategies as st
-from pilots import LARGE, MIDDLE, SMALL, Driver, in_empty_folder, open_app
+from pilots import ALPHA_A, ALPHA_B, LARGE, MIDDLE, SMALL, Driver, in_empty_folder, open_app
 from rich.text import Text
 from run_processes import WAIT_FOR_FILE, begin, ended
 
+from qinspect.inspector.errors import BrokenFile, CannotOpen
 from qinspect.inspector.evaluate.intervals import Estimate
 from qinspect.inspector.evaluate.layout import LIVE, RESULT
 from qinspect.inspector.evaluate.results import Part
-from qinspect.inspector.evaluate.stored import figures_so_far, stored_evaluation
+from qinspect.inspector.evaluate.stored import figures_so_far, stored_answers, stored_evaluation
 from qinspect.inspector.runs import Run
 from qinspect.tui.evaluation.intervals import Block, Cells, Interval, block_lines, said_of
 from qinspect.tui.evaluation.page import page_of, page_so_far
@@ -124,7 +127,7 @@ def test_without_an_interval_there_is_a_point_and_without_a_number_neither() -> 
 @pytest.mark.parametrize("glyphs", [ASCII, Glyphs()], ids=["ascii", "unicode"])
 def test_a_page_has_room_in_any_width(width: int, glyphs: Glyphs, tmp_path: Path) -> None:
     found = stored_evaluation(in_folder(tmp_path))
-    lines = plain(page_of(found, look(width, ascii_only=glyphs is ASCII), glyphs, other_axis=False))
+    lines = plain(page_of(found, (), look(width, ascii_only=glyphs is ASCII), glyphs, other_axis=False))
     drawn_part = lines[: next(i for i, line in enumerate(lines) if line.startswith("model"))]
     if width >= 60:
         assert max(map(len, lines)) <= width
@@ -193,9 +196,53 @@ def test_a_model_that_was_not_measured_has_a_row(tmp_path: Path) -> None:
 def test_an_evaluation_of_nothing_is_a_page(tmp_path: Path) -> None:
     found = content() | {"models": [], "against_first": [], "noise_floor": None}
     found["not_measured"] = [{"name": "other\x1b[2J", "problem": "has another vocabulary"}]
-    lines = plain(page_of(stored_evaluation(in_folder(tmp_path, found=found)), look(), Glyphs(), False))
+    lines = plain(page_of(stored_evaluation(in_folder(tmp_path, found=found)), (), look(), Glyphs(), False))
     assert any("other\\x1b[2J: not measured: has another vocabulary" in line for line in lines)
     assert not any("\x1b" in line for line in lines)
+
+
+@given(data=st.data())
+def test_whatever_a_file_says_is_a_page_or_is_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = in_folder(tmp_path_factory.mktemp("damaged"), found=damaged(content(), data))
+    with contextlib.suppress(BrokenFile, CannotOpen):
+        found, answers = stored_evaluation(folder), stored_answers(folder)
+        assert table_of(found).csv()
+        for width in (30, 120):
+            lines = plain(page_of(found, answers, look(width), Glyphs(), data.draw(st.booleans())))
+            assert not any(c in line for line in lines for c in "\x1b\n")
+
+
+@given(data=st.data())
+def test_whatever_figures_so_far_are_is_a_page_or_is_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    so_far = damaged(json.loads((STORED / LIVE).read_text()), data)
+    folder = in_folder(tmp_path_factory.mktemp("damaged"), LIVE, so_far)
+    with contextlib.suppress(BrokenFile, CannotOpen):
+        found = figures_so_far(folder)
+        assert table_of(found).csv()
+        assert plain(page_so_far(found, True, look(60), Glyphs(), data.draw(st.booleans())))
+
+
+def test_answers_to_tasks_are_told_as_the_command_tells_them(tmp_path: Path) -> None:
+    found = content()
+    points = {"value": -1.5, "low": -4.0, "high": 1.0}
+    metric = {
+        "items": 200, "accuracy_reference": 0.5, "accuracy": 0.485, "difference_points": points, "mcnemar_p": 0.25,
+        "only_reference_right": 5, "only_model_right": 2, "smallest_points": 3.0,
+    }  # fmt: skip
+    found["tasks"] = [{"name": "alpha 1", "task": "lambada", "metrics": {"acc": metric}}]
+    folder = in_folder(tmp_path, found=found)
+    lines = plain(page_of(stored_evaluation(folder), stored_answers(folder), look(200), Glyphs(), False))
+    said = (
+        "acc 48.50% of 200 items, the reference's 50.00%: -1.50 points [-4.00, +1.00]; 5 right in the reference alone"
+    )
+    assert any(line.startswith(f"alpha 1, lambada: {said}, 2 in the model alone, McNemar p 0.25") for line in lines)
+    found["tasks"] = [{"name": "alpha 1"}]
+    with pytest.raises(BrokenFile, match="tasks"):
+        stored_answers(in_folder(tmp_path, found=found))
 
 
 def test_figures_so_far_say_of_how_many_windows_they_are() -> None:
@@ -263,6 +310,26 @@ async def test_figures_come_while_it_goes_on_and_the_answer_at_its_end(tmp_path:
         await d.until(lambda: "predicted tokens" in text(d), "the result")
 
 
+async def test_one_that_ends_while_it_is_looked_at_says_so(tmp_path: Path) -> None:
+    """With figures so far, and without any."""
+    evaluates(tmp_path, f"{WAIT_FOR_FILE}; exit 1")
+    async with open_app(size=MIDDLE) as d:
+        await d.until(lambda: d.seen_run is not None, "the run")
+        await d.press("H")
+        await d.until(lambda: "not known yet" in text(d), "nothing")
+        (tmp_path / "go").touch()
+        await d.until(lambda: "nothing was measured" in text(d), "that nothing comes")
+    (tmp_path / "go").unlink()
+    evaluates(tmp_path, f"{WAIT_FOR_FILE}; exit 1")
+    in_folder(tmp_path / "state", LIVE, json.loads((STORED / LIVE).read_text()))
+    async with open_app(size=MIDDLE) as d:
+        await d.until(lambda: d.seen_run is not None, "the run")
+        await d.press("H")
+        await d.until(lambda: "So far" in text(d), "its figures")
+        (tmp_path / "go").touch()
+        await d.until(lambda: "It ended early" in text(d), "its end")
+
+
 async def test_of_one_that_ended_early_it_says_so(tmp_path: Path) -> None:
     in_state = tmp_path / "state"
     run = evaluates(tmp_path, "exit 1")
@@ -328,3 +395,32 @@ async def test_it_is_saved_where_it_is_the_active_pane(tmp_path: Path) -> None:
             await d.press("1", "e", "c")
             await d.until((here / "qinspect-view-1.csv").exists, "the list of runs")
             assert "model" not in (here / "qinspect-view-1.csv").read_text().splitlines()[0].split(",")
+
+
+# --- beside a comparison ---
+
+
+async def test_an_evaluation_of_the_two_models_is_told_with_the_verdict(tmp_path: Path, in_fixtures: Path) -> None:
+    for name, of in (("base", ALPHA_A), ("made", ALPHA_B)):
+        shutil.copytree(in_fixtures / of, tmp_path / name)
+    run = evaluates(tmp_path)
+    ended(run)
+    found = content() | {"reference": "base"}
+    found["models"][0]["name"] = "made"
+    in_folder(tmp_path / "state", found=found)
+    async with open_app(tmp_path / "base", tmp_path / "made", LARGE) as d:
+        await d.until(lambda: "B's predictions: KL 0.0351" in d.text_of("#verdict"), "the evaluation")
+        assert "perplexity worse" in d.text_of("#verdict")
+        assert "ALPHA TOOK EFFECT" in d.text_of("#verdict")
+        await d.press("t", "3", "z")
+        assert "evaluation: B's predictions: KL 0.0351 [0.0334, 0.0369], same likeliest token 90.07 %" in d.detail
+        await d.press("ctrl+r")
+        await d.until(lambda: "B's predictions" in d.text_of("#verdict"), "it is found again")
+
+
+async def test_without_an_evaluation_nothing_is_told(tmp_path: Path) -> None:
+    ended(evaluates(tmp_path))
+    in_folder(tmp_path / "state")
+    async with open_app(ALPHA_A, ALPHA_B, LARGE) as d:
+        await d.app.workers.wait_for_complete()
+        assert "predictions" not in d.text_of("#verdict")

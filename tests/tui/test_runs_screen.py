@@ -32,6 +32,7 @@ from qinspect.tui.key_names import with_built_in_keys
 from qinspect.tui.pane import Pane
 from qinspect.tui.runs.conclusions_pane import ConclusionsPane
 from qinspect.tui.runs.effect_pane import EffectPane
+from qinspect.tui.runs.evaluation_pane import EvaluationPane
 from qinspect.tui.runs.events_pane import EventsPane
 from qinspect.tui.runs.feed import written_time
 from qinspect.tui.runs.form import StartScreen
@@ -48,7 +49,8 @@ from qinspect.tui.theme import THEMES
 Check = Callable[[Driver, str], Awaitable[None]]
 CHECKS: dict[str, Check] = {}
 PANES: tuple[type[Pane], ...] = (
-    RunListPane, RunPane, LogPane, ConclusionsPane, PointsPane, SpecPane, EffectPane, EventsPane, GpusPane,
+    RunListPane, RunPane, LogPane, EvaluationPane, ConclusionsPane, PointsPane, SpecPane, EffectPane, EventsPane,
+    GpusPane,
 )  # fmt: skip
 LINES = 200
 POINTS = "".join(
@@ -393,6 +395,24 @@ async def check_view_effect(d: Driver, key: str) -> None:
     await d.press(key)
     assert "[effect]" in title(d)
     assert "Not known while the run goes on" in d.painted
+
+
+@check
+async def check_view_figures(d: Driver, key: str) -> None:
+    """Those of an evaluation are tested in test_evaluation_view.py."""
+    assert "figures" not in title(d)
+    await d.press(key)
+    assert "[figures]" in title(d)
+    assert "This run is no evaluation" in d.painted
+
+
+@check
+async def check_log_scale(d: Driver, key: str) -> None:
+    await d.press(key)
+    assert "the figures are not on the screen: H shows them" in d.runs.hints.status
+    assert not d.runs.run_pane.evaluation_pane.other_axis
+    await d.press("H", key)
+    assert d.runs.run_pane.evaluation_pane.other_axis
 
 
 @check

@@ -12,6 +12,7 @@ from textual.worker import get_current_worker
 from qinspect.tui.actions import bindings
 from qinspect.tui.compare.detail_pane import DetailPane
 from qinspect.tui.compare.distributions import Distributions
+from qinspect.tui.compare.evaluated import EvaluationFound, look_for_evaluation
 from qinspect.tui.compare.filters import HINT
 from qinspect.tui.compare.head import Headline, ModelLines
 from qinspect.tui.compare.headline import said_beside, verdict_said
@@ -155,8 +156,15 @@ class CompareBase(Filtering):
         self.show_methods()
         self.show_scales()
         self.show_selected()
+        look_for_evaluation(self, self.session)
         if self.overview.map.by_fidelity or is_quick(self.session):
             self.measuring.ask(self.session)
+
+    @on(EvaluationFound)
+    def _on_evaluation_found(self, event: EvaluationFound) -> None:
+        if event.session is self.session:
+            self.headline.evaluated, self.headline.of_evaluation = event.found.short, event.found.said
+            self._fit_headline()
 
     @on(Weighed)
     def _on_weighed(self) -> None:

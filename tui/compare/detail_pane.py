@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -138,14 +138,15 @@ class DetailPane(Pane):
         lines = node_lines(node, paired)
         self.text.show([*lines, "", *said] if said else lines)
 
-    def show_verdict(self, c: Comparison | None, verdict: str, fidelity: str = "") -> None:
-        """The headline with all reasons, or why there is none; what was measured of fidelity, in a sentence."""
+    def show_verdict(self, c: Comparison | None, verdict: str, found: Mapping[str, str]) -> None:
+        """The headline with all reasons, or why there is none. found: what was measured besides, in sentences, by what
+        it is of."""
         self.stop()
         self.on_verdict = True
-        self._again = partial(self.show_verdict, c, verdict, fidelity)
+        self._again = partial(self.show_verdict, c, verdict, found)
         self._drawn_for = self.look
         self.title.update("3 verdict")
-        self.text.show(verdict_lines(c, verdict, fidelity, max(20, text_width(self.text))))
+        self.text.show(verdict_lines(c, verdict, found, max(20, text_width(self.text))))
 
     @property
     def look(self) -> Look:

@@ -66,7 +66,8 @@ class ModelLines(Static):
 
 class Headline(Static):
     """The verdict, or why there is none, in a few lines. answer: the comparison in one line; empty until it is
-    complete. of_fidelity: what was measured, in a sentence."""
+    complete. of_fidelity: what was measured, in a sentence. evaluated, of_evaluation: what an evaluation says, in short
+    and in a sentence."""
 
     def __init__(self, cut: str) -> None:
         super().__init__(id="verdict", markup=False)
@@ -74,6 +75,11 @@ class Headline(Static):
         self.answer = ""
         self.text = ""
         self.of_fidelity = ""
+        self.evaluated = self.of_evaluation = ""
+
+    def forget(self) -> None:
+        """What was found of the models beside the comparison."""
+        self.of_fidelity = self.evaluated = self.of_evaluation = ""
 
     def say(self, text: str) -> None:
         """What `show` shows."""
@@ -81,7 +87,7 @@ class Headline(Static):
 
     def show(self, width: int, most: int, two: bool) -> None:
         """width: of the terminal. most: lines at most. two: of two models a verdict comes, and its place is kept."""
-        lines = headline_lines(self.answer, self.text, max(20, width - 2), most, self._cut)
+        lines = headline_lines(self.answer, self.text, self.evaluated, max(20, width - 2), most, self._cut)
         self.update("\n".join(lines))
         self.styles.height = max(1, len(lines))
         self.set_class(not lines and not two, "hidden")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -58,16 +58,19 @@ def _model_line(
     return f"{label}  {fit(name, rest, width, cut)}"
 
 
-def headline_lines(answer: str, verdict: str, width: int, most: int, cut: str) -> list[str]:
-    """The answer and then the verdict, in at most so many lines. What the answer ends with is not repeated."""
+def headline_lines(answer: str, verdict: str, evaluated: str, width: int, most: int, cut: str) -> list[str]:
+    """The answer, the verdict, and what an evaluation says, in at most so many lines, of which this has the last. What
+    the answer ends with is not repeated."""
     lines: list[str] = []
+    last = [fill(shown(evaluated), width, cut).rstrip()] if evaluated and most > 1 else []
+    most -= len(last)
     for said in (answer, "" if answer.endswith(verdict) else verdict):
         if len(lines) < most:
             lines += textwrap.wrap(
                 in_locale(said), width, max_lines=most - len(lines), placeholder=f" {cut} ({key('verdict')}: all)",
                 break_on_hyphens=False,
             )  # fmt: skip
-    return lines
+    return [*lines, *last]
 
 
 def said_beside(c: Comparison) -> str:
@@ -83,15 +86,15 @@ def verdict_said(c: Comparison, noise_problem: str) -> str:
     return f"{before}{c.headline.text}"
 
 
-def verdict_lines(c: Comparison | None, verdict: str, fidelity: str, width: int) -> list[str]:
-    """The verdict with all reasons and notes, or what stands in its place, a blank line after each. fidelity: what was
-    measured."""
+def verdict_lines(c: Comparison | None, verdict: str, found: Mapping[str, str], width: int) -> list[str]:
+    """The verdict with all reasons and notes, or what stands in its place, a blank line after each. found: what was
+    measured, by what it is of; "" of what was not."""
     texts = [verdict]
     if c is not None:
         reasons = (f"- {r.text} [{r.rule}]" for r in c.reasons)
         following = [f"next: {c.next}"] if c.next else []
         texts = [f"{c.headline.text} [{c.headline.rule}]", *reasons, *following, *map(shown, c.notes)]
-    texts += [f"fidelity: {fidelity}"] if fidelity else []
+    texts += [f"{what}: {shown(said)}" for what, said in found.items() if said]
     lines = []
     for text in texts:
         lines += [*textwrap.wrap(in_locale(text), width, subsequent_indent="  ", break_on_hyphens=False), ""]

@@ -152,7 +152,8 @@ class CompareScreen(CompareBase):
             self.hints.say("no comparison yet" if self.session.two else "one model: no verdict")
             return
         self.activate("detail")
-        self.detail_pane.show_verdict(self.session.comparison, self.headline.text, self.headline.of_fidelity)
+        found = {"evaluation": self.headline.of_evaluation, "fidelity": self.headline.of_fidelity}
+        self.detail_pane.show_verdict(self.session.comparison, self.headline.text, found)
 
     def action_distribution(self) -> None:
         """The exact distribution of the tensor under the cursor."""
@@ -177,7 +178,7 @@ class CompareScreen(CompareBase):
         self.measuring.forget()
         self.methods.forget()
         self.show_methods()
-        self.headline.of_fidelity = ""
+        self.headline.forget()
         self.show_fidelity()
         self.show_headline("opening")
         self.show_models()

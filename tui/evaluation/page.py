@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qinspect.inspector.evaluate import report
-from qinspect.inspector.evaluate.results import Answer, Evaluation, Floor
+from qinspect.inspector.evaluate.results import Answer, Answered, Evaluation, Floor
 from qinspect.inspector.evaluate.stored import SoFar
 from qinspect.inspector.printing import folded
 from qinspect.inspector.text import count, some
@@ -26,7 +26,11 @@ WIDE = 100
 """From this width on all axes are as long as the one that has answers behind it."""
 
 
-def page_of(found: Evaluation, look: Look, glyphs: Glyphs, other_axis: bool) -> list[Line]:
+Answers = Sequence[tuple[str, str, Sequence[Answered]]]
+"""(model, task, its metrics)."""
+
+
+def page_of(found: Evaluation, answers: Answers, look: Look, glyphs: Glyphs, other_axis: bool) -> list[Line]:
     """One that has ended."""
     head = f"{count(found.n_tokens)} predicted tokens in {some(found.n_windows, 'window')}"
     lines: list[Line] = [*_said(f"{head}, against {found.reference}", look.width), []]
@@ -45,7 +49,7 @@ def page_of(found: Evaluation, look: Look, glyphs: Glyphs, other_axis: bool) -> 
         table = report.table_of(found).without_empty().fitted(look.width).text("")
         heads, *below = table.split("\n")
         lines += [[(heads, "dim")], *([(row, "")] for row in below), []]
-    for label, text, kind in _words(found):
+    for label, text, kind in _words(found, answers):
         lines += _said(text, look.width, label, kind)
     return lines
 
@@ -69,7 +73,7 @@ def _said(text: str, width: int, label: str = "", kind: str = "") -> Iterator[Li
     yield from ([(line, kind)] for line in folded(label, shown(text, 4000), width) or [""])
 
 
-def _words(found: Evaluation) -> Iterator[tuple[str, str, str]]:
+def _words(found: Evaluation, answers: Answers) -> Iterator[tuple[str, str, str]]:
     """As the command says it: label, sentence, colour."""
     yield from (("warning: ", text, "odd") for text in found.warnings)
     for f in found.failed:
@@ -82,6 +86,10 @@ def _words(found: Evaluation) -> Iterator[tuple[str, str, str]]:
         yield "", "", ""
         yield "", f"against {found.models[0].name}:", ""
         yield from (("   ", f"{a.name}: {report.against_said(a)}", "") for a in found.against)
+    if answers:
+        yield "", "", ""
+    for model, task, metrics in answers:
+        yield "", f"{model}, {task}: {'; '.join(map(report.answered_said, metrics))}", ""
     yield "", "", ""
     if found.floor is not None:
         yield "", report.floor_said(found.floor), ""

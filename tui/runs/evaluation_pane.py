@@ -16,6 +16,7 @@ from qinspect.inspector.evaluate.layout import LIVE, RESULT, evaluation_folder
 from qinspect.inspector.printing import folded
 from qinspect.tui.charts.inks import look_of
 from qinspect.tui.glyphs import Glyphs
+from qinspect.tui.key_names import key
 from qinspect.tui.look import Line, Look
 from qinspect.tui.names import shown
 from qinspect.tui.runs.shown_run import New, ShownRun
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 EARLIER_S = 2.0
 """Clocks of a file system and of a host may be so far apart."""
-Mark = tuple[str, int, int]
-"""Of which file something was read: name, nanoseconds, size. Another one is read again."""
+Mark = tuple[str, int, int, bool]
+"""Of which file something was read: name, nanoseconds, size, whether the run went on. Another one is read again."""
 Draw = Callable[[Look, Glyphs, bool], list[Line]]
 
 
@@ -54,7 +55,6 @@ class EvaluationPane(TextView):
 
     NAME = "figures"
     EVERYWHERE: ClassVar[frozenset[str]] = frozenset({"log_scale"})
-    FRONT = EVERYWHERE
 
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(glyphs)
@@ -63,6 +63,7 @@ class EvaluationPane(TextView):
         """Whether axes are linear that would be logarithmic, and the other way round."""
         self._mark: Mark | None = None
         self._asked: Mark | None = None
+        self._was_live = False
 
     def is_of(self, run: ShownRun | None) -> bool:
         return run is not None and evaluation_folder(run.seen.run) is not None
@@ -73,6 +74,8 @@ class EvaluationPane(TextView):
 
     def more(self, new: New) -> None:
         self._read_if_new()
+        if self.shown is not None and self.found is None and self.shown.is_live != self._was_live:
+            super().fill()  # nothing comes any more
 
     def fill(self, fresh: bool = False) -> None:
         self._read_if_new()
@@ -85,12 +88,12 @@ class EvaluationPane(TextView):
         mark = _mark_of(run) if run is not None else None
         if run is not None and mark is not None and mark not in (self._mark, self._asked):
             self._asked = mark
-            self._read(run, mark, run.is_live)
+            self._read(run, mark)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="figures")
-    def _read(self, run: ShownRun, mark: Mark, is_live: bool) -> None:
+    def _read(self, run: ShownRun, mark: Mark) -> None:
         try:
-            found = _found_in(Path(mark[0]), is_live)
+            found = _found_in(Path(mark[0]), mark[-1])
         except QinspectError as e:
             found = Found(problem=str(e))
         except Exception as e:  # whatever it is: the view says so
@@ -111,6 +114,7 @@ class EvaluationPane(TextView):
     def lines(self, width: int) -> Sequence[Line]:
         if self.shown is None:
             return ["no run is chosen"]
+        self._was_live = self.shown.is_live
         if not self.is_of(self.shown):
             return _folded("This run is no evaluation: `qinspect evaluate` makes one.", width)
         if self.found is None:
@@ -118,7 +122,10 @@ class EvaluationPane(TextView):
         if self.found.draw is None:
             return _folded(f"Not known: {self.found.problem}", width)
         height = max(10, self.size.height)
-        return self.found.draw(look_of(self.app, width, height, self.glyphs), self.glyphs, self.other_axis)
+        try:
+            return self.found.draw(look_of(self.app, width, height, self.glyphs), self.glyphs, self.other_axis)
+        except Exception as e:  # whatever a file led to: the rest works
+            return _folded(f"These figures cannot be shown: {type(e).__name__}: {e}", width)
 
     @property
     def table(self) -> Table | None:
@@ -131,6 +138,9 @@ class EvaluationPane(TextView):
         return self.found.content if self.found else None
 
     def action_log_scale(self) -> None:
+        if not self.display:
+            self.say(f"the figures are not on the screen: {key('view_figures')} shows them")
+            return
         self.other_axis = not self.other_axis
         self.fill()
 
@@ -145,20 +155,20 @@ def _mark_of(run: ShownRun) -> Mark | None:
         except OSError:
             continue
         if stat.st_mtime >= run.seen.run.spec.created - EARLIER_S:
-            return str(path), stat.st_mtime_ns, stat.st_size
+            return str(path), stat.st_mtime_ns, stat.st_size, run.is_live
     return None
 
 
 def _found_in(path: Path, is_live: bool) -> Found:
     """Imported now: it needs numpy, and most who watch runs never look at it. Raises as the readers do."""
     from qinspect.inspector.evaluate.layout import LIVE_SCHEMA, SCHEMA
-    from qinspect.inspector.evaluate.stored import content_of, figures_so_far, stored_evaluation
+    from qinspect.inspector.evaluate.stored import content_of, figures_so_far, stored_answers, stored_evaluation
     from qinspect.tui.evaluation.page import page_of, page_so_far
     from qinspect.tui.evaluation.table import table_of
 
     if path.name == RESULT:
-        whole = stored_evaluation(path.parent)
-        return Found(lambda *how: page_of(whole, *how), table_of(whole), content_of(path, SCHEMA))
+        whole, answers = stored_evaluation(path.parent), stored_answers(path.parent)
+        return Found(lambda *how: page_of(whole, answers, *how), table_of(whole), content_of(path, SCHEMA))
     so_far = figures_so_far(path.parent)
     content = content_of(path, LIVE_SCHEMA)
     return Found(lambda *how: page_so_far(so_far, is_live, *how), table_of(so_far), content)
