@@ -41,6 +41,7 @@ from qinspect.inspector.evaluate.results import (
     compared,
     floor_of,
     model_figures,
+    with_bits_per_byte,
 )
 from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
@@ -50,7 +51,7 @@ from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.device import device_named
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
-from qinspect.inspector.samples.data import Samples, samples_for
+from qinspect.inspector.samples.data import Samples, samples_for, tokenizer_for
 from qinspect.inspector.text import some
 
 FLOOR_SHARE = 4
@@ -76,6 +77,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     samples = _samples(settings, reference)
     asked = tasks.opened(settings, reference.vocab_size)
     passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
+    n_bytes = _bytes_of(settings, samples, reference.vocab_size)
     of_reference = tasks.answered(asked, passed.executor, None, progress)
     identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
     kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
@@ -105,7 +107,8 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
             measured.append(number)
             tokens.append(known)
-            found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
+            figures = _figures(settings, candidate, rounds, known, len(passed.ids))
+            found.append(with_bits_per_byte(figures, known, n_bytes))
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
@@ -212,6 +215,16 @@ def _tokens(passed: _Passed, executor: Executor, rounds: Activations, steps: Ste
         heads = (passed.executor.reference_logits, executor.model.head)
         parts.append(figures_of(reference, model, *heads, ids, window))
     return joined(parts)
+
+
+def _bytes_of(settings: EvaluateSettings, samples: Samples, vocab_size: int) -> NDArray[np.float64] | None:
+    """Of each predicted token, how many bytes of text it stands for; None where any is not known."""
+    tokenizer = tokenizer_for(settings.reference, vocab_size) if samples.tokenizer else None
+    if tokenizer is None:  # ids that were given are of nobody knows which tokenizer
+        return None
+    lengths = [tokenizer.byte_lengths(ids.tolist()) for ids in samples.ids]
+    known = [of[1:] for of in lengths if of is not None]
+    return np.array([n for of in known for n in of], float) if len(known) == len(lengths) else None
 
 
 def _figures(
