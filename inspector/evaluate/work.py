@@ -43,6 +43,7 @@ from qinspect.inspector.evaluate.results import (
     model_figures,
     with_bits_per_byte,
 )
+from qinspect.inspector.evaluate.same_tokens import other_tokens_said
 from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.through import Text, control, engines
@@ -116,11 +117,12 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         settings, passed, rotated, [(n, candidates[n]) for n in measured], kept, progress
     )
     gaps = None if gap is None else gap[measured]
+    warnings = (*samples.warnings, *reference.notes, *_seen(candidates, samples), *_other_tokens(settings))
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
-        tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
+        tuple(failed), warnings, tuple(of_tasks),
         through, not_through, of_control, best_of([m.name for m in found], tokens, len(passed.ids), settings.seed),
     )  # fmt: skip
 
@@ -148,6 +150,13 @@ def _seen(candidates: Sequence[Candidate], samples: Samples) -> Iterator[str]:
     for text, names in by_sentence.items():
         more = f" and {some(len(names) - 1, 'other')}" if len(names) > 1 else ""
         yield f"{names[0]}{more}: {text}, which may make it look better than it is"
+
+
+def _other_tokens(settings: EvaluateSettings) -> Iterator[str]:
+    """Of checkpoints whose tokenizer is not the reference's."""
+    for path in settings.models:
+        if text := other_tokens_said(settings.reference, path):
+            yield f"{path}: {text}"
 
 
 def _files_of(path: str) -> object:
