@@ -4,6 +4,7 @@ executor's modules."""
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from qinspect.inspector.observers.recipes import rotates, short
 from qinspect.inspector.roles import common_spelling, strip_root
 from qinspect.inspector.text import are, some, visible
 
+_NUMBER = re.compile(r"(?<=\bexperts\.)\d+\.")
 _ENDS = (":input", ":output")
 _CACHES = tuple(f":{point}" for point in POINTS)
 _QUERIES = ":q"
@@ -38,6 +40,8 @@ OF_QUERIES = "queries are rounded by some kernels of attention and not by others
 NO_CACHE = "the reference's attention does not show its keys and values"
 _CACHED = ("float8_e4m3fn", "float8_e5m2", "int8")
 """Elements of caches whose scales are of the whole layer or of each head."""
+_PLAIN = ("float16", "bfloat16", "float32", "float64")
+"""Dtypes of tensors that are weights as they are stored."""
 _CASTS = {"FP8": small_float("float8_e4m3fn")}
 """By what a format calls a cache."""
 LOGITS = "logits are compared as they are"
@@ -118,6 +122,7 @@ class OfCheckpoint(Candidate):
         keys = _roles_here(_as_stored(own, model.pieces, known), known)
         missing = [key for key, role in keys.items() if not role]
         if missing:
+            self._check_whole(missing[0])
             raise CannotOpen(
                 f"{some(len(missing), 'weight')} of the reference {are(len(missing))} not in it",
                 file=self.fmt.checkpoint.path, key=missing[0], expected="a weight of this name",
@@ -129,9 +134,23 @@ class OfCheckpoint(Candidate):
             else:
                 tensor = self.fmt.plain_tensor(plain[role])
                 assert tensor is not None
+                if tensor.dtype.name not in _PLAIN:
+                    self._check_whole(key)
+                    raise CannotOpen(
+                        "has codes without a scale", file=self.fmt.checkpoint.path, key=tensor.name,
+                        expected="a scale, or a floating point weight of 16 bits or more", found=tensor.dtype.name,
+                        cure="Save the checkpoint again, with its scales.",
+                    )  # fmt: skip
                 values = tensor.read()
             self._check(key, values, tuple(own[key].shape))
             yield key, values
+
+    def _check_whole(self, key: str) -> None:
+        """Raises what is wrong with the module of a weight, where its entries are there and do not fit together."""
+        module = role_of(key).rpartition(".")[0]
+        for problem in self.fmt.problems():
+            if role_of(problem.key).rpartition(".")[0] == module:
+                raise problem.error
 
     def _check(self, key: str, values: FloatArray, wanted: tuple[int, ...]) -> None:
         if [n for n in values.shape if n != 1] != [n for n in wanted if n != 1]:
@@ -173,7 +192,17 @@ class OfCheckpoint(Candidate):
                 refused.setdefault(quantizer, []).append(role)
             else:
                 made[role] = quantizer
-        return Activations(made, tuple(said(roles, why) for why, roles in refused.items()))
+        told = (role for roles in refused.values() for role in roles)
+        without = self._not_rounded({*made, *told})
+        return Activations(made, (*(said(roles, why) for why, roles in refused.items()), *without))
+
+    def _not_rounded(self, known: Collection[str]) -> Iterator[str]:
+        """Where inputs of some quantized weights have scales and those of others have none: what the others are is not
+        for the executor to guess. known: roles of points."""
+        roles = [f"{role_of(w.role).removesuffix('.weight')}:input" for w in self.fmt.weights()]
+        without = [role for role in roles if role not in known and of_all_experts(role) not in known]
+        if 0 < len(without) < len(roles):
+            yield said(without, f"no scale is stored, as it is of {len(roles) - len(without)} others")
 
 
 class OfAlpha(Candidate):
@@ -305,6 +334,11 @@ def _static(fmt: Format, record: ScaleRecord, device: torch.device, zero: ScaleR
         return _of_cache(record.element, values.reshape(-1), device, offset)
     size = record.group_size or (16 if record.element.name == "float4_e2m1fn" else 0)
     return _of_number(record.element, values, device, size, offset)
+
+
+def of_all_experts(role: str) -> str:
+    """The role of the scale that all experts of a layer have together."""
+    return _NUMBER.sub("", role)
 
 
 def is_cache(role: str) -> bool:

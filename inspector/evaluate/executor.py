@@ -3,7 +3,6 @@ rounded at its observation points. What differs then are the numbers alone, not 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,6 +18,7 @@ from qinspect.inspector.evaluate.candidate import (
     Candidate,
     is_cache,
     is_head,
+    of_all_experts,
     role_of,
     said,
 )
@@ -27,13 +27,11 @@ from qinspect.inspector.models.memory import no_room
 
 _LOGITS = "lm_head:output"
 _role = lru_cache(maxsize=1 << 16)(role_of)
-_NUMBER = re.compile(r"(?<=\bexperts\.)\d+\.")
 
 
 @lru_cache(maxsize=1 << 16)
 def _of_all_experts(name: str) -> str:
-    """The role of the scale that all experts of a layer have together."""
-    return _NUMBER.sub("", _role(name))
+    return of_all_experts(_role(name))
 
 
 class Executor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 
 from qinspect.inspector.accuracy import AccuracyComparison
@@ -13,13 +12,10 @@ from qinspect.inspector.evaluate.layout import SCHEMA
 from qinspect.inspector.evaluate.results import Against, Evaluation, Floor, ModelFigures, Part
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.json_text import Json, finite
-from qinspect.inspector.samples.data import ByteTokenizer
 
 
 def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
     """`qinspect evaluate --json`."""
-    tokenizer = found.samples.get("tokenizer")
-    of_bytes = isinstance(tokenizer, dict) and tokenizer.get("name") == ByteTokenizer.name
     return {
         "schema": SCHEMA,
         "reference": found.reference,
@@ -29,17 +25,16 @@ def evaluation(found: Evaluation, settings: EvaluateSettings) -> Json:
         "settings": asdict(settings),
         "noise_floor": None if found.floor is None else floor(found.floor),
         "not_measured": [{"name": f.name, "problem": f.problem} for f in found.failed],
-        "models": [_model(m, of_bytes) for m in found.models],
+        "models": [_model(m) for m in found.models],
         "against_first": [_against(a) for a in found.against],
         "tasks": [_task(t) for t in found.tasks],
         "best": None if found.best is None else _best(found.best),
-        "through": None if not settings.through else _through(found, of_bytes),
+        "through": None if not settings.through else _through(found),
         "warnings": list(found.warnings),
     }
 
 
-def _model(m: ModelFigures, of_bytes: bool) -> Json:
-    """of_bytes: whether each token is a byte; of others it is not known how many bytes they stand for."""
+def _model(m: ModelFigures) -> Json:
     return {
         "name": m.name,
         "format": m.described,
@@ -52,8 +47,8 @@ def _model(m: ModelFigures, of_bytes: bool) -> Json:
         "not_finite": m.n_not_finite,
         "perplexity_reference": finite(m.perplexity_reference),
         "perplexity": finite(m.perplexity),
-        "bits_per_byte_reference": finite(math.log2(m.perplexity_reference)) if of_bytes else None,
-        "bits_per_byte": finite(math.log2(m.perplexity)) if of_bytes else None,
+        "bits_per_byte_reference": finite(m.bits_per_byte_reference),
+        "bits_per_byte": finite(m.bits_per_byte),
         "ln_ratio": estimate(m.ln_ratio),
         "kl": estimate(m.kl),
         "kl_back": estimate(m.kl_back),
@@ -87,7 +82,7 @@ def _best(b: Best) -> Json:
     }
 
 
-def _through(found: Evaluation, of_bytes: bool) -> Json:
+def _through(found: Evaluation) -> Json:
     """The same checkpoints as a library runs them."""
     return {
         "control_kl": found.engine_control,
@@ -98,8 +93,8 @@ def _through(found: Evaluation, of_bytes: bool) -> Json:
                 "engine": e.engine,
                 "modules": dict(e.modules),
                 "dequantized": e.dequantized,
-                "against_reference": _model(e.figures, of_bytes),
-                "against_executor": _model(e.between, of_bytes),
+                "against_reference": _model(e.figures),
+                "against_executor": _model(e.between),
             }
             for e in found.engines
         ],

@@ -178,6 +178,8 @@ def batch_said(floor: Floor) -> str:
 
 def against_said(a: Against) -> str:
     """`scales differ by up to 73 %, accuracy by 0.1 points [-0.2, 0.3]: robust within 0.5 points`."""
+    if math.isnan(a.accuracy.value):
+        return "nothing can be said: no token has finite logits in both"
     accuracy = f"accuracy by {a.accuracy.value:+.2f} points"
     if math.isnan(a.accuracy.low):
         told = f"{accuracy}; too few windows to say how sure that is"
@@ -196,6 +198,8 @@ def against_said(a: Against) -> str:
 
 def sentence(m: ModelFigures) -> str:
     """What may be concluded."""
+    if m.n == m.n_not_finite:
+        return f"nothing can be said: none of {some(m.n, 'token')} has finite logits; qinspect lint looks for the cause"
     ratio = f"ln(perplexity ratio) {said(m.ln_ratio)}"
     if m.answer is Answer.EQUAL:
         text = "every prediction is that of the reference, to the last bit"

@@ -85,6 +85,8 @@ class ModelFigures:
     answer: Answer
     margin: float
     n_caches: int = 0
+    bits_per_byte_reference: float = math.nan
+    bits_per_byte: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,15 @@ def model_figures(found: TokenFigures, n_windows: int, margin: float, seed: int,
         margin=margin,
         **of_model,  # type: ignore[arg-type]
     )
+
+
+def with_bits_per_byte(m: ModelFigures, found: TokenFigures, n_bytes: Floats | None) -> ModelFigures:
+    """n_bytes: of text that each token stands for, None where that is not known."""
+    ok = found.finite
+    if n_bytes is None or not n_bytes[ok].any():
+        return m
+    bits = [float(nll[ok].sum() / math.log(2) / n_bytes[ok].sum()) for nll in (found.nll_reference, found.nll)]
+    return replace(m, bits_per_byte_reference=bits[0], bits_per_byte=bits[1])
 
 
 def adjusted(models: Sequence[ModelFigures]) -> tuple[ModelFigures, ...]:

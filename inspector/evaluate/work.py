@@ -43,7 +43,9 @@ from qinspect.inspector.evaluate.results import (
     compared,
     floor_of,
     model_figures,
+    with_bits_per_byte,
 )
+from qinspect.inspector.evaluate.same_tokens import other_tokens_said
 from qinspect.inspector.evaluate.seen_text import seen_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.through import Text, control, engines
@@ -52,7 +54,7 @@ from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.device import device_named
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
-from qinspect.inspector.samples.data import Samples, samples_for
+from qinspect.inspector.samples.data import Samples, samples_for, tokenizer_for
 from qinspect.inspector.text import some
 
 FLOOR_SHARE = 4
@@ -78,6 +80,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     samples = _samples(settings, reference)
     asked = tasks.opened(settings, reference.vocab_size)
     passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
+    n_bytes = _bytes_of(settings, samples, reference.vocab_size)
     of_reference = tasks.answered(asked, passed.executor, None, progress)
     identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
     kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
@@ -112,7 +115,8 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
             measured.append(number)
             tokens.append(known)
-            found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
+            figures = _figures(settings, candidate, rounds, known, len(passed.ids))
+            found.append(with_bits_per_byte(figures, known, n_bytes))
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
@@ -122,11 +126,12 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         settings, passed, rotated, [(n, candidates[n]) for n in measured], kept, progress
     )
     gaps = None if gap is None else gap[measured]
+    warnings = (*samples.warnings, *reference.notes, *_seen(candidates, samples), *_other_tokens(settings))
     return Evaluation(
         settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
         adjusted(found),
         compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
-        tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
+        tuple(failed), warnings, tuple(of_tasks),
         through, not_through, of_control, best_of([m.name for m in found], tokens, len(passed.ids), settings.seed),
     )  # fmt: skip
 
@@ -154,6 +159,13 @@ def _seen(candidates: Sequence[Candidate], samples: Samples) -> Iterator[str]:
     for text, names in by_sentence.items():
         more = f" and {some(len(names) - 1, 'other')}" if len(names) > 1 else ""
         yield f"{names[0]}{more}: {text}, which may make it look better than it is"
+
+
+def _other_tokens(settings: EvaluateSettings) -> Iterator[str]:
+    """Of checkpoints whose tokenizer is not the reference's."""
+    for path in settings.models:
+        if text := other_tokens_said(settings.reference, path):
+            yield f"{path}: {text}"
 
 
 def _files_of(path: str) -> object:
@@ -226,6 +238,16 @@ def _tokens(
         parts.append(figures_of(reference, model, *heads, ids, window))
         told(parts[-1])
     return joined(parts)
+
+
+def _bytes_of(settings: EvaluateSettings, samples: Samples, vocab_size: int) -> NDArray[np.float64] | None:
+    """Of each predicted token, how many bytes of text it stands for; None where any is not known."""
+    tokenizer = tokenizer_for(settings.reference, vocab_size) if samples.tokenizer else None
+    if tokenizer is None:  # ids that were given are of nobody knows which tokenizer
+        return None
+    lengths = [tokenizer.byte_lengths(ids.tolist()) for ids in samples.ids]
+    known = [of[1:] for of in lengths if of is not None]
+    return np.array([n for of in known for n in of], float) if len(known) == len(lengths) else None
 
 
 def _figures(

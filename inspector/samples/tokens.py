@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from qinspect.inspector.checkpoint.hub import find_in_cache
 from qinspect.inspector.errors import BrokenFile, CannotOpen
+from qinspect.inspector.samples.byte_lengths import ByteLengths
 
 
 class Tokenizer(Protocol):
@@ -22,6 +24,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`."""
 
+    def byte_lengths(self, ids: Sequence[int]) -> list[int] | None:
+        """How many bytes of text each of the first tokens of a text stands for; None where that is not known."""
+
 
 class ByteTokenizer:
     """The bytes of the text in UTF-8: ids 0 to 255."""
@@ -32,6 +37,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> list[int]:
         """A lone surrogate has three bytes, as if it were a character."""
         return list(text.encode("utf-8", "surrogatepass"))
+
+    def byte_lengths(self, ids: Sequence[int]) -> list[int] | None:
+        """One each."""
+        return [1] * len(ids)
 
 
 class FileTokenizer:
@@ -61,6 +70,8 @@ class FileTokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
         except Exception as e:  # the library raises bare Exceptions
             raise BrokenFile(f"is not a tokenizer: {e}", file=path, cure="Download or copy it again.") from e
+        self._lengths: ByteLengths | None = None
+        self._content = content
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
@@ -70,6 +81,12 @@ class FileTokenizer:
             return list(self._tokenizer.encode(text).ids)
         except Exception as e:  # as above
             raise ValueError(str(e)) from e
+
+    def byte_lengths(self, ids: Sequence[int]) -> list[int] | None:
+        """By the file: byte_lengths.py."""
+        if self._lengths is None:
+            self._lengths = ByteLengths(self._content)
+        return self._lengths.of(ids)
 
 
 def load_tokenizer(model: Path) -> Tokenizer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from commands import Command
 from peer_truth import folder, needs_fixtures
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
 
 from qinspect.inspector.calibrate.work import calibrate
 from qinspect.inspector.calibration.settings import Settings
@@ -19,7 +22,9 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import MODEL
 from qinspect.inspector.evaluate.candidate import OfCheckpoint
 from qinspect.inspector.evaluate.executor import Executor
+from qinspect.inspector.evaluate.report import evaluation_text
 from qinspect.inspector.evaluate.results import ModelFigures
+from qinspect.inspector.evaluate.same_tokens import other_tokens_said
 from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.work import evaluate
 from qinspect.inspector.formats import format_of
@@ -313,5 +318,67 @@ def test_the_best_of_three_is_tested_on_other_documents(ask: Command, two_alphas
     best = ask.json("demo", MODEL, *both, *few)["best"]
     assert (best["models"], best["documents_that_chose"], best["documents_that_tested"]) == (3, 8, 8)
     assert ask.json("demo", *both, *few)["best"] is None
-    said = " ".join(ask("demo", MODEL, *both, *few, "--here")[0].split())
+    asked = EvaluateSettings(str(MODEL), (str(MODEL), *map(str, both)), samples=16, seq_len=24, floor_seeds=0)
+    said = " ".join(evaluation_text(evaluate(asked), None).split())
     assert f"best of 3 by perplexity in every second document (8): {best['name']}" in said
+
+
+def test_a_model_without_one_finite_logit_is_said_to_have_none(ask: Command, tmp_path: Path) -> None:
+    tensors = dict(load_file(MODEL / "model.safetensors"))
+    tensors["backbone.norm_f.weight"] = tensors["backbone.norm_f.weight"] * np.float16("nan")
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((MODEL / "config.json").read_text())
+    asked = EvaluateSettings(str(MODEL), (str(MODEL), str(tmp_path)), samples=8, seq_len=16, floor_seeds=0)
+    said = " ".join(evaluation_text(evaluate(asked), None).split())
+    assert "nothing can be said: none of 120 tokens has finite logits" in said
+    assert "nothing can be said: no token has finite logits in both" in said
+    ask.json("demo", tmp_path, "--check", *SHORT, code=3)
+
+
+def _edited(name: str, target: Path, drop: str) -> Path:
+    """A fixture without one tensor."""
+    shutil.copytree(folder(name) / "model", target)
+    (file,) = target.glob("*.safetensors")
+    tensors = load_torch(file)
+    del tensors[drop]
+    save_torch(tensors, file, {"format": "pt"})
+    return target
+
+
+@needs_fixtures
+@pytest.mark.parametrize(
+    ("base", "name", "drop"),
+    [
+        ("base_llama1", "ct_fp8_static", "model.layers.0.mlp.down_proj.weight_scale"),
+        ("base_llama", "gptq_v1_sym_g32", "model.layers.0.mlp.down_proj.scales"),
+    ],
+)
+def test_a_missing_scale_is_named_by_its_key(ask: Command, tmp_path: Path, base: str, name: str, drop: str) -> None:
+    """It is not taken for a model of another reference."""
+    (failed,) = ask.json(folder(base), _edited(name, tmp_path / "model", drop), *SHORT)["not_measured"]
+    assert f"key {drop}" in failed["problem"]
+    assert "Name the reference" not in failed["problem"]
+
+
+@needs_fixtures
+def test_an_input_scale_that_others_have_is_missed(ask: Command, tmp_path: Path) -> None:
+    path = _edited("ct_fp8_static", tmp_path / "model", "model.layers.0.mlp.down_proj.input_scale")
+    (m,) = ask.json(folder("base_llama1"), path, *SHORT)["models"]
+    assert m["points"] == 6
+    assert m["not_simulated"] == [
+        "1 activation, first layers.0.mlp.down_proj:input: no scale is stored, as it is of 6 others"
+    ]
+
+
+def test_a_model_of_another_tokenizer_is_warned_of(tmp_path: Path) -> None:
+    vocab = {"a": 0, "b": 1, "c": 2}
+    for name, of in (("reference", vocab), ("same", vocab), ("other", {"a": 0, "c": 1, "b": 2})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(json.dumps({"model": {"vocab": of}}))
+    paths = {p.name: str(p) for p in tmp_path.iterdir()}
+    assert other_tokens_said(paths["reference"], paths["same"]) is None
+    said = other_tokens_said(paths["reference"], paths["other"])
+    assert said is not None
+    assert "2 ids of 3 stand for another token, first 1, 'b' there and 'c' here" in said
+    (tmp_path / "other" / "tokenizer.json").write_text('{"model": [')
+    assert other_tokens_said(paths["reference"], paths["other"]) is None

@@ -13,6 +13,9 @@ from commands import Command
 from safetensors.torch import load_file, save_file
 
 from qinspect.inspector.errors import CannotOpen, QinspectError, UsageError
+from qinspect.inspector.evaluate.report import evaluation_text
+from qinspect.inspector.evaluate.settings import EvaluateSettings
+from qinspect.inspector.evaluate.work import evaluate
 from qinspect.inspector.models.library import LibraryModel
 
 CPU = torch.device("cpu")
@@ -63,8 +66,12 @@ def test_a_plain_checkpoint_is_the_same_in_both(ask: Command, llama: Path, tmp_p
     assert again["through"] == found["through"]
 
 
-def test_the_report_says_all_three_distances(ask: Command, llama: Path, tmp_path: Path) -> None:
-    said = " ".join(ask(llama, _other(llama, tmp_path / "other"), "--here", *FEW)[0].split())
+def test_the_report_says_all_three_distances(llama: Path, tmp_path: Path) -> None:
+    asked = EvaluateSettings(
+        str(llama), (str(_other(llama, tmp_path / "other")),), samples=8, seq_len=24, floor_seeds=0,
+        through="transformers",
+    )  # fmt: skip
+    said = " ".join(evaluation_text(evaluate(asked), None).split())
     assert "the file's numbers alone KL" in said
     assert "between the two KL 0 [0, 0], same top 100.00 %; the library predicts what the file's numbers do" in said
     assert said.count("the reference through the library, against the reference here: KL 0") == 1
