@@ -54,6 +54,10 @@ def evaluate_command(
     seed: Annotated[int, Parameter(help="Of the bootstrap and of noise.")] = 0,
     device: Annotated[str, Parameter(help="cpu, cuda, cuda:1.", show_default=False)] = "",
     dtype: Annotated[str, Parameter(help="What to store (default: the model's own).", show_default=False)] = "",
+    batch: Annotated[
+        int,
+        Parameter(help="Windows that share a forward (default: 1 on a CPU, what fills a GPU).", show_default=False),
+    ] = 0,
     name: Annotated[str, Parameter(help="What to call the run.", show_default=False)] = "",
     follow: Annotated[
         bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
@@ -70,7 +74,7 @@ def evaluate_command(
         alphas=tuple(alpha or ()), run=absolute_where_it_is(run), items=tuple(map(absolute_where_it_is, items or ())),
         limit=limit, data=absolute_where_it_is(data), samples=samples,
         seq_len=seq_len, margin=margin, margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device,
-        dtype=dtype,
+        dtype=dtype, batch=batch,
     )  # fmt: skip
     settings.check()
     if here or as_json or check:

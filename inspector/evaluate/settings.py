@@ -15,7 +15,8 @@ class EvaluateSettings:
     data: as load_samples takes it, "" for the text that comes with the program. samples, seq_len: windows
     and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
     of accuracy, in percentage points. floor_seeds: how often rounding noise is tried on the reference. seed: of the
-    bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all."""
+    bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all. batch: windows
+    of equal length that share a forward, 0 for as many as the device is best filled with."""
 
     reference: str
     models: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class EvaluateSettings:
     device: str = ""
     dtype: str = ""
     limit: int = 0
+    batch: int = 0
 
     def check(self) -> None:
         """Raises UsageError for a value that no evaluation can have."""
@@ -49,6 +51,8 @@ class EvaluateSettings:
             raise UsageError("--floor-seeds is from 0 to 16", found=str(self.floor_seeds))
         if self.limit < 0:
             raise UsageError("--limit must be at least 1", found=str(self.limit))
+        if self.batch < 0:
+            raise UsageError("--batch must be at least 1", found=str(self.batch))
         check_seed(self.seed)
         check_device(self.device, "cpu", "cuda")
 

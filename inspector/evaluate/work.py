@@ -18,6 +18,7 @@ from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.evaluate import tasks
 from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.batching import Batch, batches_of, logits_at_once, windows_at_once
 from qinspect.inspector.evaluate.candidate import (
     Activations,
     Candidate,
@@ -44,6 +45,7 @@ from qinspect.inspector.evaluate.settings import EvaluateSettings
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.device import device_named
+from qinspect.inspector.models.free import free_on
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import Samples, samples_for
@@ -51,15 +53,29 @@ from qinspect.inspector.text import some
 
 FLOOR_SHARE = 4
 """One window in so many takes part in the noise floor."""
+KEPT_SHARE = 4
+"""Of the memory that a GPU has free, one part in so many may hold what goes into the reference's head."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Passed:
-    """The reference after its pass. hidden: what went into its head, of each window, on the host."""
+    """The reference after its pass. batches: of windows that share a forward. hidden: what went into its head, of each
+    batch: on its device where there is room, else on the host. at_once: positions whose logits are there at a time."""
 
     executor: Executor
-    ids: list[Tensor]
+    batches: list[Batch]
     hidden: list[Tensor]
+    at_once: int
+
+    @property
+    def n_windows(self) -> int:
+        """Of all batches."""
+        return sum(len(batch.ids) for batch in self.batches)
+
+    def start(self, n_windows: int) -> _Passed:
+        """The first batches, of at least so many windows."""
+        n = next(i + 1 for i, batch in enumerate(self.batches) if batch.first + len(batch.ids) >= n_windows)
+        return _Passed(self.executor, self.batches[:n], self.hidden[:n], self.at_once)
 
 
 def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Path | None = None) -> Evaluation:
@@ -71,9 +87,11 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
     asked = tasks.opened(settings, reference.vocab_size)
-    passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
+    batches = batches_of(samples.ids, settings.batch or windows_at_once(device, settings.seq_len))
+    passed = _pass_reference(Executor(reference), batches, steps_of(progress, "reference"))
     of_reference = tasks.answered(asked, passed.executor, None, progress)
-    identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
+    shared = [len(batch.ids) for batch in batches]  # what a forward holds together is part of the result
+    identities = [_files_of(settings.reference), samples.sha256, shared, tasks.identity(asked)]
     kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
     tasks.keep(asked, kept, -1, settings.reference, of_reference)
     of_tasks: list[TaskFigures] = []
@@ -91,7 +109,7 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
         log.info("Model: %s, %s", candidate.name, candidate.described)
         try:
             known, given = kept.tokens(number), tasks.known(asked, kept, number)
-            rounds = executor.activations(candidate, passed.ids[0])
+            rounds = executor.activations(candidate, passed.batches[0].ids[0])
             if known is None or given is None:
                 with executor.running(candidate):
                     known = _tokens(passed, executor, rounds, steps_of(progress, Path(candidate.name).name))
@@ -101,15 +119,15 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
             of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
             measured.append(number)
             tokens.append(known)
-            found.append(_figures(settings, candidate, rounds, known, len(passed.ids)))
+            found.append(_figures(settings, candidate, rounds, known, passed.n_windows))
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
             failed.append(NotMeasured(candidate.name, str(e)))
     gaps = None if gap is None else gap[measured]
     return Evaluation(
-        settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
+        settings.reference, passed.n_windows, sum(ids.size - 1 for ids in samples.ids), samples.describe(), floor,
         adjusted(found),
-        compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
+        compared([m.name for m in found], tokens, passed.n_windows, settings.margin_points, settings.seed, gaps),
         tuple(failed), (*samples.warnings, *reference.notes, *_seen(candidates, samples)), tuple(of_tasks),
     )  # fmt: skip
 
@@ -138,15 +156,14 @@ def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> F
     """On the first quarter of the windows: it is the size of it that matters."""
     if not settings.floor_seeds:
         return None
-    n = -(-len(passed.ids) // FLOOR_SHARE)
-    part = _Passed(passed.executor, passed.ids[:n], passed.hidden[:n])
+    part = passed.start(-(-passed.n_windows // FLOOR_SHARE))
     found = []
     for seed in range(settings.seed, settings.seed + settings.floor_seeds):
         candidate = OfNoise(seed)
-        noise = part.executor.activations(candidate, part.ids[0])
+        noise = part.executor.activations(candidate, part.batches[0].ids[0])
         with part.executor.running(candidate):
             found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
-    return floor_of(found, n)
+    return floor_of(found, part.n_windows)
 
 
 def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
@@ -170,27 +187,35 @@ def _apart(scale: NDArray[np.float32], first: NDArray[np.float32]) -> float:
         return float(100 * np.nanmax(np.abs(scale.astype(np.float64) / first - 1), initial=0.0))
 
 
-def _pass_reference(executor: Executor, samples: Samples, steps: Steps) -> _Passed:
-    ids = [torch.from_numpy(i) for i in samples.ids]
-    return _Passed(executor, ids, [h.cpu() for h in _hidden(executor, None, ids, steps)])
+def _pass_reference(executor: Executor, batches: list[Batch], steps: Steps) -> _Passed:
+    model = executor.model
+    n_tokens = sum(batch.ids.numel() for batch in batches)
+    hidden: list[Tensor] = []
+    stays = False
+    for found in _hidden(executor, None, batches, steps):
+        if not hidden:
+            stays = KEPT_SHARE * n_tokens * found.shape[-1] * found.element_size() <= free_on(model.device)
+        hidden.append(found if stays else found.cpu())
+    return _Passed(executor, batches, hidden, max(1, logits_at_once(model.device) // model.vocab_size))
 
 
-def _hidden(executor: Executor, rounds: Activations | None, ids: Sequence[Tensor], steps: Steps) -> Iterator[Tensor]:
-    """What goes into the head, of each window."""
-    for done, of in enumerate(ids):
-        steps(done, len(ids))
-        yield executor.hidden(of[None].to(executor.model.device), rounds)[0]
-    steps(len(ids), len(ids))
+def _hidden(executor: Executor, rounds: Activations | None, batches: Sequence[Batch], steps: Steps) -> Iterator[Tensor]:
+    """What goes into the head, of each batch, [windows, length, width]."""
+    n = sum(len(batch.ids) for batch in batches)
+    for batch in batches:
+        steps(batch.first, n)
+        yield executor.hidden(batch.ids.to(executor.model.device), rounds)
+    steps(n, n)
 
 
 def _tokens(passed: _Passed, executor: Executor, rounds: Activations, steps: Steps) -> TokenFigures:
     device = executor.model.device
-    parts = []
-    for window, model in enumerate(_hidden(executor, rounds, passed.ids, steps)):
-        reference, ids = passed.hidden[window].to(device), passed.ids[window].to(device)
-        heads = (passed.executor.reference_logits, executor.model.head)
-        parts.append(figures_of(reference, model, *heads, ids, window))
-    return joined(parts)
+    heads = (passed.executor.reference_logits, executor.model.head)
+    every = zip(passed.batches, passed.hidden, _hidden(executor, rounds, passed.batches, steps), strict=True)
+    return joined([
+        figures_of(reference.to(device), model, *heads, batch.ids.to(device), batch.first, passed.at_once)
+        for batch, reference, model in every
+    ])  # fmt: skip
 
 
 def _figures(
