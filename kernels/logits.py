@@ -113,16 +113,17 @@ def _known(finite: Tensor, *numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 
 def _of_sums(p: Tensor, q: Tensor, right: Tensor, top: int, sums: Tensor, found: Tensor) -> LogitFigures:
     """Of what `triton_logits.sums_of_rows` gives, in float64."""
-    m_p, c, sum_a, h, f, g = sums.double().unbind(1)
+    m, c, near_a, near_h, far_a, far_b, by_p, by_q = sums.double().unbind(1)
     top_p, top_q, shared, bad = found.long().unbind(1)
-    x = h / sum_a
-    larger = x.log1p()
-    of_p = m_p + sum_a.log()
-    of_q = of_p - c + larger
+    sum_a, sum_b = near_a + far_a, (near_a + near_h) + far_b
+    x = (near_h + (far_b - far_a)) / sum_a
+    ratio = torch.where(x.abs() < 0.5, x.log1p(), (sum_b / sum_a).log())
+    of_p = m + sum_a.log()
+    of_q = of_p - c + ratio
     at = right[:, None]
     ln_p, ln_q = p.gather(1, at)[:, 0].double() - of_p, q.gather(1, at)[:, 0].double() - of_q
-    kl = f / sum_a + (larger - x)
-    back = g / (sum_a + h) + (x / (1 + x) - larger)
+    kl = (by_p - near_h) / sum_a + ratio
+    back = (by_q + near_h) / sum_b - ratio
     finite = bad == 0
     return LogitFigures(
         *_known(finite, ln_p, ln_q, kl, back, 1 / sum_a), top_p, top_q, shared.double() / top, finite

@@ -56,7 +56,7 @@ def nearest(x: Tensor, codes: CodeRange) -> Tensor:
 def _to_fp4(x: Tensor) -> Tensor:
     """Ties to the even code, as hardware rounds."""
     levels = torch.tensor(_FP4, device=x.device)
-    size = x.abs().clamp(max=6.0)
+    size = x.abs().clamp(max=6.0).contiguous()
     upper = torch.bucketize(size, levels).clamp(1, 7)
     low, high = levels[upper - 1], levels[upper]
     middle = (low + high) / 2
@@ -82,7 +82,7 @@ def by_token(x: Tensor, codes: CodeRange, largest_code: float) -> Tensor:
 
         return triton_rounding.by_token(x, codes.numbers, largest_code)
     wide = x.to(torch.float32, copy=True)
-    scale = wide.abs().amax(-1, keepdim=True) / largest_code
+    scale = _over(wide.abs().amax(-1, keepdim=True), largest_code)
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)  # a NaN stays one
     return nearest(wide.div_(scale), codes).mul_(scale).to(x.dtype)
 
@@ -95,7 +95,7 @@ def by_block(x: Tensor, codes: CodeRange, largest_code: float, size: int, outer:
 
         return triton_rounding.by_block(x, codes.numbers, largest_code, size, outer)
     blocks = _in_blocks(x, size)
-    scale = blocks.abs().amax(-1, keepdim=True) / largest_code
+    scale = _over(blocks.abs().amax(-1, keepdim=True), largest_code)
     if outer is not None:
         scale = nearest(scale / outer, E4M3) * outer
     safe = torch.where(scale == 0, torch.ones_like(scale), scale)
@@ -117,6 +117,11 @@ def by_power_of_two(x: Tensor, codes: CodeRange, largest_code: float, size: int)
     scale = torch.exp2((exponent - 1 - of_largest).clamp(-127, 127).float())
     scale = torch.where(largest.isnan(), largest, scale)
     return _as_before(torch.where(largest == 0, 0.0, nearest(blocks / scale, codes) * scale), x)
+
+
+def _over(x: Tensor, number: float) -> Tensor:
+    """x / number, rounded once; by a number of Python's, torch multiplies on a GPU with the reciprocal."""
+    return x / torch.full_like(x, number)
 
 
 def _on_gpu(x: Tensor) -> bool:
