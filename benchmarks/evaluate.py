@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional
 
 from qinspect.inspector.evaluate import fake_quantize
-from qinspect.inspector.evaluate.batching import batches_of, logits_at_once, windows_at_once
+from qinspect.inspector.evaluate.batching import batches_of, rows_at_once, windows_at_once
 from qinspect.inspector.evaluate.candidate import Activations, role_of
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.work import _pass_reference, _tokens
@@ -92,7 +92,7 @@ def head(vocabulary: int, rows: int, dtype: torch.dtype) -> None:
 
 def round_by_torch(x: torch.Tensor, kind: str) -> torch.Tensor:
     """The bodies of the CPU, on the GPU."""
-    with mock.patch.object(rounding, "has_triton", lambda: False):
+    with mock.patch.object(rounding, "has_triton", return_value=False):
         return ROUNDINGS[kind](x)
 
 
@@ -130,7 +130,7 @@ def generated(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=8192, dtype=torch.bfloat16, **SHAPES[name])
     with DEVICE:
-        made: Any = AutoModelForCausalLM.from_config(config)
+        made: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     made.to(torch.bfloat16)
     made.save_pretrained(path)
     return path
@@ -149,7 +149,7 @@ def whole(name: str, folder: Path, n_tokens: int) -> None:
     batches = batches_of(list(ids), windows_at_once(DEVICE, SEQ_LEN))
     print(
         f"{n_tokens:,} tokens in windows of {SEQ_LEN}, {len(batches[0].ids)} a forward; "
-        f"{logits_at_once(DEVICE) // VOCABULARY:,} rows of logits at a time"
+        f"{rows_at_once(DEVICE, VOCABULARY):,} rows of logits at a time"
     )
 
     def forwards(of: Any) -> None:
@@ -161,7 +161,7 @@ def whole(name: str, folder: Path, n_tokens: int) -> None:
     for key, buffer in rotary.items():
         parent, _, last = key.rpartition(".")
         plain.get_submodule(parent).register_buffer(last, buffer, persistent=False)
-    repeat = 3 if name == "1b" else 2
+    repeat = 5 if name == "1b" else 2
     once, peak = least(lambda: forwards(plain), repeat)
     print(f"  {'two plain forwards':44}{2 * once:8.3f} s{'':9}peak beside weights {peak / 2**30:5.2f} GiB", flush=True)
     executor = Executor(model)

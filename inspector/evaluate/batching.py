@@ -42,6 +42,7 @@ def windows_at_once(device: torch.device, seq_len: int) -> int:
     return max(1, tokens // seq_len)
 
 
-def logits_at_once(device: torch.device) -> int:
-    """How many logits of a model are there at one time."""
-    return LOGITS["cuda" if device.type == "cuda" else "cpu"]
+def rows_at_once(device: torch.device, vocabulary: int) -> int:
+    """Positions whose logits are there at one time: of many, a multiple of what products are cut into."""
+    rows = LOGITS["cuda" if device.type == "cuda" else "cpu"] // vocabulary
+    return rows // 256 * 256 or max(1, rows)

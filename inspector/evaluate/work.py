@@ -18,7 +18,7 @@ from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.evaluate import tasks
 from qinspect.inspector.evaluate.answers import TaskFigures
-from qinspect.inspector.evaluate.batching import Batch, batches_of, logits_at_once, windows_at_once
+from qinspect.inspector.evaluate.batching import Batch, batches_of, rows_at_once, windows_at_once
 from qinspect.inspector.evaluate.candidate import (
     Activations,
     Candidate,
@@ -196,7 +196,7 @@ def _pass_reference(executor: Executor, batches: list[Batch], steps: Steps) -> _
         if not hidden:
             stays = KEPT_SHARE * n_tokens * found.shape[-1] * found.element_size() <= free_on(model.device)
         hidden.append(found if stays else found.cpu())
-    return _Passed(executor, batches, hidden, max(1, logits_at_once(model.device) // model.vocab_size))
+    return _Passed(executor, batches, hidden, rows_at_once(model.device, model.vocab_size))
 
 
 def _hidden(executor: Executor, rounds: Activations | None, batches: Sequence[Batch], steps: Steps) -> Iterator[Tensor]:
