@@ -57,6 +57,10 @@ def evaluate_command(
     through: Annotated[
         str, Parameter(help="transformers: run each MODEL by the library itself too.", show_default=False)
     ] = "",
+    batch: Annotated[
+        int,
+        Parameter(help="Windows that share a forward (default: 1 on a CPU, what fills a GPU).", show_default=False),
+    ] = 0,
     name: Annotated[str, Parameter(help="What to call the run.", show_default=False)] = "",
     follow: Annotated[
         bool, Parameter(name=["--follow", "-f"], negative="", help="Print the log; ctrl-c only stops that.")
@@ -73,7 +77,7 @@ def evaluate_command(
         alphas=tuple(alpha or ()), run=absolute_where_it_is(run), items=tuple(map(absolute_where_it_is, items or ())),
         limit=limit, data=absolute_where_it_is(data), samples=samples,
         seq_len=seq_len, margin=margin, margin_points=margin_points, floor_seeds=floor_seeds, seed=seed, device=device,
-        dtype=dtype, through=through,
+        dtype=dtype, through=through, batch=batch,
     )  # fmt: skip
     settings.check()
     if here or as_json or check:

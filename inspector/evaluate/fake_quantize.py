@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from qinspect.inspector.errors import CannotRead
 from qinspect.inspector.formats.element import Element, ElementKind
+from qinspect.kernels import rounding
+from qinspect.kernels.rounding import CodeRange
 
 Quantizer = Callable[[Tensor], Tensor]
 """A tensor of any shape -> the same, rounded. float32 inside; the dtype stays."""
 
-_FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
-"""The magnitudes of float4_e2m1fn."""
+_SMALL_FLOATS = {"float8_e4m3fn": rounding.E4M3, "float8_e5m2": rounding.E5M2, "float4_e2m1fn": rounding.E2M1}
 
 
-def rounder(element: Element) -> Quantizer | None:
-    """float32 -> the nearest number that a code stands for at a scale of one, ties to even, out of range the outermost.
-    None for an element that has no such rule here."""
+def code_range(element: Element) -> CodeRange | None:
+    """What its codes stand for at a scale of one; None for an element that has no rule of rounding here."""
     ends = element.ends()
     if element.kind is ElementKind.INTEGER and ends is not None:
-        return lambda x: x.round().clamp(*ends)
-    if element.name in ("float8_e4m3fn", "float8_e5m2"):
-        dtype = getattr(torch, element.name)
-        return lambda x: x.clamp(element.q_min, element.q_max).to(dtype).to(torch.float32)
-    return _to_fp4 if element.name == "float4_e2m1fn" else None
-
-
-def _to_fp4(x: Tensor) -> Tensor:
-    """Ties to the even code, as hardware rounds."""
-    levels = _FP4.to(x.device)
-    size = x.abs().clamp(max=6.0)
-    upper = torch.bucketize(size, levels).clamp(1, 7)
-    low, high = levels[upper - 1], levels[upper]
-    middle = (low + high) / 2
-    up = (size > middle) | ((size == middle) & (upper % 2 == 0))
-    return torch.where(up, high, low).copysign(x)
+        return CodeRange(*ends)
+    return _SMALL_FLOATS.get(element.name)
 
 
 def noise(generator: torch.Generator) -> Quantizer:
@@ -59,8 +43,8 @@ def noise(generator: torch.Generator) -> Quantizer:
 def static(element: Element, scale: Tensor, zero_point: float | None = None) -> Quantizer | None:
     """x -> scale * (code - zero_point), code = round(x / scale) + zero_point. scale: float32, one number. zero_point:
     None where none is stored."""
-    codes = rounder(element if zero_point is None else replace(element, offset=zero_point))
-    return None if codes is None else lambda x: (codes(x.float() / scale) * scale).to(x.dtype)
+    codes = code_range(element if zero_point is None else replace(element, offset=zero_point))
+    return None if codes is None else lambda x: rounding.by_one_scale(x, codes, scale)
 
 
 def of_each_head(element: Element, scales: Sequence[Tensor]) -> Quantizer | None:
@@ -83,62 +67,18 @@ def of_each_head(element: Element, scales: Sequence[Tensor]) -> Quantizer | None
 
 def of_each_token(element: Element) -> Quantizer | None:
     """A scale for each token: its largest |x| over the largest code."""
-    codes = rounder(element)
-    if codes is None:
-        return None
-
-    def quantize(x: Tensor) -> Tensor:
-        wide = x.float()
-        scale = wide.abs().amax(-1, keepdim=True) / element.q_max
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return (codes(wide / scale) * scale).to(x.dtype)
-
-    return quantize
-
-
-def _in_blocks(x: Tensor, size: int) -> Tensor:
-    """float32[..., blocks, size]. A last block that is not full is filled with zeros, which no largest |x| sees."""
-    wide = x.float()
-    if wide.shape[-1] % size:
-        wide = functional.pad(wide, (0, -wide.shape[-1] % size))
-    return wide.reshape(*wide.shape[:-1], -1, size)
-
-
-def _as_before(blocks: Tensor, x: Tensor) -> Tensor:
-    return blocks.flatten(-2)[..., : x.shape[-1]].to(x.dtype)
+    codes = code_range(element)
+    return None if codes is None else lambda x: rounding.by_token(x, codes, element.q_max)
 
 
 def microscaled(element: Element, size: int) -> Quantizer | None:
-    """A power of two for each `size` of the last axis: 2 ** (floor(log2(largest |x|)) - exponent of the largest code),
-    as OCP Microscaling 1.0, section 6.3, has it."""
-    codes = rounder(element)
-    if codes is None:
-        return None
-    of_largest = math.floor(math.log2(element.q_max))
-
-    def quantize(x: Tensor) -> Tensor:
-        blocks = _in_blocks(x, size)
-        largest = blocks.abs().amax(-1, keepdim=True)
-        _, exponent = torch.frexp(largest)  # of 0.5 to 1
-        scale = torch.exp2((exponent - 1 - of_largest).clamp(-127, 127).float())
-        return _as_before(torch.where(largest > 0, codes(blocks / scale) * scale, 0.0), x)
-
-    return quantize
+    """A power of two for each `size` of the last axis, as OCP Microscaling 1.0 has it."""
+    codes = code_range(element)
+    return None if codes is None else lambda x: rounding.by_power_of_two(x, codes, element.q_max, size)
 
 
 def of_blocks(element: Element, size: int, outer: Tensor | None = None) -> Quantizer | None:
     """A scale for each `size` of the last axis. outer: the stored scale of these scales, which are float8_e4m3fn then;
     None where they are float32."""
-    codes = rounder(element)
-    if codes is None:
-        return None
-
-    def quantize(x: Tensor) -> Tensor:
-        blocks = _in_blocks(x, size)
-        scale = blocks.abs().amax(-1, keepdim=True) / element.q_max
-        if outer is not None:
-            scale = (scale / outer).clamp(max=448.0).to(torch.float8_e4m3fn).float() * outer
-        safe = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return _as_before(torch.where(scale > 0, codes(blocks / safe) * scale, 0.0), x)
-
-    return quantize
+    codes = code_range(element)
+    return None if codes is None else lambda x: rounding.by_block(x, codes, element.q_max, size, outer)

@@ -1,5 +1,5 @@
-"""The reference against itself where windows share a forward: other kernels, or another order of their sums. What that
-alone does to predictions is part of the noise floor."""
+"""The reference against itself in another batch: other kernels, or another order of their sums. What that alone does to
+predictions is part of the noise floor."""
 
 from __future__ import annotations
 
@@ -9,36 +9,49 @@ import torch
 from torch import Tensor
 
 from qinspect.inspector.errors import QinspectError
+from qinspect.inspector.evaluate.batching import Batch
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 
 BATCH = 4
-"""Windows of one length that share a forward."""
+"""Windows of one length that share a forward, where each ran alone."""
+MOST_ALONE = 16
+"""Windows that run alone, where they shared a forward: enough to see what it does."""
+One = tuple[int, Tensor, Tensor]
+"""A window: its number, ids [1, length], and what went into the head."""
 
 
-def with_another_batch(executor: Executor, ids: Sequence[Tensor], hidden: Sequence[Tensor]) -> TokenFigures | None:
-    """ids: int64[length] of each window. hidden: what went into the head, of each, when it ran alone. None where no
-    BATCH windows are of one length, or memory does not hold them."""
-    parts: list[TokenFigures] = []
-    device = executor.model.device
+def with_another_batch(
+    executor: Executor, batches: Sequence[Batch], hidden: Sequence[Tensor]
+) -> tuple[int, TokenFigures | None]:
+    """(how many windows share a forward now, their figures). hidden: what went into the head, of each batch. No figures
+    where no BATCH windows are of one length, or memory does not hold them."""
+    windows = [
+        (batch.first + i, batch.ids[i : i + 1], known[i : i + 1])
+        for batch, known in zip(batches, hidden, strict=True)
+        for i in range(len(batch.ids))
+    ]
+    alone = all(len(batch.ids) == 1 for batch in batches)
+    groups = list(_alike(windows)) if alone else [[one] for one in windows[:MOST_ALONE]]
+    heads = (executor.reference_logits, executor.reference_logits)
+    device, parts = executor.model.device, list[TokenFigures]()
     try:
-        for windows in _alike(ids):
-            found = executor.hidden(torch.stack([ids[w] for w in windows]).to(device))
-            heads = (executor.reference_logits, executor.reference_logits)
+        for group in groups:
+            found = executor.hidden(torch.cat([ids for _, ids, _ in group]).to(device))
             parts += [
-                figures_of(hidden[w].to(device), other, *heads, ids[w].to(device), w)
-                for w, other in zip(windows, found, strict=True)
+                figures_of(known.to(device), found[i : i + 1], *heads, ids.to(device), number)
+                for i, (number, ids, known) in enumerate(group)
             ]
     except QinspectError:
-        return None
-    return joined(parts) if parts else None
+        parts = []
+    return BATCH if alone else 1, joined(parts) if parts else None
 
 
-def _alike(ids: Sequence[Tensor]) -> Iterator[list[int]]:
-    """Numbers of BATCH windows of one length, as often as there are such."""
-    waiting: dict[int, list[int]] = {}
-    for number, of in enumerate(ids):
-        group = waiting.setdefault(of.numel(), [])
-        group.append(number)
+def _alike(windows: Sequence[One]) -> Iterator[list[One]]:
+    """BATCH windows of one length, as often as there are such."""
+    waiting: dict[int, list[One]] = {}
+    for one in windows:
+        group = waiting.setdefault(one[1].numel(), [])
+        group.append(one)
         if len(group) == BATCH:
-            yield waiting.pop(of.numel())
+            yield waiting.pop(one[1].numel())

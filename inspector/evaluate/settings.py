@@ -19,7 +19,8 @@ class EvaluateSettings:
     and their tokens. margin: of ln(perplexity ratio), within which two are called equivalent; margin_points: the same
     of accuracy, in percentage points. floor_seeds: how often rounding noise is tried on the reference. seed: of the
     bootstrap and of noise. device, dtype: "" for the model's own. limit: items of each file, 0 for all. through: the
-    library that runs each checkpoint a second time, of THROUGH, "" for none."""
+    library that runs each checkpoint a second time, of THROUGH, "" for none. batch: windows of equal length that share
+    a forward, 0 for as many as the device is best filled with."""
 
     reference: str
     models: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class EvaluateSettings:
     dtype: str = ""
     limit: int = 0
     through: str = ""
+    batch: int = 0
 
     def check(self) -> None:
         """Raises UsageError for a value that no evaluation can have."""
@@ -58,6 +60,8 @@ class EvaluateSettings:
             raise UsageError("there is no such --through", expected=", ".join(THROUGH), found=self.through)
         if self.through and not self.models:
             raise UsageError("--through needs MODEL", expected="a checkpoint that a library can load")
+        if self.batch < 0:
+            raise UsageError("--batch must be at least 1", found=str(self.batch))
         check_seed(self.seed)
         check_device(self.device, "cpu", "cuda", "auto")
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from torch import Tensor
 
 from qinspect.inspector.errors import CannotRead, QinspectError
+from qinspect.inspector.evaluate.batching import Batch
 from qinspect.inspector.evaluate.candidate import Activations, Candidate, OfCheckpoint
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
@@ -27,11 +29,24 @@ CONTROL_SHARE = 4
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """ids: int64[length] of each window. hidden: what went into the reference's head, of each, on the host."""
+    """batches: of windows. hidden: what went into the reference's head, of each batch. at_once: positions whose logits
+    are there at a time."""
 
     reference: Executor
-    ids: Sequence[Tensor]
+    batches: Sequence[Batch]
     hidden: Sequence[Tensor]
+    at_once: int
+
+    @property
+    def n_windows(self) -> int:
+        """Of all batches."""
+        return sum(len(batch.ids) for batch in self.batches)
+
+    def windows(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each alone, as a batch of one: its number, ids, and what went into the reference's head."""
+        for batch, hidden in zip(self.batches, self.hidden, strict=True):
+            for i in range(len(batch.ids)):
+                yield batch.first + i, batch.ids[i : i + 1], hidden[i : i + 1]
 
 
 def engines(
@@ -53,12 +68,11 @@ def engines(
 def control(settings: EvaluateSettings, text: Text, progress: Progress) -> float | None:
     """Mean KL of the reference as the library runs it, from the reference as it is run here: what of every distance to
     the library is no quantization's. None where the library does not run it."""
-    n = -(-len(text.ids) // CONTROL_SHARE)
-    part = Text(text.reference, text.ids[:n], text.hidden[:n])
+    n = -(-text.n_windows // CONTROL_SHARE)
     model = text.reference.model
     try:
         library = LibraryModel(settings.reference, model.device, model.dtype, False)
-        found = joined([of for of, _ in _windows(part, library, None, None, steps_of(progress, "control"))])
+        found = joined([of for of, _ in _windows(text, library, None, None, steps_of(progress, "control"), n)])
     except QinspectError:
         return None
     return float(found.kl[found.finite].mean()) if found.finite.any() else None
@@ -69,11 +83,11 @@ def _engine(
     progress: Progress,
 ) -> EngineFigures:  # fmt: skip
     library = LibraryModel(candidate.name, executor.model.device, executor.model.dtype, bool(candidate.fmt.claims))
-    library.logits(text.ids[0][None])  # some dequantize in their first forward
+    library.logits(text.batches[0].ids[:1])  # some dequantize in their first forward
     names = (f"{number}-library", f"{number}-between")
     known = [kept.tokens(name) for name in names]
     if None in known:
-        rounds = executor.activations(candidate, text.ids[0])
+        rounds = executor.activations(candidate, text.batches[0].ids[0])
         with executor.running(candidate):
             steps = steps_of(progress, f"{library.engine} {number + 1}")
             parts = list(_windows(text, library, executor, rounds, steps))
@@ -86,7 +100,7 @@ def _engine(
         "bits_per_weight": candidate.bits_per_weight, "n_points": 0, "left_out": (),
     }  # fmt: skip
     figures, between = (
-        model_figures(tokens, len(text.ids), settings.margin, settings.seed, **of_model)
+        model_figures(tokens, text.n_windows, settings.margin, settings.seed, **of_model)
         for tokens in known
         if tokens is not None
     )
@@ -96,28 +110,31 @@ def _engine(
 
 
 def _windows(
-    text: Text, library: LibraryModel, executor: Executor | None, rounds: Activations | None, steps: Steps
-) -> Iterator[tuple[TokenFigures, TokenFigures | None]]:
-    """Of each window: the library from the reference, and from the executor where one is given."""
+    text: Text, library: LibraryModel, executor: Executor | None, rounds: Activations | None, steps: Steps,
+    most: int | None = None,
+) -> Iterator[tuple[TokenFigures, TokenFigures | None]]:  # fmt: skip
+    """Of each window, or of the first `most`: the library from the reference, and from the executor where one is
+    given."""
     device = text.reference.model.device
-    for window, (ids, hidden) in enumerate(zip(text.ids, text.hidden, strict=True)):
-        steps(window, len(text.ids))
+    n = text.n_windows if most is None else most
+    for window, ids, hidden in islice(text.windows(), n):
+        steps(window, n)
         there = ids.to(device)
-        logits = library.logits(there[None])[0]
+        logits = library.logits(there)
         known = hidden.to(device)
-        width = text.reference.reference_logits(known[:1]).shape[-1]
+        width = text.reference.reference_logits(known[:, :1]).shape[-1]
         if logits.shape[-1] != width:
             raise CannotRead(
                 "has another vocabulary in transformers", file=library.path, expected=f"{width} logits",
                 found=str(logits.shape[-1]),
             )  # fmt: skip
-        of = figures_of(known, logits, text.reference.reference_logits, _itself, there, window)
+        of = figures_of(known, logits, text.reference.reference_logits, _itself, there, window, text.at_once)
         if executor is None:
             yield of, None
             continue
-        alone = executor.hidden(there[None], rounds)[0]
-        yield of, figures_of(alone, logits, executor.model.head, _itself, there, window)
-    steps(len(text.ids), len(text.ids))
+        alone = executor.hidden(there, rounds)
+        yield of, figures_of(alone, logits, executor.model.head, _itself, there, window, text.at_once)
+    steps(n, n)
 
 
 def _itself(logits: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qinspect.kernels.logits import LogitFigures, logit_figures
+
 Floats = NDArray[np.float64]
-TOKENS_AT_ONCE = 1024
 TOP = 5
 """Of the next tokens, how many likely ones are held against each other."""
 
@@ -58,38 +59,34 @@ def figures_of(
     head_of_reference: Callable[[Tensor], Tensor],
     head: Callable[[Tensor], Tensor],
     ids: Tensor,
-    window: int,
+    first: int,
+    at_once: int = 1 << 16,
 ) -> TokenFigures:
-    """Of one window. reference, model: what goes into the heads, [length, width]. ids: int64[length]; each position
-    predicts the next."""
-    n = ids.numel() - 1
-    parts = []
-    for start in range(0, n, TOKENS_AT_ONCE):
-        stop = min(start + TOKENS_AT_ONCE, n)
-        p, q = head_of_reference(reference[start:stop]), head(model[start:stop])
-        parts.append(_of_logits(p, q, ids[start + 1 : stop + 1], window, start))
-    return joined(parts) if parts else _none()
+    """Of windows of one length. reference, model: what goes into the heads, [windows, length, width]. ids:
+    int64[windows, length]; each position predicts the next. first: number of the first window. at_once: positions whose
+    logits are there at a time."""
+    n_windows, n = ids.shape[0], ids.shape[1] - 1
+    if n < 1:
+        return _none()
+    known, other = (x[:, :-1].flatten(0, 1) for x in (reference, model))
+    right = ids[:, 1:].flatten()
+    parts = [
+        _figures(logit_figures(head_of_reference(a), head(b), of_next, TOP), of_next)
+        for a, b, of_next in zip(*(x.split(at_once) for x in (known, other, right)), strict=True)
+    ]
+    figures = torch.cat(parts, 1).cpu().numpy()  # one transfer, for which a GPU is waited for
+    window = np.repeat(np.arange(first, first + n_windows), n)
+    return TokenFigures(window, np.tile(np.arange(n), n_windows), *figures)
 
 
-def _of_logits(p: Tensor, q: Tensor, right: Tensor, window: int, start: int) -> TokenFigures:
-    """In float64: a difference of two logarithms of nearly equal probabilities has few digits left."""
-    lp, lq = (x.double().log_softmax(-1) for x in (p, q))
-    bad = ~(torch.isfinite(p).all(-1) & torch.isfinite(q).all(-1))
-    a, b = lp.exp(), lq.exp()
-    of_right = right[:, None]
-    k = min(TOP, p.shape[-1])
-    top_p, top_q = p.topk(k, -1).indices, q.topk(k, -1).indices
-    shared = (top_p[:, :, None] == top_q[:, None, :]).any(-1).double().mean(-1)
-    likeliest_p, likeliest_q = top_p[:, 0], top_q[:, 0]
-    found = (
-        -lp.gather(-1, of_right)[:, 0], -lq.gather(-1, of_right)[:, 0],
-        (a * (lp - lq)).sum(-1), (b * (lq - lp)).sum(-1),
-        (likeliest_p == right).double(), (likeliest_q == right).double(), (likeliest_p == likeliest_q).double(),
-        shared, (b - a).gather(-1, of_right)[:, 0], a.amax(-1),
+def _figures(found: LogitFigures, right: Tensor) -> Tensor:
+    """float64[figures, positions], as TokenFigures has them."""
+    figures = (
+        -found.ln_p, -found.ln_q, found.kl, found.kl_back,
+        found.top_p == right, found.top_q == right, found.top_p == found.top_q, found.shared,
+        found.ln_q.exp() - found.ln_p.exp(), found.largest,
     )  # fmt: skip
-    figures = [torch.where(bad, torch.nan, x).cpu().numpy() for x in found]
-    n = right.numel()
-    return TokenFigures(np.full(n, window), start + np.arange(n), *figures)
+    return torch.where(found.finite, torch.stack([x.double() for x in figures]), torch.nan)
 
 
 def _none() -> TokenFigures:

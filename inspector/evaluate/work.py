@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.demo import HELD_OUT_TEXT
 from qinspect.inspector.errors import QinspectError, UsageError
 from qinspect.inspector.evaluate import tasks
-from qinspect.inspector.evaluate.answers import TaskFigures
+from qinspect.inspector.evaluate.answers import Answers, Task, TaskFigures
+from qinspect.inspector.evaluate.batching import Batch, batches_of, rows_at_once, windows_at_once
 from qinspect.inspector.evaluate.best import best_of
 from qinspect.inspector.evaluate.candidate import (
     Activations,
@@ -32,7 +33,7 @@ from qinspect.inspector.evaluate.candidate import (
 from qinspect.inspector.evaluate.executor import Executor
 from qinspect.inspector.evaluate.kept import Kept
 from qinspect.inspector.evaluate.live import LiveFigures
-from qinspect.inspector.evaluate.other_batch import BATCH, with_another_batch
+from qinspect.inspector.evaluate.other_batch import with_another_batch
 from qinspect.inspector.evaluate.results import (
     EngineFigures,
     Evaluation,
@@ -52,6 +53,7 @@ from qinspect.inspector.evaluate.through import Text, control, engines
 from qinspect.inspector.evaluate.tokens import TokenFigures, figures_of, joined
 from qinspect.inspector.formats import format_of
 from qinspect.inspector.models.device import device_named
+from qinspect.inspector.models.free import free_on
 from qinspect.inspector.models.load import EditableModel, open_model
 from qinspect.inspector.progress import Progress, Steps, steps_of, unseen
 from qinspect.inspector.samples.data import Samples, samples_for, tokenizer_for
@@ -59,15 +61,42 @@ from qinspect.inspector.text import some
 
 FLOOR_SHARE = 4
 """One window in so many takes part in the noise floor."""
+KEPT_SHARE = 4
+"""Of the memory that a GPU has free, one part in so many may hold what goes into the reference's head."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Passed:
-    """The reference after its pass. hidden: what went into its head, of each window, on the host."""
+    """The reference after its pass. batches: of windows that share a forward. hidden: what went into its head, of each
+    batch: on its device where there is room, else on the host. at_once: positions whose logits are there at a time."""
 
     executor: Executor
-    ids: list[Tensor]
+    batches: list[Batch]
     hidden: list[Tensor]
+    at_once: int
+
+    @property
+    def n_windows(self) -> int:
+        """Of all batches."""
+        return sum(len(batch.ids) for batch in self.batches)
+
+    def start(self, n_windows: int) -> _Passed:
+        """The first batches, of at least so many windows."""
+        n = next(i + 1 for i, batch in enumerate(self.batches) if batch.first + len(batch.ids) >= n_windows)
+        return _Passed(self.executor, self.batches[:n], self.hidden[:n], self.at_once)
+
+
+@dataclass(eq=False)
+class _Measured:
+    """Of all candidates that fit the reference. numbers: which they are. rotated: the executor of rotated ones, where
+    there was one."""
+
+    numbers: list[int] = field(default_factory=list)
+    tokens: list[TokenFigures] = field(default_factory=list)
+    figures: list[ModelFigures] = field(default_factory=list)
+    failed: list[NotMeasured] = field(default_factory=list)
+    of_tasks: list[TaskFigures] = field(default_factory=list)
+    rotated: Executor | None = None
 
 
 def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Path | None = None) -> Evaluation:
@@ -79,72 +108,82 @@ def evaluate(settings: EvaluateSettings, progress: Progress = unseen, folder: Pa
     reference = open_model(settings.reference, False, device, settings.dtype)
     samples = _samples(settings, reference)
     asked = tasks.opened(settings, reference.vocab_size)
-    passed = _pass_reference(Executor(reference), samples, steps_of(progress, "reference"))
-    n_bytes = _bytes_of(settings, samples, reference.vocab_size)
+    batches = batches_of(samples.ids, settings.batch or windows_at_once(device, settings.seq_len))
+    passed = _pass_reference(Executor(reference), batches, steps_of(progress, "reference"))
     of_reference = tasks.answered(asked, passed.executor, None, progress)
-    identities = [_files_of(settings.reference), samples.sha256, tasks.identity(asked)]
+    shared = [len(batch.ids) for batch in batches]  # what a forward holds together is part of the result
+    identities = [_files_of(settings.reference), samples.sha256, shared, tasks.identity(asked)]
     kept = Kept(folder, settings, [*identities, *(c.identity() for c in candidates)])
     live = LiveFigures(folder, [c.name for c in candidates])
     tasks.keep(asked, kept, -1, settings.reference, of_reference)
-    of_tasks: list[TaskFigures] = []
-    rotated: Executor | None = None
-    tokens: list[TokenFigures] = []
-    found: list[ModelFigures] = []
-    measured: list[int] = []
-    failed: list[NotMeasured] = []
     floor = _floor(settings, passed, progress)
-    live.begin(len(passed.ids), floor)
+    live.begin(passed.n_windows, floor)
+    n_bytes = _bytes_of(settings, samples, reference.vocab_size)
+    found = _Measured()
     for number, candidate in enumerate(candidates):
-        executor = passed.executor
-        if candidate.rotated:
-            rotated = rotated or Executor(open_model(settings.reference, True, device, settings.dtype), executor)
-            executor = rotated
         log.info("Model: %s, %s", candidate.name, candidate.described)
         try:
-            known, given = kept.tokens(number), tasks.known(asked, kept, number)
-            rounds = executor.activations(candidate, passed.ids[0])
-            if known is None or given is None:
-                with executor.running(candidate):
-                    steps = steps_of(progress, Path(candidate.name).name)
-                    known = _tokens(passed, executor, rounds, steps, partial(live.add, number))
-                    given = tasks.answered(asked, executor, rounds, progress)
-                kept.keep(number, known)
-                tasks.keep(asked, kept, number, candidate.name, given)
-            else:
-                live.add(number, known)
-            of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
-            measured.append(number)
-            tokens.append(known)
-            figures = _figures(settings, candidate, rounds, known, len(passed.ids))
-            found.append(with_bits_per_byte(figures, known, n_bytes))
+            executor = _executor_of(settings, candidate, passed.executor, found)
+            known, rounds, given = _measured(number, candidate, executor, passed, kept, live, asked, progress)
+            found.of_tasks += tasks.compared(settings, asked, candidate.name, of_reference, given)
+            figures = _figures(settings, candidate, rounds, known, passed.n_windows)
+            found.figures.append(with_bits_per_byte(figures, known, n_bytes))
+            found.numbers.append(number)
+            found.tokens.append(known)
         except QinspectError as e:  # the others are measured all the same
             log.warning("%s is not measured: %s", candidate.name, e)
-            failed.append(NotMeasured(candidate.name, str(e)))
+            found.failed.append(NotMeasured(candidate.name, str(e)))
             live.failed(number, str(e))
     live.end()
-    through, not_through, of_control = _through(
-        settings, passed, rotated, [(n, candidates[n]) for n in measured], kept, progress
-    )
-    gaps = None if gap is None else gap[measured]
+    through, not_through, of_control = _through(settings, passed, candidates, found, kept, progress)
+    names, gaps = [m.name for m in found.figures], None if gap is None else gap[found.numbers]
     warnings = (*samples.warnings, *reference.notes, *_seen(candidates, samples), *_other_tokens(settings))
     return Evaluation(
-        settings.reference, len(passed.ids), sum(i.numel() - 1 for i in passed.ids), samples.describe(), floor,
-        adjusted(found),
-        compared([m.name for m in found], tokens, len(passed.ids), settings.margin_points, settings.seed, gaps),
-        tuple(failed), warnings, tuple(of_tasks),
-        through, not_through, of_control, best_of([m.name for m in found], tokens, len(passed.ids), settings.seed),
+        settings.reference, passed.n_windows, sum(ids.size - 1 for ids in samples.ids), samples.describe(), floor,
+        adjusted(found.figures),
+        compared(names, found.tokens, passed.n_windows, settings.margin_points, settings.seed, gaps),
+        tuple(found.failed), warnings, tuple(found.of_tasks), through, not_through, of_control,
+        best_of(names, found.tokens, passed.n_windows, settings.seed),
     )  # fmt: skip
 
 
+def _executor_of(settings: EvaluateSettings, candidate: Candidate, plain: Executor, found: _Measured) -> Executor:
+    """That of the reference, or for a rotated candidate of the rotated reference, which is opened once."""
+    if not candidate.rotated:
+        return plain
+    if found.rotated is None:
+        found.rotated = Executor(open_model(settings.reference, True, plain.model.device, settings.dtype), plain)
+    return found.rotated
+
+
+def _measured(
+    number: int, candidate: Candidate, executor: Executor, passed: _Passed, kept: Kept, live: LiveFigures,
+    asked: Sequence[Task], progress: Progress,
+) -> tuple[TokenFigures, Activations, list[Answers]]:  # fmt: skip
+    """A candidate's tokens, what was rounded, and its answers: kept ones where there are."""
+    known, given = kept.tokens(number), tasks.known(asked, kept, number)
+    rounds = executor.activations(candidate, passed.batches[0].ids[0])
+    if known is not None and given is not None:
+        live.add(number, known)
+        return known, rounds, given
+    with executor.running(candidate):
+        steps = steps_of(progress, Path(candidate.name).name)
+        known = _tokens(passed, executor, rounds, steps, partial(live.add, number))
+        given = tasks.answered(asked, executor, rounds, progress)
+    kept.keep(number, known)
+    tasks.keep(asked, kept, number, candidate.name, given)
+    return known, rounds, given
+
+
 def _through(
-    settings: EvaluateSettings, passed: _Passed, rotated: Executor | None, measured: Sequence[tuple[int, Candidate]],
-    kept: Kept, progress: Progress,
+    settings: EvaluateSettings, passed: _Passed, candidates: Sequence[Candidate], found: _Measured, kept: Kept,
+    progress: Progress,
 ) -> tuple[tuple[EngineFigures, ...], tuple[NotMeasured, ...], float | None]:  # fmt: skip
     """Each checkpoint once more, as the library that was asked for runs it."""
     if not settings.through:
         return (), (), None
-    text = Text(passed.executor, passed.ids, passed.hidden)
-    models = {n: (c, rotated if c.rotated and rotated else passed.executor) for n, c in measured}
+    text = Text(passed.executor, passed.batches, passed.hidden, passed.at_once)
+    models = {n: (c := candidates[n], _executor_of(settings, c, passed.executor, found)) for n in found.numbers}
     made, failed = engines(settings, text, models, kept, progress)
     return made, failed, control(settings, text, progress) if made else None
 
@@ -180,15 +219,14 @@ def _floor(settings: EvaluateSettings, passed: _Passed, progress: Progress) -> F
     """On the first quarter of the windows: it is the size of it that matters."""
     if not settings.floor_seeds:
         return None
-    n = -(-len(passed.ids) // FLOOR_SHARE)
-    part = _Passed(passed.executor, passed.ids[:n], passed.hidden[:n])
+    part = passed.start(-(-passed.n_windows // FLOOR_SHARE))
     found = []
     for seed in range(settings.seed, settings.seed + settings.floor_seeds):
         candidate = OfNoise(seed)
-        noise = part.executor.activations(candidate, part.ids[0])
+        noise = part.executor.activations(candidate, part.batches[0].ids[0])
         with part.executor.running(candidate):
             found.append(_tokens(part, part.executor, noise, steps_of(progress, "noise floor")))
-    return floor_of(found, n, BATCH, with_another_batch(part.executor, part.ids, part.hidden))
+    return floor_of(found, part.n_windows, *with_another_batch(part.executor, part.batches, part.hidden))
 
 
 def _candidates(settings: EvaluateSettings) -> tuple[list[Candidate], NDArray[np.float64] | None]:
@@ -212,30 +250,39 @@ def _apart(scale: NDArray[np.float32], first: NDArray[np.float32]) -> float:
         return float(100 * np.nanmax(np.abs(scale.astype(np.float64) / first - 1), initial=0.0))
 
 
-def _pass_reference(executor: Executor, samples: Samples, steps: Steps) -> _Passed:
-    ids = [torch.from_numpy(i) for i in samples.ids]
-    return _Passed(executor, ids, [h.cpu() for h in _hidden(executor, None, ids, steps)])
+def _pass_reference(executor: Executor, batches: list[Batch], steps: Steps) -> _Passed:
+    model = executor.model
+    n_tokens = sum(batch.ids.numel() for batch in batches)
+    hidden: list[Tensor] = []
+    stays = False
+    for found in _hidden(executor, None, batches, steps):
+        if not hidden:
+            stays = KEPT_SHARE * n_tokens * found.shape[-1] * found.element_size() <= free_on(model.device)
+        hidden.append(found if stays else found.cpu())
+    return _Passed(executor, batches, hidden, rows_at_once(model.device, model.vocab_size))
 
 
-def _hidden(executor: Executor, rounds: Activations | None, ids: Sequence[Tensor], steps: Steps) -> Iterator[Tensor]:
-    """What goes into the head, of each window."""
-    for done, of in enumerate(ids):
-        steps(done, len(ids))
-        yield executor.hidden(of[None].to(executor.model.device), rounds)[0]
-    steps(len(ids), len(ids))
+def _hidden(executor: Executor, rounds: Activations | None, batches: Sequence[Batch], steps: Steps) -> Iterator[Tensor]:
+    """What goes into the head, of each batch, [windows, length, width]."""
+    n = sum(len(batch.ids) for batch in batches)
+    for batch in batches:
+        steps(batch.first, n)
+        yield executor.hidden(batch.ids.to(executor.model.device), rounds)
+    steps(n, n)
 
 
 def _tokens(
     passed: _Passed, executor: Executor, rounds: Activations, steps: Steps,
     told: Callable[[TokenFigures], None] = lambda _: None,
 ) -> TokenFigures:  # fmt: skip
-    """told: of each window, as soon as it is known."""
+    """told: of each batch, as soon as it is known."""
     device = executor.model.device
+    heads = (passed.executor.reference_logits, executor.model.head)
     parts = []
-    for window, model in enumerate(_hidden(executor, rounds, passed.ids, steps)):
-        reference, ids = passed.hidden[window].to(device), passed.ids[window].to(device)
-        heads = (passed.executor.reference_logits, executor.model.head)
-        parts.append(figures_of(reference, model, *heads, ids, window))
+    every = zip(passed.batches, passed.hidden, _hidden(executor, rounds, passed.batches, steps), strict=True)
+    for batch, reference, model in every:
+        ids = batch.ids.to(device)
+        parts.append(figures_of(reference.to(device), model, *heads, ids, batch.first, passed.at_once))
         told(parts[-1])
     return joined(parts)
 

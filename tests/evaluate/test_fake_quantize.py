@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qinspect.inspector.evaluate import fake_quantize
 from qinspect.inspector.formats.element import integer, small_float
+from qinspect.kernels.rounding import nearest
 
 NUMBERS = st.lists(st.floats(-1000, 1000, width=32), min_size=1, max_size=64)
 
@@ -20,9 +21,9 @@ NUMBERS = st.lists(st.floats(-1000, 1000, width=32), min_size=1, max_size=64)
 def test_small_floats_are_those_of_ml_dtypes(name: str, numbers: list[float]) -> None:
     element = small_float(name)
     x = np.clip(np.array(numbers, np.float32), element.q_min, element.q_max)
-    rounded = fake_quantize.rounder(element)
-    assert rounded is not None
-    found = rounded(torch.from_numpy(x.copy()))
+    codes = fake_quantize.code_range(element)
+    assert codes is not None
+    found = nearest(torch.from_numpy(x.copy()), codes)
     expected = x.astype(getattr(ml_dtypes, name)).astype(np.float32)
     np.testing.assert_array_equal(found.numpy(), expected)
 

@@ -30,7 +30,7 @@ def test_every_figure_is_what_its_definition_says() -> None:
     reference, model = torch.randn(40, 16), torch.randn(40, 16)
     head, other = torch.randn(16, 64), torch.randn(16, 64)
     ids = torch.randint(0, 64, (40,))
-    found = figures_of(reference, model, lambda h: h @ head, lambda h: h @ other, ids, window=3)
+    found = figures_of(reference[None], model[None], lambda h: h @ head, lambda h: h @ other, ids[None], 3, at_once=7)
     assert found.window.tolist() == [3] * 39
     assert found.position.tolist() == list(range(39))
     p, q = (reference @ head).numpy(), (model @ other).numpy()
@@ -41,7 +41,7 @@ def test_every_figure_is_what_its_definition_says() -> None:
 
 def test_a_model_that_is_the_reference_has_exactly_nothing() -> None:
     hidden, head, ids = torch.randn(30, 8), torch.randn(8, 32), torch.randint(0, 32, (30,))
-    found = figures_of(hidden, hidden.clone(), lambda h: h @ head, lambda h: h @ head, ids, window=0)
+    found = figures_of(hidden[None], hidden[None].clone(), lambda h: h @ head, lambda h: h @ head, ids[None], 0)
     assert not found.kl.any()
     assert not found.kl_back.any()
     assert found.same_top.all()
@@ -53,7 +53,7 @@ def test_tokens_without_a_number_are_counted_and_are_in_no_figure() -> None:
     broken = hidden.clone()
     broken[4] = float("nan")
     broken[9, 0] = float("inf")
-    found = figures_of(hidden, broken, lambda h: h @ head, lambda h: h @ head, ids, window=0)
+    found = figures_of(hidden[None], broken[None], lambda h: h @ head, lambda h: h @ head, ids[None], 0)
     assert np.flatnonzero(~found.finite).tolist() == [4, 9]
     of = model_figures(found, 1, 0.01, 0, **OF_MODEL)
     assert (of.n, of.n_not_finite) == (29, 2)
