@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from hostile import assert_clean
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_files import array_of, node, pair, part, tensor, write_model
@@ -247,6 +248,15 @@ def test_a_number_for_a_name(tmp_path: Path, key: str, name: str, scopes: str, m
     assert any("only numbers" in note for note in fmt.notes()) == bool(module)
 
 
+def test_weights_that_differ_in_their_root_are_two(tmp_path: Path) -> None:
+    nodes, tensors = [], [tensor("s", np.float32(2))]
+    for name in ("model.fc", "fc"):
+        nodes += [node("DequantizeLinear", [f"{name}.weight_quantized", "s"], [name])]
+        tensors += [tensor(f"{name}.weight_quantized", CODES)]
+    fmt = opened(write_model(tmp_path / "m.onnx", tensors, nodes))
+    assert [w.role for w in fmt.weights()] == ["model.fc.weight", "fc.weight"]
+
+
 def test_two_weights_of_one_module_keep_their_numbers(tmp_path: Path) -> None:
     nodes, tensors = [], [tensor("s", np.float32(2))]
     for i in range(2):
@@ -363,8 +373,16 @@ def test_what_others_quantize_in_the_graph_is_named(tmp_path: Path) -> None:
 
 
 def test_names_that_hide_are_shown(tmp_path: Path) -> None:
-    fmt = qdq(tmp_path / "m.onnx", [node("MatMul", ["x", "w"], ["y"], name="/\x1b[31m/MatMul")])
-    assert fmt.weights()[0].role == "w"
+    note = part(14, part(1, "w") + part(2, pair("\x1b[31m", "x")))
+    tensors = [tensor("onnx::M\x1b_quantized", CODES), tensor("s", PER_COLUMN)]
+    nodes = [
+        node("DequantizeLinear", ["onnx::M\x1b_quantized", "s"], ["w"]),
+        node("MatMul", ["x", "w"], ["y"], name="/\x1b[31m/MatMul"),
+        node("QuantizeLinear", ["\x1b[31mx", "s"], ["q"]),
+    ]
+    fmt = opened(write_model(tmp_path / "m.onnx", tensors, nodes, note))
+    assert len(fmt.notes()) == 1
+    assert_clean("\n".join((*fmt.notes(), fmt.description)))
 
 
 @st.composite

@@ -22,10 +22,10 @@ from qinspect.inspector.formats.families.onnx.operations import (
     QUANTIZE,
     WEIGHTS,
     Operand,
-    foreign,
     is_gemm_transposed,
 )
 from qinspect.inspector.formats.families.onnx.orientation import stored_by_columns
+from qinspect.inspector.formats.families.onnx.others import foreign_said
 from qinspect.inspector.formats.families.onnx.points import Points
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule
 from qinspect.inspector.formats.records import DynamicPoint, Kind, ScaleRecord
@@ -154,8 +154,17 @@ class OnnxFormat(ModularFormat):
                 used[key] = use.node, _BIAS if bias else _WEIGHT[1:]
 
     def role_of(self, name: str) -> str:
-        original = self._names.originals.get(name)
-        return strip_root(original) if original else super().role_of(name)
+        return self._own_roles.get(name) or super().role_of(name)
+
+    @cached_property
+    def _own_roles(self) -> dict[str, str]:
+        """Of entries that are called otherwise than the parameter that they hold: its role, or its whole name where
+        another entry has that role."""
+        originals = self._names.originals
+        claims = Counter(strip_root(name) for name in originals.values())
+        claims.update(role for name, role in self._roles.by_name.items() if name not in originals)
+        roles = ((key, name, strip_root(name)) for key, name in originals.items())
+        return {key: role if claims[role] == 1 else name for key, name, role in roles}
 
     def place_of(self, name: str) -> str:
         original = self._names.originals.get(name) or self._beside.get(name)
@@ -363,29 +372,7 @@ class OnnxFormat(ModularFormat):
             )
         if n := self._points.calculated:
             yield f"{some(n, 'activation')} {'is' if n == 1 else 'are'} quantized by a scale that the graph calculates"
-        yield from self._foreign_said()
-
-    def _foreign_said(self) -> Iterator[str]:
-        """Operations and annotations of others that are named, and not read."""
-        whose = Counter((foreign(node), node.op) for node in self._graph.nodes if foreign(node))
-        for library in sorted({library for library, _ in whose}):
-            ops = {op: n for (of, op), n in whose.items() if of == library}
-            listed = ", ".join(f"{n} {op}" for op, n in sorted(ops.items()))
-            yield (
-                f"{library} quantizes in the graph ({listed}): values are shown as they are stored, and not dequantized"
-            )
-        noted = Counter(
-            f"{key} {visible(text, 20)}" if key == "finn_datatype" else key
-            for said in self._graph.annotations.values()
-            for key, text in said.items()
-        )
-        if noted:
-            listed = ", ".join(f"{n} {what}" for what, n in noted.most_common(4))
-            n = len(self._graph.annotations)
-            yield (
-                f"{some(n, 'value')} {'has' if n == 1 else 'have'} annotations of a kind that FINN and QONNX write "
-                f"({listed}): shown as they are stored, and not dequantized"
-            )
+        yield from foreign_said(self._graph)
 
 
 def _are(found: Sized) -> str:

@@ -13,7 +13,6 @@ N_BITS, GATHER_BLOCKS = "MatMulNBits", "GatherBlockQuantized"
 DYNAMIC = "DynamicQuantizeLinear"
 INTEGER_PRODUCTS = ("MatMulInteger", "ConvInteger")
 """Products of codes alone: the scale of the weight comes in afterwards, in a Mul."""
-QUANTIZATION_OPS = frozenset((DEQUANTIZE, QUANTIZE, N_BITS, GATHER_BLOCKS, DYNAMIC, *INTEGER_PRODUCTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,6 @@ POINTS: dict[str, tuple[Measured, ...]] = {
 
 DYNAMIC_INPUTS = {"DynamicQuantizeMatMul": 0, "DynamicQuantizeLSTM": 0}
 """Operations that quantize an input as it comes."""
-
-FOREIGN = {
-    "Quant": "QONNX", "BipolarQuant": "QONNX", "IntQuant": "QONNX", "FloatQuant": "QONNX", "Trunc": "QONNX",
-    "MultiThreshold": "FINN",
-}  # fmt: skip
-"""Operations of others that quantize, and whose: weights are stored before they are quantized."""
-FOREIGN_DOMAINS = ("qonnx", "finn", "onnx.brevitas")
-
-
-def foreign(node: Node) -> str:
-    """Whose operation it is, of those that are named and not read; "" of all others."""
-    named = FOREIGN.get(node.op, "")
-    return named if named and node.domain.startswith(FOREIGN_DOMAINS) else ""
 
 
 def is_gemm_transposed(node: Node, operand: Operand) -> bool:
