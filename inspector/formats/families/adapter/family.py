@@ -40,7 +40,7 @@ class AdapterFormat(Format):
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
-        if checkpoint.kind == "GGUF" or not parts.may_hold("\n".join(checkpoint.entries)):
+        if checkpoint.kind == "GGUF" or not parts.may_hold(checkpoint.entries):
             return None
         adapted = Adapted(checkpoint)
         if not adapted.part_of or adapted.has_weights_of_base:
