@@ -20,6 +20,8 @@ _PREFIXES = {
 }  # fmt: skip
 _NUMBERED = {"conditioner.embedders": "text encoder", "text_encoders": "text encoder"}
 """Of several, each under a name of its own."""
+_MOST_ENTRIES = 20_000
+"""A diffusion model with all its text encoders has some thousands; of more the time is not taken."""
 _HEADS = {prefix.partition(".")[0] for prefix in (*_PREFIXES, *_NUMBERED)}
 
 
@@ -34,6 +36,8 @@ class ModelInside:
 
 def models_in(names: Collection[str]) -> tuple[ModelInside, ...]:
     """The models of a file, in its order; () where the names do not speak of two or more."""
+    if len(names) > _MOST_ENTRIES:
+        return ()
     heads = {name.partition(".")[0] for name in names}
     if len(_HEADS & heads) < 2:  # of nearly all models: the rest need not be looked at
         return ()

@@ -155,10 +155,11 @@ def relative_update(adapter: Format, module: AdaptedModule, item: Item) -> float
     for start in range(0, shape[0], rows):
         stop = min(start + rows, shape[0])
         weight = _rows(item, start, stop).reshape(stop - start, -1).astype(np.float64)
-        merged = adapter.adapted_rows(module, weight, start, stop)
-        moved += float(((merged - weight) ** 2).sum())
-        whole += float((weight**2).sum())
-    return math.sqrt(moved / whole) if whole else math.nan
+        with np.errstate(all="ignore"):  # NaN and infinities of a file are the file's, and the answer is NaN
+            merged = adapter.adapted_rows(module, weight, start, stop)
+            moved += float(((merged - weight) ** 2).sum())
+            whole += float((weight**2).sum())
+    return math.sqrt(moved / whole) if whole else math.nan  # of NaN and of infinities NaN
 
 
 def _rows(item: Item, start: int, stop: int) -> NDArray[Any]:

@@ -89,6 +89,17 @@ def test_two_adapters_pair_by_role(tmp_path: Path) -> None:
     assert c.headline.rule == "same-under-other-names"
 
 
+def test_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
+    for name, value in (("nan", float("nan")), ("inf", float("inf")), ("huge", 3e38)):
+        factors = {"a.q.lora_A.weight": torch.full((2, 6), value), "a.q.lora_B.weight": torch.full((4, 2), value)}
+        save_file({**factors, "a.q.alpha": torch.tensor(2.0)}, tmp_path / f"{name}.safetensors")
+        save_file({"a.q.weight": torch.ones(4, 6)}, tmp_path / "base.safetensors")
+        text = compared(tmp_path / "base.safetensors", tmp_path / f"{name}.safetensors").headline.text
+        assert "all are in A" in text
+        assert "nan" not in text
+        assert "moves" not in text
+
+
 def test_a_quantized_base(tmp_path: Path) -> None:
     """The values that its codes stand for are what is moved."""
     base = DATA.parent / "mlx_mxfp4"

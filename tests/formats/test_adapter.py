@@ -17,6 +17,7 @@ from qinspect.inspector.contents.report import tree_lines
 from qinspect.inspector.contents.tree import build_tree
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats import Format, format_of
+from qinspect.inspector.formats.families.adapter import parts
 from qinspect.inspector.formats.families.adapter.flat import branch_of, unfolded
 
 DATA = Path(__file__).parents[1] / "data" / "adapters"
@@ -218,6 +219,11 @@ def test_methods_that_are_named_only(tmp_path: Path, end: str, method: str) -> N
     fmt = written(tmp_path, {f"{PEFT}.{end}": (4, 4)})
     (module,) = fmt.adapts()
     assert (module.method, module.why_not) == (method, f"what {method} adds is not calculated")
+
+
+def test_every_factor_is_spoken_of() -> None:
+    for part in parts._METHODS.keys() - parts._SHARED.keys():
+        assert parts.may_hold([f"a.{part}.weight"]), part
 
 
 def test_what_is_no_adapter(tmp_path: Path) -> None:

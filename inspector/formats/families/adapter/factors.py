@@ -157,6 +157,5 @@ def changed(weight: FloatArray, update: FloatArray, factor: float, magnitude: Fl
     if magnitude is None:
         return made
     norms = np.sqrt((made * made).sum(axis=1, keepdims=True))
-    with np.errstate(all="ignore"):
-        scaled: FloatArray = made * (magnitude.astype(np.float64).reshape(-1, 1) / norms)
+    scaled: FloatArray = made * (magnitude.astype(np.float64).reshape(-1, 1) / norms)
     return scaled

@@ -40,7 +40,7 @@ class AdapterFormat(Format):
 
     @classmethod
     def recognise(cls, checkpoint: Checkpoint) -> str | None:
-        if checkpoint.kind == "GGUF" or not parts.may_hold("\n".join(checkpoint.entries)):
+        if checkpoint.kind == "GGUF" or not parts.may_hold(checkpoint.entries):
             return None
         adapted = Adapted(checkpoint)
         if not adapted.part_of or adapted.has_weights_of_base:
@@ -82,10 +82,10 @@ class AdapterFormat(Format):
     def adapted_rows(self, module: AdaptedModule, weight: FloatArray, start: int, stop: int) -> FloatArray:
         if module.why_not or module.factor is None:
             raise CannotDequantize(module.why_not or "alpha is not known", key=module.module)
-        update, magnitude = self._update(module)
-        return changed(
-            weight, update.rows(start, stop), module.factor, None if magnitude is None else magnitude[start:stop]
-        )
+        with np.errstate(all="ignore"):  # NaN and infinities of a file are the file's
+            update, magnitude = self._update(module)
+            of_rows = None if magnitude is None else magnitude[start:stop]
+            return changed(weight, update.rows(start, stop), module.factor, of_rows)
 
     def _update(self, module: AdaptedModule) -> tuple[Update, FloatArray | None]:
         """The factors of a module, read: of the one that was asked for last they are kept."""
