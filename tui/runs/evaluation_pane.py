@@ -118,7 +118,8 @@ class EvaluationPane(TextView):
         if not self.is_of(self.shown):
             return _folded("This run is no evaluation: `qinspect evaluate` makes one.", width)
         if self.found is None:
-            return [[("not known yet" if self.shown.is_live or self._asked else "nothing was measured", "dim")]]
+            waits = self.shown.is_live or self._asked
+            return [[("not known yet: the reference runs first" if waits else "nothing was measured", "dim")]]
         if self.found.draw is None:
             return _folded(f"Not known: {self.found.problem}", width)
         height = max(10, self.size.height)
