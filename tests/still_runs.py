@@ -97,10 +97,10 @@ def still_evaluations(folder: Path, evaluations: Path) -> Looked:
     live = make_run(folder, "checkpoints", "", 64, "Model: made/pa-0.99-w8a8\n", words=words)
     alphas = ("qinspect", "evaluate", "demo", "--alpha", "0.99", "--alpha", "0.9995", "--run", "demo", "--here")
     done = make_run(folder, "alphas", "", 3125, "Model: alpha 0.99\n", words=alphas)
-    for run, name, of in ((live, LIVE, "figures.json"), (done, RESULT, "alphas.json")):
+    for run, name, of, age_s in ((live, LIVE, "figures.json", 0), (done, RESULT, "alphas.json", 3000)):
         (run.folder / EVALUATION).mkdir()
         (run.folder / EVALUATION / name).write_bytes((evaluations / of).read_bytes())
-        os.utime(run.folder / EVALUATION / name, (NOW, NOW))
+        os.utime(run.folder / EVALUATION / name, (NOW - age_s, NOW - age_s))
     ended = RunState(State.FINISHED, "", Result(Outcome.FINISHED, NOW - 3000, 0, None, 125.0))
     return Looked((Seen(live, RunState(State.RUNNING, heartbeat_age_s=1.0), None, None), Seen(done, ended, None, None)))
 

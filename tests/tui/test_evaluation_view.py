@@ -61,9 +61,11 @@ def content() -> dict[str, Any]:
     return found
 
 
-def in_folder(folder: Path, name: str = RESULT, found: object = None) -> Path:
+def in_folder(folder: Path, name: str = RESULT, found: object = None, at: float | None = None) -> Path:
+    """at: when it was written; None for now."""
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(content() if found is None else found))
+    os.utime(folder / name, None if at is None else (at, at))
     return folder
 
 
@@ -268,6 +270,13 @@ def evaluates(tmp_path: Path, script: str = ":") -> Run:
     return begin(str(program), "evaluate", "demo", "--state", "state", "--here", cwd=tmp_path, name="eval")
 
 
+def end_of(run: Run) -> float:
+    """When it ended."""
+    result = ended(run).result
+    assert result is not None
+    return result.ended
+
+
 def text(d: Driver) -> str:
     return "\n".join(d.runs.run_pane.evaluation_pane.text.plain)
 
@@ -275,8 +284,7 @@ def text(d: Driver) -> str:
 @pytest.mark.parametrize("size", [SMALL, MIDDLE, LARGE], ids=str)
 async def test_a_finished_evaluation_has_its_models_side_by_side(size: tuple[int, int], tmp_path: Path) -> None:
     run = evaluates(tmp_path)
-    ended(run)
-    in_folder(tmp_path / "state")
+    in_folder(tmp_path / "state", at=end_of(run))
     async with open_app(size=size) as d:
         await d.until(lambda: d.seen_run is not None, "the run")
         await d.press("H")
@@ -333,21 +341,16 @@ async def test_one_that_ends_while_it_is_looked_at_says_so(tmp_path: Path) -> No
 async def test_of_one_that_ended_early_it_says_so(tmp_path: Path) -> None:
     in_state = tmp_path / "state"
     run = evaluates(tmp_path, "exit 1")
-    ended(run)
-    in_state.mkdir()
-    shutil.copy(STORED / LIVE, in_state / LIVE)
-    os.utime(in_state / LIVE)
+    in_folder(in_state, LIVE, json.loads((STORED / LIVE).read_text()), at=end_of(run))
     async with open_app() as d:
         await d.until(lambda: d.seen_run is not None, "the run")
         await d.press("H")
         await d.until(lambda: "It ended early" in text(d), "its figures")
 
 
-async def test_what_an_earlier_one_left_in_the_folder_is_not_its(tmp_path: Path) -> None:
-    in_folder(tmp_path / "state")
-    os.utime(tmp_path / "state" / RESULT, (1e9, 1e9))
-    run = evaluates(tmp_path)
-    ended(run)
+@pytest.mark.parametrize("apart_s", [-1000, 1000], ids=["earlier", "later"])
+async def test_what_another_one_left_in_the_folder_is_not_its(apart_s: float, tmp_path: Path) -> None:
+    in_folder(tmp_path / "state", at=end_of(evaluates(tmp_path)) + apart_s)
     async with open_app() as d:
         await d.until(lambda: d.seen_run is not None, "the run")
         await d.press("H")
@@ -356,8 +359,7 @@ async def test_what_an_earlier_one_left_in_the_folder_is_not_its(tmp_path: Path)
 
 async def test_a_damaged_result_is_said_and_ends_nothing(tmp_path: Path) -> None:
     run = evaluates(tmp_path)
-    ended(run)
-    in_folder(tmp_path / "state", found=content() | {"models": "none"})
+    in_folder(tmp_path / "state", found=content() | {"models": "none"}, at=end_of(run))
     async with open_app() as d:
         await d.until(lambda: d.seen_run is not None, "the run")
         await d.press("H")
@@ -378,8 +380,7 @@ async def test_another_run_has_no_tab_for_it(tmp_path: Path) -> None:
 
 async def test_it_is_saved_where_it_is_the_active_pane(tmp_path: Path) -> None:
     run = evaluates(tmp_path)
-    ended(run)
-    in_folder(tmp_path / "state")
+    in_folder(tmp_path / "state", at=end_of(run))
     with in_empty_folder() as here:
         async with open_app() as d:
             await d.until(lambda: d.seen_run is not None, "the run")
@@ -404,10 +405,9 @@ async def test_an_evaluation_of_the_two_models_is_told_with_the_verdict(tmp_path
     for name, of in (("base", ALPHA_A), ("made", ALPHA_B)):
         shutil.copytree(in_fixtures / of, tmp_path / name)
     run = evaluates(tmp_path)
-    ended(run)
     found = content() | {"reference": "base"}
     found["models"][0]["name"] = "made"
-    in_folder(tmp_path / "state", found=found)
+    in_folder(tmp_path / "state", found=found, at=end_of(run))
     async with open_app(tmp_path / "base", tmp_path / "made", LARGE) as d:
         await d.until(lambda: "B's predictions: KL 0.0351" in d.text_of("#verdict"), "the evaluation")
         assert "perplexity worse" in d.text_of("#verdict")
@@ -419,8 +419,7 @@ async def test_an_evaluation_of_the_two_models_is_told_with_the_verdict(tmp_path
 
 
 async def test_without_an_evaluation_nothing_is_told(tmp_path: Path) -> None:
-    ended(evaluates(tmp_path))
-    in_folder(tmp_path / "state")
+    in_folder(tmp_path / "state", at=end_of(evaluates(tmp_path)))
     async with open_app(ALPHA_A, ALPHA_B, LARGE) as d:
         await d.app.workers.wait_for_complete()
         assert "predictions" not in d.text_of("#verdict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from qinspect.tui.runs.view import TextView
 if TYPE_CHECKING:
     from qinspect.inspector.table import Table
 
-EARLIER_S = 2.0
+APART_S = 2.0
 """Clocks of a file system and of a host may be so far apart."""
 Mark = tuple[str, int, int, bool]
 """Of which file something was read: name, nanoseconds, size, whether the run went on. Another one is read again."""
@@ -118,7 +119,8 @@ class EvaluationPane(TextView):
         if not self.is_of(self.shown):
             return _folded("This run is no evaluation: `qinspect evaluate` makes one.", width)
         if self.found is None:
-            return [[("not known yet" if self.shown.is_live or self._asked else "nothing was measured", "dim")]]
+            waits = self.shown.is_live or self._asked
+            return [[("not known yet: the reference runs first" if waits else "nothing was measured", "dim")]]
         if self.found.draw is None:
             return _folded(f"Not known: {self.found.problem}", width)
         height = max(10, self.size.height)
@@ -146,15 +148,16 @@ class EvaluationPane(TextView):
 
 
 def _mark_of(run: ShownRun) -> Mark | None:
-    """The file to be read: the result, else the figures so far; none that is older than the run, as in a folder that
+    """The file to be read: the result, else the figures so far; none of an earlier or a later run, as in a folder that
     the user named there may be."""
-    folder = evaluation_folder(run.seen.run)
+    folder, result = evaluation_folder(run.seen.run), run.seen.state.result
+    end = result.ended if result is not None and result.ended else math.inf
     for path in (folder / RESULT, folder / LIVE) if folder is not None else ():
         try:
             stat = os.stat(path)
         except OSError:
             continue
-        if stat.st_mtime >= run.seen.run.spec.created - EARLIER_S:
+        if run.seen.run.spec.created - APART_S <= stat.st_mtime <= end + APART_S:
             return str(path), stat.st_mtime_ns, stat.st_size, run.is_live
     return None
 
