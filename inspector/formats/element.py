@@ -40,6 +40,8 @@ _LARGEST = {
     "float6_e3m2fn": 28.0,
 }
 """The largest finite number of each small float; held here so that a record costs no import of ml_dtypes."""
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+"""Eight bits that codes are stored in; not the exponents that only scales are."""
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,

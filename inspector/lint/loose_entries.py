@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.formats import Format, Kind, Quantity
+from qinspect.inspector.formats.element import FLOAT8
 from qinspect.inspector.formats.records import Problem
 from qinspect.inspector.formats.signs import (
     belongs_to_codes,
@@ -19,8 +20,6 @@ from qinspect.inspector.formats.signs import (
     split,
 )
 from qinspect.inspector.rows import column, where
-
-_FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 
 
 @dataclass(slots=True)
@@ -126,6 +125,6 @@ def _float8_alone(fmt: Format) -> list[Tensor]:
         module, last = split(name)
         if is_scale_name(last) or belongs_to_codes(last) or "scale" in last.lower():
             with_scales.update((module, split(module)[0]))
-        elif form is not None and form[0].name in _FLOAT8 and len(form[1]) >= 2:
+        elif form is not None and form[0].name in FLOAT8 and len(form[1]) >= 2:
             _take(found, fmt.checkpoint.tensor(name))
     return [t for t in found if split(t.name)[0] not in with_scales and t.name not in with_scales]

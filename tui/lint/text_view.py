@@ -8,18 +8,16 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 
-from qinspect.tui.list_pane import MOVING
 from qinspect.tui.look import Line
-from qinspect.tui.pane import Pane
+from qinspect.tui.scrolled_pane import ScrolledPane
 from qinspect.tui.widgets.bars import TitleLine
 from qinspect.tui.widgets.lines import text_width
 from qinspect.tui.widgets.text_pane import TextPane
 
 
-class TextView(Pane):
+class TextView(ScrolledPane):
     """Subclasses give the lines for a width."""
 
-    ACTIONS: ClassVar[frozenset[str]] = MOVING
     TITLE: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:
@@ -50,31 +48,12 @@ class TextView(Pane):
     def _on_clicked(self) -> None:
         self.post_message(self.Entered(self))
 
-    # --- keys ---
-
-    def action_down(self) -> None:
-        self._scroll(self.text.scroll_offset.y + 1)
-
-    def action_up(self) -> None:
-        self._scroll(self.text.scroll_offset.y - 1)
-
-    def action_page_down(self) -> None:
-        self._scroll(self.text.scroll_offset.y + self._page)
-
-    def action_page_up(self) -> None:
-        self._scroll(self.text.scroll_offset.y - self._page)
-
-    def action_top(self) -> None:
-        self._scroll(0)
-
-    def action_bottom(self) -> None:
-        self._scroll(len(self.text.plain))
+    def move(self, rows: int) -> None:
+        """To the last page at most: what the pane can scroll over is longer than its text."""
+        last = max(0, len(self.text.plain) - self.page - 1)
+        line = self.text.scroll_offset.y + rows
+        self.text.scroll_to(y=max(0, min(line, last)), animate=False, force=True)
 
     @property
-    def _page(self) -> int:
+    def page(self) -> int:
         return max(1, self.text.scrollable_content_region.height - 1)
-
-    def _scroll(self, line: int) -> None:
-        """To a line, or to the last page: what the pane can scroll over is longer than its text."""
-        last = max(0, len(self.text.plain) - self._page - 1)
-        self.text.scroll_to(y=max(0, min(line, last)), animate=False, force=True)

@@ -9,10 +9,11 @@ from textual import on
 from textual.app import ComposeResult
 
 from qinspect.tui.glyphs import Glyphs
-from qinspect.tui.list_pane import FAR, MOVING, ListPane
+from qinspect.tui.list_pane import ListPane
 from qinspect.tui.look import Line
 from qinspect.tui.pane import Pane
 from qinspect.tui.runs.shown_run import New, ShownRun
+from qinspect.tui.scrolled_pane import ScrolledPane
 from qinspect.tui.widgets.lines import LineList, text_width
 from qinspect.tui.widgets.text_pane import TextPane
 
@@ -75,37 +76,8 @@ class ListView(View, ListPane):
         self.list.set_active(active)
 
 
-class ScrolledView(View):
+class ScrolledView(View, ScrolledPane):
     """Rows without a cursor."""
-
-    ACTIONS: ClassVar[frozenset[str]] = MOVING
-
-    def move(self, rows: int) -> None:
-        """Down, or up."""
-        raise NotImplementedError
-
-    @property
-    def page(self) -> int:
-        """Rows that fit, less one."""
-        raise NotImplementedError
-
-    def action_down(self) -> None:
-        self.move(1)
-
-    def action_up(self) -> None:
-        self.move(-1)
-
-    def action_page_down(self) -> None:
-        self.move(self.page)
-
-    def action_page_up(self) -> None:
-        self.move(-self.page)
-
-    def action_top(self) -> None:
-        self.move(-FAR)
-
-    def action_bottom(self) -> None:
-        self.move(FAR)
 
 
 class TextView(ScrolledView):

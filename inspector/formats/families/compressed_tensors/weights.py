@@ -8,7 +8,7 @@ from functools import partial
 
 from qinspect.inspector.checkpoint import Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
+from qinspect.inspector.formats.element import FLOAT8, Element, integer, small_float, unsigned
 from qinspect.inspector.formats.families.compressed_tensors.declared import FORMATS, Args, Declared, Group
 from qinspect.inspector.formats.families.compressed_tensors.layout import (
     USUAL_BLOCK,
@@ -33,7 +33,6 @@ from qinspect.inspector.formats.records import Kind, Quantity, QuantizedWeight, 
 
 FP4 = small_float("float4_e2m1fn")
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
-_SMALL_FLOATS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 _SCALES = (*_FLOATS, "float8_e4m3fn", *E8M0)
 _KNOWN_BITS = {"int": range(1, 9), "float": (4, 8), "": range(1, 9)}
 _NVFP4_GROUP, _MX_GROUP = 16, 32
@@ -41,7 +40,7 @@ _NVFP4_GROUP, _MX_GROUP = 16, 32
 
 def is_codes(tensor: Tensor | None) -> bool:
     """Whether `weight` holds codes, one an element."""
-    return tensor is not None and (tensor.dtype.name == "int8" or tensor.dtype.name in _SMALL_FLOATS)
+    return tensor is not None and (tensor.dtype.name == "int8" or tensor.dtype.name in FLOAT8)
 
 
 Activations = Callable[[Found, str, Group | None], Iterator[ScaleRecord]]
@@ -203,10 +202,10 @@ class Reader:
     def _whole(self, found: Found, codes: Tensor, group: Group | None) -> Layout:
         args = group.weights if group else None
         scale, spread = self._scale(found, codes.shape, args, _MX_GROUP if _is_mx(found) else 0)
-        small = codes.dtype.name in _SMALL_FLOATS
+        small = codes.dtype.name in FLOAT8
         zero = None
         if "weight_zero_point" in found.names:
-            dtypes = (*_SMALL_FLOATS, *_FLOATS) if small else ("int8",)
+            dtypes = (*FLOAT8, *_FLOATS) if small else ("int8",)
             zero = ZeroPoints(self._zeros(found, scale, dtypes), spread)
         if small:
             element = small_float(codes.dtype.name)
@@ -298,7 +297,7 @@ def _may_be(args: Args, codes: Tensor) -> bool:
 
 def _certain(codes: Tensor) -> bool:
     """Whether the dtype alone says what a code stands for."""
-    return codes.dtype.name in _SMALL_FLOATS
+    return codes.dtype.name in FLOAT8
 
 
 def _said(args: Args) -> str:

@@ -15,11 +15,11 @@ from functools import cached_property
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
-from qinspect.inspector.formats.element import small_float
+from qinspect.inspector.formats.element import FLOAT8, small_float
 from qinspect.inspector.formats.families.fp8 import activations
 from qinspect.inspector.formats.families.fp8.blocks import common_block
 from qinspect.inspector.formats.families.fp8.experts import SCALE, experts_of
-from qinspect.inspector.formats.families.fp8.linear import FLOAT8, FP4, PAIRS, Fp8Weight, weight_of
+from qinspect.inspector.formats.families.fp8.linear import FP4, PAIRS, Fp8Weight, weight_of
 from qinspect.inspector.formats.families.fp8.settings import METHODS, LeftOut, settings_of
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups, tiles
 from qinspect.inspector.formats.modular import ModularFormat, Part, by_module

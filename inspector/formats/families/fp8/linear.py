@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.element import Element, small_float
+from qinspect.inspector.formats.element import FLOAT8, Element, small_float
 from qinspect.inspector.formats.families.fp8.blocks import grid_of, in_cells, spread
 from qinspect.inspector.formats.families.fp8.settings import Settings
 from qinspect.inspector.formats.grid import Grid
@@ -28,7 +28,6 @@ from qinspect.inspector.formats.records import (
     part_of,
 )
 
-FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 PAIRS = ("int8", "uint8")
 """What two FP4 numbers lie in."""
 SCALES = ("float32", "bfloat16", "float16", "float8_e8m0fnu", "uint8")

@@ -10,7 +10,7 @@ from functools import partial
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.element import UNKNOWN, Element, ElementKind, integer, small_float, unsigned
+from qinspect.inspector.formats.element import FLOAT8, UNKNOWN, Element, ElementKind, integer, small_float, unsigned
 from qinspect.inspector.formats.families.quark.settings import METHOD, OfModule, Spec, settings_of
 from qinspect.inspector.formats.families.quark.weights import QuarkWeight, Rows, Words
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, channels, groups
@@ -29,7 +29,6 @@ from qinspect.inspector.formats.stripes import Stripes
 from qinspect.inspector.text import visible
 
 _FLOATS = ("float32", "bfloat16", "float16")
-_FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 _INTEGERS = ("int8", "uint8", "int32")
 _BYTES = ("uint8", "float8_e8m0fnu")
 _ATTENTION = {"k_proj": "k_cache", "v_proj": "v_cache", "q_proj": "q"}
@@ -126,7 +125,7 @@ class QuarkFormat(ModularFormat):
             raise self._wrong(site, "is quantized in several steps, which is not decoded", "one type of weights")
         if dtype == "int32":
             made = self._words(site)
-        elif dtype in _FLOAT8 and self._scale_dtype(keys) not in _BYTES:
+        elif dtype in FLOAT8 and self._scale_dtype(keys) not in _BYTES:
             made = self._rows(site, small_float(dtype))
         elif dtype == "int8" or (dtype == "uint8" and self._scale_dtype(keys) in _FLOATS):
             made = self._rows(site, integer(8) if dtype == "int8" else unsigned(8))
@@ -318,4 +317,4 @@ class QuarkFormat(ModularFormat):
 
 
 def _are_codes(form: Form) -> bool:
-    return form[0].name in (*_FLOAT8, *_INTEGERS) and len(form[1]) > 1
+    return form[0].name in (*FLOAT8, *_INTEGERS) and len(form[1]) > 1

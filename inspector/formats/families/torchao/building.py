@@ -10,7 +10,7 @@ from typing import Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
 from qinspect.inspector.errors import CannotDequantize
-from qinspect.inspector.formats.element import Element, integer, small_float, unsigned
+from qinspect.inspector.formats.element import FLOAT8, Element, integer, small_float, unsigned
 from qinspect.inspector.formats.families.torchao.described import CODES, Found
 from qinspect.inspector.formats.families.torchao.kernel_order import STEP, KernelOrder
 from qinspect.inspector.formats.families.torchao.weights import Blocks, Layout
@@ -26,7 +26,6 @@ from qinspect.inspector.formats.records import (
 )
 from qinspect.inspector.formats.scale_tiles import padded
 
-FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 _FLOATS = ("float32", "bfloat16", "float16")
 _INTEGERS = ("int8", "int16", "int32", "int64")
 _E8M0, _E4M3 = "float8_e8m0fnu", "float8_e4m3fn"

@@ -9,8 +9,8 @@ from typing import Any
 from qinspect.inspector.checkpoint import Checkpoint
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.declared import declared
-from qinspect.inspector.formats.element import Element, integer, small_float
-from qinspect.inspector.formats.families.torchao.building import FLOAT8, MAX_EXPERTS, Site, module_of, with_zero_points
+from qinspect.inspector.formats.element import FLOAT8, Element, integer, small_float
+from qinspect.inspector.formats.families.torchao.building import MAX_EXPERTS, Site, module_of, with_zero_points
 from qinspect.inspector.formats.families.torchao.described import Found, Said, is_here, weights_of
 from qinspect.inspector.formats.grid import PER_TENSOR, Grid, cells, groups
 from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule
