@@ -1,7 +1,8 @@
 """What must be fast: each kernel has one signature, a GPU body, a CPU body, a reference and a benchmark.
 
 The public functions are imported when they are first named: `import qinspect.kernels` costs nothing. Nothing here
-imports the inspector, the screen or torch.
+imports the inspector or the screen; torch is imported by what works on its tensors alone (`logits`, `rounding`), which
+only an evaluation imports.
 """
 
 from __future__ import annotations

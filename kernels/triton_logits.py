@@ -161,7 +161,8 @@ def sums_of_rows(p: Tensor, q: Tensor, top: int) -> tuple[Tensor, Tensor]:
     sums = torch.empty(n_rows, N_SUMS, dtype=torch.float32, device=p.device)
     found = torch.empty(n_rows, N_FOUND, dtype=torch.int32, device=p.device)
     seen, summed = (min(tile, triton.next_power_of_2(n)) for tile in (SEEN_TILE, SUMMED_TILE))
-    _rows[(n_rows,)](
-        p, q, sums, found, n, p.stride(0), q.stride(0), TOP=top, SEEN=seen, SUMMED=summed, num_warps=WARPS
-    )  # fmt: skip
+    with torch.cuda.device_of(p):  # Triton launches on the current device
+        _rows[(n_rows,)](
+            p, q, sums, found, n, p.stride(0), q.stride(0), TOP=top, SEEN=seen, SUMMED=summed, num_warps=WARPS
+        )  # fmt: skip
     return sums, found

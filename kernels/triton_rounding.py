@@ -1,7 +1,8 @@
 """The GPU bodies of `rounding`: one kernel a call, float32 in registers, the numbers of the CPU body.
 
 Divisions are rounded as IEEE 754 says (Triton's own are not), and so is what becomes a code: adding and taking away
-1.5 * 2^23 leaves the nearest integer, ties to even, of what is within 2^22.
+1.5 * 2^23 leaves the nearest integer, ties to even, of what is within 2^22. Triton launches on the current device:
+each function makes that of its tensor the current one.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def by_one_scale(x: Tensor, codes: Numbers, scale: Tensor) -> Tensor:
     dense = x.mT if turned else x.contiguous()
     out = torch.empty_like(dense)
     n = dense.numel()
-    _by_one_scale[(triton.cdiv(n, FLAT_TILE),)](dense, out, n, scale, *codes, TILE=FLAT_TILE, num_warps=8)
+    with torch.cuda.device_of(dense):
+        _by_one_scale[(triton.cdiv(n, FLAT_TILE),)](dense, out, n, scale, *codes, TILE=FLAT_TILE, num_warps=8)
     return out.mT if turned else out
 
 
@@ -112,9 +114,10 @@ def by_token(x: Tensor, codes: Numbers, largest_code: float) -> Tensor:
     out = torch.empty_like(dense)
     width = dense.shape[-1]
     tile = min(ROW_TILE, triton.next_power_of_2(width))
-    _by_token[(dense.numel() // width,)](
-        dense, out, width, float(largest_code), *codes, TILE=tile, num_warps=8 if tile > 2048 else 4
-    )
+    with torch.cuda.device_of(dense):
+        _by_token[(dense.numel() // width,)](
+            dense, out, width, float(largest_code), *codes, TILE=tile, num_warps=8 if tile > 2048 else 4
+        )
     return out
 
 
@@ -135,8 +138,9 @@ def _of_blocks(
     out = torch.empty_like(dense)
     n = dense.numel()
     rows = max(1, BLOCK_TILE // size)
-    _by_block[(triton.cdiv(n, rows * size),)](
-        dense, out, n, largest_code, dense if outer is None else outer, of_largest, *codes,
-        SIZE=size, ROWS=rows, KIND=kind, num_warps=8,
-    )  # fmt: skip
+    with torch.cuda.device_of(dense):
+        _by_block[(triton.cdiv(n, rows * size),)](
+            dense, out, n, largest_code, dense if outer is None else outer, of_largest, *codes,
+            SIZE=size, ROWS=rows, KIND=kind, num_warps=8,
+        )  # fmt: skip
     return out

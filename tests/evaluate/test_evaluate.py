@@ -252,7 +252,8 @@ def test_exit_codes_keep_apart_what_pipelines_ask(ask: Command, two_alphas: Path
     ("words", "said"),
     [
         ((), "MODEL is missing"), (("--alpha", "0.9"), "belong together"), ((MODEL, "--samples", "0"), "--samples"),
-        ((MODEL, "--seq-len", "1"), "--seq-len"), ((MODEL, "--margin", "0"), "margin"),
+        ((MODEL, "--seq-len", "1"), "--seq-len"),
+        ((MODEL, "--batch", "-1"), "--batch"), ((MODEL, "--margin", "0"), "margin"),
         ((MODEL, "--alpha", "2", "--run", "x"), "from 0 to 1"), ((MODEL, "--device", "tpu"), "--device"),
         (("/nowhere",), "/nowhere"),
     ],
