@@ -25,10 +25,11 @@ def with_another_batch(executor: Executor, ids: Sequence[Tensor], hidden: Sequen
         for windows in _alike(ids):
             found = executor.hidden(torch.stack([ids[w] for w in windows]).to(device))
             heads = (executor.reference_logits, executor.reference_logits)
-            parts += [
-                figures_of(hidden[w].to(device), other, *heads, ids[w].to(device), w)
-                for w, other in zip(windows, found, strict=True)
-            ]
+            with executor.room(BATCH, ids[windows[0]].numel()):
+                parts += [
+                    figures_of(hidden[w].to(device), other, *heads, ids[w].to(device), w)
+                    for w, other in zip(windows, found, strict=True)
+                ]
     except QinspectError:
         return None
     return joined(parts) if parts else None

@@ -111,12 +111,15 @@ def _windows(
                 "has another vocabulary in transformers", file=library.path, expected=f"{width} logits",
                 found=str(logits.shape[-1]),
             )  # fmt: skip
-        of = figures_of(known, logits, text.reference.reference_logits, _itself, there, window)
+        with text.reference.room(1, len(ids)):
+            of = figures_of(known, logits, text.reference.reference_logits, _itself, there, window)
         if executor is None:
             yield of, None
             continue
         alone = executor.hidden(there[None], rounds)[0]
-        yield of, figures_of(alone, logits, executor.model.head, _itself, there, window)
+        with executor.room(1, len(ids)):
+            between = figures_of(alone, logits, executor.model.head, _itself, there, window)
+        yield of, between
     steps(len(text.ids), len(text.ids))
 
 

@@ -222,7 +222,8 @@ def _tokens(passed: _Passed, executor: Executor, rounds: Activations, steps: Ste
     for window, model in enumerate(_hidden(executor, rounds, passed.ids, steps)):
         reference, ids = passed.hidden[window].to(device), passed.ids[window].to(device)
         heads = (passed.executor.reference_logits, executor.model.head)
-        parts.append(figures_of(reference, model, *heads, ids, window))
+        with executor.room(1, len(ids)):
+            parts.append(figures_of(reference, model, *heads, ids, window))
     return joined(parts)
 
 
