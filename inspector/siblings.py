@@ -87,10 +87,12 @@ def all_experts(module: str) -> str:
     """The module that holds all experts, as the file calls it, of a projection of one: `model.layers.3.mlp.experts` of
     `model.layers.3.mlp.experts.7.up_proj`; "" of what is none."""
     found = _expert(module)
-    return f"{found.layer}{_EXPERTS[:-1]}" if found and found.name and "." not in found.name else ""
+    return f"{found.layer}{_EXPERTS[:-1]}".removeprefix(".") if found and found.name and "." not in found.name else ""
 
 
 def _expert(module: str) -> Expert | None:
-    layer, found, inside = module.rpartition(_EXPERTS)
+    layer, found, inside = f".{module}".rpartition(_EXPERTS)  # the experts may be at the root of a file
     number, _, name = inside.partition(".")
-    return Expert(layer, int(number), name) if found and number.isdecimal() and len(number) < 7 else None
+    return (
+        Expert(layer.removeprefix("."), int(number), name) if found and number.isdecimal() and len(number) < 7 else None
+    )

@@ -4,10 +4,9 @@ rounded at its observation points. What differs then are the numbers alone, not 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from qinspect.inspector.evaluate.candidate import (
@@ -23,7 +22,7 @@ from qinspect.inspector.evaluate.candidate import (
     said,
 )
 from qinspect.inspector.models.load import EditableModel, as_torch, failing_clearly
-from qinspect.inspector.models.memory import no_room
+from qinspect.inspector.models.memory import telling_shortage
 
 _LOGITS = "lm_head:output"
 _role = lru_cache(maxsize=1 << 16)(role_of)
@@ -52,7 +51,8 @@ class Executor:
         try:
             for key, values in candidate.weights(self.model):
                 others.append(key)
-                self.model.put(key, as_torch(values))
+                with self.room():
+                    self.model.put(key, as_torch(values))
             yield
         finally:
             for key in others:
@@ -75,6 +75,10 @@ class Executor:
         left = ((logits, LOGITS), (lost, NO_POINT), (caches, NO_CACHE))
         return Activations(there, (*found.left_out, *(said(roles, why) for roles, why in left if roles)))
 
+    def room(self, batch: int = 0, length: int = 0) -> AbstractContextManager[None]:
+        """Inside, memory that runs out is an error of the model's. Of a forward, or of the logits of one."""
+        return telling_shortage(self.model.path, str(self.model.device), batch, length)
+
     def reference_logits(self, hidden: Tensor) -> Tensor:
         """Of what the reference gave its head, whatever weights its modules have by now."""
         return self.model.head(hidden, self._head)
@@ -89,9 +93,5 @@ class Executor:
             return None if quantize is None else quantize(x)
 
         batch, length = ids.shape
-        try:
-            with failing_clearly(self.model, batch, length):
-                return self.model.hidden(ids, observe)
-        except torch.OutOfMemoryError as e:
-            said = " ".join(str(e).split())
-            raise no_room(self.model.path, said, str(self.model.device), batch, length) from e
+        with self.room(batch, length), failing_clearly(self.model, batch, length):
+            return self.model.hidden(ids, observe)

@@ -38,10 +38,11 @@ def with_another_batch(
     try:
         for group in groups:
             found = executor.hidden(torch.cat([ids for _, ids, _ in group]).to(device))
-            parts += [
-                figures_of(known.to(device), found[i : i + 1], *heads, ids.to(device), number)
-                for i, (number, ids, known) in enumerate(group)
-            ]
+            with executor.room(len(group), found.shape[1]):
+                parts += [
+                    figures_of(known.to(device), found[i : i + 1], *heads, ids.to(device), number)
+                    for i, (number, ids, known) in enumerate(group)
+                ]
     except QinspectError:
         parts = []
     return BATCH if alone else 1, joined(parts) if parts else None

@@ -128,12 +128,15 @@ def _windows(
                 "has another vocabulary in transformers", file=library.path, expected=f"{width} logits",
                 found=str(logits.shape[-1]),
             )  # fmt: skip
-        of = figures_of(known, logits, text.reference.reference_logits, _itself, there, window, text.at_once)
+        with text.reference.room(1, ids.shape[1]):
+            of = figures_of(known, logits, text.reference.reference_logits, _itself, there, window, text.at_once)
         if executor is None:
             yield of, None
             continue
         alone = executor.hidden(there, rounds)
-        yield of, figures_of(alone, logits, executor.model.head, _itself, there, window, text.at_once)
+        with executor.room(1, ids.shape[1]):
+            between = figures_of(alone, logits, executor.model.head, _itself, there, window, text.at_once)
+        yield of, between
     steps(n, n)
 
 

@@ -282,7 +282,8 @@ def _tokens(
     every = zip(passed.batches, passed.hidden, _hidden(executor, rounds, passed.batches, steps), strict=True)
     for batch, reference, model in every:
         ids = batch.ids.to(device)
-        parts.append(figures_of(reference.to(device), model, *heads, ids, batch.first, passed.at_once))
+        with executor.room(*ids.shape):
+            parts.append(figures_of(reference.to(device), model, *heads, ids, batch.first, passed.at_once))
         told(parts[-1])
     return joined(parts)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qinspect.inspector.errors import CannotRead
+from qinspect.inspector.errors import CannotRead, QinspectError
 from qinspect.inspector.text import size
 
 BYTES_OF = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -91,6 +92,19 @@ def no_room(path: str, said: object, device: str = "", batch: int = 0, length: i
         f"the device has too little memory for the model and one forward pass: {_asked(str(said))}", file=path,
         cure=f"Choose {', '.join(smaller)}.",
     )  # fmt: skip
+
+
+@contextmanager
+def telling_shortage(path: str, device: str, batch: int = 0, length: int = 0) -> Iterator[None]:
+    """Memory that runs out inside becomes CannotRead, as `no_room` makes it; what else is raised stays what it is."""
+    try:
+        yield
+    except QinspectError:
+        raise
+    except Exception as e:
+        if not is_shortage(e):
+            raise
+        raise no_room(path, " ".join(str(e).split()) or "out of memory", device, batch, length) from e
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -383,3 +383,15 @@ def test_a_model_of_another_tokenizer_is_warned_of(tmp_path: Path) -> None:
     assert "2 ids of 3 stand for another token, first 1, 'b' there and 'c' here" in said
     (tmp_path / "other" / "tokenizer.json").write_text('{"model": [')
     assert other_tokens_said(paths["reference"], paths["other"]) is None
+
+
+def test_memory_that_runs_out_between_forwards_is_one_sentence(ask: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch's allocator on a CPU says it, while logits become figures."""
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 524288000 bytes.")
+
+    monkeypatch.setattr("qinspect.inspector.evaluate.work.figures_of", fails)
+    (failed,) = ask.json("demo", MODEL, *SHORT)["not_measured"]
+    assert "too little memory" in failed["problem"]
+    assert "524 MB more were asked for. Choose --seq-len 12" in failed["problem"]
