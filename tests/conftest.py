@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -108,6 +109,15 @@ def _collected() -> Iterator[None]:
     gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 10, 10)
     yield
     gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, 10, 10)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command that runs a model logs to stderr for the rest of its process, which here runs the next test."""
+    log = logging.getLogger("qinspect")
+    kept = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = kept
 
 
 @pytest.fixture(scope="session")

@@ -170,9 +170,13 @@ def batch_said(floor: Floor) -> str:
     """What sharing a forward does."""
     if not floor.batch:
         return ""
+    against = (
+        f"{floor.batch} windows in one forward against one alone" if floor.batch > 1
+        else "each window alone against those in one forward"
+    )  # fmt: skip
     return (
-        f"; {floor.batch} windows in one forward against one alone: KL {floor.batch_kl:.2g}, |ln ratio| "
-        f"{floor.batch_ratio:.2g}, the same likeliest token in {100 * floor.batch_same_top:.2f} %"
+        f"; {against}: KL {floor.batch_kl:.2g}, |ln ratio| {floor.batch_ratio:.2g}, the same likeliest token in "
+        f"{100 * floor.batch_same_top:.2f} %"
     )
 
 

@@ -312,6 +312,15 @@ def test_sharing_a_forward_is_part_of_the_noise_floor(ask: Command) -> None:
     assert (few["batch"], few["batch_kl"]) == (0, None)
 
 
+def test_windows_that_shared_a_forward_run_alone_for_the_floor(ask: Command) -> None:
+    words = ("demo", MODEL, "--samples", "8", "--seq-len", "24", "--floor-seeds", "1", "--batch", "4")
+    floor = ask.json(*words)["noise_floor"]
+    assert floor["batch"] == 1
+    assert 0 <= floor["batch_kl"] < floor["kl"] / 10
+    out, _ = ask(*words, "--here")
+    assert "each window alone against those in one forward" in " ".join(out.split())
+
+
 def test_the_best_of_three_is_tested_on_other_documents(ask: Command, two_alphas: Path) -> None:
     """And of two none is chosen."""
     both = [two_alphas / "out" / f"pa-{alpha}-w8a8" for alpha in ("0.99", "0.9999")]
