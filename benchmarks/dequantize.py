@@ -2,10 +2,12 @@
 
     python benchmarks/dequantize.py [--peers PYTHON] [--only NAMES] [--repeat 7] [--workdir DIR] [--out FILE]
 
---peers: a Python with torch and gguf, compressed_tensors, bitsandbytes, hqq, optimum-quanto: what is missing there is
-said at its line. Every contestant is a process of one thread; of its repeats, each of which begins at the open file
-and ends at the whole float32 weight, the least CPU seconds (user and system) count. Numbers are random and made here.
-Where ours and the library's differ, a line says so.
+--peers: a Python with torch and gguf, compressed_tensors, bitsandbytes, hqq, optimum-quanto, torchao, mlx: what is
+missing there is said at its line. Every contestant is a process of one thread; of its repeats, each of which begins at
+the open file, the least CPU seconds (user and system) count. `ours` and `library` end at the whole float32 weight, the
+copy is one of that. `blocks`: every block of rows once, as `qinspect dequantize` and all that reads values takes them,
+and the copy is one of each block. Numbers are random and made here. Where ours and the library's differ, a line says
+so.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ E4M3, BF16 = ml_dtypes.float8_e4m3fn, ml_dtypes.bfloat16
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 OURS = """
-import sys, time
+import json, sys, time
 import numpy as np
 from qinspect.inspector.checkpoint import open_checkpoint
 from qinspect.inspector.formats import format_of
@@ -51,7 +53,18 @@ for _ in range(int(sys.argv[2])):
         found[first:last] = fmt.dequantize(weight, first, last)
     times.append(time.process_time() - start)
 np.save(sys.argv[3], found.reshape(-1)[::997])
-print(min(times))
+parts, copies = [], []
+for _ in range(int(sys.argv[2])):
+    of_blocks = of_copies = 0.0
+    for first, last in row_blocks(weight):
+        start = time.process_time()
+        block = fmt.dequantize(weight, first, last)
+        between = time.process_time()
+        block.copy()
+        of_blocks, of_copies = of_blocks + between - start, of_copies + time.process_time() - between
+    parts.append(of_blocks)
+    copies.append(of_copies)
+print(json.dumps([min(times), min(parts), min(copies)]))
 """
 COPY = """
 import sys, time
@@ -92,6 +105,7 @@ def group(bits: int, kind: str, strategy: str, size: int | None = None, form: st
 
 
 Made = tuple[dict[str, Array], dict[str, Any] | None]
+"""Tensors by the last part of their names, and the settings."""
 
 
 def ct_int8() -> Made:
@@ -186,12 +200,59 @@ def comfy_int8() -> Made:
     return {"weight": codes((N, N), -127, 128, np.int8), "weight_scale": steps(N, 1), "comfy_quant": mark}, None
 
 
+def mlx_affine() -> Made:
+    return {
+        "weight": words(N, N // 8).view(np.uint32), "scales": steps(N, N // 64, dtype=BF16),
+        "biases": steps(N, N // 64, dtype=BF16),
+    }, {"mlx": {"group_size": 64, "bits": 4, "mode": "affine"}}  # fmt: skip
+
+
+def mlx_mxfp8() -> Made:
+    return {"weight": small_floats(N, N).view(np.uint32), "scales": codes((N, N // 32), 110, 120)}, {
+        "mlx": {"group_size": 32, "bits": 8, "mode": "mxfp8"}
+    }
+
+
+def torchao_int8() -> Made:
+    return {"_weight_qdata": codes((N, N), -127, 128, np.int8), "_weight_scale": steps(N, 1)}, torchao(
+        "Int8Tensor", ["qdata", "scale"], act_quant_kwargs=None, block_size=[1, N]
+    )
+
+
+def torchao_fp8() -> Made:
+    preference = {"_type": "KernelPreference", "_data": "AUTO"}
+    return {"_weight_qdata": small_floats(N, N), "_weight_scale": steps(N, 1)}, torchao(
+        "Float8Tensor", ["qdata", "scale"], act_quant_kwargs=None, block_size=[1, N], mm_config=None,
+        kernel_preference=preference,
+    )  # fmt: skip
+
+
+def torchao_int4() -> Made:
+    target = {"_type": "torch.dtype", "_data": "int4"}
+    return {
+        "_weight_qdata": codes((N, N), -8, 8, np.int8), "_weight_scale": steps(N, N // 32),
+        "_weight_zero_point": np.zeros((N, N // 32), np.int8),
+    }, torchao(
+        "IntxUnpackedToInt8Tensor", ["qdata", "scale", "zero_point"], target_dtype=target, block_size=[1, 32],
+        activation_quantization=None,
+    )  # fmt: skip
+
+
+def torchao(kind: str, names: list[str], **data: Any) -> dict[str, Any]:
+    """What stands in the header of its file."""
+    said = {"_type": kind, "_data": {**data, "dtype": {"_type": "torch.dtype", "_data": "float32"}}}
+    header = {f"{MODULE}.weight": json.dumps({**said, "_tensor_data_names": names})}
+    return {"header": {**header, "tensor_names": json.dumps([f"{MODULE}.weight"]), "format": "pt"}}
+
+
 SAFETENSORS: dict[str, Callable[[], Made]] = {
     "compressed-tensors int8": ct_int8, "compressed-tensors FP8": ct_fp8, "compressed-tensors int4 g128": ct_int4,
     "compressed-tensors NVFP4": ct_nvfp4, "bitsandbytes int8": bnb_int8, "bitsandbytes NF4": bnb_nf4,
     "HQQ 4-bit g64": hqq_4bit, "quanto int8": quanto_int8, "quanto int4 g128": quanto_int4,
     "GPTQ 4-bit g128": gptq_4bit, "AWQ 4-bit g128": awq_4bit, "FP8 blocks 128x128": fp8_blocks,
-    "ModelOpt NVFP4": modelopt_nvfp4, "ComfyUI int8": comfy_int8,
+    "ModelOpt NVFP4": modelopt_nvfp4, "ComfyUI int8": comfy_int8, "MLX 4-bit g64": mlx_affine,
+    "MLX MXFP8": mlx_mxfp8, "torchao int8": torchao_int8, "torchao FP8": torchao_fp8,
+    "torchao int4 g32": torchao_int4,
 }  # fmt: skip
 GGUF_TYPES = ("Q4_0", "Q8_0", "Q4_K", "Q6_K", "IQ4_XS")
 
@@ -201,9 +262,12 @@ def write(folder: Path, name: str) -> Path:
     if name.startswith("GGUF"):
         return write_gguf(folder, name.removeprefix("GGUF "))
     tensors, said = SAFETENSORS[name]()
-    save_file({f"{MODULE}.{last}": t for last, t in tensors.items()}, folder / "model.safetensors")
-    if said:
-        (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": said}))
+    said = said or {}
+    named = {f"{MODULE}.{last}": t for last, t in tensors.items()}
+    save_file(named, folder / "model.safetensors", said.get("header", {"format": "mlx"} if "mlx" in said else None))
+    settings = {"quantization": said["mlx"]} if "mlx" in said else {"quantization_config": said}
+    if said and "header" not in said:
+        (folder / "config.json").write_text(json.dumps({"model_type": "llama", **settings}))
     return folder
 
 
@@ -238,8 +302,8 @@ def measured(name: str, folder: Path, repeat: int, peers: str, copy: float) -> s
     ours, wrong = output_of([sys.executable, "-c", OURS, str(place), str(repeat), str(values)])
     if wrong:
         return f"{name:30} failed: {wrong}"
-    cpu = float(ours)
-    line = f"{name:30} {cpu * 1e3:8.1f} {cpu / copy:7.2f}x"
+    cpu, blocks, copies = json.loads(ours)
+    line = f"{name:30} {cpu * 1e3:8.1f} {cpu / copy:7.2f}x {blocks * 1e3:8.1f} {blocks / copies:7.2f}x"
     theirs, wrong = output_of([peers, "-P", script, name, str(place), str(repeat), str(truth)]) if peers else ("", "")
     if not theirs:
         return f"{line}{'':>10}  {wrong}".rstrip()
@@ -263,7 +327,7 @@ def main() -> None:
     lines = [
         f"python benchmarks/dequantize.py, Python {platform.python_version()}, numpy {np.__version__}, one thread",
         f"one weight of {N} x {N} to float32: least CPU ms of {args.repeat}; copying it takes {copy * 1e3:.1f}",
-        "", f"{'':30} {'ours':>8} {'/copy':>8} {'library':>9} {'/ours':>8}",
+        "", f"{'':30} {'ours':>8} {'/copy':>8} {'blocks':>8} {'/copy':>8} {'library':>9} {'/ours':>8}",
     ]  # fmt: skip
     print("\n".join(lines), flush=True)
     for name in names:

@@ -109,6 +109,30 @@ def quanto_int4(t: Tensors) -> Any:
     ).dequantize()
 
 
+def torchao(path: str) -> Any:
+    from safetensors import safe_open
+    from torchao.prototype.safetensors.safetensors_support import unflatten_tensor_state_dict
+
+    with safe_open(Path(path) / "model.safetensors", "pt") as f:
+        tensors, said = {name: f.get_tensor(name) for name in f.keys()}, f.metadata()  # noqa: SIM118  # no mapping
+    found = unflatten_tensor_state_dict(tensors, said)
+    (weight,) = (found[0] if isinstance(found, tuple) else found).values()
+    return weight.dequantize().float().contiguous().numpy()
+
+
+def mlx(path: str) -> Any:
+    import mlx.core as mx
+    import numpy as np
+
+    mx.set_default_device(mx.cpu)
+    said = json.loads((Path(path) / "config.json").read_text())["quantization"]
+    t = {name.removeprefix(MODULE): x for name, x in mx.load(str(Path(path) / "model.safetensors")).items()}
+    form = {k: said[k] for k in ("group_size", "bits", "mode")}
+    affine = {k: t[k].astype(mx.float32) if "biases" in t else t[k] for k in ("scales", "biases") if k in t}
+    found = mx.dequantize(t["weight"], **affine, **form).astype(mx.float32)
+    return np.array(found)
+
+
 BY_NAME: dict[str, tuple[str, Callable[[Tensors], Any]]] = {
     "compressed-tensors int8": ("compressed-tensors", ct), "compressed-tensors FP8": ("compressed-tensors", ct),
     "compressed-tensors int4 g128": ("compressed-tensors", ct_int4),
@@ -141,6 +165,13 @@ def main() -> None:
     name, path, repeat, out = sys.argv[1:]
     if name.startswith("GGUF"):
         package, of = "gguf", partial(of_gguf, path)
+    elif name.startswith("torchao"):
+        import torch
+
+        torch.set_num_threads(1)
+        package, of = "torchao", partial(torchao, path)
+    elif name.startswith("MLX"):
+        package, of = "mlx", partial(mlx, path)
     elif name in BY_NAME:
         import torch
 
