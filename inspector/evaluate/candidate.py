@@ -24,8 +24,10 @@ from qinspect.inspector.evaluate.fake_quantize import Quantizer
 from qinspect.inspector.formats import Format, Kind, Quantity
 from qinspect.inspector.formats.bits import model_bits
 from qinspect.inspector.formats.element import Element, integer, small_float
+from qinspect.inspector.formats.grid import PER_TENSOR
 from qinspect.inspector.formats.own_layout import provenance_of
 from qinspect.inspector.formats.records import DynamicPoint, FloatArray, ScaleRecord
+from qinspect.inspector.formats.words import stored_as
 from qinspect.inspector.models.caches import POINTS
 from qinspect.inspector.models.load import EditableModel, ProbedModel, as_numpy
 from qinspect.inspector.observers.recipes import rotates, short
@@ -42,8 +44,8 @@ _CACHED = ("float8_e4m3fn", "float8_e5m2", "int8")
 """Elements of caches whose scales are of the whole layer or of each head."""
 _PLAIN = ("float16", "bfloat16", "float32", "float64")
 """Dtypes of tensors that are weights as they are stored."""
-_CASTS = {"FP8": small_float("float8_e4m3fn")}
-"""By what a format calls a cache."""
+_CASTS = {stored_as(element, PER_TENSOR, ""): element for element in (small_float("float8_e4m3fn"),)}
+"""By what formats call a cache of them."""
 LOGITS = "logits are compared as they are"
 NO_POINT = "there is no such point in the reference's modules"
 MX_BLOCK = 32

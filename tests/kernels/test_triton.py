@@ -1,5 +1,5 @@
 """The GPU bodies against float64 and the CPU bodies. They need a CUDA device and triton; test_logits.py and
-test_rounding.py need none."""
+test_rounding_bodies.py need none."""
 
 from __future__ import annotations
 

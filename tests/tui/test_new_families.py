@@ -132,4 +132,4 @@ async def test_an_exported_graph_beside_the_model(tmp_path: Path) -> None:
         await d.until(lambda: "8-bit int8" in d.detail, "what the weight is")
         assert "with zero points [8, 16]" in d.detail
         assert row_of(d, "weight_scale")
-        assert "onnx::MatMul_142" not in d.painted
+        assert "key onnx::MatMul_142_quantized" in d.detail

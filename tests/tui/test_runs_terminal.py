@@ -146,9 +146,9 @@ def test_ascii_only_where_the_locale_is_plain(start: Start, tmp_path: Path) -> N
     shell(f"echo plain text; {WAIT_FOR_FILE}", cwd=tmp_path, name="plain")
     t = start(LANG="C", LC_ALL="", size=MIDDLE)
     t.see("plain text")
-    for key, then in (("v", "[points]"), ("d", "[spec]"), (";", "[events"), ("u", "[gpus]"), ("?", "In the log")):
+    for key, then in (("v", "[points]"), ("d", "[spec]"), (";", "[events"), ("u", "[gpus]"), ("?", "In this pane")):
         t.press(key, then)
-    t.close_over("In the log")
+    t.close_over("In this pane")
     t.press("!", "Start a run")
     t.close_over("Start a run")
     t.see("2 log conclusions points spec")

@@ -126,9 +126,9 @@ def _alone(v: DualView, p: DualPoint, width: int | None) -> list[str]:
     lines = ["", f"FIXED THRESHOLDS: s = quantile of |x| / {2 ** (BITS - 1) - 1}", table_text(_fixed(p), width)]
     if v.surface is not None:
         lines += ["", *_surface(v.surface)]
-    title = f"MODES of Quamba's research, at the run's scale {number(p.scale)} (alpha {alpha_text(p.alpha)})"
+    title = f"RESEARCH MODES, at the run's scale {number(p.scale)} (alpha {alpha_text(p.alpha)})"
     if not p.modes:
-        return [*lines, "", *folded("", f"MODES of Quamba's research: the run has no single scale of {p.name}.", w)]
+        return [*lines, "", *folded("", f"RESEARCH MODES: the run has no single scale of {p.name}.", w)]
     rows = [
         [m.mode.name, m.mode.says, str(m.mode.bits), decibels(m.sqnr_db), share(m.beyond), share(m.to_zero)]
         for m in p.modes
