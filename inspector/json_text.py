@@ -1,5 +1,5 @@
-"""JSON as `json.dumps(content, indent=1, allow_nan=False)` writes it, several times as fast; and objects that say each
-thing once.
+"""JSON as `json.dumps(content, indent=1, allow_nan=False)` writes it, several times as fast; and reading of objects
+that say each thing once, and of those that this program wrote.
 
 The encoder of the standard library is written in C only where there is no indent; with one, every token passes through
 as many generators as it is deep.
@@ -14,7 +14,11 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
+from pathlib import Path
 from typing import Any
+
+from qinspect.inspector.errors import BrokenFile, CannotOpen
+from qinspect.inspector.text import brief
 
 Json = dict[str, Any]
 """An object, ready to be written."""
@@ -35,6 +39,23 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         counts = Counter(key for key, _ in pairs)
         raise KeyTwice(max(counts, key=counts.__getitem__))
     return made
+
+
+def read_object(path: Path, schema: str, missing: CannotOpen) -> Json:
+    """The object in a file of this program's, of one `schema`. Raises `missing` where there is no file, CannotOpen
+    where it cannot be read or is of another schema, BrokenFile for what is not JSON."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as e:
+        raise missing from e
+    except OSError as e:
+        raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e
+    except (ValueError, RecursionError) as e:
+        raise BrokenFile("is not valid JSON", file=path) from e
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        found = content.get("schema") if isinstance(content, dict) else content
+        raise CannotOpen("is of another kind or version", file=path, expected=schema, found=brief(found))
+    return content
 
 
 def finite(value: float | None) -> float | None:

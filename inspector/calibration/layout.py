@@ -21,11 +21,6 @@ RUN_HELP = "A calibration: the id or name of its run, or the folder that calibra
 
 def calibration_folder(run: Run) -> Path | None:
     """Where the files of a calibration run are, None for another run."""
-    from qinspect.inspector.runs import our_words
+    from qinspect.inspector.runs import state_folder
 
-    words = our_words(run.spec.argv) or ()
-    if words[:1] != ("calibrate",):
-        return None
-    if "--state" in words[:-1]:
-        return Path(run.spec.cwd) / words[words.index("--state") + 1]
-    return run.folder / CALIBRATION
+    return state_folder(run, "calibrate", CALIBRATION)

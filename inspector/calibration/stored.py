@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from qinspect.inspector.calibration.layout import CALIBRATION, RESULT, SCHEMA, TABLES, calibration_folder
 from qinspect.inspector.distribution import DistributionFile, MagnitudeTable
 from qinspect.inspector.errors import BrokenFile, CannotOpen, UnknownKey, UnknownRun
+from qinspect.inspector.json_text import read_object
 from qinspect.inspector.observers import RECIPES, Applied, Point, applied
 from qinspect.inspector.roles import strip_root
 from qinspect.inspector.text import brief
@@ -191,16 +191,5 @@ def calibration_named(name: str) -> Calibration:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as e:
-        cure = "A calibration that ended early is continued with `qinspect calibrate --resume RUN`."
-        raise CannotOpen("there is no finished calibration", file=path, cure=cure) from e
-    except OSError as e:
-        raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e
-    except (ValueError, RecursionError) as e:
-        raise BrokenFile("is not valid JSON", file=path) from e
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else content
-        raise CannotOpen("is of another kind or version", file=path, expected=SCHEMA, found=brief(found))
-    return content
+    cure = "A calibration that ended early is continued with `qinspect calibrate --resume RUN`."
+    return read_object(path, SCHEMA, CannotOpen("there is no finished calibration", file=path, cure=cure))

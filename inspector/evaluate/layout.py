@@ -20,11 +20,6 @@ LIVE_SCHEMA = "qinspect.evaluate.figures/1"
 
 def evaluation_folder(run: Run) -> Path | None:
     """Where the files of an evaluation are, None for another run."""
-    from qinspect.inspector.runs import our_words
+    from qinspect.inspector.runs import state_folder
 
-    words = our_words(run.spec.argv) or ()
-    if words[:1] != ("evaluate",):
-        return None
-    pairs = zip(words, (*words[1:], ""), strict=True)
-    asked = [after if word == "--state" else word[8:] for word, after in pairs if word.split("=")[0] == "--state"]
-    return Path(run.spec.cwd) / asked[-1] if asked and asked[-1] else run.folder / EVALUATION
+    return state_folder(run, "evaluate", EVALUATION)

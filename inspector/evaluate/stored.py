@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from qinspect.inspector.evaluate.results import (
     NotMeasured,
     Part,
 )
+from qinspect.inspector.json_text import read_object
 from qinspect.inspector.text import brief
 
 T = TypeVar("T")
@@ -82,20 +82,8 @@ def figures_so_far(folder: Path) -> SoFar:
 
 
 def content_of(path: Path, schema: str) -> dict[str, Any]:
-    """The object in a file of this schema. Raises CannotOpen where there is none, or another; BrokenFile for what is
-    not JSON."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as e:
-        raise CannotOpen("there is no finished evaluation", file=path) from e
-    except OSError as e:
-        raise CannotOpen(f"cannot be read: {e.strerror}", file=path) from e
-    except (ValueError, RecursionError) as e:
-        raise BrokenFile("is not valid JSON", file=path) from e
-    if not isinstance(content, dict) or content.get("schema") != schema:
-        found = content.get("schema") if isinstance(content, dict) else content
-        raise CannotOpen("is of another kind or version", file=path, expected=schema, found=brief(found))
-    return content
+    """The object in a file of this schema. Raises as `read_object` does."""
+    return read_object(path, schema, CannotOpen("there is no finished evaluation", file=path))
 
 
 def _converted(content: Mapping[str, Any], kind: type[T], path: Path) -> T:

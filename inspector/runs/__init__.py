@@ -18,7 +18,7 @@ and everything that is shown.
 
 from qinspect.inspector.runs.journal import RunEvent, missing, read_all_events, read_events
 from qinspect.inspector.runs.result import Outcome, Result
-from qinspect.inspector.runs.run import Run, check_before_start, find, list_runs, start
+from qinspect.inspector.runs.run import Run, check_before_start, find, list_runs, start, state_folder
 from qinspect.inspector.runs.spec import RunSpec, compare_specs, make_spec, our_words, ourselves, typed
 from qinspect.inspector.runs.state import RunState, State
 
@@ -41,5 +41,6 @@ __all__ = [
     "read_all_events",
     "read_events",
     "start",
+    "state_folder",
     "typed",
 ]

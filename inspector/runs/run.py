@@ -17,7 +17,7 @@ from qinspect.inspector.runs.guard import refuse_unsafe, unsafe_folder
 from qinspect.inspector.runs.journal import RunEvent, read_events
 from qinspect.inspector.runs.launch import launch, remove_half_deleted
 from qinspect.inspector.runs.logind import here
-from qinspect.inspector.runs.spec import RunSpec, spec_from_dict
+from qinspect.inspector.runs.spec import RunSpec, our_words, spec_from_dict
 from qinspect.inspector.runs.state import RunState, is_watched, processes_of, state_of
 from qinspect.inspector.runs.stored import stored_json
 
@@ -194,3 +194,14 @@ def _started(folder: Path) -> float:
         return folder.stat().st_mtime
     except (ValueError, OverflowError, OSError):
         return 0.0
+
+
+def state_folder(run: Run, command: str, inside: str) -> Path | None:
+    """Where a run of this command of ours keeps its files: what `--state` says, else `inside` in the run's own folder.
+    None for a run of another command."""
+    words = our_words(run.spec.argv) or ()
+    if words[:1] != (command,):
+        return None
+    pairs = zip(words, (*words[1:], ""), strict=True)
+    asked = [after if word == "--state" else word[8:] for word, after in pairs if word.split("=")[0] == "--state"]
+    return Path(run.spec.cwd) / asked[-1] if asked and asked[-1] else run.folder / inside
