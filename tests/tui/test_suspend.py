@@ -55,7 +55,9 @@ def come_back(t: Terminal) -> bytes:
     at = len(t.out)
     t.send("fg\r")
     t.until(lambda: ENTER_SCREEN in t.out[at:], "the screen")
-    t.see(VERDICT)
+    t.until(
+        lambda: VERDICT in t.screen and t.is_quiet(), "the screen, painted"
+    )  # what was there before is seen at once
     return t.out[at:]
 
 
