@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
+from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.collector import collector_resting
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.contract import Format
@@ -223,3 +224,21 @@ def record_of(
     dtype, shape = stored_form(checkpoint, key)
     more.setdefault("reach", OF_WEIGHTS if kind is Kind.WEIGHT else NOT_KNOWN)
     return ScaleRecord(role, key, kind, of, element, grid, dtype, shape, **more)
+
+
+class RearrangedFormat(ModularFormat):
+    """Families whose writer stores what is in full precision in another order or shape than the original has."""
+
+    @abstractmethod
+    def _as_original(self, tensor: Tensor) -> Tensor:
+        """The same bytes as the original has them; itself where that is how they are stored, or is not known."""
+
+    def plain_tensor(self, name: str) -> Tensor | None:
+        tensor = self.checkpoint.tensor(name)
+        return None if tensor is None else self._as_original(tensor)
+
+    def other_tensors(self) -> list[Tensor]:
+        return [self._as_original(tensor) for tensor in super().other_tensors()]
+
+    def other_forms(self) -> Iterator[tuple[str, Form]]:
+        return ((t.name, shared_form(t.dtype, t.shape)) for t in self.other_tensors())

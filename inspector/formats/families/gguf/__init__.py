@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.checkpoint.columns import Form, shared_form
+from qinspect.inspector.checkpoint.columns import Form
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.families.gguf.block_types import BLOCK_TYPES, BlockType
 from qinspect.inspector.formats.families.gguf.codebooks import CODEBOOKS
@@ -22,7 +22,7 @@ from qinspect.inspector.formats.families.gguf.names import Names
 from qinspect.inspector.formats.families.gguf.originals import of_order, of_shape
 from qinspect.inspector.formats.families.gguf.rows import heads_of
 from qinspect.inspector.formats.grid import groups
-from qinspect.inspector.formats.modular import ModularFormat, Part
+from qinspect.inspector.formats.modular import Part, RearrangedFormat
 from qinspect.inspector.formats.order import forward_key
 from qinspect.inspector.formats.records import (
     Derived,
@@ -54,7 +54,7 @@ _OF_ONE_WIDTH = (
 """Those that are meant to be of one type, whatever llama.cpp makes of the head: all others mix by design."""
 
 
-class GgufFormat(ModularFormat):
+class GgufFormat(RearrangedFormat):
     """A model in a GGUF file. Of llama and its like the rows of q and k come in the order of the original."""
 
     family = "gguf"
@@ -179,16 +179,6 @@ class GgufFormat(ModularFormat):
     def derived(self, name: str) -> Derived | None:
         original = self._names.log_of(name)
         return Derived(strip_root(original), "-exp(A_log)", _minus_exp) if original else None
-
-    def plain_tensor(self, name: str) -> Tensor | None:
-        tensor = self.checkpoint.tensor(name)
-        return None if tensor is None else self._as_original(tensor)
-
-    def other_tensors(self) -> list[Tensor]:
-        return [self._as_original(tensor) for tensor in super().other_tensors()]
-
-    def other_forms(self) -> Iterator[tuple[str, Form]]:
-        return ((t.name, shared_form(t.dtype, t.shape)) for t in self.other_tensors())
 
     def _as_original(self, tensor: Tensor) -> Tensor:
         original = self._names.original(tensor.name) or self._names.log_of(tensor.name)

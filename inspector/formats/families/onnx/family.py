@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from qinspect.inspector.checkpoint import Checkpoint, Tensor
-from qinspect.inspector.checkpoint.columns import Form, shared_form
 from qinspect.inspector.checkpoint.graph import Graph, Node
 from qinspect.inspector.errors import CannotDequantize
 from qinspect.inspector.formats.families.onnx.building import Builder, Named
@@ -27,7 +26,7 @@ from qinspect.inspector.formats.families.onnx.operations import (
 from qinspect.inspector.formats.families.onnx.orientation import stored_by_columns
 from qinspect.inspector.formats.families.onnx.others import foreign_said
 from qinspect.inspector.formats.families.onnx.points import Points
-from qinspect.inspector.formats.modular import ModularFormat, Part, QuantizedModule
+from qinspect.inspector.formats.modular import Part, QuantizedModule, RearrangedFormat
 from qinspect.inspector.formats.records import DynamicPoint, Kind, ScaleRecord
 from qinspect.inspector.formats.said import commonest
 from qinspect.inspector.roles import strip_root
@@ -49,7 +48,7 @@ class _Site:
     gather: Node | None = None
 
 
-class OnnxFormat(ModularFormat):
+class OnnxFormat(RearrangedFormat):
     """A weight is [out, in] where what multiplies it says which of its axes is that of the outputs."""
 
     family = "onnx"
@@ -312,16 +311,6 @@ class OnnxFormat(ModularFormat):
 
     def dynamic(self) -> tuple[DynamicPoint, ...]:
         return tuple({p.role: p for p in self._points.dynamic()}.values())
-
-    def plain_tensor(self, name: str) -> Tensor | None:
-        tensor = self.checkpoint.tensor(name)
-        return None if tensor is None else self._as_original(tensor)
-
-    def other_tensors(self) -> list[Tensor]:
-        return [self._as_original(tensor) for tensor in super().other_tensors()]
-
-    def other_forms(self) -> Iterator[tuple[str, Form]]:
-        return ((t.name, shared_form(t.dtype, t.shape)) for t in self.other_tensors())
 
     def _as_original(self, tensor: Tensor) -> Tensor:
         """[out, in] of a matrix that what multiplies it takes the other way round."""
