@@ -61,13 +61,15 @@ class DualPoint:
 
 def dual_point(name: str, table: MagnitudeTable, alpha: float, scale: float) -> DualPoint:
     """What is known of a point. scale: its step at alpha, NaN for none."""
-    within = tuple(m for m in MULTIPLIERS if m <= MOST_MULTIPLIER)
+    best = free = best_dual_scale(table, BITS)
+    if free is not None and free.multiplier > MOST_MULTIPLIER:  # else it is the best of those, too
+        best = best_dual_scale(table, BITS, tuple(m for m in MULTIPLIERS if m <= MOST_MULTIPLIER))
     ok = 0 < scale < math.inf
     return DualPoint(
         name, table.n, alpha, scale,
         _sqnr(table, scale, 8) if ok else math.nan,
         _best_of_one(table, 8), _best_of_one(table, 4),
-        best_dual_scale(table, BITS, within), best_dual_scale(table, BITS),
+        best, free,
         tuple(Fixed(t, m, at_threshold(table, t, m, BITS)) for t in THRESHOLDS for m in FACTORS),
         tuple(measured(table, mode, scale) for mode in MODES) if ok else (),
     )  # fmt: skip
