@@ -161,6 +161,15 @@ class Subject:
         return tuple(dict.fromkeys(key.rpartition(".")[0] for key in column(self.fmt.weights(), "codes_key")))
 
     @cached_property
+    def plain_linears(self) -> tuple[str, ...]:
+        """The modules with a matrix in full precision, by their names in the file."""
+        return tuple(
+            name.removesuffix(".weight")
+            for name, (dtype, shape) in self.fmt.other_forms()
+            if name.endswith(".weight") and len(shape) == 2 and dtype.is_float and dtype.bits >= 16
+        )
+
+    @cached_property
     def holders_of_experts(self) -> frozenset[str]:
         """The modules that hold experts, by their names in the file: `model.layers.3.mlp`."""
         found = {name.partition(".experts.")[0] for name in self.fmt.checkpoint.entries if ".experts." in name}

@@ -173,7 +173,7 @@ def plain_though_targeted(subject: Subject, limits: Limits) -> Checked:
     fmt = subject.fmt
     called = {m.rpartition(".")[2] for m in subject.quantized}
     own = {m for n in subject.named if not n.left_out and not n.pattern for m in n.modules}
-    alike = [m for m in _plain_linears(subject) if m.rpartition(".")[2] in called or m in own]
+    alike = [m for m in subject.plain_linears if m.rpartition(".")[2] in called or m in own]
     says = [(m, fmt.says_quantized(m)) for m in alike]
     wrong = [m for m, said in says if said]
     found: tuple[Found, ...] = ()
@@ -200,7 +200,7 @@ def router_not_named(subject: Subject, limits: Limits) -> Checked:
     fmt = subject.fmt
     if not any(n.left_out for n in subject.named):
         return Checked(0, "router")
-    routers = [m for m in _plain_linears(subject) if _routes(m, subject.holders_of_experts)]
+    routers = [m for m in subject.plain_linears if _routes(m, subject.holders_of_experts)]
     wrong = [m for m in routers if fmt.says_quantized(m)]
     found: tuple[Found, ...] = ()
     if wrong:
@@ -210,15 +210,6 @@ def router_not_named(subject: Subject, limits: Limits) -> Checked:
         )
         found = (Found(text, tuple(map(Place, wrong)), {"routers": len(wrong), "of": len(routers)}),)
     return Checked(len(routers), "router", found)
-
-
-def _plain_linears(subject: Subject) -> list[str]:
-    """Modules with a matrix in full precision."""
-    return [
-        name.removesuffix(".weight")
-        for name, (dtype, shape) in subject.fmt.other_forms()
-        if name.endswith(".weight") and len(shape) == 2 and dtype.is_float and dtype.bits >= 16
-    ]
 
 
 _ROUTERS = ("gate", "router")
